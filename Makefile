@@ -1,0 +1,60 @@
+# `make help` lists what there is to make.
+
+PYTHON ?= python3
+URLS ?=
+PEERS ?=
+SEEDS ?=
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+# Only those that hold Python yet, for mypy refuses the others.
+SOURCES = $(foreach dir,runtime tests examples handlers,\
+	$(if $(shell find $(dir) -name '*.py' 2>/dev/null | head -n 1),$(dir)))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench simulate pin clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with everything that development needs
+
+$(STAMP): pyproject.toml requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP) ## Run the demo: URLS='https://... https://...'
+	$(BIN)/python -m examples.link_report_demo $(URLS)
+
+test: $(STAMP) ## Run the whole test suite
+	$(BIN)/python -m pytest -q -n 2
+
+check: $(STAMP) ## Lint, check the format, check the types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(SOURCES)
+
+format: $(STAMP) ## Format, and repair what the linter can
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure: PEERS='...' compares with other systems
+	$(BIN)/python -m examples.bench $(PEERS)
+
+simulate: $(STAMP) ## Run seeded simulations of crashes and lost messages: SEEDS=1000
+	$(BIN)/python -m tests.simulate $(SEEDS)
+
+pin: ## Pin the newest versions of all dependencies in requirements-dev.txt
+	rm -rf .venv-pin
+	$(PYTHON) -m venv .venv-pin
+	.venv-pin/bin/python -m pip install --quiet --editable '.[dev]'
+	{ echo '# Made by `make pin`: every development dependency, at the version it was tested with.'; \
+	  .venv-pin/bin/python -m pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+=='; } > requirements-dev.txt
+	rm -rf .venv-pin
+
+clean: ## Remove everything that was made
+	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find runtime tests examples handlers -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

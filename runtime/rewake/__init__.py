@@ -1,0 +1,49 @@
+"""Durable workflows in plain async Python, run as stateless HTTP calls.
+
+    from rewake import parallel, sleep, step, task, wait_for_approval, workflow
+
+A workflow replays from its checkpoints and holds nothing while it waits; a task is a function that
+runs as an invocation of its own; a step is one whose result is kept in place.
+"""
+
+from rewake.authoring.approval import Approval, Decision, wait_for_approval
+from rewake.authoring.branches import parallel, race
+from rewake.authoring.context import TaskContext, task_context
+from rewake.authoring.step import step
+from rewake.authoring.task import Task, task
+from rewake.authoring.time import now, random, sleep, sleep_until, uuid4
+from rewake.authoring.workflow import Workflow, workflow
+from rewake.errors import (
+    ForbiddenInWorkflow,
+    NonRetryable,
+    NotInARun,
+    RetryAfter,
+    RewakeError,
+    TaskError,
+)
+
+__all__ = [
+    "Approval",
+    "Decision",
+    "ForbiddenInWorkflow",
+    "NonRetryable",
+    "NotInARun",
+    "RetryAfter",
+    "RewakeError",
+    "Task",
+    "TaskContext",
+    "TaskError",
+    "Workflow",
+    "now",
+    "parallel",
+    "race",
+    "random",
+    "sleep",
+    "sleep_until",
+    "step",
+    "task",
+    "task_context",
+    "uuid4",
+    "wait_for_approval",
+    "workflow",
+]

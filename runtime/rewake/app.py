@@ -1,0 +1,106 @@
+"""An app: the workflows and tasks found in the modules it is given. There is no global registry."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rewake.authoring.task import Task
+from rewake.authoring.workflow import Workflow
+from rewake.errors import AppError, RunNotFound
+
+
+class App:
+    """Workflows and tasks by name.
+
+    Made from modules: every `Workflow` and `Task` in their namespaces belongs to it, imported ones
+    too. Raises `AppError` if two of a kind have one name.
+    """
+
+    def __init__(self, *modules: ModuleType) -> None:
+        self.workflows: dict[str, Workflow[Any, Any]] = {}
+        self.tasks: dict[str, Task[Any, Any]] = {}
+        for module in modules:
+            for found in list(vars(module).values()):
+                self.add(found)
+
+    def add(self, found: object) -> None:
+        """Take in one workflow or task; anything else is passed over."""
+        if isinstance(found, Workflow):
+            _enter(self.workflows, found.name, found, "workflow")
+        elif isinstance(found, Task):
+            _enter(self.tasks, found.name, found, "task")
+
+    def workflow(self, name: str) -> Workflow[Any, Any]:
+        """The workflow of that name. Raises `RunNotFound`."""
+        try:
+            return self.workflows[name]
+        except KeyError:
+            known = ", ".join(sorted(self.workflows)) or "none"
+            raise RunNotFound(f"there is no workflow {name!r} (there is: {known})") from None
+
+
+def _enter(known: dict[str, Any], name: str, found: object, kind: str) -> None:
+    if known.setdefault(name, found) is not found:
+        raise AppError(f"two {kind}s are named {name!r}; give one of them a name= of its own")
+
+
+def load_app(source: str) -> tuple[App, str | None]:
+    """The app at `source`, and the workflow it names: `app.py`, `app.py:main`, `package.module:main`.
+
+    Raises `AppError` if it cannot be found or imported, or has no workflow; the message shows where.
+    """
+    path, colon, name = source.rpartition(":")
+    if not colon or name.endswith(".py") or "/" in name:
+        path, name = source, ""
+    module = _load_file(Path(path)) if path.endswith(".py") else _load_module(path)
+    app = App(module)
+    if not app.workflows:
+        raise AppError(f"{path} has no @workflow")
+    if name and name not in app.workflows:
+        known = ", ".join(sorted(app.workflows))
+        raise AppError(f"{path} has no workflow {name!r} (it has: {known})")
+    return app, name or None
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise AppError(f"there is no file {path}")
+    name = path.stem
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise AppError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        sys.modules.pop(name, None)
+        raise AppError(f"{path} cannot be imported: {_where(error, path)}") from error
+    return module
+
+
+def _load_module(name: str) -> ModuleType:
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise AppError(f"{name} cannot be imported: {_where(error, None)}") from error
+
+
+def _where(error: Exception, path: Path | None) -> str:
+    what = f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError):
+        return f"{what.partition(' (')[0]} (line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [f for f in frames if path is not None and Path(f.filename).name == path.name]
+    return f"{what} (line {inside[-1].lineno})" if inside else what

@@ -1,0 +1,144 @@
+"""Many branches at once: `parallel` over items, and `race` for the first to settle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Generic, TypeVar
+
+from rewake.replay.execution import current
+from rewake.replay.scope import Scope, numbered
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+async def parallel(
+    items: Iterable[T],
+    function: Callable[[T], Awaitable[R]],
+    /,
+    *,
+    concurrency: int | None = None,
+) -> list[R]:
+    """Call `function` on every item, at most `concurrency` at a time; results in item order.
+
+    A sliding window: the next item starts as soon as any branch ends. A branch may do any number
+    of durable operations. The first failure cancels the other branches, waits until their
+    cleanup is done, and is raised.
+
+    Raises `ValueError` for a concurrency below 1.
+    """
+    if concurrency is not None and concurrency < 1:
+        raise ValueError("concurrency must be 1 or more")
+    return await _Window(list(items), function, concurrency).run()
+
+
+async def race(*branches: Awaitable[R]) -> R:
+    """The result of the first to settle; if it failed, its exception.
+
+    The others are cancelled, and have ended when this returns. Of several that have settled,
+    the first in the order given wins.
+
+    Raises `ValueError` if there is nothing to wait for.
+    """
+    if not branches:
+        raise ValueError("race() needs at least one awaitable")
+    spawn = _spawner("race")
+    tasks = [spawn(_coroutine(branch), number) for number, branch in enumerate(branches)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        winner = next(task for task in tasks if task.done())
+        return winner.result()
+    finally:
+        await _end(tasks)
+
+
+class _Window(Generic[T, R]):
+    """A sliding window of branches over items."""
+
+    def __init__(
+        self, items: list[T], function: Callable[[T], Awaitable[R]], size: int | None
+    ) -> None:
+        self._items = items
+        self._function = function
+        self._size = size or len(items)
+        self._spawn = _spawner("parallel")
+        self._tasks: list[asyncio.Task[R]] = []
+        self._ended = 0
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_barrier(self) -> bool:
+        """Whether one more success changes nothing until all are done."""
+        return len(self._tasks) == len(self._items)
+
+    async def run(self) -> list[R]:
+        for _ in range(min(self._size, len(self._items))):
+            self._start_next()
+        try:
+            if self._items:
+                await self._over
+        finally:
+            await _end(self._tasks)
+        return [task.result() for task in self._tasks]
+
+    def _start_next(self) -> None:
+        number = len(self._tasks)
+        task = self._spawn(_call(self._function, self._items[number]), number)
+        self._tasks.append(task)
+        task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[R]) -> None:
+        self._ended += 1
+        if self._over.done():
+            return
+        if task.cancelled():
+            self._over.set_exception(asyncio.CancelledError())
+        elif (error := task.exception()) is not None:
+            self._over.set_exception(error)
+        elif len(self._tasks) < len(self._items):
+            self._start_next()
+        elif self._ended == len(self._items):
+            self._over.set_result(None)
+
+
+async def _end(tasks: list[asyncio.Task[R]]) -> None:
+    """Cancel what is not done, and wait for its cleanup."""
+    left = [task for task in tasks if not task.done()]
+    for task in left:
+        task.cancel()
+    for task in left:
+        await asyncio.wait([task])
+
+
+def _call(function: Callable[[T], Awaitable[R]], item: T) -> Coroutine[Any, Any, R]:
+    try:
+        return _coroutine(function(item))
+    except Exception as error:
+        return _raise(error)
+
+
+def _coroutine(awaitable: Awaitable[R]) -> Coroutine[Any, Any, R]:
+    return awaitable if asyncio.iscoroutine(awaitable) else _wait_for(awaitable)
+
+
+async def _wait_for(awaitable: Awaitable[R]) -> R:
+    return await awaitable
+
+
+async def _raise(error: Exception) -> Any:
+    raise error
+
+
+def _spawner(label: str) -> Callable[[Coroutine[Any, Any, Any], int], asyncio.Task[Any]]:
+    """How to start numbered branches: in a workflow, each in the scope `label[number]`."""
+    execution = current()
+    if execution is None:
+        return lambda coro, number: asyncio.create_task(coro)
+    base = execution.loop.current_scope().key(label)
+
+    def spawn(coro: Coroutine[Any, Any, Any], number: int) -> asyncio.Task[Any]:
+        scope: Scope = numbered(base, number)
+        return execution.loop.spawn(coro, scope)
+
+    return spawn

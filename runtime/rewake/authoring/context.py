@@ -1,0 +1,51 @@
+"""What the body of a task or step may ask about the attempt that it is part of."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from rewake.errors import NotInARun
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContext:
+    """One attempt at a task or step.
+
+    `idempotency_key` is the same over all attempts of this operation and different for every
+    other: hand it to the service that you call, so that a repeated attempt changes nothing.
+    `attempt` counts from 1 and includes attempts that were lost with their process.
+    What `logger` is given is kept with the run.
+    """
+
+    run: str
+    key: str
+    attempt: int
+    logger: logging.Logger = field(repr=False)
+
+    @property
+    def idempotency_key(self) -> str:
+        """32 hexadecimal digits, stable over attempts and replays."""
+        return hashlib.sha256(f"{self.run}\0{self.key}".encode()).hexdigest()[:32]
+
+
+_current: ContextVar[TaskContext] = ContextVar("rewake_task_context")
+
+
+def task_context() -> TaskContext:
+    """The attempt that the calling code is part of.
+
+    Raises:
+        NotInARun: outside the body of a task or step.
+    """
+    context = _current.get(None)
+    if context is None:
+        raise NotInARun("task_context() is for the body of a task or a step")
+    return context
+
+
+def enter(context: TaskContext) -> None:
+    """Make `context` the current one for the calling asyncio task or thread."""
+    _current.set(context)

@@ -1,0 +1,73 @@
+"""`step`: a function that runs inline, whose result is kept before the workflow goes on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, Unpack, overload
+
+from rewake.authoring.calling import in_place
+from rewake.authoring.hints import return_hint
+from rewake.authoring.policy import Options, Policy
+from rewake.authoring.task import result_of
+from rewake.records import Kind, Outcome
+from rewake.replay.execution import Codec, current
+
+R = TypeVar("R")
+
+
+class StepOptions(Options, total=False):
+    """Options of a step. `at_most_once`: never begin it twice, whatever happens.
+
+    A step that was begun and whose result was lost then raises `TaskError` (type `lost`).
+    """
+
+    at_most_once: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepWork:
+    """What the engine needs to carry out a step in this process."""
+
+    function: Callable[[], Any]
+    policy: Policy
+    at_most_once: bool
+    hint: Any
+
+
+@overload
+async def step(
+    name: str, function: Callable[[], Awaitable[R]], /, **options: Unpack[StepOptions]
+) -> R: ...
+@overload
+async def step(name: str, function: Callable[[], R], /, **options: Unpack[StepOptions]) -> R: ...
+async def step(
+    name: str, function: Callable[[], Any], /, **options: Unpack[StepOptions]
+) -> Any:
+    """Run `function` here, keep its result, and give it back; on replay, only the last.
+
+    `function` takes no arguments and may be async, or sync (it then runs in a thread). It may
+    run again if the process dies before its result is kept (with `at_most_once=True` it does
+    not, and `TaskError` says so). For the other options see `Options`.
+
+    A failed step raises `TaskError`.
+    """
+    at_most_once = options.pop("at_most_once", False)
+    policy = Policy(**options)
+    if at_most_once and policy.retries:
+        raise ValueError("a step that runs at most once has no retries")
+    execution = current()
+    if execution is None:
+        return await in_place(function, (), {}, policy)
+    hint = return_hint(function)
+    return await execution.request(
+        Kind.STEP,
+        name,
+        resolve=functools.partial(_resolve, execution.codec, hint),
+        work=StepWork(function, policy, at_most_once, hint),
+    )
+
+
+def _resolve(codec: Codec, hint: Any, key: str, outcome: Outcome) -> Any:
+    return result_of(codec, key, outcome, hint)

@@ -1,0 +1,170 @@
+"""`@task`: a function that a workflow runs as an invocation of its own."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+
+from rewake.authoring.calling import in_place
+from rewake.authoring.hints import return_hint, signature_of
+from rewake.authoring.policy import Policy, TaskOptions
+from rewake.errors import AppError
+from rewake.records import Kind, Outcome, OutcomeKind, Value
+from rewake.replay.execution import Codec, Execution, current, label_of, leaf_code
+from rewake.values import digest, task_error
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Task(Generic[P, R_co]):
+    """A function that runs as an invocation of its own. Made by `task`.
+
+    Calling it gives a coroutine, as an async function does, also where the function is sync.
+    Awaiting the task itself calls it without arguments: `await task(lambda: f(x))`.
+    Outside a workflow the function runs in place, with its retries.
+
+    A failed task raises `TaskError`.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, policy: Policy) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = name
+        self.policy = policy
+        self.label = label_of(function) if name == default_name(function) else name
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+        coro = self._invoke(args, kwargs)
+        coro.__name__ = coro.__qualname__ = self.label
+        return cast("Coroutine[Any, Any, R_co]", coro)
+
+    def __await__(self: Task[[], R]) -> Generator[Any, Any, R]:
+        return self().__await__()
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # Where it can be imported, a reference: so that code changes reach pickled closures.
+        qualified: str = self.__qualname__  # type: ignore[attr-defined]
+        if _lookup(self.__module__, qualified) is self:
+            return qualified
+        return (Task, (self.function, self.name, self.policy))
+
+    async def _invoke(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        execution = current()
+        if execution is None:
+            return await in_place(self.function, args, kwargs, self.policy)
+        return await execution.request(
+            Kind.TASK,
+            self.label,
+            name=self.name if execution.is_registered(self) else closure_name(self.function),
+            digest=digest(self.arguments(args, kwargs)),
+            args=functools.partial(self._encode, execution, args, kwargs),
+            resolve=functools.partial(self._resolve, execution.codec),
+        )
+
+    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by parameter name, without those that equal a default.
+
+        Raises `TypeError` if they do not fit the function.
+        """
+        signature = signature_of(self.function)
+        if signature is None:
+            return {"args": list(args), "kwargs": kwargs}
+        parameters = signature.parameters
+        return {
+            name: value
+            for name, value in signature.bind(*args, **kwargs).arguments.items()
+            if not _is_default(value, parameters[name].default)
+        }
+
+    def _encode(
+        self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any], key: str
+    ) -> Value:
+        registered = execution.is_registered(self)
+        call: Any = [list(args), kwargs] if registered else (self, args, kwargs)
+        return execution.codec.encode(call, key=key, purpose=CALL)
+
+    def _resolve(self, codec: Codec, key: str, outcome: Outcome) -> Any:
+        return result_of(codec, key, outcome, return_hint(self.function))
+
+
+CALL = "call"
+RESULT = "result"
+
+leaf_code.add(Task._invoke.__code__)
+
+
+def result_of(codec: Codec, key: str, outcome: Outcome, hint: Any) -> Any:
+    """What awaiting an operation with this outcome gives. Raises `TaskError` if it failed."""
+    if outcome.kind is OutcomeKind.OK:
+        value = outcome.value
+        return None if value is None else codec.decode(value, key=key, purpose=RESULT, hint=hint)
+    assert outcome.failure is not None  # noqa: S101 - every other kind carries one
+    raise task_error(outcome.failure)
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+@overload
+def task(
+    function: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[TaskOptions]
+) -> Task[P, R]: ...
+@overload
+def task(function: Callable[P, R], /, **options: Unpack[TaskOptions]) -> Task[P, R]: ...
+@overload
+def task(**options: Unpack[TaskOptions]) -> _Decorator: ...
+def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
+    """Make a task of a function: `@task`, `@task(retries=3)`, or `await task(lambda: f(x))`.
+
+    The function may be async (it then runs in the event loop of the server) or sync (in a
+    thread), a module's own or a closure: a closure travels to its invocation with what it
+    captured (cloudpickle). `name` is how the task is known in the app, by default the
+    function's own. For the other options see `Options`.
+
+    Raises `ValueError` for an option out of range and `AppError` for what is not callable.
+    """
+    if function is None:
+        return functools.partial(task, **options)
+    if not callable(function):
+        raise AppError(f"@task is for functions, not for {function!r}")
+    name = options.pop("name", "") or default_name(function)
+    return Task(function, name, Policy(**options))
+
+
+def default_name(function: Callable[..., Any]) -> str:
+    """What a task or workflow is called if it is given no name."""
+    name: str = getattr(function, "__name__", type(function).__name__)
+    return name
+
+
+def closure_name(function: Callable[..., Any]) -> str:
+    """How a function that no app lists is recorded: it is compared on replay, never looked up."""
+    qualified = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{function.__module__}:{qualified.replace('<locals>.', '')}"
+
+
+def _lookup(module: str, qualified: str) -> object | None:
+    found: object | None = sys.modules.get(module)
+    for part in qualified.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _is_default(value: object, default: object) -> bool:
+    try:
+        return value is default or (type(value) is type(default) and bool(value == default))
+    except Exception:  # a value with an __eq__ of its own, such as an array
+        return False
+
+

@@ -1,0 +1,63 @@
+"""Time and chance inside a workflow: the same live and on replay."""
+
+from __future__ import annotations
+
+import asyncio
+import random as random_module
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from rewake.authoring.policy import Seconds, millis, seconds
+from rewake.records import Kind
+from rewake.replay.execution import current
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_local_random = random_module.Random()
+
+
+async def sleep(duration: Seconds) -> None:
+    """Suspend the workflow for that long (seconds, or a `timedelta`): milliseconds to years.
+
+    While it sleeps nothing runs. Outside a run this is `asyncio.sleep`.
+    """
+    execution = current()
+    if execution is None:
+        await asyncio.sleep(max(0.0, seconds(duration)))
+    elif millis(duration) <= 0:
+        await asyncio.sleep(0)
+    else:
+        await execution.request(Kind.TIMER, "sleep", due=execution.clock + millis(duration))
+
+
+async def sleep_until(moment: datetime) -> None:
+    """Suspend the workflow until that moment; one in the past is no wait.
+
+    Raises `ValueError` for a `datetime` without a time zone.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("sleep_until() needs a datetime with a time zone")
+    await sleep(moment - now())
+
+
+def now() -> datetime:
+    """The time, aware and in UTC.
+
+    In a workflow: when the newest thing that it has seen happened, to the millisecond; it
+    stands still while the workflow computes.
+    """
+    execution = current()
+    if execution is None:
+        return datetime.now(UTC)
+    return _EPOCH + timedelta(milliseconds=execution.clock)
+
+
+def random() -> random_module.Random:
+    """A source of random numbers; in a workflow, seeded by the run."""
+    execution = current()
+    return _local_random if execution is None else execution.random
+
+
+def uuid4() -> uuid.UUID:
+    """A random UUID; in a workflow, the same on replay. Not for secrets: the seed is stored."""
+    execution = current()
+    return uuid.uuid4() if execution is None else execution.uuid4()

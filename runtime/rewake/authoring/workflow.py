@@ -1,0 +1,129 @@
+"""`@workflow`: an async function whose every invocation replays from its checkpoints."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
+
+import msgspec
+
+from rewake.authoring.hints import hints_of, signature_of
+from rewake.authoring.policy import Seconds, seconds
+from rewake.authoring.task import default_name
+from rewake.errors import AppError, InvalidInput
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class WorkflowOptions(TypedDict, total=False):
+    """`name`: how the workflow is known in the app. `timeout`: of a whole run."""
+
+    name: str
+    timeout: Seconds | None
+
+
+class Workflow(Generic[P, R_co]):
+    """An async function that runs durably. Made by `workflow`.
+
+    Calling it outside the runtime is just calling the function.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], name: str, timeout: Seconds | None = None
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = name
+        self.timeout = timeout
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+        return cast("Coroutine[Any, Any, R_co]", self.function(*args, **kwargs))
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name}>"
+
+    def call(self, arguments: Mapping[str, Any]) -> Coroutine[Any, Any, R_co]:
+        """Call the function with arguments by name."""
+        signature = signature_of(self.function)
+        named = dict(arguments)
+        positional = [
+            named.pop(parameter.name)
+            for parameter in (signature.parameters.values() if signature else ())
+            if parameter.kind is parameter.POSITIONAL_ONLY and parameter.name in named
+        ]
+        return cast("Coroutine[Any, Any, R_co]", self.function(*positional, **named))
+
+    def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The input of a run as the arguments of the function, converted by its type hints.
+
+        Raises:
+            InvalidInput: an argument is missing, unknown, or does not fit; `field` names it.
+        """
+        signature = signature_of(self.function)
+        if signature is None:
+            return dict(given)
+        parameters = signature.parameters
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        for name in given:
+            if name not in parameters and not takes_any:
+                known = ", ".join(parameters) or "none"
+                raise InvalidInput(
+                    f"workflow {self.name!r} has no parameter {name!r} (it has: {known})",
+                    field=name,
+                )
+        for name, parameter in parameters.items():
+            named = parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+            if named and parameter.default is parameter.empty and name not in given:
+                raise InvalidInput(f"the argument {name!r} is missing", field=name)
+        hints = hints_of(self.function)
+        return {
+            name: convert(value, hints[name], name) if name in hints else value
+            for name, value in given.items()
+        }
+
+
+def convert(value: Any, hint: Any, field: str) -> Any:
+    """Plain JSON data as what a type hint asks for. Raises `InvalidInput`."""
+    try:
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        raise InvalidInput(
+            f"{field}{path.rstrip('`')}: {message}", field=f"{field}{path.rstrip('`')}"
+        ) from None
+    except TypeError:  # a hint that msgspec does not know: the value is taken as it is
+        return value
+
+
+class _Decorator(Protocol):
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+
+
+@overload
+def workflow(
+    function: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[WorkflowOptions]
+) -> Workflow[P, R]: ...
+@overload
+def workflow(**options: Unpack[WorkflowOptions]) -> _Decorator: ...
+def workflow(
+    function: Callable[..., Any] | None = None, /, **options: Unpack[WorkflowOptions]
+) -> Any:
+    """Make a workflow of an async function: `@workflow`, or `@workflow(timeout=3600)`.
+
+    `timeout` (seconds, or a `timedelta`) bounds a whole run, its sleeps included; `name` is how
+    it is known in the app and in URLs, by default the function's own.
+
+    Raises `AppError` for what is not an async function, and `ValueError` for a bad timeout.
+    """
+    if function is None:
+        return functools.partial(workflow, **options)
+    if not inspect.iscoroutinefunction(function):
+        raise AppError(f"@workflow is for async functions; {function!r} is not one")
+    timeout = options.get("timeout")
+    if timeout is not None and seconds(timeout) <= 0:
+        raise ValueError("timeout must be more than 0")
+    return Workflow(function, options.get("name") or default_name(function), timeout)

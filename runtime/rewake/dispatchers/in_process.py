@@ -1,0 +1,83 @@
+"""The embedded dispatcher: messages become asyncio tasks of this process, delays become timers."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Sequence
+
+from rewake.dispatchers.dispatcher import Handler
+from rewake.engine.clock import Clock
+from rewake.records import Invocation
+
+log = logging.getLogger("rewake.dispatcher")
+
+
+class InProcessDispatcher:
+    """Runs each message at once, or at its time, as an asyncio task of its own."""
+
+    local = True
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._handler: Handler | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        # By task: what to do when the invocation that is under way has ended. A task that
+        # waits for a slot is offered again by every sweep; that must not pile up.
+        self._under_way: dict[tuple[str, str], Invocation | None] = {}
+        self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}
+
+    def open(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def dispatch(self, invocations: Sequence[Invocation]) -> None:
+        now = self._clock.now()
+        for invocation in invocations:
+            wait = 0 if invocation.not_before is None else invocation.not_before - now
+            if wait <= 0:
+                self._start(invocation)
+            else:
+                self._arm(invocation, wait)
+
+    def _arm(self, invocation: Invocation, wait: int) -> None:
+        key = (invocation.run, invocation.key)
+        if (earlier := self._timers.get(key)) is not None:
+            earlier.cancel()
+        loop = asyncio.get_running_loop()
+        self._timers[key] = loop.call_later(wait / 1000, self._fire, key, invocation)
+
+    def _fire(self, key: tuple[str, str], invocation: Invocation) -> None:
+        self._timers.pop(key, None)
+        self._start(invocation)
+
+    def _start(self, invocation: Invocation) -> None:
+        if self._handler is None:
+            return
+        key = (invocation.run, invocation.key)
+        if invocation.key and key in self._under_way:
+            self._under_way[key] = invocation
+            return
+        self._under_way[key] = None
+        task = asyncio.ensure_future(self._handler(invocation))
+        self._tasks.add(task)
+        task.add_done_callback(functools.partial(self._over, key))
+
+    def _over(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
+        again = self._under_way.pop(key, None)
+        self._ended(task)
+        if again is not None:
+            self._start(again)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an invocation failed; its run's due time covers it", exc_info=error)
+
+    async def close(self) -> None:
+        self._handler = None
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        if self._tasks:
+            await asyncio.wait(self._tasks)

@@ -1,0 +1,301 @@
+"""One invocation of a task: claim it, call the function once, deliver or put back.
+
+Tasks run at least once and have exactly one recorded outcome. The success of a late attempt is
+taken while there is no outcome; a failure counts only from the current owner. The process that
+completes what a run is waiting for goes on with the run itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rewake.authoring.calling import attempt
+from rewake.authoring.context import TaskContext
+from rewake.authoring.hints import return_hint
+from rewake.authoring.policy import millis, seconds
+from rewake.authoring.task import CALL, RESULT, Task
+from rewake.engine.codec import RunCodec
+from rewake.engine.logs import attempt_logger
+from rewake.engine.services import Services
+from rewake.errors import CheckpointUnreadable, NonRetryable, StoreError
+from rewake.records import (
+    Failure,
+    Header,
+    Invocation,
+    Kind,
+    Millis,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Value,
+)
+from rewake.stores.protocol import Delivery, Refused
+from rewake.values import failure_of
+
+log = logging.getLogger("rewake.engine")
+
+CarryOn = Callable[[Header, Operation], Awaitable[None]]
+
+UNKNOWN_TASK_WAIT = 2_000
+"""Milliseconds before a task that this app does not have is offered again, to a newer replica."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What an invocation of a task amounts to."""
+
+    task: Task[Any, Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class _Abandoned(Exception):
+    """The attempt was cancelled, or its lease was lost: nothing of it counts."""
+
+
+class Attempts:
+    """Carries out invocations of tasks. `carry_on` takes a run that was claimed on delivery."""
+
+    def __init__(self, services: Services, carry_on: CarryOn) -> None:
+        self._services = services
+        self._store = services.store
+        self._carry_on = carry_on
+
+    async def handle(self, invocation: Invocation) -> None:
+        """Carry out one attempt, if the stored state says that there is one to make."""
+        delivery = await self._attempt(invocation)
+        if delivery is not None:
+            await self.after(delivery)
+
+    async def after(self, delivery: Delivery) -> None:
+        """See to the run that something was delivered to."""
+        if delivery.header is None:
+            return
+        if delivery.claimed:
+            await self._carry_on(delivery.header, delivery.operation)
+        elif delivery.wake:
+            await self._services.wake(delivery.header.run)
+        else:
+            self._services.poke(delivery.header.run)
+
+    async def redeliver(self, operation: Operation) -> None:
+        """An outcome is there, and perhaps its run was never told."""
+        now = self._services.clock.now()
+        claim = self._services.lease()
+        await self.after(await self._store.redeliver(operation, now, claim))
+
+    async def _attempt(self, invocation: Invocation) -> Delivery | None:
+        services = self._services
+        async with services.slots:
+            owner, lease = services.lease()
+            now = services.clock.now()
+            claim = await self._store.claim_task(
+                invocation.run, invocation.key, invocation.name, owner, now, lease
+            )
+            if isinstance(claim, Refused):
+                return await self._refused(claim.operation, invocation, now)
+            operation = claim.operation
+            if operation.lost >= services.settings.lost:
+                return await self._fail(operation, owner, _lost(operation))
+            lost = asyncio.Event()
+            with services.heart.holding(self._renewal(operation, owner), lost.set):
+                return await self._carry_out(operation, owner, invocation, lost)
+
+    async def _refused(
+        self, operation: Operation, invocation: Invocation, now: Millis
+    ) -> Delivery | None:
+        if operation.outcome is not None:
+            return await self._store.redeliver(operation, now, self._services.lease())
+        if not operation.owner and operation.not_before is not None:
+            await self._again(invocation, operation.not_before)
+        return None
+
+    async def _carry_out(
+        self, operation: Operation, owner: str, invocation: Invocation, lost: asyncio.Event
+    ) -> Delivery | None:
+        codec = RunCodec(self._services.secret, operation.run)
+        try:
+            call = await self._call(codec, operation, invocation)
+            if call is None:
+                return await self._put_back(operation, owner, invocation)
+            result = await self._run(call, operation, lost)
+            value = codec.encode(
+                result, key=operation.key, purpose=RESULT, hint=return_hint(call.task.function)
+            )
+        except _Abandoned:
+            return None
+        except asyncio.CancelledError:
+            await self._shut_down(operation, owner, invocation)
+            raise
+        except CheckpointUnreadable as error:
+            return await self._fail(operation, owner, failure_of(error, operation.attempts))
+        except BaseException as error:
+            return await self._failed(operation, owner, invocation, call, error)
+        return await self._deliver(operation, Outcome(OutcomeKind.OK, value=value))
+
+    async def _call(
+        self, codec: RunCodec, operation: Operation, invocation: Invocation
+    ) -> _Call | None:
+        """What to call; None if this app has no such task. Raises `CheckpointUnreadable`."""
+        given = invocation.args
+        if given is None:
+            raise CheckpointUnreadable(f"the message for {operation.key!r} has no arguments")
+        whole: Value = await self._store.resolve(operation.run, given)
+        decoded = codec.decode(whole, key=operation.key, purpose=CALL)
+        if isinstance(decoded, tuple):
+            return _Call(*decoded)
+        task = self._services.app.tasks.get(invocation.name)
+        if task is None:
+            return None
+        args, kwargs = decoded
+        return _Call(task, tuple(args), kwargs)
+
+    async def _run(self, call: _Call, operation: Operation, lost: asyncio.Event) -> Any:
+        services = self._services
+        logger, lines = attempt_logger(services.clock)
+        context = TaskContext(operation.run, operation.key, operation.attempts, logger)
+        body = asyncio.ensure_future(
+            _settled(
+                attempt(
+                    call.task.function,
+                    call.args,
+                    call.kwargs,
+                    timeout=self._timeout(call.task, operation),
+                    context=context,
+                    threads=services.threads,
+                )
+            )
+        )
+        watch = asyncio.ensure_future(lost.wait())
+        try:
+            await asyncio.wait([body, watch], return_when=asyncio.FIRST_COMPLETED)
+            if not body.done():
+                raise _Abandoned
+        finally:
+            watch.cancel()
+            body.cancel()
+            if lines:
+                await self._store.log(
+                    operation.run, operation.key, operation.attempts, 0, lines
+                )
+        result, error = body.result()
+        if error is not None:
+            raise error
+        return result
+
+    def _timeout(self, task: Task[Any, Any], operation: Operation) -> float | None:
+        policy, limits = task.policy, []
+        if policy.timeout is not None:
+            limits.append(seconds(policy.timeout))
+        if policy.total_timeout is not None and operation.first is not None:
+            over = operation.first + millis(policy.total_timeout)
+            limits.append(max(0, over - self._services.clock.now()) / 1000)
+        return min(limits, default=None)
+
+    # --- how an attempt ends ---------------------------------------------------------------
+
+    async def _failed(
+        self,
+        operation: Operation,
+        owner: str,
+        invocation: Invocation,
+        call: _Call,
+        error: BaseException,
+    ) -> Delivery | None:
+        """Retry, or deliver the failure. A retry waits without waking the run."""
+        policy = call.task.policy
+        failed = operation.attempts - operation.lost
+        failure = failure_of(error, operation.attempts)
+        wait = policy.wait_after(error, failed, self._services.chance.random())
+        at = self._services.clock.now() + millis(wait)
+        total = policy.total_timeout
+        late = total is not None and at >= (operation.first or 0) + millis(total)
+        if late or not policy.retries_after(error, failed):
+            return await self._fail(operation, owner, failure)
+        run, key = operation.run, operation.key
+        if await self._store.retry_task(run, key, owner, at=at, failure=failure):
+            await self._again(invocation, at)
+        return None
+
+    async def _fail(self, operation: Operation, owner: str, failure: Failure) -> Delivery:
+        kind = OutcomeKind.TIMEOUT if failure.type == "TimeoutError" else OutcomeKind.ERROR
+        return await self._deliver(operation, Outcome(kind, failure=failure), owner=owner)
+
+    async def _deliver(
+        self, operation: Operation, outcome: Outcome, owner: str | None = None
+    ) -> Delivery:
+        services = self._services
+        blank = Operation(operation.run, operation.key, Kind.TASK, name=operation.name)
+        now = services.clock.now()
+        return await self._store.deliver(
+            blank, outcome, now, owner=owner, claim=services.lease()
+        )
+
+    async def _put_back(
+        self, operation: Operation, owner: str, invocation: Invocation
+    ) -> Delivery | None:
+        log.error("this app has no task %r; it is offered again", invocation.name)
+        at = self._services.clock.now() + UNKNOWN_TASK_WAIT
+        run, key = operation.run, operation.key
+        if await self._store.retry_task(run, key, owner, at=at, failure=None):
+            await self._again(invocation, at)
+        return None
+
+    async def _shut_down(
+        self, operation: Operation, owner: str, invocation: Invocation
+    ) -> None:
+        """This process ends: let another one begin the task at once."""
+        now = self._services.clock.now()
+        try:
+            await self._store.hand_over_task(operation.run, operation.key, owner, now)
+        except StoreError:
+            log.warning("task %s could not be handed over", operation.key, exc_info=True)
+
+    async def _again(self, invocation: Invocation, at: Millis) -> None:
+        services = self._services
+        if services.dispatcher.local and at > services.clock.now() + services.settings.horizon:
+            return  # the due index brings it back in time, and holds nothing in memory
+        again = Invocation(
+            invocation.run, invocation.key, invocation.name, invocation.args, not_before=at
+        )
+        await services.dispatcher.dispatch([again])
+
+    def _renewal(self, operation: Operation, owner: str) -> Callable[[], Awaitable[bool]]:
+        services = self._services
+
+        async def renew() -> bool:
+            return await self._store.renew_task(
+                operation.run,
+                operation.key,
+                owner,
+                services.clock.now(),
+                services.settings.lease,
+            )
+
+        return renew
+
+
+async def _settled(body: Awaitable[Any]) -> tuple[Any, BaseException | None]:
+    """Await, with the exception as a value: asyncio lets some of them stop the loop."""
+    try:
+        return await body, None
+    except asyncio.CancelledError as error:
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise
+        return None, NonRetryable(f"the task cancelled itself: {error}")
+    except BaseException as error:
+        return None, error
+
+
+def _lost(operation: Operation) -> Failure:
+    return Failure(
+        "lost",
+        f"{operation.lost} attempts ended with their process, without an outcome",
+        attempts=operation.attempts,
+        retryable=False,
+    )

@@ -1,0 +1,46 @@
+"""Suspended instances, kept in memory while there is room: what makes a resume cost only what is new.
+
+An instance may vanish at any moment, and one that was overtaken is recognised by the count and
+the writer that it had: nothing depends on this cache but speed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from rewake.records import Header
+from rewake.replay.execution import Execution
+
+
+class Cache:
+    """At most `size` suspended executions; the one not used for longest goes first."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: OrderedDict[str, tuple[int, str, Execution]] = OrderedDict()
+
+    def keep(self, header: Header, execution: Execution) -> None:
+        """Keep an instance that is exactly at this header's count and writer."""
+        if self._size < 1:
+            execution.drop()
+            return
+        self._kept[header.run] = (header.count, header.writer, execution)
+        while len(self._kept) > self._size:
+            _, (_, _, oldest) = self._kept.popitem(last=False)
+            oldest.drop()
+
+    def take(self, header: Header) -> Execution | None:
+        """The instance that goes on from exactly this header, if there is one."""
+        kept = self._kept.pop(header.run, None)
+        if kept is None:
+            return None
+        count, writer, execution = kept
+        if (count, writer) == (header.count, header.writer):
+            return execution
+        execution.drop()
+        return None
+
+    def clear(self) -> None:
+        """Drop all."""
+        while self._kept:
+            self._kept.popitem()[1][2].drop()

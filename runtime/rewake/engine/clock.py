@@ -1,0 +1,31 @@
+"""The one clock. No other module asks for the time, so that tests and simulations can own it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+from rewake.records import Millis
+
+
+class Clock(Protocol):
+    """What the engine asks about time."""
+
+    def now(self) -> Millis:
+        """The wall clock, in milliseconds since the Unix epoch. It may jump."""
+        ...
+
+    async def sleep(self, duration: Millis) -> None:
+        """Wait that many milliseconds."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> Millis:
+        return int(time.time() * 1000)
+
+    async def sleep(self, duration: Millis) -> None:
+        await asyncio.sleep(max(0, duration) / 1000)

@@ -1,0 +1,420 @@
+"""The engine: what the faces (HTTP, CLI, tests) call, and what messages are handed to.
+
+It knows three small protocols and nothing behind them: the store, a dispatcher, a clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from rewake.app import App
+from rewake.authoring.approval import APPROVAL, Approval, Decision
+from rewake.dispatchers.dispatcher import Dispatcher
+from rewake.engine.attempts import Attempts
+from rewake.engine.cache import Cache
+from rewake.engine.clock import Clock, SystemClock
+from rewake.engine.codec import RunCodec
+from rewake.engine.heart import Heart
+from rewake.engine.program import INPUT
+from rewake.engine.services import Services
+from rewake.engine.settings import Settings
+from rewake.engine.sweeper import Sweeper
+from rewake.engine.turn import Turn
+from rewake.errors import InvalidInput, RewakeError, RunConflict, RunNotFound
+from rewake.records import (
+    TERMINAL,
+    Completed,
+    Finished,
+    Header,
+    Invocation,
+    Kind,
+    LogBatch,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    RunState,
+    Scheduled,
+    Started,
+    Withdrawn,
+)
+from rewake.secret import Secret
+from rewake.stores.protocol import History, Store
+from rewake.stores.table import Table
+from rewake.values import PYTHON, digest
+
+log = logging.getLogger("rewake.engine")
+
+RUNTIME = 1
+"""The version of the replay core's behaviour; a run keeps the one that it began under."""
+POLL = 250
+"""Milliseconds between looks at a run that ends in another process."""
+
+
+class Engine:
+    """One process's share of the work on a store.
+
+    `open` begins to sweep and to take messages, `close` hands everything over. All methods are
+    for one event loop.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        table: Table,
+        dispatcher: Dispatcher,
+        secret: Secret,
+        *,
+        clock: Clock | None = None,
+        settings: Settings | None = None,
+        token: Callable[[], str] = lambda: secrets.token_hex(8),
+        chance: random.Random | None = None,
+        threads: bool = True,
+    ) -> None:
+        self.app = app
+        self.settings = settings or Settings()
+        clock = clock or SystemClock()
+        workers = self.settings.tasks if threads else 1
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="rewake-task")
+        self._services = Services(
+            app=app,
+            store=Store(table, token=token, margin=self.settings.skew),
+            dispatcher=dispatcher,
+            clock=clock,
+            secret=secret,
+            settings=self.settings,
+            heart=Heart(clock, self.settings.lease, threaded=threads),
+            cache=Cache(self.settings.cached),
+            token=token,
+            chance=chance or random.Random(),
+            threads=pool,
+            slots=asyncio.Semaphore(self.settings.tasks),
+        )
+        self._pool = pool
+        self._store = self._services.store
+        self._attempts = Attempts(self._services, self._carry_on)
+        self._sweeper = Sweeper(self._services, self._attempts)
+        self._turns: set[asyncio.Task[None]] = set()
+        self._working: set[asyncio.Task[Any]] = set()
+        self._sweeping: asyncio.Task[None] | None = None
+        self._closing = False
+
+    # --- life ------------------------------------------------------------------------------
+
+    def open(self, *, sweep: bool = True) -> None:
+        """Take messages and, with `sweep`, look for what is due."""
+        self._services.home = asyncio.get_running_loop()
+        self._services.heart.open()
+        self._services.dispatcher.open(self.handle)
+        if sweep:
+            self._sweeping = asyncio.ensure_future(self._sweeper.run())
+
+    async def close(self, grace: float = 5.0) -> None:
+        """Stop taking work; give what runs `grace` seconds to end, then hand it over."""
+        self._closing = True
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        self._sweeper.close()
+        if self._working:
+            await asyncio.wait(self._working, timeout=grace)
+        for task in list(self._working):
+            task.cancel()
+        if self._working:
+            await asyncio.wait(self._working)
+        await self._services.dispatcher.close()
+        await self._services.heart.close()
+        self._services.cache.clear()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        await self._store.close()
+
+    async def handle(self, invocation: Invocation) -> None:
+        """Act on one message. The stored state decides what, if anything, there is to do."""
+        if self._closing:
+            return
+        with self._at_work():
+            try:
+                if invocation.key:
+                    await self._attempts.handle(invocation)
+                else:
+                    await self._take_run(invocation.run)
+            except asyncio.CancelledError:
+                if not self._closing:
+                    raise
+            except RewakeError:
+                log.warning("an invocation of run %s failed; it is retried", invocation.run,
+                            exc_info=True)
+
+    async def sweep(self) -> None:
+        """Look once at everything that is due."""
+        await self._sweeper.sweep()
+
+    async def _take_run(self, run: str) -> None:
+        owner, lease = self._services.lease()
+        header = await self._store.claim(run, owner, self._services.clock.now(), lease)
+        if header is not None:
+            await Turn(self._services, header).run()
+
+    async def _carry_on(self, header: Header, operation: Operation) -> None:
+        await Turn(self._services, header).run(operation)
+
+    def _at_work(self) -> _AtWork:
+        return _AtWork(self._working)
+
+    def _background(self, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            with self._at_work():
+                await work
+
+        task = asyncio.ensure_future(run())
+        self._turns.add(task)
+        task.add_done_callback(self._turns.discard)
+
+    # --- runs ------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        workflow: str,
+        arguments: Mapping[str, Any],
+        *,
+        run: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> tuple[Header, bool]:
+        """Start a run; its header, and whether it is new.
+
+        With a caller's `run` id or `idempotency_key`, starting again gives the run that is there,
+        whatever became of it.
+
+        Raises:
+            RunNotFound: no such workflow.
+            InvalidInput: the arguments do not fit; `field` names which.
+            RunConflict: that id or key was used with another workflow or other arguments.
+        """
+        services = self._services
+        found = self.app.workflow(workflow)
+        found.arguments(arguments)
+        now = services.clock.now()
+        run = run or self._run_id(workflow, idempotency_key)
+        _check_id(run)
+        value = RunCodec(services.secret, run).encode(dict(arguments), key="", purpose=INPUT)
+        header = Header(
+            run, workflow, now, seed=services.chance.getrandbits(53), python=PYTHON, runtime=RUNTIME
+        )
+        header.digest = digest(arguments)
+        self._own(header)
+        stored, new = await self._store.start(header, Started(now, value))
+        if not new and (stored.workflow, stored.digest) != (workflow, header.digest):
+            raise RunConflict(f"run {run!r} was started with other arguments")
+        if new and stored.state is RunState.RUNNING:
+            self._background(Turn(services, stored).run())
+        elif new:
+            await services.wake(run)
+        return stored, new
+
+    def _own(self, header: Header) -> None:
+        """A process that handles what it dispatches starts the run under its own lease."""
+        services = self._services
+        now, settings = services.clock.now(), services.settings
+        if services.dispatcher.local and not self._closing:
+            header.state, header.epoch, header.strikes = RunState.RUNNING, 1, 1
+            header.owner, header.lease = services.token(), now + settings.lease
+            header.due = header.lease + settings.skew
+        else:
+            header.due = now + settings.grace
+
+    def _run_id(self, workflow: str, idempotency_key: str | None) -> str:
+        if idempotency_key is None:
+            return f"{self._services.clock.now():012x}{self._services.token()}"
+        named = f"{workflow}\0{idempotency_key}".encode()
+        return f"key-{hashlib.sha256(named).hexdigest()[:32]}"
+
+    async def get(self, run: str) -> Header:
+        """The header of a run. Raises `RunNotFound`."""
+        return await self._store.header(run)
+
+    async def result(self, run: str, wait: float = 0) -> Outcome | None:
+        """How the run ended, waiting up to `wait` seconds for that; None if it has not.
+
+        Raises `RunNotFound`, and `RunConflict` if it is stuck.
+        """
+        deadline = self._services.clock.now() + int(wait * 1000)
+        while True:
+            waiter = self._waiter(run)
+            try:
+                header = await self._store.header(run)
+                if header.state is RunState.STUCK:
+                    raise RunConflict(f"run {run!r} is stuck: {header.error}")
+                if header.state in TERMINAL:
+                    return await self._outcome(header)
+                left = deadline - self._services.clock.now()
+                if left <= 0:
+                    return None
+                await asyncio.wait([waiter], timeout=min(left, POLL) / 1000)
+            finally:
+                self._services.waiters.get(run, set()).discard(waiter)
+
+    def _waiter(self, run: str) -> asyncio.Future[None]:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._services.waiters.setdefault(run, set()).add(waiter)
+        return waiter
+
+    async def _outcome(self, header: Header) -> Outcome:
+        if header.tail and isinstance(header.tail[-1], Finished):
+            entry = header.tail[-1]
+            if entry.outcome.value is None or not entry.outcome.value.blob:
+                return entry.outcome
+        history = await self._store.history(header)
+        last = history.entries[-1]
+        if isinstance(last, Finished):
+            return last.outcome
+        return Outcome(OutcomeKind.CANCELLED)  # cancelled while it was stuck
+
+    async def history(self, run: str) -> tuple[Header, History]:
+        """Everything recorded about a run. Raises `RunNotFound`, `CheckpointUnreadable`."""
+        header = await self._store.header(run)
+        return header, await self._store.history(header)
+
+    async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
+        """What a run's attempts logged. Raises `RunNotFound`."""
+        await self._store.header(run)
+        return await self._store.logs(run, key)
+
+    async def list(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        workflow: str | None = None,
+        state: RunState | None = None,
+    ) -> tuple[list[Header], str | None]:
+        """Runs, newest first, and the cursor of the next page. A filter may leave a page short."""
+        page = await self._store.views(limit=limit, cursor=cursor)
+        headers = []
+        for _, view in page.items:
+            if workflow is not None and view.workflow != workflow:
+                continue
+            try:
+                header = await self._store.header(view.run)
+            except RunNotFound:
+                continue  # a start that died before its header
+            if header.created == view.created and state in (None, header.state):
+                headers.append(header)
+        return headers, page.cursor
+
+    async def cancel(self, run: str, reason: str = "cancelled by a caller") -> Header:
+        """Ask a run to cancel: its cleanup runs, then it ends as cancelled.
+
+        Asking twice changes nothing. Raises `RunNotFound`, and `RunConflict` if it is over.
+        """
+        header = await self._store.cancel(run, reason)
+        if header is None:
+            raise RunConflict(f"run {run!r} is over already")
+        if header.state is RunState.PARKED:
+            await self._services.wake(run)
+        elif header.state in TERMINAL:
+            self._services.ended(run)
+        else:
+            self._services.poke(run)
+        return header
+
+    async def resume(self, run: str) -> Header:
+        """Let a stuck run try again, with the code and the Python of now."""
+        header = await self._store.resume(run, PYTHON, self._services.clock.now())
+        await self._services.wake(run)
+        return header
+
+    async def decide(self, run: str, key: str, approval: Approval) -> None:
+        """Record a decision on an approval; the first one stands, and wakes the run.
+
+        Raises:
+            RunNotFound: no such run, or it waits for no approval of that key.
+            RunConflict: decided already, withdrawn, out of time, or the run is over.
+        """
+        header, history = await self.history(run)
+        asked = _approval(history, key)
+        if header.state in TERMINAL:
+            raise RunConflict(f"run {run!r} is over")
+        services, now = self._services, self._services.clock.now()
+        blank = Operation(run, key, Kind.APPROVAL, name=asked.name, due=now + self.settings.grace)
+        late = asked.due is not None and asked.due <= now
+        at = asked.due if late and asked.due is not None else now
+        if late:
+            outcome = Outcome(OutcomeKind.TIMEOUT)
+        else:
+            decided = msgspec.to_builtins(approval)
+            codec = RunCodec(services.secret, run)
+            outcome = Outcome(OutcomeKind.OK, codec.encode(decided, key=key, purpose=APPROVAL))
+        delivery = await self._store.deliver(blank, outcome, at, claim=services.lease())
+        self._background(self._attempts.after(delivery))
+        if late:
+            raise RunConflict(f"the time to decide on {key!r} is over")
+        if not delivery.won:
+            raise RunConflict(f"{key!r} was decided already")
+
+
+def _approval(history: History, key: str) -> Scheduled:
+    closed = {e.key for e in history.entries if isinstance(e, Completed | Withdrawn)}
+    for entry in history.entries:
+        if isinstance(entry, Scheduled) and entry.key == key and entry.kind is Kind.APPROVAL:
+            if key in closed:
+                raise RunConflict(f"{key!r} is closed: it was decided, ran out of time or was cancelled")
+            return entry
+    raise RunNotFound(f"the run waits for no approval {key!r}")
+
+
+def open_approvals(history: History) -> dict[str, Scheduled]:
+    """The approvals that a run waits for and nobody decided yet, by key."""
+    closed = {e.key for e in history.entries if isinstance(e, Completed | Withdrawn)}
+    closed |= history.outcomes().keys()
+    return {
+        entry.key: entry
+        for entry in history.entries
+        if isinstance(entry, Scheduled)
+        and entry.kind is Kind.APPROVAL
+        and entry.key not in closed
+    }
+
+
+class _AtWork:
+    """Counts the calling asyncio task among those that `close` waits for."""
+
+    def __init__(self, working: set[asyncio.Task[Any]]) -> None:
+        self._working = working
+        self._task = asyncio.current_task()
+        self._nested = self._task in working
+
+    def __enter__(self) -> None:
+        if self._task is not None:
+            self._working.add(self._task)
+
+    def __exit__(self, *exception: object) -> None:
+        if self._task is not None and not self._nested:
+            self._working.discard(self._task)
+
+
+def _check_id(run: str) -> None:
+    if not 1 <= len(run) <= 128 or not all(c.isalnum() or c in "-_.:" for c in run):
+        raise InvalidInput(
+            "a run id is 1 to 128 letters, digits, '-', '_', '.' or ':'", field="id"
+        )
+
+
+@asynccontextmanager
+async def running(engine: Engine) -> AsyncIterator[Engine]:
+    """An engine that is open inside the block and closed after it."""
+    engine.open()
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+__all__ = ["Decision", "Engine", "open_approvals", "running"]

@@ -1,0 +1,37 @@
+"""What an attempt logs, kept with its run as well as sent to Python's own logging."""
+
+from __future__ import annotations
+
+import logging
+
+from rewake.engine.clock import Clock
+from rewake.records import LogLine
+
+LIMIT = 1024 * 1024
+"""Bytes that one attempt may log; then a notice, and no more."""
+
+
+class _Keep(logging.Handler):
+    def __init__(self, clock: Clock, lines: list[LogLine]) -> None:
+        super().__init__()
+        self._clock = clock
+        self._lines = lines
+        self._room = LIMIT
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._room <= 0:
+            return
+        message = record.getMessage()
+        self._room -= len(message)
+        if self._room <= 0:
+            message = f"(cut here: an attempt keeps at most {LIMIT:,} bytes of log)"
+        self._lines.append(LogLine(self._clock.now(), record.levelname, message))
+
+
+def attempt_logger(clock: Clock) -> tuple[logging.Logger, list[LogLine]]:
+    """A logger for one attempt, and the list that its lines go to."""
+    lines: list[LogLine] = []
+    logger = logging.Logger("rewake.task")
+    logger.parent = logging.getLogger("rewake.task")
+    logger.addHandler(_Keep(clock, lines))
+    return logger, lines

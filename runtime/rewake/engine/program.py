@@ -1,0 +1,53 @@
+"""A workflow as the replay core sees it: its body, and how its end becomes an outcome."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rewake.app import App
+from rewake.authoring.hints import return_hint
+from rewake.authoring.policy import millis
+from rewake.authoring.workflow import Workflow
+from rewake.engine.codec import RunCodec
+from rewake.records import Outcome, OutcomeKind, Started
+from rewake.replay.execution import Execution, current
+from rewake.secret import Secret
+from rewake.values import failure_of
+
+INPUT = "input"
+OUTPUT = "output"
+
+
+class RunProgram:
+    """See `rewake.replay.execution.Program`."""
+
+    def __init__(self, app: App, name: str, run: str, secret: Secret) -> None:
+        self.codec = RunCodec(secret, run)
+        self._app = app
+        self._workflow: Workflow[Any, Any] = app.workflow(name)
+
+    def is_registered(self, task: object) -> bool:
+        return self._app.tasks.get(getattr(task, "name", "")) is task
+
+    async def body(self, started: Started) -> Any:
+        if self._workflow.timeout is not None:
+            execution = current()
+            assert execution is not None  # noqa: S101 - it is what runs this
+            execution.set_deadline(started.clock + millis(self._workflow.timeout))
+        given = self.codec.decode(started.args, key="", purpose=INPUT)
+        return await self._workflow.call(self._workflow.arguments(given))
+
+    def succeed(self, result: Any) -> Outcome:
+        hint = return_hint(self._workflow.function)
+        value = self.codec.encode(result, key="", purpose=OUTPUT, hint=hint)
+        return Outcome(OutcomeKind.OK, value=value)
+
+    def fail(self, error: BaseException) -> Outcome:
+        return Outcome(OutcomeKind.ERROR, failure=failure_of(error, 1))
+
+
+def new_execution(app: App, name: str, run: str, seed: int, secret: Secret) -> Execution:
+    """An execution of this run, not begun. Raises `RunNotFound` if the app lacks the workflow."""
+    return Execution(RunProgram(app, name, run, secret), run=run, seed=seed)
+
+

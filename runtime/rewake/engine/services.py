@@ -1,0 +1,66 @@
+"""What the parts of an engine share."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from rewake.app import App
+from rewake.dispatchers.dispatcher import Dispatcher
+from rewake.engine.cache import Cache
+from rewake.engine.clock import Clock
+from rewake.engine.heart import Heart
+from rewake.engine.settings import Settings
+from rewake.records import Invocation, Millis
+from rewake.secret import Secret
+from rewake.stores.protocol import Store
+
+
+@dataclass(slots=True)
+class Services:
+    """One engine's parts. `pokes` has, by run, what to call when something arrives for a run
+    that this process is working on; `waiters` who waits for a run to end."""
+
+    app: App
+    store: Store
+    dispatcher: Dispatcher
+    clock: Clock
+    secret: Secret
+    settings: Settings
+    heart: Heart
+    cache: Cache
+    token: Callable[[], str]
+    chance: random.Random
+    threads: Executor | None
+    slots: asyncio.Semaphore
+    home: asyncio.AbstractEventLoop | None = None
+    pokes: dict[str, Callable[[], None]] = field(default_factory=dict)
+    waiters: dict[str, set[asyncio.Future[None]]] = field(default_factory=dict)
+
+    def call_home(self, callback: Callable[[], object]) -> None:
+        """Call something in the engine's own event loop, from whichever thread."""
+        if self.home is not None:
+            self.home.call_soon_threadsafe(callback)
+
+    def poke(self, run: str) -> None:
+        """Tell the invocation of `run` in this process, if there is one, that something arrived."""
+        poke = self.pokes.get(run)
+        if poke is not None:
+            poke()
+
+    def ended(self, run: str) -> None:
+        """Wake those who wait for the run to end."""
+        for waiter in self.waiters.pop(run, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def lease(self) -> tuple[str, Millis]:
+        """A new owner token, and how long it holds."""
+        return self.token(), self.settings.lease
+
+    async def wake(self, run: str) -> None:
+        """Dispatch the run."""
+        await self.dispatcher.dispatch([Invocation(run)])

@@ -1,0 +1,135 @@
+"""The inline steps of one turn: started, collected as they end, retried, abandoned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from rewake.authoring.calling import attempt
+from rewake.authoring.context import TaskContext
+from rewake.authoring.policy import millis, seconds
+from rewake.authoring.step import StepWork
+from rewake.authoring.task import RESULT
+from rewake.engine.logs import attempt_logger
+from rewake.engine.services import Services
+from rewake.records import Failure, Kind, Millis, Outcome, OutcomeKind, Scheduled, Stepped
+from rewake.replay.execution import Execution, OpenOp
+from rewake.values import failure_of
+
+_LOST = Failure("lost", "the step began and its result was lost; it runs at most once")
+
+
+class Steps:
+    """Steps that run in this process, for one turn. `signal` is set whenever one ends."""
+
+    def __init__(self, services: Services, run: str, signal: asyncio.Event) -> None:
+        self._services = services
+        self._run = run
+        self._signal = signal
+        self._lost: list[str] = []
+        self.running: dict[str, asyncio.Task[Any]] = {}
+        self.ended: list[tuple[OpenOp, Any, BaseException | None]] = []
+
+    def find_lost(self, execution: Execution) -> None:
+        """After a replay: at-most-once steps that are in the history may have begun."""
+        fresh = {entry.key for entry in execution.fresh if isinstance(entry, Scheduled)}
+        self._lost = [
+            op.key
+            for op in execution.open.values()
+            if op.kind is Kind.STEP and op.work.at_most_once and op.key not in fresh
+        ]
+
+    def ready(self, execution: Execution, now: Millis) -> list[OpenOp]:
+        """The steps that may start."""
+        return [
+            op
+            for op in execution.open.values()
+            if op.kind is Kind.STEP
+            and op.key not in self.running
+            and (op.not_before is None or op.not_before <= now)
+        ]
+
+    def start(self, ops: Sequence[OpenOp]) -> None:
+        """Start an attempt of each."""
+        for op in ops:
+            op.not_before = None
+            task = asyncio.ensure_future(self._attempt(op))
+            self.running[op.key] = task
+            task.add_done_callback(lambda task, op=op: self._on_end(op, task))  # type: ignore[misc]
+
+    def collect(self, execution: Execution, now: Millis) -> None:
+        """Let the workflow observe the attempts that have ended, in the order they did."""
+        for key in self._lost:
+            if key in execution.open:
+                lost = Outcome(OutcomeKind.ERROR, failure=_LOST)
+                execution.observe(Stepped(key, now, lost))
+        self._lost = []
+        for op, result, error in self.ended:
+            if execution.open.get(op.key) is op and execution.error is None:
+                execution.observe(self._stepped(execution, op, result, error, now))
+        self.ended.clear()
+
+    def cancel(self, key: str) -> None:
+        """The workflow withdrew the step."""
+        task = self.running.pop(key, None)
+        if task is not None:
+            task.cancel()
+
+    def abandon(self) -> None:
+        """End all attempts without looking at what they return."""
+        for task in self.running.values():
+            task.cancel()
+        self.running.clear()
+        self.ended.clear()
+
+    def _on_end(self, op: OpenOp, task: asyncio.Task[Any]) -> None:
+        if self.running.get(op.key) is not task:
+            return
+        del self.running[op.key]
+        self.ended.append((op, *task.result()))
+        self._signal.set()
+
+    async def _attempt(self, op: OpenOp) -> tuple[Any, BaseException | None]:
+        work: StepWork = op.work
+        number = op.attempts + 1
+        logger, lines = attempt_logger(self._services.clock)
+        context = TaskContext(self._run, op.key, number, logger)
+        timeout = None if work.policy.timeout is None else seconds(work.policy.timeout)
+        try:
+            result = await attempt(
+                work.function, (), {}, timeout=timeout, context=context,
+                threads=self._services.threads,
+            )
+        except asyncio.CancelledError as error:
+            if self.running.get(op.key) is not asyncio.current_task():
+                raise
+            return None, error
+        except BaseException as error:
+            return None, error
+        else:
+            return result, None
+        finally:
+            if lines:
+                await self._services.store.log(self._run, op.key, number, 0, lines)
+
+    def _stepped(
+        self, execution: Execution, op: OpenOp, result: Any, error: BaseException | None, now: Millis
+    ) -> Stepped:
+        work: StepWork = op.work
+        if error is None:
+            try:
+                value = execution.codec.encode(result, key=op.key, purpose=RESULT, hint=work.hint)
+            except Exception as unencodable:
+                failure = failure_of(unencodable, op.attempts + 1)
+                return Stepped(op.key, now, Outcome(OutcomeKind.ERROR, failure=failure))
+            return Stepped(op.key, now, Outcome(OutcomeKind.OK, value=value))
+        failed = op.attempts + 1
+        outcome = Outcome(OutcomeKind.ERROR, failure=failure_of(error, failed))
+        wait = work.policy.wait_after(error, failed, self._services.chance.random())
+        retry_at = now + millis(wait)
+        total = work.policy.total_timeout
+        late = total is not None and retry_at >= op.asked_at + millis(total)
+        if late or not work.policy.retries_after(error, failed):
+            return Stepped(op.key, now, outcome)
+        return Stepped(op.key, now, outcome, retry_at)

@@ -1,0 +1,197 @@
+"""Finds everything that needs a look, by one index on due times, and heals lost messages.
+
+Nothing replays here. A due time says only that somebody should look; the item says what there is
+to do. Whoever moves the due time acts, so that many processes can sweep one store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from rewake.engine.attempts import Attempts
+from rewake.engine.services import Services
+from rewake.errors import RewakeError
+from rewake.records import (
+    TERMINAL,
+    Completed,
+    Header,
+    Invocation,
+    Kind,
+    Millis,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    RunState,
+    Scheduled,
+    Withdrawn,
+)
+from rewake.stores.protocol import History, header_key, operation_key
+from rewake.stores.table import Due, Key
+
+log = logging.getLogger("rewake.sweeper")
+
+PAGE = 500
+MAX_BACKOFF = 60_000
+
+
+class Sweeper:
+    """Asks the due index, at most once a sweep, and arms a timer for what is due soon."""
+
+    def __init__(self, services: Services, attempts: Attempts) -> None:
+        self._services = services
+        self._store = services.store
+        self._attempts = attempts
+        self._armed: dict[Key, tuple[Millis, asyncio.TimerHandle]] = {}
+        self._looking: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Sweep for ever."""
+        while True:
+            try:
+                await self.sweep()
+            except RewakeError:
+                log.warning("a sweep failed; the next one looks again", exc_info=True)
+            await self._services.clock.sleep(self._services.settings.sweep)
+
+    async def sweep(self) -> None:
+        """Look at whatever is due, and arm what will be soon."""
+        while True:
+            now = self._services.clock.now()
+            found = await self._store.due(now + self._services.settings.horizon, limit=PAGE)
+            for due in found:
+                if due.due > now:
+                    self._arm(due, now)
+            await self._look_at([due for due in found if due.due <= now])
+            if len(found) < PAGE or found[-1].due > now:
+                return
+
+    def close(self) -> None:
+        """Forget what is armed."""
+        for _, timer in self._armed.values():
+            timer.cancel()
+        self._armed.clear()
+        for task in self._looking:
+            task.cancel()
+
+    def _arm(self, due: Due, now: Millis) -> None:
+        armed = self._armed.get(due.key)
+        if armed is not None:
+            if armed[0] == due.due:
+                return
+            armed[1].cancel()
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later((due.due - now) / 1000, self._fire, due)
+        self._armed[due.key] = (due.due, timer)
+
+    def _fire(self, due: Due) -> None:
+        self._armed.pop(due.key, None)
+        task = asyncio.ensure_future(self._look_at([due]))
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    async def _look_at(self, found: Sequence[Due]) -> None:
+        for result in await asyncio.gather(
+            *(self._look(due.key) for due in found), return_exceptions=True
+        ):
+            if isinstance(result, RewakeError):
+                log.warning("looking at a due item failed; it stays due", exc_info=result)
+            elif isinstance(result, BaseException):
+                raise result
+
+    async def _look(self, key: Key) -> None:
+        item = await self._store.item(key)
+        now = self._services.clock.now()
+        if item is None or item.due is None:
+            return
+        if item.due > now:
+            if item.due <= now + self._services.settings.horizon:
+                self._arm(Due(item.due, key), now)
+            return
+        if isinstance(item, Header):
+            await self._look_at_run(item, item.due, now)
+        else:
+            await self._look_at_operation(item, item.due, now)
+
+    # --- runs ------------------------------------------------------------------------------
+
+    async def _look_at_run(self, header: Header, due: Millis, now: Millis) -> None:
+        settings = self._services.settings
+        key = header_key(header.run)
+        if header.state is RunState.RUNNING:
+            ready_at = header.lease + settings.skew + _backoff(header.strikes)
+            if ready_at >= now:
+                await self._store.postpone(key, due, ready_at + 1)
+                return
+        elif header.state is RunState.PARKED and not _must_wake(header, now):
+            await self._look_at_operations(header, due, now)
+            return
+        elif header.state is not RunState.PARKED and header.state is not RunState.READY:
+            await self._store.postpone(key, due, None)
+            return
+        if await self._store.postpone(key, due, now + settings.grace):
+            await self._services.wake(header.run)
+
+    async def _look_at_operations(self, header: Header, due: Millis, now: Millis) -> None:
+        """A parked run with tasks that do not guard themselves: what became of each?"""
+        history = await self._store.history(header)
+        lost: list[Invocation] = []
+        unguarded = wake = False
+        for entry in open_tasks(history):
+            operation = history.operations.get(entry.key)
+            if operation is not None and operation.outcome is not None:
+                wake = True
+            elif operation is None or operation.due is None:
+                unguarded = True
+                if operation is None or not operation.owner or operation.lease < now:
+                    lost.append(Invocation(header.run, entry.key, entry.name, entry.args))
+        look = now + self._services.settings.grace if unguarded or wake else None
+        if header.wake is not None:
+            look = header.wake if look is None else min(look, header.wake)
+        if not await self._store.postpone(header_key(header.run), due, look):
+            return
+        if wake:
+            await self._services.wake(header.run)
+        await self._services.dispatcher.dispatch(lost)
+
+    # --- operations ------------------------------------------------------------------------
+
+    async def _look_at_operation(self, operation: Operation, due: Millis, now: Millis) -> None:
+        key = operation_key(operation.run, operation.key)
+        if not await self._store.postpone(key, due, now + self._services.settings.grace):
+            return
+        if operation.outcome is not None:
+            await self._attempts.redeliver(operation)
+            return
+        header = await self._store.header(operation.run)
+        history = await self._store.history(header)
+        wanted = [e for e in open_tasks(history) if e.key == operation.key]
+        if header.state in TERMINAL or not wanted:
+            await self._store.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
+            await self._store.postpone(key, now + self._services.settings.grace, None)
+            return
+        await self._services.dispatcher.dispatch(
+            [Invocation(header.run, e.key, e.name, e.args) for e in wanted]
+        )
+
+
+def open_tasks(history: History) -> list[Scheduled]:
+    """The tasks that a history asks for and has not seen the outcome of."""
+    closed = {e.key for e in history.entries if isinstance(e, Completed | Withdrawn)}
+    return [
+        entry
+        for entry in history.entries
+        if isinstance(entry, Scheduled) and entry.kind is Kind.TASK and entry.key not in closed
+    ]
+
+
+def _must_wake(header: Header, now: Millis) -> bool:
+    return header.gap <= 0 or (header.wake is not None and header.wake <= now)
+
+
+def _backoff(strikes: int) -> Millis:
+    """A run that killed its process is given more time each time."""
+    return 0 if strikes < 2 else min(1000 * 2 ** (strikes - 2), MAX_BACKOFF)
+
+

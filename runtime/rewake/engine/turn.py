@@ -1,0 +1,393 @@
+"""One invocation of a run: from a claim, through replay and commits, to a park or the end.
+
+    claimed ──> instance (cached, or replayed) ──> fold what arrived ──> finished ──> finish
+                                                     ^     │                ^
+                                                     │     ├─ steps to run ─┤ commit, run them
+                                                     │     │                │
+                                                     └─ arrived ── park <───┘
+
+What the workflow has observed is committed before a step starts; nothing is dispatched before the
+commit that schedules it; parking holds only if nothing arrived meanwhile. Whoever is overtaken
+discards the instance and touches nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from rewake.engine.program import new_execution
+from rewake.engine.services import Services
+from rewake.engine.steps import Steps
+from rewake.errors import CheckpointUnreadable, RunNotFound, StoreError, StuckError
+from rewake.records import (
+    CancelRequested,
+    Completed,
+    Entry,
+    Event,
+    Fired,
+    Header,
+    Invocation,
+    Kind,
+    Millis,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    RunState,
+    Scheduled,
+    Started,
+    Stepped,
+    Withdrawn,
+)
+from rewake.replay.execution import Execution, OpenOp
+from rewake.stores.protocol import Arrived, Committed, Fenced, History
+from rewake.values import PYTHON
+
+log = logging.getLogger("rewake.engine")
+
+AWAITED = frozenset({Kind.TASK, Kind.APPROVAL})
+_STATE = {
+    OutcomeKind.OK: RunState.DONE,
+    OutcomeKind.ERROR: RunState.FAILED,
+    OutcomeKind.TIMEOUT: RunState.FAILED,
+    OutcomeKind.CANCELLED: RunState.CANCELLED,
+}
+
+
+class _Overtaken(Exception):
+    """Another holder has the run."""
+
+
+class _CancelFirst(Exception):
+    """The run was asked to cancel before its end could be committed."""
+
+
+class Turn:
+    """One invocation of a run that was just claimed. `run()` is all of it."""
+
+    def __init__(self, services: Services, header: Header) -> None:
+        self._services = services
+        self._store = services.store
+        self._header = header
+        self._execution: Execution | None = None
+        self._signal = asyncio.Event()
+        self._steps = Steps(services, header.run, self._signal)
+        self._lost = False
+
+    async def run(self, known: Operation | None = None) -> None:
+        """Carry the run on as far as it goes. `known` is an outcome that was just delivered."""
+        run = self._header.run
+        self._services.pokes[run] = self._signal.set
+        try:
+            with self._services.heart.holding(self._renew, self._lose):
+                await self._carry_on(known)
+        except _Overtaken:
+            log.info("run %s was taken over; this instance is discarded", run)
+        except StuckError as error:
+            await self._stick(error)
+        except StoreError:
+            # Its lease runs out, and whoever finds that goes on from the last commit.
+            log.warning("run %s could not be saved; it is retried", run, exc_info=True)
+        except asyncio.CancelledError:
+            await self._hand_over()
+            raise
+        finally:
+            self._steps.abandon()
+            if self._services.pokes.get(run) == self._signal.set:
+                del self._services.pokes[run]
+            if self._execution is not None:
+                self._execution.drop()
+
+    async def _carry_on(self, known: Operation | None) -> None:
+        try:
+            execution = await self._instance()
+            while not await self._advance(execution, known):
+                known = None
+        except _CancelFirst:
+            # What is not committed was not observed: go back and let the cancellation come first.
+            if self._execution is not None:
+                self._execution.drop()
+                self._execution = None
+            self._steps.abandon()
+            await self._carry_on(None)
+
+    async def _advance(self, execution: Execution, known: Operation | None) -> bool:
+        """Fold what arrived, then finish, run steps or park; True when the turn is over."""
+        self._signal.clear()
+        for event, outcome in await self._events(execution, known):
+            if _concerns(execution, event):
+                self._observe(execution, event, outcome)
+        self._steps.collect(execution, self._now(execution))
+        self._check(execution)
+        if execution.finished is not None:
+            return await self._finish(execution)
+        ready = self._steps.ready(execution, self._now(execution))
+        if not ready and not self._steps.running:
+            return await self._park(execution)
+        if self._must_commit(execution, ready):
+            await self._commit(execution)
+        self._steps.start(ready)
+        await self._wait(execution)
+        return False
+
+    # --- the instance ----------------------------------------------------------------------
+
+    async def _instance(self) -> Execution:
+        header = self._header
+        if header.strikes > self._services.settings.strikes:
+            raise StuckError(f"its process died {header.strikes - 1} times in a row")
+        cached = self._services.cache.take(header)
+        self._execution = cached or await self._replayed(header)
+        return self._execution
+
+    async def _replayed(self, header: Header) -> Execution:
+        services = self._services
+        if header.python != PYTHON:
+            raise CheckpointUnreadable(
+                f"the run began on Python {header.python} and this is {PYTHON}; serve it with "
+                f"{header.python}, or resume it here if its workflow does the same on both"
+            )
+        history = await self._store.history(header)
+        try:
+            execution = new_execution(
+                services.app, header.workflow, header.run, header.seed, services.secret
+            )
+        except RunNotFound as error:
+            raise StuckError(str(error)) from error
+        self._execution = execution
+        if header.cancel is not None and isinstance(history.entries[-1], Started):
+            cancel = CancelRequested(services.clock.now(), header.cancel)
+            execution.cancel_at_start(history.entries[-1], cancel)
+        else:
+            execution.replay(history.entries, history.outcomes())
+        self._check(execution)
+        await self._cancel_again(history)
+        self._steps.find_lost(execution)
+        return execution
+
+    async def _cancel_again(self, history: History) -> None:
+        """Whoever withdrew an operation may have died before it was cancelled."""
+        for entry in history.entries:
+            if isinstance(entry, Withdrawn) and entry.kind in AWAITED:
+                item = history.operations.get(entry.key)
+                if item is None or item.outcome is None:
+                    await self._cancel_operation(entry.key, entry.kind)
+
+    async def _cancel_operation(self, key: str, kind: Kind) -> None:
+        cancelled = Outcome(OutcomeKind.CANCELLED)
+        operation = Operation(self._header.run, key, kind)
+        await self._store.settle(operation, cancelled, self._services.clock.now())
+
+    # --- what arrived ----------------------------------------------------------------------
+
+    async def _events(
+        self, execution: Execution, known: Operation | None
+    ) -> list[tuple[Event, Outcome | None]]:
+        """Everything that can be observed now, in the order in which it happened."""
+        now = self._now(execution)
+        found: list[tuple[Millis, str, Event, Outcome | None]] = []
+        for operation in await self._settled(execution, known, now):
+            event = Completed(operation.key, now)
+            found.append((operation.at or now, operation.key, event, operation.outcome))
+        for op in execution.open.values():
+            if op.kind is Kind.TIMER and op.due is not None and op.due <= now:
+                found.append((op.due, op.key, Fired(op.key, now), None))
+        found.sort(key=lambda each: each[:2])
+        events = [(event, outcome) for _, _, event, outcome in found]
+        if self._header.cancel is not None and execution.cancel_reason is None:
+            events.insert(0, (CancelRequested(now, self._header.cancel), None))
+        return events
+
+    async def _settled(
+        self, execution: Execution, known: Operation | None, now: Millis
+    ) -> Sequence[Operation]:
+        awaited = [op for op in execution.open.values() if op.kind in AWAITED]
+        if not awaited:
+            return ()
+        if known is not None and len(awaited) == 1 and awaited[0].key == known.key:
+            return (known,)
+        settled = await self._store.outcomes(self._header.run, [op.key for op in awaited])
+        for op in awaited:
+            if op.due is not None and op.due <= now and op.key not in settled:
+                settled[op.key] = await self._close_slot(op, op.due)
+        return list(settled.values())
+
+    async def _close_slot(self, op: OpenOp, due: Millis) -> Operation:
+        """The wait is over: nobody can decide any more. A decision that came before stands."""
+        operation = Operation(self._header.run, op.key, op.kind, name=op.name)
+        late = Outcome(OutcomeKind.TIMEOUT)
+        _, found = await self._store.settle(operation, late, due)
+        return found
+
+    def _observe(self, execution: Execution, event: Event, outcome: Outcome | None) -> None:
+        execution.observe(event, outcome)
+        self._check(execution)
+
+    def _check(self, execution: Execution) -> None:
+        if execution.error is not None:
+            raise execution.error
+
+    def _now(self, execution: Execution) -> Millis:
+        """The clock of this run: the machine's, but it never goes back."""
+        return max(self._services.clock.now(), execution.clock, self._header.clock)
+
+    # --- committing ------------------------------------------------------------------------
+
+    def _must_commit(self, execution: Execution, ready: Sequence[OpenOp]) -> bool:
+        """A step may begin only when what led to it is durable; nothing may wait behind one."""
+        if any(op.work.at_most_once for op in ready):
+            return bool(execution.fresh)
+        return any(
+            not (isinstance(entry, Scheduled) and entry.kind is Kind.STEP)
+            for entry in execution.fresh
+        )
+
+    async def _commit(self, execution: Execution) -> None:
+        entries = await self._store.offload(self._header.run, execution.fresh)
+        result = await self._store.commit(
+            self._header,
+            entries,
+            now=self._services.clock.now(),
+            lease=self._services.settings.lease,
+            progress=any(_is_progress(entry) for entry in entries),
+        )
+        await self._committed(execution, result, entries)
+
+    async def _park(self, execution: Execution) -> bool:
+        wake = self._next_wake(execution)
+        tasks = [op for op in execution.open.values() if op.kind is Kind.TASK]
+        if wake is None and not any(op.kind in AWAITED for op in execution.open.values()):
+            raise StuckError("it waits for something that nothing can bring about (a deadlock)")
+        due = wake
+        if tasks:
+            look = self._services.clock.now() + self._services.settings.grace
+            due = look if wake is None else min(look, wake)
+        entries = await self._store.offload(self._header.run, execution.fresh)
+        result = await self._store.park(
+            self._header, entries, gap=execution.arrivals_needed(), due=due, wake=wake
+        )
+        if not await self._committed(execution, result, entries):
+            return False
+        self._services.cache.keep(self._header, execution)
+        self._execution = None
+        await self._arm(wake)
+        return True
+
+    async def _arm(self, wake: Millis | None) -> None:
+        settings, now = self._services.settings, self._services.clock.now()
+        if wake is not None and wake <= now + settings.horizon:
+            await self._services.dispatcher.dispatch(
+                [Invocation(self._header.run, not_before=wake)]
+            )
+
+    async def _finish(self, execution: Execution) -> bool:
+        assert execution.finished is not None  # noqa: S101 - the caller checked
+        entries = await self._store.offload(self._header.run, execution.fresh)
+        state = _STATE[execution.finished.kind]
+        result = await self._store.finish(self._header, entries, state=state)
+        if not await self._committed(execution, result, entries):
+            if self._header.cancel is not None and execution.cancel_reason is None:
+                raise _CancelFirst
+            return False
+        self._services.ended(self._header.run)
+        return True
+
+    async def _committed(
+        self,
+        execution: Execution,
+        result: Committed | Fenced | Arrived,
+        entries: Sequence[Entry],
+    ) -> bool:
+        """Act on a commit: only now is anything dispatched or cancelled. False: it arrived."""
+        if isinstance(result, Fenced):
+            raise _Overtaken
+        self._header = result.header
+        if isinstance(result, Arrived):
+            return False
+        execution.fresh.clear()
+        gone = {entry.key: entry.kind for entry in entries if isinstance(entry, Withdrawn)}
+        await self._services.dispatcher.dispatch(
+            [
+                Invocation(self._header.run, entry.key, entry.name, entry.args)
+                for entry in entries
+                if isinstance(entry, Scheduled)
+                and entry.kind is Kind.TASK
+                and entry.key not in gone
+            ]
+        )
+        for key, kind in gone.items():
+            self._steps.cancel(key)
+            if kind in AWAITED:
+                await self._cancel_operation(key, kind)
+        return True
+
+    # --- waiting, and ways out -------------------------------------------------------------
+
+    def _next_wake(self, execution: Execution) -> Millis | None:
+        moments = [op.due for op in execution.open.values() if op.due is not None]
+        moments += [o.not_before for o in execution.open.values() if o.not_before is not None]
+        return min(moments, default=None)
+
+    async def _wait(self, execution: Execution) -> None:
+        """Until a step ends, something arrives, or a timer is due."""
+        wake = self._next_wake(execution)
+        if wake is None:
+            await self._signal.wait()
+        else:
+            wait = max(0, wake - self._services.clock.now()) / 1000
+            timer = asyncio.get_running_loop().call_later(wait, self._signal.set)
+            try:
+                await self._signal.wait()
+            finally:
+                timer.cancel()
+        if self._lost:
+            raise _Overtaken
+        if not self._steps.ended:
+            self._header = await self._fresh_header()
+
+    async def _fresh_header(self) -> Header:
+        """What arrived meanwhile: the counter, and a cancellation."""
+        found = await self._store.header(self._header.run)
+        if (found.epoch, found.owner) != (self._header.epoch, self._header.owner):
+            raise _Overtaken
+        return found
+
+    async def _renew(self) -> bool:
+        now = self._services.clock.now()
+        found = await self._store.renew(self._header, now, self._services.settings.lease)
+        if found is not None and found.arrivals != self._header.arrivals:
+            # From another thread; setting an asyncio.Event here would not wake its loop.
+            self._services.call_home(self._signal.set)
+        return found is not None
+
+    def _lose(self) -> None:
+        self._lost = True
+        self._signal.set()
+
+    async def _stick(self, error: StuckError) -> None:
+        log.error("run %s is stuck: %s", self._header.run, error)
+        try:
+            await self._store.stick(self._header, f"{type(error).__name__}: {error}")
+        except StoreError:
+            log.warning("run %s could not be set aside", self._header.run, exc_info=True)
+        self._services.ended(self._header.run)
+
+    async def _hand_over(self) -> None:
+        if self._lost:
+            return
+        try:
+            await self._store.hand_over(self._header, self._services.clock.now())
+        except StoreError:
+            log.warning("run %s could not be handed over", self._header.run, exc_info=True)
+
+
+def _concerns(execution: Execution, event: Event) -> bool:
+    """Whether the event is about something that is still open: an earlier one may have closed it."""
+    return isinstance(event, CancelRequested) or getattr(event, "key", "") in execution.open
+
+
+def _is_progress(entry: Entry) -> bool:
+    return isinstance(entry, Completed | Fired) or (
+        isinstance(entry, Stepped) and entry.retry_at is None
+    )

@@ -1,0 +1,184 @@
+"""Every error that Rewake raises, as one tree.
+
+    RewakeError
+    ├── UsageError            the caller's: fix the code or the call; trying again will not help
+    │   ├── AppError              an app that cannot be loaded, or two things of one name in it
+    │   ├── ConfigError           a setting that is missing or wrong
+    │   ├── InvalidInput          input that does not fit; `field` names the part
+    │   ├── ForbiddenInWorkflow   I/O, threads or signals inside a workflow body
+    │   └── NotInARun             something that only a run can do, called outside one
+    ├── RunError              about one run
+    │   ├── RunNotFound           no such run, operation or workflow
+    │   ├── RunConflict           the run's state does not allow it (finished, decided, exists)
+    │   └── StuckError            the run needs a person; it is kept whole and can go on after a fix
+    │       ├── NonDeterminismError   the code no longer does what the history says
+    │       └── CheckpointUnreadable  a stored value cannot be read, or is not authentic
+    ├── TaskError             a task or step ended without a value: what workflows catch
+    ├── NonRetryable          raised by a task: do not try again
+    ├── RetryAfter            raised by a task: try again after that long
+    ├── StoreError            the database's
+    │   ├── StoreUnavailable      try again; a write may or may not have happened
+    │   ├── StoreFull             no room to write; nothing was changed
+    │   └── StoreUnsuitable       a file of another program, or of a newer Rewake
+    └── Unauthentic           a signature that is missing, wrong or stale; never retried
+
+Each class says whose fault it is and what to do next; `http/problems.py` maps them to statuses.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+__all__ = [
+    "AppError",
+    "CheckpointUnreadable",
+    "ConfigError",
+    "ForbiddenInWorkflow",
+    "InvalidInput",
+    "NonDeterminismError",
+    "NonRetryable",
+    "NotInARun",
+    "RetryAfter",
+    "RewakeError",
+    "RunConflict",
+    "RunError",
+    "RunNotFound",
+    "StoreError",
+    "StoreFull",
+    "StoreUnavailable",
+    "StoreUnsuitable",
+    "StuckError",
+    "TaskError",
+    "Unauthentic",
+    "UsageError",
+]
+
+
+class RewakeError(Exception):
+    """Base of every error that Rewake raises."""
+
+
+class UsageError(RewakeError):
+    """The call or the code is wrong; trying again will not help."""
+
+
+class AppError(UsageError):
+    """The app cannot be loaded, or names in it clash."""
+
+
+class ConfigError(UsageError):
+    """A setting is missing or wrong. The message names it and says what to set."""
+
+
+class InvalidInput(UsageError):
+    """Input that does not fit what was declared.
+
+    `field` is the path of the part that does not fit, such as `urls[2]`, or empty.
+    """
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ForbiddenInWorkflow(UsageError):
+    """A workflow body tried I/O, a thread or a signal. Put that in a task or a step."""
+
+
+class NotInARun(UsageError):
+    """Only a run can do this; outside one, a test must supply the answer."""
+
+
+class RunError(RewakeError):
+    """Something about one run."""
+
+
+class RunNotFound(RunError):
+    """There is no such run, operation or workflow."""
+
+
+class RunConflict(RunError):
+    """The state of the run or operation does not allow this. Nothing was changed."""
+
+
+class StuckError(RunError):
+    """The run cannot go on without a person. It is kept whole."""
+
+
+class NonDeterminismError(StuckError):
+    """The workflow's code does not do what its history says it did.
+
+    Never raised into workflow code, so that it cannot be caught there. `key` names the first
+    operation that differs. Run the code that the history was made with, or fix it to match.
+    """
+
+    def __init__(self, message: str, *, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class CheckpointUnreadable(StuckError):
+    """A stored value is missing, damaged, not authentic, or of another Python version."""
+
+
+class TaskError(RewakeError):
+    """A task or step ended without a value.
+
+    The same live and on replay. `type` is the name of the original exception's type, `message`
+    its text, `traceback` its traceback as text, `attempts` how many attempts were made.
+    `type` is `TimeoutError` for one that ran out of time and `lost` for one whose process kept
+    dying.
+    """
+
+    def __init__(
+        self, message: str, *, type: str = "", traceback: str = "", attempts: int = 1
+    ) -> None:
+        super().__init__(f"{type}: {message}" if type else message)
+        self.message = message
+        self.type = type
+        self.traceback = traceback
+        self.attempts = attempts
+
+    def __reduce__(self) -> tuple[object, ...]:
+        keywords = {"type": self.type, "traceback": self.traceback, "attempts": self.attempts}
+        return (_rebuild_task_error, (self.message, keywords))
+
+
+def _rebuild_task_error(message: str, keywords: dict[str, object]) -> TaskError:
+    return TaskError(message, **keywords)  # type: ignore[arg-type]
+
+
+class NonRetryable(RewakeError):
+    """Raise it from a task or step to end it without further attempts."""
+
+
+class RetryAfter(RewakeError):
+    """Raise it from a task or step to choose the wait before the next attempt.
+
+    `delay` is in seconds, or a `timedelta`. It uses up a retry like any other failure.
+    """
+
+    def __init__(self, delay: float | timedelta, message: str = "") -> None:
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+        super().__init__(message or f"retry after {seconds:g} s")
+        self.seconds = seconds
+
+
+class StoreError(RewakeError):
+    """The database could not do it."""
+
+
+class StoreUnavailable(StoreError):
+    """Try again. A write that raised this may or may not have happened."""
+
+
+class StoreFull(StoreError):
+    """There is no room to write. Nothing was changed."""
+
+
+class StoreUnsuitable(StoreError):
+    """The file belongs to another program or to a newer Rewake. It was not touched."""
+
+
+class Unauthentic(RewakeError):
+    """A signature or token is missing, wrong or stale."""

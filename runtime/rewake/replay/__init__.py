@@ -1,0 +1,1 @@
+"""The replay core: sans-IO, and all that must be exact. See `rewake.replay.execution`."""

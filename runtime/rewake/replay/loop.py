@@ -1,0 +1,400 @@
+"""The deterministic event loop that a workflow body runs on.
+
+The loop is a queue of ready callbacks and nothing else: no selector, no threads, no clock. Its
+time is the recorded clock, which stands still until the next event; `call_later` (and so
+`asyncio.sleep`, `asyncio.timeout`, `asyncio.wait(timeout=)`) becomes a durable timer. When the
+queue is empty and the main task is not done, the workflow is blocked: that is how a
+suspension looks. Nothing is ever thrown into user code to suspend it, so `except:`, `finally`,
+`gather` and `TaskGroup` keep their meaning.
+
+What asyncio leaves to chance, and what is done about it here:
+
+- Sets of tasks and futures iterate by address. Ours hash by creation order. `gather` makes its
+  future past `create_future`, and `as_completed` makes a set of *coroutines*; both are mended
+  in `rewake.replay.asyncio_order`.
+- Tasks may share a context, so a branch's scope is kept on the task; a context variable
+  mirrors it for plain callbacks.
+- The loop asyncio runs on keeps only weak references to tasks; this one keeps strong ones.
+- Async generators are finalised whenever the collector finds them. Here they are closed at the
+  end of the run, in the order in which they were first iterated.
+
+Relied on, and watched by `tests/replay/test_canaries.py` on every Python minor: `Handle._run`,
+`Handle._cancelled`, `events._set_running_loop`, `tasks._swap_current_task` (3.12+),
+`Task._log_destroy_pending`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.events
+import contextvars
+import logging
+import sys
+from asyncio import tasks as asyncio_tasks
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, Protocol
+
+from rewake.errors import ForbiddenInWorkflow, StuckError
+from rewake.replay.scope import Scope, short_name
+
+log = logging.getLogger("rewake.workflow")
+
+BUSY_LIMIT = 5_000_000
+"""Callbacks that may run without the workflow ever blocking, before it counts as a busy loop."""
+
+_scope: contextvars.ContextVar[Scope] = contextvars.ContextVar("rewake_scope")
+_swap_current_task = getattr(asyncio_tasks, "_swap_current_task", None)
+_CoroutineLike = Coroutine[Any, Any, Any]
+
+
+class Timers(Protocol):
+    """Who makes durable timers for the loop (the execution)."""
+
+    def arm(self, handle: asyncio.TimerHandle) -> None:
+        """The workflow called `call_at`."""
+
+    def disarm(self, handle: asyncio.TimerHandle) -> None:
+        """The workflow cancelled a handle that `arm` was given."""
+
+
+class WorkflowFuture(asyncio.Future[Any]):
+    """A future of a workflow loop: hashes by creation order, so that sets iterate alike."""
+
+    def __init__(self, *, loop: WorkflowLoop) -> None:
+        self._serial = loop.next_serial()
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self._serial
+
+
+class WorkflowTask(asyncio.Task[Any]):
+    """An asyncio task of a workflow: one branch, with a scope of its own."""
+
+    def __init__(
+        self,
+        coro: _CoroutineLike,
+        *,
+        loop: WorkflowLoop,
+        name: str,
+        context: contextvars.Context,
+        scope: Scope,
+    ) -> None:
+        self._serial = loop.next_serial()
+        self.scope = scope
+        super().__init__(coro, loop=loop, name=name, context=context)
+
+    def __hash__(self) -> int:
+        return self._serial
+
+
+class WorkflowLoop(asyncio.AbstractEventLoop):
+    """See the module. `run_until_idle` is the whole of its machinery."""
+
+    def __init__(self, timers: Timers) -> None:
+        self.clock = 0
+        self.dead = False
+        self.halted = False
+        self.root = Scope()
+        self._timers = timers
+        self._ready: deque[asyncio.Handle] = deque()
+        self._serial = 0
+        self._tasks: list[WorkflowTask] = []
+        self._prune_tasks_at = 64
+        self._generators: list[AsyncGenerator[Any, Any]] = []
+        self._prune_generators_at = 64
+
+    # --- running ---------------------------------------------------------------------------
+
+    def run_until_idle(self) -> None:
+        """Run callbacks until none is ready (or the execution halts the loop).
+
+        Raises `StuckError` if the workflow never blocks.
+        """
+        self._entered(self._drain)
+
+    def _drain(self) -> None:
+        ready = self._ready
+        budget = BUSY_LIMIT
+        while ready and not self.halted:
+            handle = ready.popleft()
+            if not handle._cancelled:
+                try:
+                    handle._run()
+                except SystemExit:
+                    pass  # the asyncio task holds it: the run fails with it, the server stays
+            budget -= 1
+            if not budget:
+                raise StuckError(
+                    f"the workflow ran {BUSY_LIMIT:,} callbacks without waiting for anything: "
+                    "it spins, perhaps in a loop around asyncio.sleep(0)"
+                )
+
+    def _entered(self, work: Callable[[], None]) -> None:
+        outer = asyncio.events._get_running_loop()
+        suspended = None
+        if _swap_current_task is not None and outer is not None:
+            suspended = _swap_current_task(outer, None)
+        hooks = sys.get_asyncgen_hooks()
+        asyncio.events._set_running_loop(self)
+        sys.set_asyncgen_hooks(firstiter=self._generator_started, finalizer=None)
+        try:
+            work()
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+            asyncio.events._set_running_loop(outer)
+            if _swap_current_task is not None and outer is not None:
+                _swap_current_task(outer, suspended)
+
+    def drop(self) -> None:
+        """End all that is left of the workflow without letting it do anything.
+
+        Closing a coroutine runs its `finally` blocks; by now the loop is dead, so whatever they
+        ask for never happens. A body that swallows even `GeneratorExit` is left behind.
+        """
+        self.dead = True
+        self._entered(self._close_coroutines)
+        self._ready.clear()
+        self._generators.clear()
+
+    def _close_coroutines(self) -> None:
+        for task in self._tasks:
+            if task.done():
+                continue
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coro = task.get_coro()
+            if coro is not None and not _closed(coro):
+                _graveyard.append(coro)
+                log.warning("a dropped workflow swallowed GeneratorExit: %s", task.get_name())
+        self._tasks.clear()
+
+    # --- what asyncio calls ----------------------------------------------------------------
+
+    def time(self) -> float:
+        """The recorded clock, in seconds since the Unix epoch."""
+        return self.clock / 1000
+
+    def call_soon(
+        self,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        if not self.dead:
+            self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        if self.dead:
+            return handle
+        if when <= self.time():
+            self._ready.append(handle)
+        else:
+            self._timers.arm(handle)
+        return handle
+
+    def resume(self, handle: asyncio.Handle) -> None:
+        """Make a timer's callback ready."""
+        self._ready.append(handle)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        if not self.dead:
+            self._timers.disarm(handle)
+
+    def create_future(self) -> WorkflowFuture:
+        return WorkflowFuture(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self,
+        coro: _CoroutineLike,
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        eager_start: bool | None = None,
+    ) -> WorkflowTask:
+        if eager_start:
+            coro.close()
+            raise ForbiddenInWorkflow("eager tasks cannot be used in a workflow")
+        scope = self.current_scope().branch(short_name(getattr(coro, "__name__", "")))
+        return self.spawn(coro, scope, name=name, context=context)
+
+    def spawn(
+        self,
+        coro: _CoroutineLike,
+        scope: Scope,
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+    ) -> WorkflowTask:
+        """Start an asyncio task in the given scope."""
+        if self.dead:
+            coro.close()
+        if context is None:
+            context = contextvars.copy_context()
+            context.run(_scope.set, scope)
+        task = WorkflowTask(
+            coro, loop=self, name=name or scope.path[:-1], context=context, scope=scope
+        )
+        if self.dead:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        else:
+            self._remember(task)
+        return task
+
+    def current_scope(self) -> Scope:
+        """The scope of the branch that is running."""
+        task = asyncio.current_task(self)
+        if isinstance(task, WorkflowTask):
+            return task.scope
+        return _scope.get(self.root)
+
+    def next_serial(self) -> int:
+        """The next number in creation order."""
+        self._serial += 1
+        return self._serial
+
+    def unfinished(self) -> list[WorkflowTask]:
+        """The asyncio tasks that are not done, in creation order."""
+        return [task for task in self._tasks if not task.done()]
+
+    def open_generators(self) -> list[AsyncGenerator[Any, Any]]:
+        """The async generators that were begun and not ended, in that order; forgets them."""
+        still_open = [each for each in self._generators if each.ag_frame is not None]
+        self._generators.clear()
+        return still_open
+
+    def _remember(self, task: WorkflowTask) -> None:
+        self._tasks.append(task)
+        if len(self._tasks) > self._prune_tasks_at:
+            self._tasks = self.unfinished()
+            self._prune_tasks_at = 2 * len(self._tasks) + 64
+
+    def _generator_started(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._generators.append(generator)
+        if len(self._generators) > self._prune_generators_at:
+            self._generators = [g for g in self._generators if g.ag_frame is not None]
+            self._prune_generators_at = 2 * len(self._generators) + 64
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def get_debug(self) -> bool:
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        """Ignored: asyncio's debug mode reads the wall clock."""
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """An exception that nobody awaited, or one in a plain callback: logged, as asyncio does."""
+        if not self.dead:
+            log.error("in a workflow: %s", context.get("message"), exc_info=context.get("exception"))
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.call_exception_handler(context)
+
+
+_graveyard: list[object] = []
+
+
+def _closed(coro: Any) -> bool:
+    """Close a coroutine; False if it goes on whatever is thrown at it."""
+    for _ in range(32):
+        try:
+            coro.close()
+        except RuntimeError as error:
+            if "ignored GeneratorExit" not in str(error):
+                return True
+        except BaseException:
+            return True
+        else:
+            return True
+    return False
+
+
+_REFUSED = {
+    "threads": ("run_in_executor", "call_soon_threadsafe", "set_default_executor"),
+    "the network": (
+        "create_connection",
+        "create_server",
+        "create_unix_connection",
+        "create_unix_server",
+        "create_datagram_endpoint",
+        "connect_accepted_socket",
+        "sendfile",
+        "start_tls",
+        "getaddrinfo",
+        "getnameinfo",
+        "sock_recv",
+        "sock_recv_into",
+        "sock_recvfrom",
+        "sock_recvfrom_into",
+        "sock_sendall",
+        "sock_sendto",
+        "sock_connect",
+        "sock_accept",
+        "sock_sendfile",
+    ),
+    "pipes and files": (
+        "connect_read_pipe",
+        "connect_write_pipe",
+        "add_reader",
+        "remove_reader",
+        "add_writer",
+        "remove_writer",
+    ),
+    "subprocesses": ("subprocess_shell", "subprocess_exec"),
+    "signals": ("add_signal_handler", "remove_signal_handler"),
+    "control of the event loop": (
+        "run_forever",
+        "run_until_complete",
+        "stop",
+        "close",
+        "shutdown_asyncgens",
+        "shutdown_default_executor",
+        "set_exception_handler",
+        "set_task_factory",
+    ),
+}
+
+
+def _refusal(method: str, what: str) -> Callable[..., Any]:
+    def refuse(self: WorkflowLoop, *args: Any, **kwargs: Any) -> Any:
+        raise ForbiddenInWorkflow(
+            f"a workflow body cannot use {what} (loop.{method}): it is replayed and must stay "
+            "deterministic. Put this into a @task, or into a step()."
+        )
+
+    refuse.__name__ = method
+    return refuse
+
+
+for _what, _methods in _REFUSED.items():
+    for _method in _methods:
+        setattr(WorkflowLoop, _method, _refusal(_method, _what))

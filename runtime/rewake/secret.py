@@ -1,0 +1,70 @@
+"""The app's secret: what Rewake signs with.
+
+One secret signs everything, yet a signature made for one purpose is worth nothing for another:
+each purpose has its own key, derived from the secret, and the parts of a message are prefixed
+with their lengths, so that no two different lists of parts are the same message. A secret is
+changed by making the new one current and keeping the old one as accepted until nothing that it
+signed is left.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import NoReturn
+
+from rewake.errors import ConfigError
+
+__all__ = ["Secret"]
+
+_MINIMUM = 16
+"""Fewest bytes of a secret (128 bits)."""
+
+
+class Secret:
+    """The app's secret bytes: one current, which signs, and others that are still accepted.
+
+    Text is taken as UTF-8. Raises `ConfigError` for a secret of fewer than 16 bytes.
+    """
+
+    __slots__ = ("_accepted",)
+
+    def __init__(self, current: bytes | str, *previous: bytes | str) -> None:
+        self._accepted = tuple(_checked(each) for each in (current, *previous))
+
+    def sign(self, purpose: str, *parts: bytes) -> bytes:
+        """Return the signature of `parts` for `purpose`: 32 bytes (HMAC-SHA256)."""
+        return _signature(self._accepted[0], purpose, _message(parts))
+
+    def verify(self, signature: bytes, purpose: str, *parts: bytes) -> bool:
+        """Tell whether any accepted secret made `signature`; the time taken does not."""
+        message = _message(parts)
+        genuine = False
+        for secret in self._accepted:
+            genuine |= hmac.compare_digest(_signature(secret, purpose, message), signature)
+        return genuine
+
+    def __repr__(self) -> str:
+        return f"<Secret, {len(self._accepted)} accepted>"
+
+    def __reduce__(self) -> NoReturn:
+        # A closure that captured the secret would otherwise write it into the database.
+        raise TypeError("a Secret cannot be pickled or copied")
+
+
+def _checked(secret: bytes | str) -> bytes:
+    data = secret.encode() if isinstance(secret, str) else secret
+    if len(data) < _MINIMUM:
+        raise ConfigError(
+            f"the secret has {len(data)} bytes and needs at least {_MINIMUM}: set REWAKE_SECRET "
+            "to a long random text"
+        )
+    return data
+
+
+def _signature(secret: bytes, purpose: str, message: bytes) -> bytes:
+    key = hmac.digest(secret, b"rewake/1/" + purpose.encode(), "sha256")
+    return hmac.digest(key, message, "sha256")
+
+
+def _message(parts: tuple[bytes, ...]) -> bytes:
+    return b"".join(len(part).to_bytes(8, "big") + part for part in parts)

@@ -1,0 +1,74 @@
+"""Large values, kept apart from the items that they belong to, under the hash of their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from rewake.errors import CheckpointUnreadable
+from rewake.records import Entry, Finished, Scheduled, Started, Stepped, Value
+from rewake.stores.table import Table
+
+BLOB_BYTES = 32 * 1024
+"""From this size on a value is kept apart."""
+
+Again = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+
+
+class Blobs:
+    """Puts large values aside and brings them back. Bodies are written before their names."""
+
+    def __init__(self, table: Table, again: Again) -> None:
+        self._table = table
+        self._again = again
+
+    async def offload(self, run: str, value: Value | None) -> Value | None:
+        """The value itself, or if it is large, one that only names its body."""
+        if value is None or value.blob or len(bytes(value.body)) <= BLOB_BYTES:
+            return value
+        body = bytes(value.body)
+        name = hashlib.sha256(body).hexdigest()
+        await self._again(lambda: self._table.put_blob(run, name, body))
+        return Value(value.codec, msgspec.Raw(b"null"), name)
+
+    async def resolve(self, run: str, value: Value) -> Value:
+        """The value with its body. Raises `CheckpointUnreadable` if that is gone or damaged."""
+        if not value.blob:
+            return value
+        body = await self._again(lambda: self._table.get_blob(run, value.blob))
+        if hashlib.sha256(body).hexdigest() != value.blob:
+            raise CheckpointUnreadable(f"run {run!r}: the stored value {value.blob} is damaged")
+        return Value(value.codec, msgspec.Raw(body))
+
+    async def without(self, run: str, entry: Entry) -> Entry:
+        """The entry with its value put aside if that is large."""
+        value = _value_of(entry)
+        kept = await self.offload(run, value)
+        return entry if kept is value else _with_value(entry, kept)
+
+    async def restore(self, run: str, entry: Entry) -> Entry:
+        """The entry with its value whole."""
+        value = _value_of(entry)
+        if value is None or not value.blob:
+            return entry
+        return _with_value(entry, await self.resolve(run, value))
+
+
+def _value_of(entry: Entry) -> Value | None:
+    if isinstance(entry, Started | Scheduled):
+        return entry.args
+    if isinstance(entry, Stepped | Finished):
+        return entry.outcome.value
+    return None
+
+
+def _with_value(entry: Entry, value: Value | None) -> Entry:
+    if isinstance(entry, Started | Scheduled):
+        return msgspec.structs.replace(entry, args=value)
+    if isinstance(entry, Stepped | Finished):
+        outcome = msgspec.structs.replace(entry.outcome, value=value)
+        return msgspec.structs.replace(entry, outcome=outcome)
+    return entry

@@ -1,0 +1,276 @@
+"""A table in memory, for tests, that offers no more than DynamoDB does.
+
+A protocol that holds on a database stronger than DynamoDB proves nothing, so this one is weak on
+purpose: one write touches one item, a delete of many is many writes, an item has a largest size,
+and the due index is a second copy that follows late, in both directions: new entries are not seen
+yet and removed ones still are. Every call gives way to the event loop once before it acts, so
+that any two calls may come in either order. Items are kept encoded: what a caller holds is never
+what is stored. Several replicas in one process share one table, from any thread.
+
+`encode`, `decode` and `change` say what an item is as bytes and what an update makes of it. Any
+table that evaluates updates itself shares them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from rewake.errors import CheckpointUnreadable, StoreError
+from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, View
+from rewake.stores.table import Due, Key, Page, T, When, Written, holds
+
+MAX_ITEM = 400 * 1024
+"""The largest item, in bytes, its key included."""
+
+MAX_PARTITION = 2048
+"""The longest partition, in UTF-8 bytes."""
+
+MAX_SORT = 1024
+"""The longest sort key, in UTF-8 bytes."""
+
+_VIEWS = "V"
+_TYPES: Mapping[str, type[Item]] = {"H": Header, "C": Chunk, "O": Operation, "L": LogBatch}
+
+_encoder = msgspec.json.Encoder()
+_view_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(View)
+_decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
+    letter: msgspec.json.Decoder(kind) for letter, kind in _TYPES.items()
+}
+
+
+_FIELDS: Mapping[type[Item], Mapping[str, msgspec.structs.FieldInfo]] = {
+    kind: {field.name: field for field in msgspec.structs.fields(kind)}
+    for kind in (*_TYPES.values(), View)
+}
+
+
+def encode(item: Item) -> bytes:
+    """The item as it is stored."""
+    return _encoder.encode(item)
+
+
+def decode(key: Key, body: bytes) -> Any:
+    """The item that was stored under `key`, which tells its type.
+
+    Raises `msgspec.ValidationError` (a `ValueError`) if `body` is not such an item.
+    """
+    decoder = _view_decoder if key.partition == _VIEWS else _decoders[key.sort[0]]
+    return decoder.decode(body)
+
+
+def change(
+    found: Item | None,
+    *,
+    when: When,
+    set: Mapping[str, Any] | None,
+    add: Mapping[str, int] | None,
+    create: Item | None,
+) -> Item | None:
+    """What `Table.update` makes of the item it found: a new item, or None if it must not write.
+
+    A removed attribute goes back to its default, as it would by being absent from the stored
+    item. Adding to an absent number counts from zero.
+    """
+    base = create if found is None else found
+    if base is None or not holds(when, found):
+        return None
+    changes = dict(set) if set else {}
+    for name, value in changes.items():
+        if value is None:
+            changes[name] = _default(base, name)
+    for name, increment in add.items() if add else ():
+        if name in changes:
+            raise ValueError(f"{name} cannot be set and added to at once")
+        changes[name] = (getattr(base, name) or 0) + increment
+    return msgspec.structs.replace(base, **changes)
+
+
+def _default(base: Item, name: str) -> Any:
+    field = _FIELDS[type(base)][name]
+    if field.required:
+        raise ValueError(f"{name} cannot be removed")
+    factory = field.default_factory
+    return field.default if factory is msgspec.NODEFAULT else factory()
+
+
+def _stopped_clock() -> Millis:
+    return 0
+
+
+class MemoryTable:
+    """A `Table` in memory. The due index follows the items after `lag` ms of the clock `now`.
+
+    Without a lag the clock does not matter.
+    """
+
+    def __init__(self, *, now: Callable[[], Millis] = _stopped_clock, lag: Millis = 0) -> None:
+        self._lock = threading.Lock()
+        self._partitions: dict[str, dict[str, bytes]] = {}
+        self._blobs: dict[tuple[str, str], bytes] = {}
+        self._index = _LaggingIndex(now, lag)
+
+    async def get(self, key: Key) -> Any:
+        """The item, or None."""
+        await asyncio.sleep(0)
+        with self._lock:
+            return self._load(key)
+
+    async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
+        """Write the whole item; with `absent`, only if there is none."""
+        await asyncio.sleep(0)
+        with self._lock:
+            found = self._load(key)
+            if absent and found is not None:
+                return Written(False, found)
+            return Written(True, self._store(key, found, item))
+
+    async def update(
+        self,
+        key: Key,
+        *,
+        when: When = (),
+        set: Mapping[str, Any] | None = None,
+        add: Mapping[str, int] | None = None,
+        create: Item | None = None,
+    ) -> Written:
+        """Set attributes (None removes one) and add to numbers, if `when` holds."""
+        await asyncio.sleep(0)
+        with self._lock:
+            found = self._load(key)
+            item = change(found, when=when, set=set, add=add, create=create)
+            if item is None:
+                return Written(False, found)
+            return Written(True, self._store(key, found, item))
+
+    async def query(
+        self,
+        partition: str,
+        prefix: str = "",
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        reverse: bool = False,
+    ) -> Page:
+        """Items of a partition whose sort key starts with `prefix`, in sort-key order.
+
+        Like DynamoDB's, a page that is full has a cursor, even if nothing follows.
+        """
+        await asyncio.sleep(0)
+        with self._lock:
+            stored = self._partitions.get(partition, {})
+            sorts = sorted((sort for sort in stored if sort.startswith(prefix)), reverse=reverse)
+            if cursor is not None:
+                sorts = [sort for sort in sorts if (sort < cursor if reverse else sort > cursor)]
+            keys = [Key(partition, sort) for sort in sorts[:limit]]
+            items = [(key, decode(key, stored[key.sort])) for key in keys]
+        return Page(items, keys[-1].sort if keys and len(keys) == limit else None)
+
+    async def due(self, until: Millis, *, limit: int) -> list[Due]:
+        """The earliest entries of the due index at or before `until`, by due time."""
+        await asyncio.sleep(0)
+        with self._lock:
+            return self._index.earliest(until, limit)
+
+    async def delete(self, keys: Sequence[Key]) -> None:
+        """Remove items, one by one; a missing one is no error."""
+        for key in keys:
+            await asyncio.sleep(0)
+            with self._lock:
+                self._remove(key)
+
+    async def put_blob(self, run: str, name: str, data: bytes) -> None:
+        """Keep a large value under its run. Writing the same name again changes nothing."""
+        await asyncio.sleep(0)
+        with self._lock:
+            self._blobs.setdefault((run, name), bytes(data))
+
+    async def get_blob(self, run: str, name: str) -> bytes:
+        """A large value. Raises `CheckpointUnreadable` if it is not there."""
+        await asyncio.sleep(0)
+        with self._lock:
+            data = self._blobs.get((run, name))
+        if data is None:
+            raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
+        return data
+
+    async def together(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run `work`: nothing here spans more than one write."""
+        return await work()
+
+    async def close(self) -> None:
+        """Nothing to let go of; the items stay, for whoever shares the table."""
+
+    def _load(self, key: Key) -> Any:
+        body = self._partitions.get(key.partition, {}).get(key.sort)
+        return None if body is None else decode(key, body)
+
+    def _store(self, key: Key, found: Item | None, item: Item) -> Any:
+        body = encode(item)
+        _check_sizes(key, body)
+        # Decoded before it is kept: what could not be read back is never written.
+        stored = decode(key, body)
+        self._partitions.setdefault(key.partition, {})[key.sort] = body
+        self._index.follow(key, _due(found), _due(stored))
+        return stored
+
+    def _remove(self, key: Key) -> None:
+        found = self._load(key)
+        if found is None:
+            return
+        del self._partitions[key.partition][key.sort]
+        self._index.follow(key, _due(found), None)
+
+
+class _LaggingIndex:
+    """Due times by key, as they were `lag` ms ago.
+
+    Changes wait in the order they were made, so that a clock that jumps backwards delays them
+    but never swaps two changes of one item.
+    """
+
+    def __init__(self, now: Callable[[], Millis], lag: Millis) -> None:
+        self._now = now
+        self._lag = lag
+        self._waiting: deque[tuple[Millis, Key, Millis | None]] = deque()
+        self._seen: dict[Key, Millis] = {}
+
+    def follow(self, key: Key, before: Millis | None, after: Millis | None) -> None:
+        """An item's due time changed."""
+        if before != after:
+            self._waiting.append((self._now() + self._lag, key, after))
+
+    def earliest(self, until: Millis, limit: int) -> list[Due]:
+        """The first entries at or before `until`, of those that can be seen by now."""
+        self._catch_up()
+        entries = ((due, key) for key, due in self._seen.items() if due <= until)
+        return [Due(due, key) for due, key in heapq.nsmallest(limit, entries)]
+
+    def _catch_up(self) -> None:
+        now = self._now()
+        while self._waiting and self._waiting[0][0] <= now:
+            _, key, due = self._waiting.popleft()
+            if due is None:
+                self._seen.pop(key, None)
+            else:
+                self._seen[key] = due
+
+
+def _due(item: Item | None) -> Millis | None:
+    return getattr(item, "due", None)
+
+
+def _check_sizes(key: Key, body: bytes) -> None:
+    partition, sort = len(key.partition.encode()), len(key.sort.encode())
+    if not 0 < partition <= MAX_PARTITION:
+        raise StoreError(f"partition of {partition} bytes: must be 1 to {MAX_PARTITION}")
+    if not 0 < sort <= MAX_SORT:
+        raise StoreError(f"sort key of {sort} bytes: must be 1 to {MAX_SORT}")
+    if partition + sort + len(body) > MAX_ITEM:
+        raise StoreError(f"item {key.partition} {key.sort} is larger than 400 KB")

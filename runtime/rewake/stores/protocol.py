@@ -1,0 +1,642 @@
+"""The store protocol: what keeps a run safe, on top of single-item conditional writes.
+
+Rules that every method here obeys; `docs/architecture.md` gives the reasons.
+
+1. The header decides. Bodies (chunks, blobs) are written first, under a name of their own, and do
+   not exist until the header names them.
+2. A commit holds only if epoch, owner and count are what its writer holds: the fence. A writer
+   that was overtaken changes nothing.
+3. Delivering is settle (first outcome wins), then arrive (raise the arrival counter), and only then
+   acknowledge. Parking holds only if the counter is what it was before the outcomes were
+   read. So either parking fails, or the deliverer sees a parked run and wakes it.
+4. Every write carries a token, and is repeated with the same token when the database does not say
+   how it went: a success that was reported as failure is recognised by its token.
+5. Custody: whatever is open is covered by a due time, its own or its run's; the new one is written
+   before the old one is let go. An item is *guarded* when it has a due time of its own.
+
+Each method is one operation of that protocol, run through `Table.together`: on SQLite it is one
+transaction, elsewhere single writes in the order given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from rewake.errors import CheckpointUnreadable, RunConflict, RunNotFound, StoreUnavailable
+from rewake.records import (
+    TERMINAL,
+    Chunk,
+    Entry,
+    Failure,
+    Header,
+    Kind,
+    LogBatch,
+    LogLine,
+    Millis,
+    Operation,
+    Outcome,
+    RunState,
+    Started,
+    Value,
+    View,
+)
+from rewake.stores.blobs import Blobs
+from rewake.stores.table import Check, Due, Key, Page, Table, When, Written
+
+T = TypeVar("T")
+
+TAIL_BYTES = 600
+"""How much history stays inline in the header, so that it remains one small write."""
+FORCE = 10**6
+"""What a failure takes off the gap, so that it always wakes the run."""
+TRIES = 4
+"""How often a write is repeated when the database does not say how it went."""
+
+LIVE = (RunState.READY, RunState.RUNNING, RunState.PARKED)
+_VIEWS = "V"
+
+
+class Fenced(msgspec.Struct, frozen=True):
+    """Another holder has taken over. Discard the instance, dispatch nothing, touch nothing."""
+
+
+class Arrived(msgspec.Struct, frozen=True):
+    """Something was delivered meanwhile: read again, fold, go on. Nothing was written."""
+
+    header: Header
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """It is durable. `header` is what is held now."""
+
+    header: Header
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A task's claim succeeded: carry it out."""
+
+    operation: Operation
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A task's claim failed: `operation` says why (it has an outcome, or an owner, or must wait)."""
+
+    operation: Operation
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """How a delivery went.
+
+    `won`: this outcome is the recorded one. `header`: the run after the arrival, None if it is
+    over or does not exist. `claimed`: the run was waiting for just this and is now held by the
+    deliverer. `wake`: it should be dispatched.
+    """
+
+    won: bool
+    operation: Operation
+    header: Header | None
+    claimed: bool
+    wake: bool
+
+
+class History(msgspec.Struct, frozen=True):
+    """A committed history, with the operation items that it refers to."""
+
+    entries: list[Entry]
+    operations: dict[str, Operation]
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """The recorded outcomes by key."""
+        return {k: o.outcome for k, o in self.operations.items() if o.outcome is not None}
+
+
+def header_key(run: str) -> Key:
+    """Where a run's header is."""
+    return Key(f"R#{run}", "H")
+
+
+def operation_key(run: str, key: str) -> Key:
+    """Where an operation's item is."""
+    return Key(f"R#{run}", f"O#{key}")
+
+
+def is_live(header: Header | None) -> bool:
+    """Whether the run exists and can still go on by itself."""
+    return header is not None and header.state in LIVE
+
+
+class Store:
+    """The protocol. `token` makes random writer tokens; `margin` (ms) is the allowed clock skew."""
+
+    def __init__(self, table: Table, *, token: Callable[[], str], margin: Millis = 250) -> None:
+        self._table = table
+        self._token = token
+        self._margin = margin
+        self._blobs = Blobs(table, self._again)
+
+    async def close(self) -> None:
+        """Let go of the database."""
+        await self._table.close()
+
+    async def offload(self, run: str, entries: Sequence[Entry]) -> list[Entry]:
+        """The entries with their large values kept apart (written first: bodies before names)."""
+        return [await self._blobs.without(run, entry) for entry in entries]
+
+    async def resolve(self, run: str, value: Value) -> Value:
+        """The value with its body, wherever that is kept."""
+        return await self._blobs.resolve(run, value)
+
+    # --- the run ---------------------------------------------------------------------------
+
+    async def start(self, header: Header, started: Started) -> tuple[Header, bool]:
+        """Create a run that is due at once; the run that is there, and whether it is new."""
+        header.writer = self._token()
+        [entry] = await self.offload(header.run, [started])
+
+        async def work() -> tuple[Header, bool]:
+            header.count = 1
+            header.base, header.tail = await self._place(header.run, "", [], [entry], header.writer)
+            view = View(header.run, header.workflow, header.created)
+            # Written before the header: a view without a run is skipped, a run without one is lost.
+            await self._put(Key(_VIEWS, _view_sort(view)), view)
+            written = await self._put(header_key(header.run), header, absent=True)
+            current: Header = written.item
+            return current, written.ok or current.writer == header.writer
+
+        return await self._table.together(work)
+
+    async def claim(self, run: str, owner: str, now: Millis, lease: Millis) -> Header | None:
+        """Hold the run until `now + lease` as `owner` (a token of this claim alone).
+
+        None if it does not exist, is over, is stuck, or is held by a live owner.
+        """
+        when = [
+            [Check("state", "in", (RunState.READY, RunState.PARKED))],
+            [Check("state", "=", RunState.RUNNING), Check("lease", "<", now - self._margin)],
+        ]
+        written = await self._update(
+            header_key(run),
+            when=when,
+            set={"state": RunState.RUNNING, "owner": owner, **self._lease(now, lease)},
+            add={"epoch": 1, "strikes": 1},
+        )
+        header: Header | None = written.item
+        won = written.ok or (header is not None and header.owner == owner)
+        return header if won else None
+
+    async def commit(
+        self,
+        held: Header,
+        entries: Sequence[Entry],
+        *,
+        now: Millis,
+        lease: Millis,
+        progress: bool,
+    ) -> Committed | Fenced:
+        """Append entries and stay the holder. `progress`: a new outcome is among them."""
+        changes: dict[str, Any] = self._lease(now, lease)
+        if progress:
+            changes["strikes"] = 0
+        result = await self._append(held, entries, changes)
+        assert not isinstance(result, Arrived)  # noqa: S101 - it has no condition on arrivals
+        return result
+
+    async def park(
+        self,
+        held: Header,
+        entries: Sequence[Entry],
+        *,
+        gap: int,
+        due: Millis | None,
+        wake: Millis | None,
+    ) -> Committed | Fenced | Arrived:
+        """Append entries and suspend, unless something arrived since `held.arrivals` was read."""
+        changes = {
+            "state": RunState.PARKED,
+            "gap": gap,
+            "due": due,
+            "wake": wake,
+            "strikes": 0,
+            **_UNOWNED,
+        }
+        return await self._append(held, entries, changes, arrivals=held.arrivals)
+
+    async def finish(
+        self, held: Header, entries: Sequence[Entry], *, state: RunState
+    ) -> Committed | Fenced | Arrived:
+        """Append entries, the last of them `Finished`, and end the run, unless something arrived."""
+        changes = {"state": state, "due": None, "wake": None, **_UNOWNED}
+        return await self._append(held, entries, changes, arrivals=held.arrivals)
+
+    async def stick(self, held: Header, error: str) -> Committed | Fenced:
+        """Set the run aside for a person, its history untouched."""
+        changes = {"state": RunState.STUCK, "error": error[:400], "due": None, **_UNOWNED}
+        result = await self._append(held, [], changes)
+        assert not isinstance(result, Arrived)  # noqa: S101 - it has no condition on arrivals
+        return result
+
+    async def hand_over(self, held: Header, now: Millis) -> None:
+        """Let another process go on with the run at once."""
+        changes = {"state": RunState.READY, "due": now, "strikes": 0, **_UNOWNED}
+        await self._append(held, [], changes)
+
+    async def cancel(self, run: str, reason: str) -> Header | None:
+        """Ask the run to cancel; the header after it, None if the run is over.
+
+        A stuck run cannot run its cleanup: it is cancelled as it stands. Raises `RunNotFound`.
+        """
+        written = await self._update(
+            header_key(run),
+            when=[[Check("state", "in", LIVE), Check("cancel", "absent")]],
+            set={"cancel": reason},
+            add={"arrivals": 1, "gap": -FORCE},
+        )
+        header: Header | None = written.item
+        if header is None:
+            raise RunNotFound(f"there is no run {run!r}")
+        if header.state is RunState.STUCK:
+            stuck = [[Check("state", "=", RunState.STUCK)]]
+            ended = {"state": RunState.CANCELLED, "cancel": reason}
+            header = (await self._update(header_key(run), when=stuck, set=ended)).item
+            return header
+        return None if header.state in TERMINAL else header
+
+    async def resume(self, run: str, python: str, now: Millis) -> Header:
+        """Let a stuck run try again, under this Python. Raises `RunNotFound`, `RunConflict`."""
+        written = await self._update(
+            header_key(run),
+            when=[[Check("state", "=", RunState.STUCK)]],
+            set={"state": RunState.READY, "due": now, "strikes": 0, "error": "", "python": python},
+        )
+        header: Header | None = written.item
+        if header is None:
+            raise RunNotFound(f"there is no run {run!r}")
+        if not written.ok:
+            raise RunConflict(f"run {run!r} is not stuck, it is {header.state}")
+        return header
+
+    async def renew(self, held: Header, now: Millis, lease: Millis) -> Header | None:
+        """Keep the run; None if it was lost to another holder."""
+        written = await self._update(
+            header_key(held.run), when=_fence(held, count=False), set=self._lease(now, lease)
+        )
+        return written.item if written.ok else None
+
+    # --- its operations --------------------------------------------------------------------
+
+    async def claim_task(
+        self, run: str, key: str, name: str, owner: str, now: Millis, lease: Millis
+    ) -> Taken | Refused:
+        """Hold a task for one attempt, if it has no outcome, no live owner, and need not wait.
+
+        An owner whose lease ran out is counted as lost. From the second claim on the item
+        guards itself, since its run may no longer look after it.
+        """
+        where = operation_key(run, key)
+        until = now + lease
+        first = Operation(run, key, Kind.TASK, name=name, first=now)
+        begin: dict[str, Any] = {"owner": owner, "lease": until, "begun": now}
+        guarded = {**begin, "not_before": None, "due": until + self._margin}
+
+        async def work() -> Taken | Refused:
+            fresh = [[Check("run", "absent")]]
+            written = await self._update(
+                where, when=fresh, set=begin, add={"attempts": 1}, create=first
+            )
+            for _ in range(2):
+                found: Operation = written.item
+                if written.ok or found.owner == owner:
+                    return Taken(found)
+                if not self._claimable(found, now):
+                    break
+                same = [Check("owner", "=", found.owner), Check("lease", "=", found.lease)]
+                again = {"attempts": 1, "lost": 1 if found.owner else 0}
+                written = await self._update(
+                    where, when=[[Check("outcome", "absent"), *same]], set=guarded, add=again
+                )
+            return Refused(written.item)
+
+        return await self._table.together(work)
+
+    def _claimable(self, found: Operation, now: Millis) -> bool:
+        if found.outcome is not None:
+            return False
+        if found.owner:
+            return found.lease < now - self._margin
+        return found.not_before is None or found.not_before <= now
+
+    async def renew_task(
+        self, run: str, key: str, owner: str, now: Millis, lease: Millis
+    ) -> bool:
+        """Keep a task; False if it was cancelled or taken over. From now on it guards itself."""
+        until = now + lease
+        written = await self._update(
+            operation_key(run, key),
+            when=[[Check("owner", "=", owner), Check("outcome", "absent")]],
+            set={"lease": until, "due": until + self._margin},
+        )
+        return written.ok
+
+    async def retry_task(
+        self, run: str, key: str, owner: str, *, at: Millis, failure: Failure | None
+    ) -> bool:
+        """Give the task up until `at`; with `failure`, the attempt counts as failed."""
+        changes = {"owner": "", "lease": 0, "not_before": at, "due": at}
+        if failure is not None:
+            changes["failure"] = failure
+        written = await self._update(
+            operation_key(run, key),
+            when=[[Check("owner", "=", owner), Check("outcome", "absent")]],
+            set=changes,
+            add={} if failure is not None else {"lost": 1},
+        )
+        return written.ok
+
+    async def hand_over_task(self, run: str, key: str, owner: str, now: Millis) -> None:
+        """Give the task up at once, without a mark against it."""
+        await self._update(
+            operation_key(run, key),
+            when=[[Check("owner", "=", owner), Check("outcome", "absent")]],
+            set={"owner": "", "lease": 0, "not_before": None, "due": now},
+            add={"attempts": -1},
+        )
+
+    async def settle(
+        self, operation: Operation, outcome: Outcome, at: Millis, *, owner: str | None = None
+    ) -> tuple[bool, Operation]:
+        """Record an outcome unless there is one; whether this one stands, and the item.
+
+        With `owner`, only while that owner holds the task (how failures are settled).
+        """
+        token = self._token()
+        check = [Check("outcome", "absent")]
+        if owner is not None:
+            check.append(Check("owner", "=", owner))
+        written = await self._update(
+            operation_key(operation.run, operation.key),
+            when=[check],
+            set={"outcome": outcome, "at": at, "writer": token, "owner": "", "lease": 0},
+            create=operation,
+        )
+        found: Operation | None = written.item
+        won = written.ok or (found is not None and found.writer == token)
+        return won, found or operation
+
+    async def deliver(
+        self,
+        operation: Operation,
+        outcome: Outcome,
+        at: Millis,
+        *,
+        owner: str | None = None,
+        claim: tuple[str, Millis] | None = None,
+    ) -> Delivery:
+        """Settle, arrive, and if the run was waiting for just this, claim it.
+
+        `operation` is what to create if no item is there. `claim` is an owner token and a lease
+        (ms); without it a run that should wake is only reported.
+        """
+        value = await self._blobs.offload(operation.run, outcome.value)
+        outcome = msgspec.structs.replace(outcome, value=value)
+
+        async def work() -> Delivery:
+            won, found = await self.settle(operation, outcome, at, owner=owner)
+            if found.outcome is None:  # a failure of an attempt that no longer counts
+                return Delivery(won, found, None, False, False)
+            force = found.outcome.failure is not None
+            return await self._arrive(won, found, force, at, claim)
+
+        return await self._table.together(work)
+
+    async def redeliver(
+        self, operation: Operation, now: Millis, claim: tuple[str, Millis] | None = None
+    ) -> Delivery:
+        """Arrive for an outcome that is there already: its deliverer may have died in between."""
+
+        async def work() -> Delivery:
+            return await self._arrive(False, operation, True, now, claim)
+
+        return await self._table.together(work)
+
+    async def _arrive(
+        self,
+        won: bool,
+        operation: Operation,
+        force: bool,
+        now: Millis,
+        claim: tuple[str, Millis] | None,
+    ) -> Delivery:
+        run = operation.run
+        written = await self._update(
+            header_key(run),
+            when=[[Check("state", "in", LIVE)]],
+            add={"arrivals": 1, "gap": -FORCE if force else -1},
+        )
+        header: Header | None = written.item
+        if not written.ok or header is None:
+            await self._let_go(operation)
+            return Delivery(won, operation, None, False, False)
+        wake = header.state is RunState.PARKED and header.gap <= 0
+        claimed = await self.claim(run, claim[0], now, claim[1]) if wake and claim else None
+        if claimed or not wake:
+            await self._let_go(operation)
+        return Delivery(won, operation, claimed or header, claimed is not None, wake)
+
+    async def _let_go(self, operation: Operation) -> None:
+        """The outcome is delivered: the run has custody, the item need not guard itself."""
+        if operation.due is not None:
+            await self._update(operation_key(operation.run, operation.key), set={"due": None})
+
+    async def outcomes(self, run: str, keys: Iterable[str]) -> dict[str, Operation]:
+        """Those of the operations that have an outcome, values and all."""
+
+        async def work() -> list[Operation]:
+            found = [await self._table.get(operation_key(run, key)) for key in keys]
+            return [o for o in found if o is not None and o.outcome is not None]
+
+        settled = await self._table.together(work)
+        return {o.key: await self._whole(o) for o in settled}
+
+    async def operation(self, run: str, key: str) -> Operation | None:
+        """One operation's item."""
+        found: Operation | None = await self._table.get(operation_key(run, key))
+        return None if found is None else await self._whole(found)
+
+    # --- due times -------------------------------------------------------------------------
+
+    async def due(self, until: Millis, *, limit: int) -> list[Due]:
+        """Whatever must be looked at by then, earliest first."""
+        return await self._table.due(until, limit=limit)
+
+    async def item(self, key: Key) -> Header | Operation | None:
+        """The item behind an entry of the due index."""
+        found: Header | Operation | None = await self._table.get(key)
+        return found
+
+    async def postpone(self, key: Key, seen: Millis, due: Millis | None) -> bool:
+        """Move a due time, unless somebody else did; who moves it acts on it."""
+        written = await self._update(key, when=[[Check("due", "=", seen)]], set={"due": due})
+        return written.ok
+
+    # --- reading ---------------------------------------------------------------------------
+
+    async def header(self, run: str) -> Header:
+        """A run's header. Raises `RunNotFound`."""
+        found: Header | None = await self._table.get(header_key(run))
+        if found is None:
+            raise RunNotFound(f"there is no run {run!r}")
+        return found
+
+    async def history(self, header: Header) -> History:
+        """The history that this header names, values and all. Raises `CheckpointUnreadable`."""
+        partition = f"R#{header.run}"
+
+        async def work() -> tuple[dict[str, Chunk], list[Operation]]:
+            chunks = await self._all(partition, "C#") if header.base else []
+            operations = await self._all(partition, "O#")
+            return {key.sort: chunk for key, chunk in chunks}, [o for _, o in operations]
+
+        chunks, operations = await self._table.together(work)
+        parts: list[Sequence[Entry]] = [header.tail]
+        name = header.base
+        while name:
+            if name not in chunks:
+                raise CheckpointUnreadable(f"run {header.run!r}: the chunk {name!r} is missing")
+            parts.append(chunks[name].entries)
+            name = chunks[name].previous
+        entries = [entry for part in reversed(parts) for entry in part]
+        return History(
+            [await self._blobs.restore(header.run, entry) for entry in entries],
+            {o.key: await self._whole(o) for o in operations},
+        )
+
+    async def views(self, *, limit: int, cursor: str | None) -> Page:
+        """Runs, newest first."""
+        return await self._table.query(_VIEWS, limit=limit, cursor=cursor)
+
+    async def log(self, run: str, key: str, attempt: int, number: int, lines: list[LogLine]) -> None:
+        """Keep what an attempt logged."""
+        sort = f"L#{key}#{attempt:04d}#{number:06d}"
+        await self._put(Key(f"R#{run}", sort), LogBatch(run, key, attempt, lines))
+
+    async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
+        """What was logged, by operation and attempt."""
+        prefix = "L#" if key is None else f"L#{key}#"
+        return [batch for _, batch in await self._all(f"R#{run}", prefix)]
+
+    # --- writing ---------------------------------------------------------------------------
+
+    async def _append(
+        self,
+        held: Header,
+        entries: Sequence[Entry],
+        changes: Mapping[str, Any],
+        *,
+        arrivals: int | None = None,
+    ) -> Committed | Fenced | Arrived:
+        """The one commit point: bodies first, then the header, if the fence holds."""
+        token = self._token()
+        when = _fence(held)
+        if arrivals is not None:
+            when = [[*when[0], Check("arrivals", "=", arrivals)]]
+
+        async def work() -> Written:
+            placed: dict[str, Any] = {}
+            if entries:
+                base, tail = await self._place(held.run, held.base, held.tail, entries, token)
+                placed = {"base": base, "tail": tail, "clock": _clock_of(entries, held.clock)}
+            count = held.count + len(entries)
+            return await self._update(
+                header_key(held.run),
+                when=when,
+                set={**changes, **placed, "count": count, "writer": token},
+            )
+
+        written = await self._table.together(work)
+        found: Header | None = written.item
+        if written.ok or (found is not None and found.writer == token):
+            assert found is not None  # noqa: S101 - a write that holds returns the item
+            return Committed(found)
+        if found is not None and all(check.holds(found) for check in _fence(held)[0]):
+            return Arrived(found)
+        return Fenced()
+
+    async def _place(
+        self, run: str, base: str, tail: Sequence[Entry], entries: Sequence[Entry], token: str
+    ) -> tuple[str, list[Entry]]:
+        """Where the entries go: inline while they are few, else into a chunk of their own."""
+        joined = [*tail, *entries]
+        if len(_encode(joined)) <= TAIL_BYTES:
+            return base, joined
+        number = int(base[2:10]) + 1 if base else 0
+        sort = f"C#{number:08d}#{token}"
+        await self._put(Key(f"R#{run}", sort), Chunk(base, joined))
+        return sort, []
+
+    def _lease(self, now: Millis, lease: Millis) -> dict[str, Any]:
+        until = now + lease
+        return {"lease": until, "due": until + self._margin}
+
+    async def _whole(self, operation: Operation) -> Operation:
+        outcome = operation.outcome
+        if outcome is None or outcome.value is None or not outcome.value.blob:
+            return operation
+        value = await self._blobs.resolve(operation.run, outcome.value)
+        whole = msgspec.structs.replace(outcome, value=value)
+        return msgspec.structs.replace(operation, outcome=whole)
+
+    async def _update(
+        self,
+        key: Key,
+        *,
+        when: When = (),
+        set: Mapping[str, Any] | None = None,
+        add: Mapping[str, int] | None = None,
+        create: Any = None,
+    ) -> Written:
+        return await self._again(
+            lambda: self._table.update(key, when=when, set=set, add=add, create=create)
+        )
+
+    async def _put(self, key: Key, item: Any, *, absent: bool = False) -> Written:
+        return await self._again(lambda: self._table.put(key, item, absent=absent))
+
+    async def _again(self, write: Callable[[], Awaitable[T]]) -> T:
+        for left in reversed(range(TRIES)):
+            try:
+                return await write()
+            except StoreUnavailable:
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _all(self, partition: str, prefix: str) -> list[tuple[Key, Any]]:
+        items: list[tuple[Key, Any]] = []
+        cursor: str | None = None
+        while True:
+            page = await self._table.query(partition, prefix, cursor=cursor)
+            items.extend(page.items)
+            cursor = page.cursor
+            if cursor is None:
+                return items
+
+
+_UNOWNED: dict[str, Any] = {"owner": "", "lease": 0}
+_encode = msgspec.json.Encoder().encode
+
+
+def _fence(held: Header, *, count: bool = True) -> list[list[Check]]:
+    checks = [Check("epoch", "=", held.epoch), Check("owner", "=", held.owner)]
+    return [[*checks, Check("count", "=", held.count)] if count else checks]
+
+
+def _clock_of(entries: Sequence[Entry], clock: Millis) -> Millis:
+    return max([clock, *(getattr(entry, "clock", 0) for entry in entries)])
+
+
+def _view_sort(view: View) -> str:
+    """Sorts newest first."""
+    return f"{10**15 - view.created:015d}#{view.run}"

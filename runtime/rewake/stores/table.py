@@ -1,0 +1,165 @@
+"""What Rewake asks of a database: single-item conditional writes, and one index on due times.
+
+A `Table` holds items (the structs of `rewake.records`) under a partition and a sort key. It is the
+part of DynamoDB that DynamoDB does well, and nothing more: no transactions, no scans. Conditions
+and changes are data, so that a table can compile them (DynamoDB), or evaluate them under a lock
+(memory) or inside a transaction (SQLite). The protocol that keeps a run safe on top of it is
+written once, in `rewake.stores.protocol`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeVar
+
+import msgspec
+
+from rewake.records import Item, Millis
+
+ItemT = TypeVar("ItemT", bound=Item)
+T = TypeVar("T")
+
+Op = Literal["=", "<", "<=", "absent", "present", "in"]
+
+
+class Key(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Where an item is."""
+
+    partition: str
+    sort: str
+
+
+class Check(msgspec.Struct, frozen=True, array_like=True):
+    """One test of one attribute of the stored item.
+
+    A missing item has no attributes; an attribute that is None is absent. `=`, `<`, `<=` and
+    `in` are false for an absent attribute.
+    """
+
+    attribute: str
+    op: Op
+    value: Any = None
+
+    def holds(self, item: Item | None) -> bool:
+        """Whether the test is true of `item`."""
+        actual = None if item is None else getattr(item, self.attribute)
+        return _TESTS[self.op](actual, self.value)
+
+
+_TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "=": lambda actual, value: actual is not None and actual == value,
+    "<": lambda actual, value: actual is not None and actual < value,
+    "<=": lambda actual, value: actual is not None and actual <= value,
+    "absent": lambda actual, value: actual is None,
+    "present": lambda actual, value: actual is not None,
+    "in": lambda actual, value: actual is not None and actual in value,
+}
+
+When = Sequence[Sequence[Check]]
+"""A condition: at least one of these alternatives, in which all checks hold. Empty: always."""
+
+
+def holds(when: When, item: Item | None) -> bool:
+    """Whether `item` (None: there is none) meets the condition."""
+    return not when or any(all(check.holds(item) for check in checks) for checks in when)
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What a conditional write did.
+
+    `item` is the whole item as it stands after the write, or, when the condition did not hold
+    (`ok` is False), as it was found: None if there is none.
+    """
+
+    ok: bool
+    item: Any
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Items in sort-key order, and where to go on (None: that was all)."""
+
+    items: list[tuple[Key, Any]]
+    cursor: str | None
+
+
+class Due(msgspec.Struct, frozen=True, array_like=True):
+    """An entry of the due index."""
+
+    due: Millis
+    key: Key
+
+
+class Table(Protocol):
+    """The contract that every backend keeps; `tests/stores/test_table_contract.py` checks it.
+
+    Reads of items are strongly consistent. The due index may lag behind the items; it is a
+    hint, and whoever reads it looks at the item. Every method may raise `StoreUnavailable`,
+    and a write that did so may or may not have happened.
+    """
+
+    async def get(self, key: Key) -> Any:
+        """The item, or None."""
+        ...
+
+    async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
+        """Write the whole item; with `absent`, only if there is none."""
+        ...
+
+    async def update(
+        self,
+        key: Key,
+        *,
+        when: When = (),
+        set: Mapping[str, Any] | None = None,
+        add: Mapping[str, int] | None = None,
+        create: Item | None = None,
+    ) -> Written:
+        """Set attributes (None removes one) and add to numbers, if `when` holds.
+
+        A missing item fails the write, unless `create` is given: then the condition is tested
+        against no item, and the changes are made to `create`.
+        """
+        ...
+
+    async def query(
+        self,
+        partition: str,
+        prefix: str = "",
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        reverse: bool = False,
+    ) -> Page:
+        """Items of a partition whose sort key starts with `prefix`, in sort-key order.
+
+        `limit` bounds the items returned; `cursor` is a former page's, and opaque.
+        """
+        ...
+
+    async def due(self, until: Millis, *, limit: int) -> list[Due]:
+        """The earliest entries of the due index at or before `until`, by due time."""
+        ...
+
+    async def delete(self, keys: Sequence[Key]) -> None:
+        """Remove items; a missing one is no error."""
+        ...
+
+    async def put_blob(self, run: str, name: str, data: bytes) -> None:
+        """Keep a large value under its run. Writing the same name again changes nothing."""
+        ...
+
+    async def get_blob(self, run: str, name: str) -> bytes:
+        """A large value. Raises `CheckpointUnreadable` if it is not there."""
+        ...
+
+    async def together(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run `work`, which calls this table, as close together as the backend can.
+
+        SQLite makes one transaction of it, and one commit of all that is waiting. Others
+        just run it: the protocol never relies on more than single writes.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of the database."""
+        ...
