@@ -51,9 +51,10 @@ def _enter(known: dict[str, Any], name: str, found: object, kind: str) -> None:
 
 
 def load_app(source: str) -> tuple[App, str | None]:
-    """The app at `source`, and the workflow it names: `app.py`, `app.py:main`, `package.module:main`.
+    """The app at `source`, and the workflow that it names, if it names one.
 
-    Raises `AppError` if it cannot be found or imported, or has no workflow; the message shows where.
+    `source` is `app.py`, `app.py:main`, or `package.module:main`. Raises `AppError` if it cannot be
+    found or imported, or has no workflow; the message shows where.
     """
     path, colon, name = source.rpartition(":")
     if not colon or name.endswith(".py") or "/" in name:

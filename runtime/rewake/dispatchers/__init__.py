@@ -1,0 +1,1 @@
+"""Dispatchers: how a message reaches whoever will handle it."""

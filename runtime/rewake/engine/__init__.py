@@ -1,0 +1,1 @@
+"""The engine: one invocation after the other, on three small protocols."""

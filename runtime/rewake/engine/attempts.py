@@ -120,8 +120,11 @@ class Attempts:
         codec = RunCodec(self._services.secret, operation.run)
         try:
             call = await self._call(codec, operation, invocation)
-            if call is None:
-                return await self._put_back(operation, owner, invocation)
+        except CheckpointUnreadable as error:
+            return await self._fail(operation, owner, failure_of(error, operation.attempts))
+        if call is None:
+            return await self._put_back(operation, owner, invocation)
+        try:
             result = await self._run(call, operation, lost)
             value = codec.encode(
                 result, key=operation.key, purpose=RESULT, hint=return_hint(call.task.function)
@@ -129,10 +132,8 @@ class Attempts:
         except _Abandoned:
             return None
         except asyncio.CancelledError:
-            await self._shut_down(operation, owner, invocation)
+            await self._shut_down(operation, owner)
             raise
-        except CheckpointUnreadable as error:
-            return await self._fail(operation, owner, failure_of(error, operation.attempts))
         except BaseException as error:
             return await self._failed(operation, owner, invocation, call, error)
         return await self._deliver(operation, Outcome(OutcomeKind.OK, value=value))
@@ -179,9 +180,7 @@ class Attempts:
             watch.cancel()
             body.cancel()
             if lines:
-                await self._store.log(
-                    operation.run, operation.key, operation.attempts, 0, lines
-                )
+                await self._store.log(operation.run, operation.key, operation.attempts, 0, lines)
         result, error = body.result()
         if error is not None:
             raise error
@@ -231,9 +230,7 @@ class Attempts:
         services = self._services
         blank = Operation(operation.run, operation.key, Kind.TASK, name=operation.name)
         now = services.clock.now()
-        return await self._store.deliver(
-            blank, outcome, now, owner=owner, claim=services.lease()
-        )
+        return await self._store.deliver(blank, outcome, now, owner=owner, claim=services.lease())
 
     async def _put_back(
         self, operation: Operation, owner: str, invocation: Invocation
@@ -245,9 +242,7 @@ class Attempts:
             await self._again(invocation, at)
         return None
 
-    async def _shut_down(
-        self, operation: Operation, owner: str, invocation: Invocation
-    ) -> None:
+    async def _shut_down(self, operation: Operation, owner: str) -> None:
         """This process ends: let another one begin the task at once."""
         now = self._services.clock.now()
         try:

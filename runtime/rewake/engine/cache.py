@@ -1,4 +1,4 @@
-"""Suspended instances, kept in memory while there is room: what makes a resume cost only what is new.
+"""Suspended instances, kept while there is room, so that a resume costs only what is new.
 
 An instance may vanish at any moment, and one that was overtaken is recognised by the count and
 the writer that it had: nothing depends on this cache but speed.

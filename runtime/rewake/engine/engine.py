@@ -150,8 +150,9 @@ class Engine:
                 if not self._closing:
                     raise
             except RewakeError:
-                log.warning("an invocation of run %s failed; it is retried", invocation.run,
-                            exc_info=True)
+                log.warning(
+                    "an invocation of run %s failed; it is retried", invocation.run, exc_info=True
+                )
 
     async def sweep(self) -> None:
         """Look once at everything that is due."""
@@ -365,7 +366,7 @@ def _approval(history: History, key: str) -> Scheduled:
     for entry in history.entries:
         if isinstance(entry, Scheduled) and entry.key == key and entry.kind is Kind.APPROVAL:
             if key in closed:
-                raise RunConflict(f"{key!r} is closed: it was decided, ran out of time or was cancelled")
+                raise RunConflict(f"{key!r} was decided, ran out of time or was cancelled")
             return entry
     raise RunNotFound(f"the run waits for no approval {key!r}")
 
@@ -377,9 +378,7 @@ def open_approvals(history: History) -> dict[str, Scheduled]:
     return {
         entry.key: entry
         for entry in history.entries
-        if isinstance(entry, Scheduled)
-        and entry.kind is Kind.APPROVAL
-        and entry.key not in closed
+        if isinstance(entry, Scheduled) and entry.kind is Kind.APPROVAL and entry.key not in closed
     }
 
 
@@ -402,9 +401,7 @@ class _AtWork:
 
 def _check_id(run: str) -> None:
     if not 1 <= len(run) <= 128 or not all(c.isalnum() or c in "-_.:" for c in run):
-        raise InvalidInput(
-            "a run id is 1 to 128 letters, digits, '-', '_', '.' or ':'", field="id"
-        )
+        raise InvalidInput("a run id is 1 to 128 letters, digits, '-', '_', '.' or ':'", field="id")
 
 
 @asynccontextmanager

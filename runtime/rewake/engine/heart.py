@@ -55,7 +55,7 @@ class Heart:
 
     @contextmanager
     def holding(self, renew: Renew, lost: Lost) -> Iterator[None]:
-        """Keep a lease while the block runs. `lost` is called, in the opener's loop, if it is lost."""
+        """Keep a lease while the block runs; if it is lost, `lost` is called in the opener's loop."""
         token = object()
         self._held[token] = _Lease(self._clock.now(), renew, lost)
         try:
@@ -98,7 +98,7 @@ class Heart:
             log.warning("a lease could not be renewed", exc_info=True)
             return
         if not kept and self._held.pop(token, None) is not None:
-            assert self._home is not None  # noqa: S101 - open() set it
+            assert self._home is not None
             if self._threaded:
                 self._home.call_soon_threadsafe(lease.lost)
             else:

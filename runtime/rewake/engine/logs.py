@@ -31,7 +31,8 @@ class _Keep(logging.Handler):
 def attempt_logger(clock: Clock) -> tuple[logging.Logger, list[LogLine]]:
     """A logger for one attempt, and the list that its lines go to."""
     lines: list[LogLine] = []
-    logger = logging.Logger("rewake.task")
+    # Not from getLogger(): one for each attempt, that nobody else logs to, and that is let go.
+    logger = logging.Logger("rewake.task")  # noqa: LOG001
     logger.parent = logging.getLogger("rewake.task")
     logger.addHandler(_Keep(clock, lines))
     return logger, lines

@@ -32,7 +32,7 @@ class RunProgram:
     async def body(self, started: Started) -> Any:
         if self._workflow.timeout is not None:
             execution = current()
-            assert execution is not None  # noqa: S101 - it is what runs this
+            assert execution is not None
             execution.set_deadline(started.clock + millis(self._workflow.timeout))
         given = self.codec.decode(started.args, key="", purpose=INPUT)
         return await self._workflow.call(self._workflow.arguments(given))
@@ -49,5 +49,3 @@ class RunProgram:
 def new_execution(app: App, name: str, run: str, seed: int, secret: Secret) -> Execution:
     """An execution of this run, not begun. Raises `RunNotFound` if the app lacks the workflow."""
     return Execution(RunProgram(app, name, run, secret), run=run, seed=seed)
-
-

@@ -21,8 +21,11 @@ from rewake.stores.protocol import Store
 
 @dataclass(slots=True)
 class Services:
-    """One engine's parts. `pokes` has, by run, what to call when something arrives for a run
-    that this process is working on; `waiters` who waits for a run to end."""
+    """One engine's parts.
+
+    `pokes` has, by run, what to call when something arrives for a run that this process is working
+    on; `waiters` who waits for a run to end; `home` is the engine's own event loop.
+    """
 
     app: App
     store: Store

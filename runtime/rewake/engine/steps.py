@@ -98,7 +98,11 @@ class Steps:
         timeout = None if work.policy.timeout is None else seconds(work.policy.timeout)
         try:
             result = await attempt(
-                work.function, (), {}, timeout=timeout, context=context,
+                work.function,
+                (),
+                {},
+                timeout=timeout,
+                context=context,
                 threads=self._services.threads,
             )
         except asyncio.CancelledError as error:
@@ -114,7 +118,12 @@ class Steps:
                 await self._services.store.log(self._run, op.key, number, 0, lines)
 
     def _stepped(
-        self, execution: Execution, op: OpenOp, result: Any, error: BaseException | None, now: Millis
+        self,
+        execution: Execution,
+        op: OpenOp,
+        result: Any,
+        error: BaseException | None,
+        now: Millis,
     ) -> Stepped:
         work: StepWork = op.work
         if error is None:

@@ -193,5 +193,3 @@ def _must_wake(header: Header, now: Millis) -> bool:
 def _backoff(strikes: int) -> Millis:
     """A run that killed its process is given more time each time."""
     return 0 if strikes < 2 else min(1000 * 2 ** (strikes - 2), MAX_BACKOFF)
-
-

@@ -190,9 +190,11 @@ class Turn:
         for operation in await self._settled(execution, known, now):
             event = Completed(operation.key, now)
             found.append((operation.at or now, operation.key, event, operation.outcome))
-        for op in execution.open.values():
-            if op.kind is Kind.TIMER and op.due is not None and op.due <= now:
-                found.append((op.due, op.key, Fired(op.key, now), None))
+        found.extend(
+            (op.due, op.key, Fired(op.key, now), None)
+            for op in execution.open.values()
+            if op.kind is Kind.TIMER and op.due is not None and op.due <= now
+        )
         found.sort(key=lambda each: each[:2])
         events = [(event, outcome) for _, _, event, outcome in found]
         if self._header.cancel is not None and execution.cancel_reason is None:
@@ -282,7 +284,7 @@ class Turn:
             )
 
     async def _finish(self, execution: Execution) -> bool:
-        assert execution.finished is not None  # noqa: S101 - the caller checked
+        assert execution.finished is not None
         entries = await self._store.offload(self._header.run, execution.fresh)
         state = _STATE[execution.finished.kind]
         result = await self._store.finish(self._header, entries, state=state)
@@ -383,7 +385,7 @@ class Turn:
 
 
 def _concerns(execution: Execution, event: Event) -> bool:
-    """Whether the event is about something that is still open: an earlier one may have closed it."""
+    """Whether the event is about something still open: an earlier one may have closed it."""
     return isinstance(event, CancelRequested) or getattr(event, "key", "") in execution.open
 
 

@@ -1,0 +1,1 @@
+"""The HTTP face: runs, approvals and the messages of replicas, as a Starlette app."""

@@ -82,7 +82,7 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A task's claim failed: `operation` says why (it has an outcome, or an owner, or must wait)."""
+    """A task's claim failed; `operation` says why: an outcome, an owner, or a wait."""
 
     operation: Operation
 
@@ -201,7 +201,7 @@ class Store:
         if progress:
             changes["strikes"] = 0
         result = await self._append(held, entries, changes)
-        assert not isinstance(result, Arrived)  # noqa: S101 - it has no condition on arrivals
+        assert not isinstance(result, Arrived)
         return result
 
     async def park(
@@ -227,7 +227,7 @@ class Store:
     async def finish(
         self, held: Header, entries: Sequence[Entry], *, state: RunState
     ) -> Committed | Fenced | Arrived:
-        """Append entries, the last of them `Finished`, and end the run, unless something arrived."""
+        """Append entries, the last of them `Finished`, and end the run; or it `Arrived`."""
         changes = {"state": state, "due": None, "wake": None, **_UNOWNED}
         return await self._append(held, entries, changes, arrivals=held.arrivals)
 
@@ -235,7 +235,7 @@ class Store:
         """Set the run aside for a person, its history untouched."""
         changes = {"state": RunState.STUCK, "error": error[:400], "due": None, **_UNOWNED}
         result = await self._append(held, [], changes)
-        assert not isinstance(result, Arrived)  # noqa: S101 - it has no condition on arrivals
+        assert not isinstance(result, Arrived)
         return result
 
     async def hand_over(self, held: Header, now: Millis) -> None:
@@ -260,8 +260,7 @@ class Store:
         if header.state is RunState.STUCK:
             stuck = [[Check("state", "=", RunState.STUCK)]]
             ended = {"state": RunState.CANCELLED, "cancel": reason}
-            header = (await self._update(header_key(run), when=stuck, set=ended)).item
-            return header
+            return (await self._update(header_key(run), when=stuck, set=ended)).item  # type: ignore[no-any-return]
         return None if header.state in TERMINAL else header
 
     async def resume(self, run: str, python: str, now: Millis) -> Header:
@@ -328,9 +327,7 @@ class Store:
             return found.lease < now - self._margin
         return found.not_before is None or found.not_before <= now
 
-    async def renew_task(
-        self, run: str, key: str, owner: str, now: Millis, lease: Millis
-    ) -> bool:
+    async def renew_task(self, run: str, key: str, owner: str, now: Millis, lease: Millis) -> bool:
         """Keep a task; False if it was cancelled or taken over. From now on it guards itself."""
         until = now + lease
         written = await self._update(
@@ -517,7 +514,9 @@ class Store:
         """Runs, newest first."""
         return await self._table.query(_VIEWS, limit=limit, cursor=cursor)
 
-    async def log(self, run: str, key: str, attempt: int, number: int, lines: list[LogLine]) -> None:
+    async def log(
+        self, run: str, key: str, attempt: int, number: int, lines: list[LogLine]
+    ) -> None:
         """Keep what an attempt logged."""
         sort = f"L#{key}#{attempt:04d}#{number:06d}"
         await self._put(Key(f"R#{run}", sort), LogBatch(run, key, attempt, lines))
@@ -558,7 +557,7 @@ class Store:
         written = await self._table.together(work)
         found: Header | None = written.item
         if written.ok or (found is not None and found.writer == token):
-            assert found is not None  # noqa: S101 - a write that holds returns the item
+            assert found is not None
             return Committed(found)
         if found is not None and all(check.holds(found) for check in _fence(held)[0]):
             return Arrived(found)

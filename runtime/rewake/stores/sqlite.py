@@ -262,7 +262,7 @@ class SqliteTable:
             connection.execute("BEGIN IMMEDIATE")
             ends = [self._attempt(job) for job in jobs]
             connection.execute("COMMIT")
-        except BaseException as error:  # noqa: BLE001 -- the callers are told, the thread lives on
+        except BaseException as error:  # The callers are told; the thread lives on.
             with suppress(sqlite3.Error):
                 connection.rollback()
             return [_End(None, _lost(error)) for _ in jobs]

@@ -50,8 +50,8 @@ _TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
     "=": lambda actual, value: actual is not None and actual == value,
     "<": lambda actual, value: actual is not None and actual < value,
     "<=": lambda actual, value: actual is not None and actual <= value,
-    "absent": lambda actual, value: actual is None,
-    "present": lambda actual, value: actual is not None,
+    "absent": lambda actual, _: actual is None,
+    "present": lambda actual, _: actual is not None,
     "in": lambda actual, value: actual is not None and actual in value,
 }
 

@@ -1,0 +1,161 @@
+"""The HTTP dispatcher: each message is a signed POST to the one base URL that all replicas share.
+
+Whoever is behind that URL handles it, so work spreads over the replicas by itself. A message is sent
+once. One that is lost, or that nobody has room for, is found through the due index within seconds,
+which is also where delays beyond `HORIZON` are left: nothing is held in memory for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from rewake.dispatchers.dispatcher import Handler
+from rewake.dispatchers.signature import HEADER, sign
+from rewake.engine.clock import Clock
+from rewake.errors import ConfigError
+from rewake.records import Invocation, Millis
+from rewake.secret import Secret
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+log = logging.getLogger("rewake.dispatcher")
+
+PATH = "/v1/invoke"
+"""Where a replica takes messages, below the base URL."""
+HORIZON: Millis = 5_000
+"""The longest delay that is kept as a timer."""
+IN_FLIGHT = 64
+"""How many messages are under way at once."""
+BACKLOG = 10_000
+"""How many may wait for their turn; more are left to the due index."""
+TIMEOUT = 10.0
+"""Seconds until a message that is not answered counts as lost."""
+_KEEP_ALIVE = 4.0  # Shorter than servers keep idle connections, or a message meets a closed one.
+_LAST_WORDS = 1.0  # Seconds for what is under way when the dispatcher closes.
+
+_encode = msgspec.json.Encoder().encode
+
+
+class HttpDispatcher:
+    """Sends messages to `base_url`, signed with `secret`.
+
+    Raises `ConfigError` for a base URL that is not http(s)://host[:port][/path].
+    """
+
+    local = False
+
+    def __init__(self, base_url: str, secret: Secret, clock: Clock) -> None:
+        self._url = checked_url(base_url) + PATH
+        self._secret = secret
+        self._clock = clock
+        self._open = False
+        self._session: ClientSession | None = None
+        self._turns = asyncio.Semaphore(IN_FLIGHT)
+        self._sending: set[asyncio.Task[None]] = set()
+        self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self._failing = False
+
+    def open(self, handler: Handler) -> None:  # noqa: ARG002 - messages arrive over HTTP
+        self._open = True
+
+    async def dispatch(self, invocations: Sequence[Invocation]) -> None:
+        now = self._clock.now()
+        for invocation in invocations:
+            wait = 0 if invocation.not_before is None else invocation.not_before - now
+            if wait <= 0:
+                self._post(invocation)
+            elif wait <= HORIZON:
+                self._arm(invocation, wait)
+
+    async def close(self) -> None:
+        self._open = False
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        if self._sending:
+            _, late = await asyncio.wait(self._sending, timeout=_LAST_WORDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    def _arm(self, invocation: Invocation, wait: Millis) -> None:
+        key = (invocation.run, invocation.key)
+        if (earlier := self._timers.get(key)) is not None:
+            earlier.cancel()
+        loop = asyncio.get_running_loop()
+        self._timers[key] = loop.call_later(wait / 1000, self._fire, key, invocation)
+
+    def _fire(self, key: tuple[str, str], invocation: Invocation) -> None:
+        self._timers.pop(key, None)
+        self._post(invocation)
+
+    def _post(self, invocation: Invocation) -> None:
+        if not self._open:
+            return
+        if len(self._sending) >= BACKLOG:
+            self._failed("too many messages wait to be sent")
+            return
+        task = asyncio.ensure_future(self._send(invocation))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send(self, invocation: Invocation) -> None:
+        import aiohttp
+
+        async with self._turns:
+            body = _encode(invocation)
+            headers = {
+                "Content-Type": "application/json",
+                HEADER: sign(self._secret, "POST", PATH, body, self._clock.now()),
+            }
+            try:
+                request = self._client().post(
+                    self._url, data=body, headers=headers, allow_redirects=False
+                )
+                async with request as response:
+                    if response.status == 202:
+                        self._failing = False
+                    else:
+                        self._failed(f"it answers {response.status}")
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                self._failed(f"{type(error).__name__}: {error}")
+
+    def _client(self) -> ClientSession:
+        """The connections, which can only be made inside the event loop."""
+        if self._session is None:
+            import aiohttp
+
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=IN_FLIGHT, keepalive_timeout=_KEEP_ALIVE),
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    def _failed(self, reason: str) -> None:
+        """Say so once, not once a message, until one gets through again."""
+        level = logging.DEBUG if self._failing else logging.WARNING
+        self._failing = True
+        log.log(level, "no message gets to %s: %s; due times cover them", self._url, reason)
+
+
+def checked_url(url: str) -> str:
+    """The base URL without a slash at its end. Raises `ConfigError`."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    # With a name and password it would end up in logs.
+    if not usable or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ConfigError("the base URL must be http(s)://host[:port][/path]: set REWAKE_URL")
+    return url.rstrip("/")

@@ -1,0 +1,88 @@
+"""The Starlette app: its routes are one table."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rewake.engine.clock import Clock, SystemClock
+from rewake.engine.engine import Engine
+from rewake.http import approvals, internal, runs
+from rewake.http.auth import Gate, Keys
+from rewake.http.bodies import LIMIT
+from rewake.http.face import Face
+from rewake.http.inbox import Inbox
+from rewake.http.problems import HANDLERS
+from rewake.secret import Secret
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+ROUTES: Sequence[tuple[str, str, Endpoint]] = (
+    ("GET", "/healthz", internal.healthy),
+    ("GET", "/readyz", internal.ready),
+    ("GET", "/v1/workflows", runs.workflows),
+    ("POST", "/v1/workflows/{name}/runs", runs.start),
+    ("GET", "/v1/runs", runs.listing),
+    ("GET", "/v1/runs/{run}", runs.get),
+    ("GET", "/v1/runs/{run}/result", runs.result),
+    ("GET", "/v1/runs/{run}/history", runs.history),
+    ("GET", "/v1/runs/{run}/logs", runs.logs),
+    ("POST", "/v1/runs/{run}/cancel", runs.cancel),
+    ("POST", "/v1/runs/{run}/resume", runs.resume),
+    ("POST", "/v1/runs/{run}/approvals/{key:path}", approvals.decide),
+    ("POST", "/v1/invoke", internal.invoke),
+    ("POST", "/v1/sweep", internal.sweep),
+)
+
+
+def create_app(
+    engine: Engine,
+    secret: Secret,
+    *,
+    tokens: Sequence[str] = (),
+    grace: float = 5.0,
+    sweep: bool = True,
+    limit: int = LIMIT,
+    clock: Clock | None = None,
+) -> Starlette:
+    """The app that serves `engine`, which it opens when it starts and closes when it ends.
+
+    `tokens` are the bearer tokens; by default, the one that is derived from `secret`. `grace` is
+    for how many seconds work under way may go on at the end, `limit` the largest body in bytes.
+    """
+    clock = clock or SystemClock()
+    face = Face(engine, Keys(secret, tokens), Inbox(engine.handle, clock), clock, limit)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
+        engine.open(sweep=sweep)
+        face.inbox.open()
+        try:
+            yield
+        finally:
+            face.closing.set()
+            await engine.close(grace)
+            await face.inbox.close()
+
+    app = Starlette(
+        routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in ROUTES],
+        middleware=[Middleware(Gate, keys=face.keys)],
+        exception_handlers=HANDLERS,
+        lifespan=lifespan,
+    )
+    # It would redirect to whatever the Host header says.
+    app.router.redirect_slashes = False
+    app.state.face = face
+    return app
+
+
+def begin_closing(app: Starlette) -> None:
+    """Let waiting requests return, and take no more work: the server is about to end."""
+    face: Face = app.state.face
+    face.closing.set()

@@ -1,0 +1,96 @@
+"""What a request says: its body and its query, checked and typed, or refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from rewake.errors import InvalidInput
+
+T = TypeVar("T")
+
+LIMIT = 1024 * 1024
+"""The largest body, in bytes."""
+
+_JSON = re.compile(r"application/(json|[\w.-]+\+json)", re.ASCII)
+_PATH = re.compile(r" - at `\$\.?(.*)`$")
+_FIELD = re.compile(r"field `(.*?)`")
+_CLOSE = {"Connection": "close"}  # what is left of the body is not read
+
+
+async def read_body(request: Request, limit: int = LIMIT) -> bytes:
+    """The body, which is not read further than the limit. Raises a 413."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > limit:
+        raise _too_large(limit)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def read_object(request: Request, limit: int = LIMIT) -> dict[str, Any]:
+    """The body as a JSON object; no body is an empty one. Raises a 400, 413 or 415."""
+    body = await read_body(request, limit)
+    if not body:
+        return {}
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not _JSON.fullmatch(media_type):
+        raise HTTPException(415, "send JSON, with Content-Type: application/json")
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the body is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise HTTPException(400, "the body must be a JSON object")
+    return found
+
+
+def shaped(found: dict[str, Any], form: type[T]) -> T:
+    """The object as a struct. Raises `InvalidInput`, whose `field` names what does not fit."""
+    try:
+        return msgspec.convert(found, form)
+    except msgspec.ValidationError as error:
+        message = str(error)
+        path = _PATH.search(message)
+        name = _FIELD.search(message)
+        field = ".".join(each[1] for each in (path, name) if each is not None and each[1])
+        raise InvalidInput(_PATH.sub("", message), field=field) from None
+
+
+# --- the query ---------------------------------------------------------------------------------
+
+
+def query_number(request: Request, name: str, least: float, most: float) -> float | None:
+    """A number of the query; None without it. Raises `InvalidInput`."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:  # nor is NaN
+        raise InvalidInput(f"{name} must be a number from {least:g} to {most:g}", field=name)
+    return number
+
+
+def query_whole(request: Request, name: str, least: int, most: int, default: int) -> int:
+    """A whole number of the query. Raises `InvalidInput`."""
+    number = query_number(request, name, least, most)
+    if number is None:
+        return default
+    if number != int(number):
+        raise InvalidInput(f"{name} must be a whole number", field=name)
+    return int(number)
+
+
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"a body may have at most {limit:,} bytes", _CLOSE)

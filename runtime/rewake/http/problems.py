@@ -1,0 +1,150 @@
+"""Errors as RFC 9457 problem details. One table says what each error is to a client.
+
+What is not in the table is our fault: it is answered as a plain 500, and told only to the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import ExceptionHandler
+
+from rewake.errors import (
+    InvalidInput,
+    RewakeError,
+    RunConflict,
+    RunNotFound,
+    StoreFull,
+    StoreUnavailable,
+    StuckError,
+    Unauthentic,
+)
+
+log = logging.getLogger("rewake.http")
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Kind(NamedTuple):
+    """What an error class is to a client. `detail` stands in for a message that is not theirs."""
+
+    status: int
+    name: str
+    title: str
+    detail: str = ""
+    headers: Mapping[str, str] = {}
+
+
+KINDS: Mapping[type[BaseException], Kind] = {
+    InvalidInput: Kind(422, "invalid-input", "The input does not fit"),
+    RunNotFound: Kind(404, "not-found", "There is no such thing"),
+    RunConflict: Kind(409, "conflict", "Its state does not allow this"),
+    StuckError: Kind(409, "stuck", "The run needs a person"),
+    Unauthentic: Kind(
+        401, "unauthentic", "Who are you?", headers={"WWW-Authenticate": 'Bearer realm="rewake"'}
+    ),
+    StoreUnavailable: Kind(
+        503,
+        "store-unavailable",
+        "The database does not answer",
+        "Try again; what was asked may or may not have happened.",
+        {"Retry-After": "1"},
+    ),
+    StoreFull: Kind(507, "store-full", "The database is full", "Nothing was changed."),
+}
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """The body of an error. `field` is the part of the input that does not fit."""
+
+    title: str
+    status: int
+    type: str = "about:blank"
+    detail: str = ""
+    field: str = ""
+
+
+def problem(found: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """The response that tells of a problem."""
+    kept = {"Cache-Control": "no-store", **(headers or {})}
+    body = msgspec.json.encode(found)
+    return Response(body, found.status, headers=kept, media_type=MEDIA_TYPE)
+
+
+def problem_of(error: Exception) -> Response:
+    """The response to an error of the table; a 500 without details for any other."""
+    kind = next((KINDS[each] for each in type(error).__mro__ if each in KINDS), None)
+    if kind is None:
+        return plain(500)
+    return problem(
+        Problem(
+            kind.title,
+            kind.status,
+            f"urn:rewake:problem:{kind.name}",
+            kind.detail or _sendable(str(error)),
+            _sendable(getattr(error, "field", "")),
+        ),
+        kind.headers,
+    )
+
+
+def plain(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> Response:
+    """The response to what HTTP itself has a word for."""
+    return problem(Problem(HTTPStatus(status).phrase, status, detail=detail), headers)
+
+
+async def _rewake_error(request: Request, error: Exception) -> Response:
+    response = problem_of(error)
+    if response.status_code >= 500:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return response
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_allowed(request))
+    detail = "" if error.detail == HTTPStatus(error.status_code).phrase else error.detail
+    return plain(error.status_code, detail, headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return plain(500)  # the server logs it: Starlette raises it again
+
+
+async def _nobody_listens(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return plain(400)
+
+
+HANDLERS: Mapping[type[Exception], ExceptionHandler] = {
+    RewakeError: _rewake_error,
+    HTTPException: _http_error,
+    ClientDisconnect: _nobody_listens,
+    Exception: _unexpected,
+}
+"""For `Starlette(exception_handlers=...)`."""
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of every route of this path; Starlette would name only the first one's."""
+    app: Starlette = request.app
+    methods: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return sorted(methods)
+
+
+def _sendable(text: str) -> str:
+    """Text that JSON can hold: a client may have sent lone surrogates, and gets its words back."""
+    return text.encode("utf-8", "backslashreplace").decode()

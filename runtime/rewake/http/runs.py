@@ -1,0 +1,168 @@
+"""Starting runs, and looking at them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rewake.engine.engine import Engine, open_approvals
+from rewake.errors import InvalidInput, RunConflict, StuckError
+from rewake.http.bodies import query_number, query_whole, read_object, shaped
+from rewake.http.face import Face, face_of, reply
+from rewake.http.timeline import timeline
+from rewake.http.views import (
+    STATES,
+    ApprovalView,
+    Values,
+    moment,
+    run_view,
+    workflow_view,
+)
+from rewake.records import TERMINAL, Header, Outcome, RunState
+
+import msgspec
+
+LONGEST_WAIT = 60.0
+"""Seconds that a request may wait for a result."""
+LARGEST_PAGE = 200
+_LONGEST_KEY = 255
+_NAMED: Mapping[str, RunState] = {name: state for state, name in STATES.items()}
+
+
+async def workflows(request: Request) -> Response:
+    """`GET /v1/workflows`: what can be started."""
+    app = face_of(request).engine.app
+    found = [workflow_view(workflow) for _, workflow in sorted(app.workflows.items())]
+    return reply({"workflows": found})
+
+
+async def start(request: Request) -> Response:
+    """`POST /v1/workflows/{name}/runs`: start a run, and with `wait=`, answer its result."""
+    face = face_of(request)
+    wait = query_number(request, "wait", 0, LONGEST_WAIT) or 0
+    run, key = request.query_params.get("id"), _idempotency_key(request)
+    if run is not None and key is not None:
+        raise InvalidInput("give either id= or Idempotency-Key, not both", field="id")
+    arguments = await read_object(request, face.limit)
+    name = request.path_params["name"]
+    header, new = await face.engine.start(name, arguments, run=run, idempotency_key=key)
+    replayed = {} if new else {"Idempotency_Replayed": "true"}
+    outcome = None
+    if wait:
+        header, outcome = await _followed(face, header, wait)
+    if outcome is not None:
+        return reply(Values(face.keys.secret, header.run).result(outcome), **replayed)
+    view = run_view(header)
+    return reply(view, 202, Location=view.links.self, **replayed)
+
+
+async def listing(request: Request) -> Response:
+    """`GET /v1/runs`: runs, newest first."""
+    query = request.query_params
+    state = query.get("state")
+    if state is not None and state not in _NAMED:
+        raise InvalidInput(f"state must be one of {', '.join(_NAMED)}", field="state")
+    headers, cursor = await face_of(request).engine.list(
+        limit=query_whole(request, "limit", 1, LARGEST_PAGE, 50),
+        cursor=query.get("cursor"),
+        workflow=query.get("workflow"),
+        state=None if state is None else _NAMED[state],
+    )
+    return reply({"runs": [run_view(header) for header in headers], "cursor": cursor})
+
+
+async def get(request: Request) -> Response:
+    """`GET /v1/runs/{run}`: where a run stands, and what it waits for."""
+    face, run = face_of(request), request.path_params["run"]
+    header = await face.engine.get(run)
+    outcome = None
+    approvals: list[ApprovalView] = []
+    if header.state in TERMINAL:
+        outcome = await face.engine.result(run)
+    elif header.state is not RunState.STUCK:
+        values = Values(face.keys.secret, run)
+        _, history = await face.engine.history(run)
+        approvals = [values.approval(asked) for asked in open_approvals(history).values()]
+    return reply(run_view(header, outcome, approvals))
+
+
+async def result(request: Request) -> Response:
+    """`GET /v1/runs/{run}/result`: how a run ended, 202 while it has not."""
+    face, run = face_of(request), request.path_params["run"]
+    wait = query_number(request, "wait", 0, LONGEST_WAIT) or 0
+    try:
+        outcome = await face.outcome(run, wait)
+    except RunConflict as error:
+        raise StuckError(str(error)) from error
+    if outcome is None:
+        header = await face.engine.get(run)
+        return reply({"id": run, "state": STATES[header.state]}, 202, Retry_After="1")
+    return reply(Values(face.keys.secret, run).result(outcome))
+
+
+async def history(request: Request) -> Response:
+    """`GET /v1/runs/{run}/history`: every entry, and each operation from asked to over."""
+    face, run = face_of(request), request.path_params["run"]
+    header, found = await face.engine.history(run)
+    entries, operations = timeline(found, Values(face.keys.secret, run))
+    return reply({"run": run_view(header), "entries": entries, "operations": operations})
+
+
+async def logs(request: Request) -> Response:
+    """`GET /v1/runs/{run}/logs`: what its attempts logged; with `key=`, one operation's."""
+    run = request.path_params["run"]
+    batches = await face_of(request).engine.logs(run, request.query_params.get("key"))
+    lines = [
+        {
+            "key": batch.key,
+            "attempt": batch.attempt,
+            "at": moment(line.at),
+            "level": line.level,
+            "message": line.message,
+        }
+        for batch in batches
+        for line in batch.lines
+    ]
+    return reply({"id": run, "lines": lines})
+
+
+class Reason(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request to cancel."""
+
+    reason: str = "cancelled by a caller"
+
+
+async def cancel(request: Request) -> Response:
+    """`POST /v1/runs/{run}/cancel`: let it clean up and end."""
+    face = face_of(request)
+    reason = shaped(await read_object(request, face.limit), Reason).reason
+    if len(reason) > 200:
+        raise InvalidInput("a reason has at most 200 characters", field="reason")
+    header = await face.engine.cancel(request.path_params["run"], reason)
+    return reply(run_view(header), 202)
+
+
+async def resume(request: Request) -> Response:
+    """`POST /v1/runs/{run}/resume`: let a stuck run try again."""
+    engine: Engine = face_of(request).engine
+    return reply(run_view(await engine.resume(request.path_params["run"])), 202)
+
+
+async def _followed(face: Face, header: Header, wait: float) -> tuple[Header, Outcome | None]:
+    """The run after the wait. One that got stuck was started all the same: that is no error."""
+    try:
+        outcome = await face.outcome(header.run, wait)
+    except RunConflict:
+        outcome = None
+    return (header if outcome else await face.engine.get(header.run)), outcome
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
+        raise InvalidInput(
+            f"an idempotency key has 1 to {_LONGEST_KEY} characters", field="Idempotency-Key"
+        )
+    return key

@@ -1,0 +1,118 @@
+"""What goes wrong, and when: decided by a seed, and counted.
+
+A fault hits one call of a table or a dispatcher. `before`: nothing was done, and the caller is
+told so wrongly (`StoreUnavailable`). `told-failed`: it was done, and the caller is told that it
+failed. `crash-before`, `crash-after`: the process dies, before or after it was done. `stall`: the
+process stands still, its leases run out, and then it goes on as if nothing had been.
+Messages are `lost`, `doubled`, `late` or `early`. Time itself has `skew`, and `jump`s.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+CALLS = ("get", "put", "update", "query", "due", "put_blob", "get_blob", "together", "dispatch")
+BEFORE, TOLD_FAILED = "before", "told-failed"
+CRASH_BEFORE, CRASH_AFTER, STALL = "crash-before", "crash-after", "stall"
+CALL_FAULTS = (BEFORE, TOLD_FAILED, CRASH_BEFORE, CRASH_AFTER, STALL)
+DISPATCH_FAULTS = (CRASH_BEFORE, CRASH_AFTER, STALL)
+LOST, DOUBLED, LATE, EARLY = "lost", "doubled", "late", "early"
+MESSAGE_FAULTS = (LOST, DOUBLED, LATE, EARLY)
+
+_REACH = {
+    "get": 40, "put": 3, "update": 80, "query": 8, "due": 30, "put_blob": 2, "get_blob": 2,
+    "together": 80, "dispatch": 20,
+}  # fmt: skip
+"""About how many calls of each kind a run makes, so that planned faults hit one."""
+
+
+def kinds_of(call: str) -> tuple[str, ...]:
+    """The faults that a call can have."""
+    return DISPATCH_FAULTS if call == "dispatch" else CALL_FAULTS
+
+
+@dataclass(slots=True)
+class Chaos:
+    """The faults of one simulation.
+
+    `planned` strikes the n-th call of a kind; `rate` is the chance of any call to have one, as
+    long as the `budget` lasts; during an `outage` (two moments, in seconds) every call fails;
+    `messages` is the chance of each message fault. After `until` nothing goes wrong any more.
+    """
+
+    random: random.Random
+    planned: dict[tuple[str, int], str] = field(default_factory=dict)
+    rate: float = 0.0
+    budget: int = 0
+    outage: tuple[float, float] | None = None
+    messages: float = 0.0
+    stalls: float = 9.0
+    slow: float = 0.0
+    until: float = 60.0
+    calls: Counter[str] = field(default_factory=Counter)
+    fired: Counter[tuple[str, str]] = field(default_factory=Counter)
+    last: float = 0.0
+
+    def of_call(self, call: str, now: float) -> str | None:
+        """The fault of the next call of this kind, if it has one."""
+        self.calls[call] += 1
+        if now > self.until:
+            return None
+        fault = self.planned.get((call, self.calls[call]))
+        if fault is None and self.outage and self.outage[0] <= now < self.outage[1]:
+            fault = self.random.choice((BEFORE, BEFORE, TOLD_FAILED))
+            if call == "dispatch":
+                fault = None
+        elif fault is None and self.budget and self.random.random() < self.rate:
+            self.budget -= 1
+            fault = self.random.choice(kinds_of(call))
+        if fault is not None:
+            self.count(call, fault, now)
+        return fault
+
+    def of_message(self, now: float) -> str | None:
+        """The fault of the next message, if it has one."""
+        if now > self.until or not self.messages or self.random.random() >= self.messages:
+            return None
+        fault = self.random.choice(MESSAGE_FAULTS)
+        self.count("message", fault, now)
+        return fault
+
+    def count(self, call: str, fault: str, now: float) -> None:
+        """A fault happened."""
+        self.fired[call, fault] += 1
+        self.last = now
+
+    def lag(self) -> float:
+        """How long a call takes on its way, in seconds; now and then long enough to reorder."""
+        if not self.slow or self.random.random() >= self.slow:
+            return 0.0
+        return self.random.choice((0.002, 0.01, 0.05, 0.4))
+
+
+def calm(seed: int) -> Chaos:
+    """Nothing goes wrong."""
+    return Chaos(random.Random(seed), until=-1.0)
+
+
+def chaos_of(chance: random.Random, *, transactions: bool) -> Chaos:
+    """A random plan, drawn from `chance`."""
+    chaos = Chaos(random.Random(chance.getrandbits(64)))
+    chaos.slow = chance.choice((0.0, 0.1, 0.5))
+    chaos.messages = chance.choice((0.0, 0.05, 0.2, 0.5))
+    chaos.stalls = chance.choice((3.0, 7.0, 12.0))
+    style = chance.randrange(6)
+    if style < 4:
+        calls = [call for call in CALLS if transactions or call != "together"]
+        for _ in range(chance.choice((1, 2, 4, 6))):
+            call = chance.choice(calls)
+            number = chance.randint(1, 3) + int(chance.random() ** 2 * _REACH[call])
+            chaos.planned[call, number] = chance.choice(kinds_of(call))
+    elif style == 4:
+        chaos.rate, chaos.budget = chance.choice((0.01, 0.04, 0.1)), chance.choice((4, 8, 12))
+    else:
+        start = chance.uniform(0, 12)
+        chaos.outage = (start, start + chance.choice((0.3, 2.0, 8.0)))
+    return chaos

@@ -1,0 +1,175 @@
+"""An event loop in virtual time that runs several processes, and lets any of them die.
+
+Nothing here waits: when no callback is ready, time jumps to the next timer. Everything that a
+process does runs in a context that names it (`OWNER`), so a process that dies is cut off where
+it stands: none of its callbacks, timers or coroutines ever takes another step. Tasks and futures
+hash by creation order, so that sets of them iterate alike in every process of this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Protocol
+
+
+class Owner(Protocol):
+    """Who runs a callback. Those of a dead owner never run."""
+
+    dead: bool
+
+
+OWNER: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("owner", default=None)
+
+
+class Deadlock(Exception):
+    """Nothing is ready and no timer is armed: the simulation would wait for ever."""
+
+
+class SimTask(asyncio.Task[Any]):
+    """An asyncio task that hashes by creation order."""
+
+    def __init__(self, coro: Any, *, loop: SimLoop, context: contextvars.Context | None) -> None:
+        self.serial = loop.next_serial()
+        super().__init__(coro, loop=loop, name=f"task-{self.serial}", context=context)
+
+    def __hash__(self) -> int:
+        return self.serial
+
+
+class SimFuture(asyncio.Future[Any]):
+    """A future that hashes by creation order."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self.serial = loop.next_serial()
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self.serial
+
+
+class _Selector:
+    """Where a real loop would wait for sockets, this one moves its clock."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+
+    def select(self, timeout: float | None) -> list[Any]:
+        if timeout is None:
+            raise Deadlock
+        self._loop.seconds += timeout
+        return []
+
+
+class SimLoop(asyncio.BaseEventLoop):
+    """See the module. `seconds` is the virtual time; `errors` what nobody caught."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.errors: list[str] = []
+        self._serial = 0
+        self._made: list[SimTask] = []
+        self._selector = _Selector(self)
+        super().__init__()
+        self._clock_resolution = 1e-6
+        self.set_exception_handler(self._note_error)
+
+    def _note_error(self, _: Any, context: dict[str, Any]) -> None:
+        self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    def next_serial(self) -> int:
+        """The next number in creation order."""
+        self._serial += 1
+        return self._serial
+
+    def time(self) -> float:
+        return self.seconds
+
+    def create_task(
+        self,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **_: Any,
+    ) -> SimTask:
+        task = SimTask(coro, loop=self, context=context)
+        self._made.append(task)
+        if len(self._made) > 4096:
+            self._made = [each for each in self._made if not each.done()]
+        return task
+
+    def create_future(self) -> SimFuture:
+        return SimFuture(self)
+
+    def call_soon(
+        self,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        if _is_dead(handle):
+            handle.cancel()
+        else:
+            self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(
+        self,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        return self.call_soon(callback, *args, context=context)
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> SimFuture:
+        """A thread's work, done in one step a moment later."""
+        future = self.create_future()
+        self.call_soon(_run_now, future, func, args)
+        return future
+
+    def cut_off(self) -> None:
+        """Let nothing of a dead owner run: what is ready, and what is armed."""
+        for handle in [*self._ready, *self._scheduled]:
+            if _is_dead(handle):
+                handle.cancel()
+
+    def close(self) -> None:
+        """End every coroutine that was cut off, so that the collector finds nothing to say."""
+        for task in self._made:
+            if not task.done():
+                task._log_destroy_pending = False
+                with suppress(BaseException):
+                    task.get_coro().close()
+        self._made.clear()
+        self._ready.clear()
+        self._scheduled.clear()
+        super().close()
+
+    def _process_events(self, event_list: Any) -> None:
+        """There are no sockets."""
+
+    def _write_to_self(self) -> None:
+        """There is nobody to wake."""
+
+
+def _is_dead(handle: asyncio.Handle) -> bool:
+    owner = handle._context.get(OWNER)
+    return owner is not None and owner.dead
+
+
+def _run_now(future: SimFuture, func: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    if future.cancelled():
+        return
+    try:
+        future.set_result(func(*args))
+    except BaseException as error:
+        future.set_exception(error)
+
+
+async def for_ever() -> Any:
+    """Never return: how a call of a process that died looks to it."""
+    await asyncio.get_running_loop().create_future()
