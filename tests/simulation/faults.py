@@ -55,7 +55,7 @@ class Chaos:
     fired: Counter[tuple[str, str]] = field(default_factory=Counter)
     last: float = 0.0
 
-    def of_call(self, call: str, now: float) -> str | None:
+    def of_call(self, call: str, now: float, *, can_stall: bool = True) -> str | None:
         """The fault of the next call of this kind, if it has one."""
         self.calls[call] += 1
         if now > self.until:
@@ -68,6 +68,8 @@ class Chaos:
         elif fault is None and self.budget and self.random.random() < self.rate:
             self.budget -= 1
             fault = self.random.choice(kinds_of(call))
+        if fault == STALL and not can_stall:
+            return None
         if fault is not None:
             self.count(call, fault, now)
         return fault

@@ -149,7 +149,7 @@ class FaultyTable:
         buffer: list[tuple[Key, Written]],
     ) -> Any:
         world = self._replica.world
-        fault = world.chaos.of_call(call, world.seconds)
+        fault = world.chaos.of_call(call, world.seconds, can_stall=False)
         world.trace(self._replica.name, f"  {call}", "" if key is None else key.sort, fault or "")
         if fault in (CRASH_BEFORE, CRASH_AFTER):
             self._replica.die(f"{fault} in a transaction")

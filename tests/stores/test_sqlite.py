@@ -19,12 +19,19 @@ import pytest
 
 from rewake.errors import StoreFull, StoreUnavailable, StoreUnsuitable
 from rewake.records import Header, Kind, Operation
-from rewake.stores import sqlite as module
-from rewake.stores.sqlite import APPLICATION_ID, SCHEMA_VERSION, SqliteTable
+from rewake.stores import sqlite_file, sqlite_rows, sqlite_writer
+from rewake.stores.sqlite import SqliteTable
+from rewake.stores.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
 from rewake.stores.table import Key
 
 H = Key("R#1", "H")
 both = pytest.mark.parametrize("threaded", [True, False], ids=["threaded", "unthreaded"])
+
+
+@pytest.fixture(autouse=True)
+def _all_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commit on the thread, however few the jobs; `test_sqlite_near.py` is about the rest."""
+    monkeypatch.setattr(sqlite_writer, "FEW", 0)
 
 
 def header(**changes: Any) -> Header:
@@ -51,7 +58,9 @@ def run(table: SqliteTable, body: Callable[[], Awaitable[None]]) -> None:
 
 def connections(table: SqliteTable) -> list[sqlite3.Connection]:
     """The table's connections, to look behind the contract."""
-    return [table._writer.connection, table._reader.connection]
+    writer = table._writer
+    near = [] if writer._near is None else [writer._near.connection]
+    return [writer._far.connection, *near, table._reader.connection]
 
 
 def ask(connection: sqlite3.Connection, question: str) -> Any:
@@ -68,11 +77,14 @@ def test_pragmas(tmp_path: Path, threaded: bool, durable: bool, level: int) -> N
     """Every connection is in WAL mode and, unless a test asks otherwise, syncs every commit."""
     table = SqliteTable(tmp_path / "a.db", threaded=threaded, durable=durable, busy=3.0)
 
+    near = table._writer._near and table._writer._near.connection
+
     async def body() -> None:
         for connection in connections(table):
             assert ask(connection, "PRAGMA journal_mode") == "wal"
             assert ask(connection, "PRAGMA synchronous") == level
-            assert ask(connection, "PRAGMA busy_timeout") == 3000
+            waits = connection is not near
+            assert ask(connection, "PRAGMA busy_timeout") == (3000 if waits else 0)
             assert ask(connection, "PRAGMA application_id") == APPLICATION_ID
             assert ask(connection, "PRAGMA user_version") == SCHEMA_VERSION
 
@@ -81,7 +93,7 @@ def test_pragmas(tmp_path: Path, threaded: bool, durable: bool, level: int) -> N
 
 def test_a_refused_synchronous_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sync level is read back: a file that cannot be durable is not opened."""
-    monkeypatch.setattr(module, "_SYNCHRONOUS_FULL", 9)
+    monkeypatch.setattr(sqlite_file, "_SYNCHRONOUS_FULL", 9)
     with pytest.raises(StoreUnsuitable, match="synchronous"):
         SqliteTable(tmp_path / "a.db")
 
@@ -408,7 +420,7 @@ def test_together_keeps_the_caller_s_context(tmp_path: Path, threaded: bool) -> 
 def test_a_full_disk(tmp_path: Path, threaded: bool) -> None:
     """A write without room is `StoreFull`, leaves nothing half done, and the table goes on."""
     table = SqliteTable(tmp_path / "a.db", threaded=threaded)
-    writer = table._writer.connection
+    writer = table._writer._far.connection
 
     async def work() -> None:
         await table.put(H, header(owner="half"))
@@ -435,7 +447,7 @@ def test_work_that_outlives_its_transaction_writes_nothing(tmp_path: Path) -> No
     table = SqliteTable(tmp_path / "a.db")
 
     async def work() -> None:
-        table._writer.connection.rollback()
+        table._writer._far.connection.rollback()
         await table.put(H, header())
 
     async def body() -> None:
@@ -462,9 +474,9 @@ def test_queries_use_their_indexes(tmp_path: Path) -> None:
             rows = table._reader.connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
             return "; ".join(row[3] for row in rows)
 
-        due = plan(module._DUE, 5, 10)
+        due = plan(sqlite_rows._DUE, 5, 10)
         assert "USING COVERING INDEX items_due (due<?)" in due
-        for statement in (module._FORWARD, module._BACKWARD):
+        for statement in (sqlite_rows._FORWARD, sqlite_rows._BACKWARD):
             found = plan(statement, "R#1", "O#", b"", 10)
             assert "USING PRIMARY KEY (partition=? AND sort>? AND sort<?)" in found
             assert "TEMP B-TREE" not in found + due

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from rewake.authoring.policy import Seconds, millis, seconds
-from rewake.errors import NotInARun
+from rewake.errors import CheckpointUnreadable, NotInARun
 from rewake.records import Kind, Outcome, OutcomeKind
 from rewake.replay.execution import Codec, current
 from rewake.values import digest
@@ -80,7 +80,9 @@ async def wait_for_approval(
 
 
 def _resolve(codec: Codec, key: str, outcome: Outcome) -> Approval:
-    if outcome.kind is OutcomeKind.TIMEOUT or outcome.value is None:
+    if outcome.kind is OutcomeKind.TIMEOUT:
         return Approval(Decision.TIMED_OUT)
+    if outcome.value is None:
+        raise CheckpointUnreadable(f"the decision on {key!r} is missing ({outcome.kind})")
     decided = codec.decode(outcome.value, key=key, purpose=APPROVAL)
     return msgspec.convert(decided, Approval)

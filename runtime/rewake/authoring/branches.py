@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar
 
 from rewake.replay.execution import current
-from rewake.replay.scope import Scope, numbered
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,7 +43,7 @@ async def race(*branches: Awaitable[R]) -> R:
     if not branches:
         raise ValueError("race() needs at least one awaitable")
     spawn = _spawner("race")
-    tasks = [spawn(_coroutine(branch), number) for number, branch in enumerate(branches)]
+    tasks = [spawn(_coroutine(branch)) for branch in branches]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         winner = next(task for task in tasks if task.done())
@@ -84,7 +83,7 @@ class _Window(Generic[T, R]):
 
     def _start_next(self) -> None:
         number = len(self._tasks)
-        task = self._spawn(_call(self._function, self._items[number]), number)
+        task = self._spawn(_call(self._function, self._items[number]))
         self._tasks.append(task)
         task.add_done_callback(self._on_done)
 
@@ -103,12 +102,20 @@ class _Window(Generic[T, R]):
 
 
 async def _end(tasks: list[asyncio.Task[R]]) -> None:
-    """Cancel what is not done, and wait for its cleanup."""
-    left = [task for task in tasks if not task.done()]
-    for task in left:
+    """Cancel what is not done, and wait for its cleanup, even while being cancelled oneself."""
+    for task in tasks:
         task.cancel()
-    for task in left:
-        await asyncio.wait([task])
+    cancelled: asyncio.CancelledError | None = None
+    while left := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(left)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # seen: only the first failure is raised
+    if cancelled is not None:
+        raise cancelled
 
 
 def _call(function: Callable[[T], Awaitable[R]], item: T) -> Coroutine[Any, Any, R]:
@@ -130,15 +137,10 @@ async def _raise(error: Exception) -> Any:
     raise error
 
 
-def _spawner(label: str) -> Callable[[Coroutine[Any, Any, Any], int], asyncio.Task[Any]]:
+def _spawner(label: str) -> Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]:
     """How to start numbered branches: in a workflow, each in the scope `label[number]`."""
     execution = current()
     if execution is None:
-        return lambda coro, number: asyncio.create_task(coro)
-    base = execution.loop.current_scope().key(label)
-
-    def spawn(coro: Coroutine[Any, Any, Any], number: int) -> asyncio.Task[Any]:
-        scope: Scope = numbered(base, number)
-        return execution.loop.spawn(coro, scope)
-
-    return spawn
+        return asyncio.create_task
+    scopes = execution.loop.current_scope().group(label)
+    return lambda coro: execution.loop.spawn(coro, scopes.next())

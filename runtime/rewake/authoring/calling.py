@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import functools
 import inspect
-import logging
 import random
 import uuid
 from collections.abc import Callable
@@ -57,6 +56,9 @@ async def _call(
 
 def is_async(function: Function) -> bool:
     """Whether calling it makes a coroutine."""
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_flags & inspect.CO_COROUTINE:
+        return True
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
     )
@@ -67,12 +69,11 @@ async def in_place(
 ) -> Any:
     """Call the function outside a run, with its retries. Raises `TaskError` like a run would."""
     run, key = f"local-{uuid.uuid4()}", getattr(function, "__name__", "function")
-    logger = logging.getLogger("rewake.task")
-    timeout = None if policy.timeout is None else seconds(policy.timeout)
     loop = asyncio.get_running_loop()
     began, failed = loop.time(), 0
     while True:
-        context = task_contexts.TaskContext(run, key, failed + 1, logger)
+        context = task_contexts.TaskContext(run, key, failed + 1, task_contexts.LocalLog())
+        timeout = _time_left(policy, loop.time() - began)
         try:
             # A task of its own, so that the context of this attempt ends with it.
             return await asyncio.create_task(
@@ -85,6 +86,14 @@ async def in_place(
             if late or not policy.retries_after(error, failed):
                 raise task_error(failure_of(error, failed)) from error
             await asyncio.sleep(wait)
+
+
+def _time_left(policy: Policy, elapsed: float) -> float | None:
+    """What the attempt that begins now may take, in seconds."""
+    limits = [] if policy.timeout is None else [seconds(policy.timeout)]
+    if policy.total_timeout is not None:
+        limits.append(max(0.0, seconds(policy.total_timeout) - elapsed))
+    return min(limits, default=None)
 
 
 def _late(policy: Policy, elapsed: float) -> bool:

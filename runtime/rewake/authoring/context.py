@@ -6,8 +6,24 @@ import hashlib
 import logging
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from rewake.errors import NotInARun
+
+
+class HasLogger(Protocol):
+    """Makes a logger when it is first asked for: most attempts never do."""
+
+    @property
+    def logger(self) -> logging.Logger:
+        """The attempt's logger."""
+        ...
+
+
+class LocalLog:
+    """Outside a run: just Python's logging."""
+
+    logger = logging.getLogger("rewake.task")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +39,12 @@ class TaskContext:
     run: str
     key: str
     attempt: int
-    logger: logging.Logger = field(repr=False)
+    logs: HasLogger = field(repr=False)
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger whose lines are kept with the run."""
+        return self.logs.logger
 
     @property
     def idempotency_key(self) -> str:

@@ -1,18 +1,42 @@
-"""What a function's signature and type hints say, looked up once."""
+"""What a function's signature and type hints say, looked up once for each function.
+
+The answers are kept only as long as the function: a closure may hold much, and there may be one
+for every call.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import typing
+import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from rewake.authoring.calling import is_async
 
+T = TypeVar("T")
+_Function = Callable[..., Any]
 
-@functools.lru_cache(maxsize=4096)
-def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
+
+def _kept(look_up: Callable[[_Function], T]) -> Callable[[_Function], T]:
+    known: weakref.WeakKeyDictionary[_Function, T] = weakref.WeakKeyDictionary()
+
+    @functools.wraps(look_up)
+    def looked_up(function: _Function) -> T:
+        try:
+            return known[function]
+        except KeyError:
+            found = known[function] = look_up(function)
+            return found
+        except TypeError:  # neither hashable nor weakly referable: a callable object, a built-in
+            return look_up(function)
+
+    return looked_up
+
+
+@_kept
+def signature_of(function: _Function) -> inspect.Signature | None:
     """The signature, or None where Python knows none (some built-ins)."""
     try:
         return inspect.signature(function)
@@ -20,16 +44,17 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
-@functools.lru_cache(maxsize=4096)
-def hints_of(function: Callable[..., Any]) -> Mapping[str, Any]:
+@_kept
+def hints_of(function: _Function) -> Mapping[str, Any]:
     """The type hints by parameter name, `return` among them; none if they cannot be resolved."""
     try:
-        return typing.get_type_hints(function, include_extras=True)
+        return typing.get_type_hints(_annotated(function), include_extras=True)
     except Exception:
         return {}
 
 
-def return_hint(function: Callable[..., Any]) -> Any:
+@_kept
+def return_hint(function: _Function) -> Any:
     """What the function says that it returns, or None. (For an async one: what awaiting gives.)"""
     hint = hints_of(function).get("return")
     if not is_async(function) and typing.get_origin(hint) in _AWAITABLES:
@@ -37,6 +62,16 @@ def return_hint(function: Callable[..., Any]) -> Any:
     return hint
 
 
-_AWAITABLES = {typing.get_origin(typing.Awaitable[Any]), typing.get_origin(
-    typing.Coroutine[Any, Any, Any]
-)}
+def _annotated(function: _Function) -> _Function:
+    """The function whose annotations count: inside a partial, or the `__call__` of an object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return function
+    return type(function).__call__
+
+
+_AWAITABLES = {
+    typing.get_origin(typing.Awaitable[Any]),
+    typing.get_origin(typing.Coroutine[Any, Any, Any]),
+}

@@ -7,13 +7,19 @@ is *lost* with its process does not.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from math import ceil, inf, isfinite
 from typing import TypedDict
 
 from rewake.errors import NonRetryable, RetryAfter
 
 Seconds = float | timedelta
+_MILLISECOND = timedelta(milliseconds=1)
+_LONGEST = 10 * 365 * 86_400.0
+"""The longest wait that a task may ask for with `RetryAfter`, in seconds."""
+
 RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 
 
@@ -44,15 +50,20 @@ class TaskOptions(Options, total=False):
 
 
 def seconds(duration: Seconds) -> float:
-    """A duration in seconds."""
-    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+    """A duration in seconds. Raises `ValueError` for one that is infinite, or no number."""
+    if isinstance(duration, timedelta):
+        return duration.total_seconds()
+    if not isfinite(duration):
+        raise ValueError(f"a duration must be finite, not {duration}")
+    return float(duration)
 
 
 def millis(duration: Seconds) -> int:
     """A duration in milliseconds, rounded up: a wait is never shorter than asked for."""
-    exact = seconds(duration) * 1000
-    whole = int(exact)
-    return whole if whole == exact else whole + 1
+    if isinstance(duration, timedelta):
+        return -(-duration // _MILLISECOND)
+    # Less than a nanosecond over is how a float rounds, not what was asked for.
+    return ceil(seconds(duration) * 1000 - 1e-6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,7 @@ class Policy:
     def __post_init__(self) -> None:
         _check(self.retries >= 0, "retries", "0 or more")
         _check(seconds(self.delay) >= 0, "delay", "0 or more")
-        _check(self.multiplier >= 1, "multiplier", "1 or more")
+        _check(1 <= self.multiplier < inf, "multiplier", "1 or more, and finite")
         _check(seconds(self.max_delay) >= 0, "max_delay", "0 or more")
         _check(0 <= self.jitter <= 1, "jitter", "between 0 and 1")
         for name in ("timeout", "total_timeout"):
@@ -91,10 +102,10 @@ class Policy:
     def wait_after(self, error: BaseException, failed: int, chance: float) -> float:
         """The wait in seconds before the next attempt; `chance` is a random number, 0 to 1."""
         if isinstance(error, RetryAfter):
-            return error.seconds
-        longest = seconds(self.max_delay)
-        growth: float = self.multiplier ** min(failed - 1, 64)
-        wait = min(seconds(self.delay) * growth, longest)
+            return min(max(0.0, error.seconds), _LONGEST)
+        wait = longest = seconds(self.max_delay)
+        with suppress(OverflowError):
+            wait = min(seconds(self.delay) * float(self.multiplier) ** (failed - 1), longest)
         return wait * (1 - self.jitter * chance)
 
 

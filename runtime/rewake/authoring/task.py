@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import functools
 import sys
+import types
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from rewake.authoring.calling import in_place
 from rewake.authoring.hints import return_hint, signature_of
 from rewake.authoring.policy import Policy, TaskOptions
 from rewake.errors import AppError
 from rewake.records import Kind, Outcome, OutcomeKind, Value
-from rewake.replay.execution import Codec, Execution, current, label_of, leaf_code
+from rewake.replay.execution import Codec, Execution, current, leaf_code
+from rewake.replay.scope import short_name
 from rewake.values import digest, task_error
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
+S = TypeVar("S")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
@@ -25,22 +39,42 @@ class Task(Generic[P, R_co]):
 
     Calling it gives a coroutine, as an async function does, also where the function is sync.
     Awaiting the task itself calls it without arguments: `await task(lambda: f(x))`.
-    Outside a workflow the function runs in place, with its retries.
+    Outside a workflow the function runs in place, with its retries. A task made of a method
+    is one: it travels with its object.
 
-    A failed task raises `TaskError`.
+    Awaiting a failed task raises `TaskError`. Calling it with arguments that do not fit the
+    function raises `TypeError`, at once.
     """
 
+    _origin: tuple[Task[..., Any], object] | None = None
+    """Of a method: the task as it is in the class, and the object."""
+
     def __init__(self, function: Callable[..., Any], name: str, policy: Policy) -> None:
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
         self.function = function
         self.name = name
         self.policy = policy
-        self.label = label_of(function) if name == default_name(function) else name
+        self.label = short_name(name) if name == default_name(function) else name
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
-        coro = self._invoke(args, kwargs)
+        coro = self._invoke(args, kwargs, self.arguments(args, kwargs))
         coro.__name__ = coro.__qualname__ = self.label
         return cast("Coroutine[Any, Any, R_co]", coro)
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Task[P, R_co]: ...
+    @overload
+    def __get__(
+        self: Task[Concatenate[S, Q], R], instance: S, owner: type | None = None, /
+    ) -> Task[Q, R]: ...
+    def __get__(self, instance: Any, owner: type | None = None, /) -> Any:
+        if instance is None:
+            return self
+        method: Task[..., Any] = Task(
+            types.MethodType(self.function, instance), self.name, self.policy
+        )
+        method._origin = (self, instance)
+        return method
 
     def __await__(self: Task[[], R]) -> Generator[Any, Any, R]:
         return self().__await__()
@@ -49,13 +83,13 @@ class Task(Generic[P, R_co]):
         return f"<task {self.name}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        # Where it can be imported, a reference: so that code changes reach pickled closures.
-        qualified: str = self.__qualname__  # type: ignore[attr-defined]
-        if _lookup(self.__module__, qualified) is self:
-            return qualified
-        return (Task, (self.function, self.name, self.policy))
+        if self._origin is not None:
+            return (Task.__get__, self._origin)
+        return importable(self) or (Task, (self.function, self.name, self.policy))
 
-    async def _invoke(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def _invoke(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], arguments: dict[str, Any]
+    ) -> Any:
         execution = current()
         if execution is None:
             return await in_place(self.function, args, kwargs, self.policy)
@@ -63,7 +97,7 @@ class Task(Generic[P, R_co]):
             Kind.TASK,
             self.label,
             name=self.name if execution.is_registered(self) else closure_name(self.function),
-            digest=digest(self.arguments(args, kwargs)),
+            digest=digest(arguments),
             args=functools.partial(self._encode, execution, args, kwargs),
             resolve=functools.partial(self._resolve, execution.codec),
         )
@@ -144,21 +178,31 @@ def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOp
 
 def default_name(function: Callable[..., Any]) -> str:
     """What a task or workflow is called if it is given no name."""
+    while isinstance(function, functools.partial):
+        function = function.func
     name: str = getattr(function, "__name__", type(function).__name__)
     return name
 
 
 def closure_name(function: Callable[..., Any]) -> str:
     """How a function that no app lists is recorded: it is compared on replay, never looked up."""
-    qualified = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{function.__module__}:{qualified.replace('<locals>.', '')}"
+    while isinstance(function, functools.partial):
+        function = function.func
+    named = function if hasattr(function, "__qualname__") else type(function)
+    module = getattr(named, "__module__", None) or "builtins"
+    return f"{module}:{named.__qualname__.replace('<locals>.', '')}"
 
 
-def _lookup(module: str, qualified: str) -> object | None:
-    found: object | None = sys.modules.get(module)
+def importable(found: object) -> str | None:
+    """The qualified name of a task or workflow that its module has under it, or None.
+
+    Pickled as a reference, so that code changes reach what pickled closures captured.
+    """
+    qualified: str = getattr(found, "__qualname__", "")
+    owner: object = sys.modules.get(found.__module__)
     for part in qualified.split("."):
-        found = getattr(found, part, None)
-    return found
+        owner = getattr(owner, part, None)
+    return qualified if owner is found else None
 
 
 def _is_default(value: object, default: object) -> bool:
@@ -166,5 +210,3 @@ def _is_default(value: object, default: object) -> bool:
         return value is default or (type(value) is type(default) and bool(value == default))
     except Exception:  # a value with an __eq__ of its own, such as an array
         return False
-
-

@@ -18,15 +18,16 @@ _local_random = random_module.Random()
 async def sleep(duration: Seconds) -> None:
     """Suspend the workflow for that long (seconds, or a `timedelta`): milliseconds to years.
 
-    While it sleeps nothing runs. Outside a run this is `asyncio.sleep`.
+    While it sleeps nothing runs. Outside a run this is `asyncio.sleep`. No time, or less, only
+    lets other branches go first.
+
+    Raises `ValueError` for a duration that is infinite, or no number.
     """
-    execution = current()
-    if execution is None:
+    execution, wait = current(), millis(duration)
+    if execution is None or wait <= 0:
         await asyncio.sleep(max(0.0, seconds(duration)))
-    elif millis(duration) <= 0:
-        await asyncio.sleep(0)
     else:
-        await execution.request(Kind.TIMER, "sleep", due=execution.clock + millis(duration))
+        await execution.request(Kind.TIMER, "sleep", due=execution.clock + wait)
 
 
 async def sleep_until(moment: datetime) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from rewake.authoring.hints import hints_of, signature_of
 from rewake.authoring.policy import Seconds, seconds
-from rewake.authoring.task import default_name
+from rewake.authoring.task import default_name, importable
 from rewake.errors import AppError, InvalidInput
 
 P = ParamSpec("P")
@@ -35,7 +35,7 @@ class Workflow(Generic[P, R_co]):
     def __init__(
         self, function: Callable[..., Any], name: str, timeout: Seconds | None = None
     ) -> None:
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
         self.function = function
         self.name = name
         self.timeout = timeout
@@ -45,6 +45,9 @@ class Workflow(Generic[P, R_co]):
 
     def __repr__(self) -> str:
         return f"<workflow {self.name}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return importable(self) or (Workflow, (self.function, self.name, self.timeout))
 
     def call(self, arguments: Mapping[str, Any]) -> Coroutine[Any, Any, R_co]:
         """Call the function with arguments by name."""

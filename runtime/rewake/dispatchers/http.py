@@ -1,8 +1,8 @@
 """The HTTP dispatcher: each message is a signed POST to the one base URL that all replicas share.
 
-Whoever is behind that URL handles it, so work spreads over the replicas by itself. A message is sent
-once. One that is lost, or that nobody has room for, is found through the due index within seconds,
-which is also where delays beyond `HORIZON` are left: nothing is held in memory for them.
+Whoever is behind that URL handles it, so work spreads over the replicas by itself. A message is
+sent once. One that is lost, or that nobody has room for, is found through the due index within
+seconds, which is also where delays beyond `HORIZON` are left: nothing is held in memory for them.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class HttpDispatcher:
         task.add_done_callback(self._sending.discard)
 
     async def _send(self, invocation: Invocation) -> None:
-        import aiohttp
+        import aiohttp  # noqa: PLC0415 - only who sends needs it
 
         async with self._turns:
             body = _encode(invocation)
@@ -132,7 +132,7 @@ class HttpDispatcher:
     def _client(self) -> ClientSession:
         """The connections, which can only be made inside the event loop."""
         if self._session is None:
-            import aiohttp
+            import aiohttp  # noqa: PLC0415
 
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=IN_FLIGHT, keepalive_timeout=_KEEP_ALIVE),
@@ -150,12 +150,16 @@ class HttpDispatcher:
 
 def checked_url(url: str) -> str:
     """The base URL without a slash at its end. Raises `ConfigError`."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    # With a name and password it would end up in logs.
-    if not usable or "@" in parts.netloc or parts.query or parts.fragment:
+    if not _is_base(url):
         raise ConfigError("the base URL must be http(s)://host[:port][/path]: set REWAKE_URL")
     return url.rstrip("/")
+
+
+def _is_base(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        reachable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return False
+    # A name and password would end up in logs.
+    return bool(reachable) and not ("@" in parts.netloc or parts.query or parts.fragment)

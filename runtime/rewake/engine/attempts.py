@@ -19,7 +19,7 @@ from rewake.authoring.hints import return_hint
 from rewake.authoring.policy import millis, seconds
 from rewake.authoring.task import CALL, RESULT, Task
 from rewake.engine.codec import RunCodec
-from rewake.engine.logs import attempt_logger
+from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
 from rewake.errors import CheckpointUnreadable, NonRetryable, StoreError
 from rewake.records import (
@@ -51,6 +51,33 @@ class _Call:
     task: Task[Any, Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+
+class _Body:
+    """The asyncio task of one attempt, which can be abandoned."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[tuple[Any, BaseException | None]] | None = None
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """The lease is lost, or the task was cancelled: stop, and let nothing of it count."""
+        self._abandoned = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def run(self, work: Awaitable[Any]) -> Any:
+        """What `work` returns, or raises. Raises `_Abandoned` if it was."""
+        self._task = asyncio.ensure_future(_settled(work))
+        try:
+            result, error = await self._task
+        except asyncio.CancelledError:
+            if self._abandoned:
+                raise _Abandoned from None
+            raise
+        if error is not None:
+            raise error
+        return result
 
 
 class _Abandoned(Exception):
@@ -101,9 +128,9 @@ class Attempts:
             operation = claim.operation
             if operation.lost >= services.settings.lost:
                 return await self._fail(operation, owner, _lost(operation))
-            lost = asyncio.Event()
-            with services.heart.holding(self._renewal(operation, owner), lost.set):
-                return await self._carry_out(operation, owner, invocation, lost)
+            body = _Body()
+            with services.heart.holding(self._renewal(operation, owner), body.abandon):
+                return await self._carry_out(operation, owner, invocation, body)
 
     async def _refused(
         self, operation: Operation, invocation: Invocation, now: Millis
@@ -115,7 +142,7 @@ class Attempts:
         return None
 
     async def _carry_out(
-        self, operation: Operation, owner: str, invocation: Invocation, lost: asyncio.Event
+        self, operation: Operation, owner: str, invocation: Invocation, body: _Body
     ) -> Delivery | None:
         codec = RunCodec(self._services.secret, operation.run)
         try:
@@ -125,7 +152,7 @@ class Attempts:
         if call is None:
             return await self._put_back(operation, owner, invocation)
         try:
-            result = await self._run(call, operation, lost)
+            result = await self._run(call, operation, body)
             value = codec.encode(
                 result, key=operation.key, purpose=RESULT, hint=return_hint(call.task.function)
             )
@@ -155,36 +182,25 @@ class Attempts:
         args, kwargs = decoded
         return _Call(task, tuple(args), kwargs)
 
-    async def _run(self, call: _Call, operation: Operation, lost: asyncio.Event) -> Any:
+    async def _run(self, call: _Call, operation: Operation, body: _Body) -> Any:
         services = self._services
-        logger, lines = attempt_logger(services.clock)
-        context = TaskContext(operation.run, operation.key, operation.attempts, logger)
-        body = asyncio.ensure_future(
-            _settled(
-                attempt(
-                    call.task.function,
-                    call.args,
-                    call.kwargs,
-                    timeout=self._timeout(call.task, operation),
-                    context=context,
-                    threads=services.threads,
-                )
-            )
+        logs = AttemptLog(services.clock)
+        context = TaskContext(operation.run, operation.key, operation.attempts, logs)
+        attempted = attempt(
+            call.task.function,
+            call.args,
+            call.kwargs,
+            timeout=self._timeout(call.task, operation),
+            context=context,
+            threads=services.threads,
         )
-        watch = asyncio.ensure_future(lost.wait())
         try:
-            await asyncio.wait([body, watch], return_when=asyncio.FIRST_COMPLETED)
-            if not body.done():
-                raise _Abandoned
+            return await body.run(attempted)
         finally:
-            watch.cancel()
-            body.cancel()
-            if lines:
-                await self._store.log(operation.run, operation.key, operation.attempts, 0, lines)
-        result, error = body.result()
-        if error is not None:
-            raise error
-        return result
+            if logs.lines:
+                await self._store.log(
+                    operation.run, operation.key, operation.attempts, 0, logs.lines
+                )
 
     def _timeout(self, task: Task[Any, Any], operation: Operation) -> float | None:
         policy, limits = task.policy, []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import logging
 import random
 import secrets
@@ -76,13 +77,14 @@ class Engine:
         *,
         clock: Clock | None = None,
         settings: Settings | None = None,
-        token: Callable[[], str] = lambda: secrets.token_hex(8),
+        token: Callable[[], str] | None = None,
         chance: random.Random | None = None,
         threads: bool = True,
     ) -> None:
         self.app = app
         self.settings = settings or Settings()
         clock = clock or SystemClock()
+        token = token or tokens()
         workers = self.settings.tasks if threads else 1
         pool = ThreadPoolExecutor(workers, thread_name_prefix="rewake-task")
         self._services = Services(
@@ -283,6 +285,10 @@ class Engine:
         header = await self._store.header(run)
         return header, await self._store.history(header)
 
+    def running_steps(self, run: str) -> list[str]:
+        """The keys of the steps that this process is carrying out for a run right now."""
+        return list(self._services.steps.get(run, ()))
+
     async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
         """What a run's attempts logged. Raises `RunNotFound`."""
         await self._store.header(run)
@@ -315,7 +321,7 @@ class Engine:
 
         Asking twice changes nothing. Raises `RunNotFound`, and `RunConflict` if it is over.
         """
-        header = await self._store.cancel(run, reason)
+        header = await self._store.cancel(run, reason, self._services.clock.now())
         if header is None:
             raise RunConflict(f"run {run!r} is over already")
         if header.state is RunState.PARKED:
@@ -332,8 +338,12 @@ class Engine:
         await self._services.wake(run)
         return header
 
-    async def decide(self, run: str, key: str, approval: Approval) -> None:
+    async def decide(
+        self, run: str, key: str, approval: Approval, *, carry_on: bool = True
+    ) -> None:
         """Record a decision on an approval; the first one stands, and wakes the run.
+
+        With `carry_on=False` the run is left to another process, which finds it within a sweep.
 
         Raises:
             RunNotFound: no such run, or it waits for no approval of that key.
@@ -344,7 +354,8 @@ class Engine:
         if header.state in TERMINAL:
             raise RunConflict(f"run {run!r} is over")
         services, now = self._services, self._services.clock.now()
-        blank = Operation(run, key, Kind.APPROVAL, name=asked.name, due=now + self.settings.grace)
+        due = now + self.settings.grace if carry_on else now
+        blank = Operation(run, key, Kind.APPROVAL, name=asked.name, due=due)
         late = asked.due is not None and asked.due <= now
         at = asked.due if late and asked.due is not None else now
         if late:
@@ -353,12 +364,20 @@ class Engine:
             decided = msgspec.to_builtins(approval)
             codec = RunCodec(services.secret, run)
             outcome = Outcome(OutcomeKind.OK, codec.encode(decided, key=key, purpose=APPROVAL))
-        delivery = await self._store.deliver(blank, outcome, at, claim=services.lease())
-        self._background(self._attempts.after(delivery))
+        claim = services.lease() if carry_on else None
+        delivery = await self._store.deliver(blank, outcome, at, claim=claim)
+        if carry_on:
+            self._background(self._attempts.after(delivery))
         if late:
             raise RunConflict(f"the time to decide on {key!r} is over")
         if not delivery.won:
             raise RunConflict(f"{key!r} was decided already")
+
+
+def tokens() -> Callable[[], str]:
+    """Names for claims, writes and runs: unique, and cheap. They are no secrets."""
+    prefix, count = secrets.token_hex(6), itertools.count()
+    return lambda: f"{prefix}{next(count):06x}"
 
 
 def _approval(history: History, key: str) -> Scheduled:

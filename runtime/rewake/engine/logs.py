@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 
 from rewake.engine.clock import Clock
 from rewake.records import LogLine
@@ -28,11 +29,18 @@ class _Keep(logging.Handler):
         self._lines.append(LogLine(self._clock.now(), record.levelname, message))
 
 
-def attempt_logger(clock: Clock) -> tuple[logging.Logger, list[LogLine]]:
-    """A logger for one attempt, and the list that its lines go to."""
-    lines: list[LogLine] = []
-    # Not from getLogger(): one for each attempt, that nobody else logs to, and that is let go.
-    logger = logging.Logger("rewake.task")  # noqa: LOG001
-    logger.parent = logging.getLogger("rewake.task")
-    logger.addHandler(_Keep(clock, lines))
-    return logger, lines
+class AttemptLog:
+    """What one attempt logs: `lines`, filled through `logger`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.lines: list[LogLine] = []
+
+    @cached_property
+    def logger(self) -> logging.Logger:
+        """The attempt's own logger, made when it is first asked for."""
+        # Not from getLogger(): one for each attempt, that nobody else logs to, and that is let go.
+        logger = logging.Logger("rewake.task")  # noqa: LOG001
+        logger.parent = logging.getLogger("rewake.task")
+        logger.addHandler(_Keep(self._clock, self.lines))
+        return logger

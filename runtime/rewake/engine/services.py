@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -24,7 +24,8 @@ class Services:
     """One engine's parts.
 
     `pokes` has, by run, what to call when something arrives for a run that this process is working
-    on; `waiters` who waits for a run to end; `home` is the engine's own event loop.
+    on; `steps` which steps it is carrying out; `waiters` who waits for a run to end; `home` is the
+    engine's own event loop.
     """
 
     app: App
@@ -41,6 +42,7 @@ class Services:
     slots: asyncio.Semaphore
     home: asyncio.AbstractEventLoop | None = None
     pokes: dict[str, Callable[[], None]] = field(default_factory=dict)
+    steps: dict[str, Mapping[str, object]] = field(default_factory=dict)
     waiters: dict[str, set[asyncio.Future[None]]] = field(default_factory=dict)
 
     def call_home(self, callback: Callable[[], object]) -> None:

@@ -11,7 +11,7 @@ from rewake.authoring.context import TaskContext
 from rewake.authoring.policy import millis, seconds
 from rewake.authoring.step import StepWork
 from rewake.authoring.task import RESULT
-from rewake.engine.logs import attempt_logger
+from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
 from rewake.records import Failure, Kind, Millis, Outcome, OutcomeKind, Scheduled, Stepped
 from rewake.replay.execution import Execution, OpenOp
@@ -93,8 +93,8 @@ class Steps:
     async def _attempt(self, op: OpenOp) -> tuple[Any, BaseException | None]:
         work: StepWork = op.work
         number = op.attempts + 1
-        logger, lines = attempt_logger(self._services.clock)
-        context = TaskContext(self._run, op.key, number, logger)
+        logs = AttemptLog(self._services.clock)
+        context = TaskContext(self._run, op.key, number, logs)
         timeout = None if work.policy.timeout is None else seconds(work.policy.timeout)
         try:
             result = await attempt(
@@ -114,8 +114,8 @@ class Steps:
         else:
             return result, None
         finally:
-            if lines:
-                await self._services.store.log(self._run, op.key, number, 0, lines)
+            if logs.lines:
+                await self._services.store.log(self._run, op.key, number, 0, logs.lines)
 
     def _stepped(
         self,

@@ -79,6 +79,7 @@ class Turn:
         """Carry the run on as far as it goes. `known` is an outcome that was just delivered."""
         run = self._header.run
         self._services.pokes[run] = self._signal.set
+        self._services.steps[run] = self._steps.running
         try:
             with self._services.heart.holding(self._renew, self._lose):
                 await self._carry_on(known)
@@ -96,6 +97,7 @@ class Turn:
             self._steps.abandon()
             if self._services.pokes.get(run) == self._signal.set:
                 del self._services.pokes[run]
+                del self._services.steps[run]
             if self._execution is not None:
                 self._execution.drop()
 
@@ -204,7 +206,12 @@ class Turn:
     async def _settled(
         self, execution: Execution, known: Operation | None, now: Millis
     ) -> Sequence[Operation]:
-        awaited = [op for op in execution.open.values() if op.kind in AWAITED]
+        # What is not committed was not asked for yet: nobody can have an outcome for it, and
+        # whoever carries on after a crash here may ask for it at another time.
+        fresh = {entry.key for entry in execution.fresh if isinstance(entry, Scheduled)}
+        awaited = [
+            op for op in execution.open.values() if op.kind in AWAITED and op.key not in fresh
+        ]
         if not awaited:
             return ()
         if known is not None and len(awaited) == 1 and awaited[0].key == known.key:

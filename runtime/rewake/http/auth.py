@@ -47,7 +47,7 @@ class Keys:
         self._tokens = [_checked(token) for token in tokens]
 
     def admits(self, authorization: str | None) -> bool:
-        """Whether this `Authorization` header holds an accepted token; the time taken does not tell."""
+        """Whether this `Authorization` header holds an accepted token, in constant time."""
         scheme, _, given = (authorization or "").partition(" ")
         given = given.strip()
         if scheme.lower() != "bearer" or not given.isascii():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,12 +55,11 @@ def face_of(request: Request) -> Face:
     return face
 
 
-def reply(content: Any, status: int = 200, **headers: str) -> Response:
-    """A JSON response. `headers` by name, with `_` for `-`."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
+def reply(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON response."""
     return Response(
         msgspec.json.encode(content),
         status,
-        headers={**_HEADERS, **named},
+        headers={**_HEADERS, **(headers or {})},
         media_type="application/json",
     )

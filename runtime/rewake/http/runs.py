@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,8 +22,6 @@ from rewake.http.views import (
     workflow_view,
 )
 from rewake.records import TERMINAL, Header, Outcome, RunState
-
-import msgspec
 
 LONGEST_WAIT = 60.0
 """Seconds that a request may wait for a result."""
@@ -48,14 +47,14 @@ async def start(request: Request) -> Response:
     arguments = await read_object(request, face.limit)
     name = request.path_params["name"]
     header, new = await face.engine.start(name, arguments, run=run, idempotency_key=key)
-    replayed = {} if new else {"Idempotency_Replayed": "true"}
+    replayed = {} if new else {"Idempotency-Replayed": "true"}
     outcome = None
     if wait:
         header, outcome = await _followed(face, header, wait)
     if outcome is not None:
-        return reply(Values(face.keys.secret, header.run).result(outcome), **replayed)
+        return reply(Values(face.keys.secret, header.run).result(outcome), headers=replayed)
     view = run_view(header)
-    return reply(view, 202, Location=view.links.self, **replayed)
+    return reply(view, 202, {"Location": view.links.self, **replayed})
 
 
 async def listing(request: Request) -> Response:
@@ -98,7 +97,7 @@ async def result(request: Request) -> Response:
         raise StuckError(str(error)) from error
     if outcome is None:
         header = await face.engine.get(run)
-        return reply({"id": run, "state": STATES[header.state]}, 202, Retry_After="1")
+        return reply({"id": run, "state": STATES[header.state]}, 202, {"Retry-After": "1"})
     return reply(Values(face.keys.secret, run).result(outcome))
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from rewake.authoring.approval import APPROVAL
 from rewake.authoring.task import RESULT
 from rewake.engine.program import INPUT, OUTPUT
-from rewake.authoring.approval import APPROVAL
 from rewake.http.views import ErrorView, Values, error_view, moment, moment_or_none
 from rewake.records import (
     CancelRequested,

@@ -84,7 +84,8 @@ class ApprovalView(msgspec.Struct, frozen=True):
 
 class RunView(msgspec.Struct, frozen=True):
     """A run. `updated` is when something last happened to it, `wake` when its next timer is due,
-    `cancel` the reason it was asked to cancel for; `error` why it failed or is stuck."""
+    `cancel` the reason it was asked to cancel for; `error` why it failed or is stuck.
+    """
 
     id: str
     workflow: str
@@ -198,7 +199,7 @@ def _described(value: Any) -> dict[str, str]:
     kind = type(value)
     try:
         text = repr(value)
-    except Exception as error:  # noqa: BLE001 - user code's objects may raise anything
+    except Exception as error:
         text = f"<its repr() raised {type(error).__name__}>"
     text = text[:_LONGEST_REPR].encode("utf-8", "backslashreplace").decode()
     return {"$type": f"{kind.__module__}.{kind.__qualname__}", "repr": text}

@@ -1,10 +1,13 @@
-"""Two places in asyncio that make sets of things that hash by address, made deterministic.
+"""Three places in asyncio that iterate in no order, made deterministic for workflows.
 
-`asyncio.as_completed` iterates `set(coroutines)`, so the order in which it starts them differs
-from process to process; `asyncio.gather` builds its future directly, so a set of gathers
-iterates by address. Both look up a name in their own module when they run. Giving that module
-its own `set` and its own `_GatheringFuture` mends them for workflows however they were imported,
-and changes nothing anywhere else.
+- `asyncio.as_completed` starts its coroutines in the order of a `set` of them, and `wait` makes
+  one too: they hash by address, so the order differs from process to process.
+- `asyncio.gather` makes its future past `loop.create_future`: a set of gathers is in no order.
+- `asyncio.all_tasks` goes through one set of the tasks of all loops of the process.
+
+All three look up names in their own module when they run. Giving that module its own `set`,
+`_GatheringFuture` and registry of tasks mends them for workflows however they were imported, and
+changes nothing outside of a workflow.
 
 Also here, since it leans on the same internals: which barrier (`gather`, `TaskGroup`) an asyncio
 task reports to, by which a fan-out of a thousand tasks wakes its parent once and not a thousand
@@ -16,54 +19,83 @@ from __future__ import annotations
 import asyncio
 import asyncio.tasks
 import builtins
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from rewake.replay.loop import WorkflowLoop, WorkflowTask
 
-_AddressHashed: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
-_gather_callback_name = "gather.<locals>._done_callback"
+REGISTRY = "_all_tasks" if hasattr(asyncio.tasks, "_all_tasks") else "_scheduled_tasks"
+"""What `asyncio.all_tasks` goes through: `_all_tasks` on 3.11, `_scheduled_tasks` from 3.12 on."""
+
+_GatheringFuture: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
+_GATHER_CALLBACK = "gather.<locals>._done_callback"
 
 
-class _OrderedGatheringFuture(_AddressHashed):  # type: ignore[misc]
-    def __init__(self, children: list[Any], *, loop: asyncio.AbstractEventLoop) -> None:
-        ordered = isinstance(loop, WorkflowLoop)
-        self._serial = loop.next_serial() if isinstance(loop, WorkflowLoop) else 0
-        if not ordered:
-            self._serial = object.__hash__(self)
+def _running() -> WorkflowLoop | None:
+    loop = asyncio._get_running_loop()
+    return loop if isinstance(loop, WorkflowLoop) else None
+
+
+class _OrderedGatheringFuture(_GatheringFuture):  # type: ignore[misc]
+    """The future that `gather` returns in a workflow: hashes by creation order."""
+
+    def __init__(self, children: list[Any], *, loop: WorkflowLoop) -> None:
+        self._serial = loop.next_serial()
         super().__init__(children, loop=loop)
 
     def __hash__(self) -> int:
         return self._serial
 
 
-def _ordered_set(items: Iterable[Any] = ()) -> builtins.set[Any]:
-    """`set(items)`; in a workflow, coroutines in it are started first, in the order given."""
-    if isinstance(asyncio._get_running_loop(), WorkflowLoop):
-        items = [asyncio.ensure_future(i) if asyncio.iscoroutine(i) else i for i in items]
-    return builtins.set(items)
+def _gathering_future(children: list[Any], *, loop: asyncio.AbstractEventLoop) -> Any:
+    if isinstance(loop, WorkflowLoop):
+        return _OrderedGatheringFuture(children, loop=loop)
+    return _GatheringFuture(children, loop=loop)
+
+
+def _ordered_set(items: Iterable[Any] = ()) -> Collection[Any]:
+    """`set(items)`; in a workflow, one that keeps the order (asyncio only iterates over it)."""
+    ordered = dict.fromkeys(items) if _running() is not None else {}
+    return ordered.keys() if ordered else builtins.set(items)
+
+
+class _Registry:
+    """The tasks of all loops; to a workflow, its own unfinished ones in creation order."""
+
+    def __init__(self, everywhere: Any) -> None:
+        self._everywhere = everywhere
+
+    def __iter__(self) -> Iterator[Any]:
+        loop = _running()
+        return iter(self._everywhere if loop is None else loop.unfinished())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._everywhere, name)
 
 
 def install() -> None:
-    """Give `asyncio.tasks` the two names. Done once, when workflows are first imported."""
-    asyncio.tasks.set = _ordered_set  # type: ignore[attr-defined]
-    asyncio.tasks._GatheringFuture = _OrderedGatheringFuture  # type: ignore[attr-defined]
+    """Give `asyncio.tasks` the three names. Once is enough; more often does no harm."""
+    names: dict[str, Any] = vars(asyncio.tasks)
+    names["set"] = _ordered_set
+    names["_GatheringFuture"] = _gathering_future
+    if not isinstance(names[REGISTRY], _Registry):
+        names[REGISTRY] = _Registry(names[REGISTRY])
 
 
 def barrier_of(task: WorkflowTask) -> object | None:
     """The one barrier that waits for this asyncio task, or None if it may matter otherwise.
 
-    A barrier (a `gather` or a `TaskGroup`) makes nothing of one more success until all its
-    children are done. Anything else that watches the task may react at once.
+    A barrier (a `gather`, a `TaskGroup`, `rewake.parallel`) makes nothing of one more success
+    until all its children are done. Anything else that watches the task may react at once.
     """
     callbacks = task._callbacks  # type: ignore[attr-defined]
     if not callbacks or len(callbacks) != 1:
         return None
     callback = callbacks[0][0]
-    owner = getattr(callback, "__self__", None)
+    owner: object = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.TaskGroup) or getattr(owner, "is_barrier", False):
         return owner
-    if getattr(callback, "__qualname__", "") == _gather_callback_name:
+    if getattr(callback, "__qualname__", "") == _GATHER_CALLBACK:
         cell = callback.__code__.co_freevars.index("outer")
         outer: object = callback.__closure__[cell].cell_contents
         return outer

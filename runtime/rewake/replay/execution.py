@@ -17,7 +17,8 @@ An `Execution` is sans-IO: entries in, entries out; no clock, no store, no netwo
     3. the code ended before the history: it does not ask for what was asked for then
 
   Each puts a `NonDeterminismError` in `error` and halts the loop. It is never raised into
-  workflow code, so no `except` can swallow it.
+  workflow code, so no `except` can swallow it. The first one counts: what code does between a
+  difference and its next `await` is no news.
 - Two executions fed the same history are in the same state: a cached one (warm) and a replayed one
   (cold) cannot be told apart. So one may be dropped at any moment.
 """
@@ -25,14 +26,16 @@ An `Execution` is sans-IO: entries in, entries out; no clock, no store, no netwo
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import math
 import random
 import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, cast
 
-from rewake.errors import NonDeterminismError, StuckError
+from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
 from rewake.records import (
     CancelRequested,
     Command,
@@ -52,8 +55,8 @@ from rewake.records import (
     Withdrawn,
 )
 from rewake.replay import asyncio_order
-from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask
-from rewake.replay.scope import Scope, short_name
+from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
+from rewake.replay.scope import Group, Scope
 
 asyncio_order.install()
 
@@ -85,7 +88,10 @@ class Program(Protocol):
         """Whether every replica finds this task by its name."""
 
     def body(self, started: Started) -> Coroutine[Any, Any, Any]:
-        """The workflow's coroutine for these arguments. Raises what bad arguments raise."""
+        """The workflow's coroutine for these arguments. It raises what bad arguments raise.
+
+        A `StuckError` (arguments that cannot be read) makes the run stuck; all else fails it.
+        """
 
     def succeed(self, result: Any) -> Outcome:
         """The outcome of a body that returned; raises if the result cannot be encoded."""
@@ -95,7 +101,12 @@ class Program(Protocol):
 
 
 class OpenOp:
-    """An operation that was asked for and has no observed outcome yet."""
+    """An operation that was asked for and has no observed outcome yet.
+
+    `future` is what the workflow awaits, or `timer` what it set with `call_at`. `branch` is the
+    asyncio task that awaits this operation and does nothing else. For a step, `attempts` counts the
+    failed ones and `not_before` holds the next one back. `work` is for whoever carries it out.
+    """
 
     __slots__ = (
         "args",
@@ -105,12 +116,12 @@ class OpenOp:
         "digest",
         "due",
         "future",
-        "handle",
         "key",
         "kind",
         "name",
         "not_before",
         "resolve",
+        "timer",
         "work",
     )
 
@@ -126,7 +137,7 @@ class OpenOp:
         self.asked_at: Millis = 0
         self.not_before: Millis | None = None
         self.branch: WorkflowTask | None = None
-        self.handle: asyncio.TimerHandle | None = None
+        self.timer: WorkflowTimer | None = None
         self.future: OpFuture | None = None
         self.resolve: Callable[[str, Outcome], Any] = _nothing
 
@@ -142,14 +153,17 @@ def _nothing(key: str, outcome: Outcome) -> None:
 class OpFuture(WorkflowFuture):
     """What a workflow awaits for an operation. Cancelling it withdraws the operation."""
 
-    def __init__(self, *, loop: WorkflowLoop, withdraw: Callable[[], None]) -> None:
-        super().__init__(loop=loop)
-        self._withdraw = withdraw
+    __slots__ = ("_execution", "_op")
+
+    def __init__(self, execution: Execution, op: OpenOp) -> None:
+        super().__init__(loop=execution.loop)
+        self._execution = execution
+        self._op = op
 
     def cancel(self, msg: Any | None = None) -> bool:
         cancelled = super().cancel(msg)
         if cancelled:
-            self._withdraw()
+            self._execution.withdraw(self._op)
         return cancelled
 
 
@@ -158,7 +172,7 @@ class Execution:
 
     `fresh` holds the entries that are not committed yet; `open` the operations without an observed
     outcome, in the order asked for; `finished` how the workflow ended, once it has; `error`
-    why it cannot go on.
+    why it cannot go on. Whoever is done with an execution must `drop` it.
     """
 
     def __init__(self, program: Program, *, run: str, seed: int) -> None:
@@ -168,15 +182,12 @@ class Execution:
         self.finished: Outcome | None = None
         self.error: StuckError | None = None
         self.cancel_reason: str | None = None
-        self.random = random.Random(seed)
-        self._ids = random.Random(f"{seed}/ids")
-        self.codec = program.codec
+        self.codec: Final = program.codec
+        self._seed = seed
         self._program = program
         self._loop = WorkflowLoop(self)
-        self._loop.execution = self  # type: ignore[attr-defined]
         self._main: WorkflowTask | None = None
         self._timed_out = False
-        self._deadline: Millis | None = None
         self._asked: dict[str, OpenOp] = {}
         self._withdrawn: list[OpenOp] = []
         self._expected: dict[str, Scheduled] = {}
@@ -185,7 +196,12 @@ class Execution:
     # --- driving it ------------------------------------------------------------------------
 
     def observe(self, event: Event, outcome: Outcome | None = None) -> None:
-        """Let the workflow see one more event, with the outcome that a `Completed` is about."""
+        """Let the workflow see one more event, with the outcome that a `Completed` is about.
+
+        One that is about nothing open makes an `error`. After the end there is nothing to see.
+        """
+        if self.finished is not None:
+            return
         self.fresh.append(event)
         self._apply(event, outcome)
         if self.error is None:
@@ -194,7 +210,8 @@ class Execution:
     def replay(self, history: Sequence[Entry], outcomes: Mapping[str, Outcome]) -> None:
         """Feed a committed history, from its `Started` on. See `error` for how that went.
 
-        `outcomes` has the outcome of every key that a `Completed` names.
+        `outcomes` has the outcome of every key that a `Completed` names. Of a history that is
+        only begun (its `Started` alone), the first commands are `fresh`.
         """
         self._replaying = True
         position = 0
@@ -236,10 +253,8 @@ class Execution:
         self.fresh.extend(self._cancelled_at_start(started, cancel))
 
     def _cancelled_at_start(self, started: Started, cancel: CancelRequested) -> list[Command]:
-        self._loop.clock = max(started.clock, cancel.clock)
         self._begin(started, None)
-        self._cancel(cancel, None)
-        self._loop.run_until_idle()
+        self._apply(cancel, None)
         return self._take_commands()
 
     def drop(self) -> None:
@@ -280,6 +295,15 @@ class Execution:
         """The loop that the workflow runs on."""
         return self._loop
 
+    @functools.cached_property
+    def random(self) -> random.Random:
+        """The workflow's source of random numbers, the same on replay."""
+        return random.Random(self._seed)
+
+    @functools.cached_property
+    def _ids(self) -> random.Random:
+        return random.Random(f"{self._seed}/ids")
+
     def request(
         self,
         kind: Kind,
@@ -291,7 +315,6 @@ class Execution:
         args: Callable[[str], Value] | None = None,
         resolve: Callable[[str, Outcome], Any] = _nothing,
         work: Any = None,
-        key: str | None = None,
     ) -> WorkflowFuture:
         """Ask for a durable operation; the future ends when its outcome is observed.
 
@@ -300,35 +323,47 @@ class Execution:
         replay. `resolve(key, outcome)` makes a value of the outcome, or raises. `work` is kept for
         whoever carries the operation out in this process.
         """
-        if self._loop.dead:
-            return self._loop.create_future()
-        key = key or self._loop.current_scope().key(label)
-        op = OpenOp(key, kind, name or label, digest, due)
-        recorded = self._expected.get(key)
+        loop = self._loop
+        if loop.dead:
+            return loop.create_future()
+        branch = loop.current_branch()
+        scope = branch.scope if branch is not None else loop.current_scope()
+        op = OpenOp(scope.key(label), kind, name or label, digest, due)
+        recorded = self._expected.get(op.key)
         if recorded is not None:
             op.args = recorded.args
         elif args is not None:
-            op.args = args(key)
+            op.args = args(op.key)
         op.resolve = resolve
         op.work = work
-        op.branch = self._leaf_branch()
-        op.future = OpFuture(loop=self._loop, withdraw=lambda: self._withdraw(op))
+        if branch is not None and getattr(branch.get_coro(), "cr_code", None) in leaf_code:
+            op.branch = branch
+        op.future = OpFuture(self, op)
         self._ask(op, recorded)
         return op.future
 
-    def arm(self, handle: asyncio.TimerHandle) -> None:
+    def arm(self, timer: WorkflowTimer) -> None:
         """A timer of asyncio's own: a durable one, as the loop's clock is the recorded one."""
-        due = math.ceil(handle.when() * 1000 - 1e-3)
+        if timer.when() == math.inf:
+            return
+        # A tick less than a microsecond late is how a float rounds, not what was asked for.
+        due = math.ceil(timer.when() * 1000 - 1e-3)
         op = OpenOp(self._loop.current_scope().key("timer"), Kind.TIMER, "timer", "", due)
-        op.handle = handle
-        handle._rewake_op = op  # type: ignore[attr-defined]
+        op.timer = timer
+        timer.op = op
         self._ask(op, self._expected.get(op.key))
 
-    def disarm(self, handle: asyncio.TimerHandle) -> None:
+    def disarm(self, timer: WorkflowTimer) -> None:
         """The workflow cancelled a timer of asyncio's."""
-        op = getattr(handle, "_rewake_op", None)
-        if op is not None and self.open.get(op.key) is op:
-            self._withdraw(op)
+        if timer.op is not None and self.open.get(timer.op.key) is timer.op:
+            self.withdraw(timer.op)
+
+    def withdraw(self, op: OpenOp) -> None:
+        """The workflow no longer wants this operation."""
+        if self._loop.dead or self.open.pop(op.key, None) is None:
+            return
+        if self._asked.pop(op.key, None) is None:
+            self._withdrawn.append(op)
 
     def set_deadline(self, due: Millis) -> None:
         """Let the whole run end in a timeout at `due`."""
@@ -342,6 +377,10 @@ class Execution:
     def uuid4(self) -> uuid.UUID:
         """A random id, the same on replay."""
         return uuid.UUID(int=self._ids.getrandbits(128), version=4)
+
+    def group(self, label: str) -> Group:
+        """Numbered scopes for branches that belong together."""
+        return self._loop.current_scope().group(label)
 
     def spawn(self, coro: Coroutine[Any, Any, Any], scope: Scope) -> WorkflowTask:
         """Start a branch in a scope of its own."""
@@ -359,37 +398,35 @@ class Execution:
         self.open[op.key] = op
         self._asked[op.key] = op
 
-    def _withdraw(self, op: OpenOp) -> None:
-        if self._loop.dead or self.open.pop(op.key, None) is None:
-            return
-        if self._asked.pop(op.key, None) is None:
-            self._withdrawn.append(op)
-
-    def _leaf_branch(self) -> WorkflowTask | None:
-        branch = asyncio.current_task(self._loop)
-        if isinstance(branch, WorkflowTask):
-            code = getattr(branch.get_coro(), "cr_code", None)
-            if code in leaf_code:
-                return branch
-        return None
-
     def _apply(self, event: Event, outcome: Outcome | None) -> None:
         self._loop.clock = max(self._loop.clock, event.clock)
         try:
             _APPLY[type(event)](self, event, outcome)
             self._loop.run_until_idle()
+            if self._main is not None and self._main.done() and self.error is None:
+                self.finished = self._outcome(self._main)
         except StuckError as error:
-            self.error = error
-            self._loop.halted = True
+            self._halt(error)
+        except BaseException as error:  # Ctrl-C: what this instance would do next is unknown
+            self._halt(StuckError(f"the process was interrupted ({type(error).__name__})"))
+            raise
 
     def _begin(self, event: Started, _: Outcome | None) -> None:
-        self._main = self._loop.spawn(self._run(event), self._loop.root, name="main")
+        # An empty context: what the server keeps in its own must not be seen by a workflow.
+        self._main = self._loop.spawn(
+            self._run(event), self._loop.root, name="main", context=contextvars.Context()
+        )
 
     async def _run(self, started: Started) -> Any:
         try:
-            return await self._program.body(started)
-        finally:
+            result = await self._program.body(started)
+        except (GeneratorExit, KeyboardInterrupt):
+            raise  # dropped, or the process is told to stop
+        except BaseException:
             await self._wind_up()
+            raise
+        await self._wind_up()
+        return result
 
     async def _wind_up(self) -> None:
         """End what the body left behind, as `asyncio.run` does, in creation order."""
@@ -399,34 +436,36 @@ class Execution:
         for task in left:
             await asyncio.wait([task])
         for generator in self._loop.open_generators():
-            await generator.aclose()
+            try:
+                await generator.aclose()
+            except Exception as error:
+                message = "an async generator failed while it was closed"
+                self._loop.call_exception_handler({"message": message, "exception": error})
 
-    def _complete(self, event: Completed | Fired | Stepped, outcome: Outcome | None) -> None:
-        op = self.open.pop(event.key, None)
-        if op is None:
-            self._stick(event.key, "the history completes it, but the code never asked for it")
-        elif op.handle is not None:
-            self._loop.resume(op.handle)
-        elif op.future is not None:
-            self._resolve(op, op.future, outcome or Outcome(OutcomeKind.OK))
+    def _completed(self, event: Completed, outcome: Outcome | None) -> None:
+        if outcome is None:
+            raise CheckpointUnreadable(f"{event.key}: it is completed, but its outcome is missing")
+        self._settle(event.key, outcome)
 
-    def _resolve(self, op: OpenOp, future: OpFuture, outcome: Outcome) -> None:
-        try:
-            value = op.resolve(op.key, outcome)
-        except StuckError:
-            raise
-        except Exception as error:
-            future.set_exception(error)
-        else:
-            future.set_result(value)
+    def _fired(self, event: Fired, _: Outcome | None) -> None:
+        self._settle(event.key, _FIRED)
 
-    def _step(self, event: Stepped, _: Outcome | None) -> None:
+    def _stepped(self, event: Stepped, _: Outcome | None) -> None:
         op = self.open.get(event.key)
         if op is None or event.retry_at is None:
-            self._complete(event, event.outcome)
+            self._settle(event.key, event.outcome)
         else:
             op.attempts += 1
             op.not_before = event.retry_at
+
+    def _settle(self, key: str, outcome: Outcome) -> None:
+        op = self.open.pop(key, None)
+        if op is None:
+            self._stick(key, "the history completes it, but the code never asked for it")
+        elif op.timer is not None:
+            self._loop.resume(op.timer)
+        elif op.future is not None:
+            _resolve(op, op.future, outcome)
 
     def _cancel(self, event: CancelRequested, _: Outcome | None) -> None:
         self.cancel_reason = event.reason
@@ -441,15 +480,14 @@ class Execution:
     def _take_commands(self) -> list[Command]:
         """What the workflow asked for since the last event, now that it is blocked."""
         commands: list[Command] = [Withdrawn(op.key, op.kind) for op in self._withdrawn]
-        if self._main is not None and self._main.done() and self.finished is None:
-            self.finished = self._outcome(self._main)
+        if self.finished is None:
+            commands.extend(op.scheduled() for op in self._asked.values())
+        else:
             commands.extend(
                 Withdrawn(op.key, op.kind) for op in self.open.values() if op.key not in self._asked
             )
-            self.open.clear()
             commands.append(Finished(self.finished))
-        else:
-            commands.extend(op.scheduled() for op in self._asked.values())
+            self.open.clear()
         self._asked.clear()
         self._withdrawn.clear()
         return commands
@@ -465,31 +503,64 @@ class Execution:
                 failed = self._program.fail(asyncio.CancelledError(self.cancel_reason))
                 return Outcome(OutcomeKind.CANCELLED, failure=failed.failure)
             return self._program.fail(error)
+        except StuckError:
+            raise
         except BaseException as error:
             return self._program.fail(error)
 
     def _compare(self, recorded: Sequence[Entry], asked: Sequence[Command]) -> None:
         """The second and third check, and that withdrawals and the end are where they were."""
+        if asked == recorded:
+            return
         then, now = _identities(recorded), _identities(asked)
-        for identity in now:
-            if identity not in then:
-                what = "the code ran past the history: it {} here, and did not then"
-                return self._stick(identity[1], what.format(_VERB[identity[0]]))
-        for identity in then:
-            if identity not in now:
-                what = "the code ended before the history: it {} then, and does not now"
-                return self._stick(identity[1], what.format(_VERB[identity[0]]))
-        return None
+        added = [command for identity, command in now.items() if identity not in then]
+        missing = [command for identity, command in then.items() if identity not in now]
+        if added:
+            done = f" (it {_did(missing[0])})" if missing else ""
+            what = f"the code ran past the history: it {_does(added[0])} here, and did not then"
+            self._stick(_key(added[0]), what + done)
+        elif missing:
+            what = f"the code ended before the history: it {_did(missing[0])}, and does not now"
+            self._stick(_key(missing[0]), what)
 
     def _stick(self, key: str, what: str) -> None:
         where = f"{key}: " if key else ""
-        self.error = NonDeterminismError(f"{where}{what}", key=key)
+        self._halt(NonDeterminismError(f"{where}{what}", key=key))
+
+    def _halt(self, error: StuckError) -> None:
         self._loop.halted = True
+        if self.error is None:
+            self.error = error
 
 
-def _identities(commands: Sequence[Entry]) -> dict[tuple[str, str], None]:
-    kinds = {type(command): type(command).__name__ for command in commands}
-    return {(kinds[type(c)], getattr(c, "key", "")): None for c in commands}
+_FIRED = Outcome(OutcomeKind.OK)
+
+
+def _resolve(op: OpenOp, future: OpFuture, outcome: Outcome) -> None:
+    try:
+        value = op.resolve(op.key, outcome)
+    except StuckError:
+        raise
+    except Exception as error:
+        future.set_exception(error)
+    else:
+        future.set_result(value)
+
+
+def _key(entry: Entry) -> str:
+    key: str = getattr(entry, "key", "")
+    return key
+
+
+def _identities(commands: Sequence[Entry]) -> dict[tuple[str, str], Entry]:
+    """Commands by what is compared of them here; how an operation differs was seen before."""
+    return {_identity(command): command for command in commands}
+
+
+def _identity(command: Entry) -> tuple[str, str]:
+    if isinstance(command, Finished):
+        return ("Finished", command.outcome.kind)
+    return (type(command).__name__, _key(command))
 
 
 def _difference(recorded: Scheduled, op: OpenOp) -> str:
@@ -504,17 +575,28 @@ def _difference(recorded: Scheduled, op: OpenOp) -> str:
     return ""
 
 
-_VERB = {
-    "Scheduled": "asks for this operation",
-    "Withdrawn": "cancels this operation",
-    "Finished": "ends the workflow",
-}
+def _does(command: Entry) -> str:
+    match command:
+        case Scheduled(kind=kind, name=name):
+            return f"asks for the {kind} {name!r}"
+        case Withdrawn(kind=kind):
+            return f"cancels this {kind}"
+        case Finished(outcome=outcome):
+            return f"ends the workflow ({outcome.kind})"
+        case _:
+            return f"issues {command}"
+
+
+def _did(command: Entry) -> str:
+    key = _key(command)
+    return f"{_does(command)}{f' as {key!r}' if key else ''} in the history"
+
 
 _APPLY: Mapping[type, Callable[[Execution, Any, Outcome | None], None]] = {
     Started: Execution._begin,
-    Completed: Execution._complete,
-    Fired: Execution._complete,
-    Stepped: Execution._step,
+    Completed: Execution._completed,
+    Fired: Execution._fired,
+    Stepped: Execution._stepped,
     CancelRequested: Execution._cancel,
 }
 
@@ -522,9 +604,4 @@ _APPLY: Mapping[type, Callable[[Execution, Any, Outcome | None], None]] = {
 def current() -> Execution | None:
     """The execution whose workflow is running right now, or None: plain Python."""
     loop = asyncio._get_running_loop()
-    return getattr(loop, "execution", None) if isinstance(loop, WorkflowLoop) else None
-
-
-def label_of(function: Callable[..., Any]) -> str:
-    """The name of a function in keys."""
-    return short_name(getattr(function, "__name__", type(function).__name__))
+    return cast("Execution", loop.owner) if isinstance(loop, WorkflowLoop) else None

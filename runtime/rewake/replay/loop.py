@@ -14,13 +14,19 @@ What asyncio leaves to chance, and what is done about it here:
   in `rewake.replay.asyncio_order`.
 - Tasks may share a context, so a branch's scope is kept on the task; a context variable
   mirrors it for plain callbacks.
-- The loop asyncio runs on keeps only weak references to tasks; this one keeps strong ones.
+- asyncio keeps weak references to all tasks of the process in one set, which is no order and no
+  owner. This loop keeps strong ones to its own, in creation order, and takes them out of that set
+  (where tasks of many runs, hashing alike, would also be in each other's way).
 - Async generators are finalised whenever the collector finds them. Here they are closed at the
   end of the run, in the order in which they were first iterated.
 
+A dropped instance is *dead*: coroutines that are closed run their `finally` blocks, on this loop,
+where by now nothing has an effect. What the collector only finds later must not run at all, for
+by then no loop says that it belongs to a workflow, and it would be plain Python with real effects.
+
 Relied on, and watched by `tests/replay/test_canaries.py` on every Python minor: `Handle._run`,
 `Handle._cancelled`, `events._set_running_loop`, `tasks._swap_current_task` (3.12+),
-`Task._log_destroy_pending`.
+`tasks._unregister_task`, `Task._log_destroy_pending`.
 """
 
 from __future__ import annotations
@@ -30,10 +36,11 @@ import asyncio.events
 import contextvars
 import logging
 import sys
+import warnings
 from asyncio import tasks as asyncio_tasks
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from rewake.errors import ForbiddenInWorkflow, StuckError
 from rewake.replay.scope import Scope, short_name
@@ -43,23 +50,37 @@ log = logging.getLogger("rewake.workflow")
 BUSY_LIMIT = 5_000_000
 """Callbacks that may run without the workflow ever blocking, before it counts as a busy loop."""
 
+_CLOSING_ATTEMPTS = 32
+"""How often a coroutine is closed that awaits something else each time."""
+
 _scope: contextvars.ContextVar[Scope] = contextvars.ContextVar("rewake_scope")
 _swap_current_task = getattr(asyncio_tasks, "_swap_current_task", None)
+_unregister_task = asyncio_tasks._unregister_task
 _CoroutineLike = Coroutine[Any, Any, Any]
 
 
-class Timers(Protocol):
-    """Who makes durable timers for the loop (the execution)."""
+class WorkflowTimer(asyncio.TimerHandle):
+    """What `call_at` gives. `op` is for the owner of the loop: the operation behind the timer."""
 
-    def arm(self, handle: asyncio.TimerHandle) -> None:
+    __slots__ = ("op",)
+
+    op: Any
+
+
+class Owner(Protocol):
+    """Who makes durable timers for the loop: the execution."""
+
+    def arm(self, timer: WorkflowTimer) -> None:
         """The workflow called `call_at`."""
 
-    def disarm(self, handle: asyncio.TimerHandle) -> None:
-        """The workflow cancelled a handle that `arm` was given."""
+    def disarm(self, timer: WorkflowTimer) -> None:
+        """The workflow cancelled a timer that `arm` was given."""
 
 
 class WorkflowFuture(asyncio.Future[Any]):
     """A future of a workflow loop: hashes by creation order, so that sets iterate alike."""
+
+    __slots__ = ("_serial",)
 
     def __init__(self, *, loop: WorkflowLoop) -> None:
         self._serial = loop.next_serial()
@@ -71,6 +92,8 @@ class WorkflowFuture(asyncio.Future[Any]):
 
 class WorkflowTask(asyncio.Task[Any]):
     """An asyncio task of a workflow: one branch, with a scope of its own."""
+
+    __slots__ = ("_serial", "scope")
 
     def __init__(
         self,
@@ -84,20 +107,25 @@ class WorkflowTask(asyncio.Task[Any]):
         self._serial = loop.next_serial()
         self.scope = scope
         super().__init__(coro, loop=loop, name=name, context=context)
+        _unregister_task(self)
 
     def __hash__(self) -> int:
         return self._serial
 
 
 class WorkflowLoop(asyncio.AbstractEventLoop):
-    """See the module. `run_until_idle` is the whole of its machinery."""
+    """See the module. `run_until_idle` is the whole of its machinery.
 
-    def __init__(self, timers: Timers) -> None:
+    `clock` is the recorded clock in milliseconds; `halted` stops the loop where it is, for good;
+    `dead` says that whatever the workflow still does has no effect.
+    """
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner: Final = owner
         self.clock = 0
         self.dead = False
         self.halted = False
         self.root = Scope()
-        self._timers = timers
         self._ready: deque[asyncio.Handle] = deque()
         self._serial = 0
         self._tasks: list[WorkflowTask] = []
@@ -138,7 +166,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             suspended = _swap_current_task(outer, None)
         hooks = sys.get_asyncgen_hooks()
         asyncio.events._set_running_loop(self)
-        sys.set_asyncgen_hooks(firstiter=self._generator_started, finalizer=None)
+        sys.set_asyncgen_hooks(firstiter=self._generator_started, finalizer=_let_go)
         try:
             work()
         finally:
@@ -154,20 +182,22 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         ask for never happens. A body that swallows even `GeneratorExit` is left behind.
         """
         self.dead = True
-        self._entered(self._close_coroutines)
         self._ready.clear()
+        if self.unfinished():
+            # A coroutine that a body holds and has not awaited yet is no mistake of the user's.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                self._entered(self._close_coroutines)
+        self._tasks.clear()
         self._generators.clear()
 
     def _close_coroutines(self) -> None:
-        for task in self._tasks:
-            if task.done():
-                continue
+        for task in self.unfinished():
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coro = task.get_coro()
             if coro is not None and not _closed(coro):
                 _graveyard.append(coro)
                 log.warning("a dropped workflow swallowed GeneratorExit: %s", task.get_name())
-        self._tasks.clear()
 
     # --- what asyncio calls ----------------------------------------------------------------
 
@@ -202,22 +232,23 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = WorkflowTimer(when, callback, args, self, context)
+        timer.op = None
         if self.dead:
-            return handle
+            return timer
         if when <= self.time():
-            self._ready.append(handle)
+            self._ready.append(timer)
         else:
-            self._timers.arm(handle)
-        return handle
+            self.owner.arm(timer)
+        return timer
 
-    def resume(self, handle: asyncio.Handle) -> None:
+    def resume(self, timer: WorkflowTimer) -> None:
         """Make a timer's callback ready."""
-        self._ready.append(handle)
+        self._ready.append(timer)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        if not self.dead:
-            self._timers.disarm(handle)
+        if not self.dead and isinstance(handle, WorkflowTimer):
+            self.owner.disarm(handle)
 
     def create_future(self) -> WorkflowFuture:
         return WorkflowFuture(loop=self)
@@ -232,7 +263,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     ) -> WorkflowTask:
         if eager_start:
             coro.close()
-            raise ForbiddenInWorkflow("eager tasks cannot be used in a workflow")
+            raise ForbiddenInWorkflow(
+                "a workflow body cannot use eager tasks: their branches would begin out of order. "
+                "Leave eager_start out; to do work elsewhere, use a @task or a step()."
+            )
         scope = self.current_scope().branch(short_name(getattr(coro, "__name__", "")))
         return self.spawn(coro, scope, name=name, context=context)
 
@@ -259,12 +293,20 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._remember(task)
         return task
 
+    def current_branch(self) -> WorkflowTask | None:
+        """The branch that is running; None in a plain callback, such as one of `call_soon`."""
+        task = asyncio.current_task(self)
+        if task is None or isinstance(task, WorkflowTask):
+            return task
+        raise ForbiddenInWorkflow(
+            "a workflow body cannot make asyncio.Task objects itself, for they have no place in "
+            "its history: use asyncio.create_task(), or a @task or step() for what is not awaited"
+        )
+
     def current_scope(self) -> Scope:
         """The scope of the branch that is running."""
-        task = asyncio.current_task(self)
-        if isinstance(task, WorkflowTask):
-            return task.scope
-        return _scope.get(self.root)
+        branch = self.current_branch()
+        return branch.scope if branch is not None else _scope.get(self.root)
 
     def next_serial(self) -> int:
         """The next number in creation order."""
@@ -321,11 +363,19 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
 
 _graveyard: list[object] = []
+"""Coroutines that cannot be closed. The collector would run their code again: keep them from it."""
+
+
+def _let_go(generator: AsyncGenerator[Any, Any]) -> None:
+    """Finalise an async generator by doing nothing: its `finally` blocks do not run.
+
+    The loop keeps them until the end of the run, so this one belongs to a dropped instance.
+    """
 
 
 def _closed(coro: Any) -> bool:
     """Close a coroutine; False if it goes on whatever is thrown at it."""
-    for _ in range(32):
+    for _ in range(_CLOSING_ATTEMPTS):
         try:
             coro.close()
         except RuntimeError as error:

@@ -5,20 +5,39 @@ operation's key is the path of scopes that leads to it, then its name, then (fro
 on) its count in that scope: `fetch`, `fetch.2`, `one[3]/charge`. A child scope is named after its
 coroutine and numbered in creation order. Keys so depend on the order of the program within
 one branch, never on which branch finished first.
+
+Two different places never share a key: `.`, `/`, `[` and `]` in names are escaped, and child
+scopes of one name come from one counter, whoever makes them. Keys are bounded, for a store has
+room for so much only: a long name or a deep path is cut, and a digest stands for what is missing.
 """
 
 from __future__ import annotations
 
+import hashlib
 from urllib.parse import quote
 
 _SAFE = "".join(map(chr, range(0x20, 0x7F))).translate(str.maketrans("", "", "%./[]"))
 
+MAX_NAME = 100
+"""Longest name in a key, in characters after escaping."""
+
+MAX_PATH = 300
+"""Longest path in a key. With a name and a count, a key so stays below 512 bytes of ASCII."""
+
 
 def escape(name: str) -> str:
-    """The name as one part of a key: `%`, `.`, `/`, `[` and `]` are percent-encoded."""
-    if name.isidentifier() and name.isascii():
+    """The name as one part of a key, in ASCII: `%`, `.`, `/`, `[` and `]` are percent-encoded.
+
+    Raises `ValueError` for an empty name, which could not be told from no name at all.
+    """
+    if name.isidentifier() and name.isascii() and len(name) <= MAX_NAME:
         return name
-    return quote(name, safe=_SAFE).replace(".", "%2E")
+    if not name:
+        raise ValueError("a durable operation needs a name that is not empty")
+    quoted = quote(name, safe=_SAFE, errors="backslashreplace").replace(".", "%2E")
+    if len(quoted) <= MAX_NAME:
+        return quoted
+    return f"{quoted[: MAX_NAME - 33]}~{_digest(name)}"
 
 
 def short_name(qualified: str) -> str:
@@ -26,31 +45,54 @@ def short_name(qualified: str) -> str:
     return qualified.rpartition(".")[2].strip("<>") or "anonymous"
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:32]
+
+
 class Scope:
     """One branch of a workflow, and the names already used there."""
 
-    __slots__ = ("_branches", "_counts", "path")
+    __slots__ = ("_branches", "_counts", "_groups", "path")
 
     def __init__(self, path: str = "") -> None:
         self.path = path
         self._counts: dict[str, int] = {}
-        self._branches: dict[str, int] = {}
+        self._groups: dict[str, int] = {}
+        self._branches: dict[str, Group] = {}
 
     def key(self, name: str) -> str:
         """A new key for an operation of this name."""
-        name = escape(name)
-        count = self._counts.get(name, 0) + 1
-        self._counts[name] = count
-        return f"{self.path}{name}" if count == 1 else f"{self.path}{name}.{count}"
+        return f"{self.path}{_counted(escape(name), self._counts)}"
 
     def branch(self, name: str) -> Scope:
         """A new child scope for an asyncio task of this name."""
-        name = escape(name)
-        number = self._branches.get(name, 0)
-        self._branches[name] = number + 1
-        return Scope(f"{self.path}{name}[{number}]/")
+        group = self._branches.get(name)
+        if group is None:
+            group = self._branches[name] = self.group(name)
+        return group.next()
+
+    def group(self, name: str) -> Group:
+        """A new group of numbered child scopes: `parallel[0]`, `parallel[1]`, `parallel.2[0]`."""
+        return Group(self.path, _counted(escape(name), self._groups))
 
 
-def numbered(base: str, index: int) -> Scope:
-    """The scope of one of a group of branches whose own key is `base`: `parallel[3]`."""
-    return Scope(f"{base}[{index}]/")
+class Group:
+    """Child scopes of one name, numbered in the order in which they are made."""
+
+    __slots__ = ("_name", "_next", "_path")
+
+    def __init__(self, path: str, name: str) -> None:
+        self._path = path if len(path) + len(name) < MAX_PATH - 8 else f"~{_digest(path)}/"
+        self._name = name
+        self._next = 0
+
+    def next(self) -> Scope:
+        """The next child scope."""
+        number = self._next
+        self._next += 1
+        return Scope(f"{self._path}{self._name}[{number}]/")
+
+
+def _counted(name: str, counts: dict[str, int]) -> str:
+    count = counts[name] = counts.get(name, 0) + 1
+    return name if count == 1 else f"{name}.{count}"

@@ -128,6 +128,14 @@ def is_live(header: Header | None) -> bool:
     return header is not None and header.state in LIVE
 
 
+def is_unattended(task: Operation | None, now: Millis) -> bool:
+    """Whether nobody sees to a task: no outcome, no live owner, and no due time of its own."""
+    if task is None:
+        return True
+    free = not task.owner or task.lease < now
+    return task.outcome is None and task.due is None and free
+
+
 class Store:
     """The protocol. `token` makes random writer tokens; `margin` (ms) is the allowed clock skew."""
 
@@ -243,15 +251,17 @@ class Store:
         changes = {"state": RunState.READY, "due": now, "strikes": 0, **_UNOWNED}
         await self._append(held, [], changes)
 
-    async def cancel(self, run: str, reason: str) -> Header | None:
+    async def cancel(self, run: str, reason: str, now: Millis) -> Header | None:
         """Ask the run to cancel; the header after it, None if the run is over.
+
+        It is due at once: whoever asked may die before anybody is told.
 
         A stuck run cannot run its cleanup: it is cancelled as it stands. Raises `RunNotFound`.
         """
         written = await self._update(
             header_key(run),
             when=[[Check("state", "in", LIVE), Check("cancel", "absent")]],
-            set={"cancel": reason},
+            set={"cancel": reason, "due": now},
             add={"arrivals": 1, "gap": -FORCE},
         )
         header: Header | None = written.item
@@ -406,7 +416,7 @@ class Store:
             force = found.outcome.failure is not None
             return await self._arrive(won, found, force, at, claim)
 
-        return await self._table.together(work)
+        return await self._told(await self._table.together(work))
 
     async def redeliver(
         self, operation: Operation, now: Millis, claim: tuple[str, Millis] | None = None
@@ -416,7 +426,14 @@ class Store:
         async def work() -> Delivery:
             return await self._arrive(False, operation, True, now, claim)
 
-        return await self._table.together(work)
+        return await self._told(await self._table.together(work))
+
+    async def _told(self, delivery: Delivery) -> Delivery:
+        """With the outcome's value whole, if the deliverer goes on with the run."""
+        if not delivery.claimed:
+            return delivery
+        whole = await self._whole(delivery.operation)
+        return msgspec.structs.replace(delivery, operation=whole)
 
     async def _arrive(
         self,
@@ -449,12 +466,8 @@ class Store:
 
     async def outcomes(self, run: str, keys: Iterable[str]) -> dict[str, Operation]:
         """Those of the operations that have an outcome, values and all."""
-
-        async def work() -> list[Operation]:
-            found = [await self._table.get(operation_key(run, key)) for key in keys]
-            return [o for o in found if o is not None and o.outcome is not None]
-
-        settled = await self._table.together(work)
+        found = [await self._table.get(operation_key(run, key)) for key in keys]
+        settled = [o for o in found if o is not None and o.outcome is not None]
         return {o.key: await self._whole(o) for o in settled}
 
     async def operation(self, run: str, key: str) -> Operation | None:
@@ -491,12 +504,9 @@ class Store:
         """The history that this header names, values and all. Raises `CheckpointUnreadable`."""
         partition = f"R#{header.run}"
 
-        async def work() -> tuple[dict[str, Chunk], list[Operation]]:
-            chunks = await self._all(partition, "C#") if header.base else []
-            operations = await self._all(partition, "O#")
-            return {key.sort: chunk for key, chunk in chunks}, [o for _, o in operations]
-
-        chunks, operations = await self._table.together(work)
+        found = await self._all(partition, "C#") if header.base else []
+        chunks: dict[str, Chunk] = {key.sort: chunk for key, chunk in found}
+        operations: list[Operation] = [o for _, o in await self._all(partition, "O#")]
         parts: list[Sequence[Entry]] = [header.tail]
         name = header.base
         while name:

@@ -1,0 +1,15 @@
+"""The command line, `rewake`.
+
+Here only the arguments are declared (`commands`); what a command does is in a module of its own,
+imported when it runs, so that `rewake --help` is quick. An error of Rewake's is one line on
+stderr and an exit code (`exits`), never a traceback.
+"""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """The entry point `rewake`."""
+    from rewake.cli.commands import app  # noqa: PLC0415 - typer takes a while to import
+
+    app(prog_name="rewake")

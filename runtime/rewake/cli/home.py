@@ -1,0 +1,50 @@
+"""What the command line keeps in the working directory, and where it gets secrets from.
+
+    .rewake/rewake.db   the embedded database
+    .rewake/secret      what signs where REWAKE_SECRET is not set, made once (mode 0600)
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rewake.errors import ConfigError
+from rewake.hosts.config import ServerConfig, dev_secret
+from rewake.http.auth import app_token
+from rewake.secret import Secret
+
+HOME = Path(".rewake")
+DATABASE = HOME / "rewake.db"
+SECRET = HOME / "secret"
+
+
+def make_secret() -> Secret:
+    """The secret: REWAKE_SECRET, or the one in `.rewake`, which is made if there is none."""
+    return ServerConfig.from_env().secret or dev_secret(HOME)
+
+
+def find_secret() -> Secret:
+    """The secret, where there is one. Raises `ConfigError`."""
+    given = ServerConfig.from_env().secret
+    if given is not None:
+        return given
+    if not SECRET.is_file():
+        raise ConfigError(f"there is no secret: set REWAKE_SECRET (there is no {SECRET} here)")
+    return dev_secret(HOME)
+
+
+def find_token() -> str:
+    """The bearer token: REWAKE_TOKEN, or the one that goes with the secret."""
+    given = ServerConfig.from_env().tokens
+    if given:
+        return given[0]
+    try:
+        return app_token(find_secret())
+    except ConfigError as error:
+        raise ConfigError(f"there is no token: set REWAKE_TOKEN or REWAKE_SECRET ({error})") from None
+
+
+def database(given: Path | None) -> Path:
+    """The database file: as given, else REWAKE_DB, else the one in `.rewake`."""
+    return given or Path(os.environ.get("REWAKE_DB") or DATABASE)

@@ -1,0 +1,45 @@
+"""The input of a run, from the command line: a JSON object of arguments by name."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rewake.errors import InvalidInput
+
+
+def arguments_from(text: str | None, file: str | None) -> dict[str, Any] | None:
+    """What `--input` or `--input-file` (`-` is stdin) says; None if neither was given.
+
+    Raises `InvalidInput`, which names the option.
+    """
+    if text is not None and file is not None:
+        raise InvalidInput("give either --input or --input-file, not both")
+    if file is not None:
+        return _object(_read(file), "--input-file")
+    return None if text is None else _object(text, "--input")
+
+
+def _read(file: str) -> str:
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text()
+    except OSError as error:
+        raise InvalidInput(f"--input-file: {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"--input-file: {file} is not UTF-8 text") from None
+
+
+def _object(text: str, option: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text, parse_constant=_no_json)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{option} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{option} must be a JSON object: the arguments by name")
+    return found
+
+
+def _no_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON number")

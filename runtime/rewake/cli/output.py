@@ -1,0 +1,37 @@
+"""What goes to stdout: results, and nothing but results."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import msgspec
+
+
+@contextmanager
+def pure_stdout() -> Iterator[TextIO]:
+    """Stdout for the result alone.
+
+    Whatever is printed inside the block, by user code and by its subprocesses, goes to stderr.
+    """
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "w") as result:
+        os.dup2(2, 1)
+        try:
+            yield result
+        finally:
+            sys.stdout.flush()
+            os.dup2(result.fileno(), 1)
+
+
+def write_json(value: Any, out: TextIO | None = None) -> None:
+    """One JSON value: indented on a terminal, else one line."""
+    out = out or sys.stdout
+    body = msgspec.json.encode(value)
+    if out.isatty():
+        body = msgspec.json.format(body, indent=2)
+    out.write(body.decode() + "\n")
+    out.flush()

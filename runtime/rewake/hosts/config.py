@@ -1,0 +1,150 @@
+"""How a server is configured: by the environment, and by what a command line gives instead."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from rewake.dispatchers.http import checked_url
+from rewake.errors import ConfigError
+from rewake.secret import Secret
+
+DISPATCHERS = ("in-process", "http")
+"""How messages may travel."""
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """What a server is told. Durations in seconds.
+
+    `app` is a file or module, `db` the SQLite file. With `dispatcher="http"` messages travel
+    over HTTP to `url`, the one address of all replicas, so that any of them takes any message.
+    `lease` is after how long a dead replica is noticed, `cached` how many suspended runs stay in
+    memory, `tasks` how many attempts run at once, `grace` how long work may go on at the end.
+    `tokens` are the bearer tokens, by default one that is derived from the secret.
+    """
+
+    app: str = "app.py"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    db: Path = Path(".rewake/rewake.db")
+    dispatcher: str = "in-process"
+    url: str = ""
+    lease: float = 5.0
+    cached: int = 256
+    tasks: int = 100
+    grace: float = 5.0
+    log_level: str = "info"
+    secret: Secret | None = None
+    tokens: tuple[str, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> ServerConfig:
+        """What the environment says, and what is `given` (and not None) instead of it.
+
+        Raises `ConfigError`, which names the variable.
+        """
+        known = {each.name for each in fields(cls)}
+        values = {
+            name: _read(variable, environ[variable], reader)
+            for name, (variable, reader) in SETTINGS.items()
+            if environ.get(variable)
+        }
+        values |= {k: v for k, v in given.items() if v is not None and k in known}
+        config = cls(**values)
+        _check(config)
+        return config
+
+    def with_secret(self, secret: Secret) -> ServerConfig:
+        """The same, signing with this secret unless the environment named one."""
+        return self if self.secret is not None else replace(self, secret=secret)
+
+
+def _texts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _secret(text: str) -> Secret:
+    current, *previous = _texts(text)
+    return Secret(current, *previous)
+
+
+SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    "app": ("REWAKE_APP", str),
+    "host": ("REWAKE_HOST", str),
+    "port": ("REWAKE_PORT", int),
+    "db": ("REWAKE_DB", Path),
+    "dispatcher": ("REWAKE_DISPATCHER", str),
+    "url": ("REWAKE_URL", str),
+    "lease": ("REWAKE_LEASE", float),
+    "cached": ("REWAKE_CACHED", int),
+    "tasks": ("REWAKE_TASKS", int),
+    "grace": ("REWAKE_GRACE", float),
+    "log_level": ("REWAKE_LOG_LEVEL", str.lower),
+    "secret": ("REWAKE_SECRET", _secret),
+    "tokens": ("REWAKE_TOKEN", _texts),
+}
+"""What each setting is called in the environment, and how its text is read."""
+
+
+def _read(variable: str, text: str, reader: Callable[[str], Any]) -> Any:
+    try:
+        return reader(text)
+    except ValueError:
+        # The text is left out: a secret may have ended up in the wrong variable.
+        raise ConfigError(f"{variable} cannot be read as {reader.__name__.strip('_')}") from None
+
+
+def _check(config: ServerConfig) -> None:
+    for name, holds, wanted in (
+        ("port", 0 <= config.port <= 65535, "0 to 65535"),
+        ("lease", 0.1 <= config.lease <= 3600, "0.1 to 3600 seconds"),
+        ("grace", 0 <= config.grace <= 3600, "0 to 3600 seconds"),
+        ("cached", config.cached >= 0, "0 or more"),
+        ("tasks", config.tasks >= 1, "1 or more"),
+        ("dispatcher", config.dispatcher in DISPATCHERS, " or ".join(DISPATCHERS)),
+        ("log_level", config.log_level in _LEVELS, ", ".join(_LEVELS)),
+    ):
+        if not holds:
+            raise ConfigError(f"{SETTINGS[name][0]} must be {wanted}")
+    if config.url:
+        checked_url(config.url)
+    elif config.dispatcher == "http":
+        raise ConfigError("the http dispatcher needs the address of all replicas: set REWAKE_URL")
+
+
+# --- the secret of a development server ----------------------------------------------------------
+
+
+def dev_secret(folder: Path) -> Secret:
+    """The secret in `folder`, made at first, readable by its owner only.
+
+    Whoever is first decides, also among processes that start at once.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "secret"
+    if not path.exists():
+        _write_once(path, secrets.token_urlsafe(32))
+    return Secret(path.read_text().strip())
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Write a file that others see whole or not at all, unless it is there."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # another process was first
+            os.link(draft, path)
+    finally:
+        draft.unlink()

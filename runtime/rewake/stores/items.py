@@ -1,0 +1,76 @@
+"""What an item is as bytes, and what an update makes of it.
+
+Any table that evaluates updates itself shares this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from rewake.records import Chunk, Header, Item, LogBatch, Operation, View
+from rewake.stores.table import Key, When, holds
+
+_VIEWS = "V"
+_TYPES: Mapping[str, type[Item]] = {"H": Header, "C": Chunk, "O": Operation, "L": LogBatch}
+
+_encoder = msgspec.json.Encoder()
+_view_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(View)
+_decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
+    letter: msgspec.json.Decoder(kind) for letter, kind in _TYPES.items()
+}
+_FIELDS: Mapping[type[Item], Mapping[str, msgspec.structs.FieldInfo]] = {
+    kind: {field.name: field for field in msgspec.structs.fields(kind)}
+    for kind in (*_TYPES.values(), View)
+}
+
+
+def encode(item: Item) -> bytes:
+    """The item as it is stored."""
+    return _encoder.encode(item)
+
+
+def decode(key: Key, body: bytes) -> Any:
+    """The item that was stored under `key`, which tells its type.
+
+    Raises `msgspec.ValidationError` (a `ValueError`) if `body` is not such an item.
+    """
+    decoder = _view_decoder if key.partition == _VIEWS else _decoders[key.sort[0]]
+    return decoder.decode(body)
+
+
+def change(
+    found: Item | None,
+    *,
+    when: When,
+    set: Mapping[str, Any] | None,
+    add: Mapping[str, int] | None,
+    create: Item | None,
+) -> Item | None:
+    """What `Table.update` makes of the item it found: a new item, or None if it must not write.
+
+    A removed attribute goes back to its default, as it would by being absent from the stored
+    item. Adding to an absent number counts from zero.
+    """
+    base = create if found is None else found
+    if base is None or not holds(when, found):
+        return None
+    changes = dict(set) if set else {}
+    for name, value in changes.items():
+        if value is None:
+            changes[name] = _default(base, name)
+    for name, increment in add.items() if add else ():
+        if name in changes:
+            raise ValueError(f"{name} cannot be set and added to at once")
+        changes[name] = (getattr(base, name) or 0) + increment
+    return msgspec.structs.replace(base, **changes)
+
+
+def _default(base: Item, name: str) -> Any:
+    field = _FIELDS[type(base)][name]
+    if field.required:
+        raise ValueError(f"{name} cannot be removed")
+    factory = field.default_factory
+    return field.default if factory is msgspec.NODEFAULT else factory()

@@ -1,0 +1,190 @@
+"""Opening a SQLite file as a table's, and what SQLite's errors mean.
+
+The file is marked as Rewake's. A file with another mark, or of a newer schema, is left alone.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+from rewake.errors import StoreError, StoreFull, StoreUnavailable, StoreUnsuitable
+
+APPLICATION_ID = int.from_bytes(b"Rwke", "big")
+"""Marks a SQLite file as Rewake's (`PRAGMA application_id`)."""
+
+SCHEMA_VERSION = 1
+"""The layout of the file (`PRAGMA user_version`)."""
+
+_SCHEMA = (
+    "CREATE TABLE items (partition TEXT NOT NULL, sort TEXT NOT NULL, due INTEGER,"
+    " body BLOB NOT NULL, PRIMARY KEY (partition, sort)) WITHOUT ROWID",
+    "CREATE INDEX items_due ON items (due) WHERE due IS NOT NULL",
+    "CREATE TABLE blobs (run TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL,"
+    " PRIMARY KEY (run, name))",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+
+_SYNCHRONOUS_OFF, _SYNCHRONOUS_FULL = 0, 2
+
+
+def refuse_foreign(file: Path, busy: float) -> None:
+    """Look whose file it is without changing a byte of it.
+
+    Closing a read-write connection folds a crashed program's log into its file; opening a
+    read-only one leaves an empty log beside a file that had none. Hence the choice of mode.
+    """
+    if not file.exists() or not file.stat().st_size:
+        return
+    crashed_or_open = any(Path(f"{file}{end}").exists() for end in ("-wal", "-journal"))
+    try:
+        _look(file, "ro" if crashed_or_open else "rw", busy)
+    except sqlite3.OperationalError as error:
+        if _code(error) not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+            raise
+        # It needs a recovery first, which is no more than any reader of it would do.
+        _look(file, "rw", busy)
+
+
+def _look(file: Path, mode: str, busy: float) -> None:
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode={mode}", uri=True, timeout=busy)) as look:
+        _is_new(look, file)
+
+
+def _is_new(connection: sqlite3.Connection, file: Path) -> bool:
+    mark, version = _ask(connection, "application_id"), _ask(connection, "user_version")
+    if mark == APPLICATION_ID:
+        if version > SCHEMA_VERSION:
+            raise StoreUnsuitable(f"{file} was written by a newer Rewake (layout {version})")
+        return False
+    if mark or version or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
+        raise StoreUnsuitable(f"{file} belongs to another program")
+    return True
+
+
+def connect(file: Path, durable: bool, busy: float) -> sqlite3.Connection:
+    """A connection to the file, which is made if there is none; WAL and synchronous as asked."""
+    connection = sqlite3.connect(file, timeout=busy, isolation_level=None, check_same_thread=False)
+    try:
+        _use_wal(connection, file, busy)
+        _use_synchronous(connection, file, _SYNCHRONOUS_FULL if durable else _SYNCHRONOUS_OFF)
+        _make_if_new(connection, file)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_to_read(file: Path, busy: float) -> sqlite3.Connection:
+    """A connection that cannot change a byte of the file, its log or its folder's listing.
+
+    A log beside the file means that somebody has it open, or died: then this reader shares it.
+    Without one the file is all there is, and SQLite is told that nobody writes; otherwise even a
+    read-only connection would leave an empty log.
+    """
+    if not file.is_file():
+        raise StoreUnsuitable(f"there is no database {file}")
+    alone = "" if Path(f"{file}-wal").exists() else "&immutable=1"
+    where = f"{file.as_uri()}?mode=ro{alone}"
+    connection = sqlite3.connect(
+        where, uri=True, timeout=busy, isolation_level=None, check_same_thread=False
+    )
+    try:
+        if _is_new(connection, file):
+            raise StoreUnsuitable(f"{file} is empty")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _use_wal(connection: sqlite3.Connection, file: Path, busy: float) -> None:
+    deadline = time.monotonic() + busy
+    while (mode := _switch_to_wal(connection)) is None:
+        if time.monotonic() > deadline:
+            raise StoreUnavailable(f"{file} is in use by another program")
+        time.sleep(0.01)
+    if mode != "wal":
+        raise StoreUnsuitable(f"{file}: WAL mode does not work here")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> str | None:
+    """The journal mode now; None when two processes switch a new file: SQLite does not wait."""
+    try:
+        return cast(str, _ask(connection, "journal_mode = WAL"))
+    except sqlite3.OperationalError as error:
+        if _code(error) != sqlite3.SQLITE_BUSY:
+            raise
+        return None
+
+
+def _use_synchronous(connection: sqlite3.Connection, file: Path, level: int) -> None:
+    connection.execute(f"PRAGMA synchronous = {level}")
+    # An unknown setting is silently ignored, so what counts is what it says now.
+    if _ask(connection, "synchronous") != level:
+        raise StoreUnsuitable(f"{file}: SQLite refuses synchronous = {level}")
+
+
+def _make_if_new(connection: sqlite3.Connection, file: Path) -> None:
+    if not _is_new(connection, file):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    if _is_new(connection, file):  # Nobody else has made it meanwhile.
+        for statement in _SCHEMA:
+            connection.execute(statement)
+    connection.execute("COMMIT")
+
+
+def _ask(connection: sqlite3.Connection, pragma: str) -> Any:
+    return connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+
+
+_KINDS: Mapping[int, type[StoreError]] = {
+    sqlite3.SQLITE_FULL: StoreFull,
+    sqlite3.SQLITE_NOTADB: StoreUnsuitable,
+    sqlite3.SQLITE_BUSY: StoreUnavailable,
+    sqlite3.SQLITE_LOCKED: StoreUnavailable,
+    sqlite3.SQLITE_PROTOCOL: StoreUnavailable,
+    sqlite3.SQLITE_IOERR: StoreUnavailable,
+    sqlite3.SQLITE_CANTOPEN: StoreUnavailable,
+    sqlite3.SQLITE_READONLY: StoreUnavailable,
+    sqlite3.SQLITE_NOMEM: StoreUnavailable,
+}
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary result code, or -1 for an error of the Python module's own."""
+    code: int = getattr(error, "sqlite_errorcode", -1)
+    return code & 0xFF if code >= 0 else -1
+
+
+def translate(error: BaseException, prefix: str = "") -> BaseException:
+    """The error to raise: SQLite's as Rewake's, any other as it is."""
+    if not isinstance(error, sqlite3.Error):
+        return error
+    code = _code(error)
+    if code < 0:
+        return error
+    told = _KINDS.get(code, StoreError)(f"{prefix}{error}")
+    told.__cause__ = error
+    return told
+
+
+def lost(error: BaseException) -> BaseException:
+    """What to tell one caller of many after the whole transaction was given up."""
+    told = translate(error)
+    kind = type(told) if isinstance(told, StoreError) else StoreUnavailable
+    own = kind(f"the transaction was rolled back: {told}")
+    own.__cause__ = error
+    return own
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether the reason is that somebody else is writing right now."""
+    cause = error.__cause__
+    return isinstance(cause, sqlite3.Error) and _code(cause) == sqlite3.SQLITE_BUSY

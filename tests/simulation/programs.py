@@ -1,0 +1,275 @@
+"""The one workflow of the simulation: it interprets small programs, drawn from a seed.
+
+A program is a nested list, so that it is plain JSON: `[kind, ...]`. What each kind gives is written
+next to how it is generated (`tests.simulation.generate`). A value that begins with `"~"` depends
+on timing or chance; only that it stays the same on replay is checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from rewake import (
+    NonRetryable,
+    RetryAfter,
+    TaskError,
+    now,
+    parallel,
+    race,
+    random,
+    sleep,
+    step,
+    task,
+    task_context,
+    uuid4,
+    wait_for_approval,
+    workflow,
+)
+from tests.simulation.loop import OWNER
+
+if TYPE_CHECKING:
+    from tests.simulation.world import Replica
+
+NEVER = 4_000
+"""Seconds: longer than anything that a simulation waits for."""
+BIG = "x" * 40_000
+
+
+class Boom(Exception):
+    """What a program raises on purpose; its text is `boom <name>`."""
+
+
+async def body(name: str, plan: dict[str, Any], argument: Any) -> Any:
+    """What tasks and steps do: fail or hang as planned, and in the end give a value."""
+    tries = begin()
+    if plan.get("ms"):
+        await asyncio.sleep(plan["ms"] / 1000)
+    if plan.get("kills"):
+        die()
+        await asyncio.sleep(NEVER)
+    if plan.get("hangs", 0) < 0 or tries <= plan.get("hangs", 0):
+        await asyncio.sleep(NEVER)
+    fail(name, plan, tries)
+    return [name, argument, BIG] if plan.get("big") else [name, argument]
+
+
+def fail(name: str, plan: dict[str, Any], tries: int) -> None:
+    """Raise, if the plan says so for this try. (-1 fails: always.)"""
+    fails = plan.get("fails", 0)
+    if fails < 0 or tries <= fails:
+        if plan.get("final"):
+            raise NonRetryable(f"boom {name}")
+        if plan.get("after"):
+            raise RetryAfter(plan["after"] / 1000, f"boom {name}")
+        raise Boom(f"boom {name}")
+
+
+def begin() -> int:
+    """Note that a body began; how often it has, by now."""
+    context, replica = task_context(), _replica()
+    world = replica.world
+    world.trace(replica.name, "begins", f"{context.run} {context.key}", "")
+    if context.run not in world.watch.runs:
+        return 1
+    world.begun[context.run, context.key] += 1
+    return world.begun[context.run, context.key]
+
+
+def die() -> None:
+    """Kill the process that this runs in."""
+    _replica().die("its own work")
+
+
+def _replica() -> Replica:
+    owner = OWNER.get()
+    assert owner is not None
+    return owner  # type: ignore[return-value]
+
+
+@task
+async def work(name: str, plan: dict[str, Any], argument: Any) -> Any:
+    return await body(name, plan, argument)
+
+
+@task(retries=1, delay=0.3)
+async def retried(name: str, plan: dict[str, Any], argument: Any) -> Any:
+    return await body(name, plan, argument)
+
+
+@task(retries=3, delay=0.5, timeout=1.5)
+async def timed(name: str, plan: dict[str, Any], argument: Any) -> Any:
+    return await body(name, plan, argument)
+
+
+@task(retries=2, delay=0.1)
+def blocking(name: str, plan: dict[str, Any], argument: Any) -> Any:
+    fail(name, plan, begin())
+    return [name, argument]
+
+
+TASKS = {"work": work, "retried": retried, "timed": timed, "blocking": blocking}
+
+
+@workflow
+async def main(program: list[Any]) -> Any:
+    return await Interpreter().run(program)
+
+
+class Interpreter:
+    """Runs a program. `last` is the newest value, `item` that of the enclosing `parallel`."""
+
+    def __init__(self, item: Any = None) -> None:
+        self.item = item
+        self.last: Any = None
+
+    async def run(self, node: list[Any]) -> Any:
+        kind, *rest = node
+        self.last = await getattr(self, f"do_{kind}")(*rest)
+        return self.last
+
+    def branch(self, node: list[Any], item: Any = None) -> Awaitable[Any]:
+        return Interpreter(self.item if item is None else item).run(node)
+
+    async def do_value(self, value: Any) -> Any:
+        return value
+
+    async def do_item(self) -> Any:
+        return self.item
+
+    async def do_task(self, kind: str, name: str, plan: dict[str, Any]) -> Any:
+        argument = self.last if plan.get("feed") else self.item
+        if kind == "closure":
+            retries = plan.get("retries", 0)
+            chosen = task(lambda: body(name, plan, argument), retries=retries, delay=0.2)
+            result = await chosen
+        else:
+            result = await TASKS[kind](name, plan, argument)
+        return [*result[:2], len(result[2])] if len(result) > 2 else result
+
+    async def do_step(self, name: str, plan: dict[str, Any]) -> Any:
+        argument = self.last if plan.get("feed") else self.item
+        if plan.get("sync"):
+            return await step(name, lambda: (fail(name, plan, begin()), [name, argument])[1])
+        options = {"retries": plan["retries"], "delay": 0.2} if "retries" in plan else {}
+        if not plan.get("once"):
+            return await step(name, lambda: body(name, plan, argument), **options)
+        try:
+            return await step(name, lambda: body(name, plan, argument), at_most_once=True)
+        except TaskError as error:
+            if error.type != "lost":
+                raise
+            return [name, argument]
+
+    async def do_sleep(self, ms: int) -> Any:
+        before = now()
+        await (sleep(ms / 1000) if ms % 2 else asyncio.sleep(ms / 1000))
+        return (now() - before) // timedelta(milliseconds=1) >= ms
+
+    async def do_approve(self, name: str, timeout: float | None) -> Any:
+        answer = await wait_for_approval(name, timeout=timeout)
+        return ["approval", str(answer.decision), answer.value]
+
+    async def do_edge(self, name: str, timeout: float) -> Any:
+        answer = await wait_for_approval(name, timeout=timeout)
+        return ["~", str(answer.decision)]
+
+    async def do_noise(self) -> Any:
+        return ["~", str(uuid4()), random().random(), now().isoformat()]
+
+    async def do_fail(self, name: str) -> Any:
+        raise Boom(f"boom {name}")
+
+    async def do_seq(self, *nodes: list[Any]) -> Any:
+        return [await self.run(node) for node in nodes]
+
+    async def do_gather(self, keep: bool, *nodes: list[Any]) -> Any:
+        results = await asyncio.gather(*map(self.branch, nodes), return_exceptions=keep)
+        return [told(each) if isinstance(each, BaseException) else each for each in results]
+
+    async def do_group(self, *nodes: list[Any]) -> Any:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.branch(node)) for node in nodes]  # type: ignore[arg-type]
+        return [each.result() for each in tasks]
+
+    async def do_first(self, *nodes: list[Any]) -> Any:
+        tasks = [asyncio.ensure_future(self.branch(node)) for node in nodes]
+        done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for each in left:
+            each.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        return [each.result() for each in tasks if each in done]
+
+    async def do_race(self, *nodes: list[Any]) -> Any:
+        return await race(*map(self.branch, nodes))
+
+    async def do_duel(self, *nodes: list[Any]) -> Any:
+        return ["~", await race(*map(self.branch, nodes))]
+
+    async def do_order(self, *nodes: list[Any]) -> Any:
+        order: list[Any] = []
+
+        async def note(node: list[Any]) -> None:
+            order.append(await self.branch(node))
+
+        await asyncio.gather(*map(note, nodes))
+        return ["~", *order]
+
+    async def do_parallel(self, items: list[Any], concurrency: int | None, node: Any) -> Any:
+        return await parallel(
+            items, lambda item: self.branch(node, item), concurrency=concurrency
+        )
+
+    async def do_timeout(self, ms: int, node: list[Any]) -> Any:
+        try:
+            async with asyncio.timeout(ms / 1000):
+                return await self.run(node)
+        except TimeoutError:
+            return "late"
+
+    async def do_try(self, node: list[Any], handler: Any, last: Any) -> Any:
+        try:
+            return await self.run(node)
+        except Exception as error:
+            what = told(error)
+            return ["caught", what, await self.run(handler)] if handler else ["caught", what]
+        finally:
+            if last:
+                await self.run(last)
+
+    async def do_meanwhile(self, node: list[Any], other: list[Any]) -> Any:
+        behind = asyncio.ensure_future(self.branch(other))
+        front = await self.run(node)
+        return [front, await behind]
+
+    async def do_queue(self, names: list[str], size: int) -> Any:
+        queue: asyncio.Queue[str] = asyncio.Queue(size)
+        results: dict[str, Any] = {}
+
+        async def consume() -> None:
+            while True:
+                name = await queue.get()
+                results[name] = await work(name, {}, None)
+                queue.task_done()
+
+        consumers = [asyncio.ensure_future(consume()) for _ in range(2)]
+        for name in names:
+            await queue.put(name)
+        await queue.join()
+        for each in consumers:
+            each.cancel()
+        return [results[name] for name in names]
+
+
+def told(error: BaseException) -> str:
+    """The name that an error of the program carries, however it was wrapped."""
+    if isinstance(error, BaseExceptionGroup):
+        return told(error.exceptions[0])
+    found = re.search(r"boom (\w+)", str(error))
+    if found is not None:
+        return found[1]
+    kind = getattr(error, "type", "")
+    return kind or type(error).__name__

@@ -1,0 +1,239 @@
+"""Watches every write that took effect, and says at once when a promise is broken.
+
+- The header: epoch, count, arrivals and clock never go back; an ended run never changes its mind;
+  only the process that claimed the run commits to it; nobody claims it from a live holder.
+- The history only grows; its clock never goes back; nothing is observed that was not asked for,
+  or twice, or before its outcome is stored.
+- An operation's outcome is set once and stays; a task is claimed only if the history asks for it.
+- Custody: whatever is open has somebody who will look, after every single write.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rewake.records import (
+    TERMINAL,
+    CancelRequested,
+    Chunk,
+    Completed,
+    Entry,
+    Finished,
+    Fired,
+    Header,
+    Kind,
+    Operation,
+    RunState,
+    Scheduled,
+    Started,
+    Stepped,
+    Withdrawn,
+)
+from rewake.stores.table import Key, Written
+
+if TYPE_CHECKING:
+    from tests.simulation.world import Replica, World
+
+EVENTS = (Started, Completed, Stepped, Fired, CancelRequested)
+AWAITED = (Kind.TASK, Kind.APPROVAL)
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass
+class Run:
+    """What is known of one run from the writes alone."""
+
+    header: Header
+    entries: list[Entry] = field(default_factory=list)
+    encoded: list[bytes] = field(default_factory=list)
+    open: dict[str, Scheduled] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
+    closed: set[str] = field(default_factory=set)
+    operations: dict[str, Operation] = field(default_factory=dict)
+    chunks: dict[str, Chunk] = field(default_factory=dict)
+    claims: Counter[str] = field(default_factory=Counter)
+    clock: int = 0
+    cancelled: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended for good."""
+        return self.header.state in TERMINAL
+
+
+class Watch:
+    """`broken` collects the promises that were broken, the first one first."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._chunks: dict[Key, Chunk] = {}
+        self._holders: dict[str, Replica] = {}
+        self._early: dict[str, list[tuple[Key, Operation]]] = {}
+        self.runs: dict[str, Run] = {}
+        self.broken: list[str] = []
+
+    def fail(self, what: str) -> None:
+        """A promise is broken."""
+        self.broken.append(f"[{self._world.seconds:.3f}s] {what}")
+        self._world.trace("!!", what, "", "")
+
+    def wrote(self, replica: Replica, key: Key, written: Written) -> None:
+        """A write came back; if it took effect, look at what it did."""
+        if not written.ok:
+            return
+        item = written.item
+        if isinstance(item, Header):
+            self._wrote_header(replica, item)
+        elif isinstance(item, Operation):
+            self._wrote_operation(replica, item)
+        elif isinstance(item, Chunk):
+            if self._chunks.setdefault(key, item) != item:
+                self.fail(f"the chunk {key.sort} was overwritten with something else")
+        run = self.runs.get(getattr(item, "run", ""))
+        if run is not None:
+            self._custody(run)
+
+    # --- the header ------------------------------------------------------------------------
+
+    def _wrote_header(self, replica: Replica, new: Header) -> None:
+        run = self.runs.get(new.run)
+        if run is None:
+            run = self.runs[new.run] = Run(new)
+            self._holders[new.owner] = replica
+            self._grow(run, new)
+            self._world.changed(run)
+            return
+        old, run.header = run.header, new
+        name = f"run {new.run}"
+        for counter in ("epoch", "count", "arrivals", "clock"):
+            if getattr(new, counter) < getattr(old, counter):
+                self.fail(f"{name}: {counter} went back")
+        if old.state in TERMINAL and new.state != old.state:
+            self.fail(f"{name}: it was {old.state} and became {new.state}")
+        if new.owner and new.owner != old.owner:
+            self._claimed(replica, old, new)
+        if new.writer != old.writer and old.owner and self._holders.get(old.owner) is not replica:
+            self.fail(f"{name}: {replica.name} committed to what another process holds")
+        if (new.base, new.tail, new.count) != (old.base, old.tail, old.count):
+            self._grow(run, new)
+        if len(_encode(new)) > 1024 + len(new.error) + len(new.cancel or ""):
+            self.fail(f"{name}: its header has {len(_encode(new))} bytes")
+        if new.state != old.state or new.count != old.count:
+            self._world.changed(run)
+
+    def _claimed(self, replica: Replica, old: Header, new: Header) -> None:
+        self._holders[new.owner] = replica
+        if new.epoch <= old.epoch:
+            self.fail(f"run {new.run}: claimed without raising its epoch")
+        if old.state is RunState.RUNNING and not self._over(old.lease):
+            self.fail(f"run {new.run}: taken from a holder whose lease is not over")
+
+    def _over(self, lease: int) -> bool:
+        """Whether a lease is over for its owner too, whose clock may be half the skew behind."""
+        return self._world.jumpy or lease <= self._world.true_now() + self._world.settings.skew // 2
+
+    # --- the history -----------------------------------------------------------------------
+
+    def _grow(self, run: Run, header: Header) -> None:
+        entries, name = list(header.tail), header.base
+        while name:
+            chunk = self._chunks.get(Key(f"R#{header.run}", name))
+            if chunk is None:
+                return self.fail(f"run {header.run}: it names the chunk {name}, which is not there")
+            entries[:0] = chunk.entries
+            name = chunk.previous
+        encoded = [_encode(entry) for entry in entries]
+        if encoded[: len(run.encoded)] != run.encoded:
+            self.fail(f"run {header.run}: its committed history changed")
+        if len(encoded) != header.count:
+            self.fail(f"run {header.run}: {len(encoded)} entries, and a count of {header.count}")
+        for entry in entries[len(run.entries) :]:
+            self._check_entry(run, entry)
+        run.entries, run.encoded = entries, encoded
+        return None
+
+    def _check_entry(self, run: Run, entry: Entry) -> None:
+        name = f"run {run.header.run}"
+        if run.entries and isinstance(run.entries[-1], Finished):
+            self.fail(f"{name}: its history goes on after its end")
+        if isinstance(entry, EVENTS):
+            if entry.clock < run.clock:
+                self.fail(f"{name}: the clock of its history went back to {entry}")
+            run.clock = max(run.clock, entry.clock)
+        match entry:
+            case Scheduled(key=key):
+                if key in run.asked:
+                    self.fail(f"{name}: {key} was asked for twice")
+                run.asked.add(key)
+                run.open[key] = entry
+            case Withdrawn(key=key):
+                self._close(run, key)
+            case Stepped(key=key, retry_at=None) | Fired(key=key) | Completed(key=key):
+                self._close(run, key)
+                if isinstance(entry, Completed):
+                    operation = run.operations.get(key)
+                    if operation is None or operation.outcome is None:
+                        self.fail(f"{name}: {key} was observed, and has no stored outcome")
+            case CancelRequested():
+                run.cancelled = True
+            case Finished():
+                run.open.clear()
+
+    def _close(self, run: Run, key: str) -> None:
+        if run.open.pop(key, None) is None:
+            self.fail(f"run {run.header.run}: {key} was closed, and was not open")
+        run.closed.add(key)
+
+    # --- operations ------------------------------------------------------------------------
+
+    def _wrote_operation(self, replica: Replica, new: Operation) -> None:
+        run = self.runs.get(new.run)
+        if run is None:
+            return self.fail(f"{new.key}: an operation of a run that does not exist")
+        old = run.operations.get(new.key)
+        run.operations[new.key] = new
+        name = f"run {new.run}: {new.key}"
+        if new.key not in run.asked:
+            self.fail(f"{name} was touched before the history asked for it")
+        if old is not None and old.outcome is not None:
+            if (old.outcome, old.at) != (new.outcome, new.at):
+                self.fail(f"{name}: its outcome changed from {old.outcome} to {new.outcome}")
+            if new.owner:
+                self.fail(f"{name} was claimed after it had an outcome")
+        if old is not None and (new.lost < old.lost or new.attempts < old.attempts - 1):
+            self.fail(f"{name}: its attempts went back")
+        if new.owner and (old is None or new.owner != old.owner):
+            run.claims[new.key] += 1
+            if old is not None and old.owner and not self._over(old.lease):
+                self.fail(f"{name} was taken from a holder whose lease is not over")
+        return None
+
+    # --- custody ---------------------------------------------------------------------------
+
+    def _custody(self, run: Run) -> None:
+        header = run.header
+        if header.due is not None or run.over or header.state is RunState.STUCK:
+            return
+        name = f"run {header.run} ({header.state})"
+        if header.state is not RunState.PARKED:
+            return self.fail(f"custody: {name} is not due, and nobody will look at it")
+        if header.cancel is not None and not run.cancelled:
+            self.fail(f"custody: {name} is to be cancelled, and nobody will tell it")
+        waiting = False
+        for key, asked in run.open.items():
+            operation = run.operations.get(key)
+            settled = operation is not None and operation.outcome is not None
+            waiting = waiting or settled
+            if asked.kind not in AWAITED or asked.due is not None:
+                self.fail(f"custody: {name} waits for a moment ({key}), and is not due then")
+            elif asked.kind is Kind.TASK and not settled:
+                if operation is None or operation.due is None:
+                    self.fail(f"custody: {name}: nobody looks after the task {key}")
+        guarded = any(operation.due is not None for operation in run.operations.values())
+        if header.gap <= 0 and waiting and not guarded:
+            self.fail(f"custody: {name} can go on, and nobody will wake it")
+        return None

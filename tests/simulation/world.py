@@ -1,0 +1,374 @@
+"""The simulated world: processes that die and come back, the network between them, and time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from rewake.app import App
+from rewake.dispatchers.dispatcher import Dispatcher, Handler
+from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.engine import Engine
+from rewake.engine.settings import Settings
+from rewake.records import Invocation, Millis
+from rewake.secret import Secret
+from rewake.stores.table import Table
+from tests.simulation.faults import (
+    CRASH_AFTER,
+    CRASH_BEFORE,
+    DOUBLED,
+    EARLY,
+    LATE,
+    LOST,
+    STALL,
+    Chaos,
+)
+from tests.simulation.loop import OWNER, SimLoop, for_ever
+from tests.simulation.tables import FaultyTable
+from tests.simulation.watch import Run, Watch
+
+T = TypeVar("T")
+
+EPOCH: Millis = 1_700_000_000_000
+SECRET = Secret("the simulation's secret")
+
+
+class Gone(Exception):
+    """The process that was asked died, or did not answer."""
+
+
+class World:
+    """Everything of one simulation. Its processes share `base`, a table that never fails itself.
+
+    `local`: whether each process handles what it dispatches; otherwise messages go to any.
+    `jumpy`: whether clocks jump by more than the allowed skew.
+    """
+
+    def __init__(
+        self,
+        loop: SimLoop,
+        app: App,
+        base: Table,
+        chaos: Chaos,
+        *,
+        settings: Settings,
+        seed: int,
+        local: bool,
+        replicas: int,
+        transactions: bool,
+        jumpy: bool = False,
+    ) -> None:
+        self.loop = loop
+        self.app = app
+        self.base = base
+        self.chaos = chaos
+        self.settings = settings
+        self.local = local
+        self.jumpy = jumpy
+        self.transactions = transactions
+        self.random = random.Random(f"{seed}/world")
+        self.watch = Watch(self)
+        self.replicas: list[Replica] = []
+        self.crashes = 0
+        self.begun: Counter[tuple[str, str]] = Counter()
+        self.on_change: Callable[[Run], None] = lambda run: None
+        self.lines: list[str] = []
+        self._tokens = random.Random(f"{seed}/tokens")
+        self._made = 0
+        self._work: set[asyncio.Task[Any]] = set()
+        self._wanted = replicas
+
+    @property
+    def seconds(self) -> float:
+        """Virtual time since the beginning."""
+        return self.loop.seconds
+
+    def true_now(self) -> Millis:
+        """The time that a right clock shows."""
+        return EPOCH + int(self.loop.seconds * 1000 + 1e-3)
+
+    def token(self) -> str:
+        """A token that nobody else has."""
+        return f"{self._tokens.getrandbits(64):016x}"
+
+    def trace(self, who: str, what: str, on: str, fault: str) -> None:
+        """Write down what happened."""
+        self.lines.append(f"{self.loop.seconds:10.3f} {who:4} {what:12} {on} {fault and f'<<{fault}>>'}")
+
+    def digest(self) -> str:
+        """A digest of all that happened, in order."""
+        return hashlib.sha256("\n".join(self.lines).encode()).hexdigest()
+
+    def changed(self, run: Run) -> None:
+        """A run's state or history changed."""
+        self.trace("==", str(run.header.state), f"{run.header.run} {run.header.count}", "")
+        self.on_change(run)
+
+    # --- processes -------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Start the processes."""
+        for _ in range(self._wanted):
+            self.add_replica()
+
+    def add_replica(self) -> Replica:
+        """Start one more process."""
+        self._made += 1
+        half = self.settings.skew // 2
+        replica = Replica(self, f"p{self._made}", self.random.randint(-half, half))
+        self.replicas.append(replica)
+        replica.open()
+        return replica
+
+    def alive(self) -> list[Replica]:
+        """The processes that run."""
+        return [replica for replica in self.replicas if not replica.dead]
+
+    def died(self, why: str, who: str) -> None:
+        """A process died; another one is started after a while."""
+        self.crashes += 1
+        self.trace(who, "dies", why, "")
+        self.later(self.random.choice((0.05, 0.5, 2.0, 7.0)), self.add_replica)
+
+    def later(self, delay: float, callback: Callable[[], Any]) -> None:
+        """Call something that belongs to no process."""
+        self.loop.call_later(delay, callback, context=contextvars.Context())
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start something that belongs to no process."""
+        task: asyncio.Task[T] = self.loop.create_task(work, context=contextvars.Context())
+        self._work.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._work.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.watch.fail(f"somebody outside failed: {error!r}")
+
+    async def ask(self, act: Callable[[Engine], Awaitable[T]]) -> T:
+        """Ask any process for something. Raises `Gone` if it dies or does not answer."""
+        alive = self.alive()
+        if not alive:
+            raise Gone
+        replica = self.random.choice(alive)
+        task = replica.spawn(act(replica.engine))
+        await asyncio.wait([task, replica.death], timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Gone
+        return task.result()
+
+    async def insist(self, act: Callable[[Engine], Awaitable[T]], *errors: type[Exception]) -> T:
+        """Ask again and again while processes die or `errors` are raised."""
+        while True:
+            try:
+                return await self.ask(act)
+            except (Gone, *errors):
+                await asyncio.sleep(self.random.choice((0.1, 0.7, 3.0)))
+
+    # --- the network -----------------------------------------------------------------------
+
+    def send(self, invocation: Invocation, wait: float) -> None:
+        """Carry a message between processes: to any, in its own time."""
+        for delay in self.delays(wait):
+            self.later(delay + self.random.choice((0.0, 0.001, 0.02)), lambda: self._hand(invocation))
+
+    def delays(self, wait: float) -> Sequence[float]:
+        """When a message arrives: not at all, once, or twice."""
+        match self.chaos.of_message(self.seconds):
+            case fault if fault == LOST:
+                return ()
+            case fault if fault == DOUBLED:
+                return (wait, wait + self.random.choice((0.0, 0.005, 0.3, 6.0)))
+            case fault if fault == LATE:
+                return (wait + self.random.choice((0.05, 0.5, 3.0, 9.0)),)
+            case fault if fault == EARLY:
+                return (wait * self.random.random(),)
+        return (wait,)
+
+    def _hand(self, invocation: Invocation) -> None:
+        alive = self.alive()
+        if alive:
+            replica = self.random.choice(alive)
+            self.trace(replica.name, "receives", f"{invocation.run} {invocation.key}", "")
+            self.watch_over(replica.spawn(replica.engine.handle(invocation)))
+
+    def watch_over(self, task: asyncio.Task[Any]) -> None:
+        """A handler must not raise."""
+        task.add_done_callback(self._handled)
+
+    def _handled(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.watch.fail(f"a handler raised {error!r}")
+
+    # --- the end ---------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Cut everything off."""
+        for replica in self.alive():
+            replica.dead = True
+        for replica in self.replicas:
+            replica.engine._services.cache.clear()
+            replica.engine._pool.shutdown(wait=False)
+
+
+class Replica:
+    """One process: an engine of the real kind, on a clock and a table that may fail it."""
+
+    def __init__(self, world: World, name: str, offset: Millis) -> None:
+        self.world = world
+        self.name = name
+        self.dead = False
+        self.offset = offset
+        self.stalled_until = 0.0
+        self.death: asyncio.Future[None] = world.loop.create_future()
+        self._context = contextvars.copy_context()
+        self._context.run(OWNER.set, self)
+        clock = SimClock(self)
+        kind = LocalDispatcher if world.local else NetworkDispatcher
+        dispatcher: Dispatcher = kind(self, clock)
+        self.engine = Engine(
+            world.app,
+            FaultyTable(self, world.base, transactions=world.transactions),
+            dispatcher,
+            SECRET,
+            clock=clock,
+            settings=world.settings,
+            token=world.token,
+            chance=random.Random(f"{name}/{world.settings.cached}"),
+            threads=False,
+        )
+
+    def open(self) -> None:
+        """Begin to work."""
+        self._context.run(self.engine.open)
+
+    def spawn(self, work: Awaitable[T]) -> asyncio.Task[T]:
+        """Start something in this process."""
+        return self._context.copy().run(asyncio.ensure_future, _await(work))
+
+    def die(self, why: str) -> None:
+        """End here and now."""
+        if not self.dead:
+            self.dead = True
+            self.world.loop.cut_off()
+            self.death.set_result(None)
+            self.world.died(why, self.name)
+
+    async def close(self) -> None:
+        """End in an orderly way, and be replaced."""
+        self.world.trace(self.name, "closes", "", "")
+        task = self.spawn(self.engine.close(grace=0.2))
+        await asyncio.wait([task, self.death], timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        if task.done() and task.exception() is not None:
+            self.world.watch.fail(f"closing failed: {task.exception()!r}")
+        self.die("closed")
+
+    async def stall(self) -> None:
+        """Stand still for long enough to lose what is held, perhaps."""
+        self.stalled_until = self.world.seconds + self.world.chaos.stalls
+        await self.lag(0.0)
+
+    async def lag(self, seconds: float) -> None:
+        """What every call to the outside goes through, both ways."""
+        if seconds:
+            await asyncio.sleep(seconds)
+        while (left := self.stalled_until - self.world.seconds) > 0:
+            await asyncio.sleep(left)
+        if self.dead:
+            await for_ever()
+
+
+class SimClock:
+    """A process's clock: off by a little, and perhaps by more after a jump."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    def now(self) -> Millis:
+        return self._replica.world.true_now() + self._replica.offset
+
+    async def sleep(self, duration: Millis) -> None:
+        await asyncio.sleep(max(0, duration) / 1000)
+
+
+class LocalDispatcher(InProcessDispatcher):
+    """The embedded dispatcher, with a queue that forgets and repeats."""
+
+    def __init__(self, replica: Replica, clock: SimClock) -> None:
+        super().__init__(clock)
+        self._replica = replica
+        self._sim_clock = clock
+
+    async def dispatch(self, invocations: Sequence[Invocation]) -> None:
+        world = self._replica.world
+        fault = await _before_dispatch(self._replica, invocations)
+        now = self._sim_clock.now()
+        for invocation in invocations:
+            wait = 0 if invocation.not_before is None else max(0, invocation.not_before - now)
+            delays = world.delays(wait / 1000)
+            if delays == (wait / 1000,):
+                await super().dispatch([invocation])
+            else:
+                for delay in delays:
+                    world.loop.call_later(delay, self._start, invocation)
+        await _after_dispatch(self._replica, fault)
+
+
+class NetworkDispatcher:
+    """Messages go to any process, this one among them."""
+
+    local = False
+
+    def __init__(self, replica: Replica, clock: SimClock) -> None:
+        self._replica = replica
+        self._clock = clock
+
+    def open(self, handler: Handler) -> None:
+        """The network knows everybody."""
+
+    async def dispatch(self, invocations: Sequence[Invocation]) -> None:
+        fault = await _before_dispatch(self._replica, invocations)
+        now = self._clock.now()
+        for invocation in invocations:
+            wait = 0 if invocation.not_before is None else max(0, invocation.not_before - now)
+            self._replica.world.send(invocation, wait / 1000)
+        await _after_dispatch(self._replica, fault)
+
+    async def close(self) -> None:
+        """Nothing is kept here."""
+
+
+async def _before_dispatch(replica: Replica, invocations: Sequence[Invocation]) -> str | None:
+    if replica.dead:
+        await for_ever()
+    if not invocations:
+        return None
+    world = replica.world
+    fault = world.chaos.of_call("dispatch", world.seconds)
+    names = " ".join(f"{each.run}/{each.key}" for each in invocations)
+    world.trace(replica.name, "dispatch", names, fault or "")
+    if fault == STALL:
+        await replica.stall()
+    if fault == CRASH_BEFORE:
+        await _die(replica)
+    return fault
+
+
+async def _after_dispatch(replica: Replica, fault: str | None) -> None:
+    if fault == CRASH_AFTER:
+        await _die(replica)
+
+
+async def _die(replica: Replica) -> None:
+    replica.die("a crash")
+    await for_ever()
+
+
+async def _await(work: Awaitable[T]) -> T:
+    return await work

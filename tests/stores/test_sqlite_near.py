@@ -1,0 +1,105 @@
+"""What is particular to commits in the event loop itself, of a few jobs on a fast disk."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rewake.records import Header
+from rewake.stores import sqlite_writer
+from rewake.stores.sqlite import SqliteTable
+from rewake.stores.table import Key
+
+H = Key("R#1", "H")
+HEADER = Header("1", "main", 1, 7, "3.11", 1)
+
+
+@contextmanager
+def another_writer(path: Path) -> Iterator[None]:
+    """Another process in the middle of a transaction."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+def test_a_few_jobs_are_committed_in_the_loop(tmp_path: Path) -> None:
+    """A lone write is committed by the thread that asked for it."""
+
+    async def main() -> None:
+        table = SqliteTable(tmp_path / "a.db")
+        where: list[int] = []
+
+        async def work() -> None:
+            where.append(threading.get_ident())
+            await table.put(H, HEADER)
+
+        await table.together(work)
+        await table.close()
+        assert where == [threading.get_ident()]
+
+    asyncio.run(main())
+
+
+def test_what_is_ready_together_shares_a_commit(tmp_path: Path) -> None:
+    """Writes asked for in one round of the event loop are one transaction."""
+
+    async def main() -> None:
+        table = SqliteTable(tmp_path / "a.db")
+        await table.put(H, HEADER)
+        before = table.commits
+        few = range(sqlite_writer.FEW)
+        await asyncio.gather(*(table.update(H, add={"arrivals": 1}) for _ in few))
+        assert table.commits == before + 1
+        assert (await table.get(H)).arrivals == sqlite_writer.FEW
+        await table.close()
+
+    asyncio.run(main())
+
+
+def test_a_lock_of_another_process_is_not_waited_for_in_the_loop(tmp_path: Path) -> None:
+    """While another process writes, the event loop goes on, and the write follows."""
+
+    async def main() -> None:
+        table = SqliteTable(tmp_path / "a.db")
+        await table.put(H, HEADER)
+        with another_writer(tmp_path / "a.db"):
+            write = asyncio.ensure_future(table.update(H, add={"arrivals": 1}))
+            for _ in range(20):
+                await asyncio.sleep(0.001)
+            assert not write.done()
+        assert (await write).ok
+        assert (await table.get(H)).arrivals == 1
+        await table.close()
+
+    asyncio.run(main())
+
+
+def test_a_slow_disk_is_left_to_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once commits are slow, none of them holds up the event loop."""
+    monkeypatch.setattr(sqlite_writer, "FAST", -1.0)
+
+    async def main() -> None:
+        table = SqliteTable(tmp_path / "a.db")
+        where: list[int] = []
+
+        async def work() -> None:
+            where.append(threading.get_ident())
+            await table.put(H, HEADER)
+
+        await table.together(work)
+        await table.close()
+        assert where != [threading.get_ident()]
+
+    asyncio.run(main())
