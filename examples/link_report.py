@@ -16,8 +16,19 @@ from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from typing import TypedDict
+from urllib.error import HTTPError
 
-from rewake import parallel, sleep, step, task, task_context, wait_for_approval, workflow
+from rewake import (
+    NonRetryable,
+    TaskError,
+    parallel,
+    sleep,
+    step,
+    task,
+    task_context,
+    wait_for_approval,
+    workflow,
+)
 
 
 class Page(TypedDict):
@@ -35,11 +46,18 @@ class Row(TypedDict):
 
 @task(retries=3, delay=0.5, timeout=timedelta(seconds=30))
 def fetch(url: str) -> Page:
-    request = urllib.request.Request(url, headers={"User-Agent": "link-report"})
-    with urllib.request.urlopen(request) as response:
-        html = response.read(1_000_000).decode(errors="replace")
-        task_context().logger.info("fetched %s: %d bytes", url, len(html))
-        return {"url": url, "status": response.status, "html": html}
+    if not url.startswith(("http://", "https://")):
+        raise NonRetryable(f"{url} is not a web address")
+    request = urllib.request.Request(url, headers={"User-Agent": "link-report"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:  # noqa: S310
+            html = response.read(1_000_000).decode(errors="replace")
+    except HTTPError as error:
+        if error.code >= 500:
+            raise  # it may be better next time
+        return {"url": url, "status": error.code, "html": ""}
+    task_context().logger.info("fetched %s: %d characters", url, len(html))
+    return {"url": url, "status": response.status, "html": html}
 
 
 @task(retries=3)
@@ -72,12 +90,15 @@ def new_report() -> str:
 @workflow
 async def main(urls: list[str], pause: float = 2.0) -> dict[str, object]:
     async def one(url: str) -> Row:
-        page = await fetch(url)
-        return await task(lambda: summarize(page))
+        try:
+            page = await fetch(url)
+        except TaskError as error:  # after all its attempts; a report tells of dead links too
+            return {"url": url, "status": 0, "title": str(error), "links": 0}
+        return await task(lambda: summarize(page))  # a closure travels to a task of its own
 
-    rows = await parallel(urls, one, concurrency=5)
-    report = await step("name the report", new_report)
-    await sleep(pause)
+    rows = await parallel(urls, one, concurrency=5)  # the next starts when any one ends
+    report = await step("name the report", new_report)  # runs here; its result is kept
+    await sleep(pause)  # nothing is running
     approval = await wait_for_approval(
         description=f"Save {len(rows)} links as report {report}?", timeout=timedelta(days=2)
     )

@@ -282,7 +282,8 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Only a hint. It may be lost, repeated, late or early; the stored state decides. `key` is
     empty for the run itself. `not_before` asks for delivery at that moment, not earlier.
-    `attempts` of a task come from its item, never from the message.
+    `attempts` of a task come from its item, never from the message. `sole`: the run awaits nothing
+    else, which saves a write if it is still so.
     """
 
     run: str
@@ -290,3 +291,4 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
     args: Value | None = None
     not_before: Millis | None = None
+    sole: bool = False

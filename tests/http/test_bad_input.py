@@ -67,7 +67,7 @@ def test_bad_arguments(client: TestClient, arguments: object, field: str) -> Non
         (b"3", "application/json", 400),
         (b"\xff\xfe", "application/json", 400),
         (b'{"numbers": NaN}', "application/json", 400),
-        (b'{"numbers": [1e999]}', "application/json", 422),
+        (b'{"numbers": [1e999]}', "application/json", 400),
         (b'{"numbers": "\\ud800"}', "application/json", 400),
         (b'{"numbers": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "application/json", 400),
         (b'{"numbers": [1]} trailing', "application/json", 400),

@@ -44,8 +44,8 @@ from tests.simulation.world import EPOCH, SECRET, Gone, Replica, World
 
 SLACK = 240.0
 """Virtual seconds, after the last fault, within which every run must have ended."""
-DRAIN = 12.0
-"""Virtual seconds after that, in which nothing may change any more."""
+DRAIN = 30
+"""Looks, after that, by which nothing may be due any more."""
 CALLS = 60_000
 """More calls than this, and something spins."""
 APP = App(programs)
@@ -229,7 +229,7 @@ class Outside:
         ended = await self._until_the_end()
         if ended:
             before = {name: run.header for name, run in world.watch.runs.items()}
-            await asyncio.sleep(DRAIN)
+            await self._until_nothing_is_due()
             for name, header in before.items():
                 if world.watch.runs[name].header.state != header.state:
                     world.watch.fail(f"run {name}: its end changed")
@@ -252,6 +252,12 @@ class Outside:
                 world.watch.fail(f"something spins: {chaos.calls}")
             await asyncio.sleep(0.25)
         return False
+
+    async def _until_nothing_is_due(self) -> None:
+        for _ in range(DRAIN):
+            await asyncio.sleep(4)
+            if self._world.alive() and not await self._world.base.due(2**53, limit=1):
+                return
 
     def _what_is_left(self) -> str:
         left = []

@@ -33,7 +33,7 @@ from rewake.records import (
     OutcomeKind,
     Value,
 )
-from rewake.stores.protocol import Delivery, Refused
+from rewake.stores.protocol import Delivery, Refused, TaskClaim
 from rewake.values import failure_of
 
 log = logging.getLogger("rewake.engine")
@@ -121,16 +121,28 @@ class Attempts:
             owner, lease = services.lease()
             now = services.clock.now()
             claim = await self._store.claim_task(
-                invocation.run, invocation.key, invocation.name, owner, now, lease
+                TaskClaim(invocation.run, invocation.key, invocation.name, owner, now, lease)
             )
             if isinstance(claim, Refused):
                 return await self._refused(claim.operation, invocation, now)
-            operation = claim.operation
-            if operation.lost >= services.settings.lost:
-                return await self._fail(operation, owner, _lost(operation))
-            body = _Body()
-            with services.heart.holding(self._renewal(operation, owner), body.abandon):
-                return await self._carry_out(operation, owner, invocation, body)
+            return await self._held(claim.operation, owner, invocation)
+
+    async def carry_out(self, invocation: Invocation, operation: Operation, owner: str) -> None:
+        """Carry out one attempt at a task that this process has claimed already."""
+        async with self._services.slots:
+            delivery = await self._held(operation, owner, invocation)
+        if delivery is not None:
+            await self.after(delivery)
+
+    async def _held(
+        self, operation: Operation, owner: str, invocation: Invocation
+    ) -> Delivery | None:
+        services = self._services
+        if operation.lost >= services.settings.lost:
+            return await self._fail(operation, owner, _lost(operation))
+        body = _Body()
+        with services.heart.holding(self._renewal(operation, owner), body.abandon):
+            return await self._carry_out(operation, owner, invocation, body)
 
     async def _refused(
         self, operation: Operation, invocation: Invocation, now: Millis
@@ -163,7 +175,8 @@ class Attempts:
             raise
         except BaseException as error:
             return await self._failed(operation, owner, invocation, call, error)
-        return await self._deliver(operation, Outcome(OutcomeKind.OK, value=value))
+        outcome = Outcome(OutcomeKind.OK, value=value)
+        return await self._deliver(operation, outcome, sole=invocation.sole)
 
     async def _call(
         self, codec: RunCodec, operation: Operation, invocation: Invocation
@@ -241,12 +254,19 @@ class Attempts:
         return await self._deliver(operation, Outcome(kind, failure=failure), owner=owner)
 
     async def _deliver(
-        self, operation: Operation, outcome: Outcome, owner: str | None = None
+        self,
+        operation: Operation,
+        outcome: Outcome,
+        *,
+        owner: str | None = None,
+        sole: bool = False,
     ) -> Delivery:
         services = self._services
         blank = Operation(operation.run, operation.key, Kind.TASK, name=operation.name)
         now = services.clock.now()
-        return await self._store.deliver(blank, outcome, now, owner=owner, claim=services.lease())
+        return await self._store.deliver(
+            blank, outcome, now, owner=owner, claim=services.lease(), sole=sole
+        )
 
     async def _put_back(
         self, operation: Operation, owner: str, invocation: Invocation

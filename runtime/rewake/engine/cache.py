@@ -24,6 +24,10 @@ class Cache:
         if self._size < 1:
             execution.drop()
             return
+        # Another invocation may have overtaken this one between its commit and here.
+        former = self._kept.pop(header.run, None)
+        if former is not None:
+            former[2].drop()
         self._kept[header.run] = (header.count, header.writer, execution)
         while len(self._kept) > self._size:
             _, (_, _, oldest) = self._kept.popitem(last=False)

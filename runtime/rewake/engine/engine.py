@@ -29,6 +29,7 @@ from rewake.engine.heart import Heart
 from rewake.engine.program import INPUT
 from rewake.engine.services import Services
 from rewake.engine.settings import Settings
+from rewake.engine.slots import Slots
 from rewake.engine.sweeper import Sweeper
 from rewake.engine.turn import Turn
 from rewake.errors import InvalidInput, RewakeError, RunConflict, RunNotFound
@@ -99,7 +100,8 @@ class Engine:
             token=token,
             chance=chance or random.Random(),
             threads=pool,
-            slots=asyncio.Semaphore(self.settings.tasks),
+            slots=Slots(self.settings.tasks),
+            begin=self._begin,
         )
         self._pool = pool
         self._store = self._services.store
@@ -142,19 +144,21 @@ class Engine:
         """Act on one message. The stored state decides what, if anything, there is to do."""
         if self._closing:
             return
+        if invocation.key:
+            await self._work(invocation.run, self._attempts.handle(invocation))
+        else:
+            await self._work(invocation.run, self._take_run(invocation.run))
+
+    async def _work(self, run: str, work: Awaitable[None]) -> None:
+        """Await `work`, among what `close` waits for. What fails is covered by a due time."""
         with self._at_work():
             try:
-                if invocation.key:
-                    await self._attempts.handle(invocation)
-                else:
-                    await self._take_run(invocation.run)
+                await work
             except asyncio.CancelledError:
                 if not self._closing:
                     raise
             except RewakeError:
-                log.warning(
-                    "an invocation of run %s failed; it is retried", invocation.run, exc_info=True
-                )
+                log.warning("an invocation of run %s failed; it is retried", run, exc_info=True)
 
     async def sweep(self) -> None:
         """Look once at everything that is due."""
@@ -166,18 +170,17 @@ class Engine:
         if header is not None:
             await Turn(self._services, header).run()
 
+    def _begin(self, invocation: Invocation, operation: Operation, owner: str) -> None:
+        self._background(invocation.run, self._attempts.carry_out(invocation, operation, owner))
+
     async def _carry_on(self, header: Header, operation: Operation) -> None:
         await Turn(self._services, header).run(operation)
 
     def _at_work(self) -> _AtWork:
         return _AtWork(self._working)
 
-    def _background(self, work: Awaitable[None]) -> None:
-        async def run() -> None:
-            with self._at_work():
-                await work
-
-        task = asyncio.ensure_future(run())
+    def _background(self, run: str, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(self._work(run, work))
         self._turns.add(task)
         task.add_done_callback(self._turns.discard)
 
@@ -217,7 +220,8 @@ class Engine:
         if not new and (stored.workflow, stored.digest) != (workflow, header.digest):
             raise RunConflict(f"run {run!r} was started with other arguments")
         if new and stored.state is RunState.RUNNING:
-            self._background(Turn(services, stored).run())
+            history = History([Started(now, value)], {})
+            self._background(run, Turn(services, stored, history).run())
         elif new:
             await services.wake(run)
         return stored, new
@@ -261,13 +265,21 @@ class Engine:
                 if left <= 0:
                     return None
                 await asyncio.wait([waiter], timeout=min(left, POLL) / 1000)
+                if waiter.done() and (outcome := waiter.result()) is not None:
+                    return outcome
             finally:
-                self._services.waiters.get(run, set()).discard(waiter)
+                self._stop_waiting(run, waiter)
 
-    def _waiter(self, run: str) -> asyncio.Future[None]:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def _waiter(self, run: str) -> asyncio.Future[Outcome | None]:
+        waiter: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
         self._services.waiters.setdefault(run, set()).add(waiter)
         return waiter
+
+    def _stop_waiting(self, run: str, waiter: asyncio.Future[Outcome | None]) -> None:
+        waiters = self._services.waiters.get(run, set())
+        waiters.discard(waiter)
+        if not waiters:
+            self._services.waiters.pop(run, None)
 
     async def _outcome(self, header: Header) -> Outcome:
         if header.tail and isinstance(header.tail[-1], Finished):
@@ -367,7 +379,7 @@ class Engine:
         claim = services.lease() if carry_on else None
         delivery = await self._store.deliver(blank, outcome, at, claim=claim)
         if carry_on:
-            self._background(self._attempts.after(delivery))
+            self._background(run, self._attempts.after(delivery))
         if late:
             raise RunConflict(f"the time to decide on {key!r} is over")
         if not delivery.won:

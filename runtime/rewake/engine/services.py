@@ -14,7 +14,8 @@ from rewake.engine.cache import Cache
 from rewake.engine.clock import Clock
 from rewake.engine.heart import Heart
 from rewake.engine.settings import Settings
-from rewake.records import Invocation, Millis
+from rewake.engine.slots import Slots
+from rewake.records import Invocation, Millis, Operation, Outcome
 from rewake.secret import Secret
 from rewake.stores.protocol import Store
 
@@ -39,11 +40,12 @@ class Services:
     token: Callable[[], str]
     chance: random.Random
     threads: Executor | None
-    slots: asyncio.Semaphore
+    slots: Slots
+    begin: Callable[[Invocation, Operation, str], None]
     home: asyncio.AbstractEventLoop | None = None
     pokes: dict[str, Callable[[], None]] = field(default_factory=dict)
     steps: dict[str, Mapping[str, object]] = field(default_factory=dict)
-    waiters: dict[str, set[asyncio.Future[None]]] = field(default_factory=dict)
+    waiters: dict[str, set[asyncio.Future[Outcome | None]]] = field(default_factory=dict)
 
     def call_home(self, callback: Callable[[], object]) -> None:
         """Call something in the engine's own event loop, from whichever thread."""
@@ -56,15 +58,23 @@ class Services:
         if poke is not None:
             poke()
 
-    def ended(self, run: str) -> None:
+    def ended(self, run: str, outcome: Outcome | None = None) -> None:
         """Wake those who wait for the run to end."""
         for waiter in self.waiters.pop(run, ()):
             if not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(outcome)
 
     def lease(self) -> tuple[str, Millis]:
         """A new owner token, and how long it holds."""
         return self.token(), self.settings.lease
+
+    def lease_from(self, now: Millis) -> tuple[str, Millis, Millis]:
+        """A new owner token, from when, and how long it holds."""
+        return self.token(), now, self.settings.lease
+
+    def free_slots(self) -> int:
+        """How many more attempts this process may begin now, of tasks that it dispatches itself."""
+        return self.slots.free if self.dispatcher.local else 0
 
     async def wake(self, run: str) -> None:
         """Dispatch the run."""

@@ -41,7 +41,7 @@ from rewake.records import (
     Withdrawn,
 )
 from rewake.replay.execution import Execution, OpenOp
-from rewake.stores.protocol import Arrived, Committed, Fenced, History
+from rewake.stores.protocol import Arrived, Committed, Fenced, History, TaskClaim, is_unattended
 from rewake.values import PYTHON
 
 log = logging.getLogger("rewake.engine")
@@ -64,16 +64,21 @@ class _CancelFirst(Exception):
 
 
 class Turn:
-    """One invocation of a run that was just claimed. `run()` is all of it."""
+    """One invocation of a run that was just claimed. `run()` is all of it.
 
-    def __init__(self, services: Services, header: Header) -> None:
+    `history`: that of the run, if it is known already.
+    """
+
+    def __init__(self, services: Services, header: Header, history: History | None = None) -> None:
         self._services = services
+        self._known_history = history
         self._store = services.store
         self._header = header
         self._execution: Execution | None = None
         self._signal = asyncio.Event()
         self._steps = Steps(services, header.run, self._signal)
         self._lost = False
+        self._look_at: Millis | None = None
 
     async def run(self, known: Operation | None = None) -> None:
         """Carry the run on as far as it goes. `known` is an outcome that was just delivered."""
@@ -150,7 +155,8 @@ class Turn:
                 f"the run began on Python {header.python} and this is {PYTHON}; serve it with "
                 f"{header.python}, or resume it here if its workflow does the same on both"
             )
-        history = await self._store.history(header)
+        history = self._known_history or await self._store.history(header)
+        self._known_history = None
         try:
             execution = new_execution(
                 services.app, header.workflow, header.run, header.seed, services.secret
@@ -273,15 +279,26 @@ class Turn:
             look = self._services.clock.now() + self._services.settings.grace
             due = look if wake is None else min(look, wake)
         entries = await self._store.offload(self._header.run, execution.fresh)
+        take = self._claims(entries)
         result = await self._store.park(
-            self._header, entries, gap=execution.arrivals_needed(), due=due, wake=wake
+            self._header, entries, gap=execution.arrivals_needed(), due=due, wake=wake, take=take
         )
-        if not await self._committed(execution, result, entries):
+        if not await self._committed(execution, result, entries, take):
             return False
         self._services.cache.keep(self._header, execution)
         self._execution = None
         await self._arm(wake)
         return True
+
+    def _claims(self, entries: Sequence[Entry]) -> Sequence[TaskClaim]:
+        """The tasks that this process begins at once, to be claimed in the commit itself."""
+        services = self._services
+        free = services.free_slots()
+        now = services.clock.now()
+        return [
+            TaskClaim(self._header.run, task.key, task.name, *services.lease_from(now))
+            for task in _tasks_of(entries)[:free]
+        ]
 
     async def _arm(self, wake: Millis | None) -> None:
         settings, now = self._services.settings, self._services.clock.now()
@@ -299,7 +316,7 @@ class Turn:
             if self._header.cancel is not None and execution.cancel_reason is None:
                 raise _CancelFirst
             return False
-        self._services.ended(self._header.run)
+        self._services.ended(self._header.run, execution.finished)
         return True
 
     async def _committed(
@@ -307,6 +324,7 @@ class Turn:
         execution: Execution,
         result: Committed | Fenced | Arrived,
         entries: Sequence[Entry],
+        take: Sequence[TaskClaim] = (),
     ) -> bool:
         """Act on a commit: only now is anything dispatched or cancelled. False: it arrived."""
         if isinstance(result, Fenced):
@@ -315,21 +333,25 @@ class Turn:
         if isinstance(result, Arrived):
             return False
         execution.fresh.clear()
-        gone = {entry.key: entry.kind for entry in entries if isinstance(entry, Withdrawn)}
-        await self._services.dispatcher.dispatch(
-            [
-                Invocation(self._header.run, entry.key, entry.name, entry.args)
-                for entry in entries
-                if isinstance(entry, Scheduled)
-                and entry.kind is Kind.TASK
-                and entry.key not in gone
-            ]
-        )
-        for key, kind in gone.items():
-            self._steps.cancel(key)
-            if kind in AWAITED:
-                await self._cancel_operation(key, kind)
+        sole = sum(op.kind in AWAITED for op in execution.open.values()) == 1
+        owners = {claim.key: claim.owner for claim in take}
+        others = []
+        for task in _tasks_of(entries):
+            invocation = Invocation(self._header.run, task.key, task.name, task.args, sole=sole)
+            if (taken := result.taken.get(task.key)) is not None:
+                self._services.begin(invocation, taken, owners[task.key])
+            else:
+                others.append(invocation)
+        await self._services.dispatcher.dispatch(others)
+        await self._cancel_withdrawn(entries)
         return True
+
+    async def _cancel_withdrawn(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if isinstance(entry, Withdrawn):
+                self._steps.cancel(entry.key)
+                if entry.kind in AWAITED:
+                    await self._cancel_operation(entry.key, entry.kind)
 
     # --- waiting, and ways out -------------------------------------------------------------
 
@@ -339,12 +361,15 @@ class Turn:
         return min(moments, default=None)
 
     async def _wait(self, execution: Execution) -> None:
-        """Until a step ends, something arrives, or a timer is due."""
-        wake = self._next_wake(execution)
-        if wake is None:
+        """Until a step ends, something arrives, a timer is due, or a task may need help."""
+        wake, now = self._next_wake(execution), self._services.clock.now()
+        if self._look_at is None and any(op.kind is Kind.TASK for op in execution.open.values()):
+            self._look_at = now + self._services.settings.grace
+        moment = min((each for each in (wake, self._look_at) if each is not None), default=None)
+        if moment is None:
             await self._signal.wait()
         else:
-            wait = max(0, wake - self._services.clock.now()) / 1000
+            wait = max(0, moment - now) / 1000
             timer = asyncio.get_running_loop().call_later(wait, self._signal.set)
             try:
                 await self._signal.wait()
@@ -352,8 +377,30 @@ class Turn:
                 timer.cancel()
         if self._lost:
             raise _Overtaken
+        await self._look_after_tasks(execution)
         if not self._steps.ended:
             self._header = await self._fresh_header()
+
+    async def _look_after_tasks(self, execution: Execution) -> None:
+        """The sweeper sees to the tasks of a parked run; while steps run, this does."""
+        now = self._services.clock.now()
+        if self._look_at is None or now < self._look_at:
+            return
+        self._look_at = None
+        run, lost = self._header.run, []
+        for op in execution.open.values():
+            if op.kind is Kind.TASK:
+                found = await self._store.operation(run, op.key)
+                if is_unattended(found, now):
+                    lost.append(op.scheduled())
+        entries = await self._store.offload(run, lost)
+        await self._services.dispatcher.dispatch(
+            [
+                Invocation(run, entry.key, entry.name, entry.args)
+                for entry in entries
+                if isinstance(entry, Scheduled)
+            ]
+        )
 
     async def _fresh_header(self) -> Header:
         """What arrived meanwhile: the counter, and a cancellation."""
@@ -394,6 +441,16 @@ class Turn:
 def _concerns(execution: Execution, event: Event) -> bool:
     """Whether the event is about something still open: an earlier one may have closed it."""
     return isinstance(event, CancelRequested) or getattr(event, "key", "") in execution.open
+
+
+def _tasks_of(entries: Sequence[Entry]) -> list[Scheduled]:
+    """The tasks that a commit schedules, without those that it withdraws again."""
+    gone = {entry.key for entry in entries if isinstance(entry, Withdrawn)}
+    return [
+        entry
+        for entry in entries
+        if isinstance(entry, Scheduled) and entry.kind is Kind.TASK and entry.key not in gone
+    ]
 
 
 def _is_progress(entry: Entry) -> bool:

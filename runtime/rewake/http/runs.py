@@ -42,6 +42,8 @@ async def start(request: Request) -> Response:
     face = face_of(request)
     wait = query_number(request, "wait", 0, LONGEST_WAIT) or 0
     run, key = request.query_params.get("id"), _idempotency_key(request)
+    if run == "":
+        raise InvalidInput("a run id is not empty", field="id")
     if run is not None and key is not None:
         raise InvalidInput("give either id= or Idempotency-Key, not both", field="id")
     arguments = await read_object(request, face.limit)

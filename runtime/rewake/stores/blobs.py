@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -49,12 +49,14 @@ class Blobs:
         kept = await self.offload(run, value)
         return entry if kept is value else _with_value(entry, kept)
 
-    async def restore(self, run: str, entry: Entry) -> Entry:
-        """The entry with its value whole."""
-        value = _value_of(entry)
-        if value is None or not value.blob:
-            return entry
-        return _with_value(entry, await self.resolve(run, value))
+    async def restore(self, run: str, entries: Sequence[Entry]) -> list[Entry]:
+        """The entries with their values whole."""
+        whole = list(entries)
+        for position, entry in enumerate(entries):
+            value = _value_of(entry)
+            if value is not None and value.blob:
+                whole[position] = _with_value(entry, await self.resolve(run, value))
+        return whole
 
 
 def _value_of(entry: Entry) -> Value | None:

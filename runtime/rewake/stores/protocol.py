@@ -70,9 +70,21 @@ class Arrived(msgspec.Struct, frozen=True):
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """It is durable. `header` is what is held now."""
+    """It is durable. `header` is what is held now, `taken` the tasks that were claimed with it."""
 
     header: Header
+    taken: dict[str, Operation] = {}
+
+
+class TaskClaim(msgspec.Struct, frozen=True):
+    """A task to hold for one attempt, as `owner`, from `now` for `lease` milliseconds."""
+
+    run: str
+    key: str
+    name: str
+    owner: str
+    now: Millis
+    lease: Millis
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -205,7 +217,8 @@ class Store:
         progress: bool,
     ) -> Committed | Fenced:
         """Append entries and stay the holder. `progress`: a new outcome is among them."""
-        changes: dict[str, Any] = self._lease(now, lease)
+        # Renewed when half of it is gone: a lease that moves costs a write of the due index.
+        changes = self._lease(now, lease) if held.lease - now < lease // 2 else {}
         if progress:
             changes["strikes"] = 0
         result = await self._append(held, entries, changes)
@@ -220,8 +233,12 @@ class Store:
         gap: int,
         due: Millis | None,
         wake: Millis | None,
+        take: Sequence[TaskClaim] = (),
     ) -> Committed | Fenced | Arrived:
-        """Append entries and suspend, unless something arrived since `held.arrivals` was read."""
+        """Append entries and suspend, unless something arrived since `held.arrivals` was read.
+
+        `take`: tasks among the entries that this process begins itself; they are claimed along.
+        """
         changes = {
             "state": RunState.PARKED,
             "gap": gap,
@@ -230,7 +247,17 @@ class Store:
             "strikes": 0,
             **_UNOWNED,
         }
-        return await self._append(held, entries, changes, arrivals=held.arrivals)
+
+        async def work() -> Committed | Fenced | Arrived:
+            result = await self._append(held, entries, changes, arrivals=held.arrivals)
+            if isinstance(result, Committed):
+                for claim in take:
+                    taken = await self.claim_task(claim)
+                    if isinstance(taken, Taken):
+                        result.taken[claim.key] = taken.operation
+            return result
+
+        return await self._table.together(work)
 
     async def finish(
         self, held: Header, entries: Sequence[Entry], *, state: RunState
@@ -296,17 +323,16 @@ class Store:
 
     # --- its operations --------------------------------------------------------------------
 
-    async def claim_task(
-        self, run: str, key: str, name: str, owner: str, now: Millis, lease: Millis
-    ) -> Taken | Refused:
+    async def claim_task(self, claim: TaskClaim) -> Taken | Refused:
         """Hold a task for one attempt, if it has no outcome, no live owner, and need not wait.
 
         An owner whose lease ran out is counted as lost. From the second claim on the item
         guards itself, since its run may no longer look after it.
         """
-        where = operation_key(run, key)
-        until = now + lease
-        first = Operation(run, key, Kind.TASK, name=name, first=now)
+        owner, now = claim.owner, claim.now
+        where = operation_key(claim.run, claim.key)
+        until = now + claim.lease
+        first = Operation(claim.run, claim.key, Kind.TASK, name=claim.name, first=now)
         begin: dict[str, Any] = {"owner": owner, "lease": until, "begun": now}
         guarded = {**begin, "not_before": None, "due": until + self._margin}
 
@@ -400,11 +426,13 @@ class Store:
         *,
         owner: str | None = None,
         claim: tuple[str, Millis] | None = None,
+        sole: bool = False,
     ) -> Delivery:
         """Settle, arrive, and if the run was waiting for just this, claim it.
 
         `operation` is what to create if no item is there. `claim` is an owner token and a lease
-        (ms); without it a run that should wake is only reported.
+        (ms); without it a run that should wake is only reported. `sole`: the run probably waits
+        for nothing else, so that arriving and claiming are tried as one write.
         """
         value = await self._blobs.offload(operation.run, outcome.value)
         outcome = msgspec.structs.replace(outcome, value=value)
@@ -414,9 +442,29 @@ class Store:
             if found.outcome is None:  # a failure of an attempt that no longer counts
                 return Delivery(won, found, None, False, False)
             force = found.outcome.failure is not None
+            if claim is not None and (sole or force):
+                header = await self._arrive_and_claim(found, force, at, claim)
+                if header is not None:
+                    await self._let_go(found)
+                    return Delivery(won, found, header, True, True)
             return await self._arrive(won, found, force, at, claim)
 
         return await self._told(await self._table.together(work))
+
+    async def _arrive_and_claim(
+        self, operation: Operation, force: bool, now: Millis, claim: tuple[str, Millis]
+    ) -> Header | None:
+        """Both in one write, if the run is parked and this is all that it needs."""
+        owner, lease = claim
+        parked = [Check("state", "=", RunState.PARKED)]
+        written = await self._update(
+            header_key(operation.run),
+            when=[parked if force else [*parked, Check("gap", "<=", 1)]],
+            set={"state": RunState.RUNNING, "owner": owner, **self._lease(now, lease)},
+            add={"arrivals": 1, "gap": -1, "epoch": 1, "strikes": 1},
+        )
+        header: Header | None = written.item
+        return header if header is not None and header.owner == owner else None
 
     async def redeliver(
         self, operation: Operation, now: Millis, claim: tuple[str, Millis] | None = None
@@ -468,7 +516,7 @@ class Store:
         """Those of the operations that have an outcome, values and all."""
         found = [await self._table.get(operation_key(run, key)) for key in keys]
         settled = [o for o in found if o is not None and o.outcome is not None]
-        return {o.key: await self._whole(o) for o in settled}
+        return {o.key: o if _is_whole(o) else await self._whole(o) for o in settled}
 
     async def operation(self, run: str, key: str) -> Operation | None:
         """One operation's item."""
@@ -516,8 +564,8 @@ class Store:
             name = chunks[name].previous
         entries = [entry for part in reversed(parts) for entry in part]
         return History(
-            [await self._blobs.restore(header.run, entry) for entry in entries],
-            {o.key: await self._whole(o) for o in operations},
+            await self._blobs.restore(header.run, entries),
+            {o.key: o if _is_whole(o) else await self._whole(o) for o in operations},
         )
 
     async def views(self, *, limit: int, cursor: str | None) -> Page:
@@ -591,7 +639,7 @@ class Store:
 
     async def _whole(self, operation: Operation) -> Operation:
         outcome = operation.outcome
-        if outcome is None or outcome.value is None or not outcome.value.blob:
+        if outcome is None or outcome.value is None:
             return operation
         value = await self._blobs.resolve(operation.run, outcome.value)
         whole = msgspec.structs.replace(outcome, value=value)
@@ -649,3 +697,8 @@ def _clock_of(entries: Sequence[Entry], clock: Millis) -> Millis:
 def _view_sort(view: View) -> str:
     """Sorts newest first."""
     return f"{10**15 - view.created:015d}#{view.run}"
+
+
+def _is_whole(operation: Operation) -> bool:
+    outcome = operation.outcome
+    return outcome is None or outcome.value is None or not outcome.value.blob

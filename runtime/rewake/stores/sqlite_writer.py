@@ -161,13 +161,17 @@ class Writer:
         self._active.rows = rows
         try:
             connection.execute("BEGIN IMMEDIATE")
-            ends = [_attempt(rows, job) for job in jobs]
+            if len(jobs) == 1:  # Then the transaction is its savepoint.
+                ends = [_End(jobs[0].run(rows), None)]
+            else:
+                ends = [_attempt(rows, job) for job in jobs]
             began = time.perf_counter()
             connection.execute("COMMIT")
         except BaseException as error:  # The callers are told; the thread lives on.
             with suppress(sqlite3.Error):
                 connection.rollback()
-            return [_End(None, lost(error)) for _ in jobs]
+            alone = len(jobs) == 1
+            return [_End(None, translate(error) if alone else lost(error)) for _ in jobs]
         finally:
             self._active.rows = None
         if connection.total_changes != before:

@@ -61,7 +61,14 @@ When = Sequence[Sequence[Check]]
 
 def holds(when: When, item: Item | None) -> bool:
     """Whether `item` (None: there is none) meets the condition."""
-    return not when or any(all(check.holds(item) for check in checks) for checks in when)
+    # Plain loops: this is tested on every write.
+    for checks in when:
+        for check in checks:
+            if not check.holds(item):
+                break
+        else:
+            return True
+    return not when
 
 
 class Written(msgspec.Struct, frozen=True):

@@ -1,0 +1,60 @@
+"""A debugger for a workflow that is fed its own past."""
+
+from __future__ import annotations
+
+import pdb
+import sys
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any
+
+_RUNTIME = frozenset({"rewake", "asyncio"})
+
+
+class Debugger(pdb.Pdb):
+    """pdb that steps through the user's code only, never through the runtime's or asyncio's."""
+
+    def __init__(self) -> None:
+        super().__init__(skip=["rewake", "rewake.*", "asyncio", "asyncio.*"], nosigint=True)
+        self.prompt = "(rewake) "
+
+    def run_until(self, code: CodeType, work: Callable[[], Any]) -> None:
+        """Do `work`, and stop at the first line of `code`."""
+        self.reset()
+        self.botframe = sys._getframe()
+        refused = self.set_break(
+            code.co_filename, code.co_firstlineno, temporary=True, funcname=code.co_name
+        )
+        if refused:
+            self.message(refused)
+        self.set_continue()
+        sys.settrace(self.trace_dispatch)
+        try:
+            work()
+        finally:
+            sys.settrace(None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the person has quit."""
+        return bool(self.quitting)
+
+    def stop_here_and_now(self) -> None:
+        """Stop where the user's code is, while it calls the runtime."""
+        frame = _users_frame()
+        if frame is None or self.is_over:
+            return
+        sys.settrace(None)
+        self.interaction(frame, None)
+        if not self.is_over:
+            sys.settrace(self.trace_dispatch)
+
+
+def _users_frame() -> FrameType | None:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in _RUNTIME:
+            return frame
+        frame = frame.f_back
+    return None

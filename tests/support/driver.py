@@ -1,0 +1,382 @@
+"""A driver without I/O: it runs an `Execution` against a scripted world, in any order, warm or cold.
+
+There is no engine here, no store and no clock. A `World` says how each operation ends, by its key;
+a `Run` lets the workflow observe that, one event at a time, in an order that the test chooses.
+Warm, one instance sees it all. Cold, the instance is dropped after every event and the whole
+history is replayed into a new one. Whatever a workflow does, the two must not differ.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from rewake import Task
+from rewake.authoring.task import CALL, RESULT
+from rewake.records import (
+    CancelRequested,
+    Completed,
+    Entry,
+    Finished,
+    Fired,
+    Kind,
+    Millis,
+    Outcome,
+    OutcomeKind,
+    Scheduled,
+    Started,
+    Stepped,
+    Value,
+    Withdrawn,
+)
+from rewake.replay.execution import Execution, OpenOp
+from rewake.values import Secret, decode, encode, failure_of
+
+RUN = "run-1"
+START: Millis = 1_700_000_000_000
+SECRET = Secret("a secret for tests, long enough")
+
+Body = Callable[..., Awaitable[Any]]
+
+
+class Failed(Exception):
+    """The workflow ended in an error: the type's name, the message."""
+
+    @property
+    def kind(self) -> OutcomeKind:
+        kind: OutcomeKind = self.args[2]
+        return kind
+
+
+class TestCodec:
+    """Values as the engine stores them."""
+
+    __test__ = False
+
+    def encode(self, value: Any, *, key: str, purpose: str, hint: Any = None) -> Value:
+        return encode(value, hint=hint, secret=SECRET, run=RUN, key=key, purpose=purpose)
+
+    def decode(self, value: Value, *, key: str, purpose: str, hint: Any = None) -> Any:
+        return decode(value, hint=hint, secret=SECRET, run=RUN, key=key, purpose=purpose)
+
+
+CODEC = TestCodec()
+
+
+@dataclass
+class TestProgram:
+    """A workflow body as the replay core sees it. `tasks` are those that are registered."""
+
+    __test__ = False
+
+    function: Body
+    tasks: Sequence[object] = ()
+    timeout: Millis | None = None
+    codec: TestCodec = CODEC
+
+    def is_registered(self, task: object) -> bool:
+        return any(each is task for each in self.tasks)
+
+    async def body(self, started: Started) -> Any:
+        from rewake.replay.execution import current
+
+        if self.timeout is not None:
+            execution = current()
+            assert execution is not None
+            execution.set_deadline(started.clock + self.timeout)
+        args = self.codec.decode(started.args, key="", purpose="input")
+        return await self.function(*args)
+
+    def succeed(self, result: Any) -> Outcome:
+        return Outcome(OutcomeKind.OK, self.codec.encode(result, key="", purpose="output"))
+
+    def fail(self, error: BaseException) -> Outcome:
+        return Outcome(OutcomeKind.ERROR, failure=failure_of(error, 1))
+
+
+@dataclass
+class World:
+    """How operations end. `answers` by key: a value, or an exception; the others are computed.
+
+    A task or step without an answer is called. `called` counts the calls by key.
+    """
+
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    called: dict[str, int] = field(default_factory=dict)
+
+    def outcome(self, op: OpenOp) -> Outcome:
+        self.called[op.key] = self.called.get(op.key, 0) + 1
+        try:
+            result = self._result(op)
+        except Exception as error:
+            kind = OutcomeKind.TIMEOUT if isinstance(error, TimeoutError) else OutcomeKind.ERROR
+            return Outcome(kind, failure=failure_of(error, 1))
+        purpose = "approval" if op.kind is Kind.APPROVAL else RESULT
+        return Outcome(OutcomeKind.OK, CODEC.encode(result, key=op.key, purpose=purpose))
+
+    def _result(self, op: OpenOp) -> Any:
+        if op.key in self.answers:
+            answer = self.answers[op.key]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        if op.kind is Kind.STEP:
+            return run_plainly(op.work.function())
+        if op.kind is Kind.TASK:
+            assert op.args is not None
+            task, args, kwargs = CODEC.decode(op.args, key=op.key, purpose=CALL)
+            assert isinstance(task, Task)
+            return run_plainly(task.function(*args, **kwargs))
+        raise AssertionError(f"no answer for {op.key}")
+
+
+def run_plainly(result: Any) -> Any:
+    """What a coroutine that waits for nothing returns; anything else as it is."""
+    if not inspect.iscoroutine(result):
+        return result
+    try:
+        result.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("it waits for something")
+
+
+class Run:
+    """One run: its history, and the instance that follows it."""
+
+    def __init__(
+        self,
+        function: Body | TestProgram,
+        *args: Any,
+        answers: Mapping[str, Any] | None = None,
+        cold: bool = False,
+        world: World | None = None,
+        timeout: Millis | None = None,
+        begin: bool = True,
+    ) -> None:
+        made = isinstance(function, TestProgram)
+        self.program = function if made else TestProgram(function, timeout=timeout)
+        self.world = world or World(answers or {})
+        self.cold = cold
+        self.clock: Millis = START
+        self.outcomes: dict[str, Outcome] = {}
+        value = CODEC.encode(list(args), key="", purpose="input")
+        self.history: list[Entry] = [Started(START, value)]
+        self.execution = self.instance()
+        if begin:
+            self.execution.replay(self.history, {})
+            self._keep()
+
+    def instance(self, function: Body | None = None) -> Execution:
+        """A new instance, that has seen nothing; of other code, if a function is given."""
+        program = self.program
+        if function is not None:
+            program = TestProgram(function, program.tasks, program.timeout)
+        return Execution(program, run=RUN, seed=7)
+
+    def replayed(
+        self, function: Body | None = None, history: Sequence[Entry] | None = None
+    ) -> Execution:
+        """A new instance that was fed the history so far."""
+        execution = self.instance(function)
+        execution.replay(self.history if history is None else history, self.outcomes)
+        return execution
+
+    # --- events ----------------------------------------------------------------------------
+
+    def settle(self, key: str, answer: Any = ...) -> None:
+        """Let one open operation end, and the workflow see it."""
+        op = self.execution.open[key]
+        if answer is not ...:
+            self.world.answers = {**self.world.answers, key: answer}
+        if op.kind is Kind.TIMER:
+            assert op.due is not None
+            self.clock = max(self.clock + 1, op.due)
+            return self._observe(Fired(key, self.clock), None)
+        self.clock += 1
+        outcome = self.world.outcome(op)
+        if op.kind is Kind.STEP:
+            return self._observe(Stepped(key, self.clock, outcome), None)
+        self.outcomes[key] = outcome
+        return self._observe(Completed(key, self.clock), outcome)
+
+    def cancel(self, reason: str = "told to") -> None:
+        self.clock += 1
+        self._observe(CancelRequested(self.clock, reason), None)
+
+    def _observe(self, event: Any, outcome: Outcome | None) -> None:
+        self.execution.observe(event, outcome)
+        self._keep()
+        if self.cold and self.execution.error is None:
+            self.restart()
+
+    def restart(self) -> None:
+        """Drop the instance, and replay the history into a new one. It must be the same."""
+        warm = self.execution
+        state, ended = open_state(warm), warm.finished
+        warm.drop()
+        self.execution = cold = self.replayed()
+        assert cold.error is None, cold.error
+        assert cold.fresh == [], "a replay asked for something new"
+        assert open_state(cold) == state
+        assert (cold.finished is None) == (ended is None)
+        assert cold.clock == warm.clock
+
+    def _keep(self) -> None:
+        if self.execution.error is None:
+            self.history.extend(self.execution.fresh)
+            self.execution.fresh.clear()
+
+    # --- looking ---------------------------------------------------------------------------
+
+    @property
+    def open(self) -> list[str]:
+        """The keys of what is open, in the order asked for."""
+        return list(self.execution.open)
+
+    @property
+    def eligible(self) -> list[str]:
+        """What may end next: everything but timers that are due after another one."""
+        timers = [op for op in self.execution.open.values() if op.kind is Kind.TIMER]
+        first = min(timers, key=lambda op: op.due or 0, default=None)
+        return [
+            key
+            for key, op in self.execution.open.items()
+            if op.kind is not Kind.TIMER or op is first
+        ]
+
+    @property
+    def finished(self) -> bool:
+        return self.execution.finished is not None
+
+    @property
+    def result(self) -> Any:
+        """What the workflow returned. Raises `Failed` if it did not."""
+        outcome = self.execution.finished
+        assert outcome is not None, f"it is not finished; open: {self.open}"
+        if outcome.kind is OutcomeKind.OK:
+            assert outcome.value is not None
+            return CODEC.decode(outcome.value, key="", purpose="output")
+        assert outcome.failure is not None
+        raise Failed(outcome.failure.type, outcome.failure.message, outcome.kind)
+
+    @property
+    def asked(self) -> list[str]:
+        """The keys of everything that was ever asked for, in the order of the history."""
+        return [entry.key for entry in self.history if isinstance(entry, Scheduled)]
+
+    @property
+    def withdrawn(self) -> list[str]:
+        return [entry.key for entry in self.history if isinstance(entry, Withdrawn)]
+
+    def to_the_end(self, choose: Callable[[list[str]], int] = lambda keys: 0) -> Run:
+        """Let everything end, in the order that `choose` picks, until the workflow has."""
+        for _ in range(10_000):
+            if self.finished or self.execution.error is not None:
+                return self
+            keys = self.eligible
+            assert keys, "the workflow waits for something that nothing can bring about"
+            self.settle(keys[choose(keys)])
+        raise AssertionError("it does not end")
+
+    def close(self) -> None:
+        self.execution.drop()
+
+
+def open_state(execution: Execution) -> dict[str, tuple[object, ...]]:
+    """All that an engine sees of what is open."""
+    return {
+        op.key: (op.kind, op.name, op.digest, op.due, op.attempts, op.not_before, op.asked_at)
+        for op in execution.open.values()
+    }
+
+
+def segments(history: Sequence[Entry]) -> Iterator[int]:
+    """Where a history may be cut: before each event but the first, and at its end."""
+    for position, entry in enumerate(history):
+        if position and not isinstance(entry, Scheduled | Withdrawn | Finished):
+            yield position
+    yield len(history)
+
+
+def orders(start: Callable[[], Run], limit: int = 2_000) -> Iterator[Run]:
+    """Every order in which the operations of a workflow can end, each as a finished run.
+
+    Walks the tree of choices depth first; at most `limit` runs, then a seeded sample of the rest.
+    """
+    path: list[int] = []
+    for _ in range(limit):
+        widths: list[int] = []
+        run = start().to_the_end(_follow(path, widths))
+        yield run
+        run.close()
+        path = path[: len(widths)] + [0] * (len(widths) - len(path))
+        while path and path[-1] + 1 >= widths[len(path) - 1]:
+            path.pop()
+        if not path:
+            return
+        path[-1] += 1
+    for seed in range(50):
+        chance = random.Random(seed)
+        run = start().to_the_end(lambda keys, chance=chance: chance.randrange(len(keys)))
+        yield run
+        run.close()
+
+
+def _follow(path: Sequence[int], widths: list[int]) -> Callable[[list[str]], int]:
+    steps = count()
+
+    def choose(keys: list[str]) -> int:
+        step = next(steps)
+        widths.append(len(keys))
+        return path[step] if step < len(path) else 0
+
+    return choose
+
+
+def same_in_every_order(
+    function: Body,
+    *args: Any,
+    answers: Mapping[str, Any] | None = None,
+    timeout: Millis | None = None,
+    limit: int = 300,
+) -> list[Run]:
+    """Run the workflow in every order, warm and cold; return the warm runs.
+
+    Asserts that warm and cold have the same history, that replaying each prefix of it is a
+    fixed point, that no key is asked for twice, and that one key is one operation in all orders.
+    """
+
+    def start(cold: bool) -> Callable[[], Run]:
+        return lambda: Run(function, *args, answers=answers, cold=cold, timeout=timeout)
+
+    warm, identities = [], dict[str, tuple[object, ...]]()
+    for one, other in zip(orders(start(False), limit), orders(start(True), limit), strict=True):
+        check_history(one)
+        assert one.history == other.history, "warm and cold differ"
+        for entry in one.history:
+            if isinstance(entry, Scheduled):
+                identity = (entry.kind, entry.name, entry.digest)
+                assert identities.setdefault(entry.key, identity) == identity, entry.key
+        warm.append(one)
+    return warm
+
+
+def check_history(run: Run) -> None:
+    """Assert what is true of every history, whatever the workflow and the order."""
+    assert run.execution.error is None, run.execution.error
+    assert len(set(run.asked)) == len(run.asked), "a key was asked for twice"
+    settled = [e.key for e in run.history if isinstance(e, Completed | Fired | Stepped)]
+    assert len(set(settled)) == len(settled), "an operation ended twice"
+    assert not set(settled) & set(run.withdrawn), "what is settled stays settled"
+    for end in segments(run.history):
+        if end == 1:
+            continue
+        prefix = run.replayed(history=run.history[:end])
+        assert prefix.error is None, prefix.error
+        assert prefix.fresh == []
+        prefix.drop()
