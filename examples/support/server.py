@@ -21,15 +21,15 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Server:
-    """Serves `app` on a free port of 127.0.0.1; all it keeps is in `folder`."""
+    """`rewake serve app`, on a free port of 127.0.0.1; all that it keeps is in `folder`."""
 
-    def __init__(self, app: Path, folder: Path, **environ: str) -> None:
+    def __init__(self, app: Path, folder: Path, *options: str, **environ: str) -> None:
+        self._command = [sys.executable, "-m", "rewake", "serve", str(app), *options]
         self._log = folder / "server.log"
         self._token = secrets.token_urlsafe(24)
         self._environ = {
             **os.environ,
             **environ,
-            "REWAKE_APP": str(app),
             "REWAKE_DB": str(folder / "rewake.db"),
             "REWAKE_SECRET": secrets.token_urlsafe(32),
             "REWAKE_TOKEN": self._token,
@@ -47,7 +47,7 @@ class Server:
         port = self.url.rpartition(":")[2] or "0"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                COMMAND,
+                self._command,
                 env={**self._environ, "REWAKE_PORT": port},
                 stdin=subprocess.DEVNULL,
                 stderr=log,
@@ -82,7 +82,3 @@ class Server:
                 return json.load(response)
         except HTTPError as error:
             raise RuntimeError(f"{request.full_url}: {error.read().decode()}") from None
-
-
-COMMAND = [sys.executable, "-m", "rewake.hosts.server"]
-"""Configured by its environment alone; `rewake serve` does the same with options."""

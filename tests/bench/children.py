@@ -35,16 +35,26 @@ def environment(**more: str) -> dict[str, str]:
 
 def output(command: Sequence[str], *, seconds: float) -> str:
     """What a command prints. Raises if it fails or takes too long."""
-    done = subprocess.run(
+    return _finished(command, seconds, stdout=subprocess.PIPE).stdout
+
+
+def errors(command: Sequence[str], *, seconds: float) -> str:
+    """What a command prints to its standard error. Raises if it fails or takes too long."""
+    return _finished(command, seconds, stderr=subprocess.PIPE).stderr
+
+
+def _finished(
+    command: Sequence[str], seconds: float, **pipes: int
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         command,
         cwd=machine.ROOT,
         env=environment(),
-        stdout=subprocess.PIPE,
         text=True,
         timeout=seconds,
         check=True,
+        **pipes,  # type: ignore[call-overload]
     )
-    return done.stdout
 
 
 @contextmanager

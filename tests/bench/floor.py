@@ -102,10 +102,11 @@ async def empty(
 
 def import_time(repeat: int = 9) -> float:
     """Milliseconds that `import rewake` adds to a bare interpreter, median of pairs."""
-    return statistics.median(_seconds("import rewake") - _seconds("pass") for _ in range(repeat)) * 1000
+    pairs = [_seconds("import rewake") - _seconds("pass") for _ in range(repeat)]
+    return statistics.median(pairs) * 1000
 
 
 def _seconds(program: str) -> float:
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-c", program], check=True, env=children.environment())
     return time.perf_counter() - began

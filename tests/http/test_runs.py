@@ -1,3 +1,4 @@
+import logging
 import re
 from typing import Any
 
@@ -191,7 +192,7 @@ def test_history(client: TestClient) -> None:
     assert (stamp["kind"], stamp["state"], stamp["result"]) == ("step", "done", 42)
     assert (flaky["kind"], flaky["state"], flaky["result"]) == ("task", "done", 2)
     assert flaky["attempts"] == 2
-    assert flaky["duration"] >= 10
+    assert flaky["duration"] > 0
     assert flaky["asked"] <= flaky["started"] <= flaky["ended"]
 
 
@@ -204,8 +205,9 @@ def test_history_of_a_timer(client: TestClient) -> None:
     assert timer["due"] <= timer["ended"]
 
 
-def test_logs(client: TestClient) -> None:
+def test_logs(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     """What attempts logged is kept by operation and attempt."""
+    caplog.set_level(logging.INFO)
     start(client, "patient", id="p")
 
     lines = client.get("/v1/runs/p/logs").json()["lines"]

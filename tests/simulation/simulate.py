@@ -400,8 +400,8 @@ class Outside:
         if run.cancelled:
             return None  # it came too late for what was left, or Python swallowed it
         if isinstance(right, Err):
-            message = "" if outcome.failure is None else outcome.failure.message
-            if outcome.kind is not OutcomeKind.ERROR or f"boom {right.name}" not in message:
+            told = "" if outcome.failure is None else outcome.failure.traceback
+            if outcome.kind is not OutcomeKind.ERROR or f"boom {right.name}" not in told:
                 fail(f"run {name}: it ended as {outcome}, instead of failing with {right.name}")
         elif outcome.kind is not OutcomeKind.OK:
             fail(f"run {name}: it ended as {outcome}, instead of with {right}")

@@ -10,6 +10,6 @@ from __future__ import annotations
 
 def main() -> None:
     """The entry point `rewake`."""
-    from rewake.cli.commands import app  # noqa: PLC0415 - typer takes a while to import
+    from rewake.cli.commands import app
 
     app(prog_name="rewake")

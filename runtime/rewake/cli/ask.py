@@ -150,10 +150,10 @@ async def read_line(prompt: str) -> str:
     sys.stderr.write(prompt)
     sys.stderr.flush()
     loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(0, lambda: ready.done() or ready.set_result(None))
+    ready = asyncio.Event()
+    loop.add_reader(0, ready.set)
     try:
-        await ready
+        await ready.wait()
         # A terminal hands over whole lines.
         data = os.read(0, 65536)
     finally:

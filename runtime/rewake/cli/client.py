@@ -45,8 +45,10 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    async def get(self, *path: str, wait: float = 0, **query: object) -> Answer:
-        """GET. Raises `RewakeError` for whatever is not a success."""
+    async def get(
+        self, *path: str, query: Mapping[str, object] | None = None, wait: float = 0
+    ) -> Answer:
+        """GET, perhaps a request that waits so many seconds. Raises `RewakeError` if it fails."""
         return await self._send("GET", path, query=query, wait=wait)
 
     async def post(
@@ -54,11 +56,9 @@ class Client:
         *path: str,
         body: object = None,
         headers: Mapping[str, str] | None = None,
-        wait: float = 0,
-        **query: object,
     ) -> Answer:
-        """POST a JSON body. Raises `RewakeError` for whatever is not a success."""
-        return await self._send("POST", path, body, headers=headers, query=query, wait=wait)
+        """POST a JSON body. Raises `RewakeError` if it fails."""
+        return await self._send("POST", path, body, headers=headers)
 
     async def _send(
         self,
@@ -67,17 +67,16 @@ class Client:
         body: object = None,
         *,
         headers: Mapping[str, str] | None = None,
-        query: Mapping[str, object],
-        wait: float,
+        query: Mapping[str, object] | None = None,
+        wait: float = 0,
     ) -> Answer:
         assert self._session is not None
-        if wait:
-            query = {**query, "wait": wait}
+        given = {**(query or {}), "wait": wait or None}
         try:
             async with self._session.request(
                 method,
                 "/".join([self.url, "v1", *(quote(part, safe="") for part in path)]),
-                params={k: str(v) for k, v in query.items() if v is not None},
+                params={k: str(v) for k, v in given.items() if v is not None},
                 data=None if body is None else msgspec.json.encode(body),
                 headers={"Content-Type": "application/json", **(headers or {})},
                 timeout=aiohttp.ClientTimeout(total=_TIMEOUT + wait),

@@ -30,9 +30,11 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-EXITS = """Exit codes: 0 done; 1 the run failed; 2 wrong usage; 3 the run was cancelled;
-4 the run is stuck and needs a person; 5 the code differs from the history; 6 the server or the
-database cannot be reached; 7 the run has not ended yet."""
+EXITS = (
+    "Exit codes: 0 done; 1 the run failed; 2 wrong usage; 3 the run was cancelled; 4 the run is "
+    "stuck and needs a person; 5 the code differs from the history; 6 the server or the database "
+    "cannot be reached; 7 the run has not ended yet; 130 interrupted."
+)
 
 STATES = {
     "done": Exit.DONE,

@@ -1,7 +1,7 @@
 """What the command line keeps in the working directory, and where it gets secrets from.
 
-    .rewake/rewake.db   the embedded database
-    .rewake/secret      what signs where REWAKE_SECRET is not set, made once (mode 0600)
+.rewake/rewake.db   the embedded database
+.rewake/secret      what signs where REWAKE_SECRET is not set, made once (mode 0600)
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def find_token() -> str:
     try:
         return app_token(find_secret())
     except ConfigError as error:
-        raise ConfigError(f"there is no token: set REWAKE_TOKEN or REWAKE_SECRET ({error})") from None
+        raise ConfigError(
+            f"there is no token: set REWAKE_TOKEN or REWAKE_SECRET ({error})"
+        ) from None
 
 
 def database(given: Path | None) -> Path:

@@ -89,6 +89,8 @@ def _word(kind: str, state: str) -> str:
 def _time(operation: OperationView, now: Millis) -> str:
     if operation.ended is not None:
         return duration(operation.duration or 0)
+    if operation.state == "waiting" and operation.due is not None:
+        return ""
     return duration(now - millis_of(operation.started or operation.asked))
 
 

@@ -121,7 +121,7 @@ class Moving(Progress):
 
 
 def _fitting(lines: list[Line], room: int) -> list[Line]:
-    """So many lines, in order: what is open goes before what is over, the newer before the older."""
+    """So many lines, in order. What is open is kept first, then what is newer."""
     if len(lines) <= room:
         return lines
     by_interest = sorted(range(len(lines)), key=lambda i: (lines[i].open, i), reverse=True)

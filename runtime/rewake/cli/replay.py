@@ -25,8 +25,6 @@ from rewake.stores.protocol import History, Store
 from rewake.stores.sqlite_reader import SqliteReader
 from rewake.values import PYTHON
 
-_TRIES = 5
-
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
@@ -58,12 +56,11 @@ def read_run(db: Path, run: str) -> tuple[Header, History]:
 
     A file without a log is read as if nobody wrote to it: if somebody then did, it is read again.
     """
-    for _ in range(_TRIES):
+    while True:
         before = _stamp(db)
         found = asyncio.run(_read(db, run))
-        if before == _stamp(db):
-            break
-    return found
+        if before == _stamp(db) or Path(f"{db}-wal").exists():
+            return found
 
 
 async def _read(db: Path, run: str) -> tuple[Header, History]:

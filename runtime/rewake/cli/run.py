@@ -101,6 +101,7 @@ class _Session:
         dispatcher = InProcessDispatcher(self._clock)
         self._engine = Engine(app, table, dispatcher, secret, clock=self._clock)
         self._interrupted = asyncio.Event()
+        self._seen = b""
 
     async def run(self) -> Exit:
         """Begin or go on, follow, and end."""
@@ -163,8 +164,6 @@ class _Session:
         with suppress(RunConflict):  # it is stuck
             await self._engine.result(self._run, _FOREVER)
 
-    _seen: object = None
-
     async def _look(self, display: Progress, asker: Asker) -> bool:
         """Show how it stands; whether anything is new."""
         header, history = await self._engine.history(self._run)
@@ -174,9 +173,8 @@ class _Session:
         values = Values(self._secret, self._run)
         waiting = {} if header.state in TERMINAL else open_approvals(history)
         asker.look([values.approval(asked) for asked in waiting.values()])
-        seen = msgspec.json.encode([header, steps, operations])
-        seen, self._seen = self._seen, seen
-        return seen != self._seen
+        before, self._seen = self._seen, msgspec.json.encode([header, steps, operations])
+        return before != self._seen
 
     # --- how it ends -----------------------------------------------------------------------
 

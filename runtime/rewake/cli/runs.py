@@ -96,7 +96,7 @@ def listing(
 
     async def call(client: Client) -> Exit:
         query = {"workflow": workflow, "state": state, "limit": limit, "cursor": cursor}
-        page = (await client.get("runs", **query)).body
+        page = (await client.get("runs", query=query)).body
         if server.json:
             write_json(page)
             return Exit.DONE
@@ -115,12 +115,19 @@ def show(server: Server, run: str) -> Exit:
 
 def history(server: Server, run: str) -> Exit:
     """The operations of a run."""
-    return _view(server, lambda found: tables.operations_table(found["operations"]), *_of(run, "history"))
+    return _view(
+        server, lambda found: tables.operations_table(found["operations"]), *_of(run, "history")
+    )
 
 
 def logs(server: Server, run: str, key: str | None) -> Exit:
     """What a run's attempts logged."""
-    return _view(server, lambda found: tables.log_lines(found["lines"]), *_of(run, "logs"), key=key)
+    return _view(
+        server,
+        lambda found: tables.log_lines(found["lines"]),
+        *_of(run, "logs"),
+        query={"key": key},
+    )
 
 
 def _of(run: str, part: str) -> tuple[str, str, str]:
@@ -128,10 +135,13 @@ def _of(run: str, part: str) -> tuple[str, str, str]:
 
 
 def _view(
-    server: Server, shown: Callable[[dict[str, Any]], None], *path: str, **query: object
+    server: Server,
+    shown: Callable[[dict[str, Any]], None],
+    *path: str,
+    query: dict[str, object] | None = None,
 ) -> Exit:
     async def call(client: Client) -> Exit:
-        found = (await client.get(*path, **query)).body
+        found = (await client.get(*path, query=query)).body
         (write_json if server.json else shown)(found)
         return Exit.DONE
 

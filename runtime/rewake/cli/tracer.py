@@ -168,7 +168,6 @@ class Tracer(Execution):
         return _short(bytes(self._values.show(value, key=key, purpose=purpose)).decode())
 
 
-
 def _ignore(_: object) -> None:
     return None
 

@@ -127,10 +127,10 @@ class Attempts:
                 return await self._refused(claim.operation, invocation, now)
             return await self._held(claim.operation, owner, invocation)
 
-    async def carry_out(self, invocation: Invocation, operation: Operation, owner: str) -> None:
+    async def carry_out(self, invocation: Invocation, operation: Operation) -> None:
         """Carry out one attempt at a task that this process has claimed already."""
         async with self._services.slots:
-            delivery = await self._held(operation, owner, invocation)
+            delivery = await self._held(operation, operation.owner, invocation)
         if delivery is not None:
             await self.after(delivery)
 

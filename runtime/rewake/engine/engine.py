@@ -170,8 +170,8 @@ class Engine:
         if header is not None:
             await Turn(self._services, header).run()
 
-    def _begin(self, invocation: Invocation, operation: Operation, owner: str) -> None:
-        self._background(invocation.run, self._attempts.carry_out(invocation, operation, owner))
+    def _begin(self, invocation: Invocation, operation: Operation) -> None:
+        self._background(invocation.run, self._attempts.carry_out(invocation, operation))
 
     async def _carry_on(self, header: Header, operation: Operation) -> None:
         await Turn(self._services, header).run(operation)

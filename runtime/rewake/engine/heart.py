@@ -43,6 +43,7 @@ class Heart:
         self._away: asyncio.AbstractEventLoop | None = None
         self._beating: asyncio.Task[None] | None = None
         self._thread: threading.Thread | None = None
+        self._up = threading.Event()
 
     def open(self) -> None:
         """Begin to beat."""
@@ -50,6 +51,7 @@ class Heart:
         if self._threaded:
             self._thread = threading.Thread(target=self._run, name="rewake-heart", daemon=True)
             self._thread.start()
+            self._up.wait()  # until there is something that `close` can cancel
         else:
             self._beating = asyncio.ensure_future(self._beat())
 
@@ -78,6 +80,7 @@ class Heart:
         async def beat() -> None:
             self._away = asyncio.get_running_loop()
             self._beating = asyncio.ensure_future(self._beat())
+            self._up.set()
             await asyncio.wait([self._beating])
 
         asyncio.run(beat())

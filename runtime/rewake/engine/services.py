@@ -41,7 +41,7 @@ class Services:
     chance: random.Random
     threads: Executor | None
     slots: Slots
-    begin: Callable[[Invocation, Operation, str], None]
+    begin: Callable[[Invocation, Operation], None]
     home: asyncio.AbstractEventLoop | None = None
     pokes: dict[str, Callable[[], None]] = field(default_factory=dict)
     steps: dict[str, Mapping[str, object]] = field(default_factory=dict)

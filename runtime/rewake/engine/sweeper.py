@@ -135,20 +135,24 @@ class Sweeper:
 
     async def _look_at_operations(self, header: Header, due: Millis, now: Millis) -> None:
         """A parked run with tasks that do not guard themselves: what became of each?"""
+        settings = self._services.settings
         history = await self._store.history(header)
         lost: list[Invocation] = []
-        unguarded = wake = False
+        looks = [] if header.wake is None else [header.wake]
+        wake = False
         for entry in open_tasks(history):
             operation = history.operations.get(entry.key)
             if operation is not None and operation.outcome is not None:
                 wake = True
-            elif operation is None or operation.due is None:
-                unguarded = True
-                if operation is None or not operation.owner or operation.lease < now:
-                    lost.append(Invocation(header.run, entry.key, entry.name, entry.args))
-        look = now + self._services.settings.grace if unguarded or wake else None
-        if header.wake is not None:
-            look = header.wake if look is None else min(look, header.wake)
+            elif operation is not None and operation.due is not None:
+                continue  # it guards itself
+            elif operation is not None and operation.owner and operation.lease >= now:
+                looks.append(operation.lease + settings.skew + 1)
+            else:
+                lost.append(Invocation(header.run, entry.key, entry.name, entry.args))
+        if wake or lost:
+            looks.append(now + settings.grace)
+        look = min(looks, default=None)
         if not await self._store.postpone(header_key(header.run), due, look):
             return
         if wake:

@@ -267,7 +267,9 @@ class Turn:
             lease=self._services.settings.lease,
             progress=any(_is_progress(entry) for entry in entries),
         )
-        await self._committed(execution, result, entries)
+        committed = self._accepted(execution, result)
+        assert committed is not None
+        await self._follow_up(committed, entries, sole=False)
 
     async def _park(self, execution: Execution) -> bool:
         wake = self._next_wake(execution)
@@ -279,14 +281,18 @@ class Turn:
             look = self._services.clock.now() + self._services.settings.grace
             due = look if wake is None else min(look, wake)
         entries = await self._store.offload(self._header.run, execution.fresh)
+        gap, sole = execution.arrivals_needed(), _awaits_one(execution)
         take = self._claims(entries)
         result = await self._store.park(
-            self._header, entries, gap=execution.arrivals_needed(), due=due, wake=wake, take=take
+            self._header, entries, gap=gap, due=due, wake=wake, take=take
         )
-        if not await self._committed(execution, result, entries, take):
+        committed = self._accepted(execution, result)
+        if committed is None:
             return False
+        # Before anything is dispatched: what comes back at once finds it here.
         self._services.cache.keep(self._header, execution)
         self._execution = None
+        await self._follow_up(committed, entries, sole=sole)
         await self._arm(wake)
         return True
 
@@ -312,39 +318,41 @@ class Turn:
         entries = await self._store.offload(self._header.run, execution.fresh)
         state = _STATE[execution.finished.kind]
         result = await self._store.finish(self._header, entries, state=state)
-        if not await self._committed(execution, result, entries):
+        committed = self._accepted(execution, result)
+        if committed is None:
             if self._header.cancel is not None and execution.cancel_reason is None:
                 raise _CancelFirst
             return False
         self._services.ended(self._header.run, execution.finished)
+        await self._follow_up(committed, entries, sole=False)
         return True
 
-    async def _committed(
-        self,
-        execution: Execution,
-        result: Committed | Fenced | Arrived,
-        entries: Sequence[Entry],
-        take: Sequence[TaskClaim] = (),
-    ) -> bool:
-        """Act on a commit: only now is anything dispatched or cancelled. False: it arrived."""
+    def _accepted(
+        self, execution: Execution, result: Committed | Fenced | Arrived
+    ) -> Committed | None:
+        """The commit, if the entries are durable; None: something arrived, nothing was written."""
         if isinstance(result, Fenced):
             raise _Overtaken
         self._header = result.header
         if isinstance(result, Arrived):
-            return False
+            return None
         execution.fresh.clear()
-        sole = sum(op.kind in AWAITED for op in execution.open.values()) == 1
-        owners = {claim.key: claim.owner for claim in take}
-        others = []
+        return result
+
+    async def _follow_up(
+        self, committed: Committed, entries: Sequence[Entry], *, sole: bool
+    ) -> None:
+        """Act on a commit: only now is anything dispatched or cancelled."""
+        run, others = self._header.run, []
         for task in _tasks_of(entries):
-            invocation = Invocation(self._header.run, task.key, task.name, task.args, sole=sole)
-            if (taken := result.taken.get(task.key)) is not None:
-                self._services.begin(invocation, taken, owners[task.key])
-            else:
+            invocation = Invocation(run, task.key, task.name, task.args, sole=sole)
+            taken = committed.taken.get(task.key)
+            if taken is None:
                 others.append(invocation)
+            else:
+                self._services.begin(invocation, taken)
         await self._services.dispatcher.dispatch(others)
         await self._cancel_withdrawn(entries)
-        return True
 
     async def _cancel_withdrawn(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -441,6 +449,10 @@ class Turn:
 def _concerns(execution: Execution, event: Event) -> bool:
     """Whether the event is about something still open: an earlier one may have closed it."""
     return isinstance(event, CancelRequested) or getattr(event, "key", "") in execution.open
+
+
+def _awaits_one(execution: Execution) -> bool:
+    return sum(op.kind in AWAITED for op in execution.open.values()) == 1
 
 
 def _tasks_of(entries: Sequence[Entry]) -> list[Scheduled]:

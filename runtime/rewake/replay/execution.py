@@ -420,8 +420,8 @@ class Execution:
     async def _run(self, started: Started) -> Any:
         try:
             result = await self._program.body(started)
-        except (GeneratorExit, KeyboardInterrupt):
-            raise  # dropped, or the process is told to stop
+        except KeyboardInterrupt:
+            raise
         except BaseException:
             await self._wind_up()
             raise
@@ -430,6 +430,8 @@ class Execution:
 
     async def _wind_up(self) -> None:
         """End what the body left behind, as `asyncio.run` does, in creation order."""
+        if self._loop.dead:
+            return
         left = [task for task in self._loop.unfinished() if task is not self._main]
         for task in left:
             task.cancel()

@@ -20,8 +20,8 @@ What asyncio leaves to chance, and what is done about it here:
 - Async generators are finalised whenever the collector finds them. Here they are closed at the
   end of the run, in the order in which they were first iterated.
 
-A dropped instance is *dead*: coroutines that are closed run their `finally` blocks, on this loop,
-where by now nothing has an effect. What the collector only finds later must not run at all, for
+A dropped instance is *dead*: its coroutines are run to their end, `finally` blocks and all, on
+this loop, where by now nothing has an effect. What the collector only finds later must not run at all, for
 by then no loop says that it belongs to a workflow, and it would be plain Python with real effects.
 
 Relied on, and watched by `tests/replay/test_canaries.py` on every Python minor: `Handle._run`,
@@ -50,8 +50,8 @@ log = logging.getLogger("rewake.workflow")
 BUSY_LIMIT = 5_000_000
 """Callbacks that may run without the workflow ever blocking, before it counts as a busy loop."""
 
-_CLOSING_ATTEMPTS = 32
-"""How often a coroutine is closed that awaits something else each time."""
+_UNWINDING_ATTEMPTS = 100
+"""How often a dropped coroutine may wait for something else in yet another `finally` block."""
 
 _scope: contextvars.ContextVar[Scope] = contextvars.ContextVar("rewake_scope")
 _swap_current_task = getattr(asyncio_tasks, "_swap_current_task", None)
@@ -178,8 +178,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def drop(self) -> None:
         """End all that is left of the workflow without letting it do anything.
 
-        Closing a coroutine runs its `finally` blocks; by now the loop is dead, so whatever they
-        ask for never happens. A body that swallows even `GeneratorExit` is left behind.
+        Their coroutines are run to the end, `finally` blocks and all; by now the loop is dead, so
+        whatever they ask for never happens. A body that swallows every exception is left behind.
         """
         self.dead = True
         self._ready.clear()
@@ -187,17 +187,17 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             # A coroutine that a body holds and has not awaited yet is no mistake of the user's.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)
-                self._entered(self._close_coroutines)
+                self._entered(self._unwind)
         self._tasks.clear()
         self._generators.clear()
 
-    def _close_coroutines(self) -> None:
+    def _unwind(self) -> None:
         for task in self.unfinished():
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coro = task.get_coro()
-            if coro is not None and not _closed(coro):
+            if coro is not None and not _unwound(coro):
                 _graveyard.append(coro)
-                log.warning("a dropped workflow swallowed GeneratorExit: %s", task.get_name())
+                log.warning("a dropped workflow swallows every exception: %s", task.get_name())
 
     # --- what asyncio calls ----------------------------------------------------------------
 
@@ -363,7 +363,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
 
 _graveyard: list[object] = []
-"""Coroutines that cannot be closed. The collector would run their code again: keep them from it."""
+"""Coroutines that cannot be ended. The collector would run their code again: keep them from it."""
 
 
 def _let_go(generator: AsyncGenerator[Any, Any]) -> None:
@@ -373,17 +373,20 @@ def _let_go(generator: AsyncGenerator[Any, Any]) -> None:
     """
 
 
-def _closed(coro: Any) -> bool:
-    """Close a coroutine; False if it goes on whatever is thrown at it."""
-    for _ in range(_CLOSING_ATTEMPTS):
+class _Dropped(BaseException):
+    """Thrown into the coroutines of a dropped instance, to run them to their end.
+
+    `close()` will not do: it reaches inner coroutines one by one, so that one of them whose
+    `finally` block waits is left suspended, for the collector to run later and anywhere.
+    """
+
+
+def _unwound(coro: Any) -> bool:
+    """Run a coroutine to its end; False if it goes on whatever is thrown at it."""
+    for _ in range(_UNWINDING_ATTEMPTS):
         try:
-            coro.close()
-        except RuntimeError as error:
-            if "ignored GeneratorExit" not in str(error):
-                return True
+            coro.throw(_Dropped())
         except BaseException:
-            return True
-        else:
             return True
     return False
 

@@ -4,8 +4,8 @@ Rules that every method here obeys; `docs/architecture.md` gives the reasons.
 
 1. The header decides. Bodies (chunks, blobs) are written first, under a name of their own, and do
    not exist until the header names them.
-2. A commit holds only if epoch, owner and count are what its writer holds: the fence. A writer
-   that was overtaken changes nothing.
+2. A commit holds only if the run is running, and epoch, owner and count are what its writer
+   holds: the fence. A writer that was overtaken changes nothing.
 3. Delivering is settle (first outcome wins), then arrive (raise the arrival counter), and only then
    acknowledge. Parking holds only if the counter is what it was before the outcomes were
    read. So either parking fails, or the deliverer sees a parked run and wakes it.
@@ -686,7 +686,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _fence(held: Header, *, count: bool = True) -> list[list[Check]]:
-    checks = [Check("epoch", "=", held.epoch), Check("owner", "=", held.owner)]
+    # Whoever has parked or ended the run holds it no more, with no owner to tell that by.
+    checks = [Check("state", "=", RunState.RUNNING)]
+    checks += [Check("epoch", "=", held.epoch), Check("owner", "=", held.owner)]
     return [[*checks, Check("count", "=", held.count)] if count else checks]
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rewake.errors import StoreUnavailable
-from rewake.records import Item, Millis
+from rewake.records import Millis
 from rewake.stores.sqlite_file import connect_to_read, translate
 from rewake.stores.sqlite_rows import Rows
-from rewake.stores.table import Due, Key, Page, T, When
+from rewake.stores.table import Due, Key, Page, T
 
 
 class SqliteReader:
@@ -57,29 +57,10 @@ class SqliteReader:
         """Run `work`; what it reads of a run was written before the header that it began with."""
         return await work()
 
-    async def put(self, key: Key, item: Item, *, absent: bool = False) -> NoReturn:
-        """Refused."""
-        raise _refusal()
+    async def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise StoreUnavailable("the database is open for reading only")
 
-    async def update(
-        self,
-        key: Key,
-        *,
-        when: When = (),
-        set: Mapping[str, Any] | None = None,
-        add: Mapping[str, int] | None = None,
-        create: Item | None = None,
-    ) -> NoReturn:
-        """Refused."""
-        raise _refusal()
-
-    async def delete(self, keys: Sequence[Key]) -> NoReturn:
-        """Refused."""
-        raise _refusal()
-
-    async def put_blob(self, run: str, name: str, data: bytes) -> NoReturn:
-        """Refused."""
-        raise _refusal()
+    put = update = delete = put_blob = _refuse
 
     async def close(self) -> None:
         """Let go of the file."""
@@ -90,7 +71,3 @@ class SqliteReader:
             return run(self._rows)
         except sqlite3.Error as error:
             raise translate(error) from error
-
-
-def _refusal() -> StoreUnavailable:
-    return StoreUnavailable("the database is open for reading only")

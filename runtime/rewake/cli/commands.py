@@ -1,0 +1,354 @@
+"""The commands and their options. What each does is in its own module, imported when it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from rewake.cli.exits import EXITS, Exit, complain, exit_for
+from rewake.errors import RewakeError, UsageError
+
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+"""Every wrong use of the command line (typer exports only a subclass of a subclass of it)."""
+
+
+class Commands(TyperGroup):
+    """Answers every error in one line."""
+
+    def main(self, *args: Any, **details: Any) -> Any:
+        details["standalone_mode"] = False
+        try:
+            code = super().main(*args, **details)
+        except RewakeError as error:
+            complain(error)
+            code = exit_for(error)
+        except _ClickError as error:
+            code = _misused(error)
+        except typer.Abort:
+            code = Exit.INTERRUPTED
+        except OSError as error:
+            if error.filename is None:
+                raise
+            complain(f"{error.filename}: {error.strerror}")
+            code = Exit.UNAVAILABLE
+        sys.exit(code if isinstance(code, int) else Exit.DONE)
+
+
+def _misused(error: Any) -> Exit:
+    command = error.ctx.command_path if error.ctx is not None else "rewake"
+    complain(f"{error.format_message()} (see `{command} --help`)")
+    return Exit.USAGE
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Durable workflows in plain async Python.",
+    epilog=EXITS,
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+runs = typer.Typer(help="Look at the runs of a server, and act on them.", no_args_is_help=False)
+app.add_typer(runs, name="runs")
+
+Source = Annotated[str, typer.Argument(metavar="APP", help="app.py, app.py:main or package:main")]
+OptionalSource = Annotated[
+    str | None, typer.Argument(metavar="APP", help="The app's file or module; or REWAKE_APP.")
+]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
+Db = Annotated[Path | None, typer.Option(help="The SQLite file (REWAKE_DB, .rewake/rewake.db).")]
+Host = Annotated[str | None, typer.Option(help="Where to listen (REWAKE_HOST, 127.0.0.1).")]
+Port = Annotated[int | None, typer.Option(help="0 takes any (REWAKE_PORT, 8000).")]
+Input = Annotated[str | None, typer.Option(help="The arguments by name, as a JSON object.")]
+InputFile = Annotated[str | None, typer.Option(help="A file with them; - is stdin.")]
+Url = Annotated[str | None, typer.Option(help="The server (REWAKE_URL, http://127.0.0.1:8000).")]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
+Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the end.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"rewake {version('rewake')}")
+        except PackageNotFoundError:
+            typer.echo("rewake (from its sources)")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def rewake(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - it acts when it is read
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Durable workflows in plain async Python."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+# --- serving -----------------------------------------------------------------------------------
+
+
+@app.command()
+def dev(source: OptionalSource = None, host: Host = None, port: Port = None, db: Db = None) -> None:
+    """Serve an app for development: everything in .rewake/, anew whenever its code changes."""
+    from rewake.cli.dev import DevOptions
+    from rewake.cli.dev import dev as carry_out
+
+    _end(carry_out(DevOptions(source, host, port, db)))
+
+
+@app.command()
+def serve(
+    source: OptionalSource = None,
+    host: Host = None,
+    port: Port = None,
+    db: Db = None,
+    dispatcher: Annotated[
+        str | None, typer.Option(help="in-process or http (REWAKE_DISPATCHER).")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="The address of all replicas, for http (REWAKE_URL).")
+    ] = None,
+    lease: Annotated[
+        float | None, typer.Option(help="Seconds after which a dead replica is noticed.")
+    ] = None,
+    tasks: Annotated[int | None, typer.Option(help="How many tasks run at once.")] = None,
+    grace: Annotated[
+        float | None, typer.Option(help="Seconds that work may go on at the end.")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="debug, info, warning or error (REWAKE_LOG_LEVEL).")
+    ] = None,
+) -> None:
+    """Serve an app in production. Needs REWAKE_SECRET."""
+    from rewake.cli.serve import serve as carry_out
+
+    carry_out(
+        app=source,
+        host=host,
+        port=port,
+        db=db,
+        dispatcher=dispatcher,
+        url=url,
+        lease=lease,
+        tasks=tasks,
+        grace=grace,
+        log_level=log_level,
+    )
+
+
+@app.command()
+def token() -> None:
+    """Print the bearer token: from REWAKE_TOKEN, REWAKE_SECRET or .rewake/secret."""
+    from rewake.cli.home import find_token
+
+    typer.echo(find_token())
+
+
+# --- in this process ---------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    source: Source,
+    input: Input = None,
+    input_file: InputFile = None,
+    db: Db = None,
+    id: Annotated[
+        str | None, typer.Option(help="The run's id; one that exists goes on where it was.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Let a stuck run (--id) try again, after a fix.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Run a workflow to its end here: progress on stderr, its result as JSON on stdout."""
+    from rewake.cli.home import database
+    from rewake.cli.inputs import arguments_from
+    from rewake.cli.run import RunOptions
+    from rewake.cli.run import run as carry_out
+
+    arguments = arguments_from(input, input_file)
+    if resume and id is None:
+        raise UsageError("--resume needs --id")
+    _end(carry_out(RunOptions(source, database(db), arguments, id, resume, quiet)))
+
+
+@app.command()
+def replay(
+    run: RunId,
+    source: Annotated[str, typer.Option("--app", help="The code (REWAKE_APP, app.py).")] = "",
+    db: Db = None,
+    pdb: Annotated[
+        bool, typer.Option("--pdb", help="Stop in a debugger at the workflow's first line.")
+    ] = False,
+) -> None:
+    """Feed a run's history to the code of now: does it still do the same?
+
+    Nothing is written, dispatched or run but the workflow's body. Exit code 5: it differs.
+    """
+    from rewake.cli.home import database
+    from rewake.cli.replay import ReplayOptions
+    from rewake.cli.replay import replay as carry_out
+
+    source = source or os.environ.get("REWAKE_APP") or "app.py"
+    _end(carry_out(ReplayOptions(run, source, database(db), pdb)))
+
+
+# --- asking a server ---------------------------------------------------------------------------
+
+
+@app.command()
+def start(
+    workflow: Annotated[str, typer.Argument(help="The workflow's name.")],
+    input: Input = None,
+    input_file: InputFile = None,
+    key: Annotated[
+        str | None, typer.Option(help="An idempotency key: the same key starts only one run.")
+    ] = None,
+    wait: Annotated[
+        float | None, typer.Option(min=0, help="Seconds to wait for the result.")
+    ] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Start a run on a server; prints its id, or with --wait its result."""
+    from rewake.cli.inputs import arguments_from
+    from rewake.cli.runs import Server
+    from rewake.cli.runs import start as carry_out
+
+    arguments = arguments_from(input, input_file) or {}
+    _end(carry_out(Server(url, json), workflow, arguments, key, wait))
+
+
+@runs.command("list")
+def runs_list(
+    workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="So many at most.")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Go on from here.")] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Runs, newest first."""
+    from rewake.cli.runs import Server, listing
+
+    _end(listing(Server(url, json), workflow, state, limit, cursor))
+
+
+@runs.command("show")
+def runs_show(run: RunId, url: Url = None, json: Json = False) -> None:
+    """Where a run stands, and what it waits for."""
+    from rewake.cli.runs import Server, show
+
+    _end(show(Server(url, json), run))
+
+
+@runs.command("result")
+def runs_result(run: RunId, wait: Wait = 0, url: Url = None, json: Json = False) -> None:
+    """The result of a run, as JSON."""
+    from rewake.cli.runs import Server, result
+
+    _end(result(Server(url, json), run, wait))
+
+
+@runs.command("history")
+def runs_history(run: RunId, url: Url = None, json: Json = False) -> None:
+    """The tasks, steps, timers and approvals of a run."""
+    from rewake.cli.runs import Server, history
+
+    _end(history(Server(url, json), run))
+
+
+@runs.command("logs")
+def runs_logs(
+    run: RunId,
+    key: Annotated[str | None, typer.Option(help="Only of this operation.")] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """What the tasks and steps of a run logged."""
+    from rewake.cli.runs import Server, logs
+
+    _end(logs(Server(url, json), run, key))
+
+
+@runs.command("cancel")
+def runs_cancel(
+    run: RunId,
+    reason: Annotated[str | None, typer.Option(help="Kept with the run.")] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Ask a run to clean up and end."""
+    from rewake.cli.runs import Server, cancel
+
+    _end(cancel(Server(url, json), run, reason))
+
+
+@runs.command("resume")
+def runs_resume(run: RunId, url: Url = None, json: Json = False) -> None:
+    """Let a stuck run try again, after a fix."""
+    from rewake.cli.runs import Server, resume
+
+    _end(resume(Server(url, json), run))
+
+
+@runs.command("approve")
+def runs_approve(
+    run: RunId,
+    key: Annotated[
+        str | None, typer.Argument(help="Which approval, where it waits for several.")
+    ] = None,
+    reject: Annotated[bool, typer.Option("--reject", help="Reject instead.")] = False,
+    value: Annotated[str | None, typer.Option(help="What is filled in, as JSON.")] = None,
+    comment: Annotated[str | None, typer.Option(help="Kept with the decision.")] = None,
+    approver: Annotated[str | None, typer.Option(help="Who decides (USER).")] = None,
+    db: Annotated[
+        Path | None, typer.Option(help="Decide in this file, for a `rewake run`: no server.")
+    ] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Decide on what a run waits for."""
+    filled_in = _json_value(value)
+    approver = approver or os.environ.get("USER")
+    if db is not None:
+        from rewake.authoring.approval import Approval, Decision
+        from rewake.cli.local import approve as decide_here
+
+        decision = Decision.REJECTED if reject else Decision.APPROVED
+        _end(decide_here(db, run, key, Approval(decision, filled_in, approver, comment)))
+    from rewake.cli.runs import Server, approve
+
+    answer = {"approved": not reject, "value": filled_in, "approver": approver, "comment": comment}
+    _end(approve(Server(url, json), run, key, answer))
+
+
+def _json_value(text: str | None) -> Any:
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--value is not JSON: {error}") from None
+
+
+def _end(code: Exit) -> None:
+    """End the command; also when a sync task that was given up still runs in its thread."""
+    import threading
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(thread.name.startswith("rewake-task") for thread in threading.enumerate()):
+        os._exit(code)  # Python would wait for it
+    raise typer.Exit(code)

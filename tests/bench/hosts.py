@@ -1,0 +1,120 @@
+"""Where workflows run while they are measured: an engine in this process, or a server over HTTP."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiohttp
+
+from rewake.app import App
+from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.clock import SystemClock
+from rewake.engine.engine import Engine, running
+from rewake.engine.settings import Settings
+from rewake.http.auth import app_token
+from rewake.records import Header, OutcomeKind
+from rewake.secret import Secret
+from rewake.stores.sqlite import SqliteTable
+from tests.bench import children, durability, machine, programs
+
+_SECRET = Secret(secrets.token_hex(32))
+_PATIENCE = 600
+
+
+class Host(Protocol):
+    """Runs workflows of `programs`."""
+
+    async def run(self, workflow: str, **arguments: Any) -> None:
+        """Start a run and wait for its result; raises unless it succeeds."""
+
+
+class InProcess:
+    """An engine in this process."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    async def start(self, workflow: str, *, run: str | None = None, **arguments: Any) -> Header:
+        header, _ = await self.engine.start(workflow, arguments, run=run)
+        return header
+
+    async def end(self, run: str) -> None:
+        """Wait until a run has succeeded."""
+        outcome = await self.engine.result(run, _PATIENCE)
+        if outcome is None or outcome.kind is not OutcomeKind.OK:
+            raise AssertionError(f"run {run} ended as {outcome}")
+
+    async def run(self, workflow: str, **arguments: Any) -> None:
+        header = await self.start(workflow, **arguments)
+        await self.end(header.run)
+
+
+class OverHttp:
+    """A server in another process, which sends itself its messages over HTTP."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+
+    async def run(self, workflow: str, **arguments: Any) -> None:
+        await self.result(workflow, **arguments)
+
+    async def result(self, workflow: str, **arguments: Any) -> Any:
+        """What a run of the workflow returned."""
+        path = f"/v1/workflows/{workflow}/runs?wait=60"
+        while True:
+            async with self._session.request(
+                "GET" if path.startswith("/v1/runs/") else "POST",
+                self._url + path,
+                json=arguments,
+            ) as response:
+                answer = await response.json()
+            if response.status == 200:
+                return answer["result"]
+            if response.status != 202:
+                raise AssertionError(f"{path} answered {response.status}: {answer}")
+            path = f"/v1/runs/{answer['id']}/result?wait=60"
+
+
+@asynccontextmanager
+async def in_process(
+    *, cached: int = 256, file: Path | None = None
+) -> AsyncIterator[InProcess]:
+    """An engine on a file of its own (or `file`), proved to be durable at the end."""
+    with tempfile.TemporaryDirectory(dir=machine.folder()) as folder:
+        table = SqliteTable(file or Path(folder) / "rewake.db")
+        dispatcher = InProcessDispatcher(SystemClock())
+        settings = Settings(cached=cached)
+        engine = Engine(App(programs), table, dispatcher, _SECRET, settings=settings)
+        async with running(engine):
+            yield InProcess(engine)
+            durability.demand(durability.settings())
+
+
+@asynccontextmanager
+async def over_http(*, cached: int = 256) -> AsyncIterator[OverHttp]:
+    """A server of its own with the HTTP dispatcher, proved to be durable at the end."""
+    port = children.free_port()
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory(dir=machine.folder()) as folder:
+        env = {
+            "REWAKE_DB": f"{folder}/rewake.db",
+            "REWAKE_PORT": str(port),
+            "REWAKE_URL": url,
+            "REWAKE_DISPATCHER": "http",
+            "REWAKE_CACHED": str(cached),
+            "REWAKE_SECRET": "bench " * 8,
+            "REWAKE_LOG_LEVEL": "error",
+        }
+        headers = {"Authorization": f"Bearer {app_token(Secret(env['REWAKE_SECRET'].strip()))}"}
+        with children.running(children.module("server"), env):
+            async with aiohttp.ClientSession(headers=headers) as session:
+                await children.answering(session, f"{url}/readyz")
+                host = OverHttp(session, url)
+                yield host
+                durability.demand(await host.result("durability_check"))

@@ -1,0 +1,12 @@
+"""A server of the measured workflows, configured by the environment."""
+
+from __future__ import annotations
+
+from rewake.app import App
+from rewake.hosts.server import ServerConfig, leave, serve
+from tests.bench import durability, programs
+
+if __name__ == "__main__":
+    durability.watch()
+    serve(ServerConfig.from_env(), App(programs))
+    leave(0)

@@ -1,0 +1,601 @@
+"""The replay checks: code that no longer does what its history says is found out.
+
+Every difference names its key, cannot be caught by user code, and never lets a run finish wrongly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from rewake import parallel, race, sleep, step, task, wait_for_approval
+from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
+from rewake.records import (
+    CancelRequested,
+    Completed,
+    Finished,
+    Fired,
+    Outcome,
+    OutcomeKind,
+    Scheduled,
+    Started,
+)
+from rewake.replay import loop as loop_module
+from tests.support.driver import START, Failed, Run, TestProgram
+
+Body = Callable[..., Awaitable[Any]]
+
+
+@task
+async def fetch(x: Any) -> Any:
+    return x
+
+
+@task
+async def store(x: Any) -> Any:
+    return x
+
+
+async def swallowing(body: Callable[[], Awaitable[Any]]) -> Any:
+    """Catches all that a workflow body can catch, and ends well whatever happens."""
+    try:
+        return await body()
+    except BaseException:
+        return "swallowed"
+    finally:
+        await asyncio.gather(asyncio.sleep(0), return_exceptions=True)
+
+
+def differs(before: Body, after: Body, *settle: str) -> NonDeterminismError:
+    """The error from replaying a run of `before`, with these operations settled, on `after`."""
+    run = Run(before)
+    for key in settle:
+        run.settle(key)
+
+    async def careful() -> Any:
+        return await swallowing(after)
+
+    found = []
+    for code in (after, careful):
+        replayed = run.replayed(code)
+        assert isinstance(replayed.error, NonDeterminismError), replayed.error
+        assert replayed.finished is None
+        assert not replayed.fresh
+        found.append((replayed.error.key, str(replayed.error)))
+        replayed.drop()
+    run.close()
+    assert found[0] == found[1]
+    assert found[0][0] in found[0][1]
+    error = NonDeterminismError(found[0][1], key=found[0][0])
+    return error
+
+
+def test_changed_arguments() -> None:
+    """Other arguments at a key are found, while the operation is open and after it ended."""
+
+    async def before() -> Any:
+        return [await fetch("a"), await fetch("b")]
+
+    async def after() -> Any:
+        return [await fetch("A"), await fetch("b")]
+
+    for settled in ((), ("fetch",)):
+        error = differs(before, after, *settled)
+        assert error.key == "fetch"
+        assert "other arguments" in str(error)
+
+
+def test_changed_function() -> None:
+    """A task of another name is found; the error says what is asked and what is recorded."""
+
+    async def before() -> Any:
+        return await fetch("a")
+
+    async def after() -> Any:
+        return await store("a")
+
+    error = differs(before, after)
+    assert error.key == "store"
+    assert "'fetch'" in str(error)
+
+
+def test_renamed_function_under_one_key() -> None:
+    """A closure of the same short name but from another place is another function."""
+
+    async def before() -> Any:
+        async def work() -> int:
+            return 1
+
+        return await task(work)
+
+    async def after() -> Any:
+        class Other:
+            async def work(self) -> int:
+                return 2
+
+        return await task(Other().work)
+
+    error = differs(before, after)
+    assert error.key == "work"
+    assert "before.work" in str(error)
+    assert "Other.work" in str(error)
+
+
+def test_changed_kind() -> None:
+    """A step where the history has a task is found."""
+
+    async def before() -> Any:
+        return await fetch("a")
+
+    async def after() -> Any:
+        return await step("fetch", lambda: "a")
+
+    error = differs(before, after)
+    assert error.key == "fetch"
+    assert "the history has the task" in str(error)
+
+
+def test_changed_sleep() -> None:
+    """Another duration of a sleep, of rewake's or asyncio's, is found."""
+    for wait in (sleep, asyncio.sleep):
+
+        async def before() -> Any:
+            await wait(5)  # noqa: B023
+
+        async def after() -> Any:
+            await wait(6)  # noqa: B023
+
+        error = differs(before, after)
+        assert error.key == ("sleep" if wait is sleep else "timer")
+        assert "is due at" in str(error)
+
+
+def test_changed_approval() -> None:
+    """Another form or deadline of an approval is found."""
+
+    async def before() -> Any:
+        await wait_for_approval(description="pay 5?")
+
+    async def other_text() -> Any:
+        await wait_for_approval(description="pay 500?")
+
+    async def other_time() -> Any:
+        await wait_for_approval(description="pay 5?", timeout=10)
+
+    assert differs(before, other_text).key == "approval"
+    assert differs(before, other_time).key == "approval"
+
+
+def test_an_extra_operation_at_the_frontier() -> None:
+    """An operation that was not asked for then is found, where the history ends and before."""
+
+    async def before() -> Any:
+        await fetch("a")
+        await fetch("b")
+
+    async def after() -> Any:
+        await fetch("a")
+        await asyncio.gather(fetch("b"), store("c"))
+
+    async def after_start() -> Any:
+        other = asyncio.create_task(store("c"))
+        await fetch("a")
+        await fetch("b")
+        await other
+
+    assert differs(before, after_start).key == "store[0]/store"
+    error = differs(before, after, "fetch")
+    assert "ran past the history" in str(error)
+
+
+def test_a_removed_operation() -> None:
+    """An operation that is not asked for any more is found, while open and after it ended."""
+
+    async def before() -> Any:
+        await asyncio.gather(fetch("a"), store("b"))
+
+    async def after() -> Any:
+        await asyncio.gather(fetch("a"))
+
+    for settled in ((), ("store[0]/store",)):
+        error = differs(before, after, *settled)
+        assert error.key == "store[0]/store"
+        assert "ended before the history" in str(error)
+
+
+def test_finished_early() -> None:
+    """Code that ends where its history goes on is found, and has no result."""
+
+    async def before() -> Any:
+        return [await fetch("a"), await fetch("b")]
+
+    async def after() -> Any:
+        return await fetch("a")
+
+    for settled in (("fetch",), ("fetch", "fetch.2")):
+        assert "ends the workflow" in str(differs(before, after, *settled))
+
+
+def test_finished_late() -> None:
+    """Code that goes on where its history ended is found."""
+
+    async def before() -> Any:
+        return await fetch("a")
+
+    async def after() -> Any:
+        return [await fetch("a"), await fetch("b")]
+
+    assert differs(before, after, "fetch").key == "fetch.2"
+
+
+def test_finished_otherwise() -> None:
+    """Code that now fails where it returned then is found."""
+
+    async def before() -> Any:
+        return await fetch("a")
+
+    async def after() -> Any:
+        await fetch("a")
+        raise ValueError
+
+    run = Run(before)
+    run.settle("fetch")
+    replayed = run.replayed(after)
+    assert "ends the workflow (error)" in str(replayed.error)
+    replayed.drop()
+    run.close()
+
+
+def test_a_missing_withdrawal() -> None:
+    """Code that no longer cancels what it cancelled then is found."""
+
+    async def before() -> Any:
+        await race(fetch("a"), fetch("b"))
+        await sleep(1)
+
+    async def after() -> Any:
+        tasks = [asyncio.create_task(fetch(x)) for x in "ab"]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await sleep(1)
+
+    run = Run(before)
+    run.settle("race[0]/fetch")
+    replayed = run.replayed(after)
+    assert isinstance(replayed.error, NonDeterminismError)
+    replayed.drop()
+    run.close()
+
+
+def test_completing_what_was_never_asked_for() -> None:
+    """A completion of an unknown key is found, live and on replay."""
+
+    async def main() -> Any:
+        return await swallowing(lambda: fetch("a"))
+
+    run = Run(main)
+    ok = Outcome(OutcomeKind.OK)
+    for event in (Completed("other", START + 1), Fired("other", START + 1)):
+        live = run.replayed()
+        live.observe(event, ok)
+        assert isinstance(live.error, NonDeterminismError)
+        assert live.error.key == "other"
+        live.drop()
+        cold = run.instance()
+        cold.replay([*run.history, event], {"other": ok})
+        assert isinstance(cold.error, NonDeterminismError)
+        assert cold.error.key == "other"
+        cold.drop()
+    run.close()
+
+
+def test_a_missing_outcome_is_an_error_and_never_an_empty_one() -> None:
+    """A completion whose outcome is not there makes the run stuck."""
+
+    async def main() -> Any:
+        return await swallowing(lambda: fetch("a"))
+
+    run = Run(main)
+    run.settle("fetch")
+    run.outcomes.clear()
+    replayed = run.replayed()
+    assert isinstance(replayed.error, CheckpointUnreadable)
+    assert "fetch" in str(replayed.error)
+    assert replayed.finished is None
+    replayed.drop()
+    run.close()
+
+
+def test_a_damaged_outcome_is_not_raised_into_the_workflow() -> None:
+    """A value that cannot be read makes the run stuck; no `except` sees it."""
+
+    async def main() -> Any:
+        return await swallowing(lambda: fetch(("a", 1)))
+
+    run = Run(main)
+    run.settle("fetch")
+    good = run.outcomes["fetch"]
+    assert good.value is not None
+    assert good.value.codec == "pickle"
+    run.outcomes["fetch"] = Outcome(good.kind, type(good.value)("pickle", b'"AAAA"'))  # type: ignore[arg-type]
+    replayed = run.replayed()
+    assert isinstance(replayed.error, CheckpointUnreadable)
+    assert replayed.finished is None
+    replayed.drop()
+    run.close()
+
+
+def test_unreadable_arguments_make_the_run_stuck() -> None:
+    """A run whose own input cannot be read is stuck, not failed."""
+
+    async def main(x: Any) -> Any:
+        return x
+
+    run = Run(main, ("a", 1), begin=False)
+    started = run.history[0]
+    assert isinstance(started, Started)
+    bad = type(started.args)("pickle", b'"AAAA"')  # type: ignore[arg-type]
+    run.execution.replay([Started(START, bad)], {})
+    assert isinstance(run.execution.error, CheckpointUnreadable)
+    assert run.execution.finished is None
+    assert run.execution.fresh == []
+    run.close()
+
+
+def test_the_first_difference_counts() -> None:
+    """What code does between a difference and its next wait does not replace the error."""
+
+    async def before() -> Any:
+        await asyncio.gather(fetch("a"), store("b"))
+
+    async def after() -> Any:
+        await asyncio.gather(fetch("A"), store("B"))
+
+    error = differs(before, after)
+    assert error.key == "fetch[0]/fetch"
+
+
+def test_a_stopped_instance_does_nothing_more() -> None:
+    """After a difference no further code of the workflow runs, whatever it is fed."""
+    went_on: list[str] = []
+
+    async def before() -> Any:
+        await fetch("a")
+        await fetch("b")
+
+    async def after() -> Any:
+        await fetch("A")
+        went_on.append("a")
+
+    run = Run(before)
+    run.settle("fetch")
+    replayed = run.replayed(after)
+    replayed.observe(Completed("fetch", START + 9), Outcome(OutcomeKind.OK))
+    assert went_on == []
+    assert isinstance(replayed.error, NonDeterminismError)
+    replayed.drop()
+    run.close()
+
+
+def test_a_history_without_a_beginning() -> None:
+    """Entries that do not begin with an event are refused."""
+
+    async def main() -> Any:
+        await fetch("a")
+
+    run = Run(main)
+    replayed = run.instance()
+    replayed.replay(run.history[1:], {})
+    assert isinstance(replayed.error, StuckError)
+    replayed.drop()
+    run.close()
+
+
+def test_set_order_of_strings_is_found_out() -> None:
+    """Iterating over a set of strings, which differs between processes, does not go unseen."""
+    order = ["b", "a"]
+
+    async def main() -> Any:
+        return [await fetch(x) for x in order]
+
+    run = Run(main)
+    order.reverse()
+    assert isinstance(run.replayed().error, NonDeterminismError)
+    run.close()
+
+
+# --- cancelling and time-outs of a run -----------------------------------------------------------
+
+
+def test_cancel_before_the_beginning() -> None:
+    """A run that is cancelled before anything of it was committed never begins, on replay too."""
+    began: list[int] = []
+
+    async def main() -> Any:
+        began.append(1)
+        await fetch("a")
+
+    run = Run(main, begin=False)
+    started = run.history[0]
+    assert isinstance(started, Started)
+    run.execution.cancel_at_start(started, CancelRequested(START + 1, "no need"))
+    assert run.execution.finished is not None
+    assert run.execution.finished.kind is OutcomeKind.CANCELLED
+    run._keep()
+    assert [type(entry) for entry in run.history] == [Started, CancelRequested, Finished]
+    replayed = run.replayed()
+    assert replayed.error is None
+    assert replayed.finished == run.execution.finished
+    assert began == []
+    replayed.drop()
+    run.close()
+
+
+def test_cancelling_a_run() -> None:
+    """A cancelled run cleans up and ends as cancelled, with the reason."""
+
+    async def main() -> Any:
+        try:
+            await fetch("a")
+        finally:
+            await store("undo")
+
+    run = Run(main, cold=True)
+    run.cancel("no need")
+    assert run.withdrawn == ["fetch"]
+    assert run.open == ["store"]
+    run.settle("store")
+    with pytest.raises(Failed, match="no need") as caught:
+        _ = run.result
+    assert caught.value.kind is OutcomeKind.CANCELLED
+    run.close()
+
+
+def test_cancelling_oneself_is_a_failure() -> None:
+    """A `CancelledError` that nobody asked for fails the run."""
+
+    async def main() -> Any:
+        raise asyncio.CancelledError
+
+    run = Run(main)
+    with pytest.raises(Failed, match="CancelledError") as caught:
+        _ = run.result
+    assert caught.value.kind is OutcomeKind.ERROR
+    run.close()
+
+
+def test_the_time_of_a_run() -> None:
+    """`@workflow(timeout=)` ends the run as timed out, after its cleanup; a timely end withdraws."""
+
+    async def main() -> Any:
+        try:
+            return await fetch("a")
+        finally:
+            await store("undo")
+
+    run = Run(main, timeout=5_000, cold=True)
+    assert run.open == ["run-timeout", "fetch"]
+    run.settle("run-timeout")
+    run.settle("store")
+    with pytest.raises(Failed) as caught:
+        _ = run.result
+    assert caught.value.kind is OutcomeKind.TIMEOUT
+    run.close()
+
+    run = Run(main, timeout=5_000, cold=True)
+    run.settle("fetch")
+    run.settle("store")
+    assert run.result == "a"
+    assert run.withdrawn == ["run-timeout"]
+    run.close()
+
+
+def test_a_busy_loop_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A workflow that spins without waiting is stuck, and does not hold the server."""
+    monkeypatch.setattr(loop_module, "BUSY_LIMIT", 1_000)
+
+    async def main() -> Any:
+        while True:
+            await asyncio.sleep(0)
+
+    run = Run(main)
+    assert isinstance(run.execution.error, StuckError)
+    assert "spins" in str(run.execution.error)
+    run.close()
+
+
+def test_steps_that_are_retried() -> None:
+    """A failed attempt with a retry is not seen by the workflow, and survives a replay."""
+    from rewake.records import Stepped
+    from rewake.values import failure_of
+
+    async def main() -> Any:
+        return await step("charge", lambda: "paid", retries=2)
+
+    run = Run(main, cold=True)
+    failed = Outcome(OutcomeKind.ERROR, failure=failure_of(ValueError("no"), 1))
+    run._observe(Stepped("charge", START + 5, failed, START + 1_005), None)
+    assert run.execution.open["charge"].attempts == 1
+    assert run.execution.open["charge"].not_before == START + 1_005
+    run.settle("charge")
+    assert run.result == "paid"
+    run.close()
+
+
+def test_nothing_is_seen_after_the_end() -> None:
+    """Events that come after the end are not recorded."""
+
+    async def main() -> Any:
+        return await fetch("a")
+
+    run = Run(main)
+    run.settle("fetch")
+    run.cancel("too late")
+    assert isinstance(run.history[-1], Finished)
+    assert run.result == "a"
+    run.close()
+
+
+def test_arguments_that_cannot_be_pickled() -> None:
+    """An argument that cannot be stored raises where the task is called, live and on replay."""
+
+    async def main() -> Any:
+        import threading
+
+        try:
+            await fetch(threading.Lock())
+        except Exception as error:
+            return [type(error).__name__, await fetch("b")]
+
+    run = Run(main, cold=True).to_the_end()
+    assert run.result == ["UsageError", "b"]
+    assert run.asked == ["fetch.2"]
+    run.close()
+
+
+def test_results_that_cannot_be_stored_fail_the_run() -> None:
+    """A body that returns what cannot be pickled fails with a message that says so."""
+
+    async def main() -> Any:
+        return (x for x in "abc")
+
+    run = Run(main)
+    with pytest.raises(Failed, match="cannot be pickled"):
+        _ = run.result
+    run.close()
+
+
+@pytest.fixture(autouse=True)
+def no_pending() -> Iterator[None]:
+    """What a test leaves behind must not complain later."""
+    yield
+    import gc
+
+    gc.collect()
+
+
+def test_groups_and_branches_of_one_name_do_not_share_keys() -> None:
+    """A coroutine of the user's named like one of ours has keys of its own."""
+
+    async def inner(x: Any) -> Any:
+        return await parallel([x], fetch)
+
+    async def main() -> Any:
+        first = await parallel(["a"], inner)
+        (second,) = await asyncio.gather(parallel(["b"], fetch))
+        third = await parallel(["c"], inner)
+        (fourth,) = await asyncio.gather(parallel(["d"], fetch))
+        return [first, second, third, fourth]
+
+    run = Run(main, cold=True).to_the_end()
+    assert run.result == [[["a"]], ["b"], [["c"]], ["d"]]
+    assert len(set(run.asked)) == 4
+    run.close()
+
+
+def test_program_protocol() -> None:
+    """The driver's program is what the core asks for."""
+    assert isinstance(TestProgram(test_program_protocol), TestProgram)  # type: ignore[arg-type]
+    assert Scheduled.__struct_fields__[0] == "key"
