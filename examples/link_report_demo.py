@@ -9,6 +9,7 @@ with it, and all that it writes is in a folder that it removes.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -21,15 +22,17 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rich.markup import escape
+
 from examples.support.pages import Pages
 from examples.support.server import Server
-from examples.support.show import Operation, Show, Timeline
+from examples.support.show import Operation, Show, Timeline, count
 
 APP = Path(__file__).with_name("link_report.py")
 PAUSE = 2.5
 """Seconds that the workflow sleeps before it asks."""
-LEASE = 5.0
-"""Seconds after which a dead server's work is taken over; 5 by default."""
+AWAY = 1.0
+"""Seconds for which no server is running."""
 PATIENCE = 300.0
 """Seconds after which the demo gives up."""
 
@@ -58,60 +61,65 @@ class Demo:
     def _start(self) -> None:
         show, server = self._show, self._server
         server.start()
-        show.step("A server runs the workflow of examples/link_report.py, on SQLite.")
-        show.say(f"[dim]process {server.pid}, {server.url}[/]")
+        show.step("A server runs the workflow of examples/link_report.py on SQLite.")
+        show.say(f"process {server.pid}, {server.url}")
         show.step("A request starts a run.")
-        show.say(f"[dim]POST /v1/workflows/main/runs   ({len(self._urls)} urls)[/]")
+        show.say(f"POST /v1/workflows/main/runs  with {count(len(self._urls), 'address')}")
         arguments = {"urls": self._urls, "pause": PAUSE}
         self._run = server.post("/v1/workflows/main/runs", arguments)
-        show.say(f"[dim]202 Accepted, run {self._run['id']}[/]")
+        show.say(f"202 Accepted: run {self._run['id']}")
 
     def _kill(self) -> None:
         """End the server when a part of the pages is fetched, and others are in flight."""
         enough = len(self._urls) // 3
-
-        def in_the_middle() -> bool:
-            fetched, flying = self._count("done"), self._count("running")
-            return fetched >= enough and flying > 0
-
-        self._until(in_the_middle)
+        self._until(lambda: self._number("done") >= enough and self._number("running") > 0)
         self._server.kill()
-        gone = time.time()
-        flying, done = self._count("running"), self._count("done")
+        gone = time.time()  # noqa: TID251 - a demo is no workflow
+        done, flying = (count(self._number(state), "task") for state in ("done", "running"))
         self._show.step(f"[red]kill -9 {self._server.pid}[/]: the server is gone.")
-        self._show.say(f"[dim]{done} tasks had ended, {flying} were in flight[/]")
+        self._show.say(f"{done} done, {flying} in flight")
         self._show.look(self._run, self._operations, "no server")
-        time.sleep(1)
+        time.sleep(AWAY)
         self._server.start()
-        self._away = (gone, time.time())
+        self._away = (gone, time.time())  # noqa: TID251 - nor here
         self._show.step("It is started again.")
-        self._show.say(f"[dim]process {self._server.pid}; it knows what is in the file[/]")
+        self._show.say(
+            f"process {self._server.pid}; it knows only what is in the database file",
+            "what was in flight is taken over when its lease (5 s) is over",
+        )
 
     def _take_over(self) -> None:
+        before = {each["key"]: each["attempts"] for each in self._operations if is_done(each)}
         self._until(lambda: self._is("sleep", "waiting", "done"))
+        after = {each["key"]: each["attempts"] for each in self._operations}
+        assert before == {key: after[key] for key in before}, "what was done was done again"
         lost = sum(each["lost"] for each in self._operations)
         retried = sum(each["attempts"] - each["lost"] > 1 for each in self._operations)
-        self._show.step(f"The run went on where it was: {lost} lost attempts were made again.")
-        self._show.say(f"[dim]what had ended was not run again; {retried} task was retried[/]")
+        self._show.step("The run has gone on where it was.")
+        self._show.say(
+            f"{count(lost, 'lost attempt')} made again, {count(len(before), 'task')} not",
+            f"{count(retried, 'task')} failed and retried",
+        )
 
     def _sleep(self) -> None:
-        self._until(lambda: self._run["state"] == "suspended" or self._is("approval", "waiting"))
-        running = self._count("running")
-        self._show.step(f"The workflow sleeps: {running} tasks are running, no thread waits.")
-        self._show.say(f"[dim]state {self._run['state']}, wakes at {self._run['wake']}[/]")
+        state, wake = self._run["state"], self._run["wake"]
+        self._show.step("The workflow sleeps, and nothing is running.")
+        self._show.say(f"the run is {state}, {count(self._number('running'), 'task')} running")
+        if wake is not None:
+            self._show.say(f"it wakes at {wake}")
         self._until(lambda: self._is("approval", "waiting"))
 
     def _approve(self) -> None:
         run = self._server.get(f"/v1/runs/{self._run['id']}")
         (approval,) = run["approvals"]
         self._show.step(f"It asks: [bold cyan]{approval['description']}[/]")
-        self._show.say(f"[dim]until {approval['deadline']}, and suspended until then[/]")
+        self._show.say(f"the run is {run['state']} until somebody decides, at most two days")
         time.sleep(1.5)
-        command = ["rewake", "runs", "approve", self._run["id"], approval["key"]]
+        command = ["rewake", "runs", "approve", run["id"], "--url", self._server.url]
         self._show.step("Somebody approves.")
         self._show.say(
-            f"[dim]POST {approval['decide']}  {{\"approved\": true}}[/]",
-            f"[dim]the same as: {shlex.join(command)}[/]",
+            f'POST {approval["decide"]}  {{"approved": true}}',
+            f"the same as: {shlex.join(command)}",
         )
         answer = {"approved": True, "approver": "the demo"}
         self._server.post(approval["decide"], answer)
@@ -124,20 +132,21 @@ class Demo:
             query = "SELECT url, status, title, links FROM links WHERE report = ?"
             rows = database.execute(query, [result["report"]]).fetchall()
         assert result["saved"] == wanted, f"{result['saved']} links were saved, not {wanted}"
-        assert sorted(row[0] for row in rows) == sorted(self._urls), "not every page is in the file"
-        self._show.step(f"The run is done, and {len(rows)} rows are in the database:")
+        saved = {row[0] for row in rows}
+        assert saved == set(self._urls), "the rows are not those of the pages"
+        self._show.step(f"The run is done, and {count(len(rows), 'row')} in the report's database:")
         for url, status, title, links in rows[:3]:
-            self._show.say(f"[dim]{status}  {url}  {title!r}, {links} links[/]")
+            self._show.say(f"{status}  {url}  {title!r}, {count(links, 'link')}")
         if len(rows) > 3:
-            self._show.say("[dim]…[/]")
-        self._show.say(f"[green]{result}[/]")
+            self._show.say("…")
+        self._show.step(f"Its result: [green]{json.dumps(result)}[/]")
 
     def timeline(self) -> None:
         """When what ran."""
         console = self._show.console
         console.print()
         console.print(Timeline(self._operations, self._away, console.width).table())
-        console.print("[dim] ░ no server was running[/]")
+        console.print(" [red dim]░[/] [dim]no server was running[/]")
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -155,11 +164,15 @@ class Demo:
             assert time.monotonic() < give_up, "the run takes too long"
             time.sleep(0.1)
 
-    def _count(self, state: str) -> int:
+    def _number(self, state: str) -> int:
         return sum(each["state"] == state for each in self._operations)
 
     def _is(self, key: str, *states: str) -> bool:
         return any(each["key"] == key and each["state"] in states for each in self._operations)
+
+
+def is_done(operation: Operation) -> bool:
+    return bool(operation["state"] == "done")
 
 
 def main(urls: Sequence[str]) -> int:
@@ -180,20 +193,18 @@ def _play(urls: Sequence[str]) -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rewake-demo-")))
         pages = None if urls else stack.enter_context(Pages(seconds=0.4))
-        urls = urls or pages.urls
-        show = stack.enter_context(Show(urls))
-        server = Server(APP, folder, "--lease", str(LEASE), **_environ(folder))
+        urls = urls if pages is None else pages.urls
+        server = Server(APP, folder, **_environ(folder))
         stack.callback(server.kill)
+        show = stack.enter_context(Show(urls))
         demo = Demo(show, server, urls, folder)
         try:
             demo.play()
-        except (AssertionError, RuntimeError) as error:
-            show.step(f"[red]It went wrong: {error}[/]")
+        except (AssertionError, RuntimeError, OSError) as error:
+            show.step(f"[red]It went wrong: {escape(str(error))}[/]")
             return 1
         show.close()
         demo.timeline()
-        if pages is not None:
-            show.console.print(f"[dim] {pages.requests.total()} requests reached the pages[/]")
         return 0
 
 
@@ -206,7 +217,7 @@ def _environ(folder: Path) -> dict[str, str]:
     }
 
 
-def _leave(number: int, frame: object) -> NoReturn:
+def _leave(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 

@@ -24,19 +24,19 @@ TOPICS = (
     "Kale",
     "Lentils",
 )
-FLAKY = 6
+FLAKY = 9
 """The page that answers 503 when it is asked for the first time."""
 
 
 class Pages:
     """Serves the pages on a free port of 127.0.0.1 while the block is entered.
 
-    `urls` is where they are; `requests` counts how often each was asked for.
+    `urls` is where they are; `seconds` is what each takes, roughly.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.requests: Counter[str] = Counter()
+        self.requests = Counter[str]()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         host = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.urls = [f"{host}/{number}" for number in range(len(TOPICS))]
@@ -73,7 +73,7 @@ def _handler(pages: Pages) -> type[socketserver.BaseRequestHandler]:
             number = int(self.path.strip("/"))
             pages.requests[self.path] += 1
             first = pages.requests[self.path] == 1
-            time.sleep(pages.seconds)
+            time.sleep(pages.seconds * (0.7 + number * 5 % 7 / 10))
             body = _page(number).encode()
             self.send_response(503 if number == FLAKY and first else 200)
             self.send_header("Content-Type", "text/html; charset=utf-8")

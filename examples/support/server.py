@@ -46,7 +46,7 @@ class Server:
         """Start it, at the address that it had before, and wait until it is ready."""
         port = self.url.rpartition(":")[2] or "0"
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - it is ourselves
                 self._command,
                 env={**self._environ, "REWAKE_PORT": port},
                 stdin=subprocess.DEVNULL,

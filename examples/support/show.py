@@ -65,7 +65,7 @@ class Show:
 
     def say(self, *details: str) -> None:
         for detail in details:
-            self.console.print(f"   {detail}", soft_wrap=True)
+            self.console.print(f"   [dim]{detail}[/]", soft_wrap=True)
 
     def look(self, run: dict[str, Any], operations: Sequence[Operation], note: str = "") -> None:
         """How the run stands."""
@@ -107,9 +107,15 @@ def sign(operation: Operation | None, name: str) -> Text:
 def counts(operations: Sequence[Operation]) -> str:
     found = Counter((each["kind"], each["state"]) for each in operations)
     return ", ".join(
-        f"{number} {kind}{'s' if number > 1 else ''} {state}"
-        for (kind, state), number in sorted(found.items())
+        f"{count(number, kind)} {state}" for (kind, state), number in sorted(found.items())
     )
+
+
+def count(number: int, noun: str) -> str:
+    """So many of them, in words."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def shorten(text: str, width: int) -> Text:

@@ -101,7 +101,9 @@ def _load_module(name: str) -> ModuleType:
 def _where(error: Exception, path: Path | None) -> str:
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError):
-        return f"{what.partition(' (')[0]} (line {error.lineno})"
+        elsewhere = Path(error.filename or "").name
+        file = "" if path is not None and elsewhere == path.name else f"{elsewhere}, "
+        return f"{what.partition(' (')[0]} ({file}line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
     inside = [f for f in frames if path is not None and Path(f.filename).name == path.name]
     return f"{what} (line {inside[-1].lineno})" if inside else what

@@ -35,7 +35,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def output(command: Sequence[str], *, seconds: float) -> str:
     """What a command prints. Raises if it fails or takes too long."""
-    return _finished(command, seconds, stdout=subprocess.PIPE).stdout
+    return _finished(command, seconds).stdout
 
 
 def errors(command: Sequence[str], *, seconds: float) -> str:
@@ -44,21 +44,22 @@ def errors(command: Sequence[str], *, seconds: float) -> str:
 
 
 def _finished(
-    command: Sequence[str], seconds: float, **pipes: int
+    command: Sequence[str], seconds: float, stderr: int | None = None
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         cwd=machine.ROOT,
         env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         timeout=seconds,
         check=True,
-        **pipes,  # type: ignore[call-overload]
     )
 
 
 @contextmanager
-def running(command: Sequence[str], env: Mapping[str, str] = {}) -> Iterator[int]:  # noqa: B006
+def running(command: Sequence[str], env: Mapping[str, str] = {}) -> Iterator[int]:
     """A process that runs while the block does; its id."""
     process = subprocess.Popen(command, cwd=machine.ROOT, env=environment(**env))
     try:

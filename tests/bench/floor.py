@@ -18,7 +18,9 @@ import aiohttp
 
 from tests.bench import children, durability, machine
 
-_SCHEMA = "CREATE TABLE items (run TEXT, sort TEXT, body BLOB, PRIMARY KEY (run, sort)) WITHOUT ROWID"
+_SCHEMA = (
+    "CREATE TABLE items (run TEXT, sort TEXT, body BLOB, PRIMARY KEY (run, sort)) WITHOUT ROWID"
+)
 _INSERT = "INSERT INTO items VALUES ('run', ?, ?)"
 _BODY = b"x" * 1024
 
@@ -26,7 +28,12 @@ _BODY = b"x" * 1024
 def append(count: int = 500) -> float:
     """Milliseconds of appending 4 KiB to a file and syncing it, median."""
     with tempfile.TemporaryFile(dir=machine.folder(), buffering=0) as file:
-        return _median(count, lambda _: (file.write(b"x" * 4096), os.fsync(file.fileno())))
+
+        def write(_: int) -> None:
+            file.write(b"x" * 4096)
+            os.fsync(file.fileno())
+
+        return _median(count, write)
 
 
 def commit(count: int = 200) -> float:
@@ -96,7 +103,8 @@ async def empty(
 ) -> None:
     """An ASGI app that answers everything with nothing."""
     await receive()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    headers = [(b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -82,9 +82,7 @@ class OverHttp:
 
 
 @asynccontextmanager
-async def in_process(
-    *, cached: int = 256, file: Path | None = None
-) -> AsyncIterator[InProcess]:
+async def in_process(*, cached: int = 256, file: Path | None = None) -> AsyncIterator[InProcess]:
     """An engine on a file of its own (or `file`), proved to be durable at the end."""
     with tempfile.TemporaryDirectory(dir=machine.folder()) as folder:
         table = SqliteTable(file or Path(folder) / "rewake.db")

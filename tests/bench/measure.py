@@ -12,6 +12,9 @@ COMMIT = 0.25
 """Milliseconds: the commit of the machine that the goals were set on."""
 
 
+_UNSTEADY = 1.5
+
+
 class Scale(StrEnum):
     """What a goal is relative to."""
 
@@ -49,12 +52,21 @@ class Goal(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One repetition: its value, and just before it the machine's commit (ms) and the share of
-    all cores that others used."""
+    """One repetition: its value, and what the machine was like.
+
+    `before` and `after` are its commits in milliseconds, `background` the share of all cores that
+    others used just before.
+    """
 
     value: float
-    commit: float
+    before: float
+    after: float
     background: float
+
+    @property
+    def commit(self) -> float:
+        """A commit at that time, in milliseconds."""
+        return (self.before + self.after) / 2
 
 
 class Row(msgspec.Struct):
@@ -76,6 +88,14 @@ class Row(msgspec.Struct):
     def commit(self) -> float:
         """The median of the commits measured beside it, in milliseconds."""
         return statistics.median(sample.commit for sample in self.samples)
+
+    @property
+    def steady(self) -> bool:
+        """Whether the disk was as fast after each sample as before it, or nearly so."""
+        return all(
+            max(each.before, each.after) < _UNSTEADY * min(each.before, each.after)
+            for each in self.samples
+        )
 
     @property
     def background(self) -> float:

@@ -91,8 +91,8 @@ async def _look(count: int, cached: int) -> Report:
         idle, statements = await _rest()
         key = await _approval(host, _name(0))
         resume = await _rate(count, _together(partial(_resume, host, key), range(count)))
-    queries = [each for each in statements if each.startswith("SELECT")]
-    return Report(start, growth, idle, len(queries) / _IDLE, _scans(queries), resume)
+        queries = [each for each in statements if each.startswith("SELECT")]
+        return Report(start, growth, idle, len(queries) / _IDLE, _scans(queries), resume)
 
 
 def _name(number: int) -> str:

@@ -16,6 +16,7 @@ ticks: list[float] = []
 
 @task
 async def work(number: int) -> str:
+    """The task that does nothing."""
     return RESULT
 
 
@@ -32,11 +33,13 @@ async def _work() -> str:
 
 @workflow
 async def durability_check() -> list[list[str | int]]:
+    """The settings in whichever process carries out tasks."""
     return await settings_in_use()
 
 
 @workflow
 async def sequential_steps(count: int) -> int:
+    """One inline step after another."""
     for _ in range(count):
         await step("work", _work)
     return count
@@ -44,6 +47,7 @@ async def sequential_steps(count: int) -> int:
 
 @workflow
 async def sequential_tasks(count: int) -> int:
+    """One task after another, each an invocation of its own."""
     for number in range(count):
         await work(number)
     return count
@@ -51,21 +55,25 @@ async def sequential_tasks(count: int) -> int:
 
 @workflow
 async def parallel_steps(count: int) -> int:
+    """Inline steps at once."""
     return len(await asyncio.gather(*(step("work", _work) for _ in range(count))))
 
 
 @workflow
 async def parallel_tasks(count: int) -> int:
+    """Tasks at once."""
     return len(await parallel(range(count), work))
 
 
 @workflow
 async def sleeper(seconds: float) -> None:
+    """One durable sleep."""
     await sleep(seconds)
 
 
 @workflow
 async def steps_then_sleep(count: int, seconds: float) -> int:
+    """A history, and then a suspension."""
     for _ in range(count):
         await step("work", _work)
     await sleep(seconds)
@@ -74,5 +82,6 @@ async def steps_then_sleep(count: int, seconds: float) -> int:
 
 @workflow
 async def waiter(seconds: float) -> str:
+    """One wait for an approval."""
     decided = await wait_for_approval(timeout=seconds)
     return decided.decision

@@ -54,9 +54,10 @@ def show_rows(rows: Sequence[Row]) -> None:
             table.add_row(f"{row.workload:<6} {row.name}", *_cells(row))
     console.print(table)
     console.print(
-        f"[dim]Medians. 'commits': the value in WAL FULL commits measured just before each sample. "
-        f"Goals that depend on the disk were set\nfor a commit of {COMMIT} ms and are scaled to "
-        f"a slower one. 'others' CPU': share of all cores just before the worst sample.[/dim]"
+        f"[dim]Medians. 'commits': the value in WAL FULL commits, measured before and after each "
+        f"sample. Goals that depend on the disk were set for a commit of {COMMIT} ms and are "
+        f"scaled to a slower one; '?': the disk changed its pace meanwhile. 'others' CPU': the "
+        f"share of all cores that was in use before the worst sample.[/dim]"
     )
 
 
@@ -83,7 +84,8 @@ def _goal(goal: Goal | None, row: Row) -> str:
 def _verdict(row: Row) -> str:
     if row.goal is None:
         return ""
-    return "[green]met[/green]" if row.goal.met(row.value, row.commit) else "[red]missed[/red]"
+    verdict = "[green]met[/green]" if row.goal.met(row.value, row.commit) else "[red]missed[/red]"
+    return verdict if row.steady or row.goal.scale is Scale.FIXED else f"{verdict} ?"
 
 
 def _commits(row: Row) -> str:

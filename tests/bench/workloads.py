@@ -1,4 +1,4 @@
-"""The workloads W1 to W5, a cold replay, and the import: what is measured, and how well it should go.
+"""What is measured, and how well it should go: W1 to W5, a cold replay, and the import.
 
 Each measurement opens an engine on a new file, warms it up, and takes one sample.
 """
@@ -231,7 +231,7 @@ async def _reopened(count: int) -> float:
 
 
 async def _suspended(host: InProcess, run: str) -> None:
-    while (await host.engine.get(run)).state is not RunState.PARKED:
+    while (await host.engine.get(run)).state is not RunState.PARKED:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 

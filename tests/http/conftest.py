@@ -22,6 +22,7 @@ Stranger = Callable[..., httpx2.Response]
 
 @pytest.fixture
 def app(tmp_path: Path) -> Starlette:
+    """The HTTP face of the tests' app, on a database of its own."""
     secret = Secret(SECRET)
     table = SqliteTable(tmp_path / "rewake.db", durable=False)
     dispatcher = InProcessDispatcher(SystemClock())
@@ -30,6 +31,7 @@ def app(tmp_path: Path) -> Starlette:
 
 @pytest.fixture
 def client(app: Starlette) -> Iterator[TestClient]:
+    """A client of the running app that has a token."""
     with TestClient(app, headers=bearer(), raise_server_exceptions=False) as client:
         yield client
 

@@ -13,7 +13,7 @@ def asked(client: TestClient) -> TestClient:
 
 
 def test_what_is_asked(asked: TestClient) -> None:
-    """A run shows the approvals it waits for: key, form, description, deadline and where to decide."""
+    """A run shows the approvals it waits for: key, form, description, deadline, where to decide."""
     [approval] = asked.get("/v1/runs/a").json()["approvals"]
 
     assert approval.pop("deadline") > asked.get("/v1/runs/a").json()["created"]

@@ -9,6 +9,7 @@ JSON = dict[str, Any]
 
 
 def start(client: TestClient, workflow: str, arguments: JSON | None = None, **query: Any) -> JSON:
+    """Start a run and wait for it."""
     path = f"/v1/workflows/{workflow}/runs"
     response = client.post(path, json=arguments or {}, params={"wait": 10, **query})
     assert response.status_code in (200, 202), response.text
@@ -60,7 +61,9 @@ def test_start_again(client: TestClient, by: str) -> None:
 
     def again(numbers: list[int], **more: Any) -> Any:
         path = "/v1/workflows/total/runs"
-        return client.post(path, json={"numbers": numbers}, params={**query, **more}, headers=headers)
+        return client.post(
+            path, json={"numbers": numbers}, params={**query, **more}, headers=headers
+        )
 
     first, second = again([1, 2]), again([1, 2], wait=10)
     other = again([3])

@@ -20,11 +20,10 @@ from rewake.records import (
     Fired,
     Outcome,
     OutcomeKind,
-    Scheduled,
     Started,
 )
 from rewake.replay import loop as loop_module
-from tests.support.driver import START, Failed, Run, TestProgram
+from tests.support.driver import START, Failed, Run
 
 Body = Callable[..., Awaitable[Any]]
 
@@ -593,9 +592,3 @@ def test_groups_and_branches_of_one_name_do_not_share_keys() -> None:
     assert run.result == [[["a"]], ["b"], [["c"]], ["d"]]
     assert len(set(run.asked)) == 4
     run.close()
-
-
-def test_program_protocol() -> None:
-    """The driver's program is what the core asks for."""
-    assert isinstance(TestProgram(test_program_protocol), TestProgram)  # type: ignore[arg-type]
-    assert Scheduled.__struct_fields__[0] == "key"

@@ -99,17 +99,18 @@ def calm(seed: int) -> Chaos:
     return Chaos(random.Random(seed), until=-1.0)
 
 
-def chaos_of(chance: random.Random, *, transactions: bool) -> Chaos:
-    """A random plan, drawn from `chance`."""
+def chaos_of(chance: random.Random, *, transactions: bool, big: bool) -> Chaos:
+    """A random plan, drawn from `chance`; with `big`, for a run that has large values."""
     chaos = Chaos(random.Random(chance.getrandbits(64)))
     chaos.slow = chance.choice((0.0, 0.1, 0.5))
     chaos.messages = chance.choice((0.0, 0.05, 0.2, 0.5))
     chaos.stalls = chance.choice((3.0, 7.0, 12.0))
     style = chance.randrange(6)
     if style < 4:
-        calls = [call for call in CALLS if transactions or call != "together"]
+        unused = {"put_blob", "get_blob"} | (set() if transactions else {"together"})
+        calls = [call for call in CALLS if call not in unused]
         for _ in range(chance.choice((1, 2, 4, 6))):
-            call = chance.choice(calls)
+            call = chance.choice(("put_blob", "get_blob") if big else calls)
             number = chance.randint(1, 3) + int(chance.random() ** 2 * _REACH[call])
             chaos.planned[call, number] = chance.choice(kinds_of(call))
     elif style == 4:

@@ -36,9 +36,11 @@ class Generator:
         self._chance = chance
         self._names = 0
 
-    def program(self) -> Drawn:
-        """A whole program."""
+    def program(self, *, big: bool = False) -> Drawn:
+        """A whole program; with `big`, one that passes large values around."""
         parts = [self.tree(2, may_fail=False) for _ in range(self._chance.randint(1, 3))]
+        if big:
+            parts.insert(0, self._big_tree())
         if self._chance.random() < 0.1:
             parts.append(self.tree(1, may_fail=True))
         return self._seq(parts)
@@ -106,10 +108,19 @@ class Generator:
             plan["hangs"] = chance.randint(1, 2)
         if kind != "blocking" and chance.random() < 0.5:
             plan["ms"] = chance.choice((5, 100, 900))
-        if kind in ("work", "retried") and chance.random() < 0.06:
-            plan["big"] = True
-            return ["task", kind, name, plan], [name, "item", len(BIG)]
         return ["task", kind, name, plan], [name, "item"]
+
+    def _big_tree(self) -> Drawn:
+        """Large results and arguments, which are kept apart from the items."""
+        first, second, third = self.name(), self.name("s"), self.name()
+        nodes = [
+            ["task", "retried", first, {"big": True}],
+            ["step", second, {"big": True}],
+            ["task", "work", third, {"pad": True}],
+        ]
+        values = [[first, None, len(BIG)], [second, None, len(BIG)], [third, len(BIG)]]
+        kind = self._chance.choice((["seq"], ["gather", False]))
+        return [*kind, *nodes], values
 
     def _step(self, may_fail: bool) -> Drawn:
         chance, name = self._chance, self.name("s")

@@ -54,6 +54,8 @@ async def body(name: str, plan: dict[str, Any], argument: Any) -> Any:
     if plan.get("hangs", 0) < 0 or tries <= plan.get("hangs", 0):
         await asyncio.sleep(NEVER)
     fail(name, plan, tries)
+    if plan.get("pad"):
+        return [name, len(argument)]
     return [name, argument, BIG] if plan.get("big") else [name, argument]
 
 
@@ -141,14 +143,14 @@ class Interpreter:
         return self.item
 
     async def do_task(self, kind: str, name: str, plan: dict[str, Any]) -> Any:
-        argument = self.last if plan.get("feed") else self.item
+        argument = self.last if plan.get("feed") else BIG if plan.get("pad") else self.item
         if kind == "closure":
             retries = plan.get("retries", 0)
             chosen = task(lambda: body(name, plan, argument), retries=retries, delay=0.2)
             result = await chosen
         else:
             result = await TASKS[kind](name, plan, argument)
-        return [*result[:2], len(result[2])] if len(result) > 2 else result
+        return short(result)
 
     async def do_step(self, name: str, plan: dict[str, Any]) -> Any:
         argument = self.last if plan.get("feed") else self.item
@@ -156,7 +158,7 @@ class Interpreter:
             return await step(name, lambda: (fail(name, plan, begin()), [name, argument])[1])
         options = {"retries": plan["retries"], "delay": 0.2} if "retries" in plan else {}
         if not plan.get("once"):
-            return await step(name, lambda: body(name, plan, argument), **options)
+            return short(await step(name, lambda: body(name, plan, argument), **options))
         try:
             return await step(name, lambda: body(name, plan, argument), at_most_once=True)
         except TaskError as error:
@@ -262,6 +264,11 @@ class Interpreter:
         for each in consumers:
             each.cancel()
         return [results[name] for name in names]
+
+
+def short(result: list[Any]) -> list[Any]:
+    """A result with the length of its large part, if it has one."""
+    return [*result[:2], len(result[2])] if len(result) > 2 else result
 
 
 def told(error: BaseException) -> str:

@@ -90,7 +90,8 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
     chance = random.Random(f"case/{seed}")
     generator = Generator(random.Random(f"program/{seed}"))
     names = ["r1"] if chance.random() < 0.8 else ["r1", "r2"]
-    drawn = {name: generator.program() for name in names}
+    big = chance.random() < 0.2
+    drawn = {name: generator.program(big=big) for name in names}
     settings = Settings(
         cached=chance.choice((0, 0, 1, 256)),
         horizon=chance.choice((0, 500, 2500)),
@@ -103,7 +104,7 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         seed,
         store,
         {name: (node, settled(value)) for name, (node, value) in drawn.items()},
-        chaos_of(chance, transactions=store == "sqlite") if faults else calm(seed),
+        chaos_of(chance, transactions=store == "sqlite", big=big) if faults else calm(seed),
         settings,
         local=chance.random() < 0.4,
         replicas=chance.choice((1, 2, 3)),

@@ -1,8 +1,8 @@
 """Rewake servers as processes of their own, on 127.0.0.1: start, ask, stop, kill -9.
 
-    with ServerProcess(APP, tmp_path / "rewake.db") as server:
-        server.client.post("/v1/workflows/total/runs", json={"numbers": [1]})
-        server.kill()
+with ServerProcess(APP, tmp_path / "rewake.db") as server:
+server.client.post("/v1/workflows/total/runs", json={"numbers": [1]})
+server.kill()
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ TOKEN = app_token(Secret(SECRET))
 PATIENCE = 30.0
 """Seconds after which a test gives up waiting for a process."""
 
+_ROOTS = (Path(rewake.__file__).parents[1], Path(__file__).parents[2])
 _SERVING = re.compile(r"serving on (http://\S+)")
 
 
@@ -44,10 +45,12 @@ def client_of(url: str) -> httpx2.Client:
 class ServerProcess:
     """A server on a free port, unless `port` is given; `settings` are its `REWAKE_*` variables.
 
-    Entering starts it and waits until it is ready, leaving ends it in whatever way is left.
+    `module` is what Python runs. Entering starts it and waits until it is ready, leaving ends it in whatever way is left.
     """
 
-    def __init__(self, app: Path, db: Path, *, port: int = 0, **settings: object) -> None:
+    module = "rewake.hosts.server"
+
+    def __init__(self, app: Path | str, db: Path, *, port: int = 0, **settings: object) -> None:
         given = {"app": app, "db": db, "port": port, "secret": SECRET, **settings}
         self._settings = {f"REWAKE_{name.upper()}": str(value) for name, value in given.items()}
         self._lines: list[str] = []
@@ -81,8 +84,8 @@ class ServerProcess:
         """Start the process; it may not listen yet."""
         kept = {name: text for name, text in os.environ.items() if "REWAKE" not in name}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rewake.hosts.server"],
-            env={**kept, "PYTHONPATH": str(Path(rewake.__file__).parents[1]), **self._settings},
+            [sys.executable, "-m", self.module],
+            env={**kept, "PYTHONPATH": os.pathsep.join(map(str, _ROOTS)), **self._settings},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -86,7 +86,7 @@ class Client:
         except TimeoutError:
             raise Unavailable(f"{self.url} does not answer") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"cannot reach {self.url}: {error}") from None
+            raise Unavailable(f"cannot reach {self.url}: {_reason(error)}") from None
 
     def _answer(self, status: int, body: bytes) -> Answer:
         try:
@@ -96,6 +96,11 @@ class Client:
         if status < 300:
             return Answer(status, found)
         raise _error_of(self.url, status, found if isinstance(found, dict) else {})
+
+
+def _reason(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if isinstance(number, int) and number > 0 else str(error)
 
 
 def _error_of(url: str, status: int, problem: Mapping[str, Any]) -> RewakeError:

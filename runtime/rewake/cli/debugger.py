@@ -5,7 +5,7 @@ from __future__ import annotations
 import pdb
 import sys
 from collections.abc import Callable
-from types import CodeType, FrameType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 _RUNTIME = frozenset({"rewake", "asyncio"})
@@ -34,6 +34,14 @@ class Debugger(pdb.Pdb):
         finally:
             sys.settrace(None)
 
+    def get_stack(
+        self, frame: FrameType | None, trace: TracebackType | None
+    ) -> tuple[list[tuple[FrameType, int]], int]:
+        """The user's frames alone."""
+        stack, _ = super().get_stack(frame, trace)
+        stack = [(each, line) for each, line in stack if not _is_runtimes(each)] or stack
+        return stack, len(stack) - 1
+
     @property
     def is_over(self) -> bool:
         """Whether the person has quit."""
@@ -50,11 +58,15 @@ class Debugger(pdb.Pdb):
             sys.settrace(self.trace_dispatch)
 
 
+def _is_runtimes(frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] in _RUNTIME
+
+
 def _users_frame() -> FrameType | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        module = str(frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] not in _RUNTIME:
+        if not _is_runtimes(frame):
             return frame
         frame = frame.f_back
     return None

@@ -73,7 +73,9 @@ class _Child:
         os.set_blocking(ready, False)
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        orders = Orders(config.app, config.db, url, listener.fileno(), its_ready, its_go, first)
+        orders = Orders(
+            config.app, str(config.db), url, listener.fileno(), its_ready, its_go, first
+        )
         self._ready = ready
         self._process = subprocess.Popen(  # noqa: S603 - it is ourselves
             [sys.executable, "-m", "rewake.cli.dev_child", msgspec.json.encode(orders).decode()],

@@ -7,6 +7,7 @@ the supervisor.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -30,7 +31,7 @@ class Orders(msgspec.Struct, frozen=True):
     """What the supervisor tells: the app, file descriptors, and whether it is the first."""
 
     source: str
-    db: Path
+    db: str
     url: str
     listener: int
     ready: int
@@ -60,11 +61,14 @@ def main() -> NoReturn:
 
 
 def _serve(app: App, orders: Orders) -> None:
-    config = ServerConfig.from_env(app=orders.source, db=orders.db).with_secret(dev_secret(HOME))
+    config = ServerConfig.from_env(app=orders.source, db=Path(orders.db)).with_secret(
+        dev_secret(HOME)
+    )
     if orders.first:
         print(banner(app, config, orders.url), flush=True)
     else:
         print(f"reloaded {orders.source}: {', '.join(sorted(app.workflows))}", flush=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     serve(config, app, listener=socket.socket(fileno=orders.listener))
 
 

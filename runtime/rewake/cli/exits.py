@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from enum import IntEnum
 
 from rewake.errors import (
@@ -60,10 +61,10 @@ def exit_for(error: RewakeError) -> Exit:
 
 def complain(message: object) -> None:
     """Say on stderr what is wrong, in one line."""
-    line = " ".join(str(message).split())
-    print(f"rewake: {line}", file=sys.stderr, flush=True)
+    tell(f"rewake: {' '.join(str(message).split())}")
 
 
 def tell(message: str) -> None:
     """Say something on stderr, which is for people."""
-    print(message, file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody reads it; the run matters more
+        print(message, file=sys.stderr, flush=True)

@@ -41,9 +41,9 @@ def find_token() -> str:
         return given[0]
     try:
         return app_token(find_secret())
-    except ConfigError as error:
+    except ConfigError:
         raise ConfigError(
-            f"there is no token: set REWAKE_TOKEN or REWAKE_SECRET ({error})"
+            f"there is no token: set REWAKE_TOKEN or REWAKE_SECRET (there is no {SECRET} here)"
         ) from None
 
 

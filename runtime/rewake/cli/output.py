@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 import msgspec
+
+from rewake.cli.exits import tell
 
 
 @contextmanager
@@ -25,6 +27,14 @@ def pure_stdout() -> Iterator[TextIO]:
         finally:
             sys.stdout.flush()
             os.dup2(result.fileno(), 1)
+
+
+def tell_failure(state: str, error: Mapping[str, Any]) -> None:
+    """Say on stderr why a run has no result; `error` is as in the HTTP contract."""
+    if state == "cancelled":
+        tell(f"the run was cancelled: {error['message']}")
+    else:
+        tell(error.get("traceback", "").rstrip() or f"{error['type']}: {error['message']}")
 
 
 def write_json(value: Any, out: TextIO | None = None) -> None:

@@ -125,8 +125,8 @@ class Replay:
             complain(tracer.error)
             return Exit.DIFFERS if isinstance(tracer.error, NonDeterminismError) else Exit.STUCK
         print(f"same: the code does what the history says ({tracer.events} events)")
-        if tracer.open:
-            print(f"it waits for: {', '.join(tracer.open)}")
+        if tracer.waits_for:
+            print(f"it waits for: {', '.join(tracer.waits_for)}")
         if self._header.error:
             print(f"the run is stuck: {self._header.error}")
         return Exit.DONE
@@ -137,6 +137,8 @@ class Replay:
 
     def _feed(self, tracer: Tracer) -> None:
         tracer.replay(self._history.entries, self._history.outcomes())
+        tracer.waits_for = list(tracer.open)
+        tracer.drop()
 
     def _show_title(self) -> None:
         header, count = self._header, len(self._history.entries)

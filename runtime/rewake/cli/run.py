@@ -19,7 +19,7 @@ from rewake.cli.ask import Asker
 from rewake.cli.exits import STATES, Exit, tell
 from rewake.cli.home import make_secret
 from rewake.cli.lines import duration
-from rewake.cli.output import pure_stdout, write_json
+from rewake.cli.output import pure_stdout, tell_failure, write_json
 from rewake.cli.progress import Progress, progress
 from rewake.cli.snapshot import operations_of
 from rewake.dispatchers.in_process import InProcessDispatcher
@@ -188,7 +188,7 @@ class _Session:
         assert outcome is not None
         view = Values(self._secret, self._run).result(outcome)
         if isinstance(view.error, ErrorView):
-            tell(view.error.traceback.rstrip() or f"{view.error.type}: {view.error.message}")
+            tell_failure(view.state, msgspec.to_builtins(view.error))
         else:
             write_json(view.result, self._out)
         return STATES[view.state]

@@ -11,7 +11,7 @@ from typing import Any
 from rewake.cli import tables
 from rewake.cli.client import Client
 from rewake.cli.exits import STATES, Exit, tell
-from rewake.cli.output import write_json
+from rewake.cli.output import tell_failure, write_json
 from rewake.errors import RunConflict, StuckError, UsageError
 
 LONGEST_WAIT = 30.0
@@ -82,8 +82,7 @@ def _show_result(server: Server, view: dict[str, Any]) -> Exit:
     elif "result" in view:
         write_json(view["result"])
     elif "error" in view:
-        error = view["error"]
-        tell(error.get("traceback", "").rstrip() or f"{error['type']}: {error['message']}")
+        tell_failure(view["state"], view["error"])
     else:
         tell(f"run {view['id']} has not ended, it is {view['state']}")
     return STATES.get(view["state"], Exit.PENDING)

@@ -92,4 +92,7 @@ def _print(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
     # Whoever pipes it wants whole lines.
-    Console(width=None if sys.stdout.isatty() else _UNBOUNDED).print(table)
+    console = Console(width=None if sys.stdout.isatty() else _UNBOUNDED)
+    with console.capture() as shown:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in shown.get().splitlines()))

@@ -53,6 +53,7 @@ class Tracer(Execution):
         super().__init__(program, run=run, seed=seed)
         self.difference: Difference | None = None
         self.events = 0
+        self.waits_for: list[str] = []
         self.on_event: Callable[[Event], None] = _ignore
         self.on_commands: Callable[[Sequence[Entry]], None] = _ignore
         self.on_ask: Callable[[str], None] = _ignore
@@ -83,7 +84,7 @@ class Tracer(Execution):
     def _compare(self, recorded: Sequence[Entry], asked: Sequence[Command]) -> None:
         super()._compare(recorded, asked)
         if self._differs() and isinstance(self.error, NonDeterminismError):
-            key = self.error.key
+            key = self.error.key or next((c.key for c in recorded if isinstance(c, Scheduled)), "")
             self._note(key, self._all(recorded, key), self._all(asked, key))
         elif self.error is None:
             self._compare_ends(recorded, asked)

@@ -1,4 +1,8 @@
-"""What an attempt logs, kept with its run as well as sent to Python's own logging."""
+"""What an attempt logs, kept with its run as well as sent to Python's own logging.
+
+Kept is everything from INFO on, and whatever else the logger `rewake.task` is set to pass; sent on
+is what that logger passes.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,15 @@ class _Keep(logging.Handler):
         self._lines.append(LogLine(self._clock.now(), record.levelname, message))
 
 
+class _SendOn(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        if _python.isEnabledFor(record.levelno):
+            _python.handle(record)
+
+
+_python = logging.getLogger("rewake.task")
+
+
 class AttemptLog:
     """What one attempt logs: `lines`, filled through `logger`."""
 
@@ -41,6 +54,7 @@ class AttemptLog:
         """The attempt's own logger, made when it is first asked for."""
         # Not from getLogger(): one for each attempt, that nobody else logs to, and that is let go.
         logger = logging.Logger("rewake.task")  # noqa: LOG001
-        logger.parent = logging.getLogger("rewake.task")
+        logger.setLevel(min(logging.INFO, _python.getEffectiveLevel()))
         logger.addHandler(_Keep(self._clock, self.lines))
+        logger.addHandler(_SendOn())
         return logger

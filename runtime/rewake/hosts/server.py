@@ -95,9 +95,9 @@ def serve(
     """
     form = "%(asctime)s %(levelname)s %(name)s %(message)s"
     logging.basicConfig(level=config.log_level.upper(), format=form)
-    with listener or listen(config.host, config.port) as listener:
+    with listener or listen(config.host, config.port) as bound:
         app = build_app(config.app if source is None else source, config)
-        host, port = listener.getsockname()[:2]
+        host, port = bound.getsockname()[:2]
         log.info("serving on http://%s:%s", f"[{host}]" if ":" in host else host, port)
         settings = uvicorn.Config(
             app,
@@ -110,7 +110,7 @@ def serve(
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=_LONGEST_ANSWER,
         )
-        _Server(settings).run(sockets=[listener])
+        _Server(settings).run(sockets=[bound])
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -28,7 +28,7 @@ async def invoke(request: Request) -> Response:
     body = await _signed_body(request)
     try:
         invocation = _decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidInput(f"the body is not a message: {error}") from None
     if face.closing.is_set():
         raise HTTPException(503, "this replica is closing", _LATER)

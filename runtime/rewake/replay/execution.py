@@ -531,6 +531,7 @@ class Execution:
 
     def _halt(self, error: StuckError) -> None:
         self._loop.halted = True
+        self.finished = None
         if self.error is None:
             self.error = error
 

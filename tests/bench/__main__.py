@@ -1,0 +1,134 @@
+"""`python -m tests.bench`: measure Rewake, this machine's floor and, if asked to, other systems.
+
+    python -m tests.bench [--only W1,W4] [--quick] [PEERS]
+
+PEERS is a folder of harnesses of other systems, which are run between our own repetitions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tests.bench import durability, floor, fsyncs, machine, memory, report, workloads
+from tests.bench.measure import Sample
+from tests.bench.peers import WORKLOADS, Peers
+from tests.bench.report import Report, console
+from tests.bench.workloads import QUICK, Sizes, Workload
+
+_ONCE = ("W6", "fsyncs")
+"""What is measured once: it takes long, or does not vary."""
+_ALL = (*WORKLOADS, "W6", "replay", "import", "fsyncs")
+
+
+def main() -> None:
+    """Measure what the command line asks for, print it, and keep it."""
+    options = _options()
+    durability.watch()
+    sizes = QUICK if options.quick else Sizes()
+    chosen = _chosen(sizes, options.only)
+    found = Report(time.strftime("%Y-%m-%d %H:%M:%S"), machine.facts(), _floor())
+    report.show_machine(found)
+    peers = _peers(options.peers)
+    for repetition in range(sizes.repetitions):
+        console.print(f"repetition {repetition + 1} of {sizes.repetitions}")
+        for group in options.only:
+            _measure_group([each for each in chosen if _group(each) == group], repetition)
+            if peers is not None and group in WORKLOADS:
+                _measure_peers(peers, group, sizes)
+    found.rows = [row for each in chosen for row in each.rows]
+    report.show_rows(found.rows)
+    if peers is not None:
+        _count_syncs(peers)
+        found.peers = peers.figures()
+        report.show_peers(found.rows, found.peers)
+    found.load_after = os.getloadavg()[0]
+    written = report.save(found)
+    console.print(f"load average at the end: {found.load_after:.2f}; written to {written}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("peers", nargs="?", type=Path, help="a folder of harnesses of others")
+    parser.add_argument("--quick", action="store_true", help="less of everything, once")
+    parser.add_argument("--only", type=_names, default=list(_ALL), help=",".join(_ALL))
+    options = parser.parse_args()
+    if options.peers is not None and not options.peers.is_dir():
+        parser.error(f"there is no folder {options.peers}")
+    return options
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in _ALL]:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: there is {', '.join(_ALL)}")
+    return names
+
+
+def _floor() -> dict[str, float]:
+    return {
+        "append 4 KiB to a file and fsync it": floor.append(),
+        "SQLite commit of 1 KiB, WAL and synchronous=FULL": floor.commit(),
+        "empty POST to uvicorn over one connection": floor.post(),
+    }
+
+
+def _chosen(sizes: Sizes, only: Iterable[str]) -> list[Workload]:
+    found = [*workloads.workloads(sizes), *memory.workloads(sizes)]
+    if fsyncs.available():
+        found += fsyncs.workloads(sizes.sequence)
+    elif "fsyncs" in only:
+        console.print("fsyncs: skipped, for there is no strace")
+    return [each for each in found if _group(each) in only]
+
+
+def _group(workload: Workload) -> str:
+    return workload.rows[0].workload
+
+
+# --- measuring ---------------------------------------------------------------------------------
+
+
+def _measure_group(group: Sequence[Workload], repetition: int) -> None:
+    for workload in group:
+        if repetition and _group(workload) in _ONCE:
+            continue
+        background, before = machine.background(), floor.commit()
+        values = asyncio.run(_measured(workload))
+        after = floor.commit()
+        for row, value in zip(workload.rows, values, strict=True):
+            row.samples = [*row.samples, Sample(value, before, after, background)]
+            console.print(f"  {row.workload:<6} {row.name:<64} {value:12.3f} {row.unit}")
+
+
+async def _measured(workload: Workload) -> tuple[float, ...]:
+    return await workload.measure()
+
+
+def _peers(folder: Path | None) -> Peers | None:
+    if folder is None:
+        return None
+    peers = Peers(folder)
+    for name, why in peers.skipped.items():
+        console.print(f"{name}: skipped, {why} (see {folder}/README.md)")
+    return peers
+
+
+def _measure_peers(peers: Peers, group: str, sizes: Sizes) -> None:
+    for peer in peers.installed:
+        if problem := peers.measure(peer, group, sizes.sequence):
+            console.print(f"  {peer.name} {group}: {problem}")
+
+
+def _count_syncs(peers: Peers) -> None:
+    for peer in peers.installed:
+        if problem := peers.count_syncs(peer):
+            console.print(f"{peer.name}: syncs not counted, {problem}")
+
+
+if __name__ == "__main__":
+    main()

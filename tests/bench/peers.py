@@ -1,0 +1,265 @@
+"""Other systems, measured by harnesses that are kept elsewhere (`PEERS=<folder>`), one at a time.
+
+A harness is run where its README says, for one workload and one repetition, between two of ours.
+What is not installed under BENCH_HOME is skipped. Whether a peer syncs each step is not taken on
+trust either: `fsync_count.sh` of that folder counts it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+_LONGEST = 240
+"""Seconds that a harness may take for one repetition of one workload."""
+_SYNCS = 0.9
+"""Syncs a step from which on a peer counts as durable (a sync now and then covers many steps)."""
+_VALUES = {"W1": "per_step_ms", "W2": "wall_s", "W3": "steps_s", "W4": "p50_ms", "W5": "p50_ms"}
+WORKLOADS = tuple(_VALUES)
+
+
+class Figure(msgspec.Struct):
+    """One measurement of a peer, repeated. `kind` says which of ours it is comparable with."""
+
+    peer: str
+    workload: str
+    mode: str
+    kind: str
+    values: list[float]
+    syncs: float | None = None
+
+    @property
+    def value(self) -> float:
+        """The median."""
+        return sorted(self.values)[len(self.values) // 2]
+
+    @property
+    def durable(self) -> bool:
+        """Whether each step was synced."""
+        return self.syncs is not None and self.syncs >= _SYNCS
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """How to run a harness. `inline` are words in the modes that run a step in place."""
+
+    name: str
+    command: tuple[str, ...]
+    needs: tuple[str, ...]
+    inline: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    folder: str = "{home}"
+
+
+def _python(venv: str, script: str) -> tuple[str, ...]:
+    return (f"{{home}}/{venv}/bin/python", f"{{peers}}/{script}")
+
+
+PEERS = (
+    Peer(
+        "dbos",
+        _python("dbos", "dbos/bench_dbos.py"),
+        ("dbos/bin/python",),
+        ("inline", "direct call", "start_workflow"),
+        {"BENCH_DB": "sqlite"},
+    ),
+    Peer(
+        "restate",
+        _python("restate", "restate/bench_restate.py"),
+        ("restate/bin/python", "npm_restate/node_modules"),
+        ("inline", "1 inline"),
+        {"PROTO": "bidi"},
+    ),
+    Peer(
+        "temporal",
+        _python("temporal", "temporal/bench_temporal.py"),
+        ("temporal/bin/python",),
+        ("local activity",),
+    ),
+    Peer(
+        "prefect",
+        _python("prefect", "prefect/bench_prefect.py"),
+        ("prefect/bin/python",),
+        ("inline", "async", "flow with"),
+    ),
+    Peer(
+        "aws-durable",
+        _python("aws", "aws_durable/bench_aws.py"),
+        ("aws/bin/python",),
+        ("context.step", "context.map", "1 inline"),
+        {"STORE": "memory"},
+    ),
+    Peer(
+        "cloudflare",
+        ("node", "{peers}/cloudflare/bench_cf.mjs"),
+        ("npm_cf/node_modules/miniflare",),
+        ("step",),
+        folder="{home}/npm_cf",
+    ),
+    Peer(
+        "vercel",
+        ("node", "bench_vercel.mjs"),
+        ("npm_vw/node_modules", "npm_vw/.output", "npm_vw/bench_vercel.mjs"),
+        (),
+        folder="{home}/npm_vw",
+    ),
+    Peer(
+        "duroxide",
+        _python("duroxide", "duroxide/bench_duroxide.py"),
+        ("duroxide/bin/python",),
+        (),
+        {"BENCH_SEQ_MAX": "1000"},
+    ),
+)
+
+
+class Peers:
+    """The harnesses in `folder`. `skipped` says why some cannot be run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._home = os.environ.get("BENCH_HOME", "")
+        self._figures: dict[tuple[str, str, str], Figure] = {}
+        self._broken: set[tuple[str, str]] = set()
+        self.skipped = {peer.name: why for peer in PEERS if (why := self._missing(peer))}
+
+    @property
+    def installed(self) -> list[Peer]:
+        """Those that can be run."""
+        return [peer for peer in PEERS if peer.name not in self.skipped]
+
+    def figures(self) -> list[Figure]:
+        """All that was measured so far."""
+        return list(self._figures.values())
+
+    def measure(self, peer: Peer, workload: str, count: int) -> str:
+        """One repetition of one workload; what went wrong, or an empty string."""
+        if (peer.name, workload) in self._broken:
+            return ""
+        knobs = {"BENCH_SEQ": str(count), "BENCH_FAN": str(count), "BENCH_QUIET_BUDGET": "0"}
+        given = {"BENCH_ONLY": workload, "BENCH_REPS": "1", **knobs}
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "records.jsonl"
+            problem = self._run(peer, {**given, "BENCH_OUT": str(out)})
+            self._take(peer, _records(out))
+        if problem:
+            self._broken.add((peer.name, workload))
+        return problem
+
+    def count_syncs(self, peer: Peer) -> str:
+        """Count the syncs a step of each kind; why that was not possible, or an empty string."""
+        script = self._folder / "fsync_count.sh"
+        if shutil.which("strace") is None or not script.exists():
+            return "there is no strace or no fsync_count.sh"
+        command = ["bash", str(script), peer.name, *self._command(peer)]
+        printed = _output(command, self._where(peer), self._env(peer, {}))
+        for line in printed.splitlines():
+            counted = _Counted.decoded(line)
+            if counted is not None and not counted.first_record_includes_startup:
+                self._mark(peer, counted)
+        return "" if printed else "fsync_count.sh printed nothing"
+
+    # --- inside ----------------------------------------------------------------------------
+
+    def _missing(self, peer: Peer) -> str:
+        if not self._home:
+            return "BENCH_HOME is not set"
+        missing = [each for each in peer.needs if not (Path(self._home) / each).exists()]
+        if peer.command[0] == "node" and shutil.which("node") is None:
+            missing.append("node")
+        return f"there is no {', '.join(missing)} in {self._home}" if missing else ""
+
+    def _command(self, peer: Peer) -> list[str]:
+        return [self._filled(part) for part in peer.command]
+
+    def _where(self, peer: Peer) -> str:
+        return self._filled(peer.folder)
+
+    def _filled(self, text: str) -> str:
+        return text.format(home=self._home, peers=self._folder)
+
+    def _env(self, peer: Peer, more: Mapping[str, str]) -> dict[str, str]:
+        ours = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        return {**ours, "PYTHONDONTWRITEBYTECODE": "1", **peer.env, **more}
+
+    def _run(self, peer: Peer, given: Mapping[str, str]) -> str:
+        """Run a harness to its end, and stop all that it started if that takes too long."""
+        process = subprocess.Popen(
+            self._command(peer),
+            cwd=self._where(peer),
+            env=self._env(peer, given),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            _, errors = process.communicate(timeout=_LONGEST)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.communicate(timeout=30)
+            return f"stopped after {_LONGEST} s"
+        lines = errors.strip().splitlines() or ["no reason given"]
+        return f"exit {process.returncode}: {lines[-1][:120]}" if process.returncode else ""
+
+    def _take(self, peer: Peer, records: Iterable[Mapping[str, object]]) -> None:
+        for record in records:
+            workload, mode = str(record.get("workload")), str(record.get("mode"))
+            value = record.get(_VALUES.get(workload, ""))
+            if isinstance(value, int | float) and not mode.startswith("no step"):
+                found = Figure(peer.name, workload, mode, _kind(peer, workload, mode), [])
+                self._figures.setdefault((peer.name, workload, mode), found).values.append(value)
+
+    def _mark(self, peer: Peer, counted: _Counted) -> None:
+        kind = _kind(peer, "W1", counted.mode)
+        for figure in self._figures.values():
+            exact = figure.mode == counted.mode
+            if figure.peer == peer.name and (exact or (figure.kind in (kind, "sleep"))):
+                figure.syncs = counted.a_step if exact else max(figure.syncs or 0, counted.a_step)
+
+
+class _Counted(msgspec.Struct):
+    """A line of `fsync_count.sh`."""
+
+    mode: str
+    n: int
+    syncs: dict[str, int]
+    first_record_includes_startup: bool = False
+
+    @property
+    def a_step(self) -> float:
+        return sum(self.syncs.values()) / self.n
+
+    @classmethod
+    def decoded(cls, line: str) -> _Counted | None:
+        try:
+            return msgspec.json.decode(line, type=cls)
+        except msgspec.MsgspecError:
+            return None
+
+
+def _kind(peer: Peer, workload: str, mode: str) -> str:
+    if workload == "W5":
+        return "sleep"
+    return "inline" if any(word in mode for word in peer.inline) else "task"
+
+
+def _records(path: Path) -> list[dict[str, object]]:
+    if not path.exists():
+        return []
+    return [msgspec.json.decode(line) for line in path.read_text().splitlines() if line]
+
+
+def _output(command: list[str], folder: str, env: Mapping[str, str]) -> str:
+    done = subprocess.run(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True, check=False
+    )
+    return done.stdout

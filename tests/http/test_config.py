@@ -1,0 +1,129 @@
+import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import rewake
+from rewake.errors import ConfigError
+from rewake.hosts.config import SETTINGS, ServerConfig, dev_secret
+from rewake.http.auth import app_token
+
+SECRET = "a secret that only tests may know"
+
+
+def test_defaults() -> None:
+    """Without an environment, a server listens on this machine only."""
+    config = ServerConfig.from_env({})
+
+    assert (config.host, config.port, config.dispatcher) == ("127.0.0.1", 8000, "in-process")
+    assert config.db == Path(".rewake/rewake.db")
+    assert config.secret is None
+
+
+def test_every_setting_has_a_variable() -> None:
+    """Everything can be set in the environment."""
+    assert SETTINGS.keys() == set(ServerConfig.__dataclass_fields__)
+
+
+def test_arguments_before_environment() -> None:
+    """What a command line gives counts more than the environment; None is not given."""
+    config = ServerConfig.from_env({"REWAKE_PORT": "1", "REWAKE_HOST": "::1"}, port=2, host=None)
+
+    assert (config.port, config.host) == (2, "::1")
+
+
+def test_secrets_are_not_shown() -> None:
+    """Neither the secret nor a token is in the text of a configuration."""
+    token = "a-token-that-only-tests-may-know"
+    config = ServerConfig.from_env({"REWAKE_SECRET": SECRET, "REWAKE_TOKEN": token})
+
+    assert config.tokens == (token,)
+    assert SECRET not in repr(config)
+    assert token not in repr(config)
+
+
+def test_rotation() -> None:
+    """The first of several secrets signs, the others are accepted."""
+    config = ServerConfig.from_env({"REWAKE_SECRET": f"{SECRET}, the old one of sixteen"})
+    old = ServerConfig.from_env({"REWAKE_SECRET": "the old one of sixteen"})
+
+    assert config.secret is not None
+    assert old.secret is not None
+    assert config.secret.verify(old.secret.sign("x"), "x")
+    assert not old.secret.verify(config.secret.sign("x"), "x")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("REWAKE_PORT", "http"),
+        ("REWAKE_PORT", "65536"),
+        ("REWAKE_LEASE", "0"),
+        ("REWAKE_LEASE", "nan"),
+        ("REWAKE_GRACE", "-1"),
+        ("REWAKE_CACHED", "-1"),
+        ("REWAKE_TASKS", "0"),
+        ("REWAKE_DISPATCHER", "pigeon"),
+        ("REWAKE_LOG_LEVEL", "loud"),
+        ("REWAKE_SECRET", "short"),
+        ("REWAKE_SECRET", ","),
+        ("REWAKE_URL", "ftp://here"),
+        ("REWAKE_URL", "http://user:word@here"),
+        ("REWAKE_URL", "http://here:port"),
+        ("REWAKE_URL", "http://here?x=y"),
+        ("REWAKE_URL", "here"),
+    ],
+)
+def test_a_bad_setting(variable: str, text: str) -> None:
+    """A setting that is wrong is named, and its text, which may be a secret, is not repeated."""
+    with pytest.raises(ConfigError, match=variable) as refused:
+        ServerConfig.from_env({variable: text})
+
+    assert len(text) < 6 or text not in str(refused.value)
+
+
+def test_the_http_dispatcher_needs_an_address() -> None:
+    """The base URL is configured; it is never guessed."""
+    with pytest.raises(ConfigError, match="REWAKE_URL"):
+        ServerConfig.from_env({"REWAKE_DISPATCHER": "http"})
+
+
+def test_dev_secret(tmp_path: Path) -> None:
+    """The secret of a development server is made once, for its owner's eyes only."""
+    first, second = dev_secret(tmp_path / "x" / ".rewake"), dev_secret(tmp_path / "x" / ".rewake")
+
+    assert app_token(first) == app_token(second)
+    [file] = (tmp_path / "x" / ".rewake").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_dev_secret_is_race_safe(tmp_path: Path) -> None:
+    """Whoever asks at the same time gets the same secret."""
+    with ThreadPoolExecutor(16) as pool:
+        tokens = set(pool.map(lambda _: app_token(dev_secret(tmp_path)), range(64)))
+
+    assert len(tokens) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["secret"]
+
+
+def test_an_unreadable_dev_secret(tmp_path: Path) -> None:
+    """An empty secret file is an error, not an empty secret."""
+    (tmp_path / "secret").write_text("")
+
+    with pytest.raises(ConfigError):
+        dev_secret(tmp_path)
+
+
+def test_import_is_light() -> None:
+    """`import rewake` loads no server and no client."""
+    code = "import sys, rewake; print(*{m.partition('.')[0] for m in sys.modules})"
+    path = {"PYTHONPATH": str(Path(rewake.__file__).parents[1]), "PATH": os.environ["PATH"]}
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], env=path, capture_output=True, text=True, check=True
+    )
+
+    assert not {"starlette", "uvicorn", "aiohttp", "typer", "rich"} & set(loaded.stdout.split())

@@ -1,0 +1,205 @@
+import msgspec
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from rewake.dispatchers.signature import HEADER, WINDOW, check, sign
+from rewake.engine.clock import SystemClock
+from rewake.errors import RewakeError, StoreFull, StoreUnavailable, Unauthentic
+from rewake.http.app import begin_closing
+from rewake.http.inbox import Inbox
+from rewake.records import Invocation
+from rewake.secret import Secret
+from tests.http.conftest import Stranger
+from tests.support.server import SECRET
+
+PATH = "/v1/invoke"
+MESSAGE = Invocation("some-run", "some.key", "some-task")
+BODY = msgspec.json.encode(MESSAGE)
+NOW = SystemClock().now()
+
+
+@pytest.fixture
+def taken(app: Starlette) -> list[Invocation]:
+    """What the inbox handed on."""
+    taken: list[Invocation] = []
+
+    async def take(invocation: Invocation) -> None:
+        taken.append(invocation)
+
+    app.state.face.inbox = Inbox(take, SystemClock())
+    return taken
+
+
+@pytest.fixture
+def replica(taken: list[Invocation], client: TestClient) -> TestClient:
+    """A client of a server that takes messages into `taken`."""
+    return client
+
+
+def signed(
+    body: bytes = BODY,
+    *,
+    secret: str = SECRET,
+    method: str = "POST",
+    path: str = PATH,
+    time: int | None = None,
+) -> dict[str, str]:
+    """The header of a message that was signed like this."""
+    now = SystemClock().now() if time is None else time
+    return {HEADER: sign(Secret(secret), method, path, body, now)}
+
+
+def test_a_signed_message_is_taken(
+    replica: TestClient, taken: list[Invocation], stranger: Stranger
+) -> None:
+    """A signed message is answered at once and handed to the engine."""
+    assert stranger("POST", PATH, content=BODY, headers=signed()).status_code == 202
+    assert stranger("GET", "/healthz").status_code == 200  # the loop has turned
+    assert taken == [MESSAGE]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        pytest.param(BODY, {}, id="unsigned"),
+        pytest.param(BODY, {HEADER: ""}, id="empty"),
+        pytest.param(BODY, {HEADER: "t=1,v1=ff"}, id="malformed"),
+        pytest.param(BODY.replace(b"some-run", b"someXrun"), signed(), id="other body"),
+        pytest.param(b"", signed(), id="no body"),
+        pytest.param(BODY, signed(path="/v1/sweep"), id="other path"),
+        pytest.param(BODY, signed(method="PUT"), id="other method"),
+        pytest.param(BODY, signed(secret="the secret of another app"), id="other secret"),
+        pytest.param(BODY, signed(time=NOW - WINDOW - 60_000), id="too old"),
+        pytest.param(BODY, signed(time=NOW + WINDOW + 600_000), id="of the future"),
+        pytest.param(BODY, {HEADER: signed()[HEADER].replace("t=1", "t=2")}, id="another time"),
+    ],
+)
+def test_what_is_not_authentic(
+    replica: TestClient,
+    taken: list[Invocation],
+    stranger: Stranger,
+    body: bytes,
+    headers: dict[str, str],
+) -> None:
+    """A message that was not signed just so, with the app's secret and just now, is refused."""
+    for request_headers in (headers, {**headers, **dict(replica.headers)}):
+        response = stranger("POST", PATH, content=body, headers=request_headers)
+        assert response.status_code == 401
+        assert response.json()["type"] == "urn:rewake:problem:unauthentic"
+    assert taken == []
+
+
+def test_every_character_of_a_signature_counts() -> None:
+    """No character of a signature can be changed."""
+    header = sign(Secret(SECRET), "POST", PATH, BODY, NOW)
+    check(Secret(SECRET), header, "POST", PATH, BODY, NOW)
+
+    for index, character in enumerate(header):
+        forged = f"{header[:index]}{'0' if character != '0' else '1'}{header[index + 1 :]}"
+        with pytest.raises(Unauthentic):
+            check(Secret(SECRET), forged, "POST", PATH, BODY, NOW)
+
+
+@pytest.mark.parametrize("off", [-WINDOW, 0, WINDOW])
+def test_the_window(off: int) -> None:
+    """A signature holds for five minutes in either direction, and not a millisecond more."""
+    header = sign(Secret(SECRET), "POST", PATH, BODY, NOW + off)
+    check(Secret(SECRET), header, "POST", PATH, BODY, NOW)
+
+    beyond = NOW + off + (WINDOW + 1) * (-1 if off > 0 else 1)
+    with pytest.raises(Unauthentic, match="stale"):
+        check(Secret(SECRET), header, "POST", PATH, BODY, beyond)
+
+
+def test_rotation() -> None:
+    """What the old secret signed is accepted as long as the new one names it."""
+    old, new = "the old secret of a test", "the new secret of a test"
+    header = sign(Secret(old), "POST", PATH, BODY, NOW)
+
+    check(Secret(new, old), header, "POST", PATH, BODY, NOW)
+    with pytest.raises(Unauthentic):
+        check(Secret(new), header, "POST", PATH, BODY, NOW)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"{}", b'{"run": 3}', b"[]", b'{"run": "\xff"}'])
+def test_a_signed_body_that_is_no_message(
+    replica: TestClient, taken: list[Invocation], body: bytes
+) -> None:
+    """Even a signed body must be a message."""
+    response = replica.post(PATH, content=body, headers=signed(body))
+
+    assert response.status_code == 422
+    assert taken == []
+
+
+def test_an_inbox_that_is_full(app: Starlette, stranger: Stranger, taken: list[Invocation]) -> None:
+    """A replica that has no room says so, and the message is not lost: the due index has it."""
+    app.state.face.inbox = Inbox(app.state.face.engine.handle, SystemClock(), room=0)
+
+    response = stranger("POST", PATH, content=BODY, headers=signed())
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+
+
+def test_a_replica_that_closes(
+    app: Starlette, replica: TestClient, taken: list[Invocation]
+) -> None:
+    """A replica that is closing is alive but not ready, takes no messages and lets waits return."""
+    replica.post("/v1/workflows/nap/runs?id=n", json={"seconds": 600})
+    begin_closing(app)
+
+    assert replica.get("/healthz").status_code == 200
+    assert replica.get("/readyz").status_code == 503
+    assert replica.post(PATH, content=BODY, headers=signed()).status_code == 503
+    assert replica.get("/v1/runs/n/result?wait=60").status_code == 202
+    assert taken == []
+
+
+@pytest.mark.parametrize("headers", [None, signed(b"", path="/v1/sweep")])
+def test_sweep(
+    app: Starlette,
+    stranger: Stranger,
+    replica: TestClient,
+    monkeypatch: pytest.MonkeyPatch,
+    headers: dict[str, str] | None,
+) -> None:
+    """Whoever signs, or has a token, can ask for a sweep."""
+    swept = []
+
+    async def sweep() -> None:
+        swept.append(True)
+
+    monkeypatch.setattr(app.state.face.engine, "sweep", sweep)
+    if headers is None:
+        assert replica.post("/v1/sweep").status_code == 200
+    else:
+        assert stranger("POST", "/v1/sweep", headers=headers).status_code == 200
+    assert swept == [True]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retry"),
+    [(StoreUnavailable("at /some/path"), 503, "1"), (StoreFull("at /some/path"), 507, None)],
+)
+def test_a_store_in_trouble(
+    app: Starlette,
+    client: TestClient,
+    monkeypatch: pytest.MonkeyPatch,
+    error: RewakeError,
+    status: int,
+    retry: str | None,
+) -> None:
+    """A database in trouble is told apart from an error of ours, without its details."""
+
+    async def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(app.state.face.engine, "get", fail)
+    monkeypatch.setattr(app.state.face.engine, "list", fail)
+    response = client.get("/v1/runs/a")
+
+    assert response.status_code == status
+    assert response.headers.get("Retry-After") == retry
+    assert "path" not in response.text
+    assert client.get("/readyz").status_code == 503

@@ -1,0 +1,245 @@
+"""A workflow that uses every primitive, and gives the same result however often it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from rewake import (
+    NonRetryable,
+    TaskError,
+    now,
+    parallel,
+    race,
+    random,
+    sleep,
+    sleep_until,
+    step,
+    task,
+    task_context,
+    uuid4,
+    wait_for_approval,
+    workflow,
+)
+from tests.kill.points import body, waiting, within
+
+NAP = 0.15
+"""Seconds: long enough to die in."""
+NEVER = 3_600
+BIG = 50_000
+"""Bytes: more than stays in an item."""
+
+
+@task
+async def double(number: int) -> int:
+    with body():
+        return 2 * number
+
+
+@task
+def shout(text: str) -> str:
+    with body():
+        return text.upper()
+
+
+@task
+def large() -> str:
+    with body():
+        return "x" * BIG
+
+
+@task(retries=2, delay=NAP, jitter=0)
+async def flaky() -> str:
+    with body():
+        if task_context().attempt < 2:
+            waiting("a task's backoff")
+            raise ValueError("not yet")
+        return "in the end"
+
+
+@task(retries=1, delay=0.05, timeout=NAP)
+async def hang() -> None:
+    with body():
+        await asyncio.sleep(NEVER)
+
+
+@task
+async def stall() -> None:
+    with body():
+        waiting("a task that loses a race")
+        await asyncio.sleep(NEVER)
+
+
+@task
+async def refuse(why: str) -> None:
+    with body():
+        raise NonRetryable(why)
+
+
+@workflow
+async def everything() -> dict[str, Any]:
+    facts = _facts()
+    kept = await step("facts", lambda: within(facts))
+    result = {
+        "tasks": await _tasks(),
+        "steps": await _steps(),
+        "branches": await _branches(),
+        "asyncio": await _asyncio(),
+        "failures": await _failures(),
+        "once": await _once(),
+    }
+    waiting("sleep")
+    await sleep(NAP)
+    waiting("sleep_until")
+    await sleep_until(now() + timedelta(seconds=NAP))
+    later = _facts()
+    kept_later = await step("later facts", lambda: within(later))
+    waiting("approval")
+    approval = await wait_for_approval("sign-off", description="sure?")
+    result["approval"] = [approval.decision, approval.value, approval.approver]
+    try:
+        await refuse("the end")
+    except TaskError as error:
+        result["the end"] = error.type
+    finally:
+        result["cleanup"] = await step("cleanup", lambda: within("clean"))
+    # The left sides are made anew by each replay, the right ones were recorded.
+    result["same"] = [facts == kept, later == kept_later, facts != later]
+    return result
+
+
+def _facts() -> list[str]:
+    return [now().isoformat(), repr(random().random()), str(uuid4())]
+
+
+async def _tasks() -> list[Any]:
+    word = "closure"
+
+    def nested(number: int) -> list[Any]:
+        with body():
+            return [word, number]
+
+    async def nested_async(number: int) -> list[Any]:
+        with body():
+            await asyncio.sleep(0.01)
+            return [word, number]
+
+    async def later() -> str:
+        with body():
+            return word[::-1]
+
+    return [
+        await double(1),
+        await shout("loud"),
+        await task(lambda: within([word, 1])),
+        await task(lambda: later()),
+        await task(nested)(2),
+        await task(nested_async)(3),
+        len(await large()),
+        await flaky(),
+    ]
+
+
+async def _steps() -> list[Any]:
+    async def slow() -> str:
+        with body():
+            await asyncio.sleep(NAP)
+            return "slow"
+
+    def stubborn() -> int:
+        with body():
+            attempt = task_context().attempt
+            if attempt < 2:
+                waiting("a step's backoff")
+                raise ValueError("not yet")
+            return attempt
+
+    async def both(text: str) -> list[Any]:
+        return await asyncio.gather(step("slow", slow), shout(text))
+
+    return [
+        await step("plain", lambda: within(1)),
+        await step("large", lambda: len(within("y" * BIG))),
+        await step("stubborn", stubborn, retries=2, delay=NAP, jitter=0),
+        await both("while a step runs"),
+    ]
+
+
+async def _once() -> str:
+    """A step that begins at most once: what it gave may be lost with its process."""
+    try:
+        return await step("once", lambda: within("kept"), at_most_once=True)
+    except TaskError as error:
+        return error.type
+
+
+async def _branches() -> list[Any]:
+    async def one(number: int) -> list[Any]:
+        doubled = await double(number)
+        kept = await step("of a branch", lambda: within(doubled + 1))
+        return [doubled, kept, await task(lambda: within(number))]
+
+    async def nap() -> str:
+        await sleep(NAP)
+        return "rested"
+
+    return [
+        await parallel(range(4), one, concurrency=2),
+        await race(double(21), sleep(NEVER)),
+        await race(stall(), nap()),
+    ]
+
+
+async def _asyncio() -> list[Any]:
+    gathered = await asyncio.gather(double(5), refuse("gathered"), return_exceptions=True)
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(double(6))
+        second = group.create_task(shout("grouped"))
+    waiting("asyncio.sleep")
+    await asyncio.sleep(NAP)
+    try:
+        waiting("asyncio.timeout")
+        async with asyncio.timeout(NAP):
+            await wait_for_approval("nobody decides")
+    except TimeoutError:
+        timed_out = True
+    else:
+        timed_out = False
+    return [[str(each) for each in gathered], first.result(), second.result(), timed_out]
+
+
+async def _failures() -> list[Any]:
+    found: list[Any] = []
+    try:
+        await hang()
+    except TaskError as error:
+        found.append(error.type)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(refuse("in a group"))
+            group.create_task(_sleeper())
+    except* TaskError as errors:
+        found.extend(str(error) for error in errors.exceptions)
+    return found
+
+
+async def _sleeper() -> None:
+    await sleep(NEVER)
+
+
+@workflow
+async def one_task() -> int:
+    return await double(1)
+
+
+@workflow
+async def one_step() -> int:
+    return await step("only", lambda: within(1))
+
+
+@workflow
+async def one_sleep() -> str:
+    waiting("sleep")
+    await sleep(NAP)
+    return "rested"

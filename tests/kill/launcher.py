@@ -1,0 +1,44 @@
+"""`python -m tests.kill.launcher`: a server as the environment says, which may die at a point."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Iterator
+
+from rewake.dispatchers.dispatcher import Dispatcher
+from rewake.dispatchers.http import HttpDispatcher
+from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine import engine
+from rewake.engine.settings import Settings
+from rewake.hosts import server
+from rewake.stores.protocol import Store
+from rewake.stores.sqlite import SqliteTable
+from rewake.stores.table import Table
+from tests.kill.points import counted
+
+
+def methods(protocol: type) -> Iterator[str]:
+    """The names of its public async methods."""
+    for name, found in vars(protocol).items():
+        if inspect.iscoroutinefunction(found) and not name.startswith("_"):
+            yield name
+
+
+def main() -> None:
+    """Put counted parts in the place of the server's own, and serve."""
+    parts = {
+        "SqliteTable": counted("table", SqliteTable, methods(Table)),
+        "InProcessDispatcher": counted("dispatch", InProcessDispatcher, methods(Dispatcher)),
+        "HttpDispatcher": counted("dispatch", HttpDispatcher, methods(Dispatcher)),
+    }
+    if grace := os.environ.get("REWAKE_TEST_GRACE"):
+        vars(server)["Settings"] = functools.partial(Settings, grace=int(grace))
+    vars(server).update(parts)
+    vars(engine)["Store"] = counted("store", Store, methods(Store))
+    server.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""One scenario: a run of the workflow that uses everything, one SIGKILL, and what must be true."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewake.app import load_app
+from rewake.engine.program import new_execution
+from rewake.records import Finished
+from rewake.secret import Secret
+from rewake.stores.protocol import Store
+from rewake.stores.sqlite import SqliteTable
+from tests.kill.fleet import APP, Fleet
+from tests.kill.points import Kill
+from tests.support.server import SECRET
+
+RUN = "the-run"
+PATIENCE = 40.0
+"""Seconds that a run may take, with a death in the middle."""
+AT_MOST_ONCE = "once"
+"""The key of the step that runs at most once."""
+_POLL = 0.1
+_LAST = frozenset({"completed", "stepped", "fired", "withdrawn"})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen from outside: of a run and, by key, how often a body began and ended."""
+
+    result: Any
+    begun: Counter[str]
+    ended: Counter[str]
+    calls: dict[str, int]
+    killed: int
+    seconds: float
+
+
+def carry_out(
+    folder: Path, shape: str, kill: Kill | None = None, workflow: str = "everything"
+) -> Seen:
+    """Start a run, decide its approval, see it to its end, and check all but its result."""
+    with Fleet(folder, shape, kill) as fleet:
+        began = time.monotonic()
+        fleet.ask("POST", f"/v1/workflows/{workflow}/runs?id={RUN}", json={}).raise_for_status()
+        result = follow(fleet)
+        took = time.monotonic() - began
+        check_history(fleet)
+        begun, ended = bodies(folder)
+        calls = {path.name: path.stat().st_size for path in (folder / "calls").iterdir()}
+        seen = Seen(result, begun, ended, calls, fleet.killed, took)
+    check_replay(folder)
+    return seen
+
+
+def follow(fleet: Fleet, patience: float = PATIENCE) -> Any:
+    """The result of the run. What it asks of a person is answered as soon as it does."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        view = fleet.ask("GET", f"/v1/runs/{RUN}").json()
+        assert view["state"] not in ("failed", "cancelled", "stuck"), view["error"]
+        if view["state"] == "done":
+            return fleet.ask("GET", f"/v1/runs/{RUN}/result").json()["result"]
+        for approval in view["approvals"]:
+            if approval["name"] == "sign-off":
+                body = {"approved": True, "value": {"amount": 3}, "approver": "Ada"}
+                answer = fleet.ask("POST", approval["decide"], json=body)
+                # Whoever decided may have died before it could say so.
+                assert answer.status_code in (200, 409), answer.text
+        time.sleep(_POLL)
+    raise AssertionError(f"the run does not end in {patience} s")
+
+
+def bodies(folder: Path) -> tuple[Counter[str], Counter[str]]:
+    """How often each body began and ended, by key, from the notes."""
+    found = {"begun": Counter[str](), "ended": Counter[str](), "killed": Counter[str]()}
+    for line in (folder / "notes").read_text().splitlines():
+        what, _, key = line.split(" ", 2)
+        found[what][key] += 1
+    return found["begun"], found["ended"]
+
+
+def check_history(fleet: Fleet) -> None:
+    """Each key was asked for once, and has one outcome."""
+    history = fleet.ask("GET", f"/v1/runs/{RUN}/history").json()
+    asked: Counter[str] = Counter()
+    over: Counter[str] = Counter()
+    for entry in history["entries"]:
+        if entry["type"] == "scheduled":
+            asked[entry["key"]] += 1
+        elif entry["type"] in _LAST and "retry_at" not in entry:
+            over[entry["key"]] += 1
+    assert set(asked.values()) == {1}, asked
+    assert over == asked
+
+
+def check_replay(folder: Path) -> None:
+    """A cold replay of what is on disk, in this process, ends as the run did."""
+    asyncio.run(_check_replay(folder))
+
+
+async def _check_replay(folder: Path) -> None:
+    table = SqliteTable(folder / "rewake.db")
+    try:
+        store = Store(table, token=lambda: "")
+        header = await store.header(RUN)
+        history = await store.history(header)
+    finally:
+        await table.close()
+    app, _ = load_app(APP)
+    execution = new_execution(app, header.workflow, RUN, header.seed, Secret(SECRET))
+    execution.replay(history.entries, history.outcomes())
+    last = history.entries[-1]
+    assert execution.error is None, execution.error
+    assert isinstance(last, Finished)
+    assert execution.finished == last.outcome
+    execution.drop()
+
+
+def judge(seen: Seen, unkilled: Seen) -> None:
+    """The promise: as if nobody had died, but for bodies that were begun again."""
+    result, expected = dict(seen.result), dict(unkilled.result)
+    once = result.pop("once"), expected.pop("once")
+    assert once == ("kept", "kept") or (seen.killed and once == ("lost", "kept"))
+    assert result == expected
+    assert seen.begun.keys() | {AT_MOST_ONCE} == unkilled.begun.keys()
+    again = {key: n for key, n in seen.begun.items() if n > unkilled.begun[key] + seen.killed}
+    assert not again, f"begun too often: {again}"
+    assert seen.begun[AT_MOST_ONCE] <= 1
+    lost = {key for key in unkilled.ended if not seen.ended[key]} - {AT_MOST_ONCE}
+    assert not lost, f"an outcome, but no body that ended: {lost}"

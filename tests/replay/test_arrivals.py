@@ -1,0 +1,210 @@
+"""How many successes a suspended workflow needs before it can do anything new."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rewake import parallel, race, sleep, step, task, wait_for_approval
+from tests.support.driver import Run
+
+
+@task
+async def fetch(x: Any) -> Any:
+    return x
+
+
+async def two(x: Any) -> Any:
+    return [await fetch(x), await fetch(x)]
+
+
+async def gathered() -> Any:
+    return await asyncio.gather(*(fetch(x) for x in range(5)))
+
+
+async def gathered_with_exceptions() -> Any:
+    return await asyncio.gather(*(fetch(x) for x in range(5)), return_exceptions=True)
+
+
+async def grouped() -> Any:
+    async with asyncio.TaskGroup() as group:
+        for x in range(5):
+            group.create_task(fetch(x))
+
+
+async def in_parallel() -> Any:
+    return await parallel(range(5), fetch)
+
+
+async def gathered_with_timer() -> Any:
+    return await asyncio.gather(*(fetch(x) for x in range(5)), sleep(9))
+
+
+async def nested() -> Any:
+    return await asyncio.gather(
+        asyncio.gather(*(fetch(x) for x in range(2))), asyncio.gather(*(fetch(x) for x in range(3)))
+    )
+
+
+async def one() -> Any:
+    return await fetch(1)
+
+
+async def windowed() -> Any:
+    return await parallel(range(5), fetch, concurrency=2)
+
+
+async def mixed() -> Any:
+    return await asyncio.gather(fetch(1), two(2))
+
+
+async def first() -> Any:
+    tasks = [asyncio.create_task(fetch(x)) for x in range(5)]
+    return len(await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))
+
+
+async def raced() -> Any:
+    return await race(*(fetch(x) for x in range(5)))
+
+
+async def as_they_come() -> Any:
+    return [await each for each in asyncio.as_completed([fetch(x) for x in range(5)])]
+
+
+async def watched() -> Any:
+    tasks = [asyncio.create_task(fetch(x)) for x in range(5)]
+    seen: list[int] = []
+    tasks[0].add_done_callback(lambda _: seen.append(1))
+    return await asyncio.gather(*tasks)
+
+
+async def body_of_a_group() -> Any:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fetch(1))
+        await fetch(2)
+
+
+async def with_an_approval() -> Any:
+    return len(await asyncio.gather(fetch(1), fetch(2), wait_for_approval()))
+
+
+@pytest.mark.parametrize(
+    ("function", "needed"),
+    [
+        (gathered, 5),
+        (gathered_with_exceptions, 5),
+        (grouped, 5),
+        (in_parallel, 5),
+        (gathered_with_timer, 5),
+        (nested, 2),
+        (one, 1),
+        (windowed, 1),
+        (mixed, 1),
+        (first, 1),
+        (raced, 1),
+        (as_they_come, 1),
+        (watched, 1),
+        (body_of_a_group, 1),
+        (with_an_approval, 1),
+    ],
+    ids=lambda each: getattr(each, "__name__", str(each)),
+)
+def test_arrivals_needed(function: Callable[[], Awaitable[Any]], needed: int) -> None:
+    """A fan-out of plain tasks needs all of them; anything that may react at once needs one."""
+    run = Run(function)
+    assert run.execution.arrivals_needed() == needed
+    cold = run.replayed()
+    assert cold.arrivals_needed() == needed
+    cold.drop()
+    run.close()
+
+
+def test_it_sinks_as_outcomes_are_observed() -> None:
+    """What was observed already is not waited for again."""
+    run = Run(gathered)
+    run.settle("fetch[1]/fetch")
+    run.settle("fetch[3]/fetch")
+    assert run.execution.arrivals_needed() == 3
+    run.close()
+
+
+def test_the_last_window_is_a_barrier() -> None:
+    """Once every item of a `parallel` has begun, it waits for all that are left."""
+    run = Run(windowed)
+    for number in range(3):
+        assert run.execution.arrivals_needed() == 1
+        run.settle(f"parallel[{number}]/fetch")
+    assert run.execution.arrivals_needed() == 2
+    run.close()
+
+
+_LEAVES = st.sampled_from(["task", "two", "step", "sleep"])
+_TREES = st.recursive(
+    _LEAVES,
+    lambda inner: st.tuples(
+        st.sampled_from(["gather", "quiet", "group", "parallel", "window", "wait", "first"]),
+        st.lists(inner, min_size=1, max_size=4),
+    ),
+    max_leaves=8,
+)
+
+
+async def walk(tree: Any) -> Any:
+    match tree:
+        case "task":
+            return await fetch(1)
+        case "two":
+            return await two(2)
+        case "step":
+            return await step("step", lambda: 3)
+        case "sleep":
+            return await sleep(5)
+        case ("gather", inner):
+            return await asyncio.gather(*map(_branch, inner))
+        case ("quiet", inner):
+            return await asyncio.gather(*map(_branch, inner), return_exceptions=True)
+        case ("group", inner):
+            async with asyncio.TaskGroup() as group:
+                for each in inner:
+                    group.create_task(_branch(each))
+        case ("parallel", inner):
+            return await parallel(inner, _branch)
+        case ("window", inner):
+            return await parallel(inner, _branch, concurrency=2)
+        case (when, inner):
+            until = asyncio.FIRST_COMPLETED if when == "first" else asyncio.ALL_COMPLETED
+            tasks = [asyncio.ensure_future(_branch(each)) for each in inner]
+            done, _ = await asyncio.wait(tasks, return_when=until)
+            return len(done)
+
+
+def _branch(tree: Any) -> Any:
+    """Plain tasks directly, as a user would, so that they are seen to be plain."""
+    return fetch(1) if tree == "task" else walk(tree)
+
+
+@given(_TREES, st.randoms(use_true_random=False))
+def test_fewer_arrivals_change_nothing(tree: Any, chance: Any) -> None:
+    """One success fewer than needed, whichever they are, makes the workflow ask for nothing."""
+
+    async def main() -> Any:
+        await walk(tree)
+        await fetch("end")
+
+    run = Run(main)
+    while not run.finished:
+        needed = run.execution.arrivals_needed()
+        waiting = [key for key, op in run.execution.open.items() if op.kind.value == "task"]
+        assert needed <= max(1, len(waiting))
+        asked = len(run.asked)
+        for key in chance.sample(waiting, min(needed - 1, len(waiting))):
+            run.settle(key)
+            assert len(run.asked) == asked
+            assert not run.finished
+        run.settle(chance.choice(run.eligible))
+    run.close()

@@ -1,0 +1,240 @@
+"""Mutants: the promises of the protocol, broken one at a time, to see that the simulation notices.
+
+Each is a context manager that breaks one thing and mends it afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+from rewake.engine.turn import Turn
+from rewake.records import Entry, Header, Kind, Millis, Operation, Outcome, OutcomeKind, Scheduled
+from rewake.replay.execution import Execution, OpenOp
+from rewake.stores import protocol
+from rewake.stores.protocol import Committed, Delivery, Store
+from rewake.stores.table import Check
+
+Mutant = Callable[[], AbstractContextManager[None]]
+
+
+@contextmanager
+def no_epoch_check() -> Iterator[None]:
+    """The fence asks only for the count: a writer that was overtaken may still commit."""
+
+    def fence(held: Header, *, count: bool = True) -> list[list[Check]]:
+        return [[Check("count", "=", held.count)]]
+
+    with patch.object(protocol, "_fence", fence):
+        yield
+
+
+@contextmanager
+def no_arrival_condition() -> Iterator[None]:
+    """A run parks although something arrived after its outcomes were read."""
+    append = Store._append
+
+    async def blind(
+        self: Store, held: Header, entries: Sequence[Entry], changes: Any, **_: Any
+    ) -> Any:
+        return await append(self, held, entries, changes)
+
+    with patch.object(Store, "_append", blind):
+        yield
+
+
+@contextmanager
+def no_writer_token() -> Iterator[None]:
+    """A failed commit counts as one's own success if the count has advanced."""
+    append = Store._append
+
+    async def hopeful(
+        self: Store, held: Header, entries: Sequence[Entry], changes: Any, **more: Any
+    ) -> Any:
+        result = await append(self, held, entries, changes, **more)
+        if isinstance(result, protocol.Fenced):
+            found = await self.header(held.run)
+            if found.count >= held.count + len(entries):
+                return Committed(found)
+        return result
+
+    with patch.object(Store, "_append", hopeful):
+        yield
+
+
+@contextmanager
+def dispatch_before_commit() -> Iterator[None]:
+    """Tasks are sent off before the history asks for them."""
+    park = Turn._park
+
+    async def hasty(self: Turn, execution: Execution) -> bool:
+        from rewake.records import Invocation
+
+        await self._services.dispatcher.dispatch(
+            [
+                Invocation(self._header.run, entry.key, entry.name, entry.args)
+                for entry in execution.fresh
+                if isinstance(entry, Scheduled) and entry.kind is Kind.TASK
+            ]
+        )
+        return await park(self, execution)
+
+    with patch.object(Turn, "_park", hasty):
+        yield
+
+
+@contextmanager
+def due_let_go_too_early() -> Iterator[None]:
+    """An outcome's item stops guarding itself before its run was told."""
+    arrive = Store._arrive
+
+    async def careless(self: Store, won: bool, operation: Operation, *rest: Any) -> Delivery:
+        await self._let_go(operation)
+        return await arrive(self, won, operation, *rest)
+
+    with patch.object(Store, "_arrive", careless):
+        yield
+
+
+@contextmanager
+def last_wins() -> Iterator[None]:
+    """A later outcome replaces the recorded one."""
+
+    async def settle(
+        self: Store, operation: Operation, outcome: Outcome, at: Millis, **_: Any
+    ) -> tuple[bool, Operation]:
+        written = await self._update(
+            protocol.operation_key(operation.run, operation.key),
+            set={"outcome": outcome, "at": at, "owner": "", "lease": 0},
+            create=operation,
+        )
+        return True, written.item
+
+    with patch.object(Store, "settle", settle):
+        yield
+
+
+@contextmanager
+def open_slot() -> Iterator[None]:
+    """A timeout is observed without closing its slot: a decision can still come in."""
+
+    async def close(self: Turn, op: OpenOp, due: Millis) -> Operation:
+        late = Outcome(OutcomeKind.TIMEOUT)
+        return Operation(self._header.run, op.key, op.kind, name=op.name, outcome=late, at=due)
+
+    with patch.object(Turn, "_close_slot", close):
+        yield
+
+
+@contextmanager
+def no_strikes() -> Iterator[None]:
+    """Nobody counts how often a run or a task killed its process."""
+    update = Store._update
+
+    async def forgiving(
+        self: Store, key: Any, *, add: Mapping[str, int] | None = None, **more: Any
+    ) -> Any:
+        kept = {name: by for name, by in (add or {}).items() if name not in ("strikes", "lost")}
+        return await update(self, key, add=kept, **more)
+
+    with patch.object(Store, "_update", forgiving):
+        yield
+
+
+@contextmanager
+def clock_goes_back() -> Iterator[None]:
+    """The clock of a run is just the machine's."""
+
+    def now(self: Turn, execution: Execution) -> Millis:
+        return self._services.clock.now()
+
+    with patch.object(Turn, "_now", now):
+        yield
+
+
+@contextmanager
+def hand_over_anything() -> Iterator[None]:
+    """The fence does not ask whether the run is still running (a bug that this found)."""
+    fence = protocol._fence
+
+    def old(held: Header, *, count: bool = True) -> list[list[Check]]:
+        return [[each for each in fence(held, count=count)[0] if each.attribute != "state"]]
+
+    with patch.object(protocol, "_fence", old):
+        yield
+
+
+@contextmanager
+def cancel_without_custody() -> Iterator[None]:
+    """A cancellation leaves the run's due time alone (a bug that this found)."""
+    update = Store._update
+
+    async def old(self: Store, key: Any, *, set: Any = None, **more: Any) -> Any:
+        if set and "cancel" in set:
+            set = {name: value for name, value in set.items() if name != "due"}
+        return await update(self, key, set=set, **more)
+
+    with patch.object(Store, "_update", old):
+        yield
+
+
+@contextmanager
+def no_looking_after() -> Iterator[None]:
+    """Nobody looks after the tasks of a run whose step takes long (a bug that this found)."""
+
+    async def nothing(self: Turn, execution: Execution) -> None:
+        return None
+
+    with patch.object(Turn, "_look_after_tasks", nothing):
+        yield
+
+
+@contextmanager
+def half_a_value() -> Iterator[None]:
+    """Whoever carries a run on gets a large value without its body (a bug that this found)."""
+
+    async def told(self: Store, delivery: Delivery) -> Delivery:
+        return delivery
+
+    with patch.object(Store, "_told", told):
+        yield
+
+
+@contextmanager
+def closes_what_nobody_asked() -> Iterator[None]:
+    """A wait that is not committed yet is closed for good (a bug that this found)."""
+    settled = Turn._settled
+
+    async def old(self: Turn, execution: Execution, known: Any, now: Millis) -> Any:
+        fresh, execution.fresh = execution.fresh, []
+        try:
+            return await settled(self, execution, known, now)
+        finally:
+            execution.fresh = fresh
+
+    with patch.object(Turn, "_settled", old):
+        yield
+
+
+MUTANTS: Sequence[Mutant] = (
+    no_epoch_check,
+    no_arrival_condition,
+    no_writer_token,
+    dispatch_before_commit,
+    due_let_go_too_early,
+    last_wins,
+    open_slot,
+    no_strikes,
+    clock_goes_back,
+    hand_over_anything,
+    cancel_without_custody,
+    no_looking_after,
+    half_a_value,
+    closes_what_nobody_asked,
+)
+
+__all__ = ["MUTANTS", "Mutant", "msgspec"]

@@ -1,0 +1,144 @@
+"""An engine in virtual time: hours pass in milliseconds, and every test runs alike each time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rewake.app import App
+from rewake.authoring.hints import return_hint
+from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.codec import RunCodec
+from rewake.engine.engine import Engine
+from rewake.engine.program import OUTPUT
+from rewake.engine.settings import Settings
+from rewake.records import Header, Millis, Outcome, OutcomeKind
+from rewake.secret import Secret
+from rewake.stores.memory import MemoryTable
+from rewake.stores.sqlite import SqliteTable
+from rewake.stores.table import Table
+from tests.simulation.loop import SimLoop
+
+EPOCH: Millis = 1_700_000_000_000
+SECRET = Secret("a secret of the virtual world")
+TABLES = ("memory", "sqlite")
+
+
+class VirtualClock:
+    """The loop's time, as the wall clock."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+
+    def now(self) -> Millis:
+        return EPOCH + int(self._loop.seconds * 1000 + 1e-6)
+
+    async def sleep(self, duration: Millis) -> None:
+        await asyncio.sleep(max(0, duration) / 1000)
+
+
+class Bench:
+    """What a test is given: an engine that is open, and its time. `engines` makes more of them."""
+
+    def __init__(self, loop: SimLoop, app: App, table: Table, settings: Settings) -> None:
+        self.loop = loop
+        self.table = table
+        self._app = app
+        self._settings = settings
+        self.made: list[Engine] = []
+        self.engine = self.another()
+
+    @property
+    def seconds(self) -> float:
+        """How much time has passed."""
+        return self.loop.seconds
+
+    def another(self) -> Engine:
+        """One more engine on the same table: another process."""
+        clock = VirtualClock(self.loop)
+        number = len(self.made)
+        count = itertools.count()
+        engine = Engine(
+            self._app,
+            self.table,
+            InProcessDispatcher(clock),
+            SECRET,
+            clock=clock,
+            settings=self._settings,
+            token=lambda: f"{number:04x}{next(count):08x}",
+            chance=random.Random(number),
+            threads=False,
+        )
+        self.made.append(engine)
+        return engine
+
+    async def run(self, workflow: str, /, wait: float = 10**6, **arguments: Any) -> Any:
+        """The result of a run of this workflow. Raises `Ended` if it did not succeed."""
+        header = await self.start(workflow, **arguments)
+        return await self.result(header.run, wait)
+
+    async def start(self, workflow: str, /, **arguments: Any) -> Header:
+        """A run, just started."""
+        header, _ = await self.engine.start(workflow, arguments)
+        return header
+
+    async def result(self, run: str, wait: float = 10**6) -> Any:
+        """What a run returned. Raises `Ended` if it did not succeed."""
+        outcome = await self.engine.result(run, wait)
+        assert outcome is not None, "the run did not end"
+        if outcome.kind is not OutcomeKind.OK or outcome.value is None:
+            raise Ended(outcome)
+        header = await self.engine.get(run)
+        hint = return_hint(self._app.workflow(header.workflow).function)
+        return RunCodec(SECRET, run).decode(outcome.value, key="", purpose=OUTPUT, hint=hint)
+
+
+class Ended(Exception):
+    """A run that ended otherwise than with a result."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        failure = outcome.failure
+        super().__init__(f"{outcome.kind}: {failure.type if failure else ''}")
+        self.kind = outcome.kind
+        self.failure = failure
+
+
+def virtually(
+    members: Sequence[object],
+    body: Callable[[Bench], Awaitable[None]],
+    *,
+    table: str = "memory",
+    **settings: Any,
+) -> None:
+    """Run `body` with an engine that serves these workflows and tasks."""
+    app = App()
+    for member in members:
+        app.add(member)
+    loop = SimLoop()
+    with tempfile.TemporaryDirectory() as folder:
+        base: Table = (
+            MemoryTable()
+            if table == "memory"
+            else SqliteTable(Path(folder) / "a.db", threaded=False, durable=False)
+        )
+        bench = Bench(loop, app, base, Settings(**settings))
+
+        async def main() -> None:
+            bench.engine.open()
+            try:
+                await body(bench)
+                await bench.engine.close()
+            finally:
+                for engine in bench.made:
+                    engine._services.cache.clear()
+
+        try:
+            loop.run_until_complete(main())
+            assert not loop.errors, loop.errors
+        finally:
+            loop.close()
