@@ -72,7 +72,12 @@ class Demo:
     def _kill(self) -> None:
         """End the server when a part of the pages is fetched, and others are in flight."""
         enough = len(self._urls) // 3
-        self._until(lambda: self._number("done") >= enough and self._number("running") > 0)
+
+        def in_the_middle() -> bool:
+            ended = self._number("done") + self._number("failed")
+            return ended >= enough and self._number("running") > 0
+
+        self._until(lambda: in_the_middle() or self._is("sleep", "waiting"))
         self._server.kill()
         gone = time.time()  # noqa: TID251 - a demo is no workflow
         done, flying = (count(self._number(state), "task") for state in ("done", "running"))
@@ -112,7 +117,7 @@ class Demo:
     def _approve(self) -> None:
         run = self._server.get(f"/v1/runs/{self._run['id']}")
         (approval,) = run["approvals"]
-        self._show.step(f"It asks: [bold cyan]{approval['description']}[/]")
+        self._show.step(f"It asks: [bold cyan]{escape(approval['description'])}[/]")
         self._show.say(f"the run is {run['state']} until somebody decides, at most two days")
         time.sleep(1.5)
         command = ["rewake", "runs", "approve", run["id"], "--url", self._server.url]
@@ -139,7 +144,7 @@ class Demo:
             self._show.say(f"{status}  {url}  {title!r}, {count(links, 'link')}")
         if len(rows) > 3:
             self._show.say("…")
-        self._show.step(f"Its result: [green]{json.dumps(result)}[/]")
+        self._show.step(f"Its result: [green]{escape(json.dumps(result))}[/]")
 
     def timeline(self) -> None:
         """When what ran."""
@@ -181,7 +186,8 @@ def main(urls: Sequence[str]) -> int:
     if strange := [url for url in urls if not url.startswith(("http://", "https://"))]:
         print(f"not the address of a page: {strange[0]}", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, _leave)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
     try:
         return _play(urls)
     except KeyboardInterrupt:
@@ -209,7 +215,8 @@ def _play(urls: Sequence[str]) -> int:
 
 
 def _environ(folder: Path) -> dict[str, str]:
-    direct = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1")))
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    direct = ",".join(filter(None, (known, "127.0.0.1")))
     return {
         "LINK_REPORT_DB": str(folder / "link_report.db"),
         "NO_PROXY": direct,

@@ -65,7 +65,7 @@ class Show:
 
     def say(self, *details: str) -> None:
         for detail in details:
-            self.console.print(f"   [dim]{detail}[/]", soft_wrap=True)
+            self.console.print(Text(f"   {detail}", "dim"), soft_wrap=True)
 
     def look(self, run: dict[str, Any], operations: Sequence[Operation], note: str = "") -> None:
         """How the run stands."""

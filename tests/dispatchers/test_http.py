@@ -73,7 +73,7 @@ def test_the_backlog_has_an_end(caplog: pytest.LogCaptureFixture) -> None:
         dispatcher = HttpDispatcher("http://127.0.0.1:9", SECRET, CLOCK)
         dispatcher.open(nothing)
         await dispatcher.dispatch([Invocation("a-run")] * (BACKLOG + 1))
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:  # type: ignore[arg-type]
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
         await dispatcher.close()
 

@@ -35,8 +35,8 @@ def finish(client: httpx2.Client, run: str) -> dict[str, Any]:
         with contextlib.suppress(httpx2.TransportError):
             result = client.get(f"/v1/runs/{run}/result", params={"wait": 10})
             if result.status_code == 200:
-                history = client.get(f"/v1/runs/{run}/history").json()
-                return {**result.json(), **history}
+                history = client.get(f"/v1/runs/{run}/history")
+                return {**result.json(), **history.json()}
     raise AssertionError(f"run {run} does not end")
 
 

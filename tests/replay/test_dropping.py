@@ -374,3 +374,24 @@ def test_another_instance_goes_on() -> None:
     run.settle("fetch.2", "B")
     assert run.result == ["A", "B"]
     run.close()
+
+
+def test_an_instance_that_nobody_dropped() -> None:
+    """Should somebody forget to drop an instance, the collector does; it does not run it."""
+
+    async def main() -> Any:
+        try:
+            await asyncio.gather(fetch("a"), sleep(1))
+        finally:
+            try:
+                await fetch("b")
+            finally:
+                await step("act", act)
+
+    async def in_a_server() -> None:
+        Run(main)
+        gc.collect()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    asyncio.run(in_a_server())

@@ -74,8 +74,8 @@ class RoundRobin:
             writer.close()
 
     async def _ask(self, request: bytes) -> bytes:
-        for _ in range(len(self.ports)):
-            port = self.ports[next(self._turn) % len(self.ports)]
+        first = next(self._turn) % len(self.ports)
+        for port in self.ports[first:] + self.ports[:first]:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
             except OSError:

@@ -43,15 +43,16 @@ def client_of(url: str) -> httpx2.Client:
 
 
 class ServerProcess:
-    """A server on a free port, unless `port` is given; `settings` are its `REWAKE_*` variables.
+    """A server on a free port, unless one is given; `settings` are its `REWAKE_*` variables.
 
-    `module` is what Python runs. Entering starts it and waits until it is ready, leaving ends it in whatever way is left.
+    `module` is what Python runs. Entering starts it and waits until it is ready, leaving ends it
+    in whatever way is left.
     """
 
     module = "rewake.hosts.server"
 
-    def __init__(self, app: Path | str, db: Path, *, port: int = 0, **settings: object) -> None:
-        given = {"app": app, "db": db, "port": port, "secret": SECRET, **settings}
+    def __init__(self, app: Path | str, db: Path, **settings: object) -> None:
+        given = {"app": app, "db": db, "port": 0, "secret": SECRET, **settings}
         self._settings = {f"REWAKE_{name.upper()}": str(value) for name, value in given.items()}
         self._lines: list[str] = []
         self._told = threading.Event()

@@ -112,3 +112,7 @@ class Policy:
 def _check(holds: bool, name: str, want: str) -> None:
     if not holds:
         raise ValueError(f"{name} must be {want}")
+
+
+DEFAULT = Policy()
+"""The policy of what is given no options: one attempt, for as long as it takes."""

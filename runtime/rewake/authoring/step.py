@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from rewake.authoring.calling import in_place
 from rewake.authoring.hints import return_hint
-from rewake.authoring.policy import Options, Policy
+from rewake.authoring.policy import DEFAULT, Options, Policy
 from rewake.authoring.task import result_of
 from rewake.records import Kind, Outcome
 from rewake.replay.execution import Codec, current
@@ -54,7 +54,7 @@ async def step(
     A failed step raises `TaskError`.
     """
     at_most_once = options.pop("at_most_once", False)
-    policy = Policy(**options)
+    policy = Policy(**options) if options else DEFAULT
     if at_most_once and policy.retries:
         raise ValueError("a step that runs at most once has no retries")
     execution = current()

@@ -19,14 +19,19 @@ DATABASE = HOME / "rewake.db"
 SECRET = HOME / "secret"
 
 
+def given_secret() -> Secret | None:
+    """REWAKE_SECRET, if it is set. Raises `ConfigError` for one that will not do."""
+    return ServerConfig.from_env().secret
+
+
 def make_secret() -> Secret:
-    """The secret: REWAKE_SECRET, or the one in `.rewake`, which is made if there is none."""
-    return ServerConfig.from_env().secret or dev_secret(HOME)
+    """The secret in `.rewake`, which is made if there is none."""
+    return dev_secret(HOME)
 
 
 def find_secret() -> Secret:
     """The secret, where there is one. Raises `ConfigError`."""
-    given = ServerConfig.from_env().secret
+    given = given_secret()
     if given is not None:
         return given
     if not SECRET.is_file():

@@ -17,7 +17,7 @@ import msgspec
 from rewake.app import App, load_app
 from rewake.cli.ask import Asker
 from rewake.cli.exits import STATES, Exit, tell
-from rewake.cli.home import make_secret
+from rewake.cli.home import given_secret, make_secret
 from rewake.cli.lines import duration
 from rewake.cli.output import pure_stdout, tell_failure, write_json
 from rewake.cli.progress import Progress, progress
@@ -57,13 +57,11 @@ class RunOptions:
 class OneRun(SqliteTable):
     """A table in which only one run is ever due: whatever else is in the file is left alone."""
 
-    def __init__(self, path: Path, run: str) -> None:
-        super().__init__(path)
-        self._partition = f"R#{run}"
+    run = ""
 
     async def due(self, until: Millis, *, limit: int) -> list[Due]:
         found = await super().due(until, limit=_EVERY)
-        return [due for due in found if due.key.partition == self._partition][:limit]
+        return [due for due in found if due.key.partition == f"R#{self.run}"][:limit]
 
 
 def run(options: RunOptions) -> Exit:
@@ -73,9 +71,11 @@ def run(options: RunOptions) -> Exit:
         workflow = name or _only_workflow(app, options.source)
         if options.arguments is not None or options.run is None:
             app.workflow(workflow).arguments(options.arguments or {})
-        secret = make_secret()
+        given = given_secret()
         options.db.parent.mkdir(parents=True, exist_ok=True)
-        return asyncio.run(_Session(app, workflow, secret, options, out).run())
+        table = OneRun(options.db)  # before a secret is made: the file may be somebody else's
+        secret = given or make_secret()
+        return asyncio.run(_Session(app, workflow, table, secret, options, out).run())
 
 
 def _only_workflow(app: App, source: str) -> str:
@@ -89,7 +89,13 @@ class _Session:
     """One call of the command."""
 
     def __init__(
-        self, app: App, workflow: str, secret: Secret, options: RunOptions, out: TextIO
+        self,
+        app: App,
+        workflow: str,
+        table: OneRun,
+        secret: Secret,
+        options: RunOptions,
+        out: TextIO,
     ) -> None:
         self._clock = SystemClock()
         self._workflow = workflow
@@ -97,7 +103,7 @@ class _Session:
         self._options = options
         self._out = out
         self._run = options.run or f"{self._clock.now():012x}{secrets.token_hex(8)}"
-        table = OneRun(options.db, self._run)
+        table.run = self._run
         dispatcher = InProcessDispatcher(self._clock)
         self._engine = Engine(app, table, dispatcher, secret, clock=self._clock)
         self._interrupted = asyncio.Event()

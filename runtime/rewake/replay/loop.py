@@ -191,6 +191,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._tasks.clear()
         self._generators.clear()
 
+    def __del__(self) -> None:
+        # Whoever forgets to drop an instance must not have its coroutines closed by the collector.
+        if not self.dead:
+            self.drop()
+
     def _unwind(self) -> None:
         for task in self.unfinished():
             task._log_destroy_pending = False  # type: ignore[attr-defined]
