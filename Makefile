@@ -42,7 +42,7 @@ format: $(STAMP) ## Format, and repair what the linter can
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## Measure: PEERS='...' compares with other systems
-	$(BIN)/python -m examples.bench $(PEERS)
+	$(BIN)/python -m tests.bench $(PEERS)
 
 simulate: $(STAMP) ## Run seeded simulations of crashes and lost messages: SEEDS=1000
 	$(BIN)/python -m tests.simulate $(SEEDS)

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,8 +32,8 @@ class Figure(msgspec.Struct):
     peer: str
     workload: str
     mode: str
-    kind: str
-    values: list[float]
+    kind: str = ""
+    values: list[float] = []
     syncs: float | None = None
 
     @property
@@ -49,7 +49,11 @@ class Figure(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """How to run a harness. `inline` are words in the modes that run a step in place."""
+    """How to run a harness.
+
+    `inline` has what occurs in `<workload> <mode>` of the modes that run a step in place; in all
+    others it is an invocation of its own.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -68,14 +72,14 @@ PEERS = (
         "dbos",
         _python("dbos", "dbos/bench_dbos.py"),
         ("dbos/bin/python",),
-        ("inline", "direct call", "start_workflow"),
+        ("inline", "W3 start_workflow", "W4 direct", "W4 start_workflow"),
         {"BENCH_DB": "sqlite"},
     ),
     Peer(
         "restate",
         _python("restate", "restate/bench_restate.py"),
         ("restate/bin/python", "npm_restate/node_modules"),
-        ("inline", "1 inline"),
+        ("inline",),
         {"PROTO": "bidi"},
     ),
     Peer(
@@ -94,7 +98,7 @@ PEERS = (
         "aws-durable",
         _python("aws", "aws_durable/bench_aws.py"),
         ("aws/bin/python",),
-        ("context.step", "context.map", "1 inline"),
+        ("context.step", "context.map", "inline"),
         {"STORE": "memory"},
     ),
     Peer(
@@ -161,10 +165,8 @@ class Peers:
             return "there is no strace or no fsync_count.sh"
         command = ["bash", str(script), peer.name, *self._command(peer)]
         printed = _output(command, self._where(peer), self._env(peer, {}))
-        for line in printed.splitlines():
-            counted = _Counted.decoded(line)
-            if counted is not None and not counted.first_record_includes_startup:
-                self._mark(peer, counted)
+        found = [each for line in printed.splitlines() if (each := _Counted.decoded(line))]
+        self._mark(peer, [each for each in found if not each.first_record_includes_startup])
         return "" if printed else "fsync_count.sh printed nothing"
 
     # --- inside ----------------------------------------------------------------------------
@@ -215,15 +217,19 @@ class Peers:
             workload, mode = str(record.get("workload")), str(record.get("mode"))
             value = record.get(_VALUES.get(workload, ""))
             if isinstance(value, int | float) and not mode.startswith("no step"):
-                found = Figure(peer.name, workload, mode, _kind(peer, workload, mode), [])
-                self._figures.setdefault((peer.name, workload, mode), found).values.append(value)
+                found = Figure(peer.name, workload, mode)
+                found.kind = _kind(peer, found)
+                found = self._figures.setdefault((peer.name, workload, mode), found)
+                found.values = [*found.values, value]
 
-    def _mark(self, peer: Peer, counted: _Counted) -> None:
-        kind = _kind(peer, "W1", counted.mode)
+    def _mark(self, peer: Peer, counted: Sequence[_Counted]) -> None:
+        """Give each figure the syncs of its own mode or, where that was not counted, the fewest
+        of its kind."""
         for figure in self._figures.values():
-            exact = figure.mode == counted.mode
-            if figure.peer == peer.name and (exact or (figure.kind in (kind, "sleep"))):
-                figure.syncs = counted.a_step if exact else max(figure.syncs or 0, counted.a_step)
+            alike = [each for each in counted if figure.kind in (_kind(peer, each), "sleep")]
+            own = [each for each in alike if each.mode == figure.mode] or alike
+            if figure.peer == peer.name and own:
+                figure.syncs = min(each.a_step for each in own)
 
 
 class _Counted(msgspec.Struct):
@@ -246,10 +252,13 @@ class _Counted(msgspec.Struct):
             return None
 
 
-def _kind(peer: Peer, workload: str, mode: str) -> str:
+def _kind(peer: Peer, found: Figure | _Counted) -> str:
+    """Which of our own measurements it is like."""
+    workload = found.workload if isinstance(found, Figure) else "W1"
     if workload == "W5":
         return "sleep"
-    return "inline" if any(word in mode for word in peer.inline) else "task"
+    named = f"{workload} {found.mode}"
+    return "inline" if any(words in named for words in peer.inline) else "task"
 
 
 def _records(path: Path) -> list[dict[str, object]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from tests.bench import machine
 from tests.bench.measure import COMMIT, Goal, Row, Scale
@@ -48,7 +48,16 @@ def show_machine(report: Report) -> None:
 
 def show_rows(rows: Sequence[Row]) -> None:
     """Every row with its goal, and how many commits of the same minute it amounts to."""
-    table = Table("", "measured", "goal", "", "of all samples", "commits", "others' CPU", box=None)
+    table = Table(
+        Column("", no_wrap=True),
+        "measured",
+        "goal",
+        "",
+        "of all samples",
+        "commits",
+        "others' CPU",
+        box=None,
+    )
     for row in rows:
         if row.samples:
             table.add_row(f"{row.workload:<6} {row.name}", *_cells(row))

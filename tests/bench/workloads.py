@@ -124,8 +124,8 @@ def _latency(sizes: Sizes) -> Iterator[Workload]:
         )
     yield _http(
         partial(_latencies, "sequential_steps", sizes.latencies),
-        Row("W4", "start to result over HTTP, 1 inline step, p50", "ms", kind="http"),
-        Row("W4", "start to result over HTTP, 1 inline step, p99", "ms"),
+        Row("W4", "over HTTP, 1 inline step, p50", "ms", kind="http"),
+        Row("W4", "over HTTP, 1 inline step, p99", "ms"),
     )
 
 

@@ -25,7 +25,7 @@ from rewake import (
     wait_for_approval,
     workflow,
 )
-from rewake.errors import InvalidInput, RunConflict, RunNotFound
+from rewake.errors import InvalidInput, RunConflict, RunNotFound, StuckError
 from rewake.records import Completed, OutcomeKind, RunState
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
@@ -430,7 +430,7 @@ def test_a_workflow_that_nothing_can_wake_is_set_aside() -> None:
 
     async def body(bench: Bench) -> None:
         header = await bench.start("hangs")
-        with pytest.raises(RunConflict, match="deadlock"):
+        with pytest.raises(StuckError, match="deadlock"):
             await bench.result(header.run)
         assert (await bench.engine.get(header.run)).state is RunState.STUCK
         await bench.engine.cancel(header.run)

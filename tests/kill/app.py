@@ -26,6 +26,8 @@ from tests.kill.points import body, waiting, within
 
 NAP = 0.15
 """Seconds: long enough to die in."""
+LONG = 0.7
+"""Seconds: longer than two thirds of a lease, so that it is renewed."""
 NEVER = 3_600
 BIG = 50_000
 """Bytes: more than stays in an item."""
@@ -52,8 +54,9 @@ def large() -> str:
 @task(retries=2, delay=NAP, jitter=0)
 async def flaky() -> str:
     with body():
+        task_context().logger.info("a try")
         if task_context().attempt < 2:
-            waiting("a task's backoff")
+            waiting("task backoff")
             raise ValueError("not yet")
         return "in the end"
 
@@ -67,7 +70,7 @@ async def hang() -> None:
 @task
 async def stall() -> None:
     with body():
-        waiting("a task that loses a race")
+        waiting("lost race")
         await asyncio.sleep(NEVER)
 
 
@@ -144,14 +147,14 @@ async def _tasks() -> list[Any]:
 async def _steps() -> list[Any]:
     async def slow() -> str:
         with body():
-            await asyncio.sleep(NAP)
+            await asyncio.sleep(LONG)
             return "slow"
 
     def stubborn() -> int:
         with body():
             attempt = task_context().attempt
             if attempt < 2:
-                waiting("a step's backoff")
+                waiting("step backoff")
                 raise ValueError("not yet")
             return attempt
 

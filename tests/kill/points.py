@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import quote
 
 from rewake import task_context
 
@@ -77,7 +78,7 @@ def arrive(kind: str, name: str) -> int:
     here = _here()
     if here is None:
         return 0
-    calls = _file(here.folder / "calls" / f"{kind}.{name.replace('/', '|')}")
+    calls = _file(here.folder / "calls" / quote(f"{kind}.{name}", safe=""))
     os.write(calls, b".")
     return os.lseek(calls, 0, os.SEEK_CUR)  # what is appended moves the position to its end
 

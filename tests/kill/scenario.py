@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from rewake.app import load_app
 from rewake.engine.program import new_execution
@@ -40,21 +43,34 @@ class Seen:
     seconds: float
 
 
-def carry_out(
-    folder: Path, shape: str, kill: Kill | None = None, workflow: str = "everything"
-) -> Seen:
+def carry_out(folder: Path, shape: str, kill: Kill | None = None) -> Seen:
     """Start a run, decide its approval, see it to its end, and check all but its result."""
     with Fleet(folder, shape, kill) as fleet:
         began = time.monotonic()
-        fleet.ask("POST", f"/v1/workflows/{workflow}/runs?id={RUN}", json={}).raise_for_status()
+        start(fleet, "everything")
         result = follow(fleet)
         took = time.monotonic() - began
         check_history(fleet)
         begun, ended = bodies(folder)
-        calls = {path.name: path.stat().st_size for path in (folder / "calls").iterdir()}
+        calls = {unquote(path.name): path.stat().st_size for path in (folder / "calls").iterdir()}
         seen = Seen(result, begun, ended, calls, fleet.killed, took)
     check_replay(folder)
     return seen
+
+
+def carry_out_all(folder: Path, points: Sequence[tuple[str, Kill | None]]) -> list[Seen]:
+    """Several scenarios at once, each a shape and a point: mostly, they wait for leases."""
+    with ThreadPoolExecutor(len(points)) as pool:
+        waiting = [
+            pool.submit(carry_out, folder / f"{number}-{shape}", shape, kill)
+            for number, (shape, kill) in enumerate(points)
+        ]
+        return [each.result() for each in waiting]
+
+
+def start(fleet: Fleet, workflow: str) -> None:
+    """Start the run, once, however often that takes."""
+    fleet.ask("POST", f"/v1/workflows/{workflow}/runs?id={RUN}", json={}).raise_for_status()
 
 
 def follow(fleet: Fleet, patience: float = PATIENCE) -> Any:

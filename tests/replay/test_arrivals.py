@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewake import parallel, race, sleep, step, task, wait_for_approval
+from rewake.records import Kind
 from tests.support.driver import Run
 
 
@@ -196,15 +198,14 @@ def test_fewer_arrivals_change_nothing(tree: Any, chance: Any) -> None:
         await walk(tree)
         await fetch("end")
 
-    run = Run(main)
-    while not run.finished:
-        needed = run.execution.arrivals_needed()
-        waiting = [key for key, op in run.execution.open.items() if op.kind.value == "task"]
-        assert needed <= max(1, len(waiting))
-        asked = len(run.asked)
-        for key in chance.sample(waiting, min(needed - 1, len(waiting))):
-            run.settle(key)
-            assert len(run.asked) == asked
-            assert not run.finished
-        run.settle(chance.choice(run.eligible))
-    run.close()
+    with closing(Run(main)) as run:
+        while not run.finished:
+            needed = run.execution.arrivals_needed()
+            waiting = [key for key, op in run.execution.open.items() if op.kind is Kind.TASK]
+            assert needed <= max(1, len(waiting))
+            asked = len(run.asked)
+            for key in chance.sample(waiting, min(needed - 1, len(waiting))):
+                run.settle(key)
+                assert len(run.asked) == asked
+                assert not run.finished
+            run.settle(chance.choice(run.eligible))

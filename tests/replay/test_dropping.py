@@ -377,7 +377,7 @@ def test_another_instance_goes_on() -> None:
 
 
 def test_an_instance_that_nobody_dropped() -> None:
-    """Should somebody forget to drop an instance, the collector does; it does not run it."""
+    """Should somebody forget to drop an instance, it is kept: the collector would run its code."""
 
     async def main() -> Any:
         try:
@@ -389,9 +389,13 @@ def test_an_instance_that_nobody_dropped() -> None:
                 await step("act", act)
 
     async def in_a_server() -> None:
+        before = set(loop_module._living)
         Run(main)
         gc.collect()
         for _ in range(5):
             await asyncio.sleep(0)
+        (forgotten,) = loop_module._living - before
+        forgotten.drop()
+        assert loop_module._living == before
 
     asyncio.run(in_a_server())

@@ -28,6 +28,14 @@ class Deadlock(Exception):
     """Nothing is ready and no timer is armed: the simulation would wait for ever."""
 
 
+class Spinning(Exception):
+    """Something goes on and on, and time stands still."""
+
+
+ROUNDS = 50_000
+"""Rounds of the loop at one moment that count as spinning."""
+
+
 class SimTask(asyncio.Task[Any]):
     """An asyncio task that hashes by creation order."""
 
@@ -55,10 +63,14 @@ class _Selector:
 
     def __init__(self, loop: SimLoop) -> None:
         self._loop = loop
+        self._rounds = 0
 
     def select(self, timeout: float | None) -> list[Any]:
         if timeout is None:
             raise Deadlock
+        self._rounds = 0 if timeout else self._rounds + 1
+        if self._rounds > ROUNDS:
+            raise Spinning
         self._loop.seconds += timeout
         return []
 

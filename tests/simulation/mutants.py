@@ -187,7 +187,7 @@ def no_looking_after() -> Iterator[None]:
     """Nobody looks after the tasks of a run whose step takes long (a bug that this found)."""
 
     async def nothing(self: Turn, execution: Execution) -> None:
-        return None
+        self._look_at = None
 
     with patch.object(Turn, "_look_after_tasks", nothing):
         yield

@@ -38,7 +38,7 @@ from rewake.values import decode
 from tests.simulation import programs
 from tests.simulation.faults import Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled, strip
-from tests.simulation.loop import SimLoop
+from tests.simulation.loop import SimLoop, Spinning
 from tests.simulation.watch import Run
 from tests.simulation.world import EPOCH, SECRET, Gone, Replica, World
 
@@ -139,6 +139,8 @@ def simulate(case: Case) -> Verdict:
         try:
             asyncio.set_event_loop(loop)
             loop.run_until_complete(outside.run())
+        except Spinning:
+            world.watch.fail("something spins, and time stands still")
         finally:
             asyncio.set_event_loop(None)
             world.close()

@@ -160,7 +160,7 @@ class Run:
     ) -> None:
         made = isinstance(function, TestProgram)
         self.program = function if made else TestProgram(function, timeout=timeout)
-        self.world = world or World(answers or {})
+        self.world = world or World({} if answers is None else answers)
         self.cold = cold
         self.clock: Millis = START
         self.outcomes: dict[str, Outcome] = {}

@@ -1,8 +1,8 @@
 """Rewake servers as processes of their own, on 127.0.0.1: start, ask, stop, kill -9.
 
-with ServerProcess(APP, tmp_path / "rewake.db") as server:
-server.client.post("/v1/workflows/total/runs", json={"numbers": [1]})
-server.kill()
+    with ServerProcess(APP, tmp_path / "rewake.db") as server:
+        server.client.post("/v1/workflows/total/runs", json={"numbers": [1]})
+        server.kill()
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ from rewake.cli.progress import Progress, progress
 from rewake.cli.snapshot import operations_of
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.clock import SystemClock
-from rewake.engine.engine import Engine, open_approvals
-from rewake.errors import AppError, RunConflict, RunNotFound
+from rewake.engine.engine import Engine, check_id, open_approvals
+from rewake.errors import AppError, RunConflict, RunNotFound, StuckError
 from rewake.http.views import ErrorView, Values
 from rewake.records import TERMINAL, Header, Millis, RunState
 from rewake.secret import Secret
@@ -66,6 +66,8 @@ class OneRun(SqliteTable):
 
 def run(options: RunOptions) -> Exit:
     """Carry it out. Raises `RewakeError` for what is wrong with the options."""
+    if options.run is not None:
+        check_id(options.run)
     with pure_stdout() as out:
         app, name = load_app(options.source)
         workflow = name or _only_workflow(app, options.source)
@@ -167,7 +169,7 @@ class _Session:
             display.close()
 
     async def _ended(self) -> None:
-        with suppress(RunConflict):  # it is stuck
+        with suppress(StuckError):
             await self._engine.result(self._run, _FOREVER)
 
     async def _look(self, display: Progress, asker: Asker) -> bool:

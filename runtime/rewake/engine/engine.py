@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import logging
 import random
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from typing import Any
 import msgspec
 
 from rewake.app import App
-from rewake.authoring.approval import APPROVAL, Approval, Decision
+from rewake.authoring.approval import APPROVAL, Approval
 from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Cache
@@ -32,7 +33,7 @@ from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
 from rewake.engine.sweeper import Sweeper
 from rewake.engine.turn import Turn
-from rewake.errors import InvalidInput, RewakeError, RunConflict, RunNotFound
+from rewake.errors import InvalidInput, RewakeError, RunConflict, RunNotFound, StuckError
 from rewake.records import (
     TERMINAL,
     Completed,
@@ -55,6 +56,8 @@ from rewake.stores.table import Table
 from rewake.values import PYTHON, digest
 
 log = logging.getLogger("rewake.engine")
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
 RUNTIME = 1
 """The version of the replay core's behaviour; a run keeps the one that it began under."""
@@ -209,7 +212,7 @@ class Engine:
         found.arguments(arguments)
         now = services.clock.now()
         run = run or self._run_id(workflow, idempotency_key)
-        _check_id(run)
+        check_id(run)
         value = RunCodec(services.secret, run).encode(dict(arguments), key="", purpose=INPUT)
         header = Header(
             run, workflow, now, seed=services.chance.getrandbits(53), python=PYTHON, runtime=RUNTIME
@@ -250,7 +253,7 @@ class Engine:
     async def result(self, run: str, wait: float = 0) -> Outcome | None:
         """How the run ended, waiting up to `wait` seconds for that; None if it has not.
 
-        Raises `RunNotFound`, and `RunConflict` if it is stuck.
+        Raises `RunNotFound`, and `StuckError` if it waits for a person.
         """
         deadline = self._services.clock.now() + int(wait * 1000)
         while True:
@@ -258,7 +261,7 @@ class Engine:
             try:
                 header = await self._store.header(run)
                 if header.state is RunState.STUCK:
-                    raise RunConflict(f"run {run!r} is stuck: {header.error}")
+                    raise StuckError(f"run {run!r} is stuck: {header.error}")
                 if header.state in TERMINAL:
                     return await self._outcome(header)
                 left = deadline - self._services.clock.now()
@@ -430,9 +433,11 @@ class _AtWork:
             self._working.discard(self._task)
 
 
-def _check_id(run: str) -> None:
-    if not 1 <= len(run) <= 128 or not all(c.isalnum() or c in "-_.:" for c in run):
-        raise InvalidInput("a run id is 1 to 128 letters, digits, '-', '_', '.' or ':'", field="id")
+def check_id(run: str) -> None:
+    """Raise `InvalidInput` for what cannot be the id of a run."""
+    if not _RUN_ID.fullmatch(run):
+        what = "1 to 128 of a-z, A-Z, 0-9, '-', '_', '.' and ':', a letter or digit first"
+        raise InvalidInput(f"a run id is {what}", field="id")
 
 
 @asynccontextmanager
@@ -443,6 +448,3 @@ async def running(engine: Engine) -> AsyncIterator[Engine]:
         yield engine
     finally:
         await engine.close()
-
-
-__all__ = ["Decision", "Engine", "open_approvals", "running"]

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from rewake.engine.clock import Clock
-from rewake.errors import RewakeError
 from rewake.records import Millis
 
 log = logging.getLogger("rewake.heart")
@@ -97,7 +96,7 @@ class Heart:
         lease.since = self._clock.now()
         try:
             kept = await lease.renew()
-        except RewakeError:
+        except Exception:  # whatever it is, the other leases must go on
             log.warning("a lease could not be renewed", exc_info=True)
             return
         if not kept and self._held.pop(token, None) is not None:

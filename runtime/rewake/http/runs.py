@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.engine.engine import Engine, open_approvals
-from rewake.errors import InvalidInput, RunConflict, StuckError
+from rewake.errors import InvalidInput, StuckError
 from rewake.http.bodies import query_number, query_whole, read_object, shaped
 from rewake.http.face import Face, face_of, reply
 from rewake.http.timeline import timeline
@@ -93,10 +93,7 @@ async def result(request: Request) -> Response:
     """`GET /v1/runs/{run}/result`: how a run ended, 202 while it has not."""
     face, run = face_of(request), request.path_params["run"]
     wait = query_number(request, "wait", 0, LONGEST_WAIT) or 0
-    try:
-        outcome = await face.outcome(run, wait)
-    except RunConflict as error:
-        raise StuckError(str(error)) from error
+    outcome = await face.outcome(run, wait)
     if outcome is None:
         header = await face.engine.get(run)
         return reply({"id": run, "state": STATES[header.state]}, 202, {"Retry-After": "1"})
@@ -155,7 +152,7 @@ async def _followed(face: Face, header: Header, wait: float) -> tuple[Header, Ou
     """The run after the wait. One that got stuck was started all the same: that is no error."""
     try:
         outcome = await face.outcome(header.run, wait)
-    except RunConflict:
+    except StuckError:
         outcome = None
     return (header if outcome else await face.engine.get(header.run)), outcome
 

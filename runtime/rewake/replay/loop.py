@@ -182,6 +182,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         whatever they ask for never happens. A body that swallows every exception is left behind.
         """
         self.dead = True
+        _living.discard(self)
         self._ready.clear()
         if self.unfinished():
             # A coroutine that a body holds and has not awaited yet is no mistake of the user's.
@@ -190,11 +191,6 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 self._entered(self._unwind)
         self._tasks.clear()
         self._generators.clear()
-
-    def __del__(self) -> None:
-        # Whoever forgets to drop an instance must not have its coroutines closed by the collector.
-        if not self.dead:
-            self.drop()
 
     def _unwind(self) -> None:
         for task in self.unfinished():
@@ -329,6 +325,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return still_open
 
     def _remember(self, task: WorkflowTask) -> None:
+        if not self._tasks:
+            _living.add(self)
         self._tasks.append(task)
         if len(self._tasks) > self._prune_tasks_at:
             self._tasks = self.unfinished()
@@ -366,6 +364,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         self.call_exception_handler(context)
 
+
+_living: set[WorkflowLoop] = set()
+"""Loops that have begun and were not dropped: not for the collector, whoever forgets them."""
 
 _graveyard: list[object] = []
 """Coroutines that cannot be ended. The collector would run their code again: keep them from it."""

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+from typer._click.testing import Result
+
+from rewake.cli.commands import app
+from tests.cli.apps import APP
+from tests.cli.shell import Command, Shell
+
+SECRET = "a secret that only tests may know"
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shell, Command]]:
+    """A production server on a free port, and a shell that is told its address and secret."""
+    shell = Shell(tmp_path_factory.mktemp("server"), REWAKE_SECRET=SECRET)
+    shell.write("app.py", APP)
+    with shell.begin("serve", "app.py", "--port", "0", "--db", "x/y.db") as command:
+        command.says("serving on ")
+        found = re.search(r"serving on (http://\S+)", command.stderr)
+        assert found is not None
+        shell.settings["REWAKE_URL"] = found[1]
+        yield shell, command
+
+
+class Client:
+    """Commands that ask the server: without a process of their own, since there are many."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell = shell
+
+    def rewake(self, *command: str, **settings: str) -> Result:
+        """Run a command to its end."""
+        environment = {"REWAKE_TOKEN": None, **self.shell.settings, **settings}
+        return CliRunner().invoke(app, command, prog_name="rewake", env=environment)
+
+    def started(self, workflow: str, arguments: object) -> str:
+        """The id of a run that is started."""
+        run = self.rewake("start", workflow, "--input", json.dumps(arguments))
+        assert run.exit_code == 0, run.stderr
+        return run.stdout.strip()
+
+    def json(self, *command: str) -> Any:
+        """What a command answers to machines."""
+        done = self.rewake(*command, "--json")
+        assert done.exit_code == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def shell(serving: tuple[Shell, Command]) -> Shell:
+    return serving[0]
+
+
+@pytest.fixture
+def client(shell: Shell) -> Client:
+    return Client(shell)
+
+
+def test_a_run_is_started_and_waited_for(shell: Shell) -> None:
+    """With --wait the result is the one thing on stdout."""
+    done = shell.rewake("start", "main", "--input", '{"urls": ["a"]}', "--wait", "20")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"pages": ["A"], "stamp": 42, "n": 1}
+
+
+def test_a_key_starts_only_one_run(client: Client) -> None:
+    """The same --key gives the same run; with other arguments it is a conflict."""
+    first = client.rewake("start", "paused", "--input", '{"seconds": 0}', "--key", "k")
+    again = client.rewake("start", "paused", "--input", '{"seconds": 0}', "--key", "k")
+    other = client.rewake("start", "paused", "--input", '{"seconds": 1}', "--key", "k")
+    assert first.stdout == again.stdout
+    assert other.exit_code == 2
+    assert "started with other arguments" in other.stderr
+
+
+def test_a_run_is_shown_from_all_sides(client: Client) -> None:
+    """list, show, history, logs and result, for people and for machines."""
+    run = client.started("main", {"urls": ["a"]})
+    assert client.rewake("runs", "result", run, "--wait", "20").exit_code == 0
+    assert run in client.rewake("runs", "list", "--workflow", "main", "--state", "done").stdout
+    assert "done" in client.rewake("runs", "show", run).stdout
+    history = client.rewake("runs", "history", run).stdout
+    assert re.search(r"flaky +task +done .* 2", history)
+    assert "flaky#2  attempt 2" in client.rewake("runs", "logs", run, "--key", "flaky").stdout
+    assert [each["id"] for each in client.json("runs", "list", "--limit", "1")["runs"]] == [run]
+    assert client.json("runs", "show", run)["state"] == "done"
+    assert client.json("runs", "history", run)["operations"][-1]["attempts"] == 2
+    assert len(client.json("runs", "logs", run)["lines"]) == 2
+    assert client.json("runs", "result", run)["result"]["n"] == 1
+
+
+def test_the_exit_code_says_how_a_run_ended(client: Client) -> None:
+    """1 failed, 3 cancelled, 7 not over yet; stdout stays empty."""
+    failed = client.rewake("start", "broken", "--wait", "20")
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    assert 'KeyError("oh no")' in failed.stderr
+    run = client.started("paused", {"seconds": 60})
+    pending = client.rewake("runs", "result", run)
+    assert (pending.exit_code, pending.stdout) == (7, "")
+    assert client.rewake("runs", "cancel", run, "--reason", "enough").exit_code == 0
+    cancelled = client.rewake("runs", "result", run, "--wait", "20")
+    assert (cancelled.exit_code, cancelled.stdout) == (3, "")
+    assert "the run was cancelled: enough" in cancelled.stderr
+    again = client.rewake("runs", "cancel", run)
+    assert (again.exit_code, again.stderr.count("\n")) == (2, 1)
+
+
+def test_an_approval_is_decided(client: Client) -> None:
+    """Without a key, the only one that is waited for is meant; it is decided once."""
+    run = client.started("ask", {})
+    assert client.rewake("runs", "result", run, "--wait", "0.3").exit_code == 7
+    assert "waits for a decision on release" in client.rewake("runs", "show", run).stdout
+    command = ("runs", "approve", run, "--reject", "--approver", "ada")
+    assert client.rewake(*command).stdout == f"release of run {run} is rejected\n"
+    result = json.loads(client.rewake("runs", "result", run, "--wait", "20").stdout)
+    assert result == {"decision": "rejected", "value": None, "who": "ada"}
+    late = client.rewake(*command)
+    assert (late.exit_code, late.stderr) == (2, f"rewake: run {run} waits for no decision\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["start", "gone"], "there is no workflow 'gone'"),
+        (["start", "main", "--input", '{"urls": [1]}'], "urls[0]"),
+        (["runs", "show", "gone"], "there is no run 'gone'"),
+        (["runs", "list", "--state", "odd"], "state must be one of ready, running, suspended"),
+        (["runs", "resume", "gone"], "there is no run 'gone'"),
+    ],
+)
+def test_what_the_server_refuses_is_one_line(client: Client, command: list[str], says: str) -> None:
+    """A problem that the server answers is told in its words, with exit code 2."""
+    refused = client.rewake(*command)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.count("\n") == 1
+    assert says in refused.stderr
+
+
+def test_a_wrong_token_is_one_line(client: Client) -> None:
+    """Exit code 2; the token itself is not repeated."""
+    refused = client.rewake("runs", "list", REWAKE_TOKEN="x" * 20)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "does not accept this token" in refused.stderr
+    assert "xxx" not in refused.stderr
+
+
+def test_a_server_that_is_not_there_is_one_line(client: Client) -> None:
+    """Exit code 6, with the address."""
+    gone = client.rewake("runs", "list", "--url", "http://127.0.0.1:1")
+    assert gone.exit_code == 6
+    assert gone.stderr == "rewake: cannot reach http://127.0.0.1:1: Connection refused\n"
+
+
+def test_a_server_of_another_kind_is_one_line(client: Client) -> None:
+    """Exit code 6; whatever it answers is not shown."""
+
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        found = client.rewake("runs", "list", "--url", url)
+        server.shutdown()
+    assert found.exit_code == 6
+    assert found.stderr == f"rewake: {url} is not a Rewake server (status 200)\n"
+
+
+def test_the_server_ends_in_order(serving: tuple[Shell, Command]) -> None:
+    """SIGTERM is not an error, and what --db named is where the runs are."""
+    shell, command = serving
+    assert (shell.folder / "x/y.db").exists()
+    assert command.signal(signal.SIGTERM) == 0

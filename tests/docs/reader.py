@@ -1,0 +1,198 @@
+"""A reader who follows a page to the letter, in a folder of their own.
+
+    python        run; a block whose first line is `# app.py` is written to that file first
+    console       the lines after `$` are run by bash, the others must be what they print, where
+                  `…` stands for anything. What ends in `&`, and servers, go on beside the page.
+                  `exit=5` behind the language is the exit code of the last command.
+    sh            not run: every command must be one that there is
+    json          must be JSON
+    text, none    what is shown; not run
+
+The next block of a page finds what the last left behind: files, shell variables, Python names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import types
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import rewake
+from tests.docs.markdown import ROOT, Block
+
+PATIENCE = 60.0
+_SERVER = re.compile(r"^(?:\w+=\S+ )*rewake (dev|serve)\b")
+_TARGET = re.compile(r"^(\w+):.*?##", re.MULTILINE)
+_INSTALLS = ("python -m venv ", "pip install ", "git clone ", "cd ", "uvicorn ", ". ")
+
+
+class Reader:
+    """Reads one page."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._servers: list[subprocess.Popen[bytes]] = []
+        self._names = types.ModuleType("page").__dict__
+        self.port = _free_port()
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("REWAKE", "PYTEST"))}
+        self._environ = {
+            **kept,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(Path(rewake.__file__).parents[1]),
+            "REWAKE_PORT": str(self.port),
+            "REWAKE_URL": f"http://127.0.0.1:{self.port}",
+            "no_proxy": "127.0.0.1",
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", "")).startswith(str(self.folder)):
+                del sys.modules[name]
+
+    def stop(self) -> None:
+        """End the servers that the page has started."""
+        for server in self._servers:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+        self._servers.clear()
+
+    def read(self, block: Block) -> None:
+        """Do what a block says. Fails where it is not so."""
+        {
+            "python": self._python,
+            "console": self._console,
+            "sh": self._known,
+            "json": self._json,
+            "text": self._shown,
+            "": self._shown,
+        }[block.language](block)
+
+    def _python(self, block: Block) -> None:
+        if block.name is not None:
+            (self.folder / block.name).write_text(self._here(block.text))
+        padding = "\n" * block.line
+        code = compile(padding + self._here(block.text), str(block.page), "exec")
+        before = Path.cwd()
+        os.chdir(self.folder)
+        sys.path.insert(0, str(self.folder))
+        try:
+            exec(code, self._names)
+        finally:
+            sys.path.remove(str(self.folder))
+            os.chdir(before)
+
+    def _console(self, block: Block) -> None:
+        commands, expected = _session(self._here(block.text))
+        if _SERVER.match(commands[-1]):
+            self._serve(commands[-1])
+            return
+        keep = "trap 'export -p > .shell' EXIT"
+        script = "\n".join(["set -ae", "[ ! -f .shell ] || . ./.shell", keep, *commands])
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.folder,
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        wanted = re.search(r"exit=(\d+)", block.info)
+        assert done.returncode == int(wanted[1] if wanted else 0), f"{block}:\n{done.stdout}"
+        assert not expected or _pattern(expected).fullmatch(done.stdout.strip()), (
+            f"{block} prints:\n{done.stdout}\nand not:\n{expected}"
+        )
+
+    def _serve(self, command: str) -> None:
+        self.stop()
+        server = subprocess.Popen(
+            ["bash", "-c", f"[ ! -f .shell ] || . ./.shell; {command}"],
+            cwd=self.folder,
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._servers.append(server)
+        give_up = time.monotonic() + PATIENCE
+        while not self._is_ready():
+            assert server.poll() is None, f"{command} ends"
+            assert time.monotonic() < give_up, f"{command} does not serve"
+            time.sleep(0.05)
+
+    def _is_ready(self) -> bool:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
+                return True
+        except OSError:
+            return False
+
+    def _known(self, block: Block) -> None:
+        targets = set(_TARGET.findall((ROOT / "Makefile").read_text()))
+        for line in _joined(block.text):
+            words = shlex.split(line, comments=True)
+            if words and words[0] == "make":
+                assert words[1] in targets, f"{block}: there is no `make {words[1]}`"
+            elif words and words[0] != ".ci/run":
+                assert line.startswith(_INSTALLS), f"{block}: what is `{line}`?"
+
+    def _json(self, block: Block) -> None:
+        json.loads(block.text)
+
+    def _shown(self, block: Block) -> None:
+        assert "$ " not in block.text, f"{block} has commands: make it a console block"
+
+    def _here(self, text: str) -> str:
+        return text.replace("127.0.0.1:8000", f"127.0.0.1:{self.port}")
+
+
+def _session(text: str) -> tuple[list[str], str]:
+    """The commands of a console block, and what they print."""
+    commands, expected = [], []
+    for line in _joined(text):
+        if line.startswith("$ "):
+            commands.append(line[2:])
+        else:
+            expected.append(line)
+    return commands, "\n".join(expected)
+
+
+def _pattern(expected: str) -> re.Pattern[str]:
+    """What was printed, however many spaces there are between columns."""
+    text = re.escape(expected.strip()).replace("…", ".*")
+    return re.compile(re.sub(r"(?:\\ )+", r"\\ +", text), re.DOTALL)
+
+
+def _joined(text: str) -> list[str]:
+    return re.sub(r"\\\n\s*", "", text).splitlines()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

@@ -1,0 +1,27 @@
+"""Every guarantee names tests that exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/guarantees.md").read_text())))
+
+
+@pytest.mark.parametrize(("file", "test"), NAMED)
+def test_a_guarantee_is_tested(file: str, test: str) -> None:
+    """The test that a guarantee names is there."""
+    tree = ast.parse((ROOT / file).read_text())
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    assert test in {node.name for node in ast.walk(tree) if isinstance(node, functions)}
+
+
+def test_every_guarantee_names_one() -> None:
+    """No numbered sentence stands without a test or a measurement."""
+    text = (ROOT / "docs/guarantees.md").read_text()
+    for sentence in re.split(r"^\d+\. ", text.split("## What this assumes")[0], flags=re.M)[1:]:
+        assert "`tests/" in sentence, sentence

@@ -1,0 +1,43 @@
+"""What the documentation says is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.markdown import PAGES, ROOT, anchors_of, blocks_of, links_of
+from tests.docs.reader import Reader
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_code_block_works(page: Path, tmp_path: Path) -> None:
+    """A reader who does what a page says, in its order, sees what it says."""
+    with Reader(tmp_path) as reader:
+        for block in blocks_of(page):
+            reader.read(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """A link inside the repository goes to a file, and to a heading, that exists."""
+    for target in links_of(page):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors_of(found), f"{page.name}: {target}"
+
+
+def test_the_readme_is_short() -> None:
+    """The README fits about one screen, with its limits about two."""
+    text = (ROOT / "README.md").read_text()
+
+    assert len(text.splitlines()) < 120
+    assert len(text.partition("## Limits")[0].splitlines()) < 80
+
+
+def test_no_page_tells_of_the_machine_it_was_written_on() -> None:
+    """Pages have no paths of a certain machine."""
+    for page in PAGES:
+        assert not re.search(r"/(work|root|home)/", page.read_text()), page.name

@@ -1,0 +1,104 @@
+"""At which points the sweep kills: a representative few, or all that an unkilled run passes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from tests.kill.points import AFTER, BEFORE, INSIDE, Kill
+
+CALLS: Mapping[str, int] = {
+    "store.start": 1,
+    "store.claim": 3,
+    "store.commit": 5,
+    "store.park": 14,
+    "store.finish": 1,
+    "store.renew": 1,
+    "store.claim_task": 9,
+    "store.renew_task": 1,
+    "store.retry_task": 1,
+    "store.deliver": 12,
+    "store.log": 1,
+    "table.get": 20,
+    "table.put": 6,
+    "table.update": 60,
+    "table.query": 3,
+    "table.due": 1,
+    "table.put_blob": 1,
+    "table.get_blob": 2,
+    "table.together": 50,
+    "dispatch.dispatch": 17,
+}
+"""The calls that write, and all that a table and a dispatcher have: the n-th of each."""
+
+OTHERS = frozenset(
+    "store.offload store.resolve store.settle store.outcomes store.operation store.header "
+    "store.history store.due store.item store.postpone store.redeliver store.views".split()
+)
+"""Left to `--all`: they only read, are part of another one, or depend on what the clock does."""
+
+BODIES = (
+    "double",
+    "shout",
+    "lambda",
+    "lambda.2",
+    "nested",
+    "nested_async",
+    "large",
+    "flaky",
+    "hang",
+    "race.2[0]/stall",
+    "refuse",
+    "facts",
+    "plain",
+    "large.2",
+    "stubborn",
+    "step[0]/slow",
+    "once",
+    "parallel[2]/of a branch",
+    "parallel[1]/lambda",
+    "later facts",
+    "cleanup",
+)
+"""The keys of tasks and steps to die in: each function and each step once."""
+
+WAITS = (
+    "sleep",
+    "sleep_until",
+    "asyncio.sleep",
+    "asyncio.timeout",
+    "approval",
+    "task backoff",
+    "step backoff",
+    "lost race",
+)
+"""The waits to die in."""
+
+
+def chosen_calls() -> list[Kill]:
+    """Before and after each of `CALLS`."""
+    return [
+        Kill(*name.split("."), count=count, when=when)
+        for name, count in CALLS.items()
+        for when in (BEFORE, AFTER)
+    ]
+
+
+def chosen_bodies() -> list[Kill]:
+    """Inside each body, and each wait."""
+    return [Kill("body", key) for key in BODIES] + [Kill("wait", name) for name in WAITS]
+
+
+def every(calls: Mapping[str, int]) -> Iterator[Kill]:
+    """All the points of a run that made these calls, by `<kind>.<name>`."""
+    for call, number in sorted(calls.items()):
+        kind, name = call.split(".", 1)
+        inside = kind in ("body", "wait")
+        for count in range(1, number + 1):
+            for when in (INSIDE,) if inside else (BEFORE, AFTER):
+                yield Kill(kind, name, count, when)
+
+
+def functions(keys: Iterable[str]) -> set[str]:
+    """The last parts of keys, without their counts: which functions there are."""
+    return {re.sub(r"\.\d+$", "", key.rpartition("/")[2]) for key in keys}

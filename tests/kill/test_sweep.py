@@ -1,0 +1,85 @@
+"""The representative part of the sweep; `python -m tests.kill --all` has the rest."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.kill.fleet import ONE, SHAPES, SPREAD, TWO
+from tests.kill.plan import BODIES, CALLS, OTHERS, WAITS, chosen_bodies, chosen_calls, functions
+from tests.kill.points import Kill
+from tests.kill.scenario import Seen, carry_out_all, judge
+
+EXPECTED = {
+    "tasks": [
+        2,
+        "LOUD",
+        ["closure", 1],
+        "erusolc",
+        ["closure", 2],
+        ["closure", 3],
+        50_000,
+        "in the end",
+    ],
+    "steps": [1, 50_000, 2, ["slow", "WHILE A STEP RUNS"]],
+    "branches": [[[0, 1, 0], [2, 3, 1], [4, 5, 2], [6, 7, 3]], 42, "rested"],
+    "asyncio": [["10", "NonRetryable: gathered"], 12, "GROUPED", True],
+    "failures": ["TimeoutError", "NonRetryable: in a group"],
+    "once": "kept",
+    "approval": ["approved", {"amount": 3}, "Ada"],
+    "the end": "NonRetryable",
+    "cleanup": "clean",
+    "same": [True, True, True],
+}
+
+
+@pytest.fixture(scope="session")
+def unkilled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
+    """What is seen when nobody dies, by shape."""
+    folder = tmp_path_factory.mktemp("unkilled")
+    seen = carry_out_all(folder, [(shape, None) for shape in SHAPES])
+    return dict(zip(SHAPES, seen, strict=True))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_unkilled(unkilled: dict[str, Seen], shape: str) -> None:
+    """With nobody dying, the workflow ends as written, and each body begins as often as it should."""
+    seen = unkilled[shape]
+
+    assert seen.result == EXPECTED
+    twice = {"flaky", "stubborn", "hang"}  # they fail once
+    assert {key for key, count in seen.begun.items() if count != 1} == twice
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_is_left_out(unkilled: dict[str, Seen], shape: str) -> None:
+    """Every kind of call, every body and every wait of an unkilled run is among the points."""
+    found = unkilled[shape].calls
+    parts = {kind: {call for call in found if call.startswith(f"{kind}.")} for kind in KINDS}
+
+    assert parts["store"] | parts["table"] | parts["dispatch"] <= CALLS.keys() | OTHERS
+    assert all(found[call] >= number for call, number in CALLS.items())
+    assert functions(call[len("body.") :] for call in parts["body"]) == functions(BODIES)
+    assert {call[len("wait.") :] for call in parts["wait"]} == set(WAITS)
+
+
+KINDS = ("store", "table", "dispatch", "body", "wait")
+
+
+@pytest.mark.parametrize("kill", chosen_calls(), ids=str)
+def test_calls(tmp_path: Path, unkilled: dict[str, Seen], kill: Kill) -> None:
+    """A server that dies before or after a call changes nothing: one process, and two on a file."""
+    check(tmp_path, unkilled, kill, [ONE, SPREAD])
+
+
+@pytest.mark.parametrize("kill", chosen_bodies(), ids=str)
+def test_bodies(tmp_path: Path, unkilled: dict[str, Seen], kill: Kill) -> None:
+    """A server that dies inside a task, step or wait changes nothing but how often that begins."""
+    check(tmp_path, unkilled, kill, [ONE, TWO])
+
+
+def check(folder: Path, unkilled: dict[str, Seen], kill: Kill, shapes: list[str]) -> None:
+    for shape, seen in zip(
+        shapes, carry_out_all(folder, [(shape, kill) for shape in shapes]), strict=True
+    ):
+        assert seen.killed == 1, f"nobody got to {kill}"
+        judge(seen, unkilled[shape])
