@@ -180,8 +180,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     `epoch` rises with each claim and `count` with each entry: together they are the fence of
     every commit. `writer` is the token of the last commit. `arrivals` counts deliveries so far;
     `gap` how many more are needed before a wake is useful (at or below zero: wake). `due` is
-    the earliest moment at which somebody must look at the run, `wake` that of its next timer.
-    `strikes` counts claims since the last progress. `base` names the newest chunk (its sort key),
+    the earliest moment at which somebody must look at the run, `wake` that of its next timer,
+    `look` when its tasks must be looked after. `strikes` counts claims since the last progress. `base` names the newest chunk (its sort key),
     `tail` holds the entries after it.
     """
 
@@ -201,6 +201,7 @@ class Header(msgspec.Struct, omit_defaults=True):
     gap: int = 0
     due: Millis | None = None
     wake: Millis | None = None
+    look: Millis | None = None
     cancel: str | None = None
     strikes: int = 0
     clock: Millis = 0

@@ -34,8 +34,9 @@ def main() -> None:
     found = Report(time.strftime("%Y-%m-%d %H:%M:%S"), machine.facts(), _floor())
     report.show_machine(found)
     peers = _peers(options.peers)
-    for repetition in range(sizes.repetitions):
-        console.print(f"repetition {repetition + 1} of {sizes.repetitions}")
+    repetitions = 1 if set(options.only) <= set(_ONCE) else sizes.repetitions
+    for repetition in range(repetitions):
+        console.print(f"repetition {repetition + 1} of {repetitions}")
         for group in options.only:
             _measure_group([each for each in chosen if _group(each) == group], repetition)
             if peers is not None and group in WORKLOADS:

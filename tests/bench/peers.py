@@ -223,8 +223,7 @@ class Peers:
                 found.values = [*found.values, value]
 
     def _mark(self, peer: Peer, counted: Sequence[_Counted]) -> None:
-        """Give each figure the syncs of its own mode or, where that was not counted, the fewest
-        of its kind."""
+        """Give each figure the syncs of its own mode, or else the fewest of its kind."""
         for figure in self._figures.values():
             alike = [each for each in counted if figure.kind in (_kind(peer, each), "sleep")]
             own = [each for each in alike if each.mode == figure.mode] or alike

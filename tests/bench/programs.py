@@ -84,4 +84,4 @@ async def steps_then_sleep(count: int, seconds: float) -> int:
 async def waiter(seconds: float) -> str:
     """One wait for an approval."""
     decided = await wait_for_approval(timeout=seconds)
-    return decided.decision
+    return str(decided.decision)

@@ -1,6 +1,6 @@
 """The apps that the commands are tried on. Each body leaves a line in `canary` when it runs."""
 
-APP = '''
+APP = """
 import asyncio
 import os
 import subprocess
@@ -65,6 +65,6 @@ async def paused(seconds: float) -> str:
 async def ask() -> dict[str, object]:
     approval = await wait_for_approval("release", form={"amount": {"type": "number"}})
     return {"decision": approval.decision, "value": approval.value, "who": approval.approver}
-'''
+"""
 
-CHANGED = APP.replace('await sleep(seconds)', 'await fetch("more")')
+CHANGED = APP.replace("await sleep(seconds)", 'await fetch("more")')

@@ -49,9 +49,7 @@ class Shell:
         file = self.folder / name
         return file.read_text() if file.exists() else ""
 
-    def rewake(
-        self, *arguments: str, stdin: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def rewake(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command to its end. Without `stdin` there is nothing to read."""
         return subprocess.run(
             [sys.executable, "-m", "rewake", *arguments],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 import sqlite3
 import sys
@@ -38,19 +39,20 @@ class Case:
 
 
 def write(name: str, text: str | bytes) -> Callable[[Path], object]:
+    """Put a file into the folder."""
     data = text if isinstance(text, bytes) else text.encode()
     return lambda folder: (folder / name).write_bytes(data)
 
 
 def foreign(folder: Path) -> None:
+    """A database of another program."""
     connection = sqlite3.connect(folder / "x.db")
     connection.execute("CREATE TABLE theirs (a)")
     connection.close()
 
 
 def newer(folder: Path) -> None:
-    import asyncio
-
+    """A database of a Rewake to come."""
     asyncio.run(SqliteTable(folder / "x.db").close())
     connection = sqlite3.connect(folder / "x.db")
     connection.execute("PRAGMA user_version = 99")
@@ -58,6 +60,7 @@ def newer(folder: Path) -> None:
 
 
 def run(*more: str) -> list[str]:
+    """`rewake run` of the workflow that there is."""
     return ["run", "app.py:main", *more]
 
 
@@ -101,7 +104,7 @@ CASES = (
     Case("two inputs", run(*GOOD, "--input-file", "-"), ["not both"]),
     Case("no input file", run("--input-file", "gone.json"), ["gone.json: No such file"]),
     Case("resume without a run", run(*GOOD, "--resume"), ["--resume needs --id"]),
-    Case("a bad id", run(*GOOD, "--id", "a/b"), ["a run id is 1 to 128 letters"]),
+    Case("a bad id", run(*GOOD, "--id", "a/b"), ["a run id is 1 to 128"]),
     Case(
         "not a database",
         run(*GOOD, "--db", "x.db"),
@@ -194,9 +197,7 @@ def test_bad_input_is_answered_in_one_line(
 
 
 @pytest.mark.parametrize("command", ["serve", "dev"])
-def test_a_port_in_use_is_said(
-    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_port_in_use_is_said(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that cannot listen says where and why, before it touches anything."""
     monkeypatch.setenv("REWAKE_SECRET", SECRET)
     before = contents(folder)
@@ -210,4 +211,5 @@ def test_a_port_in_use_is_said(
 
 
 def contents(folder: Path) -> dict[str, bytes]:
+    """All files."""
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -47,7 +48,20 @@ class Server:
         self.token = shell.rewake("token").stdout.strip()
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """One request over a connection of its own."""
+        """One request over a connection of its own.
+
+        Repeated, as HTTP clients do, if the server closed the connection before it read it.
+        """
+        while True:
+            try:
+                return self._ask(method, path, body)
+            except (ConnectionResetError, http.client.RemoteDisconnected):
+                continue
+            except urllib.error.URLError as error:
+                if not isinstance(error.reason, ConnectionResetError):
+                    raise
+
+    def _ask(self, method: str, path: str, body: object) -> Any:
         request = urllib.request.Request(
             self.url + path,
             None if body is None else json.dumps(body).encode(),
@@ -72,6 +86,7 @@ class Server:
 
 @pytest.fixture
 def server(shell: Shell) -> Iterator[Server]:
+    """A development server on a free port."""
     shell.write("app.py", APP)
     shell.write("beside.py", "WORD = 'one'")
     with shell.begin("dev", "app.py", "--port", "0") as command:

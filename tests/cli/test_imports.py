@@ -4,7 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from rewake.cli.commands import app
 from tests.cli.shell import Shell, clean_environment
 
 COMMANDS = (
@@ -20,6 +22,7 @@ COMMANDS = (
 
 
 def imported_by(statement: str) -> set[str]:
+    """The modules that a fresh Python has after a statement."""
     code = f"{statement}; import sys; print(*sys.modules)"
     found = subprocess.run(
         [sys.executable, "-c", code],
@@ -45,10 +48,6 @@ def test_help_does_without_what_only_commands_need() -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
     """Each command has a help text that says what it does, and names its options."""
-    from typer.testing import CliRunner
-
-    from rewake.cli.commands import app
-
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Usage: " in result.stdout

@@ -10,6 +10,7 @@ NOW = 1_700_000_000_000
 
 
 def operation(key: str, state: str, kind: str = "task", **details: object) -> OperationView:
+    """An operation that was asked for 1.5 seconds ago."""
     ended = moment(NOW) if state in ("done", "failed") else None
     view = OperationView(key, kind, key, state, asked=moment(NOW - 1500), ended=ended)
     view.duration = 1500 if ended else None

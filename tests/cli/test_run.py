@@ -27,6 +27,7 @@ RESULT = {"pages": ["A", "B"], "stamp": 42, "n": 2}
 
 @pytest.fixture(autouse=True)
 def an_app(shell: Shell) -> None:
+    """Every test has the app in its folder."""
     shell.write("app.py", APP)
 
 

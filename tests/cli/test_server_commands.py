@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
-from typer._click.testing import Result
+from typer.testing import CliRunner, Result
 
 from rewake.cli.commands import app
 from tests.cli.apps import APP
@@ -58,11 +57,13 @@ class Client:
 
 @pytest.fixture
 def shell(serving: tuple[Shell, Command]) -> Shell:
+    """A shell in the server's folder."""
     return serving[0]
 
 
 @pytest.fixture
 def client(shell: Shell) -> Client:
+    """Commands that ask the server."""
     return Client(shell)
 
 

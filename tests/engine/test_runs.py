@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from rewake import (
     workflow,
 )
 from rewake.errors import InvalidInput, RunConflict, RunNotFound, StuckError
-from rewake.records import Completed, OutcomeKind, RunState
+from rewake.records import Completed, Invocation, OutcomeKind, RunState
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 calls: list[Any] = []
@@ -504,3 +504,40 @@ def test_what_an_attempt_logs_is_kept_with_it() -> None:
         assert found == {("says", 1): ["from the task"], ("speak", 1): ["from the step"]}
 
     virtually([talks, says], body)
+
+
+@workflow
+async def ticks(seconds: int) -> str:
+    async def tick() -> None:
+        for _ in range(seconds):
+            await sleep(1)
+
+    _, result = await asyncio.gather(tick(), long(1))
+    return result
+
+
+@everywhere
+def test_a_run_that_often_wakes_still_looks_after_its_tasks(
+    table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task whose message was lost is begun within seconds, though its run wakes each second."""
+    lost: list[Invocation] = []
+
+    async def body(bench: Bench) -> None:
+        dispatcher = bench.engine._services.dispatcher
+        monkeypatch.setattr(type(dispatcher), "local", False)
+        send = dispatcher.dispatch
+
+        async def lose_the_first(invocations: Sequence[Invocation]) -> None:
+            kept = [each for each in invocations if not each.key or lost]
+            lost.extend(each for each in invocations if each not in kept)
+            await send(kept)
+
+        monkeypatch.setattr(dispatcher, "dispatch", lose_the_first)
+        header = await bench.start("ticks", seconds=60)
+        await asyncio.sleep(10)
+        assert len(lost) == 1
+        assert calls == ["begun"]
+        assert await bench.result(header.run) == "done"
+
+    virtually([ticks, long], body, table=table)

@@ -35,24 +35,28 @@ BIG = 50_000
 
 @task
 async def double(number: int) -> int:
+    """Async, with an argument."""
     with body():
         return 2 * number
 
 
 @task
 def shout(text: str) -> str:
+    """Sync."""
     with body():
         return text.upper()
 
 
 @task
 def large() -> str:
+    """Gives what is kept apart."""
     with body():
         return "x" * BIG
 
 
 @task(retries=2, delay=NAP, jitter=0)
 async def flaky() -> str:
+    """Fails, waits, succeeds."""
     with body():
         task_context().logger.info("a try")
         if task_context().attempt < 2:
@@ -63,12 +67,14 @@ async def flaky() -> str:
 
 @task(retries=1, delay=0.05, timeout=NAP)
 async def hang() -> None:
+    """Runs out of time, twice."""
     with body():
         await asyncio.sleep(NEVER)
 
 
 @task
 async def stall() -> None:
+    """Ends only by being cancelled."""
     with body():
         waiting("lost race")
         await asyncio.sleep(NEVER)
@@ -76,12 +82,14 @@ async def stall() -> None:
 
 @task
 async def refuse(why: str) -> None:
+    """Fails for good."""
     with body():
         raise NonRetryable(why)
 
 
 @workflow
 async def everything() -> dict[str, Any]:
+    """Use every primitive; take about three seconds."""
     facts = _facts()
     kept = await step("facts", lambda: within(facts))
     result = {
@@ -128,15 +136,15 @@ async def _tasks() -> list[Any]:
             await asyncio.sleep(0.01)
             return [word, number]
 
-    async def later() -> str:
+    async def later(text: str) -> str:
         with body():
-            return word[::-1]
+            return text[::-1]
 
     return [
         await double(1),
         await shout("loud"),
         await task(lambda: within([word, 1])),
-        await task(lambda: later()),
+        await task(lambda: later(word)),
         await task(nested)(2),
         await task(nested_async)(3),
         len(await large()),
@@ -158,14 +166,11 @@ async def _steps() -> list[Any]:
                 raise ValueError("not yet")
             return attempt
 
-    async def both(text: str) -> list[Any]:
-        return await asyncio.gather(step("slow", slow), shout(text))
-
     return [
         await step("plain", lambda: within(1)),
         await step("large", lambda: len(within("y" * BIG))),
         await step("stubborn", stubborn, retries=2, delay=NAP, jitter=0),
-        await both("while a step runs"),
+        list(await asyncio.gather(step("slow", slow), shout("while a step runs"))),
     ]
 
 
@@ -233,16 +238,19 @@ async def _sleeper() -> None:
 
 @workflow
 async def one_task() -> int:
+    """Only a task."""
     return await double(1)
 
 
 @workflow
 async def one_step() -> int:
+    """Only a step."""
     return await step("only", lambda: within(1))
 
 
 @workflow
 async def one_sleep() -> str:
+    """Only a sleep."""
     waiting("sleep")
     await sleep(NAP)
     return "rested"

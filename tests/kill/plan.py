@@ -32,8 +32,21 @@ CALLS: Mapping[str, int] = {
 """The calls that write, and all that a table and a dispatcher have: the n-th of each."""
 
 OTHERS = frozenset(
-    "store.offload store.resolve store.settle store.outcomes store.operation store.header "
-    "store.history store.due store.item store.postpone store.redeliver store.views".split()
+    f"store.{name}"
+    for name in (
+        "offload",
+        "resolve",
+        "settle",
+        "outcomes",
+        "operation",
+        "header",
+        "history",
+        "due",
+        "item",
+        "postpone",
+        "redeliver",
+        "views",
+    )
 )
 """Left to `--all`: they only read, are part of another one, or depend on what the clock does."""
 
@@ -75,13 +88,10 @@ WAITS = (
 """The waits to die in."""
 
 
-def chosen_calls() -> list[Kill]:
-    """Before and after each of `CALLS`."""
-    return [
-        Kill(*name.split("."), count=count, when=when)
-        for name, count in CALLS.items()
-        for when in (BEFORE, AFTER)
-    ]
+def before_and_after(call: str) -> list[Kill]:
+    """The two points of one of `CALLS`."""
+    kind, name = call.split(".")
+    return [Kill(kind, name, CALLS[call], when) for when in (BEFORE, AFTER)]
 
 
 def chosen_bodies() -> list[Kill]:
@@ -94,9 +104,9 @@ def every(calls: Mapping[str, int]) -> Iterator[Kill]:
     for call, number in sorted(calls.items()):
         kind, name = call.split(".", 1)
         inside = kind in ("body", "wait")
-        for count in range(1, number + 1):
+        for nth in range(1, number + 1):
             for when in (INSIDE,) if inside else (BEFORE, AFTER):
-                yield Kill(kind, name, count, when)
+                yield Kill(kind, name, nth, when)
 
 
 def functions(keys: Iterable[str]) -> set[str]:

@@ -35,18 +35,18 @@ class Kill(NamedTuple):
 
     kind: str
     name: str
-    count: int = 1
+    nth: int = 1
     when: str = INSIDE
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.name}:{self.count}:{self.when}"
+        return f"{self.kind}:{self.name}:{self.nth}:{self.when}"
 
     @classmethod
     def read(cls, text: str) -> Self:
         """What `str` made of it."""
         kind, rest = text.split(":", 1)
-        name, count, when = rest.rsplit(":", 2)
-        return cls(kind, name, int(count), when)
+        name, nth, when = rest.rsplit(":", 2)
+        return cls(kind, name, int(nth), when)
 
 
 class _Here(NamedTuple):
@@ -83,10 +83,10 @@ def arrive(kind: str, name: str) -> int:
     return os.lseek(calls, 0, os.SEEK_CUR)  # what is appended moves the position to its end
 
 
-def strike(kind: str, name: str, count: int, when: str) -> None:
+def strike(kind: str, name: str, nth: int, when: str) -> None:
     """Die here, if this is the point and nobody has died yet."""
     here = _here()
-    if here is not None and here.kill == (kind, name, count, when):
+    if here is not None and here.kill == (kind, name, nth, when):
         die()
 
 
@@ -116,12 +116,12 @@ def _counted(kind: str, base: type[Any], name: str) -> Callable[..., Any]:
 
     @functools.wraps(original)
     async def method(*args: Any, **kwargs: Any) -> Any:
-        count = arrive(kind, name)
-        strike(kind, name, count, BEFORE)
+        nth = arrive(kind, name)
+        strike(kind, name, nth, BEFORE)
         try:
             return await original(*args, **kwargs)
         finally:
-            strike(kind, name, count, AFTER)
+            strike(kind, name, nth, AFTER)
 
     return method
 
@@ -148,8 +148,8 @@ def within(value: T) -> T:
 def waiting(name: str) -> None:
     """Something is about to wait: a point a moment from now, inside the wait."""
     here = _here()
-    count = arrive("wait", name)
-    if here is not None and here.kill == ("wait", name, count, INSIDE):
+    nth = arrive("wait", name)
+    if here is not None and here.kill == ("wait", name, nth, INSIDE):
         timer = threading.Timer(AFTER_ASKING, die)
         timer.daemon = True
         timer.start()

@@ -137,15 +137,15 @@ async def _check_replay(folder: Path) -> None:
     execution.drop()
 
 
-def judge(seen: Seen, unkilled: Seen) -> None:
+def judge(seen: Seen, unkilled: Seen, where: str) -> None:
     """The promise: as if nobody had died, but for bodies that were begun again."""
     result, expected = dict(seen.result), dict(unkilled.result)
     once = result.pop("once"), expected.pop("once")
-    assert once == ("kept", "kept") or (seen.killed and once == ("lost", "kept"))
-    assert result == expected
-    assert seen.begun.keys() | {AT_MOST_ONCE} == unkilled.begun.keys()
+    assert once == ("kept", "kept") or (seen.killed and once == ("lost", "kept")), where
+    assert result == expected, where
+    assert seen.begun.keys() | {AT_MOST_ONCE} == unkilled.begun.keys(), where
     again = {key: n for key, n in seen.begun.items() if n > unkilled.begun[key] + seen.killed}
-    assert not again, f"begun too often: {again}"
-    assert seen.begun[AT_MOST_ONCE] <= 1
+    assert not again, f"{where}: begun too often: {again}"
+    assert seen.begun[AT_MOST_ONCE] <= 1, where
     lost = {key for key in unkilled.ended if not seen.ended[key]} - {AT_MOST_ONCE}
-    assert not lost, f"an outcome, but no body that ended: {lost}"
+    assert not lost, f"{where}: an outcome, but no body that ended: {lost}"

@@ -1,11 +1,12 @@
 """The representative part of the sweep; `python -m tests.kill --all` has the rest."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 
 from tests.kill.fleet import ONE, SHAPES, SPREAD, TWO
-from tests.kill.plan import BODIES, CALLS, OTHERS, WAITS, chosen_bodies, chosen_calls, functions
+from tests.kill.plan import BODIES, CALLS, OTHERS, WAITS, before_and_after, chosen_bodies, functions
 from tests.kill.points import Kill
 from tests.kill.scenario import Seen, carry_out_all, judge
 
@@ -42,7 +43,7 @@ def unkilled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_unkilled(unkilled: dict[str, Seen], shape: str) -> None:
-    """With nobody dying, the workflow ends as written, and each body begins as often as it should."""
+    """With nobody dying, the workflow ends as written, and each body begins as often as written."""
     seen = unkilled[shape]
 
     assert seen.result == EXPECTED
@@ -65,21 +66,21 @@ def test_nothing_is_left_out(unkilled: dict[str, Seen], shape: str) -> None:
 KINDS = ("store", "table", "dispatch", "body", "wait")
 
 
-@pytest.mark.parametrize("kill", chosen_calls(), ids=str)
-def test_calls(tmp_path: Path, unkilled: dict[str, Seen], kill: Kill) -> None:
-    """A server that dies before or after a call changes nothing: one process, and two on a file."""
-    check(tmp_path, unkilled, kill, [ONE, SPREAD])
+@pytest.mark.parametrize("call", CALLS)
+def test_calls(tmp_path: Path, unkilled: dict[str, Seen], call: str) -> None:
+    """A server that dies before or after a call changes nothing: one process, or two on a file."""
+    check(tmp_path, unkilled, [ONE, SPREAD], before_and_after(call))
 
 
 @pytest.mark.parametrize("kill", chosen_bodies(), ids=str)
 def test_bodies(tmp_path: Path, unkilled: dict[str, Seen], kill: Kill) -> None:
     """A server that dies inside a task, step or wait changes nothing but how often that begins."""
-    check(tmp_path, unkilled, kill, [ONE, TWO])
+    check(tmp_path, unkilled, [ONE, TWO], [kill])
 
 
-def check(folder: Path, unkilled: dict[str, Seen], kill: Kill, shapes: list[str]) -> None:
-    for shape, seen in zip(
-        shapes, carry_out_all(folder, [(shape, kill) for shape in shapes]), strict=True
-    ):
-        assert seen.killed == 1, f"nobody got to {kill}"
-        judge(seen, unkilled[shape])
+def check(folder: Path, unkilled: dict[str, Seen], shapes: list[str], kills: list[Kill]) -> None:
+    """Carry out all of these scenarios at once, and judge each."""
+    points = list(itertools.product(shapes, kills))
+    for (shape, kill), seen in zip(points, carry_out_all(folder, points), strict=True):
+        assert seen.killed == 1, f"{shape}: nobody got to {kill}"
+        judge(seen, unkilled[shape], f"{shape}, {kill}")

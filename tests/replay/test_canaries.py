@@ -43,8 +43,9 @@ def loop() -> Iterator[WorkflowLoop]:
 
 def drive(loop: WorkflowLoop, coro: Any) -> Any:
     """Run a coroutine as the only task of the loop."""
-    task = loop.spawn(coro, Scope("main/"))
-    loop.run_until_idle()
+    with loop:
+        task = loop.spawn(coro, Scope("main/"))
+        loop.run_until_idle()
     return task.result()
 
 
@@ -110,8 +111,9 @@ def test_tasks_can_leave_the_registry(loop: WorkflowLoop) -> None:
     async def nothing() -> None:
         await loop.create_future()
 
-    task = loop.spawn(nothing(), Scope("main/"))
-    loop.run_until_idle()
+    with loop:
+        task = loop.spawn(nothing(), Scope("main/"))
+        loop.run_until_idle()
     assert task not in list(getattr(tasks_module, asyncio_order.REGISTRY))
 
 

@@ -45,6 +45,11 @@ class Generator:
             parts.append(self.tree(1, may_fail=True))
         return self._seq(parts)
 
+    def endless(self) -> Drawn:
+        """A program that only the timeout of its run ends."""
+        node, _ = self._barrier_tree(0, False)
+        return ["gather", False, node, self.never()], Err("timeout")
+
     def name(self, start: str = "n") -> str:
         """A new name."""
         self._names += 1
@@ -95,10 +100,14 @@ class Generator:
         retries = {"work": 0, "retried": 1, "timed": 3, "blocking": 2, "closure": 2}[kind]
         if kind == "closure":
             plan["retries"] = retries
+        if chance.random() < 0.15 and kind != "blocking":
+            plan["logs"] = True
         if may_fail and chance.random() < 0.3:
             plan["fails"] = -1
             if chance.random() < 0.3:
                 plan["final"] = True
+            elif kind == "work" and chance.random() < 0.5:
+                kind = "limited"
             return ["task", kind, name, plan], Err(name)
         if retries and chance.random() < 0.4:
             plan["fails"] = chance.randint(1, retries)
@@ -132,6 +141,7 @@ class Generator:
             plan["sync"] = True
         elif chance.random() < 0.4:
             plan["ms"] = chance.choice((5, 100, 900))
+            plan["logs"] = chance.random() < 0.3
         if kind == "retries":
             plan |= {"retries": 2, "fails": chance.randint(1, 2)}
         if kind == "once":

@@ -32,8 +32,10 @@ from rewake import (
 from tests.simulation.loop import OWNER
 
 if TYPE_CHECKING:
-    from tests.simulation.world import Replica
+    from tests.simulation.world import Replica, World
 
+WORLD: list[World] = []
+"""The world that runs now: a workflow's body has no context to find its process by."""
 NEVER = 4_000
 """Seconds: longer than anything that a simulation waits for."""
 BIG = "x" * 40_000
@@ -46,9 +48,11 @@ class Boom(Exception):
 async def body(name: str, plan: dict[str, Any], argument: Any) -> Any:
     """What tasks and steps do: fail or hang as planned, and in the end give a value."""
     tries = begin()
+    if plan.get("logs"):
+        task_context().logger.info("try %d of %s", tries, name)
     if plan.get("ms"):
         await asyncio.sleep(plan["ms"] / 1000)
-    if plan.get("kills"):
+    if tries <= plan.get("kills", 0):
         die()
         await asyncio.sleep(NEVER)
     if plan.get("hangs", 0) < 0 or tries <= plan.get("hangs", 0):
@@ -107,17 +111,33 @@ async def timed(name: str, plan: dict[str, Any], argument: Any) -> Any:
     return await body(name, plan, argument)
 
 
+@task(retries=50, delay=0.5, total_timeout=2)
+async def limited(name: str, plan: dict[str, Any], argument: Any) -> Any:
+    return await body(name, plan, argument)
+
+
 @task(retries=2, delay=0.1)
 def blocking(name: str, plan: dict[str, Any], argument: Any) -> Any:
     fail(name, plan, begin())
     return [name, argument]
 
 
-TASKS = {"work": work, "retried": retried, "timed": timed, "blocking": blocking}
+TASKS = {
+    "work": work,
+    "retried": retried,
+    "timed": timed,
+    "limited": limited,
+    "blocking": blocking,
+}
 
 
 @workflow
 async def main(program: list[Any]) -> Any:
+    return await Interpreter().run(program)
+
+
+@workflow(timeout=15)
+async def bounded(program: list[Any]) -> Any:
     return await Interpreter().run(program)
 
 
@@ -184,6 +204,11 @@ class Interpreter:
 
     async def do_fail(self, name: str) -> Any:
         raise Boom(f"boom {name}")
+
+    async def do_kill(self, run: str, times: int) -> Any:
+        if WORLD and WORLD[-1].crashes < times:
+            WORLD[-1].kill_holder(run)
+        return "alive"
 
     async def do_seq(self, *nodes: list[Any]) -> Any:
         return [await self.run(node) for node in nodes]

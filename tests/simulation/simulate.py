@@ -65,6 +65,10 @@ class Case:
     jumpy: bool = False
     cancels: dict[str, float] = field(default_factory=dict)
     events: list[tuple[float, str]] = field(default_factory=list)
+    workflow: str = "main"
+    twice: bool = False
+    insists: bool = True
+    stuck: frozenset[str] = frozenset()
     resumes: bool = False
     lag: int = 0
 
@@ -91,7 +95,10 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
     generator = Generator(random.Random(f"program/{seed}"))
     names = ["r1"] if chance.random() < 0.8 else ["r1", "r2"]
     big = chance.random() < 0.2
-    drawn = {name: generator.program(big=big) for name in names}
+    bounded = chance.random() < 0.04
+    drawn = {
+        name: generator.endless() if bounded else generator.program(big=big) for name in names
+    }
     settings = Settings(
         cached=chance.choice((0, 0, 1, 256)),
         horizon=chance.choice((0, 500, 2500)),
@@ -109,6 +116,8 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         local=chance.random() < 0.4,
         replicas=chance.choice((1, 2, 3)),
     )
+    case.workflow = "bounded" if bounded else "main"
+    case.twice = chance.random() < 0.2
     case.lag = chance.choice((0, 0, 300))
     if faults:
         case.jumpy = chance.random() < 0.15
@@ -138,11 +147,13 @@ def simulate(case: Case) -> Verdict:
         outside = Outside(case, world)
         try:
             asyncio.set_event_loop(loop)
+            programs.WORLD.append(world)
             loop.run_until_complete(outside.run())
         except Spinning:
             world.watch.fail("something spins, and time stands still")
         finally:
             asyncio.set_event_loop(None)
+            programs.WORLD.clear()
             world.close()
             loop.run_until_complete(base.close())
             loop.close()
@@ -226,7 +237,8 @@ class Outside:
         for when, what in self._case.events:
             world.later(when, lambda what=what: self._event(what))  # type: ignore[misc]
         for name in self._case.programs:
-            world.spawn(self._start(name))
+            for _ in range(1 + self._case.twice):
+                world.spawn(self._start(name))
             if name in self._case.cancels:
                 world.spawn(self._cancel(name, self._case.cancels[name]))
         ended = await self._until_the_end()
@@ -279,11 +291,11 @@ class Outside:
     async def _start(self, name: str) -> None:
         program, _ = self._case.programs[name]
         given = {"program": program}
-        await self._world.insist(lambda e: e.start("main", given, run=name), StoreError)
+        await self._world.insist(lambda e: e.start(self._case.workflow, given, run=name), StoreError)
 
     async def _cancel(self, name: str, after: float) -> None:
         await asyncio.sleep(after)
-        stubborn = self._world.random.random() < 0.7
+        stubborn = self._case.insists and self._world.random.random() < 0.7
         while True:
             try:
                 await self._world.ask(lambda engine: engine.cancel(name, "enough"))
@@ -361,10 +373,13 @@ class Outside:
     async def _judge(self, run: Run) -> None:
         world, name = self._world, run.header.run
         if run.header.state is RunState.STUCK:
-            return
+            if name not in self._case.stuck:
+                world.watch.fail(f"run {name} is stuck: {run.header.error}")
+            return None
         history = await Store(world.base, token=world.token).history(run.header)
-        finished = run.entries[-1]
-        if not isinstance(finished, Finished):
+        if name in self._case.stuck:
+            world.watch.fail(f"run {name} should be stuck, and is {run.header.state}")
+        if not isinstance(run.entries[-1], Finished):
             return world.watch.fail(f"run {name}: its history has no end")
         self._judge_replay(run, history)
         self._judge_end(run, _end_of(history))
@@ -377,6 +392,7 @@ class Outside:
     def _judge_replay(self, run: Run, history: History) -> None:
         """A cold replay of what was recorded is a fixed point."""
         header, fail, end = run.header, self._world.watch.fail, _end_of(history)
+        programs.WORLD.clear()
         execution = new_execution(APP, header.workflow, header.run, header.seed, SECRET)
         try:
             execution.replay(history.entries, history.outcomes())
@@ -402,7 +418,10 @@ class Outside:
             return fail(f"run {name}: its cancellation was accepted, and ignored")
         if run.cancelled:
             return None  # it came too late for what was left, or Python swallowed it
-        if isinstance(right, Err):
+        if isinstance(right, Err) and right.name == "timeout":
+            if outcome.kind is not OutcomeKind.TIMEOUT:
+                fail(f"run {name}: it ended as {outcome}, instead of running out of time")
+        elif isinstance(right, Err):
             told = "" if outcome.failure is None else outcome.failure.traceback
             if outcome.kind is not OutcomeKind.ERROR or f"boom {right.name}" not in told:
                 fail(f"run {name}: it ended as {outcome}, instead of failing with {right.name}")

@@ -72,7 +72,6 @@ class Watch:
         self._world = world
         self._chunks: dict[Key, Chunk] = {}
         self._holders: dict[str, Replica] = {}
-        self._early: dict[str, list[tuple[Key, Operation]]] = {}
         self.runs: dict[str, Run] = {}
         self.broken: list[str] = []
 
@@ -80,6 +79,10 @@ class Watch:
         """A promise is broken."""
         self.broken.append(f"[{self._world.seconds:.3f}s] {what}")
         self._world.trace("!!", what, "", "")
+
+    def holder(self, run: str) -> Replica:
+        """The process that holds a run."""
+        return self._holders[self.runs[run].header.owner]
 
     def wrote(self, replica: Replica, key: Key, written: Written) -> None:
         """A write came back; if it took effect, look at what it did."""
@@ -118,6 +121,8 @@ class Watch:
             self._claimed(replica, old, new)
         if new.writer != old.writer and old.owner and self._holders.get(old.owner) is not replica:
             self.fail(f"{name}: {replica.name} committed to what another process holds")
+        if new.strikes > 1 + self._world.mishaps():
+            self.fail(f"{name}: {new.strikes} strikes, after {self._world.mishaps()} mishaps")
         if (new.base, new.tail, new.count) != (old.base, old.tail, old.count):
             self._grow(run, new)
         if len(_encode(new)) > 1024 + len(new.error) + len(new.cancel or ""):
@@ -206,6 +211,8 @@ class Watch:
                 self.fail(f"{name} was claimed after it had an outcome")
         if old is not None and (new.lost < old.lost or new.attempts < old.attempts - 1):
             self.fail(f"{name}: its attempts went back")
+        if new.lost > self._world.mishaps():
+            self.fail(f"{name}: lost {new.lost} times, after {self._world.mishaps()} mishaps")
         if new.owner and (old is None or new.owner != old.owner):
             run.claims[new.key] += 1
             if old is not None and old.owner and not self._over(old.lease):

@@ -92,6 +92,11 @@ class World:
         """The time that a right clock shows."""
         return EPOCH + int(self.loop.seconds * 1000 + 1e-3)
 
+    def mishaps(self) -> int:
+        """What may have cost somebody a lease, so far. (A lost message may not.)"""
+        fired = sum(n for (call, _), n in self.chaos.fired.items() if call != "message")
+        return 2**53 if self.jumpy else fired + self.crashes
+
     def token(self) -> str:
         """A token that nobody else has."""
         return f"{self._tokens.getrandbits(64):016x}"
@@ -134,6 +139,10 @@ class World:
         self.crashes += 1
         self.trace(who, "dies", why, "")
         self.later(self.random.choice((0.05, 0.5, 2.0, 7.0)), self.add_replica)
+
+    def kill_holder(self, run: str) -> None:
+        """Kill the process that holds a run."""
+        self.watch.holder(run).die("its own work")
 
     def later(self, delay: float, callback: Callable[[], Any]) -> None:
         """Call something that belongs to no process."""

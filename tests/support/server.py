@@ -3,6 +3,8 @@
     with ServerProcess(APP, tmp_path / "rewake.db") as server:
         server.client.post("/v1/workflows/total/runs", json={"numbers": [1]})
         server.kill()
+
+Whatever way a test ends, they are gone afterwards.
 """
 
 from __future__ import annotations

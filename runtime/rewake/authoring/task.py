@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import types
 from collections.abc import Callable, Coroutine, Generator
@@ -107,6 +108,9 @@ class Task(Generic[P, R_co]):
 
         Raises `TypeError` if they do not fit the function.
         """
+        plain = self._plain_parameters
+        if plain is not None and (bound := _bound_plainly(*plain, args, kwargs)) is not None:
+            return bound
         signature = signature_of(self.function)
         if signature is None:
             return {"args": list(args), "kwargs": kwargs}
@@ -116,6 +120,10 @@ class Task(Generic[P, R_co]):
             for name, value in signature.bind(*args, **kwargs).arguments.items()
             if not _is_default(value, parameters[name].default)
         }
+
+    @functools.cached_property
+    def _plain_parameters(self) -> tuple[tuple[str, ...], tuple[Any, ...]] | None:
+        return _plain_parameters(self.function)
 
     def _encode(
         self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any], key: str
@@ -203,6 +211,39 @@ def importable(found: object) -> str | None:
     for part in qualified.split("."):
         owner = getattr(owner, part, None)
     return qualified if owner is found else None
+
+
+_UNUSUAL = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
+
+def _plain_parameters(
+    function: Callable[..., Any],
+) -> tuple[tuple[str, ...], tuple[Any, ...]] | None:
+    """The names of the parameters, and the defaults of the last of them; None if it is not so."""
+    if type(function) is not types.FunctionType or function.__dict__:
+        return None
+    code = function.__code__
+    if code.co_flags & _UNUSUAL or code.co_kwonlyargcount or code.co_posonlyargcount:
+        return None
+    return code.co_varnames[: code.co_argcount], function.__defaults__ or ()
+
+
+def _bound_plainly(
+    names: tuple[str, ...], defaults: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any] | None:
+    """What `Task.arguments` returns, at a tenth of its cost; None if they do not fit."""
+    if not defaults and not kwargs:
+        return dict(zip(names, args, strict=True)) if len(names) == len(args) else None
+    bound = dict(zip(names, args, strict=False)) | kwargs
+    required = len(names) - len(defaults)
+    if len(bound) != len(args) + len(kwargs) or not bound.keys() <= set(names):
+        return None
+    if not bound.keys() >= set(names[:required]):
+        return None
+    for name, default in zip(names[required:], defaults, strict=True):
+        if name in bound and _is_default(bound[name], default):
+            del bound[name]
+    return bound
 
 
 def _is_default(value: object, default: object) -> bool:

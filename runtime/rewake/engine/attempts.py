@@ -210,10 +210,7 @@ class Attempts:
         try:
             return await body.run(attempted)
         finally:
-            if logs.lines:
-                await self._store.log(
-                    operation.run, operation.key, operation.attempts, 0, logs.lines
-                )
+            await services.keep_log(context, logs)
 
     def _timeout(self, task: Task[Any, Any], operation: Operation) -> float | None:
         policy, limits = task.policy, []

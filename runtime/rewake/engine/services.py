@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from rewake.app import App
+from rewake.authoring.context import TaskContext
 from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.engine.cache import Cache
 from rewake.engine.clock import Clock
 from rewake.engine.heart import Heart
+from rewake.engine.logs import AttemptLog
 from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
+from rewake.errors import StoreError
 from rewake.records import Invocation, Millis, Operation, Outcome
 from rewake.secret import Secret
 from rewake.stores.protocol import Store
+
+log = logging.getLogger("rewake.engine")
 
 
 @dataclass(slots=True)
@@ -63,6 +69,15 @@ class Services:
         for waiter in self.waiters.pop(run, ()):
             if not waiter.done():
                 waiter.set_result(outcome)
+
+    async def keep_log(self, context: TaskContext, logs: AttemptLog) -> None:
+        """Keep what an attempt logged. No attempt fails for its log."""
+        if not logs.lines:
+            return
+        try:
+            await self.store.log(context.run, context.key, context.attempt, 0, logs.lines)
+        except StoreError:
+            log.warning("what %s logged could not be kept", context.key, exc_info=True)
 
     def lease(self) -> tuple[str, Millis]:
         """A new owner token, and how long it holds."""

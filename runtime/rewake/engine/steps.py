@@ -114,8 +114,7 @@ class Steps:
         else:
             return result, None
         finally:
-            if logs.lines:
-                await self._services.store.log(self._run, op.key, number, 0, logs.lines)
+            await self._services.keep_log(context, logs)
 
     def _stepped(
         self,

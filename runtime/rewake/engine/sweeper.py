@@ -138,7 +138,7 @@ class Sweeper:
         settings = self._services.settings
         history = await self._store.history(header)
         lost: list[Invocation] = []
-        looks = [] if header.wake is None else [header.wake]
+        looks: list[Millis] = []
         wake = False
         for entry in open_tasks(history):
             operation = history.operations.get(entry.key)
@@ -152,8 +152,7 @@ class Sweeper:
                 lost.append(Invocation(header.run, entry.key, entry.name, entry.args))
         if wake or lost:
             looks.append(now + settings.grace)
-        look = min(looks, default=None)
-        if not await self._store.postpone(header_key(header.run), due, look):
+        if not await self._store.look_again(header, due, min(looks, default=None)):
             return
         if wake:
             await self._services.wake(header.run)

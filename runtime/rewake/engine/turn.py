@@ -276,15 +276,18 @@ class Turn:
         tasks = [op for op in execution.open.values() if op.kind is Kind.TASK]
         if wake is None and not any(op.kind in AWAITED for op in execution.open.values()):
             raise StuckError("it waits for something that nothing can bring about (a deadlock)")
-        due = wake
+        look = None
         if tasks:
-            look = self._services.clock.now() + self._services.settings.grace
-            due = look if wake is None else min(look, wake)
+            # Kept from park to park: what often wakes would else never be looked after.
+            look = self._header.look
+            look = (
+                self._services.clock.now() + self._services.settings.grace if look is None else look
+            )
         entries = await self._store.offload(self._header.run, execution.fresh)
         gap, sole = execution.arrivals_needed(), _awaits_one(execution)
         take = self._claims(entries)
         result = await self._store.park(
-            self._header, entries, gap=gap, due=due, wake=wake, take=take
+            self._header, entries, gap=gap, wake=wake, look=look, take=take
         )
         committed = self._accepted(execution, result)
         if committed is None:

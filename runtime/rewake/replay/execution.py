@@ -120,6 +120,7 @@ class OpenOp:
         "kind",
         "name",
         "not_before",
+        "recorded",
         "resolve",
         "timer",
         "work",
@@ -139,10 +140,13 @@ class OpenOp:
         self.branch: WorkflowTask | None = None
         self.timer: WorkflowTimer | None = None
         self.future: OpFuture | None = None
+        self.recorded: Scheduled | None = None
         self.resolve: Callable[[str, Outcome], Any] = _nothing
 
     def scheduled(self) -> Scheduled:
-        """The command that asks for this operation."""
+        """The command that asks for this operation; on replay the recorded one, which is equal."""
+        if self.recorded is not None:
+            return self.recorded
         return Scheduled(self.key, self.kind, self.name, self.digest, self.args, self.due)
 
 
@@ -203,7 +207,8 @@ class Execution:
         if self.finished is not None:
             return
         self.fresh.append(event)
-        self._apply(event, outcome)
+        with self._loop:
+            self._apply(event, outcome)
         if self.error is None:
             self.fresh.extend(self._take_commands())
 
@@ -214,6 +219,11 @@ class Execution:
         only begun (its `Started` alone), the first commands are `fresh`.
         """
         self._replaying = True
+        with self._loop:
+            self._replay(history, outcomes)
+        self._replaying = False
+
+    def _replay(self, history: Sequence[Entry], outcomes: Mapping[str, Outcome]) -> None:
         position = 0
         match history:
             case [Started() as started, CancelRequested() as cancel, *commands]:
@@ -225,7 +235,6 @@ class Execution:
                 end += 1
             self._replay_segment(history[position:end], outcomes, new=len(history) == 1)
             position = end
-        self._replaying = False
 
     def _replay_segment(
         self, segment: Sequence[Entry], outcomes: Mapping[str, Outcome], *, new: bool
@@ -250,7 +259,8 @@ class Execution:
     def cancel_at_start(self, started: Started, cancel: CancelRequested) -> None:
         """The run was asked to cancel before anything of it was committed: its body never runs."""
         self.fresh.append(cancel)
-        self.fresh.extend(self._cancelled_at_start(started, cancel))
+        with self._loop:
+            self.fresh.extend(self._cancelled_at_start(started, cancel))
 
     def _cancelled_at_start(self, started: Started, cancel: CancelRequested) -> list[Command]:
         self._begin(started, None)
@@ -394,6 +404,7 @@ class Execution:
             if difference:
                 self._stick(op.key, difference)
                 return
+            op.recorded = recorded
         op.asked_at = self._loop.clock
         self.open[op.key] = op
         self._asked[op.key] = op

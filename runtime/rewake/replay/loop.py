@@ -57,6 +57,7 @@ _scope: contextvars.ContextVar[Scope] = contextvars.ContextVar("rewake_scope")
 _swap_current_task = getattr(asyncio_tasks, "_swap_current_task", None)
 _unregister_task = asyncio_tasks._unregister_task
 _CoroutineLike = Coroutine[Any, Any, Any]
+_NOWHERE: tuple[Any, Any, tuple[Any, Any]] = (None, None, (None, None))
 
 
 class WorkflowTimer(asyncio.TimerHandle):
@@ -114,7 +115,7 @@ class WorkflowTask(asyncio.Task[Any]):
 
 
 class WorkflowLoop(asyncio.AbstractEventLoop):
-    """See the module. `run_until_idle` is the whole of its machinery.
+    """See the module. Entered with `with`, `run_until_idle` is the whole of its machinery.
 
     `clock` is the recorded clock in milliseconds; `halted` stops the loop where it is, for good;
     `dead` says that whatever the workflow still does has no effect.
@@ -132,6 +133,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._prune_tasks_at = 64
         self._generators: list[AsyncGenerator[Any, Any]] = []
         self._prune_generators_at = 64
+        self._outside = _NOWHERE
 
     # --- running ---------------------------------------------------------------------------
 
@@ -140,9 +142,6 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
         Raises `StuckError` if the workflow never blocks.
         """
-        self._entered(self._drain)
-
-    def _drain(self) -> None:
         ready = self._ready
         budget = BUSY_LIMIT
         while ready and not self.halted:
@@ -159,21 +158,23 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                     "it spins, perhaps in a loop around asyncio.sleep(0)"
                 )
 
-    def _entered(self, work: Callable[[], None]) -> None:
-        outer = asyncio.events._get_running_loop()
+    def __enter__(self) -> None:
+        """Become the running loop, inside the one that is running or without any."""
+        outer = asyncio._get_running_loop()
         suspended = None
         if _swap_current_task is not None and outer is not None:
             suspended = _swap_current_task(outer, None)
-        hooks = sys.get_asyncgen_hooks()
+        self._outside = (outer, suspended, sys.get_asyncgen_hooks())
         asyncio.events._set_running_loop(self)
-        sys.set_asyncgen_hooks(firstiter=self._generator_started, finalizer=_let_go)
-        try:
-            work()
-        finally:
-            sys.set_asyncgen_hooks(*hooks)
-            asyncio.events._set_running_loop(outer)
-            if _swap_current_task is not None and outer is not None:
-                _swap_current_task(outer, suspended)
+        sys.set_asyncgen_hooks(self._generator_started, _let_go)
+
+    def __exit__(self, *exception: object) -> None:
+        outer, suspended, hooks = self._outside
+        self._outside = _NOWHERE
+        sys.set_asyncgen_hooks(*hooks)
+        asyncio.events._set_running_loop(outer)
+        if _swap_current_task is not None and outer is not None:
+            _swap_current_task(outer, suspended)
 
     def drop(self) -> None:
         """End all that is left of the workflow without letting it do anything.
@@ -186,9 +187,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._ready.clear()
         if self.unfinished():
             # A coroutine that a body holds and has not awaited yet is no mistake of the user's.
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), self:
                 warnings.simplefilter("ignore", RuntimeWarning)
-                self._entered(self._unwind)
+                self._unwind()
         self._tasks.clear()
         self._generators.clear()
 

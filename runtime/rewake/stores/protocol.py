@@ -231,19 +231,21 @@ class Store:
         entries: Sequence[Entry],
         *,
         gap: int,
-        due: Millis | None,
         wake: Millis | None,
+        look: Millis | None,
         take: Sequence[TaskClaim] = (),
     ) -> Committed | Fenced | Arrived:
         """Append entries and suspend, unless something arrived since `held.arrivals` was read.
 
-        `take`: tasks among the entries that this process begins itself; they are claimed along.
+        `wake`: when its next timer is due; `look`: when its tasks must be looked after. `take`:
+        tasks among the entries that this process begins itself; they are claimed along.
         """
         changes = {
             "state": RunState.PARKED,
             "gap": gap,
-            "due": due,
+            "due": _earliest(wake, look),
             "wake": wake,
+            "look": look,
             "strikes": 0,
             **_UNOWNED,
         }
@@ -341,18 +343,15 @@ class Store:
             written = await self._update(
                 where, when=fresh, set=begin, add={"attempts": 1}, create=first
             )
-            for _ in range(2):
-                found: Operation = written.item
-                if written.ok or found.owner == owner:
-                    return Taken(found)
+            while not written.ok and (found := written.item).owner != owner:
                 if not self._claimable(found, now):
-                    break
+                    return Refused(found)
                 same = [Check("owner", "=", found.owner), Check("lease", "=", found.lease)]
                 again = {"attempts": 1, "lost": 1 if found.owner else 0}
                 written = await self._update(
                     where, when=[[Check("outcome", "absent"), *same]], set=guarded, add=again
                 )
-            return Refused(written.item)
+            return Taken(written.item)
 
         return await self._table.together(work)
 
@@ -376,7 +375,10 @@ class Store:
     async def retry_task(
         self, run: str, key: str, owner: str, *, at: Millis, failure: Failure | None
     ) -> bool:
-        """Give the task up until `at`; with `failure`, the attempt counts as failed."""
+        """Give the task up until `at`; with `failure`, the attempt counts as failed.
+
+        Without one there was no attempt: this process could not make any.
+        """
         changes = {"owner": "", "lease": 0, "not_before": at, "due": at}
         if failure is not None:
             changes["failure"] = failure
@@ -384,7 +386,7 @@ class Store:
             operation_key(run, key),
             when=[[Check("owner", "=", owner), Check("outcome", "absent")]],
             set=changes,
-            add={} if failure is not None else {"lost": 1},
+            add={} if failure is not None else {"attempts": -1},
         )
         return written.ok
 
@@ -539,6 +541,15 @@ class Store:
         written = await self._update(key, when=[[Check("due", "=", seen)]], set={"due": due})
         return written.ok
 
+    async def look_again(self, header: Header, seen: Millis, look: Millis | None) -> bool:
+        """Move the moment when a parked run's tasks are looked after, unless somebody else did."""
+        written = await self._update(
+            header_key(header.run),
+            when=[[Check("due", "=", seen)]],
+            set={"look": look, "due": _earliest(header.wake, look)},
+        )
+        return written.ok
+
     # --- reading ---------------------------------------------------------------------------
 
     async def header(self, run: str) -> Header:
@@ -690,6 +701,10 @@ def _fence(held: Header, *, count: bool = True) -> list[list[Check]]:
     checks = [Check("state", "=", RunState.RUNNING)]
     checks += [Check("epoch", "=", held.epoch), Check("owner", "=", held.owner)]
     return [[*checks, Check("count", "=", held.count)] if count else checks]
+
+
+def _earliest(*moments: Millis | None) -> Millis | None:
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _clock_of(entries: Sequence[Entry], clock: Millis) -> Millis:

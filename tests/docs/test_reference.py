@@ -1,0 +1,80 @@
+"""The reference is complete: nothing public is missing from it."""
+
+import inspect
+import re
+
+import pytest
+import typer
+from typer.main import get_command
+
+import rewake
+from rewake import errors
+from rewake.authoring.policy import TaskOptions
+from rewake.cli.commands import app
+from rewake.hosts.config import SETTINGS
+from rewake.http.app import ROUTES
+from rewake.http.problems import KINDS
+from tests.docs.markdown import ROOT
+
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+
+
+@pytest.mark.parametrize("name", rewake.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    """What `rewake` exports is in the reference."""
+    assert re.search(rf"\b{name}\b", REFERENCE)
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_every_error_is_there(name: str) -> None:
+    """The tree of errors is whole, and each is where it is in the code."""
+    found = re.search(rf"^([│├└─ ]*){name}\b", REFERENCE, re.MULTILINE)
+
+    assert found is not None
+    assert len(found[1]) == 4 * (len(inspect.getmro(getattr(errors, name))) - 4)
+
+
+def test_every_option_of_a_task_is_there() -> None:
+    """The table of options has each of them."""
+    for name in TaskOptions.__annotations__:
+        assert f"| `{name}` |" in REFERENCE
+
+
+@pytest.mark.parametrize("variable", [variable for variable, _ in SETTINGS.values()])
+def test_every_setting_is_there(variable: str) -> None:
+    """The table of settings has each variable."""
+    assert f"| `{variable}` |" in REFERENCE
+
+
+@pytest.mark.parametrize(("method", "path"), [route[:2] for route in ROUTES])
+def test_every_route_is_there(method: str, path: str) -> None:
+    """The table of requests has each route."""
+    assert f"| `{method} {path.replace(':path', '')}` |" in REFERENCE
+
+
+def test_every_problem_is_there() -> None:
+    """The table of errors has each type, with its status."""
+    for kind in KINDS.values():
+        assert f"| {kind.status} | `urn:rewake:problem:{kind.name}` |" in REFERENCE
+
+
+def test_every_command_and_option_is_there() -> None:
+    """The table of commands has each of them, and no option that there is not."""
+    known = set()
+    for path, command in _commands(get_command(app), "rewake"):
+        assert f"| `{path}" in REFERENCE, path
+        for parameter in command.params:
+            options = [option for option in parameter.opts if option.startswith("--")]
+            known |= set(options)
+            assert not options or any(f"`{each}`" in REFERENCE for each in options), options
+    told = set(re.findall(r"`(--[a-z-]+)`", REFERENCE))
+    assert told <= known
+
+
+def _commands(
+    command: typer.core.click.Command, path: str
+) -> list[tuple[str, typer.core.click.Command]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        return [(path, command)]
+    return [found for name, each in inner.items() for found in _commands(each, f"{path} {name}")]

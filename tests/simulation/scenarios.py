@@ -1,0 +1,98 @@
+"""Situations that random programs and faults would seldom reach, each drawn from a seed as well."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rewake.engine.settings import Settings
+from tests.simulation.faults import CRASH_AFTER, STALL, Chaos, calm
+from tests.simulation.generate import Generator, settled
+from tests.simulation.simulate import Case
+
+Scenario = Callable[[int, str], Case]
+FOR_EVER = 99
+
+
+def _killing(program: list[Any], right: Any, **more: Any) -> Scenario:
+    """A program that kills its processes, with nothing else going wrong."""
+
+    def case(seed: int, store: str) -> Case:
+        chance = random.Random(seed)
+        return Case(
+            seed,
+            store,
+            {"r1": (program, right)},
+            calm(seed),
+            Settings(cached=chance.choice((0, 256))),
+            local=chance.random() < 0.5,
+            replicas=chance.choice((1, 2)),
+            **more,
+        )
+
+    return case
+
+
+def _closing(seed: int, store: str) -> Case:
+    """Processes are replaced in an orderly way all the time, while every call takes its time."""
+    program, right = Generator(random.Random(seed)).program()
+    case = Case(seed, store, {"r1": (program, settled(right))}, calm(seed), _patient())
+    case.chaos.slow = 1.0
+    case.events = [(0.3 * number + 0.1, "close") for number in range(20)]
+    case.replicas = 3
+    return case
+
+
+def _stalling(seed: int, store: str) -> Case:
+    """Holders stand still until they are overtaken, and then go on as if nothing had been."""
+    program, right = Generator(random.Random(seed)).program()
+    chaos = Chaos(random.Random(seed), stalls=9.0, until=120.0)
+    first = random.Random(seed).randint(2, 9)
+    call = "update" if store == "memory" else "together"
+    chaos.planned = {(call, number): STALL for number in range(first, 90, 7)}
+    return Case(seed, store, {"r1": (program, settled(right))}, chaos, _patient(), replicas=3)
+
+
+def _cancelling(seed: int, store: str) -> Case:
+    """A parked run is cancelled by somebody who dies over it."""
+    program, right = ["approve", "yes-n1", None], ["approval", "approved", "n1"]
+    case = Case(seed, store, {"r1": (program, right)}, calm(seed), _patient(), replicas=1)
+    case.cancels = {"r1": 0.5}
+    case.insists = False
+    case.chaos.planned = {("update" if store == "memory" else "together", 4): CRASH_AFTER}
+    case.chaos.until = 9
+    return case
+
+
+def _unheard(seed: int, store: str) -> Case:
+    """The message for a task is lost, while a step of its run goes on and on."""
+    program = ["race", ["step", "s1", {"hangs": -1}], ["task", "work", "n1", {}]]
+    chaos = Chaos(random.Random(seed), messages=0.9, until=3.0)
+    return Case(seed, store, {"r1": (program, ["n1", None])}, chaos, _patient(), replicas=2)
+
+
+def _patient() -> Settings:
+    return Settings(strikes=1000, lost=1000)
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "a task that kills its process is lost": _killing(
+        ["try", ["task", "work", "n1", {"kills": FOR_EVER}], None, None], ["caught", "lost"]
+    ),
+    "a task may kill two processes": _killing(
+        ["task", "work", "n1", {"kills": 2}], ["n1", None]
+    ),
+    "a step that kills its process is stuck": _killing(
+        ["step", "s1", {"kills": FOR_EVER}], None, stuck=frozenset({"r1"})
+    ),
+    "a step may kill some processes": _killing(["step", "s1", {"kills": 3}], ["s1", None]),
+    "a body that kills its process is stuck": _killing(
+        ["kill", "r1", FOR_EVER], None, stuck=frozenset({"r1"})
+    ),
+    "a stuck run can be resumed": _killing(["kill", "r1", 8], "alive", resumes=True),
+    "processes are closed": _closing,
+    "holders stall": _stalling,
+    "a canceller dies": _cancelling,
+    "a message is lost during a step": _unheard,
+}
