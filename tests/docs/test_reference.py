@@ -2,9 +2,9 @@
 
 import inspect
 import re
+from typing import Any
 
 import pytest
-import typer
 from typer.main import get_command
 
 import rewake
@@ -71,9 +71,7 @@ def test_every_command_and_option_is_there() -> None:
     assert told <= known
 
 
-def _commands(
-    command: typer.core.click.Command, path: str
-) -> list[tuple[str, typer.core.click.Command]]:
+def _commands(command: Any, path: str) -> list[tuple[str, Any]]:
     inner = getattr(command, "commands", None)
     if inner is None:
         return [(path, command)]

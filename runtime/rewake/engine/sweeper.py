@@ -124,10 +124,11 @@ class Sweeper:
             if ready_at >= now:
                 await self._store.postpone(key, due, ready_at + 1)
                 return
-        elif header.state is RunState.PARKED and not _must_wake(header, now):
-            await self._look_at_operations(header, due, now)
-            return
-        elif header.state is not RunState.PARKED and header.state is not RunState.READY:
+        elif header.state is RunState.PARKED:
+            if not _must_wake(header, now) or (header.look or now + 1) <= now:
+                await self._look_at_operations(header, due, now)
+                return
+        elif header.state is not RunState.READY:
             await self._store.postpone(key, due, None)
             return
         if await self._store.postpone(key, due, now + settings.grace):
@@ -139,7 +140,7 @@ class Sweeper:
         history = await self._store.history(header)
         lost: list[Invocation] = []
         looks: list[Millis] = []
-        wake = False
+        wake = _must_wake(header, now)
         for entry in open_tasks(history):
             operation = history.operations.get(entry.key)
             if operation is not None and operation.outcome is not None:
@@ -152,7 +153,9 @@ class Sweeper:
                 lost.append(Invocation(header.run, entry.key, entry.name, entry.args))
         if wake or lost:
             looks.append(now + settings.grace)
-        if not await self._store.look_again(header, due, min(looks, default=None)):
+        look = min(looks, default=None)
+        timer = None if wake else header.wake
+        if not await self._store.look_again(header.run, due, look=look, wake=timer):
             return
         if wake:
             await self._services.wake(header.run)

@@ -541,12 +541,17 @@ class Store:
         written = await self._update(key, when=[[Check("due", "=", seen)]], set={"due": due})
         return written.ok
 
-    async def look_again(self, header: Header, seen: Millis, look: Millis | None) -> bool:
-        """Move the moment when a parked run's tasks are looked after, unless somebody else did."""
+    async def look_again(
+        self, run: str, seen: Millis, *, look: Millis | None, wake: Millis | None
+    ) -> bool:
+        """Move the moment when a parked run's tasks are looked after, unless somebody else did.
+
+        `wake`: when its next timer is due, if that is still to come.
+        """
         written = await self._update(
-            header_key(header.run),
+            header_key(run),
             when=[[Check("due", "=", seen)]],
-            set={"look": look, "due": _earliest(header.wake, look)},
+            set={"look": look, "due": _earliest(wake, look)},
         )
         return written.ok
 
