@@ -13,6 +13,7 @@ COMMIT = 0.25
 
 
 _UNSTEADY = 1.5
+_BUSY = 0.25
 
 
 class Scale(StrEnum):
@@ -91,8 +92,8 @@ class Row(msgspec.Struct):
 
     @property
     def steady(self) -> bool:
-        """Whether the disk was as fast after each sample as before it, or nearly so."""
-        return all(
+        """Whether the machine was idle, and its disk as fast after each sample as before it."""
+        return self.background < _BUSY and all(
             max(each.before, each.after) < _UNSTEADY * min(each.before, each.after)
             for each in self.samples
         )

@@ -14,7 +14,7 @@ from tests.bench import machine
 from tests.bench.measure import COMMIT, Goal, Row, Scale
 from tests.bench.peers import Figure
 
-console = Console(width=132, highlight=False)
+console = Console(width=140, highlight=False)
 
 
 class Report(msgspec.Struct):
@@ -65,8 +65,8 @@ def show_rows(rows: Sequence[Row]) -> None:
     console.print(
         f"[dim]Medians. 'commits': the value in WAL FULL commits, measured before and after each "
         f"sample. Goals that depend on the disk were set for a commit of {COMMIT} ms and are "
-        f"scaled to a slower one; '?': the disk changed its pace meanwhile. 'others' CPU': the "
-        f"share of all cores that was in use before the worst sample.[/dim]"
+        f"scaled to a slower one. 'others' CPU': the share of all cores in use before the worst "
+        f"sample. '?': others were busy or the disk changed its pace, so measure again.[/dim]"
     )
 
 
@@ -85,7 +85,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _goal(goal: Goal | None, row: Row) -> str:
     if goal is None:
         return ""
-    scaled = f" ({goal.limit:g} commits)" if goal.scale is Scale.COMMITS else ""
+    scaled = f", {goal.limit:g} commits" if goal.scale is Scale.COMMITS else ""
     sign = ">=" if goal.least else "<="
     return f"{sign} {_number(goal.bound(row.commit), row.unit)}{scaled}"
 
@@ -94,7 +94,7 @@ def _verdict(row: Row) -> str:
     if row.goal is None:
         return ""
     verdict = "[green]met[/green]" if row.goal.met(row.value, row.commit) else "[red]missed[/red]"
-    return verdict if row.steady or row.goal.scale is Scale.FIXED else f"{verdict} ?"
+    return verdict if row.steady else f"{verdict} ?"
 
 
 def _commits(row: Row) -> str:

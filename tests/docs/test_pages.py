@@ -9,6 +9,8 @@ from tests.docs.markdown import PAGES, ROOT, anchors_of, blocks_of, links_of
 from tests.docs.reader import Reader
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_code_block_works(page: Path, tmp_path: Path) -> None:
     """A reader who does what a page says, in its order, sees what it says."""

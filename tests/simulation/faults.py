@@ -37,7 +37,7 @@ def kinds_of(call: str) -> tuple[str, ...]:
 class Chaos:
     """The faults of one simulation.
 
-    `planned` strikes the n-th call of a kind; `rate` is the chance of any call to have one, as
+    `planned` strikes the n-th call of a kind (`update`, or `update H`: of a header); `rate` is the chance of any call to have one, as
     long as the `budget` lasts; during an `outage` (two moments, in seconds) every call fails;
     `messages` is the chance of each message fault. After `until` nothing goes wrong any more.
     """
@@ -52,15 +52,21 @@ class Chaos:
     slow: float = 0.0
     until: float = 60.0
     calls: Counter[str] = field(default_factory=Counter)
+    finer: Counter[str] = field(default_factory=Counter)
     fired: Counter[tuple[str, str]] = field(default_factory=Counter)
     last: float = 0.0
 
-    def of_call(self, call: str, now: float, *, can_stall: bool = True) -> str | None:
-        """The fault of the next call of this kind, if it has one."""
+    def of_call(
+        self, call: str, now: float, *, letter: str = "", can_stall: bool = True
+    ) -> str | None:
+        """The fault of the next call of this kind, on this kind of item, if it has one."""
+        finer = f"{call} {letter}"
         self.calls[call] += 1
+        self.finer[finer] += 1
         if now > self.until:
             return None
         fault = self.planned.get((call, self.calls[call]))
+        fault = fault or self.planned.get((finer, self.finer[finer]))
         if fault is None and self.outage and self.outage[0] <= now < self.outage[1]:
             fault = self.random.choice((BEFORE, BEFORE, TOLD_FAILED))
             if call == "dispatch":

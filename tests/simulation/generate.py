@@ -50,6 +50,12 @@ class Generator:
         node, _ = self._barrier_tree(0, False)
         return ["gather", False, node, self.never()], Err("timeout")
 
+    def observing(self, size: int) -> Drawn:
+        """A program in which it matters what was observed, and in which order."""
+        trees = (self._order_tree, self._duel_tree, self._edge_tree)
+        node, value = self._seq([self._chance.choice(trees)(0, False) for _ in range(size)])
+        return node, settled(value)
+
     def name(self, start: str = "n") -> str:
         """A new name."""
         self._names += 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from rewake.engine.settings import Settings
 from tests.simulation.faults import CRASH_AFTER, STALL, Chaos, calm
-from tests.simulation.generate import Generator, settled
+from tests.simulation.generate import Generator
 from tests.simulation.simulate import Case
 
 Scenario = Callable[[int, str], Case]
@@ -36,22 +36,25 @@ def _killing(program: list[Any], right: Any, **more: Any) -> Scenario:
 
 def _closing(seed: int, store: str) -> Case:
     """Processes are replaced in an orderly way all the time, while every call takes its time."""
-    program, right = Generator(random.Random(seed)).program()
-    case = Case(seed, store, {"r1": (program, settled(right))}, calm(seed), _patient())
+    generator = Generator(random.Random(seed))
+    racing = ["race", ["task", "work", "n0", {}], *(generator.never() for _ in range(3))]
+    program = ["seq", ["gather", False, ["sleep", 300], ["task", "work", "n1", {}]], racing]
+    right = [[True, ["n1", None]], ["n0", None]]
+    case = Case(seed, store, {"r1": (program, right)}, calm(seed), _patient(), replicas=3)
     case.chaos.slow = 1.0
-    case.events = [(0.3 * number + 0.1, "close") for number in range(20)]
-    case.replicas = 3
+    case.events = [(0.11 * number + 0.01 * (seed % 10), "close") for number in range(40)]
     return case
 
 
 def _stalling(seed: int, store: str) -> Case:
     """Holders stand still until they are overtaken, and then go on as if nothing had been."""
-    program, right = Generator(random.Random(seed)).program()
-    chaos = Chaos(random.Random(seed), stalls=9.0, until=120.0)
-    first = random.Random(seed).randint(2, 9)
-    call = "update" if store == "memory" else "together"
-    chaos.planned = {(call, number): STALL for number in range(first, 90, 7)}
-    return Case(seed, store, {"r1": (program, settled(right))}, chaos, _patient(), replicas=3)
+    chance = random.Random(seed)
+    parts = Generator(chance).observing(6)
+    chaos = Chaos(random.Random(seed), stalls=9.0, until=200.0, slow=0.2)
+    call = "update H" if store == "memory" else "together "
+    chaos.planned = {(call, number): STALL for number in range(chance.randint(2, 6), 90, 3)}
+    settings = Settings(strikes=1000, lost=1000, cached=chance.choice((0, 256)))
+    return Case(seed, store, {"r1": parts}, chaos, settings, replicas=chance.choice((2, 3)))
 
 
 def _cancelling(seed: int, store: str) -> Case:

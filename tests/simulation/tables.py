@@ -124,7 +124,8 @@ class FaultyTable:
             await for_ever()
         chaos = replica.world.chaos
         await replica.lag(chaos.lag())
-        fault = chaos.of_call(call, replica.world.seconds)
+        letter = "" if key is None else key.sort[:1]
+        fault = chaos.of_call(call, replica.world.seconds, letter=letter)
         replica.world.trace(replica.name, call, "" if key is None else key.sort, fault or "")
         if fault == STALL:
             await replica.stall()
@@ -149,7 +150,8 @@ class FaultyTable:
         buffer: list[tuple[Key, Written]],
     ) -> Any:
         world = self._replica.world
-        fault = world.chaos.of_call(call, world.seconds, can_stall=False)
+        letter = "" if key is None else key.sort[:1]
+        fault = world.chaos.of_call(call, world.seconds, letter=letter, can_stall=False)
         world.trace(self._replica.name, f"  {call}", "" if key is None else key.sort, fault or "")
         if fault in (CRASH_BEFORE, CRASH_AFTER):
             self._replica.die(f"{fault} in a transaction")

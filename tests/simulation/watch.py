@@ -117,6 +117,8 @@ class Watch:
                 self.fail(f"{name}: {counter} went back")
         if old.state in TERMINAL and new.state != old.state:
             self.fail(f"{name}: it was {old.state} and became {new.state}")
+        if old.state is RunState.PARKED and new.state is RunState.READY:
+            self.fail(f"{name}: it was parked, and {replica.name} handed it over")
         if new.owner and new.owner != old.owner:
             self._claimed(replica, old, new)
         if new.writer != old.writer and old.owner and self._holders.get(old.owner) is not replica:

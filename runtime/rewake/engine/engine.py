@@ -52,7 +52,7 @@ from rewake.records import (
 )
 from rewake.secret import Secret
 from rewake.stores.protocol import History, Store
-from rewake.stores.table import Table
+from rewake.stores.table import Due, Table
 from rewake.values import PYTHON, digest
 
 log = logging.getLogger("rewake.engine")
@@ -105,6 +105,7 @@ class Engine:
             threads=pool,
             slots=Slots(self.settings.tasks),
             begin=self._begin,
+            look=self._look,
         )
         self._pool = pool
         self._store = self._services.store
@@ -172,6 +173,9 @@ class Engine:
         header = await self._store.claim(run, owner, self._services.clock.now(), lease)
         if header is not None:
             await Turn(self._services, header).run()
+
+    def _look(self, due: Due) -> None:
+        self._sweeper.arm(due)
 
     def _begin(self, invocation: Invocation, operation: Operation) -> None:
         self._background(invocation.run, self._attempts.carry_out(invocation, operation))

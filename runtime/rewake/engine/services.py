@@ -22,6 +22,7 @@ from rewake.errors import StoreError
 from rewake.records import Invocation, Millis, Operation, Outcome
 from rewake.secret import Secret
 from rewake.stores.protocol import Store
+from rewake.stores.table import Due
 
 log = logging.getLogger("rewake.engine")
 
@@ -48,6 +49,7 @@ class Services:
     threads: Executor | None
     slots: Slots
     begin: Callable[[Invocation, Operation], None]
+    look: Callable[[Due], None]
     home: asyncio.AbstractEventLoop | None = None
     pokes: dict[str, Callable[[], None]] = field(default_factory=dict)
     steps: dict[str, Mapping[str, object]] = field(default_factory=dict)

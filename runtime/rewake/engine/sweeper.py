@@ -62,7 +62,7 @@ class Sweeper:
             found = await self._store.due(now + self._services.settings.horizon, limit=PAGE)
             for due in found:
                 if due.due > now:
-                    self._arm(due, now)
+                    self.arm(due)
             await self._look_at([due for due in found if due.due <= now])
             if len(found) < PAGE or found[-1].due > now:
                 return
@@ -75,14 +75,16 @@ class Sweeper:
         for task in self._looking:
             task.cancel()
 
-    def _arm(self, due: Due, now: Millis) -> None:
+    def arm(self, due: Due) -> None:
+        """Look at this item when it is due."""
         armed = self._armed.get(due.key)
         if armed is not None:
             if armed[0] == due.due:
                 return
             armed[1].cancel()
         loop = asyncio.get_running_loop()
-        timer = loop.call_later((due.due - now) / 1000, self._fire, due)
+        wait = max(0, due.due - self._services.clock.now())
+        timer = loop.call_later(wait / 1000, self._fire, due)
         self._armed[due.key] = (due.due, timer)
 
     def _fire(self, due: Due) -> None:
@@ -107,7 +109,7 @@ class Sweeper:
             return
         if item.due > now:
             if item.due <= now + self._services.settings.horizon:
-                self._arm(Due(item.due, key), now)
+                self.arm(Due(item.due, key))
             return
         if isinstance(item, Header):
             await self._look_at_run(item, item.due, now)

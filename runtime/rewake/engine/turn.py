@@ -41,11 +41,22 @@ from rewake.records import (
     Withdrawn,
 )
 from rewake.replay.execution import Execution, OpenOp
-from rewake.stores.protocol import Arrived, Committed, Fenced, History, TaskClaim, is_unattended
+from rewake.stores.protocol import (
+    Arrived,
+    Committed,
+    Fenced,
+    History,
+    TaskClaim,
+    header_key,
+    is_unattended,
+)
+from rewake.stores.table import Due
 from rewake.values import PYTHON
 
 log = logging.getLogger("rewake.engine")
 
+UNKNOWN_WAIT = 5_000
+"""Milliseconds before a run whose workflow this app does not have is offered again."""
 AWAITED = frozenset({Kind.TASK, Kind.APPROVAL})
 _STATE = {
     OutcomeKind.OK: RunState.DONE,
@@ -92,11 +103,15 @@ class Turn:
             log.info("run %s was taken over; this instance is discarded", run)
         except StuckError as error:
             await self._stick(error)
+        except RunNotFound as error:
+            # Not this app's: perhaps that of another process, or of the version before or after.
+            log.warning("run %s is put back: %s", run, error)
+            await self._hand_over(UNKNOWN_WAIT)
         except StoreError:
             # Its lease runs out, and whoever finds that goes on from the last commit.
             log.warning("run %s could not be saved; it is retried", run, exc_info=True)
         except asyncio.CancelledError:
-            await self._hand_over()
+            await self._hand_over(0)
             raise
         finally:
             self._steps.abandon()
@@ -157,12 +172,9 @@ class Turn:
             )
         history = self._known_history or await self._store.history(header)
         self._known_history = None
-        try:
-            execution = new_execution(
-                services.app, header.workflow, header.run, header.seed, services.secret
-            )
-        except RunNotFound as error:
-            raise StuckError(str(error)) from error
+        execution = new_execution(
+            services.app, header.workflow, header.run, header.seed, services.secret
+        )
         self._execution = execution
         if header.cancel is not None and isinstance(history.entries[-1], Started):
             cancel = CancelRequested(services.clock.now(), header.cancel)
@@ -296,7 +308,7 @@ class Turn:
         self._services.cache.keep(self._header, execution)
         self._execution = None
         await self._follow_up(committed, entries, sole=sole)
-        await self._arm(wake)
+        await self._arm(wake, look)
         return True
 
     def _claims(self, entries: Sequence[Entry]) -> Sequence[TaskClaim]:
@@ -309,12 +321,14 @@ class Turn:
             for task in _tasks_of(entries)[:free]
         ]
 
-    async def _arm(self, wake: Millis | None) -> None:
-        settings, now = self._services.settings, self._services.clock.now()
-        if wake is not None and wake <= now + settings.horizon:
-            await self._services.dispatcher.dispatch(
-                [Invocation(self._header.run, not_before=wake)]
-            )
+    async def _arm(self, wake: Millis | None, look: Millis | None) -> None:
+        """What is due soon is not left to the next sweep."""
+        soon = self._services.clock.now() + self._services.settings.horizon
+        run = self._header.run
+        if wake is not None and wake <= soon:
+            await self._services.dispatcher.dispatch([Invocation(run, not_before=wake)])
+        if look is not None and look <= soon:
+            self._services.look(Due(look, header_key(run)))
 
     async def _finish(self, execution: Execution) -> bool:
         assert execution.finished is not None
@@ -440,11 +454,11 @@ class Turn:
             log.warning("run %s could not be set aside", self._header.run, exc_info=True)
         self._services.ended(self._header.run)
 
-    async def _hand_over(self) -> None:
+    async def _hand_over(self, wait: Millis) -> None:
         if self._lost:
             return
         try:
-            await self._store.hand_over(self._header, self._services.clock.now())
+            await self._store.hand_over(self._header, self._services.clock.now() + wait)
         except StoreError:
             log.warning("run %s could not be handed over", self._header.run, exc_info=True)
 

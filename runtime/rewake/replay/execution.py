@@ -370,6 +370,7 @@ class Execution:
 
     def withdraw(self, op: OpenOp) -> None:
         """The workflow no longer wants this operation."""
+        op.future = None
         if self._loop.dead or self.open.pop(op.key, None) is None:
             return
         if self._asked.pop(op.key, None) is None:
@@ -479,6 +480,7 @@ class Execution:
             self._loop.resume(op.timer)
         elif op.future is not None:
             _resolve(op, op.future, outcome)
+            op.future = None  # each holds the other
 
     def _cancel(self, event: CancelRequested, _: Outcome | None) -> None:
         self.cancel_reason = event.reason

@@ -275,9 +275,9 @@ class Store:
         assert not isinstance(result, Arrived)
         return result
 
-    async def hand_over(self, held: Header, now: Millis) -> None:
-        """Let another process go on with the run at once."""
-        changes = {"state": RunState.READY, "due": now, "strikes": 0, **_UNOWNED}
+    async def hand_over(self, held: Header, at: Millis) -> None:
+        """Let another process go on with the run, from `at` on."""
+        changes = {"state": RunState.READY, "due": at, "strikes": 0, **_UNOWNED}
         await self._append(held, [], changes)
 
     async def cancel(self, run: str, reason: str, now: Millis) -> Header | None:
