@@ -16,7 +16,8 @@ from rewake.engine.turn import Turn
 from rewake.records import Entry, Header, Kind, Millis, Operation, Outcome, OutcomeKind, Scheduled
 from rewake.replay.execution import Execution, OpenOp
 from rewake.stores import protocol
-from rewake.stores.protocol import Committed, Delivery, Store
+from rewake.stores.protocol import Store
+from rewake.stores.results import Committed, Delivery
 from rewake.stores.table import Check
 
 Mutant = Callable[[], AbstractContextManager[None]]

@@ -31,7 +31,8 @@ from rewake.records import (
     Scheduled,
 )
 from rewake.stores.memory import MemoryTable
-from rewake.stores.protocol import History, Store
+from rewake.stores.protocol import Store
+from rewake.stores.results import History
 from rewake.stores.sqlite import SqliteTable
 from rewake.stores.table import Table
 from rewake.values import decode

@@ -20,7 +20,7 @@ from rewake.records import (
     Stepped,
     Withdrawn,
 )
-from rewake.stores.protocol import History
+from rewake.stores.results import History
 
 _MARGIN = " " * 26
 

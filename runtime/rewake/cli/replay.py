@@ -21,7 +21,8 @@ from rewake.errors import NonDeterminismError
 from rewake.http.views import Values
 from rewake.records import Header
 from rewake.secret import Secret
-from rewake.stores.protocol import History, Store
+from rewake.stores.protocol import Store
+from rewake.stores.results import History
 from rewake.stores.sqlite_reader import SqliteReader
 from rewake.values import PYTHON
 

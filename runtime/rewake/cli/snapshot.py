@@ -10,7 +10,7 @@ from rewake.http.timeline import OperationView, timeline
 from rewake.http.views import Values, moment
 from rewake.records import Kind, Millis, Value
 from rewake.secret import Secret
-from rewake.stores.protocol import History
+from rewake.stores.results import History
 
 
 class _NoValues(Values):

@@ -33,7 +33,7 @@ from rewake.records import (
     OutcomeKind,
     Value,
 )
-from rewake.stores.protocol import Delivery, Refused, TaskClaim
+from rewake.stores.results import Delivery, Refused, TaskClaim
 from rewake.values import failure_of
 
 log = logging.getLogger("rewake.engine")

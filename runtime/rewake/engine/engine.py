@@ -51,7 +51,8 @@ from rewake.records import (
     Withdrawn,
 )
 from rewake.secret import Secret
-from rewake.stores.protocol import History, Store
+from rewake.stores.protocol import Store
+from rewake.stores.results import History
 from rewake.stores.table import Due, Table
 from rewake.values import PYTHON, digest
 

@@ -56,7 +56,7 @@ class Heart:
 
     @contextmanager
     def holding(self, renew: Renew, lost: Lost) -> Iterator[None]:
-        """Keep a lease while the block runs; if it is lost, `lost` is called in the opener's loop."""
+        """Keep a lease while the block runs; if it is lost, call `lost` in the opener's loop."""
         token = object()
         self._held[token] = _Lease(self._clock.now(), renew, lost)
         try:

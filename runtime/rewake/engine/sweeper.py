@@ -27,7 +27,7 @@ from rewake.records import (
     Scheduled,
     Withdrawn,
 )
-from rewake.stores.protocol import History, header_key, operation_key
+from rewake.stores.results import History, header_key, operation_key
 from rewake.stores.table import Due, Key
 
 log = logging.getLogger("rewake.sweeper")

@@ -41,7 +41,7 @@ from rewake.records import (
     Withdrawn,
 )
 from rewake.replay.execution import Execution, OpenOp
-from rewake.stores.protocol import (
+from rewake.stores.results import (
     Arrived,
     Committed,
     Fenced,

@@ -20,12 +20,12 @@ transaction, elsewhere single writes in the order given.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from rewake.errors import CheckpointUnreadable, RunConflict, RunNotFound, StoreUnavailable
+from rewake.errors import RunConflict, RunNotFound
 from rewake.records import (
     TERMINAL,
     Chunk,
@@ -40,11 +40,21 @@ from rewake.records import (
     Outcome,
     RunState,
     Started,
-    Value,
     View,
 )
-from rewake.stores.blobs import Blobs
-from rewake.stores.table import Check, Due, Key, Page, Table, When, Written
+from rewake.stores.reads import VIEWS, StoreReads
+from rewake.stores.results import (
+    Arrived,
+    Committed,
+    Delivery,
+    Fenced,
+    Refused,
+    Taken,
+    TaskClaim,
+    header_key,
+    operation_key,
+)
+from rewake.stores.table import Check, Key, Table, When, Written
 
 T = TypeVar("T")
 
@@ -52,110 +62,17 @@ TAIL_BYTES = 600
 """How much history stays inline in the header, so that it remains one small write."""
 FORCE = 10**6
 """What a failure takes off the gap, so that it always wakes the run."""
-TRIES = 4
-"""How often a write is repeated when the database does not say how it went."""
 
 LIVE = (RunState.READY, RunState.RUNNING, RunState.PARKED)
-_VIEWS = "V"
 
 
-class Fenced(msgspec.Struct, frozen=True):
-    """Another holder has taken over. Discard the instance, dispatch nothing, touch nothing."""
-
-
-class Arrived(msgspec.Struct, frozen=True):
-    """Something was delivered meanwhile: read again, fold, go on. Nothing was written."""
-
-    header: Header
-
-
-class Committed(msgspec.Struct, frozen=True):
-    """It is durable. `header` is what is held now, `taken` the tasks that were claimed with it."""
-
-    header: Header
-    taken: dict[str, Operation] = {}
-
-
-class TaskClaim(msgspec.Struct, frozen=True):
-    """A task to hold for one attempt, as `owner`, from `now` for `lease` milliseconds."""
-
-    run: str
-    key: str
-    name: str
-    owner: str
-    now: Millis
-    lease: Millis
-
-
-class Taken(msgspec.Struct, frozen=True):
-    """A task's claim succeeded: carry it out."""
-
-    operation: Operation
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """A task's claim failed; `operation` says why: an outcome, an owner, or a wait."""
-
-    operation: Operation
-
-
-class Delivery(msgspec.Struct, frozen=True):
-    """How a delivery went.
-
-    `won`: this outcome is the recorded one. `header`: the run after the arrival, None if it is
-    over or does not exist. `claimed`: the run was waiting for just this and is now held by the
-    deliverer. `wake`: it should be dispatched.
-    """
-
-    won: bool
-    operation: Operation
-    header: Header | None
-    claimed: bool
-    wake: bool
-
-
-class History(msgspec.Struct, frozen=True):
-    """A committed history, with the operation items that it refers to."""
-
-    entries: list[Entry]
-    operations: dict[str, Operation]
-
-    def outcomes(self) -> dict[str, Outcome]:
-        """The recorded outcomes by key."""
-        return {k: o.outcome for k, o in self.operations.items() if o.outcome is not None}
-
-
-def header_key(run: str) -> Key:
-    """Where a run's header is."""
-    return Key(f"R#{run}", "H")
-
-
-def operation_key(run: str, key: str) -> Key:
-    """Where an operation's item is."""
-    return Key(f"R#{run}", f"O#{key}")
-
-
-def is_live(header: Header | None) -> bool:
-    """Whether the run exists and can still go on by itself."""
-    return header is not None and header.state in LIVE
-
-
-def is_unattended(task: Operation | None, now: Millis) -> bool:
-    """Whether nobody sees to a task: no outcome, no live owner, and no due time of its own."""
-    if task is None:
-        return True
-    free = not task.owner or task.lease < now
-    return task.outcome is None and task.due is None and free
-
-
-class Store:
+class Store(StoreReads):
     """The protocol. `token` makes random writer tokens; `margin` (ms) is the allowed clock skew."""
 
     def __init__(self, table: Table, *, token: Callable[[], str], margin: Millis = 250) -> None:
-        self._table = table
+        super().__init__(table)
         self._token = token
         self._margin = margin
-        self._blobs = Blobs(table, self._again)
 
     async def close(self) -> None:
         """Let go of the database."""
@@ -164,10 +81,6 @@ class Store:
     async def offload(self, run: str, entries: Sequence[Entry]) -> list[Entry]:
         """The entries with their large values kept apart (written first: bodies before names)."""
         return [await self._blobs.without(run, entry) for entry in entries]
-
-    async def resolve(self, run: str, value: Value) -> Value:
-        """The value with its body, wherever that is kept."""
-        return await self._blobs.resolve(run, value)
 
     # --- the run ---------------------------------------------------------------------------
 
@@ -181,7 +94,7 @@ class Store:
             header.base, header.tail = await self._place(header.run, "", [], [entry], header.writer)
             view = View(header.run, header.workflow, header.created)
             # Written before the header: a view without a run is skipped, a run without one is lost.
-            await self._put(Key(_VIEWS, _view_sort(view)), view)
+            await self._put(Key(VIEWS, _view_sort(view)), view)
             written = await self._put(header_key(header.run), header, absent=True)
             current: Header = written.item
             return current, written.ok or current.writer == header.writer
@@ -514,28 +427,6 @@ class Store:
         if operation.due is not None:
             await self._update(operation_key(operation.run, operation.key), set={"due": None})
 
-    async def outcomes(self, run: str, keys: Iterable[str]) -> dict[str, Operation]:
-        """Those of the operations that have an outcome, values and all."""
-        found = [await self._table.get(operation_key(run, key)) for key in keys]
-        settled = [o for o in found if o is not None and o.outcome is not None]
-        return {o.key: o if _is_whole(o) else await self._whole(o) for o in settled}
-
-    async def operation(self, run: str, key: str) -> Operation | None:
-        """One operation's item."""
-        found: Operation | None = await self._table.get(operation_key(run, key))
-        return None if found is None else await self._whole(found)
-
-    # --- due times -------------------------------------------------------------------------
-
-    async def due(self, until: Millis, *, limit: int) -> list[Due]:
-        """Whatever must be looked at by then, earliest first."""
-        return await self._table.due(until, limit=limit)
-
-    async def item(self, key: Key) -> Header | Operation | None:
-        """The item behind an entry of the due index."""
-        found: Header | Operation | None = await self._table.get(key)
-        return found
-
     async def postpone(self, key: Key, seen: Millis, due: Millis | None) -> bool:
         """Move a due time, unless somebody else did; who moves it acts on it."""
         written = await self._update(key, when=[[Check("due", "=", seen)]], set={"due": due})
@@ -555,50 +446,12 @@ class Store:
         )
         return written.ok
 
-    # --- reading ---------------------------------------------------------------------------
-
-    async def header(self, run: str) -> Header:
-        """A run's header. Raises `RunNotFound`."""
-        found: Header | None = await self._table.get(header_key(run))
-        if found is None:
-            raise RunNotFound(f"there is no run {run!r}")
-        return found
-
-    async def history(self, header: Header) -> History:
-        """The history that this header names, values and all. Raises `CheckpointUnreadable`."""
-        partition = f"R#{header.run}"
-
-        found = await self._all(partition, "C#") if header.base else []
-        chunks: dict[str, Chunk] = {key.sort: chunk for key, chunk in found}
-        operations: list[Operation] = [o for _, o in await self._all(partition, "O#")]
-        parts: list[Sequence[Entry]] = [header.tail]
-        name = header.base
-        while name:
-            if name not in chunks:
-                raise CheckpointUnreadable(f"run {header.run!r}: the chunk {name!r} is missing")
-            parts.append(chunks[name].entries)
-            name = chunks[name].previous
-        entries = [entry for part in reversed(parts) for entry in part]
-        return History(
-            await self._blobs.restore(header.run, entries),
-            {o.key: o if _is_whole(o) else await self._whole(o) for o in operations},
-        )
-
-    async def views(self, *, limit: int, cursor: str | None) -> Page:
-        """Runs, newest first."""
-        return await self._table.query(_VIEWS, limit=limit, cursor=cursor)
-
     async def log(
         self, run: str, key: str, attempt: int, number: int, lines: list[LogLine]
     ) -> None:
         """Keep what an attempt logged."""
         sort = f"L#{key}#{attempt:04d}#{number:06d}"
         await self._put(Key(f"R#{run}", sort), LogBatch(run, key, attempt, lines))
-
-    async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
-        """What was logged, by operation and attempt."""
-        prefix = "L#" if key is None else f"L#{key}#"
-        return [batch for _, batch in await self._all(f"R#{run}", prefix)]
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -653,14 +506,6 @@ class Store:
         until = now + lease
         return {"lease": until, "due": until + self._margin}
 
-    async def _whole(self, operation: Operation) -> Operation:
-        outcome = operation.outcome
-        if outcome is None or outcome.value is None:
-            return operation
-        value = await self._blobs.resolve(operation.run, outcome.value)
-        whole = msgspec.structs.replace(outcome, value=value)
-        return msgspec.structs.replace(operation, outcome=whole)
-
     async def _update(
         self,
         key: Key,
@@ -676,25 +521,6 @@ class Store:
 
     async def _put(self, key: Key, item: Any, *, absent: bool = False) -> Written:
         return await self._again(lambda: self._table.put(key, item, absent=absent))
-
-    async def _again(self, write: Callable[[], Awaitable[T]]) -> T:
-        for left in reversed(range(TRIES)):
-            try:
-                return await write()
-            except StoreUnavailable:
-                if not left:
-                    raise
-        raise AssertionError("unreachable")
-
-    async def _all(self, partition: str, prefix: str) -> list[tuple[Key, Any]]:
-        items: list[tuple[Key, Any]] = []
-        cursor: str | None = None
-        while True:
-            page = await self._table.query(partition, prefix, cursor=cursor)
-            items.extend(page.items)
-            cursor = page.cursor
-            if cursor is None:
-                return items
 
 
 _UNOWNED: dict[str, Any] = {"owner": "", "lease": 0}
@@ -719,8 +545,3 @@ def _clock_of(entries: Sequence[Entry], clock: Millis) -> Millis:
 def _view_sort(view: View) -> str:
     """Sorts newest first."""
     return f"{10**15 - view.created:015d}#{view.run}"
-
-
-def _is_whole(operation: Operation) -> bool:
-    outcome = operation.outcome
-    return outcome is None or outcome.value is None or not outcome.value.blob

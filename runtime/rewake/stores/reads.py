@@ -1,0 +1,122 @@
+"""The reading half of the store protocol: nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from rewake.errors import CheckpointUnreadable, RunNotFound, StoreUnavailable
+from rewake.records import Chunk, Entry, Header, LogBatch, Millis, Operation, Value
+from rewake.stores.blobs import Blobs
+from rewake.stores.results import History, header_key, operation_key
+from rewake.stores.table import Due, Key, Page, Table
+
+T = TypeVar("T")
+
+TRIES = 4
+"""How often a call is repeated when the database does not say how it went."""
+
+VIEWS = "V"
+"""The partition in which runs are listed."""
+
+
+class StoreReads:
+    """Reads of a table, as the protocol lays it out. Large values come back whole."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._blobs = Blobs(table, self._again)
+
+    async def header(self, run: str) -> Header:
+        """A run's header. Raises `RunNotFound`."""
+        found: Header | None = await self._table.get(header_key(run))
+        if found is None:
+            raise RunNotFound(f"there is no run {run!r}")
+        return found
+
+    async def history(self, header: Header) -> History:
+        """The history that this header names, values and all. Raises `CheckpointUnreadable`."""
+        partition = f"R#{header.run}"
+
+        found = await self._all(partition, "C#") if header.base else []
+        chunks: dict[str, Chunk] = {key.sort: chunk for key, chunk in found}
+        operations: list[Operation] = [o for _, o in await self._all(partition, "O#")]
+        parts: list[Sequence[Entry]] = [header.tail]
+        name = header.base
+        while name:
+            if name not in chunks:
+                raise CheckpointUnreadable(f"run {header.run!r}: the chunk {name!r} is missing")
+            parts.append(chunks[name].entries)
+            name = chunks[name].previous
+        entries = [entry for part in reversed(parts) for entry in part]
+        return History(
+            await self._blobs.restore(header.run, entries),
+            {o.key: o if _is_whole(o) else await self._whole(o) for o in operations},
+        )
+
+    async def views(self, *, limit: int, cursor: str | None) -> Page:
+        """Runs, newest first."""
+        return await self._table.query(VIEWS, limit=limit, cursor=cursor)
+
+    async def outcomes(self, run: str, keys: Iterable[str]) -> dict[str, Operation]:
+        """Those of the operations that have an outcome, values and all."""
+        found = [await self._table.get(operation_key(run, key)) for key in keys]
+        settled = [o for o in found if o is not None and o.outcome is not None]
+        return {o.key: o if _is_whole(o) else await self._whole(o) for o in settled}
+
+    async def operation(self, run: str, key: str) -> Operation | None:
+        """One operation's item."""
+        found: Operation | None = await self._table.get(operation_key(run, key))
+        return None if found is None else await self._whole(found)
+
+    async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
+        """What was logged, by operation and attempt."""
+        prefix = "L#" if key is None else f"L#{key}#"
+        return [batch for _, batch in await self._all(f"R#{run}", prefix)]
+
+    async def due(self, until: Millis, *, limit: int) -> list[Due]:
+        """Whatever must be looked at by then, earliest first."""
+        return await self._table.due(until, limit=limit)
+
+    async def item(self, key: Key) -> Header | Operation | None:
+        """The item behind an entry of the due index."""
+        found: Header | Operation | None = await self._table.get(key)
+        return found
+
+    async def resolve(self, run: str, value: Value) -> Value:
+        """The value with its body, wherever that is kept."""
+        return await self._blobs.resolve(run, value)
+
+    async def _whole(self, operation: Operation) -> Operation:
+        outcome = operation.outcome
+        if outcome is None or outcome.value is None:
+            return operation
+        value = await self._blobs.resolve(operation.run, outcome.value)
+        whole = msgspec.structs.replace(outcome, value=value)
+        return msgspec.structs.replace(operation, outcome=whole)
+
+    async def _again(self, write: Callable[[], Awaitable[T]]) -> T:
+        for left in reversed(range(TRIES)):
+            try:
+                return await write()
+            except StoreUnavailable:
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _all(self, partition: str, prefix: str) -> list[tuple[Key, Any]]:
+        items: list[tuple[Key, Any]] = []
+        cursor: str | None = None
+        while True:
+            page = await self._table.query(partition, prefix, cursor=cursor)
+            items.extend(page.items)
+            cursor = page.cursor
+            if cursor is None:
+                return items
+
+
+def _is_whole(operation: Operation) -> bool:
+    outcome = operation.outcome
+    return outcome is None or outcome.value is None or not outcome.value.blob
