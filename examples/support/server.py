@@ -27,8 +27,9 @@ class Server:
         self._command = [sys.executable, "-m", "rewake", "serve", str(app), *options]
         self._log = folder / "server.log"
         self._token = secrets.token_urlsafe(24)
+        others = {k: v for k, v in os.environ.items() if not k.startswith("REWAKE_")}
         self._environ = {
-            **os.environ,
+            **others,
             **environ,
             "REWAKE_DB": str(folder / "rewake.db"),
             "REWAKE_SECRET": secrets.token_urlsafe(32),

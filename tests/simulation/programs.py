@@ -47,7 +47,7 @@ class Boom(Exception):
 
 async def body(name: str, plan: dict[str, Any], argument: Any) -> Any:
     """What tasks and steps do: fail or hang as planned, and in the end give a value."""
-    tries = begin()
+    tries = begin(argument)
     if plan.get("logs"):
         task_context().logger.info("try %d of %s", tries, name)
     if plan.get("ms"):
@@ -74,13 +74,14 @@ def fail(name: str, plan: dict[str, Any], tries: int) -> None:
         raise Boom(f"boom {name}")
 
 
-def begin() -> int:
-    """Note that a body began; how often it has, by now."""
+def begin(argument: Any) -> int:
+    """Note that a body began, and with what; how often it has, by now."""
     context, replica = task_context(), _replica()
     world = replica.world
     world.trace(replica.name, "begins", f"{context.run} {context.key}", "")
     if context.run not in world.watch.runs:
         return 1
+    world.watch.began(context.run, context.key, argument)
     world.begun[context.run, context.key] += 1
     return world.begun[context.run, context.key]
 
@@ -118,7 +119,7 @@ async def limited(name: str, plan: dict[str, Any], argument: Any) -> Any:
 
 @task(retries=2, delay=0.1)
 def blocking(name: str, plan: dict[str, Any], argument: Any) -> Any:
-    fail(name, plan, begin())
+    fail(name, plan, begin(argument))
     return [name, argument]
 
 
@@ -175,7 +176,7 @@ class Interpreter:
     async def do_step(self, name: str, plan: dict[str, Any]) -> Any:
         argument = self.last if plan.get("feed") else self.item
         if plan.get("sync"):
-            return await step(name, lambda: (fail(name, plan, begin()), [name, argument])[1])
+            return await step(name, lambda: (fail(name, plan, begin(argument)), [name, argument])[1])
         options = {"retries": plan["retries"], "delay": 0.2} if "retries" in plan else {}
         if not plan.get("once"):
             return short(await step(name, lambda: body(name, plan, argument), **options))

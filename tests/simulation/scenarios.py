@@ -42,7 +42,8 @@ def _closing(seed: int, store: str) -> Case:
     right = [[True, ["n1", None]], ["n0", None]]
     case = Case(seed, store, {"r1": (program, right)}, calm(seed), _patient(), replicas=3)
     case.chaos.slow = 1.0
-    case.events = [(0.11 * number + 0.01 * (seed % 10), "close") for number in range(40)]
+    chance = random.Random(seed)
+    case.events = [(chance.uniform(0.5, 5.0), "close") for _ in range(4)]
     return case
 
 

@@ -132,7 +132,7 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
 
 def simulate(case: Case) -> Verdict:
     """Let it happen."""
-    with table_of(case) as (base, loop), _quiet() as errors:
+    with table_of(case) as (base, loop), quiet() as errors:
         world = World(
             loop,
             APP,
@@ -193,7 +193,7 @@ _RAM = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[list[str]]:
+def quiet() -> Iterator[list[str]]:
     """Keep the engine's log to itself; what it calls an error is collected."""
     errors: list[str] = []
     expected = ("is stuck", "has no task")

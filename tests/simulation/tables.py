@@ -23,6 +23,7 @@ class FaultyTable:
     """`base`, with the faults that the replica's world has for it. All that is written is watched.
 
     In a transaction no call can wait; one that dies there takes the whole transaction with it.
+    `gate` is awaited before a call, by who directs what happens.
     """
 
     def __init__(self, replica: Replica, base: Table, *, transactions: bool) -> None:
@@ -30,6 +31,7 @@ class FaultyTable:
         self._base = base
         self._transactions = transactions
         self._inside: list[tuple[Key, Written]] | None = None
+        self.gate: Callable[[str, str], Awaitable[None]] | None = None
 
     async def get(self, key: Key) -> Any:
         return await self._call("get", key, lambda: self._base.get(key))
@@ -125,6 +127,9 @@ class FaultyTable:
         chaos = replica.world.chaos
         await replica.lag(chaos.lag())
         letter = "" if key is None else key.sort[:1]
+        if self.gate is not None:
+            await self.gate(call, letter)
+            await replica.lag(0.0)
         fault = chaos.of_call(call, replica.world.seconds, letter=letter)
         replica.world.trace(replica.name, call, "" if key is None else key.sort, fault or "")
         if fault == STALL:

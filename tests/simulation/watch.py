@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -72,6 +72,7 @@ class Watch:
         self._world = world
         self._chunks: dict[Key, Chunk] = {}
         self._holders: dict[str, Replica] = {}
+        self._arguments: dict[tuple[str, str], Any] = {}
         self.runs: dict[str, Run] = {}
         self.broken: list[str] = []
 
@@ -79,6 +80,11 @@ class Watch:
         """A promise is broken."""
         self.broken.append(f"[{self._world.seconds:.3f}s] {what}")
         self._world.trace("!!", what, "", "")
+
+    def began(self, run: str, key: str, argument: Any) -> None:
+        """A body began; with the same argument as any time before."""
+        if self._arguments.setdefault((run, key), argument) != argument:
+            self.fail(f"run {run}: {key} began again with {argument}, another argument")
 
     def holder(self, run: str) -> Replica:
         """The process that holds a run."""

@@ -46,7 +46,8 @@ class World:
     """Everything of one simulation. Its processes share `base`, a table that never fails itself.
 
     `local`: whether each process handles what it dispatches; otherwise messages go to any.
-    `jumpy`: whether clocks jump by more than the allowed skew.
+    `jumpy`: whether clocks jump by more than the allowed skew. `favourite` gets all messages while
+    it lives; `replaces`: whether a process that died is replaced.
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class World:
         self.watch = Watch(self)
         self.replicas: list[Replica] = []
         self.crashes = 0
+        self.favourite: Replica | None = None
+        self.replaces = True
         self.begun: Counter[tuple[str, str]] = Counter()
         self.on_change: Callable[[Run], None] = lambda run: None
         self.lines: list[str] = []
@@ -138,7 +141,8 @@ class World:
         """A process died; another one is started after a while."""
         self.crashes += 1
         self.trace(who, "dies", why, "")
-        self.later(self.random.choice((0.05, 0.5, 2.0, 7.0)), self.add_replica)
+        if self.replaces:
+            self.later(self.random.choice((0.05, 0.5, 2.0, 7.0)), self.add_replica)
 
     def kill_holder(self, run: str) -> None:
         """Kill the process that holds a run."""
@@ -204,6 +208,8 @@ class World:
         alive = self.alive()
         if alive:
             replica = self.random.choice(alive)
+            if self.favourite is not None and not self.favourite.dead:
+                replica = self.favourite
             self.trace(replica.name, "receives", f"{invocation.run} {invocation.key}", "")
             self.watch_over(replica.spawn(replica.engine.handle(invocation)))
 
@@ -241,9 +247,10 @@ class Replica:
         clock = SimClock(self)
         kind = LocalDispatcher if world.local else NetworkDispatcher
         dispatcher: Dispatcher = kind(self, clock)
+        self.table = FaultyTable(self, world.base, transactions=world.transactions)
         self.engine = Engine(
             world.app,
-            FaultyTable(self, world.base, transactions=world.transactions),
+            self.table,
             dispatcher,
             SECRET,
             clock=clock,

@@ -53,9 +53,14 @@ def hints_of(function: _Function) -> Mapping[str, Any]:
         return {}
 
 
-@_kept
 def return_hint(function: _Function) -> Any:
-    """What the function says that it returns, or None. (For an async one: what awaiting gives.)"""
+    """What the function says that it returns, or None; of an async one, what awaiting it gives."""
+    # Most steps are lambdas, a new one each time: they say nothing.
+    return _return_hint(function) if getattr(function, "__annotations__", True) else None
+
+
+@_kept
+def _return_hint(function: _Function) -> Any:
     hint = hints_of(function).get("return")
     if not is_async(function) and typing.get_origin(hint) in _AWAITABLES:
         return typing.get_args(hint)[-1]

@@ -33,7 +33,11 @@ class StepWork:
     function: Callable[[], Any]
     policy: Policy
     at_most_once: bool
-    hint: Any
+
+    @property
+    def hint(self) -> Any:
+        """What the function says that it returns."""
+        return return_hint(self.function)
 
 
 @overload
@@ -60,14 +64,13 @@ async def step(
     execution = current()
     if execution is None:
         return await in_place(function, (), {}, policy)
-    hint = return_hint(function)
     return await execution.request(
         Kind.STEP,
         name,
-        resolve=functools.partial(_resolve, execution.codec, hint),
-        work=StepWork(function, policy, at_most_once, hint),
+        resolve=functools.partial(_resolve, execution.codec, function),
+        work=StepWork(function, policy, at_most_once),
     )
 
 
-def _resolve(codec: Codec, hint: Any, key: str, outcome: Outcome) -> Any:
-    return result_of(codec, key, outcome, hint)
+def _resolve(codec: Codec, function: Callable[[], Any], key: str, outcome: Outcome) -> Any:
+    return result_of(codec, key, outcome, function)

@@ -22,8 +22,8 @@ from typing import (
 from rewake.authoring.calling import in_place
 from rewake.authoring.hints import return_hint, signature_of
 from rewake.authoring.policy import Policy, TaskOptions
-from rewake.errors import AppError
-from rewake.records import Kind, Outcome, OutcomeKind, Value
+from rewake.errors import AppError, CheckpointUnreadable
+from rewake.records import Kind, Outcome, Value
 from rewake.replay.execution import Codec, Execution, current, leaf_code
 from rewake.replay.scope import short_name
 from rewake.values import digest, task_error
@@ -133,7 +133,7 @@ class Task(Generic[P, R_co]):
         return execution.codec.encode(call, key=key, purpose=CALL)
 
     def _resolve(self, codec: Codec, key: str, outcome: Outcome) -> Any:
-        return result_of(codec, key, outcome, return_hint(self.function))
+        return result_of(codec, key, outcome, self.function)
 
 
 CALL = "call"
@@ -142,13 +142,16 @@ RESULT = "result"
 leaf_code.add(Task._invoke.__code__)
 
 
-def result_of(codec: Codec, key: str, outcome: Outcome, hint: Any) -> Any:
-    """What awaiting an operation with this outcome gives. Raises `TaskError` if it failed."""
-    if outcome.kind is OutcomeKind.OK:
-        value = outcome.value
-        return None if value is None else codec.decode(value, key=key, purpose=RESULT, hint=hint)
-    assert outcome.failure is not None  # noqa: S101 - every other kind carries one
-    raise task_error(outcome.failure)
+def result_of(codec: Codec, key: str, outcome: Outcome, function: Callable[..., Any]) -> Any:
+    """What awaiting an operation of this function gives, now that it ended like this.
+
+    Raises `TaskError` if it failed, and `CheckpointUnreadable` if what it ended in is missing.
+    """
+    if outcome.failure is not None:
+        raise task_error(outcome.failure)
+    if outcome.value is None:
+        raise CheckpointUnreadable(f"the result of {key!r} is missing ({outcome.kind})")
+    return codec.decode(outcome.value, key=key, purpose=RESULT, hint=return_hint(function))
 
 
 class _Decorator(Protocol):

@@ -240,13 +240,14 @@ class Execution:
         self, segment: Sequence[Entry], outcomes: Mapping[str, Outcome], *, new: bool
     ) -> None:
         event, *commands = segment
+        key = _key(event)
         if isinstance(event, _COMMANDS):
             return self._stick("", "the history does not begin with an event")
         if self.finished is not None:
-            key = getattr(event, "key", "")
-            return self._stick(key, f"the code ended before the history: it goes on with {event}")
+            what = f"the code ended before the history, which has a {type(event).__name__} here"
+            return self._stick(key, what)
         self._expected = {c.key: c for c in commands if isinstance(c, Scheduled)}
-        self._apply(event, outcomes.get(getattr(event, "key", "")))
+        self._apply(event, outcomes.get(key))
         if self.error is not None:
             return None
         asked = self._take_commands()

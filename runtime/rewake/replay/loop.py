@@ -34,6 +34,7 @@ from __future__ import annotations
 import asyncio
 import asyncio.events
 import contextvars
+import itertools
 import logging
 import sys
 import warnings
@@ -118,7 +119,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     """See the module. Entered with `with`, `run_until_idle` is the whole of its machinery.
 
     `clock` is the recorded clock in milliseconds; `halted` stops the loop where it is, for good;
-    `dead` says that whatever the workflow still does has no effect.
+    `dead` says that whatever the workflow still does has no effect; `next_serial()` counts what
+    is created.
     """
 
     def __init__(self, owner: Owner) -> None:
@@ -128,7 +130,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.halted = False
         self.root = Scope()
         self._ready: deque[asyncio.Handle] = deque()
-        self._serial = 0
+        self.next_serial = itertools.count(1).__next__
         self._tasks: list[WorkflowTask] = []
         self._prune_tasks_at = 64
         self._generators: list[AsyncGenerator[Any, Any]] = []
@@ -309,11 +311,6 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """The scope of the branch that is running."""
         branch = self.current_branch()
         return branch.scope if branch is not None else _scope.get(self.root)
-
-    def next_serial(self) -> int:
-        """The next number in creation order."""
-        self._serial += 1
-        return self._serial
 
     def unfinished(self) -> list[WorkflowTask]:
         """The asyncio tasks that are not done, in creation order."""

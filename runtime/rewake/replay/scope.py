@@ -61,8 +61,8 @@ class Scope:
         self._branches: dict[str, Group] = {}
 
     def key(self, name: str) -> str:
-        """A new key for an operation of this name."""
-        return f"{self.path}{_counted(escape(name), self._counts)}"
+        """A new key for an operation of this name. Raises `ValueError` for an empty one."""
+        return self.path + _counted(name, self._counts)
 
     def branch(self, name: str) -> Scope:
         """A new child scope for an asyncio task of this name."""
@@ -73,7 +73,7 @@ class Scope:
 
     def group(self, name: str) -> Group:
         """A new group of numbered child scopes: `parallel[0]`, `parallel[1]`, `parallel.2[0]`."""
-        return Group(self.path, _counted(escape(name), self._groups))
+        return Group(self.path, _counted(name, self._groups))
 
 
 class Group:
@@ -94,5 +94,6 @@ class Group:
 
 
 def _counted(name: str, counts: dict[str, int]) -> str:
+    escaped = escape(name)
     count = counts[name] = counts.get(name, 0) + 1
-    return name if count == 1 else f"{name}.{count}"
+    return escaped if count == 1 else f"{escaped}.{count}"

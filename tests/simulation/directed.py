@@ -1,0 +1,206 @@
+"""For tests that say exactly what happens when: two processes, and a hand on every call.
+
+A test is a coroutine that is given a `Stage`; everything outside it happens in virtual time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from rewake.authoring.approval import Approval, Decision
+from rewake.engine.engine import Engine
+from rewake.engine.settings import Settings
+from rewake.records import Header, Operation, Outcome
+from rewake.values import decode
+from tests.simulation.faults import Chaos
+from tests.simulation.generate import strip
+from tests.simulation.simulate import APP, Case, Outside, quiet, table_of
+from tests.simulation.world import SECRET, Replica, World
+
+T = TypeVar("T")
+Script = Callable[["Stage"], Coroutine[Any, Any, None]]
+
+
+class Gate:
+    """Where a process was stopped: `reached` when it is there; it goes on after `release`."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self._open = asyncio.Event()
+
+    async def wait_here(self) -> None:
+        """For the process."""
+        self.reached.set()
+        await self._open.wait()
+
+    def release(self) -> None:
+        """Let it go on."""
+        self._open.set()
+
+
+class Planned(Chaos):
+    """Faults that a test asks for: those of the next calls that match."""
+
+    def __init__(self) -> None:
+        super().__init__(random.Random(0))
+        self.asked: list[tuple[str, str, str]] = []
+
+    def of_call(
+        self, call: str, now: float, *, letter: str = "", can_stall: bool = True
+    ) -> str | None:
+        super().of_call(call, now, letter=letter)
+        if self.asked and (call, letter) == self.asked[0][:2]:
+            fault = self.asked.pop(0)[2]
+            self.count(call, fault, now)
+            return fault
+        return None
+
+
+class Stage:
+    """Two processes, `p1` and `p2`; all messages go to `p1` while it lives. The run is `r1`."""
+
+    def __init__(self, world: World, chaos: Planned, outside: Outside) -> None:
+        self.world = world
+        self.chaos = chaos
+        self.outside = outside
+        world.replaces = False
+        world.open()
+        self.p1, self.p2 = world.replicas
+        world.favourite = self.p1
+
+    # --- what the test does ----------------------------------------------------------------
+
+    async def start(self, program: list[Any]) -> None:
+        """Start the run, on p1."""
+        await self.ask(self.p1, lambda engine: engine.start("main", {"program": program}, run="r1"))
+
+    async def ask(self, replica: Replica, act: Callable[[Engine], Awaitable[T]]) -> T:
+        """Ask one process for something."""
+        return await replica.spawn(act(replica.engine))
+
+    async def decide(self, replica: Replica, key: str) -> None:
+        """Approve, by way of one process."""
+        await self.ask(replica, lambda e: e.decide("r1", key, Approval(Decision.APPROVED)))
+
+    def hold(self, replica: Replica, method: str, *, after: bool = False) -> Gate:
+        """Stop the process when it next calls this method of its store, or before it returns."""
+        gate, store = Gate(), replica.engine._store
+        original = getattr(store, method)
+
+        async def held(*args: Any, **named: Any) -> Any:
+            setattr(store, method, original)
+            if after:
+                result = await original(*args, **named)
+                await gate.wait_here()
+                return result
+            await gate.wait_here()
+            return await original(*args, **named)
+
+        setattr(store, method, held)
+        return gate
+
+    def hold_header(self, replica: Replica, method: str) -> Gate:
+        """Stop the process in this method, after its bodies are written, before the header is."""
+        gate, store = Gate(), replica.engine._store
+        original = getattr(store, method)
+
+        async def at(call: str, letter: str) -> None:
+            if call == "together" or (call, letter) == ("update", "H"):
+                replica.table.gate = None
+                await gate.wait_here()
+
+        async def armed(*args: Any, **named: Any) -> Any:
+            setattr(store, method, original)
+            replica.table.gate = at
+            return await original(*args, **named)
+
+        setattr(store, method, armed)
+        return gate
+
+    def fault(self, replica: Replica, method: str, *faults: tuple[str, str, str]) -> None:
+        """When the process next calls this method, let these (call, item, fault) happen in it."""
+        store = replica.engine._store
+        original = getattr(store, method)
+
+        async def armed(*args: Any, **named: Any) -> Any:
+            setattr(store, method, original)
+            self.chaos.asked = list(faults)
+            return await original(*args, **named)
+
+        setattr(store, method, armed)
+
+    def add(self) -> Replica:
+        """Start another process."""
+        return self.world.add_replica()
+
+    async def within(self, seconds: float, true: Callable[[], bool], what: str = "it") -> None:
+        """Wait until something is true; fail if that takes longer."""
+        end = self.world.seconds + seconds
+        while not true():
+            assert self.world.seconds < end, f"{what} did not happen: {self.world.lines[-30:]}"
+            assert not self.world.watch.broken, self.world.watch.broken
+            await asyncio.sleep(0.01)
+
+    # --- what the test sees ----------------------------------------------------------------
+
+    @property
+    def header(self) -> Header:
+        """The run's header, as it is stored."""
+        return self.world.watch.runs["r1"].header
+
+    def operation(self, key: str) -> Operation | None:
+        """An operation's item, as it is stored."""
+        return self.world.watch.runs["r1"].operations.get(key)
+
+    def is_over(self) -> bool:
+        """Whether the run has ended."""
+        runs = self.world.watch.runs
+        return "r1" in runs and runs["r1"].over
+
+    def begun(self, key: str) -> int:
+        """How often a body began."""
+        return self.world.begun["r1", key]
+
+    async def result(self) -> Any:
+        """What the run came to."""
+        live = next(replica for replica in self.world.alive())
+        outcome: Outcome | None = await self.ask(live, lambda engine: engine.result("r1"))
+        assert outcome is not None
+        assert outcome.value is not None, outcome
+        return strip(decode(outcome.value, secret=SECRET, run="r1", key="", purpose="output"))
+
+
+def play(store: str, script: Script, *, settings: Settings | None = None) -> None:
+    """Run a directed test on this kind of table, and look at all that was written meanwhile."""
+    chaos = Planned()
+    case = Case(0, store, {}, chaos, settings or Settings(), replicas=2)
+    with table_of(case) as (base, loop), quiet() as errors:
+        world = World(
+            loop,
+            APP,
+            base,
+            chaos,
+            settings=case.settings,
+            seed=0,
+            local=False,
+            replicas=2,
+            transactions=store == "sqlite",
+        )
+        outside = Outside(case, world)
+
+        async def run() -> None:
+            await asyncio.wait_for(script(Stage(world, chaos, outside)), 600)
+
+        try:
+            asyncio.set_event_loop(loop)
+            loop.run_until_complete(run())
+            assert not world.watch.broken, world.watch.broken
+        finally:
+            asyncio.set_event_loop(None)
+            world.close()
+            loop.run_until_complete(base.close())
+            loop.close()
+    assert not errors, errors
