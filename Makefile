@@ -45,7 +45,7 @@ bench: $(STAMP) ## Measure: PEERS='...' compares with other systems
 	$(BIN)/python -m tests.bench $(PEERS)
 
 simulate: $(STAMP) ## Run seeded simulations of crashes and lost messages: SEEDS=1000
-	$(BIN)/python -m tests.simulate $(SEEDS)
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000)
 
 pin: ## Pin the newest versions of all dependencies in requirements-dev.txt
 	rm -rf .venv-pin

@@ -32,6 +32,8 @@ from rewake.plain import PLAIN, plain_types
 
 __all__ = ["digest", "field_names", "type_name"]
 
+_INERT: frozenset[type] = frozenset({bool, types.NoneType})
+
 _DEPTH = 64
 _ELEMENTS = 1_000_000
 """Most elements that are written; the rest are only named, so that a lattice of aliases ends."""
@@ -58,13 +60,19 @@ def digest(arguments: Mapping[str, Any]) -> str:
 
 def _quick_text(named: dict[str, Any]) -> bytes | None:
     """Return the canonical text the fast way, for plain data; None if that cannot be."""
-    met = plain_types(named)
+    met = plain_types(named) if any(map(_is_deep, named.values())) else frozenset[type]()
     if met is None:
         return None
     try:
         return _FLOAT_SORTER.encode(named).encode() if float in met else _SORTER.encode(named)
     except UnicodeEncodeError:
         return None
+
+
+def _is_deep(value: Any) -> bool:
+    """Tell whether `value` is more than a text, a truth value, None, or an int of 64 bits."""
+    kind = type(value)
+    return kind is not str and not (kind is int and value.bit_length() < 64) and kind not in _INERT
 
 
 class _Writer:

@@ -74,7 +74,7 @@ class OverHttp:
                 json=arguments,
             ) as response:
                 answer = await response.json()
-            if response.status == 200:
+            if response.status == 200 and "result" in answer:
                 return answer["result"]
             if response.status != 202:
                 raise AssertionError(f"{path} answered {response.status}: {answer}")

@@ -25,5 +25,5 @@ def test_a_guarantee_is_tested(file: str, test: str) -> None:
 def test_every_guarantee_names_one() -> None:
     """No numbered sentence stands without a test or a measurement."""
     text = (ROOT / "docs/guarantees.md").read_text()
-    for sentence in re.split(r"^\d+\. ", text.split("## What this assumes")[0], flags=re.M)[1:]:
+    for sentence in re.split(r"^\d+\. ", text.split("## What this assumes")[0], flags=re.MULTILINE)[1:]:
         assert "`tests/" in sentence, sentence

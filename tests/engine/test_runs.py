@@ -26,7 +26,7 @@ from rewake import (
     workflow,
 )
 from rewake.errors import InvalidInput, RunConflict, RunNotFound, StuckError
-from rewake.records import Completed, Invocation, OutcomeKind, RunState
+from rewake.records import Completed, Invocation, Operation, OutcomeKind, RunState
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 calls: list[Any] = []
@@ -65,6 +65,13 @@ async def everything(numbers: list[int]) -> dict[str, object]:
     return {"rows": rows, "stamped": stamped, "slept": slept, "first": first}
 
 
+async def operations(bench: Bench) -> list[Operation]:
+    """The operations of the newest run."""
+    (header, *_), _ = await bench.engine.list()
+    _, history = await bench.engine.history(header.run)
+    return list(history.operations.values())
+
+
 @everywhere
 @warm_and_cold
 def test_a_run_gives_the_right_result(table: str, cached: int) -> None:
@@ -77,6 +84,7 @@ def test_a_run_gives_the_right_result(table: str, cached: int) -> None:
         assert 3600 <= result["slept"] < 3600.1
         assert result["first"] == 2
         assert sorted(calls) == [1, 1, 2, 3, 30]
+        assert all(o.attempts == 1 and o.lost == 0 for o in await operations(bench))
 
     virtually([everything, double], body, table=table, cached=cached)
 

@@ -10,6 +10,8 @@ from tests.kill.plan import BODIES, CALLS, OTHERS, WAITS, before_and_after, chos
 from tests.kill.points import Kill
 from tests.kill.scenario import Seen, carry_out_all, judge
 
+pytestmark = pytest.mark.slow
+
 EXPECTED = {
     "tasks": [
         2,

@@ -74,7 +74,7 @@ class TestProgram:
     __test__ = False
 
     function: Body
-    tasks: Sequence[object] = ()
+    tasks: Sequence[Task[..., Any]] = ()
     timeout: Millis | None = None
     codec: TestCodec = CODEC
 
@@ -106,6 +106,7 @@ class World:
     """
 
     answers: Mapping[str, Any] = field(default_factory=dict)
+    tasks: Sequence[Task[..., Any]] = ()
     called: dict[str, int] = field(default_factory=dict)
 
     def outcome(self, op: OpenOp) -> Outcome:
@@ -127,11 +128,19 @@ class World:
         if op.kind is Kind.STEP:
             return run_plainly(op.work.function())
         if op.kind is Kind.TASK:
-            assert op.args is not None
-            task, args, kwargs = CODEC.decode(op.args, key=op.key, purpose=CALL)
-            assert isinstance(task, Task)
-            return run_plainly(task.function(*args, **kwargs))
+            return run_plainly(self._call(op))
         raise AssertionError(f"no answer for {op.key}")
+
+    def _call(self, op: OpenOp) -> Any:
+        assert op.args is not None
+        call = CODEC.decode(op.args, key=op.key, purpose=CALL)
+        if isinstance(call, tuple):
+            task, args, kwargs = call
+        else:
+            args, kwargs = call
+            (task,) = (each for each in self.tasks if each.name == op.name)
+        assert isinstance(task, Task)
+        return task.function(*args, **kwargs)
 
 
 def run_plainly(result: Any) -> Any:
@@ -160,7 +169,7 @@ class Run:
     ) -> None:
         made = isinstance(function, TestProgram)
         self.program = function if made else TestProgram(function, timeout=timeout)
-        self.world = world or World({} if answers is None else answers)
+        self.world = world or World({} if answers is None else answers, self.program.tasks)
         self.cold = cold
         self.clock: Millis = START
         self.outcomes: dict[str, Outcome] = {}

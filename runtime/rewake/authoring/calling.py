@@ -39,8 +39,13 @@ async def attempt(
     task_contexts.enter(context)
     if timeout is None:
         return await _call(function, args, kwargs, threads)
-    async with asyncio.timeout(timeout):
-        return await _call(function, args, kwargs, threads)
+    try:
+        async with asyncio.timeout(timeout) as limit:
+            return await _call(function, args, kwargs, threads)
+    except TimeoutError:
+        if limit.expired():
+            raise TimeoutError(f"the attempt took longer than {timeout:g} s") from None
+        raise
 
 
 async def _call(

@@ -13,7 +13,8 @@ class Settings:
     """All durations in milliseconds.
 
     `lease`: how long a holder keeps a run or task without renewing it; a dead process is noticed
-    after that. `grace`: how long a dispatched message may take before it counts as lost.
+    after that. `grace`: how long a dispatched message may take before it counts as lost; no longer
+    than a lease.
     `sweep`: how often the due index is asked. `horizon`: how far ahead it is asked, so that a
     timer fires on time. `skew`: how far the clocks of two processes may differ. `tasks`: how many
     attempts run at once in this process. `cached`: how many suspended runs stay in memory.
@@ -35,3 +36,5 @@ class Settings:
         for name in ("lease", "grace", "sweep", "tasks"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be 1 or more")
+        # A short lease is chosen to notice a death early; the look must not come later.
+        object.__setattr__(self, "grace", min(self.grace, self.lease))

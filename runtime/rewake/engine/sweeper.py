@@ -157,7 +157,7 @@ class Sweeper:
             looks.append(now + settings.grace)
         look = min(looks, default=None)
         timer = None if wake else header.wake
-        if not await self._store.look_again(header.run, due, look=look, wake=timer):
+        if not await self._store.look_again(header, look=look, wake=timer):
             return
         if wake:
             await self._services.wake(header.run)

@@ -75,6 +75,12 @@ class _Server(uvicorn.Server):
         self.force_exit = self.should_exit  # the second signal does not wait
         self.should_exit = True
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for each in sockets or ():
+            host, port = each.getsockname()[:2]
+            log.info("serving on http://%s:%s", f"[{host}]" if ":" in host else host, port)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app = self.config.app
         assert isinstance(app, Starlette)
@@ -97,8 +103,6 @@ def serve(
     logging.basicConfig(level=config.log_level.upper(), format=form)
     with listener or listen(config.host, config.port) as bound:
         app = build_app(config.app if source is None else source, config)
-        host, port = bound.getsockname()[:2]
-        log.info("serving on http://%s:%s", f"[{host}]" if ":" in host else host, port)
         settings = uvicorn.Config(
             app,
             log_config=None,

@@ -497,7 +497,7 @@ class Execution:
         """What the workflow asked for since the last event, now that it is blocked."""
         commands: list[Command] = [Withdrawn(op.key, op.kind) for op in self._withdrawn]
         if self.finished is None:
-            commands.extend(op.scheduled() for op in self._asked.values())
+            commands += [op.scheduled() for op in self._asked.values()]
         else:
             commands.extend(
                 Withdrawn(op.key, op.kind) for op in self.open.values() if op.key not in self._asked

@@ -433,15 +433,17 @@ class Store(StoreReads):
         return written.ok
 
     async def look_again(
-        self, run: str, seen: Millis, *, look: Millis | None, wake: Millis | None
+        self, seen: Header, *, look: Millis | None, wake: Millis | None
     ) -> bool:
         """Move the moment when a parked run's tasks are looked after, unless somebody else did.
 
-        `wake`: when its next timer is due, if that is still to come.
+        `seen` is what the look was at: the run may have gone on since, and parked with the same
+        due time but other tasks. `wake`: when its next timer is due, if that is still to come.
         """
+        same = [Check("due", "=", seen.due), Check("epoch", "=", seen.epoch)]
         written = await self._update(
-            header_key(run),
-            when=[[Check("due", "=", seen)]],
+            header_key(seen.run),
+            when=[same],
             set={"look": look, "due": _earliest(wake, look)},
         )
         return written.ok

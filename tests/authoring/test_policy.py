@@ -1,0 +1,170 @@
+"""When a failed attempt is tried again, and after how long."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rewake import NonRetryable, RetryAfter, step, task, workflow
+from rewake.authoring.policy import Policy, millis, seconds
+from rewake.errors import AppError
+
+
+def test_retries_are_counted() -> None:
+    """`retries=n` means n further attempts after the first; the default is none."""
+    assert not Policy().retries_after(ValueError(), 1)
+    policy = Policy(retries=2)
+    assert [policy.retries_after(ValueError(), failed) for failed in (1, 2, 3)] == [
+        True,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "error", "retried"),
+    [
+        (Exception, ValueError(), True),
+        (ValueError, ValueError(), True),
+        (ValueError, KeyError(), False),
+        (LookupError, KeyError(), True),
+        ((ValueError, KeyError), KeyError(), True),
+        ((), KeyError(), False),
+        (lambda error: "again" in str(error), ValueError("again"), True),
+        (lambda error: "again" in str(error), ValueError("never"), False),
+        (ValueError, TimeoutError(), True),
+        (ValueError, RetryAfter(1), True),
+        (Exception, NonRetryable(), False),
+        (NonRetryable, NonRetryable(), False),
+        (lambda error: True, NonRetryable(), False),
+        (Exception, KeyboardInterrupt(), False),
+    ],
+    ids=str,
+)
+def test_retry_on(retry_on: Any, error: BaseException, retried: bool) -> None:
+    """By type, tuple or predicate; a time-out always, `NonRetryable` never."""
+    assert Policy(retries=1, retry_on=retry_on).retries_after(error, 1) is retried
+
+
+def test_waits_grow_up_to_a_limit() -> None:
+    """Each wait is `multiplier` times the one before, up to `max_delay`."""
+    policy = Policy(retries=9, delay=1, multiplier=3, max_delay=20, jitter=0)
+    waits = [policy.wait_after(ValueError(), failed, 0.9) for failed in range(1, 6)]
+    assert waits == [1, 3, 9, 20, 20]
+    assert policy.wait_after(ValueError(), 10_000, 0) == 20
+
+
+def test_retry_after() -> None:
+    """`RetryAfter` sets the wait, past `max_delay` too, but never below zero or for ever."""
+    policy = Policy(retries=1, max_delay=1)
+    assert policy.wait_after(RetryAfter(90), 1, 0.5) == 90
+    assert policy.wait_after(RetryAfter(timedelta(minutes=1)), 1, 0.5) == 60
+    assert policy.wait_after(RetryAfter(-5), 1, 0.5) == 0
+    assert millis(policy.wait_after(RetryAfter(math.inf), 1, 0.5)) > 0
+    assert millis(policy.wait_after(RetryAfter(math.nan), 1, 0.5)) == 0
+
+
+@given(
+    st.floats(0, 1e6),
+    st.floats(1, 1e6),
+    st.floats(0, 1e6),
+    st.floats(0, 1),
+    st.integers(1, 5000),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_waits_are_bounded(
+    delay: float, multiplier: float, most: float, jitter: float, failed: int, chance: float
+) -> None:
+    """A wait is between its undisturbed length less the share of `jitter`, and that length."""
+    policy = Policy(retries=1, delay=delay, multiplier=multiplier, max_delay=most, jitter=jitter)
+    whole = Policy(
+        retries=1, delay=delay, multiplier=multiplier, max_delay=most, jitter=0
+    ).wait_after(ValueError(), failed, chance)
+    wait = policy.wait_after(ValueError(), failed, chance)
+    assert 0 <= whole * (1 - jitter) <= wait <= whole <= most
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"retries": -1}, "retries must be 0 or more"),
+        ({"delay": -1}, "delay"),
+        ({"delay": math.nan}, "finite"),
+        ({"multiplier": 0.5}, "multiplier"),
+        ({"multiplier": math.inf}, "multiplier"),
+        ({"max_delay": -1}, "max_delay"),
+        ({"max_delay": math.inf}, "finite"),
+        ({"jitter": 1.5}, "jitter"),
+        ({"jitter": -0.1}, "jitter"),
+        ({"timeout": 0}, "timeout must be more than 0"),
+        ({"timeout": timedelta(0)}, "timeout"),
+        ({"timeout": math.inf}, "finite"),
+        ({"total_timeout": -1}, "total_timeout"),
+    ],
+    ids=str,
+)
+def test_options_are_checked(options: dict[str, Any], message: str) -> None:
+    """An option out of range raises `ValueError` where the task is made, and names it."""
+    with pytest.raises(ValueError, match=message):
+        task(**options)(print)
+
+
+def test_unknown_options_are_refused() -> None:
+    """An option that does not exist raises `TypeError`."""
+    with pytest.raises(TypeError, match="retrys"):
+        task(retrys=3)(print)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="nope"):
+        step("s", print, nope=3).send(None)  # type: ignore[call-overload]
+
+
+async def nothing() -> None: ...
+
+
+def test_decorators_refuse_what_they_are_not_for() -> None:
+    """`@task` takes callables, `@workflow` async functions, with a message that says so."""
+    with pytest.raises(AppError, match="functions"):
+        task(3)  # type: ignore[call-overload]
+    with pytest.raises(AppError, match="async functions"):
+        workflow(len)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="timeout"):
+        workflow(timeout=0)(nothing)
+
+
+
+
+@pytest.mark.parametrize(
+    ("duration", "whole"),
+    [
+        (1, 1000),
+        (0.1, 100),
+        (0.0001, 1),
+        (0.0, 0),
+        (-0.0005, 0),
+        (-1, -1000),
+        (1.001, 1001),
+        (2.3, 2300),
+        (0.069, 69),
+        (64.1, 64_100),
+        (timedelta(microseconds=1), 1),
+        (timedelta(microseconds=-1), 0),
+        (timedelta(days=36_500), 36_500 * 86_400_000),
+        (timedelta(milliseconds=7, microseconds=1), 8),
+    ],
+    ids=str,
+)
+def test_millis(duration: float | timedelta, whole: int) -> None:
+    """Milliseconds are rounded up, and not by the rounding of floats."""
+    assert millis(duration) == whole
+
+
+@given(st.integers(-(10**9), 10**9))
+def test_whole_milliseconds_are_kept(number: int) -> None:
+    """A whole number of milliseconds stays what it is, as a float of seconds and a `timedelta`."""
+    assert millis(number / 1000) == number
+    assert millis(timedelta(milliseconds=number)) == number
+    assert seconds(timedelta(milliseconds=number)) == number / 1000
