@@ -135,8 +135,6 @@ def test_decorators_refuse_what_they_are_not_for() -> None:
         workflow(timeout=0)(nothing)
 
 
-
-
 @pytest.mark.parametrize(
     ("duration", "whole"),
     [

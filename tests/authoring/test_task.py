@@ -18,7 +18,17 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from rewake import Approval, Decision, Task, Workflow, sleep, step, task, wait_for_approval, workflow
+from rewake import (
+    Approval,
+    Decision,
+    Task,
+    Workflow,
+    sleep,
+    step,
+    task,
+    wait_for_approval,
+    workflow,
+)
 from rewake.authoring import hints
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Completed, Outcome, OutcomeKind, Scheduled
@@ -137,7 +147,7 @@ def test_methods_are_tasks_that_travel_with_their_object() -> None:
             await service.twice(),
             await service.twice,
             await Service.alone(2),
-            await service.alone(3),
+            await service.alone(3),  # type: ignore[call-arg] - mypy binds it
             await Service.add(service, 4),
         ]
 
@@ -176,7 +186,7 @@ def test_tasks_look_like_their_functions() -> None:
     assert list(inspect.signature(fetch).parameters) == ["url", "retries", "deep"]
     assert repr(fetch) == "<task fetch>"
     assert repr(module_workflow) == "<workflow module_workflow>"
-    coro = fetch("u")
+    coro: Any = fetch("u")
     assert coro.__qualname__ == "fetch"
     coro.close()
 
@@ -402,8 +412,12 @@ def test_closures_run_in_another_process(tmp_path: Path) -> None:
 def test_hints_are_those_of_the_function() -> None:
     """Return hints are found through partials, objects, async functions and awaitables."""
 
-    def awaitable() -> Awaitable[int]: ...
-    def coroutine() -> Coroutine[Any, Any, str]: ...
+    def awaitable() -> Awaitable[int]:
+        raise NotImplementedError
+
+    def coroutine() -> Coroutine[Any, Any, str]:
+        raise NotImplementedError
+
     def unknown() -> Nowhere: ...  # type: ignore[name-defined]  # noqa: F821
 
     assert hints.return_hint(plain) is int
@@ -427,7 +441,7 @@ def test_closures_are_not_kept_alive() -> None:
         big = Big()
 
         def closure(x: int = 1) -> int:
-            return x if big else 0
+            return x if repr(big) else 0
 
         made = task(closure)
         made.arguments((), {})
@@ -473,6 +487,7 @@ def test_approvals() -> None:
 
 def test_a_missing_decision_is_not_a_time_out() -> None:
     """An outcome without its decision makes the run stuck, rather than deciding."""
+
     async def main() -> Any:
         return await wait_for_approval()
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NAMED = sorted(
-    set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/guarantees.md").read_text()))
-)
+TEXT = (ROOT / "docs/guarantees.md").read_text()
+NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TEXT)))
 
 
 @pytest.mark.parametrize(("file", "test"), NAMED)
@@ -24,6 +23,6 @@ def test_a_guarantee_is_tested(file: str, test: str) -> None:
 
 def test_every_guarantee_names_one() -> None:
     """No numbered sentence stands without a test or a measurement."""
-    text = (ROOT / "docs/guarantees.md").read_text()
-    for sentence in re.split(r"^\d+\. ", text.split("## What this assumes")[0], flags=re.MULTILINE)[1:]:
+    promised = TEXT.split("## What this assumes")[0]
+    for sentence in re.split(r"^\d+\. ", promised, flags=re.MULTILINE)[1:]:
         assert "`tests/" in sentence, sentence

@@ -413,11 +413,12 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_happens() -> None
     """The error names the argument, and no run exists."""
 
     async def body(bench: Bench) -> None:
-        for arguments, field in [
+        refused_arguments: list[tuple[dict[str, object], str]] = [
             ({"count": "many"}, "count"),
             ({}, "count"),
             ({"count": 1, "more": 2}, "more"),
-        ]:
+        ]
+        for arguments, field in refused_arguments:
             with pytest.raises(InvalidInput) as refused:
                 await bench.engine.start("fan", arguments)
             assert refused.value.field == field
@@ -520,8 +521,8 @@ async def ticks(seconds: int) -> str:
         for _ in range(seconds):
             await sleep(1)
 
-    _, result = await asyncio.gather(tick(), long(1))
-    return result
+    both = await asyncio.gather(tick(), long(1))
+    return str(both[1])
 
 
 @everywhere

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -136,7 +137,8 @@ def _is_ready(server: Server) -> bool:
     try:
         server.wait_ready()
     except (AssertionError, httpx2.TransportError):
-        server.process.wait(1)
+        with suppress(subprocess.TimeoutExpired):
+            server.process.wait(1)
         if not server.died:
             raise
         return False

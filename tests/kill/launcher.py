@@ -20,9 +20,9 @@ from tests.kill.points import counted
 
 
 def methods(protocol: type) -> Iterator[str]:
-    """The names of its public async methods."""
-    for name, found in vars(protocol).items():
-        if inspect.iscoroutinefunction(found) and not name.startswith("_"):
+    """The names of its public async methods, inherited ones too."""
+    for name, _ in inspect.getmembers(protocol, inspect.iscoroutinefunction):
+        if not name.startswith("_"):
             yield name
 
 

@@ -98,7 +98,7 @@ def test_task_group_with_a_failing_child() -> None:
     """A failing child cancels its siblings, whose cleanup is done before the group raises."""
 
     async def main() -> Any:
-        log = []
+        log: list[Any] = []
 
         async def careful(x: str) -> None:
             try:
@@ -251,8 +251,9 @@ def test_timeout() -> None:
     """`asyncio.timeout` is a durable timer: withdrawn in time, or expiring."""
 
     async def main() -> Any:
+        limit = asyncio.timeout(10)
         try:
-            async with asyncio.timeout(10) as limit:
+            async with limit:
                 await two("a")
         except TimeoutError:
             return ["late", limit.expired()]
@@ -831,7 +832,12 @@ def test_except_exception_around_a_task() -> None:
             await fail("a")
         except Exception as error:
             assert isinstance(error, TaskError)
-            return [error.type, error.message, error.attempts, "raise ValueError" in error.traceback]
+            return [
+                error.type,
+                error.message,
+                error.attempts,
+                "raise ValueError" in error.traceback,
+            ]
 
     assert results(main) == [["ValueError", "a", 1, True]]
 

@@ -58,17 +58,19 @@ def test_handles() -> None:
     """3.11-3.13: `Handle._run` runs the callback in its context, `_cancelled` says it must not."""
     ran: list[int] = []
     handle = asyncio.Handle(ran.append, (1,), WorkflowLoop(NoTimers()))
-    assert handle._cancelled is False  # type: ignore[attr-defined]
-    handle._run()  # type: ignore[attr-defined]
+    assert not handle._cancelled
+    handle._run()
     assert ran == [1]
     handle.cancel()
-    assert handle._cancelled is True  # type: ignore[attr-defined]
+    assert handle.cancelled()
+    assert handle._cancelled
 
 
 def test_cancelled_timers_tell_their_loop(loop: WorkflowLoop) -> None:
     """3.11-3.13: `TimerHandle.cancel` calls `_timer_handle_cancelled`, once."""
     told: list[object] = []
-    loop.owner.disarm = told.append  # type: ignore[method-assign]
+    owner: Any = loop.owner
+    owner.disarm = told.append
     timer = loop.call_later(5, print)
     timer.cancel()
     timer.cancel()
@@ -275,7 +277,7 @@ def test_a_finalizer_hook_replaces_finalisation() -> None:
     try:
         generator = numbers()
         with pytest.raises(StopIteration):
-            anext(generator).__await__().send(None)  # type: ignore[union-attr, attr-defined]
+            anext(generator).__await__().send(None)
         del generator
     finally:
         sys.set_asyncgen_hooks(*hooks)
@@ -304,7 +306,7 @@ def test_coroutines_have_code() -> None:
 
     async def nothing() -> None: ...
 
-    coro = nothing()
+    coro: Any = nothing()
     assert coro.cr_code is nothing.__code__
     coro.close()
 

@@ -121,10 +121,9 @@ def test_all_of_asyncios_cleanup_runs_without_effect() -> None:
             finally:
                 await asyncio.wait_for(fetch("a"), 5)
 
-        async with lock:
-            async with asyncio.TaskGroup() as group:
-                for each in (queue.get(), event.wait(), lock.acquire(), sleep(4)):
-                    group.create_task(waiting(each))
+        async with lock, asyncio.TaskGroup() as group:
+            for each in (queue.get(), event.wait(), lock.acquire(), sleep(4)):
+                group.create_task(waiting(each))
 
     dropped(main)
 
@@ -162,7 +161,7 @@ def test_generators_that_are_left_are_let_go() -> None:
             await step("act", act)
 
     async def main() -> Any:
-        held = []
+        held: list[Any] = []
         async for _ in numbers():
             break
         generator = numbers()

@@ -154,7 +154,7 @@ def test_nested_branches_of_the_same_names() -> None:
     async def leaf(name: str) -> str:
         return await charge(await fetch(name))
 
-    async def node(name: str) -> list[str]:
+    async def node(name: str) -> Any:
         return await asyncio.gather(leaf(name + "l"), leaf(name + "r"))
 
     async def main() -> Any:

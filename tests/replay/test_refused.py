@@ -99,7 +99,8 @@ async def task_factory() -> Any:
 
 
 async def eager() -> Any:
-    asyncio.get_running_loop().create_task(fetch("a"), eager_start=True)  # type: ignore[call-overload, unused-ignore]
+    loop: Any = asyncio.get_running_loop()
+    loop.create_task(fetch("a"), eager_start=True)
 
 
 async def task_by_hand() -> Any:
@@ -177,7 +178,7 @@ def test_a_second_loop_is_refused_as_anywhere() -> None:
 
 
 def test_debug_mode_is_ignored() -> None:
-    """asyncio's debug mode, which reads the real clock, does not reach a workflow."""
+    """Asyncio's debug mode, which reads the real clock, does not reach a workflow."""
 
     async def main() -> Any:
         loop = asyncio.get_running_loop()

@@ -15,9 +15,10 @@ from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.records import Header, Operation, Outcome
 from rewake.values import decode
+from tests.simulation import programs
 from tests.simulation.faults import Chaos
 from tests.simulation.generate import strip
-from tests.simulation.simulate import APP, Case, Outside, quiet, table_of
+from tests.simulation.simulate import APP, Case, quiet, table_of
 from tests.simulation.world import SECRET, Replica, World
 
 T = TypeVar("T")
@@ -62,10 +63,9 @@ class Planned(Chaos):
 class Stage:
     """Two processes, `p1` and `p2`; all messages go to `p1` while it lives. The run is `r1`."""
 
-    def __init__(self, world: World, chaos: Planned, outside: Outside) -> None:
+    def __init__(self, world: World, chaos: Planned) -> None:
         self.world = world
         self.chaos = chaos
-        self.outside = outside
         world.replaces = False
         world.open()
         self.p1, self.p2 = world.replicas
@@ -100,6 +100,7 @@ class Stage:
             return await original(*args, **named)
 
         setattr(store, method, held)
+        self.chaos.count("process", "held", self.world.seconds)
         return gate
 
     def hold_header(self, replica: Replica, method: str) -> Gate:
@@ -118,6 +119,7 @@ class Stage:
             return await original(*args, **named)
 
         setattr(store, method, armed)
+        self.chaos.count("process", "held", self.world.seconds)
         return gate
 
     def fault(self, replica: Replica, method: str, *faults: tuple[str, str, str]) -> None:
@@ -189,17 +191,17 @@ def play(store: str, script: Script, *, settings: Settings | None = None) -> Non
             replicas=2,
             transactions=store == "sqlite",
         )
-        outside = Outside(case, world)
-
         async def run() -> None:
-            await asyncio.wait_for(script(Stage(world, chaos, outside)), 600)
+            await asyncio.wait_for(script(Stage(world, chaos)), 600)
 
         try:
             asyncio.set_event_loop(loop)
+            programs.WORLD.append(world)
             loop.run_until_complete(run())
             assert not world.watch.broken, world.watch.broken
         finally:
             asyncio.set_event_loop(None)
+            programs.WORLD.clear()
             world.close()
             loop.run_until_complete(base.close())
             loop.close()

@@ -20,6 +20,7 @@ CALL_FAULTS = (BEFORE, TOLD_FAILED, CRASH_BEFORE, CRASH_AFTER, STALL)
 DISPATCH_FAULTS = (CRASH_BEFORE, CRASH_AFTER, STALL)
 LOST, DOUBLED, LATE, EARLY = "lost", "doubled", "late", "early"
 MESSAGE_FAULTS = (LOST, DOUBLED, LATE, EARLY)
+PROCESS_FAULTS = ("crash", "stall", "close", "skew", "jump")
 
 _REACH = {
     "get": 40, "put": 3, "update": 80, "query": 8, "due": 30, "put_blob": 2, "get_blob": 2,

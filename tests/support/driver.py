@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -167,8 +167,8 @@ class Run:
         timeout: Millis | None = None,
         begin: bool = True,
     ) -> None:
-        made = isinstance(function, TestProgram)
-        self.program = function if made else TestProgram(function, timeout=timeout)
+        made = function if isinstance(function, TestProgram) else TestProgram(function)
+        self.program = made if timeout is None else replace(made, timeout=timeout)
         self.world = world or World({} if answers is None else answers, self.program.tasks)
         self.cold = cold
         self.clock: Millis = START
@@ -330,10 +330,15 @@ def orders(start: Callable[[], Run], limit: int = 2_000) -> Iterator[Run]:
             return
         path[-1] += 1
     for seed in range(50):
-        chance = random.Random(seed)
-        run = start().to_the_end(lambda keys, chance=chance: chance.randrange(len(keys)))
+        run = start().to_the_end(at_random(seed))
         yield run
         run.close()
+
+
+def at_random(seed: int) -> Callable[[list[str]], int]:
+    """Choices by chance, the same for one seed."""
+    chance = random.Random(seed)
+    return lambda keys: chance.randrange(len(keys))
 
 
 def _follow(path: Sequence[int], widths: list[int]) -> Callable[[list[str]], int]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from rewake.replay.execution import current
 
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -32,7 +35,13 @@ async def parallel(
     return await _Window(list(items), function, concurrency).run()
 
 
-async def race(*branches: Awaitable[R]) -> R:
+@overload
+async def race(one: Awaitable[A], two: Awaitable[B], /) -> A | B: ...
+@overload
+async def race(one: Awaitable[A], two: Awaitable[B], three: Awaitable[C], /) -> A | B | C: ...
+@overload
+async def race(*branches: Awaitable[R]) -> R: ...
+async def race(*branches: Awaitable[Any]) -> Any:
     """The result of the first to settle; if it failed, its exception.
 
     The others are cancelled, and have ended when this returns. Of several that have settled,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from rewake.authoring.calling import in_place
 from rewake.authoring.hints import return_hint
@@ -46,9 +46,7 @@ async def step(
 ) -> R: ...
 @overload
 async def step(name: str, function: Callable[[], R], /, **options: Unpack[StepOptions]) -> R: ...
-async def step(
-    name: str, function: Callable[[], Any], /, **options: Unpack[StepOptions]
-) -> Any:
+async def step(name: str, function: Callable[[], Any], /, **options: Unpack[StepOptions]) -> Any:
     """Run `function` here, keep its result, and give it back; on replay, only the last.
 
     `function` takes no arguments and may be async, or sync (it then runs in a thread). It may
@@ -58,7 +56,7 @@ async def step(
     A failed step raises `TaskError`.
     """
     at_most_once = options.pop("at_most_once", False)
-    policy = Policy(**options) if options else DEFAULT
+    policy = Policy(**cast("Options", options)) if options else DEFAULT
     if at_most_once and policy.retries:
         raise ValueError("a step that runs at most once has no retries")
     execution = current()

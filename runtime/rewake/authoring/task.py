@@ -21,7 +21,7 @@ from typing import (
 
 from rewake.authoring.calling import in_place
 from rewake.authoring.hints import return_hint, signature_of
-from rewake.authoring.policy import Policy, TaskOptions
+from rewake.authoring.policy import Options, Policy, TaskOptions
 from rewake.errors import AppError, CheckpointUnreadable
 from rewake.records import Kind, Outcome, Value
 from rewake.replay.execution import Codec, Execution, current, leaf_code
@@ -58,7 +58,7 @@ class Task(Generic[P, R_co]):
         self.label = short_name(name) if name == default_name(function) else name
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
-        coro = self._invoke(args, kwargs, self.arguments(args, kwargs))
+        coro: Any = self._invoke(args, kwargs, self.arguments(args, kwargs))
         coro.__name__ = coro.__qualname__ = self.label
         return cast("Coroutine[Any, Any, R_co]", coro)
 
@@ -170,7 +170,7 @@ def task(function: Callable[P, R], /, **options: Unpack[TaskOptions]) -> Task[P,
 @overload
 def task(**options: Unpack[TaskOptions]) -> _Decorator: ...
 def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
-    """Make a task of a function: `@task`, `@task(retries=3)`, or `await task(lambda: f(x))`.
+    """Make a function a task: `@task`, `@task(retries=3)`, or `await task(lambda: f(x))`.
 
     The function may be async (it then runs in the event loop of the server) or sync (in a
     thread), a module's own or a closure: a closure travels to its invocation with what it
@@ -184,7 +184,7 @@ def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOp
     if not callable(function):
         raise AppError(f"@task is for functions, not for {function!r}")
     name = options.pop("name", "") or default_name(function)
-    return Task(function, name, Policy(**options))
+    return Task(function, name, Policy(**cast("Options", options)))
 
 
 def default_name(function: Callable[..., Any]) -> str:

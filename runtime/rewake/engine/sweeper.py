@@ -128,7 +128,7 @@ class Sweeper:
                 return
         elif header.state is RunState.PARKED:
             if not _must_wake(header, now) or (header.look or now + 1) <= now:
-                await self._look_at_operations(header, due, now)
+                await self._look_at_operations(header, now)
                 return
         elif header.state is not RunState.READY:
             await self._store.postpone(key, due, None)
@@ -136,7 +136,7 @@ class Sweeper:
         if await self._store.postpone(key, due, now + settings.grace):
             await self._services.wake(header.run)
 
-    async def _look_at_operations(self, header: Header, due: Millis, now: Millis) -> None:
+    async def _look_at_operations(self, header: Header, now: Millis) -> None:
         """A parked run with tasks that do not guard themselves: what became of each?"""
         settings = self._services.settings
         history = await self._store.history(header)

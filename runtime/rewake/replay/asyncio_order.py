@@ -88,10 +88,10 @@ def barrier_of(task: WorkflowTask) -> object | None:
     A barrier (a `gather`, a `TaskGroup`, `rewake.parallel`) makes nothing of one more success
     until all its children are done. Anything else that watches the task may react at once.
     """
-    callbacks = task._callbacks  # type: ignore[attr-defined]
+    callbacks = task._callbacks
     if not callbacks or len(callbacks) != 1:
         return None
-    callback = callbacks[0][0]
+    callback: Any = callbacks[0][0]
     owner: object = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.TaskGroup) or getattr(owner, "is_barrier", False):
         return owner

@@ -29,10 +29,10 @@ import asyncio
 import contextvars
 import functools
 import math
-import random
 import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from random import Random
 from typing import Any, Final, Protocol, cast
 
 from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
@@ -150,8 +150,8 @@ class OpenOp:
         return Scheduled(self.key, self.kind, self.name, self.digest, self.args, self.due)
 
 
-def _nothing(key: str, outcome: Outcome) -> None:
-    return None
+def _nothing(_key: str, _outcome: Outcome) -> None:
+    """Make nothing of an outcome, as a timer does."""
 
 
 class OpFuture(WorkflowFuture):
@@ -307,13 +307,13 @@ class Execution:
         return self._loop
 
     @functools.cached_property
-    def random(self) -> random.Random:
+    def random(self) -> Random:
         """The workflow's source of random numbers, the same on replay."""
-        return random.Random(self._seed)
+        return Random(self._seed)
 
     @functools.cached_property
-    def _ids(self) -> random.Random:
-        return random.Random(f"{self._seed}/ids")
+    def _ids(self) -> Random:
+        return Random(f"{self._seed}/ids")
 
     def request(
         self,
@@ -366,7 +366,7 @@ class Execution:
 
     def disarm(self, timer: WorkflowTimer) -> None:
         """The workflow cancelled a timer of asyncio's."""
-        if timer.op is not None and self.open.get(timer.op.key) is timer.op:
+        if timer.op is not None:
             self.withdraw(timer.op)
 
     def withdraw(self, op: OpenOp) -> None:

@@ -40,7 +40,8 @@ import sys
 import warnings
 from asyncio import tasks as asyncio_tasks
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
+from types import AsyncGeneratorType
 from typing import Any, Final, Protocol
 
 from rewake.errors import ForbiddenInWorkflow, StuckError
@@ -115,7 +116,73 @@ class WorkflowTask(asyncio.Task[Any]):
         return self._serial
 
 
-class WorkflowLoop(asyncio.AbstractEventLoop):
+_REFUSED = {
+    "threads": ("run_in_executor", "call_soon_threadsafe", "set_default_executor"),
+    "the network": (
+        "create_connection",
+        "create_server",
+        "create_unix_connection",
+        "create_unix_server",
+        "create_datagram_endpoint",
+        "connect_accepted_socket",
+        "sendfile",
+        "start_tls",
+        "getaddrinfo",
+        "getnameinfo",
+        "sock_recv",
+        "sock_recv_into",
+        "sock_recvfrom",
+        "sock_recvfrom_into",
+        "sock_sendall",
+        "sock_sendto",
+        "sock_connect",
+        "sock_accept",
+        "sock_sendfile",
+    ),
+    "pipes and files": (
+        "connect_read_pipe",
+        "connect_write_pipe",
+        "add_reader",
+        "remove_reader",
+        "add_writer",
+        "remove_writer",
+    ),
+    "subprocesses": ("subprocess_shell", "subprocess_exec"),
+    "signals": ("add_signal_handler", "remove_signal_handler"),
+    "control of the event loop": (
+        "run_forever",
+        "run_until_complete",
+        "stop",
+        "close",
+        "shutdown_asyncgens",
+        "shutdown_default_executor",
+        "set_exception_handler",
+        "set_task_factory",
+    ),
+}
+
+
+def _refusal(method: str, what: str) -> Callable[..., Any]:
+    message = (
+        f"a workflow body cannot use {what} (loop.{method}): it is replayed and must stay "
+        "deterministic. Put this into a @task, or into a step()."
+    )
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise ForbiddenInWorkflow(message)
+
+    return refuse
+
+
+_Refusing: Any = type(
+    "_Refusing",
+    (asyncio.AbstractEventLoop,),
+    {method: _refusal(method, what) for what, methods in _REFUSED.items() for method in methods},
+)
+"""An event loop that says of everything with an effect outside that it belongs elsewhere."""
+
+
+class WorkflowLoop(_Refusing):  # type: ignore[misc] - made of a table
     """See the module. Entered with `with`, `run_until_idle` is the whole of its machinery.
 
     `clock` is the recorded clock in milliseconds; `halted` stops the loop where it is, for good;
@@ -133,7 +200,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.next_serial = itertools.count(1).__next__
         self._tasks: list[WorkflowTask] = []
         self._prune_tasks_at = 64
-        self._generators: list[AsyncGenerator[Any, Any]] = []
+        self._generators: list[AsyncGeneratorType[Any, Any]] = []
         self._prune_generators_at = 64
         self._outside = _NOWHERE
 
@@ -199,7 +266,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         for task in self.unfinished():
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coro = task.get_coro()
-            if coro is not None and not _unwound(coro):
+            if not _unwound(coro):
                 _graveyard.append(coro)
                 log.warning("a dropped workflow swallows every exception: %s", task.get_name())
 
@@ -257,7 +324,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def create_future(self) -> WorkflowFuture:
         return WorkflowFuture(loop=self)
 
-    def create_task(  # type: ignore[override]
+    def create_task(
         self,
         coro: _CoroutineLike,
         *,
@@ -316,7 +383,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """The asyncio tasks that are not done, in creation order."""
         return [task for task in self._tasks if not task.done()]
 
-    def open_generators(self) -> list[AsyncGenerator[Any, Any]]:
+    def open_generators(self) -> list[AsyncGeneratorType[Any, Any]]:
         """The async generators that were begun and not ended, in that order; forgets them."""
         still_open = [each for each in self._generators if each.ag_frame is not None]
         self._generators.clear()
@@ -330,7 +397,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._tasks = self.unfinished()
             self._prune_tasks_at = 2 * len(self._tasks) + 64
 
-    def _generator_started(self, generator: AsyncGenerator[Any, Any]) -> None:
+    def _generator_started(self, generator: AsyncGeneratorType[Any, Any]) -> None:
         self._generators.append(generator)
         if len(self._generators) > self._prune_generators_at:
             self._generators = [g for g in self._generators if g.ag_frame is not None]
@@ -357,7 +424,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """An exception that nobody awaited, or one in a plain callback: logged, as asyncio does."""
         if not self.dead:
-            log.error("in a workflow: %s", context.get("message"), exc_info=context.get("exception"))
+            error = context.get("exception")
+            log.error("in a workflow: %s", context.get("message"), exc_info=error)
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         self.call_exception_handler(context)
@@ -370,7 +438,7 @@ _graveyard: list[object] = []
 """Coroutines that cannot be ended. The collector would run their code again: keep them from it."""
 
 
-def _let_go(generator: AsyncGenerator[Any, Any]) -> None:
+def _let_go(_: AsyncGeneratorType[Any, Any]) -> None:
     """Finalise an async generator by doing nothing: its `finally` blocks do not run.
 
     The loop keeps them until the end of the run, so this one belongs to a dropped instance.
@@ -393,65 +461,3 @@ def _unwound(coro: Any) -> bool:
         except BaseException:
             return True
     return False
-
-
-_REFUSED = {
-    "threads": ("run_in_executor", "call_soon_threadsafe", "set_default_executor"),
-    "the network": (
-        "create_connection",
-        "create_server",
-        "create_unix_connection",
-        "create_unix_server",
-        "create_datagram_endpoint",
-        "connect_accepted_socket",
-        "sendfile",
-        "start_tls",
-        "getaddrinfo",
-        "getnameinfo",
-        "sock_recv",
-        "sock_recv_into",
-        "sock_recvfrom",
-        "sock_recvfrom_into",
-        "sock_sendall",
-        "sock_sendto",
-        "sock_connect",
-        "sock_accept",
-        "sock_sendfile",
-    ),
-    "pipes and files": (
-        "connect_read_pipe",
-        "connect_write_pipe",
-        "add_reader",
-        "remove_reader",
-        "add_writer",
-        "remove_writer",
-    ),
-    "subprocesses": ("subprocess_shell", "subprocess_exec"),
-    "signals": ("add_signal_handler", "remove_signal_handler"),
-    "control of the event loop": (
-        "run_forever",
-        "run_until_complete",
-        "stop",
-        "close",
-        "shutdown_asyncgens",
-        "shutdown_default_executor",
-        "set_exception_handler",
-        "set_task_factory",
-    ),
-}
-
-
-def _refusal(method: str, what: str) -> Callable[..., Any]:
-    def refuse(self: WorkflowLoop, *args: Any, **kwargs: Any) -> Any:
-        raise ForbiddenInWorkflow(
-            f"a workflow body cannot use {what} (loop.{method}): it is replayed and must stay "
-            "deterministic. Put this into a @task, or into a step()."
-        )
-
-    refuse.__name__ = method
-    return refuse
-
-
-for _what, _methods in _REFUSED.items():
-    for _method in _methods:
-        setattr(WorkflowLoop, _method, _refusal(_method, _what))

@@ -1,0 +1,156 @@
+"""Whatever goes wrong, every run ends as it would have: thousands of seeds, on both tables."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.generate import Err, strip
+from tests.simulation.loop import SimLoop
+from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.programs import main
+from tests.simulation.scenarios import SCENARIOS
+from tests.simulation.simulate import Verdict, case_of, run_seed, simulate
+from tests.simulation.tally import STORES, Tally
+
+SEEDS = 2_000
+SHARD = 50
+SHARDS = range(SEEDS // SHARD)
+LEAST = 20
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tallies of this test session are, for all of its workers."""
+    session = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    path = tmp_path_factory.getbasetemp().parent / f"simulation-{session}"
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def tally_of(shard: int, folder: Path) -> Tally:
+    """The tally of one shard, by whichever worker made it."""
+    done, begun = folder / f"{shard}.json", folder / f"{shard}.begun"
+    try:
+        begun.touch(exist_ok=False)
+    except FileExistsError:
+        while not done.exists():  # another worker is at it
+            time.sleep(0.1)
+        return Tally.load(done)
+    tally = Tally().run(range(shard * SHARD, (shard + 1) * SHARD))
+    tally.save(done)
+    return tally
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("shard", SHARDS)
+def test_every_run_ends_as_it_would_have(shard: int, folder: Path) -> None:
+    """Crashes, lost calls, lost messages, stalls and wrong clocks change no result."""
+    assert tally_of(shard, folder).broken == []
+
+
+@pytest.mark.timeout(600)
+def test_every_fault_of_every_call_happens(folder: Path) -> None:
+    """The seeds above cover every pair of a call and a fault, many times over."""
+    total = Tally()
+    for shard in SHARDS:
+        total.add(tally_of(shard, folder))
+    table = total.table()
+    (folder / "table.txt").write_text(table)
+    sys.stdout.write(f"\n{table}\n")
+    assert total.seldom(LEAST) == []
+    assert total.simulations == SEEDS * len(STORES)
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenarios(scenario: str, store: str) -> None:
+    """What random faults would seldom bring about ends as it should, too."""
+    for seed in range(20):
+        assert simulate(SCENARIOS[scenario](seed, store)).broken == [], seed
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_without_faults_it_is_the_same(store: str) -> None:
+    """When nothing goes wrong every program comes to its right result, at the first attempt."""
+    for seed in range(100):
+        verdict = simulate(case_of(seed, store, faults=False))
+        assert verdict.broken == [], seed
+        assert verdict.crashes == 0
+
+
+def test_plain_python_comes_to_the_same() -> None:
+    """Outside the runtime, on asyncio alone, a program comes to the result that a run has."""
+    tried = 0
+    for seed in range(300):
+        for program, right in case_of(seed, "memory").programs.values():
+            if "approve" in str(program) or "edge" in str(program) or "step" in str(program):
+                continue
+            if "hangs" in str(program) or "fails" in str(program) or "task" in str(program):
+                continue
+            if isinstance(right, Err):
+                continue
+            tried += 1
+            assert plainly(program) == right, seed
+    assert tried
+
+
+def plainly(program: list[object]) -> object:
+    """What the program comes to as plain asyncio code, in virtual time."""
+    loop = SimLoop()
+    try:
+        return strip(loop.run_until_complete(main(program)))
+    finally:
+        loop.close()
+
+
+def test_a_seed_replays_exactly() -> None:
+    """The same seed gives the same trace, also in another process that hashes differently."""
+    seeds = (3, 17, 41)
+    here = [run_seed(seed, store).digest for seed in seeds for store in STORES]
+    assert here == [run_seed(seed, store).digest for seed in seeds for store in STORES]
+    there: list[str] = []
+    for seed in seeds:
+        shown = subprocess.run(
+            [sys.executable, "-m", "tests.simulation", "--seed", str(seed)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": "4711", "PYTHONPATH": f"runtime{os.pathsep}."},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        there += [line.rpartition(" ")[2] for line in shown.stdout.splitlines()]
+    assert there == here
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_the_simulation_notices(mutant: Mutant) -> None:
+    """A protocol without one of its promises is caught within the seeds and scenarios above."""
+    with mutant():
+        assert any(verdict_is_bad(verdict) for verdict in everything())
+
+
+def everything():  # type: ignore[no-untyped-def]
+    """The scenarios, then the seeds, one by one."""
+    for scenario in SCENARIOS.values():
+        for seed in range(20):
+            for store in STORES:
+                yield simulate, scenario(seed, store)
+    for seed in range(SEEDS):
+        for store in STORES:
+            yield simulate, case_of(seed, store)
+
+
+def verdict_is_bad(todo) -> bool:  # type: ignore[no-untyped-def]
+    """Whether a promise was broken."""
+    run, case = todo
+    verdict: Verdict = run(case)
+    return bool(verdict.broken)

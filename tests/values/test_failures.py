@@ -1,0 +1,117 @@
+"""What `rewake.values` promises of errors as data."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import types
+from typing import Any
+
+import cloudpickle
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rewake.errors import NonRetryable, TaskError, UsageError
+from rewake.records import Failure
+from rewake.values import failure_of, task_error
+
+# --- failures ----------------------------------------------------------------------------------
+from tests.support.values import Canary, double
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def raised(exc: Exception) -> Exception:
+    """Return `exc` with a traceback."""
+    try:
+        raise exc
+    except Exception as caught:
+        return caught
+
+
+def test_failures_are_data() -> None:
+    """A failure names the type, message, traceback and attempts, and becomes the same error."""
+    failure = failure_of(raised(ValueError("boom")), 3)
+    assert (failure.type, failure.message, failure.attempts) == ("ValueError", "boom", 3)
+    assert failure.traceback.startswith("Traceback (most recent call last):\n")
+    assert failure.traceback.endswith("ValueError: boom\n")
+    error = task_error(failure)
+    assert str(error) == "ValueError: boom"
+    copy = pickle.loads(pickle.dumps(error))
+    for each in (error, copy):
+        assert type(each) is TaskError
+        assert (each.type, each.message, each.attempts) == ("ValueError", "boom", 3)
+        assert each.traceback == failure.traceback
+
+
+@pytest.mark.parametrize(
+    ("exc", "retryable"),
+    [(ValueError(), True), (NonRetryable("no"), False), (UsageError("no"), False), (Mute(), True)],
+)
+def test_retryable(exc: Exception, *, retryable: bool) -> None:
+    """What says that trying again will not help is not tried again."""
+    assert failure_of(exc, 1).retryable is retryable
+
+
+def test_failures_never_fail() -> None:
+    """An exception whose text raises still becomes a failure, without hiding what happened."""
+    failure = failure_of(raised(Mute()), 1)
+    assert failure.type == "Mute"
+    assert failure.message == "<no message: its text raised ValueError>"
+    assert "in raised" in failure.traceback
+
+
+@given(st.text(st.characters(exclude_categories=[]), max_size=40), st.integers(1, 1500))
+def test_failures_can_be_stored(text: str, times: int) -> None:
+    """Messages are bounded, and any text in them can be stored."""
+    failure = failure_of(raised(ValueError(text * times)), 1)
+    stored = msgspec.json.encode(failure)
+    assert msgspec.json.decode(stored, type=Failure) == failure
+    assert len(failure.message.encode()) <= 4096
+    assert len(failure.traceback.encode()) <= 8192
+
+
+def test_long_texts_keep_the_useful_end() -> None:
+    """Of a long message the head is kept, of a long traceback the tail, in whole lines."""
+    source = "\n".join(f"def f{n}(): f{n + 1}()" for n in range(400)) + "\ndef f400(): 1 / 0\n"
+    scope: dict[str, Any] = {}
+    exec(source, scope)
+    with pytest.raises(ZeroDivisionError) as caught:
+        scope["f0"]()
+    failure = failure_of(caught.value, 1)
+    assert len(failure.traceback.encode()) <= 8192
+    assert re.match(r"…\n  File ", failure.traceback)
+    assert failure.traceback.endswith("ZeroDivisionError: division by zero\n")
+    long = failure_of(ValueError("ü" * 5000), 1).message
+    assert (long[:3], long[-1], len(long.encode())) == ("üüü", "…", 4095)
+
+
+def test_the_runtimes_own_frames_are_left_out() -> None:
+    """A traceback begins with the user's code; one wholly of the runtime's is kept."""
+    runtime: dict[str, Any] = {"__name__": "rewake.engine.task"}
+    exec(compile("def run(f):\n    f()\ndef fail():\n    1 / 0\n", "task.py", "exec"), runtime)
+    with pytest.raises(TypeError) as users:
+        runtime["run"](lambda: double(None))  # type: ignore[arg-type]
+    trimmed = failure_of(users.value.with_traceback(below(users.value)), 1).traceback
+    assert "task.py" not in trimmed
+    assert "in double" in trimmed
+    with pytest.raises(ZeroDivisionError) as own:
+        runtime["run"](runtime["fail"])
+    assert "in fail" in failure_of(own.value.with_traceback(below(own.value)), 1).traceback
+
+
+def below(exc: BaseException) -> types.TracebackType | None:
+    """Return the traceback without this test's own frame."""
+    assert exc.__traceback__ is not None
+    return exc.__traceback__.tb_next
+
+
+def test_cloudpickle_is_what_is_assumed() -> None:
+    """A class of an importable module is pickled by reference (or else moving it goes unseen)."""
+    assert Canary.__module__.encode() in cloudpickle.dumps(Canary)
+    assert b"__setstate__" not in cloudpickle.dumps(Canary)
