@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -87,9 +88,9 @@ def test_a_workflow_is_a_function() -> None:
 def test_tasks_are_retried_in_place() -> None:
     """A task outside a run makes its retries, and then returns or raises `TaskError`."""
     good, bad = Flaky(2), Flaky(9)
-    assert run(lambda: task(retries=2, delay=0)(good)()) == 3
+    assert run(task(retries=2, delay=0)(good)) == 3
     with pytest.raises(TaskError, match="ValueError: 6 left") as caught:
-        run(lambda: task(retries=2, delay=0)(bad)())
+        run(task(retries=2, delay=0)(bad))
     assert caught.value.type == "ValueError"
     assert caught.value.message == "6 left"
     assert caught.value.attempts == 3
@@ -105,7 +106,7 @@ def test_errors_that_are_not_retried() -> None:
         (task(retries=5, delay=0, retry_on=lambda error: "x" in str(error)), Flaky(9)),
     ):
         with pytest.raises(TaskError):
-            run(lambda made=made, flaky=flaky: made(flaky)())
+            run(made(flaky))
         assert flaky.calls == 1
 
 
@@ -132,7 +133,7 @@ def test_timeouts_in_place() -> None:
 
     flaky = Flaky(9)
     with pytest.raises(TaskError):
-        run(lambda: task(retries=9, delay=5, total_timeout=1, jitter=0)(flaky)())
+        run(task(retries=9, delay=5, total_timeout=1, jitter=0)(flaky))
     assert flaky.calls == 1
 
     @task(total_timeout=0.01)
@@ -167,7 +168,7 @@ def test_arguments_that_do_not_fit() -> None:
 
     for args, kwargs in (((), {}), ((1, 2), {}), ((1,), {"z": 1}), ((1,), {"x": 1})):
         with pytest.raises(TypeError):
-            work(*args, **kwargs)
+            _ = work(*args, **kwargs)
     assert run(lambda: work(1, y=2)) == 3
 
 
@@ -184,7 +185,7 @@ def test_time_and_chance_are_real() -> None:
         run(lambda: sleep_until(datetime(2030, 1, 1)))  # noqa: DTZ001
     for wrong in (float("inf"), float("nan")):
         with pytest.raises(ValueError, match="finite"):
-            run(lambda wrong=wrong: sleep(wrong))
+            run(functools.partial(sleep, wrong))
 
 
 def test_what_needs_a_run_says_so() -> None:

@@ -83,7 +83,7 @@ class Service:
         return self.base * x
 
 
-class Callable_:
+class Adder:
     """An object that can be called."""
 
     def __init__(self, base: int) -> None:
@@ -108,7 +108,7 @@ def asked(function: Callable[..., Awaitable[Any]], *tasks: Task[..., Any]) -> li
     return [(e.key, e.name) for e in run.history if isinstance(e, Scheduled)]
 
 
-# --- what can be a task ---------------------------------------------------------------------------
+# --- what can be a task --------------------------------------------------------------------------
 
 
 def test_functions_of_every_kind_become_tasks() -> None:
@@ -126,7 +126,7 @@ def test_functions_of_every_kind_become_tasks() -> None:
             await task(lambda: nested(4)),
             await task(functools.partial(plain, 5))(),
             await task(functools.partial(nested))(6),
-            await task(Callable_(7))(1),
+            await task(Adder(7))(1),
             await task(len)([1, 2]),
             await task(str.upper)("x"),
             await task(Service(8).undecorated)(2),
@@ -147,7 +147,7 @@ def test_methods_are_tasks_that_travel_with_their_object() -> None:
             await service.twice(),
             await service.twice,
             await Service.alone(2),
-            await service.alone(3),  # type: ignore[call-arg] - mypy binds it
+            await service.alone(3),  # type: ignore[call-arg]  # mypy binds it
             await Service.add(service, 4),
         ]
 
@@ -179,7 +179,7 @@ def test_a_task_awaited_without_a_call() -> None:
 
 
 def test_tasks_look_like_their_functions() -> None:
-    """Name, docstring, module and signature are those of the function; coroutines carry its name."""
+    """Name, docstring, module and signature are the function's; coroutines carry its name."""
     assert fetch.__name__ == "fetch"  # type: ignore[attr-defined]
     assert fetch.__doc__ == "Fetch a page."
     assert fetch.__module__ == __name__
@@ -203,7 +203,7 @@ def test_attributes_of_a_function_do_not_leak_in() -> None:
     assert asyncio.run(_plainly(made)) == 1
 
 
-# --- keys and names -------------------------------------------------------------------------------
+# --- keys and names ------------------------------------------------------------------------------
 
 
 def test_names_in_keys() -> None:
@@ -256,7 +256,7 @@ def test_recorded_names() -> None:
         await sync(1)
         await task(plain)(1)
         await task(lambda: 1)
-        await task(Callable_(1))(1)
+        await task(Adder(1))(1)
         await task(str.upper)("x")
 
     names = [name for _, name in asked(main, sync)]
@@ -264,11 +264,11 @@ def test_recorded_names() -> None:
     assert names[0] == "renamed task"
     assert names[1] == f"{here}plain"
     assert names[2] == f"{here}test_recorded_names.main.<lambda>"
-    assert names[3] == f"{here}Callable_"
+    assert names[3] == f"{here}Adder"
     assert names[4] == "builtins:str.upper"
 
 
-# --- arguments and digests ------------------------------------------------------------------------
+# --- arguments and digests -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_values_with_an_equality_of_their_own() -> None:
     assert list(task(work).arguments((other,), {})) == ["x"]
 
 
-# --- pickles ---------------------------------------------------------------------------------------
+# --- pickles -------------------------------------------------------------------------------------
 
 
 def test_importable_tasks_and_workflows_are_pickled_by_reference() -> None:
@@ -406,7 +406,7 @@ def test_closures_run_in_another_process(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-# --- hints ----------------------------------------------------------------------------------------
+# --- hints ---------------------------------------------------------------------------------------
 
 
 def test_hints_are_those_of_the_function() -> None:
@@ -423,7 +423,7 @@ def test_hints_are_those_of_the_function() -> None:
     assert hints.return_hint(plain) is int
     assert hints.return_hint(fetch.function) == list[Any]
     assert hints.return_hint(functools.partial(plain, 1)) is int
-    assert hints.return_hint(Callable_(1)) is int
+    assert hints.return_hint(Adder(1)) is int
     assert hints.return_hint(Service(1).undecorated) is int
     assert hints.return_hint(awaitable) is int
     assert hints.return_hint(coroutine) is str
@@ -454,7 +454,7 @@ def test_closures_are_not_kept_alive() -> None:
     assert kept() is None
 
 
-# --- approvals -------------------------------------------------------------------------------------
+# --- approvals -----------------------------------------------------------------------------------
 
 
 def test_approvals() -> None:

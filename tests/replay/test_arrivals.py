@@ -156,38 +156,35 @@ _TREES = st.recursive(
 )
 
 
-async def walk(tree: Any) -> Any:
+def walk(tree: Any) -> Any:
+    """What a program amounts to: a plain task itself, as a user would await it, or a coroutine."""
     match tree:
         case "task":
-            return await fetch(1)
+            return fetch(1)
         case "two":
-            return await two(2)
+            return two(2)
         case "step":
-            return await step("step", lambda: 3)
+            return step("step", lambda: 3)
         case "sleep":
-            return await sleep(5)
-        case ("gather", inner):
-            return await asyncio.gather(*map(_branch, inner))
-        case ("quiet", inner):
-            return await asyncio.gather(*map(_branch, inner), return_exceptions=True)
-        case ("group", inner):
+            return sleep(5)
+        case (kind, inner):
+            return _together(kind, inner)
+
+
+async def _together(kind: str, inner: list[Any]) -> Any:
+    match kind:
+        case "gather" | "quiet":
+            quiet = kind == "quiet"
+            return await asyncio.gather(*map(walk, inner), return_exceptions=quiet)
+        case "group":
             async with asyncio.TaskGroup() as group:
-                for each in inner:
-                    group.create_task(_branch(each))
-        case ("parallel", inner):
-            return await parallel(inner, _branch)
-        case ("window", inner):
-            return await parallel(inner, _branch, concurrency=2)
-        case (when, inner):
-            until = asyncio.FIRST_COMPLETED if when == "first" else asyncio.ALL_COMPLETED
-            tasks = [asyncio.ensure_future(_branch(each)) for each in inner]
-            done, _ = await asyncio.wait(tasks, return_when=until)
-            return len(done)
-
-
-def _branch(tree: Any) -> Any:
-    """Plain tasks directly, as a user would, so that they are seen to be plain."""
-    return fetch(1) if tree == "task" else walk(tree)
+                return [group.create_task(walk(each)) for each in inner]
+        case "parallel" | "window":
+            return await parallel(inner, walk, concurrency=2 if kind == "window" else None)
+        case _:
+            until = asyncio.FIRST_COMPLETED if kind == "first" else asyncio.ALL_COMPLETED
+            tasks = [asyncio.ensure_future(walk(each)) for each in inner]
+            return await asyncio.wait(tasks, return_when=until)
 
 
 @given(_TREES, st.randoms(use_true_random=False))

@@ -120,7 +120,7 @@ def test_tasks_can_leave_the_registry(loop: WorkflowLoop) -> None:
 
 
 def test_all_tasks_goes_through_the_registry(loop: WorkflowLoop) -> None:
-    """3.11: `_all_tasks`, 3.12-3.13: `_scheduled_tasks`, looked up in `asyncio.tasks` when called."""
+    """3.11: `_all_tasks`, 3.12-3.13: `_scheduled_tasks`, looked up when `all_tasks` is called."""
 
     async def main() -> Any:
         others = [loop.create_task(asyncio.sleep(1), name=str(n)) for n in range(20)]
@@ -223,12 +223,12 @@ def test_sets_outside_a_workflow_are_sets() -> None:
 def test_hashes_of_our_own(loop: WorkflowLoop) -> None:
     """3.11-3.13: the C tasks and futures let a subclass hash by its own number."""
     futures = [loop.create_future() for _ in range(50)]
-    assert list(set(reversed(futures))) == futures
+    assert list({*reversed(futures)}) == futures
     assert len({weakref.ref(each) for each in futures}) == 50
 
 
 def test_throwing_reaches_the_innermost_wait() -> None:
-    """3.11-3.13: `coro.throw` of a plain `BaseException` goes to the innermost await, `close` not."""
+    """3.11-3.13: `coro.throw` of a `BaseException` goes to the innermost await, `close` not."""
 
     class Thrown(BaseException):
         pass

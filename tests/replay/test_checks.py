@@ -6,6 +6,8 @@ Every difference names its key, cannot be caught by user code, and never lets a 
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -21,8 +23,10 @@ from rewake.records import (
     Outcome,
     OutcomeKind,
     Started,
+    Stepped,
 )
 from rewake.replay import loop as loop_module
+from rewake.values import failure_of
 from tests.support.driver import START, Failed, Run
 
 Body = Callable[..., Awaitable[Any]]
@@ -68,8 +72,7 @@ def differs(before: Body, after: Body, *settle: str) -> NonDeterminismError:
     run.close()
     assert found[0] == found[1]
     assert found[0][0] in found[0][1]
-    error = NonDeterminismError(found[0][1], key=found[0][0])
-    return error
+    return NonDeterminismError(found[0][1], key=found[0][0])
 
 
 def test_changed_arguments() -> None:
@@ -466,7 +469,7 @@ def test_cancelling_oneself_is_a_failure() -> None:
 
 
 def test_the_time_of_a_run() -> None:
-    """`@workflow(timeout=)` ends the run as timed out, after its cleanup; a timely end withdraws."""
+    """`@workflow(timeout=)` ends a run as timed out, after its cleanup; a timely end withdraws."""
 
     async def main() -> Any:
         try:
@@ -496,7 +499,7 @@ def test_a_busy_loop_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_module, "BUSY_LIMIT", 1_000)
 
     async def main() -> Any:
-        while True:
+        while True:  # noqa: ASYNC110 - that is the mistake
             await asyncio.sleep(0)
 
     run = Run(main)
@@ -507,8 +510,6 @@ def test_a_busy_loop_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_steps_that_are_retried() -> None:
     """A failed attempt with a retry is not seen by the workflow, and survives a replay."""
-    from rewake.records import Stepped
-    from rewake.values import failure_of
 
     async def main() -> Any:
         return await step("charge", lambda: "paid", retries=2)
@@ -541,8 +542,6 @@ def test_arguments_that_cannot_be_pickled() -> None:
     """An argument that cannot be stored raises where the task is called, live and on replay."""
 
     async def main() -> Any:
-        import threading
-
         try:
             await fetch(threading.Lock())
         except Exception as error:
@@ -570,8 +569,6 @@ def test_results_that_cannot_be_stored_fail_the_run() -> None:
 def no_pending() -> Iterator[None]:
     """What a test leaves behind must not complain later."""
     yield
-    import gc
-
     gc.collect()
 
 

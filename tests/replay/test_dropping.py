@@ -231,7 +231,8 @@ def test_coroutines_that_were_not_awaited_yet_do_not_warn() -> None:
         later = [fetch(x) for x in "abc"]
         also = sleep(5)
         await sleep(1)
-        return [await asyncio.gather(*later), await also]
+        await also
+        return await asyncio.gather(*later)
 
     dropped(main)
 
@@ -255,7 +256,7 @@ def test_tasks_that_did_not_begin_do_not_warn() -> None:
 def test_bodies_that_swallow_everything_cannot_hang(
     waits: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`while True: try ... except BaseException` is left behind, said once, and never runs again."""
+    """`while True: try ... except BaseException` is left behind, and never runs again."""
     rounds: list[int] = []
 
     async def main() -> Any:

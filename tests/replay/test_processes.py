@@ -35,7 +35,8 @@ async def main():
     futures = {asyncio.ensure_future(task(lambda x=x: x)) for x in range(12)}
     for each in futures:
         trace.append(await step(f"step-{await each}", lambda: 1))
-    mixed = {asyncio.create_task(sleep(1)), gather(fetch(1)), asyncio.get_running_loop().create_future()}
+    future = asyncio.get_running_loop().create_future()
+    mixed = {asyncio.create_task(sleep(1)), gather(fetch(1)), future}
     trace.append([type(each).__name__ for each in mixed])
     for each in mixed:
         each.cancel()
@@ -52,7 +53,9 @@ chance = random.Random(5)
 run.to_the_end(lambda keys: chance.randrange(len(keys)))
 assert run.replayed().error is None
 told = ("key", "name", "digest", "due", "clock")
-history = [[type(entry).__name__, *(getattr(entry, each, None) for each in told)] for entry in run.history]
+history = [
+    [type(entry).__name__, *(getattr(entry, each, None) for each in told)] for entry in run.history
+]
 print(json.dumps([run.result, history]))
 """
 

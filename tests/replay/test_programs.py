@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -180,7 +181,7 @@ def test_a_saga() -> None:
                 await (fail if name == "car" else fetch)(name)
                 undo.append(name)
         except TaskError:
-            return [await step(f"undo {name}", lambda name=name: name) for name in reversed(undo)]
+            return [await step(f"undo {name}", partial(str, name)) for name in reversed(undo)]
 
     (run,) = same_in_every_order(main)
     assert run.result == ["hotel", "flight"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, closing
+from random import Random
 from typing import Any
 
 from hypothesis import HealthCheck, event, given, settings
@@ -264,8 +265,7 @@ async def _each(inner: Tree, other: Tree) -> Any:
             await work(9)
 
     async with aclosing(results()) as found:
-        async for each in found:
-            return each
+        return await anext(found)
 
 
 ANSWERS = {"decision": "approved", "value": 1}
@@ -315,10 +315,8 @@ def ending(run: Run) -> Any:
 @given(trees(), st.integers(0, 2**32), st.booleans())
 def test_warm_and_cold_are_the_same(tree: Tree, seed: int, cancels: bool) -> None:
     """Replayed after every event or never, a run asks for the same and ends alike."""
-    import random as chances
-
-    warm = course(tree, chances.Random(seed), cold=False, cancels=cancels, late=True)
-    cold = course(tree, chances.Random(seed), cold=True, cancels=cancels, late=True)
+    warm = course(tree, Random(seed), cold=False, cancels=cancels, late=True)
+    cold = course(tree, Random(seed), cold=True, cancels=cancels, late=True)
     check_history(warm)
     assert warm.history == cold.history
     assert ending(warm) == ending(cold)
@@ -330,12 +328,10 @@ def test_warm_and_cold_are_the_same(tree: Tree, seed: int, cancels: bool) -> Non
 @given(steady_trees(), st.integers(0, 2**32), st.integers(0, 2**32))
 def test_keys_are_stable_under_the_order_of_completion(tree: Tree, one: int, other: int) -> None:
     """Each key is the same operation with the same arguments, in whatever order things complete."""
-    import random as chances
-
     first, second = (
         {
             entry.key: (entry.kind, entry.name, entry.digest)
-            for entry in course(tree, chances.Random(seed)).history
+            for entry in course(tree, Random(seed)).history
             if isinstance(entry, Scheduled)
         }
         for seed in (one, other)
@@ -347,9 +343,7 @@ def test_keys_are_stable_under_the_order_of_completion(tree: Tree, one: int, oth
 @given(trees(), st.integers(0, 2**32), st.booleans())
 def test_dropping_anywhere_changes_nothing(tree: Tree, seed: int, cancels: bool) -> None:
     """After any event an instance can be dropped: it asks for nothing and calls nothing."""
-    import random as chances
-
-    chance = chances.Random(seed)
+    chance = Random(seed)
     run = Run(lambda: perform(tree), answers=Answers())
     for _ in range(chance.randrange(8)):
         if run.finished:

@@ -100,7 +100,7 @@ async def task_factory() -> Any:
 
 async def eager() -> Any:
     loop: Any = asyncio.get_running_loop()
-    loop.create_task(fetch("a"), eager_start=True)
+    await loop.create_task(fetch("a"), eager_start=True)
 
 
 async def task_by_hand() -> Any:
@@ -133,7 +133,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("what", REFUSED, ids=lambda each: each.__name__)
 def test_it_is_refused(what: Callable[[], Awaitable[Any]]) -> None:
-    """It raises an error that can be caught, names what it is about, and points to tasks and steps."""
+    """It raises an error that can be caught, and that points to tasks and steps."""
 
     async def main() -> Any:
         try:

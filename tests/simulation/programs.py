@@ -76,7 +76,10 @@ def fail(name: str, plan: dict[str, Any], tries: int) -> None:
 
 def begin(argument: Any) -> int:
     """Note that a body began, and with what; how often it has, by now."""
-    context, replica = task_context(), _replica()
+    context = task_context()
+    if OWNER.get() is None:
+        return context.attempt  # plain Python, outside of any simulation
+    replica = _replica()
     world = replica.world
     world.trace(replica.name, "begins", f"{context.run} {context.key}", "")
     if context.run not in world.watch.runs:

@@ -76,6 +76,15 @@ def _unheard(seed: int, store: str) -> Case:
     return Case(seed, store, {"r1": (program, ["n1", None])}, chaos, _patient(), replicas=2)
 
 
+def _arriving(seed: int, store: str) -> Case:
+    """Outcomes keep arriving while the run that waits for them parks, and every call is slow."""
+    waits = [["approve", f"yes-n{number}", None] for number in range(6)]
+    right = [["approval", "approved", f"n{number}"] for number in range(6)]
+    case = Case(seed, store, {"r1": (["gather", False, *waits], right)}, calm(seed), _patient())
+    case.chaos.slow = 1.0
+    return case
+
+
 def _patient() -> Settings:
     return Settings(strikes=1000, lost=1000)
 
@@ -97,6 +106,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a stuck run can be resumed": _killing(["kill", "r1", 8], "alive", resumes=True),
     "processes are closed": _closing,
     "holders stall": _stalling,
+    "outcomes keep arriving": _arriving,
     "a canceller dies": _cancelling,
     "a message is lost during a step": _unheard,
 }

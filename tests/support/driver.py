@@ -1,4 +1,4 @@
-"""A driver without I/O: it runs an `Execution` against a scripted world, in any order, warm or cold.
+"""A driver without I/O: it runs an `Execution` against a scripted world, in any order.
 
 There is no engine here, no store and no clock. A `World` says how each operation ends, by its key;
 a `Run` lets the workflow observe that, one event at a time, in an order that the test chooses.
@@ -33,7 +33,7 @@ from rewake.records import (
     Value,
     Withdrawn,
 )
-from rewake.replay.execution import Execution, OpenOp
+from rewake.replay.execution import Execution, OpenOp, current
 from rewake.values import Secret, decode, encode, failure_of
 
 RUN = "run-1"
@@ -82,8 +82,6 @@ class TestProgram:
         return any(each is task for each in self.tasks)
 
     async def body(self, started: Started) -> Any:
-        from rewake.replay.execution import current
-
         if self.timeout is not None:
             execution = current()
             assert execution is not None

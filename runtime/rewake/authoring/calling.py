@@ -39,8 +39,9 @@ async def attempt(
     task_contexts.enter(context)
     if timeout is None:
         return await _call(function, args, kwargs, threads)
+    limit = asyncio.timeout(timeout)
     try:
-        async with asyncio.timeout(timeout) as limit:
+        async with limit:
             return await _call(function, args, kwargs, threads)
     except TimeoutError:
         if limit.expired():

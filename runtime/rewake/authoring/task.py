@@ -170,7 +170,12 @@ def task(function: Callable[P, R], /, **options: Unpack[TaskOptions]) -> Task[P,
 @overload
 def task(**options: Unpack[TaskOptions]) -> _Decorator: ...
 def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]) -> Any:
-    """Make a function a task: `@task`, `@task(retries=3)`, or `await task(lambda: f(x))`.
+    """Make a task of a function, as a decorator (with options or without) or where it is used.
+
+        @task(retries=3)
+        async def fetch(url: str) -> dict: ...
+
+        rows = await task(lambda: transform(page))
 
     The function may be async (it then runs in the event loop of the server) or sync (in a
     thread), a module's own or a closure: a closure travels to its invocation with what it

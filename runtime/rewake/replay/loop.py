@@ -21,8 +21,9 @@ What asyncio leaves to chance, and what is done about it here:
   end of the run, in the order in which they were first iterated.
 
 A dropped instance is *dead*: its coroutines are run to their end, `finally` blocks and all, on
-this loop, where by now nothing has an effect. What the collector only finds later must not run at all, for
-by then no loop says that it belongs to a workflow, and it would be plain Python with real effects.
+this loop, where by now nothing has an effect. What the collector only finds later must not run
+at all: by then no loop says that it belongs to a workflow, and it would be plain Python with real
+effects.
 
 Relied on, and watched by `tests/replay/test_canaries.py` on every Python minor: `Handle._run`,
 `Handle._cancelled`, `events._set_running_loop`, `tasks._swap_current_task` (3.12+),
@@ -41,8 +42,7 @@ import warnings
 from asyncio import tasks as asyncio_tasks
 from collections import deque
 from collections.abc import Callable, Coroutine
-from types import AsyncGeneratorType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from rewake.errors import ForbiddenInWorkflow, StuckError
 from rewake.replay.scope import Scope, short_name
@@ -59,6 +59,7 @@ _scope: contextvars.ContextVar[Scope] = contextvars.ContextVar("rewake_scope")
 _swap_current_task = getattr(asyncio_tasks, "_swap_current_task", None)
 _unregister_task = asyncio_tasks._unregister_task
 _CoroutineLike = Coroutine[Any, Any, Any]
+_Generator: TypeAlias = Any  # an async generator; its type has no `ag_frame`
 _NOWHERE: tuple[Any, Any, tuple[Any, Any]] = (None, None, (None, None))
 
 
@@ -182,7 +183,7 @@ _Refusing: Any = type(
 """An event loop that says of everything with an effect outside that it belongs elsewhere."""
 
 
-class WorkflowLoop(_Refusing):  # type: ignore[misc] - made of a table
+class WorkflowLoop(_Refusing):  # type: ignore[misc]
     """See the module. Entered with `with`, `run_until_idle` is the whole of its machinery.
 
     `clock` is the recorded clock in milliseconds; `halted` stops the loop where it is, for good;
@@ -200,7 +201,7 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc] - made of a table
         self.next_serial = itertools.count(1).__next__
         self._tasks: list[WorkflowTask] = []
         self._prune_tasks_at = 64
-        self._generators: list[AsyncGeneratorType[Any, Any]] = []
+        self._generators: list[_Generator] = []
         self._prune_generators_at = 64
         self._outside = _NOWHERE
 
@@ -212,20 +213,19 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc] - made of a table
         Raises `StuckError` if the workflow never blocks.
         """
         ready = self._ready
-        budget = BUSY_LIMIT
-        while ready and not self.halted:
+        for _ in range(BUSY_LIMIT):
+            if not ready or self.halted:
+                return
             handle = ready.popleft()
-            if not handle._cancelled:
-                try:
+            try:
+                if not handle._cancelled:
                     handle._run()
-                except SystemExit:
-                    pass  # the asyncio task holds it: the run fails with it, the server stays
-            budget -= 1
-            if not budget:
-                raise StuckError(
-                    f"the workflow ran {BUSY_LIMIT:,} callbacks without waiting for anything: "
-                    "it spins, perhaps in a loop around asyncio.sleep(0)"
-                )
+            except SystemExit:
+                continue  # the asyncio task holds it: the run fails with it, the server stays
+        raise StuckError(
+            f"the workflow ran {BUSY_LIMIT:,} callbacks without waiting for anything: "
+            "it spins, perhaps in a loop around asyncio.sleep(0)"
+        )
 
     def __enter__(self) -> None:
         """Become the running loop, inside the one that is running or without any."""
@@ -383,7 +383,7 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc] - made of a table
         """The asyncio tasks that are not done, in creation order."""
         return [task for task in self._tasks if not task.done()]
 
-    def open_generators(self) -> list[AsyncGeneratorType[Any, Any]]:
+    def open_generators(self) -> list[_Generator]:
         """The async generators that were begun and not ended, in that order; forgets them."""
         still_open = [each for each in self._generators if each.ag_frame is not None]
         self._generators.clear()
@@ -397,7 +397,7 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc] - made of a table
             self._tasks = self.unfinished()
             self._prune_tasks_at = 2 * len(self._tasks) + 64
 
-    def _generator_started(self, generator: AsyncGeneratorType[Any, Any]) -> None:
+    def _generator_started(self, generator: _Generator) -> None:
         self._generators.append(generator)
         if len(self._generators) > self._prune_generators_at:
             self._generators = [g for g in self._generators if g.ag_frame is not None]
@@ -438,7 +438,7 @@ _graveyard: list[object] = []
 """Coroutines that cannot be ended. The collector would run their code again: keep them from it."""
 
 
-def _let_go(_: AsyncGeneratorType[Any, Any]) -> None:
+def _let_go(_: _Generator) -> None:
     """Finalise an async generator by doing nothing: its `finally` blocks do not run.
 
     The loop keeps them until the end of the run, so this one belongs to a dropped instance.
