@@ -93,7 +93,7 @@ class _Writer:
         self._within.add(identity)
         try:
             return self._content(value)
-        except Exception:  # noqa: BLE001 - code of the value's own may raise anything
+        except Exception:
             return _bare(value)
         finally:
             self._within.discard(identity)
@@ -181,7 +181,7 @@ _FORMS: Mapping[type, Callable[[_Writer, Any], str]] = {
 def _bare(value: Any) -> str:
     try:
         return f"<{type_name(type(value))}>"
-    except Exception:  # noqa: BLE001 - a metaclass may refuse to name its class
+    except Exception:
         return "<object>"
 
 

@@ -158,7 +158,7 @@ def _typed_json(value: Any, hint: Any) -> bytes | None:
     try:
         body = _ENCODER.encode(value)
         return body if _same(value, _typed_decoder(hint).decode(body)) else None
-    except Exception:  # noqa: BLE001 - a hint or a hook of the user's may raise anything
+    except Exception:
         return None
 
 
@@ -319,7 +319,7 @@ def task_error(failure: Failure) -> TaskError:
 def _message_of(exc: BaseException) -> str:
     try:
         return str(exc)
-    except Exception as error:  # noqa: BLE001 - the exception's own code
+    except Exception as error:
         return f"<no message: its text raised {type(error).__name__}>"
 
 
@@ -331,7 +331,7 @@ def _traceback_of(exc: BaseException) -> str:
     try:
         own = _users_part(exc.__traceback__)
         return "".join(traceback.format_exception(type(exc), exc, own))
-    except Exception:  # noqa: BLE001 - the exception's own code
+    except Exception:
         return ""
 
 

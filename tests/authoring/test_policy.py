@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from datetime import timedelta
 from typing import Any
@@ -44,7 +45,7 @@ def test_retries_are_counted() -> None:
         (lambda error: True, NonRetryable(), False),
         (Exception, KeyboardInterrupt(), False),
     ],
-    ids=str,
+    ids=itertools.count(),
 )
 def test_retry_on(retry_on: Any, error: BaseException, retried: bool) -> None:
     """By type, tuple or predicate; a time-out always, `NonRetryable` never."""

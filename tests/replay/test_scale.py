@@ -90,7 +90,7 @@ def test_long_runs_hold_nothing_back() -> None:
     gc.collect()
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert after - before < 50_000
+    assert after - before < 300_000  # one asyncio task a step would be millions
     assert len(run.execution.loop._tasks) < 200
     assert len(run.execution.loop._generators) < 200
     run.close()

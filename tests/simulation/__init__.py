@@ -1,1 +1,1 @@
-"""A deterministic simulation of everything that can go wrong, and the judge of what happens then."""
+"""A simulation of everything that can go wrong, and a judge of what comes of it."""

@@ -1,8 +1,4 @@
-"""Simulate from the command line: many seeds, or one again with all that happened in it.
-
-    python -m tests.simulation --seeds 100000
-    python -m tests.simulation --seed 4711 --store sqlite --trace
-"""
+"""Simulate from the command line: many seeds, or one again with all that happened in it."""
 
 from __future__ import annotations
 
@@ -11,8 +7,9 @@ import multiprocessing
 import sys
 import time
 
-from tests.simulation.simulate import case_of, simulate
-from tests.simulation.tally import STORES, Tally
+from tests.simulation.case import case_of
+from tests.simulation.simulate import simulate
+from tests.simulation.tally import STORES, Tally, tally_of
 
 SLICE = 50
 
@@ -52,22 +49,17 @@ def _many(seeds: range, stores: tuple[str, ...], workers: int) -> int:
     total, began, shown = Tally(), time.monotonic(), 0.0
     slices = [(seeds[at : at + SLICE], stores) for at in range(0, len(seeds), SLICE)]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for tally in pool.imap_unordered(_run, slices):
+        for tally in pool.imap_unordered(tally_of, slices):
             total.add(tally)
             for seed, store, promise in tally.broken:
-                _say(f"BROKEN: {promise}\n  python -m tests.simulation --seed {seed} "
-                     f"--store {store} --trace")  # fmt: skip
+                again = f"python -m tests.simulation --seed {seed} --store {store} --trace"
+                _say(f"BROKEN: {promise}\n  {again}")
             elapsed = time.monotonic() - began
             if elapsed - shown > 10:
                 shown = elapsed
                 _say(f"{total.simulations} simulations in {elapsed:.0f} s")
     _say(f"{total.table()}\nin {time.monotonic() - began:.0f} s")
     return int(bool(total.broken))
-
-
-def _run(slice: tuple[range, tuple[str, ...]]) -> Tally:
-    seeds, stores = slice
-    return Tally().run(seeds, stores)
 
 
 def _say(text: str) -> None:

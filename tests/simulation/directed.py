@@ -16,9 +16,10 @@ from rewake.engine.settings import Settings
 from rewake.records import Header, Operation, Outcome
 from rewake.values import decode
 from tests.simulation import programs
+from tests.simulation.case import Case
 from tests.simulation.faults import Chaos
 from tests.simulation.generate import strip
-from tests.simulation.simulate import APP, Case, quiet, table_of
+from tests.simulation.simulate import APP, quiet, table_of
 from tests.simulation.world import SECRET, Replica, World
 
 T = TypeVar("T")

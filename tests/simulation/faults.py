@@ -38,9 +38,11 @@ def kinds_of(call: str) -> tuple[str, ...]:
 class Chaos:
     """The faults of one simulation.
 
-    `planned` strikes the n-th call of a kind (`update`, or `update H`: of a header); `rate` is the chance of any call to have one, as
-    long as the `budget` lasts; during an `outage` (two moments, in seconds) every call fails;
-    `messages` is the chance of each message fault. After `until` nothing goes wrong any more.
+    `planned` strikes the n-th call of a kind (`update`, or `update H`: of a header); `rate` is the
+    chance of any call to have one, as long as the `budget` lasts; during an `outage` (two moments,
+    in seconds) every call fails; `messages` is the chance of each message fault, `slow` that of a
+    call to take its time, and `stalls` how long a process stands still. After `until` nothing
+    goes wrong any more; `last` is when something last did.
     """
 
     random: random.Random

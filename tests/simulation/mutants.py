@@ -10,11 +10,20 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-import msgspec
-
 from rewake.engine.turn import Turn
-from rewake.records import Entry, Header, Kind, Millis, Operation, Outcome, OutcomeKind, Scheduled
-from rewake.replay.execution import Execution, OpenOp
+from rewake.records import (
+    Entry,
+    Header,
+    Invocation,
+    Kind,
+    Millis,
+    Operation,
+    Outcome,
+    OutcomeKind,
+    Scheduled,
+)
+from rewake.replay.execution import Execution
+from rewake.replay.operation import OpenOp
 from rewake.stores import protocol
 from rewake.stores.protocol import Store
 from rewake.stores.results import Committed, Delivery
@@ -73,8 +82,6 @@ def dispatch_before_commit() -> Iterator[None]:
     park = Turn._park
 
     async def hasty(self: Turn, execution: Execution) -> bool:
-        from rewake.records import Invocation
-
         await self._services.dispatcher.dispatch(
             [
                 Invocation(self._header.run, entry.key, entry.name, entry.args)
@@ -174,10 +181,10 @@ def cancel_without_custody() -> Iterator[None]:
     """A cancellation leaves the run's due time alone (a bug that this found)."""
     update = Store._update
 
-    async def old(self: Store, key: Any, *, set: Any = None, **more: Any) -> Any:
-        if set and "cancel" in set:
-            set = {name: value for name, value in set.items() if name != "due"}
-        return await update(self, key, set=set, **more)
+    async def old(self: Store, key: Any, **changes: Any) -> Any:
+        if "cancel" in (changes.get("set") or ()):
+            changes["set"] = {k: v for k, v in changes["set"].items() if k != "due"}
+        return await update(self, key, **changes)
 
     with patch.object(Store, "_update", old):
         yield
@@ -237,5 +244,3 @@ MUTANTS: Sequence[Mutant] = (
     half_a_value,
     closes_what_nobody_asked,
 )
-
-__all__ = ["MUTANTS", "Mutant", "msgspec"]

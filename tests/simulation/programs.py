@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +63,14 @@ async def body(name: str, plan: dict[str, Any], argument: Any) -> Any:
     return [name, argument, BIG] if plan.get("big") else [name, argument]
 
 
+def at_once(name: str, plan: dict[str, Any], argument: Any) -> list[Any]:
+    """The same without waiting."""
+    fail(name, plan, begin(argument))
+    return [name, argument]
+
+
 def fail(name: str, plan: dict[str, Any], tries: int) -> None:
-    """Raise, if the plan says so for this try. (-1 fails: always.)"""
+    """Raise, if the plan says so for this try; -1 says always."""
     fails = plan.get("fails", 0)
     if fails < 0 or tries <= fails:
         if plan.get("final"):
@@ -122,8 +128,7 @@ async def limited(name: str, plan: dict[str, Any], argument: Any) -> Any:
 
 @task(retries=2, delay=0.1)
 def blocking(name: str, plan: dict[str, Any], argument: Any) -> Any:
-    fail(name, plan, begin(argument))
-    return [name, argument]
+    return at_once(name, plan, argument)
 
 
 TASKS = {
@@ -157,7 +162,7 @@ class Interpreter:
         self.last = await getattr(self, f"do_{kind}")(*rest)
         return self.last
 
-    def branch(self, node: list[Any], item: Any = None) -> Awaitable[Any]:
+    def branch(self, node: list[Any], item: Any = None) -> Coroutine[Any, Any, Any]:
         return Interpreter(self.item if item is None else item).run(node)
 
     async def do_value(self, value: Any) -> Any:
@@ -179,7 +184,7 @@ class Interpreter:
     async def do_step(self, name: str, plan: dict[str, Any]) -> Any:
         argument = self.last if plan.get("feed") else self.item
         if plan.get("sync"):
-            return await step(name, lambda: (fail(name, plan, begin(argument)), [name, argument])[1])
+            return await step(name, lambda: at_once(name, plan, argument))
         options = {"retries": plan["retries"], "delay": 0.2} if "retries" in plan else {}
         if not plan.get("once"):
             return short(await step(name, lambda: body(name, plan, argument), **options))
@@ -223,7 +228,7 @@ class Interpreter:
 
     async def do_group(self, *nodes: list[Any]) -> Any:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.branch(node)) for node in nodes]  # type: ignore[arg-type]
+            tasks = [group.create_task(self.branch(node)) for node in nodes]
         return [each.result() for each in tasks]
 
     async def do_first(self, *nodes: list[Any]) -> Any:

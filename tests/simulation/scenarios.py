@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rewake.engine.settings import Settings
+from tests.simulation.case import Case
 from tests.simulation.faults import CRASH_AFTER, STALL, Chaos, calm
 from tests.simulation.generate import Generator
-from tests.simulation.simulate import Case
 
 Scenario = Callable[[int, str], Case]
 FOR_EVER = 99

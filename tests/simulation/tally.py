@@ -86,6 +86,11 @@ class Tally:
         return Tally(**state)
 
 
+def tally_of(part: tuple[range, Sequence[str]]) -> Tally:
+    """The tally of these seeds on these stores."""
+    return Tally().run(*part)
+
+
 def every_fault() -> list[tuple[str, str]]:
     """Every call with every fault that it can have, and what happens to messages and processes."""
     calls = [(call, kind) for call in CALLS for kind in kinds_of(call)]

@@ -22,7 +22,8 @@ from tests.simulation.loop import SimLoop
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.programs import main, told
 from tests.simulation.scenarios import SCENARIOS
-from tests.simulation.simulate import Case, case_of, run_seed, simulate
+from tests.simulation.case import Case, case_of
+from tests.simulation.simulate import run_seed, simulate
 from tests.simulation.tally import STORES, Tally
 
 SEEDS = 2_000

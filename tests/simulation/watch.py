@@ -99,9 +99,8 @@ class Watch:
             self._wrote_header(replica, item)
         elif isinstance(item, Operation):
             self._wrote_operation(replica, item)
-        elif isinstance(item, Chunk):
-            if self._chunks.setdefault(key, item) != item:
-                self.fail(f"the chunk {key.sort} was overwritten with something else")
+        elif isinstance(item, Chunk) and self._chunks.setdefault(key, item) != item:
+            self.fail(f"the chunk {key.sort} was overwritten with something else")
         run = self.runs.get(getattr(item, "run", ""))
         if run is not None:
             self._custody(run)
@@ -117,26 +116,29 @@ class Watch:
             self._world.changed(run)
             return
         old, run.header = run.header, new
-        name = f"run {new.run}"
+        self._check_change(old, new)
+        if new.owner and new.owner != old.owner:
+            self._claimed(replica, old, new)
+        if new.writer != old.writer and old.owner and self._holders.get(old.owner) is not replica:
+            self.fail(f"run {new.run}: {replica.name} committed to what another process holds")
+        if (new.base, new.tail, new.count) != (old.base, old.tail, old.count):
+            self._grow(run, new)
+        if new.state != old.state or new.count != old.count:
+            self._world.changed(run)
+
+    def _check_change(self, old: Header, new: Header) -> None:
+        name, mishaps = f"run {new.run}", self._world.mishaps()
         for counter in ("epoch", "count", "arrivals", "clock"):
             if getattr(new, counter) < getattr(old, counter):
                 self.fail(f"{name}: {counter} went back")
         if old.state in TERMINAL and new.state != old.state:
             self.fail(f"{name}: it was {old.state} and became {new.state}")
         if old.state is RunState.PARKED and new.state is RunState.READY:
-            self.fail(f"{name}: it was parked, and {replica.name} handed it over")
-        if new.owner and new.owner != old.owner:
-            self._claimed(replica, old, new)
-        if new.writer != old.writer and old.owner and self._holders.get(old.owner) is not replica:
-            self.fail(f"{name}: {replica.name} committed to what another process holds")
-        if new.strikes > 1 + self._world.mishaps():
-            self.fail(f"{name}: {new.strikes} strikes, after {self._world.mishaps()} mishaps")
-        if (new.base, new.tail, new.count) != (old.base, old.tail, old.count):
-            self._grow(run, new)
+            self.fail(f"{name}: it was parked, and was handed over")
+        if new.strikes > 1 + mishaps:
+            self.fail(f"{name}: {new.strikes} strikes, after {mishaps} mishaps")
         if len(_encode(new)) > 1024 + len(new.error) + len(new.cancel or ""):
             self.fail(f"{name}: its header has {len(_encode(new))} bytes")
-        if new.state != old.state or new.count != old.count:
-            self._world.changed(run)
 
     def _claimed(self, replica: Replica, old: Header, new: Header) -> None:
         self._holders[new.owner] = replica
@@ -173,24 +175,23 @@ class Watch:
         name = f"run {run.header.run}"
         if run.entries and isinstance(run.entries[-1], Finished):
             self.fail(f"{name}: its history goes on after its end")
-        if isinstance(entry, EVENTS):
-            if entry.clock < run.clock:
-                self.fail(f"{name}: the clock of its history went back to {entry}")
-            run.clock = max(run.clock, entry.clock)
+        clock = entry.clock if isinstance(entry, EVENTS) else run.clock
+        if clock < run.clock:
+            self.fail(f"{name}: the clock of its history went back to {entry}")
+        run.clock = max(run.clock, clock)
         match entry:
             case Scheduled(key=key):
                 if key in run.asked:
                     self.fail(f"{name}: {key} was asked for twice")
                 run.asked.add(key)
                 run.open[key] = entry
-            case Withdrawn(key=key):
+            case Completed(key=key):
                 self._close(run, key)
-            case Stepped(key=key, retry_at=None) | Fired(key=key) | Completed(key=key):
+                operation = run.operations.get(key)
+                if operation is None or operation.outcome is None:
+                    self.fail(f"{name}: {key} was observed, and has no stored outcome")
+            case Withdrawn(key=key) | Stepped(key=key, retry_at=None) | Fired(key=key):
                 self._close(run, key)
-                if isinstance(entry, Completed):
-                    operation = run.operations.get(key)
-                    if operation is None or operation.outcome is None:
-                        self.fail(f"{name}: {key} was observed, and has no stored outcome")
             case CancelRequested():
                 run.cancelled = True
             case Finished():
@@ -232,7 +233,7 @@ class Watch:
     def _custody(self, run: Run) -> None:
         header = run.header
         if header.due is not None or run.over or header.state is RunState.STUCK:
-            return
+            return None
         name = f"run {header.run} ({header.state})"
         if header.state is not RunState.PARKED:
             return self.fail(f"custody: {name} is not due, and nobody will look at it")
@@ -242,13 +243,13 @@ class Watch:
         for key, asked in run.open.items():
             operation = run.operations.get(key)
             settled = operation is not None and operation.outcome is not None
+            guarded = operation is not None and operation.due is not None
             waiting = waiting or settled
             if asked.kind not in AWAITED or asked.due is not None:
                 self.fail(f"custody: {name} waits for a moment ({key}), and is not due then")
-            elif asked.kind is Kind.TASK and not settled:
-                if operation is None or operation.due is None:
-                    self.fail(f"custody: {name}: nobody looks after the task {key}")
-        guarded = any(operation.due is not None for operation in run.operations.values())
-        if header.gap <= 0 and waiting and not guarded:
+            elif asked.kind is Kind.TASK and not settled and not guarded:
+                self.fail(f"custody: {name}: nobody looks after the task {key}")
+        told = any(operation.due is not None for operation in run.operations.values())
+        if header.gap <= 0 and waiting and not told:
             self.fail(f"custody: {name} can go on, and nobody will wake it")
         return None

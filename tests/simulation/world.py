@@ -96,7 +96,7 @@ class World:
         return EPOCH + int(self.loop.seconds * 1000 + 1e-3)
 
     def mishaps(self) -> int:
-        """What may have cost somebody a lease, so far. (A lost message may not.)"""
+        """What may have cost somebody a lease, so far; a lost message may not."""
         fired = sum(n for (call, _), n in self.chaos.fired.items() if call != "message")
         return 2**53 if self.jumpy else fired + self.crashes
 
@@ -106,7 +106,8 @@ class World:
 
     def trace(self, who: str, what: str, on: str, fault: str) -> None:
         """Write down what happened."""
-        self.lines.append(f"{self.loop.seconds:10.3f} {who:4} {what:12} {on} {fault and f'<<{fault}>>'}")
+        mark = f" <<{fault}>>" if fault else ""
+        self.lines.append(f"{self.loop.seconds:10.3f} {who:4} {what:12} {on}{mark}")
 
     def digest(self) -> str:
         """A digest of all that happened, in order."""
@@ -189,7 +190,8 @@ class World:
     def send(self, invocation: Invocation, wait: float) -> None:
         """Carry a message between processes: to any, in its own time."""
         for delay in self.delays(wait):
-            self.later(delay + self.random.choice((0.0, 0.001, 0.02)), lambda: self._hand(invocation))
+            way = self.random.choice((0.0, 0.001, 0.02))
+            self.later(delay + way, lambda: self._hand(invocation))
 
     def delays(self, wait: float) -> Sequence[float]:
         """When a message arrives: not at all, once, or twice."""
@@ -294,8 +296,9 @@ class Replica:
         """What every call to the outside goes through, both ways."""
         if seconds:
             await asyncio.sleep(seconds)
-        while (left := self.stalled_until - self.world.seconds) > 0:
+        if (left := self.stalled_until - self.world.seconds) > 0:
             await asyncio.sleep(left)
+            await self.lag(0.0)  # it may have been stalled again
         if self.dead:
             await for_ever()
 

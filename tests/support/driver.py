@@ -33,7 +33,8 @@ from rewake.records import (
     Value,
     Withdrawn,
 )
-from rewake.replay.execution import Execution, OpenOp, current
+from rewake.replay.execution import Execution, current
+from rewake.replay.operation import OpenOp
 from rewake.values import Secret, decode, encode, failure_of
 
 RUN = "run-1"

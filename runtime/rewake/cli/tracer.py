@@ -25,8 +25,9 @@ from rewake.records import (
     Value,
     Withdrawn,
 )
-from rewake.replay.execution import Execution, OpenOp
+from rewake.replay.execution import Execution
 from rewake.replay.loop import WorkflowFuture
+from rewake.replay.operation import OpenOp
 
 LONGEST = 160
 """Characters of a value that are shown."""

@@ -14,7 +14,8 @@ from rewake.authoring.task import RESULT
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
 from rewake.records import Failure, Kind, Millis, Outcome, OutcomeKind, Scheduled, Stepped
-from rewake.replay.execution import Execution, OpenOp
+from rewake.replay.execution import Execution
+from rewake.replay.operation import OpenOp
 from rewake.values import failure_of
 
 _LOST = Failure("lost", "the step began and its result was lost; it runs at most once")

@@ -40,7 +40,8 @@ from rewake.records import (
     Stepped,
     Withdrawn,
 )
-from rewake.replay.execution import Execution, OpenOp
+from rewake.replay.execution import Execution
+from rewake.replay.operation import OpenOp
 from rewake.stores.results import (
     Arrived,
     Committed,

@@ -56,6 +56,7 @@ from rewake.records import (
 )
 from rewake.replay import asyncio_order
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
+from rewake.replay.operation import OpenOp, OpFuture, difference, nothing, resolve
 from rewake.replay.scope import Group, Scope
 
 asyncio_order.install()
@@ -98,77 +99,6 @@ class Program(Protocol):
 
     def fail(self, error: BaseException) -> Outcome:
         """The outcome of a body that raised."""
-
-
-class OpenOp:
-    """An operation that was asked for and has no observed outcome yet.
-
-    `future` is what the workflow awaits, or `timer` what it set with `call_at`. `branch` is the
-    asyncio task that awaits this operation and does nothing else. For a step, `attempts` counts the
-    failed ones and `not_before` holds the next one back. `work` is for whoever carries it out.
-    """
-
-    __slots__ = (
-        "args",
-        "asked_at",
-        "attempts",
-        "branch",
-        "digest",
-        "due",
-        "future",
-        "key",
-        "kind",
-        "name",
-        "not_before",
-        "recorded",
-        "resolve",
-        "timer",
-        "work",
-    )
-
-    def __init__(self, key: str, kind: Kind, name: str, digest: str, due: Millis | None) -> None:
-        self.key = key
-        self.kind = kind
-        self.name = name
-        self.digest = digest
-        self.due = due
-        self.args: Value | None = None
-        self.work: Any = None
-        self.attempts = 0
-        self.asked_at: Millis = 0
-        self.not_before: Millis | None = None
-        self.branch: WorkflowTask | None = None
-        self.timer: WorkflowTimer | None = None
-        self.future: OpFuture | None = None
-        self.recorded: Scheduled | None = None
-        self.resolve: Callable[[str, Outcome], Any] = _nothing
-
-    def scheduled(self) -> Scheduled:
-        """The command that asks for this operation; on replay the recorded one, which is equal."""
-        if self.recorded is not None:
-            return self.recorded
-        return Scheduled(self.key, self.kind, self.name, self.digest, self.args, self.due)
-
-
-def _nothing(_key: str, _outcome: Outcome) -> None:
-    """Make nothing of an outcome, as a timer does."""
-
-
-class OpFuture(WorkflowFuture):
-    """What a workflow awaits for an operation. Cancelling it withdraws the operation."""
-
-    __slots__ = ("_execution", "_op")
-
-    def __init__(self, execution: Execution, op: OpenOp) -> None:
-        super().__init__(loop=execution.loop)
-        self._execution = execution
-        self._op = op
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        cancelled = super().cancel(msg)
-        if cancelled:
-            self._execution.withdraw(self._op)
-        return cancelled
 
 
 class Execution:
@@ -324,7 +254,7 @@ class Execution:
         digest: str = "",
         due: Millis | None = None,
         args: Callable[[str], Value] | None = None,
-        resolve: Callable[[str, Outcome], Any] = _nothing,
+        resolve: Callable[[str, Outcome], Any] = nothing,
         work: Any = None,
     ) -> WorkflowFuture:
         """Ask for a durable operation; the future ends when its outcome is observed.
@@ -402,9 +332,9 @@ class Execution:
 
     def _ask(self, op: OpenOp, recorded: Scheduled | None) -> None:
         if recorded is not None:
-            difference = _difference(recorded, op)
-            if difference:
-                self._stick(op.key, difference)
+            differs = difference(recorded, op)
+            if differs:
+                self._stick(op.key, differs)
                 return
             op.recorded = recorded
         op.asked_at = self._loop.clock
@@ -480,7 +410,7 @@ class Execution:
         elif op.timer is not None:
             self._loop.resume(op.timer)
         elif op.future is not None:
-            _resolve(op, op.future, outcome)
+            resolve(op, op.future, outcome)
             op.future = None  # each holds the other
 
     def _cancel(self, event: CancelRequested, _: Outcome | None) -> None:
@@ -553,17 +483,6 @@ class Execution:
 _FIRED = Outcome(OutcomeKind.OK)
 
 
-def _resolve(op: OpenOp, future: OpFuture, outcome: Outcome) -> None:
-    try:
-        value = op.resolve(op.key, outcome)
-    except StuckError:
-        raise
-    except Exception as error:
-        future.set_exception(error)
-    else:
-        future.set_result(value)
-
-
 def _key(entry: Entry) -> str:
     key: str = getattr(entry, "key", "")
     return key
@@ -578,18 +497,6 @@ def _identity(command: Entry) -> tuple[str, str]:
     if isinstance(command, Finished):
         return ("Finished", command.outcome.kind)
     return (type(command).__name__, _key(command))
-
-
-def _difference(recorded: Scheduled, op: OpenOp) -> str:
-    """What differs between the operation recorded at a key and the one asked for, or ''."""
-    if (recorded.kind, recorded.name) != (op.kind, op.name):
-        then = f"{recorded.kind} {recorded.name!r}"
-        return f"the history has the {then} here, the code asks for the {op.kind} {op.name!r}"
-    if recorded.digest != op.digest:
-        return f"the {op.kind} {op.name!r} has other arguments here than the history has"
-    if recorded.due != op.due:
-        return f"the {op.kind} {op.name!r} is due at {op.due}, in the history at {recorded.due}"
-    return ""
 
 
 def _does(command: Entry) -> str:

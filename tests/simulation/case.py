@@ -1,0 +1,78 @@
+"""What one simulation is: drawn from a seed, or written down by a scenario."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from rewake.engine.settings import Settings
+from tests.simulation.faults import Chaos, calm, chaos_of
+from tests.simulation.generate import Generator, settled
+
+
+@dataclass
+class Case:
+    """Programs with their right ends, by run; on what they run; and what goes wrong.
+
+    `cancels`: when runs are cancelled, by somebody who mostly `insists`. `events`: what happens to
+    processes, and when. `twice`: every run is started twice. `stuck`: the runs that must end stuck;
+    `resumes`: somebody resumes stuck runs. `lag`: how far the due index is behind (ms).
+    """
+
+    seed: int
+    store: str
+    programs: dict[str, tuple[list[Any], Any]]
+    chaos: Chaos
+    settings: Settings
+    local: bool = False
+    replicas: int = 2
+    jumpy: bool = False
+    cancels: dict[str, float] = field(default_factory=dict)
+    events: list[tuple[float, str]] = field(default_factory=list)
+    workflow: str = "main"
+    twice: bool = False
+    insists: bool = True
+    stuck: frozenset[str] = frozenset()
+    resumes: bool = False
+    lag: int = 0
+
+
+def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
+    """The simulation of this seed."""
+    chance = random.Random(f"case/{seed}")
+    generator = Generator(random.Random(f"program/{seed}"))
+    names = ["r1"] if chance.random() < 0.8 else ["r1", "r2"]
+    big = chance.random() < 0.2
+    bounded = chance.random() < 0.04
+    drawn = {
+        name: generator.endless() if bounded else generator.program(big=big) for name in names
+    }
+    settings = Settings(
+        cached=chance.choice((0, 0, 1, 256)),
+        horizon=chance.choice((0, 500, 2500)),
+        tasks=chance.choice((3, 100)),
+        # What limits deaths has scenarios of its own.
+        strikes=1000,
+        lost=1000,
+    )
+    case = Case(
+        seed,
+        store,
+        {name: (node, settled(value)) for name, (node, value) in drawn.items()},
+        chaos_of(chance, transactions=store == "sqlite", big=big) if faults else calm(seed),
+        settings,
+        local=chance.random() < 0.4,
+        replicas=chance.choice((1, 2, 3)),
+    )
+    case.workflow = "bounded" if bounded else "main"
+    case.twice = chance.random() < 0.2
+    case.lag = chance.choice((0, 0, 300))
+    if faults:
+        case.jumpy = chance.random() < 0.15
+        if chance.random() < 0.15:
+            case.cancels = {name: chance.uniform(0, 8) for name in names}
+        kinds = ["crash", "crash", "stall", "close", "skew"] + ["jump"] * case.jumpy
+        for _ in range(chance.choice((0, 0, 1, 2, 4)) + case.jumpy):
+            case.events.append((chance.uniform(0, 15), chance.choice(kinds)))
+    return case

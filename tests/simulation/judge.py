@@ -1,0 +1,137 @@
+"""Judges a run that has ended: is this how it would have ended with nothing going wrong?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rewake.engine.program import new_execution
+from rewake.records import Completed, Finished, Kind, Outcome, OutcomeKind, RunState, Scheduled
+from rewake.stores.protocol import Store
+from rewake.stores.results import History
+from rewake.values import decode
+from tests.simulation import programs
+from tests.simulation.case import Case
+from tests.simulation.generate import Err, strip
+from tests.simulation.watch import Run
+from tests.simulation.world import SECRET, World
+
+
+class Judge:
+    """`approved`: the approvals, by run and key, of which somebody was told that they stand.
+
+    `cancelled`: the runs of which somebody was told that they will be cancelled.
+    """
+
+    def __init__(self, case: Case, world: World) -> None:
+        self._case = case
+        self._world = world
+        self.approved: set[tuple[str, str]] = set()
+        self.cancelled: set[str] = set()
+
+    async def judge(self, run: Run) -> None:
+        """Look at everything that is left of a run."""
+        name = run.header.run
+        if run.header.state is RunState.STUCK or name in self._case.stuck:
+            if (run.header.state is RunState.STUCK) != (name in self._case.stuck):
+                self._fail(run, f"is {run.header.state}: {run.header.error}")
+            return
+        if not isinstance(run.entries[-1], Finished):
+            self._fail(run, "its history has no end")
+            return
+        world = self._world
+        history = await Store(world.base, token=world.token).history(run.header)
+        self._judge_replay(run, history)
+        self._judge_end(run, _end_of(history))
+        self._judge_operations(run, history)
+        left = [due for due in await world.base.due(2**53, limit=50) if name in due.key.partition]
+        if left:
+            self._fail(run, f"it is over, and still due: {left}")
+
+    def _fail(self, run: Run, what: str) -> None:
+        self._world.watch.fail(f"run {run.header.run}: {what}")
+
+    def _judge_replay(self, run: Run, history: History) -> None:
+        """A cold replay of what was recorded is a fixed point."""
+        header, end = run.header, _end_of(history)
+        programs.WORLD.clear()
+        app = self._world.app
+        execution = new_execution(app, header.workflow, header.run, header.seed, SECRET)
+        try:
+            execution.replay(history.entries, history.outcomes())
+            again = execution.finished
+            if execution.error is not None:
+                self._fail(run, f"its history does not replay: {execution.error}")
+            elif execution.fresh:
+                self._fail(run, f"its replay goes on: {execution.fresh}")
+            elif again is None or _plain(again, header.run) != _plain(end, header.run):
+                self._fail(run, f"its replay ends as {again}, not {end}")
+        finally:
+            execution.drop()
+
+    def _judge_end(self, run: Run, outcome: Outcome) -> None:
+        name = run.header.run
+        if name in self.cancelled and not run.cancelled:
+            self._fail(run, "its cancellation was accepted, and ignored")
+        elif run.cancelled and name not in self._case.cancels:
+            self._fail(run, "it was cancelled by nobody")
+        elif not run.cancelled and not self._is_right(outcome, name):
+            _, right = self._case.programs[name]
+            came_to = strip(_plain(outcome, name)) if outcome.value else outcome
+            self._fail(run, f"it came to {came_to}, instead of {right}")
+        # A cancelled run ends as cancelled, or as Python lets a body end that was done by then.
+
+    def _is_right(self, outcome: Outcome, name: str) -> bool:
+        _, right = self._case.programs[name]
+        if not isinstance(right, Err):
+            return outcome.kind is OutcomeKind.OK and strip(_plain(outcome, name)) == right
+        if right.name == "timeout":
+            return outcome.kind is OutcomeKind.TIMEOUT
+        told = "" if outcome.failure is None else outcome.failure.traceback
+        return outcome.kind is OutcomeKind.ERROR and f"boom {right.name}" in told
+
+    def _judge_operations(self, run: Run, history: History) -> None:
+        name, operations = run.header.run, history.operations
+        for key, item in operations.items():
+            if run.operations[key].at != item.at:
+                self._fail(run, f"{key} changed unseen")
+        for entry in run.entries:
+            if isinstance(entry, Completed) and operations[entry.key].outcome is None:
+                self._fail(run, f"{entry.key} was observed and has no outcome")
+            if isinstance(entry, Scheduled):
+                most, begun = self._most(run, entry), self._world.begun[name, entry.key]
+                if begun > most:
+                    self._fail(run, f"{entry.key} began {begun} times, and may only {most} times")
+        for key in [key for who, key in self.approved if who == name]:
+            outcome = operations[key].outcome
+            if outcome is None or outcome.kind is not OutcomeKind.OK:
+                self._fail(run, f"{key} was decided, and is recorded as {outcome}")
+
+    def _most(self, run: Run, entry: Scheduled) -> int:
+        """How often a body may have begun: once for each claim, and for each retry."""
+        if entry.kind is not Kind.STEP:
+            return run.claims[entry.key]
+        program, _ = self._case.programs[run.header.run]
+        name = entry.key.rpartition("/")[2].partition(".")[0]
+        return 1 if name in _once(program) else run.header.epoch + 3
+
+
+def _once(node: Any) -> set[str]:
+    """The names of the steps that must begin at most once."""
+    if not isinstance(node, list):
+        return set()
+    if node[:1] == ["step"] and node[2].get("once"):
+        return {node[1]}
+    return set().union(*map(_once, node))
+
+
+def _plain(outcome: Outcome, run: str) -> Any:
+    """An outcome as something to compare: its value, or how it failed."""
+    if outcome.value is None:
+        return (outcome.kind, outcome.failure and (outcome.failure.type, outcome.failure.message))
+    return decode(outcome.value, secret=SECRET, run=run, key="", purpose="output")
+
+
+def _end_of(history: History) -> Outcome:
+    last = history.entries[-1]
+    assert isinstance(last, Finished)
+    return last.outcome

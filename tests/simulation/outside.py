@@ -1,0 +1,170 @@
+"""Everybody outside of the system."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from rewake.authoring.approval import Approval, Decision
+from rewake.errors import RunConflict, RunNotFound, StoreError
+from rewake.records import Kind, RunState, Scheduled
+from tests.simulation.case import Case
+from tests.simulation.judge import Judge
+from tests.simulation.watch import Run
+from tests.simulation.world import Gone, Replica, World
+
+SLACK = 240.0
+"""Virtual seconds, after the last fault, within which every run must have ended."""
+DRAIN = 30
+"""Looks, after that, by which nothing may be due any more."""
+CALLS = 60_000
+"""More calls than this, and something spins."""
+
+
+class Outside:
+    """Everybody who is no part of the system: who starts, approves, cancels, and pulls plugs."""
+
+    def __init__(self, case: Case, world: World) -> None:
+        self._case = case
+        self._world = world
+        self._judge = Judge(case, world)
+        self._seen: set[tuple[str, str]] = set()
+        world.on_change = self._changed
+
+    async def run(self) -> None:
+        """The whole simulation."""
+        world = self._world
+        world.open()
+        for when, what in self._case.events:
+            world.later(when, lambda what=what: self._event(what))  # type: ignore[misc]
+        for name in self._case.programs:
+            for _ in range(1 + self._case.twice):
+                world.spawn(self._start(name))
+            if name in self._case.cancels:
+                world.spawn(self._cancel(name, self._case.cancels[name]))
+        ended = await self._until_the_end()
+        if ended:
+            before = {name: run.header for name, run in world.watch.runs.items()}
+            await self._until_nothing_is_due()
+            for name, header in before.items():
+                if world.watch.runs[name].header.state != header.state:
+                    world.watch.fail(f"run {name}: its end changed")
+            for name in self._case.programs:
+                if not world.watch.broken:
+                    await self._judge.judge(world.watch.runs[name])
+
+    async def _until_the_end(self) -> bool:
+        world, chaos = self._world, self._case.chaos
+        while not world.watch.broken:
+            runs = world.watch.runs
+            if len(runs) == len(self._case.programs) and all(
+                run.over or (run.header.state is RunState.STUCK and not self._case.resumes)
+                for run in runs.values()
+            ):
+                return True
+            if world.seconds > max(chaos.last, 20.0) + SLACK:
+                world.watch.fail(f"not everything ended: {self._what_is_left()}")
+            elif sum(chaos.calls.values()) > CALLS:
+                world.watch.fail(f"something spins: {chaos.calls}")
+            await asyncio.sleep(0.25)
+        return False
+
+    async def _until_nothing_is_due(self) -> None:
+        for _ in range(DRAIN):
+            await asyncio.sleep(4)
+            if self._world.alive() and not await self._world.base.due(2**53, limit=1):
+                return
+
+    def _what_is_left(self) -> str:
+        left = []
+        for name, run in self._world.watch.runs.items():
+            if not run.over:
+                header = run.header
+                left.append(
+                    f"{name} {header.state} gap={header.gap} due={header.due} wake={header.wake} "
+                    f"lease={header.lease} strikes={header.strikes} error={header.error!r} "
+                    f"open={list(run.open)} now={self._world.true_now()}"
+                )
+        return "; ".join(left) or "nothing began"
+
+    # --- what people do --------------------------------------------------------------------
+
+    async def _start(self, name: str) -> None:
+        program, _ = self._case.programs[name]
+        workflow, given = self._case.workflow, {"program": program}
+        await self._world.insist(lambda e: e.start(workflow, given, run=name), StoreError)
+
+    async def _cancel(self, name: str, after: float) -> None:
+        await asyncio.sleep(after)
+        stubborn = self._case.insists and self._world.random.random() < 0.7
+        while True:
+            try:
+                await self._world.ask(lambda engine: engine.cancel(name, "enough"))
+                self._judge.cancelled.add(name)
+                return
+            except RunConflict:
+                return
+            except Gone:
+                if not stubborn:
+                    return
+            except (StoreError, RunNotFound):
+                pass
+            await asyncio.sleep(0.5)
+
+    def _changed(self, run: Run) -> None:
+        name = run.header.run
+        for key, asked in run.open.items():
+            if asked.kind is Kind.APPROVAL and (name, key) not in self._seen:
+                self._seen.add((name, key))
+                self._world.spawn(self._decide(name, key, asked))
+        if run.header.state is RunState.STUCK:
+            if not run.header.error.startswith("StuckError: its process died"):
+                self._world.watch.fail(f"run {name} is stuck: {run.header.error}")
+            elif self._case.resumes:
+                self._world.spawn(self._resume(name))
+
+    async def _resume(self, name: str) -> None:
+        await asyncio.sleep(1)
+        with contextlib.suppress(RunConflict):
+            await self._world.insist(lambda engine: engine.resume(name), StoreError)
+
+    async def _decide(self, name: str, key: str, asked: Scheduled) -> None:
+        plan, _, value = asked.name.partition("-")
+        chance = self._world.random
+        if plan == "never":
+            return
+        if plan == "edge" and asked.due is not None:
+            left = (asked.due - self._world.true_now()) / 1000
+            early = chance.choice((0.3, 0.05, 0.001, 0, -0.002, -0.1))
+            await asyncio.sleep(max(0.0, left - early))
+        else:
+            await asyncio.sleep(chance.choice((0.0, 0.001, 0.05, 1.0, 4.0)))
+        decision = Decision.REJECTED if plan == "no" else Decision.APPROVED
+        answer = Approval(decision, value if plan == "yes" else None)
+        try:
+            await self._world.insist(lambda e: e.decide(name, key, answer), StoreError)
+        except RunConflict as error:
+            self._world.trace("--", "refused", f"{name} {key}", str(error))
+        else:
+            self._judge.approved.add((name, key))
+
+    def _event(self, what: str) -> None:
+        world = self._world
+        alive = world.alive()
+        if not alive:
+            return
+        replica: Replica = world.random.choice(alive)
+        world.trace(replica.name, "suffers", what, "")
+        world.chaos.count("process", what, world.seconds)
+        half = self._case.settings.skew // 2
+        match what:
+            case "crash":
+                replica.die("a plug was pulled")
+            case "stall":
+                world.spawn(replica.stall())
+            case "close":
+                world.spawn(replica.close())
+            case "skew":
+                replica.offset = world.random.randint(-half, half)
+            case "jump":
+                replica.offset = world.random.choice((-60_000, -7_000, 7_000, 40_000))
