@@ -165,7 +165,7 @@ def test_a_wide_fan_out_is_linear() -> None:
             assert replayed.error is None
             replayed.drop()
 
-        run.world.answers = {key: 1 for key in run.open}
+        run.world.answers = dict.fromkeys(run.open, 1)
         took = timed(work)
         run.close()
         return took

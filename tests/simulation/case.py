@@ -45,9 +45,7 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
     names = ["r1"] if chance.random() < 0.8 else ["r1", "r2"]
     big = chance.random() < 0.2
     bounded = chance.random() < 0.04
-    drawn = {
-        name: generator.endless() if bounded else generator.program(big=big) for name in names
-    }
+    drawn = {name: generator.endless() if bounded else generator.program(big=big) for name in names}
     settings = Settings(
         cached=chance.choice((0, 0, 1, 256)),
         horizon=chance.choice((0, 500, 2500)),

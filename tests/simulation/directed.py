@@ -192,6 +192,7 @@ def play(store: str, script: Script, *, settings: Settings | None = None) -> Non
             replicas=2,
             transactions=store == "sqlite",
         )
+
         async def run() -> None:
             await asyncio.wait_for(script(Stage(world, chaos)), 600)
 

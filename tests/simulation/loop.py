@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Protocol
@@ -78,6 +79,9 @@ class _Selector:
 class SimLoop(asyncio.BaseEventLoop):
     """See the module. `seconds` is the virtual time; `errors` what nobody caught."""
 
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+
     def __init__(self) -> None:
         self.seconds = 0.0
         self.errors: list[str] = []
@@ -99,7 +103,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self.seconds
 
-    def create_task(
+    def create_task(  # type: ignore[override]
         self,
         coro: Coroutine[Any, Any, Any],
         *,
@@ -116,7 +120,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def create_future(self) -> SimFuture:
         return SimFuture(self)
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self,
         callback: Callable[..., object],
         *args: Any,
@@ -129,7 +133,7 @@ class SimLoop(asyncio.BaseEventLoop):
             self._ready.append(handle)
         return handle
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]
         self,
         callback: Callable[..., object],
         *args: Any,
@@ -137,7 +141,9 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> asyncio.Handle:
         return self.call_soon(callback, *args, context=context)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> SimFuture:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> SimFuture:
         """A thread's work, done in one step a moment later."""
         future = self.create_future()
         self.call_soon(_run_now, future, func, args)
@@ -153,7 +159,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """End every coroutine that was cut off, so that the collector finds nothing to say."""
         for task in self._made:
             if not task.done():
-                task._log_destroy_pending = False
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
                 with suppress(BaseException):
                     task.get_coro().close()
         self._made.clear()
@@ -169,7 +175,7 @@ class SimLoop(asyncio.BaseEventLoop):
 
 
 def _is_dead(handle: asyncio.Handle) -> bool:
-    owner = handle._context.get(OWNER)
+    owner = handle._context.get(OWNER)  # type: ignore[attr-defined]
     return owner is not None and owner.dead
 
 

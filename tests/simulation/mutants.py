@@ -26,7 +26,7 @@ from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.stores import protocol
 from rewake.stores.protocol import Store
-from rewake.stores.results import Committed, Delivery
+from rewake.stores.results import Committed, Delivery, Fenced, operation_key
 from rewake.stores.table import Check
 
 Mutant = Callable[[], AbstractContextManager[None]]
@@ -66,7 +66,7 @@ def no_writer_token() -> Iterator[None]:
         self: Store, held: Header, entries: Sequence[Entry], changes: Any, **more: Any
     ) -> Any:
         result = await append(self, held, entries, changes, **more)
-        if isinstance(result, protocol.Fenced):
+        if isinstance(result, Fenced):
             found = await self.header(held.run)
             if found.count >= held.count + len(entries):
                 return Committed(found)
@@ -116,7 +116,7 @@ def last_wins() -> Iterator[None]:
         self: Store, operation: Operation, outcome: Outcome, at: Millis, **_: Any
     ) -> tuple[bool, Operation]:
         written = await self._update(
-            protocol.operation_key(operation.run, operation.key),
+            operation_key(operation.run, operation.key),
             set={"outcome": outcome, "at": at, "owner": "", "lease": 0},
             create=operation,
         )

@@ -255,9 +255,7 @@ class Interpreter:
         return ["~", *order]
 
     async def do_parallel(self, items: list[Any], concurrency: int | None, node: Any) -> Any:
-        return await parallel(
-            items, lambda item: self.branch(node, item), concurrency=concurrency
-        )
+        return await parallel(items, lambda item: self.branch(node, item), concurrency=concurrency)
 
     async def do_timeout(self, ms: int, node: list[Any]) -> Any:
         try:

@@ -93,9 +93,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a task that kills its process is lost": _killing(
         ["try", ["task", "work", "n1", {"kills": FOR_EVER}], None, None], ["caught", "lost"]
     ),
-    "a task may kill two processes": _killing(
-        ["task", "work", "n1", {"kills": 2}], ["n1", None]
-    ),
+    "a task may kill two processes": _killing(["task", "work", "n1", {"kills": 2}], ["n1", None]),
     "a step that kills its process is stuck": _killing(
         ["step", "s1", {"kills": FOR_EVER}], None, stuck=frozenset({"r1"})
     ),

@@ -79,7 +79,7 @@ class FaultyTable:
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         where = Key(run, name)
-        return await self._call("put_blob", where, lambda: self._base.put_blob(run, name, data))
+        await self._call("put_blob", where, lambda: self._base.put_blob(run, name, data))
 
     async def get_blob(self, run: str, name: str) -> bytes:
         return await self._call("get_blob", Key(run, name), lambda: self._base.get_blob(run, name))
@@ -110,7 +110,7 @@ class FaultyTable:
     async def close(self) -> None:
         """The table is everybody's."""
 
-    async def _call(self, call: str, key: Key | None, act: Callable[[], Awaitable[Any]]) -> Any:
+    async def _call(self, call: str, key: Key | None, act: Callable[[], Awaitable[T]]) -> T:
         if self._inside is not None:
             return await self._inner(call, key, act, self._inside)
         fault = await self._begin(call, key)
@@ -151,9 +151,9 @@ class FaultyTable:
         self,
         call: str,
         key: Key | None,
-        act: Callable[[], Awaitable[Any]],
+        act: Callable[[], Awaitable[T]],
         buffer: list[tuple[Key, Written]],
-    ) -> Any:
+    ) -> T:
         world = self._replica.world
         letter = "" if key is None else key.sort[:1]
         fault = world.chaos.of_call(call, world.seconds, letter=letter, can_stall=False)

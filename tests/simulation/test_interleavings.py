@@ -11,7 +11,7 @@ import pytest
 from rewake.app import App
 from rewake.errors import RunConflict, StoreError
 from rewake.records import OutcomeKind, RunState
-from rewake.stores.protocol import header_key
+from rewake.stores.results import header_key
 from tests.simulation import programs
 from tests.simulation.directed import Stage, play
 from tests.simulation.faults import CRASH_AFTER, CRASH_BEFORE, TOLD_FAILED
@@ -35,8 +35,8 @@ def directed(script: Callable[[Stage], Awaitable[None]]) -> Test:
 
         play(store, on_stage)
 
-    run.__name__, run.__doc__ = script.__name__, script.__doc__  # type: ignore[attr-defined]
-    return both(run)  # type: ignore[no-any-return]
+    run.__name__, run.__doc__ = script.__name__, script.__doc__
+    return both(run)
 
 
 def is_open(stage: Stage, key: str) -> Callable[[], bool]:

@@ -17,12 +17,12 @@ from unittest.mock import patch
 import pytest
 
 from tests.simulation import programs
+from tests.simulation.case import Case, case_of
 from tests.simulation.generate import Err, strip
 from tests.simulation.loop import SimLoop
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.programs import main, told
 from tests.simulation.scenarios import SCENARIOS
-from tests.simulation.case import Case, case_of
 from tests.simulation.simulate import run_seed, simulate
 from tests.simulation.tally import STORES, Tally
 

@@ -172,7 +172,8 @@ class World:
             raise Gone
         replica = self.random.choice(alive)
         task = replica.spawn(act(replica.engine))
-        await asyncio.wait([task, replica.death], timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        waits: list[asyncio.Future[Any]] = [task, replica.death]
+        await asyncio.wait(waits, timeout=20, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise Gone
         return task.result()
@@ -182,7 +183,9 @@ class World:
         while True:
             try:
                 return await self.ask(act)
-            except (Gone, *errors):
+            except Exception as error:
+                if not isinstance(error, (Gone, *errors)):
+                    raise
                 await asyncio.sleep(self.random.choice((0.1, 0.7, 3.0)))
 
     # --- the network -----------------------------------------------------------------------

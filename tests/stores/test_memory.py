@@ -9,7 +9,8 @@ import pytest
 
 from rewake.errors import StoreError
 from rewake.records import Kind, LogBatch, Operation, View
-from rewake.stores.memory import MAX_ITEM, MAX_PARTITION, MAX_SORT, MemoryTable, encode
+from rewake.stores.items import encode
+from rewake.stores.memory import MAX_ITEM, MAX_PARTITION, MAX_SORT, MemoryTable
 from rewake.stores.table import Due, Key
 
 O = Key("R#1", "O#x")  # noqa: E741 -- as in the protocol

@@ -84,9 +84,7 @@ def test_a_lock_of_another_process_is_not_waited_for_in_the_loop(tmp_path: Path)
     asyncio.run(main())
 
 
-def test_a_slow_disk_is_left_to_the_thread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_disk_is_left_to_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once commits are slow, none of them holds up the event loop."""
     monkeypatch.setattr(sqlite_writer, "FAST", -1.0)
 
