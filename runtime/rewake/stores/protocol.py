@@ -432,9 +432,7 @@ class Store(StoreReads):
         written = await self._update(key, when=[[Check("due", "=", seen)]], set={"due": due})
         return written.ok
 
-    async def look_again(
-        self, seen: Header, *, look: Millis | None, wake: Millis | None
-    ) -> bool:
+    async def look_again(self, seen: Header, *, look: Millis | None, wake: Millis | None) -> bool:
         """Move the moment when a parked run's tasks are looked after, unless somebody else did.
 
         `seen` is what the look was at: the run may have gone on since, and parked with the same
