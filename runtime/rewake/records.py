@@ -53,6 +53,10 @@ class Kind(StrEnum):
     APPROVAL = "approval"
 
 
+AWAITED = frozenset({Kind.TASK, Kind.APPROVAL})
+"""Kinds whose outcome comes from outside of the run, in an item of its own."""
+
+
 class OutcomeKind(StrEnum):
     """How an operation or a run ended."""
 

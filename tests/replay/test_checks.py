@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -16,18 +15,13 @@ import pytest
 from rewake import parallel, race, sleep, step, task, wait_for_approval
 from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
 from rewake.records import (
-    CancelRequested,
     Completed,
-    Finished,
     Fired,
     Outcome,
     OutcomeKind,
     Started,
-    Stepped,
 )
-from rewake.replay import loop as loop_module
-from rewake.values import failure_of
-from tests.support.driver import START, Failed, Run
+from tests.support.driver import START, Run
 
 Body = Callable[..., Awaitable[Any]]
 
@@ -355,8 +349,23 @@ def test_the_first_difference_counts() -> None:
     async def after() -> Any:
         await asyncio.gather(fetch("A"), store("B"))
 
-    error = differs(before, after)
-    assert error.key == "fetch[0]/fetch"
+    assert differs(before, after).key == "fetch[0]/fetch"
+
+
+def test_the_first_difference_of_one_callback_counts() -> None:
+    """Several differences before the next wait are reported as the first of them."""
+
+    def arming(*delays: float) -> Body:
+        async def main() -> Any:
+            for delay in delays:
+                asyncio.get_running_loop().call_later(delay, print)
+            await fetch("a")
+
+        return main
+
+    error = differs(arming(5, 6), arming(7, 8))
+    assert error.key == "timer"
+    assert "timer.2" not in str(error)
 
 
 def test_a_stopped_instance_does_nothing_more() -> None:
@@ -405,163 +414,6 @@ def test_set_order_of_strings_is_found_out() -> None:
     run = Run(main)
     order.reverse()
     assert isinstance(run.replayed().error, NonDeterminismError)
-    run.close()
-
-
-# --- cancelling and time-outs of a run -----------------------------------------------------------
-
-
-def test_cancel_before_the_beginning() -> None:
-    """A run that is cancelled before anything of it was committed never begins, on replay too."""
-    began: list[int] = []
-
-    async def main() -> Any:
-        began.append(1)
-        await fetch("a")
-
-    run = Run(main, begin=False)
-    started = run.history[0]
-    assert isinstance(started, Started)
-    run.execution.cancel_at_start(started, CancelRequested(START + 1, "no need"))
-    assert run.execution.finished is not None
-    assert run.execution.finished.kind is OutcomeKind.CANCELLED
-    run._keep()
-    assert [type(entry) for entry in run.history] == [Started, CancelRequested, Finished]
-    replayed = run.replayed()
-    assert replayed.error is None
-    assert replayed.finished == run.execution.finished
-    assert began == []
-    replayed.drop()
-    run.close()
-
-
-def test_cancelling_a_run() -> None:
-    """A cancelled run cleans up and ends as cancelled, with the reason."""
-
-    async def main() -> Any:
-        try:
-            await fetch("a")
-        finally:
-            await store("undo")
-
-    run = Run(main, cold=True)
-    run.cancel("no need")
-    assert run.withdrawn == ["fetch"]
-    assert run.open == ["store"]
-    run.settle("store")
-    with pytest.raises(Failed, match="no need") as caught:
-        _ = run.result
-    assert caught.value.kind is OutcomeKind.CANCELLED
-    run.close()
-
-
-def test_cancelling_oneself_is_a_failure() -> None:
-    """A `CancelledError` that nobody asked for fails the run."""
-
-    async def main() -> Any:
-        raise asyncio.CancelledError
-
-    run = Run(main)
-    with pytest.raises(Failed, match="CancelledError") as caught:
-        _ = run.result
-    assert caught.value.kind is OutcomeKind.ERROR
-    run.close()
-
-
-def test_the_time_of_a_run() -> None:
-    """`@workflow(timeout=)` ends a run as timed out, after its cleanup; a timely end withdraws."""
-
-    async def main() -> Any:
-        try:
-            return await fetch("a")
-        finally:
-            await store("undo")
-
-    run = Run(main, timeout=5_000, cold=True)
-    assert run.open == ["run-timeout", "fetch"]
-    run.settle("run-timeout")
-    run.settle("store")
-    with pytest.raises(Failed) as caught:
-        _ = run.result
-    assert caught.value.kind is OutcomeKind.TIMEOUT
-    run.close()
-
-    run = Run(main, timeout=5_000, cold=True)
-    run.settle("fetch")
-    run.settle("store")
-    assert run.result == "a"
-    assert run.withdrawn == ["run-timeout"]
-    run.close()
-
-
-def test_a_busy_loop_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A workflow that spins without waiting is stuck, and does not hold the server."""
-    monkeypatch.setattr(loop_module, "BUSY_LIMIT", 1_000)
-
-    async def main() -> Any:
-        while True:  # noqa: ASYNC110 - that is the mistake
-            await asyncio.sleep(0)
-
-    run = Run(main)
-    assert isinstance(run.execution.error, StuckError)
-    assert "spins" in str(run.execution.error)
-    run.close()
-
-
-def test_steps_that_are_retried() -> None:
-    """A failed attempt with a retry is not seen by the workflow, and survives a replay."""
-
-    async def main() -> Any:
-        return await step("charge", lambda: "paid", retries=2)
-
-    run = Run(main, cold=True)
-    failed = Outcome(OutcomeKind.ERROR, failure=failure_of(ValueError("no"), 1))
-    run._observe(Stepped("charge", START + 5, failed, START + 1_005), None)
-    assert run.execution.open["charge"].attempts == 1
-    assert run.execution.open["charge"].not_before == START + 1_005
-    run.settle("charge")
-    assert run.result == "paid"
-    run.close()
-
-
-def test_nothing_is_seen_after_the_end() -> None:
-    """Events that come after the end are not recorded."""
-
-    async def main() -> Any:
-        return await fetch("a")
-
-    run = Run(main)
-    run.settle("fetch")
-    run.cancel("too late")
-    assert isinstance(run.history[-1], Finished)
-    assert run.result == "a"
-    run.close()
-
-
-def test_arguments_that_cannot_be_pickled() -> None:
-    """An argument that cannot be stored raises where the task is called, live and on replay."""
-
-    async def main() -> Any:
-        try:
-            await fetch(threading.Lock())
-        except Exception as error:
-            return [type(error).__name__, await fetch("b")]
-
-    run = Run(main, cold=True).to_the_end()
-    assert run.result == ["UsageError", "b"]
-    assert run.asked == ["fetch.2"]
-    run.close()
-
-
-def test_results_that_cannot_be_stored_fail_the_run() -> None:
-    """A body that returns what cannot be pickled fails with a message that says so."""
-
-    async def main() -> Any:
-        return (x for x in "abc")
-
-    run = Run(main)
-    with pytest.raises(Failed, match="cannot be pickled"):
-        _ = run.result
     run.close()
 
 

@@ -10,10 +10,12 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+import pytest
+
 from rewake.authoring.approval import Approval, Decision
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
-from rewake.records import Header, Operation, Outcome
+from rewake.records import Header, Operation, Outcome, OutcomeKind, RunState
 from rewake.values import decode
 from tests.simulation import programs
 from tests.simulation.case import Case
@@ -24,6 +26,11 @@ from tests.simulation.world import SECRET, Replica, World
 
 T = TypeVar("T")
 Script = Callable[["Stage"], Coroutine[Any, Any, None]]
+both = pytest.mark.parametrize("store", ["memory", "sqlite"])
+LEASE = 5.0 + 1.5
+"""Seconds until somebody else has noticed that a holder died, at the latest."""
+GRACE = 4.0 + 1.5
+"""Seconds until somebody has noticed that a message was lost, at the latest."""
 
 
 class Gate:
@@ -208,3 +215,29 @@ def play(store: str, script: Script, *, settings: Settings | None = None) -> Non
             loop.run_until_complete(base.close())
             loop.close()
     assert not errors, errors
+
+
+def directed(script: Script) -> Callable[[str], None]:
+    """A test of what the coroutine directs, on each table."""
+
+    def run(store: str) -> None:
+        play(store, script)
+
+    run.__name__, run.__doc__ = script.__name__, script.__doc__
+    return both(run)
+
+
+def is_open(stage: Stage, key: str) -> Callable[[], bool]:
+    """Whether the history asks for this operation, and has not seen its outcome."""
+    return lambda: "r1" in stage.world.watch.runs and key in stage.world.watch.runs["r1"].open
+
+
+def waits_for(stage: Stage, key: str) -> Callable[[], bool]:
+    """Whether the run is parked and waits for this operation."""
+    return lambda: is_open(stage, key)() and stage.header.state is RunState.PARKED
+
+
+def outcome_of(stage: Stage, key: str) -> OutcomeKind | None:
+    """How an operation ended, as it is stored."""
+    operation = stage.operation(key)
+    return None if operation is None or operation.outcome is None else operation.outcome.kind

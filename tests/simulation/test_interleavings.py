@@ -3,51 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from rewake.app import App
 from rewake.errors import RunConflict, StoreError
 from rewake.records import OutcomeKind, RunState
 from rewake.stores.results import header_key
-from tests.simulation import programs
-from tests.simulation.directed import Stage, play
+from tests.simulation.directed import (
+    GRACE,
+    LEASE,
+    Stage,
+    both,
+    directed,
+    is_open,
+    outcome_of,
+    play,
+    waits_for,
+)
 from tests.simulation.faults import CRASH_AFTER, CRASH_BEFORE, TOLD_FAILED
 from tests.simulation.programs import NEVER
-
-STORES = ("memory", "sqlite")
-both = pytest.mark.parametrize("store", STORES)
-Test = Callable[[str], None]
-LEASE = 5.0 + 1.5
-"""Seconds until somebody else has noticed that a holder died, at the latest."""
-GRACE = 4.0 + 1.5
-"""Seconds until somebody has noticed that a message was lost, at the latest."""
-
-
-def directed(script: Callable[[Stage], Awaitable[None]]) -> Test:
-    """A test of what the coroutine directs, on each table."""
-
-    def run(store: str) -> None:
-        async def on_stage(stage: Stage) -> None:
-            await script(stage)
-
-        play(store, on_stage)
-
-    run.__name__, run.__doc__ = script.__name__, script.__doc__
-    return both(run)
-
-
-def is_open(stage: Stage, key: str) -> Callable[[], bool]:
-    """Whether the history asks for this operation, and has not seen its outcome."""
-    return lambda: "r1" in stage.world.watch.runs and key in stage.world.watch.runs["r1"].open
-
-
-def waits_for(stage: Stage, key: str) -> Callable[[], bool]:
-    """Whether the run is parked and waits for this operation."""
-    return lambda: is_open(stage, key)() and stage.header.state is RunState.PARKED
-
 
 # --- 1 -----------------------------------------------------------------------------------------
 
@@ -293,11 +268,11 @@ async def test_7_a_cancelled_operation_is_not_claimed(stage: Stage) -> None:
     await stage.start(["race", ["task", "work", "n1", {}], ["sleep", 100]])
     await gate.reached.wait()
     await stage.within(2, stage.is_over, "the end")
-    await stage.within(1, lambda: _outcome(stage, "race[0]/work") is not None, "the withdrawal")
+    await stage.within(1, lambda: outcome_of(stage, "race[0]/work") is not None, "the withdrawal")
     gate.release()
     await asyncio.sleep(8)
     assert stage.begun("race[0]/work") == 0
-    assert _outcome(stage, "race[0]/work") is OutcomeKind.CANCELLED
+    assert outcome_of(stage, "race[0]/work") is OutcomeKind.CANCELLED
 
 
 @directed
@@ -307,12 +282,7 @@ async def test_7_a_cancelled_operation_stays_cancelled(stage: Stage) -> None:
     await stage.start(["seq", ["race", body, ["sleep", 100]], ["sleep", 3000]])
     await stage.within(5, stage.is_over, "the end")
     assert stage.begun("run[0]/work") + stage.begun("race[0]/work") == 1
-    assert _outcome(stage, "race[0]/work") is OutcomeKind.CANCELLED
-
-
-def _outcome(stage: Stage, key: str) -> OutcomeKind | None:
-    operation = stage.operation(key)
-    return None if operation is None or operation.outcome is None else operation.outcome.kind
+    assert outcome_of(stage, "race[0]/work") is OutcomeKind.CANCELLED
 
 
 # --- 8 -----------------------------------------------------------------------------------------
@@ -376,51 +346,3 @@ async def test_8_a_late_duplicate_start_changes_nothing(stage: Stage) -> None:
     assert stage.header == before
     assert not [line for line in stage.world.lines[lines:] if "begins" in line]
     assert stage.begun("work") == 1
-
-
-# --- what the simulation found, directed ---------------------------------------------------------
-
-
-@directed
-async def test_closing_after_the_end_does_not_undo_it(stage: Stage) -> None:
-    """A process that is closed right after it committed the end of a run leaves it ended."""
-    gate = stage.hold(stage.p1, "finish", after=True)
-    await stage.start(["race", ["task", "work", "n1", {}], ["approve", "never-a", None]])
-    await gate.reached.wait()
-    closing = stage.p1.spawn(stage.p1.engine.close(grace=0))
-    await asyncio.sleep(0.1)
-    gate.release()
-    await closing
-    await asyncio.sleep(10)
-    assert stage.header.state is RunState.DONE
-
-
-@directed
-async def test_a_wait_that_is_not_committed_is_not_closed(stage: Stage) -> None:
-    """A holder stalls past the deadline of a wait that it has not committed: nobody is late."""
-    gate = stage.hold(stage.p1, "park")
-    await stage.start(["gather", False, ["task", "work", "n1", {}], ["approve", "never-a", 1]])
-    await gate.reached.wait()
-    await stage.ask(stage.p2, lambda engine: engine.cancel("r1"))  # so that it cannot park
-    await asyncio.sleep(2)
-    gate.release()
-    await stage.within(LEASE, stage.is_over, "the end")
-
-
-@directed
-async def test_a_task_that_one_process_lacks_is_not_lost(stage: Stage) -> None:
-    """During a deployment a process may not know a task: it waits for one that does."""
-    older = App(programs)
-    del older.tasks["work"]
-    stage.p1.engine._services.app = older
-    stage.world.favourite = stage.p2
-    gate = stage.hold(stage.p2, "park", after=True)
-    await stage.start(["task", "work", "n1", {}])
-    await gate.reached.wait()
-    stage.world.favourite = stage.p1
-    gate.release()
-    await asyncio.sleep(20)
-    assert stage.begun("work") == 0
-    stage.world.favourite = stage.p2
-    await stage.within(GRACE, stage.is_over, "the end")
-    assert await stage.result() == ["n1", None]

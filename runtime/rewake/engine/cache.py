@@ -25,9 +25,7 @@ class Cache:
             execution.drop()
             return
         # Another invocation may have overtaken this one between its commit and here.
-        former = self._kept.pop(header.run, None)
-        if former is not None:
-            former[2].drop()
+        self.forget(header.run)
         self._kept[header.run] = (header.count, header.writer, execution)
         while len(self._kept) > self._size:
             _, (_, _, oldest) = self._kept.popitem(last=False)
@@ -43,6 +41,12 @@ class Cache:
             return execution
         execution.drop()
         return None
+
+    def forget(self, run: str) -> None:
+        """Drop the instance of a run."""
+        kept = self._kept.pop(run, None)
+        if kept is not None:
+            kept[2].drop()
 
     def clear(self) -> None:
         """Drop all."""

@@ -131,6 +131,7 @@ class Sweeper:
                 await self._look_at_operations(header, now)
                 return
         elif header.state is not RunState.READY:
+            await self._store.cancel_withdrawn(header.run, await self._store.history(header), now)
             await self._store.postpone(key, due, None)
             return
         if await self._store.postpone(key, due, now + settings.grace):
@@ -140,6 +141,7 @@ class Sweeper:
         """A parked run with tasks that do not guard themselves: what became of each?"""
         settings = self._services.settings
         history = await self._store.history(header)
+        await self._store.cancel_withdrawn(header.run, history, now)
         lost: list[Invocation] = []
         looks: list[Millis] = []
         wake = _must_wake(header, now)

@@ -22,6 +22,7 @@ from rewake.engine.services import Services
 from rewake.engine.steps import Steps
 from rewake.errors import CheckpointUnreadable, RunNotFound, StoreError, StuckError
 from rewake.records import (
+    AWAITED,
     CancelRequested,
     Completed,
     Entry,
@@ -58,7 +59,6 @@ log = logging.getLogger("rewake.engine")
 
 UNKNOWN_WAIT = 5_000
 """Milliseconds before a run whose workflow this app does not have is offered again."""
-AWAITED = frozenset({Kind.TASK, Kind.APPROVAL})
 _STATE = {
     OutcomeKind.OK: RunState.DONE,
     OutcomeKind.ERROR: RunState.FAILED,
@@ -138,6 +138,7 @@ class Turn:
     async def _advance(self, execution: Execution, known: Operation | None) -> bool:
         """Fold what arrived, then finish, run steps or park; True when the turn is over."""
         self._signal.clear()
+        seen = self._header.arrivals
         for event, outcome in await self._events(execution, known):
             if _concerns(execution, event):
                 self._observe(execution, event, outcome)
@@ -151,7 +152,9 @@ class Turn:
         if self._must_commit(execution, ready):
             await self._commit(execution)
         self._steps.start(ready)
-        await self._wait(execution)
+        # A commit tells how much has arrived by then: perhaps more than was read above.
+        if self._header.arrivals == seen:
+            await self._wait(execution)
         return False
 
     # --- the instance ----------------------------------------------------------------------
@@ -178,27 +181,16 @@ class Turn:
         )
         self._execution = execution
         if header.cancel is not None and isinstance(history.entries[-1], Started):
-            cancel = CancelRequested(services.clock.now(), header.cancel)
+            now = max(services.clock.now(), history.entries[-1].clock)
+            cancel = CancelRequested(now, header.cancel)
             execution.cancel_at_start(history.entries[-1], cancel)
         else:
             execution.replay(history.entries, history.outcomes())
         self._check(execution)
-        await self._cancel_again(history)
+        # Whoever withdrew an operation may have died before it was cancelled.
+        await self._store.cancel_withdrawn(header.run, history, services.clock.now())
         self._steps.find_lost(execution)
         return execution
-
-    async def _cancel_again(self, history: History) -> None:
-        """Whoever withdrew an operation may have died before it was cancelled."""
-        for entry in history.entries:
-            if isinstance(entry, Withdrawn) and entry.kind in AWAITED:
-                item = history.operations.get(entry.key)
-                if item is None or item.outcome is None:
-                    await self._cancel_operation(entry.key, entry.kind)
-
-    async def _cancel_operation(self, key: str, kind: Kind) -> None:
-        cancelled = Outcome(OutcomeKind.CANCELLED)
-        operation = Operation(self._header.run, key, kind)
-        await self._store.settle(operation, cancelled, self._services.clock.now())
 
     # --- what arrived ----------------------------------------------------------------------
 
@@ -290,7 +282,7 @@ class Turn:
         if wake is None and not any(op.kind in AWAITED for op in execution.open.values()):
             raise StuckError("it waits for something that nothing can bring about (a deadlock)")
         look = None
-        if tasks:
+        if tasks or _withdraws(execution.fresh):
             # Kept from park to park: what often wakes would else never be looked after.
             look = self._header.look
             look = (
@@ -308,7 +300,12 @@ class Turn:
         # Before anything is dispatched: what comes back at once finds it here.
         self._services.cache.keep(self._header, execution)
         self._execution = None
-        await self._follow_up(committed, entries, sole=sole)
+        try:
+            await self._follow_up(committed, entries, sole=sole)
+        except StoreError:
+            # Only who reads the history again sees what is still to be cancelled.
+            self._services.cache.forget(self._header.run)
+            raise
         await self._arm(wake, look)
         return True
 
@@ -335,7 +332,10 @@ class Turn:
         assert execution.finished is not None
         entries = await self._store.offload(self._header.run, execution.fresh)
         state = _STATE[execution.finished.kind]
-        result = await self._store.finish(self._header, entries, state=state)
+        # An ended run stays due until all that it gave up is cancelled.
+        look = self._services.clock.now() + self._services.settings.grace
+        due = look if _withdraws(entries) else None
+        result = await self._store.finish(self._header, entries, state=state, due=due)
         committed = self._accepted(execution, result)
         if committed is None:
             if self._header.cancel is not None and execution.cancel_reason is None:
@@ -343,6 +343,8 @@ class Turn:
             return False
         self._services.ended(self._header.run, execution.finished)
         await self._follow_up(committed, entries, sole=False)
+        if due is not None:
+            await self._store.postpone(header_key(self._header.run), due, None)
         return True
 
     def _accepted(
@@ -373,11 +375,13 @@ class Turn:
         await self._cancel_withdrawn(entries)
 
     async def _cancel_withdrawn(self, entries: Sequence[Entry]) -> None:
+        gone: list[Entry] = []
         for entry in entries:
             if isinstance(entry, Withdrawn):
                 self._steps.cancel(entry.key)
-                if entry.kind in AWAITED:
-                    await self._cancel_operation(entry.key, entry.kind)
+                gone.append(entry)
+        now = self._services.clock.now()
+        await self._store.cancel_withdrawn(self._header.run, History(gone, {}), now)
 
     # --- waiting, and ways out -------------------------------------------------------------
 
@@ -471,6 +475,11 @@ def _concerns(execution: Execution, event: Event) -> bool:
 
 def _awaits_one(execution: Execution) -> bool:
     return sum(op.kind in AWAITED for op in execution.open.values()) == 1
+
+
+def _withdraws(entries: Sequence[Entry]) -> bool:
+    """Whether something is given up that somebody else may be working on."""
+    return any(isinstance(entry, Withdrawn) and entry.kind in AWAITED for entry in entries)
 
 
 def _tasks_of(entries: Sequence[Entry]) -> list[Scheduled]:

@@ -27,6 +27,7 @@ import msgspec
 
 from rewake.errors import RunConflict, RunNotFound
 from rewake.records import (
+    AWAITED,
     TERMINAL,
     Chunk,
     Entry,
@@ -38,9 +39,11 @@ from rewake.records import (
     Millis,
     Operation,
     Outcome,
+    OutcomeKind,
     RunState,
     Started,
     View,
+    Withdrawn,
 )
 from rewake.stores.reads import VIEWS, StoreReads
 from rewake.stores.results import (
@@ -48,6 +51,7 @@ from rewake.stores.results import (
     Committed,
     Delivery,
     Fenced,
+    History,
     Refused,
     Taken,
     TaskClaim,
@@ -175,10 +179,13 @@ class Store(StoreReads):
         return await self._table.together(work)
 
     async def finish(
-        self, held: Header, entries: Sequence[Entry], *, state: RunState
+        self, held: Header, entries: Sequence[Entry], *, state: RunState, due: Millis | None
     ) -> Committed | Fenced | Arrived:
-        """Append entries, the last of them `Finished`, and end the run; or it `Arrived`."""
-        changes = {"state": state, "due": None, "wake": None, **_UNOWNED}
+        """Append entries, the last of them `Finished`, and end the run; or it `Arrived`.
+
+        `due`: when somebody must look whether what the workflow gave up was cancelled.
+        """
+        changes = {"state": state, "due": due, "wake": None, "look": None, **_UNOWNED}
         return await self._append(held, entries, changes, arrivals=held.arrivals)
 
     async def stick(self, held: Header, error: str) -> Committed | Fenced:
@@ -332,6 +339,15 @@ class Store(StoreReads):
         found: Operation | None = written.item
         won = written.ok or (found is not None and found.writer == token)
         return won, found or operation
+
+    async def cancel_withdrawn(self, run: str, history: History, now: Millis) -> None:
+        """Settle as cancelled what the workflow gave up and what has no outcome."""
+        for entry in history.entries:
+            if isinstance(entry, Withdrawn) and entry.kind in AWAITED:
+                item = history.operations.get(entry.key)
+                if item is None or item.outcome is None:
+                    operation = Operation(run, entry.key, entry.kind)
+                    await self.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
 
     async def deliver(
         self,

@@ -57,14 +57,17 @@ def _look(file: Path, mode: str, busy: float) -> None:
 
 
 def _is_new(connection: sqlite3.Connection, file: Path) -> bool:
-    mark, version = _ask(connection, "application_id"), _ask(connection, "user_version")
-    if mark == APPLICATION_ID:
-        if version > SCHEMA_VERSION:
-            raise StoreUnsuitable(f"{file} was written by a newer Rewake (layout {version})")
-        return False
-    if mark or version or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
-        raise StoreUnsuitable(f"{file} belongs to another program")
-    return True
+    # A second look decides: another process may be making the file between two of our questions.
+    for _ in range(2):
+        mark, version = _ask(connection, "application_id"), _ask(connection, "user_version")
+        if mark == APPLICATION_ID:
+            if version > SCHEMA_VERSION:
+                raise StoreUnsuitable(f"{file} was written by a newer Rewake (layout {version})")
+            return False
+        tables = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+        if not (mark or version or tables):
+            return True
+    raise StoreUnsuitable(f"{file} belongs to another program")
 
 
 def connect(file: Path, durable: bool, busy: float) -> sqlite3.Connection:

@@ -1,0 +1,173 @@
+"""What the simulation found in the protocol and the engine, each once more by direction."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rewake.app import App
+from rewake.records import OutcomeKind, RunState
+from tests.simulation import programs
+from tests.simulation.directed import (
+    GRACE,
+    LEASE,
+    Stage,
+    directed,
+    is_open,
+    outcome_of,
+    waits_for,
+)
+
+
+@directed
+async def test_closing_after_the_end_does_not_undo_it(stage: Stage) -> None:
+    """A process that is closed right after it committed the end of a run leaves it ended."""
+    gate = stage.hold(stage.p1, "finish", after=True)
+    await stage.start(["race", ["task", "work", "n1", {}], ["approve", "never-a", None]])
+    await gate.reached.wait()
+    closing = stage.p1.spawn(stage.p1.engine.close(grace=0))
+    await asyncio.sleep(0.1)
+    gate.release()
+    await closing
+    await asyncio.sleep(10)
+    assert stage.header.state is RunState.DONE
+
+
+@directed
+async def test_a_wait_that_is_not_committed_is_not_closed(stage: Stage) -> None:
+    """A holder stalls past the deadline of a wait that it has not committed: nobody is late."""
+    gate = stage.hold(stage.p1, "park")
+    await stage.start(["gather", False, ["task", "work", "n1", {}], ["approve", "never-a", 1]])
+    await gate.reached.wait()
+    await stage.ask(stage.p2, lambda engine: engine.cancel("r1"))  # so that it cannot park
+    await asyncio.sleep(2)
+    gate.release()
+    await stage.within(LEASE, stage.is_over, "the end")
+
+
+@directed
+async def test_a_task_that_one_process_lacks_is_not_lost(stage: Stage) -> None:
+    """During a deployment a process may not know a task: it waits for one that does."""
+    older = App(programs)
+    del older.tasks["work"]
+    stage.p1.engine._services.app = older
+    stage.world.favourite = stage.p2
+    gate = stage.hold(stage.p2, "park", after=True)
+    await stage.start(["task", "work", "n1", {}])
+    await gate.reached.wait()
+    stage.world.favourite = stage.p1
+    gate.release()
+    await asyncio.sleep(20)
+    assert stage.begun("work") == 0
+    stage.world.favourite = stage.p2
+    await stage.within(GRACE, stage.is_over, "the end")
+    assert await stage.result() == ["n1", None]
+
+
+@directed
+async def test_a_canceller_that_dies_has_cancelled(stage: Stage) -> None:
+    """The flag is set and nobody was told: the run's due time brings it up."""
+    await stage.start(["approve", "never-a", None])
+    await stage.within(1, waits_for(stage, "never-a"))
+    gate = stage.hold(stage.p2, "cancel", after=True)
+    asking = asyncio.ensure_future(stage.ask(stage.p2, lambda engine: engine.cancel("r1")))
+    await gate.reached.wait()
+    stage.p2.die("directed")
+    asking.cancel()
+    await stage.within(GRACE, stage.is_over, "the end")
+    assert stage.header.state is RunState.CANCELLED
+
+
+@directed
+async def test_a_task_is_looked_after_while_a_step_runs(stage: Stage) -> None:
+    """Its message is lost, its run is not parked, and its lease is renewed: it begins all the same."""
+    gate = stage.hold(stage.p1, "commit", after=True)
+    await stage.start(["race", ["task", "work", "n1", {}], ["step", "s1", {"hangs": -1}]])
+    await gate.reached.wait()
+    stage.world.favourite = None
+    stage.world.chaos.messages = 1.0  # type: ignore[misc]
+    gate.release()
+    await asyncio.sleep(0.01)
+    stage.world.chaos.messages = 0.0
+    await stage.within(GRACE * 3, stage.is_over, "the end")
+
+
+@directed
+async def test_what_arrives_during_a_commit_is_seen_while_a_step_runs(stage: Stage) -> None:
+    """The commit knows of an arrival that came after the outcomes were read: they are read again."""
+    waits = ["seq", ["approve", "never-a", None], ["task", "work", "n1", {}]]
+    works = ["seq", ["step", "s0", {"ms": 500}], ["step", "s1", {"ms": 30_000}]]
+    await stage.start(["gather", False, waits, works])
+    await stage.within(1, is_open(stage, "run[0]/never-a"), "the first commit")
+    gate = stage.hold(stage.p1, "commit")
+    await gate.reached.wait()
+    await stage.decide(stage.p2, "run[0]/never-a")
+    gate.release()
+    await stage.within(1, lambda: stage.begun("run[0]/work") == 1, "the approval")
+
+
+@directed
+async def test_what_an_ended_run_gave_up_is_cancelled(stage: Stage) -> None:
+    """A process ends a run and dies before it has cancelled a task that goes on elsewhere."""
+    parked = stage.hold(stage.p1, "park", after=True)
+    never = ["task", "work", "n1", {"hangs": -1}]
+    await stage.start(["race", never, ["approve", "never-a", None]])
+    await parked.reached.wait()
+    stage.world.favourite = stage.p2
+    parked.release()
+    await stage.within(1, lambda: stage.begun("race[0]/work") == 1, "the task")
+    ended = stage.hold(stage.p1, "finish", after=True)
+    await stage.decide(stage.p1, "race[1]/never-a")
+    await ended.reached.wait()
+    stage.p1.die("directed")
+    cancelled = OutcomeKind.CANCELLED
+    await stage.within(GRACE, lambda: outcome_of(stage, "race[0]/work") is cancelled, "its end")
+    await asyncio.sleep(LEASE + GRACE)
+    assert await stage.world.base.due(2**53, limit=9) == []
+
+
+@directed
+async def test_a_cancel_before_the_first_commit_is_not_before_the_start(stage: Stage) -> None:
+    """The clock of the process that notices is behind that of the one that started the run."""
+    stage.p1.offset, stage.p2.offset = 120, -120
+    stage.world.favourite = stage.p2
+    gate = stage.hold(stage.p2, "claim")
+    await stage.start(["task", "work", "n1", {}])
+    await gate.reached.wait()
+    await stage.ask(stage.p1, lambda engine: engine.cancel("r1"))
+    gate.release()
+    await stage.within(1, stage.is_over, "the end")
+    assert stage.header.state is RunState.CANCELLED
+
+
+@directed
+async def test_a_sweeper_that_stalls_does_not_let_go_of_what_came_later(stage: Stage) -> None:
+    """It looked at one task; by when it writes, the run is parked again, due alike, with another."""
+    looks = stage.hold(stage.p2, "look_again")
+    idle = stage.hold(stage.p1, "look_again")
+    await stage.start(["seq", ["task", "work", "n1", {"ms": 5_500}], ["task", "work", "n2", {}]])
+    await looks.reached.wait()
+    parks = stage.hold(stage.p1, "park", after=True)
+    await parks.reached.wait()
+    stage.p1.die("directed")
+    assert idle
+    looks.release()
+    await stage.within(GRACE + LEASE, stage.is_over, "the end")
+    assert await stage.result() == [["n1", None], ["n2", None]]
+
+
+@directed
+async def test_a_large_result_reaches_who_carries_on_with_it(stage: Stage) -> None:
+    """Who delivers a result that is kept apart, and goes on with the run, has it whole."""
+    await stage.start(["task", "work", "n1", {"big": True}])
+    await stage.within(1, stage.is_over, "the end")
+    assert await stage.result() == ["n1", None, len(programs.BIG)]
+
+
+@directed
+async def test_a_log_that_cannot_be_kept_fails_no_attempt(stage: Stage) -> None:
+    """The store refuses what a task logged; its result counts."""
+    stage.fault(stage.p1, "log", *[("put", "L", "before")] * 4)
+    await stage.start(["task", "work", "n1", {"logs": True}])
+    await stage.within(1, stage.is_over, "the end")
+    assert await stage.result() == ["n1", None]
+    assert stage.begun("work") == 1
