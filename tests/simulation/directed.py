@@ -19,7 +19,7 @@ from rewake.records import Header, Operation, Outcome, OutcomeKind, RunState
 from rewake.values import decode
 from tests.simulation import programs
 from tests.simulation.case import Case
-from tests.simulation.faults import Chaos
+from tests.simulation.faults import LOST, Chaos
 from tests.simulation.generate import strip
 from tests.simulation.simulate import APP, quiet, table_of
 from tests.simulation.world import SECRET, Replica, World
@@ -51,11 +51,12 @@ class Gate:
 
 
 class Planned(Chaos):
-    """Faults that a test asks for: those of the next calls that match."""
+    """The faults that a test asks for, of the next calls that match; `deaf`: messages are lost."""
 
     def __init__(self) -> None:
         super().__init__(random.Random(0))
         self.asked: list[tuple[str, str, str]] = []
+        self.deaf = False
 
     def of_call(
         self, call: str, now: float, *, letter: str = "", can_stall: bool = True
@@ -66,6 +67,9 @@ class Planned(Chaos):
             self.count(call, fault, now)
             return fault
         return None
+
+    def of_message(self, now: float) -> str | None:
+        return LOST if self.deaf else None
 
 
 class Stage:
@@ -93,13 +97,19 @@ class Stage:
         """Approve, by way of one process."""
         await self.ask(replica, lambda e: e.decide("r1", key, Approval(Decision.APPROVED)))
 
-    def hold(self, replica: Replica, method: str, *, after: bool = False) -> Gate:
-        """Stop the process when it next calls this method of its store, or before it returns."""
+    def hold(
+        self, replica: Replica, method: str, *, after: bool = False, always: bool = False
+    ) -> Gate:
+        """Stop the process when it next calls this method of its store, or before it returns.
+
+        `always`: stop every call until the gate is opened.
+        """
         gate, store = Gate(), replica.engine._store
         original = getattr(store, method)
 
         async def held(*args: Any, **named: Any) -> Any:
-            setattr(store, method, original)
+            if not always:
+                setattr(store, method, original)
             if after:
                 result = await original(*args, **named)
                 await gate.wait_here()

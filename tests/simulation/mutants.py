@@ -10,6 +10,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from rewake.authoring.context import TaskContext
+from rewake.engine.logs import AttemptLog
+from rewake.engine.services import Services
 from rewake.engine.turn import Turn
 from rewake.records import (
     Entry,
@@ -20,13 +23,14 @@ from rewake.records import (
     Operation,
     Outcome,
     OutcomeKind,
+    RunState,
     Scheduled,
 )
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.stores import protocol
 from rewake.stores.protocol import Store
-from rewake.stores.results import Committed, Delivery, Fenced, operation_key
+from rewake.stores.results import Committed, Delivery, Fenced, header_key, operation_key
 from rewake.stores.table import Check
 
 Mutant = Callable[[], AbstractContextManager[None]]
@@ -228,6 +232,47 @@ def closes_what_nobody_asked() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def stale_look() -> Iterator[None]:
+    """A sweeper moves a due time although the run went on meanwhile (a bug that this found)."""
+
+    async def old(self: Store, seen: Header, *, look: Millis | None, wake: Millis | None) -> bool:
+        due = min((each for each in (look, wake) if each is not None), default=None)
+        written = await self._update(
+            header_key(seen.run),
+            when=[[Check("due", "=", seen.due)]],
+            set={"look": look, "due": due},
+        )
+        return written.ok
+
+    with patch.object(Store, "look_again", old):
+        yield
+
+
+@contextmanager
+def forgotten_losers() -> Iterator[None]:
+    """Nobody sees to it that what an ended run gave up is cancelled (a bug that this found)."""
+    finish = Store.finish
+
+    async def old(self: Store, *args: Any, state: RunState, due: Millis | None) -> Any:
+        return await finish(self, *args, state=state, due=None)
+
+    with patch.object(Store, "finish", old):
+        yield
+
+
+@contextmanager
+def costly_logs() -> Iterator[None]:
+    """An attempt fails if what it logged cannot be kept (a bug that this found)."""
+
+    async def old(self: Services, context: TaskContext, logs: AttemptLog) -> None:
+        if logs.lines:
+            await self.store.log(context.run, context.key, context.attempt, 0, logs.lines)
+
+    with patch.object(Services, "keep_log", old):
+        yield
+
+
 MUTANTS: Sequence[Mutant] = (
     no_epoch_check,
     no_arrival_condition,
@@ -243,4 +288,7 @@ MUTANTS: Sequence[Mutant] = (
     no_looking_after,
     half_a_value,
     closes_what_nobody_asked,
+    stale_look,
+    forgotten_losers,
+    costly_logs,
 )

@@ -21,8 +21,10 @@ from tests.simulation.directed import (
 @directed
 async def test_closing_after_the_end_does_not_undo_it(stage: Stage) -> None:
     """A process that is closed right after it committed the end of a run leaves it ended."""
-    gate = stage.hold(stage.p1, "finish", after=True)
-    await stage.start(["race", ["task", "work", "n1", {}], ["approve", "never-a", None]])
+    body = ["task", "work", "n1", {"ms": 500}]
+    await stage.start(["race", body, ["approve", "never-a", None]])
+    await stage.within(1, waits_for(stage, "race[0]/work"))
+    gate = stage.hold(stage.p1, "cancel_withdrawn")
     await gate.reached.wait()
     closing = stage.p1.spawn(stage.p1.engine.close(grace=0))
     await asyncio.sleep(0.1)
@@ -79,21 +81,20 @@ async def test_a_canceller_that_dies_has_cancelled(stage: Stage) -> None:
 
 @directed
 async def test_a_task_is_looked_after_while_a_step_runs(stage: Stage) -> None:
-    """Its message is lost, its run is not parked, and its lease is renewed: it begins all the same."""
+    """Its message is lost, its run is not parked but renewed: it begins all the same."""
     gate = stage.hold(stage.p1, "commit", after=True)
     await stage.start(["race", ["task", "work", "n1", {}], ["step", "s1", {"hangs": -1}]])
     await gate.reached.wait()
-    stage.world.favourite = None
-    stage.world.chaos.messages = 1.0  # type: ignore[misc]
+    stage.chaos.deaf = True
     gate.release()
     await asyncio.sleep(0.01)
-    stage.world.chaos.messages = 0.0
+    stage.chaos.deaf = False
     await stage.within(GRACE * 3, stage.is_over, "the end")
 
 
 @directed
 async def test_what_arrives_during_a_commit_is_seen_while_a_step_runs(stage: Stage) -> None:
-    """The commit knows of an arrival that came after the outcomes were read: they are read again."""
+    """A commit knows of an arrival that came after the outcomes were read: so they are again."""
     waits = ["seq", ["approve", "never-a", None], ["task", "work", "n1", {}]]
     works = ["seq", ["step", "s0", {"ms": 500}], ["step", "s1", {"ms": 30_000}]]
     await stage.start(["gather", False, waits, works])
@@ -141,15 +142,14 @@ async def test_a_cancel_before_the_first_commit_is_not_before_the_start(stage: S
 
 @directed
 async def test_a_sweeper_that_stalls_does_not_let_go_of_what_came_later(stage: Stage) -> None:
-    """It looked at one task; by when it writes, the run is parked again, due alike, with another."""
-    looks = stage.hold(stage.p2, "look_again")
-    idle = stage.hold(stage.p1, "look_again")
+    """When it writes, the run is parked once more, due at the same time, with another task."""
+    looks = stage.hold(stage.p2, "look_again", always=True)
+    stage.hold(stage.p1, "look_again", always=True)
     await stage.start(["seq", ["task", "work", "n1", {"ms": 5_500}], ["task", "work", "n2", {}]])
     await looks.reached.wait()
     parks = stage.hold(stage.p1, "park", after=True)
     await parks.reached.wait()
     stage.p1.die("directed")
-    assert idle
     looks.release()
     await stage.within(GRACE + LEASE, stage.is_over, "the end")
     assert await stage.result() == [["n1", None], ["n2", None]]

@@ -49,6 +49,25 @@ async def test_1_a_writer_that_was_overtaken_changes_nothing(stage: Stage) -> No
     assert await stage.result() == [["n1", None], ["approval", "timed_out", None]]
 
 
+@directed
+async def test_1_a_writer_that_was_overtaken_is_fenced_at_the_same_count(stage: Stage) -> None:
+    """The new holder has committed nothing yet, and the former one changes nothing all the same."""
+    first = stage.hold(stage.p1, "park")
+    await stage.start(["seq", ["task", "work", "n1", {}], ["sleep", 1000]])
+    await first.reached.wait()
+    stage.world.favourite = stage.p2
+    stage.p1.stalled_until = 9.0
+    second = stage.hold(stage.p2, "park")
+    await second.reached.wait()
+    before = stage.header
+    first.release()
+    await asyncio.sleep(9.1 - stage.world.seconds)
+    assert (stage.header.count, stage.header.writer) == (before.count, before.writer)
+    assert stage.header.state is RunState.RUNNING
+    second.release()
+    await stage.within(LEASE + GRACE, stage.is_over, "the end")
+
+
 # --- 2 -----------------------------------------------------------------------------------------
 
 
