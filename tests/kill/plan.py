@@ -18,6 +18,7 @@ CALLS: Mapping[str, int] = {
     "store.renew_task": 1,
     "store.retry_task": 1,
     "store.deliver": 12,
+    "store.cancel_withdrawn": 1,
     "store.log": 1,
     "table.get": 20,
     "table.put": 6,
@@ -34,6 +35,7 @@ CALLS: Mapping[str, int] = {
 OTHERS = frozenset(
     f"store.{name}"
     for name in (
+        "look_again",
         "offload",
         "resolve",
         "settle",

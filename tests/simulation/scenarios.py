@@ -8,7 +8,7 @@ from typing import Any
 
 from rewake.engine.settings import Settings
 from tests.simulation.case import Case
-from tests.simulation.faults import CRASH_AFTER, STALL, Chaos, calm
+from tests.simulation.faults import BEFORE, CRASH_AFTER, STALL, Chaos, calm
 from tests.simulation.generate import Generator
 
 Scenario = Callable[[int, str], Case]
@@ -85,6 +85,33 @@ def _arriving(seed: int, store: str) -> Case:
     return case
 
 
+def _losing(seed: int, store: str) -> Case:
+    """A task that never ends loses a race, and the process that should cancel it dies."""
+    never = ["task", "work", "n1", {"hangs": -1}]
+    program, right = ["race", never, ["approve", "yes-n2", None]], ["approval", "approved", "n2"]
+    chaos = Chaos(random.Random(seed))
+    call = "update H" if store == "memory" else "together "
+    chaos.planned = {(call, 3 + seed % 4): CRASH_AFTER}
+    return Case(seed, store, {"r1": (program, right)}, chaos, _patient(), replicas=3)
+
+
+def _logging(seed: int, store: str) -> Case:
+    """What a task logged cannot be kept."""
+    program, right = ["task", "work", "n1", {"logs": True}], ["n1", None]
+    chaos = Chaos(random.Random(seed))
+    chaos.planned = {("put L", number): BEFORE for number in range(1, 5)}
+    return Case(seed, store, {"r1": (program, right)}, chaos, _patient())
+
+
+def _long(seed: int, store: str) -> Case:
+    """Tasks take longer than the grace, while sweepers are slow and messages are lost."""
+    names = [f"n{number}" for number in range(4)]
+    program = ["seq", *(["task", "work", name, {"ms": 4_000 + seed * 100}] for name in names)]
+    chaos = Chaos(random.Random(seed), messages=0.3, slow=1.0)
+    right = [[name, None] for name in names]
+    return Case(seed, store, {"r1": (program, right)}, chaos, _patient(), replicas=3)
+
+
 def _patient() -> Settings:
     return Settings(strikes=1000, lost=1000)
 
@@ -105,6 +132,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "processes are closed": _closing,
     "holders stall": _stalling,
     "outcomes keep arriving": _arriving,
+    "a loser goes on elsewhere": _losing,
+    "a log is lost": _logging,
+    "tasks take long": _long,
     "a canceller dies": _cancelling,
     "a message is lost during a step": _unheard,
 }
