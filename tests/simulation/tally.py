@@ -60,7 +60,7 @@ class Tally:
             counts = [str(self.fired[call, c]) if c in kinds_of(call) else "-" for c in columns]
             lines.append(f"{call:13}" + "".join(f"{count:>13}" for count in counts))
         for what, kinds in (("message", MESSAGE_FAULTS), ("process", PROCESS_FAULTS)):
-            lines.append(f"{what}s: " + ", ".join(f"{self.fired[what, k]} {k}" for k in kinds))
+            lines.append(f"{what}: " + ", ".join(f"{self.fired[what, k]} {k}" for k in kinds))
         states = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items()))
         lines.append(
             f"{self.simulations} simulations, {self.hours:.1f} virtual hours, "

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
+
+import pytest
 
 from rewake.app import App
-from rewake.records import OutcomeKind, RunState
+from rewake.engine.cache import Cache
+from rewake.records import Header, OutcomeKind, RunState
+from rewake.replay.execution import Execution
+from rewake.stores.memory import MemoryTable
+from rewake.stores.protocol import Store
+from rewake.stores.results import Taken, TaskClaim
+from rewake.stores.table import Key, Written
 from tests.simulation import programs
 from tests.simulation.directed import (
     GRACE,
@@ -171,3 +180,49 @@ async def test_a_log_that_cannot_be_kept_fails_no_attempt(stage: Stage) -> None:
     await stage.within(1, stage.is_over, "the end")
     assert await stage.result() == ["n1", None]
     assert stage.begun("work") == 1
+
+
+def test_an_instance_that_is_kept_twice_is_dropped_once() -> None:
+    """Another invocation of a run kept its instance first: it is dropped, not just forgotten."""
+
+    class Instance:
+        dropped = False
+
+        def drop(self) -> None:
+            self.dropped = True
+
+    cache, header = Cache(9), Header("r1", "main", 0, seed=0, python="", runtime=1)
+    first, second = Instance(), Instance()
+    cache.keep(header, cast(Execution, first))
+    cache.keep(header, cast(Execution, second))
+    assert (first.dropped, second.dropped) == (True, False)
+
+
+class _Contended(MemoryTable):
+    """Before each of the first updates of an item that is there, somebody takes it and lets go."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self._left = times
+
+    async def update(self, key: Key, **changes: Any) -> Written:
+        if self._left and await self.get(key) is not None and changes["set"].get("owner"):
+            self._left -= 1
+            await super().update(key, set={"lease": self._left + 1})
+        return await super().update(key, **changes)
+
+
+@pytest.mark.parametrize("times", range(4))
+def test_a_claim_that_is_won_late_is_won(times: int) -> None:
+    """However often somebody comes in between, who holds a task in the end is told so."""
+
+    async def claim() -> None:
+        store = Store(_Contended(times), token=lambda: "t")
+        first = TaskClaim("r1", "work", "work", "first", 0, 1)
+        assert isinstance(await store.claim_task(first), Taken)
+        second = TaskClaim("r1", "work", "work", "second", 10_000, 5_000)
+        claimed = await store.claim_task(second)
+        assert isinstance(claimed, Taken)
+        assert claimed.operation.owner == "second"
+
+    asyncio.run(claim())

@@ -62,7 +62,7 @@ from rewake.stores.table import Check, Key, Table, When, Written
 
 T = TypeVar("T")
 
-TAIL_BYTES = 600
+TAIL_BYTES = 512
 """How much history stays inline in the header, so that it remains one small write."""
 FORCE = 10**6
 """What a failure takes off the gap, so that it always wakes the run."""
