@@ -122,6 +122,10 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     args: Value | None = None
     due: Millis | None = None
 
+    def message(self, run: str, *, sole: bool = False) -> Invocation:
+        """What tells somebody to carry this task out."""
+        return Invocation(run, self.key, self.name, self.args, sole=sole)
+
 
 class Withdrawn(msgspec.Struct, frozen=True, array_like=True, tag="withdrawn"):
     """Command: the workflow cancelled an operation that it had asked for."""
@@ -248,7 +252,6 @@ class Operation(msgspec.Struct, omit_defaults=True):
     outcome: Outcome | None = None
     at: Millis | None = None
     writer: str = ""
-    detail: Value | None = None
 
 
 class LogLine(msgspec.Struct, frozen=True, array_like=True):

@@ -267,7 +267,7 @@ def costly_logs() -> Iterator[None]:
 
     async def old(self: Services, context: TaskContext, logs: AttemptLog) -> None:
         if logs.lines:
-            await self.store.log(context.run, context.key, context.attempt, 0, logs.lines)
+            await self.store.log(context.run, context.key, context.attempt, logs.lines)
 
     with patch.object(Services, "keep_log", old):
         yield

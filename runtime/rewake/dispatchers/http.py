@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from rewake.dispatchers.delays import Delays
 from rewake.dispatchers.dispatcher import Handler
 from rewake.dispatchers.signature import HEADER, sign
 from rewake.engine.clock import Clock
@@ -59,7 +60,7 @@ class HttpDispatcher:
         self._session: ClientSession | None = None
         self._turns = asyncio.Semaphore(IN_FLIGHT)
         self._sending: set[asyncio.Task[None]] = set()
-        self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self._delays = Delays(self._post)
         self._failing = False
 
     def open(self, handler: Handler) -> None:  # noqa: ARG002 - messages arrive over HTTP
@@ -72,13 +73,11 @@ class HttpDispatcher:
             if wait <= 0:
                 self._post(invocation)
             elif wait <= HORIZON:
-                self._arm(invocation, wait)
+                self._delays.add(invocation, wait)
 
     async def close(self) -> None:
         self._open = False
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._delays.clear()
         if self._sending:
             _, late = await asyncio.wait(self._sending, timeout=_LAST_WORDS)
             for task in late:
@@ -86,17 +85,6 @@ class HttpDispatcher:
             await asyncio.gather(*late, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
-
-    def _arm(self, invocation: Invocation, wait: Millis) -> None:
-        key = (invocation.run, invocation.key)
-        if (earlier := self._timers.get(key)) is not None:
-            earlier.cancel()
-        loop = asyncio.get_running_loop()
-        self._timers[key] = loop.call_later(wait / 1000, self._fire, key, invocation)
-
-    def _fire(self, key: tuple[str, str], invocation: Invocation) -> None:
-        self._timers.pop(key, None)
-        self._post(invocation)
 
     def _post(self, invocation: Invocation) -> None:
         if not self._open:

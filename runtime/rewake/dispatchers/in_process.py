@@ -7,6 +7,7 @@ import functools
 import logging
 from collections.abc import Sequence
 
+from rewake.dispatchers.delays import Delays
 from rewake.dispatchers.dispatcher import Handler
 from rewake.engine.clock import Clock
 from rewake.records import Invocation
@@ -26,7 +27,7 @@ class InProcessDispatcher:
         # By task: what to do when the invocation that is under way has ended. A task that
         # waits for a slot is offered again by every sweep; that must not pile up.
         self._under_way: dict[tuple[str, str], Invocation | None] = {}
-        self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self._delays = Delays(self._start)
 
     def open(self, handler: Handler) -> None:
         self._handler = handler
@@ -38,18 +39,7 @@ class InProcessDispatcher:
             if wait <= 0:
                 self._start(invocation)
             else:
-                self._arm(invocation, wait)
-
-    def _arm(self, invocation: Invocation, wait: int) -> None:
-        key = (invocation.run, invocation.key)
-        if (earlier := self._timers.get(key)) is not None:
-            earlier.cancel()
-        loop = asyncio.get_running_loop()
-        self._timers[key] = loop.call_later(wait / 1000, self._fire, key, invocation)
-
-    def _fire(self, key: tuple[str, str], invocation: Invocation) -> None:
-        self._timers.pop(key, None)
-        self._start(invocation)
+                self._delays.add(invocation, wait)
 
     def _start(self, invocation: Invocation) -> None:
         if self._handler is None:
@@ -76,8 +66,6 @@ class InProcessDispatcher:
 
     async def close(self) -> None:
         self._handler = None
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._delays.clear()
         if self._tasks:
             await asyncio.wait(self._tasks)

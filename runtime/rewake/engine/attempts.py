@@ -33,7 +33,7 @@ from rewake.records import (
     OutcomeKind,
     Value,
 )
-from rewake.stores.results import Delivery, Refused, TaskClaim
+from rewake.stores.results import Delivery, Refused
 from rewake.values import failure_of
 
 log = logging.getLogger("rewake.engine")
@@ -118,14 +118,11 @@ class Attempts:
     async def _attempt(self, invocation: Invocation) -> Delivery | None:
         services = self._services
         async with services.slots:
-            owner, lease = services.lease()
-            now = services.clock.now()
-            claim = await self._store.claim_task(
-                TaskClaim(invocation.run, invocation.key, invocation.name, owner, now, lease)
-            )
-            if isinstance(claim, Refused):
-                return await self._refused(claim.operation, invocation, now)
-            return await self._held(claim.operation, owner, invocation)
+            claim = services.task_claim(invocation.run, invocation.key, invocation.name)
+            found = await self._store.claim_task(claim)
+            if isinstance(found, Refused):
+                return await self._refused(found.operation, invocation, claim.now)
+            return await self._held(found.operation, claim.owner, invocation)
 
     async def carry_out(self, invocation: Invocation, operation: Operation) -> None:
         """Carry out one attempt at a task that this process has claimed already."""

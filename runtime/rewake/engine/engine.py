@@ -36,7 +36,6 @@ from rewake.engine.turn import Turn
 from rewake.errors import InvalidInput, RewakeError, RunConflict, RunNotFound, StuckError
 from rewake.records import (
     TERMINAL,
-    Completed,
     Finished,
     Header,
     Invocation,
@@ -48,7 +47,6 @@ from rewake.records import (
     RunState,
     Scheduled,
     Started,
-    Withdrawn,
 )
 from rewake.secret import Secret
 from rewake.stores.protocol import Store
@@ -401,24 +399,19 @@ def tokens() -> Callable[[], str]:
 
 
 def _approval(history: History, key: str) -> Scheduled:
-    closed = {e.key for e in history.entries if isinstance(e, Completed | Withdrawn)}
+    for asked in history.open(Kind.APPROVAL):
+        if asked.key == key:
+            return asked
     for entry in history.entries:
         if isinstance(entry, Scheduled) and entry.key == key and entry.kind is Kind.APPROVAL:
-            if key in closed:
-                raise RunConflict(f"{key!r} was decided, ran out of time or was cancelled")
-            return entry
+            raise RunConflict(f"{key!r} was decided, ran out of time or was cancelled")
     raise RunNotFound(f"the run waits for no approval {key!r}")
 
 
 def open_approvals(history: History) -> dict[str, Scheduled]:
     """The approvals that a run waits for and nobody decided yet, by key."""
-    closed = {e.key for e in history.entries if isinstance(e, Completed | Withdrawn)}
-    closed |= history.outcomes().keys()
-    return {
-        entry.key: entry
-        for entry in history.entries
-        if isinstance(entry, Scheduled) and entry.kind is Kind.APPROVAL and entry.key not in closed
-    }
+    decided = history.outcomes()
+    return {e.key: e for e in history.open(Kind.APPROVAL) if e.key not in decided}
 
 
 class _AtWork:

@@ -22,6 +22,7 @@ from rewake.errors import StoreError
 from rewake.records import Invocation, Millis, Operation, Outcome
 from rewake.secret import Secret
 from rewake.stores.protocol import Store
+from rewake.stores.results import TaskClaim
 from rewake.stores.table import Due
 
 log = logging.getLogger("rewake.engine")
@@ -77,7 +78,7 @@ class Services:
         if not logs.lines:
             return
         try:
-            await self.store.log(context.run, context.key, context.attempt, 0, logs.lines)
+            await self.store.log(context.run, context.key, context.attempt, logs.lines)
         except StoreError:
             log.warning("what %s logged could not be kept", context.key, exc_info=True)
 
@@ -85,9 +86,9 @@ class Services:
         """A new owner token, and how long it holds."""
         return self.token(), self.settings.lease
 
-    def lease_from(self, now: Millis) -> tuple[str, Millis, Millis]:
-        """A new owner token, from when, and how long it holds."""
-        return self.token(), now, self.settings.lease
+    def task_claim(self, run: str, key: str, name: str) -> TaskClaim:
+        """A claim of a task for this process, from now on."""
+        return TaskClaim(run, key, name, self.token(), self.clock.now(), self.settings.lease)
 
     def free_slots(self) -> int:
         """How many more attempts this process may begin now, of tasks that it dispatches itself."""

@@ -15,7 +15,6 @@ from rewake.engine.services import Services
 from rewake.errors import RewakeError
 from rewake.records import (
     TERMINAL,
-    Completed,
     Header,
     Invocation,
     Kind,
@@ -24,10 +23,8 @@ from rewake.records import (
     Outcome,
     OutcomeKind,
     RunState,
-    Scheduled,
-    Withdrawn,
 )
-from rewake.stores.results import History, header_key, operation_key
+from rewake.stores.results import header_key, is_unattended, operation_key
 from rewake.stores.table import Due, Key
 
 log = logging.getLogger("rewake.sweeper")
@@ -145,16 +142,14 @@ class Sweeper:
         lost: list[Invocation] = []
         looks: list[Millis] = []
         wake = _must_wake(header, now)
-        for entry in open_tasks(history):
+        for entry in history.open(Kind.TASK):
             operation = history.operations.get(entry.key)
-            if operation is not None and operation.outcome is not None:
+            if operation is None or is_unattended(operation, now):
+                lost.append(entry.message(header.run))
+            elif operation.outcome is not None:
                 wake = True
-            elif operation is not None and operation.due is not None:
-                continue  # it guards itself
-            elif operation is not None and operation.owner and operation.lease >= now:
+            elif operation.due is None:  # else it guards itself
                 looks.append(operation.lease + settings.skew + 1)
-            else:
-                lost.append(Invocation(header.run, entry.key, entry.name, entry.args))
         if wake or lost:
             looks.append(now + settings.grace)
         look = min(looks, default=None)
@@ -176,24 +171,12 @@ class Sweeper:
             return
         header = await self._store.header(operation.run)
         history = await self._store.history(header)
-        wanted = [e for e in open_tasks(history) if e.key == operation.key]
+        wanted = [e for e in history.open(Kind.TASK) if e.key == operation.key]
         if header.state in TERMINAL or not wanted:
             await self._store.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
             await self._store.postpone(key, now + self._services.settings.grace, None)
             return
-        await self._services.dispatcher.dispatch(
-            [Invocation(header.run, e.key, e.name, e.args) for e in wanted]
-        )
-
-
-def open_tasks(history: History) -> list[Scheduled]:
-    """The tasks that a history asks for and has not seen the outcome of."""
-    closed = {e.key for e in history.entries if isinstance(e, Completed | Withdrawn)}
-    return [
-        entry
-        for entry in history.entries
-        if isinstance(entry, Scheduled) and entry.kind is Kind.TASK and entry.key not in closed
-    ]
+        await self._services.dispatcher.dispatch([entry.message(header.run) for entry in wanted])
 
 
 def _must_wake(header: Header, now: Millis) -> bool:

@@ -311,11 +311,9 @@ class Turn:
 
     def _claims(self, entries: Sequence[Entry]) -> Sequence[TaskClaim]:
         """The tasks that this process begins at once, to be claimed in the commit itself."""
-        services = self._services
-        free = services.free_slots()
-        now = services.clock.now()
+        free = self._services.free_slots()
         return [
-            TaskClaim(self._header.run, task.key, task.name, *services.lease_from(now))
+            self._services.task_claim(self._header.run, task.key, task.name)
             for task in _tasks_of(entries)[:free]
         ]
 
@@ -365,7 +363,7 @@ class Turn:
         """Act on a commit: only now is anything dispatched or cancelled."""
         run, others = self._header.run, []
         for task in _tasks_of(entries):
-            invocation = Invocation(run, task.key, task.name, task.args, sole=sole)
+            invocation = task.message(run, sole=sole)
             taken = committed.taken.get(task.key)
             if taken is None:
                 others.append(invocation)
@@ -424,13 +422,7 @@ class Turn:
                 if is_unattended(found, now):
                     lost.append(op.scheduled())
         entries = await self._store.offload(run, lost)
-        await self._services.dispatcher.dispatch(
-            [
-                Invocation(run, entry.key, entry.name, entry.args)
-                for entry in entries
-                if isinstance(entry, Scheduled)
-            ]
-        )
+        await self._services.dispatcher.dispatch([task.message(run) for task in _tasks_of(entries)])
 
     async def _fresh_header(self) -> Header:
         """What arrived meanwhile: the counter, and a cancellation."""

@@ -21,7 +21,7 @@ transaction, elsewhere single writes in the order given.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -59,8 +59,6 @@ from rewake.stores.results import (
     operation_key,
 )
 from rewake.stores.table import Check, Key, Table, When, Written
-
-T = TypeVar("T")
 
 TAIL_BYTES = 512
 """How much history stays inline in the header, so that it remains one small write."""
@@ -287,7 +285,7 @@ class Store(StoreReads):
         until = now + lease
         written = await self._update(
             operation_key(run, key),
-            when=[[Check("owner", "=", owner), Check("outcome", "absent")]],
+            when=_held_by(owner),
             set={"lease": until, "due": until + self._margin},
         )
         return written.ok
@@ -304,7 +302,7 @@ class Store(StoreReads):
             changes["failure"] = failure
         written = await self._update(
             operation_key(run, key),
-            when=[[Check("owner", "=", owner), Check("outcome", "absent")]],
+            when=_held_by(owner),
             set=changes,
             add={} if failure is not None else {"attempts": -1},
         )
@@ -314,7 +312,7 @@ class Store(StoreReads):
         """Give the task up at once, without a mark against it."""
         await self._update(
             operation_key(run, key),
-            when=[[Check("owner", "=", owner), Check("outcome", "absent")]],
+            when=_held_by(owner),
             set={"owner": "", "lease": 0, "not_before": None, "due": now},
             add={"attempts": -1},
         )
@@ -462,11 +460,9 @@ class Store(StoreReads):
         )
         return written.ok
 
-    async def log(
-        self, run: str, key: str, attempt: int, number: int, lines: list[LogLine]
-    ) -> None:
+    async def log(self, run: str, key: str, attempt: int, lines: list[LogLine]) -> None:
         """Keep what an attempt logged."""
-        sort = f"L#{key}#{attempt:04d}#{number:06d}"
+        sort = f"L#{key}#{attempt:04d}"
         await self._put(Key(f"R#{run}", sort), LogBatch(run, key, attempt, lines))
 
     # --- writing ---------------------------------------------------------------------------
@@ -548,6 +544,11 @@ def _fence(held: Header, *, count: bool = True) -> list[list[Check]]:
     checks = [Check("state", "=", RunState.RUNNING)]
     checks += [Check("epoch", "=", held.epoch), Check("owner", "=", held.owner)]
     return [[*checks, Check("count", "=", held.count)] if count else checks]
+
+
+def _held_by(owner: str) -> When:
+    """A task that has no outcome and is still this owner's."""
+    return [[Check("owner", "=", owner), Check("outcome", "absent")]]
 
 
 def _earliest(*moments: Millis | None) -> Millis | None:

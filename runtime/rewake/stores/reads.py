@@ -53,7 +53,7 @@ class StoreReads:
         entries = [entry for part in reversed(parts) for entry in part]
         return History(
             await self._blobs.restore(header.run, entries),
-            {o.key: o if _is_whole(o) else await self._whole(o) for o in operations},
+            await self._by_key(operations),
         )
 
     async def views(self, *, limit: int, cursor: str | None) -> Page:
@@ -63,8 +63,7 @@ class StoreReads:
     async def outcomes(self, run: str, keys: Iterable[str]) -> dict[str, Operation]:
         """Those of the operations that have an outcome, values and all."""
         found = [await self._table.get(operation_key(run, key)) for key in keys]
-        settled = [o for o in found if o is not None and o.outcome is not None]
-        return {o.key: o if _is_whole(o) else await self._whole(o) for o in settled}
+        return await self._by_key(o for o in found if o is not None and o.outcome is not None)
 
     async def operation(self, run: str, key: str) -> Operation | None:
         """One operation's item."""
@@ -89,9 +88,12 @@ class StoreReads:
         """The value with its body, wherever that is kept."""
         return await self._blobs.resolve(run, value)
 
+    async def _by_key(self, operations: Iterable[Operation]) -> dict[str, Operation]:
+        return {each.key: await self._whole(each) for each in operations}
+
     async def _whole(self, operation: Operation) -> Operation:
         outcome = operation.outcome
-        if outcome is None or outcome.value is None:
+        if outcome is None or outcome.value is None or not outcome.value.blob:
             return operation
         value = await self._blobs.resolve(operation.run, outcome.value)
         whole = msgspec.structs.replace(outcome, value=value)
@@ -115,8 +117,3 @@ class StoreReads:
             cursor = page.cursor
             if cursor is None:
                 return items
-
-
-def _is_whole(operation: Operation) -> bool:
-    outcome = operation.outcome
-    return outcome is None or outcome.value is None or not outcome.value.blob

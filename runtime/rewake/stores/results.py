@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from rewake.records import Entry, Header, Millis, Operation, Outcome
+from rewake.records import (
+    Completed,
+    Entry,
+    Header,
+    Kind,
+    Millis,
+    Operation,
+    Outcome,
+    Scheduled,
+    Withdrawn,
+)
 from rewake.stores.table import Key
 
 
@@ -72,6 +82,15 @@ class History(msgspec.Struct, frozen=True):
     def outcomes(self) -> dict[str, Outcome]:
         """The recorded outcomes by key."""
         return {k: o.outcome for k, o in self.operations.items() if o.outcome is not None}
+
+    def open(self, kind: Kind) -> list[Scheduled]:
+        """The operations of this kind whose end the workflow has not seen, in the order asked."""
+        closed = {e.key for e in self.entries if isinstance(e, Completed | Withdrawn)}
+        return [
+            entry
+            for entry in self.entries
+            if isinstance(entry, Scheduled) and entry.kind is kind and entry.key not in closed
+        ]
 
 
 def header_key(run: str) -> Key:

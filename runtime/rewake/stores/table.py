@@ -16,7 +16,6 @@ import msgspec
 
 from rewake.records import Item, Millis
 
-ItemT = TypeVar("ItemT", bound=Item)
 T = TypeVar("T")
 
 Op = Literal["=", "<", "<=", "absent", "present", "in"]
