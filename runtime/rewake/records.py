@@ -8,14 +8,15 @@ What is stored of one run (`R#<run>` is its partition):
     H            Header     the one item that decides: state, epoch, lease, due, newest entries
     C#<n>#<w>    Chunk      older entries; exists only once the header (or a later chunk) names it
     O#<key>      Operation  a task or an approval: claim, attempts and outcome in one item
-    L#<key>#..   LogBatch   what an attempt logged
+    L#<key>#..   LogBatch   what an attempt at a task or step logged
 
 and, in the partition `V`, one `View` a run, so that runs can be listed without a scan.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
 workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what it then observed
 (`Started`, `Completed`, `Stepped`, `Fired`, `CancelRequested`), and when. Between two events
-the workflow sees nothing new and time stands still; that is all that replay rests on.
+the workflow sees nothing new and time stands still; that is all that replay rests on. What the
+workflow's own body logged (`Logged`) is kept among its commands, and is not compared with them.
 """
 
 from __future__ import annotations
@@ -134,6 +135,20 @@ class Withdrawn(msgspec.Struct, frozen=True, array_like=True, tag="withdrawn"):
     kind: Kind
 
 
+class LogLine(msgspec.Struct, frozen=True, array_like=True):
+    """One line that a workflow's body or an attempt logged. What is printed: `STDOUT`."""
+
+    at: Millis
+    level: str
+    message: str
+
+
+class Logged(msgspec.Struct, frozen=True, array_like=True, tag="logged"):
+    """What the workflow's body logged after an event: committed with it, so it is there once."""
+
+    lines: list[LogLine]
+
+
 class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
     """Command: the workflow ended. Always the last entry."""
 
@@ -174,7 +189,7 @@ class CancelRequested(msgspec.Struct, frozen=True, array_like=True, tag="cancel"
     reason: str
 
 
-Command = Scheduled | Withdrawn | Finished
+Command = Scheduled | Withdrawn | Logged | Finished
 Event = Started | Completed | Stepped | Fired | CancelRequested
 Entry = Command | Event
 
@@ -254,16 +269,8 @@ class Operation(msgspec.Struct, omit_defaults=True):
     writer: str = ""
 
 
-class LogLine(msgspec.Struct, frozen=True, array_like=True):
-    """One line that an attempt logged."""
-
-    at: Millis
-    level: str
-    message: str
-
-
 class LogBatch(msgspec.Struct, frozen=True):
-    """Lines that one attempt logged, written together."""
+    """Lines that one attempt logged, written together. A workflow's body has the empty key."""
 
     run: str
     key: str

@@ -490,29 +490,24 @@ def test_runs_are_listed_newest_first_and_paged() -> None:
 
 
 @task
-async def says() -> None:
-    task_context().logger.warning("from the task")
+async def measures(text: str) -> int:
+    return len(text)
 
 
 @workflow
-async def talks() -> None:
-    await says()
-    await step("speak", lambda: task_context().logger.info("from the step"))
+async def wide(count: int) -> int:
+    return sum(await asyncio.gather(*(measures("x" * 1000) for _ in range(count))))
 
 
-def test_what_an_attempt_logs_is_kept_with_it() -> None:
-    """Lines of tasks and steps are found again by operation and attempt, once."""
+@everywhere
+@warm_and_cold
+def test_a_commit_may_be_larger_than_an_item(table: str, cached: int) -> None:
+    """A fan-out whose arguments exceed what an item of the table holds is stored in parts."""
 
     async def body(bench: Bench) -> None:
-        header = await bench.start("talks")
-        await bench.result(header.run)
-        found = {
-            (batch.key, batch.attempt): [line.message for line in batch.lines]
-            for batch in await bench.engine.logs(header.run)
-        }
-        assert found == {("says", 1): ["from the task"], ("speak", 1): ["from the step"]}
+        assert await bench.run("wide", count=600) == 600_000
 
-    virtually([talks, says], body)
+    virtually([wide, measures], body, table=table, cached=cached)
 
 
 @workflow

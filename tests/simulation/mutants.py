@@ -19,6 +19,7 @@ from rewake.records import (
     Header,
     Invocation,
     Kind,
+    LogBatch,
     Millis,
     Operation,
     Outcome,
@@ -266,10 +267,22 @@ def costly_logs() -> Iterator[None]:
     """An attempt fails if what it logged cannot be kept (a bug that this found)."""
 
     async def old(self: Services, context: TaskContext, logs: AttemptLog) -> None:
-        if logs.lines:
-            await self.store.log(context.run, context.key, context.attempt, logs.lines)
+        for part, lines in enumerate(logs.batches()):
+            await self.store.log(LogBatch(context.run, context.key, context.attempt, lines), part)
 
     with patch.object(Services, "keep_log", old):
+        yield
+
+
+@contextmanager
+def repeated_logs() -> Iterator[None]:
+    """What a body logged is said, and kept, again by each replay."""
+
+    def noisy(self: Execution, level: str, message: str) -> bool:
+        self._log.add(self.clock, level, message)
+        return True
+
+    with patch.object(Execution, "log", noisy):
         yield
 
 
@@ -291,4 +304,5 @@ MUTANTS: Sequence[Mutant] = (
     stale_look,
     forgotten_losers,
     costly_logs,
+    repeated_logs,
 )

@@ -8,8 +8,10 @@ on timing or chance; only that it stays the same on replay is checked.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +142,13 @@ TASKS = {
 }
 
 
+says = logging.getLogger("tests.simulation.says")
+"""What bodies log: lines that count from 0, so that a lost or repeated one is seen."""
+says.setLevel(logging.INFO)
+says.propagate = False
+says.addHandler(logging.NullHandler())
+
+
 @workflow
 async def main(program: list[Any]) -> Any:
     return await Interpreter().run(program)
@@ -151,11 +160,15 @@ async def bounded(program: list[Any]) -> Any:
 
 
 class Interpreter:
-    """Runs a program. `last` is the newest value, `item` that of the enclosing `parallel`."""
+    """Runs a program. `last` is the newest value, `item` that of the enclosing `parallel`.
 
-    def __init__(self, item: Any = None) -> None:
+    `lines` counts what the run has logged.
+    """
+
+    def __init__(self, item: Any = None, lines: Iterator[int] | None = None) -> None:
         self.item = item
         self.last: Any = None
+        self.lines = lines or itertools.count()
 
     async def run(self, node: list[Any]) -> Any:
         kind, *rest = node
@@ -163,7 +176,7 @@ class Interpreter:
         return self.last
 
     def branch(self, node: list[Any], item: Any = None) -> Coroutine[Any, Any, Any]:
-        return Interpreter(self.item if item is None else item).run(node)
+        return Interpreter(self.item if item is None else item, self.lines).run(node)
 
     async def do_value(self, value: Any) -> Any:
         return value
@@ -220,7 +233,11 @@ class Interpreter:
         return "alive"
 
     async def do_seq(self, *nodes: list[Any]) -> Any:
-        return [await self.run(node) for node in nodes]
+        results = []
+        for node in nodes:
+            says.info("%d", next(self.lines))
+            results.append(await self.run(node))
+        return results
 
     async def do_gather(self, keep: bool, *nodes: list[Any]) -> Any:
         results = await asyncio.gather(*map(self.branch, nodes), return_exceptions=keep)

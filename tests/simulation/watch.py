@@ -26,6 +26,7 @@ from rewake.records import (
     Fired,
     Header,
     Kind,
+    Logged,
     Operation,
     RunState,
     Scheduled,
@@ -57,6 +58,7 @@ class Run:
     chunks: dict[str, Chunk] = field(default_factory=dict)
     claims: Counter[str] = field(default_factory=Counter)
     clock: int = 0
+    logged: int = 0
     cancelled: bool = False
 
     @property
@@ -179,6 +181,10 @@ class Watch:
         if clock < run.clock:
             self.fail(f"{name}: the clock of its history went back to {entry}")
         run.clock = max(run.clock, clock)
+        self._follow(run, entry)
+
+    def _follow(self, run: Run, entry: Entry) -> None:
+        name = f"run {run.header.run}"
         match entry:
             case Scheduled(key=key):
                 if key in run.asked:
@@ -194,8 +200,17 @@ class Watch:
                 self._close(run, key)
             case CancelRequested():
                 run.cancelled = True
+            case Logged(lines=lines):
+                self._check_lines(run, [line.message for line in lines])
             case Finished():
                 run.open.clear()
+
+    def _check_lines(self, run: Run, lines: list[str]) -> None:
+        """Its body logs lines that count: one that is lost or repeated is out of order."""
+        expected = [str(run.logged + number) for number in range(len(lines))]
+        run.logged += len(lines)
+        if lines != expected:
+            self.fail(f"run {run.header.run}: it logged {lines}, and not {expected}")
 
     def _close(self, run: Run, key: str) -> None:
         if run.open.pop(key, None) is None:

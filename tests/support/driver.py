@@ -24,6 +24,7 @@ from rewake.records import (
     Finished,
     Fired,
     Kind,
+    Logged,
     Millis,
     Outcome,
     OutcomeKind,
@@ -306,7 +307,7 @@ def open_state(execution: Execution) -> dict[str, tuple[object, ...]]:
 def segments(history: Sequence[Entry]) -> Iterator[int]:
     """Where a history may be cut: before each event but the first, and at its end."""
     for position, entry in enumerate(history):
-        if position and not isinstance(entry, Scheduled | Withdrawn | Finished):
+        if position and not isinstance(entry, Scheduled | Withdrawn | Logged | Finished):
             yield position
     yield len(history)
 

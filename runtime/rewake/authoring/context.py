@@ -33,7 +33,8 @@ class TaskContext:
     `idempotency_key` is the same over all attempts of this operation and different for every
     other: hand it to the service that you call, so that a repeated attempt changes nothing.
     `attempt` counts from 1 and includes attempts that were lost with their process.
-    What `logger` is given is kept with the run.
+    What `logger` is given is kept with the run, from INFO on; so is what the attempt prints, and
+    what it logs through any other logger that lets it pass.
     """
 
     run: str
@@ -61,10 +62,15 @@ def task_context() -> TaskContext:
     Raises:
         NotInARun: outside the body of a task or step.
     """
-    context = _current.get(None)
+    context = current_context()
     if context is None:
         raise NotInARun("task_context() is for the body of a task or a step")
     return context
+
+
+def current_context() -> TaskContext | None:
+    """The attempt that the calling code is part of, if any."""
+    return _current.get(None)
 
 
 def enter(context: TaskContext) -> None:

@@ -69,9 +69,9 @@ def operations_table(operations: Iterable[Mapping[str, Any]]) -> None:
 
 
 def log_lines(lines: Iterable[Mapping[str, Any]]) -> None:
-    """What the attempts of a run logged."""
+    """What a run logged: its workflow, and the attempts at its tasks and steps."""
     for line in lines:
-        where = f"{line['key']}#{line['attempt']}"
+        where = f"{line['key']}#{line['attempt']}" if line["key"] else "workflow"
         print(f"{when(line['at'])} {line['level']:<7} {where}  {line['message']}")
 
 

@@ -27,6 +27,7 @@ from rewake.engine.cache import Cache
 from rewake.engine.clock import Clock, SystemClock
 from rewake.engine.codec import RunCodec
 from rewake.engine.heart import Heart
+from rewake.engine.logs import capture
 from rewake.engine.program import INPUT
 from rewake.engine.services import Services
 from rewake.engine.settings import Settings
@@ -120,6 +121,7 @@ class Engine:
     def open(self, *, sweep: bool = True) -> None:
         """Take messages and, with `sweep`, look for what is due."""
         self._services.home = asyncio.get_running_loop()
+        capture.open()
         self._services.heart.open()
         self._services.dispatcher.open(self.handle)
         if sweep:
@@ -139,6 +141,7 @@ class Engine:
             await asyncio.wait(self._working)
         await self._services.dispatcher.close()
         await self._services.heart.close()
+        capture.close()
         self._services.cache.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
         await self._store.close()
@@ -308,9 +311,8 @@ class Engine:
         return list(self._services.steps.get(run, ()))
 
     async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
-        """What a run's attempts logged. Raises `RunNotFound`."""
-        await self._store.header(run)
-        return await self._store.logs(run, key)
+        """What a run logged: its body (as `key=""`) and its attempts. Raises `RunNotFound`."""
+        return await self._store.logs(await self._store.header(run), key)
 
     async def list(
         self,

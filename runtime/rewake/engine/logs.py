@@ -1,36 +1,76 @@
-"""What an attempt logs, kept with its run as well as sent to Python's own logging.
+"""What runs log: kept with the run, once, while it still goes where logs of the process go.
 
-Kept is everything from INFO on, and whatever else the logger `rewake.task` is set to pass; sent on
-is what that logger passes.
+Whatever goes through Python's `logging`, and whatever is printed, belongs to the code that is
+running then: an attempt at a task or step (found by its context), or the body of a workflow (found
+by its event loop). What an attempt logs is stored with the attempt. What a body logs is stored in
+the history, in the very commit that it led to; on replay it was said before, and is said nowhere.
+
+While an engine is open, two things of the process are wrapped for that:
+`logging.Logger.callHandlers`, through which every record goes once its logger's level and filters
+let it pass, whatever loggers and handlers are configured before or after (Sentry's SDK takes the
+same place); and `sys.stdout` and `sys.stderr`.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 from functools import cached_property
+from typing import Any, Protocol, TextIO, cast
 
+from rewake.authoring.context import current_context
 from rewake.engine.clock import Clock
+from rewake.loglines import LogLines
 from rewake.records import LogLine
+from rewake.replay.execution import current as current_execution
 
-LIMIT = 1024 * 1024
-"""Bytes that one attempt may log; then a notice, and no more."""
+_STREAMS = {"stdout": "STDOUT", "stderr": "STDERR"}
+_formatter = logging.Formatter()
 
 
-class _Keep(logging.Handler):
-    def __init__(self, clock: Clock, lines: list[LogLine]) -> None:
-        super().__init__()
+class Sink(Protocol):
+    """Keeps what the code that is running says.
+
+    Each call answers whether it is said now: on replay it was said before, and is not said again.
+    """
+
+    def log(self, level: str, message: str) -> bool:
+        """A line."""
+
+    def write(self, level: str, text: str) -> bool:
+        """A piece of text; lines end where it says."""
+
+
+class AttemptLog:
+    """What one attempt logs."""
+
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lines = lines
-        self._room = LIMIT
+        self._lines = LogLines()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if self._room <= 0:
-            return
-        message = record.getMessage()
-        self._room -= len(message)
-        if self._room <= 0:
-            message = f"(cut here: an attempt keeps at most {LIMIT:,} bytes of log)"
-        self._lines.append(LogLine(self._clock.now(), record.levelname, message))
+    def log(self, level: str, message: str) -> bool:
+        """Keep a line."""
+        self._lines.add(self._clock.now(), level, message)
+        return True
+
+    def write(self, level: str, text: str) -> bool:
+        """Keep what is printed."""
+        self._lines.write(self._clock.now(), level, text)
+        return True
+
+    def batches(self) -> list[list[LogLine]]:
+        """All of it, at the attempt's end, in pieces that a store has room for."""
+        return self._lines.take(self._clock.now())
+
+    @cached_property
+    def logger(self) -> logging.Logger:
+        """The attempt's own logger: from INFO on it is kept, whatever logging is configured."""
+        # Not from getLogger(): one for each attempt, that nobody else logs to, and that is let go.
+        logger = logging.Logger("rewake.task")  # noqa: LOG001
+        logger.setLevel(min(logging.INFO, _python.getEffectiveLevel()))
+        logger.addHandler(_SendOn())
+        return logger
 
 
 class _SendOn(logging.Handler):
@@ -42,19 +82,104 @@ class _SendOn(logging.Handler):
 _python = logging.getLogger("rewake.task")
 
 
-class AttemptLog:
-    """What one attempt logs: `lines`, filled through `logger`."""
+# --- who is speaking ---------------------------------------------------------------------------
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.lines: list[LogLine] = []
 
-    @cached_property
-    def logger(self) -> logging.Logger:
-        """The attempt's own logger, made when it is first asked for."""
-        # Not from getLogger(): one for each attempt, that nobody else logs to, and that is let go.
-        logger = logging.Logger("rewake.task")  # noqa: LOG001
-        logger.setLevel(min(logging.INFO, _python.getEffectiveLevel()))
-        logger.addHandler(_Keep(self._clock, self.lines))
-        logger.addHandler(_SendOn())
-        return logger
+class _Passing(threading.local):
+    """Set while a record is on its way through handlers, which may print it."""
+
+    on = False
+
+
+_passing = _Passing()
+
+
+def _sink() -> Sink | None:
+    """Who keeps what is said right now, if anybody."""
+    if _passing.on:
+        return None
+    execution = current_execution()
+    if execution is not None:
+        return execution
+    context = current_context()
+    logs = None if context is None else context.logs
+    return logs if isinstance(logs, AttemptLog) else None
+
+
+def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
+    sink = _sink()
+    if sink is None:
+        _original(logger, record)
+    elif sink.log(record.levelname, _message(record)):
+        _passing.on = True
+        try:
+            _original(logger, record)
+        finally:
+            _passing.on = False
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message, with its traceback."""
+    try:
+        return _formatter.format(record)
+    except Exception as error:  # its arguments do not fit: its handlers say so
+        return f"{record.msg} ({type(error).__name__}: {error})"
+
+
+_original = logging.Logger.callHandlers
+
+
+class _Stream:
+    """A stream that keeps what is written to it, then passes it on."""
+
+    def __init__(self, inner: TextIO, level: str) -> None:
+        self.inner = inner
+        self._level = level
+
+    def write(self, text: str) -> int:
+        sink = _sink()
+        if sink is None or sink.write(self._level, text):
+            return self.inner.write(text)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+# --- of the process ----------------------------------------------------------------------------
+
+
+class _Capture:
+    """Wrapped for as long as somebody wants it."""
+
+    def __init__(self) -> None:
+        self._users = 0
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        with self._lock:
+            self._users += 1
+            logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign,assignment]
+            for name, level in _STREAMS.items():
+                stream = getattr(sys, name)
+                if stream is not None and not isinstance(stream, _Stream):
+                    setattr(sys, name, cast("TextIO", _Stream(stream, level)))
+
+    def close(self) -> None:
+        with self._lock:
+            self._users = max(0, self._users - 1)
+            if self._users:
+                return
+            logging.Logger.callHandlers = _original  # type: ignore[method-assign]
+            for name in _STREAMS:
+                stream = getattr(sys, name)
+                if isinstance(stream, _Stream):
+                    setattr(sys, name, stream.inner)
+
+
+capture = _Capture()
+"""`open` and `close` it: from the first to the last, what runs log is kept with them."""

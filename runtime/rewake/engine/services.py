@@ -19,7 +19,7 @@ from rewake.engine.logs import AttemptLog
 from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
 from rewake.errors import StoreError
-from rewake.records import Invocation, Millis, Operation, Outcome
+from rewake.records import Invocation, LogBatch, Millis, Operation, Outcome
 from rewake.secret import Secret
 from rewake.stores.protocol import Store
 from rewake.stores.results import TaskClaim
@@ -75,10 +75,10 @@ class Services:
 
     async def keep_log(self, context: TaskContext, logs: AttemptLog) -> None:
         """Keep what an attempt logged. No attempt fails for its log."""
-        if not logs.lines:
-            return
         try:
-            await self.store.log(context.run, context.key, context.attempt, logs.lines)
+            for part, lines in enumerate(logs.batches()):
+                batch = LogBatch(context.run, context.key, context.attempt, lines)
+                await self.store.log(batch, part)
         except StoreError:
             log.warning("what %s logged could not be kept", context.key, exc_info=True)
 

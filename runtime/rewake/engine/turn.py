@@ -31,6 +31,7 @@ from rewake.records import (
     Header,
     Invocation,
     Kind,
+    Logged,
     Millis,
     Operation,
     Outcome,
@@ -259,8 +260,7 @@ class Turn:
         if any(op.work.at_most_once for op in ready):
             return bool(execution.fresh)
         return any(
-            not (isinstance(entry, Scheduled) and entry.kind is Kind.STEP)
-            for entry in execution.fresh
+            not (isinstance(entry, Logged) or _asks_for_step(entry)) for entry in execution.fresh
         )
 
     async def _commit(self, execution: Execution) -> None:
@@ -482,6 +482,10 @@ def _tasks_of(entries: Sequence[Entry]) -> list[Scheduled]:
         for entry in entries
         if isinstance(entry, Scheduled) and entry.kind is Kind.TASK and entry.key not in gone
     ]
+
+
+def _asks_for_step(entry: Entry) -> bool:
+    return isinstance(entry, Scheduled) and entry.kind is Kind.STEP
 
 
 def _is_progress(entry: Entry) -> bool:

@@ -17,7 +17,7 @@ from rewake.http.views import (
     STATES,
     ApprovalView,
     Values,
-    moment,
+    line_view,
     run_view,
     workflow_view,
 )
@@ -109,21 +109,16 @@ async def history(request: Request) -> Response:
 
 
 async def logs(request: Request) -> Response:
-    """`GET /v1/runs/{run}/logs`: what its attempts logged; with `key=`, one operation's."""
+    """`GET /v1/runs/{run}/logs`: what it logged, in the order of time; with `key=`, one operation.
+
+    The body of the workflow has the empty key.
+    """
     run = request.path_params["run"]
     batches = await face_of(request).engine.logs(run, request.query_params.get("key"))
-    lines = [
-        {
-            "key": batch.key,
-            "attempt": batch.attempt,
-            "at": moment(line.at),
-            "level": line.level,
-            "message": line.message,
-        }
-        for batch in batches
-        for line in batch.lines
-    ]
-    return reply({"id": run, "lines": lines})
+    lines = [(line, batch) for batch in batches for line in batch.lines]
+    lines.sort(key=lambda each: each[0].at)
+    shown = [{"key": b.key, "attempt": b.attempt, **line_view(line)} for line, b in lines]
+    return reply({"id": run, "lines": shown})
 
 
 class Reason(msgspec.Struct, forbid_unknown_fields=True):

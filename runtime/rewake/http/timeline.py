@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw, UnsetType
 from rewake.authoring.approval import APPROVAL
 from rewake.authoring.task import RESULT
 from rewake.engine.program import INPUT, OUTPUT
-from rewake.http.views import ErrorView, Values, error_view, moment, moment_or_none
+from rewake.http.views import ErrorView, Values, error_view, line_view, moment, moment_or_none
 from rewake.records import (
     CancelRequested,
     Completed,
@@ -18,6 +18,7 @@ from rewake.records import (
     Finished,
     Fired,
     Kind,
+    Logged,
     Millis,
     Operation,
     Outcome,
@@ -112,6 +113,8 @@ class _Reading:
                 self._end(entry.key, "done", self._clock)
             case Withdrawn():
                 self._end(entry.key, "cancelled", self._clock)
+            case Logged():
+                return {"lines": [line_view(line) for line in entry.lines]}
             case Completed():
                 pass
         return {"key": entry.key}

@@ -26,6 +26,7 @@ from rewake.records import (
     Failure,
     Finished,
     Header,
+    LogLine,
     Millis,
     Outcome,
     OutcomeKind,
@@ -120,6 +121,11 @@ def moment(millis: Millis) -> str:
 def moment_or_none(millis: Millis | None) -> str | None:
     """A moment as RFC 3339, if there is one."""
     return None if millis is None else moment(millis)
+
+
+def line_view(line: LogLine) -> dict[str, str]:
+    """A line of log as it is shown."""
+    return {"at": moment(line.at), "level": line.level, "message": line.message}
 
 
 def links(run: str) -> Links:

@@ -36,6 +36,7 @@ from random import Random
 from typing import Any, Final, Protocol, cast
 
 from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
+from rewake.loglines import LogLines
 from rewake.records import (
     CancelRequested,
     Command,
@@ -45,6 +46,7 @@ from rewake.records import (
     Finished,
     Fired,
     Kind,
+    Logged,
     Millis,
     Outcome,
     OutcomeKind,
@@ -61,7 +63,7 @@ from rewake.replay.scope import Group, Scope
 
 asyncio_order.install()
 
-_COMMANDS = (Scheduled, Withdrawn, Finished)
+_COMMANDS = (Scheduled, Withdrawn, Logged, Finished)
 _WAITS_FOR_ARRIVAL = frozenset({Kind.TASK, Kind.APPROVAL})
 
 leaf_code: set[object] = set()
@@ -126,6 +128,7 @@ class Execution:
         self._withdrawn: list[OpenOp] = []
         self._expected: dict[str, Scheduled] = {}
         self._replaying = False
+        self._log = LogLines()
 
     # --- driving it ------------------------------------------------------------------------
 
@@ -148,7 +151,7 @@ class Execution:
         `outcomes` has the outcome of every key that a `Completed` names. Of a history that is
         only begun (its `Started` alone), the first commands are `fresh`.
         """
-        self._replaying = True
+        self._replaying = len(history) > 1
         with self._loop:
             self._replay(history, outcomes)
         self._replaying = False
@@ -171,6 +174,7 @@ class Execution:
     ) -> None:
         event, *commands = segment
         key = _key(event)
+        commands = self._without_log(commands)
         if isinstance(event, _COMMANDS):
             return self._stick("", "the history does not begin with an event")
         if self.finished is not None:
@@ -212,6 +216,20 @@ class Execution:
     def replaying(self) -> bool:
         """Whether the workflow is being fed its own past."""
         return self._replaying
+
+    def log(self, level: str, message: str) -> bool:
+        """Keep a line that the body logged; False if it did so before, or has no effect."""
+        if self._replaying or self._loop.dead:
+            return False
+        self._log.add(self.clock, level, message)
+        return True
+
+    def write(self, level: str, text: str) -> bool:
+        """Keep what the body printed; False if it did so before, or has no effect."""
+        if self._replaying or self._loop.dead:
+            return False
+        self._log.write(self.clock, level, text)
+        return True
 
     def arrivals_needed(self) -> int:
         """How many successes must be delivered before the workflow can do anything new.
@@ -425,7 +443,8 @@ class Execution:
 
     def _take_commands(self) -> list[Command]:
         """What the workflow asked for since the last event, now that it is blocked."""
-        commands: list[Command] = [Withdrawn(op.key, op.kind) for op in self._withdrawn]
+        commands: list[Command] = [Logged(lines) for lines in self._log.take(self.clock)]
+        commands += [Withdrawn(op.key, op.kind) for op in self._withdrawn]
         if self.finished is None:
             commands += [op.scheduled() for op in self._asked.values()]
         else:
@@ -468,6 +487,13 @@ class Execution:
         elif missing:
             what = f"the code ended before the history: it {_did(missing[0])}, and does not now"
             self._stick(_key(missing[0]), what)
+
+    def _without_log(self, recorded: Sequence[Entry]) -> list[Entry]:
+        """What is compared on replay. What was logged only takes up its share."""
+        for entry in recorded:
+            if isinstance(entry, Logged):
+                self._log.count(entry.lines)
+        return [entry for entry in recorded if not isinstance(entry, Logged)]
 
     def _stick(self, key: str, what: str) -> None:
         where = f"{key}: " if key else ""

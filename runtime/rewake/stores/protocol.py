@@ -20,7 +20,7 @@ transaction, elsewhere single writes in the order given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -35,7 +35,6 @@ from rewake.records import (
     Header,
     Kind,
     LogBatch,
-    LogLine,
     Millis,
     Operation,
     Outcome,
@@ -60,6 +59,8 @@ from rewake.stores.results import (
 )
 from rewake.stores.table import Check, Key, Table, When, Written
 
+CHUNK_BYTES = 256 * 1024
+"""How large a chunk of history may be: an item of DynamoDB holds 400 KB."""
 TAIL_BYTES = 512
 """How much history stays inline in the header, so that it remains one small write."""
 FORCE = 10**6
@@ -460,10 +461,10 @@ class Store(StoreReads):
         )
         return written.ok
 
-    async def log(self, run: str, key: str, attempt: int, lines: list[LogLine]) -> None:
-        """Keep what an attempt logged."""
-        sort = f"L#{key}#{attempt:04d}"
-        await self._put(Key(f"R#{run}", sort), LogBatch(run, key, attempt, lines))
+    async def log(self, batch: LogBatch, part: int) -> None:
+        """Keep what an attempt logged. Written again, it takes the place of what was there."""
+        sort = f"L#{batch.key}#{batch.attempt:04d}#{part:04d}"
+        await self._put(Key(f"R#{batch.run}", sort), batch)
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -507,12 +508,15 @@ class Store(StoreReads):
     ) -> tuple[str, list[Entry]]:
         """Where the entries go: inline while they are few, else into a chunk of their own."""
         joined = [*tail, *entries]
-        if len(_encode(joined)) <= TAIL_BYTES:
+        size = len(_encode(joined))
+        if size <= TAIL_BYTES:
             return base, joined
-        number = int(base[2:10]) + 1 if base else 0
-        sort = f"C#{number:08d}#{token}"
-        await self._put(Key(f"R#{run}", sort), Chunk(base, joined))
-        return sort, []
+        for part in _chunks(joined, size):
+            number = int(base[2:10]) + 1 if base else 0
+            sort = f"C#{number:08d}#{token}"
+            await self._put(Key(f"R#{run}", sort), Chunk(base, part))
+            base = sort
+        return base, []
 
     def _lease(self, now: Millis, lease: Millis) -> dict[str, Any]:
         until = now + lease
@@ -549,6 +553,16 @@ def _fence(held: Header, *, count: bool = True) -> list[list[Check]]:
 def _held_by(owner: str) -> When:
     """A task that has no outcome and is still this owner's."""
     return [[Check("owner", "=", owner), Check("outcome", "absent")]]
+
+
+def _chunks(entries: list[Entry], size: int) -> Iterator[list[Entry]]:
+    """The entries in parts that an item has room for. Almost always there is one part."""
+    if len(entries) == 1 or size <= CHUNK_BYTES:
+        yield entries
+        return
+    half = len(entries) // 2
+    for part in (entries[:half], entries[half:]):
+        yield from _chunks(part, len(_encode(part)))
 
 
 def _earliest(*moments: Millis | None) -> Millis | None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from rewake.errors import CheckpointUnreadable, RunNotFound, StoreUnavailable
-from rewake.records import Chunk, Entry, Header, LogBatch, Millis, Operation, Value
+from rewake.records import Chunk, Entry, Header, LogBatch, Logged, Millis, Operation, Value
 from rewake.stores.blobs import Blobs
 from rewake.stores.results import History, header_key, operation_key
 from rewake.stores.table import Due, Key, Page, Table
@@ -38,11 +38,16 @@ class StoreReads:
 
     async def history(self, header: Header) -> History:
         """The history that this header names, values and all. Raises `CheckpointUnreadable`."""
-        partition = f"R#{header.run}"
+        found = await self._all(f"R#{header.run}", "O#")
+        return History(
+            await self._blobs.restore(header.run, await self._entries(header)),
+            await self._by_key(operation for _, operation in found),
+        )
 
-        found = await self._all(partition, "C#") if header.base else []
+    async def _entries(self, header: Header) -> list[Entry]:
+        """The entries that this header names, large values left where they are."""
+        found = await self._all(f"R#{header.run}", "C#") if header.base else []
         chunks: dict[str, Chunk] = {key.sort: chunk for key, chunk in found}
-        operations: list[Operation] = [o for _, o in await self._all(partition, "O#")]
         parts: list[Sequence[Entry]] = [header.tail]
         name = header.base
         while name:
@@ -50,11 +55,7 @@ class StoreReads:
                 raise CheckpointUnreadable(f"run {header.run!r}: the chunk {name!r} is missing")
             parts.append(chunks[name].entries)
             name = chunks[name].previous
-        entries = [entry for part in reversed(parts) for entry in part]
-        return History(
-            await self._blobs.restore(header.run, entries),
-            await self._by_key(operations),
-        )
+        return [entry for part in reversed(parts) for entry in part]
 
     async def views(self, *, limit: int, cursor: str | None) -> Page:
         """Runs, newest first."""
@@ -70,10 +71,21 @@ class StoreReads:
         found: Operation | None = await self._table.get(operation_key(run, key))
         return None if found is None else await self._whole(found)
 
-    async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
-        """What was logged, by operation and attempt."""
+    async def logs(self, header: Header, key: str | None = None) -> list[LogBatch]:
+        """What was logged: by the body of the workflow (the key is empty), then by attempts."""
+        run, found = header.run, []
+        if not key:
+            lines = [
+                line
+                for entry in await self._entries(header)
+                if isinstance(entry, Logged)
+                for line in entry.lines
+            ]
+            found = [LogBatch(run, "", 1, lines)] if lines else []
+        if key == "":
+            return found
         prefix = "L#" if key is None else f"L#{key}#"
-        return [batch for _, batch in await self._all(f"R#{run}", prefix)]
+        return found + [batch for _, batch in await self._all(f"R#{run}", prefix)]
 
     async def due(self, until: Millis, *, limit: int) -> list[Due]:
         """Whatever must be looked at by then, earliest first."""

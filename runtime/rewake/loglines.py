@@ -1,0 +1,78 @@
+"""Lines of log in a bounded space: what one attempt, or the body of one run, may keep.
+
+A line that is too long is cut; when the space is used up a notice says so, and no more is kept.
+Text that is printed comes in pieces: it is a line once it has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rewake.records import LogLine, Millis
+
+LIMIT = 1024 * 1024
+"""Characters that one attempt, or one run's body, may log."""
+LONGEST = 16 * 1024
+"""Characters of one line."""
+BATCH = 64 * 1024
+"""Characters of lines that are stored in one piece: a store's item has room for so much."""
+
+_CUT = f"(cut here: no more than {LIMIT:,} characters of log are kept)"
+
+
+class LogLines:
+    """Collects lines; `take` gives those that are new."""
+
+    def __init__(self) -> None:
+        self._lines: list[LogLine] = []
+        self._begun: dict[str, str] = {}
+        self._room = LIMIT
+
+    def add(self, at: Millis, level: str, message: str) -> None:
+        """Keep a line."""
+        if self._room <= 0:
+            return
+        message = _cut(message)
+        self._room -= len(message)
+        if self._room <= 0:
+            message = _CUT
+        self._lines.append(LogLine(at, level, message))
+
+    def write(self, at: Millis, level: str, text: str) -> None:
+        """Keep what is printed, line by line."""
+        *whole, begun = (self._begun.get(level, "") + text).split("\n")
+        for line in whole:
+            self.add(at, level, line)
+        self._begun[level] = begun
+
+    def take(self, at: Millis) -> list[list[LogLine]]:
+        """All that was kept since the last time, in batches. A line that was begun is ended."""
+        for level, begun in self._begun.items():
+            if begun:
+                self.add(at, level, begun)
+        self._begun.clear()
+        taken, self._lines = self._lines, []
+        return list(_batches(taken)) if taken else []
+
+    def count(self, lines: Iterable[LogLine]) -> None:
+        """These are kept already, and take up their share."""
+        for line in lines:
+            self._room = 0 if line.message == _CUT else self._room - len(line.message)
+
+
+def _cut(message: str) -> str:
+    if len(message) <= LONGEST:
+        return message
+    return f"{message[:LONGEST]} (and {len(message) - LONGEST:,} characters more)"
+
+
+def _batches(lines: Iterable[LogLine]) -> Iterator[list[LogLine]]:
+    batch: list[LogLine] = []
+    size = 0
+    for line in lines:
+        if batch and size + len(line.message) > BATCH:
+            yield batch
+            batch, size = [], 0
+        batch.append(line)
+        size += len(line.message) + 64  # what surrounds a message in the store
+    yield batch

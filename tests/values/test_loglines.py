@@ -1,0 +1,47 @@
+"""Lines of log in a bounded space."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rewake.loglines import BATCH, LIMIT, LONGEST, LogLines
+
+
+@given(st.lists(st.text("ab\n", max_size=6), max_size=20))
+def test_pieces_make_the_lines_of_the_whole(pieces: list[str]) -> None:
+    """Text that is printed in any pieces gives the lines of the whole text."""
+    lines = LogLines()
+    for at, piece in enumerate(pieces):
+        lines.write(at, "STDOUT", piece)
+    found = [line.message for batch in lines.take(0) for line in batch]
+    whole = "".join(pieces).split("\n")
+    assert found == (whole if whole[-1] else whole[:-1])
+    assert lines.take(0) == []
+
+
+@given(st.lists(st.integers(0, 2 * LONGEST), max_size=150))
+def test_nothing_grows_beyond_its_bound(lengths: list[int]) -> None:
+    """No line, batch or log is larger than it may be, and none is empty or lost within that."""
+    lines = LogLines()
+    for length in lengths:
+        lines.add(1, "INFO", "x" * length)
+    batches = lines.take(1)
+    flat = [line for batch in batches for line in batch]
+    size = sum(len(line.message) for line in flat)
+    assert size <= LIMIT + 2 * LONGEST
+    assert all(len(line.message) <= LONGEST + 50 for line in flat)
+    assert all(sum(len(line.message) for line in batch) <= BATCH for batch in batches if batch[1:])
+    assert all(batches)
+    assert len(flat) == len(lengths) or size > LIMIT - 2 * LONGEST
+
+
+def test_what_is_kept_already_counts() -> None:
+    """A log that goes on in another process has only the room that is left."""
+    first, second = LogLines(), LogLines()
+    for _ in range(2 * LIMIT // LONGEST):
+        first.add(1, "INFO", "x" * LONGEST)
+    for batch in first.take(1):
+        second.count(batch)
+    second.add(2, "INFO", "too late")
+    assert second.take(2) == []
