@@ -47,12 +47,15 @@ class LogLines:
 
     def take(self, at: Millis) -> list[list[LogLine]]:
         """All that was kept since the last time, in batches. A line that was begun is ended."""
-        for level, begun in self._begun.items():
-            if begun:
-                self.add(at, level, begun)
-        self._begun.clear()
+        if self._begun:
+            for level, begun in self._begun.items():
+                if begun:
+                    self.add(at, level, begun)
+            self._begun.clear()
+        if not self._lines:
+            return []
         taken, self._lines = self._lines, []
-        return list(_batches(taken)) if taken else []
+        return list(_batches(taken))
 
     def count(self, lines: Iterable[LogLine]) -> None:
         """These are kept already, and take up their share."""
