@@ -56,9 +56,10 @@ class Client:
         *path: str,
         body: object = None,
         headers: Mapping[str, str] | None = None,
+        query: Mapping[str, object] | None = None,
     ) -> Answer:
         """POST a JSON body. Raises `RewakeError` if it fails."""
-        return await self._send("POST", path, body, headers=headers)
+        return await self._send("POST", path, body, headers=headers, query=query)
 
     async def _send(
         self,
@@ -115,4 +116,6 @@ def _error_of(url: str, status: int, problem: Mapping[str, Any]) -> RewakeError:
         return StuckError(told)
     if status >= 500:
         return Unavailable(f"{url} failed: {told}")
-    return RunConflict(told) if status == 409 else UsageError(told)
+    if status == 409:
+        return RunConflict(told, run=str(problem.get("run", "")))
+    return UsageError(told)
