@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewake import Approval, Decision, step, wait_for_approval, workflow
-from rewake.engine.engine import Engine
+from rewake.engine.engine import LONGEST_REASON, Engine
 from rewake.engine.starting import (
     Act,
     IfFinished,
@@ -414,3 +414,27 @@ def test_any_sequence_of_starts_is_as_simple_as_a_list(
         await engines[1].close()
 
     virtually([waits], body, table=table)
+
+
+# --- the reason to cancel ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", ["x", "é", "\U0001f600", '"', "\n", "\0"])
+def test_the_reason_to_cancel_has_room_in_the_header(unit: str) -> None:
+    """A reason is kept if it has at most 200 bytes as stored, and refused with one unit more."""
+    size = {"x": 1, "é": 2, "\U0001f600": 4, '"': 2, "\n": 2, "\0": 6}[unit]
+    longest = unit * (LONGEST_REASON // size)
+
+    async def body(bench: Bench) -> None:
+        await start(bench.engine)
+        await asyncio.sleep(1)
+        for reason in (longest + unit, longest + "xxxxxx", "\ud800"):
+            with pytest.raises(InvalidInput) as refused:
+                await bench.engine.cancel(FIRST, reason)
+            assert refused.value.field == "reason"
+        assert (await bench.engine.get(FIRST)).cancel is None
+        await bench.engine.cancel(FIRST, longest)
+        await bench.engine.result(FIRST, 10)
+        assert (await bench.engine.get(FIRST)).cancel == longest
+
+    virtually([waits], body)

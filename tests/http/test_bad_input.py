@@ -151,7 +151,12 @@ def test_an_unfit_idempotency_key(client: TestClient, key: str) -> None:
 
 @pytest.mark.parametrize(
     ("body", "field"),
-    [({"reason": 3}, "reason"), ({"reason": "x" * 201}, "reason"), ({"why": "so"}, "why")],
+    [
+        ({"reason": 3}, "reason"),
+        ({"reason": "x" * 201}, "reason"),
+        ({"reason": "é" * 101}, "reason"),
+        ({"why": "so"}, "why"),
+    ],
 )
 def test_a_bad_reason(client: TestClient, body: object, field: str) -> None:
     """The reason of a cancellation is a short text."""

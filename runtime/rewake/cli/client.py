@@ -73,12 +73,13 @@ class Client:
     ) -> Answer:
         assert self._session is not None
         given = {**(query or {}), "wait": wait or None}
+        data = None if body is None else _encoded(body)
         try:
             async with self._session.request(
                 method,
                 "/".join([self.url, "v1", *(quote(part, safe="") for part in path)]),
                 params={k: str(v) for k, v in given.items() if v is not None},
-                data=None if body is None else msgspec.json.encode(body),
+                data=data,
                 headers={"Content-Type": "application/json", **(headers or {})},
                 timeout=aiohttp.ClientTimeout(total=_TIMEOUT + wait),
                 allow_redirects=False,
@@ -97,6 +98,13 @@ class Client:
         if status < 300:
             return Answer(status, found)
         raise _error_of(self.url, status, found if isinstance(found, dict) else {})
+
+
+def _encoded(body: object) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError as error:  # what the shell handed over is not UTF-8
+        raise UsageError(f"{error.object!r} is no text in UTF-8") from None
 
 
 def _reason(error: Exception) -> str:

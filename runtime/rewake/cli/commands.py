@@ -295,7 +295,9 @@ def runs_logs(
 @runs.command("cancel")
 def runs_cancel(
     run: RunId,
-    reason: Annotated[str | None, typer.Option(help="Kept with the run.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Kept with the run; at most 200 bytes.")
+    ] = None,
     url: Url = None,
     json: Json = False,
 ) -> None:

@@ -40,7 +40,7 @@ from rewake.engine.starting import (
 )
 from rewake.engine.sweeper import Sweeper
 from rewake.engine.turn import Turn
-from rewake.errors import RewakeError, RunConflict, RunNotFound, StuckError
+from rewake.errors import InvalidInput, RewakeError, RunConflict, RunNotFound, StuckError
 from rewake.records import (
     TERMINAL,
     Finished,
@@ -65,6 +65,8 @@ log = logging.getLogger("rewake.engine")
 
 RUNTIME = 1
 """The version of the replay core's behaviour; a run keeps the one that it began under."""
+LONGEST_REASON = 200
+"""Bytes of a reason to cancel as it is kept: JSON in UTF-8, without its quotation marks."""
 POLL = 250
 """Milliseconds between looks at a run that ends in another process."""
 
@@ -359,8 +361,10 @@ class Engine:
     async def cancel(self, run: str, reason: str = "cancelled by a caller") -> Header:
         """Ask a run to cancel: its cleanup runs, then it ends as cancelled.
 
-        Asking twice changes nothing. Raises `RunNotFound`, and `RunConflict` if it is over.
+        Asking twice changes nothing. Raises `RunNotFound`, `RunConflict` if it is over, and
+        `InvalidInput` for a reason that is too long to be kept in the header.
         """
+        _check_reason(reason)
         header = await self._store.cancel(run, reason, self._services.clock.now())
         if header is None:
             raise RunConflict(f"run {run!r} is over already")
@@ -451,6 +455,17 @@ class _AtWork:
     def __exit__(self, *exception: object) -> None:
         if self._task is not None and not self._nested:
             self._working.discard(self._task)
+
+
+def _check_reason(reason: str) -> None:
+    # In bytes as it is stored, since it is there that room is short: 200 characters can be 1,200.
+    try:
+        size = len(msgspec.json.encode(reason)) - 2
+    except UnicodeEncodeError:  # a lone surrogate
+        raise InvalidInput("a reason must be text that UTF-8 can hold", field="reason") from None
+    if size > LONGEST_REASON:
+        told = f"a reason has at most {LONGEST_REASON} bytes of UTF-8, and this one {size}"
+        raise InvalidInput(told, field="reason")
 
 
 @asynccontextmanager
