@@ -98,7 +98,14 @@ class RunNotFound(RunError):
 
 
 class RunConflict(RunError):
-    """The state of the run or operation does not allow this. Nothing was changed."""
+    """The state of the run or operation does not allow this. Nothing was changed.
+
+    `run` is the id of the run that is there, where a start was refused because of it, or empty.
+    """
+
+    def __init__(self, message: str, *, run: str = "") -> None:
+        super().__init__(message)
+        self.run = run
 
 
 class StuckError(RunError):

@@ -198,7 +198,7 @@ Entry = Command | Event
 
 
 class Header(msgspec.Struct, omit_defaults=True):
-    """The one item that decides about a run; at most 1 KiB.
+    """The one item that decides about a run; at most 1 KiB, not counting `cancel` and `error`.
 
     `epoch` rises with each claim and `count` with each entry: together they are the fence of
     every commit. `writer` is the token of the last commit. `arrivals` counts deliveries so far;

@@ -151,6 +151,21 @@ CASES = (
         settings={"REWAKE_SECRET": SECRET},
     ),
     Case("a bad wait", ["start", "main", "--wait", "-1"], ["--wait"]),
+    Case(
+        "no such policy",
+        ["start", "main", "--key", "k", "--if-running", "kill"],
+        ["--if-running", "'kill' is not one of 'attach', 'reject'"],
+    ),
+    Case(
+        "no such policy for the end",
+        ["start", "main", "--key", "k", "--if-finished", "again"],
+        ["--if-finished", "'attach', 'reject', 'restart', 'restart_failed'"],
+    ),
+    Case(
+        "a policy without a key",
+        ["start", "main", "--if-finished", "restart"],
+        ["--if-finished needs --key"],
+    ),
     Case("a value is no JSON", ["runs", "approve", "x", "--value", "{"], ["--value is not JSON"]),
     Case(
         "approve in no database",

@@ -84,6 +84,24 @@ def test_a_key_starts_only_one_run(client: Client) -> None:
     assert "started with other arguments" in other.stderr
 
 
+def test_a_key_starts_anew_where_that_is_asked_for(client: Client) -> None:
+    """While the key's run waits it is given or refused; after its end a new one follows."""
+    command = ("start", "paused", "--input", '{"seconds": 60}', "--key", "n")
+    restart = (*command, "--if-finished", "restart")
+    first = client.rewake(*restart).stdout.strip()
+    assert client.rewake(*restart).stdout.strip() == first
+    refused = client.rewake(*command, "--if-running", "reject")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == f"rewake: run '{first}' has not ended (if_running=reject)\n"
+    assert client.rewake("runs", "cancel", first).exit_code == 0
+    assert client.rewake("runs", "result", first, "--wait", "20").exit_code == 3
+    ended = client.rewake(*command, "--if-finished", "reject")
+    assert ended.stderr == f"rewake: run '{first}' has ended already (if_finished=reject)\n"
+    second = client.rewake(*command, "--if-finished", "restart_failed").stdout.strip()
+    assert second == f"{first}.2"
+    assert client.rewake(*command).stdout.strip() == second
+
+
 def test_a_run_is_shown_from_all_sides(client: Client) -> None:
     """list, show, history, logs and result, for people and for machines."""
     run = client.started("main", {"urls": ["a"]})
@@ -137,6 +155,11 @@ def test_an_approval_is_decided(client: Client) -> None:
         (["runs", "show", "gone"], "there is no run 'gone'"),
         (["runs", "list", "--state", "odd"], "state must be one of ready, running, suspended"),
         (["runs", "resume", "gone"], "there is no run 'gone'"),
+        (["runs", "cancel", "gone", "--reason", "é" * 101], "at most 200 bytes of UTF-8"),
+        (["runs", "cancel", "gone", "--reason", "\udcff"], r"'\udcff' is no text in UTF-8"),
+        (["start", "main", "--key", ""], "has 1 to 255 characters"),
+        (["start", "main", "--key", "a\nb"], "--key must be one line of text"),
+        (["start", "main", "--key", "\udcff"], "--key must be one line of text"),
     ],
 )
 def test_what_the_server_refuses_is_one_line(client: Client, command: list[str], says: str) -> None:

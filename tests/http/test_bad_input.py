@@ -23,6 +23,11 @@ START = "/v1/workflows/total/runs"
         ("POST", f"{START}?id=", "id"),
         ("POST", f"{START}?id=a/b", "id"),
         ("POST", f"{START}?id={'x' * 129}", "id"),
+        ("POST", f"{START}?if_running=attach", "if_running"),
+        ("POST", f"{START}?if_finished=restart", "if_finished"),
+        ("POST", f"{START}?id=a&if_finished=restart", "if_finished"),
+        ("POST", f"{START}?id=a&if_finished=restart_failed", "if_finished"),
+        ("POST", f"{START}?id=key-{'0' * 32}.2", "id"),
         ("GET", "/v1/runs?limit=0", "limit"),
         ("GET", "/v1/runs?limit=201", "limit"),
         ("GET", "/v1/runs?limit=1.5", "limit"),
@@ -37,6 +42,26 @@ def test_a_bad_query(client: TestClient, method: str, path: str, field: str) -> 
 
     assert (response.status_code, response.json()["field"]) == (422, field)
     assert response.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("if_running", "attach, reject"),
+        ("if_finished", "attach, reject, restart, restart_failed"),
+        ("state", "ready, running, suspended, done, failed, cancelled, stuck"),
+    ],
+)
+@pytest.mark.parametrize("value", ["", "ATTACH", "attach,reject", "kill"])
+def test_a_bad_choice(client: TestClient, name: str, choices: str, value: str) -> None:
+    """A value that is not among the choices is refused with all of them, and starts nothing."""
+    method, path = ("GET", "/v1/runs") if name == "state" else ("POST", START)
+    headers = {"Idempotency-Key": "k"}
+    response = client.request(method, path, params={name: value}, headers=headers)
+
+    assert (response.status_code, response.json()["field"]) == (422, name)
+    assert response.json()["detail"] == f"{name} must be one of {choices}"
+    assert client.get("/v1/runs").json()["runs"] == []
 
 
 @pytest.mark.parametrize(
@@ -126,7 +151,12 @@ def test_an_unfit_idempotency_key(client: TestClient, key: str) -> None:
 
 @pytest.mark.parametrize(
     ("body", "field"),
-    [({"reason": 3}, "reason"), ({"reason": "x" * 201}, "reason"), ({"why": "so"}, "why")],
+    [
+        ({"reason": 3}, "reason"),
+        ({"reason": "x" * 201}, "reason"),
+        ({"reason": "é" * 101}, "reason"),
+        ({"why": "so"}, "why"),
+    ],
 )
 def test_a_bad_reason(client: TestClient, body: object, field: str) -> None:
     """The reason of a cancellation is a short text."""

@@ -41,6 +41,7 @@ OTHERS = frozenset(
         "settle",
         "outcomes",
         "operation",
+        "find",
         "header",
         "history",
         "due",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rewake.engine.engine import LONGEST_REASON
 from rewake.records import (
     TERMINAL,
     CancelRequested,
@@ -139,7 +140,8 @@ class Watch:
             self.fail(f"{name}: it was parked, and was handed over")
         if new.strikes > 1 + mishaps:
             self.fail(f"{name}: {new.strikes} strikes, after {mishaps} mishaps")
-        if len(_encode(new)) > 1024 + len(new.error) + len(new.cancel or ""):
+        texts = len(_encode(new.error)) + len(_encode(new.cancel or ""))
+        if len(_encode(new)) > 1024 + texts or len(_encode(new.cancel or "")) > LONGEST_REASON + 2:
             self.fail(f"{name}: its header has {len(_encode(new))} bytes")
 
     def _claimed(self, replica: Replica, old: Header, new: Header) -> None:

@@ -56,9 +56,10 @@ class Client:
         *path: str,
         body: object = None,
         headers: Mapping[str, str] | None = None,
+        query: Mapping[str, object] | None = None,
     ) -> Answer:
         """POST a JSON body. Raises `RewakeError` if it fails."""
-        return await self._send("POST", path, body, headers=headers)
+        return await self._send("POST", path, body, headers=headers, query=query)
 
     async def _send(
         self,
@@ -72,12 +73,13 @@ class Client:
     ) -> Answer:
         assert self._session is not None
         given = {**(query or {}), "wait": wait or None}
+        data = None if body is None else _encoded(body)
         try:
             async with self._session.request(
                 method,
                 "/".join([self.url, "v1", *(quote(part, safe="") for part in path)]),
                 params={k: str(v) for k, v in given.items() if v is not None},
-                data=None if body is None else msgspec.json.encode(body),
+                data=data,
                 headers={"Content-Type": "application/json", **(headers or {})},
                 timeout=aiohttp.ClientTimeout(total=_TIMEOUT + wait),
                 allow_redirects=False,
@@ -98,6 +100,13 @@ class Client:
         raise _error_of(self.url, status, found if isinstance(found, dict) else {})
 
 
+def _encoded(body: object) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError as error:  # what the shell handed over is not UTF-8
+        raise UsageError(f"{error.object!r} is no text in UTF-8") from None
+
+
 def _reason(error: Exception) -> str:
     number = getattr(error, "errno", None)
     return os.strerror(number) if isinstance(number, int) and number > 0 else str(error)
@@ -115,4 +124,6 @@ def _error_of(url: str, status: int, problem: Mapping[str, Any]) -> RewakeError:
         return StuckError(told)
     if status >= 500:
         return Unavailable(f"{url} failed: {told}")
-    return RunConflict(told) if status == 409 else UsageError(told)
+    if status == 409:
+        return RunConflict(told, run=str(problem.get("run", "")))
+    return UsageError(told)

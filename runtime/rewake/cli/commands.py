@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from rewake.cli.exits import EXITS, Exit, complain, exit_for
+from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import RewakeError, UsageError
 
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -215,7 +216,13 @@ def start(
     input: Input = None,
     input_file: InputFile = None,
     key: Annotated[
-        str | None, typer.Option(help="An idempotency key: the same key starts only one run.")
+        str | None, typer.Option(help="An idempotency key: starting again attaches to its run.")
+    ] = None,
+    if_running: Annotated[
+        IfRunning | None, typer.Option(help="If the newest run of the key has not ended.")
+    ] = None,
+    if_finished: Annotated[
+        IfFinished | None, typer.Option(help="If it has ended: restart starts a new one.")
     ] = None,
     wait: Annotated[
         float | None, typer.Option(min=0, help="Seconds to wait for the result.")
@@ -225,11 +232,12 @@ def start(
 ) -> None:
     """Start a run on a server; prints its id, or with --wait its result."""
     from rewake.cli.inputs import arguments_from
-    from rewake.cli.runs import Server
+    from rewake.cli.runs import Again, Server
     from rewake.cli.runs import start as carry_out
 
     arguments = arguments_from(input, input_file) or {}
-    _end(carry_out(Server(url, json), workflow, arguments, key, wait))
+    again = Again(key, if_running, if_finished)
+    _end(carry_out(Server(url, json), workflow, arguments, again, wait))
 
 
 @runs.command("list")
@@ -287,7 +295,9 @@ def runs_logs(
 @runs.command("cancel")
 def runs_cancel(
     run: RunId,
-    reason: Annotated[str | None, typer.Option(help="Kept with the run.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Kept with the run; at most 200 bytes.")
+    ] = None,
     url: Url = None,
     json: Json = False,
 ) -> None:

@@ -24,7 +24,8 @@ from rewake.cli.progress import Progress, progress
 from rewake.cli.snapshot import operations_of
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.clock import SystemClock
-from rewake.engine.engine import Engine, check_id, open_approvals
+from rewake.engine.engine import Engine, open_approvals
+from rewake.engine.starting import check_id
 from rewake.errors import AppError, RunConflict, RunNotFound, StuckError
 from rewake.http.views import ErrorView, Values
 from rewake.records import TERMINAL, Header, Millis, RunState

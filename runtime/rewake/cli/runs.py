@@ -12,6 +12,7 @@ from rewake.cli import tables
 from rewake.cli.client import Client
 from rewake.cli.exits import STATES, Exit, tell
 from rewake.cli.output import tell_failure, write_json
+from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import RunConflict, StuckError, UsageError
 
 LONGEST_WAIT = 30.0
@@ -37,14 +38,41 @@ class Server:
         return asyncio.run(work())
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The key of a start, and what to do where a run of that key is there."""
+
+    key: str | None = None
+    if_running: IfRunning | None = None
+    if_finished: IfFinished | None = None
+
+    def headers(self) -> dict[str, str]:
+        """What goes into the head of the request. Raises `UsageError` for what cannot."""
+        if self.key is None:
+            return {}
+        if not self.key.isprintable():
+            raise UsageError("--key must be one line of text")
+        return {"Idempotency-Key": self.key}
+
+    def query(self) -> dict[str, object]:
+        """What goes into its query. Raises `UsageError` for policies without a key."""
+        found = {"if_running": self.if_running, "if_finished": self.if_finished}
+        for name, value in found.items():
+            if value is not None and self.key is None:
+                raise UsageError(f"--{name.replace('_', '-')} needs --key")
+        return {**found}
+
+
 def start(
-    server: Server, workflow: str, arguments: dict[str, Any], key: str | None, wait: float | None
+    server: Server, workflow: str, arguments: dict[str, Any], again: Again, wait: float | None
 ) -> Exit:
     """Start a run, and perhaps wait for its result."""
+    headers, query = again.headers(), again.query()
 
     async def call(client: Client) -> Exit:
-        headers = {} if key is None else {"Idempotency-Key": key}
-        answer = await client.post("workflows", workflow, "runs", body=arguments, headers=headers)
+        answer = await client.post(
+            "workflows", workflow, "runs", body=arguments, headers=headers, query=query
+        )
         run: str = answer.body["id"]
         if wait is not None:
             tell(f"run {run}")

@@ -6,11 +6,9 @@ It knows three small protocols and nothing behind them: the store, a dispatcher,
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import logging
 import random
-import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +30,15 @@ from rewake.engine.program import INPUT
 from rewake.engine.services import Services
 from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
+from rewake.engine.starting import (
+    IfFinished,
+    IfRunning,
+    Name,
+    begin_or_find,
+    name_of_id,
+    name_of_key,
+    policy_of,
+)
 from rewake.engine.sweeper import Sweeper
 from rewake.engine.turn import Turn
 from rewake.errors import InvalidInput, RewakeError, RunConflict, RunNotFound, StuckError
@@ -57,10 +64,10 @@ from rewake.values import PYTHON, digest
 
 log = logging.getLogger("rewake.engine")
 
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
-
 RUNTIME = 1
 """The version of the replay core's behaviour; a run keeps the one that it began under."""
+LONGEST_REASON = 200
+"""Bytes of a reason to cancel as it is kept: JSON in UTF-8, without its quotation marks."""
 POLL = 250
 """Milliseconds between looks at a run that ends in another process."""
 
@@ -202,33 +209,49 @@ class Engine:
         *,
         run: str | None = None,
         idempotency_key: str | None = None,
+        if_running: IfRunning | None = None,
+        if_finished: IfFinished | None = None,
     ) -> tuple[Header, bool]:
         """Start a run; its header, and whether it is new.
 
-        With a caller's `run` id or `idempotency_key`, starting again gives the run that is there,
-        whatever became of it.
+        With a caller's `run` id or `idempotency_key`, starting again attaches to the run that is
+        there, whatever became of it, unless `if_running` or `if_finished` say otherwise. Of a
+        key's runs, that is the newest. `rewake.engine.starting` has the rules.
 
         Raises:
             RunNotFound: no such workflow.
-            InvalidInput: the arguments do not fit; `field` names which.
-            RunConflict: that id or key was used with another workflow or other arguments.
+            InvalidInput: the arguments do not fit, or the policies do not; `field` names which.
+            RunConflict: the run that is there has other arguments, or is not wanted; `run` names
+                it.
         """
-        services = self._services
         found = self.app.workflow(workflow)
         found.arguments(arguments)
+        policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
+        marked = digest(arguments)
+
+        async def create(run: str) -> tuple[Header, bool]:
+            return await self._create(run, workflow, arguments, marked)
+
+        name = self._name(workflow, run, idempotency_key)
+        header, new = await begin_or_find(name, policy, create, self._store.find)
+        if not new and (header.workflow, header.digest) != (workflow, marked):
+            told = f"run {header.run!r} was started with other arguments"
+            raise RunConflict(told, run=header.run)
+        return header, new
+
+    async def _create(
+        self, run: str, workflow: str, arguments: Mapping[str, Any], marked: str
+    ) -> tuple[Header, bool]:
+        """Create this very run and begin with it, unless it is there; and whether it was not."""
+        services = self._services
         now = services.clock.now()
-        run = run or self._run_id(workflow, idempotency_key)
-        check_id(run)
         value = RunCodec(services.secret, run).encode(dict(arguments), key="", purpose=INPUT)
-        header = Header(
-            run, workflow, now, seed=services.chance.getrandbits(53), python=PYTHON, runtime=RUNTIME
-        )
-        header.digest = digest(arguments)
+        seed = services.chance.getrandbits(53)
+        header = Header(run, workflow, now, seed=seed, python=PYTHON, runtime=RUNTIME)
+        header.digest = marked
         self._own(header)
         stored, new = await self._store.start(header, Started(now, value))
-        if not new and (stored.workflow, stored.digest) != (workflow, header.digest):
-            raise RunConflict(f"run {run!r} was started with other arguments")
-        if new and stored.state is RunState.RUNNING:
+        if new and stored.owner and stored.owner == header.owner:
             history = History([Started(now, value)], {})
             self._background(run, Turn(services, stored, history).run())
         elif new:
@@ -246,11 +269,12 @@ class Engine:
         else:
             header.due = now + settings.grace
 
-    def _run_id(self, workflow: str, idempotency_key: str | None) -> str:
-        if idempotency_key is None:
-            return f"{self._services.clock.now():012x}{self._services.token()}"
-        named = f"{workflow}\0{idempotency_key}".encode()
-        return f"key-{hashlib.sha256(named).hexdigest()[:32]}"
+    def _name(self, workflow: str, run: str | None, key: str | None) -> Name:
+        if run is not None:
+            return name_of_id(run)
+        if key is not None:
+            return name_of_key(workflow, key)
+        return Name(f"{self._services.clock.now():012x}{self._services.token()}")
 
     async def get(self, run: str) -> Header:
         """The header of a run. Raises `RunNotFound`."""
@@ -339,8 +363,10 @@ class Engine:
     async def cancel(self, run: str, reason: str = "cancelled by a caller") -> Header:
         """Ask a run to cancel: its cleanup runs, then it ends as cancelled.
 
-        Asking twice changes nothing. Raises `RunNotFound`, and `RunConflict` if it is over.
+        Asking twice changes nothing. Raises `RunNotFound`, `RunConflict` if it is over, and
+        `InvalidInput` for a reason that is too long to be kept in the header.
         """
+        _check_reason(reason)
         header = await self._store.cancel(run, reason, self._services.clock.now())
         if header is None:
             raise RunConflict(f"run {run!r} is over already")
@@ -433,11 +459,15 @@ class _AtWork:
             self._working.discard(self._task)
 
 
-def check_id(run: str) -> None:
-    """Raise `InvalidInput` for what cannot be the id of a run."""
-    if not _RUN_ID.fullmatch(run):
-        what = "1 to 128 of a-z, A-Z, 0-9, '-', '_', '.' and ':', a letter or digit first"
-        raise InvalidInput(f"a run id is {what}", field="id")
+def _check_reason(reason: str) -> None:
+    # In bytes as it is stored, since it is there that room is short: 200 characters can be 1,200.
+    try:
+        size = len(msgspec.json.encode(reason)) - 2
+    except UnicodeEncodeError:  # a lone surrogate
+        raise InvalidInput("a reason must be text that UTF-8 can hold", field="reason") from None
+    if size > LONGEST_REASON:
+        told = f"a reason has at most {LONGEST_REASON} bytes of UTF-8, and this one {size}"
+        raise InvalidInput(told, field="reason")
 
 
 @asynccontextmanager

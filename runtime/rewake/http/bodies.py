@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -90,6 +91,16 @@ def query_whole(request: Request, name: str, least: int, most: int, default: int
     if number != int(number):
         raise InvalidInput(f"{name} must be a whole number", field=name)
     return int(number)
+
+
+def query_choice(request: Request, name: str, choices: Mapping[str, T]) -> T | None:
+    """One of these; None without it. Raises `InvalidInput`, which lists them."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if text not in choices:
+        raise InvalidInput(f"{name} must be one of {', '.join(choices)}", field=name)
+    return choices[text]
 
 
 def _too_large(limit: int) -> HTTPException:

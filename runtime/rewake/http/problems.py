@@ -64,13 +64,16 @@ KINDS: Mapping[type[BaseException], Kind] = {
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """The body of an error. `field` is the part of the input that does not fit."""
+    """The body of an error. `field` is the part of the input that does not fit, `run` the run that
+    is there already.
+    """
 
     title: str
     status: int
     type: str = "about:blank"
     detail: str = ""
     field: str = ""
+    run: str = ""
 
 
 def problem(found: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -92,6 +95,7 @@ def problem_of(error: Exception) -> Response:
             f"urn:rewake:problem:{kind.name}",
             kind.detail or _sendable(str(error)),
             _sendable(getattr(error, "field", "")),
+            getattr(error, "run", ""),
         ),
         kind.headers,
     )

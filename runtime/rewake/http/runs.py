@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.engine.engine import Engine, open_approvals
+from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import InvalidInput, StuckError
-from rewake.http.bodies import query_number, query_whole, read_object, shaped
+from rewake.http.bodies import query_choice, query_number, query_whole, read_object, shaped
 from rewake.http.face import Face, face_of, reply
 from rewake.http.timeline import timeline
 from rewake.http.views import (
@@ -28,6 +29,8 @@ LONGEST_WAIT = 60.0
 LARGEST_PAGE = 200
 _LONGEST_KEY = 255
 _NAMED: Mapping[str, RunState] = {name: state for state, name in STATES.items()}
+_IF_RUNNING = {each.value: each for each in IfRunning}
+_IF_FINISHED = {each.value: each for each in IfFinished}
 
 
 async def workflows(request: Request) -> Response:
@@ -46,9 +49,18 @@ async def start(request: Request) -> Response:
         raise InvalidInput("a run id is not empty", field="id")
     if run is not None and key is not None:
         raise InvalidInput("give either id= or Idempotency-Key, not both", field="id")
+    if_running = query_choice(request, "if_running", _IF_RUNNING)
+    if_finished = query_choice(request, "if_finished", _IF_FINISHED)
     arguments = await read_object(request, face.limit)
     name = request.path_params["name"]
-    header, new = await face.engine.start(name, arguments, run=run, idempotency_key=key)
+    header, new = await face.engine.start(
+        name,
+        arguments,
+        run=run,
+        idempotency_key=key,
+        if_running=if_running,
+        if_finished=if_finished,
+    )
     replayed = {} if new else {"Idempotency-Replayed": "true"}
     outcome = None
     if wait:
@@ -62,14 +74,11 @@ async def start(request: Request) -> Response:
 async def listing(request: Request) -> Response:
     """`GET /v1/runs`: runs, newest first."""
     query = request.query_params
-    state = query.get("state")
-    if state is not None and state not in _NAMED:
-        raise InvalidInput(f"state must be one of {', '.join(_NAMED)}", field="state")
     headers, cursor = await face_of(request).engine.list(
         limit=query_whole(request, "limit", 1, LARGEST_PAGE, 50),
         cursor=query.get("cursor"),
         workflow=query.get("workflow"),
-        state=None if state is None else _NAMED[state],
+        state=query_choice(request, "state", _NAMED),
     )
     return reply({"runs": [run_view(header) for header in headers], "cursor": cursor})
 
@@ -131,8 +140,6 @@ async def cancel(request: Request) -> Response:
     """`POST /v1/runs/{run}/cancel`: let it clean up and end."""
     face = face_of(request)
     reason = shaped(await read_object(request, face.limit), Reason).reason
-    if len(reason) > 200:
-        raise InvalidInput("a reason has at most 200 characters", field="reason")
     header = await face.engine.cancel(request.path_params["run"], reason)
     return reply(run_view(header), 202)
 

@@ -88,7 +88,11 @@ class Store(StoreReads):
     # --- the run ---------------------------------------------------------------------------
 
     async def start(self, header: Header, started: Started) -> tuple[Header, bool]:
-        """Create a run that is due at once; the run that is there, and whether it is new."""
+        """Create a run that is due at once; the run that is there, and whether it is new.
+
+        Where the database denied the write that made it, the run is recognised by its seed, which
+        stays: it may have gone on since, even to its end.
+        """
         header.writer = self._token()
         [entry] = await self.offload(header.run, [started])
 
@@ -100,7 +104,8 @@ class Store(StoreReads):
             await self._put(Key(VIEWS, _view_sort(view)), view)
             written = await self._put(header_key(header.run), header, absent=True)
             current: Header = written.item
-            return current, written.ok or current.writer == header.writer
+            mine = (current.seed, current.created) == (header.seed, header.created)
+            return current, written.ok or mine
 
         return await self._table.together(work)
 

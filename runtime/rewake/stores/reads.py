@@ -31,9 +31,14 @@ class StoreReads:
 
     async def header(self, run: str) -> Header:
         """A run's header. Raises `RunNotFound`."""
-        found: Header | None = await self._table.get(header_key(run))
+        found = await self.find(run)
         if found is None:
             raise RunNotFound(f"there is no run {run!r}")
+        return found
+
+    async def find(self, run: str) -> Header | None:
+        """A run's header, None if there is no such run."""
+        found: Header | None = await self._table.get(header_key(run))
         return found
 
     async def history(self, header: Header) -> History:

@@ -1,0 +1,181 @@
+"""Starting a run where one may be there already: names, generations, and the caller's policy.
+
+A start without a name makes a run that nobody else means. A caller names a run in one of two ways:
+
+- by an *id*, which is that of one run for ever;
+- by an *idempotency key*, which stands for a series of runs, its *generations*: `key-<hash>`, then
+  `key-<hash>.2`, `key-<hash>.3` and so on. The key means the newest of them.
+
+Generation k + 1 is created only after generation k was seen ended, by one conditional write of its
+header. A run that has ended never goes on. Hence:
+
+1. The generations are 1 to n without a gap, and all but the newest have ended. Who finds one that
+   has not ended has found the newest; otherwise n is found by O(log n) reads.
+2. Of several starts that all want to begin generation k + 1, one does. The others find its run,
+   and treat it by their own policy as they would any other.
+
+No further item says which generation is the newest: it would be a second item that has to agree
+with the headers, and a crash between two writes would make it lie. Whoever deletes old runs one day
+must leave generations 1 to n of a key, or something in their place, for as long as any of
+them is there: a gap would hide the newer ones, and let two of them run at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rewake.errors import InvalidInput, RunConflict
+from rewake.records import TERMINAL, Header, RunState
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+_OF_A_KEY = re.compile(r"key-[0-9a-f]{32}(\.[0-9]+)?")
+
+Create = Callable[[str], Awaitable[tuple[Header, bool]]]
+"""Creates a run of this id, unless it is there; the run, and whether this call created it."""
+Look = Callable[[str], Awaitable[Header | None]]
+"""The header of a run, None if there is no such run."""
+
+
+class IfRunning(StrEnum):
+    """What starting again does while the run has not ended; a stuck one has not."""
+
+    ATTACH = "attach"
+    REJECT = "reject"
+
+
+class IfFinished(StrEnum):
+    """What starting again does once the run has ended; `restart_failed`: unless it succeeded."""
+
+    ATTACH = "attach"
+    REJECT = "reject"
+    RESTART = "restart"
+    RESTART_FAILED = "restart_failed"
+
+
+class Act(StrEnum):
+    """What a policy comes to for one run that is there."""
+
+    ATTACH = "attach"
+    REJECT = "reject"
+    RESTART = "restart"
+
+
+RESTARTS = frozenset({IfFinished.RESTART, IfFinished.RESTART_FAILED})
+"""The policies that may make another run of the same name: these are for keys only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the caller wants where a run of that name is there."""
+
+    if_running: IfRunning = IfRunning.ATTACH
+    if_finished: IfFinished = IfFinished.ATTACH
+
+    def act(self, state: RunState) -> Act:
+        """What to do about a run in this state."""
+        if state not in TERMINAL:
+            return Act(self.if_running)
+        if self.if_finished is IfFinished.RESTART_FAILED:
+            return Act.ATTACH if state is RunState.DONE else Act.RESTART
+        return Act(self.if_finished)
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What the runs of a start are called. `series`: there may be more generations than one."""
+
+    first: str
+    series: bool = False
+
+    def generation(self, number: int) -> str:
+        """The id of the n-th run of this name."""
+        return self.first if number == 1 else f"{self.first}.{number}"
+
+
+def name_of_key(workflow: str, key: str) -> Name:
+    """The name that an idempotency key gives: its own in every workflow."""
+    named = f"{workflow}\0{key}".encode("utf-8", "surrogatepass")
+    return Name(f"key-{hashlib.sha256(named).hexdigest()[:32]}", series=True)
+
+
+def name_of_id(run: str) -> Name:
+    """The name that a caller's id gives. Raises `InvalidInput`, also for the ids of keys' runs."""
+    check_id(run)
+    if _OF_A_KEY.fullmatch(run):
+        raise InvalidInput("ids of this form are those of idempotency keys", field="id")
+    return Name(run)
+
+
+def check_id(run: str) -> None:
+    """Raise `InvalidInput` for what cannot be the id of a run."""
+    if not _RUN_ID.fullmatch(run):
+        what = "1 to 128 of a-z, A-Z, 0-9, '-', '_', '.' and ':', a letter or digit first"
+        raise InvalidInput(f"a run id is {what}", field="id")
+
+
+def policy_of(
+    if_running: IfRunning | None,
+    if_finished: IfFinished | None,
+    *,
+    run: str | None,
+    key: str | None,
+) -> Policy:
+    """The policy that was asked for (None: not at all), if it fits how the run is named.
+
+    Raises `InvalidInput`: where nothing names the run, there is no other that it could be about,
+    and the caller has forgotten the name; an id cannot be that of a second run.
+    """
+    asked = {"if_running": if_running, "if_finished": if_finished}
+    for field, value in asked.items():
+        if value is not None and run is None and key is None:
+            raise InvalidInput(f"{field} needs an idempotency key or a run id", field=field)
+    if if_finished in RESTARTS and key is None:
+        told = "an id is that of one run for ever; use an idempotency key to start anew"
+        raise InvalidInput(told, field="if_finished")
+    return Policy(if_running or IfRunning.ATTACH, if_finished or IfFinished.ATTACH)
+
+
+async def begin_or_find(
+    name: Name, policy: Policy, create: Create, look: Look
+) -> tuple[Header, bool]:
+    """The run that a start comes to, and whether it is new.
+
+    Where no run of that name is there, this is one call of `create` and nothing else. Raises
+    `RunConflict` where the policy rejects, naming the run.
+    """
+    number = 1
+    while True:  # once more whenever another start was quicker, which is progress
+        header, new = await create(name.generation(number))
+        if new:
+            return header, True
+        if name.series:
+            number, header = await newest(name, number, header, look)
+        match policy.act(header.state):
+            case Act.ATTACH:
+                return header, False
+            case Act.REJECT:
+                raise _rejected(header)
+        number += 1
+
+
+async def newest(name: Name, number: int, header: Header, look: Look) -> tuple[int, Header]:
+    """The newest generation, from one that is there: by doubling the distance, then by halving."""
+    missing, stride = 0, 1  # 0: none is known to be missing yet
+    while header.state in TERMINAL and missing != number + 1:
+        tried = (number + missing) // 2 if missing else number + stride
+        found = await look(name.generation(tried))
+        if found is None:
+            missing = tried
+        else:
+            number, header, stride = tried, found, 2 * stride
+    return number, header
+
+
+def _rejected(header: Header) -> RunConflict:
+    ended = header.state in TERMINAL
+    told = "has ended already (if_finished" if ended else "has not ended (if_running"
+    return RunConflict(f"run {header.run!r} {told}=reject)", run=header.run)
