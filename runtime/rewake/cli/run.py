@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import shlex
 import signal
@@ -25,6 +26,7 @@ from rewake.cli.snapshot import operations_of
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.clock import SystemClock
 from rewake.engine.engine import Engine, check_id, open_approvals
+from rewake.engine.turn import STUCK_LOG
 from rewake.errors import AppError, RunConflict, RunNotFound, StuckError
 from rewake.http.views import ErrorView, Values
 from rewake.records import TERMINAL, Header, Millis, RunState
@@ -116,6 +118,7 @@ class _Session:
         began = self._clock.now()
         engine = self._engine
         _on_signals(self._interrupted.set)
+        logging.getLogger(STUCK_LOG).disabled = True  # it is told at the end, with what to do
         engine.open()
         try:
             await self._begin()

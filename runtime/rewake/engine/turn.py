@@ -57,6 +57,8 @@ from rewake.stores.table import Due
 from rewake.values import PYTHON
 
 log = logging.getLogger("rewake.engine")
+STUCK_LOG = "rewake.engine.stuck"
+"""The logger of the one line that says that a run is stuck."""
 
 UNKNOWN_WAIT = 5_000
 """Milliseconds before a run whose workflow this app does not have is offered again."""
@@ -444,7 +446,7 @@ class Turn:
         self._signal.set()
 
     async def _stick(self, error: StuckError) -> None:
-        log.error("run %s is stuck: %s", self._header.run, error)
+        logging.getLogger(STUCK_LOG).error("run %s is stuck: %s", self._header.run, error)
         try:
             await self._store.stick(self._header, f"{type(error).__name__}: {error}")
         except StoreError as refused:
