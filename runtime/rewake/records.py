@@ -204,7 +204,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     every commit. `writer` is the token of the last commit. `arrivals` counts deliveries so far;
     `gap` how many more are needed before a wake is useful (at or below zero: wake). `due` is
     the earliest moment at which somebody must look at the run, `wake` that of its next timer,
-    `look` when its tasks must be looked after. `strikes` counts claims since the last progress.
+    `look` when its tasks must be looked after. `strikes` counts claims since the last progress,
+    without those that their process gave back.
     `base` names the newest chunk (its sort key), `tail` holds the entries after it.
     """
 

@@ -152,7 +152,7 @@ def test_methods_are_tasks_that_travel_with_their_object() -> None:
         ]
 
     assert returned(main) == [6, 10, 10, 2, 3, 9]
-    assert asked(main)[0] == ("add", f"{__name__}:Service.add")
+    assert asked(main)[0] == ("add", "Service.add")
     assert asyncio.run(_plainly(main)) == [6, 10, 10, 2, 3, 9]
 
 
@@ -250,7 +250,7 @@ def test_empty_and_endless_names() -> None:
 
 
 def test_recorded_names() -> None:
-    """A registered task is recorded by its name, any other by module and qualified name."""
+    """A registered task is recorded by its name, any other by its qualified name."""
 
     async def main() -> None:
         await sync(1)
@@ -260,12 +260,11 @@ def test_recorded_names() -> None:
         await task(str.upper)("x")
 
     names = [name for _, name in asked(main, sync)]
-    here = f"{__name__}:"
     assert names[0] == "renamed task"
-    assert names[1] == f"{here}plain"
-    assert names[2] == f"{here}test_recorded_names.main.<lambda>"
-    assert names[3] == f"{here}Adder"
-    assert names[4] == "builtins:str.upper"
+    assert names[1] == "plain"
+    assert names[2] == "test_recorded_names.main.<lambda>"
+    assert names[3] == "Adder"
+    assert names[4] == "str.upper"
 
 
 # --- arguments and digests -----------------------------------------------------------------------

@@ -1,6 +1,8 @@
 import asyncio
 import logging
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -48,6 +50,33 @@ def test_nobody_reads(caplog: pytest.LogCaptureFixture) -> None:
                 await dispatcher.close()
 
     asyncio.run(scenario())
+
+
+def test_the_first_message_imports_nothing() -> None:
+    """The client is loaded when the dispatcher opens: not with its module, nor with a message."""
+    code = """
+import asyncio, sys
+from rewake.dispatchers.http import HttpDispatcher
+from rewake.engine.clock import SystemClock
+from rewake.records import Invocation
+from rewake.secret import Secret
+
+def client():
+    return {name for name in sys.modules if name.startswith("aiohttp")}
+
+async def main():
+    dispatcher = HttpDispatcher("http://127.0.0.1:9", Secret("a secret of a test"), SystemClock())
+    before = client()
+    dispatcher.open(None)
+    opened = client()
+    await dispatcher.dispatch([Invocation("a-run")])
+    await dispatcher.close()
+    print(not before, bool(opened), client() == opened)
+
+asyncio.run(main())
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["True", "True", "True"]
 
 
 def test_long_delays_are_left_to_the_due_index() -> None:

@@ -390,6 +390,29 @@ def test_a_fan_out_wakes_its_parent_once() -> None:
     virtually([fan, double], body, tasks=50)
 
 
+@workflow
+async def waits_for_a_while() -> list[int]:
+    works = [asyncio.create_task(double(number)) for number in (20, 10, 300)]
+    done, pending = await asyncio.wait(works, timeout=5)
+    for work in pending:
+        work.cancel()
+    return sorted(work.result() for work in done)
+
+
+@everywhere
+def test_a_wait_wakes_once(table: str) -> None:
+    """What ended before a wait's timeout is done, though the run was not woken for each."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("waits_for_a_while")
+        await asyncio.sleep(4)
+        assert (await bench.engine.get(header.run)).epoch == 1
+        assert await bench.result(header.run) == [20, 40]
+        assert 4.9 <= bench.seconds < 6
+
+    virtually([waits_for_a_while, double], body, table=table)
+
+
 def test_starting_twice_with_one_key_is_one_run() -> None:
     """The same key gives the same run, also when it is over; other arguments are refused."""
 

@@ -74,6 +74,26 @@ async def raced() -> Any:
     return await race(*(fetch(x) for x in range(5)))
 
 
+async def waited() -> Any:
+    tasks = [asyncio.create_task(fetch(x)) for x in range(5)]
+    return len(await asyncio.wait(tasks))
+
+
+async def waited_for_a_failure() -> Any:
+    tasks = [asyncio.create_task(fetch(x)) for x in range(5)]
+    return len(await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION))
+
+
+async def waited_for_a_while() -> Any:
+    tasks = [asyncio.create_task(fetch(x)) for x in range(5)]
+    return len((await asyncio.wait(tasks, timeout=9))[0])
+
+
+async def waited_twice() -> Any:
+    tasks = [asyncio.create_task(fetch(x)) for x in range(5)]
+    return await asyncio.gather(asyncio.wait(tasks), asyncio.wait(tasks[:1]))
+
+
 async def as_they_come() -> Any:
     return [await each for each in asyncio.as_completed([fetch(x) for x in range(5)])]
 
@@ -104,12 +124,16 @@ async def with_an_approval() -> Any:
         (in_parallel, 5),
         (gathered_with_timer, 5),
         (nested, 2),
+        (waited, 5),
+        (waited_for_a_failure, 5),
+        (waited_for_a_while, 5),
         (one, 1),
         (windowed, 1),
         (mixed, 1),
         (first, 1),
         (raced, 1),
         (as_they_come, 1),
+        (waited_twice, 1),
         (watched, 1),
         (body_of_a_group, 1),
         (with_an_approval, 1),
@@ -149,7 +173,9 @@ _LEAVES = st.sampled_from(["task", "two", "step", "sleep"])
 _TREES = st.recursive(
     _LEAVES,
     lambda inner: st.tuples(
-        st.sampled_from(["gather", "quiet", "group", "parallel", "window", "wait", "first"]),
+        st.sampled_from(
+            ["gather", "quiet", "group", "parallel", "window", "wait", "fail", "first"]
+        ),
         st.lists(inner, min_size=1, max_size=4),
     ),
     max_leaves=8,
@@ -182,7 +208,9 @@ async def _together(kind: str, inner: list[Any]) -> Any:
         case "parallel" | "window":
             return await parallel(inner, walk, concurrency=2 if kind == "window" else None)
         case _:
-            until = asyncio.FIRST_COMPLETED if kind == "first" else asyncio.ALL_COMPLETED
+            until = {"first": asyncio.FIRST_COMPLETED, "fail": asyncio.FIRST_EXCEPTION}.get(
+                kind, asyncio.ALL_COMPLETED
+            )
             tasks = [asyncio.ensure_future(walk(each)) for each in inner]
             return await asyncio.wait(tasks, return_when=until)
 

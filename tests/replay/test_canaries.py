@@ -179,6 +179,35 @@ def test_barriers_can_be_recognised(loop: WorkflowLoop) -> None:
     assert drive(loop, main())
 
 
+def test_waits_can_be_recognised(loop: WorkflowLoop) -> None:
+    """3.11-3.13: `wait` waits by a closure over `waiter` and `return_when`."""
+
+    async def main() -> Any:
+        pairs: list[Any] = []
+        for until in (asyncio.ALL_COMPLETED, asyncio.FIRST_EXCEPTION, asyncio.FIRST_COMPLETED):
+            both = [loop.create_task(asyncio.sleep(5)) for _ in range(2)]
+            loop.create_task(asyncio.wait(both, return_when=until))
+            pairs.append(both)
+        await asyncio.sleep(0)
+        every, failure, first = ([asyncio_order.barrier_of(one) for one in both] for both in pairs)
+        assert isinstance(every[0], asyncio.Future)
+        assert isinstance(failure[0], asyncio.Future)
+        assert every[0] is every[1] is not failure[0] is failure[1]
+        assert first == [None, None]
+        return True
+
+    async def _wait() -> Any:
+        def _on_completion(task: object) -> None: ...
+
+        alike = loop.create_task(asyncio.sleep(5))
+        _on_completion.__qualname__ = "_wait.<locals>._on_completion"
+        alike.add_done_callback(_on_completion)
+        return asyncio_order.barrier_of(alike) is None
+
+    assert drive(loop, main())
+    assert drive(loop, _wait())
+
+
 def test_gather_looks_its_future_up(loop: WorkflowLoop) -> None:
     """3.11-3.13: `gather` makes its future from `asyncio.tasks._GatheringFuture` when called."""
 

@@ -120,6 +120,39 @@ def test_renamed_function_under_one_key() -> None:
     assert "Other.work" in str(error)
 
 
+def test_a_file_may_be_renamed() -> None:
+    """The same code in a module of another name is the same code, closures and all."""
+    code = """
+from rewake import task
+
+def plain():
+    return 1
+
+class Adder:
+    def __call__(self):
+        return 2
+
+async def main():
+    async def work():
+        return 3
+
+    found = [await task(plain)(), await task(Adder())(), await task(work)]
+    return found + [await task(lambda: 4)]
+"""
+    before: dict[str, Any] = {"__name__": "app"}
+    after: dict[str, Any] = {"__name__": "package.renamed"}
+    for module in (before, after):
+        exec(code, module)
+    run = Run(before["main"])
+    for key in ("plain", "Adder", "work", "lambda"):
+        run.settle(key)
+    replayed = run.replayed(after["main"])
+    assert replayed.error is None
+    assert replayed.finished is not None
+    replayed.drop()
+    run.close()
+
+
 def test_changed_kind() -> None:
     """A step where the history has a task is found."""
 

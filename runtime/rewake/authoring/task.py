@@ -201,12 +201,15 @@ def default_name(function: Callable[..., Any]) -> str:
 
 
 def closure_name(function: Callable[..., Any]) -> str:
-    """How a function that no app lists is recorded: it is compared on replay, never looked up."""
+    """How a function that no app lists is recorded: it is compared on replay, never looked up.
+
+    Without its module: whoever renames a file does not change what the code in it does.
+    """
     while isinstance(function, functools.partial):
         function = function.func
     named = function if hasattr(function, "__qualname__") else type(function)
-    module = getattr(named, "__module__", None) or "builtins"
-    return f"{module}:{named.__qualname__.replace('<locals>.', '')}"
+    qualified: str = named.__qualname__
+    return qualified.replace("<locals>.", "")
 
 
 def importable(found: object) -> str | None:

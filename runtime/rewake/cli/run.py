@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import shlex
 import signal
@@ -26,6 +27,7 @@ from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.clock import SystemClock
 from rewake.engine.engine import Engine, open_approvals
 from rewake.engine.starting import check_id
+from rewake.engine.turn import STUCK_LOG
 from rewake.errors import AppError, RunConflict, RunNotFound, StuckError
 from rewake.http.views import ErrorView, Values
 from rewake.records import TERMINAL, Header, Millis, RunState
@@ -117,6 +119,7 @@ class _Session:
         began = self._clock.now()
         engine = self._engine
         _on_signals(self._interrupted.set)
+        logging.getLogger(STUCK_LOG).disabled = True  # it is told at the end, with what to do
         engine.open()
         try:
             await self._begin()

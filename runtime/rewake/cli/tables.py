@@ -33,18 +33,22 @@ def runs_table(runs: Iterable[Mapping[str, Any]]) -> None:
 
 def run_details(run: Mapping[str, Any]) -> None:
     """One run, and what it waits for."""
+    approvals = run.get("approvals") or ()
+    wake = run.get("wake")
+    if wake in [approval.get("deadline") for approval in approvals]:
+        wake = None  # no timer: it is shown with the approval
     facts = [
         ("run", run["id"]),
         ("workflow", run["workflow"]),
         ("state", run["state"]),
         ("created", when(run["created"])),
         ("updated", when(run["updated"])),
-        ("next timer", when(run["wake"]) if run.get("wake") else ""),
+        ("next timer", when(wake) if wake else ""),
         ("cancelled", run.get("cancel") or ""),
         ("error", _error(run)),
     ]
     _print((), [(name, value) for name, value in facts if value])
-    for approval in run.get("approvals") or ():
+    for approval in approvals:
         until = f", until {when(approval['deadline'])}" if approval.get("deadline") else ""
         print(f"waits for a decision on {approval['key']}{until}")
         if approval.get("description"):

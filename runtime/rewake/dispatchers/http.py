@@ -56,7 +56,6 @@ class HttpDispatcher:
         self._url = checked_url(base_url) + PATH
         self._secret = secret
         self._clock = clock
-        self._open = False
         self._session: ClientSession | None = None
         self._turns = asyncio.Semaphore(IN_FLIGHT)
         self._sending: set[asyncio.Task[None]] = set()
@@ -64,7 +63,15 @@ class HttpDispatcher:
         self._failing = False
 
     def open(self, handler: Handler) -> None:  # noqa: ARG002 - messages arrive over HTTP
-        self._open = True
+        # Not with this module: `import rewake` is free of it. Nor with the first message: that
+        # would hold up everything in this event loop for a quarter of a second.
+        import aiohttp  # noqa: PLC0415
+
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=IN_FLIGHT, keepalive_timeout=_KEEP_ALIVE),
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
 
     async def dispatch(self, invocations: Sequence[Invocation]) -> None:
         now = self._clock.now()
@@ -76,28 +83,28 @@ class HttpDispatcher:
                 self._delays.add(invocation, wait)
 
     async def close(self) -> None:
-        self._open = False
+        session, self._session = self._session, None
         self._delays.clear()
         if self._sending:
             _, late = await asyncio.wait(self._sending, timeout=_LAST_WORDS)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        if session is not None:
+            await session.close()
 
     def _post(self, invocation: Invocation) -> None:
-        if not self._open:
+        if self._session is None:
             return
         if len(self._sending) >= BACKLOG:
             self._failed("too many messages wait to be sent")
             return
-        task = asyncio.ensure_future(self._send(invocation))
+        task = asyncio.ensure_future(self._send(self._session, invocation))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def _send(self, invocation: Invocation) -> None:
-        import aiohttp  # noqa: PLC0415 - only who sends needs it
+    async def _send(self, session: ClientSession, invocation: Invocation) -> None:
+        from aiohttp import ClientError  # noqa: PLC0415 - see `open`
 
         async with self._turns:
             body = _encode(invocation)
@@ -106,28 +113,15 @@ class HttpDispatcher:
                 HEADER: sign(self._secret, "POST", PATH, body, self._clock.now()),
             }
             try:
-                request = self._client().post(
+                async with session.post(
                     self._url, data=body, headers=headers, allow_redirects=False
-                )
-                async with request as response:
+                ) as response:
                     if response.status == 202:
                         self._failing = False
                     else:
                         self._failed(f"it answers {response.status}")
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            except (ClientError, TimeoutError, OSError) as error:
                 self._failed(f"{type(error).__name__}: {error}")
-
-    def _client(self) -> ClientSession:
-        """The connections, which can only be made inside the event loop."""
-        if self._session is None:
-            import aiohttp  # noqa: PLC0415
-
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=IN_FLIGHT, keepalive_timeout=_KEEP_ALIVE),
-                timeout=aiohttp.ClientTimeout(total=TIMEOUT),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._session
 
     def _failed(self, reason: str) -> None:
         """Say so once, not once a message, until one gets through again."""

@@ -11,17 +11,18 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rewake.authoring.calling import attempt
 from rewake.authoring.context import TaskContext
 from rewake.authoring.hints import return_hint
 from rewake.authoring.policy import millis, seconds
 from rewake.authoring.task import CALL, RESULT, Task
+from rewake.engine.claims import PASSING
 from rewake.engine.codec import RunCodec
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
-from rewake.errors import CheckpointUnreadable, NonRetryable, StoreError
+from rewake.errors import CheckpointUnreadable, NonRetryable
 from rewake.records import (
     Failure,
     Header,
@@ -38,6 +39,7 @@ from rewake.values import failure_of
 
 log = logging.getLogger("rewake.engine")
 
+T = TypeVar("T")
 CarryOn = Callable[[Header, Operation], Awaitable[None]]
 
 UNKNOWN_TASK_WAIT = 2_000
@@ -119,7 +121,7 @@ class Attempts:
         services = self._services
         async with services.slots:
             claim = services.task_claim(invocation.run, invocation.key, invocation.name)
-            found = await self._store.claim_task(claim)
+            found = await services.claims.task(claim)
             if isinstance(found, Refused):
                 return await self._refused(found.operation, invocation, claim.now)
             return await self._held(found.operation, claim.owner, invocation)
@@ -138,8 +140,13 @@ class Attempts:
         if operation.lost >= services.settings.lost:
             return await self._fail(operation, owner, _lost(operation))
         body = _Body()
-        with services.heart.holding(self._renewal(operation, owner), body.abandon):
-            return await self._carry_out(operation, owner, invocation, body)
+        try:
+            with services.heart.holding(self._renewal(operation, owner), body.abandon):
+                return await self._carry_out(operation, owner, invocation, body)
+        except PASSING:
+            log.warning("task %s could not be begun; it is retried", operation.key, exc_info=True)
+            await services.claims.give_up(operation.run, operation.key, owner)
+            return None
 
     async def _refused(
         self, operation: Operation, invocation: Invocation, now: Millis
@@ -168,7 +175,7 @@ class Attempts:
         except _Abandoned:
             return None
         except asyncio.CancelledError:
-            await self._shut_down(operation, owner)
+            await self._services.claims.give_up(operation.run, operation.key, owner, 0)
             raise
         except BaseException as error:
             return await self._failed(operation, owner, invocation, call, error)
@@ -239,7 +246,9 @@ class Attempts:
         if late or not policy.retries_after(error, failed):
             return await self._fail(operation, owner, failure)
         run, key = operation.run, operation.key
-        if await self._store.retry_task(run, key, owner, at=at, failure=failure):
+        if await self._insist(
+            lambda: self._store.retry_task(run, key, owner, at=at, failure=failure)
+        ):
             await self._again(invocation, at)
         return None
 
@@ -257,10 +266,26 @@ class Attempts:
     ) -> Delivery:
         services = self._services
         blank = Operation(operation.run, operation.key, Kind.TASK, name=operation.name)
-        now = services.clock.now()
-        return await self._store.deliver(
-            blank, outcome, now, owner=owner, claim=services.lease(), sole=sole
+        claim = services.lease()
+        return await self._insist(
+            lambda: self._store.deliver(
+                blank, outcome, services.clock.now(), owner=owner, claim=claim, sole=sole
+            )
         )
+
+    async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """What came of an attempt is not thrown away because the store fails for a while.
+
+        The attempt keeps its lease, and its slot: no more is begun than can be written down.
+        """
+        level = logging.WARNING
+        while True:
+            try:
+                return await write()
+            except PASSING:
+                log.log(level, "what a task came to cannot be kept yet", exc_info=True)
+            level = logging.DEBUG  # it is said once
+            await self._services.clock.sleep(self._services.settings.sweep)
 
     async def _put_back(
         self, operation: Operation, owner: str, invocation: Invocation
@@ -268,17 +293,9 @@ class Attempts:
         log.error("this app has no task %r; it is offered again", invocation.name)
         at = self._services.clock.now() + UNKNOWN_TASK_WAIT
         run, key = operation.run, operation.key
-        if await self._store.retry_task(run, key, owner, at=at, failure=None):
+        if await self._store.hand_over_task(run, key, owner, at):
             await self._again(invocation, at)
         return None
-
-    async def _shut_down(self, operation: Operation, owner: str) -> None:
-        """This process ends: let another one begin the task at once."""
-        now = self._services.clock.now()
-        try:
-            await self._store.hand_over_task(operation.run, operation.key, owner, now)
-        except StoreError:
-            log.warning("task %s could not be handed over", operation.key, exc_info=True)
 
     async def _again(self, invocation: Invocation, at: Millis) -> None:
         services = self._services

@@ -22,6 +22,7 @@ from rewake.authoring.approval import APPROVAL, Approval
 from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Cache
+from rewake.engine.claims import Claims
 from rewake.engine.clock import Clock, SystemClock
 from rewake.engine.codec import RunCodec
 from rewake.engine.heart import Heart
@@ -98,13 +99,15 @@ class Engine:
         token = token or tokens()
         workers = self.settings.tasks if threads else 1
         pool = ThreadPoolExecutor(workers, thread_name_prefix="rewake-task")
+        store = Store(table, token=token, margin=self.settings.skew)
         self._services = Services(
             app=app,
-            store=Store(table, token=token, margin=self.settings.skew),
+            store=store,
             dispatcher=dispatcher,
             clock=clock,
             secret=secret,
             settings=self.settings,
+            claims=Claims(store, clock, self.settings),
             heart=Heart(clock, self.settings.lease, threaded=threads),
             cache=Cache(self.settings.cached),
             token=token,
@@ -115,7 +118,7 @@ class Engine:
             look=self._look,
         )
         self._pool = pool
-        self._store = self._services.store
+        self._store = store
         self._attempts = Attempts(self._services, self._carry_on)
         self._sweeper = Sweeper(self._services, self._attempts)
         self._turns: set[asyncio.Task[None]] = set()
@@ -178,8 +181,7 @@ class Engine:
         await self._sweeper.sweep()
 
     async def _take_run(self, run: str) -> None:
-        owner, lease = self._services.lease()
-        header = await self._store.claim(run, owner, self._services.clock.now(), lease)
+        header = await self._services.claims.run(run, self._services.token())
         if header is not None:
             await Turn(self._services, header).run()
 

@@ -13,6 +13,7 @@ from rewake.app import App
 from rewake.authoring.context import TaskContext
 from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.engine.cache import Cache
+from rewake.engine.claims import Claims
 from rewake.engine.clock import Clock
 from rewake.engine.heart import Heart
 from rewake.engine.logs import AttemptLog
@@ -43,6 +44,7 @@ class Services:
     clock: Clock
     secret: Secret
     settings: Settings
+    claims: Claims
     heart: Heart
     cache: Cache
     token: Callable[[], str]

@@ -54,6 +54,7 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """Look at whatever is due, and arm what will be soon."""
+        await self._services.claims.sweep()
         while True:
             now = self._services.clock.now()
             found = await self._store.due(now + self._services.settings.horizon, limit=PAGE)

@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from rewake.engine.claims import PASSING
 from rewake.engine.program import new_execution
 from rewake.engine.services import Services
 from rewake.engine.steps import Steps
@@ -57,6 +58,8 @@ from rewake.stores.table import Due
 from rewake.values import PYTHON
 
 log = logging.getLogger("rewake.engine")
+STUCK_LOG = "rewake.engine.stuck"
+"""The logger of the one line that says that a run is stuck."""
 
 UNKNOWN_WAIT = 5_000
 """Milliseconds before a run whose workflow this app does not have is offered again."""
@@ -109,9 +112,8 @@ class Turn:
             # Not this app's: perhaps that of another process, or of the version before or after.
             log.warning("run %s is put back: %s", run, error)
             await self._hand_over(UNKNOWN_WAIT)
-        except StoreError:
-            # Its lease runs out, and whoever finds that goes on from the last commit.
-            log.warning("run %s could not be saved; it is retried", run, exc_info=True)
+        except StoreError as error:
+            await self._not_saved(error)
         except asyncio.CancelledError:
             await self._hand_over(0)
             raise
@@ -444,20 +446,23 @@ class Turn:
         self._signal.set()
 
     async def _stick(self, error: StuckError) -> None:
-        log.error("run %s is stuck: %s", self._header.run, error)
+        logging.getLogger(STUCK_LOG).error("run %s is stuck: %s", self._header.run, error)
         try:
             await self._store.stick(self._header, f"{type(error).__name__}: {error}")
-        except StoreError:
-            log.warning("run %s could not be set aside", self._header.run, exc_info=True)
+        except StoreError as refused:
+            await self._not_saved(refused)
         self._services.ended(self._header.run)
 
-    async def _hand_over(self, wait: Millis) -> None:
-        if self._lost:
-            return
-        try:
-            await self._store.hand_over(self._header, self._services.clock.now() + wait)
-        except StoreError:
-            log.warning("run %s could not be handed over", self._header.run, exc_info=True)
+    async def _not_saved(self, error: StoreError) -> None:
+        """Whoever goes on does so from the last commit, at the latest when the lease is over."""
+        log.warning("run %s could not be saved; it is retried", self._header.run, exc_info=error)
+        if isinstance(error, PASSING):
+            await self._hand_over()
+
+    async def _hand_over(self, wait: Millis | None = None) -> None:
+        if not self._lost:
+            header = self._header
+            await self._services.claims.give_up(header.run, "", header.owner, wait)
 
 
 def _concerns(execution: Execution, event: Event) -> bool:

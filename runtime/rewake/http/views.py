@@ -84,8 +84,9 @@ class ApprovalView(msgspec.Struct, frozen=True):
 
 
 class RunView(msgspec.Struct, frozen=True):
-    """A run. `updated` is when something last happened to it, `wake` when its next timer is due,
-    `cancel` the reason it was asked to cancel for; `error` why it failed or is stuck.
+    """A run. `updated` is when something last happened to it, `wake` when it goes on by itself: at
+    its next timer, or the deadline of an approval; `cancel` the reason it was asked to cancel for;
+    `error` why it failed or is stuck.
     """
 
     id: str

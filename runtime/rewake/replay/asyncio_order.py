@@ -9,9 +9,9 @@ All three look up names in their own module when they run. Giving that module it
 `_GatheringFuture` and registry of tasks mends them for workflows however they were imported, and
 changes nothing outside of a workflow.
 
-Also here, since it leans on the same internals: which barrier (`gather`, `TaskGroup`) an asyncio
-task reports to, by which a fan-out of a thousand tasks wakes its parent once and not a thousand
-times. Watched by `tests/replay/test_canaries.py` on every Python minor.
+Also here, since it leans on the same internals: which barrier (`gather`, `wait`, `TaskGroup`) an
+asyncio task reports to, by which a fan-out of a thousand tasks wakes its parent once and not a
+thousand times. Watched by `tests/replay/test_canaries.py` on every Python minor.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ REGISTRY = "_all_tasks" if hasattr(asyncio.tasks, "_all_tasks") else "_scheduled
 """What `asyncio.all_tasks` goes through: `_all_tasks` on 3.11, `_scheduled_tasks` from 3.12 on."""
 
 _GatheringFuture: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
-_GATHER_CALLBACK = "gather.<locals>._done_callback"
+_BARRIERS = {
+    "gather.<locals>._done_callback": "outer",
+    "_wait.<locals>._on_completion": "waiter",
+}
+"""By the callback of asyncio's that watches a child: the variable of it that is the barrier."""
 
 
 def _running() -> WorkflowLoop | None:
@@ -85,8 +89,9 @@ def install() -> None:
 def barrier_of(task: WorkflowTask) -> object | None:
     """The one barrier that waits for this asyncio task, or None if it may matter otherwise.
 
-    A barrier (a `gather`, a `TaskGroup`, `rewake.parallel`) makes nothing of one more success
-    until all its children are done. Anything else that watches the task may react at once.
+    A barrier (a `gather`, a `TaskGroup`, a `wait` for more than the first, `rewake.parallel`)
+    makes nothing of one more success until all its children are done. Anything else that watches
+    the task may react at once.
     """
     callbacks = task._callbacks
     if not callbacks or len(callbacks) != 1:
@@ -95,8 +100,11 @@ def barrier_of(task: WorkflowTask) -> object | None:
     owner: object = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.TaskGroup) or getattr(owner, "is_barrier", False):
         return owner
-    if getattr(callback, "__qualname__", "") == _GATHER_CALLBACK:
-        cell = callback.__code__.co_freevars.index("outer")
-        outer: object = callback.__closure__[cell].cell_contents
-        return outer
-    return None
+    name = _BARRIERS.get(getattr(callback, "__qualname__", ""))
+    if name is None or callback.__module__ != asyncio.tasks.__name__:
+        return None
+    captured = dict(zip(callback.__code__.co_freevars, callback.__closure__, strict=True))
+    if name == "waiter" and captured["return_when"].cell_contents == asyncio.FIRST_COMPLETED:
+        return None
+    barrier: object = captured[name].cell_contents
+    return barrier

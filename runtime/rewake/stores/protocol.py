@@ -199,10 +199,14 @@ class Store(StoreReads):
         assert not isinstance(result, Arrived)
         return result
 
-    async def hand_over(self, held: Header, at: Millis) -> None:
-        """Let another process go on with the run, from `at` on."""
-        changes = {"state": RunState.READY, "due": at, "strikes": 0, **_UNOWNED}
-        await self._append(held, [], changes)
+    async def hand_over(self, run: str, owner: str, at: Millis) -> None:
+        """Let another process go on with the run, from `at` on; this claim is no strike."""
+        await self._update(
+            header_key(run),
+            when=[_running_as(owner)],
+            set={"state": RunState.READY, "due": at, **_UNOWNED},
+            add={"strikes": -1},
+        )
 
     async def cancel(self, run: str, reason: str, now: Millis) -> Header | None:
         """Ask the run to cancel; the header after it, None if the run is over.
@@ -297,31 +301,25 @@ class Store(StoreReads):
         return written.ok
 
     async def retry_task(
-        self, run: str, key: str, owner: str, *, at: Millis, failure: Failure | None
+        self, run: str, key: str, owner: str, *, at: Millis, failure: Failure
     ) -> bool:
-        """Give the task up until `at`; with `failure`, the attempt counts as failed.
+        """Record that the attempt failed, and give the task up until `at`."""
+        return await self._put_off(run, key, owner, at, failure=failure)
 
-        Without one there was no attempt: this process could not make any.
-        """
-        changes = {"owner": "", "lease": 0, "not_before": at, "due": at}
-        if failure is not None:
-            changes["failure"] = failure
+    async def hand_over_task(self, run: str, key: str, owner: str, at: Millis) -> bool:
+        """Let another process begin the task, from `at` on: this attempt was none."""
+        return await self._put_off(run, key, owner, at, attempts=-1)
+
+    async def _put_off(
+        self, run: str, key: str, owner: str, at: Millis, attempts: int = 0, **more: Failure
+    ) -> bool:
         written = await self._update(
             operation_key(run, key),
             when=_held_by(owner),
-            set=changes,
-            add={} if failure is not None else {"attempts": -1},
+            set={"owner": "", "lease": 0, "not_before": at, "due": at, **more},
+            add={"attempts": attempts},
         )
         return written.ok
-
-    async def hand_over_task(self, run: str, key: str, owner: str, now: Millis) -> None:
-        """Give the task up at once, without a mark against it."""
-        await self._update(
-            operation_key(run, key),
-            when=_held_by(owner),
-            set={"owner": "", "lease": 0, "not_before": None, "due": now},
-            add={"attempts": -1},
-        )
 
     async def settle(
         self, operation: Operation, outcome: Outcome, at: Millis, *, owner: str | None = None
@@ -549,10 +547,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _fence(held: Header, *, count: bool = True) -> list[list[Check]]:
-    # Whoever has parked or ended the run holds it no more, with no owner to tell that by.
-    checks = [Check("state", "=", RunState.RUNNING)]
-    checks += [Check("epoch", "=", held.epoch), Check("owner", "=", held.owner)]
+    checks = [*_running_as(held.owner), Check("epoch", "=", held.epoch)]
     return [[*checks, Check("count", "=", held.count)] if count else checks]
+
+
+def _running_as(owner: str) -> list[Check]:
+    # Whoever has parked or ended the run holds it no more, with no owner to tell that by.
+    return [Check("state", "=", RunState.RUNNING), Check("owner", "=", owner)]
 
 
 def _held_by(owner: str) -> When:

@@ -1,0 +1,178 @@
+"""A store that fails for longer than any run may die: everything goes on when it is back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from rewake import sleep, step, task, workflow
+from rewake.engine.settings import Settings
+from rewake.errors import StoreError, StoreFull, StoreUnavailable
+from rewake.records import RunState
+from rewake.stores.table import Key
+from tests.support.virtual import TABLES, Bench, virtually
+
+Refused = Callable[..., bool]
+
+SETTINGS = Settings()
+OUTAGE = 4 * (SETTINGS.strikes + 2) * SETTINGS.lease / 1000
+"""Seconds that the store fails; a run that kills its process is given up in half of them."""
+LARGE = "x" * 40_000
+
+everywhere = pytest.mark.parametrize("table", TABLES)
+begun: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_begun() -> Iterator[None]:
+    begun.clear()
+    yield
+    begun.clear()
+
+
+def fail(
+    bench: Bench,
+    call: str,
+    refused: Refused = lambda *_, **__: True,
+    *,
+    done: bool = False,
+    error: type[StoreError] = StoreUnavailable,
+) -> None:
+    """Let a call of the table fail during the outage; `done`: only the answer is lost."""
+    original = getattr(bench.table, call)
+
+    async def failing(*args: Any, **named: Any) -> Any:
+        if bench.seconds >= OUTAGE or not refused(*args, **named):
+            return await original(*args, **named)
+        if done:
+            await original(*args, **named)
+        raise error(f"no {call} today")
+
+    setattr(bench.table, call, failing)
+
+
+def _claims(_: object, *, set: Mapping[str, Any], **__: object) -> bool:
+    return bool(set.get("owner"))
+
+
+def _claims_a_task(key: Key, **changes: Any) -> bool:
+    return key.sort.startswith("O#") and _claims(key, **changes)
+
+
+def _moves_a_run_on(_: object, *, set: Mapping[str, Any], **__: object) -> bool:
+    return set.get("state") in (RunState.READY, RunState.PARKED, RunState.DONE)
+
+
+def _ends_a_task(_: object, *, set: Mapping[str, Any], **__: object) -> bool:
+    return "outcome" in set or "failure" in set
+
+
+@workflow
+async def waits() -> str:
+    await sleep(5)
+    await step("large", lambda: LARGE)
+    await sleep(5)
+    return "done"
+
+
+OUTAGES: dict[str, Callable[[Bench], None]] = {
+    "no room for large values": lambda bench: fail(bench, "put_blob", error=StoreFull),
+    "histories cannot be read": lambda bench: fail(bench, "query"),
+    "answers to claims are lost": lambda bench: fail(bench, "update", _claims, done=True),
+    "no answers at all": lambda bench: fail(bench, "update", done=True),
+    "only claims work": lambda bench: fail(bench, "update", _moves_a_run_on),
+}
+
+
+@everywhere
+@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_a_run_outlives_an_outage_of_its_store(table: str, outage: str, processes: int) -> None:
+    """No process died, so however long the store fails, the run ends as it would have."""
+
+    async def body(bench: Bench) -> None:
+        others = [bench.another() for _ in range(processes - 1)]
+        for other in others:
+            other.open()
+        header = await bench.start("waits")
+        OUTAGES[outage](bench)
+        await asyncio.sleep(OUTAGE - 1)
+        assert (await bench.engine.get(header.run)).state is not RunState.DONE
+        assert await bench.result(header.run) == "done"
+        assert bench.seconds < OUTAGE + 60
+        assert (await bench.engine.get(header.run)).strikes <= 1
+        for other in others:
+            await other.close()
+
+    virtually([waits], body, table=table, cached=0)
+
+
+@task(retries=1, delay=0)
+async def works(how: str) -> str:
+    begun.append(how)
+    if how == "fails" and len(begun) == 1:
+        raise ValueError(how)
+    return LARGE
+
+
+@workflow
+async def delegates(how: str) -> int:
+    await sleep(1)
+    return len(await works(how))
+
+
+TASK_OUTAGES: dict[str, Callable[[Bench], None]] = {
+    "no room for large values": lambda bench: fail(bench, "put_blob", error=StoreFull),
+    "no task can end": lambda bench: fail(bench, "update", _ends_a_task),
+}
+
+
+@everywhere
+@pytest.mark.parametrize("outage", TASK_OUTAGES)
+@pytest.mark.parametrize(("how", "times"), [("works", 1), ("fails", 2)])
+def test_what_a_task_came_to_outlives_an_outage(
+    table: str, outage: str, how: str, times: int
+) -> None:
+    """What an attempt came to is kept until it can be written down: the body is not repeated."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("delegates", how=how)
+        TASK_OUTAGES[outage](bench)
+        assert await bench.result(header.run) == len(LARGE)
+        assert OUTAGE <= bench.seconds < OUTAGE + 10
+        assert begun == [how] * times
+        _, history = await bench.engine.history(header.run)
+        [operation] = history.operations.values()
+        assert (operation.attempts, operation.lost) == (times, 0)
+
+    virtually([delegates, works], body, table=table)
+
+
+@everywhere
+@pytest.mark.parametrize("done", [False, True])
+def test_a_task_that_cannot_be_claimed_is_not_lost(table: str, done: bool) -> None:
+    """The answers to its claims, or its arguments, get lost for long: it runs, and once."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("passes_on")
+        if done:
+            fail(bench, "update", _claims_a_task, done=True)
+        else:
+            fail(bench, "get_blob")
+        assert await bench.result(header.run) == len(LARGE)
+        assert OUTAGE <= bench.seconds < OUTAGE + 60
+        assert begun == [LARGE]
+        _, history = await bench.engine.history(header.run)
+        [operation] = history.operations.values()
+        assert operation.lost <= 1
+
+    virtually([passes_on, works], body, table=table)
+
+
+@workflow
+async def passes_on() -> int:
+    await sleep(1)
+    return len(await works(LARGE))
