@@ -28,7 +28,7 @@ from rewake.engine.claims import Claims
 from rewake.engine.clock import Clock, SystemClock
 from rewake.engine.codec import RunCodec
 from rewake.engine.heart import Heart
-from rewake.engine.program import INPUT
+from rewake.engine.program import INPUT, RUNTIME
 from rewake.engine.services import Services
 from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
@@ -59,8 +59,6 @@ log = logging.getLogger("rewake.engine")
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
-RUNTIME = 1
-"""The version of the replay core's behaviour; a run keeps the one that it began under."""
 POLL = 250
 """Milliseconds between looks at a run that ends in another process."""
 
