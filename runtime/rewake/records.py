@@ -87,7 +87,6 @@ class Failure(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     message: str
     traceback: str = ""
     attempts: int = 1
-    retryable: bool = True
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -206,6 +205,7 @@ class Header(msgspec.Struct, omit_defaults=True):
     the earliest moment at which somebody must look at the run, `wake` that of its next timer,
     `look` when its tasks must be looked after. `strikes` counts claims since the last progress,
     without those that their process gave back.
+    `runtime` is the version of the replay core's behaviour that the run keeps.
     `base` names the newest chunk (its sort key), `tail` holds the entries after it.
     """
 
@@ -248,8 +248,8 @@ class Operation(msgspec.Struct, omit_defaults=True):
     `attempts` counts claims; `lost` those whose lease ran out with no outcome, which use up no
     retry. `not_before` holds back the next attempt (a backoff). `due` is set while the item
     guards itself; without it the run's header does. `at` is when the outcome was settled and
-    `writer` the token of who settled it. `first` is when the first attempt began, `begun` the
-    newest one. `failure` is the newest failed attempt.
+    `writer` the token of who settled it. `first` is when the first attempt began.
+    `failure` is the newest failed attempt.
     """
 
     run: str
@@ -263,7 +263,6 @@ class Operation(msgspec.Struct, omit_defaults=True):
     not_before: Millis | None = None
     due: Millis | None = None
     first: Millis | None = None
-    begun: Millis | None = None
     failure: Failure | None = None
     outcome: Outcome | None = None
     at: Millis | None = None

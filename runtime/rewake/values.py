@@ -39,7 +39,7 @@ import cloudpickle
 import msgspec
 
 from rewake.digests import digest, field_names, type_name
-from rewake.errors import CheckpointUnreadable, NonRetryable, TaskError, UsageError
+from rewake.errors import CheckpointUnreadable, TaskError, UsageError
 from rewake.plain import plain_types
 from rewake.records import Failure, Value
 from rewake.secret import Secret
@@ -294,15 +294,13 @@ def failure_of(exc: BaseException, attempts: int) -> Failure:
     """Return `exc` as data, after so many `attempts`.
 
     The message is at most 4 KiB and the traceback at most 8 KiB of UTF-8; of the message the
-    head is kept, of the traceback the tail. A `NonRetryable` and a `UsageError` are not worth
-    another attempt. Never raises, whatever the exception does.
+    head is kept, of the traceback the tail. Never raises, whatever the exception does.
     """
     return Failure(
         type=type(exc).__name__,
         message=_head(_message_of(exc), _MESSAGE),
         traceback=_tail(_traceback_of(exc), _TRACEBACK),
         attempts=attempts,
-        retryable=not isinstance(exc, NonRetryable | UsageError),
     )
 
 

@@ -568,19 +568,3 @@ def test_a_run_that_often_wakes_still_looks_after_its_tasks(
         assert await bench.result(header.run) == "done"
 
     virtually([ticks, long], body, table=table)
-
-
-def test_a_run_of_another_app_is_left_to_it() -> None:
-    """A process that lacks the workflow puts the run back, and one that has it finishes it."""
-
-    async def body(bench: Bench) -> None:
-        header = await bench.start("waits_long", seconds=2)
-        await asyncio.sleep(1)
-        found = bench.engine.app.workflows.pop("waits_long")
-        bench.engine._services.cache.clear()
-        await asyncio.sleep(30)
-        assert (await bench.engine.get(header.run)).state is not RunState.STUCK
-        bench.engine.app.add(found)
-        assert await bench.result(header.run) == "done"
-
-    virtually([waits_long, long], body)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewake.errors import NonRetryable, TaskError, UsageError
+from rewake.errors import TaskError
 from rewake.records import Failure
 from rewake.values import failure_of, task_error
 
@@ -47,15 +47,6 @@ def test_failures_are_data() -> None:
         assert type(each) is TaskError
         assert (each.type, each.message, each.attempts) == ("ValueError", "boom", 3)
         assert each.traceback == failure.traceback
-
-
-@pytest.mark.parametrize(
-    ("exc", "retryable"),
-    [(ValueError(), True), (NonRetryable("no"), False), (UsageError("no"), False), (Mute(), True)],
-)
-def test_retryable(exc: Exception, *, retryable: bool) -> None:
-    """What says that trying again will not help is not tried again."""
-    assert failure_of(exc, 1).retryable is retryable
 
 
 def test_failures_never_fail() -> None:

@@ -16,7 +16,7 @@ from rewake.cli.exits import Exit, complain, tell
 from rewake.cli.home import find_secret
 from rewake.cli.narrator import Narrator
 from rewake.cli.tracer import Difference, Tracer
-from rewake.engine.program import RunProgram
+from rewake.engine.program import RUNTIME, RunProgram
 from rewake.errors import NonDeterminismError
 from rewake.http.views import Values
 from rewake.records import Header
@@ -44,6 +44,8 @@ def replay(options: ReplayOptions) -> Exit:
     app, _ = load_app(options.app)
     if header.python != PYTHON:
         tell(f"note: the run is of Python {header.python}, this is {PYTHON}; its keys may differ")
+    if header.runtime > RUNTIME:
+        tell("note: the run is one of a newer Rewake; what that does differently is not known here")
     replaying = Replay(app, secret, header, history)
     if not options.debug:
         return replaying.report(replaying.run(shown=True))

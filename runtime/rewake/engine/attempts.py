@@ -339,5 +339,4 @@ def _lost(operation: Operation) -> Failure:
         "lost",
         f"{operation.lost} attempts ended with their process, without an outcome",
         attempts=operation.attempts,
-        retryable=False,
     )

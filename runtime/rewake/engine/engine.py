@@ -27,7 +27,7 @@ from rewake.engine.clock import Clock, SystemClock
 from rewake.engine.codec import RunCodec
 from rewake.engine.heart import Heart
 from rewake.engine.logs import capture
-from rewake.engine.program import INPUT
+from rewake.engine.program import INPUT, RUNTIME
 from rewake.engine.services import Services
 from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
@@ -65,8 +65,6 @@ from rewake.values import PYTHON, digest
 
 log = logging.getLogger("rewake.engine")
 
-RUNTIME = 1
-"""The version of the replay core's behaviour; a run keeps the one that it began under."""
 LONGEST_REASON = 200
 """Bytes of a reason to cancel as it is kept: JSON in UTF-8, without its quotation marks."""
 POLL = 250

@@ -16,6 +16,8 @@ from rewake.values import failure_of
 
 INPUT = "input"
 OUTPUT = "output"
+RUNTIME = 1
+"""The version of the replay core's behaviour; a run keeps the one that it began under."""
 
 
 class RunProgram:

@@ -18,7 +18,7 @@ import logging
 from collections.abc import Sequence
 
 from rewake.engine.claims import PASSING
-from rewake.engine.program import new_execution
+from rewake.engine.program import RUNTIME, new_execution
 from rewake.engine.services import Services
 from rewake.engine.steps import Steps
 from rewake.errors import CheckpointUnreadable, RunNotFound, StoreError, StuckError
@@ -62,7 +62,7 @@ STUCK_LOG = "rewake.engine.stuck"
 """The logger of the one line that says that a run is stuck."""
 
 UNKNOWN_WAIT = 5_000
-"""Milliseconds before a run whose workflow this app does not have is offered again."""
+"""Milliseconds before a run that this process cannot carry on is offered again, to another."""
 _STATE = {
     OutcomeKind.OK: RunState.DONE,
     OutcomeKind.ERROR: RunState.FAILED,
@@ -73,6 +73,10 @@ _STATE = {
 
 class _Overtaken(Exception):
     """Another holder has the run."""
+
+
+class _TooNew(Exception):
+    """The run began under a newer Rewake, whose replay this one cannot repeat."""
 
 
 class _CancelFirst(Exception):
@@ -108,8 +112,8 @@ class Turn:
             log.info("run %s was taken over; this instance is discarded", run)
         except StuckError as error:
             await self._stick(error)
-        except RunNotFound as error:
-            # Not this app's: perhaps that of another process, or of the version before or after.
+        except (RunNotFound, _TooNew) as error:
+            # Not this one's: perhaps another process's, or the version's before or after.
             log.warning("run %s is put back: %s", run, error)
             await self._hand_over(UNKNOWN_WAIT)
         except StoreError as error:
@@ -172,6 +176,8 @@ class Turn:
 
     async def _replayed(self, header: Header) -> Execution:
         services = self._services
+        if header.runtime > RUNTIME:
+            raise _TooNew(f"it is one of runtime {header.runtime}, and this is {RUNTIME}")
         if header.python != PYTHON:
             raise CheckpointUnreadable(
                 f"the run began on Python {header.python} and this is {PYTHON}; serve it with "

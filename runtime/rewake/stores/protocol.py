@@ -263,7 +263,7 @@ class Store(StoreReads):
         where = operation_key(claim.run, claim.key)
         until = now + claim.lease
         first = Operation(claim.run, claim.key, Kind.TASK, name=claim.name, first=now)
-        begin: dict[str, Any] = {"owner": owner, "lease": until, "begun": now}
+        begin: dict[str, Any] = {"owner": owner, "lease": until}
         guarded = {**begin, "not_before": None, "due": until + self._margin}
 
         async def work() -> Taken | Refused:
