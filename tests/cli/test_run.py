@@ -17,7 +17,9 @@ from rewake.app import App
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.clock import SystemClock
 from rewake.engine.engine import Engine
+from rewake.records import LogLine
 from rewake.secret import Secret
+from rewake.stores.protocol import Store
 from rewake.stores.sqlite import SqliteTable
 from tests.cli.apps import APP, CHANGED
 from tests.cli.shell import PATIENCE, Shell, clean_environment
@@ -190,6 +192,27 @@ def test_on_a_terminal_it_asks(shell: Shell) -> None:
     assert "that is not number" in shown
     assert '"decision": "approved"' in shown
     assert '"amount": 3.5' in shown
+
+
+def test_on_a_terminal_prints_are_kept_as_they_were_printed(shell: Shell) -> None:
+    """Beside a table that moves, what code prints is shown, and kept without what moves it."""
+    shown, code = on_terminal(shell, ["run", "app.py:noisy", "--id", "noisy"], [])
+    assert code == 0, shown
+    assert "from the body" in shown
+    assert "from a step" in shown
+
+    async def kept() -> list[tuple[str, list[LogLine]]]:
+        store = Store(SqliteTable(shell.folder / ".rewake/rewake.db"), token=str)
+        try:
+            batches = await store.logs(await store.header("noisy"))
+            return [(batch.key, batch.lines) for batch in batches]
+        finally:
+            await store.close()
+
+    found = {
+        key: [(line.level, line.message) for line in lines] for key, lines in asyncio.run(kept())
+    }
+    assert found == {"": [("STDOUT", "from the body")], "shout": [("STDOUT", "from a step")]}
 
 
 def on_terminal(shell: Shell, command: list[str], answers: list[str]) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from rewake.cli.exits import tell
 from rewake.cli.lines import Line, line_of, lines_of
+from rewake.engine.logs import capture
 from rewake.http.timeline import OperationView
 from rewake.records import Millis
 
@@ -91,6 +92,7 @@ class Moving(Progress):
             refresh_per_second=8,
         )
         live.start()
+        capture.take_streams()  # it has put its own in their place
         return live
 
     def show(self, operations: Sequence[OperationView]) -> None:

@@ -149,8 +149,10 @@ class Engine:
             await asyncio.wait(self._working)
         await self._services.dispatcher.close()
         await self._services.heart.close()
-        capture.close()
         self._services.cache.clear()
+        if self._services.home is not None:
+            capture.close()
+            self._services.home = None
         self._pool.shutdown(wait=False, cancel_futures=True)
         await self._store.close()
 

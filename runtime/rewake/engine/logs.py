@@ -86,9 +86,15 @@ _python = logging.getLogger("rewake.task")
 
 
 class _Passing(threading.local):
-    """Set while a record is on its way through handlers, which may print it."""
+    """What is kept is on its way to where it goes: others may print it, or pass it on again."""
 
     on = False
+
+    def __enter__(self) -> None:
+        self.on = True
+
+    def __exit__(self, *exception: object) -> None:
+        self.on = False
 
 
 _passing = _Passing()
@@ -111,11 +117,8 @@ def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
     if sink is None:
         _original(logger, record)
     elif sink.log(record.levelname, _message(record)):
-        _passing.on = True
-        try:
+        with _passing:
             _original(logger, record)
-        finally:
-            _passing.on = False
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -138,8 +141,11 @@ class _Stream:
 
     def write(self, text: str) -> int:
         sink = _sink()
-        if sink is None or sink.write(self._level, text):
+        if sink is None:
             return self.inner.write(text)
+        if sink.write(self._level, text):
+            with _passing:
+                self.inner.write(text)
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -164,14 +170,18 @@ class _Capture:
         with self._lock:
             self._users += 1
             logging.Logger.callHandlers = _call_handlers  # type: ignore[method-assign,assignment]
-            for name, level in _STREAMS.items():
-                stream = getattr(sys, name)
-                if stream is not None and not isinstance(stream, _Stream):
-                    setattr(sys, name, cast("TextIO", _Stream(stream, level)))
+        self.take_streams()
+
+    def take_streams(self) -> None:
+        """Wrap the standard streams, again if somebody has put others in their place."""
+        for name, level in _STREAMS.items():
+            stream = getattr(sys, name)
+            if self._users and stream is not None and not isinstance(stream, _Stream):
+                setattr(sys, name, cast("TextIO", _Stream(stream, level)))
 
     def close(self) -> None:
         with self._lock:
-            self._users = max(0, self._users - 1)
+            self._users -= 1
             if self._users:
                 return
             logging.Logger.callHandlers = _original  # type: ignore[method-assign]
