@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rewake import NonRetryable, RetryAfter, step, task, workflow
 from rewake.authoring.policy import Policy, millis, seconds
-from rewake.errors import AppError
+from rewake.errors import AppError, NotInARun
 
 
 def test_retries_are_counted() -> None:
@@ -43,12 +43,13 @@ def test_retries_are_counted() -> None:
         (Exception, NonRetryable(), False),
         (NonRetryable, NonRetryable(), False),
         (lambda error: True, NonRetryable(), False),
+        (Exception, NotInARun(), False),
         (Exception, KeyboardInterrupt(), False),
     ],
     ids=itertools.count(),
 )
 def test_retry_on(retry_on: Any, error: BaseException, retried: bool) -> None:
-    """By type, tuple or predicate; a time-out always, `NonRetryable` never."""
+    """By type, tuple or predicate; a time-out always, `NonRetryable` and wrong use never."""
     assert Policy(retries=1, retry_on=retry_on).retries_after(error, 1) is retried
 
 

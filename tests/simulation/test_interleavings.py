@@ -138,6 +138,7 @@ def test_3_a_success_that_was_reported_as_failure_is_a_success(
         await stage.within(1 if times == 1 else LEASE + GRACE, stage.is_over, "the end")
         assert await stage.result() == RIGHT
         assert stage.begun("s1") <= 1
+        # Where a transaction takes the outcome back, it is delivered again: no body is repeated.
         assert stage.begun("work") == 1
         assert stage.chaos.fired[call, TOLD_FAILED] == times
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from math import ceil, inf, isfinite
 from typing import TypedDict
 
-from rewake.errors import NonRetryable, RetryAfter
+from rewake.errors import NonRetryable, RetryAfter, UsageError
 
 Seconds = float | timedelta
 _MILLISECOND = timedelta(milliseconds=1)
@@ -91,7 +91,7 @@ class Policy:
 
     def retries_after(self, error: BaseException, failed: int) -> bool:
         """Whether another attempt follows the `failed`-th failed one, which ended in `error`."""
-        if failed > self.retries or isinstance(error, NonRetryable):
+        if failed > self.retries or isinstance(error, NonRetryable | UsageError):
             return False
         if isinstance(error, TimeoutError | RetryAfter):
             return True
