@@ -253,7 +253,8 @@ def _called(frames: list[FrameType]) -> str:
         return ""  # the workflow is in a library itself
     if called is None:
         return ""
-    name = f"{_module(called)}.{called.f_code.co_qualname}"
+    public = [part for part in _module(called).split(".") if not part.startswith("_")]
+    name = ".".join([*public, called.f_code.co_qualname])
     return name.removesuffix(".__init__").removesuffix(".__call__")
 
 
