@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rewake.authoring import determinism
 from rewake.authoring.task import Task
 from rewake.authoring.workflow import Workflow
 from rewake.errors import AppError, RunNotFound
@@ -53,7 +54,8 @@ def _enter(known: dict[str, Any], name: str, found: object, kind: str) -> None:
 def load_app(source: str) -> tuple[App, str | None]:
     """The app at `source`, and the workflow that it names, if it names one.
 
-    `source` is `app.py`, `app.py:main`, or `package.module:main`. Raises `AppError` if it cannot be
+    `source` is `app.py`, `app.py:main`, or `package.module:main`. Warns (`DeterminismWarning`) of
+    what its workflows should not do. Raises `AppError` if it cannot be
     found or imported, or has no workflow; the message shows where.
     """
     path, colon, name = source.rpartition(":")
@@ -66,6 +68,7 @@ def load_app(source: str) -> tuple[App, str | None]:
     if name and name not in app.workflows:
         known = ", ".join(sorted(app.workflows))
         raise AppError(f"{path} has no workflow {name!r} (it has: {known})")
+    determinism.check(app.workflows.values())
     return app, name or None
 
 

@@ -145,6 +145,26 @@ def test_a_syntax_error_is_said_and_the_old_version_stays(server: Server) -> Non
     server.becomes("three")
 
 
+def test_a_warning_is_one_line_at_each_load(shell: Shell) -> None:
+    """What a workflow should not do is said when it is loaded, once, and again after a change."""
+    body = APP.replace("return await word()", "return str(time.time())", 1)
+    shell.write("app.py", f"import time\n{body}")
+    shell.write("beside.py", "WORD = 'one'")
+
+    def said() -> list[str]:
+        return [line for line in command.stderr.splitlines() if "time.time()" in line]
+
+    with shell.begin("dev", "app.py", "--port", "0") as command:
+        server = Server(shell, command)
+        server.run()
+        once = "rewake: app.py:13: workflow 'main' calls time.time(): replay would see another time"
+        assert [line.partition(";")[0] for line in said()] == [once]
+        shell.write("beside.py", "WORD = 'two'")
+        command.says("reloaded app.py")
+        server.run()
+        assert len(said()) == 2
+
+
 def test_ctrl_c_ends_it_in_order(server: Server) -> None:
     """Exit code 0, nothing is left behind."""
     assert server.command.signal(signal.SIGINT) == 0

@@ -146,6 +146,14 @@ def test_a_debugger_is_fed_the_past(done: Shell) -> None:
     assert done.read("canary") == ""
 
 
+def test_at_the_prompt_of_the_debugger_files_may_be_read(done: Shell) -> None:
+    """What a body may not do, the person at the prompt may."""
+    look = "p 'first', open('app.py').readlines()[1]"
+    replay = done.rewake("replay", "mine", "--pdb", stdin=f"{look}\nn\n{look}\nc\n")
+    assert replay.returncode == 0, replay.stderr
+    assert replay.stdout.count("('first', 'import asyncio\\n')") == 2
+
+
 def test_a_debugger_stops_at_the_difference(done: Shell) -> None:
     """Where the code asks for something else, the debugger is in that very line."""
     done.write("app.py", APP.replace("flaky(len(urls))", "flaky(9)"))

@@ -57,6 +57,38 @@ def test_quiet_is_quiet(shell: Shell) -> None:
     assert (done.stdout, done.stderr) == ('"AFTER"\n', "")
 
 
+READS = """
+from rewake import workflow
+
+@workflow
+async def main() -> str:
+    return open("app.py").read()
+"""
+
+
+def test_what_a_body_should_not_do_is_said_when_it_is_loaded_and_when_it_does(shell: Shell) -> None:
+    """One line before the run; if it does it nevertheless, the run fails and says what to do."""
+    shell.write("app.py", READS)
+    done = shell.rewake("run", "app.py", "--quiet")
+    first, *failure = done.stderr.splitlines()
+    assert first == (
+        "rewake: app.py:6: workflow 'main' calls open(): replay would do it again; "
+        "put it into a @task or a step()"
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "a workflow body cannot use files (open)" in failure[-1]
+
+
+def test_a_warning_may_be_made_an_error(shell: Shell) -> None:
+    """Then the app is not run: one line says where and why, exit code 2."""
+    shell.write("app.py", READS)
+    shell.settings["PYTHONWARNINGS"] = "error"
+    refused = shell.rewake("run", "app.py")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.endswith("app.py, line 6)\n")
+
+
 def test_the_input_may_come_from_stdin(shell: Shell) -> None:
     """`--input-file -` reads the arguments from stdin."""
     done = shell.rewake("run", "app.py:main", "--input-file", "-", stdin='{"urls": ["a", "b"]}')

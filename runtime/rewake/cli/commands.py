@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from rewake.cli.exits import EXITS, Exit, complain, exit_for
+from rewake.authoring.determinism import DeterminismWarning
+from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import RewakeError, UsageError
 
@@ -25,8 +27,10 @@ class Commands(TyperGroup):
     def main(self, *args: Any, **details: Any) -> Any:
         details["standalone_mode"] = False
         try:
-            code = super().main(*args, **details)
-        except RewakeError as error:
+            with warnings.catch_warnings():
+                warn_in_lines()
+                code = super().main(*args, **details)
+        except (RewakeError, DeterminismWarning) as error:
             complain(error)
             code = exit_for(error)
         except _ClickError as error:

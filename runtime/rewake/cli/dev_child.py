@@ -19,7 +19,8 @@ from typing import NoReturn
 import msgspec
 
 from rewake.app import App, load_app
-from rewake.cli.exits import complain, exit_for
+from rewake.authoring.determinism import DeterminismWarning
+from rewake.cli.exits import complain, exit_for, warn_in_lines
 from rewake.cli.home import HOME
 from rewake.cli.serve import banner
 from rewake.errors import RewakeError
@@ -45,6 +46,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Two saves within one second would have the same time stamp in a cached module.
     sys.dont_write_bytecode = True
+    warn_in_lines()
     orders = msgspec.json.decode(sys.argv[1], type=Orders)
     try:
         app, _ = load_app(orders.source)
@@ -54,7 +56,7 @@ def main() -> NoReturn:
             leave(0)
         threading.Thread(target=_end_with, args=(orders.go,), daemon=True).start()
         _serve(app, orders)
-    except RewakeError as error:
+    except (RewakeError, DeterminismWarning) as error:
         complain(error)
         leave(exit_for(error))
     leave(0)

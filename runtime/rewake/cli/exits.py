@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from contextlib import suppress
 from enum import IntEnum
+from pathlib import Path
+from typing import Any
 
+from rewake.authoring.determinism import DeterminismWarning
 from rewake.errors import (
     RewakeError,
     RunConflict,
@@ -45,15 +49,15 @@ STATES = {
 }
 """How a run that is in a state ends the command that waits for it; any other state is pending."""
 
-_USAGE = (UsageError, RunNotFound, RunConflict, StoreUnsuitable, Unauthentic)
+_USAGE = (DeterminismWarning, UsageError, RunNotFound, RunConflict, StoreUnsuitable, Unauthentic)
 
 
 class Unavailable(RewakeError):
     """The server cannot be reached, or failed."""
 
 
-def exit_for(error: RewakeError) -> Exit:
-    """The exit code for an error."""
+def exit_for(error: Exception) -> Exit:
+    """The exit code for an error, or for a warning that somebody made one."""
     if isinstance(error, _USAGE):
         return Exit.USAGE
     return Exit.STUCK if isinstance(error, StuckError) else Exit.UNAVAILABLE
@@ -61,10 +65,25 @@ def exit_for(error: RewakeError) -> Exit:
 
 def complain(message: object) -> None:
     """Say on stderr what is wrong, in one line."""
-    tell(f"rewake: {' '.join(str(message).split())}")
+    said = " ".join([str(message), *getattr(message, "__notes__", ())])
+    tell(f"rewake: {' '.join(said.split())}")
 
 
 def tell(message: str) -> None:
     """Say something on stderr, which is for people."""
     with suppress(OSError):  # nobody reads it; the run matters more
         print(message, file=sys.stderr, flush=True)
+
+
+def warn_in_lines() -> None:
+    """From now on, show what an app is warned of when it is loaded in one line each."""
+    show_otherwise = warnings.showwarning
+
+    def show(message: Any, category: Any, filename: str, lineno: int, *rest: Any) -> None:
+        if not issubclass(category, DeterminismWarning):
+            return show_otherwise(message, category, filename, lineno, *rest)
+        path, here = Path(filename), Path.cwd()
+        shown = path.relative_to(here) if path.is_relative_to(here) else path
+        return tell(f"rewake: {shown}:{lineno}: {message}")
+
+    warnings.showwarning = show  # type: ignore[assignment]

@@ -45,6 +45,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, TypeAlias
 
 from rewake.errors import ForbiddenInWorkflow, StuckError
+from rewake.replay import guard
 from rewake.replay.scope import Scope, short_name
 
 log = logging.getLogger("rewake.workflow")
@@ -164,10 +165,7 @@ _REFUSED = {
 
 
 def _refusal(method: str, what: str) -> Callable[..., Any]:
-    message = (
-        f"a workflow body cannot use {what} (loop.{method}): it is replayed and must stay "
-        "deterministic. Put this into a @task, or into a step()."
-    )
+    message = guard.refusal(what, f"loop.{method}")
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise ForbiddenInWorkflow(message)
@@ -192,6 +190,7 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
     """
 
     def __init__(self, owner: Owner) -> None:
+        guard.install(WorkflowLoop)
         self.owner: Final = owner
         self.clock = 0
         self.dead = False

@@ -1,0 +1,280 @@
+"""Blocking I/O in a workflow body is refused, whatever library it hides in.
+
+The event loop of a workflow has no sockets, files or threads (`rewake.replay.loop`), but nothing
+keeps a body from calling `open()`. Python tells of such calls: it raises an *audit event* before
+it opens a file, connects a socket or starts a thread, and a hook that raises an exception keeps
+that from happening. One hook serves the whole process. It acts only where a workflow loop is the
+running loop of the thread, so tasks, steps and the server are not concerned; what a dropped
+instance does in its `finally` blocks is.
+
+**It must not depend on the process.** What is refused live has to be refused on every replay, so
+nothing may be refused that is done once in a process and then remembered, at whatever moment:
+
+- imports, and reading what belongs to the installed code: its modules, their data, time zones;
+- machinery that may run under any code: logging, warnings, tracebacks, debuggers, coverage, and
+  the finalisers of objects that the collector finds at that moment;
+- values being pickled and unpickled, which happens once live and again on replay.
+
+Whether it is one of these is seen on the stack, between the call and the workflow's loop, and only
+once an event that matters has been raised inside a workflow. Any other event costs one look
+into a dictionary.
+
+Python has no event for what is open already (a connection that a module keeps, an idle thread of a
+pool), for looking at a file's size or date, for printing, and before 3.13 for `time.sleep`. The
+static check in `rewake.authoring.determinism` sees some of that. For threads there is an event from
+3.12 on; on 3.11 it is raised from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import site
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from rewake.errors import ForbiddenInWorkflow
+
+_EVENTS: Final = {
+    "files": (
+        "open",
+        "fcntl.fcntl",
+        "fcntl.flock",
+        "fcntl.ioctl",
+        "fcntl.lockf",
+        "glob.glob",
+        "mmap.__new__",
+        "os.chdir",
+        "os.chflags",
+        "os.chmod",
+        "os.chown",
+        "os.fwalk",
+        "os.getxattr",
+        "os.link",
+        "os.listdir",
+        "os.listxattr",
+        "os.lockf",
+        "os.mkdir",
+        "os.remove",
+        "os.removexattr",
+        "os.rename",
+        "os.rmdir",
+        "os.scandir",
+        "os.setxattr",
+        "os.symlink",
+        "os.truncate",
+        "os.utime",
+        "os.walk",
+        "pathlib.Path.glob",
+        "pathlib.Path.rglob",
+        "pathlib.Path.walk",
+        "shutil.chown",
+        "shutil.copyfile",
+        "shutil.copymode",
+        "shutil.copystat",
+        "shutil.copytree",
+        "shutil.make_archive",
+        "shutil.move",
+        "shutil.rmtree",
+        "shutil.unpack_archive",
+        "tempfile.mkdtemp",
+        "tempfile.mkstemp",
+    ),
+    "a database": ("sqlite3.connect",),
+    "the network": (
+        "ftplib.connect",
+        "ftplib.sendcmd",
+        "http.client.connect",
+        "http.client.send",
+        "imaplib.open",
+        "imaplib.send",
+        "nntplib.connect",
+        "nntplib.putline",
+        "poplib.connect",
+        "poplib.putline",
+        "smtplib.connect",
+        "smtplib.send",
+        "socket.bind",
+        "socket.connect",
+        "socket.getaddrinfo",
+        "socket.gethostbyaddr",
+        "socket.gethostbyname",
+        "socket.gethostname",
+        "socket.getnameinfo",
+        "socket.getservbyname",
+        "socket.getservbyport",
+        "socket.sendmsg",
+        "socket.sendto",
+        "socket.sethostname",
+        "telnetlib.Telnet.open",
+        "telnetlib.Telnet.write",
+        "urllib.Request",
+        "webbrowser.open",
+    ),
+    "subprocesses": (
+        "os.exec",
+        "os.fork",
+        "os.forkpty",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.startfile",
+        "os.system",
+        "pty.spawn",
+        "subprocess.Popen",
+    ),
+    "threads": ("_thread.start_new_thread", "_thread.start_joinable_thread"),
+    "signals": ("os.kill", "os.killpg", "signal.pthread_kill"),
+    "the settings of the process": (
+        "os.putenv",
+        "os.unsetenv",
+        "resource.prlimit",
+        "resource.setrlimit",
+    ),
+    "the terminal": ("builtins.input",),
+    "the system log": ("syslog.openlog", "syslog.syslog"),
+    "blocking waits": ("time.sleep",),
+}
+_REFUSED: Final = {event: what for what, events in _EVENTS.items() for event in events}
+_FURTHER: Final = {"blocking waits": " To wait, use await sleep()."}
+
+_MACHINERY: Final = frozenset(
+    {
+        *("_frozen_importlib", "_frozen_importlib_external", "importlib", "pkgutil", "zipimport"),
+        *("linecache", "logging", "tokenize", "traceback", "warnings"),
+        *("bdb", "cmd", "code", "inspect", "pdb", "rlcompleter"),
+        *("gettext", "mimetypes", "zoneinfo"),  # they read once, and remember
+        "weakref",  # `weakref.finalize`, whenever the collector runs
+    }
+)
+"""Modules of the standard library under which anything may be opened."""
+
+_FOREIGN_MACHINERY: Final = frozenset(
+    {
+        *("IPython", "_pydev_bundle", "_pydevd_bundle", "debugpy", "ipdb", "pudb", "pydevd"),
+        *("coverage", "loguru"),
+    }
+)
+"""The same of others, wherever they are installed."""
+
+_CORE: Final = frozenset({"rewake.replay.loop", "rewake.replay.execution"})
+_CODECS: Final = "rewake.values"
+_READING: Final = frozenset({"open", "os.listdir", "os.scandir"})
+_WRITES: Final = frozenset("wax+")
+_WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+def refusal(what: str, name: str) -> str:
+    """Why a workflow body cannot have it, and what to do instead."""
+    return (
+        f"a workflow body cannot use {what} ({name}): it is replayed and must stay "
+        f"deterministic. Put this into a @task, or into a step().{_FURTHER.get(what, '')}"
+    )
+
+
+@functools.cache
+def install(guarded: type[asyncio.AbstractEventLoop]) -> None:
+    """From now on, refuse blocking I/O wherever such a loop is the running one."""
+    running = asyncio._get_running_loop
+    refused = _REFUSED  # in the closure: globals may be gone when the interpreter ends
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event in refused and isinstance(running(), guarded):
+            _judge(event, args)
+
+    sys.addaudithook(hook)
+    if sys.version_info < (3, 12):
+        _tell_of_threads()
+
+
+def _tell_of_threads() -> None:
+    """Let `threading` raise the event that it raises by itself from Python 3.12 on."""
+    module: Any = threading
+    start = module._start_new_thread
+
+    def audited_start(*args: Any) -> Any:
+        sys.audit("_thread.start_new_thread", *args)
+        return start(*args)
+
+    module._start_new_thread = audited_start
+
+
+def _judge(event: str, args: tuple[Any, ...]) -> None:
+    """Raise `ForbiddenInWorkflow`, unless this is no doing of the workflow's."""
+    if event in _READING and _belongs_to_the_code(*args):
+        return
+    frames = list(_frames_of_the_workflow(sys._getframe(2)))
+    if any(_is_machinery(frame) for frame in frames):
+        return
+    name = _called(frames) or event.removeprefix("builtins.")
+    raise ForbiddenInWorkflow(refusal(_REFUSED[event], name))
+
+
+def _belongs_to_the_code(path: object, mode: object = None, flags: int = 0, *_: object) -> bool:
+    """Whether this only reads a file or folder that was installed together with the code."""
+    if isinstance(path, int):  # open already; `subprocess` does it to its pipes
+        return True
+    if not isinstance(path, str | bytes) or flags & _WRITING:
+        return False
+    if isinstance(mode, str) and not _WRITES.isdisjoint(mode):
+        return False
+    zones = getattr(sys.modules.get("zoneinfo"), "TZPATH", ())
+    return os.fsdecode(path).startswith((*_library(), *zones))
+
+
+def _frames_of_the_workflow(frame: FrameType | None) -> Iterator[FrameType]:
+    """From the call outwards to where the core runs the workflow."""
+    while frame is not None and _module(frame) not in _CORE:
+        yield frame
+        frame = frame.f_back
+
+
+def _is_machinery(frame: FrameType) -> bool:
+    module = _module(frame)
+    top = module.partition(".")[0]
+    if top in _MACHINERY:  # a user's own module may have such a name
+        return _is_library(frame)
+    return top in _FOREIGN_MACHINERY or module == _CODECS or frame.f_code.co_name == "__del__"
+
+
+def _called(frames: list[FrameType]) -> str:
+    """What the user's code called that led here; nothing if it is a function without a frame."""
+    called: FrameType | None = None
+    for frame in frames:
+        if not _is_library(frame):
+            break
+        called = frame
+    else:
+        return ""  # the workflow is in a library itself
+    if called is None:
+        return ""
+    public = [part for part in _module(called).split(".") if not part.startswith("_")]
+    name = ".".join([*public, called.f_code.co_qualname])
+    return name.removesuffix(".__init__").removesuffix(".__call__")
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
+
+
+def _is_library(frame: FrameType) -> bool:
+    return is_installed(frame.f_code.co_filename)
+
+
+def is_installed(filename: str) -> bool:
+    """Whether this is a file of the standard library, or of an installed package."""
+    return filename.startswith(("<frozen", *_library()))
+
+
+@functools.cache
+def _library() -> tuple[str, ...]:
+    """Where the standard library and installed packages are; and this file, which calls them."""
+    paths = sysconfig.get_paths()
+    found = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    found |= {str(Path(os.__file__).parent), *site.getsitepackages()}
+    return (__file__, *sorted(f"{folder}{os.sep}" for folder in found))
