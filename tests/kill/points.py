@@ -7,6 +7,7 @@ n-th is the n-th in all of them together, and `dead` exists once one of them die
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import signal
@@ -145,11 +146,31 @@ def within(value: T) -> T:
         return value
 
 
-def waiting(name: str) -> None:
-    """Something is about to wait: a point a moment from now, inside the wait."""
-    here = _here()
-    nth = arrive("wait", name)
-    if here is not None and here.kill == ("wait", name, nth, INSIDE):
-        timer = threading.Timer(AFTER_ASKING, die)
-        timer.daemon = True
-        timer.start()
+class _Waiting:
+    """Something is about to wait: a point a moment from now, inside the wait.
+
+    No function, for the check of workflows when they are loaded looks into functions.
+    """
+
+    def __call__(self, name: str) -> None:
+        here = _here()
+        with _unguarded():
+            nth = arrive("wait", name)
+            if here is not None and here.kill == ("wait", name, nth, INSIDE):
+                timer = threading.Timer(AFTER_ASKING, die)
+                timer.daemon = True
+                timer.start()
+
+
+waiting = _Waiting()
+
+
+@contextmanager
+def _unguarded() -> Iterator[None]:
+    """Inside the block a workflow's body may do what it must not."""
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
