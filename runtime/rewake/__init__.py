@@ -9,12 +9,12 @@ runs as an invocation of its own; a step is one whose result is kept in place.
 from rewake.authoring.approval import Approval, Decision, wait_for_approval
 from rewake.authoring.branches import parallel, race
 from rewake.authoring.context import TaskContext, task_context
-from rewake.authoring.determinism import DeterminismWarning
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
 from rewake.authoring.time import now, random, sleep, sleep_until, uuid4
 from rewake.authoring.workflow import Workflow, workflow
 from rewake.errors import (
+    DeterminismWarning,
     ForbiddenInWorkflow,
     NonRetryable,
     NotInARun,

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rewake.authoring import determinism
 from rewake.authoring.task import Task
 from rewake.authoring.workflow import Workflow
 from rewake.errors import AppError, RunNotFound
@@ -55,8 +54,8 @@ def load_app(source: str) -> tuple[App, str | None]:
     """The app at `source`, and the workflow that it names, if it names one.
 
     `source` is `app.py`, `app.py:main`, or `package.module:main`. Warns (`DeterminismWarning`) of
-    what its workflows should not do. Raises `AppError` if it cannot be
-    found or imported, or has no workflow; the message shows where.
+    what its workflows should not do. Raises `AppError` if it cannot be found or imported, or has
+    no workflow; the message shows where.
     """
     path, colon, name = source.rpartition(":")
     if not colon or name.endswith(".py") or "/" in name:
@@ -68,6 +67,8 @@ def load_app(source: str) -> tuple[App, str | None]:
     if name and name not in app.workflows:
         known = ", ".join(sorted(app.workflows))
         raise AppError(f"{path} has no workflow {name!r} (it has: {known})")
+    from rewake.authoring import determinism  # noqa: PLC0415 - who only defines needs it not
+
     determinism.check(app.workflows.values())
     return app, name or None
 

@@ -22,6 +22,8 @@
     │   └── StoreUnsuitable       a file of another program, or of a newer Rewake
     └── Unauthentic           a signature that is missing, wrong or stale; never retried
 
+Beside it stands one warning, `DeterminismWarning`: a workflow does what is otherwise on a replay.
+
 Each class says whose fault it is and what to do next; `http/problems.py` maps them to statuses.
 """
 
@@ -33,6 +35,7 @@ __all__ = [
     "AppError",
     "CheckpointUnreadable",
     "ConfigError",
+    "DeterminismWarning",
     "ForbiddenInWorkflow",
     "InvalidInput",
     "NonDeterminismError",
@@ -189,3 +192,10 @@ class StoreUnsuitable(StoreError):
 
 class Unauthentic(RewakeError):
     """A signature or token is missing, wrong or stale."""
+
+
+class DeterminismWarning(UserWarning):
+    """A workflow uses what is otherwise on a replay. The message says what to use instead.
+
+    Given when an app is loaded. It comes with a note of the file and line.
+    """

@@ -48,6 +48,7 @@ from rewake.authoring.names import (
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
 from rewake.authoring.workflow import Workflow
+from rewake.errors import DeterminismWarning
 from rewake.replay.guard import is_installed
 
 log = logging.getLogger("rewake.determinism")
@@ -107,13 +108,6 @@ _READ: Final[Mapping[str, Mapping[str, str]]] = {
     "another replica may have other settings; read them in a step()": {"os": "environ environb"},
 }
 """The same for what is not called but looked at."""
-
-
-class DeterminismWarning(UserWarning):
-    """A workflow uses what is otherwise on a replay. The message says what to use instead.
-
-    Given when an app is loaded. It comes with a note of the file and line.
-    """
 
 
 @dataclass(frozen=True, slots=True)

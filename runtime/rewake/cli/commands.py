@@ -12,10 +12,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rewake.authoring.determinism import DeterminismWarning
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
 from rewake.engine.starting import IfFinished, IfRunning
-from rewake.errors import RewakeError, UsageError
+from rewake.errors import DeterminismWarning, RewakeError, UsageError
 
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 """Every wrong use of the command line (typer exports only a subclass of a subclass of it)."""

@@ -19,11 +19,10 @@ from typing import NoReturn
 import msgspec
 
 from rewake.app import App, load_app
-from rewake.authoring.determinism import DeterminismWarning
 from rewake.cli.exits import complain, exit_for, warn_in_lines
 from rewake.cli.home import HOME
 from rewake.cli.serve import banner
-from rewake.errors import RewakeError
+from rewake.errors import DeterminismWarning, RewakeError
 from rewake.hosts.config import ServerConfig, dev_secret
 from rewake.hosts.server import leave, serve
 

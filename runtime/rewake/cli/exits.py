@@ -9,8 +9,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from rewake.authoring.determinism import DeterminismWarning
 from rewake.errors import (
+    DeterminismWarning,
     RewakeError,
     RunConflict,
     RunNotFound,

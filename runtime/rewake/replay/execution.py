@@ -153,7 +153,7 @@ class Execution:
         """
         self._replaying = len(history) > 1
         with self._loop:
-            self._replay(history, outcomes)
+            self._replay(self._without_log(history), outcomes)
         self._replaying = False
 
     def _replay(self, history: Sequence[Entry], outcomes: Mapping[str, Outcome]) -> None:
@@ -166,7 +166,7 @@ class Execution:
             end = position + 1
             while end < len(history) and isinstance(history[end], _COMMANDS):
                 end += 1
-            self._replay_segment(history[position:end], outcomes, new=len(history) == 1)
+            self._replay_segment(history[position:end], outcomes, new=not self._replaying)
             position = end
 
     def _replay_segment(
@@ -174,7 +174,6 @@ class Execution:
     ) -> None:
         event, *commands = segment
         key = _key(event)
-        commands = self._without_log(commands)
         if isinstance(event, _COMMANDS):
             return self._stick("", "the history does not begin with an event")
         if self.finished is not None:
@@ -488,12 +487,14 @@ class Execution:
             what = f"the code ended before the history: it {_did(missing[0])}, and does not now"
             self._stick(_key(missing[0]), what)
 
-    def _without_log(self, recorded: Sequence[Entry]) -> list[Entry]:
+    def _without_log(self, history: Sequence[Entry]) -> Sequence[Entry]:
         """What is compared on replay. What was logged only takes up its share."""
-        for entry in recorded:
-            if isinstance(entry, Logged):
-                self._log.count(entry.lines)
-        return [entry for entry in recorded if not isinstance(entry, Logged)]
+        logged = [entry for entry in history if isinstance(entry, Logged)]
+        if not logged:
+            return history
+        for entry in logged:
+            self._log.count(entry.lines)
+        return [entry for entry in history if not isinstance(entry, Logged)]
 
     def _stick(self, key: str, what: str) -> None:
         where = f"{key}: " if key else ""

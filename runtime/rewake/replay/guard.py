@@ -30,9 +30,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import site
 import sys
-import sysconfig
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,6 +178,7 @@ def refusal(what: str, name: str) -> str:
 @functools.cache
 def install(guarded: type[asyncio.AbstractEventLoop]) -> None:
     """From now on, refuse blocking I/O wherever such a loop is the running one."""
+    _library()  # what it opens would else be judged itself
     running = asyncio._get_running_loop
     refused = _REFUSED  # in the closure: globals may be gone when the interpreter ends
 
@@ -274,6 +273,9 @@ def is_installed(filename: str) -> bool:
 @functools.cache
 def _library() -> tuple[str, ...]:
     """Where the standard library and installed packages are; and this file, which calls them."""
+    import site  # noqa: PLC0415 - these take long, and `import rewake` needs neither
+    import sysconfig  # noqa: PLC0415
+
     paths = sysconfig.get_paths()
     found = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     found |= {str(Path(os.__file__).parent), *site.getsitepackages()}
