@@ -16,6 +16,7 @@ from rewake.stores.protocol import Store
 from rewake.stores.results import Taken, TaskClaim
 from rewake.stores.table import Key, Written
 from tests.simulation import programs
+from tests.simulation.case import case_of
 from tests.simulation.directed import (
     GRACE,
     LEASE,
@@ -25,6 +26,7 @@ from tests.simulation.directed import (
     outcome_of,
     waits_for,
 )
+from tests.simulation.simulate import simulate
 
 
 @directed
@@ -226,3 +228,8 @@ def test_a_claim_that_is_won_late_is_won(times: int) -> None:
         assert claimed.operation.owner == "second"
 
     asyncio.run(claim())
+
+
+def test_a_late_decision_holds_no_run_under_a_lease_that_is_over() -> None:
+    """Who settles a wait as timed out, dated back, does not claim the run as of then."""
+    assert not simulate(case_of(72290, "memory")).broken

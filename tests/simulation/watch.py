@@ -203,7 +203,7 @@ class Watch:
             case CancelRequested():
                 run.cancelled = True
             case Logged(lines=lines):
-                self._check_lines(run, [line.message for line in lines])
+                self._check_lines(run, [line.message for line in lines if line.level == "INFO"])
             case Finished():
                 run.open.clear()
 

@@ -412,7 +412,8 @@ class Engine:
             decided = msgspec.to_builtins(approval)
             codec = RunCodec(services.secret, run)
             outcome = Outcome(OutcomeKind.OK, codec.encode(decided, key=key, purpose=APPROVAL))
-        claim = services.lease() if carry_on else None
+        # A late one is dated back, and a lease that counts from then would be over already.
+        claim = services.lease() if carry_on and not late else None
         delivery = await self._store.deliver(blank, outcome, at, claim=claim)
         if carry_on:
             self._background(run, self._attempts.after(delivery))
