@@ -289,7 +289,7 @@ def runs_logs(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """What the tasks and steps of a run logged."""
+    """What a run logged: its workflow, and its tasks and steps."""
     from rewake.cli.runs import Server, logs
 
     _end(logs(Server(url, json), run, key))
