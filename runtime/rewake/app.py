@@ -67,7 +67,7 @@ def load_app(source: str) -> tuple[App, str | None]:
     if name and name not in app.workflows:
         known = ", ".join(sorted(app.workflows))
         raise AppError(f"{path} has no workflow {name!r} (it has: {known})")
-    from rewake.authoring import determinism  # noqa: PLC0415 - who only defines needs it not
+    from rewake.checking import determinism  # noqa: PLC0415 - who only defines needs it not
 
     determinism.check(app.workflows.values())
     return app, name or None

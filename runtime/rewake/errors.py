@@ -20,9 +20,11 @@
     │   ├── StoreUnavailable      try again; a write may or may not have happened
     │   ├── StoreFull             no room to write; nothing was changed
     │   └── StoreUnsuitable       a file of another program, or of a newer Rewake
+    ├── ServerUnavailable     a server that cannot be reached, or failed: try again
     └── Unauthentic           a signature that is missing, wrong or stale; never retried
 
-Beside it stands one warning, `DeterminismWarning`: a workflow does what is otherwise on a replay.
+Beside it stands one warning, `DeterminismWarning`: a workflow uses something that gives another
+answer on replay, such as the clock, randomness or an id.
 
 Each class says whose fault it is and what to do next; `http/problems.py` maps them to statuses.
 """
@@ -46,6 +48,7 @@ __all__ = [
     "RunConflict",
     "RunError",
     "RunNotFound",
+    "ServerUnavailable",
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
@@ -190,12 +193,18 @@ class StoreUnsuitable(StoreError):
     """The file belongs to another program or to a newer Rewake. It was not touched."""
 
 
+class ServerUnavailable(RewakeError):
+    """A Rewake server cannot be reached, or failed. Try again; what was asked may have happened."""
+
+
 class Unauthentic(RewakeError):
     """A signature or token is missing, wrong or stale."""
 
 
 class DeterminismWarning(UserWarning):
-    """A workflow uses what is otherwise on a replay. The message says what to use instead.
+    """A workflow uses something that gives another answer on replay: the clock, randomness, an id.
+
+    The message says what to use instead.
 
     Given when an app is loaded. It comes with a note of the file and line.
     """

@@ -3,14 +3,9 @@
 Everything here is data. Times are whole milliseconds since the Unix epoch (`Millis`); the
 structs encode to JSON, so a stored row can be read by eye.
 
-What is stored of one run (`R#<run>` is its partition):
-
-    H            Header     the one item that decides: state, epoch, lease, due, newest entries
-    C#<n>#<w>    Chunk      older entries; exists only once the header (or a later chunk) names it
-    O#<key>      Operation  a task or an approval: claim, attempts and outcome in one item
-    L#<key>#..   LogBatch   what an attempt at a task or step logged
-
-and, in the partition `V`, one `View` a run, so that runs can be listed without a scan.
+What is stored of a run is one `Header`, which decides, and beside it `Chunk`s (older entries of its
+history), `Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed.
+Where each of these items lives is in `rewake.stores.keys`.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
 workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what it then observed
@@ -21,54 +16,17 @@ workflow's own body logged (`Logged`) is kept among its commands, and is not com
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
+
+from rewake.kinds import Kind, OutcomeKind
+from rewake.states import RunState
 
 Millis = int
 """A moment, in whole milliseconds since the Unix epoch (or a duration in milliseconds)."""
 
 
-class RunState(StrEnum):
-    """Where a run stands. `parked` is what users call suspended; `stuck` needs a person."""
-
-    READY = "ready"
-    RUNNING = "running"
-    PARKED = "parked"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    STUCK = "stuck"
-
-
-TERMINAL = frozenset({RunState.DONE, RunState.FAILED, RunState.CANCELLED})
-"""States that a run never leaves. (A stuck run is kept whole and can be resumed.)"""
-
-
-class Kind(StrEnum):
-    """What sort of durable operation a key stands for."""
-
-    TASK = "task"
-    STEP = "step"
-    TIMER = "timer"
-    APPROVAL = "approval"
-
-
-AWAITED = frozenset({Kind.TASK, Kind.APPROVAL})
-"""Kinds whose outcome comes from outside of the run, in an item of its own."""
-
-
-class OutcomeKind(StrEnum):
-    """How an operation or a run ended."""
-
-    OK = "ok"
-    ERROR = "error"
-    TIMEOUT = "timeout"
-    CANCELLED = "cancelled"
-
-
 class Value(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """An encoded Python value. See `rewake.values` for the codecs.
+    """An encoded Python value. See `rewake.values.codecs`.
 
     `codec` is `json`, `typed` (JSON that a type hint restores) or `pickle` (signed cloudpickle).
     `body` is the JSON text itself; for a pickle, a JSON string in base64. A large body is kept
@@ -199,40 +157,58 @@ Entry = Command | Event
 class Header(msgspec.Struct, omit_defaults=True):
     """The one item that decides about a run; at most 1 KiB, not counting `cancel` and `error`.
 
-    `epoch` rises with each claim and `count` with each entry: together they are the fence of
-    every commit. `writer` is the token of the last commit. `arrivals` counts deliveries so far;
-    `gap` how many more are needed before a wake is useful (at or below zero: wake). `due` is
-    the earliest moment at which somebody must look at the run, `wake` that of its next timer,
-    `look` when its tasks must be looked after. `strikes` counts claims since the last progress,
-    without those that their process gave back.
-    `runtime` is the version of the replay core's behaviour that the run keeps.
-    `base` names the newest chunk (its sort key), `tail` holds the entries after it.
+    Three groups of fields: what the run is (set once), who holds it and when it must be looked at,
+    and its history. `epoch` and `count` together are the fence of every commit.
     """
 
     run: str
+    """The run's id."""
     workflow: str
+    """The name of its workflow."""
     created: Millis
+    """When it was started."""
     seed: int
+    """What its randomness and its ids come from."""
     python: str
+    """The Python minor that it is replayed on, such as `3.12`."""
     runtime: int
+    """The version of the replay core's behaviour that it keeps."""
     state: RunState = RunState.READY
+    """Where it stands; `rewake.states` has every move."""
     epoch: int = 0
+    """How often it was claimed: rises with each claim."""
     owner: str = ""
+    """The claim that holds it, by a name that no other claim has; empty: nobody holds it."""
     lease: Millis = 0
+    """Until when its holder has it without renewing."""
     count: int = 0
-    writer: str = ""
+    """How many entries its history has."""
+    mark: str = ""
+    """The mark of the last commit, by which its writer recognises it."""
     arrivals: int = 0
+    """How many deliveries there were so far."""
     gap: int = 0
+    """How many more arrivals make a wake useful; at or below zero: wake it."""
     due: Millis | None = None
+    """The earliest moment at which somebody must look at it; None: never."""
     wake: Millis | None = None
-    look: Millis | None = None
+    """When its next timer or deadline is due."""
+    check_at: Millis | None = None
+    """When its tasks must be looked after."""
     cancel: str | None = None
+    """The reason for which it was asked to cancel."""
     strikes: int = 0
+    """Claims since the last progress, without those that were released."""
     clock: Millis = 0
+    """When the newest thing that it has observed happened."""
     digest: str = ""
+    """The digest of its arguments."""
     base: str = ""
+    """The sort key of the newest chunk; empty: there is none."""
     tail: list[Entry] = []
+    """The entries after those of the chunks."""
     error: str = ""
+    """Why it is stuck."""
 
 
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -243,30 +219,38 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Operation(msgspec.Struct, omit_defaults=True):
-    """A task or an approval: who holds it, how often it was tried, how it ended.
-
-    `attempts` counts claims; `lost` those whose lease ran out with no outcome, which use up no
-    retry. `not_before` holds back the next attempt (a backoff). `due` is set while the item
-    guards itself; without it the run's header does. `at` is when the outcome was settled and
-    `writer` the token of who settled it. `first` is when the first attempt began.
-    `failure` is the newest failed attempt.
-    """
+    """A task or an approval: who holds it, how often it was tried, how it ended."""
 
     run: str
+    """The id of its run."""
     key: str
+    """Where in the workflow it was asked for."""
     kind: Kind
+    """What it is."""
     name: str = ""
+    """The task's function, or what the approval is called."""
     attempts: int = 0
+    """How often it was claimed, without the claims that were released."""
     lost: int = 0
+    """Attempts whose lease ran out without an outcome; these use up no retry."""
     owner: str = ""
+    """The claim that holds it, by a name that no other claim has; empty: nobody holds it."""
     lease: Millis = 0
+    """Until when its holder has it without renewing."""
     not_before: Millis | None = None
+    """The earliest moment of the next attempt (a backoff)."""
     due: Millis | None = None
+    """When somebody must look at it; None: its run's header covers it."""
     first: Millis | None = None
+    """When the first attempt began."""
     failure: Failure | None = None
+    """The newest failed attempt."""
     outcome: Outcome | None = None
+    """How it ended; once it is there, it stands."""
     at: Millis | None = None
-    writer: str = ""
+    """When the outcome was settled."""
+    mark: str = ""
+    """The mark of the write that settled it."""
 
 
 class LogBatch(msgspec.Struct, frozen=True):

@@ -14,8 +14,8 @@ import pytest
 import rewake
 from rewake import DeterminismWarning, workflow
 from rewake.app import load_app
-from rewake.authoring import determinism
-from rewake.authoring.names import UNKNOWN
+from rewake.checking import determinism
+from rewake.checking.names import UNKNOWN
 
 HEAD = """
 import asyncio

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,15 +17,22 @@ from rewake.authoring.policy import Policy, millis, seconds
 from rewake.errors import AppError, NotInARun
 
 
+def wait_after(
+    policy: Policy,
+    error: BaseException,
+    failed: int = 1,
+    *,
+    elapsed: float = 0,
+    chance: float = 0.5,
+) -> float | None:
+    return policy.next(error, failed, elapsed=elapsed, chance=chance)
+
+
 def test_retries_are_counted() -> None:
     """`retries=n` means n further attempts after the first; the default is none."""
-    assert not Policy().retries_after(ValueError(), 1)
-    policy = Policy(retries=2)
-    assert [policy.retries_after(ValueError(), failed) for failed in (1, 2, 3)] == [
-        True,
-        True,
-        False,
-    ]
+    assert wait_after(Policy(), ValueError()) is None
+    policy = Policy(retries=2, jitter=0)
+    assert [wait_after(policy, ValueError(), failed) for failed in (1, 2, 3)] == [1, 2, None]
 
 
 @pytest.mark.parametrize(
@@ -50,25 +58,26 @@ def test_retries_are_counted() -> None:
 )
 def test_retry_on(retry_on: Any, error: BaseException, retried: bool) -> None:
     """By type, tuple or predicate; a time-out always, `NonRetryable` and wrong use never."""
-    assert Policy(retries=1, retry_on=retry_on).retries_after(error, 1) is retried
+    policy = Policy(retries=1, retry_on=retry_on)
+    assert (wait_after(policy, error) is not None) is retried
 
 
 def test_waits_grow_up_to_a_limit() -> None:
     """Each wait is `multiplier` times the one before, up to `max_delay`."""
-    policy = Policy(retries=9, delay=1, multiplier=3, max_delay=20, jitter=0)
-    waits = [policy.wait_after(ValueError(), failed, 0.9) for failed in range(1, 6)]
+    policy = Policy(retries=10_000, delay=1, multiplier=3, max_delay=20, jitter=0)
+    waits = [wait_after(policy, ValueError(), failed, chance=0.9) for failed in range(1, 6)]
     assert waits == [1, 3, 9, 20, 20]
-    assert policy.wait_after(ValueError(), 10_000, 0) == 20
+    assert wait_after(policy, ValueError(), 10_000) == 20
 
 
 def test_retry_after() -> None:
     """`RetryAfter` sets the wait, past `max_delay` too, but never below zero or for ever."""
     policy = Policy(retries=1, max_delay=1)
-    assert policy.wait_after(RetryAfter(90), 1, 0.5) == 90
-    assert policy.wait_after(RetryAfter(timedelta(minutes=1)), 1, 0.5) == 60
-    assert policy.wait_after(RetryAfter(-5), 1, 0.5) == 0
-    assert millis(policy.wait_after(RetryAfter(math.inf), 1, 0.5)) > 0
-    assert millis(policy.wait_after(RetryAfter(math.nan), 1, 0.5)) == 0
+    assert wait_after(policy, RetryAfter(90)) == 90
+    assert wait_after(policy, RetryAfter(timedelta(minutes=1))) == 60
+    assert wait_after(policy, RetryAfter(-5)) == 0
+    assert millis(wait_after(policy, RetryAfter(math.inf)) or 0) > 0
+    assert wait_after(policy, RetryAfter(math.nan)) == 0
 
 
 @given(
@@ -83,12 +92,32 @@ def test_waits_are_bounded(
     delay: float, multiplier: float, most: float, jitter: float, failed: int, chance: float
 ) -> None:
     """A wait is between its undisturbed length less the share of `jitter`, and that length."""
-    policy = Policy(retries=1, delay=delay, multiplier=multiplier, max_delay=most, jitter=jitter)
-    whole = Policy(
-        retries=1, delay=delay, multiplier=multiplier, max_delay=most, jitter=0
-    ).wait_after(ValueError(), failed, chance)
-    wait = policy.wait_after(ValueError(), failed, chance)
+    policy = Policy(retries=5000, delay=delay, multiplier=multiplier, max_delay=most, jitter=jitter)
+    whole = wait_after(replace(policy, jitter=0), ValueError(), failed, chance=chance)
+    wait = wait_after(policy, ValueError(), failed, chance=chance)
+    assert wait is not None
+    assert whole is not None
     assert 0 <= whole * (1 - jitter) <= wait <= whole <= most
+
+
+@given(st.floats(0.001, 1e6), st.floats(0, 1e6), st.floats(0, 1e6))
+def test_a_total_timeout_bounds_waits_and_attempts(
+    total: float, elapsed: float, delay: float
+) -> None:
+    """No attempt is begun that would start at its end or after, and none may outlast it."""
+    policy = Policy(retries=1, delay=delay, max_delay=1e6, jitter=0, total_timeout=total)
+    wait = wait_after(policy, ValueError(), elapsed=elapsed)
+    assert (wait is None) == (elapsed + delay >= total)
+    limit = policy.limit(elapsed)
+    assert limit == max(0.0, total - elapsed)
+
+
+def test_an_attempt_may_take_the_shorter_of_its_limits() -> None:
+    """`timeout` is per attempt, `total_timeout` over all; without either there is no limit."""
+    assert Policy().limit(10**6) is None
+    assert Policy(timeout=3).limit(10**6) == 3
+    both = Policy(timeout=3, total_timeout=timedelta(seconds=10))
+    assert [both.limit(elapsed) for elapsed in (0, 8, 11)] == [3, 2, 0]
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,9 @@ from rewake import (
 )
 from rewake.authoring import hints
 from rewake.errors import CheckpointUnreadable
-from rewake.records import Completed, Outcome, OutcomeKind, Scheduled
-from rewake.values import digest
+from rewake.kinds import OutcomeKind
+from rewake.records import Completed, Outcome, Scheduled
+from rewake.values.digests import digest
 from tests.support.driver import Run, TestProgram
 
 

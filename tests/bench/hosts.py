@@ -12,14 +12,15 @@ from typing import Any, Protocol
 import aiohttp
 
 from rewake.app import App
+from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.clock import SystemClock
 from rewake.engine.engine import Engine, running
 from rewake.engine.settings import Settings
-from rewake.http.auth import app_token
-from rewake.records import Header, OutcomeKind
-from rewake.secret import Secret
-from rewake.stores.sqlite import SqliteTable
+from rewake.kinds import OutcomeKind
+from rewake.records import Header
+from rewake.signing.secret import Secret
+from rewake.signing.tokens import app_token
+from rewake.stores.sqlite.table import SqliteTable
 from tests.bench import children, durability, machine, programs
 
 _SECRET = Secret(secrets.token_hex(32))

@@ -15,8 +15,8 @@ from functools import partial
 import msgspec
 
 from rewake.authoring.approval import Approval, Decision
-from rewake.engine.engine import open_approvals
-from rewake.records import RunState
+from rewake.engine.approvals import open_approvals
+from rewake.states import RunState
 from tests.bench import children, durability, hosts, machine
 from tests.bench.hosts import InProcess
 from tests.bench.measure import Goal, Row
@@ -119,7 +119,7 @@ async def _approval(host: InProcess, run: str) -> str:
 
 
 async def _resume(host: InProcess, key: str, number: int) -> None:
-    await host.engine.decide(_name(number), key, Approval(Decision.APPROVED))
+    await host.engine.approvals.decide(_name(number), key, Approval(Decision.APPROVED))
     await host.end(_name(number))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rewake.app import App
-from rewake.hosts.server import ServerConfig, leave, serve
+from rewake.hosts.config import ServerConfig
+from rewake.hosts.server import leave, serve
 from tests.bench import durability, programs
 
 if __name__ == "__main__":

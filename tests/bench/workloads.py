@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rewake.records import RunState
+from rewake.states import RunState
 from tests.bench import floor, hosts, machine, programs
 from tests.bench.hosts import Host, InProcess
 from tests.bench.measure import Goal, Row, Scale, percentile

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rewake.cli.commands import app
-from rewake.stores.sqlite import SqliteTable
+from rewake.stores.sqlite.table import SqliteTable
 
 APP = """
 from rewake import workflow

@@ -3,13 +3,15 @@ from __future__ import annotations
 import pytest
 
 from rewake.cli.lines import duration, lines_of, pattern
-from rewake.http.timeline import OperationView
-from rewake.http.views import ErrorView, moment
+from rewake.kinds import Kind
+from rewake.views.moments import moment
+from rewake.views.runs import ErrorView
+from rewake.views.timeline import OperationView
 
 NOW = 1_700_000_000_000
 
 
-def operation(key: str, state: str, kind: str = "task", **details: object) -> OperationView:
+def operation(key: str, state: str, kind: Kind = Kind.TASK, **details: object) -> OperationView:
     """An operation that was asked for 1.5 seconds ago."""
     ended = moment(NOW) if state in ("done", "failed") else None
     view = OperationView(key, kind, key, state, asked=moment(NOW - 1500), ended=ended)
@@ -42,8 +44,8 @@ def test_a_few_are_shown_one_by_one() -> None:
         [
             operation("fetch", "running"),
             operation("save", "retrying", due=moment(NOW + 2000), attempts=2, error=failed),
-            operation("nap", "waiting", "timer", due=moment(NOW + 60_000)),
-            operation("ok", "waiting", "approval"),
+            operation("nap", "waiting", Kind.TIMER, due=moment(NOW + 60_000)),
+            operation("ok", "waiting", Kind.APPROVAL),
             operation("old", "done"),
         ],
         NOW,

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from rewake.app import App
+from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.clock import SystemClock
 from rewake.engine.engine import Engine
 from rewake.records import LogLine
-from rewake.secret import Secret
-from rewake.stores.protocol import Store
-from rewake.stores.sqlite import SqliteTable
+from rewake.signing.secret import Secret
+from rewake.stores.sqlite.table import SqliteTable
 from tests.cli.apps import APP, CHANGED
 from tests.cli.shell import PATIENCE, Shell, clean_environment
+from tests.support.stores import reads_of
 
 RESULT = {"pages": ["A", "B"], "stamp": 42, "n": 2}
 
@@ -234,7 +234,7 @@ def test_on_a_terminal_prints_are_kept_as_they_were_printed(shell: Shell) -> Non
     assert "from a step" in shown
 
     async def kept() -> list[tuple[str, list[LogLine]]]:
-        store = Store(SqliteTable(shell.folder / ".rewake/rewake.db"), token=str)
+        store = reads_of(SqliteTable(shell.folder / ".rewake/rewake.db"))
         try:
             batches = await store.logs(await store.header("noisy"))
             return [(batch.key, batch.lines) for batch in batches]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rewake.cli.tables import run_details, when
+from rewake.cli.remote.tables import run_details, when
 
 SOON, LATER = "2026-01-02T03:04:05.678Z", "2026-01-03T03:04:05.678Z"
 

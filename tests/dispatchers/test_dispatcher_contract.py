@@ -13,16 +13,16 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from rewake.clock import SystemClock
 from rewake.dispatchers.dispatcher import Dispatcher, Handler
 from rewake.dispatchers.http import HttpDispatcher
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.clock import SystemClock
 from rewake.http import internal
-from rewake.http.auth import Keys
-from rewake.http.face import Face
 from rewake.http.inbox import Inbox
+from rewake.http.parts import Parts
 from rewake.records import Invocation, Value
-from rewake.secret import Secret
+from rewake.signing.secret import Secret
+from rewake.signing.tokens import Keys
 
 CLOCK = SystemClock()
 SECRET = Secret("a secret that only tests may know")
@@ -74,7 +74,7 @@ async def over_http(handler: Handler) -> AsyncIterator[Dispatcher]:
     inbox = Inbox(handler, CLOCK)
     inbox.open()
     app = Starlette(routes=[Route("/v1/invoke", internal.invoke, methods=["POST"])])
-    app.state.face = Face(cast(Any, None), Keys(SECRET), inbox, CLOCK)
+    app.state.parts = Parts(cast(Any, None), Keys(SECRET), inbox, CLOCK)
     listener = socket.create_server(("127.0.0.1", 0))
     server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))

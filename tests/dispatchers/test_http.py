@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
+from rewake.clock import SystemClock
 from rewake.dispatchers.http import BACKLOG, HORIZON, HttpDispatcher
-from rewake.engine.clock import SystemClock
 from rewake.errors import ConfigError
 from rewake.records import Invocation
-from rewake.secret import Secret
+from rewake.signing.secret import Secret
 
 CLOCK = SystemClock()
 SECRET = Secret("a secret that only tests may know")
@@ -57,9 +57,9 @@ def test_the_first_message_imports_nothing() -> None:
     code = """
 import asyncio, sys
 from rewake.dispatchers.http import HttpDispatcher
-from rewake.engine.clock import SystemClock
+from rewake.clock import SystemClock
 from rewake.records import Invocation
-from rewake.secret import Secret
+from rewake.signing.secret import Secret
 
 def client():
     return {name for name in sys.modules if name.startswith("aiohttp")}

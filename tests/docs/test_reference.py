@@ -13,7 +13,7 @@ from rewake.authoring.policy import TaskOptions
 from rewake.cli.commands import app
 from rewake.hosts.config import SETTINGS
 from rewake.http.app import ROUTES
-from rewake.http.problems import KINDS
+from rewake.http.problems import PROBLEMS
 from tests.docs.markdown import ROOT
 
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
@@ -55,7 +55,7 @@ def test_every_route_is_there(method: str, path: str) -> None:
 
 def test_every_problem_is_there() -> None:
     """The table of errors has each type, with its status."""
-    for kind in KINDS.values():
+    for kind in PROBLEMS.values():
         assert f"| {kind.status} | `urn:rewake:problem:{kind.name}` |" in REFERENCE
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from rewake import parallel, sleep, step, task, task_context, workflow
-from rewake.loglines import LIMIT
+from rewake.values.loglines import LIMIT
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 log = logging.getLogger("app.orders")

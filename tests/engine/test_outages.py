@@ -11,7 +11,7 @@ import pytest
 from rewake import sleep, step, task, workflow
 from rewake.engine.settings import Settings
 from rewake.errors import StoreError, StoreFull, StoreUnavailable
-from rewake.records import RunState
+from rewake.states import RunState
 from rewake.stores.table import Key
 from tests.support.virtual import TABLES, Bench, virtually
 

@@ -26,7 +26,9 @@ from rewake import (
     workflow,
 )
 from rewake.errors import InvalidInput, RunConflict, RunNotFound, StuckError
-from rewake.records import Completed, Invocation, Operation, OutcomeKind, RunState
+from rewake.kinds import OutcomeKind
+from rewake.records import Completed, Invocation, Operation
+from rewake.states import RunState
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 calls: list[Any] = []
@@ -251,12 +253,12 @@ def test_approvals_are_decided_in_any_order_and_once(table: str) -> None:
         first, second = "wait_for_approval[0]/first", "wait_for_approval[1]/second"
         yes = Approval(Decision.APPROVED, {"limit": 3}, "ada")
         with pytest.raises(RunConflict):
-            await bench.engine.decide(header.run, first, yes)
-        await bench.engine.decide(header.run, second, yes)
+            await bench.engine.approvals.decide(header.run, first, yes)
+        await bench.engine.approvals.decide(header.run, second, yes)
         with pytest.raises(RunConflict):
-            await bench.engine.decide(header.run, second, Approval(Decision.REJECTED))
+            await bench.engine.approvals.decide(header.run, second, Approval(Decision.REJECTED))
         with pytest.raises(RunNotFound):
-            await bench.engine.decide(header.run, "third", yes)
+            await bench.engine.approvals.decide(header.run, "third", yes)
         assert await bench.result(header.run) == [
             "timed_out None None",
             "approved {'limit': 3} ada",

@@ -12,19 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewake import Approval, Decision, step, wait_for_approval, workflow
-from rewake.engine.engine import LONGEST_REASON, Engine
+from rewake.engine.engine import Engine
+from rewake.engine.runs import LONGEST_REASON
 from rewake.engine.starting import (
     Act,
     IfFinished,
     IfRunning,
     Name,
-    Policy,
+    StartPolicy,
     begin_or_find,
     name_of_key,
     newest,
 )
 from rewake.errors import InvalidInput, RunConflict, StoreUnavailable
-from rewake.records import TERMINAL, Header, RunState
+from rewake.records import Header
+from rewake.states import TERMINAL, RunState
 from rewake.stores.table import Written
 from tests.support.virtual import TABLES, Bench, virtually
 
@@ -69,7 +71,7 @@ async def end(engine: Engine, run: str, how: str) -> None:
         await engine.cancel(run)
     else:
         decision = Decision.APPROVED if how == "done" else Decision.REJECTED
-        await engine.decide(run, "end", Approval(decision))
+        await engine.approvals.decide(run, "end", Approval(decision))
     await engine.result(run, 100)
     assert (await engine.get(run)).state is ENDS[how]
 
@@ -84,7 +86,7 @@ def test_each_policy_is_for_its_states(
     state: RunState, if_running: IfRunning, if_finished: IfFinished
 ) -> None:
     """One policy is for runs that have not ended, stuck ones too, the other for those that have."""
-    act = Policy(if_running, if_finished).act(state)
+    act = StartPolicy(if_running, if_finished).act(state)
     if state not in TERMINAL:
         assert act.value == if_running.value
     elif if_finished is IfFinished.RESTART_FAILED:
@@ -127,7 +129,7 @@ def test_a_start_that_is_always_too_late_takes_what_it_finds() -> None:
     async def look(run: str) -> Header | None:
         return next((header for header in there if header.run == run), None)
 
-    policy = Policy(if_finished=IfFinished.RESTART)
+    policy = StartPolicy(if_finished=IfFinished.RESTART)
     header, new = asyncio.run(begin_or_find(name, policy, create, look))
     assert (header.run, new) == ("k.9", False)
 

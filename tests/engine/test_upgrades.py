@@ -6,8 +6,8 @@ import asyncio
 
 from rewake import sleep, workflow
 from rewake.engine.program import RUNTIME
-from rewake.records import RunState
-from rewake.stores.results import header_key
+from rewake.states import RunState
+from rewake.stores.keys import header_key
 from tests.support.virtual import Bench, virtually
 
 

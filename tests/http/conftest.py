@@ -8,12 +8,12 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from rewake.app import App
+from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.clock import SystemClock
 from rewake.engine.engine import Engine
 from rewake.http.app import create_app
-from rewake.secret import Secret
-from rewake.stores.sqlite import SqliteTable
+from rewake.signing.secret import Secret
+from rewake.stores.sqlite.table import SqliteTable
 from tests.support import app as workflows
 from tests.support.server import SECRET, bearer
 

@@ -4,8 +4,9 @@ from starlette.websockets import WebSocketDisconnect
 
 from rewake.errors import ConfigError
 from rewake.http.app import ROUTES
-from rewake.http.auth import OPEN, Keys, app_token
-from rewake.secret import Secret
+from rewake.http.gate import OPEN
+from rewake.signing.secret import Secret
+from rewake.signing.tokens import Keys, app_token
 from tests.http.conftest import Stranger
 from tests.support.server import SECRET, TOKEN
 

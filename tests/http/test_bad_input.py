@@ -198,7 +198,7 @@ def test_what_nobody_expected(
     async def fail(run: str) -> None:
         raise RuntimeError(f"a bug, with {TOKEN} in it")
 
-    monkeypatch.setattr(app.state.face.engine, "get", fail)
+    monkeypatch.setattr(app.state.parts.engine, "get", fail)
     response = client.get("/v1/runs/a")
 
     assert response.status_code == 500

@@ -10,7 +10,7 @@ import pytest
 import rewake
 from rewake.errors import ConfigError
 from rewake.hosts.config import SETTINGS, ServerConfig, dev_secret
-from rewake.http.auth import app_token
+from rewake.signing.tokens import app_token
 
 SECRET = "a secret that only tests may know"
 
@@ -20,7 +20,7 @@ def test_defaults() -> None:
     config = ServerConfig.from_env({})
 
     assert (config.host, config.port, config.dispatcher) == ("127.0.0.1", 8000, "in-process")
-    assert config.db == Path(".rewake/rewake.db")
+    assert config.db == ".rewake/rewake.db"
     assert config.secret is None
 
 

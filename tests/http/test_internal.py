@@ -3,13 +3,13 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from rewake.dispatchers.signature import HEADER, WINDOW, check, sign
-from rewake.engine.clock import SystemClock
+from rewake.clock import SystemClock
 from rewake.errors import RewakeError, StoreFull, StoreUnavailable, Unauthentic
 from rewake.http.app import begin_closing
 from rewake.http.inbox import Inbox
 from rewake.records import Invocation
-from rewake.secret import Secret
+from rewake.signing.messages import HEADER, WINDOW, check, sign
+from rewake.signing.secret import Secret
 from tests.http.conftest import Stranger
 from tests.support.server import SECRET
 
@@ -27,7 +27,7 @@ def taken(app: Starlette) -> list[Invocation]:
     async def take(invocation: Invocation) -> None:
         taken.append(invocation)
 
-    app.state.face.inbox = Inbox(take, SystemClock())
+    app.state.parts.inbox = Inbox(take, SystemClock())
     return taken
 
 
@@ -135,7 +135,7 @@ def test_a_signed_body_that_is_no_message(
 
 def test_an_inbox_that_is_full(app: Starlette, stranger: Stranger, taken: list[Invocation]) -> None:
     """A replica that has no room says so, and the message is not lost: the due index has it."""
-    app.state.face.inbox = Inbox(app.state.face.engine.handle, SystemClock(), room=0)
+    app.state.parts.inbox = Inbox(app.state.parts.engine.handle, SystemClock(), room=0)
 
     response = stranger("POST", PATH, content=BODY, headers=signed())
     assert response.status_code == 503
@@ -170,7 +170,7 @@ def test_sweep(
     async def sweep() -> None:
         swept.append(True)
 
-    monkeypatch.setattr(app.state.face.engine, "sweep", sweep)
+    monkeypatch.setattr(app.state.parts.engine, "sweep", sweep)
     if headers is None:
         assert replica.post("/v1/sweep").status_code == 200
     else:
@@ -195,8 +195,8 @@ def test_a_store_in_trouble(
     async def fail(*args: object, **kwargs: object) -> None:
         raise error
 
-    monkeypatch.setattr(app.state.face.engine, "get", fail)
-    monkeypatch.setattr(app.state.face.engine, "list", fail)
+    monkeypatch.setattr(app.state.parts.engine, "get", fail)
+    monkeypatch.setattr(app.state.parts.engine, "list", fail)
     response = client.get("/v1/runs/a")
 
     assert response.status_code == status

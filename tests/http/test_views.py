@@ -7,9 +7,11 @@ import pytest
 
 import rewake.errors
 from rewake.errors import RewakeError
-from rewake.http.problems import KINDS, problem_of
-from rewake.http.views import STATES, moment, rendered
-from rewake.records import RunState
+from rewake.http.problems import PROBLEMS, problem_of
+from rewake.states import RunState
+from rewake.views.moments import moment
+from rewake.views.runs import STATES
+from rewake.views.values import rendered
 
 
 class Hostile:
@@ -88,7 +90,7 @@ def test_every_error_has_a_status() -> None:
     for kind in (kind for kind in kinds if issubclass(kind, RewakeError)):
         error = kind(1) if kind is rewake.errors.RetryAfter else kind("a secret detail")
         response = problem_of(error)
-        known = any(issubclass(kind, each) for each in KINDS)
+        known = any(issubclass(kind, each) for each in PROBLEMS)
         assert (response.status_code == 500) is not known
         if response.status_code >= 500:
             assert b"secret" not in response.body

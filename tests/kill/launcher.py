@@ -12,11 +12,11 @@ from rewake.dispatchers.http import HttpDispatcher
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine import engine
 from rewake.engine.settings import Settings
-from rewake.hosts import server
+from rewake.hosts import building, server
 from rewake.stores.protocol import Store
-from rewake.stores.sqlite import SqliteTable
-from rewake.stores.table import Table
+from rewake.stores.sqlite.table import SqliteTable
 from tests.kill.points import counted
+from tests.support.stores import WholeTable
 
 
 def methods(protocol: type) -> Iterator[str]:
@@ -29,13 +29,13 @@ def methods(protocol: type) -> Iterator[str]:
 def main() -> None:
     """Put counted parts in the place of the server's own, and serve."""
     parts = {
-        "SqliteTable": counted("table", SqliteTable, methods(Table)),
+        "SqliteTable": counted("table", SqliteTable, methods(WholeTable)),
         "InProcessDispatcher": counted("dispatch", InProcessDispatcher, methods(Dispatcher)),
         "HttpDispatcher": counted("dispatch", HttpDispatcher, methods(Dispatcher)),
     }
     if grace := os.environ.get("REWAKE_TEST_GRACE"):
-        vars(server)["Settings"] = functools.partial(Settings, grace=int(grace))
-    vars(server).update(parts)
+        vars(building)["Settings"] = functools.partial(Settings, grace=int(grace))
+    vars(building).update(parts)
     vars(engine)["Store"] = counted("store", Store, methods(Store))
     server.main()
 

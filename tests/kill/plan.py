@@ -35,7 +35,7 @@ CALLS: Mapping[str, int] = {
 OTHERS = frozenset(
     f"store.{name}"
     for name in (
-        "look_again",
+        "recheck",
         "offload",
         "resolve",
         "settle",

@@ -15,12 +15,12 @@ from urllib.parse import unquote
 from rewake.app import load_app
 from rewake.engine.program import new_execution
 from rewake.records import Finished
-from rewake.secret import Secret
-from rewake.stores.protocol import Store
-from rewake.stores.sqlite import SqliteTable
+from rewake.signing.secret import Secret
+from rewake.stores.sqlite.table import SqliteTable
 from tests.kill.fleet import APP, Fleet
 from tests.kill.points import Kill
 from tests.support.server import SECRET
+from tests.support.stores import reads_of
 
 RUN = "the-run"
 PATIENCE = 40.0
@@ -124,7 +124,7 @@ def check_replay(folder: Path) -> None:
 async def _check_replay(folder: Path) -> None:
     table = SqliteTable(folder / "rewake.db")
     try:
-        store = Store(table, token=lambda: "")
+        store = reads_of(table)
         header = await store.header(RUN)
         history = await store.history(header)
     finally:

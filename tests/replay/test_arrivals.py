@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewake import parallel, race, sleep, step, task, wait_for_approval
-from rewake.records import Kind
+from rewake.kinds import Kind
 from tests.support.driver import Run
 
 

@@ -14,13 +14,8 @@ import pytest
 
 from rewake import parallel, race, sleep, step, task, wait_for_approval
 from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
-from rewake.records import (
-    Completed,
-    Fired,
-    Outcome,
-    OutcomeKind,
-    Started,
-)
+from rewake.kinds import OutcomeKind
+from rewake.records import Completed, Fired, Outcome, Started
 from tests.support.driver import START, Run
 
 Body = Callable[..., Awaitable[Any]]

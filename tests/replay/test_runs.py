@@ -10,16 +10,10 @@ import pytest
 
 from rewake import step, task
 from rewake.errors import StuckError
-from rewake.records import (
-    CancelRequested,
-    Finished,
-    Outcome,
-    OutcomeKind,
-    Started,
-    Stepped,
-)
+from rewake.kinds import OutcomeKind
+from rewake.records import CancelRequested, Finished, Outcome, Started, Stepped
 from rewake.replay import loop as loop_module
-from rewake.values import failure_of
+from rewake.values.failures import failure_of
 from tests.support.driver import START, Failed, Run
 from tests.support.tasks import fetch
 

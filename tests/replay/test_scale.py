@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rewake import parallel, sleep, step, task
-from rewake.records import Outcome, OutcomeKind, Stepped
+from rewake.kinds import OutcomeKind
+from rewake.records import Outcome, Stepped
 from tests.support.driver import CODEC, Run, TestProgram
 
 DONE = Outcome(OutcomeKind.OK, CODEC.encode(1, key="", purpose="result"))

@@ -15,8 +15,10 @@ import pytest
 from rewake.authoring.approval import Approval, Decision
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
-from rewake.records import Header, Operation, Outcome, OutcomeKind, RunState
-from rewake.values import decode
+from rewake.kinds import OutcomeKind
+from rewake.records import Header, Operation, Outcome
+from rewake.states import RunState
+from rewake.values.codecs import decode
 from tests.simulation import programs
 from tests.simulation.case import Case
 from tests.simulation.faults import LOST, Chaos
@@ -95,7 +97,9 @@ class Stage:
 
     async def decide(self, replica: Replica, key: str) -> None:
         """Approve, by way of one process."""
-        await self.ask(replica, lambda e: e.decide("r1", key, Approval(Decision.APPROVED)))
+        await self.ask(
+            replica, lambda e: e.approvals.decide("r1", key, Approval(Decision.APPROVED))
+        )
 
     def hold(
         self, replica: Replica, method: str, *, after: bool = False, always: bool = False

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from rewake.engine.program import new_execution
-from rewake.records import Completed, Finished, Kind, Outcome, OutcomeKind, RunState, Scheduled
-from rewake.stores.protocol import Store
-from rewake.stores.results import History
-from rewake.values import decode
+from rewake.kinds import Kind, OutcomeKind
+from rewake.records import Completed, Finished, Outcome, Scheduled
+from rewake.states import RunState
+from rewake.stores.history import History
+from rewake.values.codecs import decode
 from tests.simulation import programs
 from tests.simulation.case import Case
 from tests.simulation.generate import Err, strip
 from tests.simulation.watch import Run
 from tests.simulation.world import SECRET, World
+from tests.support.stores import reads_of
 
 
 class Judge:
@@ -39,7 +41,7 @@ class Judge:
             self._fail(run, "its history has no end")
             return
         world = self._world
-        history = await Store(world.base, token=world.token).history(run.header)
+        history = await reads_of(world.base).history(run.header)
         self._judge_replay(run, history)
         self._judge_end(run, _end_of(history))
         self._judge_operations(run, history)

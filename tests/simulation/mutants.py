@@ -11,27 +11,27 @@ from typing import Any
 from unittest.mock import patch
 
 from rewake.authoring.context import TaskContext
+from rewake.engine.commits import Commits
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
 from rewake.engine.turn import Turn
+from rewake.kinds import Kind
 from rewake.records import (
     Entry,
     Header,
     Invocation,
-    Kind,
     LogBatch,
     Millis,
     Operation,
     Outcome,
-    OutcomeKind,
-    RunState,
     Scheduled,
 )
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
-from rewake.stores import protocol
+from rewake.states import RunState
+from rewake.stores.answers import Committed, Delivery, Fenced
+from rewake.stores.keys import header_key, operation_key
 from rewake.stores.protocol import Store
-from rewake.stores.results import Committed, Delivery, Fenced, header_key, operation_key
 from rewake.stores.table import Check
 
 Mutant = Callable[[], AbstractContextManager[None]]
@@ -41,10 +41,10 @@ Mutant = Callable[[], AbstractContextManager[None]]
 def no_epoch_check() -> Iterator[None]:
     """The fence asks only for the count: a writer that was overtaken may still commit."""
 
-    def fence(held: Header, *, count: bool = True) -> list[list[Check]]:
+    def fence(self: Store, held: Header, *, count: bool = True) -> list[list[Check]]:
         return [[Check("count", "=", held.count)]]
 
-    with patch.object(protocol, "_fence", fence):
+    with patch.object(Store, "_fence", fence):
         yield
 
 
@@ -63,7 +63,7 @@ def no_arrival_condition() -> Iterator[None]:
 
 
 @contextmanager
-def no_writer_token() -> Iterator[None]:
+def no_mark() -> Iterator[None]:
     """A failed commit counts as one's own success if the count has advanced."""
     append = Store._append
 
@@ -84,19 +84,19 @@ def no_writer_token() -> Iterator[None]:
 @contextmanager
 def dispatch_before_commit() -> Iterator[None]:
     """Tasks are sent off before the history asks for them."""
-    park = Turn._park
+    park = Commits.park
 
-    async def hasty(self: Turn, execution: Execution) -> bool:
+    async def hasty(self: Commits, execution: Execution, wake: Millis | None) -> bool:
         await self._services.dispatcher.dispatch(
             [
-                Invocation(self._header.run, entry.key, entry.name, entry.args)
+                Invocation(self.header.run, entry.key, entry.name, entry.args)
                 for entry in execution.fresh
                 if isinstance(entry, Scheduled) and entry.kind is Kind.TASK
             ]
         )
-        return await park(self, execution)
+        return await park(self, execution, wake)
 
-    with patch.object(Turn, "_park", hasty):
+    with patch.object(Commits, "park", hasty):
         yield
 
 
@@ -106,7 +106,7 @@ def due_let_go_too_early() -> Iterator[None]:
     arrive = Store._arrive
 
     async def careless(self: Store, won: bool, operation: Operation, *rest: Any) -> Delivery:
-        await self._let_go(operation)
+        await self._unguard(operation)
         return await arrive(self, won, operation, *rest)
 
     with patch.object(Store, "_arrive", careless):
@@ -132,14 +132,13 @@ def last_wins() -> Iterator[None]:
 
 
 @contextmanager
-def open_slot() -> Iterator[None]:
-    """A timeout is observed without closing its slot: a decision can still come in."""
+def open_wait() -> Iterator[None]:
+    """A timeout is observed without being settled: a decision can still come in."""
 
-    async def close(self: Turn, op: OpenOp, due: Millis) -> Operation:
-        late = Outcome(OutcomeKind.TIMEOUT)
-        return Operation(self._header.run, op.key, op.kind, name=op.name, outcome=late, at=due)
+    async def observe(self: Turn, op: OpenOp, outcome: Outcome, due: Millis) -> Operation:
+        return Operation(self._header.run, op.key, op.kind, name=op.name, outcome=outcome, at=due)
 
-    with patch.object(Turn, "_close_slot", close):
+    with patch.object(Turn, "_time_out", observe):
         yield
 
 
@@ -170,13 +169,13 @@ def clock_goes_back() -> Iterator[None]:
 
 
 @contextmanager
-def hand_over_anything() -> Iterator[None]:
+def release_anything() -> Iterator[None]:
     """The fence does not ask whether the run is still running (a bug that this found)."""
 
-    def old(owner: str) -> list[Check]:
+    def old(self: Store, owner: str) -> list[Check]:
         return [Check("owner", "=", owner)]
 
-    with patch.object(protocol, "_running_as", old):
+    with patch.object(Store, "_held_by", old):
         yield
 
 
@@ -199,7 +198,7 @@ def no_looking_after() -> Iterator[None]:
     """Nobody looks after the tasks of a run whose step takes long (a bug that this found)."""
 
     async def nothing(self: Turn, execution: Execution) -> None:
-        self._look_at = None
+        self._check_at = None
 
     with patch.object(Turn, "_look_after_tasks", nothing):
         yield
@@ -233,19 +232,21 @@ def closes_what_nobody_asked() -> Iterator[None]:
 
 
 @contextmanager
-def stale_look() -> Iterator[None]:
+def stale_check() -> Iterator[None]:
     """A sweeper moves a due time although the run went on meanwhile (a bug that this found)."""
 
-    async def old(self: Store, seen: Header, *, look: Millis | None, wake: Millis | None) -> bool:
-        due = min((each for each in (look, wake) if each is not None), default=None)
+    async def old(
+        self: Store, seen: Header, *, check_at: Millis | None, wake: Millis | None
+    ) -> bool:
+        due = min((each for each in (check_at, wake) if each is not None), default=None)
         written = await self._update(
             header_key(seen.run),
             when=[[Check("due", "=", seen.due)]],
-            set={"look": look, "due": due},
+            set={"check_at": check_at, "due": due},
         )
         return written.ok
 
-    with patch.object(Store, "look_again", old):
+    with patch.object(Store, "recheck", old):
         yield
 
 
@@ -288,19 +289,19 @@ def repeated_logs() -> Iterator[None]:
 MUTANTS: Sequence[Mutant] = (
     no_epoch_check,
     no_arrival_condition,
-    no_writer_token,
+    no_mark,
     dispatch_before_commit,
     due_let_go_too_early,
     last_wins,
-    open_slot,
+    open_wait,
     no_strikes,
     clock_goes_back,
-    hand_over_anything,
+    release_anything,
     cancel_without_custody,
     no_looking_after,
     half_a_value,
     closes_what_nobody_asked,
-    stale_look,
+    stale_check,
     forgotten_losers,
     costly_logs,
     repeated_logs,

@@ -7,7 +7,9 @@ import contextlib
 
 from rewake.authoring.approval import Approval, Decision
 from rewake.errors import RunConflict, RunNotFound, StoreError
-from rewake.records import Kind, RunState, Scheduled
+from rewake.kinds import Kind
+from rewake.records import Scheduled
+from rewake.states import RunState
 from tests.simulation.case import Case
 from tests.simulation.judge import Judge
 from tests.simulation.watch import Run
@@ -144,7 +146,7 @@ class Outside:
         decision = Decision.REJECTED if plan == "no" else Decision.APPROVED
         answer = Approval(decision, value if plan == "yes" else None)
         try:
-            await self._world.insist(lambda e: e.decide(name, key, answer), StoreError)
+            await self._world.insist(lambda e: e.approvals.decide(name, key, answer), StoreError)
         except RunConflict as error:
             self._world.trace("--", "refused", f"{name} {key}", str(error))
         else:

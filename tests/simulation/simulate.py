@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewake.app import App
-from rewake.records import RunState
+from rewake.states import RunState
 from rewake.stores.memory import MemoryTable
-from rewake.stores.sqlite import SqliteTable
-from rewake.stores.table import Table
+from rewake.stores.sqlite.table import SqliteTable
 from tests.simulation import programs
 from tests.simulation.case import Case, case_of
 from tests.simulation.loop import SimLoop, Spinning
 from tests.simulation.outside import Outside
 from tests.simulation.world import EPOCH, World
+from tests.support.stores import WholeTable
 
 APP = App(programs)
 
@@ -87,7 +87,7 @@ def simulate(case: Case) -> Verdict:
 
 
 @contextlib.contextmanager
-def table_of(case: Case) -> Iterator[tuple[Table, SimLoop]]:
+def table_of(case: Case) -> Iterator[tuple[WholeTable, SimLoop]]:
     """A loop, and the table that everything of this simulation shares."""
     loop = SimLoop()
     if case.store == "memory":

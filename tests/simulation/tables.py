@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from rewake.errors import StoreUnavailable
 from rewake.records import Item, Millis
-from rewake.stores.table import Due, Key, Page, T, Table, When, Written
+from rewake.stores.table import Due, Key, Page, T, When, Written
 from tests.simulation.faults import BEFORE, CRASH_AFTER, CRASH_BEFORE, STALL, TOLD_FAILED
 from tests.simulation.loop import for_ever
+from tests.support.stores import WholeTable
 
 if TYPE_CHECKING:
     from tests.simulation.world import Replica
@@ -26,7 +27,7 @@ class FaultyTable:
     `gate` is awaited before a call, by who directs what happens.
     """
 
-    def __init__(self, replica: Replica, base: Table, *, transactions: bool) -> None:
+    def __init__(self, replica: Replica, base: WholeTable, *, transactions: bool) -> None:
         self._replica = replica
         self._base = base
         self._transactions = transactions
@@ -71,7 +72,8 @@ class FaultyTable:
             ),
         )
 
-    async def due(self, until: Millis, *, limit: int) -> list[Due]:
+    async def due(self, until: Millis, *, limit: int, partition: str | None = None) -> list[Due]:
+        assert partition is None, "teach the simulation to sweep for one run alone"
         return await self._call("due", None, lambda: self._base.due(until, limit=limit))
 
     async def delete(self, keys: Sequence[Key]) -> None:

@@ -9,11 +9,13 @@ import pytest
 
 from rewake.app import App
 from rewake.engine.cache import Cache
-from rewake.records import Header, OutcomeKind, RunState
+from rewake.kinds import OutcomeKind
+from rewake.records import Header
 from rewake.replay.execution import Execution
+from rewake.states import RunState
+from rewake.stores.answers import Taken, TaskClaim
 from rewake.stores.memory import MemoryTable
 from rewake.stores.protocol import Store
-from rewake.stores.results import Taken, TaskClaim
 from rewake.stores.table import Key, Written
 from tests.simulation import programs
 from tests.simulation.case import case_of
@@ -154,8 +156,8 @@ async def test_a_cancel_before_the_first_commit_is_not_before_the_start(stage: S
 @directed
 async def test_a_sweeper_that_stalls_does_not_let_go_of_what_came_later(stage: Stage) -> None:
     """When it writes, the run is parked once more, due at the same time, with another task."""
-    looks = stage.hold(stage.p2, "look_again", always=True)
-    stage.hold(stage.p1, "look_again", always=True)
+    looks = stage.hold(stage.p2, "recheck", always=True)
+    stage.hold(stage.p1, "recheck", always=True)
     await stage.start(["seq", ["task", "work", "n1", {"ms": 5_500}], ["task", "work", "n2", {}]])
     await looks.reached.wait()
     parks = stage.hold(stage.p1, "park", after=True)
@@ -214,12 +216,16 @@ class _Contended(MemoryTable):
         return await super().update(key, **changes)
 
 
+def _store(table: MemoryTable) -> Store:
+    return Store(table, table, mark=lambda: "t")
+
+
 @pytest.mark.parametrize("times", range(4))
 def test_a_claim_that_is_won_late_is_won(times: int) -> None:
     """However often somebody comes in between, who holds a task in the end is told so."""
 
     async def claim() -> None:
-        store = Store(_Contended(times), token=lambda: "t")
+        store = _store(_Contended(times))
         first = TaskClaim("r1", "work", "work", "first", 0, 1)
         assert isinstance(await store.claim_task(first), Taken)
         second = TaskClaim("r1", "work", "work", "second", 10_000, 5_000)

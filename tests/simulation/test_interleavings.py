@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from rewake.errors import RunConflict, StoreError
-from rewake.records import OutcomeKind, RunState
-from rewake.stores.results import header_key
+from rewake.kinds import OutcomeKind
+from rewake.states import RunState
+from rewake.stores.keys import header_key
 from tests.simulation.directed import (
     GRACE,
     LEASE,
@@ -62,7 +63,7 @@ async def test_1_a_writer_that_was_overtaken_is_fenced_at_the_same_count(stage: 
     before = stage.header
     first.release()
     await asyncio.sleep(9.1 - stage.world.seconds)
-    assert (stage.header.count, stage.header.writer) == (before.count, before.writer)
+    assert (stage.header.count, stage.header.mark) == (before.count, before.mark)
     assert stage.header.state is RunState.RUNNING
     second.release()
     await stage.within(LEASE + GRACE, stage.is_over, "the end")
@@ -124,7 +125,7 @@ RIGHT = [["s1", None], ["n1", None], True]
 def test_3_a_success_that_was_reported_as_failure_is_a_success(
     store: str, method: str, times: int
 ) -> None:
-    """Reported once it is recognised by its token; for good, it is written again, or found."""
+    """Reported once it is recognised by its mark; for good, it is written again, or found."""
     letter = "O" if method == "deliver" else "H"
     call = "put" if method == "start" else "update"
 

@@ -13,7 +13,8 @@ from rewake.authoring.approval import Approval, Decision
 from rewake.engine.engine import Engine
 from rewake.engine.starting import IfFinished, IfRunning, name_of_key
 from rewake.errors import RunConflict, StoreError
-from rewake.records import Header, RunState
+from rewake.records import Header
+from rewake.states import RunState
 from tests.simulation.directed import GRACE, LEASE, Stage, both, directed, play
 from tests.simulation.faults import BEFORE, CRASH_AFTER, CRASH_BEFORE, TOLD_FAILED
 
@@ -53,7 +54,7 @@ async def approve(stage: Stage, run: str) -> None:
     asked = stage.world.watch.runs[run]
     await stage.within(GRACE + LEASE, lambda: asked.header.state is RunState.PARKED, "its wait")
     live = stage.world.alive()[0]
-    await stage.ask(live, lambda e: e.decide(run, "never-a", Approval(Decision.APPROVED)))
+    await stage.ask(live, lambda e: e.approvals.decide(run, "never-a", Approval(Decision.APPROVED)))
     await stage.within(GRACE + LEASE, over(stage, run), "its end")
 
 

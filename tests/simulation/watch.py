@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rewake.engine.engine import LONGEST_REASON
+from rewake.engine.runs import LONGEST_REASON
+from rewake.kinds import Kind
 from rewake.records import (
-    TERMINAL,
     CancelRequested,
     Chunk,
     Completed,
@@ -26,15 +26,14 @@ from rewake.records import (
     Finished,
     Fired,
     Header,
-    Kind,
     Logged,
     Operation,
-    RunState,
     Scheduled,
     Started,
     Stepped,
     Withdrawn,
 )
+from rewake.states import TERMINAL, RunState, may_become
 from rewake.stores.table import Key, Written
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ class Watch:
         self._check_change(old, new)
         if new.owner and new.owner != old.owner:
             self._claimed(replica, old, new)
-        if new.writer != old.writer and old.owner and self._holders.get(old.owner) is not replica:
+        if new.mark != old.mark and old.owner and self._holders.get(old.owner) is not replica:
             self.fail(f"run {new.run}: {replica.name} committed to what another process holds")
         if (new.base, new.tail, new.count) != (old.base, old.tail, old.count):
             self._grow(run, new)
@@ -134,10 +133,8 @@ class Watch:
         for counter in ("epoch", "count", "arrivals", "clock"):
             if getattr(new, counter) < getattr(old, counter):
                 self.fail(f"{name}: {counter} went back")
-        if old.state in TERMINAL and new.state != old.state:
+        if new.state is not old.state and not may_become(old.state, new.state):
             self.fail(f"{name}: it was {old.state} and became {new.state}")
-        if old.state is RunState.PARKED and new.state is RunState.READY:
-            self.fail(f"{name}: it was parked, and was handed over")
         if new.strikes > 1 + mishaps:
             self.fail(f"{name}: {new.strikes} strikes, after {mishaps} mishaps")
         texts = len(_encode(new.error)) + len(_encode(new.cancel or ""))

@@ -16,8 +16,7 @@ from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.records import Invocation, Millis
-from rewake.secret import Secret
-from rewake.stores.table import Table
+from rewake.signing.secret import Secret
 from tests.simulation.faults import (
     CRASH_AFTER,
     CRASH_BEFORE,
@@ -31,6 +30,7 @@ from tests.simulation.faults import (
 from tests.simulation.loop import OWNER, SimLoop, for_ever
 from tests.simulation.tables import FaultyTable
 from tests.simulation.watch import Run, Watch
+from tests.support.stores import WholeTable
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class World:
         self,
         loop: SimLoop,
         app: App,
-        base: Table,
+        base: WholeTable,
         chaos: Chaos,
         *,
         settings: Settings,
@@ -100,8 +100,8 @@ class World:
         fired = sum(n for (call, _), n in self.chaos.fired.items() if call != "message")
         return 2**53 if self.jumpy else fired + self.crashes
 
-    def token(self) -> str:
-        """A token that nobody else has."""
+    def unique(self) -> str:
+        """A name that nobody else has."""
         return f"{self._tokens.getrandbits(64):016x}"
 
     def trace(self, who: str, what: str, on: str, fault: str) -> None:
@@ -260,7 +260,7 @@ class Replica:
             SECRET,
             clock=clock,
             settings=world.settings,
-            token=world.token,
+            unique=world.unique,
             chance=random.Random(f"{name}/{world.settings.cached}"),
             threads=False,
         )

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from rewake.errors import StoreError
-from rewake.records import Kind, LogBatch, Operation, View
+from rewake.kinds import Kind
+from rewake.records import LogBatch, Operation, View
 from rewake.stores.items import encode
 from rewake.stores.memory import MAX_ITEM, MAX_PARTITION, MAX_SORT, MemoryTable
 from rewake.stores.table import Due, Key

@@ -18,10 +18,11 @@ import msgspec
 import pytest
 
 from rewake.errors import StoreFull, StoreUnavailable, StoreUnsuitable
-from rewake.records import Header, Kind, Operation
-from rewake.stores import sqlite_file, sqlite_rows, sqlite_writer
-from rewake.stores.sqlite import SqliteTable
-from rewake.stores.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
+from rewake.kinds import Kind
+from rewake.records import Header, Operation
+from rewake.stores.sqlite import file, rows, writer
+from rewake.stores.sqlite.file import APPLICATION_ID, SCHEMA_VERSION
+from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Key
 
 H = Key("R#1", "H")
@@ -31,7 +32,7 @@ both = pytest.mark.parametrize("threaded", [True, False], ids=["threaded", "unth
 @pytest.fixture(autouse=True)
 def _all_far(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commit on the thread, however few the jobs; `test_sqlite_near.py` is about the rest."""
-    monkeypatch.setattr(sqlite_writer, "FEW", 0)
+    monkeypatch.setattr(writer, "FEW", 0)
 
 
 def header(**changes: Any) -> Header:
@@ -93,7 +94,7 @@ def test_pragmas(tmp_path: Path, threaded: bool, durable: bool, level: int) -> N
 
 def test_a_refused_synchronous_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sync level is read back: a file that cannot be durable is not opened."""
-    monkeypatch.setattr(sqlite_file, "_SYNCHRONOUS_FULL", 9)
+    monkeypatch.setattr(file, "_SYNCHRONOUS_FULL", 9)
     with pytest.raises(StoreUnsuitable, match="synchronous"):
         SqliteTable(tmp_path / "a.db")
 
@@ -189,7 +190,7 @@ def test_a_death_while_the_file_is_made(tmp_path: Path) -> None:
 OPENER = """
 import asyncio, sys
 from rewake.records import Header
-from rewake.stores.sqlite import SqliteTable
+from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Key
 async def main():
     sys.stdin.readline()
@@ -474,9 +475,9 @@ def test_queries_use_their_indexes(tmp_path: Path) -> None:
             rows = table._reader.connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
             return "; ".join(row[3] for row in rows)
 
-        due = plan(sqlite_rows._DUE, 5, 10)
+        due = plan(rows._DUE, 5, 10)
         assert "USING COVERING INDEX items_due (due<?)" in due
-        for statement in (sqlite_rows._FORWARD, sqlite_rows._BACKWARD):
+        for statement in (rows._FORWARD, rows._BACKWARD):
             found = plan(statement, "R#1", "O#", b"", 10)
             assert "USING PRIMARY KEY (partition=? AND sort>? AND sort<?)" in found
             assert "TEMP B-TREE" not in found + due

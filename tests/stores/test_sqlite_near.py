@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from rewake.records import Header
-from rewake.stores import sqlite_writer
-from rewake.stores.sqlite import SqliteTable
+from rewake.stores.sqlite import writer
+from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Key
 
 H = Key("R#1", "H")
@@ -57,10 +57,10 @@ def test_what_is_ready_together_shares_a_commit(tmp_path: Path) -> None:
         table = SqliteTable(tmp_path / "a.db")
         await table.put(H, HEADER)
         before = table.commits
-        few = range(sqlite_writer.FEW)
+        few = range(writer.FEW)
         await asyncio.gather(*(table.update(H, add={"arrivals": 1}) for _ in few))
         assert table.commits == before + 1
-        assert (await table.get(H)).arrivals == sqlite_writer.FEW
+        assert (await table.get(H)).arrivals == writer.FEW
         await table.close()
 
     asyncio.run(main())
@@ -86,7 +86,7 @@ def test_a_lock_of_another_process_is_not_waited_for_in_the_loop(tmp_path: Path)
 
 def test_a_slow_disk_is_left_to_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once commits are slow, none of them holds up the event loop."""
-    monkeypatch.setattr(sqlite_writer, "FAST", -1.0)
+    monkeypatch.setattr(writer, "FAST", -1.0)
 
     async def main() -> None:
         table = SqliteTable(tmp_path / "a.db")

@@ -1,4 +1,4 @@
-"""What `Table` promises, sentence by sentence, of every table that runs without a cloud."""
+"""What `WholeTable` promises, sentence by sentence, of every table that runs without a cloud."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewake.errors import CheckpointUnreadable
+from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
     Chunk,
     Header,
     Item,
-    Kind,
     LogBatch,
     LogLine,
     Operation,
     Outcome,
-    OutcomeKind,
-    RunState,
     Scheduled,
     Value,
     View,
 )
+from rewake.states import RunState
 from rewake.stores.memory import MemoryTable
-from rewake.stores.sqlite import SqliteTable
-from rewake.stores.table import Check, Due, Key, Op, Page, Table, Written, holds
+from rewake.stores.sqlite.table import SqliteTable
+from rewake.stores.table import Check, Due, Key, Op, Page, Written, holds
+from tests.support.stores import WholeTable
 
 H = Key("R#1", "H")
 KINDS = ["memory", "sqlite", "sqlite-unthreaded"]
@@ -47,7 +47,7 @@ def run(kind: str, body: Body) -> None:
 
     async def main(file: Path) -> None:
         sqlite = partial(SqliteTable, file, threaded=kind == "sqlite", durable=False)
-        table: Table = MemoryTable() if kind == "memory" else sqlite()
+        table: WholeTable = MemoryTable() if kind == "memory" else sqlite()
         try:
             await body(table)
         finally:
@@ -116,7 +116,7 @@ SAMPLES: list[tuple[Key, Item]] = [
 
 @pytest.mark.parametrize(("key", "item"), SAMPLES, ids=lambda value: type(value).__name__)
 @every_table
-async def test_what_was_put_is_got(table: Table, key: Key, item: Item) -> None:
+async def test_what_was_put_is_got(table: WholeTable, key: Key, item: Item) -> None:
     """Every type of item comes back equal, and of its own type."""
     assert (await table.put(key, item)).ok
     found = await table.get(key)
@@ -125,7 +125,7 @@ async def test_what_was_put_is_got(table: Table, key: Key, item: Item) -> None:
 
 
 @every_table
-async def test_a_missing_item_is_none(table: Table) -> None:
+async def test_a_missing_item_is_none(table: WholeTable) -> None:
     """`get` answers None where there is no item, in a known partition or not."""
     assert await table.get(H) is None
     await table.put(H, header())
@@ -133,7 +133,7 @@ async def test_a_missing_item_is_none(table: Table) -> None:
 
 
 @every_table
-async def test_put_writes_the_whole_item(table: Table) -> None:
+async def test_put_writes_the_whole_item(table: WholeTable) -> None:
     """A second `put` leaves nothing of the first, and answers what now stands."""
     await table.put(H, header(due=5, cancel="why"))
     written = await table.put(H, header(epoch=2))
@@ -143,7 +143,7 @@ async def test_put_writes_the_whole_item(table: Table) -> None:
 
 
 @every_table
-async def test_put_absent_never_overwrites(table: Table) -> None:
+async def test_put_absent_never_overwrites(table: WholeTable) -> None:
     """With `absent`, the first one stays and is answered to the second."""
     assert (await table.put(H, header(epoch=1), absent=True)).ok
     second = await table.put(H, header(epoch=2), absent=True)
@@ -152,7 +152,7 @@ async def test_put_absent_never_overwrites(table: Table) -> None:
 
 
 @every_table
-async def test_nothing_is_shared_by_reference(table: Table) -> None:
+async def test_nothing_is_shared_by_reference(table: WholeTable) -> None:
     """Changing what was handed in or out does not change what is stored."""
     given, tail = header(), [ENTRY]
     put = await table.put(H, given)
@@ -166,7 +166,7 @@ async def test_nothing_is_shared_by_reference(table: Table) -> None:
 
 
 @every_table
-async def test_what_cannot_be_read_back_is_not_written(table: Table) -> None:
+async def test_what_cannot_be_read_back_is_not_written(table: WholeTable) -> None:
     """An item under another type's key, or an attribute of the wrong type, is refused."""
     with pytest.raises(msgspec.ValidationError):
         await table.put(Key("R#1", "C#1"), header())
@@ -200,7 +200,7 @@ CHECKS: list[tuple[Op, Any, set[str]]] = [
 
 @pytest.mark.parametrize(("op", "value", "true_of"), CHECKS)
 @every_table
-async def test_checks(table: Table, op: Op, value: Any, true_of: set[str]) -> None:
+async def test_checks(table: WholeTable, op: Op, value: Any, true_of: set[str]) -> None:
     """Each test is true when its sentence says, also of no item and of an absent attribute."""
     for name, item in FOUND.items():
         await table.delete([H])
@@ -213,7 +213,7 @@ async def test_checks(table: Table, op: Op, value: Any, true_of: set[str]) -> No
 
 
 @every_table
-async def test_a_condition_is_alternatives_of_checks(table: Table) -> None:
+async def test_a_condition_is_alternatives_of_checks(table: WholeTable) -> None:
     """One alternative of which all checks hold is enough, and is needed."""
     await table.put(H, header(state=RunState.PARKED, epoch=3))
     parked = Check("state", "=", RunState.PARKED)
@@ -224,7 +224,7 @@ async def test_a_condition_is_alternatives_of_checks(table: Table) -> None:
 
 
 @every_table
-async def test_update_sets_removes_and_adds(table: Table) -> None:
+async def test_update_sets_removes_and_adds(table: WholeTable) -> None:
     """`set` replaces, None removes, `add` counts (from zero if absent); the rest stays."""
     await table.put(H, header(owner="a", cancel="why", gap=3, seed=9))
     changes = {"owner": "b", "cancel": None, "state": "parked", "tail": [ENTRY]}
@@ -239,7 +239,7 @@ async def test_update_sets_removes_and_adds(table: Table) -> None:
 
 
 @every_table
-async def test_set_and_add_of_one_attribute_is_refused(table: Table) -> None:
+async def test_set_and_add_of_one_attribute_is_refused(table: WholeTable) -> None:
     """As in DynamoDB, an attribute cannot be set and added to in one write."""
     await table.put(H, header())
     with pytest.raises(ValueError, match="epoch"):
@@ -250,7 +250,9 @@ async def test_set_and_add_of_one_attribute_is_refused(table: Table) -> None:
 
 
 @every_table
-async def test_a_failed_condition_changes_nothing_and_tells_what_is_there(table: Table) -> None:
+async def test_a_failed_condition_changes_nothing_and_tells_what_is_there(
+    table: WholeTable,
+) -> None:
     """`ok` is False, and `item` the whole item as it was found."""
     await table.put(H, header(epoch=3))
     written = await table.update(H, when=one("epoch", "=", 2), set={"owner": "me"})
@@ -259,7 +261,7 @@ async def test_a_failed_condition_changes_nothing_and_tells_what_is_there(table:
 
 
 @every_table
-async def test_an_update_of_a_missing_item_fails(table: Table) -> None:
+async def test_an_update_of_a_missing_item_fails(table: WholeTable) -> None:
     """Without `create` a missing item fails the write, even with no condition."""
     for when in ([], one("epoch", "absent")):
         written = await table.update(H, when=when, set={"epoch": 1})
@@ -267,7 +269,7 @@ async def test_an_update_of_a_missing_item_fails(table: Table) -> None:
 
 
 @every_table
-async def test_create_is_the_item_that_is_changed_where_there_is_none(table: Table) -> None:
+async def test_create_is_the_item_that_is_changed_where_there_is_none(table: WholeTable) -> None:
     """The condition is tested against no item; `create` itself is left as it was."""
     new = header()
     assert not (await table.update(H, when=one("epoch", "=", 0), create=new)).ok
@@ -283,7 +285,7 @@ async def test_create_is_the_item_that_is_changed_where_there_is_none(table: Tab
 
 
 @every_table
-async def test_query_is_one_partition_and_prefix_in_order(table: Table) -> None:
+async def test_query_is_one_partition_and_prefix_in_order(table: WholeTable) -> None:
     """Only items of the partition with the prefix come, in sort-key order or its reverse."""
     names = ["b", "a", "a\U0001f600", "a\ue000", "a\0", "é"]
     for name in names:
@@ -304,7 +306,7 @@ async def test_query_is_one_partition_and_prefix_in_order(table: Table) -> None:
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("limit", [1, 3, 4, 7, 8])
 @every_table
-async def test_pages(table: Table, limit: int, reverse: bool) -> None:
+async def test_pages(table: WholeTable, limit: int, reverse: bool) -> None:
     """Pages hold at most `limit` items; together they are the whole, each item once."""
     expected = [f"O#{i}" for i in range(7)]
     for sort in expected:
@@ -320,7 +322,7 @@ async def test_pages(table: Table, limit: int, reverse: bool) -> None:
 
 
 @every_table
-async def test_without_a_limit_all_items_come(table: Table) -> None:
+async def test_without_a_limit_all_items_come(table: WholeTable) -> None:
     """A query without `limit` is complete and has no cursor."""
     for i in range(150):
         await table.put(Key("V", f"main#{i:03}"), View(str(i), "main", i))
@@ -333,7 +335,7 @@ async def test_without_a_limit_all_items_come(table: Table) -> None:
 
 
 @every_table
-async def test_due_is_sparse_ordered_and_bounded(table: Table) -> None:
+async def test_due_is_sparse_ordered_and_bounded(table: WholeTable) -> None:
     """Only items with a due time at or before the moment, the earliest first, at most `limit`."""
     for i, due in enumerate([30, 10, None, 20, 40]):
         await table.put(Key(f"R#{i}", "H"), header(due=due))
@@ -345,7 +347,7 @@ async def test_due_is_sparse_ordered_and_bounded(table: Table) -> None:
 
 
 @every_table
-async def test_the_due_index_follows_the_item(table: Table) -> None:
+async def test_the_due_index_follows_the_item(table: WholeTable) -> None:
     """A due time that is moved, removed or deleted with its item is so in the index."""
     await table.put(H, header(due=10))
     await table.update(H, set={"due": 20})
@@ -358,7 +360,7 @@ async def test_the_due_index_follows_the_item(table: Table) -> None:
 
 
 @every_table
-async def test_delete(table: Table) -> None:
+async def test_delete(table: WholeTable) -> None:
     """The named items are gone, the others stay, and a missing one is no error."""
     keys = [Key("R#1", f"O#{i}") for i in range(4)]
     for key in keys:
@@ -371,7 +373,7 @@ async def test_delete(table: Table) -> None:
 
 
 @every_table
-async def test_blobs(table: Table) -> None:
+async def test_blobs(table: WholeTable) -> None:
     """A blob is kept under its run; the first writing of a name stands."""
     data = bytes(range(256)) * 4000
     await table.put_blob("1", "a", data)
@@ -387,7 +389,7 @@ async def test_blobs(table: Table) -> None:
 
 
 @every_table
-async def test_together_sees_its_own_writes_and_answers(table: Table) -> None:
+async def test_together_sees_its_own_writes_and_answers(table: WholeTable) -> None:
     """Work in `together` may use every method, nests, and its value is the answer."""
 
     async def work() -> str:
@@ -406,7 +408,7 @@ async def test_together_sees_its_own_writes_and_answers(table: Table) -> None:
 
 
 @every_table
-async def test_together_raises_what_the_work_raises(table: Table) -> None:
+async def test_together_raises_what_the_work_raises(table: WholeTable) -> None:
     """An error of the work reaches the caller as it is, and the table goes on."""
 
     class Died(BaseException):
@@ -426,7 +428,7 @@ async def test_together_raises_what_the_work_raises(table: Table) -> None:
 
 
 @every_table
-async def test_no_addition_is_lost(table: Table) -> None:
+async def test_no_addition_is_lost(table: WholeTable) -> None:
     """Sixteen tasks that add one each, again and again, make the sum."""
     await table.put(H, header())
 
@@ -439,7 +441,7 @@ async def test_no_addition_is_lost(table: Table) -> None:
 
 
 @every_table
-async def test_one_of_many_wins(table: Table) -> None:
+async def test_one_of_many_wins(table: WholeTable) -> None:
     """Of conditional writes that exclude each other exactly one succeeds; the rest see it."""
     made = await asyncio.gather(*(table.put(H, header(seed=i), absent=True) for i in range(16)))
     assert [write.ok for write in made].count(True) == 1
@@ -452,10 +454,10 @@ async def test_one_of_many_wins(table: Table) -> None:
 
 
 @shared_tables
-async def test_a_table_serves_the_loops_of_many_threads(table: Table) -> None:
+async def test_a_table_serves_the_loops_of_many_threads(table: WholeTable) -> None:
     """Every method may be called from any loop of any thread, and no addition is lost."""
 
-    async def adds(table: Table) -> None:
+    async def adds(table: WholeTable) -> None:
         for _ in range(20):
             await table.update(H, add={"arrivals": 1})
             assert (await table.get(H)).arrivals > 0
@@ -471,7 +473,7 @@ async def test_a_table_serves_the_loops_of_many_threads(table: Table) -> None:
 
 
 @every_table
-async def test_a_cancelled_caller_harms_nobody(table: Table) -> None:
+async def test_a_cancelled_caller_harms_nobody(table: WholeTable) -> None:
     """Whether or not its write happened, the others' did and the table goes on."""
     await table.put(H, header())
     doomed = asyncio.create_task(table.update(H, set={"owner": "doomed"}))
@@ -572,7 +574,7 @@ class Model:
         return [Due(due, key) for due, key in found if due <= until][:limit]
 
 
-async def compare(table: Table, story: list[Call]) -> None:
+async def compare(table: WholeTable, story: list[Call]) -> None:
     """Do the same to the table and to a model, and see the same."""
     model = Model()
     for name, arguments in story:

@@ -16,18 +16,16 @@ from itertools import count
 from typing import Any
 
 from rewake import Task
-from rewake.authoring.task import CALL, RESULT
+from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import (
     CancelRequested,
     Completed,
     Entry,
     Finished,
     Fired,
-    Kind,
     Logged,
     Millis,
     Outcome,
-    OutcomeKind,
     Scheduled,
     Started,
     Stepped,
@@ -36,7 +34,9 @@ from rewake.records import (
 )
 from rewake.replay.execution import Execution, current
 from rewake.replay.operation import OpenOp
-from rewake.values import Secret, decode, encode, failure_of
+from rewake.signing.secret import Secret
+from rewake.values.codecs import decode, encode
+from rewake.values.failures import failure_of
 
 RUN = "run-1"
 START: Millis = 1_700_000_000_000
@@ -116,7 +116,7 @@ class World:
         except Exception as error:
             kind = OutcomeKind.TIMEOUT if isinstance(error, TimeoutError) else OutcomeKind.ERROR
             return Outcome(kind, failure=failure_of(error, 1))
-        purpose = "approval" if op.kind is Kind.APPROVAL else RESULT
+        purpose = "approval" if op.kind is Kind.APPROVAL else Purpose.RESULT
         return Outcome(OutcomeKind.OK, CODEC.encode(result, key=op.key, purpose=purpose))
 
     def _result(self, op: OpenOp) -> Any:
@@ -133,7 +133,7 @@ class World:
 
     def _call(self, op: OpenOp) -> Any:
         assert op.args is not None
-        call = CODEC.decode(op.args, key=op.key, purpose=CALL)
+        call = CODEC.decode(op.args, key=op.key, purpose=Purpose.CALL)
         if isinstance(call, tuple):
             task, args, kwargs = call
         else:

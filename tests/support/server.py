@@ -21,8 +21,8 @@ from typing import Self
 import httpx2
 
 import rewake
-from rewake.http.auth import app_token
-from rewake.secret import Secret
+from rewake.signing.secret import Secret
+from rewake.signing.tokens import app_token
 
 APP = Path(__file__).with_name("app.py")
 SECRET = "a secret that only tests may know"

@@ -13,8 +13,8 @@ import msgspec
 from hypothesis import strategies as st
 
 from rewake.records import Value
-from rewake.secret import Secret
-from rewake.values import decode, encode
+from rewake.signing.secret import Secret
+from rewake.values.codecs import decode, encode
 
 SECRET = Secret("a secret of some length")
 PLACE: dict[str, Any] = {"secret": SECRET, "run": "r1", "key": "fetch.2", "purpose": "result"}

@@ -13,16 +13,16 @@ from typing import Any
 from rewake.app import App
 from rewake.authoring.hints import return_hint
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.codec import RunCodec
 from rewake.engine.engine import Engine
-from rewake.engine.program import OUTPUT
 from rewake.engine.settings import Settings
-from rewake.records import Header, Millis, Outcome, OutcomeKind
-from rewake.secret import Secret
+from rewake.kinds import OutcomeKind, Purpose
+from rewake.records import Header, Millis, Outcome
+from rewake.signing.secret import Secret
 from rewake.stores.memory import MemoryTable
-from rewake.stores.sqlite import SqliteTable
-from rewake.stores.table import Table
+from rewake.stores.sqlite.table import SqliteTable
+from rewake.values.run_codec import RunCodec
 from tests.simulation.loop import SimLoop
+from tests.support.stores import WholeTable
 
 EPOCH: Millis = 1_700_000_000_000
 SECRET = Secret("a secret of the virtual world")
@@ -45,7 +45,7 @@ class VirtualClock:
 class Bench:
     """What a test is given: an engine that is open, and its time. `engines` makes more of them."""
 
-    def __init__(self, loop: SimLoop, app: App, table: Table, settings: Settings) -> None:
+    def __init__(self, loop: SimLoop, app: App, table: WholeTable, settings: Settings) -> None:
         self.loop = loop
         self.table = table
         self._app = app
@@ -70,7 +70,7 @@ class Bench:
             SECRET,
             clock=clock,
             settings=self._settings,
-            token=lambda: f"{number:04x}{next(count):08x}",
+            unique=lambda: f"{number:04x}{next(count):08x}",
             chance=random.Random(number),
             threads=False,
         )
@@ -95,7 +95,9 @@ class Bench:
             raise Ended(outcome)
         header = await self.engine.get(run)
         hint = return_hint(self._app.workflow(header.workflow).function)
-        return RunCodec(SECRET, run).decode(outcome.value, key="", purpose=OUTPUT, hint=hint)
+        return RunCodec(SECRET, run).decode(
+            outcome.value, key="", purpose=Purpose.OUTPUT, hint=hint
+        )
 
 
 class Ended(Exception):
@@ -121,7 +123,7 @@ def virtually(
         app.add(member)
     loop = SimLoop()
     with tempfile.TemporaryDirectory() as folder:
-        base: Table = (
+        base: WholeTable = (
             MemoryTable()
             if table == "memory"
             else SqliteTable(Path(folder) / "a.db", threaded=False, durable=False)

@@ -1,4 +1,4 @@
-"""What `rewake.values` promises of codecs: exact round trips and authentic pickles."""
+"""What `rewake.values` promises: exact round trips and authentic pickles."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewake import values
 from rewake.errors import CheckpointUnreadable, UsageError
 from rewake.records import Value
-from rewake.secret import Secret
-from rewake.values import decode, encode
+from rewake.signing.secret import Secret
+from rewake.values import pickles
+from rewake.values.codecs import decode, encode
 from tests.support.values import (
     MOMENT,
     PLACE,
@@ -360,10 +360,10 @@ def test_a_pickle_is_bound_to_its_place(elsewhere: dict[str, Any]) -> None:
 def test_pickles_of_another_python_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pickle of another Python minor is refused by a message that names both."""
     with monkeypatch.context() as patch:
-        patch.setattr(values, "PYTHON", "3.7")
+        patch.setattr(pickles, "PYTHON", "3.7")
         stored = encode(Canary(), **PLACE)
     with pytest.raises(
-        CheckpointUnreadable, match=rf"Python 3\.7 pickled it, .*{re.escape(values.PYTHON)}"
+        CheckpointUnreadable, match=rf"Python 3\.7 pickled it, .*{re.escape(pickles.PYTHON)}"
     ):
         decode(stored, **PLACE)
     assert unpickled == []
@@ -371,10 +371,10 @@ def test_pickles_of_another_python_are_refused(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_python_minor_cannot_be_forged(monkeypatch: pytest.MonkeyPatch) -> None:
     """The minor in the header is signed too."""
-    monkeypatch.setattr(values, "PYTHON", "3.7")
+    monkeypatch.setattr(pickles, "PYTHON", "3.7")
     sealed = base64.b64decode(json.loads(bytes(encode(Canary(), **PLACE).body)))
     monkeypatch.undo()
-    forged = sealed.replace(b"pickle 3.7", f"pickle {values.PYTHON}".encode(), 1)
+    forged = sealed.replace(b"pickle 3.7", f"pickle {pickles.PYTHON}".encode(), 1)
     body = json.dumps(base64.b64encode(forged).decode()).encode()
     with pytest.raises(CheckpointUnreadable, match="signature"):
         decode(Value("pickle", msgspec.Raw(body)), **PLACE)

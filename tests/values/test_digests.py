@@ -1,4 +1,4 @@
-"""What `rewake.secret` and `rewake.digests` promise: signatures and stable digests."""
+"""What `signing.secret` and `values.digests` promise: signatures and stable digests."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewake import digests
 from rewake.errors import CheckpointUnreadable, ConfigError
-from rewake.secret import Secret
-from rewake.values import decode, digest, encode
+from rewake.signing.secret import Secret
+from rewake.values import digests
+from rewake.values.codecs import decode, encode
+from rewake.values.digests import digest
 from tests.support.values import (
     MOMENT,
     PLACE,
@@ -94,7 +95,7 @@ def test_signatures_tell_parts_apart(one: list[bytes], other: list[bytes]) -> No
 SAMPLE = """
 import dataclasses, datetime as dt, decimal, enum, functools, pathlib, sys, types, uuid, zoneinfo
 import msgspec
-from rewake.values import digest
+from rewake.values.digests import digest
 
 class Colour(enum.Enum):
     RED = "red"

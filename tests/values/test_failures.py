@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rewake.errors import TaskError
 from rewake.records import Failure
-from rewake.values import failure_of, task_error
+from rewake.values.failures import failure_of, task_error
 
 # --- failures ----------------------------------------------------------------------------------
 from tests.support.values import Canary, double

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewake.loglines import BATCH, LIMIT, LONGEST, LogLines
+from rewake.values.loglines import BATCH, LIMIT, LONGEST, LogLines
 
 
 @given(st.lists(st.text("ab\n", max_size=6), max_size=20))

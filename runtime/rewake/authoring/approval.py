@@ -10,9 +10,11 @@ import msgspec
 
 from rewake.authoring.policy import Seconds, millis, seconds
 from rewake.errors import CheckpointUnreadable, NotInARun
-from rewake.records import Kind, Outcome, OutcomeKind
-from rewake.replay.execution import Codec, current
-from rewake.values import digest
+from rewake.kinds import Kind, OutcomeKind, Purpose
+from rewake.records import Outcome
+from rewake.replay.execution import current
+from rewake.replay.program import Codec
+from rewake.values.digests import digest
 
 
 class Decision(StrEnum):
@@ -40,11 +42,8 @@ class Approval(msgspec.Struct, frozen=True):
         return self.decision is Decision.APPROVED
 
 
-APPROVAL = "approval"
-
-
 async def wait_for_approval(
-    name: str = APPROVAL,
+    name: str = "approval",
     /,
     *,
     form: dict[str, Any] | None = None,
@@ -73,7 +72,7 @@ async def wait_for_approval(
         name,
         digest=digest(shown),
         due=None if timeout is None else execution.clock + millis(timeout),
-        args=lambda key: codec.encode(shown, key=key, purpose=APPROVAL),
+        args=lambda key: codec.encode(shown, key=key, purpose=Purpose.APPROVAL),
         resolve=functools.partial(_resolve, codec),
     )
     return outcome
@@ -84,5 +83,5 @@ def _resolve(codec: Codec, key: str, outcome: Outcome) -> Approval:
         return Approval(Decision.TIMED_OUT)
     if outcome.value is None:
         raise CheckpointUnreadable(f"the decision on {key!r} is missing ({outcome.kind})")
-    decided = codec.decode(outcome.value, key=key, purpose=APPROVAL)
+    decided = codec.decode(outcome.value, key=key, purpose=Purpose.APPROVAL)
     return msgspec.convert(decided, Approval)

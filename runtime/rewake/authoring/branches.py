@@ -151,5 +151,5 @@ def _spawner(label: str) -> Callable[[Coroutine[Any, Any, Any]], asyncio.Task[An
     execution = current()
     if execution is None:
         return asyncio.create_task
-    scopes = execution.loop.current_scope().group(label)
-    return lambda coro: execution.loop.spawn(coro, scopes.next())
+    scopes = execution.group(label)
+    return lambda coro: execution.spawn(coro, scopes.next())

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from rewake.authoring.calling import is_async
+from rewake.authoring.attempt import is_async
 
 T = TypeVar("T")
 _Function = Callable[..., Any]

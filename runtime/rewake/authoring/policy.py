@@ -89,8 +89,31 @@ class Policy:
             duration = getattr(self, name)
             _check(duration is None or seconds(duration) > 0, name, "more than 0")
 
-    def retries_after(self, error: BaseException, failed: int) -> bool:
-        """Whether another attempt follows the `failed`-th failed one, which ended in `error`."""
+    def limit(self, elapsed: float) -> float | None:
+        """What the attempt that begins now may take, in seconds; None: as long as it wants.
+
+        `elapsed` is how many seconds ago the first attempt began.
+        """
+        limits = [] if self.timeout is None else [seconds(self.timeout)]
+        if self.total_timeout is not None:
+            limits.append(max(0.0, seconds(self.total_timeout) - elapsed))
+        return min(limits, default=None)
+
+    def next(
+        self, error: BaseException, failed: int, *, elapsed: float, chance: float
+    ) -> float | None:
+        """The wait in seconds before the next attempt; None: it has failed for good.
+
+        `error` is what the `failed`-th failed attempt ended in, `elapsed` how many seconds ago the
+        first attempt began, `chance` a random number from 0 to 1.
+        """
+        if not self._retries(error, failed):
+            return None
+        wait = self._wait(error, failed, chance)
+        total = self.total_timeout
+        return None if total is not None and elapsed + wait >= seconds(total) else wait
+
+    def _retries(self, error: BaseException, failed: int) -> bool:
         if failed > self.retries or isinstance(error, NonRetryable | UsageError):
             return False
         if isinstance(error, TimeoutError | RetryAfter):
@@ -99,8 +122,7 @@ class Policy:
             return isinstance(error, self.retry_on)
         return bool(self.retry_on(error))
 
-    def wait_after(self, error: BaseException, failed: int, chance: float) -> float:
-        """The wait in seconds before the next attempt; `chance` is a random number, 0 to 1."""
+    def _wait(self, error: BaseException, failed: int, chance: float) -> float:
         if isinstance(error, RetryAfter):
             return min(max(0.0, error.seconds), _LONGEST)
         wait = longest = seconds(self.max_delay)

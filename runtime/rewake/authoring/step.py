@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, Unpack, cast, overload
 
-from rewake.authoring.calling import in_place
+from rewake.authoring.attempt import in_place
 from rewake.authoring.hints import return_hint
 from rewake.authoring.policy import DEFAULT, Options, Policy
 from rewake.authoring.task import result_of
-from rewake.records import Kind, Outcome
-from rewake.replay.execution import Codec, current
+from rewake.kinds import Kind
+from rewake.records import Outcome
+from rewake.replay.execution import current
+from rewake.replay.program import Codec
 
 R = TypeVar("R")
 

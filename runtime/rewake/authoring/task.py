@@ -19,14 +19,17 @@ from typing import (
     overload,
 )
 
-from rewake.authoring.calling import in_place
+from rewake.authoring.attempt import in_place
 from rewake.authoring.hints import return_hint, signature_of
 from rewake.authoring.policy import Options, Policy, TaskOptions
 from rewake.errors import AppError, CheckpointUnreadable
-from rewake.records import Kind, Outcome, Value
-from rewake.replay.execution import Codec, Execution, current, leaf_code
+from rewake.kinds import Kind, Purpose
+from rewake.records import Outcome, Value
+from rewake.replay.execution import Execution, current, leaf_code
+from rewake.replay.program import Codec
 from rewake.replay.scope import short_name
-from rewake.values import digest, task_error
+from rewake.values.digests import digest
+from rewake.values.failures import task_error
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -130,14 +133,11 @@ class Task(Generic[P, R_co]):
     ) -> Value:
         registered = execution.is_registered(self)
         call: Any = [list(args), kwargs] if registered else (self, args, kwargs)
-        return execution.codec.encode(call, key=key, purpose=CALL)
+        return execution.codec.encode(call, key=key, purpose=Purpose.CALL)
 
     def _resolve(self, codec: Codec, key: str, outcome: Outcome) -> Any:
         return result_of(codec, key, outcome, self.function)
 
-
-CALL = "call"
-RESULT = "result"
 
 leaf_code.add(Task._invoke.__code__)
 
@@ -151,7 +151,7 @@ def result_of(codec: Codec, key: str, outcome: Outcome, function: Callable[..., 
         raise task_error(outcome.failure)
     if outcome.value is None:
         raise CheckpointUnreadable(f"the result of {key!r} is missing ({outcome.kind})")
-    return codec.decode(outcome.value, key=key, purpose=RESULT, hint=return_hint(function))
+    return codec.decode(outcome.value, key=key, purpose=Purpose.RESULT, hint=return_hint(function))
 
 
 class _Decorator(Protocol):

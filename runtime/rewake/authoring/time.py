@@ -8,7 +8,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 from rewake.authoring.policy import Seconds, millis, seconds
-from rewake.records import Kind
+from rewake.kinds import Kind
 from rewake.replay.execution import current
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import warnings
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -67,7 +66,7 @@ OptionalSource = Annotated[
     str | None, typer.Argument(metavar="APP", help="The app's file or module; or REWAKE_APP.")
 ]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
-Db = Annotated[Path | None, typer.Option(help="The SQLite file (REWAKE_DB, .rewake/rewake.db).")]
+Db = Annotated[str | None, typer.Option(help="The SQLite file (REWAKE_DB, .rewake/rewake.db).")]
 Host = Annotated[str | None, typer.Option(help="Where to listen (REWAKE_HOST, 127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="0 takes any (REWAKE_PORT, 8000).")]
 Input = Annotated[str | None, typer.Option(help="The arguments by name, as a JSON object.")]
@@ -106,8 +105,8 @@ def rewake(
 @app.command()
 def dev(source: OptionalSource = None, host: Host = None, port: Port = None, db: Db = None) -> None:
     """Serve an app for development: everything in .rewake/, anew whenever its code changes."""
-    from rewake.cli.dev import DevOptions
-    from rewake.cli.dev import dev as carry_out
+    from rewake.cli.dev.supervisor import DevOptions
+    from rewake.cli.dev.supervisor import dev as carry_out
 
     _end(carry_out(DevOptions(source, host, port, db)))
 
@@ -180,8 +179,8 @@ def run(
     """Run a workflow to its end here: progress on stderr, its result as JSON on stdout."""
     from rewake.cli.home import database
     from rewake.cli.inputs import arguments_from
-    from rewake.cli.run import RunOptions
-    from rewake.cli.run import run as carry_out
+    from rewake.cli.local.run import RunOptions
+    from rewake.cli.local.run import run as carry_out
 
     arguments = arguments_from(input, input_file)
     if resume and id is None:
@@ -203,8 +202,8 @@ def replay(
     Nothing is written, dispatched or run but the workflow's body. Exit code 5: it differs.
     """
     from rewake.cli.home import database
-    from rewake.cli.replay import ReplayOptions
-    from rewake.cli.replay import replay as carry_out
+    from rewake.cli.replay.command import ReplayOptions
+    from rewake.cli.replay.command import replay as carry_out
 
     source = source or os.environ.get("REWAKE_APP") or "app.py"
     _end(carry_out(ReplayOptions(run, source, database(db), pdb)))
@@ -235,8 +234,8 @@ def start(
 ) -> None:
     """Start a run on a server; prints its id, or with --wait its result."""
     from rewake.cli.inputs import arguments_from
-    from rewake.cli.runs import Again, Server
-    from rewake.cli.runs import start as carry_out
+    from rewake.cli.remote.runs import Again, Server
+    from rewake.cli.remote.runs import start as carry_out
 
     arguments = arguments_from(input, input_file) or {}
     again = Again(key, if_running, if_finished)
@@ -253,7 +252,7 @@ def runs_list(
     json: Json = False,
 ) -> None:
     """Runs, newest first."""
-    from rewake.cli.runs import Server, listing
+    from rewake.cli.remote.runs import Server, listing
 
     _end(listing(Server(url, json), workflow, state, limit, cursor))
 
@@ -261,7 +260,7 @@ def runs_list(
 @runs.command("show")
 def runs_show(run: RunId, url: Url = None, json: Json = False) -> None:
     """Where a run stands, and what it waits for."""
-    from rewake.cli.runs import Server, show
+    from rewake.cli.remote.runs import Server, show
 
     _end(show(Server(url, json), run))
 
@@ -269,7 +268,7 @@ def runs_show(run: RunId, url: Url = None, json: Json = False) -> None:
 @runs.command("result")
 def runs_result(run: RunId, wait: Wait = 0, url: Url = None, json: Json = False) -> None:
     """The result of a run, as JSON."""
-    from rewake.cli.runs import Server, result
+    from rewake.cli.remote.runs import Server, result
 
     _end(result(Server(url, json), run, wait))
 
@@ -277,7 +276,7 @@ def runs_result(run: RunId, wait: Wait = 0, url: Url = None, json: Json = False)
 @runs.command("history")
 def runs_history(run: RunId, url: Url = None, json: Json = False) -> None:
     """The tasks, steps, timers and approvals of a run."""
-    from rewake.cli.runs import Server, history
+    from rewake.cli.remote.runs import Server, history
 
     _end(history(Server(url, json), run))
 
@@ -290,7 +289,7 @@ def runs_logs(
     json: Json = False,
 ) -> None:
     """What a run logged: its workflow, and its tasks and steps."""
-    from rewake.cli.runs import Server, logs
+    from rewake.cli.remote.runs import Server, logs
 
     _end(logs(Server(url, json), run, key))
 
@@ -305,7 +304,7 @@ def runs_cancel(
     json: Json = False,
 ) -> None:
     """Ask a run to clean up and end."""
-    from rewake.cli.runs import Server, cancel
+    from rewake.cli.remote.runs import Server, cancel
 
     _end(cancel(Server(url, json), run, reason))
 
@@ -313,7 +312,7 @@ def runs_cancel(
 @runs.command("resume")
 def runs_resume(run: RunId, url: Url = None, json: Json = False) -> None:
     """Let a stuck run try again, after a fix."""
-    from rewake.cli.runs import Server, resume
+    from rewake.cli.remote.runs import Server, resume
 
     _end(resume(Server(url, json), run))
 
@@ -329,7 +328,7 @@ def runs_approve(
     comment: Annotated[str | None, typer.Option(help="Kept with the decision.")] = None,
     approver: Annotated[str | None, typer.Option(help="Who decides (USER).")] = None,
     db: Annotated[
-        Path | None, typer.Option(help="Decide in this file, for a `rewake run`: no server.")
+        str | None, typer.Option(help="Decide in this file, for a `rewake run`: no server.")
     ] = None,
     url: Url = None,
     json: Json = False,
@@ -339,11 +338,11 @@ def runs_approve(
     approver = approver or os.environ.get("USER")
     if db is not None:
         from rewake.authoring.approval import Approval, Decision
-        from rewake.cli.local import approve as decide_here
+        from rewake.cli.local.approve import approve as decide_here
 
         decision = Decision.REJECTED if reject else Decision.APPROVED
         _end(decide_here(db, run, key, Approval(decision, filled_in, approver, comment)))
-    from rewake.cli.runs import Server, approve
+    from rewake.cli.remote.runs import Server, approve
 
     answer = {"approved": not reject, "value": filled_in, "approver": approver, "comment": comment}
     _end(approve(Server(url, json), run, key, answer))

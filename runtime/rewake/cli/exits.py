@@ -11,7 +11,6 @@ from typing import Any
 
 from rewake.errors import (
     DeterminismWarning,
-    RewakeError,
     RunConflict,
     RunNotFound,
     StoreUnsuitable,
@@ -50,10 +49,6 @@ STATES = {
 """How a run that is in a state ends the command that waits for it; any other state is pending."""
 
 _USAGE = (DeterminismWarning, UsageError, RunNotFound, RunConflict, StoreUnsuitable, Unauthentic)
-
-
-class Unavailable(RewakeError):
-    """The server cannot be reached, or failed."""
 
 
 def exit_for(error: Exception) -> Exit:

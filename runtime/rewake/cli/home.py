@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rewake.errors import ConfigError
 from rewake.hosts.config import ServerConfig, dev_secret
-from rewake.http.auth import app_token
-from rewake.secret import Secret
+from rewake.signing.secret import Secret
+from rewake.signing.tokens import app_token
 
 HOME = Path(".rewake")
 DATABASE = HOME / "rewake.db"
@@ -52,6 +52,6 @@ def find_token() -> str:
         ) from None
 
 
-def database(given: Path | None) -> Path:
-    """The database file: as given, else REWAKE_DB, else the one in `.rewake`."""
-    return given or Path(os.environ.get("REWAKE_DB") or DATABASE)
+def database(given: str | None) -> str:
+    """The database's address: as given, else REWAKE_DB, else the file in `.rewake`."""
+    return given or os.environ.get("REWAKE_DB") or str(DATABASE)

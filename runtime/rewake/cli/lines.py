@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from rewake.http.timeline import OperationView
-from rewake.http.views import ErrorView
+from rewake.kinds import Kind
 from rewake.records import Millis
+from rewake.views.runs import ErrorView
+from rewake.views.timeline import OperationView
 
 FEW = 4
 """So many alike are shown one by one; more are counted."""
 
 _HIDDEN = ("run-timeout",)
 _OPEN = ("running", "retrying", "waiting")
-_WAITS = {"task": "queued", "step": "queued", "timer": "sleeping", "approval": "to be decided"}
 _BRANCH, _COUNT = re.compile(r"\[\d+\]"), re.compile(r"\.\d+(?=$|/|\[)")
 
 
@@ -82,8 +82,8 @@ def line_of(operation: OperationView, now: Millis) -> Line:
     )
 
 
-def _word(kind: str, state: str) -> str:
-    return _WAITS[kind] if state == "waiting" else state.replace("_", " ")
+def _word(kind: Kind, state: str) -> str:
+    return kind.traits.waiting if state == "waiting" else state.replace("_", " ")
 
 
 def _time(operation: OperationView, now: Millis) -> str:

@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from rewake.clock import Clock
 from rewake.dispatchers.delays import Delays
 from rewake.dispatchers.dispatcher import Handler
-from rewake.dispatchers.signature import HEADER, sign
-from rewake.engine.clock import Clock
 from rewake.errors import ConfigError
 from rewake.records import Invocation, Millis
-from rewake.secret import Secret
+from rewake.signing.messages import HEADER, sign
+from rewake.signing.secret import Secret
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession

@@ -7,9 +7,9 @@ import functools
 import logging
 from collections.abc import Sequence
 
+from rewake.clock import Clock
 from rewake.dispatchers.delays import Delays
 from rewake.dispatchers.dispatcher import Handler
-from rewake.engine.clock import Clock
 from rewake.records import Invocation
 
 log = logging.getLogger("rewake.dispatcher")

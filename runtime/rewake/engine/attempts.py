@@ -1,4 +1,4 @@
-"""One invocation of a task: claim it, call the function once, deliver or put back.
+"""One invocation of a task: claim it, call the function once, deliver or release.
 
 Tasks run at least once and have exactly one recorded outcome. The success of a late attempt is
 taken while there is no outcome; a failure counts only from the current owner. The process that
@@ -13,34 +13,25 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from rewake.authoring.calling import attempt
+from rewake.authoring.attempt import attempt
 from rewake.authoring.context import TaskContext
 from rewake.authoring.hints import return_hint
-from rewake.authoring.policy import millis, seconds
-from rewake.authoring.task import CALL, RESULT, Task
-from rewake.engine.claims import PASSING
-from rewake.engine.codec import RunCodec
+from rewake.authoring.policy import millis
+from rewake.authoring.task import Task
+from rewake.engine.deliveries import Deliveries
+from rewake.engine.leases import PASSING
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
 from rewake.errors import CheckpointUnreadable, NonRetryable
-from rewake.records import (
-    Failure,
-    Header,
-    Invocation,
-    Kind,
-    Millis,
-    Operation,
-    Outcome,
-    OutcomeKind,
-    Value,
-)
-from rewake.stores.results import Delivery, Refused
-from rewake.values import failure_of
+from rewake.kinds import Kind, OutcomeKind, Purpose
+from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
+from rewake.stores.answers import Delivery, Refused
+from rewake.values.failures import failure_of
+from rewake.values.run_codec import RunCodec
 
 log = logging.getLogger("rewake.engine")
 
 T = TypeVar("T")
-CarryOn = Callable[[Header, Operation], Awaitable[None]]
 
 UNKNOWN_TASK_WAIT = 2_000
 """Milliseconds before a task that this app does not have is offered again, to a newer replica."""
@@ -56,66 +47,49 @@ class _Call:
 
 
 class _Body:
-    """The asyncio task of one attempt, which can be abandoned."""
+    """The asyncio task of one attempt, which can be stopped."""
 
     def __init__(self) -> None:
         self._task: asyncio.Task[tuple[Any, BaseException | None]] | None = None
-        self._abandoned = False
+        self._stopped = False
 
-    def abandon(self) -> None:
-        """The lease is lost, or the task was cancelled: stop, and let nothing of it count."""
-        self._abandoned = True
+    def stop(self) -> None:
+        """The task was taken over or cancelled: stop, and let nothing of it count."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
 
     async def run(self, work: Awaitable[Any]) -> Any:
-        """What `work` returns, or raises. Raises `_Abandoned` if it was."""
+        """What `work` returns, or raises. Raises `_Stopped` if it was stopped."""
         self._task = asyncio.ensure_future(_settled(work))
         try:
             result, error = await self._task
         except asyncio.CancelledError:
-            if self._abandoned:
-                raise _Abandoned from None
+            if self._stopped:
+                raise _Stopped from None
             raise
         if error is not None:
             raise error
         return result
 
 
-class _Abandoned(Exception):
-    """The attempt was cancelled, or its lease was lost: nothing of it counts."""
+class _Stopped(Exception):
+    """The task was taken over or cancelled: nothing of this attempt counts."""
 
 
 class Attempts:
-    """Carries out invocations of tasks. `carry_on` takes a run that was claimed on delivery."""
+    """Carries out invocations of tasks."""
 
-    def __init__(self, services: Services, carry_on: CarryOn) -> None:
+    def __init__(self, services: Services, deliveries: Deliveries) -> None:
         self._services = services
         self._store = services.store
-        self._carry_on = carry_on
+        self._deliveries = deliveries
 
     async def handle(self, invocation: Invocation) -> None:
         """Carry out one attempt, if the stored state says that there is one to make."""
         delivery = await self._attempt(invocation)
         if delivery is not None:
-            await self.after(delivery)
-
-    async def after(self, delivery: Delivery) -> None:
-        """See to the run that something was delivered to."""
-        if delivery.header is None:
-            return
-        if delivery.claimed:
-            await self._carry_on(delivery.header, delivery.operation)
-        elif delivery.wake:
-            await self._services.wake(delivery.header.run)
-        else:
-            self._services.poke(delivery.header.run)
-
-    async def redeliver(self, operation: Operation) -> None:
-        """An outcome is there, and perhaps its run was never told."""
-        now = self._services.clock.now()
-        claim = self._services.lease()
-        await self.after(await self._store.redeliver(operation, now, claim))
+            await self._deliveries.follow(delivery)
 
     async def _attempt(self, invocation: Invocation) -> Delivery | None:
         services = self._services
@@ -131,7 +105,7 @@ class Attempts:
         async with self._services.slots:
             delivery = await self._held(operation, operation.owner, invocation)
         if delivery is not None:
-            await self.after(delivery)
+            await self._deliveries.follow(delivery)
 
     async def _held(
         self, operation: Operation, owner: str, invocation: Invocation
@@ -141,11 +115,11 @@ class Attempts:
             return await self._fail(operation, owner, _lost(operation))
         body = _Body()
         try:
-            with services.heart.holding(self._renewal(operation, owner), body.abandon):
+            with services.heart.holding(self._renewal(operation, owner), body.stop):
                 return await self._carry_out(operation, owner, invocation, body)
         except PASSING:
             log.warning("task %s could not be begun; it is retried", operation.key, exc_info=True)
-            await services.claims.give_up(operation.run, operation.key, owner)
+            await services.claims.release(operation.run, operation.key, owner)
             return None
 
     async def _refused(
@@ -166,16 +140,19 @@ class Attempts:
         except CheckpointUnreadable as error:
             return await self._fail(operation, owner, failure_of(error, operation.attempts))
         if call is None:
-            return await self._put_back(operation, owner, invocation)
+            return await self._release(operation, owner, invocation)
         try:
             result = await self._run(call, operation, body)
             value = codec.encode(
-                result, key=operation.key, purpose=RESULT, hint=return_hint(call.task.function)
+                result,
+                key=operation.key,
+                purpose=Purpose.RESULT,
+                hint=return_hint(call.task.function),
             )
-        except _Abandoned:
+        except _Stopped:
             return None
         except asyncio.CancelledError:
-            await self._services.claims.give_up(operation.run, operation.key, owner, 0)
+            await self._services.claims.release(operation.run, operation.key, owner, 0)
             raise
         except BaseException as error:
             return await self._failed(operation, owner, invocation, call, error)
@@ -190,7 +167,7 @@ class Attempts:
         if given is None:
             raise CheckpointUnreadable(f"the message for {operation.key!r} has no arguments")
         whole: Value = await self._store.resolve(operation.run, given)
-        decoded = codec.decode(whole, key=operation.key, purpose=CALL)
+        decoded = codec.decode(whole, key=operation.key, purpose=Purpose.CALL)
         if isinstance(decoded, tuple):
             return _Call(*decoded)
         task = self._services.app.tasks.get(invocation.name)
@@ -207,7 +184,7 @@ class Attempts:
             call.task.function,
             call.args,
             call.kwargs,
-            timeout=self._timeout(call.task, operation),
+            timeout=call.task.policy.limit(self._elapsed(operation)),
             context=context,
             threads=services.threads,
         )
@@ -216,14 +193,10 @@ class Attempts:
         finally:
             await services.keep_log(context, logs)
 
-    def _timeout(self, task: Task[Any, Any], operation: Operation) -> float | None:
-        policy, limits = task.policy, []
-        if policy.timeout is not None:
-            limits.append(seconds(policy.timeout))
-        if policy.total_timeout is not None and operation.first is not None:
-            over = operation.first + millis(policy.total_timeout)
-            limits.append(max(0, over - self._services.clock.now()) / 1000)
-        return min(limits, default=None)
+    def _elapsed(self, operation: Operation) -> float:
+        """How many seconds ago the first attempt began."""
+        now = self._services.clock.now()
+        return max(0, now - (operation.first or now)) / 1000
 
     # --- how an attempt ends ---------------------------------------------------------------
 
@@ -236,15 +209,16 @@ class Attempts:
         error: BaseException,
     ) -> Delivery | None:
         """Retry, or deliver the failure. A retry waits without waking the run."""
-        policy = call.task.policy
-        failed = operation.attempts - operation.lost
         failure = failure_of(error, operation.attempts)
-        wait = policy.wait_after(error, failed, self._services.chance.random())
-        at = self._services.clock.now() + millis(wait)
-        total = policy.total_timeout
-        late = total is not None and at >= (operation.first or 0) + millis(total)
-        if late or not policy.retries_after(error, failed):
+        wait = call.task.policy.next(
+            error,
+            operation.attempts - operation.lost,
+            elapsed=self._elapsed(operation),
+            chance=self._services.chance.random(),
+        )
+        if wait is None:
             return await self._fail(operation, owner, failure)
+        at = self._services.clock.now() + millis(wait)
         run, key = operation.run, operation.key
         if await self._insist(
             lambda: self._store.retry_task(run, key, owner, at=at, failure=failure)
@@ -287,13 +261,13 @@ class Attempts:
             level = logging.DEBUG  # it is said once
             await self._services.clock.sleep(self._services.settings.sweep)
 
-    async def _put_back(
+    async def _release(
         self, operation: Operation, owner: str, invocation: Invocation
     ) -> Delivery | None:
         log.error("this app has no task %r; it is offered again", invocation.name)
         at = self._services.clock.now() + UNKNOWN_TASK_WAIT
         run, key = operation.run, operation.key
-        if await self._store.hand_over_task(run, key, owner, at):
+        if await self._store.release_task(run, key, owner, at):
             await self._again(invocation, at)
         return None
 

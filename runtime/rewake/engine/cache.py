@@ -1,7 +1,7 @@
 """Suspended instances, kept while there is room, so that a resume costs only what is new.
 
 An instance may vanish at any moment, and one that was overtaken is recognised by the count and
-the writer that it had: nothing depends on this cache but speed.
+the mark that it had: nothing depends on this cache but speed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class Cache:
         self._kept: OrderedDict[str, tuple[int, str, Execution]] = OrderedDict()
 
     def keep(self, header: Header, execution: Execution) -> None:
-        """Keep an instance that is exactly at this header's count and writer."""
+        """Keep an instance that is exactly at this header's count and mark."""
         if self._size < 1:
             execution.drop()
             return
         # Another invocation may have overtaken this one between its commit and here.
-        self.forget(header.run)
-        self._kept[header.run] = (header.count, header.writer, execution)
+        self.drop(header.run)
+        self._kept[header.run] = (header.count, header.mark, execution)
         while len(self._kept) > self._size:
             _, (_, _, oldest) = self._kept.popitem(last=False)
             oldest.drop()
@@ -36,13 +36,13 @@ class Cache:
         kept = self._kept.pop(header.run, None)
         if kept is None:
             return None
-        count, writer, execution = kept
-        if (count, writer) == (header.count, header.writer):
+        count, mark, execution = kept
+        if (count, mark) == (header.count, header.mark):
             return execution
         execution.drop()
         return None
 
-    def forget(self, run: str) -> None:
+    def drop(self, run: str) -> None:
         """Drop the instance of a run."""
         kept = self._kept.pop(run, None)
         if kept is not None:

@@ -20,10 +20,10 @@ from functools import cached_property
 from typing import Any, Protocol, TextIO, cast
 
 from rewake.authoring.context import current_context
-from rewake.engine.clock import Clock
-from rewake.loglines import LogLines
+from rewake.clock import Clock
 from rewake.records import LogLine
 from rewake.replay.execution import current as current_execution
+from rewake.values.loglines import LogLines
 
 _STREAMS = {"stdout": "STDOUT", "stderr": "STDERR"}
 _formatter = logging.Formatter()

@@ -8,14 +8,13 @@ from rewake.app import App
 from rewake.authoring.hints import return_hint
 from rewake.authoring.policy import millis
 from rewake.authoring.workflow import Workflow
-from rewake.engine.codec import RunCodec
-from rewake.records import Outcome, OutcomeKind, Started
+from rewake.kinds import OutcomeKind, Purpose
+from rewake.records import Outcome, Started
 from rewake.replay.execution import Execution, current
-from rewake.secret import Secret
-from rewake.values import failure_of
+from rewake.signing.secret import Secret
+from rewake.values.failures import failure_of
+from rewake.values.run_codec import RunCodec
 
-INPUT = "input"
-OUTPUT = "output"
 RUNTIME = 1
 """The version of the replay core's behaviour; a run keeps the one that it began under."""
 
@@ -36,12 +35,12 @@ class RunProgram:
             execution = current()
             assert execution is not None
             execution.set_deadline(started.clock + millis(self._workflow.timeout))
-        given = self.codec.decode(started.args, key="", purpose=INPUT)
+        given = self.codec.decode(started.args, key="", purpose=Purpose.INPUT)
         return await self._workflow.call(self._workflow.arguments(given))
 
     def succeed(self, result: Any) -> Outcome:
         hint = return_hint(self._workflow.function)
-        value = self.codec.encode(result, key="", purpose=OUTPUT, hint=hint)
+        value = self.codec.encode(result, key="", purpose=Purpose.OUTPUT, hint=hint)
         return Outcome(OutcomeKind.OK, value=value)
 
     def fail(self, error: BaseException) -> Outcome:

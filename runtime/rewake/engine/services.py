@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 
 from rewake.app import App
 from rewake.authoring.context import TaskContext
+from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.engine.cache import Cache
-from rewake.engine.claims import Claims
-from rewake.engine.clock import Clock
-from rewake.engine.heart import Heart
+from rewake.engine.leases import Claims, Heart
 from rewake.engine.logs import AttemptLog
 from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
+from rewake.engine.work import Work
 from rewake.errors import StoreError
 from rewake.records import Invocation, LogBatch, Millis, Operation, Outcome
-from rewake.secret import Secret
+from rewake.signing.secret import Secret
+from rewake.stores.answers import TaskClaim
 from rewake.stores.protocol import Store
-from rewake.stores.results import TaskClaim
 from rewake.stores.table import Due
 
 log = logging.getLogger("rewake.engine")
@@ -31,12 +31,7 @@ log = logging.getLogger("rewake.engine")
 
 @dataclass(slots=True)
 class Services:
-    """One engine's parts.
-
-    `pokes` has, by run, what to call when something arrives for a run that this process is working
-    on; `steps` which steps it is carrying out; `waiters` who waits for a run to end; `home` is the
-    engine's own event loop.
-    """
+    """One engine's parts."""
 
     app: App
     store: Store
@@ -47,24 +42,34 @@ class Services:
     claims: Claims
     heart: Heart
     cache: Cache
-    token: Callable[[], str]
-    chance: random.Random
-    threads: Executor | None
+    work: Work
     slots: Slots
+    unique: Callable[[], str]
+    """Makes names that nobody else has: of claims, marks and runs. They are no secrets."""
+    chance: random.Random
+    """The randomness of the engine itself."""
+    threads: Executor | None
+    """Where sync tasks and steps run."""
     begin: Callable[[Invocation, Operation], None]
-    look: Callable[[Due], None]
+    """Carries out a task that is claimed for this process."""
+    arm: Callable[[Due], None]
+    """Has a due item looked at in time, however far off the next sweep is."""
     home: asyncio.AbstractEventLoop | None = None
+    """The engine's own event loop, while it is open."""
     pokes: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """By run: what tells its turn in this process that something arrived."""
     steps: dict[str, Mapping[str, object]] = field(default_factory=dict)
+    """By run: the steps that this process carries out, by key."""
     waiters: dict[str, set[asyncio.Future[Outcome | None]]] = field(default_factory=dict)
+    """By run: those who wait for its end."""
 
     def call_home(self, callback: Callable[[], object]) -> None:
-        """Call something in the engine's own event loop, from whichever thread."""
+        """Call something in the engine's own event loop, from any thread."""
         if self.home is not None:
             self.home.call_soon_threadsafe(callback)
 
     def poke(self, run: str) -> None:
-        """Tell the invocation of `run` in this process, if there is one, that something arrived."""
+        """Tell the turn of `run` in this process, if there is one, that something arrived."""
         poke = self.pokes.get(run)
         if poke is not None:
             poke()
@@ -85,12 +90,12 @@ class Services:
             log.warning("what %s logged could not be kept", context.key, exc_info=True)
 
     def lease(self) -> tuple[str, Millis]:
-        """A new owner token, and how long it holds."""
-        return self.token(), self.settings.lease
+        """The name of a new claim, and for how long it holds."""
+        return self.unique(), self.settings.lease
 
     def task_claim(self, run: str, key: str, name: str) -> TaskClaim:
         """A claim of a task for this process, from now on."""
-        return TaskClaim(run, key, name, self.token(), self.clock.now(), self.settings.lease)
+        return TaskClaim(run, key, name, self.unique(), self.clock.now(), self.settings.lease)
 
     def free_slots(self) -> int:
         """How many more attempts this process may begin now, of tasks that it dispatches itself."""

@@ -10,27 +10,26 @@ from rewake.records import Millis
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All durations in milliseconds.
-
-    `lease`: how long a holder keeps a run or task without renewing it; a dead process is noticed
-    after that. `grace`: how long a dispatched message may take before it counts as lost; no longer
-    than a lease.
-    `sweep`: how often the due index is asked. `horizon`: how far ahead it is asked, so that a
-    timer fires on time. `skew`: how far the clocks of two processes may differ. `tasks`: how many
-    attempts run at once in this process. `cached`: how many suspended runs stay in memory.
-    `strikes`: how often a run may kill its process before it is stuck; `lost`: how often a task
-    may, before it has failed.
-    """
+    """All durations are in milliseconds. Raises `ConfigError` for a number that is too small."""
 
     lease: Millis = 5_000
+    """How long a claim holds without being renewed: after that its process is taken for dead."""
     grace: Millis = 4_000
+    """How long a dispatched message may take before it counts as lost; at most a lease."""
     sweep: Millis = 1_000
+    """How often the due index is asked."""
     horizon: Millis = 2_500
+    """How far ahead it is asked, so that a timer fires on time."""
     skew: Millis = 250
+    """How far the clocks of two processes may differ."""
     tasks: int = 100
+    """How many attempts run at once in this process."""
     cached: int = 256
+    """How many suspended runs stay in memory."""
     strikes: int = 5
+    """How often a run may kill its process before it is stuck."""
     lost: int = 3
+    """How often a task may kill its process before it has failed."""
 
     def __post_init__(self) -> None:
         for name in ("lease", "grace", "sweep", "tasks"):

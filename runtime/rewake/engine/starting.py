@@ -29,14 +29,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rewake.errors import InvalidInput, RunConflict
-from rewake.records import TERMINAL, Header, RunState
+from rewake.records import Header
+from rewake.states import TERMINAL, RunState
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 _OF_A_KEY = re.compile(r"key-[0-9a-f]{32}(\.[0-9]+)?")
 
 Create = Callable[[str], Awaitable[tuple[Header, bool]]]
 """Creates a run of this id, unless it is there; the run, and whether this call created it."""
-Look = Callable[[str], Awaitable[Header | None]]
+Find = Callable[[str], Awaitable[Header | None]]
 """The header of a run, None if there is no such run."""
 
 
@@ -69,7 +70,7 @@ RESTARTS = frozenset({IfFinished.RESTART, IfFinished.RESTART_FAILED})
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class StartPolicy:
     """What the caller wants where a run of that name is there."""
 
     if_running: IfRunning = IfRunning.ATTACH
@@ -123,7 +124,7 @@ def policy_of(
     *,
     run: str | None,
     key: str | None,
-) -> Policy:
+) -> StartPolicy:
     """The policy that was asked for (None: not at all), if it fits how the run is named.
 
     Raises `InvalidInput`: where nothing names the run, there is no other that it could be about,
@@ -136,11 +137,11 @@ def policy_of(
     if if_finished in RESTARTS and key is None:
         told = "an id is that of one run for ever; use an idempotency key to start anew"
         raise InvalidInput(told, field="if_finished")
-    return Policy(if_running or IfRunning.ATTACH, if_finished or IfFinished.ATTACH)
+    return StartPolicy(if_running or IfRunning.ATTACH, if_finished or IfFinished.ATTACH)
 
 
 async def begin_or_find(
-    name: Name, policy: Policy, create: Create, look: Look
+    name: Name, policy: StartPolicy, create: Create, find: Find
 ) -> tuple[Header, bool]:
     """The run that a start comes to, and whether it is new.
 
@@ -153,7 +154,7 @@ async def begin_or_find(
         if new:
             return header, True
         if name.series:
-            number, header = await newest(name, number, header, look)
+            number, header = await newest(name, number, header, find)
         match policy.act(header.state):
             case Act.ATTACH:
                 return header, False
@@ -162,12 +163,12 @@ async def begin_or_find(
         number += 1
 
 
-async def newest(name: Name, number: int, header: Header, look: Look) -> tuple[int, Header]:
+async def newest(name: Name, number: int, header: Header, find: Find) -> tuple[int, Header]:
     """The newest generation, from one that is there: by doubling the distance, then by halving."""
     missing, stride = 0, 1  # 0: none is known to be missing yet
     while header.state in TERMINAL and missing != number + 1:
         tried = (number + missing) // 2 if missing else number + stride
-        found = await look(name.generation(tried))
+        found = await find(name.generation(tried))
         if found is None:
             missing = tried
         else:

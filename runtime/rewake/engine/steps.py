@@ -1,4 +1,4 @@
-"""The inline steps of one turn: started, collected as they end, retried, abandoned."""
+"""The inline steps of one turn: started, collected as they end, retried, cancelled."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from rewake.authoring.calling import attempt
+from rewake.authoring.attempt import attempt
 from rewake.authoring.context import TaskContext
-from rewake.authoring.policy import millis, seconds
+from rewake.authoring.policy import millis
 from rewake.authoring.step import StepWork
-from rewake.authoring.task import RESULT
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
-from rewake.records import Failure, Kind, Millis, Outcome, OutcomeKind, Scheduled, Stepped
+from rewake.kinds import OutcomeKind, Purpose
+from rewake.records import Failure, Millis, Outcome, Scheduled, Stepped
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
-from rewake.values import failure_of
+from rewake.values.failures import failure_of
 
 _LOST = Failure("lost", "the step began and its result was lost; it runs at most once")
 
@@ -28,17 +28,17 @@ class Steps:
         self._services = services
         self._run = run
         self._signal = signal
-        self._lost: list[str] = []
+        self._begun: list[str] = []
         self.running: dict[str, asyncio.Task[Any]] = {}
         self.ended: list[tuple[OpenOp, Any, BaseException | None]] = []
 
-    def find_lost(self, execution: Execution) -> None:
+    def find_begun(self, execution: Execution) -> None:
         """After a replay: at-most-once steps that are in the history may have begun."""
         fresh = {entry.key for entry in execution.fresh if isinstance(entry, Scheduled)}
-        self._lost = [
+        self._begun = [
             op.key
             for op in execution.open.values()
-            if op.kind is Kind.STEP and op.work.at_most_once and op.key not in fresh
+            if op.kind.traits.inline and op.work.at_most_once and op.key not in fresh
         ]
 
     def ready(self, execution: Execution, now: Millis) -> list[OpenOp]:
@@ -46,7 +46,7 @@ class Steps:
         return [
             op
             for op in execution.open.values()
-            if op.kind is Kind.STEP
+            if op.kind.traits.inline
             and op.key not in self.running
             and (op.not_before is None or op.not_before <= now)
         ]
@@ -61,11 +61,11 @@ class Steps:
 
     def collect(self, execution: Execution, now: Millis) -> None:
         """Let the workflow observe the attempts that have ended, in the order they did."""
-        for key in self._lost:
+        for key in self._begun:
             if key in execution.open:
-                lost = Outcome(OutcomeKind.ERROR, failure=_LOST)
-                execution.observe(Stepped(key, now, lost))
-        self._lost = []
+                outcome = Outcome(OutcomeKind.ERROR, failure=_LOST)
+                execution.observe(Stepped(key, now, outcome))
+        self._begun = []
         for op, result, error in self.ended:
             if execution.open.get(op.key) is op and execution.error is None:
                 execution.observe(self._stepped(execution, op, result, error, now))
@@ -77,7 +77,7 @@ class Steps:
         if task is not None:
             task.cancel()
 
-    def abandon(self) -> None:
+    def cancel_all(self) -> None:
         """End all attempts without looking at what they return."""
         for task in self.running.values():
             task.cancel()
@@ -96,7 +96,7 @@ class Steps:
         number = op.attempts + 1
         logs = AttemptLog(self._services.clock)
         context = TaskContext(self._run, op.key, number, logs)
-        timeout = None if work.policy.timeout is None else seconds(work.policy.timeout)
+        timeout = work.policy.limit(_elapsed(op, self._services.clock.now()))
         try:
             result = await attempt(
                 work.function,
@@ -128,17 +128,22 @@ class Steps:
         work: StepWork = op.work
         if error is None:
             try:
-                value = execution.codec.encode(result, key=op.key, purpose=RESULT, hint=work.hint)
+                value = execution.codec.encode(
+                    result, key=op.key, purpose=Purpose.RESULT, hint=work.hint
+                )
             except Exception as unencodable:
                 failure = failure_of(unencodable, op.attempts + 1)
                 return Stepped(op.key, now, Outcome(OutcomeKind.ERROR, failure=failure))
             return Stepped(op.key, now, Outcome(OutcomeKind.OK, value=value))
         failed = op.attempts + 1
         outcome = Outcome(OutcomeKind.ERROR, failure=failure_of(error, failed))
-        wait = work.policy.wait_after(error, failed, self._services.chance.random())
-        retry_at = now + millis(wait)
-        total = work.policy.total_timeout
-        late = total is not None and retry_at >= op.asked_at + millis(total)
-        if late or not work.policy.retries_after(error, failed):
-            return Stepped(op.key, now, outcome)
+        wait = work.policy.next(
+            error, failed, elapsed=_elapsed(op, now), chance=self._services.chance.random()
+        )
+        retry_at = None if wait is None else now + millis(wait)
         return Stepped(op.key, now, outcome, retry_at)
+
+
+def _elapsed(op: OpenOp, now: Millis) -> float:
+    """How many seconds ago the step was asked for: by the recorded clock, so on any process."""
+    return max(0, now - op.asked_at) / 1000

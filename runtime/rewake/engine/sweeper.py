@@ -10,21 +10,14 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from rewake.engine.attempts import Attempts
+from rewake.engine.deliveries import Deliveries
 from rewake.engine.services import Services
 from rewake.errors import RewakeError
-from rewake.records import (
-    TERMINAL,
-    Header,
-    Invocation,
-    Kind,
-    Millis,
-    Operation,
-    Outcome,
-    OutcomeKind,
-    RunState,
-)
-from rewake.stores.results import header_key, is_unattended, operation_key
+from rewake.kinds import OutcomeKind
+from rewake.records import Header, Invocation, Millis, Operation, Outcome
+from rewake.states import TERMINAL, RunState
+from rewake.stores.history import is_unattended
+from rewake.stores.keys import header_key, operation_key
 from rewake.stores.table import Due, Key
 
 log = logging.getLogger("rewake.sweeper")
@@ -36,15 +29,17 @@ MAX_BACKOFF = 60_000
 class Sweeper:
     """Asks the due index, at most once a sweep, and arms a timer for what is due soon."""
 
-    def __init__(self, services: Services, attempts: Attempts) -> None:
+    def __init__(self, services: Services, deliveries: Deliveries) -> None:
         self._services = services
         self._store = services.store
-        self._attempts = attempts
+        self._deliveries = deliveries
+        self._only: str | None = None
         self._armed: dict[Key, tuple[Millis, asyncio.TimerHandle]] = {}
         self._looking: set[asyncio.Task[None]] = set()
 
-    async def run(self) -> None:
-        """Sweep for ever."""
+    async def run(self, only: str | None = None) -> None:
+        """Sweep for ever; with `only`, look at nothing but this run."""
+        self._only = only
         while True:
             try:
                 await self.sweep()
@@ -57,7 +52,8 @@ class Sweeper:
         await self._services.claims.sweep()
         while True:
             now = self._services.clock.now()
-            found = await self._store.due(now + self._services.settings.horizon, limit=PAGE)
+            until = now + self._services.settings.horizon
+            found = await self._store.due(until, limit=PAGE, run=self._only)
             for due in found:
                 if due.due > now:
                     self.arm(due)
@@ -125,7 +121,7 @@ class Sweeper:
                 await self._store.postpone(key, due, ready_at + 1)
                 return
         elif header.state is RunState.PARKED:
-            if not _must_wake(header, now) or (header.look or now + 1) <= now:
+            if not _must_wake(header, now) or (header.check_at or now + 1) <= now:
                 await self._look_at_operations(header, now)
                 return
         elif header.state is not RunState.READY:
@@ -140,26 +136,26 @@ class Sweeper:
         settings = self._services.settings
         history = await self._store.history(header)
         await self._store.cancel_withdrawn(header.run, history, now)
-        lost: list[Invocation] = []
-        looks: list[Millis] = []
+        unattended: list[Invocation] = []
+        checks: list[Millis] = []
         wake = _must_wake(header, now)
-        for entry in history.open(Kind.TASK):
+        for entry in history.dispatched():
             operation = history.operations.get(entry.key)
             if operation is None or is_unattended(operation, now):
-                lost.append(entry.message(header.run))
+                unattended.append(entry.message(header.run))
             elif operation.outcome is not None:
                 wake = True
             elif operation.due is None:  # else it guards itself
-                looks.append(operation.lease + settings.skew + 1)
-        if wake or lost:
-            looks.append(now + settings.grace)
-        look = min(looks, default=None)
+                checks.append(operation.lease + settings.skew + 1)
+        if wake or unattended:
+            checks.append(now + settings.grace)
+        check_at = min(checks, default=None)
         timer = None if wake else header.wake
-        if not await self._store.look_again(header, look=look, wake=timer):
+        if not await self._store.recheck(header, check_at=check_at, wake=timer):
             return
         if wake:
             await self._services.wake(header.run)
-        await self._services.dispatcher.dispatch(lost)
+        await self._services.dispatcher.dispatch(unattended)
 
     # --- operations ------------------------------------------------------------------------
 
@@ -168,11 +164,11 @@ class Sweeper:
         if not await self._store.postpone(key, due, now + self._services.settings.grace):
             return
         if operation.outcome is not None:
-            await self._attempts.redeliver(operation)
+            await self._deliveries.repeat(operation)
             return
         header = await self._store.header(operation.run)
         history = await self._store.history(header)
-        wanted = [e for e in history.open(Kind.TASK) if e.key == operation.key]
+        wanted = [e for e in history.dispatched() if e.key == operation.key]
         if header.state in TERMINAL or not wanted:
             await self._store.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
             await self._store.postpone(key, now + self._services.settings.grace, None)

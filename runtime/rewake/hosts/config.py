@@ -12,7 +12,7 @@ from typing import Any
 
 from rewake.dispatchers.http import checked_url
 from rewake.errors import ConfigError
-from rewake.secret import Secret
+from rewake.signing.secret import Secret
 
 DISPATCHERS = ("in-process", "http")
 """How messages may travel."""
@@ -22,28 +22,34 @@ _LEVELS = ("debug", "info", "warning", "error")
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """What a server is told. Durations in seconds.
-
-    `app` is a file or module, `db` the SQLite file. With `dispatcher="http"` messages travel
-    over HTTP to `url`, the one address of all replicas, so that any of them takes any message.
-    `lease` is after how long a dead replica is noticed, `cached` how many suspended runs stay in
-    memory, `tasks` how many attempts run at once, `grace` how long work may go on at the end.
-    `tokens` are the bearer tokens, by default one that is derived from the secret.
-    """
+    """What a server is told. Durations are in seconds."""
 
     app: str = "app.py"
+    """A file or a module."""
     host: str = "127.0.0.1"
+    """Where to listen."""
     port: int = 8000
-    db: Path = Path(".rewake/rewake.db")
+    """0 takes any."""
+    db: str = ".rewake/rewake.db"
+    """The address of the database: a SQLite file, or another that `building` knows."""
     dispatcher: str = "in-process"
+    """How messages travel; `http`: to `url`, so that any replica takes any message."""
     url: str = ""
+    """The one address of all replicas."""
     lease: float = 5.0
+    """After how long a dead replica is noticed."""
     cached: int = 256
+    """How many suspended runs stay in memory."""
     tasks: int = 100
+    """How many attempts run at once."""
     grace: float = 5.0
+    """How long work may go on at the end."""
     log_level: str = "info"
+    """One of debug, info, warning, error."""
     secret: Secret | None = None
+    """What signs."""
     tokens: tuple[str, ...] = field(default=(), repr=False)
+    """The bearer tokens; by default one that is derived from the secret."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> ServerConfig:
@@ -80,7 +86,7 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "app": ("REWAKE_APP", str),
     "host": ("REWAKE_HOST", str),
     "port": ("REWAKE_PORT", int),
-    "db": ("REWAKE_DB", Path),
+    "db": ("REWAKE_DB", str),
     "dispatcher": ("REWAKE_DISPATCHER", str),
     "url": ("REWAKE_URL", str),
     "lease": ("REWAKE_LEASE", float),

@@ -11,61 +11,21 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Mapping
 from typing import NoReturn
 
 import uvicorn
 from starlette.applications import Starlette
 
-from rewake.app import App, load_app
-from rewake.dispatchers.dispatcher import Dispatcher
-from rewake.dispatchers.http import HttpDispatcher
-from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.clock import SystemClock
-from rewake.engine.engine import Engine
-from rewake.engine.settings import Settings
+from rewake.app import App
 from rewake.errors import ConfigError, UsageError
-from rewake.hosts.config import ServerConfig, dev_secret
-from rewake.http.app import begin_closing, create_app
-from rewake.secret import Secret
-from rewake.stores.sqlite import SqliteTable
-
-__all__ = ["ServerConfig", "app_from_env", "build_app", "dev_secret", "leave", "main", "serve"]
+from rewake.hosts.building import build_app
+from rewake.hosts.config import ServerConfig
+from rewake.http.app import begin_closing
 
 log = logging.getLogger("rewake.server")
 
 _KEEP_ALIVE = 30  # Seconds; longer than the HTTP dispatcher keeps its connections.
 _LONGEST_ANSWER = 5  # Seconds that a request may still take when the server ends.
-
-
-def build_app(source: str | App, config: ServerConfig) -> Starlette:
-    """The ASGI app that serves `source`. Raises `AppError`, `ConfigError`, `StoreError`."""
-    secret = config.secret
-    if secret is None:
-        raise ConfigError("there is no secret: set REWAKE_SECRET to a long random text")
-    app = load_app(source)[0] if isinstance(source, str) else source
-    config.db.parent.mkdir(parents=True, exist_ok=True)
-    settings = Settings(lease=round(config.lease * 1000), cached=config.cached, tasks=config.tasks)
-    clock = SystemClock()
-    dispatcher = _dispatcher(config, secret, clock)
-    table = SqliteTable(config.db)
-    engine = Engine(app, table, dispatcher, secret, clock=clock, settings=settings)
-    return create_app(engine, secret, tokens=config.tokens, grace=config.grace, clock=clock)
-
-
-def _dispatcher(config: ServerConfig, secret: Secret, clock: SystemClock) -> Dispatcher:
-    if config.dispatcher == "http":
-        return HttpDispatcher(config.url, secret, clock)
-    return InProcessDispatcher(clock)
-
-
-def app_from_env(environ: Mapping[str, str] = os.environ) -> Starlette:
-    """The ASGI app that the environment describes. Raises as `build_app` does."""
-    config = ServerConfig.from_env(environ)
-    return build_app(config.app, config)
-
-
-# --- the process -------------------------------------------------------------------------------
 
 
 class _Server(uvicorn.Server):

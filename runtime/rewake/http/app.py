@@ -11,15 +11,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rewake.engine.clock import Clock, SystemClock
+from rewake.clock import Clock, SystemClock
 from rewake.engine.engine import Engine
 from rewake.http import approvals, internal, runs
-from rewake.http.auth import Gate, Keys
 from rewake.http.bodies import LIMIT
-from rewake.http.face import Face
+from rewake.http.gate import Gate
 from rewake.http.inbox import Inbox
+from rewake.http.parts import Parts
 from rewake.http.problems import HANDLERS
-from rewake.secret import Secret
+from rewake.signing.secret import Secret
+from rewake.signing.tokens import Keys
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -57,32 +58,32 @@ def create_app(
     for how many seconds work under way may go on at the end, `limit` the largest body in bytes.
     """
     clock = clock or SystemClock()
-    face = Face(engine, Keys(secret, tokens), Inbox(engine.handle, clock), clock, limit)
+    parts = Parts(engine, Keys(secret, tokens), Inbox(engine.handle, clock), clock, limit)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
         engine.open(sweep=sweep)
-        face.inbox.open()
+        parts.inbox.open()
         try:
             yield
         finally:
-            face.closing.set()
+            parts.closing.set()
             await engine.close(grace)
-            await face.inbox.close()
+            await parts.inbox.close()
 
     app = Starlette(
         routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in ROUTES],
-        middleware=[Middleware(Gate, keys=face.keys)],
+        middleware=[Middleware(Gate, keys=parts.keys)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
     # It would redirect to whatever the Host header says.
     app.router.redirect_slashes = False
-    app.state.face = face
+    app.state.parts = parts
     return app
 
 
 def begin_closing(app: Starlette) -> None:
     """Let waiting requests return, and take no more work: the server is about to end."""
-    face: Face = app.state.face
-    face.closing.set()
+    parts: Parts = app.state.parts
+    parts.closing.set()

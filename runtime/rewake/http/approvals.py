@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from rewake.authoring.approval import Approval, Decision
 from rewake.http.bodies import read_object, shaped
-from rewake.http.face import face_of, reply
+from rewake.http.parts import parts_of, reply
 
 
-class Answer(msgspec.Struct, forbid_unknown_fields=True):
+class DecisionBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a decision. `value` is what was filled in."""
 
     approved: bool
@@ -24,9 +24,9 @@ class Answer(msgspec.Struct, forbid_unknown_fields=True):
 
 async def decide(request: Request) -> Response:
     """`POST /v1/runs/{run}/approvals/{key}`: approve or reject; the first decision stands."""
-    face, run, key = face_of(request), request.path_params["run"], request.path_params["key"]
-    answer = shaped(await read_object(request, face.limit), Answer)
+    parts, run, key = parts_of(request), request.path_params["run"], request.path_params["key"]
+    answer = shaped(await read_object(request, parts.limit), DecisionBody)
     decision = Decision.APPROVED if answer.approved else Decision.REJECTED
     approval = Approval(decision, answer.value, answer.approver, answer.comment)
-    await face.engine.decide(run, key, approval)
+    await parts.engine.approvals.decide(run, key, approval)
     return reply({"run": run, "key": key, "decision": decision})

@@ -6,9 +6,9 @@ many; for more, another replica is asked, or the due index brings them back.
 
 from __future__ import annotations
 
+from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Handler
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.clock import Clock
 from rewake.records import Invocation
 
 ROOM = 2_000

@@ -9,12 +9,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rewake.dispatchers import signature
 from rewake.errors import InvalidInput, StoreError
-from rewake.http.auth import path_of
 from rewake.http.bodies import read_body
-from rewake.http.face import face_of, reply
+from rewake.http.gate import path_of
+from rewake.http.parts import parts_of, reply
 from rewake.records import Invocation
+from rewake.signing import messages
 
 _LATER = {"Retry-After": "1"}
 _PATIENCE = 2.0  # Seconds that the store may take to answer.
@@ -24,25 +24,25 @@ _decoder = msgspec.json.Decoder(Invocation)
 
 async def invoke(request: Request) -> Response:
     """`POST /v1/invoke`: take a signed message, and work on it after the answer."""
-    face = face_of(request)
+    parts = parts_of(request)
     body = await _signed_body(request)
     try:
         invocation = _decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidInput(f"the body is not a message: {error}") from None
-    if face.closing.is_set():
+    if parts.closing.is_set():
         raise HTTPException(503, "this replica is closing", _LATER)
-    if not await face.inbox.take(invocation):
+    if not await parts.inbox.take(invocation):
         raise HTTPException(503, "this replica has no room", _LATER)
     return reply({}, 202)
 
 
 async def sweep(request: Request) -> Response:
     """`POST /v1/sweep`: look once at everything that is due."""
-    face = face_of(request)
-    if not face.keys.admits(request.headers.get("authorization")):
+    parts = parts_of(request)
+    if not parts.keys.admits(request.headers.get("authorization")):
         await _signed_body(request)
-    await face.engine.sweep()
+    await parts.engine.sweep()
     return reply({})
 
 
@@ -53,22 +53,22 @@ async def healthy(request: Request) -> Response:  # noqa: ARG001
 
 async def ready(request: Request) -> Response:
     """`GET /readyz`: the store answers, and work is taken."""
-    face = face_of(request)
-    if face.closing.is_set():
+    parts = parts_of(request)
+    if parts.closing.is_set():
         raise HTTPException(503, "this replica is closing", _LATER)
     try:
         async with asyncio.timeout(_PATIENCE):
-            await face.engine.list(limit=1)
+            await parts.engine.list(limit=1)
     except (StoreError, TimeoutError):
         raise HTTPException(503, "the database does not answer", _LATER) from None
     return reply({"status": "ready"})
 
 
 async def _signed_body(request: Request) -> bytes:
-    """The body, if the signature on it is right. Raises `Unauthentic`."""
-    face = face_of(request)
-    body = await read_body(request, face.limit)
-    header = request.headers.get(signature.HEADER)
-    path, now = path_of(request.scope), face.clock.now()
-    signature.check(face.keys.secret, header, request.method, path, body, now)
+    """The body, if the messages on it is right. Raises `Unauthentic`."""
+    parts = parts_of(request)
+    body = await read_body(request, parts.limit)
+    header = request.headers.get(messages.HEADER)
+    path, now = path_of(request.scope), parts.clock.now()
+    messages.check(parts.keys.secret, header, request.method, path, body, now)
     return body

@@ -34,7 +34,7 @@ log = logging.getLogger("rewake.http")
 MEDIA_TYPE = "application/problem+json"
 
 
-class Kind(NamedTuple):
+class ProblemType(NamedTuple):
     """What an error class is to a client. `detail` stands in for a message that is not theirs."""
 
     status: int
@@ -44,22 +44,22 @@ class Kind(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-KINDS: Mapping[type[BaseException], Kind] = {
-    InvalidInput: Kind(422, "invalid-input", "The input does not fit"),
-    RunNotFound: Kind(404, "not-found", "There is no such thing"),
-    RunConflict: Kind(409, "conflict", "Its state does not allow this"),
-    StuckError: Kind(409, "stuck", "The run needs a person"),
-    Unauthentic: Kind(
+PROBLEMS: Mapping[type[BaseException], ProblemType] = {
+    InvalidInput: ProblemType(422, "invalid-input", "The input does not fit"),
+    RunNotFound: ProblemType(404, "not-found", "There is no such thing"),
+    RunConflict: ProblemType(409, "conflict", "Its state does not allow this"),
+    StuckError: ProblemType(409, "stuck", "The run needs a person"),
+    Unauthentic: ProblemType(
         401, "unauthentic", "Who are you?", headers={"WWW-Authenticate": 'Bearer realm="rewake"'}
     ),
-    StoreUnavailable: Kind(
+    StoreUnavailable: ProblemType(
         503,
         "store-unavailable",
         "The database does not answer",
         "Try again; what was asked may or may not have happened.",
         {"Retry-After": "1"},
     ),
-    StoreFull: Kind(507, "store-full", "The database is full", "Nothing was changed."),
+    StoreFull: ProblemType(507, "store-full", "The database is full", "Nothing was changed."),
 }
 
 
@@ -85,19 +85,19 @@ def problem(found: Problem, headers: Mapping[str, str] | None = None) -> Respons
 
 def problem_of(error: Exception) -> Response:
     """The response to an error of the table; a 500 without details for any other."""
-    kind = next((KINDS[each] for each in type(error).__mro__ if each in KINDS), None)
-    if kind is None:
+    found = next((PROBLEMS[each] for each in type(error).__mro__ if each in PROBLEMS), None)
+    if found is None:
         return plain(500)
     return problem(
         Problem(
-            kind.title,
-            kind.status,
-            f"urn:rewake:problem:{kind.name}",
-            kind.detail or _sendable(str(error)),
+            found.title,
+            found.status,
+            f"urn:rewake:problem:{found.name}",
+            found.detail or _sendable(str(error)),
             _sendable(getattr(error, "field", "")),
             getattr(error, "run", ""),
         ),
-        kind.headers,
+        found.headers,
     )
 
 

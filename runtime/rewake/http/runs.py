@@ -8,21 +8,18 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rewake.engine.engine import Engine, open_approvals
+from rewake.engine.approvals import open_approvals
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import InvalidInput, StuckError
 from rewake.http.bodies import query_choice, query_number, query_whole, read_object, shaped
-from rewake.http.face import Face, face_of, reply
-from rewake.http.timeline import timeline
-from rewake.http.views import (
-    STATES,
-    ApprovalView,
-    Values,
-    line_view,
-    run_view,
-    workflow_view,
-)
-from rewake.records import TERMINAL, Header, Outcome, RunState
+from rewake.http.parts import Parts, parts_of, reply
+from rewake.records import Header, Outcome
+from rewake.states import TERMINAL, RunState
+from rewake.views.approvals import ApprovalView, approval_view
+from rewake.views.runs import STATES, line_view, result_view, run_view
+from rewake.views.timeline import timeline
+from rewake.views.values import Values
+from rewake.views.workflows import workflow_view
 
 LONGEST_WAIT = 60.0
 """Seconds that a request may wait for a result."""
@@ -35,14 +32,14 @@ _IF_FINISHED = {each.value: each for each in IfFinished}
 
 async def workflows(request: Request) -> Response:
     """`GET /v1/workflows`: what can be started."""
-    app = face_of(request).engine.app
+    app = parts_of(request).engine.app
     found = [workflow_view(workflow) for _, workflow in sorted(app.workflows.items())]
     return reply({"workflows": found})
 
 
 async def start(request: Request) -> Response:
     """`POST /v1/workflows/{name}/runs`: start a run, and with `wait=`, answer its result."""
-    face = face_of(request)
+    parts = parts_of(request)
     wait = query_number(request, "wait", 0, LONGEST_WAIT) or 0
     run, key = request.query_params.get("id"), _idempotency_key(request)
     if run == "":
@@ -51,9 +48,9 @@ async def start(request: Request) -> Response:
         raise InvalidInput("give either id= or Idempotency-Key, not both", field="id")
     if_running = query_choice(request, "if_running", _IF_RUNNING)
     if_finished = query_choice(request, "if_finished", _IF_FINISHED)
-    arguments = await read_object(request, face.limit)
+    arguments = await read_object(request, parts.limit)
     name = request.path_params["name"]
-    header, new = await face.engine.start(
+    header, new = await parts.engine.start(
         name,
         arguments,
         run=run,
@@ -64,9 +61,9 @@ async def start(request: Request) -> Response:
     replayed = {} if new else {"Idempotency-Replayed": "true"}
     outcome = None
     if wait:
-        header, outcome = await _followed(face, header, wait)
+        header, outcome = await _followed(parts, header, wait)
     if outcome is not None:
-        return reply(Values(face.keys.secret, header.run).result(outcome), headers=replayed)
+        return reply(result_view(outcome, Values(parts.keys.secret, header.run)), headers=replayed)
     view = run_view(header)
     return reply(view, 202, {"Location": view.links.self, **replayed})
 
@@ -74,7 +71,7 @@ async def start(request: Request) -> Response:
 async def listing(request: Request) -> Response:
     """`GET /v1/runs`: runs, newest first."""
     query = request.query_params
-    headers, cursor = await face_of(request).engine.list(
+    headers, cursor = await parts_of(request).engine.list(
         limit=query_whole(request, "limit", 1, LARGEST_PAGE, 50),
         cursor=query.get("cursor"),
         workflow=query.get("workflow"),
@@ -85,35 +82,35 @@ async def listing(request: Request) -> Response:
 
 async def get(request: Request) -> Response:
     """`GET /v1/runs/{run}`: where a run stands, and what it waits for."""
-    face, run = face_of(request), request.path_params["run"]
-    header = await face.engine.get(run)
+    parts, run = parts_of(request), request.path_params["run"]
+    header = await parts.engine.get(run)
     outcome = None
     approvals: list[ApprovalView] = []
     if header.state in TERMINAL:
-        outcome = await face.engine.result(run)
+        outcome = await parts.engine.result(run)
     elif header.state is not RunState.STUCK:
-        values = Values(face.keys.secret, run)
-        _, history = await face.engine.history(run)
-        approvals = [values.approval(asked) for asked in open_approvals(history).values()]
+        values = Values(parts.keys.secret, run)
+        _, history = await parts.engine.history(run)
+        approvals = [approval_view(asked, values) for asked in open_approvals(history).values()]
     return reply(run_view(header, outcome, approvals))
 
 
 async def result(request: Request) -> Response:
     """`GET /v1/runs/{run}/result`: how a run ended, 202 while it has not."""
-    face, run = face_of(request), request.path_params["run"]
+    parts, run = parts_of(request), request.path_params["run"]
     wait = query_number(request, "wait", 0, LONGEST_WAIT) or 0
-    outcome = await face.outcome(run, wait)
+    outcome = await parts.outcome(run, wait)
     if outcome is None:
-        header = await face.engine.get(run)
+        header = await parts.engine.get(run)
         return reply({"id": run, "state": STATES[header.state]}, 202, {"Retry-After": "1"})
-    return reply(Values(face.keys.secret, run).result(outcome))
+    return reply(result_view(outcome, Values(parts.keys.secret, run)))
 
 
 async def history(request: Request) -> Response:
     """`GET /v1/runs/{run}/history`: every entry, and each operation from asked to over."""
-    face, run = face_of(request), request.path_params["run"]
-    header, found = await face.engine.history(run)
-    entries, operations = timeline(found, Values(face.keys.secret, run))
+    parts, run = parts_of(request), request.path_params["run"]
+    header, found = await parts.engine.history(run)
+    entries, operations = timeline(found, Values(parts.keys.secret, run))
     return reply({"run": run_view(header), "entries": entries, "operations": operations})
 
 
@@ -123,7 +120,7 @@ async def logs(request: Request) -> Response:
     The body of the workflow has the empty key.
     """
     run = request.path_params["run"]
-    batches = await face_of(request).engine.logs(run, request.query_params.get("key"))
+    batches = await parts_of(request).engine.logs(run, request.query_params.get("key"))
     lines = [(line, batch) for batch in batches for line in batch.lines]
     lines.sort(key=lambda each: each[0].at)
     shown = [{"key": b.key, "attempt": b.attempt, **line_view(line)} for line, b in lines]
@@ -138,25 +135,25 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
 
 async def cancel(request: Request) -> Response:
     """`POST /v1/runs/{run}/cancel`: let it clean up and end."""
-    face = face_of(request)
-    reason = shaped(await read_object(request, face.limit), Reason).reason
-    header = await face.engine.cancel(request.path_params["run"], reason)
+    parts = parts_of(request)
+    reason = shaped(await read_object(request, parts.limit), Reason).reason
+    header = await parts.engine.cancel(request.path_params["run"], reason)
     return reply(run_view(header), 202)
 
 
 async def resume(request: Request) -> Response:
     """`POST /v1/runs/{run}/resume`: let a stuck run try again."""
-    engine: Engine = face_of(request).engine
+    engine = parts_of(request).engine
     return reply(run_view(await engine.resume(request.path_params["run"])), 202)
 
 
-async def _followed(face: Face, header: Header, wait: float) -> tuple[Header, Outcome | None]:
+async def _followed(parts: Parts, header: Header, wait: float) -> tuple[Header, Outcome | None]:
     """The run after the wait. One that got stuck was started all the same: that is no error."""
     try:
-        outcome = await face.outcome(header.run, wait)
+        outcome = await parts.outcome(header.run, wait)
     except StuckError:
         outcome = None
-    return (header if outcome else await face.engine.get(header.run)), outcome
+    return (header if outcome else await parts.engine.get(header.run)), outcome
 
 
 def _idempotency_key(request: Request) -> str | None:

@@ -7,10 +7,10 @@ An `Execution` is sans-IO: entries in, entries out; no clock, no store, no netwo
 
 - A history is a list of *segments*: one event, then the commands that the workflow issued before
   it was blocked again. `observe` lets the workflow see one more event and appends it, with the
-  commands that follow, to `fresh`; whoever drives the execution commits them.
+  commands that follow, to `fresh`; the engine, which drives the execution, commits them.
 - `replay` feeds a whole committed history. A committed segment is always whole, so the commands
-  must be exactly the recorded ones. That is the first and the third of the checks below, and
-  the second follows from an event arriving for something that was never asked for.
+  must be exactly the recorded ones. Check 1 is made when an operation is asked for; checks 2 and
+  3 when a whole segment is compared.
 
     1. another operation, or other arguments, at a key
     2. the code ran past the history: it asks for what was not asked for then
@@ -33,10 +33,10 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from random import Random
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
-from rewake.loglines import LogLines
+from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
     CancelRequested,
     Command,
@@ -45,62 +45,33 @@ from rewake.records import (
     Event,
     Finished,
     Fired,
-    Kind,
     Logged,
     Millis,
     Outcome,
-    OutcomeKind,
     Scheduled,
     Started,
     Stepped,
     Value,
     Withdrawn,
 )
-from rewake.replay import asyncio_order
+from rewake.replay import asyncio_order, differences
+from rewake.replay.differences import key_of
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
-from rewake.replay.operation import OpenOp, OpFuture, difference, nothing, resolve
+from rewake.replay.operation import OpenOp, OpFuture, nothing, resolve
+from rewake.replay.program import Program
 from rewake.replay.scope import Group, Scope
+from rewake.values.loglines import LogLines
 
 asyncio_order.install()
 
 _COMMANDS = (Scheduled, Withdrawn, Logged, Finished)
-_WAITS_FOR_ARRIVAL = frozenset({Kind.TASK, Kind.APPROVAL})
 
 leaf_code: set[object] = set()
-"""Code objects of coroutines that await one operation and return its result, nothing else."""
+"""Code objects of coroutines that await one operation and return its result, nothing else.
 
-
-class Codec(Protocol):
-    """How values become data and back, bound to one run. See `rewake.values`."""
-
-    def encode(self, value: Any, *, key: str, purpose: str, hint: Any = None) -> Value:
-        """The value as data. Raises what pickling raises for what cannot be encoded."""
-
-    def decode(self, value: Value, *, key: str, purpose: str, hint: Any = None) -> Any:
-        """The value again. Raises `CheckpointUnreadable`."""
-
-
-class Program(Protocol):
-    """What an execution runs. Supplied by the engine."""
-
-    @property
-    def codec(self) -> Codec:
-        """How values of this run become data."""
-
-    def is_registered(self, task: object) -> bool:
-        """Whether every replica finds this task by its name."""
-
-    def body(self, started: Started) -> Coroutine[Any, Any, Any]:
-        """The workflow's coroutine for these arguments. It raises what bad arguments raise.
-
-        A `StuckError` (arguments that cannot be read) makes the run stuck; all else fails it.
-        """
-
-    def succeed(self, result: Any) -> Outcome:
-        """The outcome of a body that returned; raises if the result cannot be encoded."""
-
-    def fail(self, error: BaseException) -> Outcome:
-        """The outcome of a body that raised."""
+A room of `authoring/` adds its own where that is true. The branch that such a coroutine is then
+counts under its barrier: a `gather` of a thousand of them wakes its run once.
+"""
 
 
 class Execution:
@@ -173,7 +144,7 @@ class Execution:
         self, segment: Sequence[Entry], outcomes: Mapping[str, Outcome], *, new: bool
     ) -> None:
         event, *commands = segment
-        key = _key(event)
+        key = key_of(event)
         if isinstance(event, _COMMANDS):
             return self._stick("", "the history does not begin with an event")
         if self.finished is not None:
@@ -211,11 +182,6 @@ class Execution:
         """The recorded clock: when the newest event was observed."""
         return self._loop.clock
 
-    @property
-    def replaying(self) -> bool:
-        """Whether the workflow is being fed its own past."""
-        return self._replaying
-
     def log(self, level: str, message: str) -> bool:
         """Keep a line that the body logged; False if it did so before, or has no effect."""
         if self._replaying or self._loop.dead:
@@ -238,7 +204,7 @@ class Execution:
         """
         barriers: Counter[int] = Counter()
         for op in self.open.values():
-            if op.kind not in _WAITS_FOR_ARRIVAL:
+            if not op.kind.traits.awaited:
                 continue
             barrier = asyncio_order.barrier_of(op.branch) if op.branch else None
             if barrier is None:
@@ -296,7 +262,7 @@ class Execution:
         op.work = work
         if branch is not None and getattr(branch.get_coro(), "cr_code", None) in leaf_code:
             op.branch = branch
-        op.future = OpFuture(self, op)
+        op.future = OpFuture(loop, op, self.withdraw)
         self._ask(op, recorded)
         return op.future
 
@@ -349,7 +315,7 @@ class Execution:
 
     def _ask(self, op: OpenOp, recorded: Scheduled | None) -> None:
         if recorded is not None:
-            differs = difference(recorded, op)
+            differs = differences.of_operation(recorded, op)
             if differs:
                 self._stick(op.key, differs)
                 return
@@ -474,18 +440,10 @@ class Execution:
 
     def _compare(self, recorded: Sequence[Entry], asked: Sequence[Command]) -> None:
         """The second and third check, and that withdrawals and the end are where they were."""
-        if asked == recorded:
-            return
-        then, now = _identities(recorded), _identities(asked)
-        added = [command for identity, command in now.items() if identity not in then]
-        missing = [command for identity, command in then.items() if identity not in now]
-        if added:
-            done = f" (it {_did(missing[0])})" if missing else ""
-            what = f"the code ran past the history: it {_does(added[0])} here, and did not then"
-            self._stick(_key(added[0]), what + done)
-        elif missing:
-            what = f"the code ended before the history: it {_did(missing[0])}, and does not now"
-            self._stick(_key(missing[0]), what)
+        if asked != recorded:
+            difference = differences.of_segment(recorded, asked)
+            if difference is not None:
+                self._stick(*difference)
 
     def _without_log(self, history: Sequence[Entry]) -> Sequence[Entry]:
         """What is compared on replay. What was logged only takes up its share."""
@@ -508,39 +466,6 @@ class Execution:
 
 
 _FIRED = Outcome(OutcomeKind.OK)
-
-
-def _key(entry: Entry) -> str:
-    key: str = getattr(entry, "key", "")
-    return key
-
-
-def _identities(commands: Sequence[Entry]) -> dict[tuple[str, str], Entry]:
-    """Commands by what is compared of them here; how an operation differs was seen before."""
-    return {_identity(command): command for command in commands}
-
-
-def _identity(command: Entry) -> tuple[str, str]:
-    if isinstance(command, Finished):
-        return ("Finished", command.outcome.kind)
-    return (type(command).__name__, _key(command))
-
-
-def _does(command: Entry) -> str:
-    match command:
-        case Scheduled(kind=kind, name=name):
-            return f"asks for the {kind} {name!r}"
-        case Withdrawn(kind=kind):
-            return f"cancels this {kind}"
-        case Finished(outcome=outcome):
-            return f"ends the workflow ({outcome.kind})"
-        case _:
-            return f"issues {command}"
-
-
-def _did(command: Entry) -> str:
-    key = _key(command)
-    return f"{_does(command)}{f' as {key!r}' if key else ''} in the history"
 
 
 _APPLY: Mapping[type, Callable[[Execution, Any, Outcome | None], None]] = {

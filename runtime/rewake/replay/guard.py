@@ -21,7 +21,7 @@ into a dictionary.
 
 Python has no event for what is open already (a connection that a module keeps, an idle thread of a
 pool), for looking at a file's size or date, for printing, and before 3.13 for `time.sleep`. The
-static check in `rewake.authoring.determinism` sees some of that. For threads there is an event from
+static check in `rewake.checking.determinism` sees some of that. For threads there is an event from
 3.12 on; on 3.11 it is raised from here.
 """
 
@@ -161,7 +161,7 @@ _FOREIGN_MACHINERY: Final = frozenset(
 """The same of others, wherever they are installed."""
 
 _CORE: Final = frozenset({"rewake.replay.loop", "rewake.replay.execution"})
-_CODECS: Final = "rewake.values"
+_CODECS: Final = frozenset({"rewake.values.codecs", "rewake.values.pickles"})
 _READING: Final = frozenset({"open", "os.listdir", "os.scandir"})
 _WRITES: Final = frozenset("wax+")
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -238,7 +238,7 @@ def _is_machinery(frame: FrameType) -> bool:
     top = module.partition(".")[0]
     if top in _MACHINERY:  # a user's own module may have such a name
         return _is_library(frame)
-    return top in _FOREIGN_MACHINERY or module == _CODECS or frame.f_code.co_name == "__del__"
+    return top in _FOREIGN_MACHINERY or module in _CODECS or frame.f_code.co_name == "__del__"
 
 
 def _called(frames: list[FrameType]) -> str:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rewake.errors import StuckError
-from rewake.records import Kind, Millis, Outcome, Scheduled, Value
-from rewake.replay.loop import WorkflowFuture, WorkflowTask, WorkflowTimer
-
-if TYPE_CHECKING:
-    from rewake.replay.execution import Execution
+from rewake.kinds import Kind
+from rewake.records import Millis, Outcome, Scheduled, Value
+from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 
 
 class OpenOp:
-    """An operation that was asked for and has no observed outcome yet.
-
-    `future` is what the workflow awaits, or `timer` what it set with `call_at`. `branch` is the
-    asyncio task that awaits this operation and does nothing else. For a step, `attempts` counts the
-    failed ones and `not_before` holds the next one back. `work` is for whoever carries it out.
-    """
+    """An operation that was asked for and has no observed outcome yet."""
 
     __slots__ = (
         "args",
@@ -41,20 +34,34 @@ class OpenOp:
 
     def __init__(self, key: str, kind: Kind, name: str, digest: str, due: Millis | None) -> None:
         self.key = key
+        """Where in the program it was asked for."""
         self.kind = kind
         self.name = name
+        """The function, or the timer's kind: compared on replay."""
         self.digest = digest
+        """That of its arguments: compared on replay."""
         self.due = due
+        """A timer's moment, or a deadline."""
         self.args: Value | None = None
+        """What it is asked with, encoded."""
         self.work: Any = None
+        """What the turn needs to carry it out itself: a `StepWork`."""
         self.attempts = 0
+        """Of a step: how many have failed."""
         self.asked_at: Millis = 0
+        """When it was asked for, by the recorded clock."""
         self.not_before: Millis | None = None
+        """Of a step: the earliest moment of its next attempt."""
         self.branch: WorkflowTask | None = None
+        """The asyncio task that awaits this operation and does nothing else."""
         self.timer: WorkflowTimer | None = None
+        """What the workflow set with `call_at`."""
         self.future: OpFuture | None = None
+        """What the workflow awaits."""
         self.recorded: Scheduled | None = None
+        """On replay: the command that asked for it then."""
         self.resolve: Callable[[str, Outcome], Any] = nothing
+        """Makes a value of the outcome, or raises."""
 
     def scheduled(self) -> Scheduled:
         """The command that asks for this operation; on replay the recorded one, which is equal."""
@@ -70,17 +77,17 @@ def nothing(_key: str, _outcome: Outcome) -> None:
 class OpFuture(WorkflowFuture):
     """What a workflow awaits for an operation. Cancelling it withdraws the operation."""
 
-    __slots__ = ("_execution", "_op")
+    __slots__ = ("_op", "_withdraw")
 
-    def __init__(self, execution: Execution, op: OpenOp) -> None:
-        super().__init__(loop=execution.loop)
-        self._execution = execution
+    def __init__(self, loop: WorkflowLoop, op: OpenOp, withdraw: Callable[[OpenOp], None]) -> None:
+        super().__init__(loop=loop)
         self._op = op
+        self._withdraw = withdraw
 
     def cancel(self, msg: Any | None = None) -> bool:
         cancelled = super().cancel(msg)
         if cancelled:
-            self._execution.withdraw(self._op)
+            self._withdraw(self._op)
         return cancelled
 
 
@@ -94,15 +101,3 @@ def resolve(op: OpenOp, future: OpFuture, outcome: Outcome) -> None:
         future.set_exception(error)
     else:
         future.set_result(value)
-
-
-def difference(recorded: Scheduled, op: OpenOp) -> str:
-    """What differs between the operation recorded at a key and the one asked for, or ''."""
-    if (recorded.kind, recorded.name) != (op.kind, op.name):
-        then = f"{recorded.kind} {recorded.name!r}"
-        return f"the history has the {then} here, the code asks for the {op.kind} {op.name!r}"
-    if recorded.digest != op.digest:
-        return f"the {op.kind} {op.name!r} has other arguments here than the history has"
-    if recorded.due != op.due:
-        return f"the {op.kind} {op.name!r} is due at {op.due}, in the history at {recorded.due}"
-    return ""

@@ -10,7 +10,7 @@ import msgspec
 
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Entry, Finished, Scheduled, Started, Stepped, Value
-from rewake.stores.table import Table
+from rewake.stores.shelf import Shelf
 
 BLOB_BYTES = 32 * 1024
 """From this size on a value is kept apart."""
@@ -21,8 +21,8 @@ Again = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 class Blobs:
     """Puts large values aside and brings them back. Bodies are written before their names."""
 
-    def __init__(self, table: Table, again: Again) -> None:
-        self._table = table
+    def __init__(self, shelf: Shelf, again: Again) -> None:
+        self._shelf = shelf
         self._again = again
 
     async def offload(self, run: str, value: Value | None) -> Value | None:
@@ -31,14 +31,14 @@ class Blobs:
             return value
         body = bytes(value.body)
         name = hashlib.sha256(body).hexdigest()
-        await self._again(lambda: self._table.put_blob(run, name, body))
+        await self._again(lambda: self._shelf.put_blob(run, name, body))
         return Value(value.codec, msgspec.Raw(b"null"), name)
 
     async def resolve(self, run: str, value: Value) -> Value:
         """The value with its body. Raises `CheckpointUnreadable` if that is gone or damaged."""
         if not value.blob:
             return value
-        body = await self._again(lambda: self._table.get_blob(run, value.blob))
+        body = await self._again(lambda: self._shelf.get_blob(run, value.blob))
         if hashlib.sha256(body).hexdigest() != value.blob:
             raise CheckpointUnreadable(f"run {run!r}: the stored value {value.blob} is damaged")
         return Value(value.codec, msgspec.Raw(body))

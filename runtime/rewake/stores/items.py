@@ -6,24 +6,20 @@ Any table that evaluates updates itself shares this.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from rewake.records import Chunk, Header, Item, LogBatch, Operation, View
+from rewake.records import Item
+from rewake.stores.keys import type_of
 from rewake.stores.table import Key, When, holds
 
-_VIEWS = "V"
-_TYPES: Mapping[str, type[Item]] = {"H": Header, "C": Chunk, "O": Operation, "L": LogBatch}
-
 _encoder = msgspec.json.Encoder()
-_view_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(View)
-_decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
-    letter: msgspec.json.Decoder(kind) for letter, kind in _TYPES.items()
+_decoders: Mapping[type[Item], msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in get_args(Item)
 }
 _FIELDS: Mapping[type[Item], Mapping[str, msgspec.structs.FieldInfo]] = {
-    kind: {field.name: field for field in msgspec.structs.fields(kind)}
-    for kind in (*_TYPES.values(), View)
+    kind: {field.name: field for field in msgspec.structs.fields(kind)} for kind in get_args(Item)
 }
 
 
@@ -37,8 +33,7 @@ def decode(key: Key, body: bytes) -> Any:
 
     Raises `msgspec.ValidationError` (a `ValueError`) if `body` is not such an item.
     """
-    decoder = _view_decoder if key.partition == _VIEWS else _decoders[key.sort[0]]
-    return decoder.decode(body)
+    return _decoders[type_of(key)].decode(body)
 
 
 def change(

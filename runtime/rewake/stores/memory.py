@@ -104,11 +104,11 @@ class MemoryTable:
             items = [(key, decode(key, stored[key.sort])) for key in keys]
         return Page(items, keys[-1].sort if keys and len(keys) == limit else None)
 
-    async def due(self, until: Millis, *, limit: int) -> list[Due]:
+    async def due(self, until: Millis, *, limit: int, partition: str | None = None) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time."""
         await asyncio.sleep(0)
         with self._lock:
-            return self._index.earliest(until, limit)
+            return self._index.earliest(until, limit, partition)
 
     async def delete(self, keys: Sequence[Key]) -> None:
         """Remove items, one by one; a missing one is no error."""
@@ -178,10 +178,14 @@ class _LaggingIndex:
         if before != after:
             self._waiting.append((self._now() + self._lag, key, after))
 
-    def earliest(self, until: Millis, limit: int) -> list[Due]:
+    def earliest(self, until: Millis, limit: int, partition: str | None) -> list[Due]:
         """The first entries at or before `until`, of those that can be seen by now."""
         self._catch_up()
-        entries = ((due, key) for key, due in self._seen.items() if due <= until)
+        entries = (
+            (due, key)
+            for key, due in self._seen.items()
+            if due <= until and partition in (None, key.partition)
+        )
         return [Due(due, key) for due, key in heapq.nsmallest(limit, entries)]
 
     def _catch_up(self) -> None:

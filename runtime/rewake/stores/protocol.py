@@ -1,6 +1,6 @@
 """The store protocol: what keeps a run safe, on top of single-item conditional writes.
 
-Rules that every method here obeys; `docs/architecture.md` gives the reasons.
+Rules that every method obeys; `docs/architecture.md` gives the reasons.
 
 1. The header decides. Bodies (chunks, blobs) are written first, under a name of their own, and do
    not exist until the header names them.
@@ -9,83 +9,54 @@ Rules that every method here obeys; `docs/architecture.md` gives the reasons.
 3. Delivering is settle (first outcome wins), then arrive (raise the arrival counter), and only then
    acknowledge. Parking holds only if the counter is what it was before the outcomes were
    read. So either parking fails, or the deliverer sees a parked run and wakes it.
-4. Every write carries a token, and is repeated with the same token when the database does not say
-   how it went: a success that was reported as failure is recognised by its token.
-5. Custody: whatever is open is covered by a due time, its own or its run's; the new one is written
-   before the old one is let go. An item is *guarded* when it has a due time of its own.
+4. Every write carries a mark, and is repeated with the same mark when the database does not say
+   how it went: a success that was reported as failure is recognised by its mark.
+5. Custody. Whatever is open has a due time, on its own item or on its run's header. When that
+   duty moves, the new due time is written before the old one is removed. An item is *guarded*
+   when it has a due time of its own.
 
-Each method is one operation of that protocol, run through `Table.together`: on SQLite it is one
-transaction, elsewhere single writes in the order given.
+The protocol is one class in four rooms, each on top of the one before: `reads`, `writes` (the
+commit point: rules 1, 2 and 4), `operations` (one item each), and here the run and delivery. Each
+method is one operation, run through `Table.together`: on SQLite it is one transaction, elsewhere
+single writes in the order given. The states between which it moves a run are in `rewake.states`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
 from rewake.errors import RunConflict, RunNotFound
 from rewake.records import (
-    AWAITED,
-    TERMINAL,
-    Chunk,
     Entry,
-    Failure,
     Header,
-    Kind,
-    LogBatch,
     Millis,
     Operation,
     Outcome,
-    OutcomeKind,
-    RunState,
     Started,
     View,
-    Withdrawn,
 )
-from rewake.stores.reads import VIEWS, StoreReads
-from rewake.stores.results import (
+from rewake.states import MOVES, TERMINAL, Move, RunState
+from rewake.stores.answers import (
     Arrived,
     Committed,
     Delivery,
     Fenced,
-    History,
-    Refused,
     Taken,
     TaskClaim,
-    header_key,
-    operation_key,
 )
-from rewake.stores.table import Check, Key, Table, When, Written
+from rewake.stores.keys import header_key, view_key
+from rewake.stores.operations import Operations
+from rewake.stores.table import Check, Key
+from rewake.stores.writes import UNOWNED, begins
 
-CHUNK_BYTES = 256 * 1024
-"""How large a chunk of history may be: an item of DynamoDB holds 400 KB."""
-TAIL_BYTES = 512
-"""How much history stays inline in the header, so that it remains one small write."""
 FORCE = 10**6
 """What a failure takes off the gap, so that it always wakes the run."""
 
-LIVE = (RunState.READY, RunState.RUNNING, RunState.PARKED)
 
-
-class Store(StoreReads):
-    """The protocol. `token` makes random writer tokens; `margin` (ms) is the allowed clock skew."""
-
-    def __init__(self, table: Table, *, token: Callable[[], str], margin: Millis = 250) -> None:
-        super().__init__(table)
-        self._token = token
-        self._margin = margin
-
-    async def close(self) -> None:
-        """Let go of the database."""
-        await self._table.close()
-
-    async def offload(self, run: str, entries: Sequence[Entry]) -> list[Entry]:
-        """The entries with their large values kept apart (written first: bodies before names)."""
-        return [await self._blobs.without(run, entry) for entry in entries]
-
-    # --- the run ---------------------------------------------------------------------------
+class Store(Operations):
+    """The whole protocol, as the engine uses it."""
 
     async def start(self, header: Header, started: Started) -> tuple[Header, bool]:
         """Create a run that is due at once; the run that is there, and whether it is new.
@@ -93,15 +64,15 @@ class Store(StoreReads):
         Where the database denied the write that made it, the run is recognised by its seed, which
         stays: it may have gone on since, even to its end.
         """
-        header.writer = self._token()
+        header.mark = self._mark()
         [entry] = await self.offload(header.run, [started])
 
         async def work() -> tuple[Header, bool]:
             header.count = 1
-            header.base, header.tail = await self._place(header.run, "", [], [entry], header.writer)
+            header.base, header.tail = await self._place(header.run, "", [], [entry], header.mark)
             view = View(header.run, header.workflow, header.created)
             # Written before the header: a view without a run is skipped, a run without one is lost.
-            await self._put(Key(VIEWS, _view_sort(view)), view)
+            await self._put(view_key(view), view)
             written = await self._put(header_key(header.run), header, absent=True)
             current: Header = written.item
             mine = (current.seed, current.created) == (header.seed, header.created)
@@ -110,18 +81,18 @@ class Store(StoreReads):
         return await self._table.together(work)
 
     async def claim(self, run: str, owner: str, now: Millis, lease: Millis) -> Header | None:
-        """Hold the run until `now + lease` as `owner` (a token of this claim alone).
+        """Hold the run until `now + lease` as `owner` (a name of this claim alone).
 
         None if it does not exist, is over, is stuck, or is held by a live owner.
         """
         when = [
-            [Check("state", "in", (RunState.READY, RunState.PARKED))],
-            [Check("state", "=", RunState.RUNNING), Check("lease", "<", now - self._margin)],
+            [begins(Move.CLAIM)],
+            [begins(Move.TAKE_OVER), Check("lease", "<", now - self._margin)],
         ]
         written = await self._update(
             header_key(run),
             when=when,
-            set={"state": RunState.RUNNING, "owner": owner, **self._lease(now, lease)},
+            set={"state": MOVES[Move.CLAIM].target, "owner": owner, **self._leased(now, lease)},
             add={"epoch": 1, "strikes": 1},
         )
         header: Header | None = written.item
@@ -139,7 +110,7 @@ class Store(StoreReads):
     ) -> Committed | Fenced:
         """Append entries and stay the holder. `progress`: a new outcome is among them."""
         # Renewed when half of it is gone: a lease that moves costs a write of the due index.
-        changes = self._lease(now, lease) if held.lease - now < lease // 2 else {}
+        changes = self._leased(now, lease) if held.lease - now < lease // 2 else {}
         if progress:
             changes["strikes"] = 0
         result = await self._append(held, entries, changes)
@@ -153,22 +124,22 @@ class Store(StoreReads):
         *,
         gap: int,
         wake: Millis | None,
-        look: Millis | None,
+        check_at: Millis | None,
         take: Sequence[TaskClaim] = (),
     ) -> Committed | Fenced | Arrived:
         """Append entries and suspend, unless something arrived since `held.arrivals` was read.
 
-        `wake`: when its next timer is due; `look`: when its tasks must be looked after. `take`:
+        `wake`: when its next timer is due; `check_at`: when its tasks must be looked after. `take`:
         tasks among the entries that this process begins itself; they are claimed along.
         """
         changes = {
-            "state": RunState.PARKED,
+            "state": MOVES[Move.PARK].target,
             "gap": gap,
-            "due": _earliest(wake, look),
+            "due": _earliest(wake, check_at),
             "wake": wake,
-            "look": look,
+            "check_at": check_at,
             "strikes": 0,
-            **_UNOWNED,
+            **UNOWNED,
         }
 
         async def work() -> Committed | Fenced | Arrived:
@@ -189,22 +160,22 @@ class Store(StoreReads):
 
         `due`: when somebody must look whether what the workflow gave up was cancelled.
         """
-        changes = {"state": state, "due": due, "wake": None, "look": None, **_UNOWNED}
+        changes = {"state": state, "due": due, "wake": None, "check_at": None, **UNOWNED}
         return await self._append(held, entries, changes, arrivals=held.arrivals)
 
     async def stick(self, held: Header, error: str) -> Committed | Fenced:
         """Set the run aside for a person, its history untouched."""
-        changes = {"state": RunState.STUCK, "error": error[:400], "due": None, **_UNOWNED}
+        changes = {"state": MOVES[Move.STICK].target, "error": error[:400], "due": None, **UNOWNED}
         result = await self._append(held, [], changes)
         assert not isinstance(result, Arrived)
         return result
 
-    async def hand_over(self, run: str, owner: str, at: Millis) -> None:
-        """Let another process go on with the run, from `at` on; this claim is no strike."""
+    async def release(self, run: str, owner: str, at: Millis) -> None:
+        """Let any process go on with the run, from `at` on; this claim is no strike."""
         await self._update(
             header_key(run),
-            when=[_running_as(owner)],
-            set={"state": RunState.READY, "due": at, **_UNOWNED},
+            when=[self._held_by(owner)],
+            set={"state": MOVES[Move.RELEASE].target, "due": at, **UNOWNED},
             add={"strikes": -1},
         )
 
@@ -217,7 +188,7 @@ class Store(StoreReads):
         """
         written = await self._update(
             header_key(run),
-            when=[[Check("state", "in", LIVE), Check("cancel", "absent")]],
+            when=[[begins(Move.CANCEL), Check("cancel", "absent")]],
             set={"cancel": reason, "due": now},
             add={"arrivals": 1, "gap": -FORCE},
         )
@@ -225,17 +196,30 @@ class Store(StoreReads):
         if header is None:
             raise RunNotFound(f"there is no run {run!r}")
         if header.state is RunState.STUCK:
-            stuck = [[Check("state", "=", RunState.STUCK)]]
-            ended = {"state": RunState.CANCELLED, "cancel": reason}
-            return (await self._update(header_key(run), when=stuck, set=ended)).item  # type: ignore[no-any-return]
+            return await self._cancel_stuck(run, reason)
         return None if header.state in TERMINAL else header
+
+    async def _cancel_stuck(self, run: str, reason: str) -> Header:
+        written = await self._update(
+            header_key(run),
+            when=[[begins(Move.CANCEL_STUCK)]],
+            set={"state": MOVES[Move.CANCEL_STUCK].target, "cancel": reason},
+        )
+        header: Header = written.item
+        return header
 
     async def resume(self, run: str, python: str, now: Millis) -> Header:
         """Let a stuck run try again, under this Python. Raises `RunNotFound`, `RunConflict`."""
         written = await self._update(
             header_key(run),
-            when=[[Check("state", "=", RunState.STUCK)]],
-            set={"state": RunState.READY, "due": now, "strikes": 0, "error": "", "python": python},
+            when=[[begins(Move.RESUME)]],
+            set={
+                "state": MOVES[Move.RESUME].target,
+                "due": now,
+                "strikes": 0,
+                "error": "",
+                "python": python,
+            },
         )
         header: Header | None = written.item
         if header is None:
@@ -245,111 +229,13 @@ class Store(StoreReads):
         return header
 
     async def renew(self, held: Header, now: Millis, lease: Millis) -> Header | None:
-        """Keep the run; None if it was lost to another holder."""
+        """Keep the run; None if another holder has it."""
         written = await self._update(
-            header_key(held.run), when=_fence(held, count=False), set=self._lease(now, lease)
+            header_key(held.run), when=self._fence(held, count=False), set=self._leased(now, lease)
         )
         return written.item if written.ok else None
 
-    # --- its operations --------------------------------------------------------------------
-
-    async def claim_task(self, claim: TaskClaim) -> Taken | Refused:
-        """Hold a task for one attempt, if it has no outcome, no live owner, and need not wait.
-
-        An owner whose lease ran out is counted as lost. From the second claim on the item
-        guards itself, since its run may no longer look after it.
-        """
-        owner, now = claim.owner, claim.now
-        where = operation_key(claim.run, claim.key)
-        until = now + claim.lease
-        first = Operation(claim.run, claim.key, Kind.TASK, name=claim.name, first=now)
-        begin: dict[str, Any] = {"owner": owner, "lease": until}
-        guarded = {**begin, "not_before": None, "due": until + self._margin}
-
-        async def work() -> Taken | Refused:
-            fresh = [[Check("run", "absent")]]
-            written = await self._update(
-                where, when=fresh, set=begin, add={"attempts": 1}, create=first
-            )
-            while not written.ok and (found := written.item).owner != owner:
-                if not self._claimable(found, now):
-                    return Refused(found)
-                same = [Check("owner", "=", found.owner), Check("lease", "=", found.lease)]
-                again = {"attempts": 1, "lost": 1 if found.owner else 0}
-                written = await self._update(
-                    where, when=[[Check("outcome", "absent"), *same]], set=guarded, add=again
-                )
-            return Taken(written.item)
-
-        return await self._table.together(work)
-
-    def _claimable(self, found: Operation, now: Millis) -> bool:
-        if found.outcome is not None:
-            return False
-        if found.owner:
-            return found.lease < now - self._margin
-        return found.not_before is None or found.not_before <= now
-
-    async def renew_task(self, run: str, key: str, owner: str, now: Millis, lease: Millis) -> bool:
-        """Keep a task; False if it was cancelled or taken over. From now on it guards itself."""
-        until = now + lease
-        written = await self._update(
-            operation_key(run, key),
-            when=_held_by(owner),
-            set={"lease": until, "due": until + self._margin},
-        )
-        return written.ok
-
-    async def retry_task(
-        self, run: str, key: str, owner: str, *, at: Millis, failure: Failure
-    ) -> bool:
-        """Record that the attempt failed, and give the task up until `at`."""
-        return await self._put_off(run, key, owner, at, failure=failure)
-
-    async def hand_over_task(self, run: str, key: str, owner: str, at: Millis) -> bool:
-        """Let another process begin the task, from `at` on: this attempt was none."""
-        return await self._put_off(run, key, owner, at, attempts=-1)
-
-    async def _put_off(
-        self, run: str, key: str, owner: str, at: Millis, attempts: int = 0, **more: Failure
-    ) -> bool:
-        written = await self._update(
-            operation_key(run, key),
-            when=_held_by(owner),
-            set={"owner": "", "lease": 0, "not_before": at, "due": at, **more},
-            add={"attempts": attempts},
-        )
-        return written.ok
-
-    async def settle(
-        self, operation: Operation, outcome: Outcome, at: Millis, *, owner: str | None = None
-    ) -> tuple[bool, Operation]:
-        """Record an outcome unless there is one; whether this one stands, and the item.
-
-        With `owner`, only while that owner holds the task (how failures are settled).
-        """
-        token = self._token()
-        check = [Check("outcome", "absent")]
-        if owner is not None:
-            check.append(Check("owner", "=", owner))
-        written = await self._update(
-            operation_key(operation.run, operation.key),
-            when=[check],
-            set={"outcome": outcome, "at": at, "writer": token, "owner": "", "lease": 0},
-            create=operation,
-        )
-        found: Operation | None = written.item
-        won = written.ok or (found is not None and found.writer == token)
-        return won, found or operation
-
-    async def cancel_withdrawn(self, run: str, history: History, now: Millis) -> None:
-        """Settle as cancelled what the workflow gave up and what has no outcome."""
-        for entry in history.entries:
-            if isinstance(entry, Withdrawn) and entry.kind in AWAITED:
-                item = history.operations.get(entry.key)
-                if item is None or item.outcome is None:
-                    operation = Operation(run, entry.key, entry.kind)
-                    await self.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
+    # --- delivery --------------------------------------------------------------------------
 
     async def deliver(
         self,
@@ -363,9 +249,9 @@ class Store(StoreReads):
     ) -> Delivery:
         """Settle, arrive, and if the run was waiting for just this, claim it.
 
-        `operation` is what to create if no item is there. `claim` is an owner token and a lease
-        (ms); without it a run that should wake is only reported. `sole`: the run probably waits
-        for nothing else, so that arriving and claiming are tried as one write.
+        `operation` is what to create if no item is there. `claim` is the name of an owner and a
+        lease (ms); without it a run that should wake is only reported. `sole`: the run probably
+        waits for nothing else, so that arriving and claiming are tried as one write.
         """
         value = await self._blobs.offload(operation.run, outcome.value)
         outcome = msgspec.structs.replace(outcome, value=value)
@@ -378,7 +264,7 @@ class Store(StoreReads):
             if claim is not None and (sole or force):
                 header = await self._arrive_and_claim(found, force, at, claim)
                 if header is not None:
-                    await self._let_go(found)
+                    await self._unguard(found)
                     return Delivery(won, found, header, True, True)
             return await self._arrive(won, found, force, at, claim)
 
@@ -389,11 +275,15 @@ class Store(StoreReads):
     ) -> Header | None:
         """Both in one write, if the run is parked and this is all that it needs."""
         owner, lease = claim
-        parked = [Check("state", "=", RunState.PARKED)]
+        parked = [begins(Move.CONTINUE)]
         written = await self._update(
             header_key(operation.run),
             when=[parked if force else [*parked, Check("gap", "<=", 1)]],
-            set={"state": RunState.RUNNING, "owner": owner, **self._lease(now, lease)},
+            set={
+                "state": MOVES[Move.CONTINUE].target,
+                "owner": owner,
+                **self._leased(now, lease),
+            },
             add={"arrivals": 1, "gap": -1, "epoch": 1, "strikes": 1},
         )
         header: Header | None = written.item
@@ -427,30 +317,27 @@ class Store(StoreReads):
         run = operation.run
         written = await self._update(
             header_key(run),
-            when=[[Check("state", "in", LIVE)]],
+            when=[[begins(Move.ARRIVE)]],
             add={"arrivals": 1, "gap": -FORCE if force else -1},
         )
         header: Header | None = written.item
         if not written.ok or header is None:
-            await self._let_go(operation)
+            await self._unguard(operation)
             return Delivery(won, operation, None, False, False)
         wake = header.state is RunState.PARKED and header.gap <= 0
         claimed = await self.claim(run, claim[0], now, claim[1]) if wake and claim else None
         if claimed or not wake:
-            await self._let_go(operation)
+            await self._unguard(operation)
         return Delivery(won, operation, claimed or header, claimed is not None, wake)
 
-    async def _let_go(self, operation: Operation) -> None:
-        """The outcome is delivered: the run has custody, the item need not guard itself."""
-        if operation.due is not None:
-            await self._update(operation_key(operation.run, operation.key), set={"due": None})
+    # --- due times -------------------------------------------------------------------------
 
     async def postpone(self, key: Key, seen: Millis, due: Millis | None) -> bool:
         """Move a due time, unless somebody else did; who moves it acts on it."""
         written = await self._update(key, when=[[Check("due", "=", seen)]], set={"due": due})
         return written.ok
 
-    async def look_again(self, seen: Header, *, look: Millis | None, wake: Millis | None) -> bool:
+    async def recheck(self, seen: Header, *, check_at: Millis | None, wake: Millis | None) -> bool:
         """Move the moment when a parked run's tasks are looked after, unless somebody else did.
 
         `seen` is what the look was at: the run may have gone on since, and parked with the same
@@ -460,125 +347,10 @@ class Store(StoreReads):
         written = await self._update(
             header_key(seen.run),
             when=[same],
-            set={"look": look, "due": _earliest(wake, look)},
+            set={"check_at": check_at, "due": _earliest(wake, check_at)},
         )
         return written.ok
-
-    async def log(self, batch: LogBatch, part: int) -> None:
-        """Keep what an attempt logged. Written again, it takes the place of what was there."""
-        sort = f"L#{batch.key}#{batch.attempt:04d}#{part:04d}"
-        await self._put(Key(f"R#{batch.run}", sort), batch)
-
-    # --- writing ---------------------------------------------------------------------------
-
-    async def _append(
-        self,
-        held: Header,
-        entries: Sequence[Entry],
-        changes: Mapping[str, Any],
-        *,
-        arrivals: int | None = None,
-    ) -> Committed | Fenced | Arrived:
-        """The one commit point: bodies first, then the header, if the fence holds."""
-        token = self._token()
-        when = _fence(held)
-        if arrivals is not None:
-            when = [[*when[0], Check("arrivals", "=", arrivals)]]
-
-        async def work() -> Written:
-            placed: dict[str, Any] = {}
-            if entries:
-                base, tail = await self._place(held.run, held.base, held.tail, entries, token)
-                placed = {"base": base, "tail": tail, "clock": _clock_of(entries, held.clock)}
-            count = held.count + len(entries)
-            return await self._update(
-                header_key(held.run),
-                when=when,
-                set={**changes, **placed, "count": count, "writer": token},
-            )
-
-        written = await self._table.together(work)
-        found: Header | None = written.item
-        if written.ok or (found is not None and found.writer == token):
-            assert found is not None
-            return Committed(found)
-        if found is not None and all(check.holds(found) for check in _fence(held)[0]):
-            return Arrived(found)
-        return Fenced()
-
-    async def _place(
-        self, run: str, base: str, tail: Sequence[Entry], entries: Sequence[Entry], token: str
-    ) -> tuple[str, list[Entry]]:
-        """Where the entries go: inline while they are few, else into a chunk of their own."""
-        joined = [*tail, *entries]
-        size = len(_encode(joined))
-        if size <= TAIL_BYTES:
-            return base, joined
-        for part in _chunks(joined, size):
-            number = int(base[2:10]) + 1 if base else 0
-            sort = f"C#{number:08d}#{token}"
-            await self._put(Key(f"R#{run}", sort), Chunk(base, part))
-            base = sort
-        return base, []
-
-    def _lease(self, now: Millis, lease: Millis) -> dict[str, Any]:
-        until = now + lease
-        return {"lease": until, "due": until + self._margin}
-
-    async def _update(
-        self,
-        key: Key,
-        *,
-        when: When = (),
-        set: Mapping[str, Any] | None = None,
-        add: Mapping[str, int] | None = None,
-        create: Any = None,
-    ) -> Written:
-        return await self._again(
-            lambda: self._table.update(key, when=when, set=set, add=add, create=create)
-        )
-
-    async def _put(self, key: Key, item: Any, *, absent: bool = False) -> Written:
-        return await self._again(lambda: self._table.put(key, item, absent=absent))
-
-
-_UNOWNED: dict[str, Any] = {"owner": "", "lease": 0}
-_encode = msgspec.json.Encoder().encode
-
-
-def _fence(held: Header, *, count: bool = True) -> list[list[Check]]:
-    checks = [*_running_as(held.owner), Check("epoch", "=", held.epoch)]
-    return [[*checks, Check("count", "=", held.count)] if count else checks]
-
-
-def _running_as(owner: str) -> list[Check]:
-    # Whoever has parked or ended the run holds it no more, with no owner to tell that by.
-    return [Check("state", "=", RunState.RUNNING), Check("owner", "=", owner)]
-
-
-def _held_by(owner: str) -> When:
-    """A task that has no outcome and is still this owner's."""
-    return [[Check("owner", "=", owner), Check("outcome", "absent")]]
-
-
-def _chunks(entries: list[Entry], size: int) -> Iterator[list[Entry]]:
-    """The entries in parts that an item has room for. Almost always there is one part."""
-    if len(entries) == 1 or size <= CHUNK_BYTES:
-        yield entries
-        return
-    half = len(entries) // 2
-    for part in (entries[:half], entries[half:]):
-        yield from _chunks(part, len(_encode(part)))
 
 
 def _earliest(*moments: Millis | None) -> Millis | None:
     return min((moment for moment in moments if moment is not None), default=None)
-
-
-def _clock_of(entries: Sequence[Entry], clock: Millis) -> Millis:
-    return max([clock, *(getattr(entry, "clock", 0) for entry in entries)])
-
-
-def _view_sort(view: View) -> str:
-    """Sorts newest first."""
-    return f"{10**15 - view.created:015d}#{view.run}"

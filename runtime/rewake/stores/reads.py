@@ -10,7 +10,18 @@ import msgspec
 from rewake.errors import CheckpointUnreadable, RunNotFound, StoreUnavailable
 from rewake.records import Chunk, Entry, Header, LogBatch, Logged, Millis, Operation, Value
 from rewake.stores.blobs import Blobs
-from rewake.stores.results import History, header_key, operation_key
+from rewake.stores.history import History
+from rewake.stores.keys import (
+    CHUNKS,
+    LOGS,
+    OPERATIONS,
+    VIEWS,
+    header_key,
+    logs_of,
+    operation_key,
+    run_partition,
+)
+from rewake.stores.shelf import Shelf
 from rewake.stores.table import Due, Key, Page, Table
 
 T = TypeVar("T")
@@ -18,16 +29,17 @@ T = TypeVar("T")
 TRIES = 4
 """How often a call is repeated when the database does not say how it went."""
 
-VIEWS = "V"
-"""The partition in which runs are listed."""
 
-
-class StoreReads:
+class Reads:
     """Reads of a table, as the protocol lays it out. Large values come back whole."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, shelf: Shelf) -> None:
         self._table = table
-        self._blobs = Blobs(table, self._again)
+        self._blobs = Blobs(shelf, self._again)
+
+    async def close(self) -> None:
+        """Let go of the database."""
+        await self._table.close()
 
     async def header(self, run: str) -> Header:
         """A run's header. Raises `RunNotFound`."""
@@ -43,7 +55,7 @@ class StoreReads:
 
     async def history(self, header: Header) -> History:
         """The history that this header names, values and all. Raises `CheckpointUnreadable`."""
-        found = await self._all(f"R#{header.run}", "O#")
+        found = await self._all(header.run, OPERATIONS)
         return History(
             await self._blobs.restore(header.run, await self._entries(header)),
             await self._by_key(operation for _, operation in found),
@@ -51,7 +63,7 @@ class StoreReads:
 
     async def _entries(self, header: Header) -> list[Entry]:
         """The entries that this header names, large values left where they are."""
-        found = await self._all(f"R#{header.run}", "C#") if header.base else []
+        found = await self._all(header.run, CHUNKS) if header.base else []
         chunks: dict[str, Chunk] = {key.sort: chunk for key, chunk in found}
         parts: list[Sequence[Entry]] = [header.tail]
         name = header.base
@@ -89,12 +101,13 @@ class StoreReads:
             found = [LogBatch(run, "", 1, lines)] if lines else []
         if key == "":
             return found
-        prefix = "L#" if key is None else f"L#{key}#"
-        return found + [batch for _, batch in await self._all(f"R#{run}", prefix)]
+        prefix = LOGS if key is None else logs_of(key)
+        return found + [batch for _, batch in await self._all(run, prefix)]
 
-    async def due(self, until: Millis, *, limit: int) -> list[Due]:
-        """Whatever must be looked at by then, earliest first."""
-        return await self._table.due(until, limit=limit)
+    async def due(self, until: Millis, *, limit: int, run: str | None = None) -> list[Due]:
+        """All that must be looked at by then, earliest first; with `run`, of that run only."""
+        partition = None if run is None else run_partition(run)
+        return await self._table.due(until, limit=limit, partition=partition)
 
     async def item(self, key: Key) -> Header | Operation | None:
         """The item behind an entry of the due index."""
@@ -125,7 +138,8 @@ class StoreReads:
                     raise
         raise AssertionError("unreachable")
 
-    async def _all(self, partition: str, prefix: str) -> list[tuple[Key, Any]]:
+    async def _all(self, run: str, prefix: str) -> list[tuple[Key, Any]]:
+        partition = run_partition(run)
         items: list[tuple[Key, Any]] = []
         cursor: str | None = None
         while True:

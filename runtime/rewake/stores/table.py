@@ -142,20 +142,15 @@ class Table(Protocol):
         """
         ...
 
-    async def due(self, until: Millis, *, limit: int) -> list[Due]:
-        """The earliest entries of the due index at or before `until`, by due time."""
+    async def due(self, until: Millis, *, limit: int, partition: str | None = None) -> list[Due]:
+        """The earliest entries of the due index at or before `until`, by due time.
+
+        With `partition`, only those of its items.
+        """
         ...
 
     async def delete(self, keys: Sequence[Key]) -> None:
         """Remove items; a missing one is no error."""
-        ...
-
-    async def put_blob(self, run: str, name: str, data: bytes) -> None:
-        """Keep a large value under its run. Writing the same name again changes nothing."""
-        ...
-
-    async def get_blob(self, run: str, name: str) -> bytes:
-        """A large value. Raises `CheckpointUnreadable` if it is not there."""
         ...
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:

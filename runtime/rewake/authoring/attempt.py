@@ -1,0 +1,94 @@
+"""One attempt at a user's function, and many: the part that runs and plain Python share.
+
+An async function runs in the event loop of the server; a sync one in a thread, which cannot be
+interrupted: when it runs out of time it is abandoned, and what it still returns is ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import random
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+from rewake.authoring import context as task_contexts
+from rewake.authoring.policy import Policy
+from rewake.values.failures import failure_of, task_error
+
+Function = Callable[..., Any]
+
+
+async def attempt(
+    function: Function,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    timeout: float | None,
+    context: task_contexts.TaskContext,
+    threads: Executor | None = None,
+) -> Any:
+    """Call the function once and return what it returns.
+
+    Raises what it raises, and `TimeoutError` after `timeout` seconds.
+    """
+    task_contexts.enter(context)
+    if timeout is None:
+        return await _call(function, args, kwargs, threads)
+    limit = asyncio.timeout(timeout)
+    try:
+        async with limit:
+            return await _call(function, args, kwargs, threads)
+    except TimeoutError:
+        if limit.expired():
+            raise TimeoutError(f"the attempt took longer than {timeout:g} s") from None
+        raise
+
+
+async def _call(
+    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], threads: Executor | None
+) -> Any:
+    if is_async(function):
+        return await function(*args, **kwargs)
+    call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
+    result = await asyncio.get_running_loop().run_in_executor(threads, call)
+    # A lambda around an async function is sync by its looks only.
+    return await result if inspect.isawaitable(result) else result
+
+
+def is_async(function: Function) -> bool:
+    """Whether calling it makes a coroutine."""
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_flags & inspect.CO_COROUTINE:
+        return True
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
+    )
+
+
+async def in_place(
+    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], policy: Policy
+) -> Any:
+    """Call the function outside a run, with its retries. Raises `TaskError` like a run would."""
+    run, key = f"local-{uuid.uuid4()}", getattr(function, "__name__", "function")
+    loop = asyncio.get_running_loop()
+    began, failed = loop.time(), 0
+    while True:
+        context = task_contexts.TaskContext(run, key, failed + 1, task_contexts.LocalLog())
+        timeout = policy.limit(loop.time() - began)
+        try:
+            # A task of its own, so that the context of this attempt ends with it.
+            return await asyncio.create_task(
+                attempt(function, args, kwargs, timeout=timeout, context=context)
+            )
+        except Exception as error:
+            failed += 1
+            elapsed = loop.time() - began
+            wait = policy.next(error, failed, elapsed=elapsed, chance=random.random())
+            if wait is None:
+                raise task_error(failure_of(error, failed)) from error
+            await asyncio.sleep(wait)

@@ -1,0 +1,1 @@
+"""`rewake dev`: a server that starts anew whenever its code changes."""

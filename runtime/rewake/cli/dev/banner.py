@@ -1,0 +1,54 @@
+"""What a development server says about itself when it begins."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from rewake.app import App
+from rewake.authoring.hints import hints_of, signature_of
+from rewake.authoring.workflow import Workflow
+from rewake.hosts.config import ServerConfig
+
+_EXAMPLES: dict[object, Any] = {str: "...", int: 1, float: 1.5, bool: True, list: [], dict: {}}
+
+
+def banner(app: App, config: ServerConfig, url: str) -> str:
+    """Where the server is, and how to use it."""
+    lines = [
+        f"Rewake serves {config.app} on {url}",
+        f"  database   {config.db}",
+        "  token      $(rewake token), sent as Authorization: Bearer",
+        "  workflows",
+    ]
+    for _, workflow in sorted(app.workflows.items()):
+        lines += [f"    {workflow.name}", f"      {curl(workflow, url)}"]
+    return "\n".join(lines)
+
+
+def curl(workflow: Workflow[Any, Any], url: str) -> str:
+    """The line that starts a run, with made-up arguments."""
+    body = shlex.quote(json.dumps(_example(workflow)))
+    return (
+        f"curl {url}/v1/workflows/{workflow.name}/runs "
+        f'-H "Authorization: Bearer $(rewake token)" --json {body}'
+    )
+
+
+def _example(workflow: Workflow[Any, Any]) -> dict[str, Any]:
+    signature, hints = signature_of(workflow.function), hints_of(workflow.function)
+    parameters = signature.parameters.values() if signature else ()
+    return {
+        parameter.name: _value(hints.get(parameter.name))
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    }
+
+
+def _value(hint: Any) -> Any:
+    origin, arguments = getattr(hint, "__origin__", hint), getattr(hint, "__args__", ())
+    if origin is list and arguments:
+        return [_value(arguments[0])]
+    return _EXAMPLES.get(origin) if isinstance(origin, type) else None

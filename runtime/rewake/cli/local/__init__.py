@@ -1,0 +1,1 @@
+"""Commands that carry out or decide in this process."""

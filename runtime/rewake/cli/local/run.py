@@ -1,0 +1,227 @@
+"""`rewake run`: a run from its start to its end, in this process, on the embedded store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import shlex
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import msgspec
+
+from rewake.app import App, load_app
+from rewake.cli.exits import STATES, Exit, tell
+from rewake.cli.home import given_secret, make_secret
+from rewake.cli.lines import duration
+from rewake.cli.local.ask import Asker
+from rewake.cli.local.progress import Progress, progress
+from rewake.cli.local.snapshot import operations_of
+from rewake.cli.output import pure_stdout, tell_failure, write_json
+from rewake.clock import SystemClock
+from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.approvals import open_approvals
+from rewake.engine.engine import Engine
+from rewake.engine.starting import check_id
+from rewake.engine.turn import STUCK_LOG
+from rewake.errors import AppError, RunConflict, RunNotFound, StuckError
+from rewake.hosts.building import Database, open_database
+from rewake.records import Header, Millis
+from rewake.signing.secret import Secret
+from rewake.states import TERMINAL, RunState
+from rewake.views.approvals import approval_view
+from rewake.views.runs import ErrorView, result_view
+from rewake.views.values import Values
+
+TICK = 0.1
+SLOWEST_TICK = 2.0
+SHARE = 10
+"""Looking at the run may take one part in so many of the time."""
+GRACE = 1.0
+"""Seconds that tasks get to end when the command is interrupted."""
+_FOREVER = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line says. Without `arguments`, a run that is there goes on with its own."""
+
+    source: str
+    db: str
+    arguments: dict[str, Any] | None = None
+    run: str | None = None
+    resume: bool = False
+    quiet: bool = False
+
+
+def run(options: RunOptions) -> Exit:
+    """Carry it out. Raises `RewakeError` for what is wrong with the options."""
+    if options.run is not None:
+        check_id(options.run)
+    with pure_stdout() as out:
+        app, name = load_app(options.source)
+        workflow = name or _only_workflow(app, options.source)
+        if options.arguments is not None or options.run is None:
+            app.workflow(workflow).arguments(options.arguments or {})
+        given = given_secret()
+        database = open_database(options.db)  # before a secret is made: it may be somebody else's
+        secret = given or make_secret()
+        return asyncio.run(_Session(app, workflow, database, secret, options, out).run())
+
+
+def _only_workflow(app: App, source: str) -> str:
+    names = sorted(app.workflows)
+    if len(names) > 1:
+        raise AppError(f"{source} has several workflows; say which: {source}:{names[0]}")
+    return names[0]
+
+
+class _Session:
+    """One call of the command."""
+
+    def __init__(
+        self,
+        app: App,
+        workflow: str,
+        database: Database,
+        secret: Secret,
+        options: RunOptions,
+        out: TextIO,
+    ) -> None:
+        self._clock = SystemClock()
+        self._workflow = workflow
+        self._secret = secret
+        self._options = options
+        self._out = out
+        self._run = options.run or f"{self._clock.now():012x}{secrets.token_hex(8)}"
+        dispatcher = InProcessDispatcher(self._clock)
+        self._engine = Engine(
+            app, database.table, dispatcher, secret, shelf=database.shelf, clock=self._clock
+        )
+        self._interrupted = asyncio.Event()
+        self._seen = b""
+
+    async def run(self) -> Exit:
+        """Begin or go on, follow, and end."""
+        began = self._clock.now()
+        engine = self._engine
+        _on_signals(self._interrupted.set)
+        logging.getLogger(STUCK_LOG).disabled = True  # it is told at the end, with what to do
+        engine.open(only=self._run)  # whatever else is in the database is left alone
+        try:
+            await self._begin()
+            await self._follow()
+            header = await engine.get(self._run)
+            over = header.state in TERMINAL or header.state is RunState.STUCK
+            if not over:
+                return self._hand_over()
+            return await self._end(header, self._clock.now() - began)
+        finally:
+            await engine.close(GRACE)
+
+    async def _begin(self) -> None:
+        engine, options = self._engine, self._options
+        try:
+            header = await engine.get(self._run)
+        except RunNotFound:
+            await engine.start(self._workflow, options.arguments or {}, run=self._run)
+            return self._say(f"run {self._run}")
+        if header.workflow != self._workflow:
+            raise RunConflict(f"run {self._run!r} is one of the workflow {header.workflow!r}")
+        if options.arguments is not None:
+            await engine.start(self._workflow, options.arguments, run=self._run)
+        if header.state is RunState.STUCK and options.resume:
+            await engine.resume(self._run)
+        return self._say(f"run {self._run} goes on")
+
+    # --- while it runs ---------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Show the run, and ask what it wants to know, until it ends or is interrupted."""
+        display = progress(self._clock.now, quiet=self._options.quiet)
+        asker = Asker(self._engine, self._run, display, self._approve_command)
+        ended = asyncio.ensure_future(self._ended())
+        stopped = asyncio.ensure_future(self._interrupted.wait())
+        tick = TICK
+        try:
+            while not ended.done() and not stopped.done():
+                before = self._clock.now()
+                news = await self._show(display, asker)
+                spent = (self._clock.now() - before) / 1000
+                tick = max(TICK if news else min(tick * 1.5, SLOWEST_TICK), spent * SHARE)
+                await asyncio.wait(
+                    {ended, stopped}, timeout=tick, return_when=asyncio.FIRST_COMPLETED
+                )
+            await self._show(display, asker)
+        finally:
+            ended.cancel()
+            stopped.cancel()
+            asker.close()
+            display.close()
+
+    async def _ended(self) -> None:
+        with suppress(StuckError):
+            await self._engine.result(self._run, _FOREVER)
+
+    async def _show(self, display: Progress, asker: Asker) -> bool:
+        """Show how it stands; whether anything is new."""
+        header, history = await self._engine.history(self._run)
+        steps = self._engine.running_steps(self._run)
+        operations = operations_of(history, steps, self._clock.now())
+        display.show(operations)
+        values = Values(self._secret, self._run)
+        waiting = {} if header.state in TERMINAL else open_approvals(history)
+        asker.update([approval_view(asked, values) for asked in waiting.values()])
+        before, self._seen = self._seen, msgspec.json.encode([header, steps, operations])
+        return before != self._seen
+
+    # --- how it ends -----------------------------------------------------------------------
+
+    async def _end(self, header: Header, took: Millis) -> Exit:
+        self._say(f"{header.state} in {duration(took)}")
+        if header.state is RunState.STUCK:
+            tell(f"the run is stuck: {header.error}")
+            tell(f"after a fix, go on with: {self._command('--resume')}")
+            return Exit.STUCK
+        outcome = await self._engine.result(self._run)
+        assert outcome is not None
+        view = result_view(outcome, Values(self._secret, self._run))
+        if isinstance(view.error, ErrorView):
+            tell_failure(view.state, msgspec.to_builtins(view.error))
+        else:
+            write_json(view.result, self._out)
+        return STATES[view.state]
+
+    def _hand_over(self) -> Exit:
+        tell(f"interrupted; the run is kept. Go on with: {self._command()}")
+        return Exit.INTERRUPTED
+
+    def _say(self, message: str) -> None:
+        if not self._options.quiet:
+            tell(message)
+
+    def _command(self, *more: str) -> str:
+        options = self._options
+        source = f"{options.source.removesuffix(':' + self._workflow)}:{self._workflow}"
+        db = ["--db", options.db]
+        return shlex.join(["rewake", "run", source, "--id", self._run, *db, *more])
+
+    def _approve_command(self, key: str) -> str:
+        db = ["--db", self._options.db]
+        return shlex.join(["rewake", "runs", "approve", self._run, key, *db])
+
+
+def _on_signals(callback: Callable[[], None]) -> None:
+    """The first signal ends it in order; the second is Python's own, and ends it at once."""
+    loop = asyncio.get_running_loop()
+
+    def first(number: signal.Signals) -> None:
+        loop.remove_signal_handler(number)
+        callback()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, first, number)

@@ -1,0 +1,226 @@
+"""`rewake start` and `rewake runs ...`: what can be asked of a server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rewake.cli.exits import STATES, Exit, tell
+from rewake.cli.output import tell_failure, write_json
+from rewake.cli.remote import tables
+from rewake.cli.remote.client import Client
+from rewake.engine.starting import IfFinished, IfRunning
+from rewake.errors import RunConflict, StuckError, UsageError
+
+LONGEST_WAIT = 30.0
+"""Seconds that one request waits; a longer wait is several."""
+
+Call = Callable[[Client], Awaitable[Exit]]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Which server is asked, and whether the answer is for machines."""
+
+    url: str | None = None
+    json: bool = False
+
+    def ask(self, call: Call) -> Exit:
+        """Do `call` with a client. Raises `RewakeError`."""
+
+        async def work() -> Exit:
+            async with Client(self.url) as client:
+                return await call(client)
+
+        return asyncio.run(work())
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The key of a start, and what to do where a run of that key is there."""
+
+    key: str | None = None
+    if_running: IfRunning | None = None
+    if_finished: IfFinished | None = None
+
+    def headers(self) -> dict[str, str]:
+        """What goes into the head of the request. Raises `UsageError` for what cannot."""
+        if self.key is None:
+            return {}
+        if not self.key.isprintable():
+            raise UsageError("--key must be one line of text")
+        return {"Idempotency-Key": self.key}
+
+    def query(self) -> dict[str, object]:
+        """What goes into its query. Raises `UsageError` for policies without a key."""
+        found = {"if_running": self.if_running, "if_finished": self.if_finished}
+        for name, value in found.items():
+            if value is not None and self.key is None:
+                raise UsageError(f"--{name.replace('_', '-')} needs --key")
+        return {**found}
+
+
+def start(
+    server: Server, workflow: str, arguments: dict[str, Any], again: Again, wait: float | None
+) -> Exit:
+    """Start a run, and perhaps wait for its result."""
+    headers, query = again.headers(), again.query()
+
+    async def call(client: Client) -> Exit:
+        answer = await client.post(
+            "workflows", workflow, "runs", body=arguments, headers=headers, query=query
+        )
+        run: str = answer.body["id"]
+        if wait is not None:
+            tell(f"run {run}")
+            return await _result(server, client, run, wait)
+        if server.json:
+            write_json(answer.body)
+        else:
+            print(run)
+        return Exit.DONE
+
+    return server.ask(call)
+
+
+def result(server: Server, run: str, wait: float) -> Exit:
+    """How a run ended."""
+    return server.ask(lambda client: _result(server, client, run, wait))
+
+
+async def _result(server: Server, client: Client, run: str, wait: float) -> Exit:
+    deadline = time.monotonic() + wait
+    while True:
+        left = max(0.0, min(deadline - time.monotonic(), LONGEST_WAIT))
+        try:
+            answer = await client.get("runs", run, "result", wait=round(left, 3))
+        except StuckError as error:
+            tell(f"the run is stuck: {error}")
+            return Exit.STUCK
+        if answer.status != 202 or time.monotonic() >= deadline:
+            return _show_result(server, answer.body)
+
+
+def _show_result(server: Server, view: dict[str, Any]) -> Exit:
+    if server.json:
+        write_json(view)
+    elif "result" in view:
+        write_json(view["result"])
+    elif "error" in view:
+        tell_failure(view["state"], view["error"])
+    else:
+        tell(f"run {view['id']} has not ended, it is {view['state']}")
+    return STATES.get(view["state"], Exit.PENDING)
+
+
+def listing(
+    server: Server, workflow: str | None, state: str | None, limit: int, cursor: str | None
+) -> Exit:
+    """Runs, newest first."""
+
+    async def call(client: Client) -> Exit:
+        query = {"workflow": workflow, "state": state, "limit": limit, "cursor": cursor}
+        page = (await client.get("runs", query=query)).body
+        if server.json:
+            write_json(page)
+            return Exit.DONE
+        tables.runs_table(page["runs"])
+        if page["cursor"]:
+            tell(f"more with --cursor {page['cursor']}")
+        return Exit.DONE
+
+    return server.ask(call)
+
+
+def show(server: Server, run: str) -> Exit:
+    """Where a run stands."""
+    return _view(server, tables.run_details, "runs", run)
+
+
+def history(server: Server, run: str) -> Exit:
+    """The operations of a run."""
+    return _view(
+        server, lambda found: tables.operations_table(found["operations"]), *_of(run, "history")
+    )
+
+
+def logs(server: Server, run: str, key: str | None) -> Exit:
+    """What a run's attempts logged."""
+    return _view(
+        server,
+        lambda found: tables.log_lines(found["lines"]),
+        *_of(run, "logs"),
+        query={"key": key},
+    )
+
+
+def _of(run: str, part: str) -> tuple[str, str, str]:
+    return "runs", run, part
+
+
+def _view(
+    server: Server,
+    shown: Callable[[dict[str, Any]], None],
+    *path: str,
+    query: dict[str, object] | None = None,
+) -> Exit:
+    async def call(client: Client) -> Exit:
+        found = (await client.get(*path, query=query)).body
+        (write_json if server.json else shown)(found)
+        return Exit.DONE
+
+    return server.ask(call)
+
+
+def cancel(server: Server, run: str, reason: str | None) -> Exit:
+    """Ask a run to cancel."""
+    body = {} if reason is None else {"reason": reason}
+    return _act(server, "is asked to cancel", body, *_of(run, "cancel"))
+
+
+def resume(server: Server, run: str) -> Exit:
+    """Let a stuck run go on."""
+    return _act(server, "goes on", {}, *_of(run, "resume"))
+
+
+def _act(server: Server, said: str, body: object, *path: str) -> Exit:
+    async def call(client: Client) -> Exit:
+        found = (await client.post(*path, body=body)).body
+        if server.json:
+            write_json(found)
+        else:
+            print(f"run {found['id']} {said}")
+        return Exit.DONE
+
+    return server.ask(call)
+
+
+def approve(server: Server, run: str, key: str | None, answer: dict[str, Any]) -> Exit:
+    """Decide on what a run waits for."""
+
+    async def call(client: Client) -> Exit:
+        chosen = key or the_one([a["key"] for a in await _approvals(client, run)], run)
+        found = (await client.post("runs", run, "approvals", chosen, body=answer)).body
+        if server.json:
+            write_json(found)
+        else:
+            print(f"{found['key']} of run {found['run']} is {found['decision']}")
+        return Exit.DONE
+
+    return server.ask(call)
+
+
+async def _approvals(client: Client, run: str) -> list[dict[str, Any]]:
+    return (await client.get("runs", run)).body.get("approvals") or []
+
+
+def the_one(keys: list[str], run: str) -> str:
+    """The approval that is meant where none is named. Raises `RunConflict`, `UsageError`."""
+    if not keys:
+        raise RunConflict(f"run {run} waits for no decision")
+    if len(keys) > 1:
+        raise UsageError(f"run {run} waits for several decisions; name one of {', '.join(keys)}")
+    return keys[0]

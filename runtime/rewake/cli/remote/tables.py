@@ -1,0 +1,115 @@
+"""What a server says about runs, for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rewake.cli.lines import duration
+
+Columns = Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]
+"""The head of each column, and what it shows of one thing."""
+
+_UNBOUNDED = 10_000
+_STYLES = {
+    "done": "green",
+    "failed": "red",
+    "stuck": "red",
+    "timed out": "red",
+    "running": "yellow",
+    "retrying": "yellow",
+    "suspended": "cyan",
+}
+
+
+def runs_table(runs: Iterable[Mapping[str, Any]]) -> None:
+    """A list of runs."""
+    _print_columns(_RUN_COLUMNS, runs)
+
+
+def run_details(run: Mapping[str, Any]) -> None:
+    """One run, and what it waits for."""
+    approvals = run.get("approvals") or ()
+    wake = run.get("wake")
+    if wake in [approval.get("deadline") for approval in approvals]:
+        wake = None  # no timer: it is shown with the approval
+    facts = [
+        ("run", run["id"]),
+        ("workflow", run["workflow"]),
+        ("state", run["state"]),
+        ("created", when(run["created"])),
+        ("updated", when(run["updated"])),
+        ("next timer", when(wake) if wake else ""),
+        ("cancelled", run.get("cancel") or ""),
+        ("error", _error(run)),
+    ]
+    _print((), [(name, value) for name, value in facts if value])
+    for approval in approvals:
+        until = f", until {when(approval['deadline'])}" if approval.get("deadline") else ""
+        print(f"waits for a decision on {approval['key']}{until}")
+        if approval.get("description"):
+            print(f"  {approval['description']}")
+
+
+def operations_table(operations: Iterable[Mapping[str, Any]]) -> None:
+    """The operations of a run."""
+    _print_columns(_OPERATION_COLUMNS, operations)
+
+
+def log_lines(lines: Iterable[Mapping[str, Any]]) -> None:
+    """What a run logged: its workflow, and the attempts at its tasks and steps."""
+    for line in lines:
+        where = f"{line['key']}#{line['attempt']}" if line["key"] else "workflow"
+        print(f"{when(line['at'])} {line['level']:<7} {where}  {line['message']}")
+
+
+def when(moment: str) -> str:
+    """A moment in local time."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _error(about: Mapping[str, Any]) -> str:
+    error = about.get("error")
+    return f"{error['type']}: {error['message']}".partition("\n")[0] if error else ""
+
+
+_RUN_COLUMNS: Columns = (
+    ("RUN", lambda run: run["id"]),
+    ("WORKFLOW", lambda run: run["workflow"]),
+    ("STATE", lambda run: run["state"]),
+    ("CREATED", lambda run: when(run["created"])),
+    ("", _error),
+)
+_OPERATION_COLUMNS: Columns = (
+    ("KEY", lambda each: each["key"]),
+    ("KIND", lambda each: each["kind"]),
+    ("STATE", lambda each: each["state"].replace("_", " ")),
+    ("ASKED", lambda each: when(each["asked"])),
+    ("TOOK", lambda each: "" if each.get("duration") is None else duration(each["duration"])),
+    ("ATTEMPTS", lambda each: str(each["attempts"] or "")),
+    ("", _error),
+)
+
+
+def _print_columns(columns: Columns, shown: Iterable[Mapping[str, Any]]) -> None:
+    rows = [[cell(each) for _, cell in columns] for each in shown]
+    _print([head for head, _ in columns], rows)
+
+
+def _print(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(box=None, pad_edge=False, show_header=bool(heads), header_style="bold")
+    for head in heads or rows[0]:
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
+    # Whoever pipes it wants whole lines.
+    console = Console(width=None if sys.stdout.isatty() else _UNBOUNDED)
+    with console.capture() as shown:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in shown.get().splitlines()))

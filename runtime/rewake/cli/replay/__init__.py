@@ -1,0 +1,1 @@
+"""`rewake replay`: a history, fed to the code of today."""

@@ -1,0 +1,189 @@
+"""An execution that tells what it is fed, and exactly where and how the code differs from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from rewake.cli.lines import duration
+from rewake.engine.program import RunProgram
+from rewake.errors import NonDeterminismError
+from rewake.kinds import Kind, Purpose
+from rewake.records import (
+    Command,
+    Entry,
+    Event,
+    Finished,
+    Millis,
+    Outcome,
+    Scheduled,
+    Value,
+    Withdrawn,
+)
+from rewake.replay.execution import Execution
+from rewake.replay.loop import WorkflowFuture
+from rewake.replay.operation import OpenOp
+from rewake.views.moments import moment
+from rewake.views.values import Values
+
+LONGEST = 160
+"""Characters of a value that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first key at which the code differs, what was recorded there, and what is asked now."""
+
+    key: str
+    recorded: str
+    asked: str
+
+
+class Tracer(Execution):
+    """Replays like any other execution.
+
+    `on_event` is called with each event before the workflow sees it, `on_commands` with the
+    recorded commands that it then repeated, `on_ask` whenever it asks for an operation. After
+    `replay`, `difference` says what differs.
+    """
+
+    def __init__(self, program: RunProgram, values: Values, *, run: str, seed: int) -> None:
+        super().__init__(program, run=run, seed=seed)
+        self.difference: Difference | None = None
+        self.events = 0
+        self.waits_for: list[str] = []
+        self.on_event: Callable[[Event], None] = _ignore
+        self.on_commands: Callable[[Sequence[Entry]], None] = _ignore
+        self.on_ask: Callable[[str], None] = _ignore
+        self._values = values
+        self._arguments: Callable[[str], Value] | None = None
+
+    def request(self, kind: Kind, label: str, **details: Any) -> WorkflowFuture:
+        self._arguments = details.get("args")
+        try:
+            return super().request(kind, label, **details)
+        finally:
+            self._arguments = None
+
+    # What the replay core does itself, watched.
+
+    def _apply(self, event: Event, outcome: Outcome | None) -> None:
+        self.events += 1
+        self.on_event(event)
+        super()._apply(event, outcome)
+
+    def _ask(self, op: OpenOp, recorded: Scheduled | None) -> None:
+        self.on_ask(op.key)
+        super()._ask(op, recorded)
+        if recorded is not None and self._differs():
+            asked = msgspec.structs.replace(op.scheduled(), args=self._encoded(op.key))
+            self._note(op.key, self._say(recorded), self._say(asked))
+
+    def _compare(self, recorded: Sequence[Entry], asked: Sequence[Command]) -> None:
+        super()._compare(recorded, asked)
+        if self._differs() and isinstance(self.error, NonDeterminismError):
+            key = self.error.key or next((c.key for c in recorded if isinstance(c, Scheduled)), "")
+            self._note(key, self._all(recorded, key), self._all(asked, key))
+        elif self.error is None:
+            self._compare_ends(recorded, asked)
+            self.on_commands(recorded)
+
+    def _compare_ends(self, recorded: Sequence[Entry], asked: Sequence[Command]) -> None:
+        """The core lets a run end otherwise than it did; whoever changed the code wants to know."""
+        then = [entry.outcome for entry in recorded if isinstance(entry, Finished)]
+        now = [entry.outcome for entry in asked if isinstance(entry, Finished)]
+        for old, new in zip(then, now, strict=True):
+            if _is_other(old, new):
+                self._note("the end", self._end(old), self._end(new))
+
+    def _differs(self) -> bool:
+        return self.error is not None and self.difference is None
+
+    def _note(self, key: str, recorded: str, asked: str) -> None:
+        self.difference = Difference(key or "the end", recorded, asked)
+
+    # In words.
+
+    def _encoded(self, key: str) -> Value | None:
+        try:
+            return self._arguments(key) if self._arguments is not None else None
+        except Exception:  # what cannot be stored cannot be shown
+            return None
+
+    def _all(self, commands: Sequence[Entry], key: str) -> str:
+        """The command at this key, or else everything that is there instead."""
+        at_key = [c for c in commands if getattr(c, "key", "") == key]
+        said = [self._say(c) for c in at_key or commands]
+        return "; ".join(said[:5]) + (" ..." if len(said) > 5 else "") or "nothing more here"
+
+    def _say(self, command: Entry) -> str:
+        match command:
+            case Scheduled():
+                return self.operation(command)
+            case Withdrawn():
+                return f"cancel the {command.kind} {command.key}"
+            case Finished():
+                return self._end(command.outcome)
+            case _:
+                return type(command).__name__
+
+    def _end(self, outcome: Outcome) -> str:
+        return f"the end: {self.outcome(outcome, '', Purpose.OUTPUT)}"
+
+    def operation(self, asked: Scheduled) -> str:
+        """What an operation is asked for, in words."""
+        about = f"{asked.kind} {asked.name}"
+        purpose = asked.kind.traits.asked_with
+        if purpose is Purpose.CALL:
+            about += f"({self._call(asked)})"
+        elif purpose is not None and asked.args is not None:
+            about += f" {self.value(asked.args, asked.key, purpose)}"
+        if asked.due is not None:
+            about += f" until {moment(asked.due)}{self._from_now(asked.due)}"
+        return about
+
+    def _from_now(self, due: Millis) -> str:
+        return f" ({duration(due - self.clock)})" if due >= self.clock else ""
+
+    def _call(self, asked: Scheduled) -> str:
+        if asked.args is None:
+            return ""
+        if asked.args.codec == "pickle":
+            return "..."  # a closure, or arguments that are more than JSON
+        args, kwargs = msgspec.json.decode(asked.args.body, type=tuple[list[Any], dict[str, Any]])
+        said = [_short(msgspec.json.encode(value).decode()) for value in args]
+        said += [f"{k}={_short(msgspec.json.encode(v).decode())}" for k, v in kwargs.items()]
+        return ", ".join(said)
+
+    def outcome(self, outcome: Outcome, key: str, purpose: Purpose | None) -> str:
+        """How something ended, in words."""
+        if outcome.failure is not None:
+            return f"{outcome.kind}: {outcome.failure.type}: {outcome.failure.message}"
+        if outcome.value is None or purpose is None:
+            return str(outcome.kind)
+        return f"{outcome.kind} {self.value(outcome.value, key, purpose)}"
+
+    def value(self, value: Value, key: str, purpose: Purpose) -> str:
+        """A recorded value, in short."""
+        return _short(bytes(self._values.show(value, key=key, purpose=purpose)).decode())
+
+
+def _ignore(_: object) -> None:
+    return None
+
+
+def _is_other(old: Outcome, new: Outcome) -> bool:
+    if old.kind is not new.kind:
+        return True
+    if old.failure is not None and new.failure is not None:
+        return (old.failure.type, old.failure.message) != (new.failure.type, new.failure.message)
+    if old.value is None or new.value is None or "pickle" in (old.value.codec, new.value.codec):
+        return False  # two pickles of the same value may differ
+    return bytes(old.value.body) != bytes(new.value.body)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

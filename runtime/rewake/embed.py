@@ -1,0 +1,45 @@
+"""The door for those who mount Rewake in an app of their own, or embed its engine.
+
+    from rewake.embed import Engine, InProcessDispatcher, Secret, SqliteTable, SystemClock, load_app
+
+    app, _ = load_app("app.py")
+    table, dispatcher = SqliteTable("runs.db"), InProcessDispatcher(SystemClock())
+    engine = Engine(app, table, dispatcher, Secret("a long random text"))
+    engine.open()                                   # in a running event loop
+    header, new = await engine.start("main", {"urls": []})
+    outcome = await engine.result(header.run, wait=20)
+    await engine.close()
+
+`create_app(engine, secret)` is the HTTP face of such an engine as a Starlette app, which opens and
+closes it; `app_from_env()` is the whole server as the environment describes it. `MemoryTable` keeps
+everything in memory: for tests.
+"""
+
+from __future__ import annotations
+
+from rewake.app import App, load_app
+from rewake.clock import SystemClock
+from rewake.dispatchers.http import HttpDispatcher
+from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.engine import Engine
+from rewake.engine.settings import Settings
+from rewake.hosts.building import app_from_env
+from rewake.http.app import create_app
+from rewake.signing.secret import Secret
+from rewake.stores.memory import MemoryTable
+from rewake.stores.sqlite.table import SqliteTable
+
+__all__ = [
+    "App",
+    "Engine",
+    "HttpDispatcher",
+    "InProcessDispatcher",
+    "MemoryTable",
+    "Secret",
+    "Settings",
+    "SqliteTable",
+    "SystemClock",
+    "app_from_env",
+    "create_app",
+    "load_app",
+]

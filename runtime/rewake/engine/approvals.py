@@ -1,0 +1,82 @@
+"""Approvals: which of them are open, and a decision on one.
+
+An approval is asked for by `rewake.authoring.approval`. It ends when somebody decides, in the first
+decision that is made in time, or when its deadline has passed (`rewake.engine.deadlines`). Either
+is settled in the operation's item and delivered to the run like the outcome of a task.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from rewake.authoring.approval import Approval
+from rewake.engine.deadlines import timed_out
+from rewake.engine.deliveries import Deliveries
+from rewake.engine.services import Services
+from rewake.errors import RunConflict, RunNotFound
+from rewake.kinds import Kind, OutcomeKind, Purpose
+from rewake.records import Operation, Outcome, Scheduled
+from rewake.states import TERMINAL
+from rewake.stores.history import History
+from rewake.values.run_codec import RunCodec
+
+
+class Approvals:
+    """Decides on what runs wait for."""
+
+    def __init__(self, services: Services, deliveries: Deliveries) -> None:
+        self._services = services
+        self._deliveries = deliveries
+
+    async def decide(
+        self, run: str, key: str, approval: Approval, *, carry_on: bool = True
+    ) -> None:
+        """Record a decision on an approval; the first one stands, and wakes the run.
+
+        With `carry_on=False` the run is left to another process, which finds it within a sweep.
+
+        Raises:
+            RunNotFound: no such run, or it waits for no approval of that key.
+            RunConflict: decided already, withdrawn, out of time, or the run is over.
+        """
+        services, store = self._services, self._services.store
+        header = await store.header(run)
+        asked = _asked(await store.history(header), key)
+        if header.state in TERMINAL:
+            raise RunConflict(f"run {run!r} is over")
+        now = services.clock.now()
+        late = timed_out(asked.due, now)
+        outcome, at = late or (self._outcome(run, key, approval), now)
+        due = now + services.settings.grace if carry_on else now
+        blank = Operation(run, key, Kind.APPROVAL, name=asked.name, due=due)
+        # A late one is dated back, and a lease that counts from then would be over already.
+        claim = services.lease() if carry_on and late is None else None
+        delivery = await store.deliver(blank, outcome, at, claim=claim)
+        if carry_on:
+            services.work.begin(run, self._deliveries.follow(delivery))
+        if late is not None:
+            raise RunConflict(f"the time to decide on {key!r} is over")
+        if not delivery.won:
+            raise RunConflict(f"{key!r} was decided already")
+
+    def _outcome(self, run: str, key: str, approval: Approval) -> Outcome:
+        decided = msgspec.to_builtins(approval)
+        codec = RunCodec(self._services.secret, run)
+        return Outcome(OutcomeKind.OK, codec.encode(decided, key=key, purpose=Purpose.APPROVAL))
+
+
+def open_approvals(history: History) -> dict[str, Scheduled]:
+    """The approvals that a run waits for and nobody decided yet, by key."""
+    decided = history.outcomes()
+    return {e.key: e for e in history.open(Kind.APPROVAL) if e.key not in decided}
+
+
+def _asked(history: History, key: str) -> Scheduled:
+    """What the approval at this key was asked with. Raises as `decide` does."""
+    for asked in history.open(Kind.APPROVAL):
+        if asked.key == key:
+            return asked
+    for entry in history.entries:
+        if isinstance(entry, Scheduled) and entry.key == key and entry.kind is Kind.APPROVAL:
+            raise RunConflict(f"{key!r} was decided, ran out of time or was cancelled")
+    raise RunNotFound(f"the run waits for no approval {key!r}")

@@ -1,0 +1,225 @@
+"""The commits of one turn, and what may be done only once they are durable.
+
+A commit writes down what the workflow asked for since the last one. Nothing is dispatched, begun or
+cancelled before the commit that says so; all that is in `_follow_up`. A commit that was fenced
+raises `Overtaken`. One that found that something arrived wrote nothing: the turn reads again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rewake.engine.instance import Instance
+from rewake.engine.services import Services
+from rewake.engine.steps import Steps
+from rewake.errors import StoreError, StuckError
+from rewake.records import (
+    Completed,
+    Entry,
+    Fired,
+    Header,
+    Invocation,
+    Logged,
+    Millis,
+    Scheduled,
+    Stepped,
+    Withdrawn,
+)
+from rewake.replay.execution import Execution
+from rewake.replay.operation import OpenOp
+from rewake.states import END_OF
+from rewake.stores.answers import Arrived, Committed, Fenced, TaskClaim
+from rewake.stores.history import History
+from rewake.stores.keys import header_key
+from rewake.stores.table import Due
+
+
+class Overtaken(Exception):
+    """Another holder has the run."""
+
+
+class CancelFirst(Exception):
+    """The run was asked to cancel before its end could be committed."""
+
+
+class Commits:
+    """Commits of one turn. `header` is the run as it is held; each commit brings a new one."""
+
+    def __init__(
+        self, services: Services, header: Header, steps: Steps, instance: Instance
+    ) -> None:
+        self.header = header
+        self._services = services
+        self._store = services.store
+        self._steps = steps
+        self._instance = instance
+
+    async def stay(self, execution: Execution) -> None:
+        """Commit, and go on holding the run."""
+        entries = await self._store.offload(self.header.run, execution.fresh)
+        result = await self._store.commit(
+            self.header,
+            entries,
+            now=self._services.clock.now(),
+            lease=self._services.settings.lease,
+            progress=any(_is_progress(entry) for entry in entries),
+        )
+        committed = self._accepted(execution, result)
+        assert committed is not None
+        await self._follow_up(committed, entries, sole=False)
+
+    async def park(self, execution: Execution, wake: Millis | None) -> bool:
+        """Commit and suspend until `wake`, or until something arrives; False: it has already.
+
+        Raises `StuckError` where neither can ever happen.
+        """
+        open_ = execution.open.values()
+        if wake is None and not any(op.kind.traits.awaited for op in open_):
+            raise StuckError("it waits for something that nothing can bring about (a deadlock)")
+        run, check_at = self.header.run, self._check_at(execution)
+        entries = await self._store.offload(run, execution.fresh)
+        gap = execution.arrivals_needed()
+        sole = sum(op.kind.traits.awaited for op in open_) == 1
+        take = self._claims(entries)
+        result = await self._store.park(
+            self.header, entries, gap=gap, wake=wake, check_at=check_at, take=take
+        )
+        committed = self._accepted(execution, result)
+        if committed is None:
+            return False
+        # Before anything is dispatched: what comes back at once finds it in the cache.
+        self._instance.suspend(self.header)
+        try:
+            await self._follow_up(committed, entries, sole=sole)
+        except StoreError:
+            # Only a turn that reads the history again sees what is still to be cancelled.
+            self._services.cache.drop(run)
+            raise
+        await self._arm(wake, check_at)
+        return True
+
+    async def finish(self, execution: Execution) -> bool:
+        """Commit the end; False: something arrived, which the workflow does not want to see.
+
+        Raises `CancelFirst` if what arrived is a request to cancel that was not observed.
+        """
+        assert execution.finished is not None
+        entries = await self._store.offload(self.header.run, execution.fresh)
+        state = END_OF[execution.finished.kind]
+        # An ended run stays due until all that it withdrew is cancelled.
+        due = self._in_grace() if _withdraws(entries) else None
+        result = await self._store.finish(self.header, entries, state=state, due=due)
+        committed = self._accepted(execution, result)
+        if committed is None:
+            if self.header.cancel is not None and execution.cancel_reason is None:
+                raise CancelFirst
+            return False
+        self._services.ended(self.header.run, execution.finished)
+        await self._follow_up(committed, entries, sole=False)
+        if due is not None:
+            await self._store.postpone(header_key(self.header.run), due, None)
+        return True
+
+    def _accepted(
+        self, execution: Execution, result: Committed | Fenced | Arrived
+    ) -> Committed | None:
+        """The commit, if the entries are durable; None: something arrived, nothing was written."""
+        if isinstance(result, Fenced):
+            raise Overtaken
+        self.header = result.header
+        if isinstance(result, Arrived):
+            return None
+        execution.fresh.clear()
+        return result
+
+    # --- parking ---------------------------------------------------------------------------
+
+    def _check_at(self, execution: Execution) -> Millis | None:
+        """When somebody must look after what this parked run has under way elsewhere."""
+        under_way = any(op.kind.traits.dispatched for op in execution.open.values())
+        if not under_way and not _withdraws(execution.fresh):
+            return None
+        # Kept from park to park: a run that wakes often would else never be looked after.
+        kept = self.header.check_at
+        return self._in_grace() if kept is None else kept
+
+    def _in_grace(self) -> Millis:
+        return self._services.clock.now() + self._services.settings.grace
+
+    def _claims(self, entries: Sequence[Entry]) -> Sequence[TaskClaim]:
+        """The tasks that this process begins at once, to be claimed in the commit itself."""
+        free = self._services.free_slots()
+        return [
+            self._services.task_claim(self.header.run, task.key, task.name)
+            for task in dispatched(entries)[:free]
+        ]
+
+    async def _arm(self, wake: Millis | None, check_at: Millis | None) -> None:
+        """What is due soon is not left to the next sweep."""
+        soon = self._services.clock.now() + self._services.settings.horizon
+        run = self.header.run
+        if wake is not None and wake <= soon:
+            await self._services.dispatcher.dispatch([Invocation(run, not_before=wake)])
+        if check_at is not None and check_at <= soon:
+            self._services.arm(Due(check_at, header_key(run)))
+
+    # --- what follows a commit -------------------------------------------------------------
+
+    async def _follow_up(
+        self, committed: Committed, entries: Sequence[Entry], *, sole: bool
+    ) -> None:
+        """Begin, dispatch and cancel what was committed."""
+        run, others = self.header.run, []
+        for task in dispatched(entries):
+            invocation = task.message(run, sole=sole)
+            taken = committed.taken.get(task.key)
+            if taken is None:
+                others.append(invocation)
+            else:
+                self._services.begin(invocation, taken)
+        await self._services.dispatcher.dispatch(others)
+        await self._cancel_withdrawn(entries)
+
+    async def _cancel_withdrawn(self, entries: Sequence[Entry]) -> None:
+        gone: list[Entry] = []
+        for entry in entries:
+            if isinstance(entry, Withdrawn):
+                self._steps.cancel(entry.key)
+                gone.append(entry)
+        now = self._services.clock.now()
+        await self._store.cancel_withdrawn(self.header.run, History(gone, {}), now)
+
+
+def must_commit(fresh: Sequence[Entry], ready: Sequence[OpenOp]) -> bool:
+    """Whether to commit before these steps start: what led to them must be durable.
+
+    Nothing else may wait behind a step either.
+    """
+    if any(op.work.at_most_once for op in ready):
+        return bool(fresh)
+    return any(not (isinstance(entry, Logged) or _asks_for_step(entry)) for entry in fresh)
+
+
+def dispatched(entries: Sequence[Entry]) -> list[Scheduled]:
+    """The operations of a commit that invocations carry out, without those withdrawn again."""
+    gone = {entry.key for entry in entries if isinstance(entry, Withdrawn)}
+    return [
+        entry
+        for entry in entries
+        if isinstance(entry, Scheduled) and entry.kind.traits.dispatched and entry.key not in gone
+    ]
+
+
+def _withdraws(entries: Sequence[Entry]) -> bool:
+    """Whether something is withdrawn that somebody else may be working on."""
+    return any(isinstance(entry, Withdrawn) and entry.kind.traits.awaited for entry in entries)
+
+
+def _asks_for_step(entry: Entry) -> bool:
+    return isinstance(entry, Scheduled) and entry.kind.traits.inline
+
+
+def _is_progress(entry: Entry) -> bool:
+    return isinstance(entry, Completed | Fired) or (
+        isinstance(entry, Stepped) and entry.retry_at is None
+    )

@@ -1,0 +1,91 @@
+"""The instance of a workflow that one turn drives: suspended in this process, or replayed.
+
+It belongs to its turn, which drops it at the end, unless it was given to the cache before.
+"""
+
+from __future__ import annotations
+
+from rewake.engine.program import RUNTIME, new_execution
+from rewake.engine.services import Services
+from rewake.errors import CheckpointUnreadable, StuckError
+from rewake.records import CancelRequested, Header, Started
+from rewake.replay.execution import Execution
+from rewake.stores.history import History
+from rewake.values.pickles import PYTHON
+
+
+class TooNew(Exception):
+    """The run began under a newer Rewake, whose replay this one cannot repeat."""
+
+
+class Instance:
+    """The instance of one turn. `history`: that of the run, if it is known already."""
+
+    def __init__(self, services: Services, history: History | None = None) -> None:
+        self._services = services
+        self._history = history
+        self._execution: Execution | None = None
+        self.replayed = False
+
+    async def take(self, header: Header) -> Execution:
+        """The run's execution, from the cache or by a replay.
+
+        Raises:
+            StuckError: the run killed too many processes, cannot be read, or differs on replay.
+            TooNew: it needs a newer Rewake.
+            RunNotFound: this app lacks its workflow.
+        """
+        if header.strikes > self._services.settings.strikes:
+            raise StuckError(f"its process died {header.strikes - 1} times in a row")
+        cached = self._services.cache.take(header)
+        self.replayed = cached is None
+        self._execution = cached or await self._replay(header)
+        return self._execution
+
+    def suspend(self, header: Header) -> None:
+        """Give the execution, which is exactly at this header, to the cache."""
+        if self._execution is not None:
+            self._services.cache.keep(header, self._execution)
+            self._execution = None
+
+    def drop(self) -> None:
+        """Let the execution go, unless it was suspended."""
+        if self._execution is not None:
+            self._execution.drop()
+            self._execution = None
+
+    async def _replay(self, header: Header) -> Execution:
+        services = self._services
+        _check_versions(header)
+        history = self._history or await services.store.history(header)
+        self._history = None
+        execution = new_execution(
+            services.app, header.workflow, header.run, header.seed, services.secret
+        )
+        self._execution = execution
+        if header.cancel is not None and isinstance(history.entries[-1], Started):
+            now = max(services.clock.now(), history.entries[-1].clock)
+            cancel = CancelRequested(now, header.cancel)
+            execution.cancel_at_start(history.entries[-1], cancel)
+        else:
+            execution.replay(history.entries, history.outcomes())
+        check(execution)
+        # The process that withdrew an operation may have died before it was cancelled.
+        await services.store.cancel_withdrawn(header.run, history, services.clock.now())
+        return execution
+
+
+def check(execution: Execution) -> None:
+    """Raise the error that the execution came to, if it did."""
+    if execution.error is not None:
+        raise execution.error
+
+
+def _check_versions(header: Header) -> None:
+    if header.runtime > RUNTIME:
+        raise TooNew(f"it is one of runtime {header.runtime}, and this is {RUNTIME}")
+    if header.python != PYTHON:
+        raise CheckpointUnreadable(
+            f"the run began on Python {header.python} and this is {PYTHON}; serve it with "
+            f"{header.python}, or resume it here if its workflow does the same on both"
+        )

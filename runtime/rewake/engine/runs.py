@@ -1,0 +1,245 @@
+"""What can be asked about runs: to start one, see how it stands, wait for its end, cancel it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from rewake.engine.program import RUNTIME
+from rewake.engine.services import Services
+from rewake.engine.starting import (
+    IfFinished,
+    IfRunning,
+    Name,
+    begin_or_find,
+    name_of_id,
+    name_of_key,
+    policy_of,
+)
+from rewake.engine.turn import Turn
+from rewake.errors import InvalidInput, RunConflict, RunNotFound, StuckError
+from rewake.kinds import OutcomeKind, Purpose
+from rewake.records import Finished, Header, LogBatch, Outcome, Started
+from rewake.states import TERMINAL, RunState
+from rewake.stores.history import History
+from rewake.values.digests import digest
+from rewake.values.pickles import PYTHON
+from rewake.values.run_codec import RunCodec
+
+LONGEST_REASON = 200
+"""Bytes of a reason to cancel as it is kept: JSON in UTF-8, without its quotation marks."""
+POLL = 250
+"""Milliseconds between looks at a run that ends in another process."""
+
+
+class Runs:
+    """The runs of one store, as one process sees them and acts on them."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._store = services.store
+
+    # --- starting --------------------------------------------------------------------------
+
+    async def start(
+        self,
+        workflow: str,
+        arguments: Mapping[str, Any],
+        *,
+        run: str | None = None,
+        idempotency_key: str | None = None,
+        if_running: IfRunning | None = None,
+        if_finished: IfFinished | None = None,
+    ) -> tuple[Header, bool]:
+        """Start a run; its header, and whether it is new.
+
+        With a caller's `run` id or `idempotency_key`, starting again attaches to the run that is
+        there, whatever became of it, unless `if_running` or `if_finished` say otherwise. Of a
+        key's runs, that is the newest. `rewake.engine.starting` has the rules.
+
+        Raises:
+            RunNotFound: no such workflow.
+            InvalidInput: the arguments do not fit, or the policies do not; `field` names which.
+            RunConflict: the run that is there has other arguments, or is not wanted; `run` names
+                it.
+        """
+        found = self._services.app.workflow(workflow)
+        found.arguments(arguments)
+        policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
+        marked = digest(arguments)
+
+        async def create(run: str) -> tuple[Header, bool]:
+            return await self._create(run, workflow, arguments, marked)
+
+        name = self._name(workflow, run, idempotency_key)
+        header, new = await begin_or_find(name, policy, create, self._store.find)
+        if not new and (header.workflow, header.digest) != (workflow, marked):
+            told = f"run {header.run!r} was started with other arguments"
+            raise RunConflict(told, run=header.run)
+        return header, new
+
+    async def _create(
+        self, run: str, workflow: str, arguments: Mapping[str, Any], marked: str
+    ) -> tuple[Header, bool]:
+        """Create this very run and begin with it, unless it is there; and whether it was not."""
+        services = self._services
+        now = services.clock.now()
+        codec = RunCodec(services.secret, run)
+        value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT)
+        seed = services.chance.getrandbits(53)
+        header = Header(run, workflow, now, seed=seed, python=PYTHON, runtime=RUNTIME)
+        header.digest = marked
+        self._own(header)
+        stored, new = await self._store.start(header, Started(now, value))
+        if new and stored.owner and stored.owner == header.owner:
+            history = History([Started(now, value)], {})
+            services.work.begin(run, Turn(services, stored, history).run())
+        elif new:
+            await services.wake(run)
+        return stored, new
+
+    def _own(self, header: Header) -> None:
+        """A process that handles what it dispatches starts the run under its own lease."""
+        services = self._services
+        now, settings = services.clock.now(), services.settings
+        if services.dispatcher.local and not services.work.closing:
+            header.state, header.epoch, header.strikes = RunState.RUNNING, 1, 1
+            header.owner, header.lease = services.unique(), now + settings.lease
+            header.due = header.lease + settings.skew
+        else:
+            header.due = now + settings.grace
+
+    def _name(self, workflow: str, run: str | None, key: str | None) -> Name:
+        if run is not None:
+            return name_of_id(run)
+        if key is not None:
+            return name_of_key(workflow, key)
+        return Name(f"{self._services.clock.now():012x}{self._services.unique()}")
+
+    # --- looking ---------------------------------------------------------------------------
+
+    async def get(self, run: str) -> Header:
+        """The header of a run. Raises `RunNotFound`."""
+        return await self._store.header(run)
+
+    async def history(self, run: str) -> tuple[Header, History]:
+        """Everything recorded about a run. Raises `RunNotFound`, `CheckpointUnreadable`."""
+        header = await self._store.header(run)
+        return header, await self._store.history(header)
+
+    def running_steps(self, run: str) -> list[str]:
+        """The keys of the steps that this process is carrying out for a run right now."""
+        return list(self._services.steps.get(run, ()))
+
+    async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
+        """What a run logged: its body (as `key=""`) and its attempts. Raises `RunNotFound`."""
+        return await self._store.logs(await self._store.header(run), key)
+
+    async def list(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        workflow: str | None = None,
+        state: RunState | None = None,
+    ) -> tuple[list[Header], str | None]:
+        """Runs, newest first, and the cursor of the next page. A filter may leave a page short."""
+        page = await self._store.views(limit=limit, cursor=cursor)
+        headers = []
+        for _, view in page.items:
+            if workflow is not None and view.workflow != workflow:
+                continue
+            try:
+                header = await self._store.header(view.run)
+            except RunNotFound:
+                continue  # a start that died before its header
+            if header.created == view.created and state in (None, header.state):
+                headers.append(header)
+        return headers, page.cursor
+
+    # --- waiting for the end ---------------------------------------------------------------
+
+    async def result(self, run: str, wait: float = 0) -> Outcome | None:
+        """How the run ended, waiting up to `wait` seconds for that; None if it has not.
+
+        Raises `RunNotFound`, and `StuckError` if it waits for a person.
+        """
+        deadline = self._services.clock.now() + int(wait * 1000)
+        while True:
+            waiter = self._waiter(run)
+            try:
+                header = await self._store.header(run)
+                if header.state is RunState.STUCK:
+                    raise StuckError(f"run {run!r} is stuck: {header.error}")
+                if header.state in TERMINAL:
+                    return await self._outcome(header)
+                left = deadline - self._services.clock.now()
+                if left <= 0:
+                    return None
+                await asyncio.wait([waiter], timeout=min(left, POLL) / 1000)
+                if waiter.done() and (outcome := waiter.result()) is not None:
+                    return outcome
+            finally:
+                self._stop_waiting(run, waiter)
+
+    def _waiter(self, run: str) -> asyncio.Future[Outcome | None]:
+        waiter: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+        self._services.waiters.setdefault(run, set()).add(waiter)
+        return waiter
+
+    def _stop_waiting(self, run: str, waiter: asyncio.Future[Outcome | None]) -> None:
+        waiters = self._services.waiters.get(run, set())
+        waiters.discard(waiter)
+        if not waiters:
+            self._services.waiters.pop(run, None)
+
+    async def _outcome(self, header: Header) -> Outcome:
+        if header.tail and isinstance(header.tail[-1], Finished):
+            entry = header.tail[-1]
+            if entry.outcome.value is None or not entry.outcome.value.blob:
+                return entry.outcome
+        history = await self._store.history(header)
+        last = history.entries[-1]
+        if isinstance(last, Finished):
+            return last.outcome
+        return Outcome(OutcomeKind.CANCELLED)  # cancelled while it was stuck
+
+    # --- acting ----------------------------------------------------------------------------
+
+    async def cancel(self, run: str, reason: str = "cancelled by a caller") -> Header:
+        """Ask a run to cancel: its cleanup runs, then it ends as cancelled.
+
+        Asking twice changes nothing. Raises `RunNotFound`, `RunConflict` if it is over, and
+        `InvalidInput` for a reason that is too long to be kept in the header.
+        """
+        _check_reason(reason)
+        header = await self._store.cancel(run, reason, self._services.clock.now())
+        if header is None:
+            raise RunConflict(f"run {run!r} is over already")
+        if header.state is RunState.PARKED:
+            await self._services.wake(run)
+        elif header.state in TERMINAL:
+            self._services.ended(run)
+        else:
+            self._services.poke(run)
+        return header
+
+    async def resume(self, run: str) -> Header:
+        """Let a stuck run try again, with the code and the Python of now."""
+        header = await self._store.resume(run, PYTHON, self._services.clock.now())
+        await self._services.wake(run)
+        return header
+
+
+def _check_reason(reason: str) -> None:
+    # In bytes as it is stored, since it is there that room is short: 200 characters can be 1,200.
+    try:
+        size = len(msgspec.json.encode(reason)) - 2
+    except UnicodeEncodeError:  # a lone surrogate
+        raise InvalidInput("a reason must be text that UTF-8 can hold", field="reason") from None
+    if size > LONGEST_REASON:
+        told = f"a reason has at most {LONGEST_REASON} bytes of UTF-8, and this one {size}"
+        raise InvalidInput(told, field="reason")

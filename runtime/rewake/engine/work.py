@@ -1,0 +1,53 @@
+"""The work under way in this process, so that closing can wait for it, then cut it off."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Any
+
+from rewake.errors import RewakeError
+
+log = logging.getLogger("rewake.engine")
+
+
+class Work:
+    """Invocations under way. Once `closing`, those that are cancelled end without an error."""
+
+    def __init__(self) -> None:
+        self.closing = False
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def do(self, run: str, work: Awaitable[None]) -> None:
+        """Await `work` for a run. What fails is covered by a due time."""
+        task = asyncio.current_task()
+        outermost = task is not None and task not in self._under_way
+        if task is not None:
+            self._under_way.add(task)
+        try:
+            await work
+        except asyncio.CancelledError:
+            if not self.closing:
+                raise
+        except RewakeError:
+            log.warning("an invocation of run %s failed; it is retried", run, exc_info=True)
+        finally:
+            if task is not None and outermost:
+                self._under_way.discard(task)
+
+    def begin(self, run: str, work: Awaitable[None]) -> None:
+        """Do `work` in an asyncio task of its own."""
+        task = asyncio.ensure_future(self.do(run, work))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def end(self, grace: float) -> None:
+        """Give what is under way `grace` seconds to end, then cancel it and wait for that."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=grace)
+        for task in list(self._under_way):
+            task.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way)

@@ -1,0 +1,140 @@
+"""The one composition root: the parts of a server, each by its address.
+
+    a database    path/to/file.db or sqlite:path/to/file.db    one file: items and large values
+                  memory:                                      gone with the process: for tests
+    a dispatcher  in-process                                   work stays in the process
+                  http                                         to REWAKE_URL, any replica takes it
+
+Another database or dispatcher is a row in one of the tables here, and a room where it is made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from starlette.applications import Starlette
+
+from rewake.app import App, load_app
+from rewake.clock import Clock, SystemClock
+from rewake.dispatchers.dispatcher import Dispatcher
+from rewake.dispatchers.http import HttpDispatcher
+from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.engine import Engine
+from rewake.engine.settings import Settings
+from rewake.errors import ConfigError, StoreUnsuitable
+from rewake.hosts.config import ServerConfig
+from rewake.http.app import create_app
+from rewake.signing.secret import Secret
+from rewake.stores.memory import MemoryTable
+from rewake.stores.shelf import Shelf
+from rewake.stores.sqlite.reader import SqliteReader
+from rewake.stores.sqlite.table import SqliteTable
+from rewake.stores.table import Table
+
+
+class Database(NamedTuple):
+    """Where items are kept, and where large values are."""
+
+    table: Table
+    shelf: Shelf
+
+
+# --- databases ---------------------------------------------------------------------------------
+
+
+def _sqlite(place: str) -> Database:
+    file = Path(place)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table = SqliteTable(file)
+    return Database(table, table)
+
+
+def _memory(place: str) -> Database:
+    if place:
+        raise ConfigError("memory: has no name")
+    table = MemoryTable()
+    return Database(table, table)
+
+
+_DATABASES: Mapping[str, Callable[[str], Database]] = {"sqlite": _sqlite, "memory": _memory}
+
+
+def open_database(address: str) -> Database:
+    """The database at an address, which is made if there is none.
+
+    Raises `ConfigError` for an address that is not understood, and `StoreError`.
+    """
+    scheme, place = _parts_of(address)
+    return _DATABASES[scheme](place)
+
+
+def open_existing(address: str) -> Database:
+    """The database at an address. Raises `StoreUnsuitable` where there is none."""
+    scheme, place = _parts_of(address)
+    if scheme == "memory":
+        raise StoreUnsuitable(_GONE)
+    if not Path(place).is_file():
+        raise StoreUnsuitable(f"there is no database {place}")
+    return _DATABASES[scheme](place)
+
+
+def open_to_read(address: str) -> SqliteReader:
+    """The database at an address, of which no byte changes. Raises as `open_existing` does."""
+    scheme, place = _parts_of(address)
+    if scheme == "memory":
+        raise StoreUnsuitable(_GONE)
+    return SqliteReader(place)
+
+
+_GONE = "a database in memory is gone with the process that had it"
+
+
+def _parts_of(address: str) -> tuple[str, str]:
+    """The scheme and the rest; a plain path is a SQLite file."""
+    scheme, colon, place = address.partition(":")
+    if colon and scheme in _DATABASES:
+        return scheme, place
+    if "://" in address:
+        known = ", ".join(f"{each}:" for each in _DATABASES)
+        raise ConfigError(f"{scheme}: is no database that Rewake knows ({known} or a path)")
+    return "sqlite", address
+
+
+# --- dispatchers -------------------------------------------------------------------------------
+
+
+_DISPATCHERS: Mapping[str, Callable[[ServerConfig, Secret, Clock], Dispatcher]] = {
+    "in-process": lambda _config, _secret, clock: InProcessDispatcher(clock),
+    "http": lambda config, secret, clock: HttpDispatcher(config.url, secret, clock),
+}
+
+
+# --- the whole ---------------------------------------------------------------------------------
+
+
+def build_engine(app: App, config: ServerConfig, secret: Secret, clock: Clock) -> Engine:
+    """An engine that serves `app` as configured. Raises `ConfigError`, `StoreError`."""
+    dispatcher = _DISPATCHERS[config.dispatcher](config, secret, clock)
+    table, shelf = open_database(config.db)
+    settings = Settings(lease=round(config.lease * 1000), cached=config.cached, tasks=config.tasks)
+    return Engine(app, table, dispatcher, secret, shelf=shelf, clock=clock, settings=settings)
+
+
+def build_app(source: str | App, config: ServerConfig) -> Starlette:
+    """The ASGI app that serves `source`. Raises `AppError`, `ConfigError`, `StoreError`."""
+    secret = config.secret
+    if secret is None:
+        raise ConfigError("there is no secret: set REWAKE_SECRET to a long random text")
+    app = load_app(source)[0] if isinstance(source, str) else source
+    clock = SystemClock()
+    engine = build_engine(app, config, secret, clock)
+    return create_app(engine, secret, tokens=config.tokens, grace=config.grace, clock=clock)
+
+
+def app_from_env(environ: Mapping[str, str] = os.environ) -> Starlette:
+    """The ASGI app that the environment describes. Raises as `build_app` does."""
+    config = ServerConfig.from_env(environ)
+    return build_app(config.app, config)

@@ -1,0 +1,49 @@
+"""Who may call.
+
+Everything needs `Authorization: Bearer <token>` except health and readiness, and what the replicas
+send one another, which is signed instead. The gate stands before the router and lets through what
+it knows to be open: a route that is added later is closed by itself, and a stranger cannot tell
+the paths that exist from those that do not.
+"""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rewake.errors import Unauthentic
+from rewake.http.problems import problem_of
+from rewake.signing.tokens import Keys
+
+OPEN = frozenset({"/healthz", "/readyz"})
+"""What answers anybody."""
+SIGNED = frozenset({"/v1/invoke", "/v1/sweep"})
+"""What checks a signature itself."""
+
+
+class Gate:
+    """ASGI middleware that turns away whoever does not have a key."""
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or self._passes(scope):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            refusal = problem_of(Unauthentic("a bearer token is needed"))
+            await refusal(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    def _passes(self, scope: Scope) -> bool:
+        if scope["type"] == "http" and path_of(scope) in OPEN | SIGNED:
+            return True
+        return self._keys.admits(Headers(scope=scope).get("authorization"))
+
+
+def path_of(scope: Scope) -> str:
+    """The path below the place where the app is mounted."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))

@@ -1,0 +1,65 @@
+"""What all endpoints share, and how they reach it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rewake.clock import Clock
+from rewake.engine.engine import Engine
+from rewake.http.bodies import LIMIT
+from rewake.http.inbox import Inbox
+from rewake.records import Outcome
+from rewake.signing.tokens import Keys
+
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+@dataclass(slots=True)
+class Parts:
+    """One app's parts. `closing` is set when it should take nothing more; `limit` is of bodies."""
+
+    engine: Engine
+    keys: Keys
+    inbox: Inbox
+    clock: Clock
+    limit: int = LIMIT
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def outcome(self, run: str, wait: float) -> Outcome | None:
+        """How the run ended, waiting for that; no longer than until the server closes.
+
+        Raises as `Engine.result` does.
+        """
+        if not wait or self.closing.is_set():
+            return await self.engine.result(run)
+        asked = asyncio.ensure_future(self.engine.result(run, wait))
+        closing = asyncio.ensure_future(self.closing.wait())
+        try:
+            await asyncio.wait({asked, closing}, return_when=asyncio.FIRST_COMPLETED)
+            return asked.result() if asked.done() else None
+        finally:
+            asked.cancel()
+            closing.cancel()
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the app that was asked."""
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+def reply(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(
+        msgspec.json.encode(content),
+        status,
+        headers={**_HEADERS, **(headers or {})},
+        media_type="application/json",
+    )

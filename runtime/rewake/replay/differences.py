@@ -1,0 +1,80 @@
+"""What differs between a history and the code of now, in words that name the key.
+
+`rewake.replay.execution` has the three checks; what each of them tells is made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rewake.records import Command, Entry, Finished, Scheduled, Withdrawn
+from rewake.replay.operation import OpenOp
+
+
+class Difference(NamedTuple):
+    """Where the code differs first, and how. `key` is empty at the end of the workflow."""
+
+    key: str
+    told: str
+
+
+def of_operation(recorded: Scheduled, op: OpenOp) -> str:
+    """How the operation that is asked for differs from the one recorded at its key, or ''."""
+    if (recorded.kind, recorded.name) != (op.kind, op.name):
+        then = f"{recorded.kind} {recorded.name!r}"
+        return f"the history has the {then} here, the code asks for the {op.kind} {op.name!r}"
+    if recorded.digest != op.digest:
+        return f"the {op.kind} {op.name!r} has other arguments here than the history has"
+    if recorded.due != op.due:
+        return f"the {op.kind} {op.name!r} is due at {op.due}, in the history at {recorded.due}"
+    return ""
+
+
+def of_segment(recorded: Sequence[Entry], asked: Sequence[Command]) -> Difference | None:
+    """The first command that is recorded and not asked for now, or asked for and not recorded."""
+    then, now = _identities(recorded), _identities(asked)
+    added = [command for identity, command in now.items() if identity not in then]
+    missing = [command for identity, command in then.items() if identity not in now]
+    if added:
+        done = f" (it {_did(missing[0])})" if missing else ""
+        told = f"the code ran past the history: it {_does(added[0])} here, and did not then"
+        return Difference(key_of(added[0]), told + done)
+    if missing:
+        told = f"the code ended before the history: it {_did(missing[0])}, and does not now"
+        return Difference(key_of(missing[0]), told)
+    return None
+
+
+def key_of(entry: Entry) -> str:
+    """The key that an entry is about, or ''."""
+    key: str = getattr(entry, "key", "")
+    return key
+
+
+def _identities(commands: Sequence[Entry]) -> dict[tuple[str, str], Entry]:
+    """Commands by what is compared of them here; how an operation differs was seen before."""
+    return {_identity(command): command for command in commands}
+
+
+def _identity(command: Entry) -> tuple[str, str]:
+    if isinstance(command, Finished):
+        return ("Finished", command.outcome.kind)
+    return (type(command).__name__, key_of(command))
+
+
+def _does(command: Entry) -> str:
+    match command:
+        case Scheduled(kind=kind, name=name):
+            return f"asks for the {kind} {name!r}"
+        case Withdrawn(kind=kind):
+            return f"cancels this {kind}"
+        case Finished(outcome=outcome):
+            return f"ends the workflow ({outcome.kind})"
+        case _:
+            return f"issues {command}"
+
+
+def _did(command: Entry) -> str:
+    key = key_of(command)
+    return f"{_does(command)}{f' as {key!r}' if key else ''} in the history"

@@ -1,0 +1,1 @@
+"""Signing: the app's secret, and what is signed with it."""

@@ -1,0 +1,46 @@
+"""How a message that travels over HTTP is signed.
+
+`Rewake-Signature: t=<ms>,v1=<hex>`. The signature covers the method, the path below the base URL,
+the body's hash and the time, so that it is worth nothing for another endpoint, another body, or
+later. Repeating a message within the window is harmless: a message is only a hint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from rewake.errors import Unauthentic
+from rewake.records import Millis
+from rewake.signing.secret import Secret
+
+HEADER = "Rewake-Signature"
+WINDOW: Millis = 300_000
+"""How far a signature's time may be from now, in either direction."""
+
+_PURPOSE = "http-message"
+_FORM = re.compile(r"t=([0-9]{1,15}),v1=([0-9a-f]{64})", re.ASCII)
+
+
+def sign(secret: Secret, method: str, path: str, body: bytes, now: Millis) -> str:
+    """The value of the signature header for a message that is sent now."""
+    return f"t={now},v1={secret.sign(_PURPOSE, *_parts(method, path, body, str(now))).hex()}"
+
+
+def check(
+    secret: Secret, header: str | None, method: str, path: str, body: bytes, now: Millis
+) -> None:
+    """Accept what `sign` made with any accepted secret and is fresh. Raises `Unauthentic`."""
+    form = _FORM.fullmatch(header or "")
+    if form is None:
+        raise Unauthentic(f"a {HEADER} header of the form t=...,v1=... is needed")
+    time, signature = form.groups()
+    if not secret.verify(bytes.fromhex(signature), _PURPOSE, *_parts(method, path, body, time)):
+        raise Unauthentic("the signature is wrong")
+    # Only after the signature: a stranger does not learn what this machine's clock says.
+    if abs(now - int(time)) > WINDOW:
+        raise Unauthentic("the signature is stale, or the two clocks differ by minutes")
+
+
+def _parts(method: str, path: str, body: bytes, time: str) -> tuple[bytes, ...]:
+    return method.encode(), path.encode(), hashlib.sha256(body).digest(), time.encode()

@@ -1,0 +1,109 @@
+"""Where a run stands, and every move that it can make.
+
+                 start              claim              finish
+      (no run) ────────> READY ───────────────> RUNNING ──────> DONE, FAILED or CANCELLED
+                          ^ ^                   ^ │ │ │
+                          │ └────── release ────┼─┘ │ └─ stick ──> STUCK ── cancel ──> CANCELLED
+                          │          claim, or  │   │                │
+                          │   deliver and claim │   │ park           │
+                          │                     │   v                │
+                          │                   PARKED                 │
+                          └──────────────────── resume ──────────────┘
+
+A start may also create a run that is `RUNNING`, under the lease of the process that starts it. A
+`RUNNING` run whose holder's lease is over is claimed by another (`TAKE_OVER`). What arrives, and a
+request to cancel, leave a run that has not ended where it is: its next holder observes them.
+
+`MOVES` is the whole machine. The store takes its conditions and what it writes from there, and the
+simulation checks every change of every header against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rewake.kinds import OutcomeKind
+
+
+class RunState(StrEnum):
+    """Where a run stands. `parked` is what users call suspended; `stuck` needs a person."""
+
+    READY = "ready"
+    RUNNING = "running"
+    PARKED = "parked"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    STUCK = "stuck"
+
+
+LIVE = (RunState.READY, RunState.RUNNING, RunState.PARKED)
+"""States in which a run goes on by itself."""
+
+TERMINAL = frozenset({RunState.DONE, RunState.FAILED, RunState.CANCELLED})
+"""States that a run never leaves. (A stuck run is kept whole and can be resumed.)"""
+
+END_OF: Mapping[OutcomeKind, RunState] = {
+    OutcomeKind.OK: RunState.DONE,
+    OutcomeKind.ERROR: RunState.FAILED,
+    OutcomeKind.TIMEOUT: RunState.FAILED,
+    OutcomeKind.CANCELLED: RunState.CANCELLED,
+}
+"""The state in which an outcome leaves a run."""
+
+
+class Move(StrEnum):
+    """What can happen to a run; each is one conditional write of its header."""
+
+    CLAIM = "claim"
+    TAKE_OVER = "take_over"
+    CONTINUE = "continue"
+    COMMIT = "commit"
+    PARK = "park"
+    FINISH = "finish"
+    STICK = "stick"
+    RELEASE = "release"
+    RESUME = "resume"
+    ARRIVE = "arrive"
+    CANCEL = "cancel"
+    CANCEL_STUCK = "cancel_stuck"
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Where a move begins, and where it ends; no target: the run stays where it is."""
+
+    sources: tuple[RunState, ...]
+    targets: tuple[RunState, ...] = ()
+
+    @property
+    def target(self) -> RunState:
+        """Where the move ends, if there is only one such state."""
+        (target,) = self.targets
+        return target
+
+
+MOVES: Mapping[Move, Path] = {
+    Move.CLAIM: Path((RunState.READY, RunState.PARKED), (RunState.RUNNING,)),
+    Move.TAKE_OVER: Path((RunState.RUNNING,), (RunState.RUNNING,)),
+    Move.CONTINUE: Path((RunState.PARKED,), (RunState.RUNNING,)),
+    Move.COMMIT: Path((RunState.RUNNING,), (RunState.RUNNING,)),
+    Move.PARK: Path((RunState.RUNNING,), (RunState.PARKED,)),
+    Move.FINISH: Path((RunState.RUNNING,), tuple(dict.fromkeys(END_OF.values()))),
+    Move.STICK: Path((RunState.RUNNING,), (RunState.STUCK,)),
+    Move.RELEASE: Path((RunState.RUNNING,), (RunState.READY,)),
+    Move.RESUME: Path((RunState.STUCK,), (RunState.READY,)),
+    Move.ARRIVE: Path(LIVE),
+    Move.CANCEL: Path(LIVE),
+    Move.CANCEL_STUCK: Path((RunState.STUCK,), (RunState.CANCELLED,)),
+}
+"""Every move. (A start is none: it creates the header, if there is no such run.)"""
+
+
+def may_become(before: RunState, after: RunState) -> bool:
+    """Whether one move leads from `before` to `after`."""
+    return any(
+        before in path.sources and after in (path.targets or (before,)) for path in MOVES.values()
+    )

@@ -1,0 +1,48 @@
+"""A run's committed history, and what can be read from it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from rewake.kinds import Kind
+from rewake.records import Completed, Entry, Millis, Operation, Outcome, Scheduled, Withdrawn
+
+
+class History(msgspec.Struct, frozen=True):
+    """A committed history, with the operation items that it refers to."""
+
+    entries: list[Entry]
+    operations: dict[str, Operation]
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """The recorded outcomes by key."""
+        return {k: o.outcome for k, o in self.operations.items() if o.outcome is not None}
+
+    def open(self, kind: Kind) -> list[Scheduled]:
+        """The operations of this kind whose end the workflow has not seen, in the order asked.
+
+        The kind must be one that is awaited: others end by other entries.
+        """
+        return [entry for entry in self._awaited() if entry.kind is kind]
+
+    def dispatched(self) -> list[Scheduled]:
+        """The open operations that an invocation of their own carries out, in the order asked."""
+        return [entry for entry in self._awaited() if entry.kind.traits.dispatched]
+
+    def _awaited(self) -> list[Scheduled]:
+        closed = {e.key for e in self.entries if isinstance(e, Completed | Withdrawn)}
+        return [
+            entry
+            for entry in self.entries
+            if isinstance(entry, Scheduled)
+            and entry.kind.traits.awaited
+            and entry.key not in closed
+        ]
+
+
+def is_unattended(task: Operation | None, now: Millis) -> bool:
+    """Whether nobody sees to a task: no outcome, no live owner, and no due time of its own."""
+    if task is None:
+        return True
+    free = not task.owner or task.lease < now
+    return task.outcome is None and task.due is None and free

@@ -1,0 +1,73 @@
+"""Where every item lives: its partition and its sort key.
+
+    partition   sort key                    item
+    R#<run>     H                           Header      the one item that decides
+    R#<run>     C#<number>#<mark>           Chunk       older entries; <mark> is of the write
+    R#<run>     O#<key>                     Operation   a task or an approval
+    R#<run>     L#<key>#<attempt>#<part>    LogBatch    what an attempt logged
+    V           <newest first>#<run>        View        what a list of runs needs
+
+The first letter of a sort key tells the type of the item; only views have a partition of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, View
+from rewake.stores.table import Key
+
+VIEWS = "V"
+"""The partition in which runs are listed."""
+
+CHUNKS, OPERATIONS, LOGS = "C#", "O#", "L#"
+"""How the sort keys of the many items of a run begin."""
+
+_TYPES: Mapping[str, type[Item]] = {"H": Header, "C": Chunk, "O": Operation, "L": LogBatch}
+
+_LATEST: Millis = 10**15
+
+
+def run_partition(run: str) -> str:
+    """The partition that holds all of a run."""
+    return f"R#{run}"
+
+
+def header_key(run: str) -> Key:
+    """Where a run's header is."""
+    return Key(run_partition(run), "H")
+
+
+def operation_key(run: str, key: str) -> Key:
+    """Where an operation's item is."""
+    return Key(run_partition(run), f"{OPERATIONS}{key}")
+
+
+def chunk_key(run: str, number: int, mark: str) -> Key:
+    """Where a chunk of history is: the `number`-th of its run, by the write that made it."""
+    return Key(run_partition(run), f"{CHUNKS}{number:08d}#{mark}")
+
+
+def chunk_number(sort: str) -> int:
+    """Which chunk of its run this sort key names, from 0; -1: it is empty and names none."""
+    return int(sort[len(CHUNKS) : len(CHUNKS) + 8]) if sort else -1
+
+
+def log_key(run: str, key: str, attempt: int, part: int) -> Key:
+    """Where a batch of an attempt's log is."""
+    return Key(run_partition(run), f"{logs_of(key)}{attempt:04d}#{part:04d}")
+
+
+def logs_of(key: str) -> str:
+    """How the sort keys of the logs of one operation begin."""
+    return f"{LOGS}{key}#"
+
+
+def view_key(view: View) -> Key:
+    """Where a run's view is: newest first."""
+    return Key(VIEWS, f"{_LATEST - view.created:015d}#{view.run}")
+
+
+def type_of(key: Key) -> type[Item]:
+    """The type of the item that is stored under a key."""
+    return View if key.partition == VIEWS else _TYPES[key.sort[0]]

@@ -1,0 +1,137 @@
+"""Operations in the store: an item each, which is claimed, renewed, released and settled.
+
+An item is *guarded* when it has a due time of its own; without one its run's header covers it. The
+first outcome that is settled stands for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rewake.kinds import Kind, OutcomeKind
+from rewake.records import (
+    Failure,
+    LogBatch,
+    Millis,
+    Operation,
+    Outcome,
+    Withdrawn,
+)
+from rewake.stores.answers import Refused, Taken, TaskClaim
+from rewake.stores.history import History
+from rewake.stores.keys import log_key, operation_key
+from rewake.stores.table import Check, When
+from rewake.stores.writes import UNOWNED, Writes
+
+
+class Operations(Writes):
+    """What the protocol does to the item of one operation."""
+
+    async def claim_task(self, claim: TaskClaim) -> Taken | Refused:
+        """Hold a task for one attempt, if it has no outcome, no live owner, and need not wait.
+
+        An owner whose lease ran out is counted as lost. From the second claim on the item
+        guards itself, since its run may no longer look after it.
+        """
+        owner, now = claim.owner, claim.now
+        where = operation_key(claim.run, claim.key)
+        until = now + claim.lease
+        first = Operation(claim.run, claim.key, Kind.TASK, name=claim.name, first=now)
+        begin: dict[str, Any] = {"owner": owner, "lease": until}
+        guarded = {**begin, "not_before": None, "due": until + self._margin}
+
+        async def work() -> Taken | Refused:
+            fresh = [[Check("run", "absent")]]
+            written = await self._update(
+                where, when=fresh, set=begin, add={"attempts": 1}, create=first
+            )
+            while not written.ok and (found := written.item).owner != owner:
+                if not self._claimable(found, now):
+                    return Refused(found)
+                same = [Check("owner", "=", found.owner), Check("lease", "=", found.lease)]
+                again = {"attempts": 1, "lost": 1 if found.owner else 0}
+                written = await self._update(
+                    where, when=[[Check("outcome", "absent"), *same]], set=guarded, add=again
+                )
+            return Taken(written.item)
+
+        return await self._table.together(work)
+
+    def _claimable(self, found: Operation, now: Millis) -> bool:
+        if found.outcome is not None:
+            return False
+        if found.owner:
+            return found.lease < now - self._margin
+        return found.not_before is None or found.not_before <= now
+
+    async def renew_task(self, run: str, key: str, owner: str, now: Millis, lease: Millis) -> bool:
+        """Keep a task; False if it was cancelled or taken over. From now on it guards itself."""
+        written = await self._update(
+            operation_key(run, key), when=_open_and_of(owner), set=self._leased(now, lease)
+        )
+        return written.ok
+
+    async def retry_task(
+        self, run: str, key: str, owner: str, *, at: Millis, failure: Failure
+    ) -> bool:
+        """Record that the attempt failed; the next one may begin from `at` on."""
+        return await self._free(run, key, owner, at, failure=failure)
+
+    async def release_task(self, run: str, key: str, owner: str, at: Millis) -> bool:
+        """Let any process begin the task, from `at` on: this attempt was none."""
+        return await self._free(run, key, owner, at, attempts=-1)
+
+    async def _free(
+        self, run: str, key: str, owner: str, at: Millis, attempts: int = 0, **more: Failure
+    ) -> bool:
+        written = await self._update(
+            operation_key(run, key),
+            when=_open_and_of(owner),
+            set={**UNOWNED, "not_before": at, "due": at, **more},
+            add={"attempts": attempts},
+        )
+        return written.ok
+
+    async def settle(
+        self, operation: Operation, outcome: Outcome, at: Millis, *, owner: str | None = None
+    ) -> tuple[bool, Operation]:
+        """Record an outcome unless there is one; whether this one stands, and the item.
+
+        With `owner`, only while that owner holds the task (how failures are settled).
+        """
+        mark = self._mark()
+        check = [Check("outcome", "absent")]
+        if owner is not None:
+            check.append(Check("owner", "=", owner))
+        written = await self._update(
+            operation_key(operation.run, operation.key),
+            when=[check],
+            set={"outcome": outcome, "at": at, "mark": mark, **UNOWNED},
+            create=operation,
+        )
+        found: Operation | None = written.item
+        won = written.ok or (found is not None and found.mark == mark)
+        return won, found or operation
+
+    async def cancel_withdrawn(self, run: str, history: History, now: Millis) -> None:
+        """Settle as cancelled what the workflow withdrew and what has no outcome."""
+        for entry in history.entries:
+            if isinstance(entry, Withdrawn) and entry.kind.traits.awaited:
+                item = history.operations.get(entry.key)
+                if item is None or item.outcome is None:
+                    operation = Operation(run, entry.key, entry.kind)
+                    await self.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
+
+    async def _unguard(self, operation: Operation) -> None:
+        """The outcome is delivered: the run's header covers it now."""
+        if operation.due is not None:
+            await self._update(operation_key(operation.run, operation.key), set={"due": None})
+
+    async def log(self, batch: LogBatch, part: int) -> None:
+        """Keep what an attempt logged. Written again, it takes the place of what was there."""
+        await self._put(log_key(batch.run, batch.key, batch.attempt, part), batch)
+
+
+def _open_and_of(owner: str) -> When:
+    """The task has no outcome, and this owner holds it."""
+    return [[Check("owner", "=", owner), Check("outcome", "absent")]]

@@ -1,0 +1,1 @@
+"""SQLite: a table and a shelf in one file."""

@@ -1,0 +1,92 @@
+"""A SQLite table that can only be read: for looking at a run without touching it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rewake.errors import StoreUnavailable
+from rewake.records import Millis
+from rewake.stores.sqlite.file import connect_to_read, translate
+from rewake.stores.sqlite.rows import Rows
+from rewake.stores.table import Due, Key, Page, T
+
+
+class SqliteReader:
+    """The `Table` in the SQLite file `path`, of which no byte changes; every write is refused.
+
+    Raises `StoreUnsuitable` if there is no such file, or it is not Rewake's. It does its work in
+    the caller.
+    """
+
+    def __init__(self, path: str | PathLike[str], *, busy: float = 5.0) -> None:
+        self._file = file = Path(path).absolute()
+        self._stamp = _stamp(file)
+        try:
+            self._rows = Rows(connect_to_read(file, busy))
+        except sqlite3.Error as error:
+            raise translate(error, f"{file}: ") from error
+
+    def has_changed(self) -> bool:
+        """Whether what was read may be torn: somebody wrote since, and this reader did not see it.
+
+        A file without a log is read as if nobody wrote to it (see `connect_to_read`).
+        """
+        return _stamp(self._file) != self._stamp and not _log_of(self._file).exists()
+
+    async def get(self, key: Key) -> Any:
+        """The item, or None."""
+        return self._read(lambda rows: rows.get(key))
+
+    async def query(
+        self,
+        partition: str,
+        prefix: str = "",
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        reverse: bool = False,
+    ) -> Page:
+        """Items of a partition whose sort key starts with `prefix`, in sort-key order."""
+        return self._read(lambda rows: rows.query(partition, prefix, limit, cursor, reverse))
+
+    async def due(self, until: Millis, *, limit: int, partition: str | None = None) -> list[Due]:
+        """The earliest entries of the due index at or before `until`, by due time."""
+        return self._read(lambda rows: rows.due(until, limit, partition))
+
+    async def get_blob(self, run: str, name: str) -> bytes:
+        """A large value. Raises `CheckpointUnreadable` if it is not there."""
+        return self._read(lambda rows: rows.get_blob(run, name))
+
+    async def together(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run `work`; what it reads of a run was written before the header that it began with."""
+        return await work()
+
+    async def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise StoreUnavailable("the database is open for reading only")
+
+    put = update = delete = put_blob = _refuse
+
+    async def close(self) -> None:
+        """Let go of the file."""
+        self._rows.connection.close()
+
+    def _read(self, run: Callable[[Rows], T]) -> T:
+        try:
+            return run(self._rows)
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+
+def _log_of(file: Path) -> Path:
+    return Path(f"{file}-wal")
+
+
+def _stamp(file: Path) -> object:
+    if not file.exists():
+        return None
+    about = file.stat()
+    return about.st_mtime_ns, about.st_size, _log_of(file).exists()

@@ -1,0 +1,108 @@
+"""The rows of a SQLite table, as one connection sees them: every statement there is."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from rewake.errors import CheckpointUnreadable
+from rewake.records import Item, Millis
+from rewake.stores.items import decode, encode
+from rewake.stores.table import Due, Key, Page, Written
+
+_GET = "SELECT body FROM items WHERE partition = ? AND sort = ?"
+_INSERT = "INSERT INTO items VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_WRITE = (
+    "INSERT INTO items VALUES (?, ?, ?, ?) ON CONFLICT (partition, sort) DO UPDATE"
+    " SET due = excluded.due, body = excluded.body"
+)
+_DELETE = "DELETE FROM items WHERE partition = ? AND sort = ?"
+_RANGE = "SELECT sort, body FROM items WHERE partition = ? AND sort >= ? AND sort < ?"
+_FORWARD = f"{_RANGE} ORDER BY sort LIMIT ?"
+_BACKWARD = f"{_RANGE} ORDER BY sort DESC LIMIT ?"
+_DUE = "SELECT due, partition, sort FROM items WHERE due <= ? ORDER BY due, partition, sort LIMIT ?"
+_DUE_THERE = (
+    "SELECT due, partition, sort FROM items WHERE due <= ? AND partition = ?"
+    " ORDER BY due, sort LIMIT ?"
+)
+_PUT_BLOB = "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_GET_BLOB = "SELECT data FROM blobs WHERE run = ? AND name = ?"
+
+_AFTER_ALL_TEXT = b""  # SQLite orders every blob after every text.
+_LAST_CHARACTER = "\U0010ffff"
+_NO_LIMIT = -1
+
+
+class Rows:
+    """The rows as one connection sees them. It neither begins nor commits, and never waits."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self._execute = connection.cursor().execute
+
+    def get(self, key: Key) -> Any:
+        rows = self._execute(_GET, (key.partition, key.sort)).fetchall()
+        return decode(key, rows[0][0]) if rows else None
+
+    def insert(self, key: Key, item: Item, body: bytes) -> Written:
+        made = self._execute(_INSERT, _row(key, item, body)).rowcount
+        return Written(True, item) if made else Written(False, self.get(key))
+
+    def replace(self, key: Key, item: Item, body: bytes) -> Written:
+        self._execute(_WRITE, _row(key, item, body))
+        return Written(True, item)
+
+    def update(self, key: Key, made: Callable[[Item | None], Item | None]) -> Written:
+        found = self.get(key)
+        item = made(found)
+        if item is None:
+            return Written(False, found)
+        body = encode(item)
+        # Decoded before it is kept: what could not be read back is never written.
+        return self.replace(key, decode(key, body), body)
+
+    def query(
+        self, partition: str, prefix: str, limit: int | None, cursor: str | None, reverse: bool
+    ) -> Page:
+        low, high = prefix, _after(prefix)
+        if cursor is not None:
+            low, high = (low, cursor) if reverse else (cursor + "\0", high)
+        statement = _BACKWARD if reverse else _FORWARD
+        # One more than asked for tells whether there is more.
+        count = _NO_LIMIT if limit is None else limit + 1
+        rows = self._execute(statement, (partition, low, high, count)).fetchall()
+        keys = [Key(partition, sort) for sort, _ in rows[:limit]]
+        items = [(key, decode(key, body)) for key, (_, body) in zip(keys, rows, strict=False)]
+        return Page(items, keys[-1].sort if keys and len(rows) > len(keys) else None)
+
+    def due(self, until: Millis, limit: int, partition: str | None) -> list[Due]:
+        statement, where = (_DUE, ()) if partition is None else (_DUE_THERE, (partition,))
+        rows = self._execute(statement, (until, *where, limit)).fetchall()
+        return [Due(due, Key(partition, sort)) for due, partition, sort in rows]
+
+    def delete(self, keys: Sequence[Key]) -> None:
+        self.connection.executemany(_DELETE, [(key.partition, key.sort) for key in keys])
+
+    def put_blob(self, run: str, name: str, data: bytes) -> None:
+        self._execute(_PUT_BLOB, (run, name, data))
+
+    def get_blob(self, run: str, name: str) -> bytes:
+        rows = self._execute(_GET_BLOB, (run, name)).fetchall()
+        if not rows:
+            raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
+        return cast(bytes, rows[0][0])
+
+
+def _row(key: Key, item: Item, body: bytes) -> tuple[str, str, Millis | None, bytes]:
+    return (key.partition, key.sort, getattr(item, "due", None), body)
+
+
+def _after(prefix: str) -> str | bytes:
+    """The least thing that SQLite orders after every text that starts with `prefix`."""
+    stem = prefix.rstrip(_LAST_CHARACTER)
+    if not stem:
+        return _AFTER_ALL_TEXT
+    last = stem[-1]
+    # The surrogates in between are no characters and cannot be stored.
+    return stem[:-1] + ("\ue000" if last == "\ud7ff" else chr(ord(last) + 1))

@@ -1,0 +1,244 @@
+"""How writes to a SQLite file share their commits.
+
+The cost of a durable write is the sync at its COMMIT, so commits are what is shared. Everything
+that waits runs in one transaction, is committed once, and only then answered: under load a commit
+carries hundreds of writes, and alone a write waits for nobody. Jobs in a transaction stay
+independent. A write touches one row, so one that fails leaves nothing behind; a job of several
+writes runs in a savepoint. Only when SQLite gives up the whole transaction (no room, an I/O error)
+do all jobs of it fail, and then none of them happened.
+
+There are two places to commit. A few jobs are committed *near*: in the event loop, once it has
+run what was ready, since on a fast disk a sync takes less time than waking two threads. Many
+jobs, or any on a slow disk, or while another process is writing, are committed *far*: on a thread
+that may wait, so that the event loop never does.
+
+A transaction begins IMMEDIATE: a lock that is taken late can be refused late, after work was
+done. One that turns out to change nothing commits without writing, and so without a sync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from rewake.errors import StoreUnavailable
+from rewake.stores.sqlite.file import is_busy, lost, translate
+from rewake.stores.sqlite.rows import Rows
+
+FEW = 8
+"""The most jobs that are committed near."""
+FAST = 0.002
+"""A disk whose commits take longer than this, in seconds, is left to the thread."""
+
+
+class Writer:
+    """Runs jobs in shared transactions, on `far`, or on `near` if given.
+
+    Without `near` there is no thread either: each job is a transaction of its own, in the caller.
+    `commits` counts the transactions that changed something.
+    """
+
+    def __init__(self, far: Rows, near: Rows | None) -> None:
+        self.commits = 0
+        self._far = far
+        self._near = near
+        self._active = threading.local()
+        self._gate = threading.Lock()
+        self._closed = False
+        self._pace = 0.0
+        self._home: asyncio.AbstractEventLoop | None = None
+        self._waiting: list[_Job] = []
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        if near is not None:
+            self._thread = threading.Thread(target=self._serve, name="rewake-sqlite", daemon=True)
+            self._thread.start()
+
+    def inside(self) -> Rows | None:
+        """The rows of the transaction that the calling thread is in, if it is in one."""
+        rows: Rows | None = getattr(self._active, "rows", None)
+        return rows
+
+    def refuse_if_closed(self) -> None:
+        """Raise `StoreUnavailable` after `close`."""
+        if self._closed:
+            raise StoreUnavailable("the table is closed")
+
+    async def run(self, work: Callable[[Rows], Any], several: bool) -> Any:
+        """Run `work` in a transaction, and return what it returns once that is durable.
+
+        `several`: it may write more than once, and then does all or nothing.
+        """
+        if self._near is None:
+            await asyncio.sleep(0)
+            self.refuse_if_closed()
+            (end,) = self._commit(self._far, [_Job(work, several, None, None)])
+            if end.error is not None:
+                raise end.error
+            return end.value
+        loop = asyncio.get_running_loop()
+        job = _Job(work, several, loop, loop.create_future())
+        if loop is self._home or self._settle_in(loop):
+            self.refuse_if_closed()
+            self._waiting.append(job)
+            if len(self._waiting) == 1:
+                loop.call_soon(self._commit_near)
+        else:
+            self._enqueue([job])
+        return await job.future
+
+    async def close(self) -> None:
+        """Finish the writes that wait, then let go of the connections."""
+        self._commit_near()
+        with self._gate:
+            self._closed = True
+            self._queue.put(None)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+        if self._near is not None:
+            self._near.connection.close()
+        self._far.connection.close()
+
+    def _settle_in(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether this loop is now the one that commits near: the first, while it lives."""
+        with self._gate:
+            if self._home is None or self._home.is_closed():
+                self._home = loop
+                self._waiting = []
+            return self._home is loop
+
+    # --- near ----------------------------------------------------------------------------------
+
+    def _commit_near(self) -> None:
+        jobs, self._waiting = self._waiting, []
+        if not jobs:
+            return
+        if self._near is None or len(jobs) > FEW or self._pace > FAST:
+            self._enqueue(jobs)
+            return
+        ends = self._commit(self._near, jobs)
+        if all(end.error is not None and is_busy(end.error) for end in ends):
+            self._enqueue(jobs)
+        else:
+            _resolve([(job.future, end) for job, end in zip(jobs, ends, strict=True)])
+
+    def _enqueue(self, jobs: Sequence[_Job]) -> None:
+        with self._gate:
+            if not self._closed:
+                for job in jobs:
+                    self._queue.put(job)
+                return
+        refused = StoreUnavailable("the table is closed")
+        _answer(jobs, [_End(None, refused) for _ in jobs])
+
+    # --- far -----------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        while self._serve_waiting():
+            pass
+
+    def _serve_waiting(self) -> bool:
+        # A method of its own, so that an idle thread holds on to no former job.
+        waiting = [self._queue.get()]
+        waiting += [self._queue.get() for _ in range(self._queue.qsize())]
+        jobs = [job for job in waiting if job is not None]
+        if jobs:
+            _answer(jobs, self._commit(self._far, jobs))
+        return len(jobs) == len(waiting)
+
+    # --- a transaction -------------------------------------------------------------------------
+
+    def _commit(self, rows: Rows, jobs: Sequence[_Job]) -> list[_End]:
+        """Run all jobs in one transaction: how each ended, once that is certain."""
+        connection = rows.connection
+        before = connection.total_changes
+        self._active.rows = rows
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            if len(jobs) == 1:  # Then the transaction is its savepoint.
+                ends = [_End(jobs[0].run(rows), None)]
+            else:
+                ends = [_attempt(rows, job) for job in jobs]
+            began = time.perf_counter()
+            connection.execute("COMMIT")
+        except BaseException as error:  # The callers are told; the thread lives on.
+            with suppress(sqlite3.Error):
+                connection.rollback()
+            alone = len(jobs) == 1
+            return [_End(None, translate(error) if alone else lost(error)) for _ in jobs]
+        finally:
+            self._active.rows = None
+        if connection.total_changes != before:
+            self.commits += 1
+            # One slow commit is forgotten after a few fast ones.
+            self._pace += (time.perf_counter() - began - self._pace) / 8
+        return ends
+
+
+class _Job(NamedTuple):
+    """Something to do in a transaction, and who waits for it. `several`: it may write twice."""
+
+    run: Callable[[Rows], Any]
+    several: bool
+    loop: asyncio.AbstractEventLoop | None
+    future: Any
+
+
+class _End(NamedTuple):
+    """How a job ended."""
+
+    value: Any
+    error: BaseException | None
+
+
+def _attempt(rows: Rows, job: _Job) -> _End:
+    try:
+        if job.several:
+            return _End(_all_or_nothing(rows, job), None)
+        return _End(job.run(rows), None)
+    except BaseException as error:
+        if not rows.connection.in_transaction:
+            raise  # SQLite gave up the neighbours' work too.
+        return _End(None, translate(error))
+
+
+def _all_or_nothing(rows: Rows, job: _Job) -> Any:
+    connection = rows.connection
+    connection.execute("SAVEPOINT job")
+    try:
+        value = job.run(rows)
+    except BaseException:
+        try:
+            connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
+        except sqlite3.Error:
+            connection.rollback()  # Rather nobody's writes than half of these.
+        raise
+    connection.execute("RELEASE job")
+    return value
+
+
+def _answer(jobs: Sequence[_Job], ends: Sequence[_End]) -> None:
+    """Tell every caller, waking each event loop once: waking is what costs."""
+    by_loop: dict[Any, list[tuple[Any, _End]]] = {}
+    for job, end in zip(jobs, ends, strict=True):
+        by_loop.setdefault(job.loop, []).append((job.future, end))
+    for loop, answers in by_loop.items():
+        with suppress(RuntimeError):  # A closed loop: nobody waits there any more.
+            loop.call_soon_threadsafe(_resolve, answers)
+
+
+def _resolve(answers: Sequence[tuple[Any, _End]]) -> None:
+    for future, end in answers:
+        if future.done():
+            continue  # The caller was cancelled.
+        if end.error is None:
+            future.set_result(end.value)
+        else:
+            future.set_exception(end.error)

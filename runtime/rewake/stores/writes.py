@@ -1,0 +1,149 @@
+"""The writing half of the store protocol: the one commit point, and how a write is repeated.
+
+A commit appends entries to a history and changes the header, in one conditional write of the
+header. What does not fit into the header is written before, into chunks that do not exist until
+the header names them.
+
+Every conditional write leaves a *mark* that no other write has. When the database does not say
+how a write went it is repeated, and a success that was reported as a failure is recognised by its
+mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from rewake.records import Chunk, Entry, Header, Millis
+from rewake.states import MOVES, Move
+from rewake.stores.answers import Arrived, Committed, Fenced
+from rewake.stores.keys import chunk_key, chunk_number, header_key
+from rewake.stores.reads import Reads
+from rewake.stores.shelf import Shelf
+from rewake.stores.table import Check, Key, Table, When, Written
+
+CHUNK_BYTES = 256 * 1024
+"""How large a chunk of history may be: an item of DynamoDB holds 400 KB."""
+TAIL_BYTES = 512
+"""How much history stays inline in the header, so that it remains one small write."""
+
+UNOWNED: Mapping[str, Any] = {"owner": "", "lease": 0}
+"""What a holder leaves behind."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Writes(Reads):
+    """Writes to a table. `mark` makes the marks; `margin` (ms) is the allowed clock skew."""
+
+    def __init__(
+        self, table: Table, shelf: Shelf, *, mark: Callable[[], str], margin: Millis = 250
+    ) -> None:
+        super().__init__(table, shelf)
+        self._mark = mark
+        self._margin = margin
+
+    async def offload(self, run: str, entries: Sequence[Entry]) -> list[Entry]:
+        """The entries with their large values kept apart (written first: bodies before names)."""
+        return [await self._blobs.without(run, entry) for entry in entries]
+
+    async def _append(
+        self,
+        held: Header,
+        entries: Sequence[Entry],
+        changes: Mapping[str, Any],
+        *,
+        arrivals: int | None = None,
+    ) -> Committed | Fenced | Arrived:
+        """The one commit point: bodies first, then the header, if the fence holds."""
+        mark = self._mark()
+        when = self._fence(held)
+        if arrivals is not None:
+            when = [[*when[0], Check("arrivals", "=", arrivals)]]
+
+        async def work() -> Written:
+            placed: dict[str, Any] = {}
+            if entries:
+                base, tail = await self._place(held.run, held.base, held.tail, entries, mark)
+                placed = {"base": base, "tail": tail, "clock": _clock_of(entries, held.clock)}
+            count = held.count + len(entries)
+            return await self._update(
+                header_key(held.run),
+                when=when,
+                set={**changes, **placed, "count": count, "mark": mark},
+            )
+
+        written = await self._table.together(work)
+        found: Header | None = written.item
+        if written.ok or (found is not None and found.mark == mark):
+            assert found is not None
+            return Committed(found)
+        if found is not None and all(check.holds(found) for check in self._fence(held)[0]):
+            return Arrived(found)
+        return Fenced()
+
+    async def _place(
+        self, run: str, base: str, tail: Sequence[Entry], entries: Sequence[Entry], mark: str
+    ) -> tuple[str, list[Entry]]:
+        """Where the entries go: inline while they are few, else into a chunk of their own."""
+        joined = [*tail, *entries]
+        size = len(_encode(joined))
+        if size <= TAIL_BYTES:
+            return base, joined
+        for part in _chunks(joined, size):
+            key = chunk_key(run, chunk_number(base) + 1, mark)
+            await self._put(key, Chunk(base, part))
+            base = key.sort
+        return base, []
+
+    def _fence(self, held: Header, *, count: bool = True) -> list[list[Check]]:
+        """The run is held as `held` says, and with `count`, nothing was committed since."""
+        checks = [*self._held_by(held.owner), Check("epoch", "=", held.epoch)]
+        return [[*checks, Check("count", "=", held.count)] if count else checks]
+
+    def _held_by(self, owner: str) -> list[Check]:
+        """The run is running, and this owner holds it."""
+        # A run that was parked or ended has no owner that would tell.
+        return [begins(Move.COMMIT), Check("owner", "=", owner)]
+
+    def _leased(self, now: Millis, lease: Millis) -> dict[str, Any]:
+        """A lease of so many milliseconds from now on, and when to look whether it was kept."""
+        until = now + lease
+        return {"lease": until, "due": until + self._margin}
+
+    async def _update(
+        self,
+        key: Key,
+        *,
+        when: When = (),
+        set: Mapping[str, Any] | None = None,
+        add: Mapping[str, int] | None = None,
+        create: Any = None,
+    ) -> Written:
+        return await self._again(
+            lambda: self._table.update(key, when=when, set=set, add=add, create=create)
+        )
+
+    async def _put(self, key: Key, item: Any, *, absent: bool = False) -> Written:
+        return await self._again(lambda: self._table.put(key, item, absent=absent))
+
+
+def begins(move: Move) -> Check:
+    """The run is in a state in which this move may begin."""
+    return Check("state", "in", MOVES[move].sources)
+
+
+def _chunks(entries: list[Entry], size: int) -> Iterator[list[Entry]]:
+    """The entries in parts that an item has room for. Almost always there is one part."""
+    if len(entries) == 1 or size <= CHUNK_BYTES:
+        yield entries
+        return
+    half = len(entries) // 2
+    for part in (entries[:half], entries[half:]):
+        yield from _chunks(part, len(_encode(part)))
+
+
+def _clock_of(entries: Sequence[Entry], clock: Millis) -> Millis:
+    return max([clock, *(getattr(entry, "clock", 0) for entry in entries)])

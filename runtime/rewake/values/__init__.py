@@ -1,0 +1,1 @@
+"""Values as data: codecs, digests, signed pickles, failures, and lines of log."""

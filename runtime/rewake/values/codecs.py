@@ -1,0 +1,186 @@
+"""Values are faithful: what a task returned is what the workflow sees, live and on replay.
+
+A value is stored in the first of three codecs that restores it exactly, of the same types deep
+down. Nothing is guessed: what a codec would change (a tuple into a list, an `IntEnum` into an
+`int`, a named zone into an offset) goes to the next one.
+
+    json     plain data: None, bool, int, float, str, list, dict with str keys (`plain`)
+    typed    JSON that a type hint restores; proved at once by restoring and comparing
+    pickle   cloudpickle, for the rest (`pickles`)
+
+The first two can be read by eye and by any Python.
+
+What no codec keeps is aliasing between plain values: one list that occurs twice comes back as two
+equal ones. That is the same live and on replay, since a workflow is only ever handed the decoded
+value.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import types
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from rewake.records import Value
+from rewake.signing.secret import Secret
+from rewake.values.digests import field_names
+from rewake.values.pickles import Place, opened, pickled, seal, unpickled, unreadable
+from rewake.values.plain import plain_types
+
+# --- encode and decode -------------------------------------------------------------------------
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder()
+_NULL = b"null"
+
+
+def encode(
+    value: Any, *, hint: Any = None, secret: Secret, run: str, key: str, purpose: str
+) -> Value:
+    """Encode `value` so that `decode` restores it exactly.
+
+    `hint` is the declared type, resolved (no strings), or `None` for none. `run`, `key` and
+    `purpose` (a word such as `result`) say where the value belongs: `decode` must be given the
+    same. Raises `UsageError` if the value cannot be pickled either.
+    """
+    body = _plain_json(value)
+    if body is not None:
+        return Value("json", msgspec.Raw(body))
+    body = _typed_json(value, hint)
+    if body is not None:
+        return Value("typed", msgspec.Raw(body))
+    place = Place(run, key, purpose)
+    return Value("pickle", msgspec.Raw(seal(pickled(value, place), secret, place)))
+
+
+def decode(
+    value: Value, *, hint: Any = None, secret: Secret, run: str, key: str, purpose: str
+) -> Any:
+    """Restore what `encode` was given, under the same `hint`, `run`, `key` and `purpose`.
+
+    Raises `CheckpointUnreadable` for a body that is damaged, not authentic, kept apart and not
+    yet fetched, of another Python minor, or of a type that no longer exists or fits.
+    """
+    place = Place(run, key, purpose)
+    if value.blob and bytes(value.body) == _NULL:
+        raise unreadable(place, f"its body is kept apart in {value.blob} and was not fetched")
+    match value.codec:
+        case "json":
+            return _from_json(value.body, place)
+        case "typed":
+            return _from_typed(value.body, hint, place)
+        case "pickle":
+            return unpickled(opened(value.body, secret, place), place)
+        case codec:
+            raise unreadable(place, f"its codec {codec!r} is not known to this version")
+
+
+def _from_json(body: msgspec.Raw, place: Place) -> Any:
+    try:
+        return _DECODER.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise unreadable(place, f"its JSON is damaged ({error})") from error
+
+
+# --- plain JSON --------------------------------------------------------------------------------
+
+
+def _plain_json(value: Any) -> bytes | None:
+    """Return `value` as JSON if plain JSON restores it exactly."""
+    if plain_types(value) is None:
+        return None
+    try:
+        return _ENCODER.encode(value)
+    except UnicodeEncodeError:
+        return None
+
+
+# --- JSON that a type hint restores ------------------------------------------------------------
+
+_EQUAL: frozenset[type] = frozenset({types.NoneType, bool, int, str, bytes, bytearray})
+# Equality alone would take 0.0 for -0.0, 1.0 for 1.00, and one zone for another.
+_IDENTITY: Mapping[type, Callable[[Any], object]] = {
+    float: float.hex,
+    Decimal: repr,
+    dt.date: repr,
+    dt.datetime: repr,
+    dt.time: repr,
+    dt.timedelta: repr,
+    uuid.UUID: lambda value: (value.int, value.is_safe),
+}
+
+
+def _typed_json(value: Any, hint: Any) -> bytes | None:
+    """Return `value` as JSON if decoding it under `hint` restores it exactly."""
+    if hint is None or hint is Any:
+        return None
+    try:
+        body = _ENCODER.encode(value)
+        return body if _same(value, _typed_decoder(hint).decode(body)) else None
+    except Exception:
+        return None
+
+
+def _from_typed(body: msgspec.Raw, hint: Any, place: Place) -> Any:
+    if hint is None:
+        raise unreadable(place, "it was written under a type hint, and there is none now")
+    try:
+        return _typed_decoder(hint).decode(body)
+    except Exception as error:
+        raise unreadable(place, f"it does not fit its type hint {hint!r} ({error})") from error
+
+
+@lru_cache(maxsize=512)
+def _typed_decoder(hint: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(hint)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two values are equal and of the same types, deep down."""
+    kind = type(one)
+    if kind is not type(other):
+        return False
+    if kind in _EQUAL:
+        return bool(one == other)
+    if kind in _IDENTITY:
+        return bool(_IDENTITY[kind](one) == _IDENTITY[kind](other))
+    if issubclass(kind, enum.Enum):
+        return one is other
+    if kind is dict:
+        return _same_items(one.items(), other.items())
+    if kind is list or kind is tuple:
+        return _same_items(one, other)
+    if kind is set or kind is frozenset:
+        return _same_members(one, other)
+    return _same_objects(kind, one, other)
+
+
+def _same_items(one: Collection[Any], other: Collection[Any]) -> bool:
+    return len(one) == len(other) and all(map(_same, one, other))
+
+
+def _same_members(one: Collection[Any], other: Collection[Any]) -> bool:
+    members = {member: member for member in other}
+    return len(one) == len(other) and all(
+        member in members and _same(member, members[member]) for member in one
+    )
+
+
+# These hold content outside of what `__getstate__` tells.
+_BUILT_IN = (BaseException, dict, list, set, frozenset, str, int, float, bytes)
+
+
+def _same_objects(kind: type, one: Any, other: Any) -> bool:
+    # The whole state, for an object may carry more than its declared fields.
+    if not _same(object.__getstate__(one), object.__getstate__(other)):
+        return False
+    if issubclass(kind, tuple):
+        return _same_items(one, other)
+    return field_names(kind) is not None and not issubclass(kind, _BUILT_IN)

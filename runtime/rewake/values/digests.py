@@ -1,0 +1,204 @@
+"""Digests: whether an operation was called with the same arguments as last time.
+
+A digest is made of a canonical text and never of a pickle, for pickles differ between processes.
+In that text plain data reads as JSON with sorted keys. Everything else is led by its qualified
+type name: containers, dataclasses, structs, enums, moments and paths with their content, functions
+and classes with their own name, all the rest with nothing. So captured variables are not compared,
+nor is what lies too deep.
+
+Digests outlive releases: a run may sleep for months. Nothing that a library may come to write in
+another way is part of the text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+import hashlib
+import json
+import types
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from operator import itemgetter
+from pathlib import PurePath
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from rewake.values.plain import PLAIN, plain_types
+
+__all__ = ["digest", "field_names", "type_name"]
+
+_INERT: frozenset[type] = frozenset({bool, types.NoneType})
+
+_DEPTH = 64
+_ELEMENTS = 1_000_000
+"""Most elements that are written; the rest are only named, so that a lattice of aliases ends."""
+
+_QUOTER = msgspec.json.Encoder()
+_SORTER = msgspec.json.Encoder(order="deterministic")
+# Slower, but it writes floats as Python's `repr`; JSON leaves open how they are written.
+_FLOAT_SORTER = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=False, check_circular=False, separators=(",", ":")
+)
+
+
+def digest(arguments: Mapping[str, Any]) -> str:
+    """Return 16 hex characters that name `arguments` (by parameter), the same in every process.
+
+    Never raises, whatever the values are.
+    """
+    named = dict(arguments)
+    canonical = _quick_text(named)
+    if canonical is None:
+        canonical = _Writer().text(named).encode(errors="backslashreplace")
+    return hashlib.sha256(canonical).hexdigest()[:16]
+
+
+def _quick_text(named: dict[str, Any]) -> bytes | None:
+    """Return the canonical text the fast way, for plain data; None if that cannot be."""
+    met = plain_types(named) if any(map(_is_deep, named.values())) else frozenset[type]()
+    if met is None:
+        return None
+    try:
+        return _FLOAT_SORTER.encode(named).encode() if float in met else _SORTER.encode(named)
+    except UnicodeEncodeError:
+        return None
+
+
+def _is_deep(value: Any) -> bool:
+    """Tell whether `value` is more than a text, a truth value, None, or an int of 64 bits."""
+    kind = type(value)
+    return kind is not str and not (kind is int and value.bit_length() < 64) and kind not in _INERT
+
+
+class _Writer:
+    """Writes one canonical text. Bounded: what is too deep, too much or a cycle is only named."""
+
+    __slots__ = ("_left", "_within")
+
+    def __init__(self) -> None:
+        self._within: set[int] = set()
+        self._left = _ELEMENTS
+
+    def text(self, value: Any) -> str:
+        """Return the canonical text of `value`; never raises."""
+        identity = id(value)
+        self._left -= 1
+        if identity in self._within or len(self._within) > _DEPTH or self._left < 0:
+            return _bare(value)
+        self._within.add(identity)
+        try:
+            return self._content(value)
+        except Exception:
+            return _bare(value)
+        finally:
+            self._within.discard(identity)
+
+    def _content(self, value: Any) -> str:
+        kind = type(value)
+        for base in kind.__mro__:
+            form = _FORMS.get(base)
+            if form is not None:
+                content = form(self, value)
+                return content if kind in PLAIN else f"{type_name(kind)}({content})"
+        names = field_names(kind)
+        if names is None:
+            return _bare(value)
+        fields = (f"{name}={self.text(getattr(value, name))}" for name in sorted(names))
+        return f"{type_name(kind)}({','.join(fields)})"
+
+    def sequence(self, value: Iterable[Any]) -> str:
+        return f"[{','.join(map(self.text, value))}]"
+
+    def members(self, value: Iterable[Any]) -> str:
+        return f"[{','.join(sorted(map(self.text, value)))}]"
+
+    def mapping(self, value: dict[Any, Any]) -> str:
+        pairs = list(dict.items(value))
+        if {type(key) for key, _ in pairs} <= {str}:
+            pairs.sort(key=itemgetter(0))
+            written = [f"{_quoted(key)}:{self.text(item)}" for key, item in pairs]
+        else:
+            written = sorted(f"{self.text(key)}:{self.text(item)}" for key, item in pairs)
+        return f"{{{','.join(written)}}}"
+
+    def moment(self, value: dt.datetime | dt.time) -> str:
+        return f"{value.isoformat()},{value.fold},{self.text(value.tzinfo)}"
+
+
+def _quoted(text: str) -> str:
+    try:
+        return _QUOTER.encode(str(text)).decode()
+    except UnicodeEncodeError:
+        return ascii(str(text))
+
+
+def _integer(value: int) -> str:
+    # Decimal digits of huge integers are refused, and slow.
+    return int.__repr__(value) if value.bit_length() <= 64 else hex(value)
+
+
+def _named(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}"
+
+
+_FORMS: Mapping[type, Callable[[_Writer, Any], str]] = {
+    types.NoneType: lambda *_: "null",
+    bool: lambda _, value: "true" if value else "false",
+    int: lambda _, value: _integer(value),
+    float: lambda _, value: float.__repr__(value),
+    complex: lambda _, value: complex.__repr__(value),
+    str: lambda _, value: _quoted(value),
+    bytes: lambda _, value: bytes.hex(value),
+    bytearray: lambda _, value: bytearray.hex(value),
+    list: lambda writer, value: writer.sequence(list.__iter__(value)),
+    tuple: lambda writer, value: writer.sequence(tuple.__iter__(value)),
+    set: lambda writer, value: writer.members(set.__iter__(value)),
+    frozenset: lambda writer, value: writer.members(frozenset.__iter__(value)),
+    dict: lambda writer, value: writer.mapping(value),
+    enum.Flag: lambda writer, value: writer.text(value.value),
+    enum.Enum: lambda _, value: value.name,
+    dt.datetime: lambda writer, value: writer.moment(value),
+    dt.time: lambda writer, value: writer.moment(value),
+    dt.date: lambda _, value: value.isoformat(),
+    dt.timedelta: lambda _, value: f"{value.days},{value.seconds},{value.microseconds}",
+    dt.timezone: lambda _, value: str(value),
+    ZoneInfo: lambda _, value: str(value.key),
+    uuid.UUID: lambda _, value: value.hex,
+    Decimal: lambda _, value: str(value),
+    PurePath: lambda _, value: _quoted(str(value)),
+    type: lambda _, value: type_name(value),
+    types.FunctionType: lambda _, value: _named(value),
+    types.BuiltinFunctionType: lambda _, value: _named(value),
+    types.MethodType: lambda _, value: _named(value),
+}
+
+
+def _bare(value: Any) -> str:
+    try:
+        return f"<{type_name(type(value))}>"
+    except Exception:
+        return "<object>"
+
+
+def type_name(kind: type) -> str:
+    """Return the qualified name of a class, the same under every Python minor."""
+    # Python 3.13 moved the path classes within `pathlib`.
+    return _named(kind).replace("pathlib._local.", "pathlib.", 1)
+
+
+def field_names(kind: type) -> tuple[str, ...] | None:
+    """Return the fields of a struct, dataclass, attrs or pydantic class; None for others."""
+    if issubclass(kind, msgspec.Struct):
+        return kind.__struct_fields__
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind) if field.compare)
+    attributes = getattr(kind, "__attrs_attrs__", None)
+    if attributes is not None:
+        return tuple(field.name for field in attributes if field.eq)
+    fields = getattr(kind, "__pydantic_fields__", None)
+    return None if fields is None else tuple(fields)

@@ -1,0 +1,1 @@
+"""Views: what anybody is shown of a run."""

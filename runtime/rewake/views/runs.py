@@ -1,0 +1,123 @@
+"""What is shown of a run: the stored structs in users' words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from rewake.kinds import Purpose
+from rewake.records import Failure, Finished, Header, LogLine, Outcome
+from rewake.states import END_OF, RunState
+from rewake.views.approvals import ApprovalView
+from rewake.views.moments import moment, moment_or_none
+from rewake.views.values import Values
+
+STATES: Mapping[RunState, str] = {
+    state: "suspended" if state is RunState.PARKED else state.value for state in RunState
+}
+"""What users call the states of a run."""
+
+
+class ErrorView(msgspec.Struct, frozen=True):
+    """How something failed."""
+
+    type: str
+    message: str
+    traceback: str = ""
+    attempts: int = 1
+
+
+class Links(msgspec.Struct, frozen=True):
+    """Where to go on from a run, as references below the base URL."""
+
+    self: str
+    result: str
+    history: str
+    logs: str
+    cancel: str
+
+
+class RunView(msgspec.Struct, frozen=True):
+    """A run. `updated` is when something last happened to it, `wake` when it goes on by itself: at
+    its next timer, or the deadline of an approval; `cancel` the reason it was asked to cancel for;
+    `error` why it failed or is stuck.
+    """
+
+    id: str
+    workflow: str
+    state: str
+    created: str
+    updated: str
+    wake: str | None
+    cancel: str | None
+    links: Links
+    error: ErrorView | None = None
+    approvals: list[ApprovalView] | UnsetType = UNSET
+
+
+class ResultView(msgspec.Struct, frozen=True):
+    """How a run ended: `result`, or `error`."""
+
+    id: str
+    state: str
+    result: Raw | UnsetType = UNSET
+    error: ErrorView | UnsetType = UNSET
+
+
+def line_view(line: LogLine) -> dict[str, str]:
+    """A line of log as it is shown."""
+    return {"at": moment(line.at), "level": line.level, "message": line.message}
+
+
+def links(run: str) -> Links:
+    """The links of a run."""
+    here = f"/v1/runs/{quote(run)}"
+    return Links(here, f"{here}/result", f"{here}/history", f"{here}/logs", f"{here}/cancel")
+
+
+def error_view(failure: Failure) -> ErrorView:
+    """A failure as it is shown."""
+    return ErrorView(failure.type, failure.message, failure.traceback, failure.attempts)
+
+
+def run_view(
+    header: Header,
+    outcome: Outcome | None = None,
+    approvals: list[ApprovalView] | UnsetType = UNSET,
+) -> RunView:
+    """A run, with how it ended where that is known."""
+    return RunView(
+        id=header.run,
+        workflow=header.workflow,
+        state=STATES[header.state],
+        created=moment(header.created),
+        updated=moment(max(header.created, header.clock)),
+        wake=moment_or_none(header.wake),
+        cancel=header.cancel,
+        links=links(header.run),
+        error=_error_of(header, outcome),
+        approvals=approvals,
+    )
+
+
+def result_view(outcome: Outcome, values: Values) -> ResultView:
+    """How a run ended."""
+    state = STATES[END_OF[outcome.kind]]
+    if outcome.value is not None:
+        shown = values.show(outcome.value, key="", purpose=Purpose.OUTPUT)
+        return ResultView(values.run, state, result=shown)
+    failure = outcome.failure or Failure("cancelled", "the run was cancelled")
+    return ResultView(values.run, state, error=error_view(failure))
+
+
+def _error_of(header: Header, outcome: Outcome | None) -> ErrorView | None:
+    if header.state is RunState.STUCK:
+        type_, _, message = header.error.partition(": ")
+        return ErrorView(type_, message)
+    if outcome is None and header.tail and isinstance(header.tail[-1], Finished):
+        outcome = header.tail[-1].outcome
+    failure = None if outcome is None else outcome.failure
+    return None if failure is None else error_view(failure)

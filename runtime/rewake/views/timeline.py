@@ -1,0 +1,201 @@
+"""A run's history for people: every entry in order, and each operation from asked to over.
+
+It can be told without values, and then reads none of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from rewake.kinds import Kind, OutcomeKind, Purpose
+from rewake.records import (
+    CancelRequested,
+    Completed,
+    Entry,
+    Finished,
+    Fired,
+    Logged,
+    Millis,
+    Operation,
+    Outcome,
+    Scheduled,
+    Started,
+    Stepped,
+    Value,
+    Withdrawn,
+)
+from rewake.stores.history import History
+from rewake.views.moments import moment, moment_or_none
+from rewake.views.runs import ErrorView, error_view, line_view
+from rewake.views.values import Values
+
+_ENDED = {
+    OutcomeKind.OK: "done",
+    OutcomeKind.ERROR: "failed",
+    OutcomeKind.TIMEOUT: "timed_out",
+    OutcomeKind.CANCELLED: "cancelled",
+}
+
+
+class OperationView(msgspec.Struct):
+    """One operation of a run.
+
+    `state` is `waiting`, `running` or `retrying` while it is open, then `done`, `failed`,
+    `timed_out` or `cancelled`. `duration` is in milliseconds, from `started` (where it was
+    claimed; else from `asked`) to `ended`. `attempts` counts all, `lost` those whose process
+    died. `error` is how it failed, or while it is retried, how its newest attempt did.
+    """
+
+    key: str
+    kind: Kind
+    name: str
+    state: str
+    asked: str
+    started: str | None = None
+    ended: str | None = None
+    duration: Millis | None = None
+    due: str | None = None
+    attempts: int = 0
+    lost: int = 0
+    result: Raw | UnsetType = UNSET
+    error: ErrorView | UnsetType = UNSET
+
+
+def timeline(
+    history: History, values: Values | None = None
+) -> tuple[list[dict[str, Any]], list[OperationView]]:
+    """The entries of a history, and its operations in the order in which they were asked for.
+
+    Without `values` no input and no result is shown.
+    """
+    reading = _Reading(history, values)
+    for entry in history.entries:
+        reading.read(entry)
+    return reading.entries, list(reading.operations.values())
+
+
+class _Reading:
+    """Goes through a history once. Commands have no time of their own: it is the last event's."""
+
+    def __init__(self, history: History, values: Values | None) -> None:
+        self.entries: list[dict[str, Any]] = []
+        self.operations: dict[str, OperationView] = {}
+        self._items = history.operations
+        self._asked: dict[str, Millis] = {}
+        self._values = values
+        self._clock: Millis = 0
+
+    def read(self, entry: Entry) -> None:
+        self._clock = max(self._clock, getattr(entry, "clock", 0))
+        shown: dict[str, Any] = {
+            "index": len(self.entries),
+            "type": entry.__struct_config__.tag,
+            "at": moment(self._clock),
+        }
+        shown.update(self._details(entry))
+        self.entries.append(shown)
+
+    def _details(self, entry: Entry) -> dict[str, Any]:
+        match entry:
+            case Started():
+                return self._shown("input", entry.args, "", Purpose.INPUT)
+            case CancelRequested():
+                return {"reason": entry.reason}
+            case Finished():
+                return self._outcome(entry.outcome, "", Purpose.OUTPUT)
+            case Scheduled():
+                self._ask(entry)
+                about = {"key": entry.key, "kind": entry.kind, "name": entry.name}
+                return about if entry.due is None else {**about, "due": moment(entry.due)}
+            case Stepped():
+                self._step(entry)
+                shown = {
+                    "key": entry.key,
+                    **self._outcome(entry.outcome, entry.key, Purpose.RESULT),
+                }
+                again = entry.retry_at
+                return shown if again is None else {**shown, "retry_at": moment(again)}
+            case Fired():
+                self._end(entry.key, "done", self._clock)
+            case Withdrawn():
+                self._end(entry.key, "cancelled", self._clock)
+            case Logged():
+                return {"lines": [line_view(line) for line in entry.lines]}
+            case Completed():
+                pass
+        return {"key": entry.key}
+
+    def _shown(self, name: str, value: Value, key: str, purpose: Purpose) -> dict[str, Any]:
+        if self._values is None:
+            return {}
+        return {name: self._values.show(value, key=key, purpose=purpose)}
+
+    def _outcome(self, outcome: Outcome, key: str, purpose: Purpose | None) -> dict[str, Any]:
+        shown: dict[str, Any] = {"outcome": outcome.kind}
+        if outcome.value is not None and purpose is not None:
+            shown |= self._shown("result", outcome.value, key, purpose)
+        if outcome.failure is not None:
+            shown["error"] = error_view(outcome.failure)
+        return shown
+
+    def _ask(self, entry: Scheduled) -> None:
+        self._asked[entry.key] = self._clock
+        view = OperationView(
+            entry.key,
+            entry.kind,
+            entry.name,
+            "waiting",
+            asked=moment(self._clock),
+            due=moment_or_none(entry.due),
+        )
+        self.operations[entry.key] = view
+        item = self._items.get(entry.key)
+        if item is not None:
+            self._follow(view, item)
+
+    def _follow(self, view: OperationView, item: Operation) -> None:
+        """What the operation's own item says."""
+        view.started = moment_or_none(item.first)
+        view.attempts, view.lost = item.attempts, item.lost
+        if item.outcome is not None:
+            self._settle(view, item.outcome, item.first, item.at)
+            return
+        if item.failure is not None:
+            view.error = error_view(item.failure)
+        if item.owner:
+            view.state = "running"
+        elif item.not_before is not None:
+            view.state, view.due = "retrying", moment(item.not_before)
+
+    def _step(self, entry: Stepped) -> None:
+        view = self.operations.get(entry.key)
+        if view is None:
+            return
+        view.attempts += 1
+        if entry.retry_at is None:
+            self._settle(view, entry.outcome, None, entry.clock)
+        elif entry.outcome.failure is not None:
+            view.state, view.due = "retrying", moment(entry.retry_at)
+            view.error = error_view(entry.outcome.failure)
+
+    def _settle(
+        self,
+        view: OperationView,
+        outcome: Outcome,
+        started: Millis | None,
+        at: Millis | None,
+    ) -> None:
+        shown = self._outcome(outcome, view.key, view.kind.traits.ends_with)
+        view.result, view.error = shown.get("result", UNSET), shown.get("error", UNSET)
+        self._end(view.key, _ENDED[outcome.kind], at, started)
+
+    def _end(self, key: str, state: str, at: Millis | None, started: Millis | None = None) -> None:
+        view = self.operations.get(key)
+        if view is None or view.ended is not None:
+            return
+        view.state, view.ended = state, moment_or_none(at)
+        if at is not None:
+            view.duration = max(0, at - (started or self._asked[key]))

@@ -1,0 +1,56 @@
+"""Values as JSON, for people to look at.
+
+A value that was stored as JSON is passed on as it is. A pickled one is shown as JSON where that
+can be done, and where not as `{"$type": ..., "repr": ...}`; never does it make a page fail.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from rewake.errors import RewakeError
+from rewake.records import Value
+from rewake.signing.secret import Secret
+from rewake.values.run_codec import RunCodec
+
+_LONGEST_REPR = 500
+"""Characters of a `repr` that are shown."""
+
+
+def rendered(value: Any) -> Raw:
+    """Any Python value as JSON, for people to look at."""
+    with suppress(Exception):  # user code's objects may raise anything
+        plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_described)
+        return Raw(msgspec.json.encode(plain))
+    return Raw(msgspec.json.encode(_described(value)))
+
+
+def _described(value: Any) -> dict[str, str]:
+    kind = type(value)
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"<its repr() raised {type(error).__name__}>"
+    text = text[:_LONGEST_REPR].encode("utf-8", "backslashreplace").decode()
+    return {"$type": f"{kind.__module__}.{kind.__qualname__}", "repr": text}
+
+
+class Values:
+    """Shows the values of one run."""
+
+    def __init__(self, secret: Secret, run: str) -> None:
+        self.run = run
+        self._codec = RunCodec(secret, run)
+
+    def show(self, value: Value, *, key: str, purpose: str) -> Raw:
+        """The value as JSON."""
+        if value.codec != "pickle":
+            return value.body
+        try:
+            return rendered(self._codec.decode(value, key=key, purpose=purpose))
+        except RewakeError as error:
+            return Raw(msgspec.json.encode({"$unreadable": str(error)}))

@@ -1,0 +1,31 @@
+"""What is shown of a workflow: how it can be started."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from rewake.authoring.hints import signature_of
+from rewake.authoring.workflow import Workflow
+from rewake.views.values import rendered
+
+
+def workflow_view(workflow: Workflow[Any, Any]) -> dict[str, Any]:
+    """A workflow: its name, what its docstring says, its parameters."""
+    signature = signature_of(workflow.function)
+    parameters = signature.parameters.values() if signature else ()
+    return {
+        "name": workflow.name,
+        "description": inspect.getdoc(workflow.function),
+        "parameters": [_parameter(parameter) for parameter in parameters],
+    }
+
+
+def _parameter(parameter: inspect.Parameter) -> dict[str, Any]:
+    declared = parameter.annotation is not parameter.empty
+    hint = inspect.formatannotation(parameter.annotation).strip("'") if declared else None
+    optional = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    if parameter.default is parameter.empty:
+        return {"name": parameter.name, "type": hint, "required": not optional}
+    default = rendered(parameter.default)
+    return {"name": parameter.name, "type": hint, "required": False, "default": default}
