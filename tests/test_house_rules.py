@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import rewake
+import rewake.embed
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "runtime" / "rewake"
 FILES = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("runtime", "tests", "examples", "handlers")
     for path in (ROOT / folder).rglob("*.py")
 )
 TESTS = [file for file in FILES if Path(file).name.startswith("test_")]
-LONGEST = 600
+LONGEST = {"runtime": 500, "tests": 600, "examples": 300, "handlers": 100}
+"""Lines of a file, by the folder it is in."""
+LONGEST_FUNCTION = 45
+
+GROUND = ("errors", "kinds", "states", "records", "clock", "signing", "values")
+"""What any room may import that stands above it, in this order from the bottom."""
+
+FLOORS = {
+    "replay": (),
+    "authoring": ("replay",),
+    "checking": ("replay", "authoring"),
+    "app": ("authoring", "checking"),
+    "stores": (),
+    "dispatchers": (),
+    "views": ("authoring", "stores"),
+    "engine": ("replay", "authoring", "app", "stores", "dispatchers"),
+    "http": ("authoring", "dispatchers", "views", "engine"),
+    "hosts": ("app", "stores", "dispatchers", "engine", "http"),
+    "embed": ("app", "stores", "dispatchers", "engine", "http", "hosts"),
+    "cli": ("replay", "authoring", "app", "stores", "dispatchers", "views", "engine", "hosts"),
+}
+"""Which rooms a room may import, besides the ground. Each stands above all that it names."""
+
+HOUSEHOLDS = ("remote", "local", "dev", "replay")
+"""The households of the command line, which do not import each other."""
 
 
 @pytest.mark.parametrize("file", TESTS)
@@ -37,15 +65,116 @@ def test_every_test_states_its_promise(file: str) -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_no_file_is_too_long(file: str) -> None:
     """A file holds one idea, and can be read without losing one's place."""
-    assert len((ROOT / file).read_text().splitlines()) <= LONGEST
+    lines = (ROOT / file).read_text().splitlines()
+    assert len(lines) <= LONGEST[file.partition("/")[0]]
 
 
-def test_the_public_door_is_sorted_and_whole() -> None:
-    """`__all__` lists exactly what `rewake` offers, in order."""
-    assert sorted(rewake.__all__) == rewake.__all__
+def test_no_function_is_too_long() -> None:
+    """A function of the runtime is seen whole, its docstring included."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    long = [
+        (path.name, node.name)
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, functions)
+        and (node.end_lineno or node.lineno) - node.lineno + 1 > LONGEST_FUNCTION
+    ]
+    assert not long
+
+
+@pytest.mark.parametrize("door", [rewake, rewake.embed], ids=lambda door: door.__name__)
+def test_a_public_door_is_sorted_and_whole(door: ModuleType) -> None:
+    """`__all__` lists exactly what the door offers, in order."""
+    assert sorted(door.__all__) == door.__all__
     offered = {
         name
-        for name, value in vars(rewake).items()
+        for name, value in vars(door).items()
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("rewake")
     }
-    assert offered - set(rewake.__all__) == set()
+    assert offered - set(door.__all__) == set()
+
+
+# --- the floors --------------------------------------------------------------------------------
+
+
+def _imports(path: Path) -> Iterator[tuple[str, ...]]:
+    """What a module imports of the package, as parts of names without `rewake` itself."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "rewake":
+            base = tuple((node.module or "").split(".")[1:])
+            if base:
+                yield base
+            # A name may be that of a module.
+            yield from ((*base, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+            yield from [tuple(name[1:]) for name in names if name[0] == "rewake" and name[1:]]
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+ROOMS = sorted({_room(path) for path in PACKAGE.rglob("*.py")} - {"__init__", "__main__"})
+
+
+def test_every_room_has_its_floor() -> None:
+    """A room that is added says where it stands, and each stands above what it may import."""
+    assert set(ROOMS) == {*GROUND, *FLOORS}
+    order = [*GROUND, *FLOORS]
+    for room, below in FLOORS.items():
+        assert all(order.index(each) < order.index(room) for each in below), room
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_arrow_points_up(room: str) -> None:
+    """A room imports the ground and what its floor allows, and nothing else."""
+    allowed = {room, *FLOORS.get(room, ())}
+    allowed |= set(GROUND[: GROUND.index(room)] if room in GROUND else GROUND)
+    used = {
+        parts[0]
+        for path in PACKAGE.rglob("*.py")
+        if _room(path) == room
+        for parts in _imports(path)
+    }
+    assert used <= allowed
+
+
+def test_no_permission_is_left_over() -> None:
+    """The table of floors allows no import that nobody makes."""
+    for room, below in FLOORS.items():
+        used = {
+            parts[0]
+            for path in PACKAGE.rglob("*.py")
+            if _room(path) == room
+            for parts in _imports(path)
+        }
+        assert set(below) <= used, room
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """There is no circle of modules, also inside of a room."""
+    modules = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    arrows = {
+        name: {found for parts in _imports(path) if (found := ".".join(parts)) in modules}
+        for name, path in modules.items()
+    }
+    while arrows:
+        leaves = {name for name, targets in arrows.items() if not targets & arrows.keys()}
+        assert leaves, sorted(arrows)
+        arrows = {name: targets for name, targets in arrows.items() if name not in leaves}
+
+
+def test_the_households_of_the_command_line_are_apart() -> None:
+    """Commands against a server, in this process, for development and for replay hardly meet."""
+    for household in HOUSEHOLDS:
+        for path in (PACKAGE / "cli" / household).glob("*.py"):
+            others = {
+                parts[1]
+                for parts in _imports(path)
+                if parts[:1] == ("cli",) and len(parts) > 1 and parts[1] in HOUSEHOLDS
+            }
+            assert others <= {household}, path.name

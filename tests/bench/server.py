@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rewake.app import App
 from rewake.hosts.config import ServerConfig
-from rewake.hosts.server import leave, serve
+from rewake.hosts.server import end_process, serve
 from tests.bench import durability, programs
 
 if __name__ == "__main__":
     durability.watch()
     serve(ServerConfig.from_env(), App(programs))
-    leave(0)
+    end_process(0)

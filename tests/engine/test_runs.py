@@ -323,7 +323,7 @@ def test_a_long_task_keeps_its_lease(table: str) -> None:
     virtually([waits_long, long], body, table=table)
 
 
-def test_a_process_that_closes_hands_its_work_over_at_once() -> None:
+def test_a_process_that_closes_releases_its_work_at_once() -> None:
     """A graceful shutdown lets another process begin the task again without waiting for a lease."""
 
     async def body(bench: Bench) -> None:

@@ -252,7 +252,7 @@ def stale_check() -> Iterator[None]:
 
 @contextmanager
 def forgotten_losers() -> Iterator[None]:
-    """Nobody sees to it that what an ended run gave up is cancelled (a bug that this found)."""
+    """Nobody sees to it that what an ended run withdrew is cancelled (a bug that this found)."""
     finish = Store.finish
 
     async def old(self: Store, *args: Any, state: RunState, due: Millis | None) -> Any:

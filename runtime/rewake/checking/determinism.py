@@ -40,10 +40,10 @@ from rewake.checking.names import (
     UNKNOWN,
     FunctionNode,
     Instance,
+    Names,
     Nested,
     Outside,
     Parameters,
-    Scope,
     Sources,
     member,
     without_partial,
@@ -236,11 +236,11 @@ class _Search:
         if node is None:
             return None
         return node, self.body(
-            function.__code__, node, lambda node: Scope(node, Outside(function), _makes_task)
+            function.__code__, node, lambda node: Names(node, Outside(function), _makes_task)
         )
 
     def body(
-        self, key: object, node: FunctionNode, scope: Callable[[FunctionNode], Scope]
+        self, key: object, node: FunctionNode, scope: Callable[[FunctionNode], Names]
     ) -> _Uses:
         """Search the body of a function, once."""
         if key not in self._seen:
@@ -250,7 +250,7 @@ class _Search:
                 visitor.visit(each)
         return self._seen[key]
 
-    def judge(self, node: ast.expr, scope: Scope, found: object, call: ast.Call | None) -> None:
+    def judge(self, node: ast.expr, scope: Names, found: object, call: ast.Call | None) -> None:
         """Note it, if this must not be called or looked at."""
         culprit = self._culprits.get(id(found))
         if culprit is not None and culprit.is_meant(call):
@@ -273,7 +273,7 @@ class _Search:
 class _Body(ast.NodeVisitor):
     """The code of one function, as it runs in the body of a workflow."""
 
-    def __init__(self, search: _Search, scope: Scope, uses: _Uses) -> None:
+    def __init__(self, search: _Search, scope: Names, uses: _Uses) -> None:
         self._search = search
         self._scope = scope
         self._uses = uses

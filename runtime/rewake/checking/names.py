@@ -47,7 +47,7 @@ class Nested:
     """A function that another one defines, and the names around it."""
 
     node: FunctionNode
-    scope: Scope
+    scope: Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Outside:
             return UNKNOWN
 
 
-class Scope:
+class Names:
     """The names of one function, and where it looks for others.
 
     `makes_task` says of an object whether calling it makes a task.
@@ -87,21 +87,21 @@ class Scope:
     def __init__(
         self,
         node: FunctionNode,
-        outer: Scope | Outside,
+        outer: Names | Outside,
         makes_task: Callable[[object], bool],
     ) -> None:
         self.makes_task = makes_task
         self._outer = outer
         self._names = dict(_bound(node, self))
 
-    def inner(self, node: FunctionNode) -> Scope:
+    def inner(self, node: FunctionNode) -> Names:
         """The names of a function that this one defines."""
-        return Scope(node, self, self.makes_task)
+        return Names(node, self, self.makes_task)
 
     @property
     def outside(self) -> Outside:
         """What is around the outermost function."""
-        return self._outer.outside if isinstance(self._outer, Scope) else self._outer
+        return self._outer.outside if isinstance(self._outer, Names) else self._outer
 
     def find(self, name: str) -> object:
         """What a name stands for."""
@@ -214,7 +214,7 @@ def _functions_in(text: str) -> dict[tuple[int, str], FunctionNode]:
     return {key: nodes[0] for key, nodes in found.items() if len(nodes) == 1}
 
 
-def _bound(node: FunctionNode, scope: Scope) -> Iterator[tuple[str, object]]:
+def _bound(node: FunctionNode, scope: Names) -> Iterator[tuple[str, object]]:
     """The names that a function binds, and to what; what is bound twice is unknown."""
     found: dict[str, list[object]] = {name: [UNKNOWN] for name in Parameters.of(node).all}
     aliases: dict[str, _Alias] = {}
@@ -243,7 +243,7 @@ def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
             yield from _own_nodes(child)
 
 
-def _bindings(node: ast.AST, scope: Scope) -> Iterator[tuple[str, object]]:
+def _bindings(node: ast.AST, scope: Names) -> Iterator[tuple[str, object]]:
     match node:
         case ast.Name(ctx=ast.Store()):
             yield node.id, UNKNOWN
@@ -265,7 +265,7 @@ def _bindings(node: ast.AST, scope: Scope) -> Iterator[tuple[str, object]]:
             yield name, UNKNOWN
 
 
-def _module_of(node: ast.ImportFrom, scope: Scope) -> Any:
+def _module_of(node: ast.ImportFrom, scope: Names) -> Any:
     name = "." * node.level + (node.module or "")
     try:
         return sys.modules.get(importlib.util.resolve_name(name, scope.outside.package), UNKNOWN)

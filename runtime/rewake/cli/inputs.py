@@ -1,4 +1,4 @@
-"""The input of a run, from the command line: a JSON object of arguments by name."""
+"""What the command line says: a run's arguments as a JSON object, and which approval is meant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rewake.errors import InvalidInput
+from rewake.errors import InvalidInput, RunConflict, UsageError
 
 
 def arguments_from(text: str | None, file: str | None) -> dict[str, Any] | None:
@@ -43,3 +43,12 @@ def _object(text: str, option: str) -> dict[str, Any]:
 
 def _no_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON number")
+
+
+def the_one(keys: list[str], run: str) -> str:
+    """The approval that is meant where none is named. Raises `RunConflict`, `UsageError`."""
+    if not keys:
+        raise RunConflict(f"run {run} waits for no decision")
+    if len(keys) > 1:
+        raise UsageError(f"run {run} waits for several decisions; name one of {', '.join(keys)}")
+    return keys[0]

@@ -6,11 +6,11 @@ from typing import Any, NoReturn
 
 from rewake.cli.exits import Exit
 from rewake.hosts.config import ServerConfig
-from rewake.hosts.server import leave
+from rewake.hosts.server import end_process
 from rewake.hosts.server import serve as serve_until_told_to_end
 
 
 def serve(**given: Any) -> NoReturn:
     """Serve; what is not given comes from the environment. Raises `RewakeError`."""
     serve_until_told_to_end(ServerConfig.from_env(**given))
-    leave(Exit.DONE)
+    end_process(Exit.DONE)

@@ -64,10 +64,9 @@ class Engine(Runs):
     ) -> None:
         self.app = app
         self.settings = settings or Settings()
-        clock = clock or SystemClock()
-        unique = unique or unique_names()
+        clock, unique = clock or SystemClock(), unique or unique_names()
         workers = self.settings.tasks if threads else 1
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="rewake-task")
+        self._pool = ThreadPoolExecutor(workers, "rewake-task")
         store = Store(table, shelf or shelf_of(table), mark=unique, margin=self.settings.skew)
         super().__init__(
             Services(

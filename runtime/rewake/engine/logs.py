@@ -66,7 +66,7 @@ class AttemptLog:
     @cached_property
     def logger(self) -> logging.Logger:
         """The attempt's own logger: from INFO on it is kept, whatever logging is configured."""
-        # Not from getLogger(): one for each attempt, that nobody else logs to, and that is let go.
+        # Not from getLogger(): one for each attempt, that nobody else logs to, and that is freed.
         logger = logging.Logger("rewake.task")  # noqa: LOG001
         logger.setLevel(min(logging.INFO, _python.getEffectiveLevel()))
         logger.addHandler(_SendOn())

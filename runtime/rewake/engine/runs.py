@@ -32,7 +32,7 @@ from rewake.values.run_codec import RunCodec
 LONGEST_REASON = 200
 """Bytes of a reason to cancel as it is kept: JSON in UTF-8, without its quotation marks."""
 POLL = 250
-"""Milliseconds between looks at a run that ends in another process."""
+"""Milliseconds between two reads of a run that ends in another process."""
 
 
 class Runs:

@@ -53,7 +53,7 @@ class Services:
     begin: Callable[[Invocation, Operation], None]
     """Carries out a task that is claimed for this process."""
     arm: Callable[[Due], None]
-    """Has a due item looked at in time, however far off the next sweep is."""
+    """Has a due item checked in time, however far off the next sweep is."""
     home: asyncio.AbstractEventLoop | None = None
     """The engine's own event loop, while it is open."""
     pokes: dict[str, Callable[[], None]] = field(default_factory=dict)

@@ -35,5 +35,5 @@ class Settings:
         for name in ("lease", "grace", "sweep", "tasks"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be 1 or more")
-        # A short lease is chosen to notice a death early; the look must not come later.
+        # A short lease is chosen to notice a death early; the check must not come later.
         object.__setattr__(self, "grace", min(self.grace, self.lease))

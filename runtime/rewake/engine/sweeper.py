@@ -1,6 +1,6 @@
-"""Finds everything that needs a look, by one index on due times, and heals lost messages.
+"""Finds everything that is due, by one index on due times, and heals lost messages.
 
-Nothing replays here. A due time says only that somebody should look; the item says what there is
+Nothing replays here. A due time says only that somebody should check; the item says what there is
 to do. Whoever moves the due time acts, so that many processes can sweep one store.
 """
 
@@ -35,16 +35,16 @@ class Sweeper:
         self._deliveries = deliveries
         self._only: str | None = None
         self._armed: dict[Key, tuple[Millis, asyncio.TimerHandle]] = {}
-        self._looking: set[asyncio.Task[None]] = set()
+        self._checking: set[asyncio.Task[None]] = set()
 
     async def run(self, only: str | None = None) -> None:
-        """Sweep for ever; with `only`, look at nothing but this run."""
+        """Sweep for ever; with `only`, check nothing but this run."""
         self._only = only
         while True:
             try:
                 await self.sweep()
             except RewakeError:
-                log.warning("a sweep failed; the next one looks again", exc_info=True)
+                log.warning("a sweep failed; the next one tries again", exc_info=True)
             await self._services.clock.sleep(self._services.settings.sweep)
 
     async def sweep(self) -> None:
@@ -57,16 +57,16 @@ class Sweeper:
             for due in found:
                 if due.due > now:
                     self.arm(due)
-            await self._look_at([due for due in found if due.due <= now])
+            await self._check_all([due for due in found if due.due <= now])
             if len(found) < PAGE or found[-1].due > now:
                 return
 
     def close(self) -> None:
-        """Forget what is armed."""
+        """Disarm everything."""
         for _, timer in self._armed.values():
             timer.cancel()
         self._armed.clear()
-        for task in self._looking:
+        for task in self._checking:
             task.cancel()
 
     def arm(self, due: Due) -> None:
@@ -83,20 +83,20 @@ class Sweeper:
 
     def _fire(self, due: Due) -> None:
         self._armed.pop(due.key, None)
-        task = asyncio.ensure_future(self._look_at([due]))
-        self._looking.add(task)
-        task.add_done_callback(self._looking.discard)
+        task = asyncio.ensure_future(self._check_all([due]))
+        self._checking.add(task)
+        task.add_done_callback(self._checking.discard)
 
-    async def _look_at(self, found: Sequence[Due]) -> None:
+    async def _check_all(self, found: Sequence[Due]) -> None:
         for result in await asyncio.gather(
-            *(self._look(due.key) for due in found), return_exceptions=True
+            *(self._check(due.key) for due in found), return_exceptions=True
         ):
             if isinstance(result, RewakeError):
-                log.warning("looking at a due item failed; it stays due", exc_info=result)
+                log.warning("checking a due item failed; it stays due", exc_info=result)
             elif isinstance(result, BaseException):
                 raise result
 
-    async def _look(self, key: Key) -> None:
+    async def _check(self, key: Key) -> None:
         item = await self._store.item(key)
         now = self._services.clock.now()
         if item is None or item.due is None:
@@ -106,13 +106,13 @@ class Sweeper:
                 self.arm(Due(item.due, key))
             return
         if isinstance(item, Header):
-            await self._look_at_run(item, item.due, now)
+            await self._check_run(item, item.due, now)
         else:
-            await self._look_at_operation(item, item.due, now)
+            await self._check_operation(item, item.due, now)
 
     # --- runs ------------------------------------------------------------------------------
 
-    async def _look_at_run(self, header: Header, due: Millis, now: Millis) -> None:
+    async def _check_run(self, header: Header, due: Millis, now: Millis) -> None:
         settings = self._services.settings
         key = header_key(header.run)
         if header.state is RunState.RUNNING:
@@ -122,7 +122,7 @@ class Sweeper:
                 return
         elif header.state is RunState.PARKED:
             if not _must_wake(header, now) or (header.check_at or now + 1) <= now:
-                await self._look_at_operations(header, now)
+                await self._check_operations(header, now)
                 return
         elif header.state is not RunState.READY:
             await self._store.cancel_withdrawn(header.run, await self._store.history(header), now)
@@ -131,7 +131,7 @@ class Sweeper:
         if await self._store.postpone(key, due, now + settings.grace):
             await self._services.wake(header.run)
 
-    async def _look_at_operations(self, header: Header, now: Millis) -> None:
+    async def _check_operations(self, header: Header, now: Millis) -> None:
         """A parked run with tasks that do not guard themselves: what became of each?"""
         settings = self._services.settings
         history = await self._store.history(header)
@@ -159,7 +159,7 @@ class Sweeper:
 
     # --- operations ------------------------------------------------------------------------
 
-    async def _look_at_operation(self, operation: Operation, due: Millis, now: Millis) -> None:
+    async def _check_operation(self, operation: Operation, due: Millis, now: Millis) -> None:
         key = operation_key(operation.run, operation.key)
         if not await self._store.postpone(key, due, now + self._services.settings.grace):
             return

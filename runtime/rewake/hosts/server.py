@@ -57,7 +57,7 @@ def serve(
 
     A `listener` that is given is used instead of opening one.
 
-    Sync tasks that did not end in time still run in their threads: follow it with `leave`.
+    Sync tasks that did not end in time still run in their threads: follow it with `end_process`.
     """
     form = "%(asctime)s %(levelname)s %(name)s %(message)s"
     logging.basicConfig(level=config.log_level.upper(), format=form)
@@ -87,7 +87,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError(f"cannot listen on {host} port {port}: {reason}") from error
 
 
-def leave(status: int) -> NoReturn:
+def end_process(status: int) -> NoReturn:
     """End the process, also when sync tasks that were abandoned still run in their threads."""
     logging.shutdown()
     sys.stdout.flush()
@@ -103,8 +103,8 @@ def main() -> NoReturn:
         serve(ServerConfig.from_env())
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - it is for the terminal
-        leave(2)
-    leave(0)
+        end_process(2)
+    end_process(0)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ class MemoryTable:
         return await work()
 
     async def close(self) -> None:
-        """Nothing to let go of; the items stay, for whoever shares the table."""
+        """Nothing to close; the items stay, for other replicas that share the table."""
 
     def _load(self, key: Key) -> Any:
         body = self._partitions.get(key.partition, {}).get(key.sort)

@@ -158,7 +158,7 @@ class Store(Operations):
     ) -> Committed | Fenced | Arrived:
         """Append entries, the last of them `Finished`, and end the run; or it `Arrived`.
 
-        `due`: when somebody must look whether what the workflow gave up was cancelled.
+        `due`: when somebody must check that what the workflow withdrew was cancelled.
         """
         changes = {"state": state, "due": due, "wake": None, "check_at": None, **UNOWNED}
         return await self._append(held, entries, changes, arrivals=held.arrivals)
@@ -340,8 +340,8 @@ class Store(Operations):
     async def recheck(self, seen: Header, *, check_at: Millis | None, wake: Millis | None) -> bool:
         """Move the moment when a parked run's tasks are looked after, unless somebody else did.
 
-        `seen` is what the look was at: the run may have gone on since, and parked with the same
-        due time but other tasks. `wake`: when its next timer is due, if that is still to come.
+        `seen` is the header that was checked: the run may have gone on since, and parked with the
+        same due time but other tasks. `wake`: when its next timer is due, if that is still to come.
         """
         same = [Check("due", "=", seen.due), Check("epoch", "=", seen.epoch)]
         written = await self._update(

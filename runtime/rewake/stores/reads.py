@@ -38,7 +38,7 @@ class Reads:
         self._blobs = Blobs(shelf, self._again)
 
     async def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         await self._table.close()
 
     async def header(self, run: str) -> Header:

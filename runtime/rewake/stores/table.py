@@ -162,5 +162,5 @@ class Table(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         ...

@@ -23,7 +23,7 @@ from rewake.cli.exits import complain, exit_for, warn_in_lines
 from rewake.cli.home import HOME
 from rewake.errors import DeterminismWarning, RewakeError
 from rewake.hosts.config import ServerConfig, dev_secret
-from rewake.hosts.server import leave, serve
+from rewake.hosts.server import end_process, serve
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -51,13 +51,13 @@ def main() -> NoReturn:
         os.write(orders.ready, b".")
         os.close(orders.ready)
         if not os.read(orders.go, 1):
-            leave(0)
+            end_process(0)
         threading.Thread(target=_end_with, args=(orders.go,), daemon=True).start()
         _serve(app, orders)
     except (RewakeError, DeterminismWarning) as error:
         complain(error)
-        leave(exit_for(error))
-    leave(0)
+        end_process(exit_for(error))
+    end_process(0)
 
 
 def _serve(app: App, orders: Orders) -> None:

@@ -8,7 +8,7 @@ from rewake.app import App
 from rewake.authoring.approval import Approval
 from rewake.cli.exits import Exit
 from rewake.cli.home import find_secret
-from rewake.cli.remote.runs import the_one
+from rewake.cli.inputs import the_one
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.approvals import open_approvals

@@ -118,7 +118,7 @@ class _Session:
             header = await engine.get(self._run)
             over = header.state in TERMINAL or header.state is RunState.STUCK
             if not over:
-                return self._hand_over()
+                return self._say_interrupted()
             return await self._end(header, self._clock.now() - began)
         finally:
             await engine.close(GRACE)
@@ -196,7 +196,7 @@ class _Session:
             write_json(view.result, self._out)
         return STATES[view.state]
 
-    def _hand_over(self) -> Exit:
+    def _say_interrupted(self) -> Exit:
         tell(f"interrupted; the run is kept. Go on with: {self._command()}")
         return Exit.INTERRUPTED
 

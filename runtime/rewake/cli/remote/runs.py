@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewake.cli.exits import STATES, Exit, tell
+from rewake.cli.inputs import the_one
 from rewake.cli.output import tell_failure, write_json
 from rewake.cli.remote import tables
 from rewake.cli.remote.client import Client
 from rewake.engine.starting import IfFinished, IfRunning
-from rewake.errors import RunConflict, StuckError, UsageError
+from rewake.errors import StuckError, UsageError
 
 LONGEST_WAIT = 30.0
 """Seconds that one request waits; a longer wait is several."""
@@ -215,12 +216,3 @@ def approve(server: Server, run: str, key: str | None, answer: dict[str, Any]) -
 
 async def _approvals(client: Client, run: str) -> list[dict[str, Any]]:
     return (await client.get("runs", run)).body.get("approvals") or []
-
-
-def the_one(keys: list[str], run: str) -> str:
-    """The approval that is meant where none is named. Raises `RunConflict`, `UsageError`."""
-    if not keys:
-        raise RunConflict(f"run {run} waits for no decision")
-    if len(keys) > 1:
-        raise UsageError(f"run {run} waits for several decisions; name one of {', '.join(keys)}")
-    return keys[0]

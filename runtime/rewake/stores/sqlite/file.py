@@ -43,21 +43,21 @@ def refuse_foreign(file: Path, busy: float) -> None:
         return
     crashed_or_open = any(Path(f"{file}{end}").exists() for end in ("-wal", "-journal"))
     try:
-        _look(file, "ro" if crashed_or_open else "rw", busy)
+        _refuse_if_foreign(file, "ro" if crashed_or_open else "rw", busy)
     except sqlite3.OperationalError as error:
         if _code(error) not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             raise
         # It needs a recovery first, which is no more than any reader of it would do.
-        _look(file, "rw", busy)
+        _refuse_if_foreign(file, "rw", busy)
 
 
-def _look(file: Path, mode: str, busy: float) -> None:
-    with closing(sqlite3.connect(f"{file.as_uri()}?mode={mode}", uri=True, timeout=busy)) as look:
-        _is_new(look, file)
+def _refuse_if_foreign(file: Path, mode: str, busy: float) -> None:
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode={mode}", uri=True, timeout=busy)) as opened:
+        _is_new(opened, file)
 
 
 def _is_new(connection: sqlite3.Connection, file: Path) -> bool:
-    # A second look decides: another process may be making the file between two of our questions.
+    # The second answer decides: another process may be making the file between our questions.
     for _ in range(2):
         mark, version = _ask(connection, "application_id"), _ask(connection, "user_version")
         if mark == APPLICATION_ID:
@@ -178,8 +178,8 @@ def translate(error: BaseException, prefix: str = "") -> BaseException:
     return told
 
 
-def lost(error: BaseException) -> BaseException:
-    """What to tell one caller of many after the whole transaction was given up."""
+def rolled_back(error: BaseException) -> BaseException:
+    """The error for one of many callers whose whole transaction was rolled back."""
     told = translate(error)
     kind = type(told) if isinstance(told, StoreError) else StoreUnavailable
     own = kind(f"the transaction was rolled back: {told}")

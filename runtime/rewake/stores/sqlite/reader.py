@@ -71,7 +71,7 @@ class SqliteReader:
     put = update = delete = put_blob = _refuse
 
     async def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._rows.connection.close()
 
     def _read(self, run: Callable[[Rows], T]) -> T:

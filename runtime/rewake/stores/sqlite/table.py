@@ -128,7 +128,7 @@ class SqliteTable:
         return await self._write(lambda _: context.run(_drive, work), several=True)
 
     async def close(self) -> None:
-        """Finish the writes that wait, then let go of the file. Later calls are refused."""
+        """Finish the writes that wait, then close the file. Later calls are refused."""
         await self._writer.close()
         self._reader.connection.close()
 

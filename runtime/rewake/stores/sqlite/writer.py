@@ -4,8 +4,8 @@ The cost of a durable write is the sync at its COMMIT, so commits are what is sh
 that waits runs in one transaction, is committed once, and only then answered: under load a commit
 carries hundreds of writes, and alone a write waits for nobody. Jobs in a transaction stay
 independent. A write touches one row, so one that fails leaves nothing behind; a job of several
-writes runs in a savepoint. Only when SQLite gives up the whole transaction (no room, an I/O error)
-do all jobs of it fail, and then none of them happened.
+writes runs in a savepoint. Only when SQLite rolls the whole transaction back (no room, an I/O
+error) do all jobs of it fail, and then none of them happened.
 
 There are two places to commit. A few jobs are committed *near*: in the event loop, once it has
 run what was ready, since on a fast disk a sync takes less time than waking two threads. Many
@@ -28,7 +28,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from rewake.errors import StoreUnavailable
-from rewake.stores.sqlite.file import is_busy, lost, translate
+from rewake.stores.sqlite.file import is_busy, rolled_back, translate
 from rewake.stores.sqlite.rows import Rows
 
 FEW = 8
@@ -94,7 +94,7 @@ class Writer:
         return await job.future
 
     async def close(self) -> None:
-        """Finish the writes that wait, then let go of the connections."""
+        """Finish the writes that wait, then close the connections."""
         self._commit_near()
         with self._gate:
             self._closed = True
@@ -171,7 +171,7 @@ class Writer:
             with suppress(sqlite3.Error):
                 connection.rollback()
             alone = len(jobs) == 1
-            return [_End(None, translate(error) if alone else lost(error)) for _ in jobs]
+            return [_End(None, translate(error) if alone else rolled_back(error)) for _ in jobs]
         finally:
             self._active.rows = None
         if connection.total_changes != before:
@@ -204,7 +204,7 @@ def _attempt(rows: Rows, job: _Job) -> _End:
         return _End(job.run(rows), None)
     except BaseException as error:
         if not rows.connection.in_transaction:
-            raise  # SQLite gave up the neighbours' work too.
+            raise  # SQLite rolled back the neighbours' work too.
         return _End(None, translate(error))
 
 

@@ -123,7 +123,7 @@ def test_end(tmp_path: Path, sign: signal.Signals) -> None:
         assert "Traceback" not in server.logs()
 
 
-def test_hand_over(tmp_path: Path) -> None:
+def test_release_at_the_end(tmp_path: Path) -> None:
     """What a server cannot finish in its grace, another takes at once: no lease has to run out."""
     trace, db = tmp_path / "trace", tmp_path / "rewake.db"
     with ServerProcess(APP, db, grace=0.2, lease=600) as first:
