@@ -11,7 +11,8 @@
     await engine.close()
 
 `create_app(engine, secret)` is the HTTP face of such an engine as a Starlette app, which opens and
-closes it; `app_from_env()` is the whole server as the environment describes it. `MemoryTable` keeps
+closes it; `app_from_env()` is the whole server as the environment describes it. A decision is made
+with `await Approvals(engine).decide(run, key, Approval(Decision.APPROVED))`. `MemoryTable` keeps
 everything in memory: for tests.
 """
 
@@ -21,6 +22,7 @@ from rewake.app import App, load_app
 from rewake.clock import SystemClock
 from rewake.dispatchers.http import HttpDispatcher
 from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.hosts.building import app_from_env
@@ -31,6 +33,7 @@ from rewake.stores.sqlite.table import SqliteTable
 
 __all__ = [
     "App",
+    "Approvals",
     "Engine",
     "HttpDispatcher",
     "InProcessDispatcher",

@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 
 from rewake.authoring.approval import Approval, Decision
-from rewake.engine.approvals import open_approvals
+from rewake.engine.approvals import Approvals, open_approvals
 from rewake.states import RunState
 from tests.bench import children, durability, hosts, machine
 from tests.bench.hosts import InProcess
@@ -119,7 +119,7 @@ async def _approval(host: InProcess, run: str) -> str:
 
 
 async def _resume(host: InProcess, key: str, number: int) -> None:
-    await host.engine.approvals.decide(_name(number), key, Approval(Decision.APPROVED))
+    await Approvals(host.engine).decide(_name(number), key, Approval(Decision.APPROVED))
     await host.end(_name(number))
 
 

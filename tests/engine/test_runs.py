@@ -25,6 +25,7 @@ from rewake import (
     wait_for_approval,
     workflow,
 )
+from rewake.engine.approvals import Approvals
 from rewake.errors import InvalidInput, RunConflict, RunNotFound, StuckError
 from rewake.kinds import OutcomeKind
 from rewake.records import Completed, Invocation, Operation
@@ -253,12 +254,12 @@ def test_approvals_are_decided_in_any_order_and_once(table: str) -> None:
         first, second = "wait_for_approval[0]/first", "wait_for_approval[1]/second"
         yes = Approval(Decision.APPROVED, {"limit": 3}, "ada")
         with pytest.raises(RunConflict):
-            await bench.engine.approvals.decide(header.run, first, yes)
-        await bench.engine.approvals.decide(header.run, second, yes)
+            await Approvals(bench.engine).decide(header.run, first, yes)
+        await Approvals(bench.engine).decide(header.run, second, yes)
         with pytest.raises(RunConflict):
-            await bench.engine.approvals.decide(header.run, second, Approval(Decision.REJECTED))
+            await Approvals(bench.engine).decide(header.run, second, Approval(Decision.REJECTED))
         with pytest.raises(RunNotFound):
-            await bench.engine.approvals.decide(header.run, "third", yes)
+            await Approvals(bench.engine).decide(header.run, "third", yes)
         assert await bench.result(header.run) == [
             "timed_out None None",
             "approved {'limit': 3} ada",
@@ -553,7 +554,7 @@ def test_a_run_that_often_wakes_still_looks_after_its_tasks(
     lost: list[Invocation] = []
 
     async def body(bench: Bench) -> None:
-        dispatcher = bench.engine._services.dispatcher
+        dispatcher = bench.engine.services.dispatcher
         monkeypatch.setattr(type(dispatcher), "local", False)
         send = dispatcher.dispatch
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewake import Approval, Decision, step, wait_for_approval, workflow
+from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
 from rewake.engine.runs import LONGEST_REASON
 from rewake.engine.starting import (
@@ -71,7 +72,7 @@ async def end(engine: Engine, run: str, how: str) -> None:
         await engine.cancel(run)
     else:
         decision = Decision.APPROVED if how == "done" else Decision.REJECTED
-        await engine.approvals.decide(run, "end", Approval(decision))
+        await Approvals(engine).decide(run, "end", Approval(decision))
     await engine.result(run, 100)
     assert (await engine.get(run)).state is ENDS[how]
 

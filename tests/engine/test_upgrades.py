@@ -24,7 +24,7 @@ def test_a_run_of_another_app_is_left_to_it() -> None:
         header = await bench.start("naps")
         await asyncio.sleep(1)
         found = bench.engine.app.workflows.pop("naps")
-        bench.engine._services.cache.clear()
+        bench.engine.services.cache.clear()
         await asyncio.sleep(100)
         kept = await bench.engine.get(header.run)
         assert (kept.state, kept.strikes) == (RunState.READY, 0)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from rewake.authoring.approval import Approval, Decision
+from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.kinds import OutcomeKind
@@ -98,7 +99,7 @@ class Stage:
     async def decide(self, replica: Replica, key: str) -> None:
         """Approve, by way of one process."""
         await self.ask(
-            replica, lambda e: e.approvals.decide("r1", key, Approval(Decision.APPROVED))
+            replica, lambda e: Approvals(e).decide("r1", key, Approval(Decision.APPROVED))
         )
 
     def hold(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 from rewake.authoring.approval import Approval, Decision
+from rewake.engine.approvals import Approvals
 from rewake.errors import RunConflict, RunNotFound, StoreError
 from rewake.kinds import Kind
 from rewake.records import Scheduled
@@ -146,7 +147,7 @@ class Outside:
         decision = Decision.REJECTED if plan == "no" else Decision.APPROVED
         answer = Approval(decision, value if plan == "yes" else None)
         try:
-            await self._world.insist(lambda e: e.approvals.decide(name, key, answer), StoreError)
+            await self._world.insist(lambda e: Approvals(e).decide(name, key, answer), StoreError)
         except RunConflict as error:
             self._world.trace("--", "refused", f"{name} {key}", str(error))
         else:

@@ -64,7 +64,7 @@ async def test_a_task_that_one_process_lacks_is_not_lost(stage: Stage) -> None:
     """During a deployment a process may not know a task: it waits for one that does."""
     older = App(programs)
     del older.tasks["work"]
-    stage.p1.engine._services.app = older
+    stage.p1.engine.services.app = older
     stage.world.favourite = stage.p2
     gate = stage.hold(stage.p2, "park", after=True)
     await stage.start(["task", "work", "n1", {}])

@@ -337,7 +337,7 @@ async def test_8_a_run_of_another_python_is_kept_whole(stage: Stage) -> None:
     await stage.start(["seq", ["task", "work", "n1", {}], ["approve", "never-a", None]])
     await stage.within(1, waits_for(stage, "never-a"))
     await stage.world.base.update(header_key("r1"), set={"python": "3.1"})
-    stage.p1.engine._services.cache.clear()
+    stage.p1.engine.services.cache.clear()
     await stage.decide(stage.p1, "never-a")
     await stage.within(1, lambda: stage.header.state is RunState.STUCK, "being set aside")
     assert "3.1" in stage.header.error

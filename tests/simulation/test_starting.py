@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rewake.authoring.approval import Approval, Decision
+from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
 from rewake.engine.starting import IfFinished, IfRunning, name_of_key
 from rewake.errors import RunConflict, StoreError
@@ -54,7 +55,9 @@ async def approve(stage: Stage, run: str) -> None:
     asked = stage.world.watch.runs[run]
     await stage.within(GRACE + LEASE, lambda: asked.header.state is RunState.PARKED, "its wait")
     live = stage.world.alive()[0]
-    await stage.ask(live, lambda e: e.approvals.decide(run, "never-a", Approval(Decision.APPROVED)))
+    await stage.ask(
+        live, lambda e: Approvals(e).decide(run, "never-a", Approval(Decision.APPROVED))
+    )
     await stage.within(GRACE + LEASE, over(stage, run), "its end")
 
 

@@ -233,7 +233,7 @@ class World:
         for replica in self.alive():
             replica.dead = True
         for replica in self.replicas:
-            replica.engine._services.cache.clear()
+            replica.engine.services.cache.clear()
             replica.engine._pool.shutdown(wait=False)
 
 

@@ -137,7 +137,7 @@ def virtually(
                 await bench.engine.close()
             finally:
                 for engine in bench.made:
-                    engine._services.cache.clear()
+                    engine.services.cache.clear()
 
         try:
             loop.run_until_complete(main())

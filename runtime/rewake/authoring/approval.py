@@ -52,6 +52,9 @@ async def wait_for_approval(
 ) -> Approval:
     """Suspend until somebody approves or rejects, or `timeout` (seconds, `timedelta`) is over.
 
+        answer = await wait_for_approval(description="Deploy?", timeout=timedelta(days=2))
+        if answer.approved: ...
+
     Several may be open at once and are decided in any order; `name` tells them apart. `form` (a
     JSON Schema, or properties) and `description` are shown to the person. A decision
     that was made before the time was over counts, even if it is only seen later.

@@ -24,6 +24,9 @@ async def parallel(
 ) -> list[R]:
     """Call `function` on every item, at most `concurrency` at a time; results in item order.
 
+        pages = await parallel(urls, fetch)
+        rows = await parallel(pages, charge_and_ship, concurrency=5)
+
     A sliding window: the next item starts as soon as any branch ends. A branch may do any number
     of durable operations. The first failure cancels the other branches, waits until their
     cleanup is done, and is raised.
@@ -43,6 +46,9 @@ async def race(one: Awaitable[A], two: Awaitable[B], three: Awaitable[C], /) -> 
 async def race(*branches: Awaitable[R]) -> R: ...
 async def race(*branches: Awaitable[Any]) -> Any:
     """The result of the first to settle; if it failed, its exception.
+
+        quote = await race(ask("north"), ask("south"))
+        answer = await race(wait_for_approval("boss"), wait_for_approval("deputy"))
 
     The others are cancelled, and have ended when this returns. Of several that have settled,
     the first in the order given wins.

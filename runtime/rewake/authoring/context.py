@@ -59,6 +59,9 @@ _current: ContextVar[TaskContext] = ContextVar("rewake_task_context")
 def task_context() -> TaskContext:
     """The attempt that the calling code is part of.
 
+        key = task_context().idempotency_key
+        pay(amount, idempotency_key=key)
+
     Raises:
         NotInARun: outside the body of a task or step.
     """

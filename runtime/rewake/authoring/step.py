@@ -51,6 +51,9 @@ async def step(name: str, function: Callable[[], R], /, **options: Unpack[StepOp
 async def step(name: str, function: Callable[[], Any], /, **options: Unpack[StepOptions]) -> Any:
     """Run `function` here, keep its result, and give it back; on replay, only the last.
 
+        number = await step("number", next_invoice_number)
+        sent = await step("mail", lambda: mail(number), retries=3, timeout=10)
+
     `function` takes no arguments and may be async, or sync (it then runs in a thread). It may
     run again if the process dies before its result is kept (with `at_most_once=True` it does
     not, and `TaskError` says so). For the other options see `Options`.

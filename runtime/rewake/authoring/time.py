@@ -18,6 +18,9 @@ _local_random = random_module.Random()
 async def sleep(duration: Seconds) -> None:
     """Suspend the workflow for that long (seconds, or a `timedelta`): milliseconds to years.
 
+        await sleep(0.5)
+        await sleep(timedelta(days=30))
+
     While it sleeps nothing runs. Outside a run this is `asyncio.sleep`. No time, or less, only
     lets other branches go first.
 
@@ -32,6 +35,8 @@ async def sleep(duration: Seconds) -> None:
 
 async def sleep_until(moment: datetime) -> None:
     """Suspend the workflow until that moment; one in the past is no wait.
+
+        await sleep_until(now().replace(hour=9, minute=0) + timedelta(days=1))
 
     Raises `ValueError` for a `datetime` without a time zone.
     """

@@ -12,7 +12,7 @@ import msgspec
 from rewake.authoring.approval import Approval
 from rewake.engine.deadlines import timed_out
 from rewake.engine.deliveries import Deliveries
-from rewake.engine.services import Services
+from rewake.engine.runs import Runs
 from rewake.errors import RunConflict, RunNotFound
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Operation, Outcome, Scheduled
@@ -22,11 +22,11 @@ from rewake.values.run_codec import RunCodec
 
 
 class Approvals:
-    """Decides on what runs wait for."""
+    """Decides on what runs wait for, by way of an engine (which need not be open)."""
 
-    def __init__(self, services: Services, deliveries: Deliveries) -> None:
-        self._services = services
-        self._deliveries = deliveries
+    def __init__(self, engine: Runs) -> None:
+        self._services = engine.services
+        self._deliveries = Deliveries(engine.services)
 
     async def decide(
         self, run: str, key: str, approval: Approval, *, carry_on: bool = True

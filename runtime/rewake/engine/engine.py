@@ -1,7 +1,7 @@
 """The engine: the life of one process's share of the work, and what messages are handed to.
 
 It knows four small protocols and nothing behind them: a table, a shelf, a dispatcher, a clock. What
-is asked about runs is in `runs`, decisions are in `approvals`; both act on the same services.
+is asked about runs is in `runs`, decisions are in `approvals`; each acts on the engine's services.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from contextlib import asynccontextmanager
 from rewake.app import App
 from rewake.clock import Clock, SystemClock
 from rewake.dispatchers.dispatcher import Dispatcher
-from rewake.engine.approvals import Approvals
 from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Cache
 from rewake.engine.deliveries import Deliveries
@@ -41,7 +40,7 @@ class Engine(Runs):
     """One process's share of the work on a store.
 
     `open` begins to sweep and to take messages, `close` releases everything. All methods are for
-    one event loop. `approvals` decides on what runs wait for.
+    one event loop. `Approvals(engine)` decides on what runs wait for.
 
     `shelf` keeps large values, by default the table itself. `unique` makes names that nobody else
     has and `chance` is the engine's randomness: with both, a simulation is deterministic.
@@ -88,24 +87,23 @@ class Engine(Runs):
                 arm=self._arm,
             )
         )
-        deliveries = Deliveries(self._services)
-        self.approvals = Approvals(self._services, deliveries)
-        self._attempts = Attempts(self._services, deliveries)
-        self._sweeper = Sweeper(self._services, deliveries)
+        deliveries = Deliveries(self.services)
+        self._attempts = Attempts(self.services, deliveries)
+        self._sweeper = Sweeper(self.services, deliveries)
         self._sweeping: asyncio.Task[None] | None = None
 
     def open(self, *, sweep: bool = True, only: str | None = None) -> None:
         """Take messages and, with `sweep`, look for what is due; with `only`, of that run alone."""
-        self._services.home = asyncio.get_running_loop()
+        self.services.home = asyncio.get_running_loop()
         capture.open()
-        self._services.heart.open()
-        self._services.dispatcher.open(self.handle)
+        self.services.heart.open()
+        self.services.dispatcher.open(self.handle)
         if sweep:
             self._sweeping = asyncio.ensure_future(self._sweeper.run(only))
 
     async def close(self, grace: float = 5.0) -> None:
         """Stop taking work; give what runs `grace` seconds to end, then release it."""
-        services = self._services
+        services = self.services
         services.work.closing = True
         if self._sweeping is not None:
             self._sweeping.cancel()
@@ -122,7 +120,7 @@ class Engine(Runs):
 
     async def handle(self, invocation: Invocation) -> None:
         """Act on one message. The stored state decides what, if anything, there is to do."""
-        work = self._services.work
+        work = self.services.work
         if work.closing:
             return
         if invocation.key:
@@ -135,13 +133,13 @@ class Engine(Runs):
         await self._sweeper.sweep()
 
     async def _take_run(self, run: str) -> None:
-        header = await self._services.claims.run(run, self._services.unique())
+        header = await self.services.claims.run(run, self.services.unique())
         if header is not None:
-            await Turn(self._services, header).run()
+            await Turn(self.services, header).run()
 
     def _begin(self, invocation: Invocation, operation: Operation) -> None:
         work = self._attempts.carry_out(invocation, operation)
-        self._services.work.begin(invocation.run, work)
+        self.services.work.begin(invocation.run, work)
 
     def _arm(self, due: Due) -> None:
         self._sweeper.arm(due)

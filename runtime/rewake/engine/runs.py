@@ -39,7 +39,8 @@ class Runs:
     """The runs of one store, as one process sees them and acts on them."""
 
     def __init__(self, services: Services) -> None:
-        self._services = services
+        self.services = services
+        """What the rooms beside this one act on, such as `Approvals`."""
         self._store = services.store
 
     # --- starting --------------------------------------------------------------------------
@@ -66,7 +67,7 @@ class Runs:
             RunConflict: the run that is there has other arguments, or is not wanted; `run` names
                 it.
         """
-        found = self._services.app.workflow(workflow)
+        found = self.services.app.workflow(workflow)
         found.arguments(arguments)
         policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
         marked = digest(arguments)
@@ -85,7 +86,7 @@ class Runs:
         self, run: str, workflow: str, arguments: Mapping[str, Any], marked: str
     ) -> tuple[Header, bool]:
         """Create this very run and begin with it, unless it is there; and whether it was not."""
-        services = self._services
+        services = self.services
         now = services.clock.now()
         codec = RunCodec(services.secret, run)
         value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT)
@@ -103,7 +104,7 @@ class Runs:
 
     def _own(self, header: Header) -> None:
         """A process that handles what it dispatches starts the run under its own lease."""
-        services = self._services
+        services = self.services
         now, settings = services.clock.now(), services.settings
         if services.dispatcher.local and not services.work.closing:
             header.state, header.epoch, header.strikes = RunState.RUNNING, 1, 1
@@ -117,7 +118,7 @@ class Runs:
             return name_of_id(run)
         if key is not None:
             return name_of_key(workflow, key)
-        return Name(f"{self._services.clock.now():012x}{self._services.unique()}")
+        return Name(f"{self.services.clock.now():012x}{self.services.unique()}")
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -132,7 +133,7 @@ class Runs:
 
     def running_steps(self, run: str) -> list[str]:
         """The keys of the steps that this process is carrying out for a run right now."""
-        return list(self._services.steps.get(run, ()))
+        return list(self.services.steps.get(run, ()))
 
     async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
         """What a run logged: its body (as `key=""`) and its attempts. Raises `RunNotFound`."""
@@ -167,7 +168,7 @@ class Runs:
 
         Raises `RunNotFound`, and `StuckError` if it waits for a person.
         """
-        deadline = self._services.clock.now() + int(wait * 1000)
+        deadline = self.services.clock.now() + int(wait * 1000)
         while True:
             waiter = self._waiter(run)
             try:
@@ -176,7 +177,7 @@ class Runs:
                     raise StuckError(f"run {run!r} is stuck: {header.error}")
                 if header.state in TERMINAL:
                     return await self._outcome(header)
-                left = deadline - self._services.clock.now()
+                left = deadline - self.services.clock.now()
                 if left <= 0:
                     return None
                 await asyncio.wait([waiter], timeout=min(left, POLL) / 1000)
@@ -187,14 +188,14 @@ class Runs:
 
     def _waiter(self, run: str) -> asyncio.Future[Outcome | None]:
         waiter: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
-        self._services.waiters.setdefault(run, set()).add(waiter)
+        self.services.waiters.setdefault(run, set()).add(waiter)
         return waiter
 
     def _stop_waiting(self, run: str, waiter: asyncio.Future[Outcome | None]) -> None:
-        waiters = self._services.waiters.get(run, set())
+        waiters = self.services.waiters.get(run, set())
         waiters.discard(waiter)
         if not waiters:
-            self._services.waiters.pop(run, None)
+            self.services.waiters.pop(run, None)
 
     async def _outcome(self, header: Header) -> Outcome:
         if header.tail and isinstance(header.tail[-1], Finished):
@@ -216,21 +217,21 @@ class Runs:
         `InvalidInput` for a reason that is too long to be kept in the header.
         """
         _check_reason(reason)
-        header = await self._store.cancel(run, reason, self._services.clock.now())
+        header = await self._store.cancel(run, reason, self.services.clock.now())
         if header is None:
             raise RunConflict(f"run {run!r} is over already")
         if header.state is RunState.PARKED:
-            await self._services.wake(run)
+            await self.services.wake(run)
         elif header.state in TERMINAL:
-            self._services.ended(run)
+            self.services.ended(run)
         else:
-            self._services.poke(run)
+            self.services.poke(run)
         return header
 
     async def resume(self, run: str) -> Header:
         """Let a stuck run try again, with the code and the Python of now."""
-        header = await self._store.resume(run, PYTHON, self._services.clock.now())
-        await self._services.wake(run)
+        header = await self._store.resume(run, PYTHON, self.services.clock.now())
+        await self.services.wake(run)
         return header
 
 

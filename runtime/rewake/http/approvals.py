@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.authoring.approval import Approval, Decision
+from rewake.engine.approvals import Approvals
 from rewake.http.bodies import read_object, shaped
 from rewake.http.parts import parts_of, reply
 
@@ -28,5 +29,5 @@ async def decide(request: Request) -> Response:
     answer = shaped(await read_object(request, parts.limit), DecisionBody)
     decision = Decision.APPROVED if answer.approved else Decision.REJECTED
     approval = Approval(decision, answer.value, answer.approver, answer.comment)
-    await parts.engine.approvals.decide(run, key, approval)
+    await Approvals(parts.engine).decide(run, key, approval)
     return reply({"run": run, "key": key, "decision": decision})

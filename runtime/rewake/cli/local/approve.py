@@ -11,7 +11,7 @@ from rewake.cli.home import find_secret
 from rewake.cli.inputs import the_one
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.approvals import open_approvals
+from rewake.engine.approvals import Approvals, open_approvals
 from rewake.engine.engine import Engine
 from rewake.hosts.building import open_existing
 from rewake.signing.secret import Secret
@@ -32,7 +32,7 @@ async def _decide(db: str, secret: Secret, run: str, key: str | None, approval: 
     try:
         _, history = await engine.history(run)
         chosen = key or the_one(list(open_approvals(history)), run)
-        await engine.approvals.decide(run, chosen, approval, carry_on=False)
+        await Approvals(engine).decide(run, chosen, approval, carry_on=False)
         return chosen
     finally:
         await engine.close()

@@ -12,6 +12,7 @@ from typing import Any
 from rewake.authoring.approval import Approval, Decision
 from rewake.cli.exits import tell
 from rewake.cli.local.progress import Progress
+from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
 from rewake.errors import RewakeError
 from rewake.views.approvals import ApprovalView
@@ -59,7 +60,7 @@ class Asker:
         with self._display.aside():
             try:
                 answer = await _answer(approval)
-                await self._engine.approvals.decide(self._run, approval.key, answer)
+                await Approvals(self._engine).decide(self._run, approval.key, answer)
             except EOFError:
                 self._hint(approval.key)
             except RewakeError as error:
