@@ -81,7 +81,7 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     due: Millis | None = None
 
     def message(self, run: str, *, sole: bool = False) -> Invocation:
-        """What tells somebody to carry this task out."""
+        """The message that asks for this task to be carried out."""
         return Invocation(run, self.key, self.name, self.args, sole=sole)
 
 

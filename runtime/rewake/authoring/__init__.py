@@ -1,1 +1,1 @@
-"""What users import: it speaks to whichever execution is current, or is plain Python."""
+"""What users import: it speaks to the execution that is current; without one it is plain Python."""

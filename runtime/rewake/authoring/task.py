@@ -203,7 +203,7 @@ def default_name(function: Callable[..., Any]) -> str:
 def closure_name(function: Callable[..., Any]) -> str:
     """How a function that no app lists is recorded: it is compared on replay, never looked up.
 
-    Without its module: whoever renames a file does not change what the code in it does.
+    Without its module: renaming a file does not change what the code in it does.
     """
     while isinstance(function, functools.partial):
         function = function.func

@@ -17,7 +17,7 @@ from rewake.cli.exits import tell
 def pure_stdout() -> Iterator[TextIO]:
     """Stdout for the result alone.
 
-    Whatever is printed inside the block, by user code and by its subprocesses, goes to stderr.
+    All that is printed inside the block, by user code and its subprocesses, goes to stderr.
     """
     sys.stdout.flush()
     with os.fdopen(os.dup(1), "w") as result:

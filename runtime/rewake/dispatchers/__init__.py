@@ -1,1 +1,1 @@
-"""Dispatchers: how a message reaches whoever will handle it."""
+"""Dispatchers: how a message reaches the process that handles it."""

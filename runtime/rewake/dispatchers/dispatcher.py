@@ -15,7 +15,7 @@ Handler = Callable[[Invocation], Awaitable[None]]
 
 
 class Dispatcher(Protocol):
-    """Carries invocations to whoever will handle them."""
+    """Carries invocations to the processes that handle them."""
 
     @property
     def local(self) -> bool:

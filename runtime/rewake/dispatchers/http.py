@@ -1,6 +1,6 @@
 """The HTTP dispatcher: each message is a signed POST to the one base URL that all replicas share.
 
-Whoever is behind that URL handles it, so work spreads over the replicas by itself. A message is
+Any replica behind that URL handles it, so work spreads over them by itself. A message is
 sent once. One that is lost, or that nobody has room for, is found through the due index within
 seconds, which is also where delays beyond `HORIZON` are left: nothing is held in memory for them.
 """

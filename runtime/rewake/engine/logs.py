@@ -1,13 +1,13 @@
 """What runs log: kept with the run, once, while it still goes where logs of the process go.
 
-Whatever goes through Python's `logging`, and whatever is printed, belongs to the code that is
-running then: an attempt at a task or step (found by its context), or the body of a workflow (found
+Each record of Python's `logging`, and all that is printed, belongs to the code that is running
+then: an attempt at a task or step (found by its context), or the body of a workflow (found
 by its event loop). What an attempt logs is stored with the attempt. What a body logs is stored in
 the history, in the very commit that it led to; on replay it was said before, and is said nowhere.
 
 While an engine is open, two things of the process are wrapped for that:
 `logging.Logger.callHandlers`, through which every record goes once its logger's level and filters
-let it pass, whatever loggers and handlers are configured before or after (Sentry's SDK takes the
+let it pass, regardless of which loggers and handlers are configured (Sentry's SDK takes the
 same place); and `sys.stdout` and `sys.stderr`.
 """
 
@@ -65,7 +65,7 @@ class AttemptLog:
 
     @cached_property
     def logger(self) -> logging.Logger:
-        """The attempt's own logger: from INFO on it is kept, whatever logging is configured."""
+        """The attempt's own logger: kept from INFO on, however logging is configured."""
         # Not from getLogger(): one for each attempt, that nobody else logs to, and that is freed.
         logger = logging.Logger("rewake.task")  # noqa: LOG001
         logger.setLevel(min(logging.INFO, _python.getEffectiveLevel()))
@@ -101,7 +101,7 @@ _passing = _Passing()
 
 
 def _sink() -> Sink | None:
-    """Who keeps what is said right now, if anybody."""
+    """The sink that keeps what is said right now; None: it belongs to no run."""
     if _passing.on:
         return None
     execution = current_execution()

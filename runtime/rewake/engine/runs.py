@@ -58,7 +58,7 @@ class Runs:
         """Start a run; its header, and whether it is new.
 
         With a caller's `run` id or `idempotency_key`, starting again attaches to the run that is
-        there, whatever became of it, unless `if_running` or `if_finished` say otherwise. Of a
+        there, even if it has ended, unless `if_running` or `if_finished` say otherwise. Of a
         key's runs, that is the newest. `rewake.engine.starting` has the rules.
 
         Raises:

@@ -9,15 +9,15 @@ A start without a name makes a run that nobody else means. A caller names a run 
 Generation k + 1 is created only after generation k was seen ended, by one conditional write of its
 header. A run that has ended never goes on. Hence:
 
-1. The generations are 1 to n without a gap, and all but the newest have ended. Who finds one that
-   has not ended has found the newest; otherwise n is found by O(log n) reads.
+1. The generations are 1 to n without a gap, and all but the newest have ended. A reader that finds
+   one that has not ended has found the newest; otherwise n is found by O(log n) reads.
 2. Of several starts that all want to begin generation k + 1, one does. The others find its run,
    and treat it by their own policy as they would any other.
 
 No further item says which generation is the newest: it would be a second item that has to agree
-with the headers, and a crash between two writes would make it lie. Whoever deletes old runs one day
-must leave generations 1 to n of a key, or something in their place, for as long as any of
-them is there: a gap would hide the newer ones, and let two of them run at once.
+with the headers, and a crash between two writes would make it lie. A deletion of old runs, once
+there is one, must leave generations 1 to n of a key, or something in their place, for as long as
+any of them is there: a gap would hide the newer ones, and let two of them run at once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Finds everything that is due, by one index on due times, and heals lost messages.
 
 Nothing replays here. A due time says only that somebody should check; the item says what there is
-to do. Whoever moves the due time acts, so that many processes can sweep one store.
+to do. The process that moves the due time acts, so that many can sweep one store.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Sweeper:
             await self._services.clock.sleep(self._services.settings.sweep)
 
     async def sweep(self) -> None:
-        """Look at whatever is due, and arm what will be soon."""
+        """Check all that is due, and arm what will be soon."""
         await self._services.claims.sweep()
         while True:
             now = self._services.clock.now()

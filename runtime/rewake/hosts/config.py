@@ -132,7 +132,7 @@ def _check(config: ServerConfig) -> None:
 def dev_secret(folder: Path) -> Secret:
     """The secret in `folder`, made at first, readable by its owner only.
 
-    Whoever is first decides, also among processes that start at once.
+    The first process decides, also among those that start at once.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "secret"

@@ -77,7 +77,7 @@ def create_app(
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
-    # It would redirect to whatever the Host header says.
+    # It would redirect to where the Host header says.
     app.router.redirect_slashes = False
     app.state.parts = parts
     return app

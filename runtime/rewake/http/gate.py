@@ -1,4 +1,4 @@
-"""Who may call.
+"""The gate: which requests are let in.
 
 Everything needs `Authorization: Bearer <token>` except health and readiness, and what the replicas
 send one another, which is signed instead. The gate stands before the router and lets through what
@@ -16,13 +16,13 @@ from rewake.http.problems import problem_of
 from rewake.signing.tokens import Keys
 
 OPEN = frozenset({"/healthz", "/readyz"})
-"""What answers anybody."""
+"""Paths that answer without a token."""
 SIGNED = frozenset({"/v1/invoke", "/v1/sweep"})
-"""What checks a signature itself."""
+"""Paths whose endpoints check a signature."""
 
 
 class Gate:
-    """ASGI middleware that turns away whoever does not have a key."""
+    """ASGI middleware that turns requests without a key away."""
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self._app = app

@@ -79,7 +79,7 @@ class Execution:
 
     `fresh` holds the entries that are not committed yet; `open` the operations without an observed
     outcome, in the order asked for; `finished` how the workflow ended, once it has; `error`
-    why it cannot go on. Whoever is done with an execution must `drop` it.
+    why it cannot go on. An execution must be dropped at its end (`drop`).
     """
 
     def __init__(self, program: Program, *, run: str, seed: int) -> None:
@@ -245,7 +245,7 @@ class Execution:
         `label` names it in its key. `args(key)` encodes what it needs to be carried out; it is
         called at once, so that later changes of the arguments do not matter, and not on
         replay. `resolve(key, outcome)` makes a value of the outcome, or raises. `work` is kept for
-        whoever carries the operation out in this process.
+        the turn, which carries the operation out.
         """
         loop = self._loop
         if loop.dead:

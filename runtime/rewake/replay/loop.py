@@ -73,7 +73,7 @@ class WorkflowTimer(asyncio.TimerHandle):
 
 
 class Owner(Protocol):
-    """Who makes durable timers for the loop: the execution."""
+    """Makes durable timers for the loop: the execution."""
 
     def arm(self, timer: WorkflowTimer) -> None:
         """The workflow called `call_at`."""
@@ -185,7 +185,7 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
     """See the module. Entered with `with`, `run_until_idle` is the whole of its machinery.
 
     `clock` is the recorded clock in milliseconds; `halted` stops the loop where it is, for good;
-    `dead` says that whatever the workflow still does has no effect; `next_serial()` counts what
+    `dead` says that nothing the workflow still does has an effect; `next_serial()` counts what
     is created.
     """
 
@@ -248,7 +248,7 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
         """End all that is left of the workflow without letting it do anything.
 
         Their coroutines are run to the end, `finally` blocks and all; by now the loop is dead, so
-        whatever they ask for never happens. A body that swallows every exception is left behind.
+        nothing that they ask for happens. A body that swallows every exception is left behind.
         """
         self.dead = True
         _living.discard(self)
@@ -431,7 +431,7 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
 
 
 _living: set[WorkflowLoop] = set()
-"""Loops that have begun and were not dropped: not for the collector, whoever forgets them."""
+"""Loops that have begun and were not dropped: never freed by the collector before."""
 
 _graveyard: list[object] = []
 """Coroutines that cannot be ended. The collector would run their code again: keep them from it."""
@@ -453,7 +453,7 @@ class _Dropped(BaseException):
 
 
 def _unwound(coro: Any) -> bool:
-    """Run a coroutine to its end; False if it goes on whatever is thrown at it."""
+    """Run a coroutine to its end; False if no exception ends it."""
     for _ in range(_UNWINDING_ATTEMPTS):
         try:
             coro.throw(_Dropped())

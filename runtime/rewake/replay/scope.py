@@ -7,7 +7,7 @@ coroutine and numbered in creation order. Keys so depend on the order of the pro
 one branch, never on which branch finished first.
 
 Two different places never share a key: `.`, `/`, `[` and `]` in names are escaped, and child
-scopes of one name come from one counter, whoever makes them. Keys are bounded, for a store has
+scopes of one name come from one counter, however they are made. Keys are bounded, for a store has
 room for so much only: a long name or a deep path is cut, and a digest stands for what is missing.
 """
 

@@ -41,7 +41,7 @@ class History(msgspec.Struct, frozen=True):
 
 
 def is_unattended(task: Operation | None, now: Millis) -> bool:
-    """Whether nobody sees to a task: no outcome, no live owner, and no due time of its own."""
+    """Whether a task is in no process's care: no outcome, live owner, or due time of its own."""
     if task is None:
         return True
     free = not task.owner or task.lease < now

@@ -11,8 +11,8 @@ Rules that every method obeys; `docs/architecture.md` gives the reasons.
    read. So either parking fails, or the deliverer sees a parked run and wakes it.
 4. Every write carries a mark, and is repeated with the same mark when the database does not say
    how it went: a success that was reported as failure is recognised by its mark.
-5. Custody. Whatever is open has a due time, on its own item or on its run's header. When that
-   duty moves, the new due time is written before the old one is removed. An item is *guarded*
+5. Custody. Everything that is open has a due time, on its own item or on its run's header. When
+   that duty moves, the new due time is written before the old one is removed. An item is *guarded*
    when it has a due time of its own.
 
 The protocol is one class in four rooms, each on top of the one before: `reads`, `writes` (the
@@ -182,7 +182,7 @@ class Store(Operations):
     async def cancel(self, run: str, reason: str, now: Millis) -> Header | None:
         """Ask the run to cancel; the header after it, None if the run is over.
 
-        It is due at once: whoever asked may die before anybody is told.
+        It is due at once, for the process that asked may die before any other is told.
 
         A stuck run cannot run its cleanup: it is cancelled as it stands. Raises `RunNotFound`.
         """

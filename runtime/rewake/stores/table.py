@@ -99,7 +99,7 @@ class Table(Protocol):
     """The contract that every backend keeps; `tests/stores/test_table_contract.py` checks it.
 
     Reads of items are strongly consistent. The due index may lag behind the items; it is a
-    hint, and whoever reads it looks at the item. Every method may raise `StoreUnavailable`,
+    hint, and its reader checks the item. Every method may raise `StoreUnavailable`,
     and a write that did so may or may not have happened.
     """
 

@@ -2,7 +2,7 @@
 
 None, bool, int of 64 bits, finite float, str, list, and dict with str keys. Exactly these types:
 an `IntEnum` is an int that JSON would forget to be more. Text may still hold lone surrogates,
-which JSON cannot; whoever encodes it finds out.
+which JSON cannot; encoding it then fails.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class _Session:
         engine = self._engine
         _on_signals(self._interrupted.set)
         logging.getLogger(STUCK_LOG).disabled = True  # it is told at the end, with what to do
-        engine.open(only=self._run)  # whatever else is in the database is left alone
+        engine.open(only=self._run)  # no other run in the database is touched
         try:
             await self._begin()
             await self._follow()

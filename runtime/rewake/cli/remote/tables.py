@@ -108,7 +108,7 @@ def _print(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(head, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
-    # Whoever pipes it wants whole lines.
+    # In a pipe, lines are wanted whole.
     console = Console(width=None if sys.stdout.isatty() else _UNBOUNDED)
     with console.capture() as shown:
         console.print(table)

@@ -92,7 +92,7 @@ class Tracer(Execution):
             self.on_commands(recorded)
 
     def _compare_ends(self, recorded: Sequence[Entry], asked: Sequence[Command]) -> None:
-        """The core lets a run end otherwise than it did; whoever changed the code wants to know."""
+        """The core lets a run end in another way than it did; a person wants to be told."""
         then = [entry.outcome for entry in recorded if isinstance(entry, Finished)]
         now = [entry.outcome for entry in asked if isinstance(entry, Finished)]
         for old, new in zip(then, now, strict=True):

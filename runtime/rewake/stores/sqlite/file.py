@@ -137,7 +137,7 @@ def _make_if_new(connection: sqlite3.Connection, file: Path) -> None:
     if not _is_new(connection, file):
         return
     connection.execute("BEGIN IMMEDIATE")
-    if _is_new(connection, file):  # Nobody else has made it meanwhile.
+    if _is_new(connection, file):  # No other process has made it meanwhile.
         for statement in _SCHEMA:
             connection.execute(statement)
     connection.execute("COMMIT")
