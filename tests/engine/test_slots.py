@@ -1,0 +1,47 @@
+"""Room for attempts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rewake.engine.slots import Slots
+
+
+def test_slots_are_taken_and_given_in_order() -> None:
+    """No more attempts run at once than there are slots; the others wait for their turn."""
+
+    async def main() -> None:
+        slots, running, most = Slots(2), 0, 0
+
+        async def attempt() -> None:
+            nonlocal running, most
+            async with slots:
+                running += 1
+                most = max(most, running)
+                await asyncio.sleep(0)
+                running -= 1
+
+        await asyncio.gather(*(attempt() for _ in range(7)))
+        assert most == 2
+        assert slots.free == 2
+
+    asyncio.run(main())
+
+
+def test_an_attempt_that_is_cancelled_while_it_waits_takes_nothing() -> None:
+    """Cancelling a wait for a slot leaves the count right."""
+
+    async def main() -> None:
+        slots = Slots(1)
+        async with slots:
+            waiting = asyncio.ensure_future(slots.__aenter__())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert slots.free == 0
+        assert slots.free == 1
+
+    asyncio.run(main())

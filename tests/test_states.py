@@ -1,0 +1,48 @@
+"""The table of moves: all that can become of a run."""
+
+from __future__ import annotations
+
+import pytest
+
+from rewake.kinds import OutcomeKind
+from rewake.states import END_OF, LIVE, MOVES, TERMINAL, Move, RunState, may_become
+
+WRITTEN_OUT = {
+    "ready": {"ready", "running"},
+    "running": {"running", "parked", "ready", "stuck", "done", "failed", "cancelled"},
+    "parked": {"parked", "running"},
+    "stuck": {"ready", "cancelled"},
+    "done": set[str](),
+    "failed": set[str](),
+    "cancelled": set[str](),
+}
+"""The drawing at the head of the module, once more: what each state may become by one move."""
+
+
+@pytest.mark.parametrize("before", RunState)
+@pytest.mark.parametrize("after", RunState)
+def test_each_move_is_one_of_the_drawing(before: RunState, after: RunState) -> None:
+    """A run becomes what the drawing says, and nothing else."""
+    assert may_become(before, after) == (after.value in WRITTEN_OUT[before.value])
+
+
+def test_every_state_is_reached_and_no_end_is_left() -> None:
+    """From a start each state can be reached; from an end none."""
+    reached = {RunState.READY, RunState.RUNNING}
+    for _ in RunState:
+        reached |= {after for after in RunState for before in reached if may_become(before, after)}
+    assert reached == set(RunState)
+    assert not any(may_become(end, after) for end in TERMINAL for after in RunState)
+    assert set(LIVE) | TERMINAL | {RunState.STUCK} == set(RunState)
+
+
+def test_every_outcome_ends_a_run() -> None:
+    """Each kind of outcome leaves a run in an end, and a finish can bring it there."""
+    assert END_OF.keys() == set(OutcomeKind)
+    assert set(END_OF.values()) == TERMINAL == set(MOVES[Move.FINISH].targets)
+
+
+def test_every_move_is_in_the_table() -> None:
+    """A move has a path; only arrivals and requests to cancel leave a run where it is."""
+    assert MOVES.keys() == set(Move)
+    assert {move for move, path in MOVES.items() if not path.targets} == {Move.ARRIVE, Move.CANCEL}
