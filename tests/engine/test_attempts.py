@@ -1,0 +1,146 @@
+"""One invocation of a task: claimed, called once, delivered or released."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from rewake import TaskError, task, task_context, workflow
+from rewake.engine.engine import Engine
+from rewake.records import Invocation, Operation, Value
+from tests.support.virtual import TABLES, Bench, virtually
+
+attempts: list[int] = []
+everywhere = pytest.mark.parametrize("table", TABLES)
+
+
+@pytest.fixture(autouse=True)
+def _no_attempts() -> Iterator[None]:
+    attempts.clear()
+    yield
+    attempts.clear()
+
+
+@task(retries=2, delay=5, jitter=0)
+async def flaky(fails: int) -> int:
+    attempts.append(task_context().attempt)
+    if len(attempts) <= fails:
+        raise ConnectionError("down")
+    return len(attempts)
+
+
+@workflow
+async def tries(fails: int) -> str:
+    try:
+        return str(await flaky(fails))
+    except TaskError as error:
+        return error.type
+
+
+async def the_operation(bench: Bench, run: str) -> Operation:
+    _, history = await bench.engine.history(run)
+    (operation,) = history.operations.values()
+    return operation
+
+
+@everywhere
+def test_a_retry_waits_without_waking_the_run(table: str) -> None:
+    """While the task waits for its next attempt, its item says why, and the run does nothing."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("tries", fails=1)).run
+        await asyncio.sleep(1)
+        waiting, before = await the_operation(bench, run), await bench.engine.get(run)
+        assert waiting.failure is not None
+        assert (waiting.owner, waiting.failure.type) == ("", "ConnectionError")
+        assert waiting.not_before == waiting.due
+        assert await bench.result(run) == "2"
+        after = await bench.engine.get(run)
+        assert 5 <= bench.seconds < 5.5
+        assert after.epoch == before.epoch + 1
+        assert attempts == [1, 2]
+
+    virtually([tries, flaky], body, table=table)
+
+
+@everywhere
+def test_the_last_failure_is_delivered(table: str) -> None:
+    """When no retry is left, the run sees the failure; nothing is tried again."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("tries", fails=9)).run
+        assert await bench.result(run) == "ConnectionError"
+        assert attempts == [1, 2, 3]
+        ended = await the_operation(bench, run)
+        assert (ended.attempts, ended.lost) == (3, 0)
+
+    virtually([tries, flaky], body, table=table)
+
+
+@everywhere
+def test_a_message_for_what_has_an_outcome_does_nothing_again(table: str) -> None:
+    """A message that comes twice, late, or long after the end calls no function."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("tries", fails=0)).run
+        assert await bench.result(run) == "1"
+        _, history = await bench.engine.history(run)
+        key = next(iter(history.operations))
+        before = await bench.engine.get(run)
+        await bench.engine.handle(Invocation(run, key, "flaky"))
+        assert attempts == [1]
+        assert await bench.engine.get(run) == before
+
+    virtually([tries, flaky], body, table=table)
+
+
+def test_a_task_that_this_app_lacks_is_released_for_a_newer_replica() -> None:
+    """A process without the task records nothing of it; one that has it carries it out."""
+
+    async def body(bench: Bench) -> None:
+        known = bench.engine.app.tasks
+        dispatcher: Any = bench.engine.services.dispatcher
+        dispatcher.local = False  # else it is claimed with the commit that asks for it
+        dispatch, removed = dispatcher.dispatch, dict[str, Any]()
+
+        async def forget(invocations: Any) -> None:
+            if not removed and any(each.key for each in invocations):
+                removed["flaky"] = known.pop("flaky")
+            await dispatch(invocations)
+
+        dispatcher.dispatch = forget
+        run = (await bench.start("tries", fails=0)).run
+        await asyncio.sleep(5)
+        waiting = await the_operation(bench, run)
+        assert (waiting.attempts, waiting.lost, waiting.outcome) == (0, 0, None)
+        known.update(removed)
+        assert await bench.result(run) == "1"
+        assert attempts == [1]
+
+    virtually([tries, flaky], body)
+
+
+def test_arguments_that_cannot_be_read_fail_the_task() -> None:
+    """A message whose arguments are damaged calls no function, and the run is told why."""
+
+    async def body(bench: Bench) -> None:
+        engine: Engine = bench.engine
+        dispatcher: Any = engine.services.dispatcher
+        dispatch = dispatcher.dispatch
+
+        async def damaging(invocations: Any) -> None:
+            damaged = Value("json", msgspec.Raw(b"{"))
+            await dispatch(
+                [msgspec.structs.replace(e, args=damaged) if e.key else e for e in invocations]
+            )
+
+        dispatcher.dispatch = damaging
+        dispatcher.local = False
+        assert await bench.run("tries", fails=0) == "CheckpointUnreadable"
+        assert attempts == []
+
+    virtually([tries, flaky], body)

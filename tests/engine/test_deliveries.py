@@ -1,0 +1,74 @@
+"""What follows once an outcome is delivered."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rewake import task, workflow
+from rewake.engine.deliveries import Deliveries
+from rewake.kinds import Kind
+from rewake.records import Operation
+from rewake.states import RunState
+from rewake.stores.answers import Delivery
+from tests.support.virtual import TABLES, Bench, virtually
+
+
+@task
+async def works(seconds: float) -> float:
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+@workflow
+async def waits_for_both() -> list[float]:
+    return list(await asyncio.gather(works(1), works(2)))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_run_goes_on_in_the_process_that_completes_what_it_waits_for(table: str) -> None:
+    """One claim for two outcomes: the first only counts, the second claims and goes on."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("waits_for_both")).run
+        await asyncio.sleep(1.5)
+        between = await bench.engine.get(run)
+        assert (between.state, between.epoch, between.gap) == (RunState.PARKED, 1, 1)
+        assert await bench.result(run) == [1, 2]
+        assert (await bench.engine.get(run)).epoch == 2
+
+    virtually([waits_for_both, works], body, table=table)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_an_outcome_that_is_delivered_again_changes_nothing(table: str) -> None:
+    """Its deliverer may have died before the run was told, so it is repeated, also too often."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("waits_for_both")).run
+        await asyncio.sleep(1.5)
+        _, history = await bench.engine.history(run)
+        (done,) = [o for o in history.operations.values() if o.outcome is not None]
+        deliveries = Deliveries(bench.engine.services)
+        for _ in range(3):
+            await deliveries.repeat(done)
+        assert await bench.result(run) == [1, 2]
+        await deliveries.repeat(done)
+        _, after = await bench.engine.history(run)
+        assert [o.attempts for o in after.operations.values()] == [1, 1]
+
+    virtually([waits_for_both, works], body, table=table)
+
+
+def test_a_delivery_to_a_run_that_is_over_is_followed_by_nothing() -> None:
+    """There is no header to go on with."""
+
+    async def body(bench: Bench) -> None:
+        operation = Operation("gone", "works", Kind.TASK)
+        await Deliveries(bench.engine.services).follow(
+            Delivery(True, operation, None, False, False)
+        )
+        assert bench.seconds == 0
+
+    virtually([waits_for_both, works], body)

@@ -1,0 +1,128 @@
+"""Inline steps: begun, tried again, collected, bounded in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from rewake import TaskError, step, workflow
+from tests.support.virtual import TABLES, Bench, virtually
+
+begun: list[float] = []
+everywhere = pytest.mark.parametrize("table", TABLES)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_begun() -> Iterator[None]:
+    begun.clear()
+    yield
+    begun.clear()
+
+
+async def long() -> str:
+    begun.append(asyncio.get_running_loop().time())
+    await asyncio.sleep(30)
+    return "done"
+
+
+@workflow
+async def bounded(retries: int = 0, timeout: float | None = None) -> str:
+    try:
+        return await step(
+            "long",
+            long,
+            total_timeout=10,
+            timeout=timeout,
+            retries=retries,
+            delay=1,
+            jitter=0,
+        )
+    except TaskError as error:
+        return error.type
+
+
+@everywhere
+@pytest.mark.parametrize("cached", [256, 0], ids=["warm", "cold"])
+def test_a_total_timeout_ends_the_attempt_under_way(table: str, cached: int) -> None:
+    """A step with 10 s in all is over after 10 s, in a run as in plain Python."""
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run("bounded") == "TimeoutError"
+        assert 10 <= bench.seconds < 10.5
+
+    virtually([bounded], body, table=table, cached=cached)
+
+
+@everywhere
+def test_a_total_timeout_is_over_all_attempts(table: str) -> None:
+    """Attempts of 3 s and waits of 1, 2 and 4 s: the third is cut short, a fourth never begins."""
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run("bounded", retries=9, timeout=3) == "TimeoutError"
+        assert 10 <= bench.seconds < 10.5
+        assert [round(moment) for moment in begun] == [0, 4, 9]
+
+    virtually([bounded], body, table=table)
+
+
+def test_a_total_timeout_goes_on_where_the_process_ended() -> None:
+    """The time counts from when the step was asked for, also in the next process."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("bounded")).run
+        await asyncio.sleep(6)
+        await bench.engine.close(grace=0)
+        bench.engine = bench.another()
+        bench.engine.open()
+        assert await bench.result(run) == "TimeoutError"
+        assert 10 <= bench.seconds < 12
+        assert len(begun) == 2
+
+    virtually([bounded], body)
+
+
+@workflow
+async def both() -> list[str]:
+    said: list[str] = []
+
+    async def one(name: str, seconds: float) -> None:
+        await step(name, lambda: asyncio.sleep(seconds))
+        said.append(name)
+
+    await asyncio.gather(one("slow", 2), one("quick", 1))
+    return said
+
+
+def test_steps_are_observed_in_the_order_in_which_they_end() -> None:
+    """Two at once do not wait for each other."""
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run("both") == ["quick", "slow"]
+        assert 2 <= bench.seconds < 2.5
+
+    virtually([both], body)
+
+
+@workflow
+async def once() -> str:
+    try:
+        return await step("long", long, at_most_once=True)
+    except TaskError as error:
+        return error.type
+
+
+def test_a_step_that_runs_at_most_once_is_not_begun_again() -> None:
+    """Its process ended under it, so nobody knows: that is what the workflow is told."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("once")).run
+        await asyncio.sleep(5)
+        await bench.engine.close(grace=0)
+        bench.engine = bench.another()
+        bench.engine.open()
+        assert await bench.result(run) == "lost"
+        assert len(begun) == 1
+
+    virtually([once], body)
