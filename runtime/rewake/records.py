@@ -25,6 +25,10 @@ Millis = int
 """A moment, in whole milliseconds since the Unix epoch (or a duration in milliseconds)."""
 
 
+LATEST: Millis = 253_402_300_799_999
+"""The end of the year 9999: a wait that goes beyond it ends there."""
+
+
 class Value(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """An encoded Python value. See `rewake.values.codecs`.
 

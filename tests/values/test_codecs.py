@@ -305,9 +305,16 @@ def test_a_secret_is_never_stored() -> None:
         encode(lambda: SECRET, **PLACE)
 
 
+def stored_canary() -> Value:
+    """A canary as it is stored; that it was read once, to prove that it can be, is not told."""
+    stored = encode(Canary(), **PLACE)
+    unpickled.clear()
+    return stored
+
+
 def test_forged_bytes_are_never_unpickled() -> None:
     """No change of any byte of a stored pickle is accepted, and nothing is unpickled."""
-    stored = encode(Canary(), **PLACE)
+    stored = stored_canary()
     body = bytes(stored.body)
     for position, byte in enumerate(body):
         for other in {byte ^ 1, byte ^ 0x20, ord("A"), ord("="), ord("\\")} - {byte}:
@@ -330,7 +337,7 @@ def test_random_bodies_are_unreadable(data: bytes) -> None:
 @pytest.mark.parametrize("length", [0, 1, 10, 11, 40, 43, 80])
 def test_truncated_pickles_are_unreadable(length: int) -> None:
     """A pickle that was cut off, at any layer, is refused."""
-    sealed = base64.b64decode(json.loads(bytes(encode(Canary(), **PLACE).body)))
+    sealed = base64.b64decode(json.loads(bytes(stored_canary().body)))
     body = json.dumps(base64.b64encode(sealed[:length]).decode()).encode()
     with pytest.raises(CheckpointUnreadable):
         decode(Value("pickle", msgspec.Raw(body)), **PLACE)
@@ -351,7 +358,7 @@ def test_truncated_pickles_are_unreadable(length: int) -> None:
 )
 def test_a_pickle_is_bound_to_its_place(elsewhere: dict[str, Any]) -> None:
     """A pickle that was copied to another run, key or purpose is never unpickled."""
-    stored = encode(Canary(), **PLACE)
+    stored = stored_canary()
     with pytest.raises(CheckpointUnreadable, match="signature"):
         decode(stored, **(PLACE | elsewhere))
     assert unpickled == []
@@ -361,7 +368,7 @@ def test_pickles_of_another_python_are_refused(monkeypatch: pytest.MonkeyPatch) 
     """A pickle of another Python minor is refused by a message that names both."""
     with monkeypatch.context() as patch:
         patch.setattr(pickles, "PYTHON", "3.7")
-        stored = encode(Canary(), **PLACE)
+        stored = stored_canary()
     with pytest.raises(
         CheckpointUnreadable, match=rf"Python 3\.7 pickled it, .*{re.escape(pickles.PYTHON)}"
     ):
@@ -372,7 +379,7 @@ def test_pickles_of_another_python_are_refused(monkeypatch: pytest.MonkeyPatch) 
 def test_the_python_minor_cannot_be_forged(monkeypatch: pytest.MonkeyPatch) -> None:
     """The minor in the header is signed too."""
     monkeypatch.setattr(pickles, "PYTHON", "3.7")
-    sealed = base64.b64decode(json.loads(bytes(encode(Canary(), **PLACE).body)))
+    sealed = base64.b64decode(json.loads(bytes(stored_canary().body)))
     monkeypatch.undo()
     forged = sealed.replace(b"pickle 3.7", f"pickle {pickles.PYTHON}".encode(), 1)
     body = json.dumps(base64.b64encode(forged).decode()).encode()
@@ -407,8 +414,26 @@ class Sour:
         return 1
 
 
-def test_unpickling_that_raises_is_unreadable() -> None:
+def test_unpickling_that_raises_is_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the value's own while it is unpickled is named, and kept as the cause."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Sour, "__setstate__", lambda self, state: None)
+        stored = encode(Sour(), **PLACE)
     with pytest.raises(CheckpointUnreadable, match="RuntimeError: sour") as caught:
-        decode(encode(Sour(), **PLACE), **PLACE)
+        decode(stored, **PLACE)
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+class ApiError(Exception):
+    """An exception of the everyday kind: it can be pickled, and not read again."""
+
+    def __init__(self, status: int, url: str) -> None:
+        super().__init__(f"{status} {url}")
+
+
+@pytest.mark.parametrize("value", [Sour(), ApiError(404, "/x")])
+def test_what_could_not_be_read_again_is_not_stored(value: object) -> None:
+    """It is refused when it is written, where the task can still fail with it."""
+    name = type(value).__name__
+    with pytest.raises(UsageError, match=rf"{name} can be pickled, and not read again"):
+        encode(value, **PLACE)

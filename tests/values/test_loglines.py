@@ -45,3 +45,19 @@ def test_what_is_kept_already_counts() -> None:
         second.count(batch)
     second.add(2, "INFO", "too late")
     assert second.take(2) == []
+
+
+def test_a_progress_bar_costs_what_it_prints() -> None:
+    """Pieces without an end are joined once; a long line ends; so does one by a carriage return."""
+    lines = LogLines()
+    for _ in range(LIMIT // 4):
+        lines.write(0, "STDOUT", ".......... ")
+    (batches,) = [[line for batch in lines.take(1) for line in batch]]
+    assert sum(len(line.message) for line in batches) <= LIMIT + LONGEST
+    assert max(len(line.message) for line in batches) < 2 * LONGEST
+
+    bar = LogLines()
+    bar.write(0, "STDOUT", "10 %\r20 %\r")
+    bar.write(0, "STDOUT", "100 %\r\ndone\n")
+    said = [line.message for batch in bar.take(1) for line in batch]
+    assert said == ["10 %", "20 %", "100 %", "done"]

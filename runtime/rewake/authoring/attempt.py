@@ -54,10 +54,27 @@ async def _call(
 ) -> Any:
     if is_async(function):
         return await function(*args, **kwargs)
-    call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
-    result = await asyncio.get_running_loop().run_in_executor(threads, call)
+    call = functools.partial(contextvars.copy_context().run, _outcome, function, args, kwargs)
+    result, error = await asyncio.get_running_loop().run_in_executor(threads, call)
+    if error is not None:
+        raise error
     # A lambda around an async function is sync by its looks only.
     return await result if inspect.isawaitable(result) else result
+
+
+def _outcome(
+    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, BaseException | None]:
+    """What a call came to, the exception as a value: a future refuses some of them."""
+    try:
+        return function(*args, **kwargs), None
+    except StopIteration as error:
+        # As PEP 479 has it: inside of a coroutine it would look like the end of that.
+        raised = RuntimeError("the function raised StopIteration")
+        raised.__cause__ = error
+        return None, raised.with_traceback(error.__traceback__)
+    except BaseException as error:
+        return None, error
 
 
 def is_async(function: Function) -> bool:

@@ -14,11 +14,12 @@ from math import ceil, inf, isfinite
 from typing import TypedDict
 
 from rewake.errors import NonRetryable, RetryAfter, UsageError
+from rewake.values.failures import described
 
 Seconds = float | timedelta
 _MILLISECOND = timedelta(milliseconds=1)
 _LONGEST = 10 * 365 * 86_400.0
-"""The longest wait that a task may ask for with `RetryAfter`, in seconds."""
+"""The longest wait between two attempts, in seconds."""
 
 RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 
@@ -109,7 +110,7 @@ class Policy:
         """
         if not self._retries(error, failed):
             return None
-        wait = self._wait(error, failed, chance)
+        wait = min(self._wait(error, failed, chance), _LONGEST)
         total = self.total_timeout
         return None if total is not None and elapsed + wait >= seconds(total) else wait
 
@@ -120,11 +121,15 @@ class Policy:
             return True
         if isinstance(self.retry_on, type | tuple):
             return isinstance(error, self.retry_on)
-        return bool(self.retry_on(error))
+        try:
+            return bool(self.retry_on(error))
+        except Exception as mistake:  # the operation's own error counts, and this is told with it
+            error.add_note(f"retry_on failed on it, so it is not retried: {described(mistake)}")
+            return False
 
     def _wait(self, error: BaseException, failed: int, chance: float) -> float:
         if isinstance(error, RetryAfter):
-            return min(max(0.0, error.seconds), _LONGEST)
+            return max(0.0, error.seconds)
         wait = longest = seconds(self.max_delay)
         with suppress(OverflowError):
             wait = min(seconds(self.delay) * float(self.multiplier) ** (failed - 1), longest)

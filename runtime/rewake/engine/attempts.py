@@ -209,13 +209,13 @@ class Attempts:
         error: BaseException,
     ) -> Delivery | None:
         """Retry, or deliver the failure. A retry waits without waking the run."""
-        failure = failure_of(error, operation.attempts)
         wait = call.task.policy.next(
             error,
             operation.attempts - operation.lost,
             elapsed=self._elapsed(operation),
             chance=self._services.chance.random(),
         )
+        failure = failure_of(error, operation.attempts)
         if wait is None:
             return await self._fail(operation, owner, failure)
         at = self._services.clock.now() + millis(wait)

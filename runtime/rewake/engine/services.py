@@ -19,7 +19,6 @@ from rewake.engine.logs import AttemptLog
 from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
 from rewake.engine.work import Work
-from rewake.errors import StoreError
 from rewake.records import Invocation, LogBatch, Millis, Operation, Outcome
 from rewake.signing.secret import Secret
 from rewake.stores.answers import TaskClaim
@@ -86,7 +85,7 @@ class Services:
             for part, lines in enumerate(logs.batches()):
                 batch = LogBatch(context.run, context.key, context.attempt, lines)
                 await self.store.log(batch, part)
-        except StoreError:
+        except Exception:
             log.warning("what %s logged could not be kept", context.key, exc_info=True)
 
     def lease(self) -> tuple[str, Millis]:

@@ -88,7 +88,11 @@ class Steps:
         if self.running.get(op.key) is not task:
             return
         del self.running[op.key]
-        self.ended.append((op, *task.result()))
+        try:
+            result, error = task.result()
+        except BaseException as unexpected:  # of the runtime's own: the step fails with it
+            result, error = None, unexpected
+        self.ended.append((op, result, error))
         self._signal.set()
 
     async def _attempt(self, op: OpenOp) -> tuple[Any, BaseException | None]:
@@ -136,10 +140,10 @@ class Steps:
                 return Stepped(op.key, now, Outcome(OutcomeKind.ERROR, failure=failure))
             return Stepped(op.key, now, Outcome(OutcomeKind.OK, value=value))
         failed = op.attempts + 1
-        outcome = Outcome(OutcomeKind.ERROR, failure=failure_of(error, failed))
         wait = work.policy.next(
             error, failed, elapsed=_elapsed(op, now), chance=self._services.chance.random()
         )
+        outcome = Outcome(OutcomeKind.ERROR, failure=failure_of(error, failed))
         retry_at = None if wait is None else now + millis(wait)
         return Stepped(op.key, now, outcome, retry_at)
 

@@ -38,6 +38,7 @@ from typing import Any, Final, cast
 from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
+    LATEST,
     CancelRequested,
     Command,
     Completed,
@@ -59,7 +60,7 @@ from rewake.replay.differences import key_of
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 from rewake.replay.operation import OpenOp, OpFuture, nothing, resolve
 from rewake.replay.program import Program
-from rewake.replay.scope import Group, Scope
+from rewake.replay.scope import Group, Scope, bounded
 from rewake.values.loglines import LogLines
 
 asyncio_order.install()
@@ -252,7 +253,8 @@ class Execution:
             return loop.create_future()
         branch = loop.current_branch()
         scope = branch.scope if branch is not None else loop.current_scope()
-        op = OpenOp(scope.key(label), kind, name or label, digest, due)
+        due = None if due is None else min(due, LATEST)
+        op = OpenOp(scope.key(label), kind, bounded(name or label), digest, due)
         recorded = self._expected.get(op.key)
         if recorded is not None:
             op.args = recorded.args
@@ -271,7 +273,7 @@ class Execution:
         if timer.when() == math.inf:
             return
         # A tick less than a microsecond late is how a float rounds, not what was asked for.
-        due = math.ceil(timer.when() * 1000 - 1e-3)
+        due = min(math.ceil(timer.when() * 1000 - 1e-3), LATEST)
         op = OpenOp(self._loop.current_scope().key("timer"), Kind.TIMER, "timer", "", due)
         op.timer = timer
         timer.op = op

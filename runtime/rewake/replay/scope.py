@@ -21,6 +21,9 @@ _SAFE = "".join(map(chr, range(0x20, 0x7F))).translate(str.maketrans("", "", "%.
 MAX_NAME = 100
 """Longest name in a key, in characters after escaping."""
 
+LONGEST_NAME = 200
+"""Longest name that is recorded, in bytes of UTF-8."""
+
 MAX_PATH = 300
 """Longest path in a key. With a name and a count, a key so stays below 512 bytes of ASCII."""
 
@@ -38,6 +41,16 @@ def escape(name: str) -> str:
     if len(quoted) <= MAX_NAME:
         return quoted
     return f"{quoted[: MAX_NAME - 33]}~{_digest(name)}"
+
+
+def bounded(name: str) -> str:
+    """A name as it is recorded: what UTF-8 can hold of it, at most `LONGEST_NAME` bytes."""
+    if len(name) <= LONGEST_NAME and name.isascii():
+        return name
+    data = name.encode(errors="backslashreplace")
+    if len(data) <= LONGEST_NAME:
+        return data.decode()
+    return f"{data[: LONGEST_NAME - 33].decode(errors='ignore')}~{_digest(name)}"
 
 
 def short_name(qualified: str) -> str:

@@ -41,7 +41,7 @@ def task_error(failure: Failure) -> TaskError:
 def _message_of(exc: BaseException) -> str:
     try:
         return str(exc)
-    except Exception as error:
+    except BaseException as error:  # user code, which may raise even `SystemExit`
         return f"<no message: its text raised {type(error).__name__}>"
 
 
@@ -54,7 +54,7 @@ def _traceback_of(exc: BaseException) -> str:
     try:
         own = _users_part(exc.__traceback__)
         return "".join(traceback.format_exception(type(exc), exc, own))
-    except Exception:
+    except BaseException:
         return ""
 
 
@@ -72,14 +72,14 @@ def _is_host(frame: types.FrameType) -> bool:
 
 
 def _head(text: str, size: int) -> str:
-    data = _storable(text[: size + 1])
+    data = _bytes_of(text[: size + 1])
     if len(data) <= size:
         return data.decode()
     return data[: size - len(_CUT.encode())].decode(errors="ignore") + _CUT
 
 
 def _tail(text: str, size: int) -> str:
-    data = _storable(text[-size - 1 :])
+    data = _bytes_of(text[-size - 1 :])
     if len(data) <= size:
         return data.decode()
     kept = data[len(_CUT.encode()) + 1 - size :].decode(errors="ignore")
@@ -87,6 +87,10 @@ def _tail(text: str, size: int) -> str:
     return f"{_CUT}\n{whole_lines or kept}"
 
 
-def _storable(text: str) -> bytes:
-    # Lone surrogates are legal in a message and not in UTF-8.
+def storable(text: str) -> str:
+    """The text as UTF-8 can hold it: lone surrogates, which Python allows, become escapes."""
+    return text if text.isascii() else _bytes_of(text).decode()
+
+
+def _bytes_of(text: str) -> bytes:
     return text.encode(errors="backslashreplace")

@@ -1,14 +1,17 @@
 """Lines of log in a bounded space: what one attempt, or the body of one run, may keep.
 
 A line that is too long is cut; when the space is used up a notice says so, and no more is kept.
-Text that is printed comes in pieces: it is a line once it has ended.
+Text that is printed comes in pieces: it is a line once it has ended, or is too long for one. What
+UTF-8 cannot hold (a lone surrogate, as in the name of a file) is kept as an escape.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from rewake.records import LogLine, Millis
+from rewake.values.failures import storable
 
 LIMIT = 1024 * 1024
 """Characters that one attempt, or one run's body, may log."""
@@ -20,19 +23,45 @@ BATCH = 64 * 1024
 _CUT = f"(cut here: no more than {LIMIT:,} characters of log are kept)"
 
 
+_ENDS = re.compile(r"\r\n|\n|\r")  # A progress bar ends its line by going back to its beginning.
+
+
+class _Begun:
+    """A line that has not ended, in the pieces in which it came."""
+
+    __slots__ = ("_pieces", "size")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self.size = 0
+
+    def add(self, piece: str) -> None:
+        """One more piece."""
+        if piece:
+            self._pieces.append(piece)
+            self.size += len(piece)
+
+    def end_with(self, piece: str) -> str:
+        """The whole line; the next one begins."""
+        line = "".join([*self._pieces, piece])
+        self._pieces.clear()
+        self.size = 0
+        return line
+
+
 class LogLines:
     """Collects lines; `take` gives those that are new."""
 
     def __init__(self) -> None:
         self._lines: list[LogLine] = []
-        self._begun: dict[str, str] = {}
+        self._begun: dict[str, _Begun] = {}
         self._room = LIMIT
 
     def add(self, at: Millis, level: str, message: str) -> None:
         """Keep a line."""
         if self._room <= 0:
             return
-        message = _cut(message)
+        message = _cut(storable(message))
         self._room -= len(message)
         if self._room <= 0:
             message = _CUT
@@ -40,17 +69,22 @@ class LogLines:
 
     def write(self, at: Millis, level: str, text: str) -> None:
         """Keep what is printed, line by line."""
-        *whole, begun = (self._begun.get(level, "") + text).split("\n")
-        for line in whole:
-            self.add(at, level, line)
-        self._begun[level] = begun
+        if self._room <= 0:
+            return
+        begun = self._begun.setdefault(level, _Begun())
+        *whole, rest = _ENDS.split(text)
+        for part in whole:
+            self.add(at, level, begun.end_with(part))
+        begun.add(rest)
+        if begun.size > LONGEST:
+            self.add(at, level, begun.end_with(""))
 
     def take(self, at: Millis) -> list[list[LogLine]]:
         """All that was kept since the last time, in batches. A line that was begun is ended."""
         if self._begun:
             for level, begun in self._begun.items():
-                if begun:
-                    self.add(at, level, begun)
+                if begun.size:
+                    self.add(at, level, begun.end_with(""))
             self._begun.clear()
         if not self._lines:
             return []

@@ -44,13 +44,21 @@ def unreadable(place: Place, reason: str) -> CheckpointUnreadable:
 
 
 def pickled(value: Any, place: Place) -> bytes:
-    """The pickle of a value. Raises `UsageError` for one that cannot be pickled."""
+    """The pickle of a value, proved by reading it. Raises `UsageError` if that does not work."""
     try:
-        return bytes(cloudpickle.dumps(value))
+        payload = bytes(cloudpickle.dumps(value))
     except Exception as error:
-        raise UsageError(
-            f"cannot store {place}: a {type_name(type(value))} cannot be pickled ({error})"
-        ) from error
+        raise UsageError(f"{_refused(value, place)} cannot be pickled ({error})") from error
+    try:
+        pickle.loads(payload)  # noqa: S301 - it is ours
+    except Exception as error:
+        reason = f"can be pickled, and not read again ({described(error)})"
+        raise UsageError(f"{_refused(value, place)} {reason}") from error
+    return payload
+
+
+def _refused(value: Any, place: Place) -> str:
+    return f"cannot store {place}: a {type_name(type(value))}"
 
 
 def unpickled(payload: bytes, place: Place) -> Any:
