@@ -26,6 +26,7 @@ from rewake.records import (
 )
 from rewake.replay.operation import OpenOp
 from rewake.states import RunState
+from rewake.stores.answers import RunClaim
 from tests.support.virtual import TABLES, Bench, virtually
 
 TASK = Scheduled("t", Kind.TASK, "t", "")
@@ -111,9 +112,10 @@ def test_a_turn_that_was_overtaken_commits_nothing(table: str) -> None:
         services = bench.engine.services
         run = (await bench.start("delegates")).run
         await asyncio.sleep(0.5)
-        held = await services.store.claim(run, "first", services.clock.now(), 100)
+        now = services.clock.now()
+        held = await services.store.claim(run, RunClaim("first", now, 100))
         assert held is not None
-        second = await services.store.claim(run, "second", services.clock.now() + 1000, 5000)
+        second = await services.store.claim(run, RunClaim("second", now + 1000, 5000))
         assert second is not None
         instance = Instance(services)
         execution = await instance.take(held)

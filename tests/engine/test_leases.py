@@ -13,6 +13,7 @@ from rewake.engine.leases import Claims, Heart
 from rewake.engine.settings import Settings
 from rewake.errors import StoreUnavailable
 from rewake.records import Millis
+from rewake.stores.answers import RunClaim
 from rewake.stores.protocol import Store
 from tests.simulation.loop import SimLoop
 from tests.support.virtual import EPOCH, VirtualClock
@@ -27,8 +28,8 @@ class SickStore:
         self.sick = False
         self.asked: list[tuple[str, ...]] = []
 
-    async def claim(self, run: str, owner: str, now: Millis, lease: Millis) -> None:
-        await self._answer("claim", run, owner)
+    async def claim(self, run: str, claim: RunClaim) -> None:
+        await self._answer("claim", run, claim.owner)
 
     async def release(self, run: str, owner: str, at: Millis) -> None:
         await self._answer("release", run, owner, str(at - EPOCH))
@@ -91,9 +92,9 @@ def test_a_claim_whose_answer_was_lost_is_released_before_the_next() -> None:
     claims = claims_of(store)
     store.sick = True
     with pytest.raises(StoreUnavailable):
-        asyncio.run(claims.run("r1", "first"))
+        asyncio.run(claims.run("r1", RunClaim("first", EPOCH, LEASE)))
     store.sick = False
-    asyncio.run(claims.run("r1", "second"))
+    asyncio.run(claims.run("r1", RunClaim("second", EPOCH, LEASE)))
     assert [asked[:3] for asked in store.asked] == [
         ("release", "r1", "first"),
         ("claim", "r1", "second"),
@@ -119,7 +120,7 @@ def test_a_lease_is_renewed_each_third_of_it() -> None:
         def never() -> None:
             raise AssertionError("it is kept")
 
-        with heart.holding(fail, never), heart.holding(renew, never):
+        with heart.holding("sick", fail, never), heart.holding("well", renew, never):
             await asyncio.sleep(LEASE / 1000 + 0.5)
         await asyncio.sleep(LEASE / 1000)
         await heart.close()
@@ -144,7 +145,7 @@ def test_a_holder_is_told_once_that_it_was_overtaken() -> None:
             told.append("asked")
             return False
 
-        with heart.holding(renew, lambda: told.append("overtaken")):
+        with heart.holding("me", renew, lambda: told.append("overtaken")):
             await asyncio.sleep(3 * LEASE / 1000)
         await heart.close()
 
@@ -168,7 +169,7 @@ def test_code_that_hogs_the_event_loop_keeps_its_leases() -> None:
             renewed.set()
             return False
 
-        with heart.holding(renew, lambda: said.append(threading.get_ident())):
+        with heart.holding("me", renew, lambda: said.append(threading.get_ident())):
             assert renewed.wait(5), "nothing was renewed while the loop was blocked"
             for _ in range(500):
                 if said:

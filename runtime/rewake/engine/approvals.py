@@ -49,8 +49,7 @@ class Approvals:
         outcome, at = late or (self._outcome(run, key, approval), now)
         due = now + services.settings.grace if carry_on else now
         blank = Operation(run, key, Kind.APPROVAL, name=asked.name, due=due)
-        # A late one is dated back, and a lease that counts from then would be over already.
-        claim = services.lease() if carry_on and late is None else None
+        claim = services.run_claim() if carry_on else None
         delivery = await store.deliver(blank, outcome, at, claim=claim)
         if carry_on:
             services.work.begin(run, self._deliveries.follow(delivery))

@@ -22,11 +22,13 @@ from rewake.engine.deliveries import Deliveries
 from rewake.engine.leases import PASSING
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
-from rewake.errors import CheckpointUnreadable, NonRetryable
+from rewake.engine.shortages import WAIT as SHORTAGE_WAIT
+from rewake.engine.shortages import is_shortage
+from rewake.errors import CheckpointUnreadable, NonRetryable, RewakeError
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
-from rewake.stores.answers import Delivery, Refused
-from rewake.values.failures import failure_of
+from rewake.stores.answers import Delivery, Refused, RunClaim
+from rewake.values.failures import described, failure_of
 from rewake.values.run_codec import RunCodec
 
 log = logging.getLogger("rewake.engine")
@@ -46,6 +48,10 @@ class _Call:
     kwargs: dict[str, Any]
 
 
+CLEANUP = 1.0
+"""Seconds that an attempt may take to end once its process cancels it; then it is left alone."""
+
+
 class _Body:
     """The asyncio task of one attempt, which can be stopped."""
 
@@ -61,13 +67,18 @@ class _Body:
 
     async def run(self, work: Awaitable[Any]) -> Any:
         """What `work` returns, or raises. Raises `_Stopped` if it was stopped."""
-        self._task = asyncio.ensure_future(_settled(work))
+        self._task = task = asyncio.ensure_future(_settled(work))
         try:
-            result, error = await self._task
+            await _ended(task)
         except asyncio.CancelledError:
-            if self._stopped:
-                raise _Stopped from None
+            task.cancel()
+            await asyncio.wait({task}, timeout=CLEANUP)
+            if not task.done():
+                log.warning("an attempt goes on after it was cancelled: nothing of it counts")
             raise
+        if task.cancelled():
+            raise _Stopped if self._stopped else asyncio.CancelledError
+        result, error = task.result()
         if error is not None:
             raise error
         return result
@@ -97,7 +108,7 @@ class Attempts:
             claim = services.task_claim(invocation.run, invocation.key, invocation.name)
             found = await services.claims.task(claim)
             if isinstance(found, Refused):
-                return await self._refused(found.operation, invocation, claim.now)
+                return await self._refused(found.operation, invocation)
             return await self._held(found.operation, claim.owner, invocation)
 
     async def carry_out(self, invocation: Invocation, operation: Operation) -> None:
@@ -115,18 +126,31 @@ class Attempts:
             return await self._fail(operation, owner, _lost(operation))
         body = _Body()
         try:
-            with services.heart.holding(self._renewal(operation, owner), body.stop):
+            with services.heart.holding(owner, self._renewal(operation, owner), body.stop):
                 return await self._carry_out(operation, owner, invocation, body)
         except PASSING:
             log.warning("task %s could not be begun; it is retried", operation.key, exc_info=True)
             await services.claims.release(operation.run, operation.key, owner)
             return None
+        except RewakeError:
+            raise
+        except Exception as error:
+            return await self._unforeseen(operation, owner, error)
 
-    async def _refused(
-        self, operation: Operation, invocation: Invocation, now: Millis
+    async def _unforeseen(
+        self, operation: Operation, owner: str, error: Exception
     ) -> Delivery | None:
+        """An error of the runtime's own is no death: it fails the task, unless it will pass."""
+        if is_shortage(error):
+            log.warning("task %s is released: %s", operation.key, described(error))
+            await self._services.claims.release(operation.run, operation.key, owner, SHORTAGE_WAIT)
+            return None
+        log.error("an attempt at %s failed", operation.key, exc_info=error)
+        return await self._fail(operation, owner, failure_of(error, operation.attempts))
+
+    async def _refused(self, operation: Operation, invocation: Invocation) -> Delivery | None:
         if operation.outcome is not None:
-            return await self._store.redeliver(operation, now, self._services.lease())
+            return await self._store.redeliver(operation, self._services.run_claim())
         if not operation.owner and operation.not_before is not None:
             await self._again(invocation, operation.not_before)
         return None
@@ -240,12 +264,17 @@ class Attempts:
     ) -> Delivery:
         services = self._services
         blank = Operation(operation.run, operation.key, Kind.TASK, name=operation.name)
-        claim = services.lease()
-        return await self._insist(
-            lambda: self._store.deliver(
-                blank, outcome, services.clock.now(), owner=owner, claim=claim, sole=sole
+        # One name for all tries: the first may have claimed the run although it was told to fail.
+        unique = services.unique()
+
+        async def deliver() -> Delivery:
+            now = services.clock.now()
+            claim = RunClaim(unique, now, services.settings.lease)
+            return await self._store.deliver(
+                blank, outcome, now, owner=owner, claim=claim, sole=sole
             )
-        )
+
+        return await self._insist(deliver)
 
     async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
         """What came of an attempt is not thrown away because the store fails for a while.
@@ -293,6 +322,21 @@ class Attempts:
             )
 
         return renew
+
+
+async def _ended(task: asyncio.Task[Any]) -> None:
+    """Wait for the end of a task; unlike awaiting it, cancelling this does not cancel it."""
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def tell(_: object) -> None:
+        if not over.done():
+            over.set_result(None)
+
+    task.add_done_callback(tell)
+    try:
+        await over
+    finally:
+        task.remove_done_callback(tell)
 
 
 async def _settled(body: Awaitable[Any]) -> tuple[Any, BaseException | None]:

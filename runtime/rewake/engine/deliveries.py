@@ -32,5 +32,4 @@ class Deliveries:
     async def repeat(self, operation: Operation) -> None:
         """Deliver an outcome that is recorded: its run was perhaps never told."""
         services = self._services
-        now, claim = services.clock.now(), services.lease()
-        await self.follow(await services.store.redeliver(operation, now, claim))
+        await self.follow(await services.store.redeliver(operation, services.run_claim()))

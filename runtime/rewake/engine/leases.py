@@ -20,20 +20,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rewake.clock import Clock
 from rewake.engine.settings import Settings
 from rewake.errors import StoreError, StoreFull, StoreUnavailable
 from rewake.records import Header, Millis
-from rewake.stores.answers import Refused, Taken, TaskClaim
+from rewake.stores.answers import Refused, RunClaim, Taken, TaskClaim
 from rewake.stores.protocol import Store
 
 log = logging.getLogger("rewake.engine")
 
 PASSING = (StoreUnavailable, StoreFull)
 """Errors of a store that may take later what it refuses now. Others count as a death would."""
+AT_ONCE = 500
+"""How many leases are renewed together."""
 MOST = 10_000
 """How many unreleased claims are remembered; older ones are left to run out."""
 
@@ -52,13 +54,13 @@ class Claims:
         self._settings = settings
         self._unreleased: dict[tuple[str, str], str] = {}
 
-    async def run(self, run: str, owner: str) -> Header | None:
+    async def run(self, run: str, claim: RunClaim) -> Header | None:
         """Claim a run; None if there is nothing to claim. Raises `StoreError`."""
         await self._release(run, "", 0)
         try:
-            return await self._store.claim(run, owner, self._clock.now(), self._settings.lease)
+            return await self._store.claim(run, claim)
         except PASSING:
-            self._remember(run, "", owner)  # it may be held for all that
+            self._remember(run, "", claim.owner)  # it may be held for all that
             raise
 
     async def task(self, claim: TaskClaim) -> Taken | Refused:
@@ -110,22 +112,29 @@ class Claims:
 
 
 class _Lease:
-    __slots__ = ("overtaken", "renew", "since")
+    __slots__ = ("overtaken", "owner", "renew", "since")
 
-    def __init__(self, since: Millis, renew: Renew, overtaken: Overtaken) -> None:
+    def __init__(self, owner: str, since: Millis, renew: Renew, overtaken: Overtaken) -> None:
+        self.owner = owner
         self.since = since
         self.renew = renew
         self.overtaken = overtaken
 
 
 class Heart:
-    """Renews what is held, each third of a lease. `threaded=False` beats in the caller's loop."""
+    """Renews what is held, each third of a lease. `threaded=False` beats in the caller's loop.
+
+    After a pause of the whole process (a laptop that slept, a clock that jumped, a lock on the
+    store) the leases of what it holds may be over although it lives. The sweeper asks here before
+    it takes anything for dead: what this process holds is renewed, and not begun a second time.
+    """
 
     def __init__(self, clock: Clock, lease: Millis, *, threaded: bool = True) -> None:
         self._clock = clock
         self._interval = max(1, lease // 3)
         self._threaded = threaded
-        self._held: dict[object, _Lease] = {}
+        self._held: dict[str, _Lease] = {}
+        self._beaten: Millis = clock.now()
         self._home: asyncio.AbstractEventLoop | None = None
         self._away: asyncio.AbstractEventLoop | None = None
         self._beating: asyncio.Task[None] | None = None
@@ -143,14 +152,29 @@ class Heart:
             self._beating = asyncio.ensure_future(self._beat())
 
     @contextmanager
-    def holding(self, renew: Renew, overtaken: Overtaken) -> Iterator[None]:
-        """Keep a lease while the block runs; if that fails, call `overtaken` in `open`'s loop."""
-        entry = object()
-        self._held[entry] = _Lease(self._clock.now(), renew, overtaken)
+    def holding(self, owner: str, renew: Renew, overtaken: Overtaken) -> Iterator[None]:
+        """Keep the lease of a claim while the block runs; if that fails, call `overtaken`.
+
+        It is called in the event loop of `open`.
+        """
+        self._held[owner] = _Lease(owner, self._clock.now(), renew, overtaken)
         try:
             yield
         finally:
-            self._held.pop(entry, None)
+            self._held.pop(owner, None)
+
+    async def keeps(self, owner: str) -> bool:
+        """Whether this process holds that claim; it is renewed on this occasion."""
+        lease = self._held.get(owner)
+        if lease is None:
+            return False
+        await self._renew(lease)
+        return owner in self._held
+
+    async def beat_if_late(self) -> None:
+        """Renew everything at once if the last beat is longer ago than it should be."""
+        if abs(self._clock.now() - self._beaten) > 2 * self._interval:
+            await self._renew_all(list(self._held.values()))
 
     async def close(self) -> None:
         """Stop. What is still held runs out by itself."""
@@ -175,19 +199,28 @@ class Heart:
     async def _beat(self) -> None:
         while True:
             await self._clock.sleep(self._interval)
-            old = self._clock.now() - self._interval
-            for entry, lease in list(self._held.items()):
-                if lease.since <= old:
-                    await self._renew(entry, lease)
+            now = self._clock.now()
+            old = now - self._interval
+            # A lease that seems to be of the future is from before the clock was set back.
+            held = list(self._held.values())
+            await self._renew_all([each for each in held if not old < each.since <= now])
 
-    async def _renew(self, entry: object, lease: _Lease) -> None:
+    async def _renew_all(self, leases: Sequence[_Lease]) -> None:
+        self._beaten = self._clock.now()
+        # Together, so that a store that can makes few commits of them; in parts, to bound them.
+        for first in range(0, len(leases), AT_ONCE):
+            part = leases[first : first + AT_ONCE]
+            await asyncio.gather(*(self._renew(each) for each in part))
+
+    async def _renew(self, lease: _Lease) -> None:
         lease.since = self._clock.now()
         try:
             kept = await lease.renew()
         except Exception:  # whatever it is, the other leases must go on
             log.warning("a lease could not be renewed", exc_info=True)
             return
-        if not kept and self._held.pop(entry, None) is not None:
+        if not kept and self._held.get(lease.owner) is lease:
+            del self._held[lease.owner]
             assert self._home is not None
             if self._threaded:
                 self._home.call_soon_threadsafe(lease.overtaken)

@@ -20,12 +20,19 @@ from rewake.engine.starting import (
     policy_of,
 )
 from rewake.engine.turn import Turn
-from rewake.errors import InvalidInput, RunConflict, RunNotFound, StuckError
+from rewake.errors import (
+    CheckpointUnreadable,
+    InvalidInput,
+    RunConflict,
+    RunNotFound,
+    StuckError,
+)
 from rewake.kinds import OutcomeKind, Purpose
-from rewake.records import Finished, Header, LogBatch, Outcome, Started
+from rewake.records import Finished, Header, LogBatch, Outcome, Started, View
 from rewake.states import TERMINAL, RunState
 from rewake.stores.history import History
 from rewake.values.digests import digest
+from rewake.values.failures import described
 from rewake.values.pickles import PYTHON
 from rewake.values.run_codec import RunCodec
 
@@ -157,6 +164,8 @@ class Runs:
                 header = await self._store.header(view.run)
             except RunNotFound:
                 continue  # a start that died before its header
+            except CheckpointUnreadable as error:
+                header = _unreadable(view, error)
             if header.created == view.created and state in (None, header.state):
                 headers.append(header)
         return headers, page.cursor
@@ -233,6 +242,13 @@ class Runs:
         header = await self._store.resume(run, PYTHON, self.services.clock.now())
         await self.services.wake(run)
         return header
+
+
+def _unreadable(view: View, error: CheckpointUnreadable) -> Header:
+    """What stands in a list for a run whose header this process cannot read."""
+    header = Header(view.run, view.workflow, view.created, seed=0, python="", runtime=0)
+    header.state, header.error = RunState.STUCK, described(error)
+    return header
 
 
 def _check_reason(reason: str) -> None:

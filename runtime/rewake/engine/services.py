@@ -19,9 +19,9 @@ from rewake.engine.logs import AttemptLog
 from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
 from rewake.engine.work import Work
-from rewake.records import Invocation, LogBatch, Millis, Operation, Outcome
+from rewake.records import Invocation, LogBatch, Operation, Outcome
 from rewake.signing.secret import Secret
-from rewake.stores.answers import TaskClaim
+from rewake.stores.answers import RunClaim, TaskClaim
 from rewake.stores.protocol import Store
 from rewake.stores.table import Due
 
@@ -88,9 +88,9 @@ class Services:
         except Exception:
             log.warning("what %s logged could not be kept", context.key, exc_info=True)
 
-    def lease(self) -> tuple[str, Millis]:
-        """The name of a new claim, and for how long it holds."""
-        return self.unique(), self.settings.lease
+    def run_claim(self) -> RunClaim:
+        """A claim of a run for this process, from now on."""
+        return RunClaim(self.unique(), self.clock.now(), self.settings.lease)
 
     def task_claim(self, run: str, key: str, name: str) -> TaskClaim:
         """A claim of a task for this process, from now on."""

@@ -11,19 +11,22 @@ import logging
 from collections.abc import Sequence
 
 from rewake.engine.deliveries import Deliveries
+from rewake.engine.leases import PASSING
 from rewake.engine.services import Services
-from rewake.errors import RewakeError
+from rewake.errors import StuckError
 from rewake.kinds import OutcomeKind
 from rewake.records import Header, Invocation, Millis, Operation, Outcome
 from rewake.states import TERMINAL, RunState
 from rewake.stores.history import is_unattended
-from rewake.stores.keys import header_key, operation_key
+from rewake.stores.keys import header_key, operation_key, run_of
 from rewake.stores.table import Due, Key
 
 log = logging.getLogger("rewake.sweeper")
 
 PAGE = 500
 MAX_BACKOFF = 60_000
+MAX_TIMES = 16
+"""How often a check fails before it is told again."""
 
 
 class Sweeper:
@@ -35,7 +38,8 @@ class Sweeper:
         self._deliveries = deliveries
         self._only: str | None = None
         self._armed: dict[Key, tuple[Millis, asyncio.TimerHandle]] = {}
-        self._checking: set[asyncio.Task[None]] = set()
+        self._checking: set[asyncio.Task[int]] = set()
+        self._aside: dict[Key, tuple[Millis, int]] = {}
 
     async def run(self, only: str | None = None) -> None:
         """Sweep for ever; with `only`, check nothing but this run."""
@@ -43,22 +47,26 @@ class Sweeper:
         while True:
             try:
                 await self.sweep()
-            except RewakeError:
+            except Exception:  # whatever it was: without sweeps nothing that is lost is found
                 log.warning("a sweep failed; the next one tries again", exc_info=True)
             await self._services.clock.sleep(self._services.settings.sweep)
 
     async def sweep(self) -> None:
         """Check all that is due, and arm what will be soon."""
+        await self._services.heart.beat_if_late()
         await self._services.claims.sweep()
         while True:
             now = self._services.clock.now()
-            until = now + self._services.settings.horizon
-            found = await self._store.due(until, limit=PAGE, run=self._only)
+            until, limit = now + self._services.settings.horizon, PAGE + len(self._aside)
+            found = await self._store.due(until, limit=limit, run=self._only)
             for due in found:
                 if due.due > now:
                     self.arm(due)
-            await self._check_all([due for due in found if due.due <= now])
-            if len(found) < PAGE or found[-1].due > now:
+            over = [due for due in found if due.due <= now and not self._is_aside(due.key, now)]
+            moved = await self._check_all(over)
+            # Where nothing moved (the disk is full, or the index is behind) the next sweep is soon
+            # enough to see the same again.
+            if len(found) < limit or found[-1].due > now or not moved:
                 return
 
     def close(self) -> None:
@@ -87,14 +95,49 @@ class Sweeper:
         self._checking.add(task)
         task.add_done_callback(self._checking.discard)
 
-    async def _check_all(self, found: Sequence[Due]) -> None:
-        for result in await asyncio.gather(
+    async def _check_all(self, found: Sequence[Due]) -> int:
+        """Check each by itself; how many did not fail. Those that did stay due."""
+        results = await asyncio.gather(
             *(self._check(due.key) for due in found), return_exceptions=True
-        ):
-            if isinstance(result, RewakeError):
-                log.warning("checking a due item failed; it stays due", exc_info=result)
-            elif isinstance(result, BaseException):
-                raise result
+        )
+        failed: list[tuple[Key, Exception]] = []
+        for due, result in zip(found, results, strict=True):
+            if isinstance(result, Exception):
+                failed.append((due.key, result))
+            else:
+                self._aside.pop(due.key, None)
+        if failed:
+            self._tell(*failed[0], len(failed) - 1)
+        for key, error in failed:
+            await self._set_aside(key, error)
+        return len(found) - len(failed)
+
+    # --- what cannot be checked ------------------------------------------------------------
+
+    def _is_aside(self, key: Key, now: Millis) -> bool:
+        until, _ = self._aside.get(key, (0, 0))
+        # A clock that was set back must not keep anything aside.
+        return now < until <= now + MAX_BACKOFF
+
+    async def _set_aside(self, key: Key, error: Exception) -> None:
+        """Leave an item alone for a growing while, so that it does not hold up its neighbours."""
+        if isinstance(error, PASSING):
+            return  # it is the store's trouble, not the item's
+        _, times = self._aside.get(key, (0, 0))
+        wait = min(1000 * 2**times, MAX_BACKOFF)
+        self._aside[key] = (self._services.clock.now() + wait, min(times + 1, MAX_TIMES))
+        if isinstance(error, StuckError) and not times:
+            # The turn of a run that cannot be read says so, and sets the run aside as stuck.
+            await self._services.wake(run_of(key))
+
+    def _tell(self, key: Key, error: Exception, others: int) -> None:
+        """Say so when it happens first, and then seldom: it may last."""
+        _, times = self._aside.get(key, (0, 0))
+        level = logging.DEBUG if 0 < times < MAX_TIMES else logging.WARNING
+        told = "checking %s of %s failed, and %d others; they stay due"
+        log.log(level, told, key.sort, key.partition, others, exc_info=error)
+
+    # --- one item --------------------------------------------------------------------------
 
     async def _check(self, key: Key) -> None:
         item = await self._store.item(key)
@@ -115,6 +158,8 @@ class Sweeper:
     async def _check_run(self, header: Header, due: Millis, now: Millis) -> None:
         settings = self._services.settings
         key = header_key(header.run)
+        if header.state is RunState.RUNNING and await self._services.heart.keeps(header.owner):
+            return  # it is this process's own: what it was late to renew, it has renewed now
         if header.state is RunState.RUNNING:
             ready_at = header.lease + settings.skew + _backoff(header.strikes)
             if ready_at >= now:
@@ -160,6 +205,8 @@ class Sweeper:
     # --- operations ------------------------------------------------------------------------
 
     async def _check_operation(self, operation: Operation, due: Millis, now: Millis) -> None:
+        if operation.owner and await self._services.heart.keeps(operation.owner):
+            return
         key = operation_key(operation.run, operation.key)
         if not await self._store.postpone(key, due, now + self._services.settings.grace):
             return

@@ -22,6 +22,8 @@ from rewake.engine.deadlines import timed_out
 from rewake.engine.instance import Instance, TooNew, check
 from rewake.engine.leases import PASSING
 from rewake.engine.services import Services
+from rewake.engine.shortages import WAIT as SHORTAGE_WAIT
+from rewake.engine.shortages import is_shortage
 from rewake.engine.steps import Steps
 from rewake.errors import RunNotFound, StoreError, StuckError
 from rewake.kinds import DueMeans
@@ -39,6 +41,7 @@ from rewake.records import (
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.stores.history import History, is_unattended
+from rewake.values.failures import described
 
 log = logging.getLogger("rewake.engine")
 STUCK_LOG = "rewake.engine.stuck"
@@ -71,11 +74,11 @@ class Turn:
 
     async def run(self, known: Operation | None = None) -> None:
         """Carry the run on as far as it goes. `known` is an outcome that was just delivered."""
-        run = self._header.run
+        run, owner = self._header.run, self._header.owner
         self._services.pokes[run] = self._signal.set
         self._services.steps[run] = self._steps.running
         try:
-            with self._services.heart.holding(self._renew, self._on_overtaken):
+            with self._services.heart.holding(owner, self._renew, self._on_overtaken):
                 await self._carry_on(known)
         except Overtaken:
             log.info("run %s was taken over; this instance is discarded", run)
@@ -90,6 +93,8 @@ class Turn:
         except asyncio.CancelledError:
             await self._release(0)
             raise
+        except Exception as error:
+            await self._failed(error)
         finally:
             self._steps.cancel_all()
             if self._services.pokes.get(run) == self._signal.set:
@@ -248,10 +253,20 @@ class Turn:
         self._overtaken = True
         self._signal.set()
 
-    async def _stick(self, error: StuckError) -> None:
-        logging.getLogger(STUCK_LOG).error("run %s is stuck: %s", self._header.run, error)
+    async def _failed(self, error: Exception) -> None:
+        """An error that nothing foresaw is no death: trying again would only repeat it."""
+        if is_shortage(error):
+            log.warning("run %s is released: %s", self._header.run, described(error))
+            await self._release(SHORTAGE_WAIT)
+        else:
+            log.error("a turn of run %s failed", self._header.run, exc_info=error)
+            await self._stick(error)
+
+    async def _stick(self, error: Exception) -> None:
+        reason = described(error)
+        logging.getLogger(STUCK_LOG).error("run %s is stuck: %s", self._header.run, reason)
         try:
-            await self._store.stick(self._header, f"{type(error).__name__}: {error}")
+            await self._store.stick(self._header, reason)
         except StoreError as refused:
             await self._not_saved(refused)
         self._services.ended(self._header.run)

@@ -24,6 +24,14 @@ class Committed(msgspec.Struct, frozen=True):
     taken: dict[str, Operation] = {}
 
 
+class RunClaim(msgspec.Struct, frozen=True):
+    """A run to hold, as `owner`, from `now` for `lease` milliseconds."""
+
+    owner: str
+    now: Millis
+    lease: Millis
+
+
 class TaskClaim(msgspec.Struct, frozen=True):
     """A task to hold for one attempt, as `owner`, from `now` for `lease` milliseconds."""
 

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from rewake.errors import CheckpointUnreadable
 from rewake.records import Item
 from rewake.stores.keys import type_of
 from rewake.stores.table import Key, When, holds
@@ -31,9 +32,13 @@ def encode(item: Item) -> bytes:
 def decode(key: Key, body: bytes) -> Any:
     """The item that was stored under `key`, which tells its type.
 
-    Raises `msgspec.ValidationError` (a `ValueError`) if `body` is not such an item.
+    Raises `CheckpointUnreadable` if `body` is not such an item: a newer Rewake may have written it.
     """
-    return _decoders[type_of(key)].decode(body)
+    try:
+        return _decoders[type_of(key)].decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        told = f"the item {key.sort} of {key.partition} is of no form that this Rewake knows"
+        raise CheckpointUnreadable(f"{told} ({error})") from error
 
 
 def change(

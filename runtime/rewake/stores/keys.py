@@ -33,6 +33,11 @@ def run_partition(run: str) -> str:
     return f"R#{run}"
 
 
+def run_of(key: Key) -> str:
+    """The run that an item belongs to, from where it is."""
+    return key.partition.removeprefix("R#")
+
+
 def header_key(run: str) -> Key:
     """Where a run's header is."""
     return Key(run_partition(run), "H")

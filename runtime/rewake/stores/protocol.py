@@ -43,6 +43,7 @@ from rewake.stores.answers import (
     Committed,
     Delivery,
     Fenced,
+    RunClaim,
     Taken,
     TaskClaim,
 )
@@ -50,6 +51,7 @@ from rewake.stores.keys import header_key, view_key
 from rewake.stores.operations import Operations
 from rewake.stores.table import Check, Key
 from rewake.stores.writes import UNOWNED, begins
+from rewake.values.failures import storable
 
 FORCE = 10**6
 """What a failure takes off the gap, so that it always wakes the run."""
@@ -80,23 +82,27 @@ class Store(Operations):
 
         return await self._table.together(work)
 
-    async def claim(self, run: str, owner: str, now: Millis, lease: Millis) -> Header | None:
-        """Hold the run until `now + lease` as `owner` (a name of this claim alone).
+    async def claim(self, run: str, claim: RunClaim) -> Header | None:
+        """Hold the run; the claim's owner is a name of this claim alone.
 
         None if it does not exist, is over, is stuck, or is held by a live owner.
         """
         when = [
             [begins(Move.CLAIM)],
-            [begins(Move.TAKE_OVER), Check("lease", "<", now - self._margin)],
+            [begins(Move.TAKE_OVER), Check("lease", "<", claim.now - self._margin)],
         ]
         written = await self._update(
             header_key(run),
             when=when,
-            set={"state": MOVES[Move.CLAIM].target, "owner": owner, **self._leased(now, lease)},
+            set={
+                "state": MOVES[Move.CLAIM].target,
+                "owner": claim.owner,
+                **self._leased(claim.now, claim.lease),
+            },
             add={"epoch": 1, "strikes": 1},
         )
         header: Header | None = written.item
-        won = written.ok or (header is not None and header.owner == owner)
+        won = written.ok or (header is not None and header.owner == claim.owner)
         return header if won else None
 
     async def commit(
@@ -165,7 +171,12 @@ class Store(Operations):
 
     async def stick(self, held: Header, error: str) -> Committed | Fenced:
         """Set the run aside for a person, its history untouched."""
-        changes = {"state": MOVES[Move.STICK].target, "error": error[:400], "due": None, **UNOWNED}
+        changes = {
+            "state": MOVES[Move.STICK].target,
+            "error": storable(error)[:400],
+            "due": None,
+            **UNOWNED,
+        }
         result = await self._append(held, [], changes)
         assert not isinstance(result, Arrived)
         return result
@@ -186,34 +197,41 @@ class Store(Operations):
 
         A stuck run cannot run its cleanup: it is cancelled as it stands. Raises `RunNotFound`.
         """
-        written = await self._update(
-            header_key(run),
-            when=[[begins(Move.CANCEL), Check("cancel", "absent")]],
-            set={"cancel": reason, "due": now},
-            add={"arrivals": 1, "gap": -FORCE},
-        )
-        header: Header | None = written.item
-        if header is None:
-            raise RunNotFound(f"there is no run {run!r}")
-        if header.state is RunState.STUCK:
-            return await self._cancel_stuck(run, reason)
-        return None if header.state in TERMINAL else header
+        while True:
+            written = await self._update(
+                header_key(run),
+                when=[[begins(Move.CANCEL), Check("cancel", "absent")]],
+                set={"cancel": reason, "due": now},
+                add={"arrivals": 1, "gap": -FORCE},
+            )
+            header: Header | None = written.item
+            if header is None:
+                raise RunNotFound(f"there is no run {run!r}")
+            if header.state is not RunState.STUCK:
+                return None if header.state in TERMINAL else header
+            ended = await self._cancel_stuck(run, reason)
+            if ended is not None:
+                return ended  # else it was resumed meanwhile: ask again
 
-    async def _cancel_stuck(self, run: str, reason: str) -> Header:
+    async def _cancel_stuck(self, run: str, reason: str) -> Header | None:
+        target = MOVES[Move.CANCEL_STUCK].target
         written = await self._update(
             header_key(run),
             when=[[begins(Move.CANCEL_STUCK)]],
-            set={"state": MOVES[Move.CANCEL_STUCK].target, "cancel": reason},
+            set={"state": target, "cancel": reason},
         )
         header: Header = written.item
-        return header
+        won = written.ok or (header.state, header.cancel) == (target, reason)
+        return header if won else None
 
     async def resume(self, run: str, python: str, now: Millis) -> Header:
         """Let a stuck run try again, under this Python. Raises `RunNotFound`, `RunConflict`."""
+        mark = self._mark()
         written = await self._update(
             header_key(run),
             when=[[begins(Move.RESUME)]],
             set={
+                "mark": mark,
                 "state": MOVES[Move.RESUME].target,
                 "due": now,
                 "strikes": 0,
@@ -224,7 +242,7 @@ class Store(Operations):
         header: Header | None = written.item
         if header is None:
             raise RunNotFound(f"there is no run {run!r}")
-        if not written.ok:
+        if not written.ok and header.mark != mark:
             raise RunConflict(f"run {run!r} is not stuck, it is {header.state}")
         return header
 
@@ -244,14 +262,14 @@ class Store(Operations):
         at: Millis,
         *,
         owner: str | None = None,
-        claim: tuple[str, Millis] | None = None,
+        claim: RunClaim | None = None,
         sole: bool = False,
     ) -> Delivery:
         """Settle, arrive, and if the run was waiting for just this, claim it.
 
-        `operation` is what to create if no item is there. `claim` is the name of an owner and a
-        lease (ms); without it a run that should wake is only reported. `sole`: the run probably
-        waits for nothing else, so that arriving and claiming are tried as one write.
+        `operation` is what to create if no item is there; `at` is when the outcome came to be,
+        perhaps long ago. Without a `claim` a run that should wake is only reported. `sole`: the run
+        probably waits for nothing else, so that arriving and claiming are tried as one write.
         """
         value = await self._blobs.offload(operation.run, outcome.value)
         outcome = msgspec.structs.replace(outcome, value=value)
@@ -262,40 +280,37 @@ class Store(Operations):
                 return Delivery(won, found, None, False, False)
             force = found.outcome.failure is not None
             if claim is not None and (sole or force):
-                header = await self._arrive_and_claim(found, force, at, claim)
+                header = await self._arrive_and_claim(found, force, claim)
                 if header is not None:
                     await self._unguard(found)
                     return Delivery(won, found, header, True, True)
-            return await self._arrive(won, found, force, at, claim)
+            return await self._arrive(won, found, force, claim)
 
         return await self._told(await self._table.together(work))
 
     async def _arrive_and_claim(
-        self, operation: Operation, force: bool, now: Millis, claim: tuple[str, Millis]
+        self, operation: Operation, force: bool, claim: RunClaim
     ) -> Header | None:
         """Both in one write, if the run is parked and this is all that it needs."""
-        owner, lease = claim
         parked = [begins(Move.CONTINUE)]
         written = await self._update(
             header_key(operation.run),
             when=[parked if force else [*parked, Check("gap", "<=", 1)]],
             set={
                 "state": MOVES[Move.CONTINUE].target,
-                "owner": owner,
-                **self._leased(now, lease),
+                "owner": claim.owner,
+                **self._leased(claim.now, claim.lease),
             },
             add={"arrivals": 1, "gap": -1, "epoch": 1, "strikes": 1},
         )
         header: Header | None = written.item
-        return header if header is not None and header.owner == owner else None
+        return header if header is not None and header.owner == claim.owner else None
 
-    async def redeliver(
-        self, operation: Operation, now: Millis, claim: tuple[str, Millis] | None = None
-    ) -> Delivery:
+    async def redeliver(self, operation: Operation, claim: RunClaim | None = None) -> Delivery:
         """Arrive for an outcome that is there already: its deliverer may have died in between."""
 
         async def work() -> Delivery:
-            return await self._arrive(False, operation, True, now, claim)
+            return await self._arrive(False, operation, True, claim)
 
         return await self._told(await self._table.together(work))
 
@@ -311,8 +326,7 @@ class Store(Operations):
         won: bool,
         operation: Operation,
         force: bool,
-        now: Millis,
-        claim: tuple[str, Millis] | None,
+        claim: RunClaim | None,
     ) -> Delivery:
         run = operation.run
         written = await self._update(
@@ -325,7 +339,7 @@ class Store(Operations):
             await self._unguard(operation)
             return Delivery(won, operation, None, False, False)
         wake = header.state is RunState.PARKED and header.gap <= 0
-        claimed = await self.claim(run, claim[0], now, claim[1]) if wake and claim else None
+        claimed = await self.claim(run, claim) if wake and claim else None
         if claimed or not wake:
             await self._unguard(operation)
         return Delivery(won, operation, claimed or header, claimed is not None, wake)
