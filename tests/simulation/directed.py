@@ -223,13 +223,13 @@ def play(store: str, script: Script, *, settings: Settings | None = None) -> Non
             programs.WORLD.append(world)
             loop.run_until_complete(run())
             assert not world.watch.broken, world.watch.broken
+            assert not errors, errors
         finally:
             asyncio.set_event_loop(None)
             programs.WORLD.clear()
             world.close()
             loop.run_until_complete(base.close())
             loop.close()
-    assert not errors, errors
 
 
 def directed(script: Script) -> Callable[[str], None]:

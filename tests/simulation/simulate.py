@@ -65,12 +65,13 @@ def simulate(case: Case) -> Verdict:
         except Spinning:
             world.watch.fail("something spins, and time stands still")
         finally:
+            told = list(errors)  # what coroutines say that are closed below is of no process
             asyncio.set_event_loop(None)
             programs.WORLD.clear()
             world.close()
             loop.run_until_complete(base.close())
             loop.close()
-    broken = [*world.watch.broken, *(f"logged: {error}" for error in errors)]
+    broken = [*world.watch.broken, *(f"logged: {error}" for error in told)]
     states = {name: run.header.state for name, run in world.watch.runs.items()}
     return Verdict(
         case.seed,

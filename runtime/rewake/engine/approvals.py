@@ -49,7 +49,7 @@ class Approvals:
         outcome, at = late or (self._outcome(run, key, approval), now)
         due = now + services.settings.grace if carry_on else now
         blank = Operation(run, key, Kind.APPROVAL, name=asked.name, due=due)
-        claim = services.run_claim() if carry_on else None
+        claim = services.run_claim(run) if carry_on else None
         delivery = await store.deliver(blank, outcome, at, claim=claim)
         if carry_on:
             services.work.begin(run, self._deliveries.follow(delivery))

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import msgspec
+
 from rewake.authoring.attempt import attempt
 from rewake.authoring.context import TaskContext
 from rewake.authoring.hints import return_hint
@@ -27,7 +29,7 @@ from rewake.engine.shortages import is_shortage
 from rewake.errors import CheckpointUnreadable, NonRetryable, RewakeError
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
-from rewake.stores.answers import Delivery, Refused, RunClaim
+from rewake.stores.answers import Delivery, Refused
 from rewake.values.failures import described, failure_of
 from rewake.values.run_codec import RunCodec
 
@@ -112,9 +114,11 @@ class Attempts:
             return await self._held(found.operation, claim.owner, invocation)
 
     async def carry_out(self, invocation: Invocation, operation: Operation) -> None:
-        """Carry out one attempt at a task that this process has claimed already."""
-        async with self._services.slots:
+        """Carry out one attempt at a task that is claimed already, in a slot that is reserved."""
+        try:
             delivery = await self._held(operation, operation.owner, invocation)
+        finally:
+            self._services.slots.release()
         if delivery is not None:
             await self._deliveries.follow(delivery)
 
@@ -124,7 +128,8 @@ class Attempts:
         services = self._services
         if operation.lost >= services.settings.lost:
             return await self._fail(operation, owner, _lost(operation))
-        body = _Body()
+        body, here = _Body(), (operation.run, operation.key)
+        services.attempts[here] = owner
         try:
             with services.heart.holding(owner, self._renewal(operation, owner), body.stop):
                 return await self._carry_out(operation, owner, invocation, body)
@@ -136,6 +141,9 @@ class Attempts:
             raise
         except Exception as error:
             return await self._unforeseen(operation, owner, error)
+        finally:
+            if services.attempts.get(here) == owner:
+                del services.attempts[here]
 
     async def _unforeseen(
         self, operation: Operation, owner: str, error: Exception
@@ -150,7 +158,7 @@ class Attempts:
 
     async def _refused(self, operation: Operation, invocation: Invocation) -> Delivery | None:
         if operation.outcome is not None:
-            return await self._store.redeliver(operation, self._services.run_claim())
+            return await self._store.redeliver(operation, self._services.run_claim(operation.run))
         if not operation.owner and operation.not_before is not None:
             await self._again(invocation, operation.not_before)
         return None
@@ -265,13 +273,12 @@ class Attempts:
         services = self._services
         blank = Operation(operation.run, operation.key, Kind.TASK, name=operation.name)
         # One name for all tries: the first may have claimed the run although it was told to fail.
-        unique = services.unique()
+        first = services.run_claim(operation.run)
 
         async def deliver() -> Delivery:
-            now = services.clock.now()
-            claim = RunClaim(unique, now, services.settings.lease)
+            claim = msgspec.structs.replace(first, now=services.clock.now())
             return await self._store.deliver(
-                blank, outcome, now, owner=owner, claim=claim, sole=sole
+                blank, outcome, claim.now, owner=owner, claim=claim, sole=sole
             )
 
         return await self._insist(deliver)

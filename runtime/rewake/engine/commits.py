@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rewake.engine.instance import Instance
+from rewake.engine.leases import PASSING
 from rewake.engine.services import Services
 from rewake.engine.steps import Steps
 from rewake.errors import StoreError, StuckError
@@ -81,9 +82,17 @@ class Commits:
         gap = execution.arrivals_needed()
         sole = sum(op.kind.traits.awaited for op in open_) == 1
         take = self._claims(entries)
-        result = await self._store.park(
-            self.header, entries, gap=gap, wake=wake, check_at=check_at, take=take
-        )
+        taken = 0
+        try:
+            result = await self._store.park(
+                self.header, entries, gap=gap, wake=wake, check_at=check_at, take=take
+            )
+            taken = len(result.taken) if isinstance(result, Committed) else 0
+        except PASSING:
+            await self._release_claims(take)
+            raise
+        finally:
+            self._services.slots.release(len(take) - taken)
         committed = self._accepted(execution, result)
         if committed is None:
             return False
@@ -147,12 +156,21 @@ class Commits:
         return self._services.clock.now() + self._services.settings.grace
 
     def _claims(self, entries: Sequence[Entry]) -> Sequence[TaskClaim]:
-        """The tasks that this process begins at once, to be claimed in the commit itself."""
-        free = self._services.free_slots()
+        """The tasks that this process begins at once, to be claimed in the commit itself.
+
+        A slot is reserved for each.
+        """
+        tasks = dispatched(entries)
+        reserved = self._services.reserve_slots(len(tasks)) if tasks else 0
         return [
             self._services.task_claim(self.header.run, task.key, task.name)
-            for task in dispatched(entries)[:free]
+            for task in tasks[:reserved]
         ]
+
+    async def _release_claims(self, claims: Sequence[TaskClaim]) -> None:
+        """The commit may have worked although the store denies it: nothing is done under these."""
+        for claim in claims:
+            await self._services.claims.release(claim.run, claim.key, claim.owner, 0)
 
     async def _arm(self, wake: Millis | None, check_at: Millis | None) -> None:
         """What is due soon is not left to the next sweep."""

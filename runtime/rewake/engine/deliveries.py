@@ -32,4 +32,5 @@ class Deliveries:
     async def repeat(self, operation: Operation) -> None:
         """Deliver an outcome that is recorded: its run was perhaps never told."""
         services = self._services
-        await self.follow(await services.store.redeliver(operation, services.run_claim()))
+        claim = services.run_claim(operation.run)
+        await self.follow(await services.store.redeliver(operation, claim))

@@ -50,7 +50,7 @@ class Services:
     threads: Executor | None
     """Where sync tasks and steps run."""
     begin: Callable[[Invocation, Operation], None]
-    """Carries out a task that is claimed for this process."""
+    """Carries out a task that is claimed for this process, in a slot that is reserved for it."""
     arm: Callable[[Due], None]
     """Has a due item checked in time, however far off the next sweep is."""
     home: asyncio.AbstractEventLoop | None = None
@@ -59,6 +59,8 @@ class Services:
     """By run: what tells its turn in this process that something arrived."""
     steps: dict[str, Mapping[str, object]] = field(default_factory=dict)
     """By run: the steps that this process carries out, by key."""
+    attempts: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By run and key: the claim under which this process carries a task out."""
     waiters: dict[str, set[asyncio.Future[Outcome | None]]] = field(default_factory=dict)
     """By run: those who wait for its end."""
 
@@ -88,17 +90,20 @@ class Services:
         except Exception:
             log.warning("what %s logged could not be kept", context.key, exc_info=True)
 
-    def run_claim(self) -> RunClaim:
-        """A claim of a run for this process, from now on."""
-        return RunClaim(self.unique(), self.clock.now(), self.settings.lease)
+    def run_claim(self, run: str) -> RunClaim:
+        """A claim of a run for this process, from now on; never from a turn of its own."""
+        now, lease = self.clock.now(), self.settings.lease
+        return RunClaim(self.unique(), now, lease, takes_over=run not in self.pokes)
 
     def task_claim(self, run: str, key: str, name: str) -> TaskClaim:
         """A claim of a task for this process, from now on."""
-        return TaskClaim(run, key, name, self.unique(), self.clock.now(), self.settings.lease)
+        now, lease = self.clock.now(), self.settings.lease
+        spares = self.attempts.get((run, key), "")
+        return TaskClaim(run, key, name, self.unique(), now, lease, spares)
 
-    def free_slots(self) -> int:
-        """How many more attempts this process may begin now, of tasks that it dispatches itself."""
-        return self.slots.free if self.dispatcher.local else 0
+    def reserve_slots(self, wanted: int) -> int:
+        """Take slots for tasks that this process dispatches itself; how many there were."""
+        return self.slots.reserve(wanted) if self.dispatcher.local else 0
 
     async def wake(self, run: str) -> None:
         """Dispatch the run."""

@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from types import TracebackType
 
 
 class Slots:
-    """A semaphore that says how much of it is free."""
+    """Room for attempts: taken one by one, waiting in turn, or reserved before a claim.
+
+    What is reserved is begun at once, so nothing that is claimed waits for a slot.
+    """
 
     def __init__(self, size: int) -> None:
         self.free = size
-        self._semaphore = asyncio.Semaphore(size)
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def reserve(self, wanted: int) -> int:
+        """Take up to so many free slots, and say how many; the caller releases each."""
+        taken = 0 if self._waiting else min(wanted, self.free)
+        self.free -= taken
+        return taken
+
+    def release(self, count: int = 1) -> None:
+        """Give slots to attempts that wait for them, in turn, or keep them free."""
+        self.free += count
+        while self.free and self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                self.free -= 1
+                waiting.set_result(None)
 
     async def __aenter__(self) -> None:
-        self.free -= 1
+        if self.reserve(1):
+            return
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
         try:
-            await self._semaphore.acquire()
-        except BaseException:
-            self.free += 1
+            await waiting
+        except asyncio.CancelledError:
+            if waiting.done() and not waiting.cancelled():
+                self.release()  # it was given just before
+            else:
+                waiting.cancel()
+                self.release(0)
             raise
 
     async def __aexit__(
@@ -27,5 +53,4 @@ class Slots:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.free += 1
-        self._semaphore.release()
+        self.release()

@@ -11,6 +11,9 @@ from rewake.errors import RewakeError
 
 log = logging.getLogger("rewake.engine")
 
+LAST_WORDS = 5.0
+"""Seconds for work that was cancelled to release what it holds."""
+
 
 class Work:
     """Invocations under way. Once `closing`, those that are cancelled end without an error."""
@@ -44,10 +47,16 @@ class Work:
         task.add_done_callback(self._background.discard)
 
     async def end(self, grace: float) -> None:
-        """Give what is under way `grace` seconds to end, then cancel it and wait for that."""
+        """Give what is under way `grace` seconds to end, then cancel it and wait for that.
+
+        Work that does not end although it is cancelled is left behind after `LAST_WORDS`.
+        """
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=grace)
+        await asyncio.sleep(0)  # what was begun just now has begun, and can say that it was ended
         for task in list(self._under_way):
             task.cancel()
         if self._under_way:
-            await asyncio.wait(self._under_way)
+            _, left = await asyncio.wait(self._under_way, timeout=LAST_WORDS)
+            if left:
+                log.warning("%d invocations do not end; they are left behind", len(left))

@@ -6,6 +6,7 @@ grace period, hands the rest over and exits with 0.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -25,6 +26,7 @@ from rewake.http.app import begin_closing
 log = logging.getLogger("rewake.server")
 
 _KEEP_ALIVE = 30  # Seconds; longer than the HTTP dispatcher keeps its connections.
+_LAST_WORDS = 1.0  # Seconds for what is left in the event loop, once everything is released.
 _LONGEST_ANSWER = 5  # Seconds that a request may still take when the server ends.
 
 
@@ -40,6 +42,15 @@ class _Server(uvicorn.Server):
         for each in sockets or ():
             host, port = each.getsockname()[:2]
             log.info("serving on http://%s:%s", f"[{host}]" if ":" in host else host, port)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().serve(sockets)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left and (await asyncio.wait(left, timeout=_LAST_WORDS))[1]:
+            log.warning("tasks that do not end are cut off")
+            end_process(0, cut_off=True)  # the event loop would wait for them
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app = self.config.app
@@ -87,12 +98,15 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError(f"cannot listen on {host} port {port}: {reason}") from error
 
 
-def end_process(status: int) -> NoReturn:
-    """End the process, also when sync tasks that were abandoned still run in their threads."""
+def end_process(status: int, *, cut_off: bool = False) -> NoReturn:
+    """End the process, also when sync tasks that were abandoned still run in their threads.
+
+    `cut_off`: also when asyncio tasks still run.
+    """
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    if any(thread.name.startswith("rewake-task") for thread in threading.enumerate()):
+    if cut_off or any(each.name.startswith("rewake-task") for each in threading.enumerate()):
         os._exit(status)  # Python would wait for them
     sys.exit(status)
 

@@ -30,6 +30,8 @@ class RunClaim(msgspec.Struct, frozen=True):
     owner: str
     now: Millis
     lease: Millis
+    takes_over: bool = True
+    """Whether to take the run from a holder whose lease is over: not from this process itself."""
 
 
 class TaskClaim(msgspec.Struct, frozen=True):
@@ -41,6 +43,8 @@ class TaskClaim(msgspec.Struct, frozen=True):
     owner: str
     now: Millis
     lease: Millis
+    spares: str = ""
+    """The claim of this very process, which is not taken over even if its lease is over."""
 
 
 class Taken(msgspec.Struct, frozen=True):

@@ -46,7 +46,7 @@ class Operations(Writes):
                 where, when=fresh, set=begin, add={"attempts": 1}, create=first
             )
             while not written.ok and (found := written.item).owner != owner:
-                if not self._claimable(found, now):
+                if not self._claimable(found, claim):
                     return Refused(found)
                 same = [Check("owner", "=", found.owner), Check("lease", "=", found.lease)]
                 again = {"attempts": 1, "lost": 1 if found.owner else 0}
@@ -57,12 +57,12 @@ class Operations(Writes):
 
         return await self._table.together(work)
 
-    def _claimable(self, found: Operation, now: Millis) -> bool:
+    def _claimable(self, found: Operation, claim: TaskClaim) -> bool:
         if found.outcome is not None:
             return False
         if found.owner:
-            return found.lease < now - self._margin
-        return found.not_before is None or found.not_before <= now
+            return found.owner != claim.spares and found.lease < claim.now - self._margin
+        return found.not_before is None or found.not_before <= claim.now
 
     async def renew_task(self, run: str, key: str, owner: str, now: Millis, lease: Millis) -> bool:
         """Keep a task; False if it was cancelled or taken over. From now on it guards itself."""

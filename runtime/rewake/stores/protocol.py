@@ -87,10 +87,9 @@ class Store(Operations):
 
         None if it does not exist, is over, is stuck, or is held by a live owner.
         """
-        when = [
-            [begins(Move.CLAIM)],
-            [begins(Move.TAKE_OVER), Check("lease", "<", claim.now - self._margin)],
-        ]
+        when = [[begins(Move.CLAIM)]]
+        if claim.takes_over:
+            when.append([begins(Move.TAKE_OVER), Check("lease", "<", claim.now - self._margin)])
         written = await self._update(
             header_key(run),
             when=when,

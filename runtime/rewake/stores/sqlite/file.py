@@ -143,6 +143,31 @@ def _make_if_new(connection: sqlite3.Connection, file: Path) -> None:
     connection.execute("COMMIT")
 
 
+class OpenFile:
+    """Notices that a file which is open was deleted or replaced: what is written then is lost."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._identity = self._now()
+        self._gone = False
+
+    def check(self) -> None:
+        """Look whether the file at the path is still the one that was opened."""
+        self._gone = self._now() != self._identity
+
+    def refuse_if_gone(self) -> None:
+        """Raise `StoreUnavailable` if the last check found that it is not."""
+        if self._gone:
+            raise StoreUnavailable(f"{self._file} was deleted or replaced; restart what uses it")
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            about = self._file.stat()
+        except OSError:
+            return None
+        return about.st_dev, about.st_ino
+
+
 def _ask(connection: sqlite3.Connection, pragma: str) -> Any:
     return connection.execute(f"PRAGMA {pragma}").fetchone()[0]
 

@@ -21,7 +21,7 @@ from typing import Any, cast
 from rewake.errors import StoreUnavailable
 from rewake.records import Item, Millis
 from rewake.stores.items import change, decode, encode
-from rewake.stores.sqlite.file import connect, refuse_foreign, translate
+from rewake.stores.sqlite.file import OpenFile, connect, refuse_foreign, translate
 from rewake.stores.sqlite.rows import Rows
 from rewake.stores.sqlite.writer import Writer
 from rewake.stores.table import Due, Key, Page, T, When, Written
@@ -53,6 +53,7 @@ class SqliteTable:
             self._reader = Rows(connect(file, durable, busy)) if threaded else far
         except sqlite3.Error as error:
             raise translate(error, f"{file}: ") from error
+        self._file = OpenFile(file)
         self._threaded = threaded
         self._reading = threading.Lock()
         self._writer = Writer(far, near)
@@ -102,6 +103,7 @@ class SqliteTable:
 
     async def due(self, until: Millis, *, limit: int, partition: str | None = None) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time."""
+        self._file.check()  # once a sweep is soon enough
         return await self._read(lambda rows: rows.due(until, limit, partition))
 
     async def delete(self, keys: Sequence[Key]) -> None:
@@ -139,6 +141,7 @@ class SqliteTable:
         if not self._threaded:
             await asyncio.sleep(0)
         self._writer.refuse_if_closed()
+        self._file.refuse_if_gone()
         try:
             with self._reading:
                 return run(self._reader)
@@ -149,6 +152,7 @@ class SqliteTable:
         inside = self._writer.inside()
         if inside is not None:
             return _run_inside(inside, run)
+        self._file.refuse_if_gone()
         return cast(T, await self._writer.run(run, several))
 
 
