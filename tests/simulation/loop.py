@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -20,6 +21,7 @@ class Owner(Protocol):
     """Who runs a callback. Those of a dead owner never run."""
 
     dead: bool
+    paused_until: float
 
 
 OWNER: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("owner", default=None)
@@ -35,6 +37,24 @@ class Spinning(Exception):
 
 ROUNDS = 50_000
 """Rounds of the loop at one moment that count as spinning."""
+
+
+class SimHandle(asyncio.Handle):
+    """A callback of a process: while that is paused, it waits, in turn."""
+
+    def _run(self) -> None:
+        loop: SimLoop = self._loop  # type: ignore[attr-defined]
+        if not loop.holds_back(self):
+            super()._run()
+
+
+class SimTimerHandle(asyncio.TimerHandle):
+    """The same of a timer."""
+
+    def _run(self) -> None:
+        loop: SimLoop = self._loop  # type: ignore[attr-defined]
+        if not loop.holds_back(self):
+            super()._run()
 
 
 class SimTask(asyncio.Task[Any]):
@@ -86,6 +106,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.seconds = 0.0
         self.errors: list[str] = []
         self._serial = 0
+        self._held_back = 0
         self._made: list[SimTask] = []
         self._selector = _Selector(self)
         super().__init__()
@@ -126,12 +147,38 @@ class SimLoop(asyncio.BaseEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = SimHandle(callback, args, self, context)
         if _is_dead(handle):
             handle.cancel()
         else:
             self._ready.append(handle)
         return handle
+
+    def call_at(  # type: ignore[override]
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        handle = SimTimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._scheduled, handle)
+        handle._scheduled = True  # type: ignore[attr-defined]
+        return handle
+
+    def holds_back(self, handle: asyncio.Handle) -> bool:
+        """Whether this is not to run now: its process is paused (then it runs later), or over."""
+        if handle.cancelled() or _is_dead(handle):
+            return True
+        owner = handle._context.get(OWNER)  # type: ignore[attr-defined]
+        if owner is None or owner.paused_until <= self.seconds:
+            return False
+        # A little later each, so that they keep their order. In no process's own context, which
+        # the callback enters when it runs.
+        self._held_back += 1
+        when = owner.paused_until + self._held_back * 1e-9
+        self.call_at(when, handle._run, context=contextvars.Context())
+        return True
 
     def call_soon_threadsafe(  # type: ignore[override]
         self,

@@ -167,6 +167,8 @@ class Outside:
                 replica.die("a plug was pulled")
             case "stall":
                 world.spawn(replica.stall())
+            case "pause":
+                replica.pause()
             case "close":
                 world.spawn(replica.close())
             case "skew":

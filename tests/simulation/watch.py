@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,12 @@ if TYPE_CHECKING:
     from tests.simulation.world import Replica, World
 
 EVENTS = (Started, Completed, Stepped, Fired, CancelRequested)
-AWAITED = (Kind.TASK, Kind.APPROVAL)
+AWAITED = tuple(kind for kind in Kind if kind.traits.awaited)
 _encode = msgspec.json.Encoder().encode
+
+
+def _goes_on(task: asyncio.Task[Any]) -> bool:
+    return not (task.done() or task.cancelling())
 
 
 @dataclass
@@ -75,6 +80,7 @@ class Watch:
         self._chunks: dict[Key, Chunk] = {}
         self._holders: dict[str, Replica] = {}
         self._arguments: dict[tuple[str, str], Any] = {}
+        self._running: dict[tuple[str, str, str], asyncio.Task[Any]] = {}
         self.runs: dict[str, Run] = {}
         self.broken: list[str] = []
 
@@ -87,6 +93,15 @@ class Watch:
         """A body began; with the same argument as any time before."""
         if self._arguments.setdefault((run, key), argument) != argument:
             self.fail(f"run {run}: {key} began again with {argument}, another argument")
+
+    def runs_here(self, replica: Replica, run: str, key: str) -> None:
+        """A body began; no other of the same operation may be running in that process."""
+        here, task = (replica.name, run, key), asyncio.current_task()
+        earlier = self._running.get(here)
+        if earlier is not None and earlier is not task and _goes_on(earlier):
+            self.fail(f"run {run}: {key} was begun beside itself in {replica.name}")
+        if task is not None:
+            self._running[here] = task
 
     def holder(self, run: str) -> Replica:
         """The process that holds a run."""

@@ -246,6 +246,7 @@ class Replica:
         self.dead = False
         self.offset = offset
         self.stalled_until = 0.0
+        self.paused_until = 0.0
         self.death: asyncio.Future[None] = world.loop.create_future()
         self._context = contextvars.copy_context()
         self._context.run(OWNER.set, self)
@@ -294,6 +295,10 @@ class Replica:
         """Stand still for long enough to lose what is held, perhaps."""
         self.stalled_until = self.world.seconds + self.world.chaos.stalls
         await self.lag(0.0)
+
+    def pause(self) -> None:
+        """Stop as a whole, as by SIGSTOP or a laptop's lid; nothing of it runs until it goes on."""
+        self.paused_until = self.world.seconds + self.world.chaos.stalls
 
     async def lag(self, seconds: float) -> None:
         """What every call to the outside goes through, both ways."""

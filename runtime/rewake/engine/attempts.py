@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -105,18 +106,37 @@ class Attempts:
             await self._deliveries.follow(delivery)
 
     async def _attempt(self, invocation: Invocation) -> Delivery | None:
-        services = self._services
+        services, here = self._services, (invocation.run, invocation.key)
+        earlier = services.attempts.get(here)
+        if earlier is not None:
+            # It is carried out here, unless another process has taken it over meanwhile.
+            await services.heart.keeps(earlier)
+            return None
         async with services.slots:
+            if here in services.attempts:
+                return None  # it was begun while this message waited for a slot
             claim = services.task_claim(invocation.run, invocation.key, invocation.name)
-            found = await services.claims.task(claim)
-            if isinstance(found, Refused):
-                return await self._refused(found.operation, invocation)
-            return await self._held(found.operation, claim.owner, invocation)
+            with self._under_way(here, claim.owner):
+                found = await services.claims.task(claim)
+                if isinstance(found, Refused):
+                    return await self._refused(found.operation, invocation)
+                return await self._held(found.operation, claim.owner, invocation)
+
+    @contextmanager
+    def _under_way(self, here: tuple[str, str], owner: str) -> Iterator[None]:
+        """A task is never begun in a process beside itself: here it says that it is."""
+        self._services.attempts[here] = owner
+        try:
+            yield
+        finally:
+            if self._services.attempts.get(here) == owner:
+                del self._services.attempts[here]
 
     async def carry_out(self, invocation: Invocation, operation: Operation) -> None:
         """Carry out one attempt at a task that is claimed already, in a slot that is reserved."""
         try:
-            delivery = await self._held(operation, operation.owner, invocation)
+            with self._under_way((operation.run, operation.key), operation.owner):
+                delivery = await self._held(operation, operation.owner, invocation)
         finally:
             self._services.slots.release()
         if delivery is not None:
@@ -128,8 +148,7 @@ class Attempts:
         services = self._services
         if operation.lost >= services.settings.lost:
             return await self._fail(operation, owner, _lost(operation))
-        body, here = _Body(), (operation.run, operation.key)
-        services.attempts[here] = owner
+        body = _Body()
         try:
             with services.heart.holding(owner, self._renewal(operation, owner), body.stop):
                 return await self._carry_out(operation, owner, invocation, body)
@@ -141,9 +160,6 @@ class Attempts:
             raise
         except Exception as error:
             return await self._unforeseen(operation, owner, error)
-        finally:
-            if services.attempts.get(here) == owner:
-                del services.attempts[here]
 
     async def _unforeseen(
         self, operation: Operation, owner: str, error: Exception

@@ -23,6 +23,7 @@ class Deliveries:
         if delivery.header is None:
             return
         if delivery.claimed:
+            await self._services.end_overtaken_turn(delivery.header.run)
             await Turn(self._services, delivery.header).run(delivery.operation)
         elif delivery.wake:
             await self._services.wake(delivery.header.run)

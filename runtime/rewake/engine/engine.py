@@ -133,6 +133,7 @@ class Engine(Runs):
         await self._sweeper.sweep()
 
     async def _take_run(self, run: str) -> None:
+        await self.services.end_overtaken_turn(run)
         header = await self.services.claims.run(run, self.services.run_claim(run))
         if header is not None:
             await Turn(self.services, header).run()

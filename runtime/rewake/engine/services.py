@@ -59,6 +59,8 @@ class Services:
     """By run: what tells its turn in this process that something arrived."""
     steps: dict[str, Mapping[str, object]] = field(default_factory=dict)
     """By run: the steps that this process carries out, by key."""
+    turns: dict[str, str] = field(default_factory=dict)
+    """By run: the claim under which this process has a turn of it."""
     attempts: dict[tuple[str, str], str] = field(default_factory=dict)
     """By run and key: the claim under which this process carries a task out."""
     waiters: dict[str, set[asyncio.Future[Outcome | None]]] = field(default_factory=dict)
@@ -97,13 +99,17 @@ class Services:
 
     def task_claim(self, run: str, key: str, name: str) -> TaskClaim:
         """A claim of a task for this process, from now on."""
-        now, lease = self.clock.now(), self.settings.lease
-        spares = self.attempts.get((run, key), "")
-        return TaskClaim(run, key, name, self.unique(), now, lease, spares)
+        return TaskClaim(run, key, name, self.unique(), self.clock.now(), self.settings.lease)
 
     def reserve_slots(self, wanted: int) -> int:
         """Take slots for tasks that this process dispatches itself; how many there were."""
         return self.slots.reserve(wanted) if self.dispatcher.local else 0
+
+    async def end_overtaken_turn(self, run: str) -> None:
+        """Tell an earlier turn of this run in this process, if another holder has it meanwhile."""
+        owner = self.turns.get(run)
+        if owner is not None:
+            await self.heart.keeps(owner)
 
     async def wake(self, run: str) -> None:
         """Dispatch the run."""

@@ -76,6 +76,7 @@ class Turn:
         """Carry the run on as far as it goes. `known` is an outcome that was just delivered."""
         run, owner = self._header.run, self._header.owner
         self._services.pokes[run] = self._signal.set
+        self._services.turns[run] = owner
         self._services.steps[run] = self._steps.running
         try:
             with self._services.heart.holding(owner, self._renew, self._on_overtaken):
@@ -97,7 +98,8 @@ class Turn:
             await self._failed(error)
         finally:
             self._steps.cancel_all()
-            if self._services.pokes.get(run) == self._signal.set:
+            if self._services.turns.get(run) == owner:
+                del self._services.turns[run]
                 del self._services.pokes[run]
                 del self._services.steps[run]
             self._instance.drop()
@@ -175,6 +177,8 @@ class Turn:
             return (known,)
         settled = await self._store.outcomes(self._header.run, [op.key for op in awaited])
         for op in awaited:
+            if op.kind.traits.due is not DueMeans.DEADLINE:
+                continue
             late = timed_out(op.due, now)
             if late is not None and op.key not in settled:
                 settled[op.key] = await self._time_out(op, *late)

@@ -43,8 +43,6 @@ class TaskClaim(msgspec.Struct, frozen=True):
     owner: str
     now: Millis
     lease: Millis
-    spares: str = ""
-    """The claim of this very process, which is not taken over even if its lease is over."""
 
 
 class Taken(msgspec.Struct, frozen=True):

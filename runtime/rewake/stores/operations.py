@@ -61,7 +61,7 @@ class Operations(Writes):
         if found.outcome is not None:
             return False
         if found.owner:
-            return found.owner != claim.spares and found.lease < claim.now - self._margin
+            return found.lease < claim.now - self._margin
         return found.not_before is None or found.not_before <= claim.now
 
     async def renew_task(self, run: str, key: str, owner: str, now: Millis, lease: Millis) -> bool:

@@ -1,0 +1,291 @@
+"""Who holds what: only a death is a death, and one sick item, error or pause harms itself alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rewake import parallel, sleep, step, task, workflow
+from rewake.errors import RunConflict, StoreUnavailable, StuckError
+from rewake.records import Operation
+from rewake.states import RunState
+from rewake.stores.keys import header_key
+from rewake.stores.memory import MemoryTable
+from rewake.stores.table import Key
+from tests.support.virtual import TABLES, Bench, virtually
+
+begun: Counter[str] = Counter()
+everywhere = pytest.mark.parametrize("table", TABLES)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_begun() -> Iterator[None]:
+    begun.clear()
+    yield
+    begun.clear()
+
+
+@task
+async def long(name: str) -> str:
+    begun[name] += 1
+    await asyncio.sleep(20)
+    return name
+
+
+async def long_inline() -> str:
+    begun["step"] += 1
+    await asyncio.sleep(20)
+    return "step"
+
+
+@workflow
+async def works(names: list[str]) -> list[str]:
+    return [*await parallel(names, long), await step("inline", long_inline)]
+
+
+async def operations(bench: Bench, run: str) -> list[Operation]:
+    _, history = await bench.engine.history(run)
+    return list(history.operations.values())
+
+
+@everywhere
+def test_a_clock_that_jumps_begins_nothing_beside_itself(table: str) -> None:
+    """Every lease seems to be over, but the process lives: it renews what it holds."""
+
+    async def body(bench: Bench) -> None:
+        clock: Any = bench.engine.services.clock
+        now, ahead = clock.now, [0]
+        clock.now = lambda: now() + ahead[0]
+        run = (await bench.start("works", names=["a"])).run
+        for _ in range(7):
+            await asyncio.sleep(4.3)
+            ahead[0] += 60_000
+        ahead[0] -= 120_000
+        assert await bench.result(run) == ["a", "step"]
+        assert begun == {"a": 1, "step": 1}
+        assert [each.lost for each in await operations(bench, run)] == [0]
+
+    virtually([works, long], body, table=table)
+
+
+@everywhere
+@pytest.mark.parametrize("processes", [1, 2])
+def test_no_more_is_claimed_than_there_is_room_for(table: str, processes: int) -> None:
+    """Tasks that wait for a slot for several leases are claimed by nobody meanwhile."""
+
+    async def body(bench: Bench) -> None:
+        others = [bench.another() for _ in range(processes - 1)]
+        for other in others:
+            other.open()
+        names = [f"n{number}" for number in range(7)]
+        runs = [(await bench.start("works", names=names[:4])).run]
+        runs.append((await bench.start("works", names=names[4:])).run)
+        for run in runs:
+            await bench.result(run)
+        assert {begun[name] for name in names} == {1}
+        for run in runs:
+            assert {(each.attempts, each.lost) for each in await operations(bench, run)} == {(1, 0)}
+        for other in others:
+            await other.close()
+
+    virtually([works, long], body, table=table, tasks=2)
+
+
+@workflow
+async def sleeps(seconds: float) -> str:
+    await sleep(seconds)
+    return "awake"
+
+
+def test_an_error_that_nobody_foresaw_is_told_at_once() -> None:
+    """The run is stuck with that error, not after five deaths that were none; a resume mends it."""
+
+    async def body(bench: Bench) -> None:
+        store: Any = bench.engine.services.store
+        park = store.park
+
+        async def broken(*args: Any, **named: Any) -> Any:
+            raise ZeroDivisionError("a mistake in the runtime")
+
+        store.park = broken
+        run = (await bench.start("sleeps", seconds=1)).run
+        with pytest.raises(StuckError, match="ZeroDivisionError: a mistake in the runtime"):
+            await bench.result(run, 10)
+        assert (await bench.engine.get(run)).strikes <= 1
+        assert bench.seconds < 1
+        store.park = park
+        await bench.engine.resume(run)
+        assert await bench.result(run) == "awake"
+
+    virtually([sleeps], body)
+
+
+def test_what_the_machine_is_short_of_is_tried_again() -> None:
+    """Too many open files are no mistake of the run: it goes on when there is room."""
+
+    async def body(bench: Bench) -> None:
+        store: Any = bench.engine.services.store
+        park = store.park
+
+        async def short(*args: Any, **named: Any) -> Any:
+            if bench.seconds < 30:
+                raise OSError(24, "Too many open files")
+            return await park(*args, **named)
+
+        store.park = short
+        run = (await bench.start("sleeps", seconds=100)).run
+        assert await bench.result(run) == "awake"
+        assert 100 <= bench.seconds < 101
+
+    virtually([sleeps], body)
+
+
+def test_an_item_that_cannot_be_read_ends_no_sweeper() -> None:
+    """A newer Rewake may have written it: its neighbours go on, lists show it, its run is kept."""
+
+    async def body(bench: Bench) -> None:
+        sick = (await bench.start("sleeps", seconds=5)).run
+        well = (await bench.start("sleeps", seconds=5)).run
+        await asyncio.sleep(1)
+        table: Any = bench.table
+        assert isinstance(table, MemoryTable)
+        partition = table._partitions[header_key(sick).partition]
+        kept, partition["H"] = partition["H"], b'{"run":"x","tail":[["of the future"]]}'
+        bench.engine.services.cache.clear()
+        assert await bench.result(well) == "awake"
+        assert bench.seconds < 8
+        listed, _ = await bench.engine.list()
+        assert {each.run: each.state for each in listed} == {
+            sick: RunState.STUCK,
+            well: RunState.DONE,
+        }
+        await asyncio.sleep(100)
+        partition["H"] = kept
+        assert await bench.result(sick) == "awake"
+
+    virtually([sleeps], body)
+
+
+def test_a_full_disk_is_asked_once_a_sweep() -> None:
+    """Where nothing can be moved, the same page is not asked for again and again."""
+
+    async def body(bench: Bench) -> None:
+        for _ in range(3):
+            await bench.start("sleeps", seconds=3)
+        await asyncio.sleep(1)
+        table: Any = bench.table
+        update, due, asked = table.update, table.due, [0]
+
+        async def refused(*args: Any, **named: Any) -> Any:
+            if bench.seconds < 20:
+                raise StoreUnavailable("full")
+            return await update(*args, **named)
+
+        async def counted(*args: Any, **named: Any) -> Any:
+            asked[0] += 1
+            return await due(*args, **{**named, "limit": 2})
+
+        table.update, table.due = refused, counted
+        await asyncio.sleep(18)
+        assert asked[0] <= 20
+        await asyncio.sleep(20)
+        listed, _ = await bench.engine.list()
+        assert {each.state for each in listed} == {RunState.DONE}
+
+    virtually([sleeps], body)
+
+
+@task
+async def stubborn() -> str:
+    begun["stubborn"] += 1
+    try:
+        await asyncio.sleep(2 if begun["stubborn"] > 1 else 60)
+    except asyncio.CancelledError:
+        await asyncio.sleep(600)
+    return "done"
+
+
+@workflow
+async def waits_for_it() -> str:
+    return await stubborn()
+
+
+def test_a_process_ends_although_a_task_does_not() -> None:
+    """A cleanup of ten minutes holds up no end; the task is released for another process."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("waits_for_it")).run
+        await asyncio.sleep(1)
+        await bench.engine.close(grace=1)
+        assert bench.seconds < 5
+        bench.engine = bench.another()
+        bench.engine.open()
+        assert await bench.result(run) == "done"
+        assert bench.seconds < 9
+        assert [each.lost for each in await operations(bench, run)] == [0]
+
+    virtually([waits_for_it, stubborn], body)
+
+
+@everywhere
+def test_a_cancel_of_a_stuck_run_and_a_resume_have_one_answer(table: str) -> None:
+    """A resume in between does not make an accepted cancellation vanish."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("sleeps", seconds=50)).run
+        await asyncio.sleep(1)
+        store = bench.engine.services.store
+        held = await store.claim(run, bench.engine.services.run_claim(run))
+        assert held is not None
+        await store.stick(held, "it is stuck")
+        update, done = bench.table.update, [False]
+
+        async def between(key: Key, **changes: Any) -> Any:
+            ends = (changes.get("set") or {}).get("state") is RunState.CANCELLED
+            if ends and not done[0]:
+                done[0] = True
+                await bench.engine.resume(run)
+            return await update(key, **changes)
+
+        bench.table.update = between  # type: ignore[method-assign]
+        await bench.engine.cancel(run, "enough")
+        bench.table.update = update  # type: ignore[method-assign]
+        await asyncio.sleep(5)
+        header = await bench.engine.get(run)
+        assert done[0]
+        assert (header.state, header.cancel) == (RunState.CANCELLED, "enough")
+
+    virtually([sleeps], body, table=table, cached=0)
+
+
+@everywhere
+def test_a_resume_recognises_its_own_success(table: str) -> None:
+    """A write that worked and was reported as failed is no conflict."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("sleeps", seconds=5)).run
+        await asyncio.sleep(1)
+        store = bench.engine.services.store
+        held = await store.claim(run, bench.engine.services.run_claim(run))
+        assert held is not None
+        await store.stick(held, "it is stuck")
+        update, denied = bench.table.update, [False]
+
+        async def denies(key: Key, **changes: Any) -> Any:
+            written = await update(key, **changes)
+            if not denied[0]:
+                denied[0] = True
+                raise StoreUnavailable("it worked, and you are told that it failed")
+            return written
+
+        bench.table.update = denies  # type: ignore[method-assign]
+        await bench.engine.resume(run)
+        assert await bench.result(run) == "awake"
+        with pytest.raises(RunConflict):
+            await bench.engine.resume(run)
+
+    virtually([sleeps], body, table=table)
