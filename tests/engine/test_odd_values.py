@@ -15,8 +15,8 @@ from rewake.records import LATEST
 from tests.support.virtual import TABLES, Bench, virtually
 
 ODD = os.fsdecode(b"\xff.txt")
-user = logging.getLogger("tests.odd")
-user.propagate = False  # the report of a test cannot hold what is logged here
+# Of no family: the report of a test cannot hold what is logged here.
+user = logging.Logger("tests.odd")  # noqa: LOG001
 user.addHandler(logging.NullHandler())
 calls: list[str] = []
 everywhere = pytest.mark.parametrize("table", TABLES)
