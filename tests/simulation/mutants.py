@@ -10,8 +10,12 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
+
 from rewake.authoring.context import TaskContext
+from rewake.engine.attempts import Attempts
 from rewake.engine.commits import Commits
+from rewake.engine.leases import Heart
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
 from rewake.engine.turn import Turn
@@ -29,7 +33,7 @@ from rewake.records import (
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.states import RunState
-from rewake.stores.answers import Committed, Delivery, Fenced
+from rewake.stores.answers import Committed, Delivery, Fenced, RunClaim
 from rewake.stores.keys import header_key, operation_key
 from rewake.stores.protocol import Store
 from rewake.stores.table import Check
@@ -286,7 +290,37 @@ def repeated_logs() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def begins_beside_itself() -> Iterator[None]:
+    """A process does not know which tasks it carries out (a bug that this found)."""
+
+    @contextmanager
+    def nothing(self: Attempts, here: tuple[str, str], owner: str) -> Iterator[None]:
+        yield
+
+    with patch.object(Attempts, "_under_way", nothing):
+        yield
+
+
+@contextmanager
+def takes_its_own_for_dead() -> Iterator[None]:
+    """After a pause a process does not ask what it holds itself."""
+
+    async def keeps(self: Heart, owner: str) -> bool:
+        return False
+
+    claim = Services.run_claim
+
+    def takes_all(self: Services, run: str) -> RunClaim:
+        return msgspec.structs.replace(claim(self, run), takes_over=True)
+
+    with patch.object(Heart, "keeps", keeps), patch.object(Services, "run_claim", takes_all):
+        yield
+
+
 MUTANTS: Sequence[Mutant] = (
+    begins_beside_itself,
+    takes_its_own_for_dead,
     no_epoch_check,
     no_arrival_condition,
     no_mark,

@@ -112,6 +112,19 @@ def _long(seed: int, store: str) -> Case:
     return Case(seed, store, {"r1": (program, right)}, chaos, _patient(), replicas=3)
 
 
+def _pausing(seed: int, store: str) -> Case:
+    """A process stands still for longer than its leases, over work that takes several of them."""
+    chance = random.Random(seed)
+    tasks = [["task", "work", f"n{number}", {"ms": 15_000}] for number in range(3)]
+    program = ["gather", False, *tasks, ["step", "s1", {"ms": 20_000}]]
+    right = [*([f"n{number}", None] for number in range(3)), ["s1", None]]
+    chaos = Chaos(random.Random(seed), messages=0.5, stalls=9.0)
+    case = Case(seed, store, {"r1": (program, right)}, chaos, _patient(), replicas=1)
+    case.local = chance.random() < 0.5
+    case.events = [(chance.uniform(0.05, 25.0), "pause") for _ in range(3)]
+    return case
+
+
 def _patient() -> Settings:
     return Settings(strikes=1000, lost=1000)
 
@@ -131,6 +144,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a stuck run can be resumed": _killing(["kill", "r1", 8], "alive", resumes=True),
     "processes are closed": _closing,
     "holders stall": _stalling,
+    "processes pause": _pausing,
     "outcomes keep arriving": _arriving,
     "a loser goes on elsewhere": _losing,
     "a log is lost": _logging,
