@@ -1,4 +1,4 @@
-"""The one clock. No other module asks for the time, so that tests and simulations can own it."""
+"""The engine's clock: its one source of moments, so that tests and simulations can own time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rewake.records import Millis
 
 
 class Clock(Protocol):
-    """What the engine asks about time."""
+    """The time, as the engine and the dispatchers ask for it."""
 
     def now(self) -> Millis:
         """The wall clock, in milliseconds since the Unix epoch. It may jump."""

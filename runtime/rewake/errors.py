@@ -1,12 +1,12 @@
 """Every error that Rewake raises, as one tree.
 
     RewakeError
-    ├── UsageError            the caller's: fix the code or the call; trying again will not help
+    ├── UsageError            the caller's fault: fix code or call; trying again will not help
     │   ├── AppError              an app that cannot be loaded, or two things of one name in it
     │   ├── ConfigError           a setting that is missing or wrong
     │   ├── InvalidInput          input that does not fit; `field` names the part
     │   ├── ForbiddenInWorkflow   I/O, threads or signals inside a workflow body
-    │   └── NotInARun             something that only a run can do, called outside one
+    │   └── NotInARun             a call that only code of a run can make, made outside one
     ├── RunError              about one run
     │   ├── RunNotFound           no such run, operation or workflow
     │   ├── RunConflict           the run's state does not allow it (finished, decided, exists)
@@ -16,10 +16,10 @@
     ├── TaskError             a task or step ended without a value: what workflows catch
     ├── NonRetryable          raised by a task: do not try again
     ├── RetryAfter            raised by a task: try again after that long
-    ├── StoreError            the database's
+    ├── StoreError            the database's fault
     │   ├── StoreUnavailable      try again; a write may or may not have happened
     │   ├── StoreFull             no room to write; nothing was changed
-    │   └── StoreUnsuitable       a file of another program, or of a newer Rewake
+    │   └── StoreUnsuitable       no database that this Rewake can use; choose another
     ├── ServerUnavailable     a server that cannot be reached, or failed: try again
     └── Unauthentic           a signature that is missing, wrong or stale; never retried
 
@@ -92,7 +92,7 @@ class ForbiddenInWorkflow(UsageError):
 
 
 class NotInARun(UsageError):
-    """Only a run can do this; outside one, a test must supply the answer."""
+    """The call is only for code of a run; a test must supply the answer."""
 
 
 class RunError(RewakeError):
@@ -106,7 +106,7 @@ class RunNotFound(RunError):
 class RunConflict(RunError):
     """The state of the run or operation does not allow this. Nothing was changed.
 
-    `run` is the id of the run that is there, where a start was refused because of it, or empty.
+    `run` is the id of the existing run because of which a start was refused, or empty.
     """
 
     def __init__(self, message: str, *, run: str = "") -> None:
@@ -121,7 +121,7 @@ class StuckError(RunError):
 class NonDeterminismError(StuckError):
     """The workflow's code does not do what its history says it did.
 
-    Never raised into workflow code, so that it cannot be caught there. `key` names the first
+    It is never raised into workflow code, so that it cannot be caught there. `key` names the first
     operation that differs. Run the code that the history was made with, or fix it to match.
     """
 
@@ -137,10 +137,9 @@ class CheckpointUnreadable(StuckError):
 class TaskError(RewakeError):
     """A task or step ended without a value.
 
-    The same live and on replay. `type` is the name of the original exception's type, `message`
-    its text, `traceback` its traceback as text, `attempts` how many attempts were made.
-    `type` is `TimeoutError` for one that ran out of time and `lost` for one whose process kept
-    dying.
+    It is the same live and on replay. `type` is the name of the original exception's type, or
+    `TimeoutError` if time ran out, or `lost` if its process kept dying; `message` is the original
+    text, `traceback` its traceback as text, `attempts` how many attempts were made.
     """
 
     def __init__(
@@ -178,23 +177,23 @@ class RetryAfter(RewakeError):
 
 
 class StoreError(RewakeError):
-    """The database could not do it."""
+    """The database refused or failed."""
 
 
 class StoreUnavailable(StoreError):
-    """Try again. A write that raised this may or may not have happened."""
+    """The database is out of reach for now: try again. A write may or may not have happened."""
 
 
 class StoreFull(StoreError):
-    """There is no room to write. Nothing was changed."""
+    """The database has no room to write. Nothing was changed."""
 
 
 class StoreUnsuitable(StoreError):
-    """The file belongs to another program or to a newer Rewake. It was not touched."""
+    """There is no database here that this Rewake can use, such as a file of another program."""
 
 
 class ServerUnavailable(RewakeError):
-    """A Rewake server cannot be reached, or failed. Try again; what was asked may have happened."""
+    """A Rewake server cannot be reached, or failed. Try again; it may have done its work."""
 
 
 class Unauthentic(RewakeError):
@@ -204,7 +203,6 @@ class Unauthentic(RewakeError):
 class DeterminismWarning(UserWarning):
     """A workflow uses something that gives another answer on replay: the clock, randomness, an id.
 
-    The message says what to use instead.
-
-    Given when an app is loaded. It comes with a note of the file and line.
+    It is given when an app is loaded. The message says what to use instead, and a note names the
+    file and line.
     """

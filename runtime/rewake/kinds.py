@@ -1,4 +1,4 @@
-"""What a durable operation can be: one row a kind, with all that other rooms need to know of it.
+"""The kinds of durable operation: one row each, with all that other rooms need to know of it.
 
 An operation is what a workflow awaits under a key. The replay core, the turn, the store and the
 command line ask its kind's *traits* and name no kind themselves; so a new kind is a row here, and
@@ -19,18 +19,18 @@ from typing import Self
 
 
 class Purpose(StrEnum):
-    """What a stored value is for. A pickle's signature is bound to it, so it is never changed."""
+    """The use of a stored value. Signatures of pickles are bound to it, so no text here changes."""
 
     INPUT = "input"
     """The arguments of a run."""
     OUTPUT = "output"
-    """What a run returned."""
+    """The result of a run."""
     CALL = "call"
     """The arguments of a task, or the closure and its arguments."""
     RESULT = "result"
-    """What a task or a step returned."""
+    """The result of a task or a step."""
     APPROVAL = "approval"
-    """What an approval was asked with, and what was decided."""
+    """The form and description of an approval, and the decision on it."""
 
 
 class OutcomeKind(StrEnum):
@@ -43,32 +43,32 @@ class OutcomeKind(StrEnum):
 
 
 class DueMeans(StrEnum):
-    """What it means that an operation's due time has come."""
+    """The meaning of an operation's due time."""
 
     END = "end"
     """The operation ends with success: a timer fires."""
     DEADLINE = "deadline"
-    """The operation ends in a timeout, unless it has an outcome from before."""
+    """The operation ends in a timeout, unless it had an outcome by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What is true of all operations of one kind."""
+    """The properties that all operations of one kind share."""
 
     awaited: bool
     """Its outcome is delivered from outside of the run, into an item of its own."""
     dispatched: bool
-    """An invocation of its own carries it out: sent off once it is committed, and again if lost."""
+    """An invocation of its own carries it out: sent after the commit, and again if it was lost."""
     inline: bool
     """The turn itself carries it out, between two commits."""
     due: DueMeans | None
-    """What its due time means; None: it never has one."""
+    """The meaning of its due time; None: it never has one."""
     asked_with: Purpose | None
-    """What the value that it is asked with is for; None: it has none."""
+    """The purpose of the value that it is asked with; None: there is none."""
     ends_with: Purpose | None
-    """What the value that it ends with is for; None: it has none."""
+    """The purpose of the value that it ends with; None: there is none."""
     waiting: str
-    """How people call it while nothing has come of it yet."""
+    """The word that people are shown for its state while it waits."""
 
     @property
     def suspends(self) -> bool:
@@ -77,7 +77,7 @@ class Traits:
 
 
 class Kind(StrEnum):
-    """What sort of durable operation a key stands for. Each member is made with its traits."""
+    """The kind of a durable operation. Each member is made with its traits."""
 
     traits: Traits
 

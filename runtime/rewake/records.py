@@ -3,15 +3,15 @@
 Everything here is data. Times are whole milliseconds since the Unix epoch (`Millis`); the
 structs encode to JSON, so a stored row can be read by eye.
 
-What is stored of a run is one `Header`, which decides, and beside it `Chunk`s (older entries of its
-history), `Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed.
+A stored run is one `Header`, which decides, and beside it `Chunk`s (older entries of its history),
+`Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed.
 Where each of these items lives is in `rewake.stores.keys`.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
 workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what it then observed
 (`Started`, `Completed`, `Stepped`, `Fired`, `CancelRequested`), and when. Between two events
-the workflow sees nothing new and time stands still; that is all that replay rests on. What the
-workflow's own body logged (`Logged`) is kept among its commands, and is not compared with them.
+the workflow sees nothing new and time stands still; that is all that replay rests on. Log lines of
+the workflow's own body (`Logged`) are kept among its commands, and replay does not compare them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Millis = int
 
 
 LATEST: Millis = 253_402_300_799_999
-"""The end of the year 9999: a wait that goes beyond it ends there."""
+"""The end of the year 9999, at which every longer wait ends."""
 
 
 class Value(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -72,9 +72,9 @@ class Started(msgspec.Struct, frozen=True, array_like=True, tag="started"):
 class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="scheduled"):
     """Command: the workflow asked for a durable operation.
 
-    `name` is the function (or the timer's kind), `digest` that of its arguments; replay compares
-    kind, name and digest. `args` is what the operation needs to be carried out again after a
-    lost message. `due` is a timer's moment or an approval's deadline.
+    `name` is the function (or the timer's kind), `digest` the digest of its arguments; replay
+    compares kind, name, digest and `due`, a timer's moment or an approval's deadline. `args` holds
+    the arguments, with which a lost message is sent again.
     """
 
     key: str
@@ -97,7 +97,7 @@ class Withdrawn(msgspec.Struct, frozen=True, array_like=True, tag="withdrawn"):
 
 
 class LogLine(msgspec.Struct, frozen=True, array_like=True):
-    """One line that a workflow's body or an attempt logged. What is printed: `STDOUT`."""
+    """One line that a workflow's body or an attempt logged, or printed (level `STDOUT`)."""
 
     at: Millis
     level: str
@@ -105,7 +105,7 @@ class LogLine(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Logged(msgspec.Struct, frozen=True, array_like=True, tag="logged"):
-    """What the workflow's body logged after an event: committed with it, so it is there once."""
+    """The lines that the workflow's body logged after an event; one commit keeps both, once."""
 
     lines: list[LogLine]
 
@@ -172,7 +172,7 @@ class Header(msgspec.Struct, omit_defaults=True):
     created: Millis
     """When it was started."""
     seed: int
-    """What its randomness and its ids come from."""
+    """The seed of its randomness and its ids."""
     python: str
     """The Python minor that it is replayed on, such as `3.12`."""
     runtime: int
@@ -192,19 +192,19 @@ class Header(msgspec.Struct, omit_defaults=True):
     arrivals: int = 0
     """How many deliveries there were so far."""
     gap: int = 0
-    """How many more arrivals make a wake useful; at or below zero: wake it."""
+    """How many more arrivals make waking it useful; at or below zero: wake it."""
     due: Millis | None = None
-    """The earliest moment at which somebody must look at it; None: never."""
+    """The earliest moment at which a sweep must check it; None: never."""
     wake: Millis | None = None
     """When its next timer or deadline is due."""
     check_at: Millis | None = None
-    """When its tasks must be looked after."""
+    """When a sweep must check its tasks."""
     cancel: str | None = None
     """The reason for which it was asked to cancel."""
     strikes: int = 0
     """Claims since the last progress, without those that were released."""
     clock: Millis = 0
-    """When the newest thing that it has observed happened."""
+    """The moment of the newest event that it has observed."""
     digest: str = ""
     """The digest of its arguments."""
     base: str = ""
@@ -230,7 +230,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
     key: str
     """Where in the workflow it was asked for."""
     kind: Kind
-    """What it is."""
+    """The kind of the operation."""
     name: str = ""
     """The task's function, or what the approval is called."""
     attempts: int = 0
@@ -244,7 +244,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
     not_before: Millis | None = None
     """The earliest moment of the next attempt (a backoff)."""
     due: Millis | None = None
-    """When somebody must look at it; None: its run's header covers it."""
+    """When a sweep must check it; None: its run's header covers it."""
     first: Millis | None = None
     """When the first attempt began."""
     failure: Failure | None = None
@@ -267,7 +267,7 @@ class LogBatch(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
-    """What a list of runs needs, to find their headers."""
+    """An entry of the list of runs; the run's header has the rest."""
 
     run: str
     workflow: str
@@ -283,10 +283,10 @@ Item = Header | Chunk | Operation | LogBatch | View
 class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     """A message: there may be work for this run, or for this operation of it.
 
-    Only a hint. It may be lost, repeated, late or early; the stored state decides. `key` is
-    empty for the run itself. `not_before` asks for delivery at that moment, not earlier.
-    `attempts` of a task come from its item, never from the message. `sole`: the run awaits nothing
-    else, which saves a write if it is still so.
+    It is only a hint: it may be lost, repeated, late or early, and the stored state decides. `key`
+    is empty for the run itself. `not_before` asks for delivery at that moment, not earlier. The
+    number of attempts comes from a task's item, never from the message. `sole`: the run awaits
+    nothing else, which saves a write if that still holds.
     """
 
     run: str

@@ -1,4 +1,4 @@
-"""Where a run stands, and every move that it can make.
+"""The states of a run, and every move between them.
 
                  start              claim              finish
       (no run) ────────> READY ───────────────> RUNNING ──────> DONE, FAILED or CANCELLED
@@ -11,8 +11,8 @@
                           └──────────────────── resume ──────────────┘
 
 A start may also create a run that is `RUNNING`, under the lease of the process that starts it. A
-`RUNNING` run whose holder's lease is over is claimed by another (`TAKE_OVER`). What arrives, and a
-request to cancel, leave a run that has not ended where it is: its next holder observes them.
+`RUNNING` run whose holder's lease is over is claimed by another (`TAKE_OVER`). A delivery, or a
+request to cancel, leaves a live run in its state: its next holder observes it.
 
 `MOVES` is the whole machine. The store takes its conditions and what it writes from there, and the
 simulation checks every change of every header against it.
@@ -28,7 +28,7 @@ from rewake.kinds import OutcomeKind
 
 
 class RunState(StrEnum):
-    """Where a run stands. `parked` is what users call suspended; `stuck` needs a person."""
+    """The state of a run. `parked` is what users call suspended; `stuck` needs a person."""
 
     READY = "ready"
     RUNNING = "running"
@@ -55,7 +55,7 @@ END_OF: Mapping[OutcomeKind, RunState] = {
 
 
 class Move(StrEnum):
-    """What can happen to a run; each is one conditional write of its header."""
+    """A change to a run, made by one conditional write of its header."""
 
     CLAIM = "claim"
     TAKE_OVER = "take_over"
@@ -73,14 +73,14 @@ class Move(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Where a move begins, and where it ends; no target: the run stays where it is."""
+    """The states in which a move may begin and end; without targets, a run keeps its state."""
 
     sources: tuple[RunState, ...]
     targets: tuple[RunState, ...] = ()
 
     @property
     def target(self) -> RunState:
-        """Where the move ends, if there is only one such state."""
+        """The state in which the move ends, for a move with only one."""
         (target,) = self.targets
         return target
 
@@ -99,7 +99,7 @@ MOVES: Mapping[Move, Path] = {
     Move.CANCEL: Path(LIVE),
     Move.CANCEL_STUCK: Path((RunState.STUCK,), (RunState.CANCELLED,)),
 }
-"""Every move. (A start is none: it creates the header, if there is no such run.)"""
+"""Every move. (A start is not a move: it creates the header, if there is no such run.)"""
 
 
 def may_become(before: RunState, after: RunState) -> bool:

@@ -9,7 +9,7 @@ from rewake.records import Invocation, Millis
 
 
 class Delays:
-    """Hands each message to `send` when its wait is over. A newer one replaces an older one."""
+    """Calls `send` with each message when its wait is over. A newer one replaces an older one."""
 
     def __init__(self, send: Callable[[Invocation], None]) -> None:
         self._send = send
@@ -24,7 +24,7 @@ class Delays:
         self._timers[key] = loop.call_later(wait / 1000, self._fire, key, invocation)
 
     def clear(self) -> None:
-        """Drop all that waits."""
+        """Send none of the messages that wait."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

@@ -1,7 +1,7 @@
-"""What the engine asks of a dispatcher: to carry messages that are only hints.
+"""The contract of a dispatcher: to carry messages that are only hints.
 
 A message may be lost, repeated, late or early; nothing depends on it but speed. A dispatcher is
-given a `Handler` to hand messages to and promises to try.
+given a `Handler` to call with messages, and promises to try.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ class Dispatcher(Protocol):
         ...
 
     async def close(self) -> None:
-        """Send nothing more. What is delayed is dropped: the due index has it."""
+        """Stop sending. Delayed messages are not sent: the due index covers them."""
         ...

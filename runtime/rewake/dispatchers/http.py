@@ -1,8 +1,8 @@
 """The HTTP dispatcher: each message is a signed POST to the one base URL that all replicas share.
 
-Any replica behind that URL handles it, so work spreads over them by itself. A message is
-sent once. One that is lost, or that nobody has room for, is found through the due index within
-seconds, which is also where delays beyond `HORIZON` are left: nothing is held in memory for them.
+Any replica behind that URL handles it, so work spreads over them by itself. A message is sent once.
+If it is lost, or no replica has room for it, a sweep finds its work in the due index within
+seconds. The due index alone covers delays beyond `HORIZON`: nothing is in memory for them.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ HORIZON: Millis = 5_000
 IN_FLIGHT = 64
 """How many messages are under way at once."""
 BACKLOG = 10_000
-"""How many may wait for their turn; more are left to the due index."""
+"""How many messages may be under way or waiting; the due index covers all others."""
 TIMEOUT = 10.0
 """Seconds until a message that is not answered counts as lost."""
 _KEEP_ALIVE = 4.0  # Shorter than servers keep idle connections, or a message meets a closed one.
-_LAST_WORDS = 1.0  # Seconds for what is under way when the dispatcher closes.
+_LAST_WORDS = 1.0  # Seconds for messages that are under way when the dispatcher closes.
 
 _encode = msgspec.json.Encoder().encode
 
@@ -63,8 +63,8 @@ class HttpDispatcher:
         self._failing = False
 
     def open(self, handler: Handler) -> None:  # noqa: ARG002 - messages arrive over HTTP
-        # Not with this module: `import rewake` is free of it. Nor with the first message: that
-        # would hold up everything in this event loop for a quarter of a second.
+        # Not with this module: `import rewake` is free of it. Nor with the first message: to import
+        # it then would block this event loop for a quarter of a second.
         import aiohttp  # noqa: PLC0415
 
         self._session = aiohttp.ClientSession(
@@ -124,7 +124,7 @@ class HttpDispatcher:
                 self._failed(f"{type(error).__name__}: {error}")
 
     def _failed(self, reason: str) -> None:
-        """Say so once, not once a message, until one gets through again."""
+        """Warn once, not with every message, until one gets through again."""
         level = logging.DEBUG if self._failing else logging.WARNING
         self._failing = True
         log.log(level, "no message gets to %s: %s; due times cover them", self._url, reason)

@@ -24,8 +24,8 @@ class InProcessDispatcher:
         self._clock = clock
         self._handler: Handler | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        # By task: what to do when the invocation that is under way has ended. A task that
-        # waits for a slot is offered again by every sweep; that must not pile up.
+        # By run and key: the message to handle when the one under way has ended. Every sweep
+        # offers a task again that waits for a slot; the offers must not pile up.
         self._under_way: dict[tuple[str, str], Invocation | None] = {}
         self._delays = Delays(self._start)
 

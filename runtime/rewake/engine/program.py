@@ -20,7 +20,7 @@ RUNTIME = 1
 
 
 class RunProgram:
-    """See `rewake.replay.execution.Program`."""
+    """See `rewake.replay.program.Program`."""
 
     def __init__(self, app: App, name: str, run: str, secret: Secret) -> None:
         self.codec = RunCodec(secret, run)

@@ -65,7 +65,7 @@ async def ready(request: Request) -> Response:
 
 
 async def _signed_body(request: Request) -> bytes:
-    """The body, if the messages on it is right. Raises `Unauthentic`."""
+    """The body, if the signature on it is right. Raises `Unauthentic`."""
     parts = parts_of(request)
     body = await read_body(request, parts.limit)
     header = request.headers.get(messages.HEADER)

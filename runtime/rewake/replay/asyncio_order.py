@@ -25,14 +25,14 @@ from typing import Any
 from rewake.replay.loop import WorkflowLoop, WorkflowTask
 
 REGISTRY = "_all_tasks" if hasattr(asyncio.tasks, "_all_tasks") else "_scheduled_tasks"
-"""What `asyncio.all_tasks` goes through: `_all_tasks` on 3.11, `_scheduled_tasks` from 3.12 on."""
+"""The set of `asyncio.all_tasks`: `_all_tasks` on 3.11, `_scheduled_tasks` from 3.12 on."""
 
 _GatheringFuture: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
 _BARRIERS = {
     "gather.<locals>._done_callback": "outer",
     "_wait.<locals>._on_completion": "waiter",
 }
-"""By the callback of asyncio's that watches a child: the variable of it that is the barrier."""
+"""For asyncio's callbacks that watch a child: the captured variable that is the barrier."""
 
 
 def _running() -> WorkflowLoop | None:
@@ -58,13 +58,13 @@ def _gathering_future(children: list[Any], *, loop: asyncio.AbstractEventLoop) -
 
 
 def _ordered_set(items: Iterable[Any] = ()) -> Collection[Any]:
-    """`set(items)`; in a workflow, one that keeps the order (asyncio only iterates over it)."""
+    """`set(items)`; in a workflow, a collection in order (asyncio only iterates over it)."""
     ordered = dict.fromkeys(items) if _running() is not None else {}
     return ordered.keys() if ordered else builtins.set(items)
 
 
 class _Registry:
-    """The tasks of all loops; to a workflow, its own unfinished ones in creation order."""
+    """The asyncio tasks of all loops; to a workflow, its own unfinished ones in creation order."""
 
     def __init__(self, everywhere: Any) -> None:
         self._everywhere = everywhere
@@ -78,7 +78,7 @@ class _Registry:
 
 
 def install() -> None:
-    """Give `asyncio.tasks` the three names. Once is enough; more often does no harm."""
+    """Give `asyncio.tasks` the three names. To call it again does no harm."""
     names: dict[str, Any] = vars(asyncio.tasks)
     names["set"] = _ordered_set
     names["_GatheringFuture"] = _gathering_future
@@ -87,11 +87,11 @@ def install() -> None:
 
 
 def barrier_of(task: WorkflowTask) -> object | None:
-    """The one barrier that waits for this asyncio task, or None if it may matter otherwise.
+    """The barrier that alone watches this asyncio task, or None if anything else may react to it.
 
     A barrier (a `gather`, a `TaskGroup`, a `wait` for more than the first, `rewake.parallel`)
-    makes nothing of one more success until all its children are done. Anything else that watches
-    the task may react at once.
+    makes nothing of one more success until all its children are done. Any other watcher of the
+    asyncio task may react at once.
     """
     callbacks = task._callbacks
     if not callbacks or len(callbacks) != 1:

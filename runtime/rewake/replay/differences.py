@@ -1,6 +1,6 @@
-"""What differs between a history and the code of now, in words that name the key.
+"""The differences between a history and today's code, in words that name the key.
 
-`rewake.replay.execution` has the three checks; what each of them tells is made here.
+`rewake.replay.execution` makes the three checks; their messages come from here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rewake.replay.operation import OpenOp
 
 
 class Difference(NamedTuple):
-    """Where the code differs first, and how. `key` is empty at the end of the workflow."""
+    """The first difference: its key (empty for the end of the workflow) and a description."""
 
     key: str
     told: str
@@ -53,7 +53,7 @@ def key_of(entry: Entry) -> str:
 
 
 def _identities(commands: Sequence[Entry]) -> dict[tuple[str, str], Entry]:
-    """Commands by what is compared of them here; how an operation differs was seen before."""
+    """Commands by the parts that are compared here; check 1 has compared the rest."""
     return {_identity(command): command for command in commands}
 
 

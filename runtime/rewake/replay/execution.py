@@ -17,10 +17,10 @@ An `Execution` is sans-IO: entries in, entries out; no clock, no store, no netwo
     3. the code ended before the history: it does not ask for what was asked for then
 
   Each puts a `NonDeterminismError` in `error` and halts the loop. It is never raised into
-  workflow code, so no `except` can swallow it. The first one counts: what code does between a
-  difference and its next `await` is no news.
+  workflow code, so no `except` can swallow it. The first one counts: any that follow before the
+  next `await` are its consequences.
 - Two executions fed the same history are in the same state: a cached one (warm) and a replayed one
-  (cold) cannot be told apart. So one may be dropped at any moment.
+  (cold) cannot be told apart. So a cached one may be dropped at any moment.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ _COMMANDS = (Scheduled, Withdrawn, Logged, Finished)
 leaf_code: set[object] = set()
 """Code objects of coroutines that await one operation and return its result, nothing else.
 
-A room of `authoring/` adds its own where that is true. The branch that such a coroutine is then
-counts under its barrier: a `gather` of a thousand of them wakes its run once.
+Modules of `authoring/` add theirs. A branch that runs such a coroutine counts under its barrier, so
+that a `gather` of a thousand of them wakes its run once.
 """
 
 
@@ -79,8 +79,8 @@ class Execution:
     """One instance of a workflow body. See the module.
 
     `fresh` holds the entries that are not committed yet; `open` the operations without an observed
-    outcome, in the order asked for; `finished` how the workflow ended, once it has; `error`
-    why it cannot go on. An execution must be dropped at its end (`drop`).
+    outcome, in the order asked for; `finished` the outcome of a workflow that has ended; `error`
+    the reason why it cannot go on. An execution must be dropped at its end (`drop`).
     """
 
     def __init__(self, program: Program, *, run: str, seed: int) -> None:
@@ -107,7 +107,7 @@ class Execution:
     def observe(self, event: Event, outcome: Outcome | None = None) -> None:
         """Let the workflow see one more event, with the outcome that a `Completed` is about.
 
-        One that is about nothing open makes an `error`. After the end there is nothing to see.
+        An event about nothing that is open sets `error`. After the end, events have no effect.
         """
         if self.finished is not None:
             return
@@ -118,10 +118,10 @@ class Execution:
             self.fresh.extend(self._take_commands())
 
     def replay(self, history: Sequence[Entry], outcomes: Mapping[str, Outcome]) -> None:
-        """Feed a committed history, from its `Started` on. See `error` for how that went.
+        """Feed a committed history, from its `Started` on. A difference sets `error`.
 
-        `outcomes` has the outcome of every key that a `Completed` names. Of a history that is
-        only begun (its `Started` alone), the first commands are `fresh`.
+        `outcomes` has the outcome of every key that a `Completed` names. If the history is only
+        its `Started`, the first commands are appended to `fresh`.
         """
         self._replaying = len(history) > 1
         with self._loop:
@@ -163,7 +163,7 @@ class Execution:
         return None
 
     def cancel_at_start(self, started: Started, cancel: CancelRequested) -> None:
-        """The run was asked to cancel before anything of it was committed: its body never runs."""
+        """End a run that was asked to cancel before its first commit: its body never runs."""
         self.fresh.append(cancel)
         with self._loop:
             self.fresh.extend(self._cancelled_at_start(started, cancel))
@@ -184,14 +184,14 @@ class Execution:
         return self._loop.clock
 
     def log(self, level: str, message: str) -> bool:
-        """Keep a line that the body logged; False if it did so before, or has no effect."""
+        """Keep a line that the body logged; returns False on replay, and once dropped."""
         if self._replaying or self._loop.dead:
             return False
         self._log.add(self.clock, level, message)
         return True
 
     def write(self, level: str, text: str) -> bool:
-        """Keep what the body printed; False if it did so before, or has no effect."""
+        """Keep text that the body printed; returns False on replay, and once dropped."""
         if self._replaying or self._loop.dead:
             return False
         self._log.write(self.clock, level, text)
@@ -200,8 +200,8 @@ class Execution:
     def arrivals_needed(self) -> int:
         """How many successes must be delivered before the workflow can do anything new.
 
-        1, unless every awaited operation is a branch of its own under a barrier: then the size
-        of the smallest barrier. (A failure always counts as enough.)
+        It is 1, unless every awaited operation is a branch of its own under a barrier: then it is
+        the size of the smallest one. (A failure always counts as enough.)
         """
         barriers: Counter[int] = Counter()
         for op in self.open.values():
@@ -243,10 +243,10 @@ class Execution:
     ) -> WorkflowFuture:
         """Ask for a durable operation; the future ends when its outcome is observed.
 
-        `label` names it in its key. `args(key)` encodes what it needs to be carried out; it is
-        called at once, so that later changes of the arguments do not matter, and not on
-        replay. `resolve(key, outcome)` makes a value of the outcome, or raises. `work` is kept for
-        the turn, which carries the operation out.
+        `label` names it in its key. `args(key)` encodes its arguments; it is called at once, so
+        that later changes of the arguments do not matter, and not on replay. `resolve(key,
+        outcome)` turns the outcome into a value, or raises. `work` is kept for the turn, which
+        carries the operation out.
         """
         loop = self._loop
         if loop.dead:
@@ -269,10 +269,10 @@ class Execution:
         return op.future
 
     def arm(self, timer: WorkflowTimer) -> None:
-        """A timer of asyncio's own: a durable one, as the loop's clock is the recorded one."""
+        """Make a timer of asyncio's durable, as the loop's clock is the recorded one."""
         if timer.when() == math.inf:
             return
-        # A tick less than a microsecond late is how a float rounds, not what was asked for.
+        # Less than a microsecond past a millisecond is a float's rounding: it must not round up.
         due = min(math.ceil(timer.when() * 1000 - 1e-3), LATEST)
         op = OpenOp(self._loop.current_scope().key("timer"), Kind.TIMER, "timer", "", due)
         op.timer = timer
@@ -280,12 +280,12 @@ class Execution:
         self._ask(op, self._expected.get(op.key))
 
     def disarm(self, timer: WorkflowTimer) -> None:
-        """The workflow cancelled a timer of asyncio's."""
+        """Withdraw a timer of asyncio's that the workflow cancelled."""
         if timer.op is not None:
             self.withdraw(timer.op)
 
     def withdraw(self, op: OpenOp) -> None:
-        """The workflow no longer wants this operation."""
+        """Withdraw an operation that the workflow no longer wants."""
         op.future = None
         if self._loop.dead or self.open.pop(op.key, None) is None:
             return
@@ -335,12 +335,12 @@ class Execution:
                 self.finished = self._outcome(self._main)
         except StuckError as error:
             self._halt(error)
-        except BaseException as error:  # Ctrl-C: what this instance would do next is unknown
+        except BaseException as error:  # Ctrl-C, after which the instance is in no known state.
             self._halt(StuckError(f"the process was interrupted ({type(error).__name__})"))
             raise
 
     def _begin(self, event: Started, _: Outcome | None) -> None:
-        # An empty context: what the server keeps in its own must not be seen by a workflow.
+        # An empty context: a workflow must not see the server's context variables.
         self._main = self._loop.spawn(
             self._run(event), self._loop.root, name="main", context=contextvars.Context()
         )
@@ -357,7 +357,7 @@ class Execution:
         return result
 
     async def _wind_up(self) -> None:
-        """End what the body left behind, as `asyncio.run` does, in creation order."""
+        """End asyncio tasks and generators that the body left open, in creation order."""
         if self._loop.dead:
             return
         left = [task for task in self._loop.unfinished() if task is not self._main]
@@ -396,7 +396,7 @@ class Execution:
             self._loop.resume(op.timer)
         elif op.future is not None:
             resolve(op, op.future, outcome)
-            op.future = None  # each holds the other
+            op.future = None  # Each refers to the other.
 
     def _cancel(self, event: CancelRequested, _: Outcome | None) -> None:
         self.cancel_reason = event.reason
@@ -409,7 +409,7 @@ class Execution:
             self._main.cancel("the run's time is over")
 
     def _take_commands(self) -> list[Command]:
-        """What the workflow asked for since the last event, now that it is blocked."""
+        """Take the commands issued since the last event, now that the workflow is blocked."""
         commands: list[Command] = [Logged(lines) for lines in self._log.take(self.clock)]
         commands += [Withdrawn(op.key, op.kind) for op in self._withdrawn]
         if self.finished is None:
@@ -441,14 +441,14 @@ class Execution:
             return self._program.fail(error)
 
     def _compare(self, recorded: Sequence[Entry], asked: Sequence[Command]) -> None:
-        """The second and third check, and that withdrawals and the end are where they were."""
+        """Make checks 2 and 3, and check that withdrawals and the end are where they were."""
         if asked != recorded:
             difference = differences.of_segment(recorded, asked)
             if difference is not None:
                 self._stick(*difference)
 
     def _without_log(self, history: Sequence[Entry]) -> Sequence[Entry]:
-        """What is compared on replay. What was logged only takes up its share."""
+        """The history without its log entries, which only count against the run's limit of log."""
         logged = [entry for entry in history if isinstance(entry, Logged)]
         if not logged:
             return history
@@ -480,6 +480,6 @@ _APPLY: Mapping[type, Callable[[Execution, Any, Outcome | None], None]] = {
 
 
 def current() -> Execution | None:
-    """The execution whose workflow is running right now, or None: plain Python."""
+    """The execution whose workflow is running right now; None in plain Python."""
     loop = asyncio._get_running_loop()
     return cast("Execution", loop.owner) if isinstance(loop, WorkflowLoop) else None

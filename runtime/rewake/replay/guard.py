@@ -4,22 +4,22 @@ The event loop of a workflow has no sockets, files or threads (`rewake.replay.lo
 keeps a body from calling `open()`. Python tells of such calls: it raises an *audit event* before
 it opens a file, connects a socket or starts a thread, and a hook that raises an exception keeps
 that from happening. One hook serves the whole process. It acts only where a workflow loop is the
-running loop of the thread, so tasks, steps and the server are not concerned; what a dropped
-instance does in its `finally` blocks is.
+running loop of the thread, so tasks, steps and the server are not concerned, but the `finally`
+blocks of a dropped instance are guarded too.
 
-**It must not depend on the process.** What is refused live has to be refused on every replay, so
-nothing may be refused that is done once in a process and then remembered, at whatever moment:
+**It must not depend on the process.** A call that is refused live must be refused on every replay,
+so nothing may be refused that a process does once, at any moment, and then remembers:
 
 - imports, and reading what belongs to the installed code: its modules, their data, time zones;
 - machinery that may run under any code: logging, warnings, tracebacks, debuggers, coverage, and
   the finalisers of objects that the collector finds at that moment;
 - values being pickled and unpickled, which happens once live and again on replay.
 
-Whether it is one of these is seen on the stack, between the call and the workflow's loop, and only
-once an event that matters has been raised inside a workflow. Any other event costs one look
-into a dictionary.
+The stack between the call and the workflow's loop shows whether the call is one of these. It is
+read only after an event that matters, inside a workflow; any other event costs one look-up in a
+dictionary.
 
-Python has no event for what is open already (a connection that a module keeps, an idle thread of a
+Python has no event for things open already (a connection that a module keeps, an idle thread of a
 pool), for looking at a file's size or date, for printing, and before 3.13 for `time.sleep`. The
 static check in `rewake.checking.determinism` sees some of that. For threads there is an event from
 3.12 on; on 3.11 it is raised from here.
@@ -158,7 +158,7 @@ _FOREIGN_MACHINERY: Final = frozenset(
         *("coverage", "loguru"),
     }
 )
-"""The same of others, wherever they are installed."""
+"""Third-party modules of that sort, wherever they are installed."""
 
 _CORE: Final = frozenset({"rewake.replay.loop", "rewake.replay.execution"})
 _CODECS: Final = frozenset({"rewake.values.codecs", "rewake.values.pickles"})
@@ -168,7 +168,7 @@ _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 def refusal(what: str, name: str) -> str:
-    """Why a workflow body cannot have it, and what to do instead."""
+    """The message that refuses `name` to a workflow body, and tells what to do instead."""
     return (
         f"a workflow body cannot use {what} ({name}): it is replayed and must stay "
         f"deterministic. Put this into a @task, or into a step().{_FURTHER.get(what, '')}"
@@ -177,8 +177,8 @@ def refusal(what: str, name: str) -> str:
 
 @functools.cache
 def install(guarded: type[asyncio.AbstractEventLoop]) -> None:
-    """From now on, refuse blocking I/O wherever such a loop is the running one."""
-    _library()  # what it opens would else be judged itself
+    """Refuse blocking I/O from now on, wherever a `guarded` loop is the running one."""
+    _library()  # Cached now, since the hook would judge the files that it opens.
     running = asyncio._get_running_loop
     refused = _REFUSED  # in the closure: globals may be gone when the interpreter ends
 
@@ -204,7 +204,7 @@ def _tell_of_threads() -> None:
 
 
 def _judge(event: str, args: tuple[Any, ...]) -> None:
-    """Raise `ForbiddenInWorkflow`, unless this is no doing of the workflow's."""
+    """Raise `ForbiddenInWorkflow`, unless the call belongs to the code or to machinery."""
     if event in _READING and _belongs_to_the_code(*args):
         return
     frames = list(_frames_of_the_workflow(sys._getframe(2)))
@@ -215,7 +215,7 @@ def _judge(event: str, args: tuple[Any, ...]) -> None:
 
 
 def _belongs_to_the_code(path: object, mode: object = None, flags: int = 0, *_: object) -> bool:
-    """Whether this only reads a file or folder that was installed together with the code."""
+    """Whether the call only reads a file or folder that was installed together with the code."""
     if isinstance(path, int):  # open already; `subprocess` does it to its pipes
         return True
     if not isinstance(path, str | bytes) or flags & _WRITING:
@@ -227,7 +227,7 @@ def _belongs_to_the_code(path: object, mode: object = None, flags: int = 0, *_: 
 
 
 def _frames_of_the_workflow(frame: FrameType | None) -> Iterator[FrameType]:
-    """From the call outwards to where the core runs the workflow."""
+    """The frames from the call outwards, up to the core that runs the workflow."""
     while frame is not None and _module(frame) not in _CORE:
         yield frame
         frame = frame.f_back
@@ -242,7 +242,7 @@ def _is_machinery(frame: FrameType) -> bool:
 
 
 def _called(frames: list[FrameType]) -> str:
-    """What the user's code called that led here; nothing if it is a function without a frame."""
+    """The name of the library function that the user's code called; empty if it has no frame."""
     called: FrameType | None = None
     for frame in frames:
         if not _is_library(frame):
@@ -272,7 +272,7 @@ def is_installed(filename: str) -> bool:
 
 @functools.cache
 def _library() -> tuple[str, ...]:
-    """Where the standard library and installed packages are; and this file, which calls them."""
+    """The folders of the standard library and of installed packages, and this file."""
     import site  # noqa: PLC0415 - these take long, and `import rewake` needs neither
     import sysconfig  # noqa: PLC0415
 

@@ -3,27 +3,27 @@
 The loop is a queue of ready callbacks and nothing else: no selector, no threads, no clock. Its
 time is the recorded clock, which stands still until the next event; `call_later` (and so
 `asyncio.sleep`, `asyncio.timeout`, `asyncio.wait(timeout=)`) becomes a durable timer. When the
-queue is empty and the main task is not done, the workflow is blocked: that is how a
-suspension looks. Nothing is ever thrown into user code to suspend it, so `except:`, `finally`,
+queue is empty and the main asyncio task is not done, the workflow is blocked: that is a
+suspension. Nothing is ever thrown into user code to suspend it, so `except:`, `finally`,
 `gather` and `TaskGroup` keep their meaning.
 
 What asyncio leaves to chance, and what is done about it here:
 
-- Sets of tasks and futures iterate by address. Ours hash by creation order. `gather` makes its
-  future past `create_future`, and `as_completed` makes a set of *coroutines*; both are mended
+- Sets of asyncio tasks and futures iterate by address. Ours hash by creation order. `gather` makes
+  its future past `create_future`, and `as_completed` makes a set of *coroutines*; both are mended
   in `rewake.replay.asyncio_order`.
-- Tasks may share a context, so a branch's scope is kept on the task; a context variable
-  mirrors it for plain callbacks.
-- asyncio keeps weak references to all tasks of the process in one set, which is no order and no
+- Asyncio tasks may share a context, so each keeps the scope of its branch itself; a context
+  variable mirrors it for plain callbacks.
+- asyncio keeps weak references to all its tasks of the process in one set, with neither order nor
   owner. This loop keeps strong ones to its own, in creation order, and takes them out of that set
   (where tasks of many runs, hashing alike, would also be in each other's way).
 - Async generators are finalised whenever the collector finds them. Here they are closed at the
   end of the run, in the order in which they were first iterated.
 
 A dropped instance is *dead*: its coroutines are run to their end, `finally` blocks and all, on
-this loop, where by now nothing has an effect. What the collector only finds later must not run
-at all: by then no loop says that it belongs to a workflow, and it would be plain Python with real
-effects.
+this loop, where by now nothing has an effect. Code that only the collector finds later must not
+run at all: by then no loop says that it belongs to a workflow, and it would be plain Python with
+real effects.
 
 Relied on, and watched by `tests/replay/test_canaries.py` on every Python minor: `Handle._run`,
 `Handle._cancelled`, `events._set_running_loop`, `tasks._swap_current_task` (3.12+),
@@ -65,7 +65,7 @@ _NOWHERE: tuple[Any, Any, tuple[Any, Any]] = (None, None, (None, None))
 
 
 class WorkflowTimer(asyncio.TimerHandle):
-    """What `call_at` gives. `op` is for the owner of the loop: the operation behind the timer."""
+    """The timer that `call_at` returns. `op`, for the loop's owner, is the operation behind it."""
 
     __slots__ = ("op",)
 
@@ -73,13 +73,13 @@ class WorkflowTimer(asyncio.TimerHandle):
 
 
 class Owner(Protocol):
-    """Makes durable timers for the loop: the execution."""
+    """The owner of a loop (its execution), which makes its timers durable."""
 
     def arm(self, timer: WorkflowTimer) -> None:
-        """The workflow called `call_at`."""
+        """Make a timer durable that the workflow set with `call_at`."""
 
     def disarm(self, timer: WorkflowTimer) -> None:
-        """The workflow cancelled a timer that `arm` was given."""
+        """Withdraw a timer that `arm` was given and the workflow cancelled."""
 
 
 class WorkflowFuture(asyncio.Future[Any]):
@@ -178,15 +178,15 @@ _Refusing: Any = type(
     (asyncio.AbstractEventLoop,),
     {method: _refusal(method, what) for what, methods in _REFUSED.items() for method in methods},
 )
-"""An event loop that says of everything with an effect outside that it belongs elsewhere."""
+"""An event loop that refuses every method with an effect outside."""
 
 
 class WorkflowLoop(_Refusing):  # type: ignore[misc]
-    """See the module. Entered with `with`, `run_until_idle` is the whole of its machinery.
+    """The event loop of one instance. Enter it using `with`, then call `run_until_idle`.
 
     `clock` is the recorded clock in milliseconds; `halted` stops the loop where it is, for good;
-    `dead` says that nothing the workflow still does has an effect; `next_serial()` counts what
-    is created.
+    `dead` says that nothing the workflow still does has an effect; `next_serial()` numbers
+    futures and asyncio tasks.
     """
 
     def __init__(self, owner: Owner) -> None:
@@ -220,14 +220,14 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
                 if not handle._cancelled:
                     handle._run()
             except SystemExit:
-                continue  # the asyncio task holds it: the run fails with it, the server stays
+                continue  # The asyncio task keeps it: the run fails with it, the server stays.
         raise StuckError(
             f"the workflow ran {BUSY_LIMIT:,} callbacks without waiting for anything: "
             "it spins, perhaps in a loop around asyncio.sleep(0)"
         )
 
     def __enter__(self) -> None:
-        """Become the running loop, inside the one that is running or without any."""
+        """Become the thread's running loop, inside another one or without any."""
         outer = asyncio._get_running_loop()
         suspended = None
         if _swap_current_task is not None and outer is not None:
@@ -245,10 +245,10 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
             _swap_current_task(outer, suspended)
 
     def drop(self) -> None:
-        """End all that is left of the workflow without letting it do anything.
+        """End the workflow's coroutines, without any effect.
 
-        Their coroutines are run to the end, `finally` blocks and all; by now the loop is dead, so
-        nothing that they ask for happens. A body that swallows every exception is left behind.
+        They are run to the end, `finally` blocks and all; by now the loop is dead, so nothing that
+        they ask for happens. A coroutine that swallows every exception is kept, and never ends.
         """
         self.dead = True
         _living.discard(self)
@@ -383,7 +383,7 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
         return [task for task in self._tasks if not task.done()]
 
     def open_generators(self) -> list[_Generator]:
-        """The async generators that were begun and not ended, in that order; forgets them."""
+        """Take the async generators that were begun and not ended, in the order begun."""
         still_open = [each for each in self._generators if each.ag_frame is not None]
         self._generators.clear()
         return still_open
@@ -421,7 +421,7 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
         return None
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """An exception that nobody awaited, or one in a plain callback: logged, as asyncio does."""
+        """Log an exception that nobody awaited, or one in a plain callback, as asyncio does."""
         if not self.dead:
             error = context.get("exception")
             log.error("in a workflow: %s", context.get("message"), exc_info=error)
@@ -431,24 +431,24 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
 
 
 _living: set[WorkflowLoop] = set()
-"""Loops that have begun and were not dropped: never freed by the collector before."""
+"""Loops that have begun and not been dropped, which keeps the garbage collector from them."""
 
 _graveyard: list[object] = []
-"""Coroutines that cannot be ended. The collector would run their code again: keep them from it."""
+"""Coroutines that cannot be ended, kept because the collector would run their code again."""
 
 
 def _let_go(_: _Generator) -> None:
     """Finalise an async generator by doing nothing: its `finally` blocks do not run.
 
-    The loop keeps them until the end of the run, so this one belongs to a dropped instance.
+    A loop keeps its generators until the run ends, so this one belongs to a dropped instance.
     """
 
 
 class _Dropped(BaseException):
     """Thrown into the coroutines of a dropped instance, to run them to their end.
 
-    `close()` will not do: it reaches inner coroutines one by one, so that one of them whose
-    `finally` block waits is left suspended, for the collector to run later and anywhere.
+    `close()` is not enough: it reaches inner coroutines one by one, so that one of them whose
+    `finally` block waits stays suspended, and the collector would run it later and anywhere.
     """
 
 

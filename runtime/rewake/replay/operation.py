@@ -39,15 +39,15 @@ class OpenOp:
         self.name = name
         """The function, or the timer's kind: compared on replay."""
         self.digest = digest
-        """That of its arguments: compared on replay."""
+        """The digest of its arguments: compared on replay."""
         self.due = due
         """A timer's moment, or a deadline."""
         self.args: Value | None = None
-        """What it is asked with, encoded."""
+        """Its arguments, encoded."""
         self.work: Any = None
-        """What the turn needs to carry it out itself: a `StepWork`."""
+        """Of a step: its `StepWork`, for the turn."""
         self.attempts = 0
-        """Of a step: how many have failed."""
+        """Of a step: how many attempts have failed."""
         self.asked_at: Millis = 0
         """When it was asked for, by the recorded clock."""
         self.not_before: Millis | None = None
@@ -55,13 +55,13 @@ class OpenOp:
         self.branch: WorkflowTask | None = None
         """The asyncio task that awaits this operation and does nothing else."""
         self.timer: WorkflowTimer | None = None
-        """What the workflow set with `call_at`."""
+        """The timer that the workflow set with `call_at`."""
         self.future: OpFuture | None = None
-        """What the workflow awaits."""
+        """The future that the workflow awaits."""
         self.recorded: Scheduled | None = None
-        """On replay: the command that asked for it then."""
+        """On replay: the recorded command that asked for it."""
         self.resolve: Callable[[str, Outcome], Any] = nothing
-        """Makes a value of the outcome, or raises."""
+        """Turns the outcome into a value, or raises."""
 
     def scheduled(self) -> Scheduled:
         """The command that asks for this operation; on replay the recorded one, which is equal."""
@@ -75,7 +75,7 @@ def nothing(_key: str, _outcome: Outcome) -> None:
 
 
 class OpFuture(WorkflowFuture):
-    """What a workflow awaits for an operation. Cancelling it withdraws the operation."""
+    """The future of one operation. Cancelling it withdraws the operation."""
 
     __slots__ = ("_op", "_withdraw")
 
@@ -92,7 +92,7 @@ class OpFuture(WorkflowFuture):
 
 
 def resolve(op: OpenOp, future: OpFuture, outcome: Outcome) -> None:
-    """End the future with what its operation makes of the outcome. Raises `StuckError`."""
+    """End the future with the value or error of the outcome. Raises `StuckError`."""
     try:
         value = op.resolve(op.key, outcome)
     except StuckError:

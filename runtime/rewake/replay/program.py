@@ -1,4 +1,4 @@
-"""What the replay core is given: a workflow's body, and how its values become data."""
+"""The input of the replay core: a workflow's body, and a codec of its values."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from rewake.records import Outcome, Started, Value
 
 
 class Codec(Protocol):
-    """How values become data and back, bound to one run. See `rewake.values.run_codec`."""
+    """Turns values of one run into data and back. See `rewake.values.run_codec`."""
 
     def encode(self, value: Any, *, key: str, purpose: str, hint: Any = None) -> Value:
-        """The value as data. Raises what pickling raises for what cannot be encoded."""
+        """The value as data. Raises `UsageError` if it cannot be encoded."""
 
     def decode(self, value: Value, *, key: str, purpose: str, hint: Any = None) -> Any:
-        """The value again. Raises `CheckpointUnreadable`."""
+        """The value that was encoded. Raises `CheckpointUnreadable`."""
 
 
 class Program(Protocol):
-    """What an execution runs. Supplied by the engine."""
+    """One workflow, as an execution runs it. The engine supplies it."""
 
     @property
     def codec(self) -> Codec:
-        """How values of this run become data."""
+        """The codec for values of this run."""
 
     def is_registered(self, task: object) -> bool:
         """Whether every replica finds this task by its name."""
 
     def body(self, started: Started) -> Coroutine[Any, Any, Any]:
-        """The workflow's coroutine for these arguments. It raises what bad arguments raise.
+        """The workflow's coroutine for these arguments.
 
-        A `StuckError` (arguments that cannot be read) makes the run stuck; all else fails it.
+        If it raises a `StuckError` (arguments that cannot be read), the run is stuck; any other
+        exception (arguments that do not fit) fails the run.
         """
 
     def succeed(self, result: Any) -> Outcome:

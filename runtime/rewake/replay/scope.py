@@ -3,12 +3,12 @@
 A *scope* is one branch: the main body of a workflow, or one asyncio task that it created. An
 operation's key is the path of scopes that leads to it, then its name, then (from the second
 on) its count in that scope: `fetch`, `fetch.2`, `one[3]/charge`. A child scope is named after its
-coroutine and numbered in creation order. Keys so depend on the order of the program within
-one branch, never on which branch finished first.
+coroutine and numbered in creation order. So keys depend on the order of the program
+within one branch, never on which branch finished first.
 
 Two different places never share a key: `.`, `/`, `[` and `]` in names are escaped, and child
-scopes of one name come from one counter, however they are made. Keys are bounded, for a store has
-room for so much only: a long name or a deep path is cut, and a digest stands for what is missing.
+scopes of one name come from one counter, however they are made. Keys are bounded, because those of
+a store are: a long name or a deep path is cut, and a digest stands for the missing part.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LONGEST_NAME = 200
 """Longest name that is recorded, in bytes of UTF-8."""
 
 MAX_PATH = 300
-"""Longest path in a key. With a name and a count, a key so stays below 512 bytes of ASCII."""
+"""Longest path in a key, so that with a name and a count it stays below 512 bytes of ASCII."""
 
 
 def escape(name: str) -> str:
@@ -44,7 +44,7 @@ def escape(name: str) -> str:
 
 
 def bounded(name: str) -> str:
-    """A name as it is recorded: what UTF-8 can hold of it, at most `LONGEST_NAME` bytes."""
+    """The name as it is recorded: valid UTF-8, of at most `LONGEST_NAME` bytes."""
     if len(name) <= LONGEST_NAME and name.isascii():
         return name
     data = name.encode(errors="backslashreplace")
@@ -74,7 +74,7 @@ class Scope:
         self._branches: dict[str, Group] = {}
 
     def key(self, name: str) -> str:
-        """A new key for an operation of this name. Raises `ValueError` for an empty one."""
+        """A new key for an operation of this name. Raises `ValueError` for an empty name."""
         return self.path + _counted(name, self._counts)
 
     def branch(self, name: str) -> Scope:

@@ -30,14 +30,14 @@ def sign(secret: Secret, method: str, path: str, body: bytes, now: Millis) -> st
 def check(
     secret: Secret, header: str | None, method: str, path: str, body: bytes, now: Millis
 ) -> None:
-    """Accept what `sign` made with any accepted secret and is fresh. Raises `Unauthentic`."""
+    """Check that `header` is a fresh signature by an accepted secret. Raises `Unauthentic`."""
     form = _FORM.fullmatch(header or "")
     if form is None:
         raise Unauthentic(f"a {HEADER} header of the form t=...,v1=... is needed")
     time, signature = form.groups()
     if not secret.verify(bytes.fromhex(signature), _PURPOSE, *_parts(method, path, body, time)):
         raise Unauthentic("the signature is wrong")
-    # Only after the signature: a stranger does not learn what this machine's clock says.
+    # Only after the signature, so that a stranger does not learn this machine's time.
     if abs(now - int(time)) > WINDOW:
         raise Unauthentic("the signature is stale, or the two clocks differ by minutes")
 

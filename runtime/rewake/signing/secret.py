@@ -1,4 +1,4 @@
-"""The app's secret: what Rewake signs with.
+"""The app's secret, with which Rewake signs.
 
 One secret signs everything, yet a signature made for one purpose is worth nothing for another:
 each purpose has its own key, derived from the secret, and the parts of a message are prefixed
@@ -36,7 +36,7 @@ class Secret:
         return _signature(self._accepted[0], purpose, _message(parts))
 
     def verify(self, signature: bytes, purpose: str, *parts: bytes) -> bool:
-        """Tell whether any accepted secret made `signature`; the time taken does not."""
+        """Tell, in constant time, whether any accepted secret made `signature`."""
         message = _message(parts)
         genuine = False
         for secret in self._accepted:

@@ -1,4 +1,4 @@
-"""Bearer tokens: those that the app's secret gives, or those that are set."""
+"""Bearer tokens: one that is derived from the app's secret, or those that are set."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _MINIMUM = 16
 
 
 def app_token(secret: Secret) -> str:
-    """The bearer token that goes with a secret, where none is set."""
+    """The bearer token that is derived from a secret, for use where none is set."""
     return _PREFIX + secret.sign(_PURPOSE).hex()
 
 
 class Keys:
     """The tokens that are accepted: `tokens`, or without any, those derived from the secret.
 
-    While a secret is rotated, the tokens of the old one are accepted as long as it is. Raises
+    While a secret is rotated, the old one's token is accepted as long as the old one. Raises
     `ConfigError` for a token that is too short or cannot be sent in a header.
     """
 

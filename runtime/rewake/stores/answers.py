@@ -1,4 +1,4 @@
-"""What the store protocol is asked with, and what it answers."""
+"""The arguments and the answers of the store protocol."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rewake.records import Header, Millis, Operation
 
 
 class Fenced(msgspec.Struct, frozen=True):
-    """Another holder has taken over. Discard the instance, dispatch nothing, touch nothing."""
+    """The claim no longer holds. Discard the instance, dispatch nothing, touch nothing."""
 
 
 class Arrived(msgspec.Struct, frozen=True):
@@ -18,24 +18,24 @@ class Arrived(msgspec.Struct, frozen=True):
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """It is durable. `header` is what is held now, `taken` the tasks that were claimed with it."""
+    """The commit is durable. `header` is held now, `taken` are the tasks claimed with it."""
 
     header: Header
     taken: dict[str, Operation] = {}
 
 
 class RunClaim(msgspec.Struct, frozen=True):
-    """A run to hold, as `owner`, from `now` for `lease` milliseconds."""
+    """A claim on a run, as `owner` (a name that no other claim has), from `now` for `lease` ms."""
 
     owner: str
     now: Millis
     lease: Millis
     takes_over: bool = True
-    """Whether to take the run from a holder whose lease is over: not from this process itself."""
+    """Whether to take the run from a holder whose lease is over; False if this process is it."""
 
 
 class TaskClaim(msgspec.Struct, frozen=True):
-    """A task to hold for one attempt, as `owner`, from `now` for `lease` milliseconds."""
+    """A claim on a task for one attempt, as `owner`, from `now` for `lease` milliseconds."""
 
     run: str
     key: str
@@ -60,9 +60,9 @@ class Refused(msgspec.Struct, frozen=True):
 class Delivery(msgspec.Struct, frozen=True):
     """How a delivery went.
 
-    `won`: this outcome is the recorded one. `header`: the run after the arrival, None if it is
-    over or does not exist. `claimed`: the run was waiting for just this and is now held by the
-    deliverer. `wake`: it should be dispatched.
+    `won`: this outcome is the recorded one. `header`: the run after the arrival, None if there was
+    no outcome to arrive with or no live run. `claimed`: the run was waiting for just this, and the
+    deliverer holds it now. `wake`: the run should go on.
     """
 
     won: bool

@@ -19,7 +19,7 @@ Again = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
 
 class Blobs:
-    """Puts large values aside and brings them back. Bodies are written before their names."""
+    """Keeps large values on a shelf, and fetches them. Bodies are written before their names."""
 
     def __init__(self, shelf: Shelf, again: Again) -> None:
         self._shelf = shelf
@@ -44,7 +44,7 @@ class Blobs:
         return Value(value.codec, msgspec.Raw(body))
 
     async def without(self, run: str, entry: Entry) -> Entry:
-        """The entry with its value put aside if that is large."""
+        """The entry, with its value on the shelf if that is large."""
         value = _value_of(entry)
         kept = await self.offload(run, value)
         return entry if kept is value else _with_value(entry, kept)

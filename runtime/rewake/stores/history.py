@@ -21,7 +21,7 @@ class History(msgspec.Struct, frozen=True):
     def open(self, kind: Kind) -> list[Scheduled]:
         """The operations of this kind whose end the workflow has not seen, in the order asked.
 
-        The kind must be one that is awaited: others end by other entries.
+        The kind must be an awaited one: operations of others end by other entries.
         """
         return [entry for entry in self._awaited() if entry.kind is kind]
 
@@ -41,7 +41,7 @@ class History(msgspec.Struct, frozen=True):
 
 
 def is_unattended(task: Operation | None, now: Millis) -> bool:
-    """Whether a task is in no process's care: no outcome, live owner, or due time of its own."""
+    """Whether no process cares for a task: it has no outcome, live owner or due time of its own."""
     if task is None:
         return True
     free = not task.owner or task.lease < now

@@ -1,6 +1,6 @@
-"""What an item is as bytes, and what an update makes of it.
+"""Items as bytes, and the effect of an update on one.
 
-Any table that evaluates updates itself shares this.
+Any table that evaluates updates itself shares this module.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def change(
     add: Mapping[str, int] | None,
     create: Item | None,
 ) -> Item | None:
-    """What `Table.update` makes of the item it found: a new item, or None if it must not write.
+    """The item after an update of `found` as in `Table.update`, or None if it must not be written.
 
-    A removed attribute goes back to its default, as it would by being absent from the stored
-    item. Adding to an absent number counts from zero.
+    A removed attribute takes its default, which is what a stored item without it decodes to.
+    Adding to an absent number counts from zero.
     """
     base = create if found is None else found
     if base is None or not holds(when, found):

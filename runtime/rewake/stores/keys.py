@@ -21,7 +21,7 @@ VIEWS = "V"
 """The partition in which runs are listed."""
 
 CHUNKS, OPERATIONS, LOGS = "C#", "O#", "L#"
-"""How the sort keys of the many items of a run begin."""
+"""The first letters of the sort keys of a run's chunks, operations and logs."""
 
 _TYPES: Mapping[str, type[Item]] = {"H": Header, "C": Chunk, "O": Operation, "L": LogBatch}
 
@@ -34,7 +34,7 @@ def run_partition(run: str) -> str:
 
 
 def run_of(key: Key) -> str:
-    """The run that an item belongs to, from where it is."""
+    """The run that the item under a key belongs to."""
     return key.partition.removeprefix("R#")
 
 
@@ -49,12 +49,12 @@ def operation_key(run: str, key: str) -> Key:
 
 
 def chunk_key(run: str, number: int, mark: str) -> Key:
-    """Where a chunk of history is: the `number`-th of its run, by the write that made it."""
+    """Where the chunk of this number in its run is; `mark` is of the write that made it."""
     return Key(run_partition(run), f"{CHUNKS}{number:08d}#{mark}")
 
 
 def chunk_number(sort: str) -> int:
-    """Which chunk of its run this sort key names, from 0; -1: it is empty and names none."""
+    """The number of the chunk that this sort key names, from 0; -1 for an empty sort key."""
     return int(sort[len(CHUNKS) : len(CHUNKS) + 8]) if sort else -1
 
 
@@ -64,7 +64,7 @@ def log_key(run: str, key: str, attempt: int, part: int) -> Key:
 
 
 def logs_of(key: str) -> str:
-    """How the sort keys of the logs of one operation begin."""
+    """The beginning of the sort keys of one operation's logs."""
     return f"{LOGS}{key}#"
 
 

@@ -133,11 +133,11 @@ class MemoryTable:
         return data
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run `work`: nothing here spans more than one write."""
+        """Run `work`; no transaction spans its writes."""
         return await work()
 
     async def close(self) -> None:
-        """Nothing to close; the items stay, for other replicas that share the table."""
+        """Do nothing; the items stay, for other replicas that share the table."""
 
     def _load(self, key: Key) -> Any:
         body = self._partitions.get(key.partition, {}).get(key.sort)
@@ -146,7 +146,7 @@ class MemoryTable:
     def _store(self, key: Key, found: Item | None, item: Item) -> Any:
         body = encode(item)
         _check_sizes(key, body)
-        # Decoded before it is kept: what could not be read back is never written.
+        # Decoded before it is kept: an item that could not be read back is never written.
         stored = decode(key, body)
         self._partitions.setdefault(key.partition, {})[key.sort] = body
         self._index.follow(key, _due(found), _due(stored))
@@ -174,7 +174,7 @@ class _LaggingIndex:
         self._seen: dict[Key, Millis] = {}
 
     def follow(self, key: Key, before: Millis | None, after: Millis | None) -> None:
-        """An item's due time changed."""
+        """Note that an item's due time has changed."""
         if before != after:
             self._waiting.append((self._now() + self._lag, key, after))
 

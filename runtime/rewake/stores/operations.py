@@ -1,4 +1,4 @@
-"""Operations in the store: an item each, which is claimed, renewed, released and settled.
+"""Operations in the store: each is an item that is claimed, renewed, released and settled.
 
 An item is *guarded* when it has a due time of its own; without one its run's header covers it. The
 first outcome that is settled stands for ever.
@@ -25,13 +25,13 @@ from rewake.stores.writes import UNOWNED, Writes
 
 
 class Operations(Writes):
-    """What the protocol does to the item of one operation."""
+    """The writes of the protocol to the item of one operation."""
 
     async def claim_task(self, claim: TaskClaim) -> Taken | Refused:
-        """Hold a task for one attempt, if it has no outcome, no live owner, and need not wait.
+        """Claim a task for one attempt, if it has no outcome, no live owner, and need not wait.
 
-        An owner whose lease ran out is counted as lost. From the second claim on the item
-        guards itself, since its run may no longer look after it.
+        An attempt whose lease ran out is counted as lost. From the second claim on the item is
+        guarded, since its run's header may no longer cover it.
         """
         owner, now = claim.owner, claim.now
         where = operation_key(claim.run, claim.key)
@@ -65,7 +65,7 @@ class Operations(Writes):
         return found.not_before is None or found.not_before <= claim.now
 
     async def renew_task(self, run: str, key: str, owner: str, now: Millis, lease: Millis) -> bool:
-        """Keep a task; False if it was cancelled or taken over. From now on it guards itself."""
+        """Renew the lease of a task, and guard it; False if it has an outcome or another owner."""
         written = await self._update(
             operation_key(run, key), when=_open_and_of(owner), set=self._leased(now, lease)
         )
@@ -78,7 +78,7 @@ class Operations(Writes):
         return await self._free(run, key, owner, at, failure=failure)
 
     async def release_task(self, run: str, key: str, owner: str, at: Millis) -> bool:
-        """Let any process begin the task, from `at` on: this attempt was none."""
+        """Release the task, and do not count the attempt; any process may begin it from `at` on."""
         return await self._free(run, key, owner, at, attempts=-1)
 
     async def _free(
@@ -95,9 +95,9 @@ class Operations(Writes):
     async def settle(
         self, operation: Operation, outcome: Outcome, at: Millis, *, owner: str | None = None
     ) -> tuple[bool, Operation]:
-        """Record an outcome unless there is one; whether this one stands, and the item.
+        """Record an outcome unless there is one. Returns whether this one stands, and the item.
 
-        With `owner`, only while that owner holds the task (how failures are settled).
+        With `owner`, only while that owner holds the task (so failures are recorded).
         """
         mark = self._mark()
         check = [Check("outcome", "absent")]
@@ -114,7 +114,7 @@ class Operations(Writes):
         return won, found or operation
 
     async def cancel_withdrawn(self, run: str, history: History, now: Millis) -> None:
-        """Settle as cancelled what the workflow withdrew and what has no outcome."""
+        """Settle as cancelled the operations that were withdrawn and have no outcome."""
         for entry in history.entries:
             if isinstance(entry, Withdrawn) and entry.kind.traits.awaited:
                 item = history.operations.get(entry.key)
@@ -123,15 +123,15 @@ class Operations(Writes):
                     await self.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
 
     async def _unguard(self, operation: Operation) -> None:
-        """The outcome is delivered: the run's header covers it now."""
+        """Remove the due time of a delivered outcome: the run's header covers it now."""
         if operation.due is not None:
             await self._update(operation_key(operation.run, operation.key), set={"due": None})
 
     async def log(self, batch: LogBatch, part: int) -> None:
-        """Keep what an attempt logged. Written again, it takes the place of what was there."""
+        """Keep lines that an attempt logged. The same `part`, written again, is replaced."""
         await self._put(log_key(batch.run, batch.key, batch.attempt, part), batch)
 
 
 def _open_and_of(owner: str) -> When:
-    """The task has no outcome, and this owner holds it."""
+    """The condition that the task has no outcome, and this owner holds it."""
     return [[Check("owner", "=", owner), Check("outcome", "absent")]]

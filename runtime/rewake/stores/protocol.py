@@ -1,6 +1,6 @@
-"""The store protocol: what keeps a run safe, on top of single-item conditional writes.
+"""The store protocol: rules that keep a run safe, on top of single-item conditional writes.
 
-Rules that every method obeys; `docs/architecture.md` gives the reasons.
+Every method obeys these rules; `docs/architecture.md` gives the reasons.
 
 1. The header decides. Bodies (chunks, blobs) are written first, under a name of their own, and do
    not exist until the header names them.
@@ -54,17 +54,17 @@ from rewake.stores.writes import UNOWNED, begins
 from rewake.values.failures import storable
 
 FORCE = 10**6
-"""What a failure takes off the gap, so that it always wakes the run."""
+"""By how much a failure or a cancellation lowers the gap, so that it always wakes the run."""
 
 
 class Store(Operations):
     """The whole protocol, as the engine uses it."""
 
     async def start(self, header: Header, started: Started) -> tuple[Header, bool]:
-        """Create a run that is due at once; the run that is there, and whether it is new.
+        """Create a run unless it exists. Returns its header, and whether it is new.
 
-        Where the database denied the write that made it, the run is recognised by its seed, which
-        stays: it may have gone on since, even to its end.
+        If the database reported the write that made it as failed, the run is recognised by its seed
+        and not by its mark: it may have gone on since, even to its end.
         """
         header.mark = self._mark()
         [entry] = await self.offload(header.run, [started])
@@ -73,7 +73,7 @@ class Store(Operations):
             header.count = 1
             header.base, header.tail = await self._place(header.run, "", [], [entry], header.mark)
             view = View(header.run, header.workflow, header.created)
-            # Written before the header: a view without a run is skipped, a run without one is lost.
+            # First: a view without a run is skipped, but a run without one would not be listed.
             await self._put(view_key(view), view)
             written = await self._put(header_key(header.run), header, absent=True)
             current: Header = written.item
@@ -83,10 +83,7 @@ class Store(Operations):
         return await self._table.together(work)
 
     async def claim(self, run: str, claim: RunClaim) -> Header | None:
-        """Hold the run; the claim's owner is a name of this claim alone.
-
-        None if it does not exist, is over, is stuck, or is held by a live owner.
-        """
+        """Claim the run; None if it does not exist, has ended, is stuck, or has a live owner."""
         when = [[begins(Move.CLAIM)]]
         if claim.takes_over:
             when.append([begins(Move.TAKE_OVER), Check("lease", "<", claim.now - self._margin)])
@@ -113,8 +110,8 @@ class Store(Operations):
         lease: Millis,
         progress: bool,
     ) -> Committed | Fenced:
-        """Append entries and stay the holder. `progress`: a new outcome is among them."""
-        # Renewed when half of it is gone: a lease that moves costs a write of the due index.
+        """Append entries and keep the claim. `progress`: a new outcome is among them."""
+        # Only a lease that is half over is renewed: that costs a write of the due index.
         changes = self._leased(now, lease) if held.lease - now < lease // 2 else {}
         if progress:
             changes["strikes"] = 0
@@ -134,8 +131,8 @@ class Store(Operations):
     ) -> Committed | Fenced | Arrived:
         """Append entries and suspend, unless something arrived since `held.arrivals` was read.
 
-        `wake`: when its next timer is due; `check_at`: when its tasks must be looked after. `take`:
-        tasks among the entries that this process begins itself; they are claimed along.
+        `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `take`:
+        tasks among the entries that this process begins itself; they are claimed as well.
         """
         changes = {
             "state": MOVES[Move.PARK].target,
@@ -161,15 +158,15 @@ class Store(Operations):
     async def finish(
         self, held: Header, entries: Sequence[Entry], *, state: RunState, due: Millis | None
     ) -> Committed | Fenced | Arrived:
-        """Append entries, the last of them `Finished`, and end the run; or it `Arrived`.
+        """Append entries, the last of them `Finished`, and end the run, unless something arrived.
 
-        `due`: when somebody must check that what the workflow withdrew was cancelled.
+        `due`: when a sweep must check that the withdrawn operations were cancelled.
         """
         changes = {"state": state, "due": due, "wake": None, "check_at": None, **UNOWNED}
         return await self._append(held, entries, changes, arrivals=held.arrivals)
 
     async def stick(self, held: Header, error: str) -> Committed | Fenced:
-        """Set the run aside for a person, its history untouched."""
+        """Make the run stuck for the reason `error`, its history untouched."""
         changes = {
             "state": MOVES[Move.STICK].target,
             "error": storable(error)[:400],
@@ -181,7 +178,7 @@ class Store(Operations):
         return result
 
     async def release(self, run: str, owner: str, at: Millis) -> None:
-        """Let any process go on with the run, from `at` on; this claim is no strike."""
+        """Release the run: any process may claim it from `at` on, and this claim is no strike."""
         await self._update(
             header_key(run),
             when=[self._held_by(owner)],
@@ -190,11 +187,10 @@ class Store(Operations):
         )
 
     async def cancel(self, run: str, reason: str, now: Millis) -> Header | None:
-        """Ask the run to cancel; the header after it, None if the run is over.
+        """Ask the run to cancel. Returns its header, or None if the run has ended.
 
-        It is due at once, for the process that asked may die before any other is told.
-
-        A stuck run cannot run its cleanup: it is cancelled as it stands. Raises `RunNotFound`.
+        The run is due at once, for this process may die before it tells any other. A stuck run
+        cannot run its cleanup: it is cancelled as it stands. Raises `RunNotFound`.
         """
         while True:
             written = await self._update(
@@ -210,7 +206,7 @@ class Store(Operations):
                 return None if header.state in TERMINAL else header
             ended = await self._cancel_stuck(run, reason)
             if ended is not None:
-                return ended  # else it was resumed meanwhile: ask again
+                return ended  # Otherwise the run was resumed meanwhile: ask again.
 
     async def _cancel_stuck(self, run: str, reason: str) -> Header | None:
         target = MOVES[Move.CANCEL_STUCK].target
@@ -224,7 +220,7 @@ class Store(Operations):
         return header if won else None
 
     async def resume(self, run: str, python: str, now: Millis) -> Header:
-        """Let a stuck run try again, under this Python. Raises `RunNotFound`, `RunConflict`."""
+        """Let a stuck run go on, under Python `python`. Raises `RunNotFound`, `RunConflict`."""
         mark = self._mark()
         written = await self._update(
             header_key(run),
@@ -246,7 +242,7 @@ class Store(Operations):
         return header
 
     async def renew(self, held: Header, now: Millis, lease: Millis) -> Header | None:
-        """Keep the run; None if another holder has it."""
+        """Renew the lease of the run; None if the claim in `held` no longer holds it."""
         written = await self._update(
             header_key(held.run), when=self._fence(held, count=False), set=self._leased(now, lease)
         )
@@ -264,11 +260,11 @@ class Store(Operations):
         claim: RunClaim | None = None,
         sole: bool = False,
     ) -> Delivery:
-        """Settle, arrive, and if the run was waiting for just this, claim it.
+        """Deliver an outcome: settle, arrive, and if the run was waiting for just this, claim it.
 
-        `operation` is what to create if no item is there; `at` is when the outcome came to be,
-        perhaps long ago. Without a `claim` a run that should wake is only reported. `sole`: the run
-        probably waits for nothing else, so that arriving and claiming are tried as one write.
+        `operation` is the item to create if there is none; `at` is when the outcome came to be,
+        perhaps long ago. Without a `claim`, a run that should go on is only reported. `sole`: the
+        run probably waits for nothing else, so that arriving and claiming are tried as one write.
         """
         value = await self._blobs.offload(operation.run, outcome.value)
         outcome = msgspec.structs.replace(outcome, value=value)
@@ -290,7 +286,7 @@ class Store(Operations):
     async def _arrive_and_claim(
         self, operation: Operation, force: bool, claim: RunClaim
     ) -> Header | None:
-        """Both in one write, if the run is parked and this is all that it needs."""
+        """Arrive and claim in one write, if the run is parked and needs nothing more."""
         parked = [begins(Move.CONTINUE)]
         written = await self._update(
             header_key(operation.run),
@@ -306,7 +302,7 @@ class Store(Operations):
         return header if header is not None and header.owner == claim.owner else None
 
     async def redeliver(self, operation: Operation, claim: RunClaim | None = None) -> Delivery:
-        """Arrive for an outcome that is there already: its deliverer may have died in between."""
+        """Arrive for an outcome that is settled: its deliverer may have died before it arrived."""
 
         async def work() -> Delivery:
             return await self._arrive(False, operation, True, claim)
@@ -314,7 +310,7 @@ class Store(Operations):
         return await self._told(await self._table.together(work))
 
     async def _told(self, delivery: Delivery) -> Delivery:
-        """With the outcome's value whole, if the deliverer goes on with the run."""
+        """The delivery, with the outcome's value whole if the deliverer goes on with the run."""
         if not delivery.claimed:
             return delivery
         whole = await self._whole(delivery.operation)
@@ -346,12 +342,12 @@ class Store(Operations):
     # --- due times -------------------------------------------------------------------------
 
     async def postpone(self, key: Key, seen: Millis, due: Millis | None) -> bool:
-        """Move a due time, unless somebody else did; who moves it acts on it."""
+        """Postpone a due time, unless another process did; the one that did acts on the item."""
         written = await self._update(key, when=[[Check("due", "=", seen)]], set={"due": due})
         return written.ok
 
     async def recheck(self, seen: Header, *, check_at: Millis | None, wake: Millis | None) -> bool:
-        """Move the moment when a parked run's tasks are looked after, unless somebody else did.
+        """Postpone the check of a parked run's tasks, unless the run has changed since.
 
         `seen` is the header that was checked: the run may have gone on since, and parked with the
         same due time but other tasks. `wake`: when its next timer is due, if that is still to come.

@@ -62,7 +62,7 @@ class Reads:
         )
 
     async def _entries(self, header: Header) -> list[Entry]:
-        """The entries that this header names, large values left where they are."""
+        """The entries that this header names, without their large values."""
         found = await self._all(header.run, CHUNKS) if header.base else []
         chunks: dict[str, Chunk] = {key.sort: chunk for key, chunk in found}
         parts: list[Sequence[Entry]] = [header.tail]
@@ -75,11 +75,11 @@ class Reads:
         return [entry for part in reversed(parts) for entry in part]
 
     async def views(self, *, limit: int, cursor: str | None) -> Page:
-        """Runs, newest first."""
+        """A page of the views of runs, newest first."""
         return await self._table.query(VIEWS, limit=limit, cursor=cursor)
 
     async def outcomes(self, run: str, keys: Iterable[str]) -> dict[str, Operation]:
-        """Those of the operations that have an outcome, values and all."""
+        """The operations with these keys that have an outcome, values and all."""
         found = [await self._table.get(operation_key(run, key)) for key in keys]
         return await self._by_key(o for o in found if o is not None and o.outcome is not None)
 
@@ -89,7 +89,7 @@ class Reads:
         return None if found is None else await self._whole(found)
 
     async def logs(self, header: Header, key: str | None = None) -> list[LogBatch]:
-        """What was logged: by the body of the workflow (the key is empty), then by attempts."""
+        """The log of the workflow's body (its key is empty), then of attempts; or of one key."""
         run, found = header.run, []
         if not key:
             lines = [
@@ -105,7 +105,7 @@ class Reads:
         return found + [batch for _, batch in await self._all(run, prefix)]
 
     async def due(self, until: Millis, *, limit: int, run: str | None = None) -> list[Due]:
-        """All that must be looked at by then, earliest first; with `run`, of that run only."""
+        """The entries of the due index until then, earliest first; with `run`, of that run only."""
         partition = None if run is None else run_partition(run)
         return await self._table.due(until, limit=limit, partition=partition)
 
@@ -115,7 +115,7 @@ class Reads:
         return found
 
     async def resolve(self, run: str, value: Value) -> Value:
-        """The value with its body, wherever that is kept."""
+        """The value with its body, fetched if that is kept apart."""
         return await self._blobs.resolve(run, value)
 
     async def _by_key(self, operations: Iterable[Operation]) -> dict[str, Operation]:

@@ -1,4 +1,4 @@
-"""What Rewake asks of a place for large values: to keep bytes under a name, for a run.
+"""The contract of a place for large values: to keep bytes under a name, for a run.
 
 A value that is too large for an item is put on a shelf, under the hash of its content, before the
 item that names it is written. A table may be a shelf as well (SQLite and the one in memory are); a
@@ -26,7 +26,7 @@ class Shelf(Protocol):
 
 
 def shelf_of(table: object) -> Shelf:
-    """The table itself, if it is a shelf as well. Raises `ConfigError` if it is not."""
+    """The table itself, which is a shelf as well. Raises `ConfigError` if it is none."""
     if not isinstance(table, Shelf):
         raise ConfigError(f"a {type(table).__name__} keeps no large values: give a shelf as well")
     return table

@@ -1,4 +1,4 @@
-"""What Rewake asks of a database: single-item conditional writes, and one index on due times.
+"""The contract of a database: single-item conditional writes, and one index on due times.
 
 A `Table` holds items (the structs of `rewake.records`) under a partition and a sort key. It is the
 part of DynamoDB that DynamoDB does well, and nothing more: no transactions, no scans. Conditions
@@ -22,7 +22,7 @@ Op = Literal["=", "<", "<=", "absent", "present", "in"]
 
 
 class Key(msgspec.Struct, frozen=True, array_like=True, order=True):
-    """Where an item is."""
+    """The place of an item."""
 
     partition: str
     sort: str
@@ -71,7 +71,7 @@ def holds(when: When, item: Item | None) -> bool:
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What a conditional write did.
+    """The result of a conditional write.
 
     `item` is the whole item as it stands after the write, or, when the condition did not hold
     (`ok` is False), as it was found: None if there is none.
@@ -82,7 +82,7 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Items in sort-key order, and where to go on (None: that was all)."""
+    """Items in sort-key order, and the cursor of the next page (None: there is none)."""
 
     items: list[tuple[Key, Any]]
     cursor: str | None
@@ -138,7 +138,7 @@ class Table(Protocol):
     ) -> Page:
         """Items of a partition whose sort key starts with `prefix`, in sort-key order.
 
-        `limit` bounds the items returned; `cursor` is a former page's, and opaque.
+        `limit` bounds the items returned; `cursor` comes from the page before, and is opaque.
         """
         ...
 
@@ -154,10 +154,10 @@ class Table(Protocol):
         ...
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run `work`, which calls this table, as close together as the backend can.
+        """Run `work`, and its calls of this table as close together as the backend can.
 
         SQLite makes one transaction of it, and one commit of all that is waiting. Others
-        just run it: the protocol never relies on more than single writes.
+        only run it: the protocol never relies on more than single writes.
         """
         ...
 

@@ -25,12 +25,12 @@ from rewake.stores.shelf import Shelf
 from rewake.stores.table import Check, Key, Table, When, Written
 
 CHUNK_BYTES = 256 * 1024
-"""How large a chunk of history may be: an item of DynamoDB holds 400 KB."""
+"""The most bytes of a chunk of history: an item of DynamoDB holds 400 KB."""
 TAIL_BYTES = 512
-"""How much history stays inline in the header, so that it remains one small write."""
+"""The most bytes of history in the header, so that it remains one small write."""
 
 UNOWNED: Mapping[str, Any] = {"owner": "", "lease": 0}
-"""What a holder leaves behind."""
+"""The fields of an item that nobody holds."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -46,7 +46,7 @@ class Writes(Reads):
         self._margin = margin
 
     async def offload(self, run: str, entries: Sequence[Entry]) -> list[Entry]:
-        """The entries with their large values kept apart (written first: bodies before names)."""
+        """The entries with their large values on the shelf, where they are put first."""
         return [await self._blobs.without(run, entry) for entry in entries]
 
     async def _append(
@@ -87,7 +87,7 @@ class Writes(Reads):
     async def _place(
         self, run: str, base: str, tail: Sequence[Entry], entries: Sequence[Entry], mark: str
     ) -> tuple[str, list[Entry]]:
-        """Where the entries go: inline while they are few, else into a chunk of their own."""
+        """Place entries inline while they are small, else in new chunks. Returns base and tail."""
         joined = [*tail, *entries]
         size = len(_encode(joined))
         if size <= TAIL_BYTES:
@@ -99,17 +99,17 @@ class Writes(Reads):
         return base, []
 
     def _fence(self, held: Header, *, count: bool = True) -> list[list[Check]]:
-        """The run is held as `held` says, and with `count`, nothing was committed since."""
+        """The condition that the claim holds; with `count`, that nothing was committed since."""
         checks = [*self._held_by(held.owner), Check("epoch", "=", held.epoch)]
         return [[*checks, Check("count", "=", held.count)] if count else checks]
 
     def _held_by(self, owner: str) -> list[Check]:
-        """The run is running, and this owner holds it."""
-        # A run that was parked or ended has no owner that would tell.
+        """The checks that the run is running, and that this owner holds it."""
+        # The state as well: a run that was parked or has ended has no owner to compare.
         return [begins(Move.COMMIT), Check("owner", "=", owner)]
 
     def _leased(self, now: Millis, lease: Millis) -> dict[str, Any]:
-        """A lease of so many milliseconds from now on, and when to look whether it was kept."""
+        """A lease of `lease` milliseconds from `now` on, and the due time for checking it."""
         until = now + lease
         return {"lease": until, "due": until + self._margin}
 
@@ -131,12 +131,12 @@ class Writes(Reads):
 
 
 def begins(move: Move) -> Check:
-    """The run is in a state in which this move may begin."""
+    """The check that the run is in a state in which this move may begin."""
     return Check("state", "in", MOVES[move].sources)
 
 
 def _chunks(entries: list[Entry], size: int) -> Iterator[list[Entry]]:
-    """The entries in parts that an item has room for. Almost always there is one part."""
+    """The entries in parts, each small enough for an item; almost always one part."""
     if len(entries) == 1 or size <= CHUNK_BYTES:
         yield entries
         return

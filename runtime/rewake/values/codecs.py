@@ -1,8 +1,8 @@
 """Values are faithful: what a task returned is what the workflow sees, live and on replay.
 
 A value is stored in the first of three codecs that restores it exactly, of the same types deep
-down. Nothing is guessed: what a codec would change (a tuple into a list, an `IntEnum` into an
-`int`, a named zone into an offset) goes to the next one.
+down. Nothing is guessed: a value that a codec would change (a tuple into a list, an `IntEnum` into
+an `int`, a named zone into an offset) goes to the next one.
 
     json     plain data: None, bool, int, float, str, list, dict with str keys (`plain`)
     typed    JSON that a type hint restores; proved at once by restoring and comparing
@@ -10,9 +10,8 @@ down. Nothing is guessed: what a codec would change (a tuple into a list, an `In
 
 The first two can be read by eye and by any Python.
 
-What no codec keeps is aliasing between plain values: one list that occurs twice comes back as two
-equal ones. That is the same live and on replay, since a workflow is only ever handed the decoded
-value.
+Aliasing between plain values is not kept: one list that occurs twice comes back as two equal ones.
+That is the same live and on replay, since a workflow only ever sees the decoded value.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def encode(
 
     `hint` is the declared type, resolved (no strings), or `None` for none. `run`, `key` and
     `purpose` (a word such as `result`) say where the value belongs: `decode` must be given the
-    same. Raises `UsageError` if the value cannot be pickled either.
+    same. Raises `UsageError` if no codec restores the value.
     """
     body = _plain_json(value)
     if body is not None:
@@ -173,7 +172,7 @@ def _same_members(one: Collection[Any], other: Collection[Any]) -> bool:
     )
 
 
-# These hold content outside of what `__getstate__` tells.
+# Objects of these types have content that `__getstate__` does not return.
 _BUILT_IN = (BaseException, dict, list, set, frozenset, str, int, float, bytes)
 
 

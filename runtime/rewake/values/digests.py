@@ -1,13 +1,13 @@
-"""Digests: whether an operation was called with the same arguments as last time.
+"""Digests: short names of arguments, which tell whether an operation has the same on replay.
 
 A digest is made of a canonical text and never of a pickle, for pickles differ between processes.
 In that text plain data reads as JSON with sorted keys. Everything else is led by its qualified
 type name: containers, dataclasses, structs, enums, moments and paths with their content, functions
 and classes with their own name, all the rest with nothing. So captured variables are not compared,
-nor is what lies too deep.
+nor values that lie too deep.
 
-Digests outlive releases: a run may sleep for months. Nothing that a library may come to write in
-another way is part of the text.
+Digests outlive releases: a run may sleep for months. So nothing is part of the text that a library
+may come to write in another way.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def digest(arguments: Mapping[str, Any]) -> str:
 
 
 def _quick_text(named: dict[str, Any]) -> bytes | None:
-    """Return the canonical text the fast way, for plain data; None if that cannot be."""
+    """Return the canonical text of plain data the fast way; None if `named` is not plain."""
     met = plain_types(named) if any(map(_is_deep, named.values())) else frozenset[type]()
     if met is None:
         return None
@@ -76,7 +76,7 @@ def _is_deep(value: Any) -> bool:
 
 
 class _Writer:
-    """Writes one canonical text. Bounded: what is too deep, too much or a cycle is only named."""
+    """Writes one canonical text, and of a value too deep, too many or in a cycle only its type."""
 
     __slots__ = ("_left", "_within")
 

@@ -1,4 +1,4 @@
-"""An exception as data: text, bounded, that never fails itself."""
+"""Exceptions as data: bounded texts, made without ever raising."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def failure_of(exc: BaseException, attempts: int) -> Failure:
     """Return `exc` as data, after so many `attempts`.
 
     The message is at most 4 KiB and the traceback at most 8 KiB of UTF-8; of the message the
-    head is kept, of the traceback the tail. Never raises, whatever the exception does.
+    head is kept, of the traceback the tail. Never raises, even if the exception's own code does.
     """
     return Failure(
         type=type(exc).__name__,
@@ -59,7 +59,7 @@ def _traceback_of(exc: BaseException) -> str:
 
 
 def _users_part(trace: types.TracebackType | None) -> types.TracebackType | None:
-    """Return `trace` from the first frame that is not the runtime's; whole if there is none."""
+    """Return `trace` from the first frame that is not the runtime's; all of it if there is none."""
     own = trace
     while own is not None and _is_host(own.tb_frame):
         own = own.tb_next
@@ -88,7 +88,7 @@ def _tail(text: str, size: int) -> str:
 
 
 def storable(text: str) -> str:
-    """The text as UTF-8 can hold it: lone surrogates, which Python allows, become escapes."""
+    """The text with lone surrogates, which Python allows and UTF-8 does not, as escapes."""
     return text if text.isascii() else _bytes_of(text).decode()
 
 

@@ -1,7 +1,7 @@
-"""Lines of log in a bounded space: what one attempt, or the body of one run, may keep.
+"""Lines of log in a bounded space: those of one attempt, or of the body of one run.
 
 A line that is too long is cut; when the space is used up a notice says so, and no more is kept.
-Text that is printed comes in pieces: it is a line once it has ended, or is too long for one. What
+Printed text comes in pieces: a line is kept once it has ended, or is too long. A character that
 UTF-8 cannot hold (a lone surrogate, as in the name of a file) is kept as an escape.
 """
 
@@ -18,7 +18,7 @@ LIMIT = 1024 * 1024
 LONGEST = 16 * 1024
 """Characters of one line."""
 BATCH = 64 * 1024
-"""Characters of lines that are stored in one piece: a store's item has room for so much."""
+"""Characters of lines that are stored in one item."""
 
 _CUT = f"(cut here: no more than {LIMIT:,} characters of log are kept)"
 
@@ -36,13 +36,13 @@ class _Begun:
         self.size = 0
 
     def add(self, piece: str) -> None:
-        """One more piece."""
+        """Append a piece to the line."""
         if piece:
             self._pieces.append(piece)
             self.size += len(piece)
 
     def end_with(self, piece: str) -> str:
-        """The whole line; the next one begins."""
+        """Return the whole line, ended by `piece`, and begin the next one."""
         line = "".join([*self._pieces, piece])
         self._pieces.clear()
         self.size = 0
@@ -50,7 +50,7 @@ class _Begun:
 
 
 class LogLines:
-    """Collects lines; `take` gives those that are new."""
+    """A bounded log, which collects lines; `take` gives those that are new."""
 
     def __init__(self) -> None:
         self._lines: list[LogLine] = []
@@ -68,7 +68,7 @@ class LogLines:
         self._lines.append(LogLine(at, level, message))
 
     def write(self, at: Millis, level: str, text: str) -> None:
-        """Keep what is printed, line by line."""
+        """Keep printed text, line by line."""
         if self._room <= 0:
             return
         begun = self._begun.setdefault(level, _Begun())
@@ -80,7 +80,7 @@ class LogLines:
             self.add(at, level, begun.end_with(""))
 
     def take(self, at: Millis) -> list[list[LogLine]]:
-        """All that was kept since the last time, in batches. A line that was begun is ended."""
+        """Take the lines since the last call, in batches. A line that was begun is ended."""
         if self._begun:
             for level, begun in self._begun.items():
                 if begun.size:
@@ -92,7 +92,7 @@ class LogLines:
         return list(_batches(taken))
 
     def count(self, lines: Iterable[LogLine]) -> None:
-        """These are kept already, and take up their share."""
+        """Count lines that are kept already against the limit."""
         for line in lines:
             self._room = 0 if line.message == _CUT else self._room - len(line.message)
 
@@ -111,5 +111,5 @@ def _batches(lines: Iterable[LogLine]) -> Iterator[list[LogLine]]:
             yield batch
             batch, size = [], 0
         batch.append(line)
-        size += len(line.message) + 64  # what surrounds a message in the store
+        size += len(line.message) + 64  # The text that surrounds a message in the store.
     yield batch

@@ -21,7 +21,7 @@ from rewake.values.digests import type_name
 from rewake.values.failures import described
 
 PYTHON: str = f"{sys.version_info.major}.{sys.version_info.minor}"
-"""The Python minor that runs: it reads the pickles of no other."""
+"""The Python minor of this process, which reads the pickles of no other."""
 
 _SIGNATURE = 32
 _TEXT_DECODER = msgspec.json.Decoder(str)
@@ -44,7 +44,7 @@ def unreadable(place: Place, reason: str) -> CheckpointUnreadable:
 
 
 def pickled(value: Any, place: Place) -> bytes:
-    """The pickle of a value, proved by reading it. Raises `UsageError` if that does not work."""
+    """The pickle of a value, proved by reading it. Raises `UsageError` if either fails."""
     try:
         payload = bytes(cloudpickle.dumps(value))
     except Exception as error:
@@ -73,7 +73,7 @@ def unpickled(payload: bytes, place: Place) -> Any:
 
 
 def seal(payload: bytes, secret: Secret, place: Place) -> bytes:
-    """A pickle as the JSON body of a value, signed for its place."""
+    """The JSON body that holds the pickle `payload`, signed for its place."""
     signature = secret.sign("pickle", *_bound(PYTHON, place, payload))
     sealed = b"pickle %b\n%b%b" % (PYTHON.encode(), signature, payload)
     return b'"%b"' % base64.b64encode(sealed)

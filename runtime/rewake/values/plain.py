@@ -1,8 +1,8 @@
-"""Plain data: what JSON holds exactly.
+"""Plain data: the values that JSON holds exactly.
 
 None, bool, int of 64 bits, finite float, str, list, and dict with str keys. Exactly these types:
-an `IntEnum` is an int that JSON would forget to be more. Text may still hold lone surrogates,
-which JSON cannot; encoding it then fails.
+JSON would make a mere int of an `IntEnum`. A text with lone surrogates counts as plain, although
+JSON cannot hold it; encoding it then fails.
 """
 
 from __future__ import annotations

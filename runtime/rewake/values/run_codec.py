@@ -10,7 +10,7 @@ from rewake.values import codecs
 
 
 class RunCodec:
-    """See `rewake.replay.execution.Codec`."""
+    """The codec of one run, as `rewake.replay.program.Codec` describes it."""
 
     __slots__ = ("_run", "_secret")
 

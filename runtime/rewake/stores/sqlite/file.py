@@ -1,4 +1,4 @@
-"""Opening a SQLite file as a table's, and what SQLite's errors mean.
+"""How a SQLite file is opened for a table, and what SQLite's errors mean.
 
 The file is marked as Rewake's. A file with another mark, or of a newer schema, is left alone.
 """
@@ -34,7 +34,7 @@ _SYNCHRONOUS_OFF, _SYNCHRONOUS_FULL = 0, 2
 
 
 def refuse_foreign(file: Path, busy: float) -> None:
-    """Look whose file it is without changing a byte of it.
+    """Raise `StoreUnsuitable` for another program's file, without changing a byte of it.
 
     Closing a read-write connection folds a crashed program's log into its file; opening a
     read-only one leaves an empty log beside a file that had none. Hence the choice of mode.
@@ -47,7 +47,7 @@ def refuse_foreign(file: Path, busy: float) -> None:
     except sqlite3.OperationalError as error:
         if _code(error) not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             raise
-        # It needs a recovery first, which is no more than any reader of it would do.
+        # The file needs a recovery first, which any reader of it would do.
         _refuse_if_foreign(file, "rw", busy)
 
 
@@ -71,7 +71,7 @@ def _is_new(connection: sqlite3.Connection, file: Path) -> bool:
 
 
 def connect(file: Path, durable: bool, busy: float) -> sqlite3.Connection:
-    """A connection to the file, which is made if there is none; WAL and synchronous as asked."""
+    """A connection in WAL mode to the file, which is made if missing; `durable`: commits sync."""
     connection = sqlite3.connect(file, timeout=busy, isolation_level=None, check_same_thread=False)
     try:
         _use_wal(connection, file, busy)
@@ -86,8 +86,8 @@ def connect(file: Path, durable: bool, busy: float) -> sqlite3.Connection:
 def connect_to_read(file: Path, busy: float) -> sqlite3.Connection:
     """A connection that cannot change a byte of the file, its log or its folder's listing.
 
-    A log beside the file means that somebody has it open, or died: then this reader shares it.
-    Without one the file is all there is, and SQLite is told that nobody writes; otherwise even a
+    A log beside the file means that a program has it open, or died: then this reader shares it.
+    Without a log the file is all there is, and SQLite is told that nobody writes; otherwise even a
     read-only connection would leave an empty log.
     """
     if not file.is_file():
@@ -117,7 +117,7 @@ def _use_wal(connection: sqlite3.Connection, file: Path, busy: float) -> None:
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> str | None:
-    """The journal mode now; None when two processes switch a new file: SQLite does not wait."""
+    """Switch to WAL; the mode now, or None if another process is switching: SQLite never waits."""
     try:
         return cast(str, _ask(connection, "journal_mode = WAL"))
     except sqlite3.OperationalError as error:
@@ -128,7 +128,7 @@ def _switch_to_wal(connection: sqlite3.Connection) -> str | None:
 
 def _use_synchronous(connection: sqlite3.Connection, file: Path, level: int) -> None:
     connection.execute(f"PRAGMA synchronous = {level}")
-    # An unknown setting is silently ignored, so what counts is what it says now.
+    # SQLite silently ignores an unknown setting, so only its answer counts.
     if _ask(connection, "synchronous") != level:
         raise StoreUnsuitable(f"{file}: SQLite refuses synchronous = {level}")
 
@@ -144,7 +144,7 @@ def _make_if_new(connection: sqlite3.Connection, file: Path) -> None:
 
 
 class OpenFile:
-    """Notices that a file which is open was deleted or replaced: what is written then is lost."""
+    """Notices that an open file was deleted or replaced, so that writes to it would vanish."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -152,11 +152,11 @@ class OpenFile:
         self._gone = False
 
     def check(self) -> None:
-        """Look whether the file at the path is still the one that was opened."""
+        """Note whether the file at the path is still the one that was opened."""
         self._gone = self._now() != self._identity
 
     def refuse_if_gone(self) -> None:
-        """Raise `StoreUnavailable` if the last check found that it is not."""
+        """Raise `StoreUnavailable` if the last check found the file deleted or replaced."""
         if self._gone:
             raise StoreUnavailable(f"{self._file} was deleted or replaced; restart what uses it")
 
@@ -192,7 +192,7 @@ def _code(error: sqlite3.Error) -> int:
 
 
 def translate(error: BaseException, prefix: str = "") -> BaseException:
-    """The error to raise: SQLite's as Rewake's, any other as it is."""
+    """The error to raise: Rewake's for one of SQLite's, any other unchanged."""
     if not isinstance(error, sqlite3.Error):
         return error
     code = _code(error)
@@ -213,6 +213,6 @@ def rolled_back(error: BaseException) -> BaseException:
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether the reason is that somebody else is writing right now."""
+    """Whether a translated error means that another process is writing right now."""
     cause = error.__cause__
     return isinstance(cause, sqlite3.Error) and _code(cause) == sqlite3.SQLITE_BUSY

@@ -1,4 +1,4 @@
-"""A SQLite table that can only be read: for looking at a run without touching it."""
+"""A SQLite table that can only be read, for showing a run without touching its file."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from rewake.stores.table import Due, Key, Page, T
 class SqliteReader:
     """The `Table` in the SQLite file `path`, of which no byte changes; every write is refused.
 
-    Raises `StoreUnsuitable` if there is no such file, or it is not Rewake's. It does its work in
-    the caller.
+    Raises `StoreUnsuitable` if there is no such file, or it is not Rewake's. Reads run in the
+    caller.
     """
 
     def __init__(self, path: str | PathLike[str], *, busy: float = 5.0) -> None:
         self._file = file = Path(path).absolute()
-        self._stamp = _stamp(file)
+        self._alone, self._stamp = not _log_of(file).exists(), _stamp(file)
         try:
             self._rows = Rows(connect_to_read(file, busy))
         except sqlite3.Error as error:
             raise translate(error, f"{file}: ") from error
 
     def has_changed(self) -> bool:
-        """Whether what was read may be torn: somebody wrote since, and this reader did not see it.
+        """Whether reads may be torn: the file was written since, and this reader cannot know it.
 
         A file without a log is read as if nobody wrote to it (see `connect_to_read`).
         """
-        return _stamp(self._file) != self._stamp and not _log_of(self._file).exists()
+        return self._alone and _stamp(self._file) != self._stamp
 
     async def get(self, key: Key) -> Any:
         """The item, or None."""
@@ -62,7 +62,7 @@ class SqliteReader:
         return self._read(lambda rows: rows.get_blob(run, name))
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run `work`; what it reads of a run was written before the header that it began with."""
+        """Run `work`, in no transaction."""
         return await work()
 
     async def _refuse(self, *_: object, **__: object) -> NoReturn:

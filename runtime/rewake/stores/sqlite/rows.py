@@ -1,4 +1,4 @@
-"""The rows of a SQLite table, as one connection sees them: every statement there is."""
+"""The rows of a SQLite table as one connection sees them, with every statement on them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NO_LIMIT = -1
 
 
 class Rows:
-    """The rows as one connection sees them. It neither begins nor commits, and never waits."""
+    """Reads and writes rows on one connection, and neither begins nor commits a transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -59,7 +59,7 @@ class Rows:
         if item is None:
             return Written(False, found)
         body = encode(item)
-        # Decoded before it is kept: what could not be read back is never written.
+        # Decoded before it is kept: an item that could not be read back is never written.
         return self.replace(key, decode(key, body), body)
 
     def query(
@@ -99,7 +99,7 @@ def _row(key: Key, item: Item, body: bytes) -> tuple[str, str, Millis | None, by
 
 
 def _after(prefix: str) -> str | bytes:
-    """The least thing that SQLite orders after every text that starts with `prefix`."""
+    """The least value that SQLite orders after every text that starts with `prefix`."""
     stem = prefix.rstrip(_LAST_CHARACTER)
     if not stem:
         return _AFTER_ALL_TEXT

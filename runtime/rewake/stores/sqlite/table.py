@@ -1,9 +1,9 @@
 """A table in one SQLite file, which any number of threads and processes may share.
 
-How writes share their commits is in `sqlite_writer`. Reads never wait for that. In WAL mode a
-reader neither blocks nor is blocked, and a look-up takes less time than waking a thread
-would, so they run where they are called, on a connection of their own. They see all that was
-committed, hence every write that was answered.
+`rewake.stores.sqlite.writer` has how writes share their commits. Reads never wait for that. In WAL
+mode a reader neither blocks nor is blocked, and a look-up takes less time than waking a thread, so
+reads run where they are called, on a connection of their own. They see all that was committed,
+hence every write that was answered.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class SqliteTable:
 
     @property
     def commits(self) -> int:
-        """The transactions so far that changed something."""
+        """The number of transactions so far that changed something."""
         return self._writer.commits
 
     async def get(self, key: Key) -> Any:
@@ -69,7 +69,7 @@ class SqliteTable:
 
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
         """Write the whole item; with `absent`, only if there is none."""
-        # Encoded by the caller: an item that cannot be stored never reaches the others' batch.
+        # Encoded here: an item that cannot be stored never joins a transaction of others.
         body = encode(item)
         stored = decode(key, body)
         if absent:
@@ -103,7 +103,7 @@ class SqliteTable:
 
     async def due(self, until: Millis, *, limit: int, partition: str | None = None) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time."""
-        self._file.check()  # once a sweep is soon enough
+        self._file.check()  # Once a sweep is often enough.
         return await self._read(lambda rows: rows.due(until, limit, partition))
 
     async def delete(self, keys: Sequence[Key]) -> None:
@@ -122,7 +122,7 @@ class SqliteTable:
         """Run `work` in one transaction: all of its writes, or none if it raises.
 
         It runs in the caller's context, perhaps on the writer's thread, and may await nothing but
-        this table (`RuntimeError` otherwise).
+        this table. Raises `RuntimeError` if it does.
         """
         if self._writer.inside() is not None:
             return await work()
@@ -157,7 +157,7 @@ class SqliteTable:
 
 
 def _run_inside(rows: Rows, run: Callable[[Rows], T]) -> T:
-    # Work that caught the error that cost it the transaction must not write outside of one.
+    # Work that caught the error which ended its transaction must not write outside of one.
     if not rows.connection.in_transaction:
         raise StoreUnavailable("the transaction has been rolled back")
     try:

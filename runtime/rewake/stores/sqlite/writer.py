@@ -5,7 +5,7 @@ that waits runs in one transaction, is committed once, and only then answered: u
 carries hundreds of writes, and alone a write waits for nobody. Jobs in a transaction stay
 independent. A write touches one row, so one that fails leaves nothing behind; a job of several
 writes runs in a savepoint. Only when SQLite rolls the whole transaction back (no room, an I/O
-error) do all jobs of it fail, and then none of them happened.
+error) do all its jobs fail, and then none of them has happened.
 
 There are two places to commit. A few jobs are committed *near*: in the event loop, once it has
 run what was ready, since on a fast disk a sync takes less time than waking two threads. Many
@@ -34,7 +34,7 @@ from rewake.stores.sqlite.rows import Rows
 FEW = 8
 """The most jobs that are committed near."""
 FAST = 0.002
-"""A disk whose commits take longer than this, in seconds, is left to the thread."""
+"""The most seconds that a commit takes, on average, while jobs are committed near."""
 
 
 class Writer:
@@ -106,7 +106,7 @@ class Writer:
         self._far.connection.close()
 
     def _settle_in(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Whether this loop is now the one that commits near: the first, while it lives."""
+        """Whether this loop now commits near: the first one does, until it is closed."""
         with self._gate:
             if self._home is None or self._home.is_closed():
                 self._home = loop
@@ -144,7 +144,7 @@ class Writer:
             pass
 
     def _serve_waiting(self) -> bool:
-        # A method of its own, so that an idle thread holds on to no former job.
+        # A method of its own, so that an idle thread keeps no former job in memory.
         waiting = [self._queue.get()]
         waiting += [self._queue.get() for _ in range(self._queue.qsize())]
         jobs = [job for job in waiting if job is not None]
@@ -155,7 +155,7 @@ class Writer:
     # --- a transaction -------------------------------------------------------------------------
 
     def _commit(self, rows: Rows, jobs: Sequence[_Job]) -> list[_End]:
-        """Run all jobs in one transaction: how each ended, once that is certain."""
+        """Run all jobs in one transaction, and return how each ended once that is certain."""
         connection = rows.connection
         before = connection.total_changes
         self._active.rows = rows
@@ -176,13 +176,13 @@ class Writer:
             self._active.rows = None
         if connection.total_changes != before:
             self.commits += 1
-            # One slow commit is forgotten after a few fast ones.
+            # A moving average, so that one slow commit does not count for long.
             self._pace += (time.perf_counter() - began - self._pace) / 8
         return ends
 
 
 class _Job(NamedTuple):
-    """Something to do in a transaction, and who waits for it. `several`: it may write twice."""
+    """Work in a transaction, and its caller's future. `several`: it may write twice."""
 
     run: Callable[[Rows], Any]
     several: bool
@@ -218,14 +218,14 @@ def _all_or_nothing(rows: Rows, job: _Job) -> Any:
             connection.execute("ROLLBACK TO job")
             connection.execute("RELEASE job")
         except sqlite3.Error:
-            connection.rollback()  # Rather nobody's writes than half of these.
+            connection.rollback()  # To undo all jobs is better than to keep half of this one.
         raise
     connection.execute("RELEASE job")
     return value
 
 
 def _answer(jobs: Sequence[_Job], ends: Sequence[_End]) -> None:
-    """Tell every caller, waking each event loop once: waking is what costs."""
+    """Answer every caller, waking each event loop only once, because waking is slow."""
     by_loop: dict[Any, list[tuple[Any, _End]]] = {}
     for job, end in zip(jobs, ends, strict=True):
         by_loop.setdefault(job.loop, []).append((job.future, end))
