@@ -2,7 +2,7 @@
 
 Tasks run at least once and have exactly one recorded outcome. The success of a late attempt is
 taken while there is no outcome; a failure counts only from the current owner. The process that
-completes what a run is waiting for goes on with the run itself.
+completes what a run is waiting for goes on with the run itself (`engine/deliveries.py`).
 """
 
 from __future__ import annotations

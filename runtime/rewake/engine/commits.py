@@ -1,8 +1,9 @@
 """The commits of one turn, and what may be done only once they are durable.
 
 A commit writes down what the workflow asked for since the last one. Nothing is dispatched, begun or
-cancelled before the commit that says so; all that is in `_follow_up`. A commit that was fenced
-raises `Overtaken`. One that found that something arrived wrote nothing: the turn reads again.
+cancelled before the commit that says so; all that is in `_follow_up`. A commit that was fenced (the
+condition is `Writes._fence` in `stores/writes.py`) raises `Overtaken`. One that found that
+something arrived wrote nothing: the turn reads again.
 """
 
 from __future__ import annotations

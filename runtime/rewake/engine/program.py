@@ -16,7 +16,10 @@ from rewake.values.failures import failure_of
 from rewake.values.run_codec import RunCodec
 
 RUNTIME = 1
-"""The version of the replay core's behaviour; a run keeps the one that it began under."""
+"""The version of the replay core's behaviour; a run keeps the one that it began under.
+
+`rewake.engine.instance` refuses to replay a run of a higher one.
+"""
 
 
 class RunProgram:

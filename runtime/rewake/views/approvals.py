@@ -1,4 +1,7 @@
-"""What is shown of an approval that a run waits for."""
+"""What is shown of an approval that a run waits for.
+
+How its waiting is called in lists and progress lines is a trait of its kind (`rewake.kinds`).
+"""
 
 from __future__ import annotations
 
