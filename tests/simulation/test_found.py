@@ -236,6 +236,11 @@ def test_a_claim_that_is_won_late_is_won(times: int) -> None:
     asyncio.run(claim())
 
 
+def test_a_claim_that_took_longer_than_its_lease_begins_nothing_beside_itself() -> None:
+    """A process that stood still in its claim asks whether it still holds the run."""
+    assert not simulate(case_of(302681, "memory")).broken
+
+
 def test_a_late_decision_holds_no_run_under_a_lease_that_is_over() -> None:
     """Who settles a wait as timed out, dated back, does not claim the run as of then."""
     assert not simulate(case_of(72290, "memory")).broken

@@ -150,7 +150,11 @@ class Attempts:
             return await self._fail(operation, owner, _lost(operation))
         body = _Body()
         try:
-            with services.heart.holding(owner, self._renewal(operation, owner), body.stop):
+            renew = self._renewal(operation, owner)
+            with services.heart.holding(owner, renew, body.stop):
+                # A claim that took longer than its lease may be another's by now.
+                if operation.lease < services.clock.now() and not await renew():
+                    return None
                 return await self._carry_out(operation, owner, invocation, body)
         except PASSING:
             log.warning("task %s could not be begun; it is retried", operation.key, exc_info=True)

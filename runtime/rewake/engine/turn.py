@@ -80,6 +80,9 @@ class Turn:
         self._services.steps[run] = self._steps.running
         try:
             with self._services.heart.holding(owner, self._renew, self._on_overtaken):
+                # A claim that took longer than its lease may be another's by now.
+                if self._header.lease < self._services.clock.now() and not await self._renew():
+                    raise Overtaken
                 await self._carry_on(known)
         except Overtaken:
             log.info("run %s was taken over; this instance is discarded", run)
