@@ -1,4 +1,4 @@
-"""The door for those who mount Rewake in an app of their own, or embed its engine.
+"""The door for code that mounts Rewake in an app of its own, or embeds its engine.
 
     from rewake.embed import Engine, InProcessDispatcher, Secret, SqliteTable, SystemClock, load_app
 

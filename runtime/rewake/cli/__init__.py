@@ -1,8 +1,8 @@
 """The command line, `rewake`.
 
-Here only the arguments are declared (`commands`); what a command does is in a module of its own,
-imported when it runs, so that `rewake --help` is quick. An error of Rewake's is one line on
-stderr and an exit code (`exits`), never a traceback.
+`commands` declares the arguments. The work of each command is in a module of its own, imported
+when it runs, so that `rewake --help` is quick. An error of Rewake's is one line on stderr and an
+exit code (`exits`), never a traceback.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The commands and their options. What each does is in its own module, imported when it runs."""
+"""The commands and their options. The work of each is in its own module, imported when it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import DeterminismWarning, RewakeError, UsageError
 
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
-"""Every wrong use of the command line (typer exports only a subclass of a subclass of it)."""
+"""The class of all wrong uses of the command line; typer exports only a grandchild of it."""
 
 
 class Commands(TyperGroup):
@@ -356,7 +356,7 @@ def _json_value(text: str | None) -> Any:
 
 
 def _end(code: Exit) -> None:
-    """End the command; also when a sync task that was given up still runs in its thread."""
+    """End the command, also when an abandoned sync function still runs in its thread."""
     import threading
 
     sys.stdout.flush()

@@ -46,13 +46,13 @@ STATES = {
     "cancelled": Exit.CANCELLED,
     "stuck": Exit.STUCK,
 }
-"""How a run that is in a state ends the command that waits for it; any other state is pending."""
+"""The exit code of a command that waits for a run, by the run's state; for others, `PENDING`."""
 
 _USAGE = (DeterminismWarning, UsageError, RunNotFound, RunConflict, StoreUnsuitable, Unauthentic)
 
 
 def exit_for(error: Exception) -> Exit:
-    """The exit code for an error, or for a warning that somebody made one."""
+    """The exit code for an error, or for a warning raised as one (`python -W error`)."""
     if isinstance(error, _USAGE):
         return Exit.USAGE
     return Exit.STUCK if isinstance(error, StuckError) else Exit.UNAVAILABLE
@@ -71,7 +71,7 @@ def tell(message: str) -> None:
 
 
 def warn_in_lines() -> None:
-    """From now on, show what an app is warned of when it is loaded in one line each."""
+    """From now on, show each `DeterminismWarning` in one line."""
     show_otherwise = warnings.showwarning
 
     def show(message: Any, category: Any, filename: str, lineno: int, *rest: Any) -> None:

@@ -1,7 +1,7 @@
-"""What the command line keeps in the working directory, and where it gets secrets from.
+"""The command line's files in the working directory, and the secret and token that it uses.
 
 .rewake/rewake.db   the embedded database
-.rewake/secret      what signs where REWAKE_SECRET is not set, made once (mode 0600)
+.rewake/secret      the secret if REWAKE_SECRET is not set, made once (mode 0600)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SECRET = HOME / "secret"
 
 
 def given_secret() -> Secret | None:
-    """REWAKE_SECRET, if it is set. Raises `ConfigError` for one that will not do."""
+    """The secret in REWAKE_SECRET, if it is set. Raises `ConfigError`."""
     return ServerConfig.from_env().secret
 
 
@@ -30,7 +30,7 @@ def make_secret() -> Secret:
 
 
 def find_secret() -> Secret:
-    """The secret, where there is one. Raises `ConfigError`."""
+    """The secret in REWAKE_SECRET, else in `.rewake`. Raises `ConfigError`."""
     given = given_secret()
     if given is not None:
         return given
@@ -40,7 +40,7 @@ def find_secret() -> Secret:
 
 
 def find_token() -> str:
-    """The bearer token: REWAKE_TOKEN, or the one that goes with the secret."""
+    """REWAKE_TOKEN, or the token derived from the secret. Raises `ConfigError`."""
     given = ServerConfig.from_env().tokens
     if given:
         return given[0]

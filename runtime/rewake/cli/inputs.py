@@ -1,4 +1,4 @@
-"""What the command line says: a run's arguments as a JSON object, and which approval is meant."""
+"""Inputs of commands: a run's arguments as a JSON object, and the approval that is meant."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rewake.errors import InvalidInput, RunConflict, UsageError
 
 
 def arguments_from(text: str | None, file: str | None) -> dict[str, Any] | None:
-    """What `--input` or `--input-file` (`-` is stdin) says; None if neither was given.
+    """The arguments in `--input` or `--input-file` (`-`: stdin); None without either.
 
     Raises `InvalidInput`, which names the option.
     """
@@ -46,7 +46,7 @@ def _no_json(constant: str) -> NoReturn:
 
 
 def the_one(keys: list[str], run: str) -> str:
-    """The approval that is meant where none is named. Raises `RunConflict`, `UsageError`."""
+    """The only open approval of a run. Raises `RunConflict` for none, `UsageError` for several."""
     if not keys:
         raise RunConflict(f"run {run} waits for no decision")
     if len(keys) > 1:

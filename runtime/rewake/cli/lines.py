@@ -1,6 +1,6 @@
-"""Operations of a run as lines for people: what it is, how it stands, for how long.
+"""Operations of a run as lines for people: the key, the state, and for how long.
 
-Many alike (`parallel[3]/fetch`, or `fetch.7` in a loop) become one line that counts them.
+Many operations alike (`parallel[3]/fetch`, or `fetch.7` in a loop) become one line with counts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rewake.views.runs import ErrorView
 from rewake.views.timeline import OperationView
 
 FEW = 4
-"""So many alike are shown one by one; more are counted."""
+"""Up to so many operations alike are shown one by one; more are counted."""
 
 _HIDDEN = ("run-timeout",)
 _OPEN = ("running", "retrying", "waiting")
@@ -26,7 +26,7 @@ _BRANCH, _COUNT = re.compile(r"\[\d+\]"), re.compile(r"\.\d+(?=$|/|\[)")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: `state` is one of `OperationView`'s, `said` how people call it."""
+    """One line. `state` is as in `OperationView`; `said` tells it in words."""
 
     label: str
     state: str
@@ -56,7 +56,7 @@ def lines_of(operations: Sequence[OperationView], now: Millis) -> list[Line]:
 
 
 def pattern(key: str) -> str:
-    """What keys of the same place in the program have in common."""
+    """The key without numbers: one for each place in the program."""
     return _COUNT.sub("", _BRANCH.sub("[*]", key))
 
 

@@ -1,4 +1,4 @@
-"""What goes to stdout: results, and nothing but results."""
+"""Output on stdout: results, and nothing but results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tell_failure(state: str, error: Mapping[str, Any]) -> None:
 
 
 def write_json(value: Any, out: TextIO | None = None) -> None:
-    """One JSON value: indented on a terminal, else one line."""
+    """Write a JSON value: indented on a terminal, else as one line."""
     out = out or sys.stdout
     body = msgspec.json.encode(value)
     if out.isatty():

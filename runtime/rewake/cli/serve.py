@@ -11,6 +11,6 @@ from rewake.hosts.server import serve as serve_until_told_to_end
 
 
 def serve(**given: Any) -> NoReturn:
-    """Serve; what is not given comes from the environment. Raises `RewakeError`."""
+    """Serve; settings that are not given come from the environment. Raises `RewakeError`."""
     serve_until_told_to_end(ServerConfig.from_env(**given))
     end_process(Exit.DONE)

@@ -1,1 +1,1 @@
-"""Hosts: what turns a process, or a platform's event, into the layers above."""
+"""Hosts: a server put together from its parts, configured, and run as a process."""

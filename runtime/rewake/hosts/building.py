@@ -5,7 +5,8 @@
     a dispatcher  in-process                                   work stays in the process
                   http                                         to REWAKE_URL, any replica takes it
 
-Another database or dispatcher is a row in one of the tables here, and a room where it is made.
+Another one is a row in a table here, and a module of its own. A dispatcher is also named in
+`config.DISPATCHERS`; `open_existing` and `open_to_read` know no database but a file.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from rewake.stores.table import Table
 
 
 class Database(NamedTuple):
-    """Where items are kept, and where large values are."""
+    """A table for items, and a shelf for large values."""
 
     table: Table
     shelf: Shelf
@@ -72,7 +73,7 @@ def open_database(address: str) -> Database:
 
 
 def open_existing(address: str) -> Database:
-    """The database at an address. Raises `StoreUnsuitable` where there is none."""
+    """An existing database, by its address. Raises `StoreUnsuitable` if there is none."""
     scheme, place = _parts_of(address)
     if scheme == "memory":
         raise StoreUnsuitable(_GONE)
@@ -82,7 +83,7 @@ def open_existing(address: str) -> Database:
 
 
 def open_to_read(address: str) -> SqliteReader:
-    """The database at an address, of which no byte changes. Raises as `open_existing` does."""
+    """The database at an address, opened to be read only. Raises as `open_existing` does."""
     scheme, place = _parts_of(address)
     if scheme == "memory":
         raise StoreUnsuitable(_GONE)
@@ -93,7 +94,7 @@ _GONE = "a database in memory is gone with the process that had it"
 
 
 def _parts_of(address: str) -> tuple[str, str]:
-    """The scheme and the rest; a plain path is a SQLite file."""
+    """The scheme and the rest of an address; a plain path is a SQLite file."""
     scheme, colon, place = address.partition(":")
     if colon and scheme in _DATABASES:
         return scheme, place

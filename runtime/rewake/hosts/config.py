@@ -1,4 +1,4 @@
-"""How a server is configured: by the environment, and by what a command line gives instead."""
+"""The settings of a server: from the command line, and otherwise from the environment."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _LEVELS = ("debug", "info", "warning", "error")
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """What a server is told. Durations are in seconds."""
+    """The settings of a server. Durations are in seconds."""
 
     app: str = "app.py"
     """A file or a module."""
     host: str = "127.0.0.1"
     """Where to listen."""
     port: int = 8000
-    """0 takes any."""
+    """The port; 0 takes any."""
     db: str = ".rewake/rewake.db"
     """The address of the database: a SQLite file, or another that `building` knows."""
     dispatcher: str = "in-process"
-    """How messages travel; `http`: to `url`, so that any replica takes any message."""
+    """How messages travel. `http`: they go to `url`, and any replica takes any message."""
     url: str = ""
     """The one address of all replicas."""
     lease: float = 5.0
@@ -47,13 +47,13 @@ class ServerConfig:
     log_level: str = "info"
     """One of debug, info, warning, error."""
     secret: Secret | None = None
-    """What signs."""
+    """The secret that signs."""
     tokens: tuple[str, ...] = field(default=(), repr=False)
     """The bearer tokens; by default one that is derived from the secret."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> ServerConfig:
-        """What the environment says, and what is `given` (and not None) instead of it.
+        """The settings in the environment; a `given` one that is not None replaces its variable.
 
         Raises `ConfigError`, which names the variable.
         """
@@ -69,7 +69,7 @@ class ServerConfig:
         return config
 
     def with_secret(self, secret: Secret) -> ServerConfig:
-        """The same, signing with this secret unless the environment named one."""
+        """The settings with this secret, unless they have one already."""
         return self if self.secret is not None else replace(self, secret=secret)
 
 
@@ -97,7 +97,7 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "secret": ("REWAKE_SECRET", _secret),
     "tokens": ("REWAKE_TOKEN", _texts),
 }
-"""What each setting is called in the environment, and how its text is read."""
+"""By setting: its environment variable, and the function that reads its text."""
 
 
 def _read(variable: str, text: str, reader: Callable[[str], Any]) -> Any:
@@ -130,9 +130,9 @@ def _check(config: ServerConfig) -> None:
 
 
 def dev_secret(folder: Path) -> Secret:
-    """The secret in `folder`, made at first, readable by its owner only.
+    """The secret in `folder`, made if there is none, readable by its owner only.
 
-    The first process decides, also among those that start at once.
+    Among processes that start at once, the first decides for all.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "secret"
@@ -142,7 +142,7 @@ def dev_secret(folder: Path) -> Secret:
 
 
 def _write_once(path: Path, text: str) -> None:
-    """Write a file that others see whole or not at all, unless it is there."""
+    """Write a file, unless it is there; others see it whole or not at all."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -1,7 +1,7 @@
-"""A server of one's own: an app file, a database file, and uvicorn.
+"""A server as one process: an app, a database, and uvicorn.
 
 When it is told to end, it stops accepting, lets requests that wait return, gives work under way a
-grace period, hands the rest over and exits with 0.
+grace period, releases the rest and exits with 0.
 """
 
 from __future__ import annotations
@@ -64,11 +64,10 @@ def serve(
     source: str | App | None = None,
     listener: socket.socket | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `ConfigError` where it cannot listen.
+    """Serve until SIGTERM or SIGINT, on `listener` if it is given.
 
-    A `listener` that is given is used instead of opening one.
-
-    Sync tasks that did not end in time still run in their threads: follow it with `end_process`.
+    Sync tasks that did not end in time still run in their threads: call `end_process` next. Raises
+    as `build_app` does, and `ConfigError` if it cannot listen.
     """
     form = "%(asctime)s %(levelname)s %(name)s %(message)s"
     logging.basicConfig(level=config.log_level.upper(), format=form)
@@ -89,7 +88,7 @@ def serve(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises `ConfigError`."""
+    """A listening socket. Raises `ConfigError`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)

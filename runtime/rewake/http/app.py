@@ -54,8 +54,8 @@ def create_app(
 ) -> Starlette:
     """The app that serves `engine`, which it opens when it starts and closes when it ends.
 
-    `tokens` are the bearer tokens; by default, the one that is derived from `secret`. `grace` is
-    for how many seconds work under way may go on at the end, `limit` the largest body in bytes.
+    `tokens` are the bearer tokens; by default, the one that is derived from `secret`. `grace`:
+    seconds that work under way may go on at the end. `limit`: the largest body, in bytes.
     """
     clock = clock or SystemClock()
     parts = Parts(engine, Keys(secret, tokens), Inbox(engine.handle, clock), clock, limit)
@@ -77,7 +77,7 @@ def create_app(
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
-    # It would redirect to where the Host header says.
+    # A redirect would lead to where the client's Host header says.
     app.router.redirect_slashes = False
     app.state.parts = parts
     return app

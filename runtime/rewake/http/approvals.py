@@ -1,4 +1,4 @@
-"""Deciding on what runs wait for."""
+"""The endpoint that decides on an approval."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rewake.http.parts import parts_of, reply
 
 
 class DecisionBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a decision. `value` is what was filled in."""
+    """The body of a decision. `value` is the filled-in form."""
 
     approved: bool
     value: Any = None

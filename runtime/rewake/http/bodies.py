@@ -1,4 +1,4 @@
-"""What a request says: its body and its query, checked and typed, or refused."""
+"""The body and the query of a request, checked and typed, or refused."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def read_object(request: Request, limit: int = LIMIT) -> dict[str, Any]:
 
 
 def shaped(found: dict[str, Any], form: type[T]) -> T:
-    """The object as a struct. Raises `InvalidInput`, whose `field` names what does not fit."""
+    """The object as a struct. Raises `InvalidInput`, whose `field` names the wrong part."""
     try:
         return msgspec.convert(found, form)
     except msgspec.ValidationError as error:
@@ -70,7 +70,7 @@ def shaped(found: dict[str, Any], form: type[T]) -> T:
 
 
 def query_number(request: Request, name: str, least: float, most: float) -> float | None:
-    """A number of the query; None without it. Raises `InvalidInput`."""
+    """A number from the query, if it has one. Raises `InvalidInput`."""
     text = request.query_params.get(name)
     if text is None:
         return None
@@ -78,13 +78,13 @@ def query_number(request: Request, name: str, least: float, most: float) -> floa
         number = float(text)
     except ValueError:
         number = least - 1
-    if not least <= number <= most:  # nor is NaN
+    if not least <= number <= most:  # NaN is in no range
         raise InvalidInput(f"{name} must be a number from {least:g} to {most:g}", field=name)
     return number
 
 
 def query_whole(request: Request, name: str, least: int, most: int, default: int) -> int:
-    """A whole number of the query. Raises `InvalidInput`."""
+    """A whole number from the query. Raises `InvalidInput`."""
     number = query_number(request, name, least, most)
     if number is None:
         return default
@@ -94,7 +94,7 @@ def query_whole(request: Request, name: str, least: int, most: int, default: int
 
 
 def query_choice(request: Request, name: str, choices: Mapping[str, T]) -> T | None:
-    """One of these; None without it. Raises `InvalidInput`, which lists them."""
+    """The choice that the query names, if any. Raises `InvalidInput`, which lists all."""
     text = request.query_params.get(name)
     if text is None:
         return None

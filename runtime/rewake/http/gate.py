@@ -1,9 +1,9 @@
 """The gate: which requests are let in.
 
-Everything needs `Authorization: Bearer <token>` except health and readiness, and what the replicas
-send one another, which is signed instead. The gate stands before the router and lets through what
-it knows to be open: a route that is added later is closed by itself, and a stranger cannot tell
-the paths that exist from those that do not.
+Every path needs `Authorization: Bearer <token>`, except health and readiness, and the messages of
+replicas, which are signed instead. The gate stands before the router and lets through only the
+paths that it knows to be open: a route that is added later is closed by itself, and a stranger
+cannot tell the paths that exist from those that do not.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from rewake.signing.tokens import Keys
 OPEN = frozenset({"/healthz", "/readyz"})
 """Paths that answer without a token."""
 SIGNED = frozenset({"/v1/invoke", "/v1/sweep"})
-"""Paths whose endpoints check a signature."""
+"""Paths whose endpoints check a signature (or, for a sweep, a token)."""
 
 
 class Gate:
-    """ASGI middleware that turns requests without a key away."""
+    """ASGI middleware that turns away requests without a key."""
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self._app = app

@@ -1,7 +1,7 @@
-"""Where messages that arrive over HTTP wait while they are worked on.
+"""The inbox: messages that arrived over HTTP and are being worked on.
 
-They are answered at once. So that a flood of them cannot fill the memory, the inbox has room for so
-many; for more, another replica is asked, or the due index brings them back.
+No answer waits for that work. So that a flood cannot fill the memory, the inbox has room for
+`ROOM` messages and refuses more; a sweep then finds their work.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ ROOM = 2_000
 
 
 class Inbox:
-    """Hands messages to `handler`, each in an asyncio task of its own."""
+    """Calls `handler` with each message, in an asyncio task of its own."""
 
     def __init__(self, handler: Handler, clock: Clock, room: int = ROOM) -> None:
         self._handler = handler
         self._room = room
         self._under_way = 0
-        # It folds messages about one task together, and keeps those that come early.
+        # It folds messages about one task together, and holds early ones until their time.
         self._local = InProcessDispatcher(clock)
 
     def open(self) -> None:
@@ -30,14 +30,14 @@ class Inbox:
         self._local.open(self._handle)
 
     async def take(self, invocation: Invocation) -> bool:
-        """Take a message, if there is room."""
+        """Take a message; False if there is no room."""
         if self._under_way >= self._room:
             return False
         await self._local.dispatch([invocation])
         return True
 
     async def close(self) -> None:
-        """Take nothing more, and wait for what is under way."""
+        """Take no more messages, and wait for those under way."""
         await self._local.close()
 
     async def _handle(self, invocation: Invocation) -> None:

@@ -1,4 +1,4 @@
-"""What replicas, hosts and load balancers ask."""
+"""The endpoints for replicas, hosts and load balancers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def invoke(request: Request) -> Response:
 
 
 async def sweep(request: Request) -> Response:
-    """`POST /v1/sweep`: look once at everything that is due."""
+    """`POST /v1/sweep`: check all that is due, once."""
     parts = parts_of(request)
     if not parts.keys.admits(request.headers.get("authorization")):
         await _signed_body(request)

@@ -1,4 +1,4 @@
-"""What all endpoints share, and how they reach it."""
+"""The parts of an app that all its endpoints share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 @dataclass(slots=True)
 class Parts:
-    """One app's parts. `closing` is set when it should take nothing more; `limit` is of bodies."""
+    """The parts of one app. Once `closing` is set it takes no work; `limit`: bytes of a body."""
 
     engine: Engine
     keys: Keys
@@ -33,9 +33,9 @@ class Parts:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def outcome(self, run: str, wait: float) -> Outcome | None:
-        """How the run ended, waiting for that; no longer than until the server closes.
+        """The run's outcome, or None if it has not ended after `wait` seconds.
 
-        Raises as `Engine.result` does.
+        A closing server waits no longer. Raises as `Engine.result` does.
         """
         if not wait or self.closing.is_set():
             return await self.engine.result(run)
@@ -50,7 +50,7 @@ class Parts:
 
 
 def parts_of(request: Request) -> Parts:
-    """The parts of the app that was asked."""
+    """The parts of the app that got the request."""
     parts: Parts = request.app.state.parts
     return parts
 

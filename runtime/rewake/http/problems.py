@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem details. One table says what each error is to a client.
 
-What is not in the table is our fault: it is answered as a plain 500, and told only to the log.
+Any other error is our fault: the client gets a plain 500, and only the log has the details.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class ProblemType(NamedTuple):
-    """What an error class is to a client. `detail` stands in for a message that is not theirs."""
+    """What an error class is to a client. `detail` replaces a message that is not for clients."""
 
     status: int
     name: str
@@ -84,7 +84,7 @@ def problem(found: Problem, headers: Mapping[str, str] | None = None) -> Respons
 
 
 def problem_of(error: Exception) -> Response:
-    """The response to an error of the table; a 500 without details for any other."""
+    """The response to an error, by the table; else a 500 without details."""
     found = next((PROBLEMS[each] for each in type(error).__mro__ if each in PROBLEMS), None)
     if found is None:
         return plain(500)
@@ -102,7 +102,7 @@ def problem_of(error: Exception) -> Response:
 
 
 def plain(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> Response:
-    """The response to what HTTP itself has a word for."""
+    """The response for a problem that an HTTP status describes."""
     return problem(Problem(HTTPStatus(status).phrase, status, detail=detail), headers)
 
 
@@ -140,7 +140,7 @@ HANDLERS: Mapping[type[Exception], ExceptionHandler] = {
 
 
 def _allowed(request: Request) -> list[str]:
-    """The methods of every route of this path; Starlette would name only the first one's."""
+    """The methods of all routes of this path; Starlette would name those of the first."""
     app: Starlette = request.app
     methods: set[str] = set()
     for route in app.routes:
@@ -150,5 +150,5 @@ def _allowed(request: Request) -> list[str]:
 
 
 def _sendable(text: str) -> str:
-    """Text that JSON can hold: a client may have sent lone surrogates, and gets its words back."""
+    """Text that JSON can hold: a message may quote lone surrogates that a client sent."""
     return text.encode("utf-8", "backslashreplace").decode()

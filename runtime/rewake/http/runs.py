@@ -1,4 +1,4 @@
-"""Starting runs, and looking at them."""
+"""The endpoints of workflows and runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def workflows(request: Request) -> Response:
 
 
 async def start(request: Request) -> Response:
-    """`POST /v1/workflows/{name}/runs`: start a run, and with `wait=`, answer its result."""
+    """`POST /v1/workflows/{name}/runs`: start a run; with `wait=`, answer its result."""
     parts = parts_of(request)
     wait = query_number(request, "wait", 0, LONGEST_WAIT) or 0
     run, key = request.query_params.get("id"), _idempotency_key(request)
@@ -96,7 +96,7 @@ async def get(request: Request) -> Response:
 
 
 async def result(request: Request) -> Response:
-    """`GET /v1/runs/{run}/result`: how a run ended, 202 while it has not."""
+    """`GET /v1/runs/{run}/result`: how a run ended; 202 if it has not."""
     parts, run = parts_of(request), request.path_params["run"]
     wait = query_number(request, "wait", 0, LONGEST_WAIT) or 0
     outcome = await parts.outcome(run, wait)
@@ -107,7 +107,7 @@ async def result(request: Request) -> Response:
 
 
 async def history(request: Request) -> Response:
-    """`GET /v1/runs/{run}/history`: every entry, and each operation from asked to over."""
+    """`GET /v1/runs/{run}/history`: every entry, and how each operation stands."""
     parts, run = parts_of(request), request.path_params["run"]
     header, found = await parts.engine.history(run)
     entries, operations = timeline(found, Values(parts.keys.secret, run))
@@ -115,9 +115,9 @@ async def history(request: Request) -> Response:
 
 
 async def logs(request: Request) -> Response:
-    """`GET /v1/runs/{run}/logs`: what it logged, in the order of time; with `key=`, one operation.
+    """`GET /v1/runs/{run}/logs`: the lines that a run logged, in order of time.
 
-    The body of the workflow has the empty key.
+    `key=` selects one operation, and the empty key the workflow's body.
     """
     run = request.path_params["run"]
     batches = await parts_of(request).engine.logs(run, request.query_params.get("key"))
@@ -134,7 +134,7 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def cancel(request: Request) -> Response:
-    """`POST /v1/runs/{run}/cancel`: let it clean up and end."""
+    """`POST /v1/runs/{run}/cancel`: let a run clean up and end."""
     parts = parts_of(request)
     reason = shaped(await read_object(request, parts.limit), Reason).reason
     header = await parts.engine.cancel(request.path_params["run"], reason)
@@ -148,7 +148,7 @@ async def resume(request: Request) -> Response:
 
 
 async def _followed(parts: Parts, header: Header, wait: float) -> tuple[Header, Outcome | None]:
-    """The run after the wait. One that got stuck was started all the same: that is no error."""
+    """The run after the wait. A run that got stuck is no error here: it was started."""
     try:
         outcome = await parts.outcome(header.run, wait)
     except StuckError:

@@ -1,6 +1,6 @@
-"""What is shown of an approval that a run waits for.
+"""The view of an approval that a run waits for.
 
-How its waiting is called in lists and progress lines is a trait of its kind (`rewake.kinds`).
+The word for its waiting, in lists and progress lines, is a trait of its kind (`rewake.kinds`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rewake.views.values import Values
 
 
 class ApprovalView(msgspec.Struct, frozen=True):
-    """An approval that a run waits for. `deadline` is null where it waits for ever."""
+    """An approval that a run waits for; if `deadline` is null, it waits for ever."""
 
     key: str
     name: str
@@ -28,7 +28,7 @@ class ApprovalView(msgspec.Struct, frozen=True):
 
 
 def approval_view(asked: Scheduled, values: Values) -> ApprovalView:
-    """An approval that is waited for."""
+    """The view of an approval."""
     shown: Any = {}
     if asked.args is not None:
         body = values.show(asked.args, key=asked.key, purpose=Purpose.APPROVAL)

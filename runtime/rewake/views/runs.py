@@ -1,4 +1,4 @@
-"""What is shown of a run: the stored structs in users' words."""
+"""The views of a run: the stored structs in users' words."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ErrorView(msgspec.Struct, frozen=True):
 
 
 class Links(msgspec.Struct, frozen=True):
-    """Where to go on from a run, as references below the base URL."""
+    """The addresses of a run and its parts, as references below the base URL."""
 
     self: str
     result: str
@@ -41,9 +41,9 @@ class Links(msgspec.Struct, frozen=True):
 
 
 class RunView(msgspec.Struct, frozen=True):
-    """A run. `updated` is when something last happened to it, `wake` when it goes on by itself: at
-    its next timer, or the deadline of an approval; `cancel` the reason it was asked to cancel for;
-    `error` why it failed or is stuck.
+    """A run. `updated`: the moment of its newest event. `wake`: when it goes on by itself, at its
+    next timer or an approval's deadline. `cancel`: the reason for cancelling it. `error`: why it
+    failed or is stuck.
     """
 
     id: str
@@ -68,7 +68,7 @@ class ResultView(msgspec.Struct, frozen=True):
 
 
 def line_view(line: LogLine) -> dict[str, str]:
-    """A line of log as it is shown."""
+    """The view of a log line."""
     return {"at": moment(line.at), "level": line.level, "message": line.message}
 
 
@@ -79,7 +79,7 @@ def links(run: str) -> Links:
 
 
 def error_view(failure: Failure) -> ErrorView:
-    """A failure as it is shown."""
+    """The view of a failure."""
     return ErrorView(failure.type, failure.message, failure.traceback, failure.attempts)
 
 
@@ -88,7 +88,7 @@ def run_view(
     outcome: Outcome | None = None,
     approvals: list[ApprovalView] | UnsetType = UNSET,
 ) -> RunView:
-    """A run, with how it ended where that is known."""
+    """The view of a run; `outcome`: how it ended, if known."""
     return RunView(
         id=header.run,
         workflow=header.workflow,
@@ -104,7 +104,7 @@ def run_view(
 
 
 def result_view(outcome: Outcome, values: Values) -> ResultView:
-    """How a run ended."""
+    """The view of a run's outcome."""
     state = STATES[END_OF[outcome.kind]]
     if outcome.value is not None:
         shown = values.show(outcome.value, key="", purpose=Purpose.OUTPUT)

@@ -1,6 +1,6 @@
-"""A run's history for people: every entry in order, and each operation from asked to over.
+"""A run's history for people: every entry in order, and how each operation stands.
 
-It can be told without values, and then reads none of them.
+Without `Values`, it shows no stored value and reads none.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class OperationView(msgspec.Struct):
     """One operation of a run.
 
     `state` is `waiting`, `running` or `retrying` while it is open, then `done`, `failed`,
-    `timed_out` or `cancelled`. `duration` is in milliseconds, from `started` (where it was
-    claimed; else from `asked`) to `ended`. `attempts` counts all, `lost` those whose process
-    died. `error` is how it failed, or while it is retried, how its newest attempt did.
+    `timed_out` or `cancelled`. `duration` is in milliseconds, from `started` (or from `asked`, if
+    no process claimed it) to `ended`. `attempts` counts all attempts, `lost` those whose process
+    died. `error` is its failure, or while it is retried, its newest attempt's.
     """
 
     key: str
@@ -78,7 +78,7 @@ def timeline(
 
 
 class _Reading:
-    """Goes through a history once. Commands have no time of their own: it is the last event's."""
+    """One pass through a history. A command has no time of its own, so it gets the last event's."""
 
     def __init__(self, history: History, values: Values | None) -> None:
         self.entries: list[dict[str, Any]] = []
@@ -157,7 +157,7 @@ class _Reading:
             self._follow(view, item)
 
     def _follow(self, view: OperationView, item: Operation) -> None:
-        """What the operation's own item says."""
+        """Add what the operation's own item says."""
         view.started = moment_or_none(item.first)
         view.attempts, view.lost = item.attempts, item.lost
         if item.outcome is not None:

@@ -1,7 +1,7 @@
 """Values as JSON, for people to look at.
 
-A value that was stored as JSON is passed on as it is. A pickled one is shown as JSON where that
-can be done, and where not as `{"$type": ..., "repr": ...}`; never does it make a page fail.
+A value that was stored as JSON is passed on as it is. A pickled one is shown as JSON if it can be,
+and otherwise as `{"$type": ..., "repr": ...}`; it never makes a page fail.
 """
 
 from __future__ import annotations

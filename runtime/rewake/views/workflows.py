@@ -1,4 +1,4 @@
-"""What is shown of a workflow: how it can be started."""
+"""The view of a workflow: how it can be started."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rewake.views.values import rendered
 
 
 def workflow_view(workflow: Workflow[Any, Any]) -> dict[str, Any]:
-    """A workflow: its name, what its docstring says, its parameters."""
+    """The view of a workflow: its name, its docstring and its parameters."""
     signature = signature_of(workflow.function)
     parameters = signature.parameters.values() if signature else ()
     return {

@@ -1,4 +1,4 @@
-"""What a development server says about itself when it begins."""
+"""The text that a development server prints when it begins."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def banner(app: App, config: ServerConfig, url: str) -> str:
 
 
 def curl(workflow: Workflow[Any, Any], url: str) -> str:
-    """The line that starts a run, with made-up arguments."""
+    """A `curl` command that starts a run, with made-up arguments."""
     body = shlex.quote(json.dumps(_example(workflow)))
     return (
         f"curl {url}/v1/workflows/{workflow.name}/runs "

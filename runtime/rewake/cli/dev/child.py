@@ -1,8 +1,7 @@
 """The serving half of `rewake dev`: one version of the app, for as long as it is the newest.
 
-It loads the app first and says so. Only when the supervisor tells it to does it serve, on the
-supervisor's socket, so that connections made in between wait instead of failing. It ends with
-the supervisor.
+It loads the app and says so. It serves only once the supervisor tells it to, on the supervisor's
+socket, so that connections made in between wait instead of failing. It ends with the supervisor.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from rewake.hosts.server import end_process, serve
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What the supervisor tells: the app, file descriptors, and whether it is the first."""
+    """A child's orders: the app, file descriptors, and whether it is the first child."""
 
     source: str
     db: str
@@ -40,7 +39,7 @@ class Orders(msgspec.Struct, frozen=True):
 
 def main() -> NoReturn:
     """Carry out the orders in the first argument."""
-    # Ctrl-C reaches the whole process group; until there is a server there is nothing to end.
+    # Ctrl-C reaches the whole process group; until there is a server, nothing is to be released.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Two saves within one second would have the same time stamp in a cached module.
     sys.dont_write_bytecode = True
@@ -71,7 +70,7 @@ def _serve(app: App, orders: Orders) -> None:
 
 
 def _end_with(supervisor: int) -> None:
-    """The other end of this pipe closes when the supervisor is gone, however it went."""
+    """End when the supervisor does: then its end of this pipe closes."""
     os.read(supervisor, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 

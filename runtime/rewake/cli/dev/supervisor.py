@@ -1,9 +1,8 @@
 """`rewake dev`: a server that starts anew whenever its code changes.
 
 This process watches the files and owns the socket; a child serves. After a change the next child
-loads the new version while the last one still serves. If that cannot be loaded, nothing
-happens but a line that says why. If it can, the old child hands its runs over and ends, and the
-new one takes the socket.
+loads the new version while the last one still serves. If that fails, a line says why and nothing
+else happens. If not, the old child releases its runs and ends, and the new one takes the socket.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from rewake.hosts.server import listen
 Ending = asyncio.Future[Any]
 
 PATIENCE = 15.0
-"""Seconds that a child gets to hand over and end."""
+"""Seconds that a child gets to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class DevOptions:
-    """What the command line says; what is None comes from the environment."""
+    """The options of the command. None: as in the environment."""
 
     source: str | None = None
     host: str | None = None
@@ -45,7 +44,7 @@ class DevOptions:
 
 
 def dev(options: DevOptions) -> Exit:
-    """Serve until told to end. Raises `RewakeError` for what is wrong with the options."""
+    """Serve until told to end. Raises `RewakeError` for wrong options."""
     config = ServerConfig.from_env(
         app=options.source, host=options.host, port=options.port, db=options.db
     )
@@ -55,7 +54,7 @@ def dev(options: DevOptions) -> Exit:
 
 
 def _folder(source: str) -> Path:
-    """What to watch: where the app's file is, or for a module, the working directory."""
+    """The folder to watch: that of the app's file, or for a module, the working directory."""
     path = Path(source.rpartition(":")[0] if ":" in source else source)
     if path.suffix != ".py":
         return Path.cwd()
@@ -84,7 +83,7 @@ class _Child:
         self.ended: Ending = asyncio.ensure_future(asyncio.to_thread(self._process.wait))
 
     async def loads(self) -> bool:
-        """Wait until the app is loaded; False if it cannot be."""
+        """Wait until the app is loaded, or has failed to load (False)."""
         loop, told = asyncio.get_running_loop(), asyncio.Event()
         loop.add_reader(self._ready, told.set)
         try:
@@ -95,12 +94,12 @@ class _Child:
             os.close(self._ready)
 
     def serve(self) -> None:
-        """Let it serve."""
+        """Let the child serve."""
         with suppress(BrokenPipeError):
             os.write(self._go, b".")
 
     async def end(self) -> int:
-        """Let it hand over and end; its exit code."""
+        """Let the child release its runs and end; its exit code."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         done, _ = await asyncio.wait({self.ended}, timeout=PATIENCE)
@@ -123,7 +122,7 @@ class _Supervisor:
         self._child: _Child | None = None
 
     async def run(self) -> Exit:
-        """Until a signal, or until the first version turns out not to work."""
+        """Supervise until a signal, or until the first version does not work."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
@@ -162,7 +161,7 @@ class _Supervisor:
                 tell("the server has ended; waiting for the next change")
 
     async def _replace(self, stopped: Ending, *, first: bool) -> None:
-        """Put a child with the code of now in place of the one there is, if it can be loaded."""
+        """Replace the child with one that has the newest code, if that can be loaded."""
         self._changed.clear()
         child = _Child(self._config, self._listener, first=first)
         loads = asyncio.ensure_future(child.loads())

@@ -1,1 +1,1 @@
-"""Commands that carry out or decide in this process."""
+"""Commands that carry out a run, or decide, in this process."""

@@ -19,7 +19,7 @@ from rewake.views.approvals import ApprovalView
 
 
 class Asker:
-    """Asks for one approval at a time; where nobody can be asked, says which command decides."""
+    """Asks for one approval at a time; without a terminal, it says which command decides."""
 
     def __init__(
         self, engine: Engine, run: str, display: Progress, command: Callable[[str], str]
@@ -34,7 +34,7 @@ class Asker:
         self._someone = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
     def update(self, approvals: Sequence[ApprovalView]) -> None:
-        """These are waited for now."""
+        """Ask for these, the approvals that are open now."""
         if self._asking is not None and self._key not in {each.key for each in approvals}:
             self.close()
         for approval in approvals:
@@ -72,7 +72,7 @@ class Asker:
 
 
 async def _answer(approval: ApprovalView) -> Approval:
-    """What the person at the terminal says. Raises `EOFError` if they leave."""
+    """The answer of the person at the terminal. Raises `EOFError` if they leave."""
     tell(f"\n{approval.name} ({approval.key}) waits for a decision.")
     if approval.description:
         tell(f"  {approval.description}")
@@ -144,7 +144,7 @@ def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
 
 
 async def read_line(prompt: str) -> str:
-    """A line from the terminal, without a thread that nobody could interrupt.
+    """A line from the terminal, read without a thread, which could not be interrupted.
 
     Raises `EOFError`.
     """
@@ -155,7 +155,7 @@ async def read_line(prompt: str) -> str:
     loop.add_reader(0, ready.set)
     try:
         await ready.wait()
-        # A terminal hands over whole lines.
+        # One read from a terminal gets a whole line.
         data = os.read(0, 65536)
     finally:
         loop.remove_reader(0)

@@ -1,4 +1,4 @@
-"""How a run gets on, shown on stderr while it does: a table that moves, or plain lines."""
+"""The progress of a run, shown on stderr: a table that moves, or plain lines."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _REST = 4
 
 
 class Progress:
-    """Shows nothing: the base of those that do."""
+    """Shows nothing: the base class of the displays."""
 
     def show(self, operations: Sequence[OperationView]) -> None:
-        """This is how its operations stand."""
+        """Show how the operations stand now."""
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Inside the block the terminal belongs to somebody else."""
+        """Show nothing inside the block, which needs the terminal."""
         yield
 
     def close(self) -> None:
@@ -52,7 +52,7 @@ def progress(now: Callable[[], Millis], *, quiet: bool) -> Progress:
 
 
 class Plain(Progress):
-    """One line whenever an operation begins to wait for long, and when it ends."""
+    """One line when a timer or approval begins, and when an operation is retried or ends."""
 
     def __init__(self, now: Callable[[], Millis]) -> None:
         self._now = now
@@ -92,7 +92,7 @@ class Moving(Progress):
             refresh_per_second=8,
         )
         live.start()
-        capture.take_streams()  # it has put its own in their place
+        capture.take_streams()  # `live` has put its own in their place
         return live
 
     def show(self, operations: Sequence[OperationView]) -> None:
@@ -123,7 +123,7 @@ class Moving(Progress):
 
 
 def _fitting(lines: list[Line], room: int) -> list[Line]:
-    """So many lines, in order. What is open is kept first, then what is newer."""
+    """At most `room` lines, in order. Open ones are kept first, then newer ones."""
     if len(lines) <= room:
         return lines
     by_interest = sorted(range(len(lines)), key=lambda i: (lines[i].open, i), reverse=True)

@@ -40,7 +40,7 @@ from rewake.views.values import Values
 TICK = 0.1
 SLOWEST_TICK = 2.0
 SHARE = 10
-"""Looking at the run may take one part in so many of the time."""
+"""After the run is shown, the wait is at least so many times what showing it took."""
 GRACE = 1.0
 """Seconds that tasks get to end when the command is interrupted."""
 _FOREVER = 10**9
@@ -48,7 +48,7 @@ _FOREVER = 10**9
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What the command line says. Without `arguments`, a run that is there goes on with its own."""
+    """The options of the command. Without `arguments`, an existing run goes on with its own."""
 
     source: str
     db: str
@@ -59,7 +59,7 @@ class RunOptions:
 
 
 def run(options: RunOptions) -> Exit:
-    """Carry it out. Raises `RewakeError` for what is wrong with the options."""
+    """Carry out the command. Raises `RewakeError` for wrong options."""
     if options.run is not None:
         check_id(options.run)
     with pure_stdout() as out:
@@ -68,7 +68,7 @@ def run(options: RunOptions) -> Exit:
         if options.arguments is not None or options.run is None:
             app.workflow(workflow).arguments(options.arguments or {})
         given = given_secret()
-        database = open_database(options.db)  # before a secret is made: it may be somebody else's
+        database = open_database(options.db)  # before a secret is made: it may be another program's
         secret = given or make_secret()
         return asyncio.run(_Session(app, workflow, database, secret, options, out).run())
 
@@ -106,11 +106,11 @@ class _Session:
         self._seen = b""
 
     async def run(self) -> Exit:
-        """Begin or go on, follow, and end."""
+        """Begin or continue the run, follow it, and end."""
         began = self._clock.now()
         engine = self._engine
         _on_signals(self._interrupted.set)
-        logging.getLogger(STUCK_LOG).disabled = True  # it is told at the end, with what to do
+        logging.getLogger(STUCK_LOG).disabled = True  # `_end` says it, with what to do
         engine.open(only=self._run)  # no other run in the database is touched
         try:
             await self._begin()
@@ -141,7 +141,7 @@ class _Session:
     # --- while it runs ---------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        """Show the run, and ask what it wants to know, until it ends or is interrupted."""
+        """Show the run, and ask for its approvals, until it ends or is interrupted."""
         display = progress(self._clock.now, quiet=self._options.quiet)
         asker = Asker(self._engine, self._run, display, self._approve_command)
         ended = asyncio.ensure_future(self._ended())
@@ -168,7 +168,7 @@ class _Session:
             await self._engine.result(self._run, _FOREVER)
 
     async def _show(self, display: Progress, asker: Asker) -> bool:
-        """Show how it stands; whether anything is new."""
+        """Show how the run stands; whether anything is new."""
         header, history = await self._engine.history(self._run)
         steps = self._engine.running_steps(self._run)
         operations = operations_of(history, steps, self._clock.now())
@@ -216,7 +216,7 @@ class _Session:
 
 
 def _on_signals(callback: Callable[[], None]) -> None:
-    """The first signal ends it in order; the second is Python's own, and ends it at once."""
+    """Call `callback` at the first signal; a second of its kind ends the process."""
     loop = asyncio.get_running_loop()
 
     def first(number: signal.Signals) -> None:

@@ -26,7 +26,7 @@ _STUCK = "urn:rewake:problem:stuck"
 
 
 class Reply(NamedTuple):
-    """What the server answered."""
+    """The status and the JSON of an answer."""
 
     status: int
     body: Any
@@ -54,7 +54,7 @@ class Client:
     async def get(
         self, *path: str, query: Mapping[str, object] | None = None, wait: float = 0
     ) -> Reply:
-        """GET, perhaps a request that waits so many seconds. Raises `RewakeError` if it fails."""
+        """GET; the server may `wait` so many seconds. Raises `RewakeError` if it fails."""
         return await self._send("GET", path, query=query, wait=wait)
 
     async def post(
@@ -111,7 +111,7 @@ class Client:
 def _encoded(body: object) -> bytes:
     try:
         return msgspec.json.encode(body)
-    except UnicodeEncodeError as error:  # what the shell handed over is not UTF-8
+    except UnicodeEncodeError as error:  # an argument from the shell is not UTF-8
         raise UsageError(f"{error.object!r} is no text in UTF-8") from None
 
 

@@ -1,4 +1,4 @@
-"""`rewake start` and `rewake runs ...`: what can be asked of a server."""
+"""`rewake start` and `rewake runs ...`: requests to a server."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import StuckError, UsageError
 
 LONGEST_WAIT = 30.0
-"""Seconds that one request waits; a longer wait is several."""
+"""Seconds that one request waits; a longer wait takes several requests."""
 
 Call = Callable[[Client], Awaitable[Exit]]
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Which server is asked, and whether the answer is for machines."""
+    """The server to ask, and whether its answer is printed as JSON."""
 
     url: str | None = None
     json: bool = False
@@ -41,14 +41,14 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The key of a start, and what to do where a run of that key is there."""
+    """The idempotency key of a start, and what to do if it has a run already."""
 
     key: str | None = None
     if_running: IfRunning | None = None
     if_finished: IfFinished | None = None
 
     def headers(self) -> dict[str, str]:
-        """What goes into the head of the request. Raises `UsageError` for what cannot."""
+        """The headers of the request. Raises `UsageError` for a key that no header can hold."""
         if self.key is None:
             return {}
         if not self.key.isprintable():
@@ -56,7 +56,7 @@ class Again:
         return {"Idempotency-Key": self.key}
 
     def query(self) -> dict[str, object]:
-        """What goes into its query. Raises `UsageError` for policies without a key."""
+        """The query of the request. Raises `UsageError` for policies without a key."""
         found = {"if_running": self.if_running, "if_finished": self.if_finished}
         for name, value in found.items():
             if value is not None and self.key is None:
@@ -149,7 +149,7 @@ def history(server: Server, run: str) -> Exit:
 
 
 def logs(server: Server, run: str, key: str | None) -> Exit:
-    """What a run's attempts logged."""
+    """The lines that a run logged."""
     return _view(
         server,
         lambda found: tables.log_lines(found["lines"]),
@@ -200,7 +200,7 @@ def _act(server: Server, said: str, body: object, *path: str) -> Exit:
 
 
 def approve(server: Server, run: str, key: str | None, answer: dict[str, Any]) -> Exit:
-    """Decide on what a run waits for."""
+    """Decide on an approval."""
 
     async def call(client: Client) -> Exit:
         chosen = key or the_one([a["key"] for a in await _approvals(client, run)], run)

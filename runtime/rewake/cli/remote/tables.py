@@ -1,4 +1,4 @@
-"""What a server says about runs, for people."""
+"""A server's answers about runs, printed for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from rewake.cli.lines import duration
 
 Columns = Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]
-"""The head of each column, and what it shows of one thing."""
+"""The head of each column, and the function that makes its cells."""
 
 _UNBOUNDED = 10_000
 _STYLES = {
@@ -34,11 +34,11 @@ def runs_table(runs: Iterable[Mapping[str, Any]]) -> None:
 
 
 def run_details(run: Mapping[str, Any]) -> None:
-    """One run, and what it waits for."""
+    """One run, and its open approvals."""
     approvals = run.get("approvals") or ()
     wake = run.get("wake")
     if wake in [approval.get("deadline") for approval in approvals]:
-        wake = None  # no timer: it is shown with the approval
+        wake = None  # a deadline, which is shown with its approval
     facts = [
         ("run", run["id"]),
         ("workflow", run["workflow"]),
@@ -63,7 +63,7 @@ def operations_table(operations: Iterable[Mapping[str, Any]]) -> None:
 
 
 def log_lines(lines: Iterable[Mapping[str, Any]]) -> None:
-    """What a run logged: its workflow, and the attempts at its tasks and steps."""
+    """The log of a run: of its workflow, and of the attempts at its tasks and steps."""
     for line in lines:
         where = f"{line['key']}#{line['attempt']}" if line["key"] else "workflow"
         print(f"{when(line['at'])} {line['level']:<7} {where}  {line['message']}")
@@ -108,7 +108,7 @@ def _print(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(head, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
-    # In a pipe, lines are wanted whole.
+    # A pipe wants whole lines.
     console = Console(width=None if sys.stdout.isatty() else _UNBOUNDED)
     with console.capture() as shown:
         console.print(table)

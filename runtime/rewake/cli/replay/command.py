@@ -29,7 +29,7 @@ from rewake.views.values import Values
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """What the command line says."""
+    """The options of the command."""
 
     run: str
     app: str
@@ -38,7 +38,7 @@ class ReplayOptions:
 
 
 def replay(options: ReplayOptions) -> Exit:
-    """Carry it out. Raises `RewakeError` for what is wrong with the options."""
+    """Carry out the command. Raises `RewakeError` for wrong options."""
     secret = find_secret()
     header, history = read_run(options.db, options.run)
     app, _ = load_app(options.app)
@@ -55,7 +55,7 @@ def replay(options: ReplayOptions) -> Exit:
 
 
 def read_run(db: str, run: str) -> tuple[Header, History]:
-    """A run as it stands, read without changing a byte; again, if somebody wrote meanwhile."""
+    """A run as it stands, read without changing a byte, and again if it changed meanwhile."""
     while True:
         reader = open_to_read(db)
         found = asyncio.run(_read(reader, run))
@@ -83,7 +83,7 @@ class Replay:
         self._code = app.workflow(header.workflow).function.__code__
 
     def run(self, *, shown: bool) -> Tracer:
-        """Replay it; if `shown`, with a line for each entry."""
+        """Replay the run; if `shown`, with a line for each entry."""
         tracer = self._tracer()
         if shown:
             self._show_title()
@@ -92,7 +92,7 @@ class Replay:
         return tracer
 
     def debug(self, found: Tracer) -> None:
-        """Replay it in a debugger: it stops at the body's first line, and at the difference."""
+        """Replay in a debugger, which stops at the body's first line, and at the difference."""
         from rewake.cli.replay.debugger import (
             Debugger,  # only with --pdb: it takes a while to import
         )
@@ -112,7 +112,7 @@ class Replay:
         debugger.run_until(self._code, partial(self._feed, tracer))
 
     def report(self, tracer: Tracer) -> Exit:
-        """Say how it went."""
+        """Say how a replay went."""
         if tracer.difference is not None:
             show_difference(tracer.difference)
             return Exit.DIFFERS
@@ -141,7 +141,7 @@ class Replay:
 
 
 def show_difference(difference: Difference) -> None:
-    """Say what differs where."""
+    """Print what differs at which key."""
     print(f"the code differs from the history at {difference.key}")
     print(f"  recorded  {difference.recorded}")
     print(f"  asked     {difference.asked}")

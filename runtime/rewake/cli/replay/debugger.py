@@ -1,4 +1,4 @@
-"""A debugger for a workflow that is fed its own past."""
+"""A debugger for a workflow that is replayed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Debugger(pdb.Pdb):
     def get_stack(
         self, frame: FrameType | None, trace: TracebackType | None
     ) -> tuple[list[tuple[FrameType, int]], int]:
-        """The user's frames alone."""
+        """The stack without the runtime's frames."""
         stack, _ = super().get_stack(frame, trace)
         stack = [(each, line) for each, line in stack if not _is_runtimes(each)] or stack
         return stack, len(stack) - 1
@@ -48,7 +48,7 @@ class Debugger(pdb.Pdb):
         return bool(self.quitting)
 
     def stop_here_and_now(self) -> None:
-        """Stop where the user's code is, while it calls the runtime."""
+        """Stop at the line of the user's code that is calling the runtime."""
         frame = _users_frame()
         if frame is None or self.is_over:
             return

@@ -1,4 +1,4 @@
-"""An execution that tells what it is fed, and exactly where and how the code differs from it."""
+"""An execution that tells what its history has, and where and how the code differs from it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LONGEST = 160
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first key at which the code differs, what was recorded there, and what is asked now."""
+    """The first key at which the code differs: what was recorded there, and what is asked now."""
 
     key: str
     recorded: str
@@ -43,11 +43,11 @@ class Difference:
 
 
 class Tracer(Execution):
-    """Replays like any other execution.
+    """An execution that tells what happens during its replay.
 
     `on_event` is called with each event before the workflow sees it, `on_commands` with the
-    recorded commands that it then repeated, `on_ask` whenever it asks for an operation. After
-    `replay`, `difference` says what differs.
+    recorded commands that the workflow then repeated, `on_ask` with the key of each operation
+    asked for. After `replay`, `difference` is set if the code differs.
     """
 
     def __init__(self, program: RunProgram, values: Values, *, run: str, seed: int) -> None:
@@ -68,7 +68,7 @@ class Tracer(Execution):
         finally:
             self._arguments = None
 
-    # What the replay core does itself, watched.
+    # The replay core's own methods, watched.
 
     def _apply(self, event: Event, outcome: Outcome | None) -> None:
         self.events += 1
@@ -92,7 +92,7 @@ class Tracer(Execution):
             self.on_commands(recorded)
 
     def _compare_ends(self, recorded: Sequence[Entry], asked: Sequence[Command]) -> None:
-        """The core lets a run end in another way than it did; a person wants to be told."""
+        """Note an end with another value or error: the core compares only its kind."""
         then = [entry.outcome for entry in recorded if isinstance(entry, Finished)]
         now = [entry.outcome for entry in asked if isinstance(entry, Finished)]
         for old, new in zip(then, now, strict=True):
@@ -114,7 +114,7 @@ class Tracer(Execution):
             return None
 
     def _all(self, commands: Sequence[Entry], key: str) -> str:
-        """The command at this key, or else everything that is there instead."""
+        """The command at this key in words; without one, all commands."""
         at_key = [c for c in commands if getattr(c, "key", "") == key]
         said = [self._say(c) for c in at_key or commands]
         return "; ".join(said[:5]) + (" ..." if len(said) > 5 else "") or "nothing more here"
@@ -134,7 +134,7 @@ class Tracer(Execution):
         return f"the end: {self.outcome(outcome, '', Purpose.OUTPUT)}"
 
     def operation(self, asked: Scheduled) -> str:
-        """What an operation is asked for, in words."""
+        """An operation as it is asked for, in words."""
         about = f"{asked.kind} {asked.name}"
         purpose = asked.kind.traits.asked_with
         if purpose is Purpose.CALL:
@@ -159,7 +159,7 @@ class Tracer(Execution):
         return ", ".join(said)
 
     def outcome(self, outcome: Outcome, key: str, purpose: Purpose | None) -> str:
-        """How something ended, in words."""
+        """An outcome, in words."""
         if outcome.failure is not None:
             return f"{outcome.kind}: {outcome.failure.type}: {outcome.failure.message}"
         if outcome.value is None or purpose is None:
