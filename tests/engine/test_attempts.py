@@ -11,6 +11,7 @@ import pytest
 
 from rewake import TaskError, task, task_context, workflow
 from rewake.engine.engine import Engine
+from rewake.errors import StoreUnavailable
 from rewake.records import Invocation, Operation, Value
 from tests.support.virtual import TABLES, Bench, virtually
 
@@ -142,5 +143,31 @@ def test_arguments_that_cannot_be_read_fail_the_task() -> None:
         dispatcher.local = False
         assert await bench.run("tries", fails=0) == "CheckpointUnreadable"
         assert attempts == []
+
+    virtually([tries, flaky], body)
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+def test_what_an_attempt_came_to_is_written_until_the_store_takes_it(fails: int) -> None:
+    """For longer than a lease neither a result nor a retry can be kept: nothing is repeated."""
+
+    async def body(bench: Bench) -> None:
+        store: Any = bench.engine.services.store
+        deliver, retry = store.deliver, store.retry_task
+
+        def once_it_works(write: Any) -> Any:
+            async def tried(*args: Any, **named: Any) -> Any:
+                if bench.seconds < 20:
+                    raise StoreUnavailable("away")
+                return await write(*args, **named)
+
+            return tried
+
+        store.deliver, store.retry_task = once_it_works(deliver), once_it_works(retry)
+        run = (await bench.start("tries", fails=fails)).run
+        assert await bench.result(run) == str(fails + 1)
+        assert 20 <= bench.seconds < 27
+        assert attempts == [1, 2][: fails + 1]
+        assert (await the_operation(bench, run)).lost == 0
 
     virtually([tries, flaky], body)

@@ -45,3 +45,20 @@ def test_an_attempt_that_is_cancelled_while_it_waits_takes_nothing() -> None:
         assert slots.free == 1
 
     asyncio.run(main())
+
+
+def test_a_slot_that_was_given_to_one_who_left_goes_to_the_next() -> None:
+    """A wait that is cancelled just after it was granted keeps nothing, and hands it on."""
+
+    async def main() -> None:
+        slots = Slots(1)
+        assert slots.reserve(1) == 1
+        first, second = (asyncio.ensure_future(slots.__aenter__()) for _ in range(2))
+        await asyncio.sleep(0)
+        slots.release()
+        first.cancel()
+        await asyncio.wait_for(second, 1)
+        assert first.cancelled()
+        assert slots.free == 0
+
+    asyncio.run(main())
