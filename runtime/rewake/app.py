@@ -1,4 +1,4 @@
-"""An app: the workflows and tasks found in the modules it is given. There is no global registry."""
+"""An app: the workflows and tasks found in given modules. There is no global registry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class App:
                 self.add(found)
 
     def add(self, found: object) -> None:
-        """Take in one workflow or task; anything else is passed over."""
+        """Add a workflow or a task; any other object is ignored."""
         if isinstance(found, Workflow):
             _enter(self.workflows, found.name, found, "workflow")
         elif isinstance(found, Task):
@@ -53,9 +53,9 @@ def _enter(known: dict[str, Any], name: str, found: object, kind: str) -> None:
 def load_app(source: str) -> tuple[App, str | None]:
     """The app at `source`, and the workflow that it names, if it names one.
 
-    `source` is `app.py`, `app.py:main`, or `package.module:main`. Warns (`DeterminismWarning`) of
-    what its workflows should not do. Raises `AppError` if it cannot be found or imported, or has
-    no workflow; the message shows where.
+    `source` is `app.py`, `app.py:main`, `package.module`, or `package.module:main`. Warns
+    (`DeterminismWarning`) of code that gives another answer on replay. Raises `AppError` if the app
+    cannot be found or imported (the message shows where), or lacks the workflow.
     """
     path, colon, name = source.rpartition(":")
     if not colon or name.endswith(".py") or "/" in name:
@@ -67,7 +67,7 @@ def load_app(source: str) -> tuple[App, str | None]:
     if name and name not in app.workflows:
         known = ", ".join(sorted(app.workflows))
         raise AppError(f"{path} has no workflow {name!r} (it has: {known})")
-    from rewake.checking import determinism  # noqa: PLC0415 - who only defines needs it not
+    from rewake.checking import determinism  # noqa: PLC0415 - only a load needs it
 
     determinism.check(app.workflows.values())
     return app, name or None

@@ -1,1 +1,1 @@
-"""What users import: it speaks to the execution that is current; without one it is plain Python."""
+"""The functions that users import: in a run they ask its execution, else they are plain Python."""

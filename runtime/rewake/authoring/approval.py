@@ -26,7 +26,7 @@ class Decision(StrEnum):
 
 
 class Approval(msgspec.Struct, frozen=True):
-    """What was decided, by whom, and what they filled in (plain JSON data, or None).
+    """The decision on an approval, its maker, and the form as filled in (JSON data, or None).
 
     `decision` tells a rejection from a time-out; `approved` is true only of an approval.
     """
@@ -57,7 +57,7 @@ async def wait_for_approval(
 
     Several may be open at once and are decided in any order; `name` tells them apart. `form` (a
     JSON Schema, or properties) and `description` are shown to the person. A decision
-    that was made before the time was over counts, even if it is only seen later.
+    that was made before the time was over counts, even if the run observes it later.
 
     Raises:
         NotInARun: outside a run.

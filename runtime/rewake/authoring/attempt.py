@@ -1,7 +1,7 @@
-"""One attempt at a user's function, and many: the part that runs and plain Python share.
+"""Calls of a user's function: one attempt, and outside a run all attempts with their retries.
 
 An async function runs in the event loop of the server; a sync one in a thread, which cannot be
-interrupted: when it runs out of time it is abandoned, and what it still returns is ignored.
+interrupted: after its time-out it is abandoned, and its result is ignored.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ async def attempt(
     context: task_contexts.TaskContext,
     threads: Executor | None = None,
 ) -> Any:
-    """Call the function once and return what it returns.
+    """Call the function once and return its result.
 
-    Raises what it raises, and `TimeoutError` after `timeout` seconds.
+    Raises its exception, and `TimeoutError` after `timeout` seconds.
     """
     task_contexts.enter(context)
     if timeout is None:
@@ -58,18 +58,18 @@ async def _call(
     result, error = await asyncio.get_running_loop().run_in_executor(threads, call)
     if error is not None:
         raise error
-    # A lambda around an async function is sync by its looks only.
+    # A lambda around an async function only looks sync.
     return await result if inspect.isawaitable(result) else result
 
 
 def _outcome(
     function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, BaseException | None]:
-    """What a call came to, the exception as a value: a future refuses some of them."""
+    """The result of a call, or its exception as a value: a future refuses some exceptions."""
     try:
         return function(*args, **kwargs), None
     except StopIteration as error:
-        # As PEP 479 has it: inside of a coroutine it would look like the end of that.
+        # As in PEP 479: inside a coroutine, a StopIteration would look like its end.
         raised = RuntimeError("the function raised StopIteration")
         raised.__cause__ = error
         return None, raised.with_traceback(error.__traceback__)
@@ -90,7 +90,7 @@ def is_async(function: Function) -> bool:
 async def in_place(
     function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], policy: Policy
 ) -> Any:
-    """Call the function outside a run, with its retries. Raises `TaskError` like a run would."""
+    """Call the function outside a run, with its retries. Raises `TaskError`, as in a run."""
     run, key = f"local-{uuid.uuid4()}", getattr(function, "__name__", "function")
     loop = asyncio.get_running_loop()
     began, failed = loop.time(), 0

@@ -45,7 +45,7 @@ async def race(one: Awaitable[A], two: Awaitable[B], three: Awaitable[C], /) -> 
 @overload
 async def race(*branches: Awaitable[R]) -> R: ...
 async def race(*branches: Awaitable[Any]) -> Any:
-    """The result of the first to settle; if it failed, its exception.
+    """Return the result of the first branch to settle, or raise its exception.
 
         quote = await race(ask("north"), ask("south"))
         answer = await race(wait_for_approval("boss"), wait_for_approval("deputy"))
@@ -83,7 +83,7 @@ class _Window(Generic[T, R]):
 
     @property
     def is_barrier(self) -> bool:
-        """Whether one more success changes nothing until all are done."""
+        """Whether a success changes nothing until all branches are done."""
         return len(self._tasks) == len(self._items)
 
     async def run(self) -> list[R]:
@@ -117,7 +117,7 @@ class _Window(Generic[T, R]):
 
 
 async def _end(tasks: list[asyncio.Task[R]]) -> None:
-    """Cancel what is not done, and wait for its cleanup, even while being cancelled oneself."""
+    """Cancel the tasks that are not done, and wait for their cleanup even if cancelled itself."""
     for task in tasks:
         task.cancel()
     cancelled: asyncio.CancelledError | None = None
@@ -128,7 +128,7 @@ async def _end(tasks: list[asyncio.Task[R]]) -> None:
             cancelled = error
     for task in tasks:
         if not task.cancelled():
-            task.exception()  # seen: only the first failure is raised
+            task.exception()  # seen, or asyncio would log it: only the first is raised
     if cancelled is not None:
         raise cancelled
 
@@ -153,7 +153,7 @@ async def _raise(error: Exception) -> Any:
 
 
 def _spawner(label: str) -> Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]:
-    """How to start numbered branches: in a workflow, each in the scope `label[number]`."""
+    """A function that starts numbered branches; in a workflow, in the scopes `label[number]`."""
     execution = current()
     if execution is None:
         return asyncio.create_task

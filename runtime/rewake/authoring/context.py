@@ -1,4 +1,4 @@
-"""What the body of a task or step may ask about the attempt that it is part of."""
+"""The context of an attempt, for the body of its task or step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rewake.errors import NotInARun
 
 
 class HasLogger(Protocol):
-    """Makes a logger when it is first asked for: most attempts never do."""
+    """Makes a logger when it is first asked for: most attempts need none."""
 
     @property
     def logger(self) -> logging.Logger:
@@ -21,7 +21,7 @@ class HasLogger(Protocol):
 
 
 class LocalLog:
-    """Outside a run: just Python's logging."""
+    """The log outside a run: plain Python logging."""
 
     logger = logging.getLogger("rewake.task")
 
@@ -31,10 +31,10 @@ class TaskContext:
     """One attempt at a task or step.
 
     `idempotency_key` is the same over all attempts of this operation and different for every
-    other: hand it to the service that you call, so that a repeated attempt changes nothing.
+    other: pass it to the service that you call, so that a repeated attempt changes nothing.
     `attempt` counts from 1 and includes attempts that were lost with their process.
-    What `logger` is given is kept with the run, from INFO on; so is what the attempt prints, and
-    what it logs through any other logger that lets it pass.
+    The lines of `logger` are kept with the run, from INFO on; so are printed text and the records
+    that any other logger lets pass.
     """
 
     run: str

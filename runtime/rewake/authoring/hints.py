@@ -1,7 +1,7 @@
-"""What a function's signature and type hints say, looked up once for each function.
+"""The signature and type hints of functions, looked up once for each function.
 
-The answers are kept only as long as the function: a closure may hold much, and there may be one
-for every call.
+The answers are kept only as long as the function: a closure may hold much, and each call may make
+a new one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _kept(look_up: Callable[[_Function], T]) -> Callable[[_Function], T]:
 
 @_kept
 def signature_of(function: _Function) -> inspect.Signature | None:
-    """The signature, or None where Python knows none (some built-ins)."""
+    """The signature, or None if Python knows none (of some built-ins)."""
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):
@@ -46,7 +46,7 @@ def signature_of(function: _Function) -> inspect.Signature | None:
 
 @_kept
 def hints_of(function: _Function) -> Mapping[str, Any]:
-    """The type hints by parameter name, `return` among them; none if they cannot be resolved."""
+    """The type hints by parameter name and `return`; empty if they cannot be resolved."""
     try:
         return typing.get_type_hints(_annotated(function), include_extras=True)
     except Exception:
@@ -54,8 +54,8 @@ def hints_of(function: _Function) -> Mapping[str, Any]:
 
 
 def return_hint(function: _Function) -> Any:
-    """What the function says that it returns, or None; of an async one, what awaiting it gives."""
-    # Most steps are lambdas, a new one each time: they say nothing.
+    """The type hint of the function's result (if async, of the awaited result), or None."""
+    # Most steps are lambdas, a new one for each call, which have no hints to look up.
     return _return_hint(function) if getattr(function, "__annotations__", True) else None
 
 

@@ -1,7 +1,7 @@
-"""When a failed attempt is tried again, and how long one may take.
+"""Policies: whether and when a failed attempt is tried again, and how long one may take.
 
-An attempt *fails* by an exception or by running out of time; that uses up a retry. An attempt that
-is *lost* with its process does not.
+An attempt *fails* by an exception or a time-out, which uses up a retry. An attempt that is *lost*
+with its process uses up none.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[Base
 
 
 class Options(TypedDict, total=False):
-    """What may be said of a task or a step; durations in seconds, or a `timedelta`.
+    """The options of a task or a step; durations are seconds, or a `timedelta`.
 
     `retries`: further attempts after the first. `delay`: the wait before the first retry;
     each further wait is `multiplier` times longer, up to `max_delay`, and shortened at random
     by up to `jitter` (a share, 0 to 1) so that retries spread out. `retry_on`: exception types,
-    or a predicate, that a failure must match to be retried (a time-out always does).
+    or a predicate, that a failure must match to be retried; a time-out and `RetryAfter` always
+    are, `NonRetryable` never.
     `timeout`: per attempt. `total_timeout`: over all attempts and waits.
     """
 
@@ -45,7 +46,7 @@ class Options(TypedDict, total=False):
 
 
 class TaskOptions(Options, total=False):
-    """Options of a task: those of every operation, and its `name` in the app."""
+    """The options of a task: those of tasks and steps, and its `name` in the app."""
 
     name: str
 
@@ -63,7 +64,7 @@ def millis(duration: Seconds) -> int:
     """A duration in milliseconds, rounded up: a wait is never shorter than asked for."""
     if isinstance(duration, timedelta):
         return -(-duration // _MILLISECOND)
-    # Less than a nanosecond over is how a float rounds, not what was asked for.
+    # Less than a nanosecond past a millisecond is a float's rounding: it must not round up.
     return ceil(seconds(duration) * 1000 - 1e-6)
 
 
@@ -91,9 +92,9 @@ class Policy:
             _check(duration is None or seconds(duration) > 0, name, "more than 0")
 
     def limit(self, elapsed: float) -> float | None:
-        """What the attempt that begins now may take, in seconds; None: as long as it wants.
+        """The seconds that an attempt that begins now may take; None: any number.
 
-        `elapsed` is how many seconds ago the first attempt began.
+        The first attempt began `elapsed` seconds ago.
         """
         limits = [] if self.timeout is None else [seconds(self.timeout)]
         if self.total_timeout is not None:
@@ -105,8 +106,8 @@ class Policy:
     ) -> float | None:
         """The wait in seconds before the next attempt; None: it has failed for good.
 
-        `error` is what the `failed`-th failed attempt ended in, `elapsed` how many seconds ago the
-        first attempt began, `chance` a random number from 0 to 1.
+        `error` ended the attempt, the `failed`-th to fail; the first began `elapsed` seconds ago.
+        `chance` is a random number from 0 to 1.
         """
         if not self._retries(error, failed):
             return None
@@ -123,7 +124,7 @@ class Policy:
             return isinstance(error, self.retry_on)
         try:
             return bool(self.retry_on(error))
-        except Exception as mistake:  # the operation's own error counts, and this is told with it
+        except Exception as mistake:  # the operation's own error counts, with a note of this one
             error.add_note(f"retry_on failed on it, so it is not retried: {described(mistake)}")
             return False
 
@@ -142,4 +143,4 @@ def _check(holds: bool, name: str, want: str) -> None:
 
 
 DEFAULT = Policy()
-"""The policy of what is given no options: one attempt, for as long as it takes."""
+"""The policy without options: one attempt, without a time-out."""

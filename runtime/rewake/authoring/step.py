@@ -20,9 +20,9 @@ R = TypeVar("R")
 
 
 class StepOptions(Options, total=False):
-    """Options of a step. `at_most_once`: never begin it twice, whatever happens.
+    """The options of a step. `at_most_once`: never begin it twice, not even after a crash.
 
-    A step that was begun and whose result was lost then raises `TaskError` (type `lost`).
+    A step whose attempt is lost then raises `TaskError` (type `lost`).
     """
 
     at_most_once: bool
@@ -30,7 +30,7 @@ class StepOptions(Options, total=False):
 
 @dataclass(frozen=True, slots=True)
 class StepWork:
-    """What the engine needs to carry out a step in this process."""
+    """The work of a step, which the turn carries out in its process."""
 
     function: Callable[[], Any]
     policy: Policy
@@ -38,7 +38,7 @@ class StepWork:
 
     @property
     def hint(self) -> Any:
-        """What the function says that it returns."""
+        """The type hint of the function's result."""
         return return_hint(self.function)
 
 
@@ -49,14 +49,14 @@ async def step(
 @overload
 async def step(name: str, function: Callable[[], R], /, **options: Unpack[StepOptions]) -> R: ...
 async def step(name: str, function: Callable[[], Any], /, **options: Unpack[StepOptions]) -> Any:
-    """Run `function` here, keep its result, and give it back; on replay, only the last.
+    """Run `function` in this process, keep its result and return it; a replay only returns it.
 
         number = await step("number", next_invoice_number)
         sent = await step("mail", lambda: mail(number), retries=3, timeout=10)
 
     `function` takes no arguments and may be async, or sync (it then runs in a thread). It may
-    run again if the process dies before its result is kept (with `at_most_once=True` it does
-    not, and `TaskError` says so). For the other options see `Options`.
+    run again if the process dies before its result is kept (with `at_most_once=True` the step
+    raises `TaskError` instead). For the other options see `Options`.
 
     A failed step raises `TaskError`.
     """

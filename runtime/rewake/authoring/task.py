@@ -43,15 +43,15 @@ class Task(Generic[P, R_co]):
 
     Calling it gives a coroutine, as an async function does, also where the function is sync.
     Awaiting the task itself calls it without arguments: `await task(lambda: f(x))`.
-    Outside a workflow the function runs in place, with its retries. A task made of a method
-    is one: it travels with its object.
+    Outside a workflow the function runs in place, with its retries. A task made of a method is
+    itself a method: it travels with its object.
 
     Awaiting a failed task raises `TaskError`. Calling it with arguments that do not fit the
     function raises `TypeError`, at once.
     """
 
     _origin: tuple[Task[..., Any], object] | None = None
-    """Of a method: the task as it is in the class, and the object."""
+    """If this is a method: the task in the class, and the object."""
 
     def __init__(self, function: Callable[..., Any], name: str, policy: Policy) -> None:
         functools.update_wrapper(self, function, updated=())
@@ -143,9 +143,9 @@ leaf_code.add(Task._invoke.__code__)
 
 
 def result_of(codec: Codec, key: str, outcome: Outcome, function: Callable[..., Any]) -> Any:
-    """What awaiting an operation of this function gives, now that it ended like this.
+    """The result of an operation that called `function` and ended in `outcome`.
 
-    Raises `TaskError` if it failed, and `CheckpointUnreadable` if what it ended in is missing.
+    Raises `TaskError` if it failed, and `CheckpointUnreadable` if the result cannot be read.
     """
     if outcome.failure is not None:
         raise task_error(outcome.failure)
@@ -182,7 +182,7 @@ def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOp
     captured (cloudpickle). `name` is how the task is known in the app, by default the
     function's own. For the other options see `Options`.
 
-    Raises `ValueError` for an option out of range and `AppError` for what is not callable.
+    Raises `ValueError` for an option out of range, and `AppError` unless it is callable.
     """
     if function is None:
         return functools.partial(task, **options)
@@ -193,7 +193,7 @@ def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOp
 
 
 def default_name(function: Callable[..., Any]) -> str:
-    """What a task or workflow is called if it is given no name."""
+    """The name of a task or workflow that is given none: its function's."""
     while isinstance(function, functools.partial):
         function = function.func
     name: str = getattr(function, "__name__", type(function).__name__)
@@ -201,9 +201,9 @@ def default_name(function: Callable[..., Any]) -> str:
 
 
 def closure_name(function: Callable[..., Any]) -> str:
-    """How a function that no app lists is recorded: it is compared on replay, never looked up.
+    """The recorded name of a function that no app lists: compared on replay, never looked up.
 
-    Without its module: renaming a file does not change what the code in it does.
+    It has no module, since renaming a file does not change the code in it.
     """
     while isinstance(function, functools.partial):
         function = function.func
@@ -213,9 +213,9 @@ def closure_name(function: Callable[..., Any]) -> str:
 
 
 def importable(found: object) -> str | None:
-    """The qualified name of a task or workflow that its module has under it, or None.
+    """The qualified name of a task or workflow, if its module has it under that name; else None.
 
-    Pickled as a reference, so that code changes reach what pickled closures captured.
+    It is pickled by that name, so that its code changes reach pickled closures that captured it.
     """
     qualified: str = getattr(found, "__qualname__", "")
     owner: object = sys.modules.get(found.__module__)
@@ -230,7 +230,7 @@ _UNUSUAL = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 def _plain_parameters(
     function: Callable[..., Any],
 ) -> tuple[tuple[str, ...], tuple[Any, ...]] | None:
-    """The names of the parameters, and the defaults of the last of them; None if it is not so."""
+    """The names of the parameters and the defaults of the last ones; None unless all are plain."""
     if type(function) is not types.FunctionType or function.__dict__:
         return None
     code = function.__code__
@@ -242,7 +242,7 @@ def _plain_parameters(
 def _bound_plainly(
     names: tuple[str, ...], defaults: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """What `Task.arguments` returns, at a tenth of its cost; None if they do not fit."""
+    """The result of `Task.arguments`, at a tenth of its cost; None if they do not fit."""
     if not defaults and not kwargs:
         return dict(zip(names, args, strict=True)) if len(names) == len(args) else None
     bound = dict(zip(names, args, strict=False)) | kwargs

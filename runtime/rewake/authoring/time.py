@@ -21,10 +21,10 @@ async def sleep(duration: Seconds) -> None:
         await sleep(0.5)
         await sleep(timedelta(days=30))
 
-    While it sleeps nothing runs. Outside a run this is `asyncio.sleep`. No time, or less, only
-    lets other branches go first.
+    Nothing runs meanwhile. Outside a run this is `asyncio.sleep`. A duration of zero or less
+    only lets other branches go first.
 
-    Raises `ValueError` for a duration that is infinite, or no number.
+    Raises `ValueError` for a duration that is infinite, or not a number.
     """
     execution, wait = current(), millis(duration)
     if execution is None or wait <= 0:
@@ -48,8 +48,8 @@ async def sleep_until(moment: datetime) -> None:
 def now() -> datetime:
     """The time, aware and in UTC.
 
-    In a workflow: when the newest thing that it has seen happened, to the millisecond; it
-    stands still while the workflow computes.
+    In a workflow: when the newest event was observed, to the millisecond; it stands still while
+    the workflow computes.
     """
     execution = current()
     if execution is None:

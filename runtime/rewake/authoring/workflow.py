@@ -1,4 +1,4 @@
-"""`@workflow`: an async function whose every invocation replays from its checkpoints."""
+"""`@workflow`: an async function whose runs survive the process that they run in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WorkflowOptions(TypedDict, total=False):
 class Workflow(Generic[P, R_co]):
     """An async function that runs durably. Made by `workflow`.
 
-    Calling it outside the runtime is just calling the function.
+    Outside the runtime, calling it is calling the function.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Workflow(Generic[P, R_co]):
 
 
 def convert(value: Any, hint: Any, field: str) -> Any:
-    """Plain JSON data as what a type hint asks for. Raises `InvalidInput`."""
+    """Plain JSON data, converted to a type hint. Raises `InvalidInput`."""
     try:
         return msgspec.convert(value, hint)
     except msgspec.ValidationError as error:
@@ -120,7 +120,7 @@ def workflow(
     `timeout` (seconds, or a `timedelta`) bounds a whole run, its sleeps included; `name` is how
     it is known in the app and in URLs, by default the function's own.
 
-    Raises `AppError` for what is not an async function, and `ValueError` for a bad timeout.
+    Raises `AppError` unless the function is async, and `ValueError` for a bad timeout.
     """
     if function is None:
         return functools.partial(workflow, **options)

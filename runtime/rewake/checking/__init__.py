@@ -1,1 +1,1 @@
-"""Checking: the source of workflows, read for what would give another answer on replay."""
+"""Checks of the source of workflows, for code that gives another answer on replay."""

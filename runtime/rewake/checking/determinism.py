@@ -2,20 +2,21 @@
 
 I/O is refused when it happens (`rewake.replay.guard`). Nothing can refuse `time.time()`: it has no
 effect outside, and Python does not tell of it. So the source of a workflow is read once, before it
-runs, and what would be otherwise on a replay gives a `DeterminismWarning` with the way to do it.
+runs. Code that gives another answer on replay gets a `DeterminismWarning`, which says what to use
+instead.
 
-**By identity.** A call is judged by what it calls, not by how it is spelled: names and attributes
-are looked up in the function's closure, its module and builtins, statically, without running
-anything of the user's, and what is found is compared with the functions of a table. So
+**By identity.** A call is judged by the object that it calls, not by its spelling: names and
+attributes are looked up in the function's closure, its module and builtins, without running any of
+the user's code, and the object found is compared with the functions of a table. So
 `from time import time as t` is seen, and a user's own `time()` is not mistaken for it.
 
 **Only what runs in the body.** The search goes on into functions of the same package or folder that
-the body refers to: helpers, branches, methods, lambdas. It does not go where code runs elsewhere:
-into tasks, and into functions that are handed to `task()` or `step()`, also by way of a helper
-that only passes them on.
+the body refers to: helpers, branches, methods, lambdas. It leaves out code that runs elsewhere:
+tasks, and functions that are passed to `task()` or `step()`, also by way of a helper that only
+passes them on.
 
-**In doubt, silent.** What cannot be looked up, such as a method of a parameter, is not judged, and
-without source there is no check. A warning is always about a line that does what it says.
+**In doubt, silent.** A name that cannot be looked up, such as a method of a parameter, is not
+judged, and without source there is no check. So every warning is right about its line.
 """
 
 from __future__ import annotations
@@ -102,17 +103,17 @@ _TABLE: Final[Mapping[str, Mapping[str, str]]] = {
         "urllib.request": "urlopen urlretrieve",
     },
 }
-"""Why not, and what instead; module; functions there. `/1`: only with at most one argument."""
+"""The functions to warn of, by warning and module. `/1`: only with at most one argument."""
 
 _READ: Final[Mapping[str, Mapping[str, str]]] = {
     "another replica may have other settings; read them in a step()": {"os": "environ environb"},
 }
-"""The same for what is not called but looked at."""
+"""The same for attributes that are not called but read."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Culprit:
-    """One entry of the table: what it is called, why not, and with how many arguments it counts."""
+    """One entry of the tables. `most`: it counts only with at most so many arguments."""
 
     found: object
     name: str
@@ -121,7 +122,7 @@ class _Culprit:
     is_called: bool
 
     def is_meant(self, call: ast.Call | None) -> bool:
-        """Whether this use of it is the one that is warned of."""
+        """Whether this use of the object is to be warned of."""
         if call is None or not self.is_called:
             return call is None and not self.is_called
         if self.most is None:
@@ -131,7 +132,7 @@ class _Culprit:
         return len(given) <= self.most and not unpacked
 
     def told(self, node: ast.expr) -> str:
-        """What the code does, why not, and what to do instead."""
+        """The warning: the use of the object, the reason, and what to use instead."""
         written = ast.unparse(node)
         if not written.replace(".", "").isidentifier():
             written = self.name
@@ -151,7 +152,7 @@ class _Finding:
 
 
 def check(workflows: Iterable[Workflow[Any, Any]]) -> None:
-    """Warn of what these workflows do that is otherwise on a replay; of each line once."""
+    """Warn of code in these workflows that gives another answer on replay, once for each line."""
     culprits, sources, told = _culprits(), Sources(), set[_Finding]()
     for workflow in workflows:
         for each in _findings(workflow, culprits, sources):
@@ -168,7 +169,7 @@ def _findings(
     search = _Search(workflow, culprits, sources)
     try:
         search.follow(workflow)
-    except Exception:  # no reason not to serve the app
+    except Exception:  # the app is served all the same
         log.debug("%r could not be checked", workflow, exc_info=True)
     return search.findings
 
@@ -196,7 +197,7 @@ def _culprit(module: str, name: str, why: str, is_called: bool) -> _Culprit:
 
 @dataclass(slots=True)
 class _Uses:
-    """Which names the code of a function uses, and which it passes on to run elsewhere."""
+    """The names that the code of a function uses, and those that it passes on to run elsewhere."""
 
     used: set[str] = field(default_factory=set)
     passed_on: set[str] = field(default_factory=set)
@@ -210,7 +211,7 @@ class _Uses:
 
 
 class _Search:
-    """Goes through all that one workflow's body runs."""
+    """The search through all code that runs in one workflow's body."""
 
     def __init__(
         self, workflow: Workflow[Any, Any], culprits: Mapping[int, _Culprit], sources: Sources
@@ -224,7 +225,7 @@ class _Search:
         self._seen: dict[object, _Uses] = {}
 
     def follow(self, found: object) -> tuple[FunctionNode, _Uses] | None:
-        """Search what this is, if it is a function of the user's. None: it is not."""
+        """Search the object if it is a function of the user's; returns None if it is not."""
         if isinstance(found, Nested):
             return found.node, self.body(found.node, found.node, found.scope.inner)
         function = _plain(found)
@@ -251,7 +252,7 @@ class _Search:
         return self._seen[key]
 
     def judge(self, node: ast.expr, scope: Names, found: object, call: ast.Call | None) -> None:
-        """Note it, if this must not be called or looked at."""
+        """Note a finding if the object must not be called or read."""
         culprit = self._culprits.get(id(found))
         if culprit is not None and culprit.is_meant(call):
             place = scope.outside
@@ -279,7 +280,7 @@ class _Body(ast.NodeVisitor):
         self._uses = uses
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        """Defined here; searched where something refers to it."""
+        """Visit decorators and defaults; a reference to the function searches its body."""
         self._visit_all((*node.decorator_list, *_defaults(node)))
 
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
@@ -296,7 +297,7 @@ class _Body(ast.NodeVisitor):
     def visit_Attribute(self, node: ast.Attribute) -> None:
         if isinstance(node.ctx, ast.Load):
             self._refer(node, self._scope.resolve(node))
-        if not node.attr.startswith("__"):  # a name of its own: `function.__name__`
+        if not node.attr.startswith("__"):  # `function.__name__` is no use of the function
             self.visit(node.value)
 
     def visit_Call(self, node: ast.Call) -> None:
@@ -309,7 +310,7 @@ class _Body(ast.NodeVisitor):
         goes_elsewhere = self._passes_on(node.func, called)
         for position, argument in _arguments(node):
             if goes_elsewhere(position):
-                self._hand_over(argument)
+                self._pass_on(argument)
             else:
                 self.visit(argument)
 
@@ -320,7 +321,7 @@ class _Body(ast.NodeVisitor):
             self._uses.add(searched[1])
 
     def _passes_on(self, node: ast.expr, called: object) -> Callable[[int | str | None], bool]:
-        """Which arguments run elsewhere if they are functions; those of something unknown may."""
+        """A test for arguments that run elsewhere if they are functions: of unknown calls, all."""
         target = without_partial(called)
         if any(target is each for each in _ALWAYS) or isinstance(target, Task | Instance):
             return _always
@@ -336,13 +337,13 @@ class _Body(ast.NodeVisitor):
         )
 
     def _is_method(self, node: ast.expr) -> bool:
-        """Whether the object that it is called on is the first argument."""
+        """Whether the call passes the object before the dot as first argument."""
         if not isinstance(node, ast.Attribute):
             return False
         return not isinstance(self._scope.resolve(node.value), type | types.ModuleType)
 
-    def _hand_over(self, node: ast.expr) -> None:
-        """An argument that runs elsewhere, if it is a function."""
+    def _pass_on(self, node: ast.expr) -> None:
+        """Visit an argument that runs elsewhere if it is a function."""
         match node:
             case ast.Lambda():
                 self._visit_all(_defaults(node))
@@ -356,11 +357,11 @@ class _Body(ast.NodeVisitor):
                 self._search.judge(node, self._scope, self._scope.resolve(node), None)
             case ast.Call() if self._scope.resolve(node.func) is functools.partial:
                 for _, each in _arguments(node):
-                    self._hand_over(each)
+                    self._pass_on(each)
             case ast.Starred() | ast.Tuple() | ast.List() | ast.IfExp():
                 for child in ast.iter_child_nodes(node):
                     if isinstance(child, ast.expr):
-                        self._hand_over(child)
+                        self._pass_on(child)
             case _:
                 self.visit(node)
 
@@ -377,7 +378,7 @@ def _makes_task(found: object) -> bool:
 
 
 def _plain(found: object) -> types.FunctionType | None:
-    """The plain function under methods, partials, workflows and the like; tasks run elsewhere."""
+    """The function inside a method, partial, workflow or the like; None for tasks and the rest."""
     while not isinstance(found, types.FunctionType):
         match found:
             case functools.partial():
@@ -394,7 +395,7 @@ def _plain(found: object) -> types.FunctionType | None:
 
 
 def _package(function: types.FunctionType) -> str:
-    """The top-level package that a function is in; a module of its own has none."""
+    """The top-level package of a function; empty in a module that is in no package."""
     top, dot, _ = str(function.__globals__.get("__name__")).partition(".")
     return top if dot else ""
 

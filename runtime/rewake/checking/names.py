@@ -1,11 +1,10 @@
-"""What a name in a function's source stands for, found without running any code.
+"""Names in a function's source, resolved to objects without running any code.
 
-A name is looked up as Python would: in the functions around it, in the closure, in the module and
-in builtins; an attribute in the dictionaries of its owner and of that one's classes. What depends
-on a value that only exists at run time (a parameter, a variable that is set twice, the result of a
-call) is `UNKNOWN`. Three things are known although there is no object yet: a function that the
-source defines (`Nested`), an instance of a class (`Instance`), and a task that it makes
-(`ELSEWHERE`).
+A name is looked up as by Python: in the functions around it, in the closure, in the module and
+in builtins; an attribute in the dictionaries of its owner and of the owner's classes. A name that
+depends on a value at run time (a parameter, a variable that is set twice, the result of a call) is
+`UNKNOWN`. Three things are known although there is no object yet: a function that the source
+defines (`Nested`), an instance of a class (`Instance`), and a task that it makes (`ELSEWHERE`).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 class _Mark:
-    """Stands for an object that is not there yet."""
+    """A stand-in for an object that is unknown or does not exist yet."""
 
 
 UNKNOWN: Final = _Mark()
@@ -37,7 +36,7 @@ ELSEWHERE: Final = _Mark()
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """What a call of a class gives."""
+    """The object that a call of a class makes."""
 
     kind: type
 
@@ -58,7 +57,7 @@ class _Alias:
 
 
 class Outside:
-    """What is around a function of a module: its closure, the module and builtins."""
+    """The names around a function of a module: its closure, the module and builtins."""
 
     def __init__(self, function: types.FunctionType) -> None:
         self.file = function.__code__.co_filename
@@ -69,19 +68,19 @@ class Outside:
         self._names = ChainMap(function.__globals__, vars(builtins))
 
     def find(self, name: str) -> object:
-        """What a name stands for."""
+        """The object that a name stands for."""
         if name not in self._cells:
             return self._names.get(name, UNKNOWN)
         try:
             return self._cells[name].cell_contents
-        except ValueError:  # nothing in it yet
+        except ValueError:  # an empty cell
             return UNKNOWN
 
 
 class Names:
     """The names of one function, and where it looks for others.
 
-    `makes_task` says of an object whether calling it makes a task.
+    `makes_task(object)`: whether calling the object makes a task.
     """
 
     def __init__(
@@ -100,23 +99,23 @@ class Names:
 
     @property
     def outside(self) -> Outside:
-        """What is around the outermost function."""
+        """The names around the outermost function."""
         return self._outer.outside if isinstance(self._outer, Names) else self._outer
 
     def find(self, name: str) -> object:
-        """What a name stands for."""
+        """The object that a name stands for."""
         if name not in self._names:
             return self._outer.find(name)
         found = self._names[name]
         if isinstance(found, _Alias):
-            self._names[name] = UNKNOWN  # should it be an alias of itself
+            self._names[name] = UNKNOWN  # in case it is an alias of itself
             self._names[name] = found = self.resolve(found.value)
         elif isinstance(found, Nested) and self._is_task(found.node):
             self._names[name] = found = ELSEWHERE
         return found
 
     def resolve(self, node: ast.expr) -> object:
-        """What an expression is."""
+        """The object that an expression gives."""
         match node:
             case ast.Name():
                 return self.find(node.id)
@@ -136,7 +135,7 @@ class Names:
 
 
 def member(owner: object, name: str) -> object:
-    """An attribute, found without running any code for it."""
+    """The attribute of an object, found without running any code."""
     if isinstance(owner, _Mark | Nested):
         return UNKNOWN
     if isinstance(owner, Instance):
@@ -190,7 +189,7 @@ class Sources:
         self._files: dict[str, dict[tuple[int, str], FunctionNode]] = {}
 
     def node(self, function: types.FunctionType) -> FunctionNode | None:
-        """A function as it stands in its file; None if it cannot be told."""
+        """The source of a function; None if it cannot be found for certain."""
         code = function.__code__
         if code.co_filename not in self._files:
             linecache.checkcache(code.co_filename)
@@ -200,7 +199,7 @@ class Sources:
 
 
 def _functions_in(text: str) -> dict[tuple[int, str], FunctionNode]:
-    """By first line and name, as in their code objects; none that shares them with another."""
+    """The functions in a text, by first line and name, if no other has the same two."""
     found: dict[tuple[int, str], list[FunctionNode]] = {}
     try:
         tree = ast.parse(text)
@@ -215,7 +214,7 @@ def _functions_in(text: str) -> dict[tuple[int, str], FunctionNode]:
 
 
 def _bound(node: FunctionNode, scope: Names) -> Iterator[tuple[str, object]]:
-    """The names that a function binds, and to what; what is bound twice is unknown."""
+    """The names that a function binds, and their objects; a name bound twice is `UNKNOWN`."""
     found: dict[str, list[object]] = {name: [UNKNOWN] for name in Parameters.of(node).all}
     aliases: dict[str, _Alias] = {}
     outer: set[str] = set()
@@ -236,7 +235,7 @@ def _bound(node: FunctionNode, scope: Names) -> Iterator[tuple[str, object]]:
 
 
 def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """What belongs to a function, without the insides of those that it defines."""
+    """The nodes of a function, without the insides of functions and classes that it defines."""
     for child in ast.iter_child_nodes(node):
         yield child
         if not isinstance(child, (*_FUNCTIONS, ast.ClassDef)):

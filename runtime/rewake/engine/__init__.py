@@ -1,1 +1,1 @@
-"""The engine: one invocation after the other, on three small protocols."""
+"""The engine: one invocation after the other, on four small protocols."""

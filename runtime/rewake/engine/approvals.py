@@ -1,8 +1,8 @@
 """Approvals: which of them are open, and a decision on one.
 
-An approval is asked for by `rewake.authoring.approval`. It ends when somebody decides, in the first
-decision that is made in time, or when its deadline has passed (`rewake.engine.deadlines`). Either
-is settled in the operation's item and delivered to the run like the outcome of a task.
+`rewake.authoring.approval` asks for an approval. The first decision that is made in time ends it,
+or else its deadline does (`rewake.engine.deadlines`). Either outcome is settled in the operation's
+item and delivered to the run like the outcome of a task.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rewake.values.run_codec import RunCodec
 
 
 class Approvals:
-    """Decides on what runs wait for, by way of an engine (which need not be open)."""
+    """Decides on approvals, by way of an engine (which need not be open)."""
 
     def __init__(self, engine: Runs) -> None:
         self._services = engine.services
@@ -33,7 +33,7 @@ class Approvals:
     ) -> None:
         """Record a decision on an approval; the first one stands, and wakes the run.
 
-        With `carry_on=False` the run is left to another process, which finds it within a sweep.
+        With `carry_on=False` another process goes on with the run, within a sweep.
 
         Raises:
             RunNotFound: no such run, or it waits for no approval of that key.
@@ -65,13 +65,13 @@ class Approvals:
 
 
 def open_approvals(history: History) -> dict[str, Scheduled]:
-    """The approvals that a run waits for and nobody decided yet, by key."""
+    """The open approvals of a run that have no outcome yet, by key."""
     decided = history.outcomes()
     return {e.key: e for e in history.open(Kind.APPROVAL) if e.key not in decided}
 
 
 def _asked(history: History, key: str) -> Scheduled:
-    """What the approval at this key was asked with. Raises as `decide` does."""
+    """The entry that asks for the approval at this key. Raises `RunNotFound`, `RunConflict`."""
     for asked in history.open(Kind.APPROVAL):
         if asked.key == key:
             return asked

@@ -1,8 +1,8 @@
 """One invocation of a task: claim it, call the function once, deliver or release.
 
 Tasks run at least once and have exactly one recorded outcome. The success of a late attempt is
-taken while there is no outcome; a failure counts only from the current owner. The process that
-completes what a run is waiting for goes on with the run itself (`engine/deliveries.py`).
+taken while there is no outcome; a failure counts only from the current owner. If the outcome is
+what a run is waiting for, the same process goes on with the run (`engine/deliveries.py`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ UNKNOWN_TASK_WAIT = 2_000
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What an invocation of a task amounts to."""
+    """The call that an invocation of a task asks for."""
 
     task: Task[Any, Any]
     args: tuple[Any, ...]
@@ -52,7 +52,7 @@ class _Call:
 
 
 CLEANUP = 1.0
-"""Seconds that an attempt may take to end once its process cancels it; then it is left alone."""
+"""Seconds for a cancelled attempt to end; after that, nothing waits for it."""
 
 
 class _Body:
@@ -63,13 +63,13 @@ class _Body:
         self._stopped = False
 
     def stop(self) -> None:
-        """The task was taken over or cancelled: stop, and let nothing of it count."""
+        """Stop the attempt: its task was taken over or cancelled, so nothing of it counts."""
         self._stopped = True
         if self._task is not None:
             self._task.cancel()
 
     async def run(self, work: Awaitable[Any]) -> Any:
-        """What `work` returns, or raises. Raises `_Stopped` if it was stopped."""
+        """Run `work` and return its result. Raises its exception, or `_Stopped` if stopped."""
         self._task = task = asyncio.ensure_future(_settled(work))
         try:
             await _ended(task)
@@ -88,7 +88,7 @@ class _Body:
 
 
 class _Stopped(Exception):
-    """The task was taken over or cancelled: nothing of this attempt counts."""
+    """The attempt was stopped: nothing of it counts."""
 
 
 class Attempts:
@@ -100,7 +100,7 @@ class Attempts:
         self._deliveries = deliveries
 
     async def handle(self, invocation: Invocation) -> None:
-        """Carry out one attempt, if the stored state says that there is one to make."""
+        """Carry out one attempt, if the stored state says that one is needed."""
         delivery = await self._attempt(invocation)
         if delivery is not None:
             await self._deliveries.follow(delivery)
@@ -109,7 +109,7 @@ class Attempts:
         services, here = self._services, (invocation.run, invocation.key)
         earlier = services.attempts.get(here)
         if earlier is not None:
-            # It is carried out here, unless another process has taken it over meanwhile.
+            # This process carries it out, unless another has taken it over meanwhile.
             await services.heart.keeps(earlier)
             return None
         async with services.slots:
@@ -124,7 +124,7 @@ class Attempts:
 
     @contextmanager
     def _under_way(self, here: tuple[str, str], owner: str) -> Iterator[None]:
-        """A task is never begun in a process beside itself: here it says that it is."""
+        """Note that this process carries the task out, so that it is not begun here again."""
         self._services.attempts[here] = owner
         try:
             yield
@@ -168,7 +168,7 @@ class Attempts:
     async def _unforeseen(
         self, operation: Operation, owner: str, error: Exception
     ) -> Delivery | None:
-        """An error of the runtime's own is no death: it fails the task, unless it will pass."""
+        """Fail the task: an error of the runtime's own is no death. A shortage passes."""
         if is_shortage(error):
             log.warning("task %s is released: %s", operation.key, described(error))
             await self._services.claims.release(operation.run, operation.key, owner, SHORTAGE_WAIT)
@@ -214,7 +214,7 @@ class Attempts:
     async def _call(
         self, codec: RunCodec, operation: Operation, invocation: Invocation
     ) -> _Call | None:
-        """What to call; None if this app has no such task. Raises `CheckpointUnreadable`."""
+        """The call to make; None if this app has no such task. Raises `CheckpointUnreadable`."""
         given = invocation.args
         if given is None:
             raise CheckpointUnreadable(f"the message for {operation.key!r} has no arguments")
@@ -246,7 +246,7 @@ class Attempts:
             await services.keep_log(context, logs)
 
     def _elapsed(self, operation: Operation) -> float:
-        """How many seconds ago the first attempt began."""
+        """Seconds since the first attempt began."""
         now = self._services.clock.now()
         return max(0, now - (operation.first or now)) / 1000
 
@@ -292,7 +292,7 @@ class Attempts:
     ) -> Delivery:
         services = self._services
         blank = Operation(operation.run, operation.key, Kind.TASK, name=operation.name)
-        # One name for all tries: the first may have claimed the run although it was told to fail.
+        # One owner for all tries: the first may have claimed the run although it seemed to fail.
         first = services.run_claim(operation.run)
 
         async def deliver() -> Delivery:
@@ -304,7 +304,7 @@ class Attempts:
         return await self._insist(deliver)
 
     async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
-        """What came of an attempt is not thrown away because the store fails for a while.
+        """Repeat a write until the store takes it, so that no end of an attempt is thrown away.
 
         The attempt keeps its lease, and its slot: no more is begun than can be written down.
         """
@@ -314,7 +314,7 @@ class Attempts:
                 return await write()
             except PASSING:
                 log.log(level, "what a task came to cannot be kept yet", exc_info=True)
-            level = logging.DEBUG  # it is said once
+            level = logging.DEBUG  # the warning comes once
             await self._services.clock.sleep(self._services.settings.sweep)
 
     async def _release(
@@ -330,7 +330,7 @@ class Attempts:
     async def _again(self, invocation: Invocation, at: Millis) -> None:
         services = self._services
         if services.dispatcher.local and at > services.clock.now() + services.settings.horizon:
-            return  # the due index brings it back in time, and holds nothing in memory
+            return  # the due index finds it in time, and needs no memory for it
         again = Invocation(
             invocation.run, invocation.key, invocation.name, invocation.args, not_before=at
         )
@@ -352,7 +352,7 @@ class Attempts:
 
 
 async def _ended(task: asyncio.Task[Any]) -> None:
-    """Wait for the end of a task; unlike awaiting it, cancelling this does not cancel it."""
+    """Wait for an asyncio task to end, without cancelling it when this wait is cancelled."""
     over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def tell(_: object) -> None:
@@ -367,7 +367,7 @@ async def _ended(task: asyncio.Task[Any]) -> None:
 
 
 async def _settled(body: Awaitable[Any]) -> tuple[Any, BaseException | None]:
-    """Await, with the exception as a value: asyncio lets some of them stop the loop."""
+    """Await `body`, with its exception as a value: asyncio lets some of them stop the loop."""
     try:
         return await body, None
     except asyncio.CancelledError as error:

@@ -1,7 +1,7 @@
 """Suspended instances, kept while there is room, so that a resume costs only what is new.
 
-An instance may vanish at any moment, and one that was overtaken is recognised by the count and
-the mark that it had: nothing depends on this cache but speed.
+An instance may be dropped at any moment. One that was overtaken is recognised by the count and
+mark that it was kept with. Nothing depends on this cache but speed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rewake.replay.execution import Execution
 
 
 class Cache:
-    """At most `size` suspended executions; the one not used for longest goes first."""
+    """At most `size` suspended executions; the one suspended longest ago is dropped first."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -49,6 +49,6 @@ class Cache:
             kept[2].drop()
 
     def clear(self) -> None:
-        """Drop all."""
+        """Drop all instances."""
         while self._kept:
             self._kept.popitem()[1][2].drop()

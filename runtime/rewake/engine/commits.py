@@ -1,9 +1,9 @@
-"""The commits of one turn, and what may be done only once they are durable.
+"""The commits of one turn, and the actions that must wait until they are durable.
 
-A commit writes down what the workflow asked for since the last one. Nothing is dispatched, begun or
-cancelled before the commit that says so; all that is in `_follow_up`. A commit that was fenced (the
-condition is `Writes._fence` in `stores/writes.py`) raises `Overtaken`. One that found that
-something arrived wrote nothing: the turn reads again.
+A commit writes down what the workflow has observed and asked for since the last commit. Only then
+does `_follow_up` dispatch, begin or cancel operations. A commit that was fenced (the condition is
+`Writes._fence` in `stores/writes.py`) raises `Overtaken`. If something arrived meanwhile, a park or
+a finish writes nothing, and the turn reads again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class CancelFirst(Exception):
 
 
 class Commits:
-    """Commits of one turn. `header` is the run as it is held; each commit brings a new one."""
+    """The commits of one turn. `header` is the run as the turn holds it; a commit replaces it."""
 
     def __init__(
         self, services: Services, header: Header, steps: Steps, instance: Instance
@@ -71,9 +71,9 @@ class Commits:
         await self._follow_up(committed, entries, sole=False)
 
     async def park(self, execution: Execution, wake: Millis | None) -> bool:
-        """Commit and suspend until `wake`, or until something arrives; False: it has already.
+        """Commit and suspend until `wake` or an arrival. Returns False if something has arrived.
 
-        Raises `StuckError` where neither can ever happen.
+        Raises `StuckError` if the run would wait for ever.
         """
         open_ = execution.open.values()
         if wake is None and not any(op.kind.traits.awaited for op in open_):
@@ -97,19 +97,19 @@ class Commits:
         committed = self._accepted(execution, result)
         if committed is None:
             return False
-        # Before anything is dispatched: what comes back at once finds it in the cache.
+        # Before the dispatch, so that an outcome that comes at once finds a cached instance.
         self._instance.suspend(self.header)
         try:
             await self._follow_up(committed, entries, sole=sole)
         except StoreError:
-            # Only a turn that reads the history again sees what is still to be cancelled.
+            # Only a replay finds in the history the operations that are still to be cancelled.
             self._services.cache.drop(run)
             raise
         await self._arm(wake, check_at)
         return True
 
     async def finish(self, execution: Execution) -> bool:
-        """Commit the end; False: something arrived, which the workflow does not want to see.
+        """Commit the end. Returns False if something arrived, which the ended workflow ignores.
 
         Raises `CancelFirst` if what arrived is a request to cancel that was not observed.
         """
@@ -133,7 +133,7 @@ class Commits:
     def _accepted(
         self, execution: Execution, result: Committed | Fenced | Arrived
     ) -> Committed | None:
-        """The commit, if the entries are durable; None: something arrived, nothing was written."""
+        """The commit, if it was written; None if something arrived. Raises `Overtaken`."""
         if isinstance(result, Fenced):
             raise Overtaken
         self.header = result.header
@@ -145,11 +145,12 @@ class Commits:
     # --- parking ---------------------------------------------------------------------------
 
     def _check_at(self, execution: Execution) -> Millis | None:
-        """When somebody must look after what this parked run has under way elsewhere."""
+        """The moment when a sweep must check operations that this parked run has elsewhere."""
         under_way = any(op.kind.traits.dispatched for op in execution.open.values())
         if not under_way and not _withdraws(execution.fresh):
             return None
-        # Kept from park to park: a run that wakes often would else never be looked after.
+        # Carried over from park to park: a run that wakes often would otherwise push this moment
+        # away for ever.
         kept = self.header.check_at
         return self._in_grace() if kept is None else kept
 
@@ -169,12 +170,12 @@ class Commits:
         ]
 
     async def _release_claims(self, claims: Sequence[TaskClaim]) -> None:
-        """The commit may have worked although the store denies it: nothing is done under these."""
+        """Release claims of a commit that the store reported as failed, but may have written."""
         for claim in claims:
             await self._services.claims.release(claim.run, claim.key, claim.owner, 0)
 
     async def _arm(self, wake: Millis | None, check_at: Millis | None) -> None:
-        """What is due soon is not left to the next sweep."""
+        """Arm timers for moments that may come before the next sweep."""
         soon = self._services.clock.now() + self._services.settings.horizon
         run = self.header.run
         if wake is not None and wake <= soon:
@@ -182,12 +183,12 @@ class Commits:
         if check_at is not None and check_at <= soon:
             self._services.arm(Due(check_at, header_key(run)))
 
-    # --- what follows a commit -------------------------------------------------------------
+    # --- after a commit --------------------------------------------------------------------
 
     async def _follow_up(
         self, committed: Committed, entries: Sequence[Entry], *, sole: bool
     ) -> None:
-        """Begin, dispatch and cancel what was committed."""
+        """Begin or dispatch the committed tasks, and cancel withdrawn operations."""
         run, others = self.header.run, []
         for task in dispatched(entries):
             invocation = task.message(run, sole=sole)
@@ -210,9 +211,10 @@ class Commits:
 
 
 def must_commit(fresh: Sequence[Entry], ready: Sequence[OpenOp]) -> bool:
-    """Whether to commit before these steps start: what led to them must be durable.
+    """Whether to commit before these steps start.
 
-    Nothing else may wait behind a step either.
+    Observations must be durable first, and other operations must not wait until the steps end.
+    A step that runs at most once must be in the history before it begins.
     """
     if any(op.work.at_most_once for op in ready):
         return bool(fresh)
@@ -220,7 +222,7 @@ def must_commit(fresh: Sequence[Entry], ready: Sequence[OpenOp]) -> bool:
 
 
 def dispatched(entries: Sequence[Entry]) -> list[Scheduled]:
-    """The operations of a commit that invocations carry out, without those withdrawn again."""
+    """The operations of a commit that are to be dispatched, without those it withdraws again."""
     gone = {entry.key for entry in entries if isinstance(entry, Withdrawn)}
     return [
         entry
@@ -230,7 +232,7 @@ def dispatched(entries: Sequence[Entry]) -> list[Scheduled]:
 
 
 def _withdraws(entries: Sequence[Entry]) -> bool:
-    """Whether something is withdrawn that somebody else may be working on."""
+    """Whether an operation is withdrawn that has an item of its own to cancel."""
     return any(isinstance(entry, Withdrawn) and entry.kind.traits.awaited for entry in entries)
 
 

@@ -1,4 +1,4 @@
-"""A wait with a deadline: whether its time is over is judged here, and nowhere else.
+"""Deadlines of waits: only this module judges whether the time of a wait is over.
 
 An outcome that was settled before the deadline counts, however late the run sees it. After the
 deadline nothing else can be settled: the wait has ended in a timeout as of its deadline.
@@ -11,7 +11,7 @@ from rewake.records import Millis, Outcome
 
 
 def timed_out(due: Millis | None, now: Millis) -> tuple[Outcome, Millis] | None:
-    """How and when a wait until `due` has ended; None while something may still end it."""
+    """The outcome of a wait whose deadline `due` has passed, and its time; None before that."""
     if due is None or due > now:
         return None
     return Outcome(OutcomeKind.TIMEOUT), due

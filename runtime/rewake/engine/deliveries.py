@@ -1,7 +1,7 @@
-"""What follows a delivery: the run that something was delivered to goes on, here or elsewhere.
+"""Following a delivery: the run that got the outcome goes on, in this process or in another.
 
-An outcome comes from an attempt at a task or from a decision. Its delivery may have claimed the
-run for this process, may only have found that the run should wake, or that it must wait for more.
+An outcome comes from an attempt at a task or from a decision. Its delivery has claimed the run for
+this process, or has found that the run should wake, or that it must wait for more.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from rewake.stores.answers import Delivery
 
 
 class Deliveries:
-    """Sees to the runs that outcomes were delivered to."""
+    """Goes on with runs to which outcomes were delivered."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def follow(self, delivery: Delivery) -> None:
-        """Go on with the run if it was claimed; else wake it, or tell its turn in this process."""
+        """Go on with the run if it was claimed; else wake it, or poke its turn in this process."""
         if delivery.header is None:
             return
         if delivery.claimed:
@@ -31,7 +31,7 @@ class Deliveries:
             self._services.poke(delivery.header.run)
 
     async def repeat(self, operation: Operation) -> None:
-        """Deliver an outcome that is recorded: its run was perhaps never told."""
+        """Deliver a recorded outcome again: its run may never have heard of it."""
         services = self._services
         claim = services.run_claim(operation.run)
         await self.follow(await services.store.redeliver(operation, claim))

@@ -1,7 +1,7 @@
-"""The engine: the life of one process's share of the work, and what messages are handed to.
+"""The engine: it opens and closes one process's share of the work, and takes its messages.
 
-It knows four small protocols and nothing behind them: a table, a shelf, a dispatcher, a clock. What
-is asked about runs is in `runs`, decisions are in `approvals`; each acts on the engine's services.
+It knows four small protocols and nothing behind them: a table, a shelf, a dispatcher, a clock.
+Requests about runs are in `runs`, decisions in `approvals`; both act on the engine's services.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from rewake.stores.table import Due, Table
 class Engine(Runs):
     """One process's share of the work on a store.
 
-    `open` begins to sweep and to take messages, `close` releases everything. All methods are for
-    one event loop. `Approvals(engine)` decides on what runs wait for.
+    `open` begins to sweep and to take messages, `close` releases all claims. All methods are for
+    one event loop. `Approvals(engine)` decides on approvals.
 
     `shelf` keeps large values, by default the table itself. `unique` makes names that nobody else
     has and `chance` is the engine's randomness: with both, a simulation is deterministic.
-    `threads=False`: everything happens in the caller's event loop and one thread beside it.
+    With `threads=False`, everything happens in the caller's event loop and one thread beside it.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Engine(Runs):
         self._sweeping: asyncio.Task[None] | None = None
 
     def open(self, *, sweep: bool = True, only: str | None = None) -> None:
-        """Take messages and, with `sweep`, look for what is due; with `only`, of that run alone."""
+        """Begin to take messages and, with `sweep`, to sweep; with `only`, for that run alone."""
         self.services.home = asyncio.get_running_loop()
         capture.open()
         self.services.heart.open()
@@ -102,7 +102,7 @@ class Engine(Runs):
             self._sweeping = asyncio.ensure_future(self._sweeper.run(only))
 
     async def close(self, grace: float = 5.0) -> None:
-        """Stop taking work; give what runs `grace` seconds to end, then release it."""
+        """Stop taking work. Work under way may end within `grace` seconds, then it is released."""
         services = self.services
         services.work.closing = True
         if self._sweeping is not None:
@@ -119,7 +119,7 @@ class Engine(Runs):
         await services.store.close()
 
     async def handle(self, invocation: Invocation) -> None:
-        """Act on one message. The stored state decides what, if anything, there is to do."""
+        """Act on one message. The stored state decides whether there is anything to do."""
         work = self.services.work
         if work.closing:
             return
@@ -129,7 +129,7 @@ class Engine(Runs):
             await work.do(invocation.run, self._take_run(invocation.run))
 
     async def sweep(self) -> None:
-        """Look once at everything that is due."""
+        """Check all items that are due, once."""
         await self._sweeper.sweep()
 
     async def _take_run(self, run: str) -> None:

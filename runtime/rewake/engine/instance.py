@@ -1,6 +1,6 @@
 """The instance of a workflow that one turn drives: suspended in this process, or replayed.
 
-It belongs to its turn, which drops it at the end, unless it was given to the cache before.
+It belongs to its turn, which drops it at the end, unless the cache has got it before.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from rewake.values.pickles import PYTHON
 
 
 class TooNew(Exception):
-    """The run began under a newer Rewake, whose replay this one cannot repeat."""
+    """The run began under a newer Rewake, whose replay this version cannot repeat."""
 
 
 class Instance:
-    """The instance of one turn. `history`: that of the run, if it is known already."""
+    """The instance of one turn. `history`: the run's history, if the caller has it already."""
 
     def __init__(self, services: Services, history: History | None = None) -> None:
         self._services = services
@@ -49,7 +49,7 @@ class Instance:
             self._execution = None
 
     def drop(self) -> None:
-        """Let the execution go, unless it was suspended."""
+        """Drop the execution, unless it was suspended."""
         if self._execution is not None:
             self._execution.drop()
             self._execution = None
@@ -70,13 +70,13 @@ class Instance:
         else:
             execution.replay(history.entries, history.outcomes())
         check(execution)
-        # The process that withdrew an operation may have died before it was cancelled.
+        # The process that committed a withdrawal may have died before it cancelled.
         await services.store.cancel_withdrawn(header.run, history, services.clock.now())
         return execution
 
 
 def check(execution: Execution) -> None:
-    """Raise the error that the execution came to, if it did."""
+    """Raise the error that halted the execution, if there is one."""
     if execution.error is not None:
         raise execution.error
 

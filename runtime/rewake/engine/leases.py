@@ -1,17 +1,17 @@
 """Leases: claims on runs and tasks, kept while something is done under them, then released.
 
-Where a lease runs out, its process is taken for dead, and a run or a task whose processes keep
-dying is given up. So two things must hold of a process that lives.
+A lease that runs out counts as a death of its process; after several, a run is stuck and a task has
+failed. So two rules hold for a process that lives.
 
-*It keeps what it works on.* `Heart` renews leases from a thread of its own, so that code that hogs
-the event loop keeps them.
+*It renews the claims that it works under.* `Heart` does so from a thread of its own, so that code
+that hogs the event loop keeps its leases.
 
-*It releases what it does not work on.* A process that could not reach its store must not look like
-one that died. `Claims` remembers every claim under which nothing is done any more, and tries to
-release it with each sweep until the store takes that. Until then it makes no new claim there, so
-that one process never looks dead twice.
+*It releases all other claims.* A process that merely cannot reach its store must not look dead.
+`Claims` remembers each claim under which nothing more is done, and tries to release it with every
+sweep until that is written. Until then it does not claim the same run or task again: two leases
+that run out would count as two deaths.
 
-Safety never comes from here: a holder that was overtaken is fenced by the epoch. A heartbeat only
+Safety does not depend on leases: the epoch fences a holder that was overtaken. A heartbeat only
 keeps others from starting the same work.
 """
 
@@ -33,11 +33,11 @@ from rewake.stores.protocol import Store
 log = logging.getLogger("rewake.engine")
 
 PASSING = (StoreUnavailable, StoreFull)
-"""Errors of a store that may take later what it refuses now. Others count as a death would."""
+"""Errors of a store that may take the write later. After any other error, the lease runs out."""
 AT_ONCE = 500
-"""How many leases are renewed together."""
+"""The most leases that are renewed together."""
 MOST = 10_000
-"""How many unreleased claims are remembered; older ones are left to run out."""
+"""The most unreleased claims that are remembered; the leases of older ones run out."""
 
 Renew = Callable[[], Awaitable[bool]]
 """Renews one lease; False if another has it now."""
@@ -60,7 +60,7 @@ class Claims:
         try:
             return await self._store.claim(run, claim)
         except PASSING:
-            self._remember(run, "", claim.owner)  # it may be held for all that
+            self._remember(run, "", claim.owner)  # the claim may have been made
             raise
 
     async def task(self, claim: TaskClaim) -> Taken | Refused:
@@ -73,7 +73,7 @@ class Claims:
             raise
 
     async def release(self, run: str, key: str, owner: str, wait: Millis | None = None) -> None:
-        """Nothing more is done as `owner`: others may go on in `wait` ms, or in a lease."""
+        """Release a claim, now or in a sweep: others may go on in `wait` ms (default: a lease)."""
         self._remember(run, key, owner)
         try:
             await self._release(run, key, self._settings.lease if wait is None else wait)
@@ -81,7 +81,7 @@ class Claims:
             log.warning("%s could not be released yet", key or f"run {run}", exc_info=True)
 
     async def sweep(self) -> None:
-        """Try again to release what could not be. What fails goes to the end of the line."""
+        """Release the remembered claims until one fails; that one becomes the last."""
         while self._unreleased:
             (run, key), owner = next(iter(self._unreleased.items()))
             try:
@@ -122,11 +122,11 @@ class _Lease:
 
 
 class Heart:
-    """Renews what is held, each third of a lease. `threaded=False` beats in the caller's loop.
+    """Renews the held leases, each third of a lease. `threaded=False` beats in the caller's loop.
 
     After a pause of the whole process (a laptop that slept, a clock that jumped, a lock on the
-    store) the leases of what it holds may be over although it lives. The sweeper asks here before
-    it takes anything for dead: what this process holds is renewed, and not begun a second time.
+    store) its leases may be over although it lives. The sweeper asks `keeps` before it takes a
+    holder for dead, so that this process renews its own claims and begins no work a second time.
     """
 
     def __init__(self, clock: Clock, lease: Millis, *, threaded: bool = True) -> None:
@@ -147,15 +147,15 @@ class Heart:
         if self._threaded:
             self._thread = threading.Thread(target=self._run, name="rewake-heart", daemon=True)
             self._thread.start()
-            self._up.wait()  # until there is something that `close` can cancel
+            self._up.wait()  # until `close` has a task to cancel
         else:
             self._beating = asyncio.ensure_future(self._beat())
 
     @contextmanager
     def holding(self, owner: str, renew: Renew, overtaken: Overtaken) -> Iterator[None]:
-        """Keep the lease of a claim while the block runs; if that fails, call `overtaken`.
+        """Renew the lease of a claim while the block runs.
 
-        It is called in the event loop of `open`.
+        If another has the claim, `overtaken` is called in the event loop of `open`.
         """
         self._held[owner] = _Lease(owner, self._clock.now(), renew, overtaken)
         try:
@@ -164,7 +164,7 @@ class Heart:
             self._held.pop(owner, None)
 
     async def keeps(self, owner: str) -> bool:
-        """Whether this process holds that claim; it is renewed on this occasion."""
+        """Whether this process holds that claim; if so, this renews it."""
         lease = self._held.get(owner)
         if lease is None:
             return False
@@ -172,12 +172,12 @@ class Heart:
         return owner in self._held
 
     async def beat_if_late(self) -> None:
-        """Renew everything at once if the last beat is longer ago than it should be."""
+        """Renew all leases now, if a beat is overdue or the clock was set back."""
         if abs(self._clock.now() - self._beaten) > 2 * self._interval:
             await self._renew_all(list(self._held.values()))
 
     async def close(self) -> None:
-        """Stop. What is still held runs out by itself."""
+        """Stop beating. Leases that are still held run out."""
         if self._beating is not None:
             away = self._away
             if away is not None:
@@ -201,13 +201,13 @@ class Heart:
             await self._clock.sleep(self._interval)
             now = self._clock.now()
             old = now - self._interval
-            # A lease that seems to be of the future is from before the clock was set back.
+            # A lease from the future was renewed before the clock was set back.
             held = list(self._held.values())
             await self._renew_all([each for each in held if not old < each.since <= now])
 
     async def _renew_all(self, leases: Sequence[_Lease]) -> None:
         self._beaten = self._clock.now()
-        # Together, so that a store that can makes few commits of them; in parts, to bound them.
+        # Together, for a store that joins writes to one commit; in parts, to bound them.
         for first in range(0, len(leases), AT_ONCE):
             part = leases[first : first + AT_ONCE]
             await asyncio.gather(*(self._renew(each) for each in part))
@@ -216,7 +216,7 @@ class Heart:
         lease.since = self._clock.now()
         try:
             kept = await lease.renew()
-        except Exception:  # whatever it is, the other leases must go on
+        except Exception:  # of any kind: the other leases must be renewed
             log.warning("a lease could not be renewed", exc_info=True)
             return
         if not kept and self._held.get(lease.owner) is lease:

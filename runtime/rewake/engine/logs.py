@@ -1,9 +1,9 @@
-"""What runs log: kept with the run, once, while it still goes where logs of the process go.
+"""Logs of runs: each line is kept with its run, once, and still goes to the log of the process.
 
-Each record of Python's `logging`, and all that is printed, belongs to the code that is running
+Each record of Python's `logging`, and all printed text, belongs to the code that is running
 then: an attempt at a task or step (found by its context), or the body of a workflow (found
-by its event loop). What an attempt logs is stored with the attempt. What a body logs is stored in
-the history, in the very commit that it led to; on replay it was said before, and is said nowhere.
+by its event loop). The log of an attempt is stored with the attempt. The log of a body is stored in
+the history, in the next commit; a replay only repeats it, so then it goes nowhere.
 
 While an engine is open, two things of the process are wrapped for that:
 `logging.Logger.callHandlers`, through which every record goes once its logger's level and filters
@@ -30,20 +30,20 @@ _formatter = logging.Formatter()
 
 
 class Sink(Protocol):
-    """Keeps what the code that is running says.
+    """Keeps the log of the code that is running.
 
-    Each call answers whether it is said now: on replay it was said before, and is not said again.
+    Each call returns whether the process should log it too: on replay it did so before.
     """
 
     def log(self, level: str, message: str) -> bool:
-        """A line."""
+        """Keep a line."""
 
     def write(self, level: str, text: str) -> bool:
-        """A piece of text; lines end where it says."""
+        """Keep a piece of text; a newline ends a line."""
 
 
 class AttemptLog:
-    """What one attempt logs."""
+    """The log of one attempt."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -55,18 +55,18 @@ class AttemptLog:
         return True
 
     def write(self, level: str, text: str) -> bool:
-        """Keep what is printed."""
+        """Keep printed text."""
         self._lines.write(self._clock.now(), level, text)
         return True
 
     def batches(self) -> list[list[LogLine]]:
-        """All of it, at the attempt's end, in pieces that a store has room for."""
+        """The whole log, at the attempt's end, in pieces that a store has room for."""
         return self._lines.take(self._clock.now())
 
     @cached_property
     def logger(self) -> logging.Logger:
         """The attempt's own logger: kept from INFO on, however logging is configured."""
-        # Not from getLogger(): one for each attempt, that nobody else logs to, and that is freed.
+        # Not from getLogger(), which would keep the logger of every attempt for ever.
         logger = logging.Logger("rewake.task")  # noqa: LOG001
         logger.setLevel(min(logging.INFO, _python.getEffectiveLevel()))
         logger.addHandler(_SendOn())
@@ -82,11 +82,11 @@ class _SendOn(logging.Handler):
 _python = logging.getLogger("rewake.task")
 
 
-# --- who is speaking ---------------------------------------------------------------------------
+# --- the code that is running ------------------------------------------------------------------
 
 
 class _Passing(threading.local):
-    """What is kept is on its way to where it goes: others may print it, or pass it on again."""
+    """Set while a kept line is passed on: a handler may print or log it, which is not kept."""
 
     on = False
 
@@ -101,7 +101,7 @@ _passing = _Passing()
 
 
 def _sink() -> Sink | None:
-    """The sink that keeps what is said right now; None: it belongs to no run."""
+    """The sink of the code that is running; None if a line of it is not to be kept."""
     if _passing.on:
         return None
     execution = current_execution()
@@ -125,7 +125,7 @@ def _message(record: logging.LogRecord) -> str:
     """The message, with its traceback."""
     try:
         return _formatter.format(record)
-    except Exception as error:  # its arguments do not fit: its handlers say so
+    except Exception as error:  # its arguments do not fit, which its handlers report
         return f"{record.msg} ({type(error).__name__}: {error})"
 
 
@@ -160,7 +160,7 @@ class _Stream:
 
 
 class _Capture:
-    """Wrapped for as long as somebody wants it."""
+    """Wraps logging and the standard streams while an engine is open."""
 
     def __init__(self) -> None:
         self._users = 0
@@ -192,4 +192,4 @@ class _Capture:
 
 
 capture = _Capture()
-"""`open` and `close` it: from the first to the last, what runs log is kept with them."""
+"""The one capture of this process: from the first `open` to the last `close`, logs are kept."""

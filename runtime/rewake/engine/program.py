@@ -16,14 +16,14 @@ from rewake.values.failures import failure_of
 from rewake.values.run_codec import RunCodec
 
 RUNTIME = 1
-"""The version of the replay core's behaviour; a run keeps the one that it began under.
+"""The version of the replay core's behaviour; a run keeps the version that it began under.
 
-`rewake.engine.instance` refuses to replay a run of a higher one.
+`rewake.engine.instance` refuses to replay a run of a higher version.
 """
 
 
 class RunProgram:
-    """See `rewake.replay.program.Program`."""
+    """A workflow as a `rewake.replay.program.Program`."""
 
     def __init__(self, app: App, name: str, run: str, secret: Secret) -> None:
         self.codec = RunCodec(secret, run)
@@ -51,5 +51,5 @@ class RunProgram:
 
 
 def new_execution(app: App, name: str, run: str, seed: int, secret: Secret) -> Execution:
-    """An execution of this run, not begun. Raises `RunNotFound` if the app lacks the workflow."""
+    """A new execution of this run. Raises `RunNotFound` if the app lacks the workflow."""
     return Execution(RunProgram(app, name, run, secret), run=run, seed=seed)

@@ -1,4 +1,4 @@
-"""What can be asked about runs: to start one, see how it stands, wait for its end, cancel it."""
+"""Requests about runs: start one, read it, wait for its end, cancel it, resume it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from rewake.values.pickles import PYTHON
 from rewake.values.run_codec import RunCodec
 
 LONGEST_REASON = 200
-"""Bytes of a reason to cancel as it is kept: JSON in UTF-8, without its quotation marks."""
+"""The most bytes of a reason to cancel, as JSON in UTF-8 without its quotation marks."""
 POLL = 250
 """Milliseconds between two reads of a run that ends in another process."""
 
@@ -47,7 +47,7 @@ class Runs:
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        """What the rooms beside this one act on, such as `Approvals`."""
+        """The engine's services, which `Approvals` uses as well."""
         self._store = services.store
 
     # --- starting --------------------------------------------------------------------------
@@ -62,16 +62,16 @@ class Runs:
         if_running: IfRunning | None = None,
         if_finished: IfFinished | None = None,
     ) -> tuple[Header, bool]:
-        """Start a run; its header, and whether it is new.
+        """Start a run. Returns its header, and whether it is new.
 
-        With a caller's `run` id or `idempotency_key`, starting again attaches to the run that is
-        there, even if it has ended, unless `if_running` or `if_finished` say otherwise. Of a
-        key's runs, that is the newest. `rewake.engine.starting` has the rules.
+        With a caller's `run` id or `idempotency_key`, starting again attaches to the run that
+        exists, even if it has ended, unless `if_running` or `if_finished` say otherwise. A key
+        stands for the newest of its runs. `rewake.engine.starting` has the rules.
 
         Raises:
             RunNotFound: no such workflow.
-            InvalidInput: the arguments do not fit, or the policies do not; `field` names which.
-            RunConflict: the run that is there has other arguments, or is not wanted; `run` names
+            InvalidInput: an argument or a policy does not fit; `field` names it.
+            RunConflict: the existing run has other arguments, or a policy rejects it; `run` names
                 it.
         """
         found = self.services.app.workflow(workflow)
@@ -92,7 +92,7 @@ class Runs:
     async def _create(
         self, run: str, workflow: str, arguments: Mapping[str, Any], marked: str
     ) -> tuple[Header, bool]:
-        """Create this very run and begin with it, unless it is there; and whether it was not."""
+        """Create the run with this id and begin it, unless it exists. Returns whether it is new."""
         services = self.services
         now = services.clock.now()
         codec = RunCodec(services.secret, run)
@@ -110,7 +110,7 @@ class Runs:
         return stored, new
 
     def _own(self, header: Header) -> None:
-        """A process that handles what it dispatches starts the run under its own lease."""
+        """Hold a new run by a lease if this process gets its messages, else make it due."""
         services = self.services
         now, settings = services.clock.now(), services.settings
         if services.dispatcher.local and not services.work.closing:
@@ -134,7 +134,7 @@ class Runs:
         return await self._store.header(run)
 
     async def history(self, run: str) -> tuple[Header, History]:
-        """Everything recorded about a run. Raises `RunNotFound`, `CheckpointUnreadable`."""
+        """The header and history of a run. Raises `RunNotFound`, `CheckpointUnreadable`."""
         header = await self._store.header(run)
         return header, await self._store.history(header)
 
@@ -143,7 +143,7 @@ class Runs:
         return list(self.services.steps.get(run, ()))
 
     async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
-        """What a run logged: its body (as `key=""`) and its attempts. Raises `RunNotFound`."""
+        """The log of a run: of its body (`key=""`) and its attempts. Raises `RunNotFound`."""
         return await self._store.logs(await self._store.header(run), key)
 
     async def list(
@@ -154,7 +154,7 @@ class Runs:
         workflow: str | None = None,
         state: RunState | None = None,
     ) -> tuple[list[Header], str | None]:
-        """Runs, newest first, and the cursor of the next page. A filter may leave a page short."""
+        """One page of runs, newest first, and the cursor of the next. A filter may shorten it."""
         page = await self._store.views(limit=limit, cursor=cursor)
         headers = []
         for _, view in page.items:
@@ -173,9 +173,9 @@ class Runs:
     # --- waiting for the end ---------------------------------------------------------------
 
     async def result(self, run: str, wait: float = 0) -> Outcome | None:
-        """How the run ended, waiting up to `wait` seconds for that; None if it has not.
+        """The outcome of the run; None if it has not ended after `wait` seconds.
 
-        Raises `RunNotFound`, and `StuckError` if it waits for a person.
+        Raises `RunNotFound`, and `StuckError` if the run is stuck.
         """
         deadline = self.services.clock.now() + int(wait * 1000)
         while True:
@@ -222,8 +222,9 @@ class Runs:
     async def cancel(self, run: str, reason: str = "cancelled by a caller") -> Header:
         """Ask a run to cancel: its cleanup runs, then it ends as cancelled.
 
-        Asking twice changes nothing. Raises `RunNotFound`, `RunConflict` if it is over, and
-        `InvalidInput` for a reason that is too long to be kept in the header.
+        A stuck run ends at once, without its cleanup. Asking twice changes nothing. Raises
+        `RunNotFound`, `RunConflict` if the run is over, and `InvalidInput` for a reason that is
+        too long to be kept in the header.
         """
         _check_reason(reason)
         header = await self._store.cancel(run, reason, self.services.clock.now())
@@ -238,21 +239,21 @@ class Runs:
         return header
 
     async def resume(self, run: str) -> Header:
-        """Let a stuck run try again, with the code and the Python of now."""
+        """Resume a stuck run, with current code and Python. Raises `RunNotFound`, `RunConflict`."""
         header = await self._store.resume(run, PYTHON, self.services.clock.now())
         await self.services.wake(run)
         return header
 
 
 def _unreadable(view: View, error: CheckpointUnreadable) -> Header:
-    """What stands in a list for a run whose header this process cannot read."""
+    """A stand-in for the header of a listed run, if this process cannot read it."""
     header = Header(view.run, view.workflow, view.created, seed=0, python="", runtime=0)
     header.state, header.error = RunState.STUCK, described(error)
     return header
 
 
 def _check_reason(reason: str) -> None:
-    # In bytes as it is stored, since it is there that room is short: 200 characters can be 1,200.
+    # In bytes as stored, since the header has little room: 200 characters can take 1,200 bytes.
     try:
         size = len(msgspec.json.encode(reason)) - 2
     except UnicodeEncodeError:  # a lone surrogate

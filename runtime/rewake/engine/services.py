@@ -1,4 +1,4 @@
-"""What the parts of an engine share."""
+"""The services that all parts of one engine share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger("rewake.engine")
 
 @dataclass(slots=True)
 class Services:
-    """One engine's parts."""
+    """The parts of one engine."""
 
     app: App
     store: Store
@@ -48,15 +48,15 @@ class Services:
     chance: random.Random
     """The randomness of the engine itself."""
     threads: Executor | None
-    """Where sync tasks and steps run."""
+    """The threads of sync tasks and steps."""
     begin: Callable[[Invocation, Operation], None]
     """Carries out a task that is claimed for this process, in a slot that is reserved for it."""
     arm: Callable[[Due], None]
-    """Has a due item checked in time, however far off the next sweep is."""
+    """Arms a timer that checks an item when it is due, before any sweep."""
     home: asyncio.AbstractEventLoop | None = None
     """The engine's own event loop, while it is open."""
     pokes: dict[str, Callable[[], None]] = field(default_factory=dict)
-    """By run: what tells its turn in this process that something arrived."""
+    """By run: the function that tells its turn in this process that something arrived."""
     steps: dict[str, Mapping[str, object]] = field(default_factory=dict)
     """By run: the steps that this process carries out, by key."""
     turns: dict[str, str] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Services:
     attempts: dict[tuple[str, str], str] = field(default_factory=dict)
     """By run and key: the claim under which this process carries a task out."""
     waiters: dict[str, set[asyncio.Future[Outcome | None]]] = field(default_factory=dict)
-    """By run: those who wait for its end."""
+    """By run: the futures that wait for its end."""
 
     def call_home(self, callback: Callable[[], object]) -> None:
         """Call something in the engine's own event loop, from any thread."""
@@ -78,13 +78,13 @@ class Services:
             poke()
 
     def ended(self, run: str, outcome: Outcome | None = None) -> None:
-        """Wake those who wait for the run to end."""
+        """Wake the callers that wait for the run to end."""
         for waiter in self.waiters.pop(run, ()):
             if not waiter.done():
                 waiter.set_result(outcome)
 
     async def keep_log(self, context: TaskContext, logs: AttemptLog) -> None:
-        """Keep what an attempt logged. No attempt fails for its log."""
+        """Store the log of an attempt. No attempt fails for its log."""
         try:
             for part, lines in enumerate(logs.batches()):
                 batch = LogBatch(context.run, context.key, context.attempt, lines)
@@ -93,20 +93,20 @@ class Services:
             log.warning("what %s logged could not be kept", context.key, exc_info=True)
 
     def run_claim(self, run: str) -> RunClaim:
-        """A claim of a run for this process, from now on; never from a turn of its own."""
+        """A claim on a run for this process, from now on; it takes over no turn of this process."""
         now, lease = self.clock.now(), self.settings.lease
         return RunClaim(self.unique(), now, lease, takes_over=run not in self.pokes)
 
     def task_claim(self, run: str, key: str, name: str) -> TaskClaim:
-        """A claim of a task for this process, from now on."""
+        """A claim on a task for this process, from now on."""
         return TaskClaim(run, key, name, self.unique(), self.clock.now(), self.settings.lease)
 
     def reserve_slots(self, wanted: int) -> int:
-        """Take slots for tasks that this process dispatches itself; how many there were."""
+        """Reserve slots for tasks that this process dispatches to itself. Returns how many."""
         return self.slots.reserve(wanted) if self.dispatcher.local else 0
 
     async def end_overtaken_turn(self, run: str) -> None:
-        """Tell an earlier turn of this run in this process, if another holder has it meanwhile."""
+        """Renew the claim of this process's turn of a run; the turn ends if another has the run."""
         owner = self.turns.get(run)
         if owner is not None:
             await self.heart.keeps(owner)

@@ -1,7 +1,7 @@
-"""What a machine is short of: memory, files, or threads.
+"""Shortages of the machine: of memory, files, or threads.
 
-That is nobody's mistake and passes: work that met it is released, and begun again a little later,
-here or elsewhere.
+A shortage is nobody's mistake and passes: the work that met it is released, and begun again a
+little later, here or elsewhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many attempts run at once in this process."""
+"""Slots: the room for attempts that run at once in this process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import TracebackType
 class Slots:
     """Room for attempts: taken one by one, waiting in turn, or reserved before a claim.
 
-    What is reserved is begun at once, so nothing that is claimed waits for a slot.
+    A reserved slot is used at once, so nothing that is claimed waits for a slot.
     """
 
     def __init__(self, size: int) -> None:
@@ -18,13 +18,13 @@ class Slots:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def reserve(self, wanted: int) -> int:
-        """Take up to so many free slots, and say how many; the caller releases each."""
+        """Take up to `wanted` free slots. Returns how many; the caller releases each."""
         taken = 0 if self._waiting else min(wanted, self.free)
         self.free -= taken
         return taken
 
     def release(self, count: int = 1) -> None:
-        """Give slots to attempts that wait for them, in turn, or keep them free."""
+        """Release slots: attempts that wait for one get them, in turn."""
         self.free += count
         while self.free and self._waiting:
             waiting = self._waiting.popleft()
@@ -41,7 +41,7 @@ class Slots:
             await waiting
         except asyncio.CancelledError:
             if waiting.done() and not waiting.cancelled():
-                self.release()  # it was given just before
+                self.release()  # the slot was given just before
             else:
                 waiting.cancel()
                 self.release(0)

@@ -1,23 +1,23 @@
-"""Starting a run where one may be there already: names, generations, and the caller's policy.
+"""Starting a run where one may exist already: names, generations, and the caller's policy.
 
-A start without a name makes a run that nobody else means. A caller names a run in one of two ways:
+A start without a name makes a run that no other start can mean. A caller names a run:
 
-- by an *id*, which is that of one run for ever;
+- by an *id*, which is the id of one run for ever;
 - by an *idempotency key*, which stands for a series of runs, its *generations*: `key-<hash>`, then
   `key-<hash>.2`, `key-<hash>.3` and so on. The key means the newest of them.
 
-Generation k + 1 is created only after generation k was seen ended, by one conditional write of its
-header. A run that has ended never goes on. Hence:
+Generation k + 1 is created only after generation k was seen to have ended, by one conditional write
+of its header. A run that has ended never goes on. Hence:
 
 1. The generations are 1 to n without a gap, and all but the newest have ended. A reader that finds
    one that has not ended has found the newest; otherwise n is found by O(log n) reads.
-2. Of several starts that all want to begin generation k + 1, one does. The others find its run,
-   and treat it by their own policy as they would any other.
+2. Of several starts that all want to begin generation k + 1, one succeeds. The others find its run,
+   and treat it by their own policies.
 
 No further item says which generation is the newest: it would be a second item that has to agree
 with the headers, and a crash between two writes would make it lie. A deletion of old runs, once
 there is one, must leave generations 1 to n of a key, or something in their place, for as long as
-any of them is there: a gap would hide the newer ones, and let two of them run at once.
+any of them exists: a gap would hide the newer ones, and let two of them run at once.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 _OF_A_KEY = re.compile(r"key-[0-9a-f]{32}(\.[0-9]+)?")
 
 Create = Callable[[str], Awaitable[tuple[Header, bool]]]
-"""Creates a run of this id, unless it is there; the run, and whether this call created it."""
+"""Creates a run of this id unless it exists. Returns the run, and whether it is new."""
 Find = Callable[[str], Awaitable[Header | None]]
-"""The header of a run, None if there is no such run."""
+"""Finds the header of a run; None if there is no such run."""
 
 
 class IfRunning(StrEnum):
-    """What starting again does while the run has not ended; a stuck one has not."""
+    """The effect of starting again while the run has not ended (a stuck run has not)."""
 
     ATTACH = "attach"
     REJECT = "reject"
 
 
 class IfFinished(StrEnum):
-    """What starting again does once the run has ended; `restart_failed`: unless it succeeded."""
+    """The effect of starting again after the run's end. `restart_failed` attaches after success."""
 
     ATTACH = "attach"
     REJECT = "reject"
@@ -58,7 +58,7 @@ class IfFinished(StrEnum):
 
 
 class Act(StrEnum):
-    """What a policy comes to for one run that is there."""
+    """The effect of a policy on one existing run."""
 
     ATTACH = "attach"
     REJECT = "reject"
@@ -66,18 +66,18 @@ class Act(StrEnum):
 
 
 RESTARTS = frozenset({IfFinished.RESTART, IfFinished.RESTART_FAILED})
-"""The policies that may make another run of the same name: these are for keys only."""
+"""The policies that may make another run of the same name; they are for keys only."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartPolicy:
-    """What the caller wants where a run of that name is there."""
+    """The caller's policy for an existing run of that name."""
 
     if_running: IfRunning = IfRunning.ATTACH
     if_finished: IfFinished = IfFinished.ATTACH
 
     def act(self, state: RunState) -> Act:
-        """What to do about a run in this state."""
+        """The effect on an existing run in this state."""
         if state not in TERMINAL:
             return Act(self.if_running)
         if self.if_finished is IfFinished.RESTART_FAILED:
@@ -87,7 +87,7 @@ class StartPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What the runs of a start are called. `series`: there may be more generations than one."""
+    """The name of a start: the id of its first run, and whether a series may follow it."""
 
     first: str
     series: bool = False
@@ -98,13 +98,13 @@ class Name:
 
 
 def name_of_key(workflow: str, key: str) -> Name:
-    """The name that an idempotency key gives: its own in every workflow."""
+    """The name that an idempotency key of one workflow gives."""
     named = f"{workflow}\0{key}".encode("utf-8", "surrogatepass")
     return Name(f"key-{hashlib.sha256(named).hexdigest()[:32]}", series=True)
 
 
 def name_of_id(run: str) -> Name:
-    """The name that a caller's id gives. Raises `InvalidInput`, also for the ids of keys' runs."""
+    """The name that a caller's id gives. Raises `InvalidInput`, also for an id that a key makes."""
     check_id(run)
     if _OF_A_KEY.fullmatch(run):
         raise InvalidInput("ids of this form are those of idempotency keys", field="id")
@@ -112,7 +112,7 @@ def name_of_id(run: str) -> Name:
 
 
 def check_id(run: str) -> None:
-    """Raise `InvalidInput` for what cannot be the id of a run."""
+    """Raise `InvalidInput` unless `run` can be the id of a run."""
     if not _RUN_ID.fullmatch(run):
         what = "1 to 128 of a-z, A-Z, 0-9, '-', '_', '.' and ':', a letter or digit first"
         raise InvalidInput(f"a run id is {what}", field="id")
@@ -125,10 +125,10 @@ def policy_of(
     run: str | None,
     key: str | None,
 ) -> StartPolicy:
-    """The policy that was asked for (None: not at all), if it fits how the run is named.
+    """The policy of a start, from the two wishes of its caller (None: no wish).
 
-    Raises `InvalidInput`: where nothing names the run, there is no other that it could be about,
-    and the caller has forgotten the name; an id cannot be that of a second run.
+    Raises `InvalidInput` for a wish if nothing names the run, since no other run can have its name
+    (the caller has omitted it); and for a restart of an id, which is the id of one run for ever.
     """
     asked = {"if_running": if_running, "if_finished": if_finished}
     for field, value in asked.items():
@@ -143,13 +143,13 @@ def policy_of(
 async def begin_or_find(
     name: Name, policy: StartPolicy, create: Create, find: Find
 ) -> tuple[Header, bool]:
-    """The run that a start comes to, and whether it is new.
+    """Begin a run of this name, or find one by the policy. Returns it, and whether it is new.
 
-    Where no run of that name is there, this is one call of `create` and nothing else. Raises
-    `RunConflict` where the policy rejects, naming the run.
+    A new name costs one call of `create` and nothing else. Raises `RunConflict`, which names the
+    run, if the policy rejects.
     """
     number = 1
-    while True:  # once more whenever another start was quicker, which is progress
+    while True:  # again if another start was quicker, which is progress
         header, new = await create(name.generation(number))
         if new:
             return header, True
@@ -164,8 +164,8 @@ async def begin_or_find(
 
 
 async def newest(name: Name, number: int, header: Header, find: Find) -> tuple[int, Header]:
-    """The newest generation, from one that is there: by doubling the distance, then by halving."""
-    missing, stride = 0, 1  # 0: none is known to be missing yet
+    """The newest generation, found from an existing one by doubling and halving the stride."""
+    missing, stride = 0, 1  # 0: none is known to be missing
     while header.state in TERMINAL and missing != number + 1:
         tried = (number + missing) // 2 if missing else number + stride
         found = await find(name.generation(tried))

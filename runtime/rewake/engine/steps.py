@@ -1,4 +1,4 @@
-"""The inline steps of one turn: started, collected as they end, retried, cancelled."""
+"""The steps of one turn: started, collected as they end, retried, cancelled."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Steps:
         self.ended: list[tuple[OpenOp, Any, BaseException | None]] = []
 
     def find_begun(self, execution: Execution) -> None:
-        """After a replay: at-most-once steps that are in the history may have begun."""
+        """Note the at-most-once steps that may have begun before a replay: those in the history."""
         fresh = {entry.key for entry in execution.fresh if isinstance(entry, Scheduled)}
         self._begun = [
             op.key
@@ -52,7 +52,7 @@ class Steps:
         ]
 
     def start(self, ops: Sequence[OpenOp]) -> None:
-        """Start an attempt of each."""
+        """Start an attempt at each step."""
         for op in ops:
             op.not_before = None
             task = asyncio.ensure_future(self._attempt(op))
@@ -60,7 +60,7 @@ class Steps:
             task.add_done_callback(lambda task, op=op: self._on_end(op, task))  # type: ignore[misc]
 
     def collect(self, execution: Execution, now: Millis) -> None:
-        """Let the workflow observe the attempts that have ended, in the order they did."""
+        """Let the workflow observe the attempts that have ended, in the order of their ends."""
         for key in self._begun:
             if key in execution.open:
                 outcome = Outcome(OutcomeKind.ERROR, failure=_LOST)
@@ -72,13 +72,13 @@ class Steps:
         self.ended.clear()
 
     def cancel(self, key: str) -> None:
-        """The workflow withdrew the step."""
+        """Cancel the attempt at a step that the workflow withdrew."""
         task = self.running.pop(key, None)
         if task is not None:
             task.cancel()
 
     def cancel_all(self) -> None:
-        """End all attempts without looking at what they return."""
+        """Cancel all attempts and ignore their results."""
         for task in self.running.values():
             task.cancel()
         self.running.clear()
@@ -90,7 +90,7 @@ class Steps:
         del self.running[op.key]
         try:
             result, error = task.result()
-        except BaseException as unexpected:  # of the runtime's own: the step fails with it
+        except BaseException as unexpected:  # the runtime's own: the step fails with it
             result, error = None, unexpected
         self.ended.append((op, result, error))
         self._signal.set()
@@ -149,5 +149,5 @@ class Steps:
 
 
 def _elapsed(op: OpenOp, now: Millis) -> float:
-    """How many seconds ago the step was asked for: by the recorded clock, so on any process."""
+    """Seconds since the step was asked for, by the recorded clock, so on any process."""
     return max(0, now - op.asked_at) / 1000

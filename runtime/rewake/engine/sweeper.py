@@ -1,7 +1,7 @@
-"""Finds everything that is due, by one index on due times, and heals lost messages.
+"""The sweeper: it checks all items that are due, by one index, and so heals lost messages.
 
-Nothing replays here. A due time says only that somebody should check; the item says what there is
-to do. The process that moves the due time acts, so that many can sweep one store.
+Nothing replays here. A due time says only that an item should be checked; the item says what there
+is to do. The process that postpones the due time acts, so that many can sweep one store.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ log = logging.getLogger("rewake.sweeper")
 PAGE = 500
 MAX_BACKOFF = 60_000
 MAX_TIMES = 16
-"""How often a check fails before it is told again."""
+"""After so many failed checks of an item, each further one is a warning."""
 
 
 class Sweeper:
-    """Asks the due index, at most once a sweep, and arms a timer for what is due soon."""
+    """Checks the items that are due, and arms a timer for each that will be due soon."""
 
     def __init__(self, services: Services, deliveries: Deliveries) -> None:
         self._services = services
@@ -47,12 +47,12 @@ class Sweeper:
         while True:
             try:
                 await self.sweep()
-            except Exception:  # whatever it was: without sweeps nothing that is lost is found
+            except Exception:  # of any kind: without sweeps, nothing lost is found
                 log.warning("a sweep failed; the next one tries again", exc_info=True)
             await self._services.clock.sleep(self._services.settings.sweep)
 
     async def sweep(self) -> None:
-        """Check all that is due, and arm what will be soon."""
+        """Check all items that are due, and arm timers for those that will be soon."""
         await self._services.heart.beat_if_late()
         await self._services.claims.sweep()
         while True:
@@ -64,13 +64,13 @@ class Sweeper:
                     self.arm(due)
             over = [due for due in found if due.due <= now and not self._is_aside(due.key, now)]
             moved = await self._check_all(over)
-            # Where nothing moved (the disk is full, or the index is behind) the next sweep is soon
-            # enough to see the same again.
+            # If no check succeeded (the disk is full, or the index is behind), asking again now
+            # would find the same items.
             if len(found) < limit or found[-1].due > now or not moved:
                 return
 
     def close(self) -> None:
-        """Disarm everything."""
+        """Cancel all timers and checks."""
         for _, timer in self._armed.values():
             timer.cancel()
         self._armed.clear()
@@ -78,7 +78,7 @@ class Sweeper:
             task.cancel()
 
     def arm(self, due: Due) -> None:
-        """Look at this item when it is due."""
+        """Arm a timer that checks this item when it is due."""
         armed = self._armed.get(due.key)
         if armed is not None:
             if armed[0] == due.due:
@@ -96,7 +96,7 @@ class Sweeper:
         task.add_done_callback(self._checking.discard)
 
     async def _check_all(self, found: Sequence[Due]) -> int:
-        """Check each by itself; how many did not fail. Those that did stay due."""
+        """Check each item by itself. Returns how many checks succeeded; the others stay due."""
         results = await asyncio.gather(
             *(self._check(due.key) for due in found), return_exceptions=True
         )
@@ -112,7 +112,7 @@ class Sweeper:
             await self._set_aside(key, error)
         return len(found) - len(failed)
 
-    # --- what cannot be checked ------------------------------------------------------------
+    # --- items that cannot be checked ------------------------------------------------------
 
     def _is_aside(self, key: Key, now: Millis) -> bool:
         until, _ = self._aside.get(key, (0, 0))
@@ -127,11 +127,11 @@ class Sweeper:
         wait = min(1000 * 2**times, MAX_BACKOFF)
         self._aside[key] = (self._services.clock.now() + wait, min(times + 1, MAX_TIMES))
         if isinstance(error, StuckError) and not times:
-            # The turn of a run that cannot be read says so, and sets the run aside as stuck.
+            # A turn of this run fails to read it too, and makes it stuck.
             await self._services.wake(run_of(key))
 
     def _tell(self, key: Key, error: Exception, others: int) -> None:
-        """Say so when it happens first, and then seldom: it may last."""
+        """Warn of failed checks at first, and again after `MAX_TIMES`: they may last."""
         _, times = self._aside.get(key, (0, 0))
         level = logging.DEBUG if 0 < times < MAX_TIMES else logging.WARNING
         told = "checking %s of %s failed, and %d others; they stay due"
@@ -159,7 +159,7 @@ class Sweeper:
         settings = self._services.settings
         key = header_key(header.run)
         if header.state is RunState.RUNNING and await self._services.heart.keeps(header.owner):
-            return  # it is this process's own: what it was late to renew, it has renewed now
+            return  # this process holds the run, and has just renewed its late lease
         if header.state is RunState.RUNNING:
             ready_at = header.lease + settings.skew + _backoff(header.strikes)
             if ready_at >= now:
@@ -177,7 +177,7 @@ class Sweeper:
             await self._services.wake(header.run)
 
     async def _check_operations(self, header: Header, now: Millis) -> None:
-        """A parked run with tasks that do not guard themselves: what became of each?"""
+        """Check the tasks of a parked run that have no due time of their own."""
         settings = self._services.settings
         history = await self._store.history(header)
         await self._store.cancel_withdrawn(header.run, history, now)
@@ -190,7 +190,7 @@ class Sweeper:
                 unattended.append(entry.message(header.run))
             elif operation.outcome is not None:
                 wake = True
-            elif operation.due is None:  # else it guards itself
+            elif operation.due is None:  # a guarded task has a check of its own
                 checks.append(operation.lease + settings.skew + 1)
         if wake or unattended:
             checks.append(now + settings.grace)
@@ -228,5 +228,5 @@ def _must_wake(header: Header, now: Millis) -> bool:
 
 
 def _backoff(strikes: int) -> Millis:
-    """A run that killed its process is given more time each time."""
+    """Milliseconds by which the take-over of a run is delayed, more after each death."""
     return 0 if strikes < 2 else min(1000 * 2 ** (strikes - 2), MAX_BACKOFF)

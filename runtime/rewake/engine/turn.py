@@ -6,9 +6,9 @@
                                                      │     │                │
                                                      └─ arrived ── park <───┘
 
-What the workflow has observed is committed before a step starts; nothing is dispatched before the
-commit that schedules it; parking holds only if nothing arrived meanwhile. A turn that is overtaken
-discards its instance and touches nothing.
+Observations are committed before a step starts; a task is dispatched only after the commit that
+schedules it; parking succeeds only if nothing arrived meanwhile. A turn that is overtaken discards
+its instance and touches nothing.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ UNKNOWN_WAIT = 5_000
 
 
 class Turn:
-    """One invocation of a run that was just claimed. `run()` is all of it.
+    """One invocation of a run that was just claimed; `run()` carries it out.
 
-    `history`: that of the run, if it is known already.
+    `history`: the history of the run, if it is known already.
     """
 
     def __init__(self, services: Services, header: Header, history: History | None = None) -> None:
@@ -69,7 +69,7 @@ class Turn:
 
     @property
     def _header(self) -> Header:
-        """The run as it is held."""
+        """The run as this turn holds it."""
         return self._commits.header
 
     async def run(self, known: Operation | None = None) -> None:
@@ -89,7 +89,7 @@ class Turn:
         except StuckError as error:
             await self._stick(error)
         except (RunNotFound, TooNew) as error:
-            # Not this one's: perhaps another process's, or the version's before or after.
+            # Perhaps a process with an older or a newer version of the code can carry it on.
             log.warning("run %s is released: %s", run, error)
             await self._release(UNKNOWN_WAIT)
         except StoreError as error:
@@ -115,13 +115,13 @@ class Turn:
             while not await self._advance(execution, known):
                 known = None
         except CancelFirst:
-            # What is not committed was not observed: go back and let the cancellation come first.
+            # No uncommitted event was observed yet: go back and let the cancellation come first.
             self._instance.drop()
             self._steps.cancel_all()
             await self._carry_on(None)
 
     async def _advance(self, execution: Execution, known: Operation | None) -> bool:
-        """Fold what arrived, then finish, run steps or park; True when the turn is over."""
+        """Fold what arrived, then finish, run steps or park. Returns True when the turn is over."""
         self._signal.clear()
         seen = self._header.arrivals
         for event, outcome in await self._events(execution, known):
@@ -138,7 +138,7 @@ class Turn:
         if must_commit(execution.fresh, ready):
             await self._commits.stay(execution)
         self._steps.start(ready)
-        # A commit tells how much has arrived by then: perhaps more than was read above.
+        # A commit returns the newest arrival counter: more may have arrived since the read.
         if self._header.arrivals == seen:
             await self._wait(execution)
         return False
@@ -148,7 +148,7 @@ class Turn:
     async def _events(
         self, execution: Execution, known: Operation | None
     ) -> list[tuple[Event, Outcome | None]]:
-        """Everything that can be observed now, in the order in which it happened."""
+        """The events that can be observed now, in the order in which they happened."""
         now = self._now(execution)
         found: list[tuple[Millis, str, Event, Outcome | None]] = []
         for operation in await self._settled(execution, known, now):
@@ -168,8 +168,8 @@ class Turn:
     async def _settled(
         self, execution: Execution, known: Operation | None, now: Millis
     ) -> Sequence[Operation]:
-        # What is not committed was not asked for yet: nobody can have an outcome for it, and the
-        # turn that carries on after a crash here may ask for it at another time.
+        # An uncommitted operation was not asked for yet: it can have no outcome, and after a crash
+        # here the next turn may ask for it at another time.
         fresh = {entry.key for entry in execution.fresh if isinstance(entry, Scheduled)}
         awaited = [
             op for op in execution.open.values() if op.kind.traits.awaited and op.key not in fresh
@@ -188,19 +188,19 @@ class Turn:
         return list(settled.values())
 
     async def _time_out(self, op: OpenOp, outcome: Outcome, due: Millis) -> Operation:
-        """The wait is over: nothing can end it any more. An outcome that came before stands."""
+        """Settle a wait whose time is over. An outcome that was settled before stands."""
         operation = Operation(self._header.run, op.key, op.kind, name=op.name)
         _, found = await self._store.settle(operation, outcome, due)
         return found
 
     def _now(self, execution: Execution) -> Millis:
-        """The clock of this run: the machine's, but it never goes back."""
+        """The clock of this run: the machine's time, but never going back."""
         return max(self._services.clock.now(), execution.clock, self._header.clock)
 
     # --- waiting while steps run -----------------------------------------------------------
 
     async def _wait(self, execution: Execution) -> None:
-        """Until a step ends, something arrives, a timer is due, or a task may need help."""
+        """Wait until a step ends, something arrives, a timer is due, or tasks must be checked."""
         wake, now = _next_wake(execution), self._services.clock.now()
         if self._check_at is None and any(
             op.kind.traits.dispatched for op in execution.open.values()
@@ -223,7 +223,7 @@ class Turn:
             self._commits.header = await self._fresh_header()
 
     async def _look_after_tasks(self, execution: Execution) -> None:
-        """The sweeper sees to the tasks of a parked run; while steps run, this does."""
+        """Dispatch unattended tasks again while steps run; a sweep checks parked runs."""
         now = self._services.clock.now()
         if self._check_at is None or now < self._check_at:
             return
@@ -240,7 +240,7 @@ class Turn:
         )
 
     async def _fresh_header(self) -> Header:
-        """What arrived meanwhile: the counter, and a cancellation."""
+        """The newest header: its arrivals, its request to cancel. Raises `Overtaken`."""
         found = await self._store.header(self._header.run)
         if (found.epoch, found.owner) != (self._header.epoch, self._header.owner):
             raise Overtaken
@@ -252,7 +252,7 @@ class Turn:
         now = self._services.clock.now()
         found = await self._store.renew(self._header, now, self._services.settings.lease)
         if found is not None and found.arrivals != self._header.arrivals:
-            # From another thread; setting an asyncio.Event here would not wake its loop.
+            # In the heart's own thread, setting an asyncio.Event would not wake the loop.
             self._services.call_home(self._signal.set)
         return found is not None
 
@@ -261,7 +261,7 @@ class Turn:
         self._signal.set()
 
     async def _failed(self, error: Exception) -> None:
-        """An error that nothing foresaw is no death: trying again would only repeat it."""
+        """Make the run stuck: a retry would only repeat an unforeseen error. A shortage passes."""
         if is_shortage(error):
             log.warning("run %s is released: %s", self._header.run, described(error))
             await self._release(SHORTAGE_WAIT)
@@ -279,7 +279,7 @@ class Turn:
         self._services.ended(self._header.run)
 
     async def _not_saved(self, error: StoreError) -> None:
-        """The next turn goes on from the last commit, at the latest when the lease is over."""
+        """Let another turn go on from the last commit, at the latest when the lease is over."""
         log.warning("run %s could not be saved; it is retried", self._header.run, exc_info=error)
         if isinstance(error, PASSING):
             await self._release()
@@ -297,5 +297,5 @@ def _next_wake(execution: Execution) -> Millis | None:
 
 
 def _concerns(execution: Execution, event: Event) -> bool:
-    """Whether the event is about something still open: an earlier one may have closed it."""
+    """Whether the event is about an open operation: an earlier event may have closed it."""
     return isinstance(event, CancelRequested) or getattr(event, "key", "") in execution.open

@@ -12,11 +12,11 @@ from rewake.errors import RewakeError
 log = logging.getLogger("rewake.engine")
 
 LAST_WORDS = 5.0
-"""Seconds for work that was cancelled to release what it holds."""
+"""Seconds for cancelled work to release its claims."""
 
 
 class Work:
-    """Invocations under way. Once `closing`, those that are cancelled end without an error."""
+    """The invocations under way. Once `closing` is set, a cancelled one ends without an error."""
 
     def __init__(self) -> None:
         self.closing = False
@@ -24,7 +24,7 @@ class Work:
         self._background: set[asyncio.Task[None]] = set()
 
     async def do(self, run: str, work: Awaitable[None]) -> None:
-        """Await `work` for a run. What fails is covered by a due time."""
+        """Await `work` for a run. A `RewakeError` is logged: a due time covers its work."""
         task = asyncio.current_task()
         outermost = task is not None and task not in self._under_way
         if task is not None:
@@ -47,13 +47,13 @@ class Work:
         task.add_done_callback(self._background.discard)
 
     async def end(self, grace: float) -> None:
-        """Give what is under way `grace` seconds to end, then cancel it and wait for that.
+        """Let the work under way end within `grace` seconds, then cancel it and wait for its end.
 
-        Work that does not end although it is cancelled is left behind after `LAST_WORDS`.
+        Work that is still running `LAST_WORDS` seconds after that is left behind.
         """
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=grace)
-        await asyncio.sleep(0)  # what was begun just now has begun, and can say that it was ended
+        await asyncio.sleep(0)  # work that was begun just now starts, and can be waited for
         for task in list(self._under_way):
             task.cancel()
         if self._under_way:
