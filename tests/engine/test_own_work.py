@@ -231,17 +231,22 @@ def test_a_process_ends_although_a_task_does_not() -> None:
     virtually([waits_for_it, stubborn], body)
 
 
+async def stick(bench: Bench, run: str) -> None:
+    """Let a run that sleeps get stuck."""
+    await asyncio.sleep(1)
+    services = bench.engine.services
+    held = await services.store.claim(run, services.run_claim(run))
+    assert held is not None
+    await services.store.stick(held, "it is stuck")
+
+
 @everywhere
 def test_a_cancel_of_a_stuck_run_and_a_resume_have_one_answer(table: str) -> None:
     """A resume in between does not make an accepted cancellation vanish."""
 
     async def body(bench: Bench) -> None:
         run = (await bench.start("sleeps", seconds=50)).run
-        await asyncio.sleep(1)
-        store = bench.engine.services.store
-        held = await store.claim(run, bench.engine.services.run_claim(run))
-        assert held is not None
-        await store.stick(held, "it is stuck")
+        await stick(bench, run)
         update, done = bench.table.update, [False]
 
         async def between(key: Key, **changes: Any) -> Any:
@@ -268,11 +273,7 @@ def test_a_resume_recognises_its_own_success(table: str) -> None:
 
     async def body(bench: Bench) -> None:
         run = (await bench.start("sleeps", seconds=5)).run
-        await asyncio.sleep(1)
-        store = bench.engine.services.store
-        held = await store.claim(run, bench.engine.services.run_claim(run))
-        assert held is not None
-        await store.stick(held, "it is stuck")
+        await stick(bench, run)
         update, denied = bench.table.update, [False]
 
         async def denies(key: Key, **changes: Any) -> Any:
@@ -289,3 +290,29 @@ def test_a_resume_recognises_its_own_success(table: str) -> None:
             await bench.engine.resume(run)
 
     virtually([sleeps], body, table=table)
+
+
+def test_a_close_in_the_middle_of_a_park_releases_what_it_claimed() -> None:
+    """The commit was written, and its turn was cancelled: its tasks wait for no lease to end."""
+
+    async def body(bench: Bench) -> None:
+        store: Any = bench.engine.services.store
+        park, parked = store.park, asyncio.Event()
+
+        async def slow(*args: Any, **named: Any) -> Any:
+            await park(*args, **named)
+            parked.set()
+            await asyncio.sleep(60)
+
+        store.park = slow
+        run = (await bench.start("works", names=["a", "b"])).run
+        await parked.wait()
+        await bench.engine.close(grace=0)
+        bench.engine = bench.another()
+        bench.engine.open()
+        assert await bench.result(run) == ["a", "b", "step"]
+        assert bench.seconds < 45
+        assert [(each.attempts, each.lost) for each in await operations(bench, run)] == [(1, 0)] * 2
+        assert begun == {"a": 1, "b": 1, "step": 1}
+
+    virtually([works, long], body)

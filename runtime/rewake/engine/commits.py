@@ -8,6 +8,7 @@ a finish writes nothing, and the turn reads again.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from rewake.engine.instance import Instance
@@ -89,7 +90,7 @@ class Commits:
                 self.header, entries, gap=gap, wake=wake, check_at=check_at, take=take
             )
             taken = len(result.taken) if isinstance(result, Committed) else 0
-        except PASSING:
+        except (*PASSING, asyncio.CancelledError):
             await self._release_claims(take)
             raise
         finally:
@@ -170,7 +171,7 @@ class Commits:
         ]
 
     async def _release_claims(self, claims: Sequence[TaskClaim]) -> None:
-        """Release claims of a commit that the store reported as failed, but may have written."""
+        """Release claims of a commit that may have been written, although nothing came of it."""
         for claim in claims:
             await self._services.claims.release(claim.run, claim.key, claim.owner, 0)
 
