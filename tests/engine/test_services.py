@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from rewake import workflow
 from rewake.authoring.context import TaskContext
 from rewake.engine.logs import AttemptLog
+from rewake.engine.services import TurnHere
 from rewake.kinds import OutcomeKind
 from rewake.records import Invocation, Outcome
 from tests.support.virtual import EPOCH, TABLES, Bench, virtually
@@ -29,7 +31,7 @@ def test_only_the_turn_of_a_run_is_told_of_its_arrivals() -> None:
     async def body(bench: Bench) -> None:
         services, told = bench.engine.services, list[str]()
         for run in ("r1", "r2"):
-            services.pokes[run] = lambda run=run: told.append(run)  # type: ignore[misc]
+            services.turns[run] = TurnHere("me", partial(told.append, run), {})
         for run in ("r1", "elsewhere"):
             services.poke(run)
         assert told == ["r1"]
@@ -60,7 +62,7 @@ def test_a_process_never_takes_a_run_from_itself() -> None:
     async def body(bench: Bench) -> None:
         services = bench.engine.services
         before = services.run_claim("r1")
-        services.pokes["r1"] = lambda: None
+        services.turns["r1"] = TurnHere("me", lambda: None, {})
         during, other = services.run_claim("r1"), services.run_claim("r2")
         assert [each.takes_over for each in (before, during, other)] == [True, False, True]
 
@@ -153,7 +155,7 @@ def test_a_turn_that_another_holder_overtook_is_told_before_a_new_one_begins() -
             told.append("asked")
             return False
 
-        services.turns["r1"] = "old"
+        services.turns["r1"] = TurnHere("old", lambda: None, {})
         with services.heart.holding("old", not_kept, lambda: told.append("overtaken")):
             await services.end_overtaken_turn("r2")
             assert told == []

@@ -68,16 +68,7 @@ def test_a_message_that_was_lost_is_sent_again(table: str) -> None:
     """A task that nobody was told of is found through its run, within a grace."""
 
     async def body(bench: Bench) -> None:
-        dispatcher: Any = bench.engine.services.dispatcher
-        dispatch, lost = dispatcher.dispatch, list[Any]()
-
-        async def forgetful(invocations: Any) -> None:
-            kept = [each for each in invocations if not each.key or lost]
-            lost.extend(each for each in invocations if each not in kept)
-            await dispatch(kept)
-
-        dispatcher.dispatch = forgetful
-        dispatcher.local = False  # else the task is claimed with the commit, and no message sent
+        lost = bench.lose_first_messages()
         assert await bench.run("delegates") == "worked"
         assert len(lost) == 1
         assert bench.seconds < 1 + 4 + 2

@@ -50,7 +50,7 @@ async def quick(name: str) -> str:
 def at_rest(bench: Bench) -> bool:
     """Whether no turn is left in this process."""
     services = bench.engine.services
-    return not (services.turns or services.pokes or services.steps)
+    return not services.turns
 
 
 # --- what a turn observes ----------------------------------------------------------------------
@@ -167,16 +167,7 @@ def test_a_message_that_was_lost_is_sent_again_while_a_step_runs() -> None:
     """No sweep looks after the tasks of a run that is running: its turn does, within a grace."""
 
     async def body(bench: Bench) -> None:
-        dispatcher: Any = bench.engine.services.dispatcher
-        dispatch, lost = dispatcher.dispatch, list[Any]()
-
-        async def forgetful(invocations: Any) -> None:
-            kept = [each for each in invocations if not each.key or lost]
-            lost.extend(each for each in invocations if each not in kept)
-            await dispatch(kept)
-
-        dispatcher.dispatch = forgetful
-        dispatcher.local = False  # else the task is claimed with the commit, and no message sent
+        lost = bench.lose_first_messages()
         run = (await bench.start("both")).run
         await asyncio.sleep(4 + 1)
         assert (len(lost), begun) == (1, ["long", "told"])

@@ -9,7 +9,8 @@ import pytest
 
 import rewake
 from rewake.errors import ConfigError
-from rewake.hosts.config import SETTINGS, ServerConfig, dev_secret
+from rewake.hosts import building
+from rewake.hosts.config import DISPATCHERS, SETTINGS, ServerConfig, dev_secret
 from rewake.signing.tokens import app_token
 
 SECRET = "a secret that only tests may know"
@@ -127,3 +128,8 @@ def test_import_is_light() -> None:
     )
 
     assert not {"starlette", "uvicorn", "aiohttp", "typer", "rich"} & set(loaded.stdout.split())
+
+
+def test_every_dispatcher_that_can_be_named_can_be_built() -> None:
+    """What a configuration accepts and what is built from it are one list."""
+    assert building._DISPATCHERS.keys() == set(DISPATCHERS)

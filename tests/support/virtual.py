@@ -16,7 +16,7 @@ from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.kinds import OutcomeKind, Purpose
-from rewake.records import Header, Millis, Outcome
+from rewake.records import Header, Invocation, Millis, Outcome
 from rewake.signing.secret import Secret
 from rewake.stores.memory import MemoryTable
 from rewake.stores.sqlite.table import SqliteTable
@@ -76,6 +76,23 @@ class Bench:
         )
         self.made.append(engine)
         return engine
+
+    def lose_first_messages(self) -> list[Invocation]:
+        """Let the first messages for tasks get lost; the list is filled with them.
+
+        The tasks are then not claimed with the commit that asks for them.
+        """
+        dispatcher: Any = self.engine.services.dispatcher
+        dispatch, lost = dispatcher.dispatch, list[Invocation]()
+
+        async def forgetful(invocations: Sequence[Invocation]) -> None:
+            kept = [each for each in invocations if not each.key or lost]
+            lost.extend(each for each in invocations if each not in kept)
+            await dispatch(kept)
+
+        dispatcher.dispatch = forgetful
+        dispatcher.local = False
+        return lost
 
     async def run(self, workflow: str, /, wait: float = 10**6, **arguments: Any) -> Any:
         """The result of a run of this workflow. Raises `Ended` if it did not succeed."""

@@ -140,7 +140,8 @@ class Runs:
 
     def running_steps(self, run: str) -> list[str]:
         """The keys of the steps that this process is carrying out for a run right now."""
-        return list(self.services.steps.get(run, ()))
+        turn = self.services.turns.get(run)
+        return [] if turn is None else list(turn.steps)
 
     async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
         """The log of a run: of its body (`key=""`) and its attempts. Raises `RunNotFound`."""

@@ -28,6 +28,18 @@ from rewake.stores.table import Due
 log = logging.getLogger("rewake.engine")
 
 
+@dataclass(frozen=True, slots=True)
+class TurnHere:
+    """The turn of one run in this process, as the other parts of the engine see it."""
+
+    owner: str
+    """The claim under which it holds the run."""
+    poke: Callable[[], None]
+    """Tells it that something arrived."""
+    steps: Mapping[str, object]
+    """The steps that it carries out, by key."""
+
+
 @dataclass(slots=True)
 class Services:
     """The parts of one engine."""
@@ -55,12 +67,8 @@ class Services:
     """Arms a timer that checks an item when it is due, before any sweep."""
     home: asyncio.AbstractEventLoop | None = None
     """The engine's own event loop, while it is open."""
-    pokes: dict[str, Callable[[], None]] = field(default_factory=dict)
-    """By run: the function that tells its turn in this process that something arrived."""
-    steps: dict[str, Mapping[str, object]] = field(default_factory=dict)
-    """By run: the steps that this process carries out, by key."""
-    turns: dict[str, str] = field(default_factory=dict)
-    """By run: the claim under which this process has a turn of it."""
+    turns: dict[str, TurnHere] = field(default_factory=dict)
+    """By run: its turn in this process."""
     attempts: dict[tuple[str, str], str] = field(default_factory=dict)
     """By run and key: the claim under which this process carries a task out."""
     waiters: dict[str, set[asyncio.Future[Outcome | None]]] = field(default_factory=dict)
@@ -73,9 +81,9 @@ class Services:
 
     def poke(self, run: str) -> None:
         """Tell the turn of `run` in this process, if there is one, that something arrived."""
-        poke = self.pokes.get(run)
-        if poke is not None:
-            poke()
+        turn = self.turns.get(run)
+        if turn is not None:
+            turn.poke()
 
     def ended(self, run: str, outcome: Outcome | None = None) -> None:
         """Wake the callers that wait for the run to end."""
@@ -95,7 +103,7 @@ class Services:
     def run_claim(self, run: str) -> RunClaim:
         """A claim on a run for this process, from now on; it takes over no turn of this process."""
         now, lease = self.clock.now(), self.settings.lease
-        return RunClaim(self.unique(), now, lease, takes_over=run not in self.pokes)
+        return RunClaim(self.unique(), now, lease, takes_over=run not in self.turns)
 
     def task_claim(self, run: str, key: str, name: str) -> TaskClaim:
         """A claim on a task for this process, from now on."""
@@ -107,9 +115,9 @@ class Services:
 
     async def end_overtaken_turn(self, run: str) -> None:
         """Renew the claim of this process's turn of a run; the turn ends if another has the run."""
-        owner = self.turns.get(run)
-        if owner is not None:
-            await self.heart.keeps(owner)
+        turn = self.turns.get(run)
+        if turn is not None:
+            await self.heart.keeps(turn.owner)
 
     async def wake(self, run: str) -> None:
         """Dispatch the run."""

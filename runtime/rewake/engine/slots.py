@@ -40,11 +40,8 @@ class Slots:
         try:
             await waiting
         except asyncio.CancelledError:
-            if waiting.done() and not waiting.cancelled():
+            if not waiting.cancelled():
                 self.release()  # the slot was given just before
-            else:
-                waiting.cancel()
-                self.release(0)
             raise
 
     async def __aexit__(

@@ -62,11 +62,15 @@ class Sweeper:
             for due in found:
                 if due.due > now:
                     self.arm(due)
-            over = [due for due in found if due.due <= now and not self._is_aside(due.key, now)]
-            moved = await self._check_all(over)
+            over = [due for due in found if due.due <= now]
+            moved = await self._check_all([e for e in over if not self._is_aside(e.key, now)])
             # If no check succeeded (the disk is full, or the index is behind), asking again now
             # would find the same items.
-            if len(found) < limit or found[-1].due > now or not moved:
+            whole = len(found) < limit or found[-1].due > now
+            if whole:  # an item that is no longer due was read by another process
+                keys = {due.key for due in over}
+                self._aside = {key: kept for key, kept in self._aside.items() if key in keys}
+            if whole or not moved:
                 return
 
     def close(self) -> None:
@@ -158,9 +162,9 @@ class Sweeper:
     async def _check_run(self, header: Header, due: Millis, now: Millis) -> None:
         settings = self._services.settings
         key = header_key(header.run)
-        if header.state is RunState.RUNNING and await self._services.heart.keeps(header.owner):
-            return  # this process holds the run, and has just renewed its late lease
         if header.state is RunState.RUNNING:
+            if await self._services.heart.keeps(header.owner):
+                return  # this process holds the run, and has just renewed its late lease
             ready_at = header.lease + settings.skew + _backoff(header.strikes)
             if ready_at >= now:
                 await self._store.postpone(key, due, ready_at + 1)

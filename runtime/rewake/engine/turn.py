@@ -21,7 +21,7 @@ from rewake.engine.commits import CancelFirst, Commits, Overtaken, dispatched, m
 from rewake.engine.deadlines import timed_out
 from rewake.engine.instance import Instance, TooNew, check
 from rewake.engine.leases import PASSING
-from rewake.engine.services import Services
+from rewake.engine.services import Services, TurnHere
 from rewake.engine.shortages import WAIT as SHORTAGE_WAIT
 from rewake.engine.shortages import is_shortage
 from rewake.engine.steps import Steps
@@ -75,9 +75,8 @@ class Turn:
     async def run(self, known: Operation | None = None) -> None:
         """Carry the run on as far as it goes. `known` is an outcome that was just delivered."""
         run, owner = self._header.run, self._header.owner
-        self._services.pokes[run] = self._signal.set
-        self._services.turns[run] = owner
-        self._services.steps[run] = self._steps.running
+        here = TurnHere(owner, self._signal.set, self._steps.running)
+        self._services.turns[run] = here
         try:
             with self._services.heart.holding(owner, self._renew, self._on_overtaken):
                 # A claim that took longer than its lease may be another's by now.
@@ -101,10 +100,8 @@ class Turn:
             await self._failed(error)
         finally:
             self._steps.cancel_all()
-            if self._services.turns.get(run) == owner:
+            if self._services.turns.get(run) is here:
                 del self._services.turns[run]
-                del self._services.pokes[run]
-                del self._services.steps[run]
             self._instance.drop()
 
     async def _carry_on(self, known: Operation | None) -> None:

@@ -74,23 +74,23 @@ def open_database(address: str) -> Database:
 
 def open_existing(address: str) -> Database:
     """An existing database, by its address. Raises `StoreUnsuitable` if there is none."""
-    scheme, place = _parts_of(address)
-    if scheme == "memory":
-        raise StoreUnsuitable(_GONE)
-    if not Path(place).is_file():
-        raise StoreUnsuitable(f"there is no database {place}")
-    return _DATABASES[scheme](place)
+    file = _file_of(address)
+    if not Path(file).is_file():
+        raise StoreUnsuitable(f"there is no database {file}")
+    return _sqlite(file)
 
 
 def open_to_read(address: str) -> SqliteReader:
-    """The database at an address, opened to be read only. Raises as `open_existing` does."""
+    """A database of which no byte changes. Raises as `open_existing` does."""
+    return SqliteReader(_file_of(address))
+
+
+def _file_of(address: str) -> str:
+    """The file of a database that is one. Raises `StoreUnsuitable` for one in memory."""
     scheme, place = _parts_of(address)
     if scheme == "memory":
-        raise StoreUnsuitable(_GONE)
-    return SqliteReader(place)
-
-
-_GONE = "a database in memory is gone with the process that had it"
+        raise StoreUnsuitable("a database in memory is gone with the process that had it")
+    return place
 
 
 def _parts_of(address: str) -> tuple[str, str]:

@@ -28,6 +28,7 @@ from rewake.errors import (
     StuckError,
     Unauthentic,
 )
+from rewake.values.text import storable
 
 log = logging.getLogger("rewake.http")
 
@@ -93,8 +94,8 @@ def problem_of(error: Exception) -> Response:
             found.title,
             found.status,
             f"urn:rewake:problem:{found.name}",
-            found.detail or _sendable(str(error)),
-            _sendable(getattr(error, "field", "")),
+            found.detail or storable(str(error)),
+            storable(getattr(error, "field", "")),
             getattr(error, "run", ""),
         ),
         found.headers,
@@ -147,8 +148,3 @@ def _allowed(request: Request) -> list[str]:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             methods |= route.methods or set()
     return sorted(methods)
-
-
-def _sendable(text: str) -> str:
-    """Text that JSON can hold: a message may quote lone surrogates that a client sent."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -51,7 +51,7 @@ from rewake.stores.keys import header_key, view_key
 from rewake.stores.operations import Operations
 from rewake.stores.table import Check, Key
 from rewake.stores.writes import UNOWNED, begins
-from rewake.values.failures import storable
+from rewake.values.text import storable
 
 FORCE = 10**6
 """By how much a failure or a cancellation lowers the gap, so that it always wakes the run."""

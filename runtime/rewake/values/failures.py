@@ -87,10 +87,5 @@ def _tail(text: str, size: int) -> str:
     return f"{_CUT}\n{whole_lines or kept}"
 
 
-def storable(text: str) -> str:
-    """The text with lone surrogates, which Python allows and UTF-8 does not, as escapes."""
-    return text if text.isascii() else _bytes_of(text).decode()
-
-
 def _bytes_of(text: str) -> bytes:
     return text.encode(errors="backslashreplace")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from rewake.records import LogLine, Millis
-from rewake.values.failures import storable
+from rewake.values.text import storable
 
 LIMIT = 1024 * 1024
 """Characters that one attempt, or one run's body, may log."""

@@ -16,6 +16,7 @@ from rewake.errors import RewakeError
 from rewake.records import Value
 from rewake.signing.secret import Secret
 from rewake.values.run_codec import RunCodec
+from rewake.values.text import storable
 
 _LONGEST_REPR = 500
 """Characters of a `repr` that are shown."""
@@ -35,7 +36,7 @@ def _described(value: Any) -> dict[str, str]:
         text = repr(value)
     except Exception as error:
         text = f"<its repr() raised {type(error).__name__}>"
-    text = text[:_LONGEST_REPR].encode("utf-8", "backslashreplace").decode()
+    text = storable(text[:_LONGEST_REPR])
     return {"$type": f"{kind.__module__}.{kind.__qualname__}", "repr": text}
 
 
