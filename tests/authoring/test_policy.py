@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 from dataclasses import replace
@@ -136,6 +137,13 @@ def test_an_attempt_may_take_the_shorter_of_its_limits() -> None:
         ({"timeout": timedelta(0)}, "timeout"),
         ({"timeout": math.inf}, "finite"),
         ({"total_timeout": -1}, "total_timeout"),
+        ({"retries": 1.5}, "retries must be 0 or more, and whole"),
+        ({"retry_on": 3}, "retry_on"),
+        ({"retry_on": [ValueError]}, "retry_on"),
+        ({"retry_on": ValueError | KeyError}, "retry_on"),
+        ({"retry_on": int}, "retry_on"),
+        ({"retry_on": (ValueError, "KeyError")}, "retry_on"),
+        pytest.param({"retry_on": asyncio.sleep}, "retry_on", id="async"),
     ],
     ids=str,
 )
@@ -143,6 +151,30 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
     """An option out of range raises `ValueError` where the task is made, and names it."""
     with pytest.raises(ValueError, match=message):
         task(**options)(print)
+
+
+class Refuses(ValueError):
+    """An exception that takes no notes."""
+
+    def add_note(self, note: str, /) -> None:
+        raise RuntimeError(note)
+
+
+@pytest.mark.parametrize("mistake", [SystemExit(3), GeneratorExit(), KeyError("x")], ids=repr)
+@pytest.mark.parametrize("error", [ValueError("own"), Refuses("own")], ids=repr)
+def test_a_predicate_that_raises_retries_nothing(mistake: BaseException, error: ValueError) -> None:
+    """The operation's own error counts, whatever `retry_on` raises on it."""
+
+    def broken(_: BaseException) -> bool:
+        raise mistake
+
+    assert wait_after(Policy(retries=3, retry_on=broken), error) is None
+
+
+def test_no_delay_is_none_after_any_number_of_attempts() -> None:
+    """A factor that no float can hold does not make a wait of nothing the longest one."""
+    policy = Policy(retries=10_000, delay=0, multiplier=3)
+    assert wait_after(policy, ValueError(), 10_000) == 0
 
 
 def test_unknown_options_are_refused() -> None:

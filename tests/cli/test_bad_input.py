@@ -150,6 +150,12 @@ CASES = (
         ["needs http:// or https://"],
         settings={"REWAKE_SECRET": SECRET},
     ),
+    Case(
+        "start at a URL without a host",
+        ["start", "main", "--url", "http://"],
+        ["http:", "a host"],
+        settings={"REWAKE_SECRET": SECRET},
+    ),
     Case("a bad wait", ["start", "main", "--wait", "-1"], ["--wait"]),
     Case(
         "no such policy",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from rewake import Approval, Decision, wait_for_approval, workflow
 from rewake.engine.approvals import Approvals, open_approvals
-from rewake.errors import RunConflict, RunNotFound
+from rewake.errors import InvalidInput, RunConflict, RunNotFound
 from rewake.kinds import OutcomeKind
 from tests.support.virtual import Bench, virtually
 
@@ -83,5 +84,31 @@ def test_a_decision_may_be_left_for_another_process() -> None:
         closed = bench.another()
         await Approvals(closed).decide(run, "boss", NO, carry_on=False)
         assert await bench.result(run, 2) == "rejected"
+
+    virtually([asks], body)
+
+
+@pytest.mark.parametrize(
+    "decided",
+    [
+        "approved",
+        None,
+        Approval(Decision.TIMED_OUT),
+        Approval("maybe"),  # type: ignore[arg-type]
+        Approval(Decision.APPROVED, 1j),
+    ],
+    ids=repr,
+)
+def test_what_is_no_decision_of_a_person_is_refused(decided: Any) -> None:
+    """It names the field, and the approval still waits."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("asks")).run
+        await asyncio.sleep(1)
+        with pytest.raises(InvalidInput) as refused:
+            await Approvals(bench.engine).decide(run, "boss", decided)
+        assert refused.value.field == "approval"
+        await Approvals(bench.engine).decide(run, "boss", NO)
+        assert await bench.result(run) == "rejected"
 
     virtually([asks], body)

@@ -229,6 +229,43 @@ def test_what_a_handler_prints_is_not_kept_twice(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.startswith("once\n")
 
 
+class Unsayable:
+    def __init__(self, mistake: type[BaseException]) -> None:
+        self.mistake = mistake
+
+    def __str__(self) -> str:
+        raise self.mistake
+
+
+@task
+async def says_what_has_no_text() -> str:
+    logger = logging.Logger("unsayable")  # noqa: LOG001 - pytest's handlers raise what has no text
+    logger.addHandler(logging.NullHandler())
+    for mistake in (ValueError, SystemExit):
+        logger.warning(Unsayable(mistake))
+        logger.warning("it is %s", Unsayable(mistake))
+    return "done"
+
+
+@workflow
+async def unsayable() -> str:
+    return await says_what_has_no_text()
+
+
+@everywhere
+def test_a_line_that_has_no_text_fails_no_work(table: str) -> None:
+    """Whatever the `__str__` of what is logged raises, the line is kept, with what is known."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("unsayable")
+        assert await bench.result(header.run) == "done"
+        said = (await kept(bench, header.run))["says_what_has_no_text", 1]
+        assert len(said) == 4
+        assert all(line.startswith("WARNING ") for line in said)
+
+    virtually([unsayable, says_what_has_no_text], body, table=table)
+
+
 @task
 async def floods() -> None:
     for _ in range(100):

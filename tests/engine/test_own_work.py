@@ -9,14 +9,28 @@ from typing import Any
 
 import pytest
 
-from rewake import parallel, sleep, step, task, workflow
-from rewake.errors import RunConflict, StoreUnavailable, StuckError
+from rewake import (
+    Approval,
+    Decision,
+    parallel,
+    sleep,
+    step,
+    task,
+    wait_for_approval,
+    workflow,
+)
+from rewake.app import App
+from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.approvals import Approvals
+from rewake.engine.engine import Engine
+from rewake.errors import CheckpointUnreadable, RunConflict, StoreUnavailable, StuckError
 from rewake.records import Operation
 from rewake.states import RunState
 from rewake.stores.keys import header_key
 from rewake.stores.memory import MemoryTable
 from rewake.stores.table import Key
-from tests.support.virtual import TABLES, Bench, virtually
+from tests.simulation.loop import SimLoop
+from tests.support.virtual import SECRET, TABLES, Bench, VirtualClock, virtually
 
 begun: Counter[str] = Counter()
 everywhere = pytest.mark.parametrize("table", TABLES)
@@ -314,5 +328,181 @@ def test_a_close_in_the_middle_of_a_park_releases_what_it_claimed() -> None:
         assert bench.seconds < 45
         assert [(each.attempts, each.lost) for each in await operations(bench, run)] == [(1, 0)] * 2
         assert begun == {"a": 1, "b": 1, "step": 1}
+
+    virtually([works, long], body)
+
+
+@workflow
+async def asks_then_works_long() -> str:
+    await wait_for_approval("boss")
+    return await step("long", lambda: asyncio.sleep(3600, "done"))
+
+
+@everywhere
+def test_a_sweep_does_not_wait_for_the_work_that_it_finds(table: str) -> None:
+    """A decision by another process is found by a sweep; the run's next hour holds up no timer."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("asks_then_works_long")).run
+        await asyncio.sleep(1)
+        decided = Approval(Decision.APPROVED)
+        await Approvals(bench.another()).decide(run, "boss", decided, carry_on=False)
+        await asyncio.sleep(3)
+        began = bench.seconds
+        assert await bench.run("sleeps", seconds=60) == "awake"
+        assert bench.seconds - began < 61
+        assert await bench.result(run) == "done"
+
+    virtually([asks_then_works_long, sleeps], body, table=table)
+
+
+@pytest.mark.parametrize("method", ["claim_task", "resolve"])
+def test_a_close_in_the_middle_of_a_claim_releases_it(method: str) -> None:
+    """However slowly the store answers, a claim of work that was cancelled is no death."""
+
+    async def body(bench: Bench) -> None:
+        store: Any = bench.engine.services.store
+        original, reached = getattr(store, method), asyncio.Event()
+
+        async def slow(*args: Any, **named: Any) -> Any:
+            found = await original(*args, **named)
+            reached.set()
+            await asyncio.sleep(60)
+            return found
+
+        setattr(store, method, slow)
+        run = (await bench.start("works", names=["a"])).run
+        if method == "claim_task":
+            bench.lose_first_messages()
+        await reached.wait()
+        began = bench.seconds
+        await bench.engine.close(grace=0)
+        bench.engine = bench.another()
+        bench.engine.open()
+        assert await bench.result(run) == ["a", "step"]
+        assert bench.seconds - began < 43
+        assert [each.lost for each in await operations(bench, run)] == [0]
+
+    virtually([works, long], body)
+
+
+def test_a_claim_that_took_most_of_its_lease_is_renewed_before_work_begins() -> None:
+    """Its lease would be over before the first beat, and another process would begin the same."""
+
+    async def body(bench: Bench) -> None:
+        other = bench.another()
+        other.open()
+        store: Any = bench.engine.services.store
+        park = store.park
+
+        async def slow(*args: Any, **named: Any) -> Any:
+            result = await park(*args, **named)
+            await asyncio.sleep(4.5)
+            return result
+
+        store.park = slow
+        run = (await bench.start("works", names=["a"])).run
+        assert await bench.result(run) == ["a", "step"]
+        assert begun["a"] == 1
+        await other.close()
+
+    virtually([works, long], body)
+
+
+def test_a_late_due_index_is_asked_once_a_sweep() -> None:
+    """What was checked is not checked again because the index still shows it."""
+
+    async def main() -> None:
+        clock = VirtualClock(loop)
+        table = MemoryTable(now=clock.now, lag=1_000)
+        app = App()
+        app.add(sleeps)
+        engine = Engine(app, table, InProcessDispatcher(clock), SECRET, clock=clock, threads=False)
+        engine.open()
+        runs = [(await engine.start("sleeps", {"seconds": 10}))[0].run for _ in range(600)]
+        await asyncio.gather(*(engine.result(run, 60) for run in runs))
+        assert loop.seconds < 15
+        await engine.close()
+
+    loop = SimLoop()
+    try:
+        loop.run_until_complete(main())
+        assert not loop.errors, loop.errors
+    finally:
+        loop.close()
+
+
+def test_a_task_that_was_stopped_before_it_began_does_not_begin() -> None:
+    """Its run is cancelled while its arguments are fetched: nothing of it is wanted any more."""
+
+    async def body(bench: Bench) -> None:
+        store: Any = bench.engine.services.store
+        resolve = store.resolve
+
+        async def slow(*args: Any) -> Any:
+            await asyncio.sleep(6)
+            return await resolve(*args)
+
+        store.resolve = slow
+        run = (await bench.start("works", names=["a"])).run
+        await asyncio.sleep(0.5)
+        await bench.engine.cancel(run)
+        await asyncio.sleep(30)
+        assert (await bench.engine.get(run)).state is RunState.CANCELLED
+        assert begun == {}
+
+    virtually([works, long], body)
+
+
+def test_a_turn_that_was_overtaken_during_its_replay_begins_no_step() -> None:
+    """What the heart found out meanwhile is looked at before anything begins."""
+
+    async def body(bench: Bench) -> None:
+        services: Any = bench.engine.services
+        services.dispatcher.local = False  # the turn reads the history
+        history, read = services.store.history, asyncio.Event()
+
+        async def overtaken(header: Any) -> Any:
+            services.store.history = history
+            found = await history(header)
+            await services.store.release(header.run, header.owner, services.clock.now() + 10_000)
+            await asyncio.sleep(8)
+            read.set()
+            return found
+
+        services.store.history = overtaken
+        run = (await bench.start("works", names=[])).run
+        await read.wait()
+        await asyncio.sleep(1)
+        assert begun == {}
+        assert await bench.result(run) == ["step"]
+        assert begun == {"step": 1}
+
+    virtually([works, long], body)
+
+
+def test_a_run_that_cannot_be_read_is_stuck_even_if_its_wake_fails() -> None:
+    """It is woken again with each check: the first claim may meet a sick store."""
+
+    async def body(bench: Bench) -> None:
+        services: Any = bench.engine.services
+        bench.lose_first_messages()
+        run = (await bench.start("works", names=["a"])).run
+        await asyncio.sleep(1)
+        services.cache.clear()
+        claim, sick = services.store.claim, [True]
+
+        async def fails_once(*args: Any) -> Any:
+            if sick.pop() if sick else False:
+                raise StoreUnavailable("once")
+            return await claim(*args)
+
+        async def unreadable(header: Any) -> Any:
+            raise CheckpointUnreadable("gone")
+
+        services.store.claim, services.store.history = fails_once, unreadable
+        await asyncio.sleep(120)
+        header = await bench.engine.get(run)
+        assert (header.state, header.error) == (RunState.STUCK, "CheckpointUnreadable: gone")
 
     virtually([works, long], body)

@@ -1,3 +1,4 @@
+import asyncio
 import os
 import stat
 import subprocess
@@ -77,6 +78,7 @@ def test_rotation() -> None:
         ("REWAKE_URL", "http://here:port"),
         ("REWAKE_URL", "http://here?x=y"),
         ("REWAKE_URL", "here"),
+        ("REWAKE_URL", "http://a..b"),
     ],
 )
 def test_a_bad_setting(variable: str, text: str) -> None:
@@ -85,6 +87,25 @@ def test_a_bad_setting(variable: str, text: str) -> None:
         ServerConfig.from_env({variable: text})
 
     assert len(text) < 6 or text not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["sqlite:", "sqlite://x", "postgres:foo", "S3://bucket"])
+def test_an_address_of_no_database(address: str) -> None:
+    """A scheme that is not known, or names no file, is refused; it is not a file's name."""
+    with pytest.raises(ConfigError):
+        building.open_database(address)
+    assert not Path(address).exists()
+
+
+def test_a_path_with_a_colon(tmp_path: Path) -> None:
+    """It is told from a scheme by its folder; `~` is the home of its user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.setenv("HOME", str(tmp_path / "home"))
+        for address in ("./a:b", "sqlite:~/c.db"):
+            asyncio.run(building.open_database(address).table.close())
+    assert (tmp_path / "a:b").exists()
+    assert (tmp_path / "home" / "c.db").exists()
 
 
 def test_the_http_dispatcher_needs_an_address() -> None:

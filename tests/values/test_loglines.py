@@ -36,6 +36,14 @@ def test_nothing_grows_beyond_its_bound(lengths: list[int]) -> None:
     assert len(flat) == len(lengths) or size > LIMIT - 2 * LONGEST
 
 
+def test_lines_of_nothing_are_bounded_too() -> None:
+    """A line's end counts, so that a log of empty lines has an end."""
+    lines = LogLines()
+    for _ in range(LIMIT + 10):
+        lines.add(1, "INFO", "")
+    assert sum(len(batch) for batch in lines.take(1)) <= LIMIT + 1
+
+
 def test_what_is_kept_already_counts() -> None:
     """A log that goes on in another process has only the room that is left."""
     first, second = LogLines(), LogLines()

@@ -11,6 +11,7 @@ import contextvars
 import functools
 import inspect
 import random
+import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -21,6 +22,10 @@ from rewake.authoring.policy import Policy
 from rewake.values.failures import failure_of, task_error
 
 Function = Callable[..., Any]
+
+
+class NotBegun(RuntimeError):
+    """No thread could be had for a sync function, so it was not called."""
 
 
 async def attempt(
@@ -54,8 +59,16 @@ async def _call(
 ) -> Any:
     if is_async(function):
         return await function(*args, **kwargs)
-    call = functools.partial(contextvars.copy_context().run, _outcome, function, args, kwargs)
-    result, error = await asyncio.get_running_loop().run_in_executor(threads, call)
+    given_up = threading.Event()
+    call = functools.partial(
+        contextvars.copy_context().run, _outcome, function, args, kwargs, given_up
+    )
+    try:
+        future = asyncio.get_running_loop().run_in_executor(threads, call)
+    except RuntimeError as shortage:  # no thread can be started, or the process ends
+        given_up.set()  # the call may be queued all the same, for a thread that is there
+        raise NotBegun(str(shortage)) from shortage
+    result, error = await future
     if error is not None:
         raise error
     # A lambda around an async function only looks sync.
@@ -63,9 +76,11 @@ async def _call(
 
 
 def _outcome(
-    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
+    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], given_up: threading.Event
 ) -> tuple[Any, BaseException | None]:
     """The result of a call, or its exception as a value: a future refuses some exceptions."""
+    if given_up.is_set():
+        return None, None
     try:
         return function(*args, **kwargs), None
     except StopIteration as error:

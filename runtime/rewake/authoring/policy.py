@@ -6,6 +6,7 @@ with its process uses up none.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -82,7 +83,8 @@ class Policy:
     total_timeout: Seconds | None = None
 
     def __post_init__(self) -> None:
-        _check(self.retries >= 0, "retries", "0 or more")
+        _check(self.retries >= 0 and self.retries % 1 == 0, "retries", "0 or more, and whole")
+        _check(_decides(self.retry_on), "retry_on", _RETRY_ON)
         _check(seconds(self.delay) >= 0, "delay", "0 or more")
         _check(1 <= self.multiplier < inf, "multiplier", "1 or more, and finite")
         _check(seconds(self.max_delay) >= 0, "max_delay", "0 or more")
@@ -124,17 +126,35 @@ class Policy:
             return isinstance(error, self.retry_on)
         try:
             return bool(self.retry_on(error))
-        except Exception as mistake:  # the operation's own error counts, with a note of this one
-            error.add_note(f"retry_on failed on it, so it is not retried: {described(mistake)}")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as mistake:
+            # The operation's own error counts, with a note of this one.
+            with suppress(Exception):  # an exception of the user's own may refuse it
+                error.add_note(f"retry_on failed on it, so it is not retried: {described(mistake)}")
             return False
 
     def _wait(self, error: BaseException, failed: int, chance: float) -> float:
         if isinstance(error, RetryAfter):
             return max(0.0, error.seconds)
-        wait = longest = seconds(self.max_delay)
+        delay, longest = seconds(self.delay), seconds(self.max_delay)
+        wait = longest if delay else 0.0
         with suppress(OverflowError):
-            wait = min(seconds(self.delay) * float(self.multiplier) ** (failed - 1), longest)
+            wait = min(delay * float(self.multiplier) ** (failed - 1), longest)
         return wait * (1 - self.jitter * chance)
+
+
+_RETRY_ON = "an exception type, a tuple of them, or a function of the exception that is not async"
+
+
+def _decides(retry_on: object) -> bool:
+    """Whether it can tell which failures are retried."""
+    kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+    if all(isinstance(each, type) and issubclass(each, BaseException) for each in kinds):
+        return True
+    return callable(retry_on) and not (
+        isinstance(retry_on, type) or inspect.iscoroutinefunction(retry_on)
+    )
 
 
 def _check(holds: bool, name: str, want: str) -> None:

@@ -132,15 +132,17 @@ class HttpDispatcher:
 
 def checked_url(url: str) -> str:
     """The base URL without a slash at its end. Raises `ConfigError`."""
-    if not _is_base(url):
+    if not is_base_url(url):
         raise ConfigError("the base URL must be http(s)://host[:port][/path]: set REWAKE_URL")
     return url.rstrip("/")
 
 
-def _is_base(url: str) -> bool:
+def is_base_url(url: str) -> bool:
+    """Whether this is http(s)://host[:port][/path], without a name and password."""
     try:
         parts = urlsplit(url)
         reachable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        (parts.hostname or "").encode("idna")  # as it is looked up: raises for an empty part
     except ValueError:
         return False
     # A name and password would end up in logs.

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import msgspec
 
-from rewake.authoring.approval import Approval
+from rewake.authoring.approval import Approval, Decision
 from rewake.engine.deadlines import timed_out
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.runs import Runs
-from rewake.errors import RunConflict, RunNotFound
+from rewake.errors import InvalidInput, RunConflict, RunNotFound
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Operation, Outcome, Scheduled
 from rewake.states import TERMINAL
@@ -36,9 +36,11 @@ class Approvals:
         With `carry_on=False` another process goes on with the run, within a sweep.
 
         Raises:
+            InvalidInput: it is no decision that a person can make.
             RunNotFound: no such run, or it waits for no approval of that key.
             RunConflict: decided already, withdrawn, out of time, or the run is over.
         """
+        _check_decision(approval)
         services, store = self._services, self._services.store
         header = await store.header(run)
         asked = _asked(await store.history(header), key)
@@ -50,7 +52,8 @@ class Approvals:
         due = now + services.settings.grace if carry_on else now
         blank = Operation(run, key, Kind.APPROVAL, name=asked.name, due=due)
         claim = services.run_claim(run) if carry_on else None
-        delivery = await store.deliver(blank, outcome, at, claim=claim)
+        with services.claims.making(run, "", "" if claim is None else claim.owner):
+            delivery = await store.deliver(blank, outcome, at, claim=claim)
         if carry_on:
             services.work.begin(run, self._deliveries.follow(delivery))
         if late is not None:
@@ -62,6 +65,17 @@ class Approvals:
         decided = msgspec.to_builtins(approval)
         codec = RunCodec(self._services.secret, run)
         return Outcome(OutcomeKind.OK, codec.encode(decided, key=key, purpose=Purpose.APPROVAL))
+
+
+def _check_decision(approval: object) -> None:
+    try:
+        if isinstance(approval, Approval):
+            decided = msgspec.convert(msgspec.to_builtins(approval), Approval).decision
+            if decided is not Decision.TIMED_OUT:
+                return
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise InvalidInput(f"a decision cannot be stored: {error}", field="approval") from None
+    raise InvalidInput("a decision is an Approval, approved or rejected", field="approval")
 
 
 def open_approvals(history: History) -> dict[str, Scheduled]:

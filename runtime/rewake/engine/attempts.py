@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from rewake.authoring.attempt import attempt
+from rewake.authoring.attempt import NotBegun, attempt
 from rewake.authoring.context import TaskContext
 from rewake.authoring.hints import return_hint
 from rewake.authoring.policy import millis
@@ -67,6 +67,11 @@ class _Body:
         self._stopped = True
         if self._task is not None:
             self._task.cancel()
+
+    def check(self) -> None:
+        """Raise `_Stopped` if the attempt was stopped before it began."""
+        if self._stopped:
+            raise _Stopped
 
     async def run(self, work: Awaitable[Any]) -> Any:
         """Run `work` and return its result. Raises its exception, or `_Stopped` if stopped."""
@@ -152,10 +157,13 @@ class Attempts:
         try:
             renew = self._renewal(operation, owner)
             with services.heart.holding(owner, renew, body.stop):
-                # A claim that took longer than its lease may be another's by now.
-                if operation.lease < services.clock.now() and not await renew():
+                # A claim that took long may be another's by now, or before the first beat.
+                if services.heart.is_late(operation.lease) and not await renew():
                     return None
                 return await self._carry_out(operation, owner, invocation, body)
+        except asyncio.CancelledError:
+            await services.claims.release(operation.run, operation.key, owner, 0)
+            raise
         except PASSING:
             log.warning("task %s could not be begun; it is retried", operation.key, exc_info=True)
             await services.claims.release(operation.run, operation.key, owner)
@@ -203,8 +211,7 @@ class Attempts:
             )
         except _Stopped:
             return None
-        except asyncio.CancelledError:
-            await self._services.claims.release(operation.run, operation.key, owner, 0)
+        except (asyncio.CancelledError, NotBegun):
             raise
         except BaseException as error:
             return await self._failed(operation, owner, invocation, call, error)
@@ -229,6 +236,7 @@ class Attempts:
         return _Call(task, tuple(args), kwargs)
 
     async def _run(self, call: _Call, operation: Operation, body: _Body) -> Any:
+        body.check()
         services = self._services
         logs = AttemptLog(services.clock)
         context = TaskContext(operation.run, operation.key, operation.attempts, logs)
@@ -297,9 +305,10 @@ class Attempts:
 
         async def deliver() -> Delivery:
             claim = msgspec.structs.replace(first, now=services.clock.now())
-            return await self._store.deliver(
-                blank, outcome, claim.now, owner=owner, claim=claim, sole=sole
-            )
+            with services.claims.making(operation.run, "", claim.owner, errors=()):
+                return await self._store.deliver(
+                    blank, outcome, claim.now, owner=owner, claim=claim, sole=sole
+                )
 
         return await self._insist(deliver)
 

@@ -23,7 +23,9 @@ class Deliveries:
         if delivery.header is None:
             return
         if delivery.claimed:
-            await self._services.end_overtaken_turn(delivery.header.run)
+            run, owner = delivery.header.run, delivery.header.owner
+            with self._services.claims.making(run, "", owner):
+                await self._services.end_overtaken_turn(run)
             await Turn(self._services, delivery.header).run(delivery.operation)
         elif delivery.wake:
             await self._services.wake(delivery.header.run)
@@ -34,4 +36,6 @@ class Deliveries:
         """Deliver a recorded outcome again: its run may never have heard of it."""
         services = self._services
         claim = services.run_claim(operation.run)
-        await self.follow(await services.store.redeliver(operation, claim))
+        with services.claims.making(operation.run, "", claim.owner):
+            delivery = await services.store.redeliver(operation, claim)
+        await self.follow(delivery)

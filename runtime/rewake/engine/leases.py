@@ -57,19 +57,26 @@ class Claims:
     async def run(self, run: str, claim: RunClaim) -> Header | None:
         """Claim a run; None if there is nothing to claim. Raises `StoreError`."""
         await self._release(run, "", 0)
-        try:
+        with self.making(run, "", claim.owner):
             return await self._store.claim(run, claim)
-        except PASSING:
-            self._remember(run, "", claim.owner)  # the claim may have been made
-            raise
 
     async def task(self, claim: TaskClaim) -> Taken | Refused:
         """Claim a task. Raises `StoreError`."""
         await self._release(claim.run, claim.key, 0)
-        try:
+        with self.making(claim.run, claim.key, claim.owner):
             return await self._store.claim_task(claim)
-        except PASSING:
-            self._remember(claim.run, claim.key, claim.owner)
+
+    @contextmanager
+    def making(
+        self, run: str, key: str, owner: str, errors: tuple[type[BaseException], ...] = PASSING
+    ) -> Iterator[None]:
+        """Remember a claim that may have been made, if one of `errors` or a cancellation came."""
+        failed: tuple[type[BaseException], ...] = (*errors, asyncio.CancelledError)
+        try:
+            yield
+        except failed:
+            if owner:
+                self._remember(run, key, owner)
             raise
 
     async def release(self, run: str, key: str, owner: str, wait: Millis | None = None) -> None:
@@ -80,12 +87,16 @@ class Claims:
         except StoreError:
             log.warning("%s could not be released yet", key or f"run {run}", exc_info=True)
 
-    async def sweep(self) -> None:
-        """Release the remembered claims until one fails; that one becomes the last."""
+    async def sweep(self, wait: Millis | None = None) -> None:
+        """Release the remembered claims until one fails; that one becomes the last.
+
+        Others may go on in `wait` ms (default: a lease).
+        """
+        wait = self._settings.lease if wait is None else wait
         while self._unreleased:
             (run, key), owner = next(iter(self._unreleased.items()))
             try:
-                await self._release(run, key, self._settings.lease)
+                await self._release(run, key, wait)
             except StoreError:
                 log.debug("%s could not be released yet", key or f"run {run}", exc_info=True)
                 if self._unreleased.get((run, key)) == owner:
@@ -162,6 +173,10 @@ class Heart:
             yield
         finally:
             self._held.pop(owner, None)
+
+    def is_late(self, until: Millis) -> bool:
+        """Whether a lease until then may be over before a beat renews it."""
+        return until - self._clock.now() < 2 * self._interval
 
     async def keeps(self, owner: str) -> bool:
         """Whether this process holds that claim; if so, this renews it."""

@@ -23,6 +23,7 @@ from rewake.authoring.context import current_context
 from rewake.clock import Clock
 from rewake.records import LogLine
 from rewake.replay.execution import current as current_execution
+from rewake.values.failures import described
 from rewake.values.loglines import LogLines
 
 _STREAMS = {"stdout": "STDOUT", "stderr": "STDERR"}
@@ -125,8 +126,9 @@ def _message(record: logging.LogRecord) -> str:
     """The message, with its traceback."""
     try:
         return _formatter.format(record)
-    except Exception as error:  # its arguments do not fit, which its handlers report
-        return f"{record.msg} ({type(error).__name__}: {error})"
+    except BaseException as error:  # its handlers report that; no line of log fails any work
+        what = record.msg if isinstance(record.msg, str) else f"<{type(record.msg).__name__}>"
+        return f"{what} ({described(error)})"
 
 
 _original = logging.Logger.callHandlers

@@ -101,7 +101,8 @@ class Runs:
         header = Header(run, workflow, now, seed=seed, python=PYTHON, runtime=RUNTIME)
         header.digest = marked
         self._own(header)
-        stored, new = await self._store.start(header, Started(now, value))
+        with services.claims.making(run, "", header.owner):
+            stored, new = await self._store.start(header, Started(now, value))
         if new and stored.owner and stored.owner == header.owner:
             history = History([Started(now, value)], {})
             services.work.begin(run, Turn(services, stored, history).run())

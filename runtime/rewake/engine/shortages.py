@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 
+from rewake.values.failures import described
+
 WAIT = 2_000
 """Milliseconds before work that met a shortage is offered again."""
 
@@ -18,4 +20,4 @@ def is_shortage(error: BaseException) -> bool:
     """Whether this error says that the machine is short of something."""
     if isinstance(error, OSError):
         return error.errno in _SHORT
-    return isinstance(error, MemoryError) or "can't start new thread" in str(error)
+    return isinstance(error, MemoryError) or "can't start new thread" in described(error)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from rewake.authoring.attempt import attempt
+from rewake.authoring.attempt import NotBegun, attempt
 from rewake.authoring.context import TaskContext
 from rewake.authoring.policy import millis
 from rewake.authoring.step import StepWork
@@ -67,6 +67,8 @@ class Steps:
                 execution.observe(Stepped(key, now, outcome))
         self._begun = []
         for op, result, error in self.ended:
+            if isinstance(error, NotBegun):
+                raise error  # the turn is released, as for any shortage
             if execution.open.get(op.key) is op and execution.error is None:
                 execution.observe(self._stepped(execution, op, result, error, now))
         self.ended.clear()

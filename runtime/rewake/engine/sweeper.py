@@ -38,7 +38,7 @@ class Sweeper:
         self._deliveries = deliveries
         self._only: str | None = None
         self._armed: dict[Key, tuple[Millis, asyncio.TimerHandle]] = {}
-        self._checking: set[asyncio.Task[int]] = set()
+        self._checking: set[asyncio.Task[None]] = set()
         self._aside: dict[Key, tuple[Millis, int]] = {}
 
     async def run(self, only: str | None = None) -> None:
@@ -55,6 +55,7 @@ class Sweeper:
         """Check all items that are due, and arm timers for those that will be soon."""
         await self._services.heart.beat_if_late()
         await self._services.claims.sweep()
+        seen: set[Key] = set()
         while True:
             now = self._services.clock.now()
             until, limit = now + self._services.settings.horizon, PAGE + len(self._aside)
@@ -63,14 +64,15 @@ class Sweeper:
                 if due.due > now:
                     self.arm(due)
             over = [due for due in found if due.due <= now]
-            moved = await self._check_all([e for e in over if not self._is_aside(e.key, now)])
-            # If no check succeeded (the disk is full, or the index is behind), asking again now
-            # would find the same items.
+            # Each item once: where the disk is full or the index is behind, it would be due again.
+            new = [e for e in over if e.key not in seen and not self._is_aside(e.key, now)]
+            seen.update(due.key for due in new)
+            await self._check_all(new)
             whole = len(found) < limit or found[-1].due > now
             if whole:  # an item that is no longer due was read by another process
                 keys = {due.key for due in over}
                 self._aside = {key: kept for key, kept in self._aside.items() if key in keys}
-            if whole or not moved:
+            if whole or not new:
                 return
 
     def close(self) -> None:
@@ -99,8 +101,8 @@ class Sweeper:
         self._checking.add(task)
         task.add_done_callback(self._checking.discard)
 
-    async def _check_all(self, found: Sequence[Due]) -> int:
-        """Check each item by itself. Returns how many checks succeeded; the others stay due."""
+    async def _check_all(self, found: Sequence[Due]) -> None:
+        """Check each item by itself. One whose check fails stays due."""
         results = await asyncio.gather(
             *(self._check(due.key) for due in found), return_exceptions=True
         )
@@ -114,7 +116,6 @@ class Sweeper:
             self._tell(*failed[0], len(failed) - 1)
         for key, error in failed:
             await self._set_aside(key, error)
-        return len(found) - len(failed)
 
     # --- items that cannot be checked ------------------------------------------------------
 
@@ -130,7 +131,7 @@ class Sweeper:
         _, times = self._aside.get(key, (0, 0))
         wait = min(1000 * 2**times, MAX_BACKOFF)
         self._aside[key] = (self._services.clock.now() + wait, min(times + 1, MAX_TIMES))
-        if isinstance(error, StuckError) and not times:
+        if isinstance(error, StuckError):
             # A turn of this run fails to read it too, and makes it stuck.
             await self._services.wake(run_of(key))
 
@@ -215,7 +216,8 @@ class Sweeper:
         if not await self._store.postpone(key, due, now + self._services.settings.grace):
             return
         if operation.outcome is not None:
-            await self._deliveries.repeat(operation)
+            # Not awaited: a run that waited for it goes on, for as long as that takes.
+            self._services.work.begin(operation.run, self._deliveries.repeat(operation))
             return
         header = await self._store.header(operation.run)
         history = await self._store.history(header)

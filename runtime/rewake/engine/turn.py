@@ -79,8 +79,9 @@ class Turn:
         self._services.turns[run] = here
         try:
             with self._services.heart.holding(owner, self._renew, self._on_overtaken):
-                # A claim that took longer than its lease may be another's by now.
-                if self._header.lease < self._services.clock.now() and not await self._renew():
+                # A claim that took long may be another's by now, or before the first beat.
+                late = self._services.heart.is_late(self._header.lease)
+                if late and not await self._renew():
                     raise Overtaken
                 await self._carry_on(known)
         except Overtaken:
@@ -120,6 +121,7 @@ class Turn:
     async def _advance(self, execution: Execution, known: Operation | None) -> bool:
         """Fold what arrived, then finish, run steps or park. Returns True when the turn is over."""
         self._signal.clear()
+        self._check_held()
         seen = self._header.arrivals
         for event, outcome in await self._events(execution, known):
             if _concerns(execution, event):
@@ -134,6 +136,7 @@ class Turn:
             return await self._commits.park(execution, _next_wake(execution))
         if must_commit(execution.fresh, ready):
             await self._commits.stay(execution)
+        self._check_held()
         self._steps.start(ready)
         # A commit returns the newest arrival counter: more may have arrived since the read.
         if self._header.arrivals == seen:
@@ -213,8 +216,7 @@ class Turn:
                 await self._signal.wait()
             finally:
                 timer.cancel()
-        if self._overtaken:
-            raise Overtaken
+        self._check_held()
         await self._look_after_tasks(execution)
         if not self._steps.ended:
             self._commits.header = await self._fresh_header()
@@ -252,6 +254,11 @@ class Turn:
             # In the heart's own thread, setting an asyncio.Event would not wake the loop.
             self._services.call_home(self._signal.set)
         return found is not None
+
+    def _check_held(self) -> None:
+        """Raise `Overtaken` if the heart has found that another holder has the run."""
+        if self._overtaken:
+            raise Overtaken
 
     def _on_overtaken(self) -> None:
         self._overtaken = True

@@ -12,6 +12,7 @@ Another one is a row in a table here, and a module of its own. A dispatcher is a
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +48,7 @@ class Database(NamedTuple):
 
 
 def _sqlite(place: str) -> Database:
-    file = Path(place)
+    file = Path(place).expanduser()
     file.parent.mkdir(parents=True, exist_ok=True)
     table = SqliteTable(file)
     return Database(table, table)
@@ -59,6 +60,9 @@ def _memory(place: str) -> Database:
     table = MemoryTable()
     return Database(table, table)
 
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+"""What an address begins with that is no path; a path with a colon can begin with `./`."""
 
 _DATABASES: Mapping[str, Callable[[str], Database]] = {"sqlite": _sqlite, "memory": _memory}
 
@@ -95,13 +99,16 @@ def _file_of(address: str) -> str:
 
 def _parts_of(address: str) -> tuple[str, str]:
     """The scheme and the rest of an address; a plain path is a SQLite file."""
-    scheme, colon, place = address.partition(":")
-    if colon and scheme in _DATABASES:
-        return scheme, place
-    if "://" in address:
+    scheme = _SCHEME.match(address)
+    if scheme is None:
+        return "sqlite", address
+    name, place = scheme[1].lower(), address[scheme.end() :]
+    if name not in _DATABASES:
         known = ", ".join(f"{each}:" for each in _DATABASES)
-        raise ConfigError(f"{scheme}: is no database that Rewake knows ({known} or a path)")
-    return "sqlite", address
+        raise ConfigError(f"{name}: is no database that Rewake knows ({known} or a path)")
+    if name == "sqlite" and (not place or place.startswith("//")):
+        raise ConfigError("a SQLite file is named by its path: sqlite:PATH, or just PATH")
+    return name, place
 
 
 # --- dispatchers -------------------------------------------------------------------------------

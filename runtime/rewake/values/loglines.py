@@ -14,7 +14,7 @@ from rewake.records import LogLine, Millis
 from rewake.values.text import storable
 
 LIMIT = 1024 * 1024
-"""Characters that one attempt, or one run's body, may log."""
+"""Characters that one attempt, or one run's body, may log; a line's end is one."""
 LONGEST = 16 * 1024
 """Characters of one line."""
 BATCH = 64 * 1024
@@ -62,7 +62,7 @@ class LogLines:
         if self._room <= 0:
             return
         message = _cut(storable(message))
-        self._room -= len(message)
+        self._room -= len(message) + 1
         if self._room <= 0:
             message = _CUT
         self._lines.append(LogLine(at, level, message))
@@ -94,7 +94,7 @@ class LogLines:
     def count(self, lines: Iterable[LogLine]) -> None:
         """Count lines that are kept already against the limit."""
         for line in lines:
-            self._room = 0 if line.message == _CUT else self._room - len(line.message)
+            self._room = 0 if line.message == _CUT else self._room - len(line.message) - 1
 
 
 def _cut(message: str) -> str:

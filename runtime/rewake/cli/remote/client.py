@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
 from rewake.cli.home import find_token
+from rewake.dispatchers.http import is_base_url
 from rewake.errors import (
     ConfigError,
     RewakeError,
@@ -37,8 +38,11 @@ class Client:
 
     def __init__(self, url: str | None) -> None:
         self.url = (url or os.environ.get("REWAKE_URL") or URL).rstrip("/")
-        if urlsplit(self.url).scheme not in ("http", "https"):
-            raise ConfigError(f"{self.url} is no URL of a server: it needs http:// or https://")
+        if not is_base_url(self.url):
+            shown = "this" if "@" in self.url else self.url
+            raise ConfigError(
+                f"{shown} is no URL of a server: it needs http:// or https:// and a host"
+            )
         self._token = find_token()
         self._session: aiohttp.ClientSession | None = None
 
