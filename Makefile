@@ -4,6 +4,8 @@ PYTHON ?= python3
 URLS ?=
 PEERS ?=
 SEEDS ?=
+MINUTES ?=
+SEED ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -12,7 +14,7 @@ SOURCES = $(foreach dir,runtime tests examples handlers,\
 	$(if $(shell find $(dir) -name '*.py' 2>/dev/null | head -n 1),$(dir)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench simulate pin clean
+.PHONY: help setup demo test check format bench simulate soak pin clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +48,9 @@ bench: $(STAMP) ## Measure: PEERS='...' compares with other systems
 
 simulate: $(STAMP) ## Run seeded simulations of crashes and lost messages: SEEDS=1000
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000)
+
+soak: $(STAMP) ## Two servers under load and all kinds of harm: MINUTES=10 SEED=1
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
 
 pin: ## Pin the newest versions of all dependencies in requirements-dev.txt
 	rm -rf .venv-pin

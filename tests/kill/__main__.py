@@ -60,7 +60,7 @@ def sweep(
         number, kill = numbered
         place = folder / f"{shape}-{number}"
         try:
-            seen = carry_out(place, shape, kill)
+            seen = carry_out(place, shape, [kill])
             judge(seen, unkilled, str(kill))
         except Exception as error:
             place.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -254,3 +255,17 @@ async def one_sleep() -> str:
     waiting("sleep")
     await sleep(NAP)
     return "rested"
+
+
+@task
+def hold(number: int) -> int:
+    """Sync, for longer than a grace of nothing."""
+    with body():
+        time.sleep(NAP)
+        return number
+
+
+@workflow
+async def crowd(number: int) -> list[int]:
+    """Many more tasks than a small server has room for."""
+    return await asyncio.gather(*(hold(each) for each in range(number)))

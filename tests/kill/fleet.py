@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Any, Self
 
 import httpx2
 
-from tests.kill.points import Kill
+from tests.kill.points import SEPARATOR, Kill
 from tests.support.proxy import RoundRobin
 from tests.support.server import PATIENCE, ServerProcess
 
@@ -37,18 +38,20 @@ class Server(ServerProcess):
 
 
 class Fleet:
-    """`shape` servers on a file in `folder`, of which the first to get to `kill` dies there.
+    """`shape` servers on a file in `folder`; the first to get to one of `kills` dies there.
 
-    A shorter `lease` and `grace` (seconds) let others take over sooner.
+    With `pause` (seconds) it stops for so long instead. A shorter `lease` and `grace` (seconds) let
+    others take over sooner.
     """
 
     def __init__(
         self,
         folder: Path,
         shape: str,
-        kill: Kill | None = None,
+        kills: Sequence[Kill] = (),
         lease: float = 1.0,
         grace: float = 1.0,
+        pause: float | None = None,
     ) -> None:
         self.folder = folder
         self.servers: list[Server] = []
@@ -58,8 +61,10 @@ class Fleet:
             "test_folder": folder,
             "test_grace": round(grace * 1000),
         }
-        if kill is not None:
-            self._settings["test_kill"] = kill
+        if kills:
+            self._settings["test_kill"] = SEPARATOR.join(map(str, kills))
+        if pause is not None:
+            self._settings["test_pause"] = pause
         self._turn = 0
         self._stack = ExitStack()
         self._balancer: RoundRobin | None = None
@@ -89,8 +94,8 @@ class Fleet:
 
     @property
     def killed(self) -> int:
-        """How many servers died."""
-        return sum(server.died for server in self.servers)
+        """How many servers died, or were paused."""
+        return len(list(self.folder.glob("dead-*")))
 
     def told(self) -> str:
         """What the servers logged, and what was noted."""

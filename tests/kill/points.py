@@ -2,7 +2,8 @@
 
 The folder that `REWAKE_TEST_FOLDER` names is shared by all servers of a scenario: `notes` has a
 line for each body that begins or ends, `calls/<kind>.<name>` a byte for each call, so that the
-n-th is the n-th in all of them together, and `dead` exists once one of them died.
+n-th is the n-th in all of them together, and `dead-<m>` exists once one of them died at the m-th
+of the points. With `REWAKE_TEST_PAUSE` a server does not die there: it stops for so many seconds.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import functools
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +28,8 @@ T = TypeVar("T")
 BEFORE, AFTER, INSIDE = "before", "after", "inside"
 AFTER_ASKING = 0.05
 """Seconds into a wait at which a server dies."""
+SEPARATOR = " "
+"""Between points where a server is to die."""
 
 
 class Kill(NamedTuple):
@@ -54,13 +58,21 @@ class _Here(NamedTuple):
     """This process's part in a scenario."""
 
     folder: Path
-    kill: Kill | None
+    kills: tuple[Kill, ...]
+    pause: float | None
 
 
 @functools.cache
 def _here() -> _Here | None:
-    folder, kill = os.environ.get("REWAKE_TEST_FOLDER"), os.environ.get("REWAKE_TEST_KILL")
-    return _Here(Path(folder), Kill.read(kill) if kill else None) if folder else None
+    folder, pause = os.environ.get("REWAKE_TEST_FOLDER"), os.environ.get("REWAKE_TEST_PAUSE")
+    if folder is None:
+        return None
+    kills = os.environ.get("REWAKE_TEST_KILL", "").split(SEPARATOR)
+    return _Here(
+        Path(folder),
+        tuple(Kill.read(kill) for kill in kills if kill),
+        None if pause is None else float(pause),
+    )
 
 
 @functools.cache
@@ -85,23 +97,36 @@ def arrive(kind: str, name: str) -> int:
 
 
 def strike(kind: str, name: str, nth: int, when: str) -> None:
-    """Die here, if this is the point and nobody has died yet."""
-    here = _here()
-    if here is not None and here.kill == (kind, name, nth, when):
-        die()
+    """Die here, if this is a point at which nobody has died yet."""
+    here, point = _here(), Kill(kind, name, nth, when)
+    if here is not None and point in here.kills:
+        die(point)
 
 
-def die() -> None:
-    """End this process with SIGKILL, unless one has died in this scenario."""
+def die(point: Kill) -> None:
+    """End this process with SIGKILL, or pause it, unless one has died at this point."""
     here = _here()
     assert here is not None
     try:
-        os.close(os.open(here.folder / "dead", os.O_CREAT | os.O_EXCL, 0o600))
+        dead = here.folder / f"dead-{here.kills.index(point)}"
+        os.close(os.open(dead, os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         return
-    note(f"killed {os.getpid()} {here.kill}")
+    if here.pause is not None:
+        note(f"paused {os.getpid()} {point}")
+        _pause(here.pause)
+        return
+    note(f"killed {os.getpid()} {point}")
     os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
+
+
+def _pause(seconds: float) -> None:
+    """Stop every thread of this process, as a laptop's sleep does."""
+    pid = os.getpid()
+    script = f"sleep {seconds}; kill -CONT {pid}"
+    with subprocess.Popen(["sh", "-c", script]):
+        os.kill(pid, signal.SIGSTOP)
 
 
 # --- in calls ----------------------------------------------------------------------------------
@@ -156,8 +181,9 @@ class _Waiting:
         here = _here()
         with _unguarded():
             nth = arrive("wait", name)
-            if here is not None and here.kill == ("wait", name, nth, INSIDE):
-                timer = threading.Timer(AFTER_ASKING, die)
+            point = Kill("wait", name, nth, INSIDE)
+            if here is not None and point in here.kills:
+                timer = threading.Timer(AFTER_ASKING, die, (point,))
                 timer.daemon = True
                 timer.start()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -45,9 +45,11 @@ class Seen:
     seconds: float
 
 
-def carry_out(folder: Path, shape: str, kill: Kill | None = None) -> Seen:
+def carry_out(
+    folder: Path, shape: str, kills: Sequence[Kill] = (), pause: float | None = None
+) -> Seen:
     """Start a run, decide its approval, see it to its end, and check all but its result."""
-    with Fleet(folder, shape, kill) as fleet:
+    with Fleet(folder, shape, kills, pause=pause) as fleet:
         began = time.monotonic()
         start(fleet, "everything")
         result = follow(fleet)
@@ -60,12 +62,14 @@ def carry_out(folder: Path, shape: str, kill: Kill | None = None) -> Seen:
     return seen
 
 
-def carry_out_all(folder: Path, points: Sequence[tuple[str, Kill | None]]) -> list[Seen]:
-    """Several scenarios at once, each a shape and a point: mostly, they wait for leases."""
+def carry_out_all(
+    folder: Path, points: Sequence[tuple[str, Sequence[Kill]]], pause: float | None = None
+) -> list[Seen]:
+    """Several scenarios at once, each a shape and points: mostly, they wait for leases."""
     with ThreadPoolExecutor(len(points)) as pool:
         waiting = [
-            pool.submit(carry_out, folder / f"{number}-{shape}", shape, kill)
-            for number, (shape, kill) in enumerate(points)
+            pool.submit(carry_out, folder / f"{number}-{shape}", shape, kills, pause)
+            for number, (shape, kills) in enumerate(points)
         ]
         return [each.result() for each in waiting]
 
@@ -95,7 +99,7 @@ def follow(fleet: Fleet, patience: float = PATIENCE) -> Any:
 
 def bodies(folder: Path) -> tuple[Counter[str], Counter[str]]:
     """How often each body began and ended, by key, from the notes."""
-    found = {"begun": Counter[str](), "ended": Counter[str](), "killed": Counter[str]()}
+    found: dict[str, Counter[str]] = defaultdict(Counter)
     for line in (folder / "notes").read_text().splitlines():
         what, _, key = line.split(" ", 2)
         found[what][key] += 1

@@ -7,7 +7,7 @@ import pytest
 
 from tests.kill.fleet import ONE, SHAPES, SPREAD, TWO
 from tests.kill.plan import BODIES, CALLS, OTHERS, WAITS, before_and_after, chosen_bodies, functions
-from tests.kill.points import Kill
+from tests.kill.points import AFTER, BEFORE, Kill
 from tests.kill.scenario import Seen, carry_out_all, judge
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ EXPECTED = {
 def unkilled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
     """What is seen when nobody dies, by shape."""
     folder = tmp_path_factory.mktemp("unkilled")
-    seen = carry_out_all(folder, [(shape, None) for shape in SHAPES])
+    seen = carry_out_all(folder, [(shape, ()) for shape in SHAPES])
     return dict(zip(SHAPES, seen, strict=True))
 
 
@@ -80,9 +80,53 @@ def test_bodies(tmp_path: Path, unkilled: dict[str, Seen], kill: Kill) -> None:
     check(tmp_path, unkilled, [ONE, TWO], [kill])
 
 
-def check(folder: Path, unkilled: dict[str, Seen], shapes: list[str], kills: list[Kill]) -> None:
+PAUSE = 3.0
+"""Seconds: three leases."""
+PAUSES = [
+    Kill("store", "park", 3, AFTER),
+    Kill("store", "deliver", 5, BEFORE),
+    Kill("table", "together", 25, AFTER),
+    Kill("body", "double"),
+    Kill("body", "step[0]/slow"),
+    Kill("wait", "approval"),
+]
+
+
+@pytest.mark.parametrize("kill", PAUSES, ids=str)
+def test_pauses(tmp_path: Path, unkilled: dict[str, Seen], kill: Kill) -> None:
+    """A server that stops for three leases and goes on changes nothing, alone or beside another."""
+    check(tmp_path, unkilled, [ONE, TWO], [kill], pause=PAUSE)
+
+
+PAIRS = [
+    (Kill("body", "double"), Kill("body", "double", 2)),
+    (Kill("store", "park", 2, AFTER), Kill("store", "claim", 2, BEFORE)),
+    (Kill("body", "stubborn"), Kill("wait", "approval")),
+    (Kill("table", "together", 20, BEFORE), Kill("table", "together", 40, AFTER)),
+]
+
+
+@pytest.mark.parametrize("kills", PAIRS, ids=str)
+def test_two_deaths_in_one_run(
+    tmp_path: Path, unkilled: dict[str, Seen], kills: tuple[Kill, Kill]
+) -> None:
+    """A second death, in the middle of what the first left, changes no more than one does."""
+    (seen,) = carry_out_all(tmp_path, [(ONE, kills)])
+
+    assert seen.killed == 2
+    judge(seen, unkilled[ONE], str(kills))
+
+
+def check(
+    folder: Path,
+    unkilled: dict[str, Seen],
+    shapes: list[str],
+    kills: list[Kill],
+    pause: float | None = None,
+) -> None:
     """Carry out all of these scenarios at once, and judge each."""
     points = list(itertools.product(shapes, kills))
-    for (shape, kill), seen in zip(points, carry_out_all(folder, points), strict=True):
+    each = [(shape, [kill]) for shape, kill in points]
+    for (shape, kill), seen in zip(points, carry_out_all(folder, each, pause), strict=True):
         assert seen.killed == 1, f"{shape}: nobody got to {kill}"
         judge(seen, unkilled[shape], f"{shape}, {kill}")

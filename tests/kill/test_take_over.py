@@ -44,12 +44,12 @@ def take_over(folder: Path, *shapes: str) -> dict[str, float]:
 
 
 def _take_over(folder: Path, shape: str, workflow: str) -> float:
-    with Fleet(folder, shape, WORK[workflow], LEASE, GRACE) as fleet:
+    with Fleet(folder, shape, [WORK[workflow]], LEASE, GRACE) as fleet:
         start(fleet, workflow)
         deadline = time.monotonic() + PATIENCE
         while not fleet.killed:
             assert time.monotonic() < deadline, "nobody dies"
             time.sleep(0.01)
-        died = (folder / "dead").stat().st_mtime  # made just before
+        died = (folder / "dead-0").stat().st_mtime  # made just before
         follow(fleet)
         return time.time() - died
