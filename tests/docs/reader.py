@@ -6,6 +6,8 @@
                   `exit=5` behind the language is the exit code of the last command.
     sh            not run: every command must be one that there is
     json          must be JSON
+    ini           must be a unit of systemd whose command is one that there is
+    dockerfile    its last line must start a command that there is
     text, none    what is shown; not run
 
 The next block of a page finds what the last left behind: files, shell variables, Python names.
@@ -13,6 +15,7 @@ The next block of a page finds what the last left behind: files, shell variables
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -84,6 +87,8 @@ class Reader:
             "console": self._console,
             "sh": self._known,
             "json": self._json,
+            "ini": self._unit,
+            "dockerfile": self._image,
             "text": self._shown,
             "": self._shown,
         }[block.language](block)
@@ -163,6 +168,17 @@ class Reader:
 
     def _json(self, block: Block) -> None:
         json.loads(block.text)
+
+    def _unit(self, block: Block) -> None:
+        unit = configparser.ConfigParser(interpolation=None)
+        unit.optionxform = str  # type: ignore[assignment,method-assign]
+        unit.read_string(block.text)
+        program, command, _ = unit["Service"]["ExecStart"].split()
+        assert (Path(program).name, command) == ("rewake", "serve"), block
+
+    def _image(self, block: Block) -> None:
+        last = block.text.rstrip().splitlines()[-1]
+        assert json.loads(last.removeprefix("CMD "))[:2] == ["rewake", "serve"], block
 
     def _shown(self, block: Block) -> None:
         assert "$ " not in block.text, f"{block} has commands: make it a console block"
