@@ -119,7 +119,7 @@ async def retried(name: str, plan: dict[str, Any], argument: Any) -> Any:
     return await body(name, plan, argument)
 
 
-@task(retries=3, delay=0.5, timeout=1.5)
+@task(retries=8, delay=0.5, max_delay=1, timeout=1.5)  # a pause may use up a try, so some are spare
 async def timed(name: str, plan: dict[str, Any], argument: Any) -> Any:
     return await body(name, plan, argument)
 
