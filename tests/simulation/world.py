@@ -234,7 +234,6 @@ class World:
             replica.dead = True
         for replica in self.replicas:
             replica.engine.services.cache.clear()
-            replica.engine._pool.shutdown(wait=False)
 
 
 class Replica:

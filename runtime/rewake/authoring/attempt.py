@@ -1,7 +1,8 @@
 """Calls of a user's function: one attempt, and outside a run all attempts with their retries.
 
 An async function runs in the event loop of the server; a sync one in a thread, which cannot be
-interrupted: after its time-out it is abandoned, and its result is ignored.
+interrupted: after its time-out it is abandoned, and its result is ignored. The time-out begins when
+the function does, not while its call waits for a thread.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import random
 import threading
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Executor
-from typing import Any
+from contextlib import suppress
+from typing import Any, Protocol
 
 from rewake.authoring import context as task_contexts
 from rewake.authoring.policy import Policy
@@ -28,6 +29,40 @@ class NotBegun(RuntimeError):
     """No thread could be had for a sync function, so it was not called."""
 
 
+class Threads(Protocol):
+    """Where sync functions are called."""
+
+    async def call(self, function: Callable[[], Any], begun: Callable[[], None]) -> Any:
+        """Call `function`, which raises nothing, in a thread; `begun` is told when it begins.
+
+        `begun` is called in the caller's event loop. Raises `NotBegun`.
+        """
+        ...
+
+
+class LoopThreads:
+    """The threads of the event loop itself (as with `asyncio.to_thread`): for plain Python."""
+
+    async def call(self, function: Callable[[], Any], begun: Callable[[], None]) -> Any:
+        """Call `function` in a thread. Raises `NotBegun`."""
+        loop = asyncio.get_running_loop()
+        given_up = threading.Event()
+
+        def call() -> Any:
+            if given_up.is_set():
+                return None
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(begun)
+            return function()
+
+        try:
+            future = loop.run_in_executor(None, call)
+        except RuntimeError as shortage:  # no thread can be started, or the process ends
+            given_up.set()  # the call may be queued all the same, for a thread that is there
+            raise NotBegun(str(shortage)) from shortage
+        return await future
+
+
 async def attempt(
     function: Function,
     args: tuple[Any, ...],
@@ -35,40 +70,52 @@ async def attempt(
     *,
     timeout: float | None,
     context: task_contexts.TaskContext,
-    threads: Executor | None = None,
+    threads: Threads,
 ) -> Any:
     """Call the function once and return its result.
 
     Raises its exception, and `TimeoutError` after `timeout` seconds.
     """
     task_contexts.enter(context)
-    if timeout is None:
-        return await _call(function, args, kwargs, threads)
-    limit = asyncio.timeout(timeout)
+    limit = _Limit(timeout)
     try:
-        async with limit:
-            return await _call(function, args, kwargs, threads)
+        async with limit.timer:
+            try:
+                return await _call(function, args, kwargs, threads, limit)
+            finally:
+                limit.over = True
     except TimeoutError:
-        if limit.expired():
+        if limit.timer.expired():
             raise TimeoutError(f"the attempt took longer than {timeout:g} s") from None
         raise
 
 
+class _Limit:
+    """The time-out of one attempt, from the moment at which its function begins."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self._timeout = timeout
+        self.timer = asyncio.timeout(None)
+        self.over = False
+
+    def begin(self) -> None:
+        """Let the time run."""
+        if self._timeout is not None and not self.over:
+            self.timer.reschedule(asyncio.get_running_loop().time() + self._timeout)
+
+
 async def _call(
-    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], threads: Executor | None
+    function: Function,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    threads: Threads,
+    limit: _Limit,
 ) -> Any:
     if is_async(function):
+        limit.begin()
         return await function(*args, **kwargs)
-    given_up = threading.Event()
-    call = functools.partial(
-        contextvars.copy_context().run, _outcome, function, args, kwargs, given_up
-    )
-    try:
-        future = asyncio.get_running_loop().run_in_executor(threads, call)
-    except RuntimeError as shortage:  # no thread can be started, or the process ends
-        given_up.set()  # the call may be queued all the same, for a thread that is there
-        raise NotBegun(str(shortage)) from shortage
-    result, error = await future
+    call = functools.partial(contextvars.copy_context().run, _outcome, function, args, kwargs)
+    result, error = await threads.call(call, limit.begin)
     if error is not None:
         raise error
     # A lambda around an async function only looks sync.
@@ -76,11 +123,9 @@ async def _call(
 
 
 def _outcome(
-    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], given_up: threading.Event
+    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, BaseException | None]:
     """The result of a call, or its exception as a value: a future refuses some exceptions."""
-    if given_up.is_set():
-        return None, None
     try:
         return function(*args, **kwargs), None
     except StopIteration as error:
@@ -115,7 +160,9 @@ async def in_place(
         try:
             # A task of its own, so that the context of this attempt ends with it.
             return await asyncio.create_task(
-                attempt(function, args, kwargs, timeout=timeout, context=context)
+                attempt(
+                    function, args, kwargs, timeout=timeout, context=context, threads=LoopThreads()
+                )
             )
         except Exception as error:
             failed += 1

@@ -246,7 +246,7 @@ class Attempts:
             call.kwargs,
             timeout=call.task.policy.limit(self._elapsed(operation)),
             context=context,
-            threads=services.threads,
+            threads=services.threads.tasks,
         )
         try:
             return await body.run(attempted)

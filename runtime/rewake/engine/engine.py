@@ -11,7 +11,6 @@ import itertools
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from rewake.app import App
@@ -27,6 +26,7 @@ from rewake.engine.services import Services
 from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
 from rewake.engine.sweeper import Sweeper
+from rewake.engine.threads import ThreadPools
 from rewake.engine.turn import Turn
 from rewake.engine.work import Work
 from rewake.records import Invocation, Operation
@@ -44,7 +44,7 @@ class Engine(Runs):
 
     `shelf` keeps large values, by default the table itself. `unique` makes names that nobody else
     has and `chance` is the engine's randomness: with both, a simulation is deterministic.
-    With `threads=False`, everything happens in the caller's event loop and one thread beside it.
+    With `threads=False`, everything happens in the caller's event loop and in its own threads.
     """
 
     def __init__(
@@ -64,8 +64,6 @@ class Engine(Runs):
         self.app = app
         self.settings = settings or Settings()
         clock, unique = clock or SystemClock(), unique or unique_names()
-        workers = self.settings.tasks if threads else 1
-        self._pool = ThreadPoolExecutor(workers, "rewake-task")
         store = Store(table, shelf or shelf_of(table), mark=unique, margin=self.settings.skew)
         super().__init__(
             Services(
@@ -82,7 +80,7 @@ class Engine(Runs):
                 slots=Slots(self.settings.tasks),
                 unique=unique,
                 chance=chance or random.Random(),
-                threads=self._pool,
+                threads=ThreadPools(self.settings.tasks, own=threads),
                 begin=self._begin,
                 arm=self._arm,
             )
@@ -91,6 +89,11 @@ class Engine(Runs):
         self._attempts = Attempts(self.services, deliveries)
         self._sweeper = Sweeper(self.services, deliveries)
         self._sweeping: asyncio.Task[None] | None = None
+
+    @property
+    def abandoned_threads(self) -> int:
+        """How many threads still run a sync function whose attempt is over."""
+        return self.services.threads.abandoned
 
     def open(self, *, sweep: bool = True, only: str | None = None) -> None:
         """Begin to take messages and, with `sweep`, to sweep; with `only`, for that run alone."""
@@ -116,7 +119,7 @@ class Engine(Runs):
         if services.home is not None:
             capture.close()
             services.home = None
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        services.threads.close()
         await services.store.close()
 
     async def handle(self, invocation: Invocation) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from rewake.app import App
@@ -18,6 +17,7 @@ from rewake.engine.leases import Claims, Heart
 from rewake.engine.logs import AttemptLog
 from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
+from rewake.engine.threads import ThreadPools
 from rewake.engine.work import Work
 from rewake.records import Invocation, LogBatch, Operation, Outcome
 from rewake.signing.secret import Secret
@@ -59,8 +59,8 @@ class Services:
     """Makes names that nobody else has: of claims, marks and runs. They are no secrets."""
     chance: random.Random
     """The randomness of the engine itself."""
-    threads: Executor | None
-    """The threads of sync tasks and steps."""
+    threads: ThreadPools
+    """The threads of sync tasks, and those of sync steps."""
     begin: Callable[[Invocation, Operation], None]
     """Carries out a task that is claimed for this process, in a slot that is reserved for it."""
     arm: Callable[[Due], None]

@@ -110,7 +110,7 @@ class Steps:
                 {},
                 timeout=timeout,
                 context=context,
-                threads=self._services.threads,
+                threads=self._services.threads.steps,
             )
         except asyncio.CancelledError as error:
             if self.running.get(op.key) is not asyncio.current_task():

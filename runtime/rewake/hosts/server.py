@@ -18,6 +18,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from rewake.app import App
+from rewake.engine.threads import NAMES as SYNC_THREADS
 from rewake.errors import ConfigError, UsageError
 from rewake.hosts.building import build_app
 from rewake.hosts.config import ServerConfig
@@ -105,8 +106,8 @@ def end_process(status: int, *, cut_off: bool = False) -> NoReturn:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    if cut_off or any(each.name.startswith("rewake-task") for each in threading.enumerate()):
-        os._exit(status)  # Python would wait for them
+    if cut_off or any(each.name.startswith(SYNC_THREADS) for each in threading.enumerate()):
+        os._exit(status)  # what they do to an interpreter that ends is anybody's guess
     sys.exit(status)
 
 

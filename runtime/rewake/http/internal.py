@@ -61,7 +61,7 @@ async def ready(request: Request) -> Response:
             await parts.engine.list(limit=1)
     except (StoreError, TimeoutError):
         raise HTTPException(503, "the database does not answer", _LATER) from None
-    return reply({"status": "ready"})
+    return reply({"status": "ready", "abandoned_threads": parts.engine.abandoned_threads})
 
 
 async def _signed_body(request: Request) -> bytes:
