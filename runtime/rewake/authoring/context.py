@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -74,6 +74,11 @@ def task_context() -> TaskContext:
 def current_context() -> TaskContext | None:
     """The attempt that the calling code is part of, if any."""
     return _current.get(None)
+
+
+def context_in(context: Context) -> TaskContext | None:
+    """The attempt that code in this context is part of, if any."""
+    return context.get(_current)
 
 
 def enter(context: TaskContext) -> None:

@@ -22,6 +22,7 @@ from rewake.authoring.hints import return_hint
 from rewake.authoring.policy import millis
 from rewake.authoring.task import Task
 from rewake.engine.deliveries import Deliveries
+from rewake.engine.handover import REASON
 from rewake.engine.leases import PASSING
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
@@ -389,8 +390,10 @@ async def _settled(body: Awaitable[Any]) -> tuple[Any, BaseException | None]:
 
 
 def _lost(operation: Operation) -> Failure:
+    last = operation.failure
+    reason = f"; the last: {last.message}" if last is not None and last.type == REASON else ""
     return Failure(
         "lost",
-        f"{operation.lost} attempts ended with their process, without an outcome",
+        f"{operation.lost} attempts ended with their process, without an outcome{reason}",
         attempts=operation.attempts,
     )

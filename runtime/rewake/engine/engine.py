@@ -28,6 +28,7 @@ from rewake.engine.slots import Slots
 from rewake.engine.sweeper import Sweeper
 from rewake.engine.threads import ThreadPools
 from rewake.engine.turn import Turn
+from rewake.engine.watchdog import Watchdog
 from rewake.engine.work import Work
 from rewake.records import Invocation, Operation
 from rewake.signing.secret import Secret
@@ -89,6 +90,8 @@ class Engine(Runs):
         self._attempts = Attempts(self.services, deliveries)
         self._sweeper = Sweeper(self.services, deliveries)
         self._sweeping: asyncio.Task[None] | None = None
+        self._watchdog = Watchdog(self.services)
+        self._threaded = threads
 
     @property
     def abandoned_threads(self) -> int:
@@ -100,9 +103,18 @@ class Engine(Runs):
         self.services.home = asyncio.get_running_loop()
         capture.open()
         self.services.heart.open()
+        if self._threaded:
+            self._watchdog.open()
         self.services.dispatcher.open(self.handle)
         if sweep:
             self._sweeping = asyncio.ensure_future(self._sweeper.run(only))
+
+    def told_to_end(self, grace: float, status: int) -> None:
+        """End the process with `status` if its event loop is blocked and cannot `close` in time.
+
+        For a signal handler, which Python runs although the loop does not turn.
+        """
+        self._watchdog.told_to_end(grace, status)
 
     async def close(self, grace: float = 5.0) -> None:
         """Stop taking work. Work under way may end within `grace` seconds, then it is released."""
@@ -120,6 +132,7 @@ class Engine(Runs):
             capture.close()
             services.home = None
         services.threads.close()
+        await self._watchdog.close()
         await services.store.close()
 
     async def handle(self, invocation: Invocation) -> None:

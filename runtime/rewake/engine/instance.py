@@ -36,7 +36,8 @@ class Instance:
             RunNotFound: this app lacks its workflow.
         """
         if header.strikes > self._services.settings.strikes:
-            raise StuckError(f"its process died {header.strikes - 1} times in a row")
+            last = f"; the last time, {header.error}" if header.error else ""
+            raise StuckError(f"its process died {header.strikes - 1} times in a row{last}")
         cached = self._services.cache.take(header)
         self.replayed = cached is None
         self._execution = cached or await self._replay(header)

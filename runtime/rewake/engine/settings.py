@@ -24,6 +24,8 @@ class Settings:
     """How far the clocks of two processes may differ."""
     tasks: int = 100
     """How many attempts run at once in this process."""
+    blocked: Millis = 30_000
+    """How long one task, step or body may block the event loop before it is given up."""
     cached: int = 256
     """How many suspended runs stay in memory."""
     strikes: int = 5
@@ -32,7 +34,7 @@ class Settings:
     """How many processes may die under a task before it fails."""
 
     def __post_init__(self) -> None:
-        for name in ("lease", "grace", "sweep", "tasks"):
+        for name in ("lease", "grace", "sweep", "tasks", "blocked"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be 1 or more")
         # A short lease is there to notice a death early, so the check must not come later.

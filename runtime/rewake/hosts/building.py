@@ -127,7 +127,12 @@ def build_engine(app: App, config: ServerConfig, secret: Secret, clock: Clock) -
     """An engine that serves `app` as configured. Raises `ConfigError`, `StoreError`."""
     dispatcher = _DISPATCHERS[config.dispatcher](config, secret, clock)
     table, shelf = open_database(config.db)
-    settings = Settings(lease=round(config.lease * 1000), cached=config.cached, tasks=config.tasks)
+    settings = Settings(
+        lease=round(config.lease * 1000),
+        blocked=round(config.blocked * 1000),
+        cached=config.cached,
+        tasks=config.tasks,
+    )
     return Engine(app, table, dispatcher, secret, shelf=shelf, clock=clock, settings=settings)
 
 

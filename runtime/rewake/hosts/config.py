@@ -44,6 +44,8 @@ class ServerConfig:
     """How many attempts run at once."""
     grace: float = 5.0
     """How long work may go on at the end."""
+    blocked: float = 30.0
+    """How long one task, step or body may block the event loop before it is given up."""
     log_level: str = "info"
     """One of debug, info, warning, error."""
     secret: Secret | None = None
@@ -93,6 +95,7 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "cached": ("REWAKE_CACHED", int),
     "tasks": ("REWAKE_TASKS", int),
     "grace": ("REWAKE_GRACE", float),
+    "blocked": ("REWAKE_BLOCKED", float),
     "log_level": ("REWAKE_LOG_LEVEL", str.lower),
     "secret": ("REWAKE_SECRET", _secret),
     "tokens": ("REWAKE_TOKEN", _texts),
@@ -113,6 +116,7 @@ def _check(config: ServerConfig) -> None:
         ("port", 0 <= config.port <= 65535, "0 to 65535"),
         ("lease", 0.1 <= config.lease <= 3600, "0.1 to 3600 seconds"),
         ("grace", 0 <= config.grace <= 3600, "0 to 3600 seconds"),
+        ("blocked", 1 <= config.blocked <= 3600, "1 to 3600 seconds"),
         ("cached", config.cached >= 0, "0 or more"),
         ("tasks", config.tasks >= 1, "1 or more"),
         ("dispatcher", config.dispatcher in DISPATCHERS, " or ".join(DISPATCHERS)),

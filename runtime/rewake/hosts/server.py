@@ -22,7 +22,7 @@ from rewake.engine.threads import NAMES as SYNC_THREADS
 from rewake.errors import ConfigError, UsageError
 from rewake.hosts.building import build_app
 from rewake.hosts.config import ServerConfig
-from rewake.http.app import begin_closing
+from rewake.http.app import begin_closing, told_to_end
 
 log = logging.getLogger("rewake.server")
 
@@ -34,7 +34,12 @@ _LONGEST_ANSWER = 5  # Seconds that a request may still take when the server end
 class _Server(uvicorn.Server):
     """Ends with status 0 on a signal, and lets long polls return at once."""
 
+    grace = 0.0
+
     def handle_exit(self, sig: int, frame: object) -> None:  # noqa: ARG002
+        app = self.config.app
+        assert isinstance(app, Starlette)
+        told_to_end(app, 0.0 if self.should_exit else self.grace)
         self.force_exit = self.should_exit  # the second signal does not wait
         self.should_exit = True
 
@@ -85,7 +90,9 @@ def serve(
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=_LONGEST_ANSWER,
         )
-        _Server(settings).run(sockets=[bound])
+        server = _Server(settings)
+        server.grace = config.grace
+        server.run(sockets=[bound])
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -87,3 +87,12 @@ def begin_closing(app: Starlette) -> None:
     """Let waiting requests return, and take no more work: the server is about to end."""
     parts: Parts = app.state.parts
     parts.closing.set()
+
+
+def told_to_end(app: Starlette, grace: float) -> None:
+    """Let the process end although its event loop may be blocked for longer than `grace` seconds.
+
+    For a signal handler.
+    """
+    parts: Parts = app.state.parts
+    parts.engine.told_to_end(grace, 0)

@@ -81,14 +81,26 @@ class Operations(Writes):
         """Release the task, and do not count the attempt; any process may begin it from `at` on."""
         return await self._free(run, key, owner, at, attempts=-1)
 
+    async def lose_task(self, run: str, key: str, owner: str, at: Millis, failure: Failure) -> bool:
+        """Count the attempt as lost although its process lives; any may begin it from `at` on."""
+        return await self._free(run, key, owner, at, lost=1, failure=failure)
+
     async def _free(
-        self, run: str, key: str, owner: str, at: Millis, attempts: int = 0, **more: Failure
+        self,
+        run: str,
+        key: str,
+        owner: str,
+        at: Millis,
+        *,
+        attempts: int = 0,
+        lost: int = 0,
+        **more: Failure,
     ) -> bool:
         written = await self._update(
             operation_key(run, key),
             when=_open_and_of(owner),
             set={**UNOWNED, "not_before": at, "due": at, **more},
-            add={"attempts": attempts},
+            add={"attempts": attempts, "lost": lost},
         )
         return written.ok
 

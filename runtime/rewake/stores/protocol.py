@@ -114,7 +114,7 @@ class Store(Operations):
         # Only a lease that is half over is renewed: that costs a write of the due index.
         changes = self._leased(now, lease) if held.lease - now < lease // 2 else {}
         if progress:
-            changes["strikes"] = 0
+            changes |= {"strikes": 0, "error": ""}
         result = await self._append(held, entries, changes)
         assert not isinstance(result, Arrived)
         return result
@@ -141,6 +141,7 @@ class Store(Operations):
             "wake": wake,
             "check_at": check_at,
             "strikes": 0,
+            "error": "",
             **UNOWNED,
         }
 
@@ -169,7 +170,7 @@ class Store(Operations):
         """Make the run stuck for the reason `error`, its history untouched."""
         changes = {
             "state": MOVES[Move.STICK].target,
-            "error": storable(error)[:400],
+            "error": _bounded(error),
             "due": None,
             **UNOWNED,
         }
@@ -184,6 +185,32 @@ class Store(Operations):
             when=[self._held_by(owner)],
             set={"state": MOVES[Move.RELEASE].target, "due": at, **UNOWNED},
             add={"strikes": -1},
+        )
+
+    async def lose(self, run: str, owner: str, at: Millis, error: str) -> None:
+        """Release the run from `at` on, but keep the strike: what it did is why, and `error`."""
+        await self._update(
+            header_key(run),
+            when=[self._held_by(owner)],
+            set={
+                "state": MOVES[Move.RELEASE].target,
+                "due": at,
+                "error": _bounded(error),
+                **UNOWNED,
+            },
+        )
+
+    async def give_up(self, run: str, owner: str, error: str) -> None:
+        """Make the run stuck from outside its turn, at whichever commit it is."""
+        await self._update(
+            header_key(run),
+            when=[self._held_by(owner)],
+            set={
+                "state": MOVES[Move.STICK].target,
+                "error": _bounded(error),
+                "due": None,
+                **UNOWNED,
+            },
         )
 
     async def cancel(self, run: str, reason: str, now: Millis) -> Header | None:
@@ -359,6 +386,10 @@ class Store(Operations):
             set={"check_at": check_at, "due": _earliest(wake, check_at)},
         )
         return written.ok
+
+
+def _bounded(error: str) -> str:
+    return storable(error)[:400]
 
 
 def _earliest(*moments: Millis | None) -> Millis | None:

@@ -156,7 +156,7 @@ class _Supervisor:
             elif self._child is not None:
                 code = await self._child.end()
                 self._child = None
-                if first:
+                if first and code != Exit.BLOCKED:
                     return Exit(code) if code in set(Exit) else Exit.FAILED
                 tell("the server has ended; waiting for the next change")
 

@@ -7,7 +7,7 @@ import logging
 import secrets
 import shlex
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -108,8 +108,9 @@ class _Session:
     async def run(self) -> Exit:
         """Begin or continue the run, follow it, and end."""
         began = self._clock.now()
+        self._loop = asyncio.get_running_loop()
         engine = self._engine
-        _on_signals(self._interrupted.set)
+        _on_signals(self._interrupt)
         logging.getLogger(STUCK_LOG).disabled = True  # `_end` says it, with what to do
         engine.open(only=self._run)  # no other run in the database is touched
         try:
@@ -122,6 +123,11 @@ class _Session:
             return await self._end(header, self._clock.now() - began)
         finally:
             await engine.close(GRACE)
+
+    def _interrupt(self) -> None:
+        """End in order. For a signal handler, which Python runs in a blocked event loop too."""
+        self._engine.told_to_end(GRACE, Exit.INTERRUPTED)
+        self._loop.call_soon_threadsafe(self._interrupted.set)
 
     async def _begin(self) -> None:
         engine, options = self._engine, self._options
@@ -217,11 +223,16 @@ class _Session:
 
 def _on_signals(callback: Callable[[], None]) -> None:
     """Call `callback` at the first signal; a second of its kind ends the process."""
-    loop = asyncio.get_running_loop()
 
-    def first(number: signal.Signals) -> None:
-        loop.remove_signal_handler(number)
+    def first(number: int, _: object) -> None:
+        signal.signal(number, _DEFAULTS[number])
         callback()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, first, number)
+    for each in _DEFAULTS:
+        signal.signal(each, first)
+
+
+_DEFAULTS: Mapping[int, Any] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
