@@ -24,7 +24,7 @@ LONGEST = {"runtime": 500, "tests": 600, "examples": 300, "handlers": 100}
 """Lines of a file, by the folder it is in."""
 LONGEST_FUNCTION = 45
 
-GROUND = ("errors", "kinds", "states", "records", "clock", "signing", "values")
+GROUND = ("errors", "kinds", "states", "records", "clock", "forks", "signing", "values")
 """What any room may import that stands above it, in this order from the bottom."""
 
 FLOORS = {

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+from rewake import forks
 from rewake.app import App
 from rewake.clock import Clock, SystemClock
 from rewake.dispatchers.dispatcher import Dispatcher
@@ -102,6 +105,8 @@ class Engine(Runs):
         """Begin to take messages and, with `sweep`, to sweep; with `only`, for that run alone."""
         self.services.home = asyncio.get_running_loop()
         capture.open()
+        self._home_thread = threading.get_ident()
+        forks.withhold(self)
         self.services.heart.open()
         if self._threaded:
             self._watchdog.open()
@@ -115,6 +120,13 @@ class Engine(Runs):
         For a signal handler, which Python runs although the loop does not turn.
         """
         self._watchdog.told_to_end(grace, status)
+
+    def after_fork(self) -> Sequence[int]:
+        """Keep a child that was forked in the event loop from going on with it. See `forks`."""
+        home = self.services.home
+        if home is not None and threading.get_ident() == self._home_thread:
+            home.call_soon(os._exit, 1)
+        return ()
 
     async def close(self, grace: float = 5.0) -> None:
         """Stop taking work. Work under way may end within `grace` seconds, then it is released."""

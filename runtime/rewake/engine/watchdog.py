@@ -25,6 +25,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
+from rewake import forks
 from rewake.engine.blocking import Block, find_block
 from rewake.engine.handover import hand_over
 from rewake.engine.services import Services
@@ -45,10 +46,14 @@ WORD = 1.0
 
 def _exit(status: int) -> None:
     """End the process, whatever else it does."""
-    with suppress(Exception):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    _bounded(_last_words, WORD)
     os._exit(status)
+
+
+def _last_words() -> None:
+    forks.end_children()
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 class Watchdog:

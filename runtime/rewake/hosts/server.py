@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from typing import NoReturn
 
 import uvicorn
 from starlette.applications import Starlette
 
+from rewake import forks
 from rewake.app import App
 from rewake.engine.threads import NAMES as SYNC_THREADS
 from rewake.errors import ConfigError, UsageError
@@ -35,6 +38,13 @@ class _Server(uvicorn.Server):
     """Ends with status 0 on a signal, and lets long polls return at once."""
 
     grace = 0.0
+    bound: Sequence[socket.socket] = ()
+
+    def after_fork(self) -> list[int]:
+        """The sockets of the server and of its clients. See `rewake.forks`."""
+        clients = [getattr(each, "transport", None) for each in self.server_state.connections]
+        sockets = [each.get_extra_info("socket") for each in clients if each is not None]
+        return [each.fileno() for each in (*self.bound, *sockets) if each is not None]
 
     def handle_exit(self, sig: int, frame: object) -> None:  # noqa: ARG002
         app = self.config.app
@@ -91,7 +101,9 @@ def serve(
             timeout_graceful_shutdown=_LONGEST_ANSWER,
         )
         server = _Server(settings)
-        server.grace = config.grace
+        server.grace, server.bound = config.grace, [bound]
+        forks.withhold(server)
+        forks.withhold_signals(signal.SIGTERM, signal.SIGINT)
         server.run(sockets=[bound])
 
 
@@ -114,6 +126,7 @@ def end_process(status: int, *, cut_off: bool = False) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if cut_off or any(each.name.startswith(SYNC_THREADS) for each in threading.enumerate()):
+        forks.end_children()
         os._exit(status)  # what they do to an interpreter that ends is anybody's guess
     sys.exit(status)
 

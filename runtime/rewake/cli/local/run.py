@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 import msgspec
 
+from rewake import forks
 from rewake.app import App, load_app
 from rewake.cli.exits import STATES, Exit, tell
 from rewake.cli.home import given_secret, make_secret
@@ -26,10 +27,12 @@ from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.approvals import open_approvals
 from rewake.engine.engine import Engine
+from rewake.engine.settings import Settings
 from rewake.engine.starting import check_id
 from rewake.engine.turn import STUCK_LOG
 from rewake.errors import AppError, RunConflict, RunNotFound, StuckError
 from rewake.hosts.building import Database, open_database
+from rewake.hosts.config import ServerConfig
 from rewake.records import Header, Millis
 from rewake.signing.secret import Secret
 from rewake.states import TERMINAL, RunState
@@ -100,7 +103,13 @@ class _Session:
         self._run = options.run or f"{self._clock.now():012x}{secrets.token_hex(8)}"
         dispatcher = InProcessDispatcher(self._clock)
         self._engine = Engine(
-            app, database.table, dispatcher, secret, shelf=database.shelf, clock=self._clock
+            app,
+            database.table,
+            dispatcher,
+            secret,
+            shelf=database.shelf,
+            clock=self._clock,
+            settings=Settings(blocked=round(ServerConfig.from_env().blocked * 1000)),
         )
         self._interrupted = asyncio.Event()
         self._seen = b""
@@ -228,6 +237,7 @@ def _on_signals(callback: Callable[[], None]) -> None:
         signal.signal(number, _DEFAULTS[number])
         callback()
 
+    forks.withhold_signals(*_DEFAULTS)
     for each in _DEFAULTS:
         signal.signal(each, first)
 

@@ -18,6 +18,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
+from rewake import forks
 from rewake.errors import StoreUnavailable
 from rewake.records import Item, Millis
 from rewake.stores.items import change, decode, encode
@@ -55,8 +56,14 @@ class SqliteTable:
             raise translate(error, f"{file}: ") from error
         self._file = OpenFile(file)
         self._threaded = threaded
+        self._path = file
         self._reading = threading.Lock()
         self._writer = Writer(far, near)
+        forks.withhold(self)
+
+    def after_fork(self) -> list[int]:
+        """A connection must not be used by two processes. See `rewake.forks`."""
+        return forks.descriptors_of(*(Path(f"{self._path}{end}") for end in ("", "-wal", "-shm")))
 
     @property
     def commits(self) -> int:
