@@ -13,6 +13,7 @@ from typing import Any
 from rewake.authoring.task import Task
 from rewake.authoring.workflow import Workflow
 from rewake.errors import AppError, RunNotFound
+from rewake.values import references
 
 
 class App:
@@ -64,6 +65,7 @@ def load_app(source: str) -> tuple[App, str | None]:
     app = App(module)
     if not app.workflows:
         raise AppError(f"{path} has no @workflow")
+    references.enter(module.__name__)
     if name and name not in app.workflows:
         known = ", ".join(sorted(app.workflows))
         raise AppError(f"{path} has no workflow {name!r} (it has: {known})")

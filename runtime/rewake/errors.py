@@ -13,6 +13,7 @@
     │   └── StuckError            the run needs a person; it is kept whole and can go on after a fix
     │       ├── NonDeterminismError   the code no longer does what the history says
     │       └── CheckpointUnreadable  a stored value cannot be read, or is not authentic
+    │           └── ReadableElsewhere     another process can: nobody is needed but it
     ├── TaskError             a task or step ended without a value: what workflows catch
     ├── NonRetryable          raised by a task: do not try again
     ├── RetryAfter            raised by a task: try again after that long
@@ -43,6 +44,7 @@ __all__ = [
     "NonDeterminismError",
     "NonRetryable",
     "NotInARun",
+    "ReadableElsewhere",
     "RetryAfter",
     "RewakeError",
     "RunConflict",
@@ -132,6 +134,10 @@ class NonDeterminismError(StuckError):
 
 class CheckpointUnreadable(StuckError):
     """A stored value is missing, damaged, not authentic, or of another Python version."""
+
+
+class ReadableElsewhere(CheckpointUnreadable):
+    """A stored value cannot be read here but by another process, which what needs it waits for."""
 
 
 class TaskError(RewakeError):

@@ -72,9 +72,9 @@ class Started(msgspec.Struct, frozen=True, array_like=True, tag="started"):
 class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="scheduled"):
     """Command: the workflow asked for a durable operation.
 
-    `name` is the function (or the timer's kind), `digest` the digest of its arguments; replay
-    compares kind, name, digest and `due`, a timer's moment or an approval's deadline. `args` holds
-    the arguments, with which a lost message is sent again.
+    `name` is the function (or the timer's kind), `digest` the digest of a task's arguments; replay
+    compares kind, name and digest. `args` holds the arguments, with which a lost message is sent
+    again, and `due` is a timer's moment or an approval's deadline: both stand as recorded.
     """
 
     key: str

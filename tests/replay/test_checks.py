@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rewake import parallel, race, sleep, step, task, wait_for_approval
+from rewake import parallel, race, sleep, step, task
 from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
 from rewake.kinds import OutcomeKind
 from rewake.records import Completed, Fired, Outcome, Started
@@ -160,37 +160,6 @@ def test_changed_kind() -> None:
     error = differs(before, after)
     assert error.key == "fetch"
     assert "the history has the task" in str(error)
-
-
-def test_changed_sleep() -> None:
-    """Another duration of a sleep, of rewake's or asyncio's, is found."""
-    for wait in (sleep, asyncio.sleep):
-
-        async def before() -> Any:
-            await wait(5)  # noqa: B023
-
-        async def after() -> Any:
-            await wait(6)  # noqa: B023
-
-        error = differs(before, after)
-        assert error.key == ("sleep" if wait is sleep else "timer")
-        assert "is due at" in str(error)
-
-
-def test_changed_approval() -> None:
-    """Another form or deadline of an approval is found."""
-
-    async def before() -> Any:
-        await wait_for_approval(description="pay 5?")
-
-    async def other_text() -> Any:
-        await wait_for_approval(description="pay 500?")
-
-    async def other_time() -> Any:
-        await wait_for_approval(description="pay 5?", timeout=10)
-
-    assert differs(before, other_text).key == "approval"
-    assert differs(before, other_time).key == "approval"
 
 
 def test_an_extra_operation_at_the_frontier() -> None:
@@ -383,17 +352,18 @@ def test_the_first_difference_counts() -> None:
 def test_the_first_difference_of_one_callback_counts() -> None:
     """Several differences before the next wait are reported as the first of them."""
 
-    def arming(*delays: float) -> Body:
+    def asking(*given: int) -> Body:
         async def main() -> Any:
-            for delay in delays:
-                asyncio.get_running_loop().call_later(delay, print)
-            await fetch("a")
+            asked = [fetch(each) for each in given]
+            for coro in asked:
+                coro.send(None)
+            await store("a")
 
         return main
 
-    error = differs(arming(5, 6), arming(7, 8))
-    assert error.key == "timer"
-    assert "timer.2" not in str(error)
+    error = differs(asking(5, 6), asking(7, 8))
+    assert error.key == "fetch"
+    assert "fetch.2" not in str(error)
 
 
 def test_a_stopped_instance_does_nothing_more() -> None:

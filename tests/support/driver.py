@@ -84,10 +84,9 @@ class TestProgram:
         return any(each is task for each in self.tasks)
 
     async def body(self, started: Started) -> Any:
-        if self.timeout is not None:
-            execution = current()
-            assert execution is not None
-            execution.set_deadline(started.clock + self.timeout)
+        execution = current()
+        assert execution is not None
+        execution.set_deadline(None if self.timeout is None else started.clock + self.timeout)
         args = self.codec.decode(started.args, key="", purpose="input")
         return await self.function(*args)
 

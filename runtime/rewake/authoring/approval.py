@@ -14,7 +14,6 @@ from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Outcome
 from rewake.replay.execution import current
 from rewake.replay.program import Codec
-from rewake.values.digests import digest
 
 
 class Decision(StrEnum):
@@ -73,7 +72,6 @@ async def wait_for_approval(
     outcome: Approval = await execution.request(
         Kind.APPROVAL,
         name,
-        digest=digest(shown),
         due=None if timeout is None else execution.clock + millis(timeout),
         args=lambda key: codec.encode(shown, key=key, purpose=Purpose.APPROVAL),
         resolve=functools.partial(_resolve, codec),

@@ -28,6 +28,7 @@ from rewake.records import Outcome, Value
 from rewake.replay.execution import Execution, current, leaf_code
 from rewake.replay.program import Codec
 from rewake.replay.scope import short_name
+from rewake.values.comparing import first_difference
 from rewake.values.digests import digest
 from rewake.values.failures import task_error
 
@@ -103,6 +104,7 @@ class Task(Generic[P, R_co]):
             name=self.name if execution.is_registered(self) else closure_name(self.function),
             digest=digest(arguments),
             args=functools.partial(self._encode, execution, args, kwargs),
+            compare=functools.partial(self._compare, execution.codec, arguments),
             resolve=functools.partial(self._resolve, execution.codec),
         )
 
@@ -134,6 +136,16 @@ class Task(Generic[P, R_co]):
         registered = execution.is_registered(self)
         call: Any = [list(args), kwargs] if registered else (self, args, kwargs)
         return execution.codec.encode(call, key=key, purpose=Purpose.CALL)
+
+    def _compare(
+        self, codec: Codec, asked: dict[str, Any], key: str, recorded: Value
+    ) -> str | None:
+        """Where recorded arguments differ from these; None if they cannot be read any more."""
+        try:
+            *_, args, kwargs = codec.decode(recorded, key=key, purpose=Purpose.CALL)
+            return first_difference(self.arguments(tuple(args), kwargs), asked)
+        except Exception:
+            return None
 
     def _resolve(self, codec: Codec, key: str, outcome: Outcome) -> Any:
         return result_of(codec, key, outcome, self.function)

@@ -34,10 +34,9 @@ class RunProgram:
         return self._app.tasks.get(getattr(task, "name", "")) is task
 
     async def body(self, started: Started) -> Any:
-        if self._workflow.timeout is not None:
-            execution = current()
-            assert execution is not None
-            execution.set_deadline(started.clock + millis(self._workflow.timeout))
+        execution, timeout = current(), self._workflow.timeout
+        assert execution is not None
+        execution.set_deadline(None if timeout is None else started.clock + millis(timeout))
         given = self.codec.decode(started.args, key="", purpose=Purpose.INPUT)
         return await self._workflow.call(self._workflow.arguments(given))
 

@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rewake.records import Command, Entry, Finished, Scheduled, Withdrawn
+from rewake.records import Command, Entry, Finished, Scheduled, Value, Withdrawn
 from rewake.replay.operation import OpenOp
+
+Comparison = Callable[[str, Value], str | None] | None
+"""Says where the arguments recorded at a key differ from those asked for now, by name.
+
+'' if they are as good as equal; None if that cannot be told.
+"""
 
 
 class Difference(NamedTuple):
@@ -19,16 +25,22 @@ class Difference(NamedTuple):
     told: str
 
 
-def of_operation(recorded: Scheduled, op: OpenOp) -> str:
-    """How the operation that is asked for differs from the one recorded at its key, or ''."""
+def of_operation(recorded: Scheduled, op: OpenOp, compare: Comparison = None) -> str:
+    """How the operation that is asked for differs from the one recorded at its key, or ''.
+
+    Texts, forms, time-outs and durations are facts that were recorded. The code of today may have
+    others, and the recorded ones stand.
+    """
     if (recorded.kind, recorded.name) != (op.kind, op.name):
         then = f"{recorded.kind} {recorded.name!r}"
         return f"the history has the {then} here, the code asks for the {op.kind} {op.name!r}"
-    if recorded.digest != op.digest:
-        return f"the {op.kind} {op.name!r} has other arguments here than the history has"
-    if recorded.due != op.due:
-        return f"the {op.kind} {op.name!r} is due at {op.due}, in the history at {recorded.due}"
-    return ""
+    if recorded.digest == op.digest:
+        return ""
+    place = compare(op.key, recorded.args) if compare and recorded.args is not None else None
+    if place == "":
+        return ""
+    differs = "" if place is None else f": {place} differs"
+    return f"the {op.kind} {op.name!r} has other arguments here than the history has{differs}"
 
 
 def of_segment(recorded: Sequence[Entry], asked: Sequence[Command]) -> Difference | None:

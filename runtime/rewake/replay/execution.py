@@ -12,7 +12,7 @@ An `Execution` is sans-IO: entries in, entries out; no clock, no store, no netwo
   must be exactly the recorded ones. Check 1 is made when an operation is asked for; checks 2 and
   3 when a whole segment is compared.
 
-    1. another operation, or other arguments, at a key
+    1. another operation, or a task with other arguments, at a key
     2. the code ran past the history: it asks for what was not asked for then
     3. the code ended before the history: it does not ask for what was asked for then
 
@@ -56,7 +56,7 @@ from rewake.records import (
     Withdrawn,
 )
 from rewake.replay import asyncio_order, differences
-from rewake.replay.differences import key_of
+from rewake.replay.differences import Comparison, key_of
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 from rewake.replay.operation import OpenOp, OpFuture, nothing, resolve
 from rewake.replay.program import Program
@@ -238,13 +238,15 @@ class Execution:
         digest: str = "",
         due: Millis | None = None,
         args: Callable[[str], Value] | None = None,
+        compare: Comparison = None,
         resolve: Callable[[str, Outcome], Any] = nothing,
         work: Any = None,
     ) -> WorkflowFuture:
         """Ask for a durable operation; the future ends when its outcome is observed.
 
         `label` names it in its key. `args(key)` encodes its arguments; it is called at once, so
-        that later changes of the arguments do not matter, and not on replay. `resolve(key,
+        that later changes of the arguments do not matter, and not on replay; there `compare` says
+        where they differ, if their `digest` is not the recorded one. `resolve(key,
         outcome)` turns the outcome into a value, or raises. `work` is kept for the turn, which
         carries the operation out.
         """
@@ -265,7 +267,7 @@ class Execution:
         if branch is not None and getattr(branch.get_coro(), "cr_code", None) in leaf_code:
             op.branch = branch
         op.future = OpFuture(loop, op, self.withdraw)
-        self._ask(op, recorded)
+        self._ask(op, recorded, compare)
         return op.future
 
     def arm(self, timer: WorkflowTimer) -> None:
@@ -292,10 +294,14 @@ class Execution:
         if self._asked.pop(op.key, None) is None:
             self._withdrawn.append(op)
 
-    def set_deadline(self, due: Millis) -> None:
-        """Let the whole run end in a timeout at `due`."""
-        future = self.request(Kind.TIMER, "run-timeout", due=due)
-        future.add_done_callback(self._out_of_time)
+    def set_deadline(self, due: Millis | None) -> None:
+        """Let the whole run end in a timeout at `due`; on replay, at the recorded time if any."""
+        if self._replaying:
+            recorded = self._expected.get(_DEADLINE)
+            due = recorded.due if recorded is not None and recorded.kind is Kind.TIMER else None
+        if due is not None:
+            future = self.request(Kind.TIMER, _DEADLINE, due=due)
+            future.add_done_callback(self._out_of_time)
 
     def is_registered(self, task: object) -> bool:
         """Whether every replica finds this task by its name."""
@@ -315,13 +321,14 @@ class Execution:
 
     # --- inside ----------------------------------------------------------------------------
 
-    def _ask(self, op: OpenOp, recorded: Scheduled | None) -> None:
+    def _ask(self, op: OpenOp, recorded: Scheduled | None, compare: Comparison = None) -> None:
         if recorded is not None:
-            differs = differences.of_operation(recorded, op)
+            differs = differences.of_operation(recorded, op, compare)
             if differs:
                 self._stick(op.key, differs)
                 return
             op.recorded = recorded
+            op.due = recorded.due
         op.asked_at = self._loop.clock
         self.open[op.key] = op
         self._asked[op.key] = op
@@ -467,6 +474,7 @@ class Execution:
             self.error = error
 
 
+_DEADLINE = "run-timeout"
 _FIRED = Outcome(OutcomeKind.OK)
 
 

@@ -39,9 +39,9 @@ class OpenOp:
         self.name = name
         """The function, or the timer's kind: compared on replay."""
         self.digest = digest
-        """The digest of its arguments: compared on replay."""
+        """The digest of a task's arguments: compared on replay."""
         self.due = due
-        """A timer's moment, or a deadline."""
+        """A timer's moment, or a deadline: on replay the recorded one."""
         self.args: Value | None = None
         """Its arguments, encoded."""
         self.work: Any = None
@@ -64,7 +64,7 @@ class OpenOp:
         """Turns the outcome into a value, or raises."""
 
     def scheduled(self) -> Scheduled:
-        """The command that asks for this operation; on replay the recorded one, which is equal."""
+        """The command that asks for this operation; on replay the recorded one."""
         if self.recorded is not None:
             return self.recorded
         return Scheduled(self.key, self.kind, self.name, self.digest, self.args, self.due)

@@ -29,7 +29,7 @@ import msgspec
 
 from rewake.records import Value
 from rewake.signing.secret import Secret
-from rewake.values.digests import field_names
+from rewake.values.fields import field_names
 from rewake.values.pickles import Place, opened, pickled, seal, unpickled, unreadable
 from rewake.values.plain import plain_types
 

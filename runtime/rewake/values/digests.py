@@ -1,26 +1,29 @@
 """Digests: short names of arguments, which tell whether an operation has the same on replay.
 
 A digest is made of a canonical text and never of a pickle, for pickles differ between processes.
-In that text plain data reads as JSON with sorted keys. Everything else is led by its qualified
-type name: containers, dataclasses, structs, enums, moments and paths with their content, functions
+In that text plain data reads as JSON with sorted keys. Everything else is led by the name of its
+type: containers, dataclasses, structs, enums, moments and paths with their content, functions
 and classes with their own name, all the rest with nothing. So captured variables are not compared,
 nor values that lie too deep.
 
-Digests outlive releases: a run may sleep for months. So nothing is part of the text that a library
-may come to write in another way.
+Digests outlive releases, of Rewake and of the app: a run may sleep for months. So nothing is part
+of the text that a library may come to write in another way. A field that has its default is left
+out: adding one changes no digest. A name has the last part of its module only, for the same file
+is `own` or `shop.own`, whichever way it was loaded.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import enum
 import hashlib
 import json
 import types
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
+from functools import lru_cache
 from operator import itemgetter
 from pathlib import PurePath
 from typing import Any
@@ -28,9 +31,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from rewake.values.fields import field_defaults, field_names, tuple_fields
 from rewake.values.plain import PLAIN, plain_types
 
-__all__ = ["digest", "field_names", "type_name"]
+__all__ = ["digest", "text_of", "type_name"]
 
 _INERT: frozenset[type] = frozenset({bool, types.NoneType})
 
@@ -75,6 +79,11 @@ def _is_deep(value: Any) -> bool:
     return kind is not str and not (kind is int and value.bit_length() < 64) and kind not in _INERT
 
 
+def text_of(value: Any) -> str:
+    """The canonical text of a value, of which digests are made."""
+    return _Writer().text(value)
+
+
 class _Writer:
     """Writes one canonical text, and of a value too deep, too many or in a cycle only its type."""
 
@@ -100,16 +109,26 @@ class _Writer:
 
     def _content(self, value: Any) -> str:
         kind = type(value)
-        for base in kind.__mro__:
+        names = tuple_fields(kind)
+        for base in kind.__mro__ if names is None else ():
             form = _FORMS.get(base)
             if form is not None:
                 content = form(self, value)
-                return content if kind in PLAIN else f"{type_name(kind)}({content})"
-        names = field_names(kind)
+                return content if kind in PLAIN else f"{_named(kind)}({content})"
+        names = names or field_names(kind)
         if names is None:
             return _bare(value)
-        fields = (f"{name}={self.text(getattr(value, name))}" for name in sorted(names))
-        return f"{type_name(kind)}({','.join(fields)})"
+        return f"{_named(kind)}({','.join(self._fields(value, names))})"
+
+    def _fields(self, value: Any, names: Iterable[str]) -> Iterator[str]:
+        kind: Any = type(value)
+        defaults = _default_texts(kind)
+        for name in sorted(names):
+            # An object of the class as it was before may lack the field.
+            with suppress(AttributeError):
+                text = self.text(getattr(value, name))
+                if text != defaults.get(name):
+                    yield f"{name}={text}"
 
     def sequence(self, value: Iterable[Any]) -> str:
         return f"[{','.join(map(self.text, value))}]"
@@ -143,7 +162,15 @@ def _integer(value: int) -> str:
 
 
 def _named(value: Any) -> str:
-    return f"{value.__module__}.{value.__qualname__}"
+    # Python 3.13 moved the path classes within `pathlib`.
+    module = value.__module__.removesuffix("._local").rpartition(".")[2]
+    return f"{module}.{value.__qualname__}"
+
+
+@lru_cache(maxsize=512)
+def _default_texts(kind: type) -> Mapping[str, str]:
+    """The canonical texts of a class's defaults."""
+    return {name: text_of(default) for name, default in field_defaults(kind).items()}
 
 
 _FORMS: Mapping[type, Callable[[_Writer, Any], str]] = {
@@ -171,7 +198,7 @@ _FORMS: Mapping[type, Callable[[_Writer, Any], str]] = {
     uuid.UUID: lambda _, value: value.hex,
     Decimal: lambda _, value: str(value),
     PurePath: lambda _, value: _quoted(str(value)),
-    type: lambda _, value: type_name(value),
+    type: lambda _, value: _named(value),
     types.FunctionType: lambda _, value: _named(value),
     types.BuiltinFunctionType: lambda _, value: _named(value),
     types.MethodType: lambda _, value: _named(value),
@@ -180,25 +207,11 @@ _FORMS: Mapping[type, Callable[[_Writer, Any], str]] = {
 
 def _bare(value: Any) -> str:
     try:
-        return f"<{type_name(type(value))}>"
+        return f"<{_named(type(value))}>"
     except Exception:
         return "<object>"
 
 
 def type_name(kind: type) -> str:
-    """Return the qualified name of a class, the same under every Python minor."""
-    # Python 3.13 moved the path classes within `pathlib`.
-    return _named(kind).replace("pathlib._local.", "pathlib.", 1)
-
-
-def field_names(kind: type) -> tuple[str, ...] | None:
-    """Return the fields of a struct, dataclass, attrs or pydantic class; None for others."""
-    if issubclass(kind, msgspec.Struct):
-        return kind.__struct_fields__
-    if dataclasses.is_dataclass(kind):
-        return tuple(field.name for field in dataclasses.fields(kind) if field.compare)
-    attributes = getattr(kind, "__attrs_attrs__", None)
-    if attributes is not None:
-        return tuple(field.name for field in attributes if field.eq)
-    fields = getattr(kind, "__pydantic_fields__", None)
-    return None if fields is None else tuple(fields)
+    """Return the qualified name of a class, for people."""
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -23,6 +23,7 @@ from rewake.records import (
     Value,
     Withdrawn,
 )
+from rewake.replay.differences import Comparison
 from rewake.replay.execution import Execution
 from rewake.replay.loop import WorkflowFuture
 from rewake.replay.operation import OpenOp
@@ -75,9 +76,9 @@ class Tracer(Execution):
         self.on_event(event)
         super()._apply(event, outcome)
 
-    def _ask(self, op: OpenOp, recorded: Scheduled | None) -> None:
+    def _ask(self, op: OpenOp, recorded: Scheduled | None, compare: Comparison = None) -> None:
         self.on_ask(op.key)
-        super()._ask(op, recorded)
+        super()._ask(op, recorded, compare)
         if recorded is not None and self._differs():
             asked = msgspec.structs.replace(op.scheduled(), args=self._encoded(op.key))
             self._note(op.key, self._say(recorded), self._say(asked))

@@ -1,0 +1,112 @@
+"""Pickles that every Python minor can read, and that say when they hold code.
+
+A class or function that can be imported is pickled by its name, as the standard protocol does.
+Two kinds of names do not last, and are written through `found` instead:
+
+- The standard library moved some classes (`pathlib.Path` lay in `pathlib._local` in 3.13). They are
+  written under the name that they have on every minor.
+- The entry file of an app is the module `own` if it is loaded as `shop/own.py`, and `shop.own` if
+  it is loaded as that. It is written as `own`, and looked up in the entry of the reading process.
+
+What cannot be imported (a lambda, a function or class within a function) is carried by value, with
+its bytecode. Only the minor that wrote that can read it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import sys
+import types
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any
+
+import cloudpickle
+
+_PROTOCOL = 5
+
+_MOVED: Mapping[str, str] = {
+    "pathlib._local": "pathlib",
+    "pathlib._abc": "pathlib",
+    "zipfile._path": "zipfile",
+    "importlib.resources._functional": "importlib.resources",
+    "importlib.resources._legacy": "importlib.resources",
+    "_py_warnings": "warnings",
+    "annotationlib": "inspect",
+    "genericpath": "os.path",
+    "_asyncio": "asyncio.tasks",
+    "_ctypes": "ctypes",
+}
+"""Modules of the standard library that some minors keep public names in: the public ones."""
+
+_RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {("re", "PatternError"): ("re", "error")}
+
+_entries: dict[str, str] = {}
+"""Entry modules by the last part of their name."""
+
+
+def enter(module: str) -> None:
+    """Make a module an entry of this process: what it defines is known by its last name."""
+    _entries[_last(module)] = module
+
+
+def found(module: str, qualname: str) -> Any:
+    """What a pickle refers to. Raises `ImportError` or `AttributeError` if it is not there."""
+    return _in(importlib.import_module(_entries.get(module, module)), qualname)
+
+
+def dumped(value: Any) -> tuple[bytes, bool]:
+    """The pickle of a value, and whether it holds code, so that only this minor can read it."""
+    with io.BytesIO() as file:
+        pickler = _Pickler(file, protocol=_PROTOCOL)
+        pickler.dump(value)
+        return file.getvalue(), pickler.holds_code
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Cloudpickle's, with names that last."""
+
+    holds_code = False
+
+    def reducer_override(self, obj: Any) -> Any:
+        reference = _reference(obj)
+        if reference is not None:
+            return found, reference
+        reduced = super().reducer_override(obj)
+        by_value = reduced is not NotImplemented and reduced[0] not in _BY_NAME
+        self.holds_code |= by_value or type(obj) is types.CodeType
+        return reduced
+
+
+_BY_NAME = (type, cloudpickle.cloudpickle._builtin_type)
+
+
+def _reference(obj: Any) -> tuple[str, str] | None:
+    """The name that lasts, of what has one and would be pickled under another."""
+    try:
+        module, qualname = obj.__module__, obj.__qualname__
+    except Exception:  # user code's objects may raise anything
+        return None
+    if type(module) is not str or type(qualname) is not str:
+        return None
+    if _entries.get(_last(module)) == module:
+        name = (_last(module), qualname)
+    elif module in _MOVED:
+        name = (_MOVED[module], qualname)
+    else:
+        return _RENAMED.get((module, qualname))
+    try:
+        loaded = sys.modules.get(module) if module not in _MOVED else None
+        owner = loaded or importlib.import_module(name[0])
+        return name if _in(owner, qualname) is obj else None
+    except (ImportError, AttributeError):
+        return None
+
+
+def _in(module: Any, qualname: str) -> Any:
+    return reduce(getattr, qualname.split("."), module)
+
+
+def _last(module: str) -> str:
+    return module.rpartition(".")[2]
