@@ -97,7 +97,7 @@ class Reader:
         if block.name is not None:
             (self.folder / block.name).write_text(self._here(block.text))
         padding = "\n" * block.line
-        code = compile(padding + self._here(block.text), str(block.page), "exec")
+        code = compile(padding + self._here(block.text), str(block.page), "exec", dont_inherit=True)
         before = Path.cwd()
         os.chdir(self.folder)
         sys.path.insert(0, str(self.folder))

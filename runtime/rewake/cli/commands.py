@@ -190,12 +190,14 @@ def run(
 
 @app.command()
 def replay(
-    run: RunId,
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="The id of a run.")] = "",
     source: Annotated[str, typer.Option("--app", help="The code (REWAKE_APP, app.py).")] = "",
     db: Db = None,
     pdb: Annotated[
         bool, typer.Option("--pdb", help="Stop in a debugger at the workflow's first line.")
     ] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every run, in one line each.")] = False,
+    state: Annotated[list[str] | None, typer.Option(help="With --all: runs in this state.")] = None,
 ) -> None:
     """Feed a run's history to the code of now: does it still do the same?
 
@@ -206,7 +208,7 @@ def replay(
     from rewake.cli.replay.command import replay as carry_out
 
     source = source or os.environ.get("REWAKE_APP") or "app.py"
-    _end(carry_out(ReplayOptions(run, source, database(db), pdb)))
+    _end(carry_out(ReplayOptions(run, source, database(db), pdb, every, tuple(state or ()))))
 
 
 # --- asking a server ---------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -23,12 +23,13 @@ from rewake.records import (
     Value,
     Withdrawn,
 )
-from rewake.replay.differences import Comparison
+from rewake.replay.differences import Comparison, key_of
 from rewake.replay.execution import Execution
 from rewake.replay.loop import WorkflowFuture
 from rewake.replay.operation import OpenOp
+from rewake.values.digests import text_of
 from rewake.views.moments import moment
-from rewake.views.values import Values
+from rewake.views.values import Values, rendered
 
 LONGEST = 160
 """Characters of a value that are shown."""
@@ -41,6 +42,8 @@ class Difference:
     key: str
     recorded: str
     asked: str
+    told: str = field(default="", compare=False)
+    """The error that it comes from, which names argument and field."""
 
 
 class Tracer(Execution):
@@ -68,6 +71,13 @@ class Tracer(Execution):
             return super().request(kind, label, **details)
         finally:
             self._arguments = None
+
+    def log(self, level: str, message: str) -> bool:  # noqa: ARG002
+        """Say nothing of what the body logs: it said so when the run was carried out."""
+        return False
+
+    def write(self, level: str, text: str) -> bool:  # noqa: ARG002
+        return False
 
     # The replay core's own methods, watched.
 
@@ -97,14 +107,15 @@ class Tracer(Execution):
         then = [entry.outcome for entry in recorded if isinstance(entry, Finished)]
         now = [entry.outcome for entry in asked if isinstance(entry, Finished)]
         for old, new in zip(then, now, strict=True):
-            if _is_other(old, new):
+            if self._is_other(old, new):
                 self._note("the end", self._end(old), self._end(new))
 
     def _differs(self) -> bool:
         return self.error is not None and self.difference is None
 
     def _note(self, key: str, recorded: str, asked: str) -> None:
-        self.difference = Difference(key or "the end", recorded, asked)
+        told = "" if self.error is None else str(self.error)
+        self.difference = Difference(key or "the end", recorded, asked, told)
 
     # In words.
 
@@ -115,9 +126,10 @@ class Tracer(Execution):
             return None
 
     def _all(self, commands: Sequence[Entry], key: str) -> str:
-        """The command at this key in words; without one, all commands."""
-        at_key = [c for c in commands if getattr(c, "key", "") == key]
-        said = [self._say(c) for c in at_key or commands]
+        """The command at this key in words; without one, all commands, with theirs."""
+        at_key = [c for c in commands if key_of(c) == key]
+        said = [self._say(c) for c in at_key]
+        said = said or [f"{self._say(c)}{' as ' * bool(key_of(c))}{key_of(c)}" for c in commands]
         return "; ".join(said[:5]) + (" ..." if len(said) > 5 else "") or "nothing more here"
 
     def _say(self, command: Entry) -> str:
@@ -153,11 +165,39 @@ class Tracer(Execution):
         if asked.args is None:
             return ""
         if asked.args.codec == "pickle":
-            return "..."  # a closure, or arguments that are more than JSON
+            return self._pickled_call(asked.key, asked.args)
         args, kwargs = msgspec.json.decode(asked.args.body, type=tuple[list[Any], dict[str, Any]])
         said = [_short(msgspec.json.encode(value).decode()) for value in args]
         said += [f"{k}={_short(msgspec.json.encode(v).decode())}" for k, v in kwargs.items()]
         return ", ".join(said)
+
+    def _pickled_call(self, key: str, given: Value) -> str:
+        """The arguments of a closure, or such as are more than JSON."""
+        try:
+            *_, args, kwargs = self.codec.decode(given, key=key, purpose=Purpose.CALL)
+        except Exception:  # what cannot be read cannot be shown
+            return "..."
+        said = [_short(bytes(rendered(each)).decode()) for each in args]
+        said += [f"{k}={_short(bytes(rendered(v)).decode())}" for k, v in kwargs.items()]
+        return ", ".join(said)
+
+    def _is_other(self, old: Outcome, new: Outcome) -> bool:
+        """Whether an end has another value or error; two pickles of one value may differ."""
+        if old.kind is not new.kind:
+            return True
+        if old.failure is not None and new.failure is not None:
+            return (old.failure.type, old.failure.message) != (
+                new.failure.type,
+                new.failure.message,
+            )
+        if old.value is None or new.value is None:
+            return old.value is not new.value
+        if old.value.codec == new.value.codec == "pickle":
+            values = (
+                self.codec.decode(v, key="", purpose=Purpose.OUTPUT) for v in (old.value, new.value)
+            )
+            return len({text_of(value) for value in values}) > 1
+        return bytes(old.value.body) != bytes(new.value.body)
 
     def outcome(self, outcome: Outcome, key: str, purpose: Purpose | None) -> str:
         """An outcome, in words."""
@@ -174,16 +214,6 @@ class Tracer(Execution):
 
 def _ignore(_: object) -> None:
     return None
-
-
-def _is_other(old: Outcome, new: Outcome) -> bool:
-    if old.kind is not new.kind:
-        return True
-    if old.failure is not None and new.failure is not None:
-        return (old.failure.type, old.failure.message) != (new.failure.type, new.failure.message)
-    if old.value is None or new.value is None or "pickle" in (old.value.codec, new.value.codec):
-        return False  # two pickles of the same value may differ
-    return bytes(old.value.body) != bytes(new.value.body)
 
 
 def _short(text: str) -> str:

@@ -1,0 +1,151 @@
+"""Before a deploy: every run is replayed, in one line each."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.shell import Shell
+
+APP = """
+import logging
+from dataclasses import dataclass
+from rewake import sleep, task, wait_for_approval, workflow
+
+
+@dataclass
+class Order:
+    note: str
+
+
+@task
+async def ship(order: Order) -> Order:
+    return order
+
+
+@workflow
+async def quick(note: str) -> Order:
+    print("the body speaks")
+    return await ship(Order(note))
+
+
+@workflow
+async def slow() -> None:
+    try:
+        await ship(Order("x"))
+        await sleep(3600)
+    except BaseException as error:
+        print("undoing")
+        logging.error("undoing %r", error)
+        raise
+    finally:
+        print("cleaning up")
+"""
+
+
+@pytest.fixture
+def served(shell: Shell) -> Shell:
+    """A folder with a run that is done and one that is suspended."""
+    shell.write("app.py", APP)
+    done = shell.rewake("run", "app.py:quick", "--input", '{"note": "a"}', "--id", "one")
+    assert done.returncode == 0, done.stderr
+    with shell.begin("run", "app.py:slow", "--id", "two") as run:
+        run.says("sleeping")
+        run.process.kill()
+        run.wait()
+    return shell
+
+
+def test_every_run_has_a_line(served: Shell) -> None:
+    """Exit code 0 and one line a run, of what the body says or cleans up nothing."""
+    replay = served.rewake("replay", "--all")
+    assert replay.returncode == 0, replay.stderr
+    one, two = replay.stdout.splitlines()
+    assert one.split() == ["same", "one", "quick", "done"]
+    assert two.split() == ["same", "two", "slow", "suspended", "waits", "for", "sleep"]
+    assert replay.stderr == "2 replayed: 2 same\n"
+
+
+def test_any_difference_is_exit_code_5(served: Shell) -> None:
+    """What differs is named; a change that only ended runs feel is left out by --state."""
+    served.write("app.py", APP.replace("Order(note)", "Order(note.upper())"))
+    replay = served.rewake("replay", "--all")
+    assert replay.returncode == 5
+    one, two = replay.stdout.splitlines()
+    assert one.startswith("differs     one  quick  done  ship: ")
+    assert one.endswith(": order.note differs")
+    assert two.startswith("same        two")
+    replay = served.rewake("replay", "--all", "--state", "suspended")
+    assert (replay.returncode, len(replay.stdout.splitlines())) == (0, 1)
+
+
+def test_a_workflow_that_is_gone_strands_its_runs(served: Shell) -> None:
+    """A run whose workflow the code no longer has differs."""
+    served.write("app.py", APP.replace("def slow", "def slower"))
+    replay = served.rewake("replay", "--all", "--state", "suspended", "--state", "stuck")
+    assert replay.returncode == 5
+    assert "there is no workflow 'slow'" in replay.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "RUN, or --all"),
+        (["one", "--all"], "takes no RUN"),
+        (["--all", "--pdb"], "no --pdb"),
+        (["one", "--state", "done"], "narrows --all"),
+        (["--all", "--state", "parked"], "no state 'parked'"),
+    ],
+)
+def test_options_that_contradict_are_refused(shell: Shell, options: list[str], told: str) -> None:
+    """One line, exit code 2."""
+    shell.write("app.py", APP)
+    replay = shell.rewake("replay", *options)
+    assert (replay.returncode, replay.stdout) == (2, "")
+    assert told in replay.stderr
+    assert replay.stderr.count("\n") == 1
+
+
+def test_cleanup_is_not_shown(served: Shell) -> None:
+    """A replay ends with the body's cleanup, of which nothing happens and nothing is shown."""
+    replay = served.rewake("replay", "two")
+    assert replay.returncode == 0
+    assert "undoing" not in replay.stdout + replay.stderr
+    assert "cleaning" not in replay.stdout + replay.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lines"),
+    [
+        ("Order(note))", "Order(note * 2))", ['ship({"note":"a"})', 'ship({"note":"aa"})']),
+        ("Order(note))", "Order('b' * 500))", ['ship({"note":"a"})', 'ship({"note":"bbb']),
+    ],
+)
+def test_pickled_arguments_are_shown(served: Shell, old: str, new: str, lines: list[str]) -> None:
+    """A difference in arguments that are more than JSON is seen."""
+    served.write("app.py", APP.replace(old, new))
+    replay = served.rewake("replay", "one")
+    assert replay.returncode == 5
+    shown = replay.stdout.splitlines()[-2:]
+    assert [part in line for part, line in zip(lines, shown, strict=True)] == [True, True]
+
+
+def test_two_long_arguments_that_look_alike_differ(shell: Shell) -> None:
+    """Where both are cut to the same text, the error says which argument and field differ."""
+    shell.write("app.py", APP)
+    given = '{"note": "' + "a" * 500 + '"}'
+    assert shell.rewake("run", "app.py:quick", "--input", given, "--id", "one").returncode == 0
+    shell.write("app.py", APP.replace("Order(note))", "Order(note + 'b'))"))
+    replay = shell.rewake("replay", "one")
+    assert replay.returncode == 5
+    recorded, asked, told = replay.stdout.splitlines()[-3:]
+    assert recorded.split()[1:] == asked.split()[1:]
+    assert told.endswith(": order.note differs")
+
+
+def test_another_end_is_seen(served: Shell) -> None:
+    """A result that is more than JSON, and another now, is a difference."""
+    served.write(
+        "app.py",
+        APP.replace("return await ship(Order(note))", "await ship(Order(note)); return Order('b')"),
+    )
+    assert served.rewake("replay", "one").returncode == 5
