@@ -67,6 +67,7 @@ def test_rotation() -> None:
         ("REWAKE_LEASE", "0"),
         ("REWAKE_LEASE", "nan"),
         ("REWAKE_GRACE", "-1"),
+        ("REWAKE_BLOCKED", "0"),
         ("REWAKE_CACHED", "-1"),
         ("REWAKE_TASKS", "0"),
         ("REWAKE_DISPATCHER", "pigeon"),

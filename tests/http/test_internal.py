@@ -203,3 +203,12 @@ def test_a_store_in_trouble(
     assert response.headers.get("Retry-After") == retry
     assert "path" not in response.text
     assert client.get("/readyz").status_code == 503
+
+
+def test_readiness_counts_abandoned_threads(client: TestClient, app: Starlette) -> None:
+    """Who watches a server learns how many threads its time-outs have left behind."""
+    assert client.get("/readyz").json() == {"status": "ready", "abandoned_threads": 0}
+    pools = app.state.parts.engine.services.threads
+    pools._pools[0]._abandoned.add(object())
+    assert client.get("/readyz").json()["abandoned_threads"] == 1
+    pools._pools[0]._abandoned.clear()
