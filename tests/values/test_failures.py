@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import types
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rewake
 from rewake.errors import TaskError
 from rewake.records import Failure
 from rewake.values.failures import failure_of, task_error
@@ -84,8 +86,9 @@ def test_long_texts_keep_the_useful_end() -> None:
 
 def test_the_runtimes_own_frames_are_left_out() -> None:
     """A traceback begins with the user's code; one wholly of the runtime's is kept."""
-    runtime: dict[str, Any] = {"__name__": "rewake.engine.task"}
-    exec(compile("def run(f):\n    f()\ndef fail():\n    1 / 0\n", "task.py", "exec"), runtime)
+    runtime: dict[str, Any] = {}
+    file = str(Path(rewake.__file__).parent / "engine" / "task.py")
+    exec(compile("def run(f):\n    f()\ndef fail():\n    1 / 0\n", file, "exec"), runtime)
     with pytest.raises(TypeError) as users:
         runtime["run"](lambda: double(None))  # type: ignore[arg-type]
     trimmed = failure_of(users.value.with_traceback(below(users.value)), 1).traceback

@@ -69,6 +69,9 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
 Db = Annotated[str | None, typer.Option(help="The SQLite file (REWAKE_DB, .rewake/rewake.db).")]
 Host = Annotated[str | None, typer.Option(help="Where to listen (REWAKE_HOST, 127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="0 takes any (REWAKE_PORT, 8000).")]
+LogFormat = Annotated[
+    str | None, typer.Option(help="text, or json: an object a line (REWAKE_LOG_FORMAT).")
+]
 Input = Annotated[str | None, typer.Option(help="The arguments by name, as a JSON object.")]
 InputFile = Annotated[str | None, typer.Option(help="A file with them; - is stdin.")]
 Url = Annotated[str | None, typer.Option(help="The server (REWAKE_URL, http://127.0.0.1:8000).")]
@@ -103,12 +106,18 @@ def rewake(
 
 
 @app.command()
-def dev(source: OptionalSource = None, host: Host = None, port: Port = None, db: Db = None) -> None:
+def dev(
+    source: OptionalSource = None,
+    host: Host = None,
+    port: Port = None,
+    db: Db = None,
+    log_format: LogFormat = None,
+) -> None:
     """Serve an app for development: everything in .rewake/, anew whenever its code changes."""
     from rewake.cli.dev.supervisor import DevOptions
     from rewake.cli.dev.supervisor import dev as carry_out
 
-    _end(carry_out(DevOptions(source, host, port, db)))
+    _end(carry_out(DevOptions(source, host, port, db, log_format)))
 
 
 @app.command()
@@ -133,6 +142,7 @@ def serve(
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error (REWAKE_LOG_LEVEL).")
     ] = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Serve an app in production. Needs REWAKE_SECRET."""
     from rewake.cli.serve import serve as carry_out
@@ -148,6 +158,7 @@ def serve(
         tasks=tasks,
         grace=grace,
         log_level=log_level,
+        log_format=log_format,
     )
 
 

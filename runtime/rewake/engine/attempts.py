@@ -21,6 +21,7 @@ from rewake.authoring.context import TaskContext
 from rewake.authoring.hints import return_hint
 from rewake.authoring.policy import millis
 from rewake.authoring.task import Task
+from rewake.engine.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.handover import REASON
 from rewake.engine.leases import PASSING
@@ -126,7 +127,7 @@ class Attempts:
                 found = await services.claims.task(claim)
                 if isinstance(found, Refused):
                     return await self._refused(found.operation, invocation)
-                return await self._held(found.operation, claim.owner, invocation)
+                return await self._held(found.operation, claim.owner, invocation, lost=found.lost)
 
     @contextmanager
     def _under_way(self, here: tuple[str, str], owner: str) -> Iterator[None]:
@@ -149,6 +150,17 @@ class Attempts:
             await self._deliveries.follow(delivery)
 
     async def _held(
+        self, operation: Operation, owner: str, invocation: Invocation, *, lost: bool = False
+    ) -> Delivery | None:
+        with carrying_out(*_about(operation)):
+            if lost:
+                log.warning(
+                    "an attempt at %s of run %s was lost with its process; attempt %s begins",
+                    *(operation.key, operation.run, operation.attempts),
+                )
+            return await self._kept(operation, owner, invocation)
+
+    async def _kept(
         self, operation: Operation, owner: str, invocation: Invocation
     ) -> Delivery | None:
         services = self._services
@@ -277,9 +289,11 @@ class Attempts:
             chance=self._services.chance.random(),
         )
         failure = failure_of(error, operation.attempts)
-        if wait is None:
+        clock = self._services.clock
+        at = None if wait is None else clock.now() + millis(wait)
+        warn_of_failure(_about(operation), failure, clock, at)
+        if at is None:
             return await self._fail(operation, owner, failure)
-        at = self._services.clock.now() + millis(wait)
         run, key = operation.run, operation.key
         if await self._insist(
             lambda: self._store.retry_task(run, key, owner, at=at, failure=failure)
@@ -387,6 +401,10 @@ async def _settled(body: Awaitable[Any]) -> tuple[Any, BaseException | None]:
         return None, NonRetryable(f"the task cancelled itself: {error}")
     except BaseException as error:
         return None, error
+
+
+def _about(operation: Operation) -> About:
+    return About(operation.run, operation.key, operation.attempts)
 
 
 def _lost(operation: Operation) -> Failure:

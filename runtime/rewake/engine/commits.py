@@ -9,6 +9,7 @@ a finish writes nothing, and the turn reads again.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from rewake.engine.instance import Instance
@@ -16,6 +17,7 @@ from rewake.engine.leases import PASSING
 from rewake.engine.services import Services
 from rewake.engine.steps import Steps
 from rewake.errors import StoreError, StuckError
+from rewake.kinds import OutcomeKind
 from rewake.records import (
     Completed,
     Entry,
@@ -24,6 +26,7 @@ from rewake.records import (
     Invocation,
     Logged,
     Millis,
+    Outcome,
     Scheduled,
     Stepped,
     Withdrawn,
@@ -35,6 +38,8 @@ from rewake.stores.answers import Arrived, Committed, Fenced, TaskClaim
 from rewake.stores.history import History
 from rewake.stores.keys import header_key
 from rewake.stores.table import Due
+
+log = logging.getLogger("rewake.engine")
 
 
 class Overtaken(Exception):
@@ -126,10 +131,17 @@ class Commits:
                 raise CancelFirst
             return False
         self._services.ended(self.header.run, execution.finished)
+        self._tell_failure(execution.finished)
         await self._follow_up(committed, entries, sole=False)
         if due is not None:
             await self._store.postpone(header_key(self.header.run), due, None)
         return True
+
+    def _tell_failure(self, outcome: Outcome) -> None:
+        failure = outcome.failure
+        if failure is not None and outcome.kind is not OutcomeKind.CANCELLED:
+            told = failure.traceback or f"{failure.type}: {failure.message}"
+            log.error("run %s of %s failed\n%s", self.header.run, self.header.workflow, told)
 
     def _accepted(
         self, execution: Execution, result: Committed | Fenced | Arrived

@@ -8,7 +8,8 @@ the history, in the next commit; a replay only repeats it, so then it goes nowhe
 While an engine is open, two things of the process are wrapped for that:
 `logging.Logger.callHandlers`, through which every record goes once its logger's level and filters
 let it pass, regardless of which loggers and handlers are configured (Sentry's SDK takes the
-same place); and `sys.stdout` and `sys.stderr`.
+same place); and `sys.stdout` and `sys.stderr`. Each record is given what it is about there: a log
+record factory would let `extra={"run": …}` of the app fail.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, Protocol, TextIO, cast
 
 from rewake.authoring.context import current_context
 from rewake.clock import Clock
+from rewake.engine.carrying import stamp
 from rewake.records import LogLine
 from rewake.replay.execution import current as current_execution
 from rewake.values.failures import described
@@ -114,6 +116,7 @@ def _sink() -> Sink | None:
 
 
 def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
+    stamp(record)
     sink = _sink()
     if sink is None:
         _original(logger, record)

@@ -10,6 +10,7 @@ from rewake.authoring.attempt import NotBegun, attempt
 from rewake.authoring.context import TaskContext
 from rewake.authoring.policy import millis
 from rewake.authoring.step import StepWork
+from rewake.engine.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
 from rewake.kinds import OutcomeKind, Purpose
@@ -104,14 +105,15 @@ class Steps:
         context = TaskContext(self._run, op.key, number, logs)
         timeout = work.policy.limit(_elapsed(op, self._services.clock.now()))
         try:
-            result = await attempt(
-                work.function,
-                (),
-                {},
-                timeout=timeout,
-                context=context,
-                threads=self._services.threads.steps,
-            )
+            with carrying_out(self._run, op.key, number):
+                result = await attempt(
+                    work.function,
+                    (),
+                    {},
+                    timeout=timeout,
+                    context=context,
+                    threads=self._services.threads.steps,
+                )
         except asyncio.CancelledError as error:
             if self.running.get(op.key) is not asyncio.current_task():
                 raise
@@ -145,9 +147,11 @@ class Steps:
         wait = work.policy.next(
             error, failed, elapsed=_elapsed(op, now), chance=self._services.chance.random()
         )
-        outcome = Outcome(OutcomeKind.ERROR, failure=failure_of(error, failed))
+        failure = failure_of(error, failed)
         retry_at = None if wait is None else now + millis(wait)
-        return Stepped(op.key, now, outcome, retry_at)
+        about = About(self._run, op.key, failed)
+        warn_of_failure(about, failure, self._services.clock, retry_at)
+        return Stepped(op.key, now, Outcome(OutcomeKind.ERROR, failure=failure), retry_at)
 
 
 def _elapsed(op: OpenOp, now: Millis) -> float:

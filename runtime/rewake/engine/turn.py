@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from rewake.engine.carrying import carrying_out
 from rewake.engine.commits import CancelFirst, Commits, Overtaken, dispatched, must_commit
 from rewake.engine.deadlines import timed_out
 from rewake.engine.instance import Instance, TooNew, check
@@ -74,7 +75,13 @@ class Turn:
 
     async def run(self, known: Operation | None = None) -> None:
         """Carry the run on as far as it goes. `known` is an outcome that was just delivered."""
+        with carrying_out(self._header.run):
+            await self._carry_out(known)
+
+    async def _carry_out(self, known: Operation | None) -> None:
         run, owner = self._header.run, self._header.owner
+        if self._header.strikes > 1:
+            log.warning("run %s is taken over: its last turn ended with its process", run)
         here = TurnHere(owner, self._signal.set, self._steps.running)
         self._services.turns[run] = here
         try:

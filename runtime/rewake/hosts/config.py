@@ -12,6 +12,7 @@ from typing import Any
 
 from rewake.dispatchers.http import checked_url
 from rewake.errors import ConfigError
+from rewake.hosts.log_formats import LOG_FORMATS
 from rewake.signing.secret import Secret
 
 DISPATCHERS = ("in-process", "http")
@@ -48,6 +49,8 @@ class ServerConfig:
     """How long one task, step or body may block the event loop before it is given up."""
     log_level: str = "info"
     """One of debug, info, warning, error."""
+    log_format: str = "text"
+    """`text` for people, or `json`: an object a line."""
     secret: Secret | None = None
     """The secret that signs."""
     tokens: tuple[str, ...] = field(default=(), repr=False)
@@ -97,6 +100,7 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "grace": ("REWAKE_GRACE", float),
     "blocked": ("REWAKE_BLOCKED", float),
     "log_level": ("REWAKE_LOG_LEVEL", str.lower),
+    "log_format": ("REWAKE_LOG_FORMAT", str.lower),
     "secret": ("REWAKE_SECRET", _secret),
     "tokens": ("REWAKE_TOKEN", _texts),
 }
@@ -121,6 +125,7 @@ def _check(config: ServerConfig) -> None:
         ("tasks", config.tasks >= 1, "1 or more"),
         ("dispatcher", config.dispatcher in DISPATCHERS, " or ".join(DISPATCHERS)),
         ("log_level", config.log_level in _LEVELS, ", ".join(_LEVELS)),
+        ("log_format", config.log_format in LOG_FORMATS, " or ".join(LOG_FORMATS)),
     ):
         if not holds:
             raise ConfigError(f"{SETTINGS[name][0]} must be {wanted}")

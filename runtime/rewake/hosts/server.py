@@ -25,6 +25,7 @@ from rewake.engine.threads import NAMES as SYNC_THREADS
 from rewake.errors import ConfigError, UsageError
 from rewake.hosts.building import build_app
 from rewake.hosts.config import ServerConfig
+from rewake.hosts.log_formats import configure_logging
 from rewake.http.app import begin_closing, told_to_end
 
 log = logging.getLogger("rewake.server")
@@ -85,8 +86,7 @@ def serve(
     Sync tasks that did not end in time still run in their threads: call `end_process` next. Raises
     as `build_app` does, and `ConfigError` if it cannot listen.
     """
-    form = "%(asctime)s %(levelname)s %(name)s %(message)s"
-    logging.basicConfig(level=config.log_level.upper(), format=form)
+    configure_logging(config.log_level, config.log_format)
     with listener or listen(config.host, config.port) as bound:
         app = build_app(config.app if source is None else source, config)
         settings = uvicorn.Config(

@@ -49,6 +49,8 @@ class Taken(msgspec.Struct, frozen=True):
     """A task's claim succeeded: carry it out."""
 
     operation: Operation
+    lost: bool = False
+    """Whether it was taken over from an attempt whose lease ran out."""
 
 
 class Refused(msgspec.Struct, frozen=True):

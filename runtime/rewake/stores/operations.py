@@ -45,15 +45,17 @@ class Operations(Writes):
             written = await self._update(
                 where, when=fresh, set=begin, add={"attempts": 1}, create=first
             )
+            lost = False
             while not written.ok and (found := written.item).owner != owner:
                 if not self._claimable(found, claim):
                     return Refused(found)
                 same = [Check("owner", "=", found.owner), Check("lease", "=", found.lease)]
-                again = {"attempts": 1, "lost": 1 if found.owner else 0}
+                lost = bool(found.owner)
+                again = {"attempts": 1, "lost": 1 if lost else 0}
                 written = await self._update(
                     where, when=[[Check("outcome", "absent"), *same]], set=guarded, add=again
                 )
-            return Taken(written.item)
+            return Taken(written.item, lost)
 
         return await self._table.together(work)
 

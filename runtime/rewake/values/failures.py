@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import os
+import re
+import threading
 import traceback
-import types
+from collections.abc import Iterator
+from pathlib import Path
 
+import rewake.errors
 from rewake.errors import TaskError
 from rewake.records import Failure
 
 _MESSAGE = 4 * 1024
 _TRACEBACK = 8 * 1024
 _CUT = "…"
-_HOSTS = frozenset({"rewake", "asyncio", "concurrent", "threading"})
+_HOSTS = tuple(
+    f"{Path(str(part.__file__)).parent}{os.sep}"
+    for part in (rewake.errors, asyncio, concurrent.futures)
+)
+_HOST_FILES = frozenset({threading.__file__})
+
+
+class _Traced(Exception):
+    """The traceback of a task's error as text, shown as the cause of what its workflow saw."""
+
+
+_TRACED = re.compile(rf"^(.*?){__name__}\._Traced: \n?", re.MULTILINE)
 
 
 def failure_of(exc: BaseException, attempts: int) -> Failure:
@@ -51,24 +69,40 @@ def described(exc: BaseException) -> str:
 
 
 def _traceback_of(exc: BaseException) -> str:
+    """The traceback, with what caused the exception, without the runtime's own frames."""
     try:
-        own = _users_part(exc.__traceback__)
-        return "".join(traceback.format_exception(type(exc), exc, own))
+        told = traceback.TracebackException.from_exception(exc)
+        for error, each in _chained(exc, told):
+            if isinstance(error, TaskError) and error.traceback:
+                cause = _Traced("\n" + error.traceback.rstrip())
+                each.__cause__ = traceback.TracebackException.from_exception(cause)
+            own = [frame for frame in each.stack if not _is_host(frame.filename)]
+            if own:  # else it came from the runtime itself: then its frames are all there is to see
+                each.stack = traceback.StackSummary.from_list(own)
+        return _TRACED.sub(r"\1", "".join(told.format()))
     except BaseException:
         return ""
 
 
-def _users_part(trace: types.TracebackType | None) -> types.TracebackType | None:
-    """Return `trace` from the first frame that is not the runtime's; all of it if there is none."""
-    own = trace
-    while own is not None and _is_host(own.tb_frame):
-        own = own.tb_next
-    return own or trace
+def _chained(
+    exc: BaseException, told: traceback.TracebackException
+) -> Iterator[tuple[BaseException, traceback.TracebackException]]:
+    """An exception with its traceback; its causes' and, of a group, its members' with theirs."""
+    left = [(exc, told)]
+    while left:
+        error, each = left.pop()
+        yield error, each
+        members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+        below = [
+            (error.__cause__, each.__cause__),
+            (error.__context__, each.__context__),
+            *zip(members, each.exceptions or (), strict=False),
+        ]
+        left += [(e, t) for e, t in below if e is not None and t is not None]
 
 
-def _is_host(frame: types.FrameType) -> bool:
-    module = frame.f_globals.get("__name__", "")
-    return str(module).partition(".")[0] in _HOSTS
+def _is_host(file: str) -> bool:
+    return file.startswith(_HOSTS) or file in _HOST_FILES
 
 
 def _head(text: str, size: int) -> str:

@@ -31,6 +31,7 @@ class Orders(msgspec.Struct, frozen=True):
     source: str
     db: str
     url: str
+    log_format: str
     listener: int
     ready: int
     go: int
@@ -60,7 +61,9 @@ def main() -> NoReturn:
 
 
 def _serve(app: App, orders: Orders) -> None:
-    config = ServerConfig.from_env(app=orders.source, db=orders.db).with_secret(dev_secret(HOME))
+    config = ServerConfig.from_env(
+        app=orders.source, db=orders.db, log_format=orders.log_format
+    ).with_secret(dev_secret(HOME))
     if orders.first:
         print(banner(app, config, orders.url), flush=True)
     else:

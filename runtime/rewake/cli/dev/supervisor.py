@@ -41,12 +41,17 @@ class DevOptions:
     host: str | None = None
     port: int | None = None
     db: str | None = None
+    log_format: str | None = None
 
 
 def dev(options: DevOptions) -> Exit:
     """Serve until told to end. Raises `RewakeError` for wrong options."""
     config = ServerConfig.from_env(
-        app=options.source, host=options.host, port=options.port, db=options.db
+        app=options.source,
+        host=options.host,
+        port=options.port,
+        db=options.db,
+        log_format=options.log_format,
     )
     folder = _folder(config.app)
     with listen(config.host, config.port) as listener:
@@ -72,7 +77,14 @@ class _Child:
         os.set_blocking(ready, False)
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        orders = Orders(config.app, config.db, url, listener.fileno(), its_ready, its_go, first)
+        orders = Orders(
+            config.app,
+            config.db,
+            url,
+            config.log_format,
+            *(listener.fileno(), its_ready, its_go),
+            first,
+        )
         self._ready = ready
         self._process = subprocess.Popen(  # noqa: S603 - it is ourselves
             [sys.executable, "-m", "rewake.cli.dev.child", msgspec.json.encode(orders).decode()],

@@ -1,0 +1,77 @@
+"""Who a log record of this process is about: the run, the operation and the attempt.
+
+The parts of an engine say what they carry out, in a context variable that their asyncio tasks and
+threads inherit; `engine/logs.py` stamps every record with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from rewake.authoring.context import current_context
+from rewake.clock import Clock
+from rewake.records import Failure, Millis
+from rewake.replay.execution import current as current_execution
+
+log = logging.getLogger("rewake.engine")
+
+
+class About(NamedTuple):
+    """What is carried out: a run, and an attempt at one of its operations (or its body)."""
+
+    run: str
+    key: str = ""
+    attempt: int | None = None
+
+
+_about: ContextVar[About | None] = ContextVar("rewake_about", default=None)
+
+
+@contextmanager
+def carrying_out(run: str, key: str = "", attempt: int | None = None) -> Iterator[None]:
+    """Let the log records made inside the block, and in what it starts, be about this."""
+    token = _about.set(About(run, key, attempt))
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+def stamp(record: logging.LogRecord) -> None:
+    """Give a record `run`, `key` and `attempt`, but for those that its author gave it."""
+    execution, context = current_execution(), current_context()
+    if execution is not None:
+        about: About | None = About(execution.run)
+    elif context is not None:
+        about = About(context.run, context.key, context.attempt)
+    else:
+        about = _about.get()
+    if about is not None:
+        for name, value in about._asdict().items():
+            record.__dict__.setdefault(name, value)
+
+
+# --- how attempts end --------------------------------------------------------------------------
+
+
+def warn_of_failure(about: About, failure: Failure, clock: Clock, again: Millis | None) -> None:
+    """Say that an attempt failed, and when the next one begins."""
+    first = failure.message.partition("\n")[0]
+    with carrying_out(*about):
+        log.warning(
+            "attempt %s at %s of run %s failed: %s: %s; %s",
+            about.attempt,
+            about.key,
+            about.run,
+            failure.type,
+            first,
+            "there is no next one" if again is None else f"the next one is {_in(clock, again)}",
+        )
+
+
+def _in(clock: Clock, moment: Millis) -> str:
+    return f"in {max(0, moment - clock.now()) / 1000:g} s"
