@@ -20,7 +20,8 @@ class App:
     """Workflows and tasks by name.
 
     Made from modules: every `Workflow` and `Task` in their namespaces belongs to it, imported ones
-    too. Raises `AppError` if two of a kind have one name.
+    too. Raises `AppError` if two of a kind have one name, or if a workflow takes what no input can
+    be converted to.
     """
 
     def __init__(self, *modules: ModuleType) -> None:
@@ -31,8 +32,12 @@ class App:
                 self.add(found)
 
     def add(self, found: object) -> None:
-        """Add a workflow or a task; any other object is ignored."""
+        """Add a workflow or a task; any other object is ignored.
+
+        Raises `AppError` for a workflow with a parameter that no input can be converted to.
+        """
         if isinstance(found, Workflow):
+            found.inputs  # noqa: B018 - its types are looked at now
             _enter(self.workflows, found.name, found, "workflow")
         elif isinstance(found, Task):
             _enter(self.tasks, found.name, found, "task")

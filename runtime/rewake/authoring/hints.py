@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
+import types
 import typing
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from rewake.authoring.attempt import is_async
@@ -46,11 +49,12 @@ def signature_of(function: _Function) -> inspect.Signature | None:
 
 @_kept
 def hints_of(function: _Function) -> Mapping[str, Any]:
-    """The type hints by parameter name and `return`; empty if they cannot be resolved."""
+    """The type hints by parameter name and `return`, as far as they can be resolved."""
+    annotated = _annotated(function)
     try:
-        return typing.get_type_hints(_annotated(function), include_extras=True)
+        return typing.get_type_hints(annotated, include_extras=True)
     except Exception:
-        return {}
+        return _resolved_apart(annotated)
 
 
 def return_hint(function: _Function) -> Any:
@@ -65,6 +69,34 @@ def _return_hint(function: _Function) -> Any:
     if not is_async(function) and typing.get_origin(hint) in _AWAITABLES:
         return typing.get_args(hint)[-1]
     return hint
+
+
+def _resolved_apart(function: _Function) -> dict[str, Any]:
+    """The hints, each by itself, so that one that cannot be resolved leaves the others alone.
+
+    A function may name the classes that the function around it defines, if it captures them.
+    """
+    code = getattr(function, "__code__", None)
+    names = dict(getattr(function, "__globals__", {}))
+    cells = getattr(function, "__closure__", None) or ()
+    for name, cell in zip(code.co_freevars if code is not None else (), cells, strict=False):
+        with suppress(ValueError):  # an empty cell
+            names[name] = cell.cell_contents
+    found: dict[str, Any] = {}
+    for name, annotation in _annotations(function).items():
+        holder = types.SimpleNamespace(__annotations__={name: annotation})
+        with suppress(Exception):
+            found |= typing.get_type_hints(holder, names, include_extras=True)
+    return found
+
+
+def _annotations(function: _Function) -> Mapping[str, Any]:
+    """The annotations as they are written, also where a name in one of them is unknown."""
+    if sys.version_info >= (3, 14):
+        import annotationlib  # noqa: PLC0415 - it begins with this Python
+
+        return annotationlib.get_annotations(function, format=annotationlib.Format.STRING)
+    return getattr(function, "__annotations__", {})
 
 
 def _annotated(function: _Function) -> _Function:

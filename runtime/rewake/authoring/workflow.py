@@ -7,12 +7,11 @@ import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
 
-import msgspec
-
-from rewake.authoring.hints import hints_of, signature_of
+from rewake.authoring.hints import signature_of
+from rewake.authoring.inputs import Inputs
 from rewake.authoring.policy import Seconds, seconds
 from rewake.authoring.task import default_name, importable
-from rewake.errors import AppError, InvalidInput
+from rewake.errors import AppError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,46 +59,20 @@ class Workflow(Generic[P, R_co]):
         ]
         return cast("Coroutine[Any, Any, R_co]", self.function(*positional, **named))
 
-    def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def arguments(self, given: Mapping[str, Any], *, strict: bool = True) -> dict[str, Any]:
         """The input of a run as the arguments of the function, converted by its type hints.
+
+        `strict`: fields that a class does not have are refused, too.
 
         Raises:
             InvalidInput: an argument is missing, unknown, or does not fit; `field` names it.
         """
-        signature = signature_of(self.function)
-        if signature is None:
-            return dict(given)
-        parameters = signature.parameters
-        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        for name in given:
-            if name not in parameters and not takes_any:
-                known = ", ".join(parameters) or "none"
-                raise InvalidInput(
-                    f"workflow {self.name!r} has no parameter {name!r} (it has: {known})",
-                    field=name,
-                )
-        for name, parameter in parameters.items():
-            named = parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-            if named and parameter.default is parameter.empty and name not in given:
-                raise InvalidInput(f"the argument {name!r} is missing", field=name)
-        hints = hints_of(self.function)
-        return {
-            name: convert(value, hints[name], name) if name in hints else value
-            for name, value in given.items()
-        }
+        return self.inputs.convert(given, strict=strict)
 
-
-def convert(value: Any, hint: Any, field: str) -> Any:
-    """Plain JSON data, converted to a type hint. Raises `InvalidInput`."""
-    try:
-        return msgspec.convert(value, hint)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        raise InvalidInput(
-            f"{field}{path.rstrip('`')}: {message}", field=f"{field}{path.rstrip('`')}"
-        ) from None
-    except TypeError:  # a hint that msgspec does not know: the value is taken as it is
-        return value
+    @functools.cached_property
+    def inputs(self) -> Inputs:
+        """What a run takes. Raises `AppError` for a type that no input can be converted to."""
+        return Inputs(self.name, self.function)
 
 
 class _Decorator(Protocol):

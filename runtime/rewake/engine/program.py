@@ -38,7 +38,7 @@ class RunProgram:
         assert execution is not None
         execution.set_deadline(None if timeout is None else started.clock + millis(timeout))
         given = self.codec.decode(started.args, key="", purpose=Purpose.INPUT)
-        return await self._workflow.call(self._workflow.arguments(given))
+        return await self._workflow.call(self._workflow.arguments(given, strict=False))
 
     def succeed(self, result: Any) -> Outcome:
         hint = return_hint(self._workflow.function)

@@ -1,0 +1,94 @@
+"""The input of a workflow's runs: its parameters by name, and what each of them takes."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rewake.authoring.conversion import Converter, Converters
+from rewake.authoring.fields import fields_of
+from rewake.authoring.hints import hints_of, signature_of
+from rewake.errors import AppError, InvalidInput
+
+
+class Inputs:
+    """What a workflow takes. Raises `AppError` for a type that no input can be converted to."""
+
+    def __init__(self, workflow: str, function: Callable[..., Any]) -> None:
+        self._workflow = workflow
+        self._hints = hints_of(function)
+        self._converters = Converters()
+        self._required: list[str] = []
+        self._named: dict[str, Converter] = {}
+        self._rest: Converter | None = None
+        signature = signature_of(function)
+        if signature is None:
+            self._rest = _as_it_is
+        for parameter in signature.parameters.values() if signature else ():
+            self._add(parameter)
+
+    def convert(self, given: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
+        """The arguments of the function. Raises `InvalidInput`; `field` names what does not fit."""
+        for name in given:
+            if name not in self._named and self._rest is None:
+                known = ", ".join(self._named) or "none"
+                raise InvalidInput(
+                    f"workflow {self._workflow!r} has no parameter {name!r} (it has: {known})",
+                    field=name,
+                )
+        for name in self._required:
+            if name not in given:
+                raise InvalidInput(f"the argument {name!r} is missing", field=name)
+        rest = self._rest or _as_it_is
+        return {
+            name: self._named.get(name, rest)(value, name, strict) for name, value in given.items()
+        }
+
+    def _add(self, parameter: inspect.Parameter) -> None:
+        name = parameter.name
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return  # an input has names only
+        hint = self._hint(parameter)
+        if parameter.kind is parameter.VAR_KEYWORD:
+            if typing.get_origin(hint) is typing.Unpack:
+                self._add_fields(typing.get_args(hint)[0], name)
+            else:
+                self._rest = self._converter(hint, name)
+            return
+        self._named[name] = self._converter(hint, name)
+        if parameter.default is parameter.empty:
+            self._required.append(name)
+
+    def _add_fields(self, kind: Any, name: str) -> None:
+        """The fields of `**options: Unpack[Options]`, which are parameters like others."""
+        origin = typing.get_origin(kind) or kind
+        for each in fields_of(origin, typing.get_args(kind)) or ():
+            self._named[each.name] = self._converter(each.hint, name)
+            if each.required:
+                self._required.append(each.name)
+
+    def _hint(self, parameter: inspect.Parameter) -> Any:
+        if parameter.annotation is parameter.empty:
+            return Any
+        if parameter.name not in self._hints:
+            annotation = inspect.formatannotation(parameter.annotation).strip("'")
+            raise AppError(
+                f"{self._where(parameter.name)} has the type {annotation}, which cannot be "
+                "resolved: import or define it in the module, not only under TYPE_CHECKING"
+            )
+        return self._hints[parameter.name]
+
+    def _converter(self, hint: Any, name: str) -> Converter:
+        try:
+            return self._converters.of(hint)
+        except AppError as error:
+            raise AppError(f"{self._where(name)} cannot be part of an input: {error}") from error
+
+    def _where(self, name: str) -> str:
+        return f"workflow {self._workflow!r}: the parameter {name!r}"
+
+
+def _as_it_is(value: Any, _path: str, _strict: bool) -> Any:
+    return value

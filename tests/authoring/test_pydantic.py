@@ -1,0 +1,70 @@
+"""Parameters of pydantic's types, where it is installed: converted as pydantic does with JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import pytest
+
+from rewake.errors import InvalidInput
+from tests.authoring.test_inputs import Cat, takes
+from tests.support.virtual import Bench, virtually
+
+pydantic = pytest.importorskip("pydantic")
+
+
+class Line(pydantic.BaseModel):  # type: ignore[misc, name-defined, unused-ignore]
+    sku: str
+    due: datetime
+
+
+class Order(pydantic.BaseModel):  # type: ignore[misc, name-defined, unused-ignore]
+    lines: list[Line] = pydantic.Field(default_factory=list)
+
+
+LINE = {"sku": "a", "due": "2024-05-06T07:08:09Z"}
+MADE = Line(sku="a", due=datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC))
+POSITIVE = Annotated[int, pydantic.Field(gt=0)]
+
+
+@pytest.mark.parametrize(
+    ("hint", "given", "wanted"),
+    [
+        (Line, LINE, MADE),
+        (Order, {"lines": [LINE]}, Order(lines=[MADE])),
+        (Line | None, None, None),
+        (list[Line], [LINE], [MADE]),
+        (dict[str, Line], {"a": LINE}, {"a": MADE}),
+        (Order | Line, LINE, MADE),
+        (Line | Cat, {"name": "a"}, Cat("a")),
+        (POSITIVE, 3, 3),
+    ],
+    ids=str,
+)
+def test_a_model_is_what_the_body_gets(hint: Any, given: Any, wanted: Any) -> None:
+    """Models and limits of pydantic's work as parameters, live and on a cold replay."""
+
+    async def body(bench: Bench) -> None:
+        got, back, others = await bench.run("main", value=given, others=[given])
+        assert (got, back, others) == (wanted, wanted, [wanted])
+        assert type(got) is type(back) is type(wanted)
+
+    virtually([takes(hint)], body, cached=0)
+
+
+@pytest.mark.parametrize(
+    ("hint", "given", "field"),
+    [
+        (Line, {"sku": 3, "due": "x"}, "value.sku"),
+        (Order, {"lines": [LINE, {}]}, "value.lines[1].sku"),
+        (POSITIVE, 0, "value"),
+        (list[POSITIVE], [1, 0], "value[1]"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused(hint: Any, given: Any, field: str) -> None:
+    """What pydantic refuses is refused before the run starts, and named by its place."""
+    with pytest.raises(InvalidInput) as raised:
+        takes(hint).arguments({"value": given})
+    assert raised.value.field == field
