@@ -34,10 +34,18 @@ START = "/v1/workflows/total/runs"
         ("GET", "/v1/runs?limit=many", "limit"),
         ("GET", "/v1/runs?state=parked", "state"),
         ("GET", "/v1/runs/none/result?wait=1e9", "wait"),
+        ("POST", f"{START}?wiat=3", "wiat"),
+        ("POST", f"{START}?wait=1&wait=2", "wait"),
+        ("GET", "/v1/runs?wait=3", "wait"),
+        ("GET", "/v1/runs/none?wait=3", "wait"),
+        ("GET", "/v1/runs/none/history?key=a", "key"),
+        ("GET", "/v1/workflows?x", "x"),
+        ("POST", "/v1/runs/none/cancel?reason=x", "reason"),
+        ("POST", "/v1/sweep?all=1", "all"),
     ],
 )
 def test_a_bad_query(client: TestClient, method: str, path: str, field: str) -> None:
-    """A query value that does not fit is refused, and named."""
+    """A query parameter that does not fit, or that there is not, is refused, and named."""
     response = client.request(method, path, json={"numbers": []} if method == "POST" else None)
 
     assert (response.status_code, response.json()["field"]) == (422, field)
@@ -212,3 +220,12 @@ def test_the_body_of_a_stranger_is_not_read(stranger: Stranger) -> None:
         yield b"{"
 
     assert stranger("POST", START, content=never()).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["cancel", "resume", "approvals/boss"])
+def test_an_unknown_field_of_a_body(client: TestClient, path: str) -> None:
+    """A field that a request does not have is refused, and named."""
+    response = client.post(f"/v1/runs/none/{path}", json={"approved": True, "raeson": "x"})
+
+    assert response.status_code == 422
+    assert response.json()["field"] in {"approved", "raeson"}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 
 from rewake.errors import InvalidInput
 
@@ -67,6 +69,37 @@ def shaped(found: dict[str, Any], form: type[T]) -> T:
 
 
 # --- the query ---------------------------------------------------------------------------------
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def takes_query(*names: str) -> Callable[[Endpoint], Endpoint]:
+    """Declare the query parameters of an endpoint; one without this takes none."""
+
+    def declare(endpoint: Endpoint) -> Endpoint:
+        endpoint.query = names  # type: ignore[attr-defined]
+        return endpoint
+
+    return declare
+
+
+def with_known_query(endpoint: Endpoint) -> Endpoint:
+    """The endpoint, which refuses what its query has too much: a slip would pass in silence."""
+    names: tuple[str, ...] = getattr(endpoint, "query", ())
+
+    @functools.wraps(endpoint)
+    async def checked(request: Request) -> Response:
+        given = [name for name, _ in request.query_params.multi_items()]
+        for name in given:
+            if name not in names:
+                known = ", ".join(names) or "none"
+                told = f"there is no query parameter {name!r} here (there is: {known})"
+                raise InvalidInput(told, field=name)
+            if given.count(name) > 1:
+                raise InvalidInput(f"{name} is given more than once", field=name)
+        return await endpoint(request)
+
+    return checked
 
 
 def query_number(request: Request, name: str, least: float, most: float) -> float | None:

@@ -11,7 +11,14 @@ from starlette.responses import Response
 from rewake.engine.approvals import open_approvals
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import InvalidInput, StuckError
-from rewake.http.bodies import query_choice, query_number, query_whole, read_object, shaped
+from rewake.http.bodies import (
+    query_choice,
+    query_number,
+    query_whole,
+    read_object,
+    shaped,
+    takes_query,
+)
 from rewake.http.parts import Parts, parts_of, reply
 from rewake.records import Header, Outcome
 from rewake.states import TERMINAL, RunState
@@ -37,6 +44,7 @@ async def workflows(request: Request) -> Response:
     return reply({"workflows": found})
 
 
+@takes_query("id", "if_finished", "if_running", "wait")
 async def start(request: Request) -> Response:
     """`POST /v1/workflows/{name}/runs`: start a run; with `wait=`, answer its result."""
     parts = parts_of(request)
@@ -68,6 +76,7 @@ async def start(request: Request) -> Response:
     return reply(view, 202, {"Location": view.links.self, **replayed})
 
 
+@takes_query("cursor", "limit", "state", "workflow")
 async def listing(request: Request) -> Response:
     """`GET /v1/runs`: runs, newest first."""
     query = request.query_params
@@ -95,6 +104,7 @@ async def get(request: Request) -> Response:
     return reply(run_view(header, outcome, approvals))
 
 
+@takes_query("wait")
 async def result(request: Request) -> Response:
     """`GET /v1/runs/{run}/result`: how a run ended; 202 if it has not."""
     parts, run = parts_of(request), request.path_params["run"]
@@ -114,6 +124,7 @@ async def history(request: Request) -> Response:
     return reply({"run": run_view(header), "entries": entries, "operations": operations})
 
 
+@takes_query("key")
 async def logs(request: Request) -> Response:
     """`GET /v1/runs/{run}/logs`: the lines that a run logged, in order of time.
 
@@ -133,6 +144,10 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
     reason: str = "cancelled by a caller"
 
 
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request that says nothing."""
+
+
 async def cancel(request: Request) -> Response:
     """`POST /v1/runs/{run}/cancel`: let a run clean up and end."""
     parts = parts_of(request)
@@ -143,8 +158,9 @@ async def cancel(request: Request) -> Response:
 
 async def resume(request: Request) -> Response:
     """`POST /v1/runs/{run}/resume`: let a stuck run try again."""
-    engine = parts_of(request).engine
-    return reply(run_view(await engine.resume(request.path_params["run"])), 202)
+    parts = parts_of(request)
+    shaped(await read_object(request, parts.limit), Nothing)
+    return reply(run_view(await parts.engine.resume(request.path_params["run"])), 202)
 
 
 async def _followed(parts: Parts, header: Header, wait: float) -> tuple[Header, Outcome | None]:
