@@ -174,7 +174,7 @@ class Header(msgspec.Struct, omit_defaults=True):
     seed: int
     """The seed of its randomness and its ids."""
     python: str
-    """The Python minor that it is replayed on, such as `3.12`."""
+    """The Python minor that it began on, such as `3.12`. Any other may carry it on."""
     runtime: int
     """The version of the replay core's behaviour that it keeps."""
     state: RunState = RunState.READY

@@ -12,7 +12,7 @@ import pytest
 from rewake import sleep, workflow
 from rewake.engine.instance import Instance, TooNew, _check_versions
 from rewake.engine.program import RUNTIME
-from rewake.errors import CheckpointUnreadable, RunNotFound, StuckError
+from rewake.errors import RunNotFound, StuckError
 from rewake.records import Header
 from rewake.values.pickles import PYTHON
 from tests.support.virtual import Bench, virtually
@@ -64,7 +64,6 @@ def test_a_suspended_instance_goes_on_in_place_and_one_that_is_gone_is_replayed(
     ("changes", "error", "says"),
     [
         ({"runtime": 99}, TooNew, "runtime 99"),
-        ({"python": "3.7"}, CheckpointUnreadable, "began on Python 3.7"),
         ({"strikes": 6}, StuckError, "died 5 times in a row"),
         ({"workflow": "elsewhere"}, RunNotFound, "elsewhere"),
     ],

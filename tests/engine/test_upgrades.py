@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from rewake import sleep, workflow
+import pytest
+
+from rewake import sleep, task, workflow
 from rewake.engine.program import RUNTIME
-from rewake.states import RunState
+from rewake.states import LIVE, RunState
 from rewake.stores.keys import header_key
+from rewake.values import codecs, pickles
 from tests.support.virtual import Bench, virtually
 
 
@@ -47,6 +51,65 @@ def test_a_run_of_a_newer_rewake_is_left_to_it() -> None:
         assert (kept.state, kept.strikes) == (RunState.READY, 0)
         assert kept.count == before.item.count
         await bench.table.update(where, set={"runtime": RUNTIME})
+        assert await bench.result(header.run) == "rested"
+
+    virtually([naps], body, cached=0)
+
+
+@workflow
+async def closures() -> list[int]:
+    return [await task(lambda: 5), await task(lambda: 6)]
+
+
+@task
+async def remake() -> Any:
+    return [lambda: 7]
+
+
+@workflow
+async def remakes() -> int:
+    (made,) = await remake()
+    result: int = made()
+    return result
+
+
+@pytest.fixture
+def foreign(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """All pickles are written as if by Python 3.7, which this process is not."""
+
+    def pickled(value: Any, place: pickles.Place) -> pickles.Pickle:
+        return pickles.pickled(value, place)._replace(python="3.7")
+
+    monkeypatch.setattr(codecs, "pickled", pickled)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(("program", "result"), [(closures, [5, 6]), (remakes, 7)])
+def test_code_of_another_python_waits_for_it(
+    program: Any, result: Any, foreign: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A closure that was asked for, or returned, on another minor is put back, never recorded."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start(program.name)
+        await asyncio.sleep(100)
+        kept = await bench.engine.get(header.run)
+        assert kept.state in LIVE
+        assert kept.strikes <= 1
+        assert "holds code of Python 3.7" in caplog.text
+        foreign.setattr(pickles, "PYTHON", "3.7")
+        assert await bench.result(header.run) == result
+
+    virtually([program, remake], body)
+
+
+def test_a_run_moves_on_to_another_python_by_itself() -> None:
+    """Nobody need resume it: what it asks for is the same on every minor."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("naps")
+        await asyncio.sleep(1)
+        await bench.table.update(header_key(header.run), set={"python": "3.7"})
         assert await bench.result(header.run) == "rested"
 
     virtually([naps], body, cached=0)

@@ -29,7 +29,7 @@ from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
 from rewake.engine.shortages import WAIT as SHORTAGE_WAIT
 from rewake.engine.shortages import is_shortage
-from rewake.errors import CheckpointUnreadable, NonRetryable, RewakeError
+from rewake.errors import CheckpointUnreadable, NonRetryable, ReadableElsewhere, RewakeError
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
 from rewake.stores.answers import Delivery, Refused
@@ -210,10 +210,13 @@ class Attempts:
         codec = RunCodec(self._services.secret, operation.run)
         try:
             call = await self._call(codec, operation, invocation)
+        except ReadableElsewhere as error:
+            return await self._release(operation, owner, invocation, str(error))
         except CheckpointUnreadable as error:
             return await self._fail(operation, owner, failure_of(error, operation.attempts))
         if call is None:
-            return await self._release(operation, owner, invocation)
+            why = f"this app has no task {invocation.name!r}"
+            return await self._release(operation, owner, invocation, why)
         try:
             result = await self._run(call, operation, body)
             value = codec.encode(
@@ -342,9 +345,10 @@ class Attempts:
             await self._services.clock.sleep(self._services.settings.sweep)
 
     async def _release(
-        self, operation: Operation, owner: str, invocation: Invocation
+        self, operation: Operation, owner: str, invocation: Invocation, why: str
     ) -> Delivery | None:
-        log.error("this app has no task %r; it is offered again", invocation.name)
+        """Give a task back that another process can carry out, and perhaps this one later."""
+        log.error("%s; it is offered again", why)
         at = self._services.clock.now() + UNKNOWN_TASK_WAIT
         run, key = operation.run, operation.key
         if await self._store.release_task(run, key, owner, at):

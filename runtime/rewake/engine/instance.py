@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from rewake.engine.program import RUNTIME, new_execution
 from rewake.engine.services import Services
-from rewake.errors import CheckpointUnreadable, StuckError
+from rewake.errors import StuckError
 from rewake.records import CancelRequested, Header, Started
 from rewake.replay.execution import Execution
 from rewake.stores.history import History
-from rewake.values.pickles import PYTHON
 
 
 class TooNew(Exception):
@@ -33,6 +32,7 @@ class Instance:
         Raises:
             StuckError: the run killed too many processes, cannot be read, or differs on replay.
             TooNew: it needs a newer Rewake.
+            ReadableElsewhere: it needs another Python minor.
             RunNotFound: this app lacks its workflow.
         """
         if header.strikes > self._services.settings.strikes:
@@ -85,8 +85,3 @@ def check(execution: Execution) -> None:
 def _check_versions(header: Header) -> None:
     if header.runtime > RUNTIME:
         raise TooNew(f"it is one of runtime {header.runtime}, and this is {RUNTIME}")
-    if header.python != PYTHON:
-        raise CheckpointUnreadable(
-            f"the run began on Python {header.python} and this is {PYTHON}; serve it with "
-            f"{header.python}, or resume it here if its workflow does the same on both"
-        )

@@ -242,7 +242,7 @@ class Runs:
 
     async def resume(self, run: str) -> Header:
         """Resume a stuck run, with current code and Python. Raises `RunNotFound`, `RunConflict`."""
-        header = await self._store.resume(run, PYTHON, self.services.clock.now())
+        header = await self._store.resume(run, self.services.clock.now())
         await self.services.wake(run)
         return header
 

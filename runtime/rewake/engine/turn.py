@@ -26,7 +26,7 @@ from rewake.engine.services import Services, TurnHere
 from rewake.engine.shortages import WAIT as SHORTAGE_WAIT
 from rewake.engine.shortages import is_shortage
 from rewake.engine.steps import Steps
-from rewake.errors import RunNotFound, StoreError, StuckError
+from rewake.errors import ReadableElsewhere, RunNotFound, StoreError, StuckError
 from rewake.kinds import DueMeans
 from rewake.records import (
     CancelRequested,
@@ -93,12 +93,12 @@ class Turn:
                 await self._carry_on(known)
         except Overtaken:
             log.info("run %s was taken over; this instance is discarded", run)
-        except StuckError as error:
-            await self._stick(error)
-        except (RunNotFound, TooNew) as error:
-            # Perhaps a process with an older or a newer version of the code can carry it on.
+        except (RunNotFound, TooNew, ReadableElsewhere) as error:
+            # Perhaps a process with other code, or on another Python, can carry it on.
             log.warning("run %s is released: %s", run, error)
             await self._release(UNKNOWN_WAIT)
+        except StuckError as error:
+            await self._stick(error)
         except StoreError as error:
             await self._not_saved(error)
         except asyncio.CancelledError:

@@ -1,13 +1,16 @@
-"""Three places in asyncio that iterate in no order, made deterministic for workflows.
+"""What in asyncio is in no order, or differs between Python minors, made one for workflows.
 
 - `asyncio.as_completed` starts its coroutines in the order of a `set` of them, and `wait` makes
   one too: they hash by address, so the order differs from process to process.
 - `asyncio.gather` makes its future past `loop.create_future`: a set of gathers is in no order.
 - `asyncio.all_tasks` goes through one set of the tasks of all loops of the process.
+- `asyncio.wait_for` makes an asyncio task of what it waits for on Python 3.11, and on no other: so
+  keys, and who is first in a race, would differ.
 
-All three look up names in their own module when they run. Giving that module its own `set`,
+The first three look up names in their own module when they run. Giving that module its own `set`,
 `_GatheringFuture` and registry of tasks mends them for workflows however they were imported, and
-changes nothing outside of a workflow.
+changes nothing outside of a workflow. From Python 3.14 on `all_tasks` is C all through, so it is
+replaced itself. Of 3.11's `wait_for` the code is replaced, which mends it wherever it is known.
 
 Also here, since it leans on the same internals: which barrier (`gather`, `wait`, `TaskGroup`) an
 asyncio task reports to, by which a fan-out of a thousand tasks wakes its parent once and not a
@@ -19,13 +22,15 @@ from __future__ import annotations
 import asyncio
 import asyncio.tasks
 import builtins
+import sys
+import types
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from rewake.replay.loop import WorkflowLoop, WorkflowTask
 
 REGISTRY = "_all_tasks" if hasattr(asyncio.tasks, "_all_tasks") else "_scheduled_tasks"
-"""The set of `asyncio.all_tasks`: `_all_tasks` on 3.11, `_scheduled_tasks` from 3.12 on."""
+"""The set of `asyncio.all_tasks`: `_all_tasks` on 3.11, `_scheduled_tasks` on 3.12 and 3.13."""
 
 _GatheringFuture: Any = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]
 _BARRIERS = {
@@ -77,13 +82,56 @@ class _Registry:
         return getattr(self._everywhere, name)
 
 
+_all_tasks = asyncio.all_tasks
+
+
+def _all_tasks_in_order(loop: asyncio.AbstractEventLoop | None = None) -> Any:
+    """Return a set of all tasks for the loop."""
+    running = _running()
+    if running is None or loop not in (None, running):
+        return _all_tasks(loop)
+    return builtins.set(running.unfinished())
+
+
+_wait_for: Any = types.FunctionType(
+    asyncio.wait_for.__code__, vars(asyncio.tasks), "wait_for", asyncio.wait_for.__defaults__
+)
+
+
+async def _wait_for_in_place(awaited: Any, timeout: float | None) -> Any:
+    """`wait_for`; in a workflow as it is from Python 3.12 on, in the branch that waits."""
+    if _running() is None:
+        return await _wait_for(awaited, timeout)
+    if timeout is None or timeout > 0:
+        async with asyncio.timeout(timeout):
+            return await awaited
+    future = asyncio.ensure_future(awaited)
+    if future.done():
+        return future.result()
+    loop = asyncio.get_running_loop()
+    await asyncio.tasks._cancel_and_wait(future, loop=loop)  # type: ignore[attr-defined]
+    try:
+        return future.result()
+    except asyncio.CancelledError as error:
+        raise TimeoutError from error
+
+
+async def _calls_in_place(fut, timeout):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    return await _rewake_wait_for(fut, timeout)  # type: ignore[name-defined]  # noqa: F821
+
+
 def install() -> None:
-    """Give `asyncio.tasks` the three names. To call it again does no harm."""
+    """Give `asyncio` what is replaced. To call it again does no harm."""
     names: dict[str, Any] = vars(asyncio.tasks)
     names["set"] = _ordered_set
     names["_GatheringFuture"] = _gathering_future
-    if not isinstance(names[REGISTRY], _Registry):
+    if sys.version_info >= (3, 14):
+        names["all_tasks"] = vars(asyncio)["all_tasks"] = _all_tasks_in_order
+    elif not isinstance(names[REGISTRY], _Registry):
         names[REGISTRY] = _Registry(names[REGISTRY])
+    if sys.version_info < (3, 12):
+        names["_rewake_wait_for"] = _wait_for_in_place
+        asyncio.wait_for.__code__ = _calls_in_place.__code__
 
 
 def barrier_of(task: WorkflowTask) -> object | None:

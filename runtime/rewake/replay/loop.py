@@ -16,7 +16,8 @@ What asyncio leaves to chance, and what is done about it here:
   variable mirrors it for plain callbacks.
 - asyncio keeps weak references to all its tasks of the process in one set, with neither order nor
   owner. This loop keeps strong ones to its own, in creation order, and takes them out of that set
-  (where tasks of many runs, hashing alike, would also be in each other's way).
+  (where tasks of many runs, hashing alike, would also be in each other's way). From Python 3.14 on
+  it is a list in C for each thread, where they do no harm.
 - Async generators are finalised whenever the collector finds them. Here they are closed at the
   end of the run, in the order in which they were first iterated.
 
@@ -58,6 +59,7 @@ _UNWINDING_ATTEMPTS = 100
 
 _scope: contextvars.ContextVar[Scope] = contextvars.ContextVar("rewake_scope")
 _swap_current_task = getattr(asyncio_tasks, "_swap_current_task", None)
+_ALL_IN_C = sys.version_info >= (3, 14)
 _unregister_task = asyncio_tasks._unregister_task
 _CoroutineLike = Coroutine[Any, Any, Any]
 _Generator: TypeAlias = Any  # an async generator; its type has no `ag_frame`
@@ -112,7 +114,8 @@ class WorkflowTask(asyncio.Task[Any]):
         self._serial = loop.next_serial()
         self.scope = scope
         super().__init__(coro, loop=loop, name=name, context=context)
-        _unregister_task(self)
+        if not _ALL_IN_C:
+            _unregister_task(self)
 
     def __hash__(self) -> int:
         return self._serial

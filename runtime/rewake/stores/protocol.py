@@ -246,8 +246,8 @@ class Store(Operations):
         won = written.ok or (header.state, header.cancel) == (target, reason)
         return header if won else None
 
-    async def resume(self, run: str, python: str, now: Millis) -> Header:
-        """Let a stuck run go on, under Python `python`. Raises `RunNotFound`, `RunConflict`."""
+    async def resume(self, run: str, now: Millis) -> Header:
+        """Let a stuck run go on. Raises `RunNotFound`, `RunConflict`."""
         mark = self._mark()
         written = await self._update(
             header_key(run),
@@ -258,7 +258,6 @@ class Store(Operations):
                 "due": now,
                 "strikes": 0,
                 "error": "",
-                "python": python,
             },
         )
         header: Header | None = written.item

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import operator
 import sys
 import types
 from collections.abc import Mapping
@@ -70,6 +71,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     holds_code = False
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, types.UnionType):  # 3.14 writes it in a way that others cannot read
+            return reduce, (operator.or_, obj.__args__)
         reference = _reference(obj)
         if reference is not None:
             return found, reference

@@ -15,7 +15,6 @@ from rewake.cli.replay.every import replay_all
 from rewake.cli.replay.replaying import Replay, read_run
 from rewake.engine.program import RUNTIME
 from rewake.errors import UsageError
-from rewake.values.pickles import PYTHON
 from rewake.views.runs import STATES
 
 
@@ -40,8 +39,6 @@ def replay(options: ReplayOptions) -> Exit:
         return replay_all(app, secret, options.db, options.states)
     header, history = read_run(options.db, options.run)
     app, _ = load_app(options.app)
-    if header.python != PYTHON:
-        tell(f"note: the run is of Python {header.python}, this is {PYTHON}; its keys may differ")
     if header.runtime > RUNTIME:
         tell("note: the run is one of a newer Rewake; what that does differently is not known here")
     replaying = Replay(app, secret, header, history)

@@ -1,0 +1,279 @@
+"""Programs whose keys and order must be the same on every Python minor, and what they ask for.
+
+`python -m tests.replay.corpus` writes what they do on this Python to `corpus.json`. A change of
+that file strands runs that are under way, so there must be a reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rewake import now, parallel, race, random, sleep, step, task, uuid4, wait_for_approval
+from rewake.records import Scheduled
+from tests.support.driver import Run
+
+RECORDED = Path(__file__).with_name("corpus.json")
+ORDERS = 12
+"""Orders of completions that each program is driven in."""
+
+
+@task
+async def fetch(x: Any) -> Any:
+    return x
+
+
+@task
+async def fail(x: Any) -> Any:
+    raise ValueError(x)
+
+
+async def two(x: Any) -> Any:
+    return [await fetch(x), await fetch([x])]
+
+
+async def tried(awaitable: Any) -> Any:
+    """What it comes to, by name if that is an error."""
+    try:
+        return await awaitable
+    except (Exception, asyncio.CancelledError) as error:
+        return type(error).__name__
+
+
+async def waits_for() -> Any:
+    """`wait_for` around an operation, a coroutine, a task and a future, and within one another."""
+    other = asyncio.create_task(two("t"))
+    found = [
+        await tried(asyncio.wait_for(fetch(1), 5)),
+        await tried(asyncio.wait_for(two(2), 5)),
+        await tried(asyncio.wait_for(asyncio.wait_for(two(3), 3), 5)),
+        await tried(asyncio.wait_for(other, 5)),
+        await tried(asyncio.wait_for(fetch(4), None)),
+        await tried(asyncio.wait_for(fetch(5), 0)),
+    ]
+    return [*found, await fetch("last")]
+
+
+async def races_of_waits() -> Any:
+    """Branches with time-outs that race, and what is asked for after each end."""
+
+    async def one(n: int) -> Any:
+        first = await tried(asyncio.wait_for(two(n), 2 + n))
+        return [first, await fetch(n), await tried(asyncio.wait_for(fail(n), 3))]
+
+    winner = await race(one(0), one(1), one(2))
+    rest = await asyncio.gather(*(one(n) for n in range(3)), return_exceptions=True)
+    return [winner, rest]
+
+
+async def first_of_many() -> Any:
+    waiting = {asyncio.create_task(two(n), name=str(n)) for n in range(4)}
+    order = []
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, timeout=4, return_when=asyncio.FIRST_COMPLETED)
+        order.append(sorted(each.get_name() for each in done))
+        await fetch(len(waiting))
+        for late in sorted(waiting, key=lambda each: each.get_name())[2:]:
+            late.cancel()
+    return order
+
+
+async def as_they_complete() -> Any:
+    found = []
+    for each in asyncio.as_completed([two(n) for n in range(4)], timeout=9):
+        found.append(await tried(each))
+        await fetch(len(found))
+    return found
+
+
+async def groups() -> Any:
+    async def member(n: int) -> Any:
+        try:
+            return await (fail(n) if n == 1 else two(n))
+        finally:
+            await fetch(f"cleanup {n}")
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(member(n)) for n in range(3)]
+            await fetch("in the group")
+    except ExceptionGroup as errors:
+        found = [type(error).__name__ for error in errors.exceptions]
+    else:
+        found = [each.result() for each in tasks]
+    return [found, await fetch("after")]
+
+
+async def timeouts() -> Any:
+    found: list[Any] = []
+    try:
+        async with asyncio.timeout(4) as outer:
+            found.append(await tried(asyncio.wait_for(fetch(1), 2)))
+            outer.reschedule(asyncio.get_running_loop().time() + 3)
+            async with asyncio.timeout(None):
+                found.append(await two(2))
+            found.append(await asyncio.gather(two(3), fetch(4)))
+    except TimeoutError:
+        found.append("late")
+    return [*found, await fetch(5)]
+
+
+async def shielded() -> Any:
+    inner = asyncio.create_task(two("inner"))
+    found = await tried(asyncio.wait_for(asyncio.shield(inner), 2))
+    return [found, await inner, await tried(asyncio.wait_for(asyncio.shield(two("x")), 2))]
+
+
+async def queues() -> Any:
+    queue: asyncio.Queue[Any] = asyncio.Queue(2)
+    seen: list[Any] = []
+
+    async def worker(name: str) -> None:
+        while (item := await queue.get()) is not None:
+            seen.append([name, await fetch(item)])
+            queue.task_done()
+
+    workers = [asyncio.create_task(worker(f"w{n}")) for n in range(3)]
+    for n in range(6):
+        await queue.put(n)
+    await queue.join()
+    for _ in workers:
+        await queue.put(None)
+    await asyncio.gather(*workers)
+    return seen
+
+
+async def locks() -> Any:
+    lock, gate, room = asyncio.Lock(), asyncio.Event(), asyncio.Semaphore(2)
+    condition = asyncio.Condition()
+    log: list[Any] = []
+
+    async def one(n: int) -> None:
+        async with room:
+            log.append(await fetch(n))
+        async with lock:
+            log.append(await tried(asyncio.wait_for(fetch(-n), 4)))
+        if n == 2:
+            gate.set()
+        await gate.wait()
+        async with condition:
+            log.append(n)
+            condition.notify_all()
+
+    tasks = [asyncio.create_task(one(n)) for n in range(4)]
+    async with condition:
+        await condition.wait_for(lambda: len(log) == 12)
+    await asyncio.gather(*tasks)
+    return log
+
+
+async def cancels() -> Any:
+    async def stubborn() -> Any:
+        try:
+            return await two("a")
+        except asyncio.CancelledError:
+            return await fetch("stays")
+
+    async def waits() -> Any:
+        return await asyncio.wait_for(stubborn(), 3)
+
+    tasks = [asyncio.create_task(each()) for each in (stubborn, waits, waits)]
+    await fetch("before")
+    tasks[0].cancel()
+    tasks[1].cancel()
+    found = await asyncio.gather(*map(tried, tasks))
+    return [found, [each.cancelled() for each in tasks]]
+
+
+async def generators() -> Any:
+    async def pages() -> AsyncIterator[Any]:
+        try:
+            for n in range(3):
+                yield await fetch(n)
+        finally:
+            await fetch("closed")
+
+    found = []
+    async for page in pages():
+        found.append(page)
+        if len(found) == 2:
+            break
+    return found
+
+
+async def of_our_own() -> Any:
+    drawn = [random().random(), random().randint(1, 9), random().choice("abc")]
+    drawn.append(random().sample(range(99), 4))
+    pages = await parallel(range(5), two, concurrency=2)
+    stamp = await step("stamp", lambda: 7)
+    answer = await race(wait_for_approval("boss", timeout=timedelta(seconds=5)), sleep(3))
+    started = now()
+    await sleep(0.5)
+    shuffled = list("abcdef")
+    random().shuffle(shuffled)
+    return [drawn, pages, stamp, answer is None, str(uuid4()), (now() - started).seconds, shuffled]
+
+
+async def all_of_them() -> Any:
+    async def one(n: int) -> Any:
+        return await fetch(n)
+
+    others = [asyncio.create_task(one(n), name=f"t{n}") for n in range(20)]
+    await fetch("x")
+    alive = [each.get_name() for each in asyncio.all_tasks() if each in others]
+    for each in asyncio.all_tasks() - {asyncio.current_task()}:
+        await tried(asyncio.wait_for(each, 2))
+    return alive
+
+
+PROGRAMS = [
+    waits_for, races_of_waits, first_of_many, as_they_complete, groups, timeouts, shielded, queues,
+    locks, cancels, generators, of_our_own, all_of_them,
+]  # fmt: skip
+
+
+def driven(program: Any, order: int) -> list[str]:
+    """What a program does: each event, and what was then asked for; last its result."""
+    answers = {"race[0]/boss": {"decision": "approved"}}
+    run = Run(program, answers=answers)
+    count = 0
+    while run.execution.finished is None:
+        assert run.execution.error is None, run.execution.error
+        eligible = run.eligible
+        drawn = hashlib.sha256(f"{program.__name__} {order} {count}".encode()).digest()
+        run.settle(eligible[int.from_bytes(drawn[:4]) % len(eligible)])
+        count += 1
+    told = [_told(entry) for entry in run.history]
+    replayed = run.replayed()
+    assert replayed.error is None, replayed.error
+    replayed.drop()
+    run.close()
+    return told
+
+
+def _told(entry: Any) -> str:
+    tag = entry.__struct_config__.tag
+    if tag == "finished":
+        outcome = entry.outcome
+        value = None if outcome.value is None else bytes(outcome.value.body).decode()
+        return f"{tag} {outcome.kind} {value or outcome.failure}"
+    due = f" due {entry.due}" if isinstance(entry, Scheduled) and entry.due else ""
+    return f"{tag} {getattr(entry, 'key', '')}{due}"
+
+
+def all_driven() -> dict[str, list[str]]:
+    """By program and order: a digest of each history, in pieces that show where it differs."""
+    return {
+        f"{program.__name__} {order}": driven(program, order)
+        for program in PROGRAMS
+        for order in range(ORDERS)
+    }
+
+
+if __name__ == "__main__":
+    RECORDED.write_text(json.dumps(all_driven(), indent=0) + "\n")
