@@ -76,4 +76,6 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         ] * case.jumpy
         for _ in range(chance.choice((0, 0, 1, 2, 4)) + case.jumpy):
             case.events.append((chance.uniform(0, 15), chance.choice(kinds)))
+        if chance.random() < 0.15:
+            case.events.append((chance.uniform(0, 15), "blocked"))
     return case

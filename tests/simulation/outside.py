@@ -171,6 +171,8 @@ class Outside:
                 replica.pause()
             case "close":
                 world.spawn(replica.close())
+            case "blocked":
+                world.spawn(replica.block())
             case "skew":
                 replica.offset = world.random.randint(-half, half)
             case "jump":

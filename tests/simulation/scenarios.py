@@ -125,6 +125,18 @@ def _pausing(seed: int, store: str) -> Case:
     return case
 
 
+def _blocking(seed: int, store: str) -> Case:
+    """Something blocks the loop of a process again and again, beside work that takes long."""
+    chance = random.Random(seed)
+    tasks = [["task", "work", f"n{number}", {"ms": 3_000}] for number in range(3)]
+    program = ["gather", False, *tasks, ["step", "s1", {"ms": 4_000}]]
+    right = [*([f"n{number}", None] for number in range(3)), ["s1", None]]
+    case = Case(seed, store, {"r1": (program, right)}, calm(seed), _patient(), replicas=2)
+    case.local = chance.random() < 0.5
+    case.events = [(chance.uniform(0.05, 12.0), "blocked") for _ in range(4)]
+    return case
+
+
 def _patient() -> Settings:
     return Settings(strikes=1000, lost=1000)
 
@@ -145,6 +157,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "processes are closed": _closing,
     "holders stall": _stalling,
     "processes pause": _pausing,
+    "loops are blocked": _blocking,
     "outcomes keep arriving": _arriving,
     "a loser goes on elsewhere": _losing,
     "a log is lost": _logging,

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 from rewake.app import App
 from rewake.dispatchers.dispatcher import Dispatcher, Handler
 from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.blocking import Block
 from rewake.engine.engine import Engine
+from rewake.engine.handover import hand_over
 from rewake.engine.settings import Settings
 from rewake.records import Invocation, Millis
 from rewake.signing.secret import Secret
@@ -298,6 +300,22 @@ class Replica:
     def pause(self) -> None:
         """Stop as a whole, as by SIGSTOP or a laptop's lid; nothing of it runs until it goes on."""
         self.paused_until = self.world.seconds + self.world.chaos.stalls
+
+    async def block(self) -> None:
+        """Hand over what it holds, as if one of its tasks or steps had blocked its loop, or none.
+
+        Then end, or go on. (A body is left alone: its run would be stuck, rightly.)
+        """
+        services, chance = self.engine.services, self.world.random
+        turns = services.turns.items()
+        held = [*services.attempts, *((run, key) for run, turn in turns for key in turn.steps)]
+        culprit = chance.choice([("", ""), *held])
+        block = Block(*culprit, "a line", None)
+        self.world.trace(self.name, "hands over", " ".join(culprit), "")
+        task = self.spawn(hand_over(services, block, "it blocked the event loop"))
+        await asyncio.wait([task, self.death], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        if chance.random() < 0.5:
+            self.die("its loop stayed blocked")
 
     async def lag(self, seconds: float) -> None:
         """What every call to the outside goes through, both ways."""
