@@ -14,9 +14,19 @@ from contextlib import contextmanager
 
 import pytest
 
+from rewake import step, task, workflow
 from rewake.authoring.attempt import NotBegun, attempt
 from rewake.authoring.context import LocalLog, TaskContext
+from rewake.embed import (
+    App,
+    Engine,
+    InProcessDispatcher,
+    MemoryTable,
+    Settings,
+    SystemClock,
+)
 from rewake.engine.threads import ThreadPool
+from tests.support.virtual import SECRET
 
 PATIENCE = 20.0
 
@@ -214,3 +224,42 @@ def test_a_forked_child_does_not_go_on_as_the_server() -> None:
         assert os.waitstatus_to_exitcode(status) == 1
 
     pooled(body, size=1)
+
+
+holds = Gate()
+
+
+@task
+def slow() -> str:
+    return holds()
+
+
+@workflow
+async def held() -> str:
+    return await slow()
+
+
+@workflow
+async def stamped() -> int:
+    return await step("stamp", lambda: 42)
+
+
+def test_slow_tasks_keep_no_step_from_beginning() -> None:
+    """Where tasks use all their threads, a sync step of another run has its own."""
+
+    async def main() -> None:
+        app = App()
+        for member in (slow, held, stamped):
+            app.add(member)
+        dispatcher = InProcessDispatcher(SystemClock())
+        engine = Engine(app, MemoryTable(), dispatcher, SECRET, settings=Settings(tasks=1))
+        engine.open()
+        first, _ = await engine.start("held", {})
+        await until(holds.begun.is_set)
+        second, _ = await engine.start("stamped", {})
+        assert await engine.result(second.run, PATIENCE) is not None
+        holds.go.set()
+        assert await engine.result(first.run, PATIENCE) is not None
+        await engine.close()
+
+    asyncio.run(main())

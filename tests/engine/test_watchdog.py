@@ -373,3 +373,14 @@ def test_a_debugger_may_hold_the_loop() -> None:
         assert not looks.ended
 
     watched(body)
+
+
+def test_a_loop_that_does_not_run_is_not_blocked() -> None:
+    """A program may leave its loop alone between two runs of it, or forget to close the engine."""
+
+    async def body(bench: Bench) -> None:
+        looks.look(1)
+
+    watched(body)
+    looks.look(2 * LIMIT)
+    assert not looks.ended

@@ -101,7 +101,7 @@ class Watchdog:
         self._ending = (grace, status)
 
     def _run(self) -> None:
-        while not self._stop.wait(self._tick):
+        while not self._stop.wait(self._tick) and not self._loop.is_closed():
             self.look(time.monotonic())
 
     # --- one look --------------------------------------------------------------------------
@@ -112,6 +112,8 @@ class Watchdog:
         passed, self._looked = min(now - self._looked, 2 * self._tick), now
         if self._answered == self._asked:
             return self._turns()
+        if not self._loop.is_running():
+            return self._forget()  # between two runs of it, nobody waits for anything
         self._silent += passed
         block = find_block(self._loop, self._watched)
         if block is None:
