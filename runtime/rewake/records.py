@@ -247,6 +247,8 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """When a sweep must check it; None: its run's header covers it."""
     first: Millis | None = None
     """When the first attempt began."""
+    args: Value | None = None
+    """Its arguments, once it waits for another attempt: they ask for it without the history."""
     failure: Failure | None = None
     """The newest failed attempt."""
     outcome: Outcome | None = None
@@ -285,8 +287,8 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
 
     It is only a hint: it may be lost, repeated, late or early, and the stored state decides. `key`
     is empty for the run itself. `not_before` asks for delivery at that moment, not earlier. The
-    number of attempts comes from a task's item, never from the message. `sole`: the run awaits
-    nothing else, which saves a write if that still holds.
+    number of attempts comes from a task's item, never from the message. `sole`: any one outcome
+    wakes the run, which saves a write if that still holds.
     """
 
     run: str

@@ -131,7 +131,7 @@ def virtually(
     members: Sequence[object],
     body: Callable[[Bench], Awaitable[None]],
     *,
-    table: str = "memory",
+    table: str | MemoryTable = "memory",
     **settings: Any,
 ) -> None:
     """Run `body` with an engine that serves these workflows and tasks."""
@@ -141,7 +141,9 @@ def virtually(
     loop = SimLoop()
     with tempfile.TemporaryDirectory() as folder:
         base: WholeTable = (
-            MemoryTable()
+            table
+            if isinstance(table, MemoryTable)
+            else MemoryTable()
             if table == "memory"
             else SqliteTable(Path(folder) / "a.db", threaded=False, durable=False)
         )

@@ -15,7 +15,7 @@ from rewake.engine.deliveries import Deliveries
 from rewake.engine.runs import Runs
 from rewake.errors import InvalidInput, RunConflict, RunNotFound
 from rewake.kinds import Kind, OutcomeKind, Purpose
-from rewake.records import Operation, Outcome, Scheduled
+from rewake.records import Header, Operation, Outcome, Scheduled
 from rewake.states import TERMINAL
 from rewake.stores.history import History
 from rewake.values.run_codec import RunCodec
@@ -43,7 +43,7 @@ class Approvals:
         _check_decision(approval)
         services, store = self._services, self._services.store
         header = await store.header(run)
-        asked = _asked(await store.history(header), key)
+        asked = _asked(await store.entries(header), key)
         if header.state in TERMINAL:
             raise RunConflict(f"run {run!r} is over")
         now = services.clock.now()
@@ -82,6 +82,14 @@ def open_approvals(history: History) -> dict[str, Scheduled]:
     """The open approvals of a run that have no outcome yet, by key."""
     decided = history.outcomes()
     return {e.key: e for e in history.open(Kind.APPROVAL) if e.key not in decided}
+
+
+async def approvals_of(engine: Runs, header: Header) -> list[Scheduled]:
+    """The open approvals of a run, with nothing read of what its other operations came to."""
+    store, run = engine.services.store, header.run
+    asked = (await store.entries(header)).open(Kind.APPROVAL)
+    decided = await store.outcomes(run, [entry.key for entry in asked])
+    return [await store.whole(run, entry) for entry in asked if entry.key not in decided]
 
 
 def _asked(history: History, key: str) -> Scheduled:

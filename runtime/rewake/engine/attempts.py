@@ -299,7 +299,9 @@ class Attempts:
             return await self._fail(operation, owner, failure)
         run, key = operation.run, operation.key
         if await self._insist(
-            lambda: self._store.retry_task(run, key, owner, at=at, failure=failure)
+            lambda: self._store.retry_task(
+                run, key, owner, at=at, failure=failure, args=invocation.args
+            )
         ):
             await self._again(invocation, at)
         return None

@@ -87,7 +87,6 @@ class Commits:
         run, check_at = self.header.run, self._check_at(execution)
         entries = await self._store.offload(run, execution.fresh)
         gap = execution.arrivals_needed()
-        sole = sum(op.kind.traits.awaited for op in open_) == 1
         take = self._claims(entries)
         taken = 0
         try:
@@ -106,7 +105,7 @@ class Commits:
         # Before the dispatch, so that an outcome that comes at once finds a cached instance.
         self._instance.suspend(self.header)
         try:
-            await self._follow_up(committed, entries, sole=sole)
+            await self._follow_up(committed, entries, sole=gap <= 1)
         except StoreError:
             # Only a replay finds in the history the operations that are still to be cancelled.
             self._services.cache.drop(run)

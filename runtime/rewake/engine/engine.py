@@ -89,6 +89,7 @@ class Engine(Runs):
                 arm=self._arm,
             )
         )
+        store.heard = self.services.hear
         deliveries = Deliveries(self.services)
         self._attempts = Attempts(self.services, deliveries)
         self._sweeper = Sweeper(self.services, deliveries)

@@ -5,6 +5,7 @@ It belongs to its turn, which drops it at the end, unless the cache has got it b
 
 from __future__ import annotations
 
+from rewake.engine.arrivals import Arrivals
 from rewake.engine.program import RUNTIME, new_execution
 from rewake.engine.services import Services
 from rewake.errors import StuckError
@@ -25,6 +26,7 @@ class Instance:
         self._history = history
         self._execution: Execution | None = None
         self.replayed = False
+        self.arrivals = Arrivals()
 
     async def take(self, header: Header) -> Execution:
         """The run's execution, from the cache or by a replay.
@@ -38,7 +40,10 @@ class Instance:
         if header.strikes > self._services.settings.strikes:
             last = f"; the last time, {header.error}" if header.error else ""
             raise StuckError(f"its process died {header.strikes - 1} times in a row{last}")
+        arrivals = self._services.cache.arrivals(header.run)
         cached = self._services.cache.take(header)
+        if cached is not None and arrivals is not None:
+            self.arrivals.adopt(arrivals)
         self.replayed = cached is None
         self._execution = cached or await self._replay(header)
         return self._execution
@@ -46,7 +51,7 @@ class Instance:
     def suspend(self, header: Header) -> None:
         """Give the execution, which is exactly at this header, to the cache."""
         if self._execution is not None:
-            self._services.cache.keep(header, self._execution)
+            self._services.cache.keep(header, self._execution, self.arrivals)
             self._execution = None
 
     def drop(self) -> None:
@@ -71,6 +76,7 @@ class Instance:
         else:
             execution.replay(history.entries, history.outcomes())
         check(execution)
+        self.arrivals.replayed(header.arrivals, history.operations)
         # The process that committed a withdrawal may have died before it cancelled.
         await services.store.cancel_withdrawn(header.run, history, services.clock.now())
         return execution

@@ -134,10 +134,14 @@ class Runs:
         """The header of a run. Raises `RunNotFound`."""
         return await self._store.header(run)
 
-    async def history(self, run: str) -> tuple[Header, History]:
-        """The header and history of a run. Raises `RunNotFound`, `CheckpointUnreadable`."""
+    async def history(self, run: str, *, whole: bool = False) -> tuple[Header, History]:
+        """The header and history of a run; its large values are only named, unless `whole`.
+
+        Raises `RunNotFound`, `CheckpointUnreadable`.
+        """
         header = await self._store.header(run)
-        return header, await self._store.history(header)
+        read = self._store.history if whole else self._store.outline
+        return header, await read(header)
 
     def running_steps(self, run: str) -> list[str]:
         """The keys of the steps that this process is carrying out for a run right now."""
@@ -209,12 +213,7 @@ class Runs:
             self.services.waiters.pop(run, None)
 
     async def _outcome(self, header: Header) -> Outcome:
-        if header.tail and isinstance(header.tail[-1], Finished):
-            entry = header.tail[-1]
-            if entry.outcome.value is None or not entry.outcome.value.blob:
-                return entry.outcome
-        history = await self._store.history(header)
-        last = history.entries[-1]
+        last = await self._store.last(header)
         if isinstance(last, Finished):
             return last.outcome
         return Outcome(OutcomeKind.CANCELLED)  # cancelled while it was stuck

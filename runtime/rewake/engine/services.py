@@ -12,6 +12,7 @@ from rewake.app import App
 from rewake.authoring.context import TaskContext
 from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Dispatcher
+from rewake.engine.arrivals import Arrivals
 from rewake.engine.cache import Cache
 from rewake.engine.leases import Claims, Heart
 from rewake.engine.logs import AttemptLog
@@ -38,6 +39,8 @@ class TurnHere:
     """Tells it that something arrived."""
     steps: Mapping[str, object]
     """The steps that it carries out, by key."""
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    """What it has read, and what was heard since."""
 
 
 @dataclass(slots=True)
@@ -84,6 +87,14 @@ class Services:
         turn = self.turns.get(run)
         if turn is not None:
             turn.poke()
+
+    def hear(self, run: str, number: int, key: str) -> None:
+        """Tell the instance of `run` in this process, if any, which operation has arrived."""
+        kept, turn = self.cache.arrivals(run), self.turns.get(run)
+        if kept is not None:
+            kept.hear(number, key)
+        if turn is not None:
+            turn.arrivals.hear(number, key)
 
     def ended(self, run: str, outcome: Outcome | None = None) -> None:
         """Wake the callers that wait for the run to end."""

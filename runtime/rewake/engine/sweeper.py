@@ -175,7 +175,7 @@ class Sweeper:
                 await self._check_operations(header, now)
                 return
         elif header.state is not RunState.READY:
-            await self._store.cancel_withdrawn(header.run, await self._store.history(header), now)
+            await self._store.cancel_withdrawn(header.run, await self._store.outline(header), now)
             await self._store.postpone(key, due, None)
             return
         if await self._store.postpone(key, due, now + settings.grace):
@@ -184,7 +184,7 @@ class Sweeper:
     async def _check_operations(self, header: Header, now: Millis) -> None:
         """Check the tasks of a parked run that have no due time of their own."""
         settings = self._services.settings
-        history = await self._store.history(header)
+        history = await self._store.outline(header)
         await self._store.cancel_withdrawn(header.run, history, now)
         unattended: list[Invocation] = []
         checks: list[Millis] = []
@@ -192,7 +192,7 @@ class Sweeper:
         for entry in history.dispatched():
             operation = history.operations.get(entry.key)
             if operation is None or is_unattended(operation, now):
-                unattended.append(entry.message(header.run))
+                unattended.append(await self._store.message(header.run, entry))
             elif operation.outcome is not None:
                 wake = True
             elif operation.due is None:  # a guarded task has a check of its own
@@ -220,13 +220,28 @@ class Sweeper:
             self._services.work.begin(operation.run, self._deliveries.repeat(operation))
             return
         header = await self._store.header(operation.run)
-        history = await self._store.history(header)
-        wanted = [e for e in history.dispatched() if e.key == operation.key]
-        if header.state in TERMINAL or not wanted:
+        message = None if header.state in TERMINAL else await self._message(header, operation)
+        if message is None:
             await self._store.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
             await self._store.postpone(key, now + self._services.settings.grace, None)
             return
-        await self._services.dispatcher.dispatch([entry.message(header.run) for entry in wanted])
+        await self._services.dispatcher.dispatch([message])
+
+    async def _message(self, header: Header, operation: Operation) -> Invocation | None:
+        """The message for an open task; None if the workflow waits for it no more.
+
+        Many wait for a retry at once, so these carry what the history says. Where one was withdrawn
+        meanwhile, whoever goes on with its run settles it.
+        """
+        run, args = header.run, operation.args
+        if args is not None:
+            whole = await self._store.resolve(run, args)
+            return Invocation(run, operation.key, operation.name, whole)
+        history = await self._store.entries(header)
+        for entry in history.dispatched():
+            if entry.key == operation.key:
+                return await self._store.message(run, entry)
+        return None
 
 
 def _must_wake(header: Header, now: Millis) -> bool:

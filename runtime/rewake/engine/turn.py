@@ -82,7 +82,7 @@ class Turn:
         run, owner = self._header.run, self._header.owner
         if self._header.strikes > 1:
             log.warning("run %s is taken over: its last turn ended with its process", run)
-        here = TurnHere(owner, self._signal.set, self._steps.running)
+        here = TurnHere(owner, self._signal.set, self._steps.running, self._instance.arrivals)
         self._services.turns[run] = here
         try:
             with self._services.heart.holding(owner, self._renew, self._on_overtaken):
@@ -178,15 +178,22 @@ class Turn:
         # An uncommitted operation was not asked for yet: it can have no outcome, and after a crash
         # here the next turn may ask for it at another time.
         fresh = {entry.key for entry in execution.fresh if isinstance(entry, Scheduled)}
-        awaited = [
-            op for op in execution.open.values() if op.kind.traits.awaited and op.key not in fresh
-        ]
-        if not awaited:
-            return ()
-        if known is not None and len(awaited) == 1 and awaited[0].key == known.key:
-            return (known,)
-        settled = await self._store.outcomes(self._header.run, [op.key for op in awaited])
-        for op in awaited:
+        awaited = {
+            op.key: op
+            for op in execution.open.values()
+            if op.kind.traits.awaited and op.key not in fresh
+        }
+        arrivals, seen = self._instance.arrivals, self._header.arrivals
+        keys, found = arrivals.since(seen), arrivals.found()
+        arrivals.read(seen)
+        settled = {key: operation for key, operation in found.items() if key in awaited}
+        if known is not None and known.key in awaited and (len(awaited) == 1 or keys is not None):
+            settled[known.key] = known
+        if len(settled) < len(awaited):
+            asked = awaited if keys is None else [key for key in keys if key in awaited]
+            wanted = [key for key in asked if key not in settled]
+            settled |= await self._store.outcomes(self._header.run, wanted)
+        for op in awaited.values():
             if op.kind.traits.due is not DueMeans.DEADLINE:
                 continue
             late = timed_out(op.due, now)

@@ -8,7 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rewake.engine.approvals import open_approvals
+from rewake.engine.approvals import approvals_of
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import InvalidInput, StuckError
 from rewake.http.bodies import (
@@ -99,8 +99,8 @@ async def get(request: Request) -> Response:
         outcome = await parts.engine.result(run)
     elif header.state is not RunState.STUCK:
         values = Values(parts.keys.secret, run)
-        _, history = await parts.engine.history(run)
-        approvals = [approval_view(asked, values) for asked in open_approvals(history).values()]
+        asked = await approvals_of(parts.engine, header)
+        approvals = [approval_view(each, values) for each in asked]
     return reply(run_view(header, outcome, approvals))
 
 
@@ -119,7 +119,7 @@ async def result(request: Request) -> Response:
 async def history(request: Request) -> Response:
     """`GET /v1/runs/{run}/history`: every entry, and how each operation stands."""
     parts, run = parts_of(request), request.path_params["run"]
-    header, found = await parts.engine.history(run)
+    header, found = await parts.engine.history(run, whole=True)
     entries, operations = timeline(found, Values(parts.keys.secret, run))
     return reply({"run": run_view(header), "entries": entries, "operations": operations})
 

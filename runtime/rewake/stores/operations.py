@@ -15,6 +15,7 @@ from rewake.records import (
     Millis,
     Operation,
     Outcome,
+    Value,
     Withdrawn,
 )
 from rewake.stores.answers import Refused, Taken, TaskClaim
@@ -74,10 +75,18 @@ class Operations(Writes):
         return written.ok
 
     async def retry_task(
-        self, run: str, key: str, owner: str, *, at: Millis, failure: Failure
+        self,
+        run: str,
+        key: str,
+        owner: str,
+        *,
+        at: Millis,
+        failure: Failure,
+        args: Value | None = None,
     ) -> bool:
-        """Record that the attempt failed; the next one may begin from `at` on."""
-        return await self._free(run, key, owner, at, failure=failure)
+        """Record that the attempt failed; the next one may begin from `at` on, with `args`."""
+        kept = await self._blobs.offload(run, args)
+        return await self._free(run, key, owner, at, failure=failure, args=kept)
 
     async def release_task(self, run: str, key: str, owner: str, at: Millis) -> bool:
         """Release the task, and do not count the attempt; any process may begin it from `at` on."""
@@ -96,7 +105,7 @@ class Operations(Writes):
         *,
         attempts: int = 0,
         lost: int = 0,
-        **more: Failure,
+        **more: Any,
     ) -> bool:
         written = await self._update(
             operation_key(run, key),
@@ -120,7 +129,7 @@ class Operations(Writes):
         written = await self._update(
             operation_key(operation.run, operation.key),
             when=[check],
-            set={"outcome": outcome, "at": at, "mark": mark, **UNOWNED},
+            set={"outcome": outcome, "at": at, "mark": mark, "args": None, **UNOWNED},
             create=operation,
         )
         found: Operation | None = written.item

@@ -289,8 +289,8 @@ class Store(Operations):
         """Deliver an outcome: settle, arrive, and if the run was waiting for just this, claim it.
 
         `operation` is the item to create if there is none; `at` is when the outcome came to be,
-        perhaps long ago. Without a `claim`, a run that should go on is only reported. `sole`: the
-        run probably waits for nothing else, so that arriving and claiming are tried as one write.
+        perhaps long ago. Without a `claim`, a run that should go on is only reported. `sole`: any
+        one outcome probably wakes the run, so that arriving and claiming are tried as one write.
         """
         value = await self._blobs.offload(operation.run, outcome.value)
         outcome = msgspec.structs.replace(outcome, value=value)
@@ -300,7 +300,8 @@ class Store(Operations):
             if found.outcome is None:  # a failure of an attempt that no longer counts
                 return Delivery(won, found, None, False, False)
             force = found.outcome.failure is not None
-            if claim is not None and (sole or force):
+            # While a turn of this process has the run, it could not be claimed.
+            if claim is not None and claim.takes_over and (sole or force):
                 header = await self._arrive_and_claim(found, force, claim)
                 if header is not None:
                     await self._unguard(found)
@@ -325,7 +326,11 @@ class Store(Operations):
             add={"arrivals": 1, "gap": -1, "epoch": 1, "strikes": 1},
         )
         header: Header | None = written.item
-        return header if header is not None and header.owner == claim.owner else None
+        if header is None or header.owner != claim.owner:
+            return None
+        if written.ok:  # else it was written before, and others may have arrived since
+            self.heard(header.run, header.arrivals, operation.key)
+        return header
 
     async def redeliver(self, operation: Operation, claim: RunClaim | None = None) -> Delivery:
         """Arrive for an outcome that is settled: its deliverer may have died before it arrived."""
@@ -359,6 +364,7 @@ class Store(Operations):
         if not written.ok or header is None:
             await self._unguard(operation)
             return Delivery(won, operation, None, False, False)
+        self.heard(run, header.arrivals, operation.key)
         wake = header.state is RunState.PARKED and header.gap <= 0
         claimed = await self.claim(run, claim) if wake and claim else None
         if claimed or not wake:

@@ -8,7 +8,18 @@ from typing import Any, TypeVar
 import msgspec
 
 from rewake.errors import CheckpointUnreadable, RunNotFound, StoreUnavailable
-from rewake.records import Chunk, Entry, Header, LogBatch, Logged, Millis, Operation, Value
+from rewake.records import (
+    Chunk,
+    Entry,
+    Header,
+    Invocation,
+    LogBatch,
+    Logged,
+    Millis,
+    Operation,
+    Scheduled,
+    Value,
+)
 from rewake.stores.blobs import Blobs
 from rewake.stores.history import History
 from rewake.stores.keys import (
@@ -55,11 +66,46 @@ class Reads:
 
     async def history(self, header: Header) -> History:
         """The history that this header names, values and all. Raises `CheckpointUnreadable`."""
-        found = await self._all(header.run, OPERATIONS)
+        found = await self.outline(header)
         return History(
-            await self._blobs.restore(header.run, await self._entries(header)),
-            await self._by_key(operation for _, operation in found),
+            await self._blobs.restore(header.run, found.entries),
+            await self._by_key(found.operations.values()),
         )
+
+    async def outline(self, header: Header) -> History:
+        """The history that this header names, in which large values are only named.
+
+        `resolve` fetches one. Raises `CheckpointUnreadable`.
+        """
+        found = await self._all(header.run, OPERATIONS)
+        return History(await self._entries(header), {each.key: each for _, each in found})
+
+    async def entries(self, header: Header) -> History:
+        """What the run asked for and observed, without its operations and large values."""
+        return History(await self._entries(header), {})
+
+    async def last(self, header: Header) -> Entry:
+        """The newest entry that this header names, with its value whole."""
+        entries = header.tail
+        if not entries:
+            chunk = await self._table.get(Key(run_partition(header.run), header.base))
+            if chunk is None:
+                raise CheckpointUnreadable(
+                    f"run {header.run!r}: the chunk {header.base!r} is missing"
+                )
+            entries = chunk.entries
+        [entry] = await self._blobs.restore(header.run, entries[-1:])
+        return entry
+
+    async def message(self, run: str, task: Scheduled) -> Invocation:
+        """The message for a task that an outline names, whose arguments may be large."""
+        return (await self.whole(run, task)).message(run)
+
+    async def whole(self, run: str, asked: Scheduled) -> Scheduled:
+        """An entry of an outline, with its arguments."""
+        if asked.args is None:
+            return asked
+        return msgspec.structs.replace(asked, args=await self.resolve(run, asked.args))
 
     async def _entries(self, header: Header) -> list[Entry]:
         """The entries that this header names, without their large values."""

@@ -32,16 +32,23 @@ TAIL_BYTES = 512
 UNOWNED: Mapping[str, Any] = {"owner": "", "lease": 0}
 """The fields of an item that nobody holds."""
 
+Heard = Callable[[str, int, str], None]
+"""Told of an arrival: its run, its number there, and the key of its operation."""
+
 _encode = msgspec.json.Encoder().encode
 
 
 class Writes(Reads):
-    """Writes to a table. `mark` makes the marks; `margin` (ms) is the allowed clock skew."""
+    """Writes to a table. `mark` makes the marks; `margin` (ms) is the allowed clock skew.
+
+    `heard` is called at each arrival that is written here.
+    """
 
     def __init__(
         self, table: Table, shelf: Shelf, *, mark: Callable[[], str], margin: Millis = 250
     ) -> None:
         super().__init__(table, shelf)
+        self.heard: Heard = lambda _run, _number, _key: None
         self._mark = mark
         self._margin = margin
 

@@ -190,7 +190,9 @@ class _Session:
         display.show(operations)
         values = Values(self._secret, self._run)
         waiting = {} if header.state in TERMINAL else open_approvals(history)
-        asker.update([approval_view(asked, values) for asked in waiting.values()])
+        whole = self._engine.services.store.whole
+        asked = [await whole(self._run, each) for each in waiting.values()]
+        asker.update([approval_view(each, values) for each in asked])
         before, self._seen = self._seen, msgspec.json.encode([header, steps, operations])
         return before != self._seen
 

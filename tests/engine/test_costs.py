@@ -1,0 +1,132 @@
+"""What runs cost: reads grow with what arrived, and not with what is open."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rewake import sleep, task, workflow
+from rewake.engine.approvals import approvals_of
+from tests.support.counting import CountingTable
+from tests.support.virtual import Bench, virtually
+
+failed: set[int] = set()
+
+
+@task
+async def one(n: int) -> int:
+    await asyncio.sleep(1 + (n * 7919 % 997) / 1000)
+    return n
+
+
+@task(retries=2, delay=4)
+async def flaky(n: int) -> int:
+    if n not in failed:
+        failed.add(n)
+        raise ValueError("once")
+    return n
+
+
+async def branch(n: int) -> int:
+    return await one(await one(n))
+
+
+@workflow
+async def branches(n: int) -> int:
+    return len(await asyncio.gather(*(branch(i) for i in range(n))))
+
+
+@workflow
+async def completed(n: int) -> int:
+    total = 0
+    for each in asyncio.as_completed([one(i) for i in range(n)]):
+        total += (await each) >= 0
+    return total
+
+
+@workflow
+async def retried(n: int) -> int:
+    return len(await asyncio.gather(*(flaky(i) for i in range(n))))
+
+
+def reads_of(workflow: str, n: int) -> int:
+    """How many items are read, by key and in queries, for a run of this width."""
+    table = CountingTable()
+    failed.clear()
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run(workflow, n=n) == n
+
+    virtually([one, flaky, branches, completed, retried], body, table=table)
+    return table.gets + table.items
+
+
+def test_a_fan_out_of_branches_reads_in_proportion_to_its_width() -> None:
+    """However many branches, of two tasks that end one after another: a few reads for each.
+
+    A wake reads what has arrived, not all that is open.
+    """
+    for n in (40, 320):
+        assert reads_of("branches", n) < 8 * n
+
+
+def test_as_completed_reads_in_proportion_to_its_width() -> None:
+    """Each task that ends wakes the body, which then reads that one."""
+    for n in (40, 320):
+        assert reads_of("completed", n) < 8 * n
+
+
+def test_retries_in_backoff_read_in_proportion_to_their_number() -> None:
+    """A look at a task whose retry is due reads that task, not the whole history."""
+    for n in (40, 320):
+        assert reads_of("retried", n) < 8 * n
+
+
+@task
+async def large(n: int) -> str:
+    return chr(97 + n) * 100_000
+
+
+@workflow
+async def waits(n: int) -> int:
+    total = 0
+    for i in range(n):
+        total += len(await large(i))
+    await sleep(60)
+    return total
+
+
+def test_no_look_at_a_run_reads_its_large_values() -> None:
+    """A status, an outline and the sweeper's looks read entries; the history itself, if asked."""
+    table = CountingTable()
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("waits", n=6)
+        await asyncio.sleep(5)
+        header = await bench.engine.get(header.run)
+        table.count_anew()
+        await asyncio.sleep(20)  # with sweeps
+        assert await approvals_of(bench.engine, header) == []
+        assert table.items < 5  # chunks of its history; none of its six operations
+        _, outline = await bench.engine.history(header.run)
+        assert len(outline.operations) == 6
+        assert table.blobs == 0
+        _, whole = await bench.engine.history(header.run, whole=True)
+        assert table.blobs == 6
+        assert all(len(bytes(o.value.body)) > 100_000 for o in whole.outcomes().values() if o.value)
+
+    virtually([large, waits], body, table=table)
+
+
+def test_the_result_of_a_run_is_read_without_its_history() -> None:
+    """One header and, where the end is not in it, one chunk: whatever the run has done."""
+    table = CountingTable()
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("branches", n=40)
+        assert await bench.result(header.run) == 40
+        table.count_anew()
+        assert await bench.engine.result(header.run) is not None
+        assert table.gets <= 2
+        assert table.items == 0
+
+    virtually([one, branches], body, table=table)
