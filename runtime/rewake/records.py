@@ -222,6 +222,22 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     entries: list[Entry]
 
 
+class Try(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """An attempt that is over without an outcome: it failed, was lost, or was handed over."""
+
+    attempt: int
+    began: Millis | None
+    ended: Millis | None
+    where: str = ""
+    """The process, as `host:pid`."""
+    type: str = ""
+    """The type of its exception; empty: there was none."""
+    message: str = ""
+    """The beginning of the exception's message."""
+    lost: bool = False
+    """Whether its lease ran out."""
+
+
 class Operation(msgspec.Struct, omit_defaults=True):
     """A task or an approval: who holds it, how often it was tried, how it ended."""
 
@@ -235,6 +251,14 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """The task's function, or what the approval is called."""
     attempts: int = 0
     """How often it was claimed, without the claims that were released."""
+    number: int = 0
+    """The number of the newest attempt: it counts every claim, and is never given back."""
+    began: Millis | None = None
+    """When the newest attempt began."""
+    where: str = ""
+    """The process of the newest attempt."""
+    tries: list[Try] = []
+    """The newest attempts that are over without an outcome."""
     lost: int = 0
     """Attempts whose lease ran out without an outcome; these use up no retry."""
     owner: str = ""

@@ -34,7 +34,7 @@ class SickStore:
     async def release(self, run: str, owner: str, at: Millis) -> None:
         await self._answer("release", run, owner, str(at - EPOCH))
 
-    async def release_task(self, run: str, key: str, owner: str, at: Millis) -> None:
+    async def release_task(self, run: str, key: str, owner: str, at: Millis, now: Millis) -> None:
         await self._answer("release_task", run, key, owner)
 
     async def _answer(self, *asked: str) -> None:

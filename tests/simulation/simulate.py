@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewake.app import App
+from rewake.engine.commits import FAILED_LOG
 from rewake.states import RunState
 from rewake.stores.memory import MemoryTable
 from rewake.stores.sqlite.table import SqliteTable
@@ -114,7 +115,8 @@ def quiet() -> Iterator[list[str]]:
     class Collect(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             message = record.getMessage()
-            if not any(each in message for each in expected):
+            failed = record.name == FAILED_LOG
+            if not failed and not any(each in message for each in expected):
                 error = record.exc_info[1] if record.exc_info else None
                 errors.append(f"{message} ({error!r})")
 

@@ -33,6 +33,7 @@ from rewake.errors import CheckpointUnreadable, NonRetryable, ReadableElsewhere,
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
 from rewake.stores.answers import Delivery, Refused
+from rewake.stores.operations import tries_of
 from rewake.values.failures import described, failure_of
 from rewake.values.run_codec import RunCodec
 
@@ -156,7 +157,7 @@ class Attempts:
             if lost:
                 log.warning(
                     "an attempt at %s of run %s was lost with its process; attempt %s begins",
-                    *(operation.key, operation.run, operation.attempts),
+                    *(operation.key, operation.run, operation.number),
                 )
             return await self._kept(operation, owner, invocation)
 
@@ -255,7 +256,7 @@ class Attempts:
         body.check()
         services = self._services
         logs = AttemptLog(services.clock)
-        context = TaskContext(operation.run, operation.key, operation.attempts, logs)
+        context = TaskContext(operation.run, operation.key, operation.number, logs)
         attempted = attempt(
             call.task.function,
             call.args,
@@ -298,9 +299,10 @@ class Attempts:
         if at is None:
             return await self._fail(operation, owner, failure)
         run, key = operation.run, operation.key
+        tries = tries_of(operation, clock.now(), failure)
         if await self._insist(
             lambda: self._store.retry_task(
-                run, key, owner, at=at, failure=failure, args=invocation.args
+                run, key, owner, at=at, failure=failure, tries=tries, args=invocation.args
             )
         ):
             await self._again(invocation, at)
@@ -410,7 +412,7 @@ async def _settled(body: Awaitable[Any]) -> tuple[Any, BaseException | None]:
 
 
 def _about(operation: Operation) -> About:
-    return About(operation.run, operation.key, operation.attempts)
+    return About(operation.run, operation.key, operation.number)
 
 
 def _lost(operation: Operation) -> Failure:

@@ -39,7 +39,8 @@ from rewake.stores.history import History
 from rewake.stores.keys import header_key
 from rewake.stores.table import Due
 
-log = logging.getLogger("rewake.engine")
+FAILED_LOG = "rewake.engine.failed"
+"""The logger of the record that says that a run failed, with the traceback."""
 
 
 class Overtaken(Exception):
@@ -140,7 +141,8 @@ class Commits:
         failure = outcome.failure
         if failure is not None and outcome.kind is not OutcomeKind.CANCELLED:
             told = failure.traceback or f"{failure.type}: {failure.message}"
-            log.error("run %s of %s failed\n%s", self.header.run, self.header.workflow, told)
+            failed = logging.getLogger(FAILED_LOG)
+            failed.error("run %s of %s failed\n%s", self.header.run, self.header.workflow, told)
 
     def _accepted(
         self, execution: Execution, result: Committed | Fenced | Arrived

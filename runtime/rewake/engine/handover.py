@@ -44,7 +44,7 @@ async def hand_over(services: Services, block: Block | None, reason: str) -> Non
             await _tried(store.give_up(run, owner, error))
             services.call_home(lambda: services.ended(run))
     releases: list[Awaitable[object]] = [
-        store.release_task(run, key, owner, at) for (run, key), owner in attempts.items()
+        store.release_task(run, key, owner, at, at) for (run, key), owner in attempts.items()
     ]
     releases += [store.release(run, turn.owner, at) for run, turn in turns.items()]
     await _tried(services.claims.sweep(0))

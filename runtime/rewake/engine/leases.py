@@ -113,9 +113,10 @@ class Claims:
         owner = self._unreleased.get((run, key))
         if owner is None:
             return
-        at = self._clock.now() + wait
+        now = self._clock.now()
+        at = now + wait
         if key:
-            await self._store.release_task(run, key, owner, at)
+            await self._store.release_task(run, key, owner, at, now)
         else:
             await self._store.release(run, owner, at)
         if self._unreleased.get((run, key)) == owner:

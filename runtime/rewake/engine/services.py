@@ -118,7 +118,8 @@ class Services:
 
     def task_claim(self, run: str, key: str, name: str) -> TaskClaim:
         """A claim on a task for this process, from now on."""
-        return TaskClaim(run, key, name, self.unique(), self.clock.now(), self.settings.lease)
+        now, lease = self.clock.now(), self.settings.lease
+        return TaskClaim(run, key, name, self.unique(), now, lease, self.settings.where)
 
     def reserve_slots(self, wanted: int) -> int:
         """Reserve slots for tasks that this process dispatches to itself. Returns how many."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import socket
+from dataclasses import dataclass, field
 
 from rewake.errors import ConfigError
 from rewake.records import Millis
@@ -32,6 +34,9 @@ class Settings:
     """How many processes in a row may die under a run before it is stuck."""
     lost: int = 3
     """How many processes may die under a task before it fails."""
+
+    where: str = field(default_factory=lambda: f"{socket.gethostname()[:40]}:{os.getpid()}")
+    """The process, as it is shown with the attempts that it carried out."""
 
     def __post_init__(self) -> None:
         for name in ("lease", "grace", "sweep", "tasks", "blocked"):

@@ -43,6 +43,7 @@ class TaskClaim(msgspec.Struct, frozen=True):
     owner: str
     now: Millis
     lease: Millis
+    where: str = ""
 
 
 class Taken(msgspec.Struct, frozen=True):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
     Failure,
@@ -15,6 +17,7 @@ from rewake.records import (
     Millis,
     Operation,
     Outcome,
+    Try,
     Value,
     Withdrawn,
 )
@@ -23,6 +26,10 @@ from rewake.stores.history import History
 from rewake.stores.keys import log_key, operation_key
 from rewake.stores.table import Check, When
 from rewake.stores.writes import UNOWNED, Writes
+
+MOST_TRIES = 8
+"""How many attempts that are over are kept with an operation: the newest."""
+_MESSAGE = 160
 
 
 class Operations(Writes):
@@ -38,13 +45,13 @@ class Operations(Writes):
         where = operation_key(claim.run, claim.key)
         until = now + claim.lease
         first = Operation(claim.run, claim.key, Kind.TASK, name=claim.name, first=now)
-        begin: dict[str, Any] = {"owner": owner, "lease": until}
+        begin: dict[str, Any] = {"owner": owner, "lease": until, "began": now, "where": claim.where}
         guarded = {**begin, "not_before": None, "due": until + self._margin}
 
         async def work() -> Taken | Refused:
             fresh = [[Check("run", "absent")]]
             written = await self._update(
-                where, when=fresh, set=begin, add={"attempts": 1}, create=first
+                where, when=fresh, set=begin, add={"attempts": 1, "number": 1}, create=first
             )
             lost = False
             while not written.ok and (found := written.item).owner != owner:
@@ -52,9 +59,12 @@ class Operations(Writes):
                     return Refused(found)
                 same = [Check("owner", "=", found.owner), Check("lease", "=", found.lease)]
                 lost = bool(found.owner)
-                again = {"attempts": 1, "lost": 1 if lost else 0}
+                again = {"attempts": 1, "number": 1, "lost": 1 if lost else 0}
+                change = dict(guarded)
+                if lost:
+                    change["tries"] = tries_of(found, found.lease, lost=True)
                 written = await self._update(
-                    where, when=[[Check("outcome", "absent"), *same]], set=guarded, add=again
+                    where, when=[[Check("outcome", "absent"), *same]], set=change, add=again
                 )
             return Taken(written.item, lost)
 
@@ -82,19 +92,41 @@ class Operations(Writes):
         *,
         at: Millis,
         failure: Failure,
+        tries: list[Try],
         args: Value | None = None,
     ) -> bool:
         """Record that the attempt failed; the next one may begin from `at` on, with `args`."""
         kept = await self._blobs.offload(run, args)
-        return await self._free(run, key, owner, at, failure=failure, args=kept)
+        return await self._free(run, key, owner, at, failure=failure, tries=tries, args=kept)
 
-    async def release_task(self, run: str, key: str, owner: str, at: Millis) -> bool:
-        """Release the task, and do not count the attempt; any process may begin it from `at` on."""
-        return await self._free(run, key, owner, at, attempts=-1)
+    async def release_task(
+        self, run: str, key: str, owner: str, at: Millis, now: Millis | None = None
+    ) -> bool:
+        """Release the task, and do not count the attempt; any process may begin it from `at` on.
+
+        The attempt's number is not given back: what it logged stays where it is. Without `now`
+        (when it ended) it never began, and nothing of it stays.
+        """
+        if now is None:
+            return await self._free(run, key, owner, at, attempts=-1, number=-1)
+        found = await self._held_task(run, key, owner)
+        if found is None:
+            return False
+        return await self._free(run, key, owner, at, attempts=-1, tries=tries_of(found, now))
 
     async def lose_task(self, run: str, key: str, owner: str, at: Millis, failure: Failure) -> bool:
         """Count the attempt as lost although its process lives; any may begin it from `at` on."""
-        return await self._free(run, key, owner, at, lost=1, failure=failure)
+        found = await self._held_task(run, key, owner)
+        if found is None:
+            return False
+        tries = tries_of(found, at, failure, lost=True)
+        return await self._free(run, key, owner, at, lost=1, failure=failure, tries=tries)
+
+    async def _held_task(self, run: str, key: str, owner: str) -> Operation | None:
+        """The task's item, None if this owner does not hold it."""
+        where = operation_key(run, key)
+        found: Operation | None = await self._again(lambda: self._table.get(where))
+        return None if found is None or found.owner != owner else found
 
     async def _free(
         self,
@@ -105,13 +137,14 @@ class Operations(Writes):
         *,
         attempts: int = 0,
         lost: int = 0,
+        number: int = 0,
         **more: Any,
     ) -> bool:
         written = await self._update(
             operation_key(run, key),
             when=_open_and_of(owner),
             set={**UNOWNED, "not_before": at, "due": at, **more},
-            add={"attempts": attempts, "lost": lost},
+            add={"attempts": attempts, "lost": lost, "number": number},
         )
         return written.ok
 
@@ -158,3 +191,13 @@ class Operations(Writes):
 def _open_and_of(owner: str) -> When:
     """The condition that the task has no outcome, and this owner holds it."""
     return [[Check("owner", "=", owner), Check("outcome", "absent")]]
+
+
+def tries_of(
+    held: Operation, ended: Millis | None, failure: Failure | None = None, *, lost: bool = False
+) -> list[Try]:
+    """The attempts of an operation that are over, once its newest one is over without outcome."""
+    over = Try(held.number, held.began, ended, held.where, lost=lost)
+    if failure is not None:
+        over = msgspec.structs.replace(over, type=failure.type, message=failure.message[:_MESSAGE])
+    return [*held.tries, over][-MOST_TRIES:]

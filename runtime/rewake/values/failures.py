@@ -18,10 +18,8 @@ from rewake.records import Failure
 _MESSAGE = 4 * 1024
 _TRACEBACK = 8 * 1024
 _CUT = "…"
-_HOSTS = tuple(
-    f"{Path(str(part.__file__)).parent}{os.sep}"
-    for part in (rewake.errors, asyncio, concurrent.futures)
-)
+_PACKAGES = (rewake.errors, asyncio, concurrent.futures)
+_HOSTS = tuple(f"{Path(str(part.__file__)).parent}{os.sep}" for part in _PACKAGES)
 _HOST_FILES = frozenset({threading.__file__})
 
 

@@ -24,6 +24,7 @@ from rewake.records import (
     Scheduled,
     Started,
     Stepped,
+    Try,
     Value,
     Withdrawn,
 )
@@ -40,13 +41,28 @@ _ENDED = {
 }
 
 
+class TryView(msgspec.Struct, frozen=True):
+    """One attempt. `ended` is null while it goes on; `where` is its process, as `host:pid`.
+
+    One that ended without `error` and is not `lost` worked, or was handed over to another process.
+    """
+
+    attempt: int
+    began: str | None
+    ended: str | None
+    where: str | None
+    error: ErrorView | None = None
+    lost: bool = False
+
+
 class OperationView(msgspec.Struct):
     """One operation of a run.
 
     `state` is `waiting`, `running` or `retrying` while it is open, then `done`, `failed`,
     `timed_out` or `cancelled`. `duration` is in milliseconds, from `started` (or from `asked`, if
     no process claimed it) to `ended`. `attempts` counts all attempts, `lost` those whose process
-    died. `error` is its failure, or while it is retried, its newest attempt's.
+    died. `error` is its failure, or while it is retried, its newest attempt's. `tries` are its
+    newest attempts, one by one; `arguments` what a task was called with.
     """
 
     key: str
@@ -62,6 +78,8 @@ class OperationView(msgspec.Struct):
     lost: int = 0
     result: Raw | UnsetType = UNSET
     error: ErrorView | UnsetType = UNSET
+    tries: list[TryView] = []
+    arguments: Raw | UnsetType = UNSET
 
 
 def timeline(
@@ -151,6 +169,9 @@ class _Reading:
             asked=moment(self._clock),
             due=moment_or_none(entry.due),
         )
+        if entry.args is not None and entry.kind.traits.dispatched:
+            shown = self._shown("arguments", entry.args, entry.key, Purpose.CALL)
+            view.arguments = shown.get("arguments", UNSET)
         self.operations[entry.key] = view
         item = self._items.get(entry.key)
         if item is not None:
@@ -160,6 +181,7 @@ class _Reading:
         """Add what the operation's own item says."""
         view.started = moment_or_none(item.first)
         view.attempts, view.lost = item.attempts, item.lost
+        view.tries = _tries(item)
         if item.outcome is not None:
             self._settle(view, item.outcome, item.first, item.at)
             return
@@ -199,3 +221,24 @@ class _Reading:
         view.state, view.ended = state, moment_or_none(at)
         if at is not None:
             view.duration = max(0, at - (started or self._asked[key]))
+
+
+def _tries(item: Operation) -> list[TryView]:
+    """The attempts at a task: those that are over, and the newest one."""
+    tries = list(item.tries)
+    if item.number and not (tries and tries[-1].attempt == item.number):
+        failure = None if item.outcome is None else item.outcome.failure
+        kind, message = ("", "") if failure is None else (failure.type, failure.message)
+        tries.append(Try(item.number, item.began, item.at, item.where, kind, message))
+    return [_try_view(each) for each in tries]
+
+
+def _try_view(over: Try) -> TryView:
+    return TryView(
+        over.attempt,
+        moment_or_none(over.began),
+        moment_or_none(over.ended),
+        over.where or None,
+        ErrorView(over.type, over.message) if over.type else None,
+        over.lost,
+    )

@@ -26,6 +26,7 @@ from rewake.cli.output import pure_stdout, tell_failure, write_json
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.approvals import open_approvals
+from rewake.engine.commits import FAILED_LOG
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.engine.starting import check_id
@@ -120,7 +121,8 @@ class _Session:
         self._loop = asyncio.get_running_loop()
         engine = self._engine
         _on_signals(self._interrupt)
-        logging.getLogger(STUCK_LOG).disabled = True  # `_end` says it, with what to do
+        for name in (STUCK_LOG, FAILED_LOG):
+            logging.getLogger(name).disabled = True  # `_end` says it, with what to do
         engine.open(only=self._run)  # no other run in the database is touched
         try:
             await self._begin()
