@@ -13,6 +13,7 @@ from rewake.errors import CheckpointUnreadable, NotInARun
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Outcome
 from rewake.replay.execution import current
+from rewake.replay.operation import operation
 from rewake.replay.program import Codec
 
 
@@ -41,6 +42,7 @@ class Approval(msgspec.Struct, frozen=True):
         return self.decision is Decision.APPROVED
 
 
+@operation
 async def wait_for_approval(
     name: str = "approval",
     /,

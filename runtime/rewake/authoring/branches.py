@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar, overload
 
 from rewake.replay.execution import current
+from rewake.replay.operation import operation
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -15,6 +16,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+@operation
 async def parallel(
     items: Iterable[T],
     function: Callable[[T], Awaitable[R]],
@@ -44,6 +46,7 @@ async def race(one: Awaitable[A], two: Awaitable[B], /) -> A | B: ...
 async def race(one: Awaitable[A], two: Awaitable[B], three: Awaitable[C], /) -> A | B | C: ...
 @overload
 async def race(*branches: Awaitable[R]) -> R: ...
+@operation
 async def race(*branches: Awaitable[Any]) -> Any:
     """Return the result of the first branch to settle, or raise its exception.
 

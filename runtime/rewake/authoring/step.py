@@ -14,6 +14,7 @@ from rewake.authoring.task import result_of
 from rewake.kinds import Kind
 from rewake.records import Outcome
 from rewake.replay.execution import current
+from rewake.replay.operation import operation
 from rewake.replay.program import Codec
 
 R = TypeVar("R")
@@ -48,6 +49,7 @@ async def step(
 ) -> R: ...
 @overload
 async def step(name: str, function: Callable[[], R], /, **options: Unpack[StepOptions]) -> R: ...
+@operation
 async def step(name: str, function: Callable[[], Any], /, **options: Unpack[StepOptions]) -> Any:
     """Run `function` in this process, keep its result and return it; a replay only returns it.
 

@@ -26,6 +26,7 @@ from rewake.errors import AppError, CheckpointUnreadable
 from rewake.kinds import Kind, Purpose
 from rewake.records import Outcome, Value
 from rewake.replay.execution import Execution, current, leaf_code
+from rewake.replay.operation import note_made
 from rewake.replay.program import Codec
 from rewake.replay.scope import short_name
 from rewake.values.comparing import first_difference
@@ -64,6 +65,7 @@ class Task(Generic[P, R_co]):
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         coro: Any = self._invoke(args, kwargs, self.arguments(args, kwargs))
         coro.__name__ = coro.__qualname__ = self.label
+        note_made(coro)
         return cast("Coroutine[Any, Any, R_co]", coro)
 
     @overload

@@ -10,11 +10,13 @@ from datetime import UTC, datetime, timedelta
 from rewake.authoring.policy import Seconds, millis, seconds
 from rewake.kinds import Kind
 from rewake.replay.execution import current
+from rewake.replay.operation import operation
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _local_random = random_module.Random()
 
 
+@operation
 async def sleep(duration: Seconds) -> None:
     """Suspend the workflow for that long (seconds, or a `timedelta`): milliseconds to years.
 
@@ -33,6 +35,7 @@ async def sleep(duration: Seconds) -> None:
         await execution.request(Kind.TIMER, "sleep", due=execution.clock + wait)
 
 
+@operation
 async def sleep_until(moment: datetime) -> None:
     """Suspend the workflow until that moment; one in the past is no wait.
 

@@ -58,6 +58,7 @@ from rewake.records import (
 from rewake.replay import asyncio_order, differences
 from rewake.replay.differences import Comparison, key_of
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
+from rewake.replay.mistakes import Mistakes
 from rewake.replay.operation import OpenOp, OpFuture, nothing, resolve
 from rewake.replay.program import Program
 from rewake.replay.scope import Group, Scope, bounded
@@ -101,6 +102,7 @@ class Execution:
         self._expected: dict[str, Scheduled] = {}
         self._replaying = False
         self._log = LogLines()
+        self.mistakes: Final = Mistakes()
 
     # --- driving it ------------------------------------------------------------------------
 
@@ -176,6 +178,7 @@ class Execution:
     def drop(self) -> None:
         """End this instance. Its `finally` blocks run, and have no effect."""
         self._loop.drop()
+        self.mistakes.end()
         self.open.clear()
 
     @property
@@ -360,7 +363,12 @@ class Execution:
         except BaseException:
             await self._wind_up()
             raise
+        by_itself = self.cancel_reason is None and not self._timed_out and not self._loop.dead
+        if by_itself:
+            self.mistakes.warn([t for t in self._loop.unfinished() if t is not self._main])
         await self._wind_up()
+        if by_itself:
+            self.mistakes.check()
         return result
 
     async def _wind_up(self) -> None:

@@ -32,7 +32,7 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -207,11 +207,18 @@ def _judge(event: str, args: tuple[Any, ...]) -> None:
     """Raise `ForbiddenInWorkflow`, unless the call belongs to the code or to machinery."""
     if event in _READING and _belongs_to_the_code(*args):
         return
-    frames = list(_frames_of_the_workflow(sys._getframe(2)))
+    frames = list(frames_of_the_workflow(sys._getframe(2)))
     if any(_is_machinery(frame) for frame in frames):
         return
     name = _called(frames) or event.removeprefix("builtins.")
+    note_refusal(asyncio._get_running_loop(), name, frames)
     raise ForbiddenInWorkflow(refusal(_REFUSED[event], name))
+
+
+def note_refusal(loop: Any, name: str, frames: Iterable[FrameType]) -> None:
+    """Note what is refused, and the line of the user's, in case some `except` swallows it."""
+    if not loop.dead:
+        loop.owner.mistakes.refused(name, next((f for f in frames if not _is_library(f)), None))
 
 
 def _belongs_to_the_code(path: object, mode: object = None, flags: int = 0, *_: object) -> bool:
@@ -226,7 +233,7 @@ def _belongs_to_the_code(path: object, mode: object = None, flags: int = 0, *_: 
     return os.fsdecode(path).startswith((*_library(), *zones))
 
 
-def _frames_of_the_workflow(frame: FrameType | None) -> Iterator[FrameType]:
+def frames_of_the_workflow(frame: FrameType | None) -> Iterator[FrameType]:
     """The frames from the call outwards, up to the core that runs the workflow."""
     while frame is not None and _module(frame) not in _CORE:
         yield frame

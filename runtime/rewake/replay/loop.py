@@ -47,6 +47,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from rewake.errors import ForbiddenInWorkflow, StuckError
 from rewake.replay import guard
+from rewake.replay.mistakes import Mistakes
 from rewake.replay.scope import Scope, short_name
 
 log = logging.getLogger("rewake.workflow")
@@ -80,6 +81,10 @@ class Owner(Protocol):
     def arm(self, timer: WorkflowTimer) -> None:
         """Make a timer durable that the workflow set with `call_at`."""
 
+    @property
+    def mistakes(self) -> Mistakes:
+        """What the workflow did wrong."""
+
     def disarm(self, timer: WorkflowTimer) -> None:
         """Withdraw a timer that `arm` was given and the workflow cancelled."""
 
@@ -100,7 +105,7 @@ class WorkflowFuture(asyncio.Future[Any]):
 class WorkflowTask(asyncio.Task[Any]):
     """An asyncio task of a workflow: one branch, with a scope of its own."""
 
-    __slots__ = ("_serial", "scope")
+    __slots__ = ("_serial", "is_awaited", "scope")
 
     def __init__(
         self,
@@ -113,9 +118,15 @@ class WorkflowTask(asyncio.Task[Any]):
     ) -> None:
         self._serial = loop.next_serial()
         self.scope = scope
+        self.is_awaited = False
+        """Whether anybody ever waited for it."""
         super().__init__(coro, loop=loop, name=name, context=context)
         if not _ALL_IN_C:
             _unregister_task(self)
+
+    def add_done_callback(self, *args: Any, **context: Any) -> None:
+        self.is_awaited = True
+        super().add_done_callback(*args, **context)
 
     def __hash__(self) -> int:
         return self._serial
@@ -170,7 +181,9 @@ _REFUSED = {
 def _refusal(method: str, what: str) -> Callable[..., Any]:
     message = guard.refusal(what, f"loop.{method}")
 
-    def refuse(*_: Any, **__: Any) -> Any:
+    def refuse(loop: Any, *_: Any, **__: Any) -> Any:
+        frames = guard.frames_of_the_workflow(sys._getframe(1))
+        guard.note_refusal(loop, f"loop.{method}", frames)
         raise ForbiddenInWorkflow(message)
 
     return refuse

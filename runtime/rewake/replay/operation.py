@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 from rewake.errors import StuckError
 from rewake.kinds import Kind
 from rewake.records import Millis, Outcome, Scheduled, Value
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class OpenOp:
@@ -101,3 +106,22 @@ def resolve(op: OpenOp, future: OpFuture, outcome: Outcome) -> None:
         future.set_exception(error)
     else:
         future.set_result(value)
+
+
+def operation(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Note each coroutine that a body makes by this function, until it is awaited."""
+
+    @functools.wraps(function)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        coro = function(*args, **kwargs)
+        note_made(coro)
+        return coro
+
+    return made
+
+
+def note_made(coro: Coroutine[Any, Any, Any]) -> None:
+    """Note a coroutine of an operation that the caller's caller made, if that is a body."""
+    loop = asyncio._get_running_loop()
+    if isinstance(loop, WorkflowLoop) and not loop.dead:
+        loop.owner.mistakes.made(coro, asyncio.current_task(loop), 3)

@@ -1,0 +1,105 @@
+"""Mistakes in a workflow's body that asyncio passes over in silence, noticed when the body ends.
+
+- A coroutine of an operation that was never awaited: what it was for never happened. The run fails
+  with a sentence that names it. Such a coroutine is held until then, so that this does not depend
+  on when the collector finds it, and is the same on every replay.
+- A branch that was begun and that nobody waited for: it is cancelled at the end. A warning.
+- A refusal (`ForbiddenInWorkflow`) that some `except` swallowed. A warning.
+
+In doubt, silent: a coroutine that was closed, or that a branch made which failed or was cancelled,
+has its reason; so has one that an async generator made, which may have been left half-way.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+from collections.abc import Coroutine, Sequence
+from types import FrameType
+from typing import Any, NamedTuple
+
+from rewake.errors import UsageError
+
+log = logging.getLogger("rewake.workflow")
+
+Branch = Any
+"""The asyncio task of a branch."""
+
+
+class _Made(NamedTuple):
+    coro: Any
+    branch: Branch
+    file: str
+    line: int
+    may_be_left: bool
+
+    @property
+    def is_untouched(self) -> bool:
+        return inspect.getcoroutinestate(self.coro) == inspect.CORO_CREATED
+
+    @property
+    def is_excused(self) -> bool:
+        """Whether what made it may have ended before it came to await it."""
+        if self.may_be_left or self.branch is None or not self.branch.done():
+            return self.may_be_left
+        # `exception()` would mark the exception as seen.
+        return self.branch.cancelled() or self.branch._exception is not None
+
+
+class Mistakes:
+    """The mistakes of one instance so far."""
+
+    def __init__(self) -> None:
+        self._made: list[_Made] = []
+        self._prune_at = 64
+        self._refusals: list[str] = []
+
+    def made(self, coro: Coroutine[Any, Any, Any], branch: Branch, depth: int) -> None:
+        """Note a coroutine of an operation, which the frame `depth` above this one made."""
+        frame = sys._getframe(depth)
+        half_way = bool(frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR)
+        made = _Made(coro, branch, frame.f_code.co_filename, frame.f_lineno, half_way)
+        self._made.append(made)
+        if len(self._made) > self._prune_at:
+            self._made = [each for each in self._made if each.is_untouched]
+            self._prune_at = 2 * len(self._made) + 64
+
+    def refused(self, name: str, frame: FrameType | None) -> None:
+        """Note a call that was refused, in this frame of the user's code."""
+        place = f" ({frame.f_code.co_filename}, line {frame.f_lineno})" if frame else ""
+        self._refusals.append(f"{name}{place}")
+
+    def warn(self, left: Sequence[Any]) -> None:
+        """Warn of what a body did that ended well. `left`: its branches that have not ended."""
+        for name in self._refusals:
+            log.warning(
+                "the workflow was refused %s, and swallowed that error: it was not done, and will "
+                "not be; put it into a @task, or into a step()",
+                name,
+            )
+        for branch in left:
+            if not branch.is_awaited and not branch.cancelling():
+                log.warning(
+                    "the workflow ended before its branch %s, which nobody awaits: it is "
+                    "cancelled; await what create_task() returned",
+                    branch.get_name(),
+                )
+
+    def check(self) -> None:
+        """Raise `UsageError` if an operation was made and never awaited."""
+        forgotten = [each for each in self._made if each.is_untouched and not each.is_excused]
+        if forgotten:
+            first = forgotten[0]
+            more = f" (and {len(forgotten) - 1} more)" if len(forgotten) > 1 else ""
+            raise UsageError(
+                f"the workflow ended, and {first.coro.__name__}(...) was never awaited{more}: it "
+                f"did not happen. Write `await` before it ({first.file}, line {first.line})"
+            )
+
+    def end(self) -> None:
+        """Close what nobody will await, so that Python does not warn of it."""
+        for each in self._made:
+            if each.is_untouched:
+                each.coro.close()
+        self._made.clear()
