@@ -18,6 +18,7 @@ import msgspec
 
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere, UsageError
 from rewake.signing.secret import Secret
+from rewake.values import culprits
 from rewake.values.digests import type_name
 from rewake.values.failures import described
 from rewake.values.references import dumped
@@ -64,7 +65,8 @@ def pickled(value: Any, place: Place) -> Pickle:
     try:
         made = Pickle(*dumped(value), PYTHON)
     except Exception as error:
-        raise UsageError(f"{_refused(value, place)} cannot be pickled ({error})") from error
+        told = f"{_refused(value, place)} cannot be pickled ({error}){culprits.told(value)}"
+        raise UsageError(told) from error
     try:
         pickle.loads(made.payload)  # noqa: S301 - it is ours
     except Exception as error:
