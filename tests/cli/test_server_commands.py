@@ -27,7 +27,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shell, C
         command.says("serving on ")
         found = re.search(r"serving on (http://\S+)", command.stderr)
         assert found is not None
-        shell.settings["REWAKE_URL"] = found[1]
+        shell.settings["REWAKE_SERVER"] = found[1]
         yield shell, command
 
 

@@ -55,7 +55,7 @@ class Reader:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(Path(rewake.__file__).parents[1]),
             "REWAKE_PORT": str(self.port),
-            "REWAKE_URL": f"http://127.0.0.1:{self.port}",
+            "REWAKE_SERVER": f"http://127.0.0.1:{self.port}",
             "no_proxy": "127.0.0.1",
         }
 

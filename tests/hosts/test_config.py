@@ -120,8 +120,22 @@ def test_dev_secret(tmp_path: Path) -> None:
     first, second = dev_secret(tmp_path / "x" / ".rewake"), dev_secret(tmp_path / "x" / ".rewake")
 
     assert app_token(first) == app_token(second)
-    [file] = (tmp_path / "x" / ".rewake").iterdir()
+    [file] = (tmp_path / "x" / ".rewake").glob("[!.]*")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_the_folder_of_an_app_is_its_owners(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`.rewake/` is 0700 and ignored by git, and the database in it 0600."""
+    monkeypatch.chdir(tmp_path)
+    asyncio.run(building.open_database(ServerConfig().db).table.close())
+
+    home = tmp_path / ".rewake"
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert (home / ".gitignore").read_text() == "*\n"
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in home.glob("rewake.db*")}
+    assert modes == {0o600}
 
 
 def test_dev_secret_is_race_safe(tmp_path: Path) -> None:
@@ -130,7 +144,7 @@ def test_dev_secret_is_race_safe(tmp_path: Path) -> None:
         tokens = set(pool.map(lambda _: app_token(dev_secret(tmp_path)), range(64)))
 
     assert len(tokens) == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["secret"]
+    assert {file.name for file in tmp_path.iterdir()} == {"secret", ".gitignore"}
 
 
 def test_an_unreadable_dev_secret(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import pytest
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -8,7 +9,7 @@ from rewake.http.gate import OPEN
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import Keys, app_token
 from tests.http.conftest import Stranger
-from tests.support.server import SECRET, TOKEN
+from tests.support.server import SECRET, TOKEN, bearer
 
 GUARDED = [(method, path) for method, path, _ in ROUTES if path not in OPEN]
 
@@ -46,6 +47,23 @@ def test_the_scheme_is_not_case_sensitive(stranger: Stranger) -> None:
     headers = {"Authorization": f"bearer {TOKEN}"}
 
     assert stranger("GET", "/v1/runs", headers=headers).status_code == 200
+
+
+def test_a_wrong_token_is_called_wrong(stranger: Stranger) -> None:
+    """Whoever sends a token that is not accepted is told so, and not that one is needed."""
+    wrong = stranger("GET", "/v1/runs", headers={"Authorization": "Bearer wrong"}).json()
+    none = stranger("GET", "/v1/runs").json()
+    assert "is not accepted" in wrong["detail"]
+    assert "is needed" in none["detail"]
+
+
+def test_an_app_whose_lifespan_did_not_run_says_so(app: Starlette) -> None:
+    """Mounted without its lifespan, it takes no run, is not ready, and answers 503 with the why."""
+    client = TestClient(app, headers=bearer())  # not entered: no lifespan
+    for answer in (client.get("/readyz"), client.post("/v1/workflows/x/runs", json={})):
+        assert answer.status_code == 503
+        assert "lifespan" in answer.json()["detail"]
+    assert client.get("/healthz").status_code == 200
 
 
 def test_websockets_are_closed(client: TestClient) -> None:

@@ -74,7 +74,7 @@ LogFormat = Annotated[
 ]
 Input = Annotated[str | None, typer.Option(help="The arguments by name, as a JSON object.")]
 InputFile = Annotated[str | None, typer.Option(help="A file with them; - is stdin.")]
-Url = Annotated[str | None, typer.Option(help="The server (REWAKE_URL, http://127.0.0.1:8000).")]
+Url = Annotated[str | None, typer.Option(help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the end.")]
 

@@ -27,7 +27,7 @@ from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.errors import ConfigError, StoreUnsuitable
-from rewake.hosts.config import ServerConfig
+from rewake.hosts.config import ServerConfig, make_home
 from rewake.http.app import create_app
 from rewake.signing.secret import Secret
 from rewake.stores.memory import MemoryTable
@@ -35,6 +35,9 @@ from rewake.stores.shelf import Shelf
 from rewake.stores.sqlite.reader import SqliteReader
 from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Table
+
+HOME = ".rewake"
+"""The folder of an app's own files."""
 
 
 class Database(NamedTuple):
@@ -49,7 +52,12 @@ class Database(NamedTuple):
 
 def _sqlite(place: str) -> Database:
     file = Path(place).expanduser()
-    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.parent.name == HOME:
+        make_home(file.parent)
+        # SQLite gives its log and its index the mode of the database.
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
     table = SqliteTable(file)
     return Database(table, table)
 

@@ -143,11 +143,21 @@ def dev_secret(folder: Path) -> Secret:
 
     Among processes that start at once, the first decides for all.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_home(folder)
     path = folder / "secret"
     if not path.exists():
         _write_once(path, secrets.token_urlsafe(32))
     return Secret(path.read_text().strip())
+
+
+def make_home(folder: Path) -> None:
+    """Make the folder of an app's own files: for its owner only, and not for a repository."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(PermissionError):  # it is somebody else's, who has shared it
+        folder.chmod(0o700)
+    ignored = folder / ".gitignore"
+    if not ignored.exists():
+        ignored.write_text("*\n")
 
 
 def _write_once(path: Path, text: str) -> None:

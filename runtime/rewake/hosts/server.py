@@ -89,6 +89,8 @@ def serve(
     configure_logging(config.log_level, config.log_format)
     with listener or listen(config.host, config.port) as bound:
         app = build_app(config.app if source is None else source, config)
+        workflows = ", ".join(sorted(app.state.parts.engine.app.workflows)) or "none"
+        log.info("app %s, database %s, workflows: %s", config.app, config.db, workflows)
         settings = uvicorn.Config(
             app,
             log_config=None,

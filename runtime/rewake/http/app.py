@@ -69,7 +69,7 @@ def create_app(
 
     app = Starlette(
         routes=[Route(path, _checked(path, each), methods=[verb]) for verb, path, each in ROUTES],
-        middleware=[Middleware(Gate, keys=parts.keys)],
+        middleware=[Middleware(Gate, keys=parts.keys, opened=parts.opened)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )

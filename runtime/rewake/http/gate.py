@@ -8,11 +8,13 @@ cannot tell the paths that exist from those that do not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rewake.errors import Unauthentic
-from rewake.http.problems import problem_of
+from rewake.http.problems import plain, problem_of
 from rewake.signing.tokens import Keys
 
 OPEN = frozenset({"/healthz", "/readyz"})
@@ -20,19 +22,32 @@ OPEN = frozenset({"/healthz", "/readyz"})
 SIGNED = frozenset({"/v1/invoke", "/v1/sweep"})
 """Paths whose endpoints check a signature (or, for a sweep, a token)."""
 
+_WRONG = "this bearer token is not accepted here (see `rewake token`)"
+_CLOSED = plain(
+    503,
+    "the lifespan of this app did not run, so nothing would carry a run out: an app that mounts it"
+    " must run it (`lifespan=` of the outer app, see the how-to)",
+)
+
 
 class Gate:
     """ASGI middleware that turns away requests without a key."""
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, opened: Callable[[], bool]) -> None:
         self._app = app
         self._keys = keys
+        self._opened = opened
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or self._passes(scope):
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+        elif self._passes(scope):
+            # A run that is taken by an app that never opened would wait for ever.
+            works = self._opened() or path_of(scope) == "/healthz"
+            await (self._app if works else _CLOSED)(scope, receive, send)
         elif scope["type"] == "http":
-            refusal = problem_of(Unauthentic("a bearer token is needed"))
+            wrong = "authorization" in Headers(scope=scope)
+            refusal = problem_of(Unauthentic(_WRONG if wrong else "a bearer token is needed"))
             await refusal(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008})

@@ -32,6 +32,10 @@ class Parts:
     limit: int = LIMIT
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def opened(self) -> bool:
+        """Whether the engine was opened, as the app's lifespan does."""
+        return self.engine.services.home is not None
+
     async def outcome(self, run: str, wait: float) -> Outcome | None:
         """The run's outcome, or None if it has not ended after `wait` seconds.
 

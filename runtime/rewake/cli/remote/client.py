@@ -37,7 +37,7 @@ class Client:
     """Talks to the server at `url`; to be used as an async context manager."""
 
     def __init__(self, url: str | None) -> None:
-        self.url = (url or os.environ.get("REWAKE_URL") or URL).rstrip("/")
+        self.url = (url or os.environ.get("REWAKE_SERVER") or URL).rstrip("/")
         if not is_base_url(self.url):
             shown = "this" if "@" in self.url else self.url
             raise ConfigError(
