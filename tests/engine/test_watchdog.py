@@ -6,6 +6,7 @@ A thread of the test looks while code blocks the loop, and tells the watchdog wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -375,12 +376,49 @@ def test_a_debugger_may_hold_the_loop() -> None:
     watched(body)
 
 
-def test_a_loop_that_does_not_run_is_not_blocked() -> None:
+def test_a_loop_that_does_not_run_is_not_blocked(caplog: pytest.LogCaptureFixture) -> None:
     """A program may leave its loop alone between two runs of it, or forget to close the engine."""
 
     async def body(bench: Bench) -> None:
+        await asyncio.sleep(0)
         looks.look(1)
 
     watched(body)
     looks.look(2 * LIMIT)
     assert not looks.ended
+    assert not caplog.records
+
+
+def test_code_of_no_run_that_blocks_the_loop_ends_the_process() -> None:
+    """Whoever's code it is: all is handed over without a loss, and the process ends."""
+
+    async def body(bench: Bench) -> None:
+        others = [(await bench.start(each)).run for each in ("waiting", "innocent")]
+        await asyncio.sleep(1)
+        with looking(), pytest.raises(RuntimeError, match="the process has ended"):
+            blocks()
+        assert looks.ended == [ENDED]
+        for other in others:
+            assert await bench.result(other) == "waited"
+        assert (await operation(bench, others[0])).lost == 0
+
+    watched(body)
+
+
+def test_a_callback_that_an_attempt_left_behind_is_found() -> None:
+    """What runs in no asyncio task blocks the loop as well, and ends the process."""
+
+    async def body(bench: Bench) -> None:
+        with looking():
+            loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+            def callback() -> None:
+                with contextlib.suppress(RuntimeError):
+                    blocks()
+                over.set()
+
+            loop.call_soon(callback)
+            await over.wait()
+        assert looks.ended == [ENDED]
+
+    watched(body)

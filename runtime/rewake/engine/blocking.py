@@ -40,13 +40,13 @@ _DEBUGGERS = frozenset(
 class Block:
     """What a loop is busy with. `run` is empty where it is no run's; `key` where it is a body.
 
-    `task` is the asyncio task, if it is one's turn, `kind` what `key` is the key of.
+    `frame` is the outermost one of what the loop has called; `kind` is what `key` is the key of.
     """
 
     run: str
     key: str
     place: str
-    task: object
+    frame: object
     kind: str = "task"
 
     @property
@@ -58,7 +58,7 @@ class Block:
         """Whether the loop is still busy with the same, wherever that stands by now."""
         if self.culprit != other.culprit:
             return False
-        return bool(self.run) or (self.task is not None and self.task is other.task)
+        return bool(self.run) or (self.frame is not None and self.frame is other.frame)
 
     def __str__(self) -> str:
         if not self.run:
@@ -72,13 +72,13 @@ def find_block(loop: asyncio.AbstractEventLoop, thread: int) -> Block | None:
     frames = list(_frames(sys._current_frames().get(thread)))
     if any(_module(frame).partition(".")[0] in _DEBUGGERS for frame in frames):
         return None
-    task = asyncio.current_task(loop)
+    outermost = frames[-1] if frames else None
     for depth, frame in enumerate(frames):
         if _module(frame) == _CORE and isinstance(frame.f_locals.get("self"), Execution):
-            return Block(frame.f_locals["self"].run, "", _place(frames[: depth + 1]), task)
-    context = _context_of(task)
+            return Block(frame.f_locals["self"].run, "", _place(frames[: depth + 1]), outermost)
+    context = _context_of(asyncio.current_task(loop))
     run, key = (context.run, context.key) if context is not None else ("", "")
-    return Block(run, key, _place(frames), task)
+    return Block(run, key, _place(frames), outermost)
 
 
 def _context_of(task: asyncio.Task[Any] | None) -> TaskContext | None:
