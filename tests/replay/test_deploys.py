@@ -234,6 +234,20 @@ def test_a_field_whose_default_is_drawn_strands_nothing(family: Any, shop: Any) 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_what_was_stored_before_has_the_new_fields(family: Any, shop: Any) -> None:
+    """A result of a class that has got fields since comes back with their defaults, by name."""
+    old = shop(family(price=0))(id=1, price=5)
+    stored = encode([old], **PLACE)
+    grown = shop(family(note="n", tags=list, price=0))
+    (read,) = decode(stored, **PLACE)
+    assert type(read) is grown
+    assert (read.id, read.note, read.tags) == (1, "n", [])
+    assert read.price == 5
+    if family is not as_named_tuple:
+        assert decode(stored, **PLACE)[0].tags is not read.tags
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_difference_is_named_down_to_the_field(family: Any, shop: Any) -> None:
     """The error names argument, item and field, and shows no value of them."""
     order = shop(family(note=""))

@@ -8,6 +8,9 @@ Two kinds of names do not last, and are written through `found` instead:
 - The entry file of an app is the module `own` if it is loaded as `shop/own.py`, and `shop.own` if
   it is loaded as that. It is written as `own`, and looked up in the entry of the reading process.
 
+An object of a class that lists its fields is written by their names, and those that its class has
+got since are given their defaults when it is read.
+
 What cannot be imported (a lambda, a function or class within a function) is carried by value, with
 its bytecode. Only the minor that wrote that can read it.
 """
@@ -20,10 +23,16 @@ import operator
 import sys
 import types
 from collections.abc import Mapping
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import fields
 from functools import reduce
 from typing import Any
 
 import cloudpickle
+import msgspec
+
+from rewake.values.fields import field_defaults, field_names, tuple_fields
 
 _PROTOCOL = 5
 
@@ -76,6 +85,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         reference = _reference(obj)
         if reference is not None:
             return found, reference
+        by_fields = _by_fields(obj)
+        if by_fields is not None:
+            return by_fields
         reduced = super().reducer_override(obj)
         by_value = reduced is not NotImplemented and reduced[0] not in _BY_NAME
         self.holds_code |= by_value or type(obj) is types.CodeType
@@ -105,6 +117,59 @@ def _reference(obj: Any) -> tuple[str, str] | None:
         return name if _in(owner, qualname) is obj else None
     except (ImportError, AttributeError):
         return None
+
+
+def _by_fields(obj: Any) -> tuple[Any, ...] | None:
+    """How to write an object of a class that lists its fields, and reduces as objects do."""
+    kind: Any = type(obj)
+    names = tuple_fields(kind)
+    if kind.__reduce_ex__ is not object.__reduce_ex__:
+        return None
+    if issubclass(kind, msgspec.Struct):
+        ours = kind.__reduce__ is msgspec.Struct.__reduce__ and not kind.__struct_config__.dict
+        names = kind.__struct_fields__ if ours else None
+    elif kind.__reduce__ is not object.__reduce__:
+        return None
+    if names is not None and not getattr(obj, "__dict__", None):
+        return made, (kind, {name: getattr(obj, name) for name in names})
+    if issubclass(kind, tuple | type | msgspec.Struct) or field_names(kind) is None:
+        return None
+    make, given, state, *items = obj.__reduce_ex__(_PROTOCOL)
+    if state is None:
+        return None
+    if _is_of_dataclasses(getattr(kind, "__getstate__", None)):  # a list, by position
+        state = (None, dict(zip((f.name for f in fields(kind)), state, strict=False)))
+    return make, given, state, *items, restored
+
+
+def made(kind: Any, values: dict[str, Any]) -> Any:
+    """A struct or named tuple of these values, and of the defaults of fields that came since."""
+    names = tuple_fields(kind)
+    if names is None:
+        return kind(**{name: values[name] for name in kind.__struct_fields__ if name in values})
+    given = field_defaults(kind) | values
+    return tuple.__new__(kind, [given[name] for name in names])
+
+
+def restored(obj: Any, state: Any) -> None:
+    """Give an object its state, and the fields that it lacks their defaults."""
+    kind: Any = type(obj)
+    setter: Any = getattr(kind, "__setstate__", None)
+    if setter is not None and not _is_of_dataclasses(setter):
+        setter(obj, state)
+    else:
+        whole, slots = state if isinstance(state, tuple) else (state, None)
+        found: dict[str, Any] = {**(whole or {}), **(slots or {})}
+        for name, value in found.items():
+            with suppress(AttributeError):  # a slot that the class has no more
+                object.__setattr__(obj, name, value)
+    for name, default in field_defaults(kind).items():
+        if not hasattr(obj, name):
+            object.__setattr__(obj, name, deepcopy(default))
+
+
+def _is_of_dataclasses(method: Any) -> bool:
+    return getattr(method, "__module__", "") == "dataclasses"
 
 
 def _in(module: Any, qualname: str) -> Any:
