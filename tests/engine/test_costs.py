@@ -6,6 +6,8 @@ import asyncio
 
 from rewake import sleep, task, workflow
 from rewake.engine.approvals import approvals_of
+from rewake.records import View
+from rewake.stores.keys import view_key
 from tests.support.counting import CountingTable
 from tests.support.virtual import Bench, virtually
 
@@ -130,3 +132,52 @@ def test_the_result_of_a_run_is_read_without_its_history() -> None:
         assert table.items == 0
 
     virtually([one, branches], body, table=table)
+
+
+@workflow
+async def nothing(n: int) -> int:
+    return n
+
+
+def test_starts_of_one_key_leave_nothing_in_the_list() -> None:
+    """The newest runs are the newest runs, however often one of them was started again."""
+    table = CountingTable()
+
+    async def body(bench: Bench) -> None:
+        engine = bench.engine
+        for key in ("a", "b"):
+            await engine.start("nothing", {"n": 1}, idempotency_key=key)
+            await asyncio.sleep(1)
+        for _ in range(60):
+            await engine.start("nothing", {"n": 1}, idempotency_key="a")
+            await asyncio.sleep(1)
+        table.count_anew()
+        found, _ = await engine.list(limit=2)
+        assert len(found) == len({header.run for header in found}) == 2
+        assert table.items == 2  # the views of these two, and no others
+
+    virtually([nothing], body, table=table)
+
+
+def test_a_page_of_a_list_is_full_whatever_lies_between() -> None:
+    """A start may die before it removes the view that it made: the page goes on behind it."""
+    table = CountingTable()
+
+    async def body(bench: Bench) -> None:
+        first = await bench.start("nothing", n=1)
+        for n in range(30):
+            await asyncio.sleep(1)
+            view = View(first.run, "nothing", first.created + 1 + n)
+            await table.put(view_key(view), view)
+        await asyncio.sleep(40)
+        second = await bench.start("branches", n=1)
+        found, cursor = await bench.engine.list(limit=2)
+        assert [header.run for header in found] == [second.run, first.run]
+        found, _ = await bench.engine.list(limit=1, workflow="nothing")
+        assert [header.run for header in found] == [first.run]
+        found, cursor = await bench.engine.list(limit=1)
+        assert [header.run for header in found] == [second.run]
+        found, cursor = await bench.engine.list(limit=1, cursor=cursor)
+        assert [header.run for header in found] == [first.run]
+
+    virtually([nothing, one, branches], body, table=table)

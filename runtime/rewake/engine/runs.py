@@ -38,6 +38,8 @@ from rewake.values.run_codec import RunCodec
 
 LONGEST_REASON = 200
 """The most bytes of a reason to cancel, as JSON in UTF-8 without its quotation marks."""
+LOOKED_AT = 1_000
+"""How many views one page of a list looks at, at the most, to be full."""
 POLL = 250
 """Milliseconds between two reads of a run that ends in another process."""
 
@@ -160,21 +162,34 @@ class Runs:
         workflow: str | None = None,
         state: RunState | None = None,
     ) -> tuple[list[Header], str | None]:
-        """One page of runs, newest first, and the cursor of the next. A filter may shorten it."""
-        page = await self._store.views(limit=limit, cursor=cursor)
-        headers = []
-        for _, view in page.items:
-            if workflow is not None and view.workflow != workflow:
-                continue
-            try:
-                header = await self._store.header(view.run)
-            except RunNotFound:
-                continue  # a start that died before its header
-            except CheckpointUnreadable as error:
-                header = _unreadable(view, error)
-            if header.created == view.created and state in (None, header.state):
-                headers.append(header)
-        return headers, page.cursor
+        """One page of runs, newest first, and the cursor of the next (None: there is none).
+
+        A page is full unless the list ends, or `LOOKED_AT` views that no filter passes lie between.
+        """
+        headers: list[Header] = []
+        left = LOOKED_AT
+        while True:
+            page = await self._store.views(limit=limit - len(headers), cursor=cursor)
+            cursor, left = page.cursor, left - len(page.items)
+            for _, view in page.items:
+                header = await self._listed(view, workflow)
+                if header is not None and state in (None, header.state):
+                    headers.append(header)
+            if cursor is None or len(headers) >= limit or left <= 0:
+                return headers, cursor
+
+    async def _listed(self, view: View, workflow: str | None) -> Header | None:
+        """The run of a view; None if it is not of this workflow, or there is none."""
+        if workflow is not None and view.workflow != workflow:
+            return None
+        try:
+            header = await self._store.header(view.run)
+        except RunNotFound:
+            return None  # a start that died before its header
+        except CheckpointUnreadable as error:
+            return _unreadable(view, error)
+        # A start of a run that existed may have died before it removed its view.
+        return header if header.created == view.created else None
 
     # --- waiting for the end ---------------------------------------------------------------
 

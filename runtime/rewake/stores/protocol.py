@@ -78,6 +78,9 @@ class Store(Operations):
             written = await self._put(header_key(header.run), header, absent=True)
             current: Header = written.item
             mine = (current.seed, current.created) == (header.seed, header.created)
+            if not mine and current.created != header.created:
+                # Else starts of one key would fill the list with views of no run.
+                await self._again(lambda: self._table.delete([view_key(view)]))
             return current, written.ok or mine
 
         return await self._table.together(work)
