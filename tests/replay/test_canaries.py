@@ -20,6 +20,7 @@ import pytest
 
 from rewake.replay import asyncio_order
 from rewake.replay.loop import WorkflowLoop, WorkflowTimer
+from rewake.replay.mistakes import Mistakes
 from rewake.replay.scope import Scope
 
 SEEN = [(3, 11), (3, 12), (3, 13), (3, 14)]
@@ -28,6 +29,8 @@ tasks_module: Any = asyncio.tasks
 
 
 class NoTimers:
+    mistakes = Mistakes()
+
     def arm(self, timer: WorkflowTimer) -> None: ...
 
     def disarm(self, timer: WorkflowTimer) -> None: ...

@@ -42,7 +42,7 @@ class Holder:
         (Holder(), "the attribute 'guard' of a "),
         (3, ""),
     ],
-    ids=str,
+    ids=["lambda", "partial", "in a list", "default", "in a dict", "attribute", "nothing"],
 )
 def test_the_part_that_is_to_blame_is_named(value: Any, said: str) -> None:
     """By the captured variable, the key or the attribute."""
