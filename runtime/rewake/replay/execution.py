@@ -247,11 +247,10 @@ class Execution:
     ) -> WorkflowFuture:
         """Ask for a durable operation; the future ends when its outcome is observed.
 
-        `label` names it in its key. `args(key)` encodes its arguments; it is called at once, so
-        that later changes of the arguments do not matter, and not on replay; there `compare` says
-        where they differ, if their `digest` is not the recorded one. `resolve(key,
-        outcome)` turns the outcome into a value, or raises. `work` is kept for the turn, which
-        carries the operation out.
+        `label` names it in its key. `args(key)` encodes its arguments at once, so that later
+        changes of them do not matter, and not on replay; there `compare` says where they differ, if
+        their `digest` is not the recorded one. `resolve(key, outcome)` turns the outcome into a
+        value, or raises. `work` is kept for the turn, which carries the operation out.
         """
         loop = self._loop
         if loop.dead:
