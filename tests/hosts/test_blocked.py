@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from rewake.engine.watchdog import ENDED
@@ -55,15 +56,26 @@ def written(folder: Path) -> Path:
     return app
 
 
+def wait_for(file: Path) -> None:
+    """Wait until the file is there."""
+    deadline = time.monotonic() + PATIENCE
+    while not file.exists():
+        assert time.monotonic() < deadline, f"nothing was written to {file.name}"
+        time.sleep(0.01)
+
+
 def test_a_body_that_never_ends_ends_its_server_once(tmp_path: Path) -> None:
     """Its run is stuck with the line; what ran beside it goes on at the next server, unharmed."""
-    app, mark = written(tmp_path), str(tmp_path / "mark")
-    with ServerProcess(app, tmp_path / "a.db", blocked=1) as server:
-        innocent = server.client.post("/v1/workflows/innocent/runs", json={"mark": mark}).json()
+    app, mark = written(tmp_path), tmp_path / "mark"
+    with ServerProcess(app, tmp_path / "a.db", blocked=2) as server:
+        innocent = server.client.post(
+            "/v1/workflows/innocent/runs", json={"mark": str(mark)}
+        ).json()
+        wait_for(mark)
         spins = server.client.post("/v1/workflows/spins/runs", json={}).json()
         assert server.process.wait(PATIENCE) == ENDED
     assert f"by the body of run {spins['id']}, at {app}:1" in server.logs()
-    with ServerProcess(app, tmp_path / "a.db", blocked=1) as server:
+    with ServerProcess(app, tmp_path / "a.db", blocked=2) as server:
         stuck = server.client.get(spins["links"]["self"]).json()
         assert (stuck["state"], stuck["error"]["type"]) == ("stuck", "blocked")
         assert f"{app}:1" in stuck["error"]["message"]
@@ -76,11 +88,11 @@ def test_a_body_that_never_ends_ends_its_server_once(tmp_path: Path) -> None:
 def test_a_task_that_blocks_the_loop_is_lost_once(tmp_path: Path) -> None:
     """Its attempt counts as lost, so the next server tries it again, and knows of the loss."""
     app, mark = written(tmp_path), str(tmp_path / "mark")
-    with ServerProcess(app, tmp_path / "a.db", blocked=1) as server:
+    with ServerProcess(app, tmp_path / "a.db", blocked=2) as server:
         run = server.client.post("/v1/workflows/blocked/runs", json={"mark": mark}).json()
         assert server.process.wait(PATIENCE) == ENDED
     assert "by task blocks of run" in server.logs()
-    with ServerProcess(app, tmp_path / "a.db", blocked=1) as server:
+    with ServerProcess(app, tmp_path / "a.db", blocked=2) as server:
         result = server.client.get(run["links"]["result"], params={"wait": 20}).json()
         assert result["result"] == "done"
         history = server.client.get(run["links"]["history"]).json()
@@ -92,8 +104,7 @@ def test_a_server_with_a_blocked_loop_obeys_sigterm(tmp_path: Path) -> None:
     app, mark = written(tmp_path), tmp_path / "mark"
     with ServerProcess(app, tmp_path / "a.db", grace=0.2) as server:
         run = server.client.post("/v1/workflows/blocked/runs", json={"mark": str(mark)}).json()
-        while not mark.exists():
-            pass
+        wait_for(mark)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(PATIENCE) == 0
     with ServerProcess(app, tmp_path / "a.db") as server:
@@ -112,7 +123,7 @@ def test_rewake_run_with_a_blocked_loop_ends(tmp_path: Path) -> None:
             command,
             check=False,
             cwd=tmp_path,
-            env={"REWAKE_BLOCKED": "1"},
+            env={"REWAKE_BLOCKED": "2"},
             capture_output=True,
             text=True,
             timeout=2 * PATIENCE,

@@ -61,7 +61,8 @@ async def ready(request: Request) -> Response:
             await parts.engine.list(limit=1)
     except (StoreError, TimeoutError):
         raise HTTPException(503, "the database does not answer", _LATER) from None
-    return reply({"status": "ready", "abandoned_threads": parts.engine.abandoned_threads})
+    abandoned = parts.engine.abandoned_threads
+    return reply({"status": "ready"} | ({"abandoned_threads": abandoned} if abandoned else {}))
 
 
 async def _signed_body(request: Request) -> bytes:
