@@ -77,6 +77,7 @@ def load_app(source: str) -> tuple[App, str | None]:
     from rewake.checking import determinism  # noqa: PLC0415 - only a load needs it
 
     determinism.check(app.workflows.values())
+    determinism.check_tasks(app.tasks.values())
     return app, name or None
 
 

@@ -478,3 +478,32 @@ def test_the_examples_are_fine() -> None:
     """What Rewake shows as an example is deterministic."""
     example = Path(rewake.__file__).parents[2] / "examples" / "link_report.py"
     assert warned(str(example)) == []
+
+
+def test_a_global_that_is_changed_is_warned_of(load: Load) -> None:
+    """In the body itself and in a helper: replay would change it again."""
+    above = "COUNT = 0\ndef helper():\n    global COUNT\n    COUNT += 1\n"
+    said = load("helper()\nglobal CONFIG\nCONFIG = 3", above)
+    assert [each for each in said if "changes the global COUNT" in each]
+    assert [each for each in said if "changes the global CONFIG" in each]
+
+
+def test_an_async_task_that_blocks_is_warned_of(load: Load) -> None:
+    """`time.sleep` in an async task stops the server; in a sync task, or a thread, it does not."""
+    above = """
+        @task
+        async def blocks():
+            time.sleep(1)
+
+        @task
+        def sync():
+            time.sleep(1)
+
+        @task
+        async def elsewhere():
+            await asyncio.to_thread(time.sleep, 1)
+            await asyncio.to_thread(lambda: time.sleep(1))
+    """
+    said = load("await blocks()", above)
+    assert len(said) == 1
+    assert "task 'blocks' calls time.sleep() and is async" in said[0]

@@ -183,3 +183,41 @@ def test_a_stuck_run_says_why_it_is_stuck(shell: Shell) -> None:
     replay = shell.rewake("replay", "mine")
     assert replay.returncode == 5
     assert 'asked     task fetch("more")' in replay.stdout
+
+
+TALKS = """
+import logging
+from rewake import sleep, wait_for_approval, workflow
+
+@workflow
+async def main() -> None:
+    print("begun")
+    try:
+        await sleep(0.01)
+        logging.error("slept")
+        await wait_for_approval("boss")
+    except BaseException as error:
+        print("undoing", type(error).__name__)
+        raise
+"""
+
+
+def test_a_replay_says_nothing_of_the_bodys_own(shell: Shell) -> None:
+    """What a body printed and logged when the run was new is not said again, nor what its cleanup
+    says when the replay is over; `--logs` lets the body speak. The state is named as for users.
+    """
+    shell.write("app.py", TALKS)
+    with shell.begin("run", "app.py", "--id", "mine") as run:
+        run.says("boss")
+        run.process.kill()
+
+    quiet = shell.rewake("replay", "mine")
+    assert quiet.returncode == 0, quiet.stderr
+    assert "run mine of main: suspended," in quiet.stdout
+    said = quiet.stdout + quiet.stderr
+    assert not any(word in said for word in ("begun", "undoing", "slept"))
+
+    loud = shell.rewake("replay", "mine", "--logs")
+    assert loud.stdout.count("begun") == 1
+    assert loud.stderr.count("slept") == 1
+    assert "undoing" not in loud.stdout

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rewake.cli.remote.tables import run_details, when
+from rewake.cli.remote.tables import log_lines, run_details, when
 
 SOON, LATER = "2026-01-02T03:04:05.678Z", "2026-01-03T03:04:05.678Z"
 
@@ -28,3 +28,16 @@ def test_a_deadline_is_shown_with_its_approval(
     assert timers == ([] if timer is None else [f"next timer  {when(timer)}"])
     until = "" if deadline is None else f", until {when(deadline)}"
     assert approval == f"waits for a decision on release{until}"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_log_cannot_command_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    """On a terminal, control characters of a line are shown as escapes; a pipe gets them as is."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    line = {"key": "a", "attempt": 1, "at": SOON, "level": "INFO", "message": "x\x1b[2J\r\x9by\tz"}
+    log_lines([line])
+    said = capsys.readouterr().out
+    assert (r"x\x1b[2J\x0d\x9by" in said) is terminal
+    assert said.endswith("y\tz\n")

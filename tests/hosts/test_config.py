@@ -169,3 +169,10 @@ def test_import_is_light() -> None:
 def test_every_dispatcher_that_can_be_named_can_be_built() -> None:
     """What a configuration accepts and what is built from it are one list."""
     assert building._DISPATCHERS.keys() == set(DISPATCHERS)
+
+
+@pytest.mark.parametrize("address", ["memory", "MEMORY", "sqlite"])
+def test_a_kind_of_database_without_its_colon_is_refused(address: str) -> None:
+    """`memory` is no file of that name; the error says how to write either."""
+    with pytest.raises(ConfigError, match=":"):
+        building.open_database(address)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from rewake.authoring import context as task_contexts
 from rewake.authoring.policy import Policy
-from rewake.values.failures import failure_of, task_error
+from rewake.values.failures import described, failure_of, task_error
 
 Function = Callable[..., Any]
 
@@ -69,12 +69,13 @@ async def attempt(
     kwargs: dict[str, Any],
     *,
     timeout: float | None,
+    late: str = "",
     context: task_contexts.TaskContext,
     threads: Threads,
 ) -> Any:
     """Call the function once and return its result.
 
-    Raises its exception, and `TimeoutError` after `timeout` seconds.
+    Raises its exception, and `TimeoutError` after `timeout` seconds, with the message `late`.
     """
     task_contexts.enter(context)
     limit = _Limit(timeout)
@@ -86,7 +87,7 @@ async def attempt(
                 limit.over = True
     except TimeoutError:
         if limit.timer.expired():
-            raise TimeoutError(f"the attempt took longer than {timeout:g} s") from None
+            raise TimeoutError(late or f"the attempt took longer than {timeout:g} s") from None
         raise
 
 
@@ -153,19 +154,26 @@ async def in_place(
     """Call the function outside a run, with its retries. Raises `TaskError`, as in a run."""
     run, key = f"local-{uuid.uuid4()}", getattr(function, "__name__", "function")
     loop = asyncio.get_running_loop()
-    began, failed = loop.time(), 0
+    began, failed, before = loop.time(), 0, ""
     while True:
         context = task_contexts.TaskContext(run, key, failed + 1, task_contexts.LocalLog())
-        timeout = policy.limit(loop.time() - began)
+        elapsed = loop.time() - began
+        timeout, late = policy.limit(elapsed), policy.late(elapsed, before)
         try:
             # A task of its own, so that the context of this attempt ends with it.
             return await asyncio.create_task(
                 attempt(
-                    function, args, kwargs, timeout=timeout, context=context, threads=LoopThreads()
+                    function,
+                    args,
+                    kwargs,
+                    timeout=timeout,
+                    late=late,
+                    context=context,
+                    threads=LoopThreads(),
                 )
             )
         except Exception as error:
-            failed += 1
+            failed, before = failed + 1, described(error)
             elapsed = loop.time() - began
             wait = policy.next(error, failed, elapsed=elapsed, chance=random.random())
             if wait is None:

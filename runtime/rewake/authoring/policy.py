@@ -103,6 +103,19 @@ class Policy:
             limits.append(max(0.0, seconds(self.total_timeout) - elapsed))
         return min(limits, default=None)
 
+    def late(self, elapsed: float, before: str) -> str:
+        """The message for such an attempt that takes longer; it names the option.
+
+        `before` is how the attempt before failed; empty if there was none.
+        """
+        limit = self.limit(elapsed)
+        if self.timeout is not None and limit == seconds(self.timeout):
+            return f"the attempt took longer than its timeout of {limit:g} s"
+        if self.total_timeout is None:
+            return ""
+        said = f"its total_timeout of {seconds(self.total_timeout):g} s was over"
+        return f"{said}; the attempt before failed with {before}" if before else said
+
     def next(
         self, error: BaseException, failed: int, *, elapsed: float, chance: float
     ) -> float | None:

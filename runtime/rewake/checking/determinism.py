@@ -26,6 +26,7 @@ import functools
 import inspect
 import logging
 import sys
+import time
 import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,6 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from rewake.authoring.attempt import is_async
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
 from rewake.authoring.workflow import Workflow
@@ -47,6 +49,7 @@ from rewake.checking.names import (
     Parameters,
     Sources,
     member,
+    own_nodes,
     without_partial,
 )
 from rewake.errors import DeterminismWarning
@@ -158,9 +161,35 @@ def check(workflows: Iterable[Workflow[Any, Any]]) -> None:
         for each in _findings(workflow, culprits, sources):
             if each not in told:
                 told.add(each)
-                warning = DeterminismWarning(f"workflow {workflow.name!r} {each.what}")
-                warning.add_note(f"({each.file}, line {each.line})")
-                warnings.warn_explicit(warning, None, each.file, each.line, each.module)
+                _warn(f"workflow {workflow.name!r} {each.what}", each)
+
+
+def check_tasks(tasks: Iterable[Task[Any, Any]]) -> None:
+    """Warn of async tasks that call `time.sleep()` themselves: all else in the process waits."""
+    sources = Sources()
+    for each in tasks:
+        function = inspect.unwrap(each.function)
+        if not isinstance(function, types.FunctionType) or not is_async(function):
+            continue
+        node = sources.node(function)
+        scope = Names(node, Outside(function), _makes_task) if node is not None else None
+        for part in own_nodes(node) if node is not None else ():
+            if scope and isinstance(part, ast.Call) and scope.resolve(part.func) is time.sleep:
+                place = scope.outside
+                finding = _Finding(place.file, part.lineno, place.module, _SLEEPS)
+                _warn(f"task {each.name!r} {_SLEEPS}", finding)
+
+
+_SLEEPS: Final = (
+    "calls time.sleep() and is async: all other work of the server waits as long, and a timeout "
+    "cannot end it; use await asyncio.sleep(), or make it a sync function"
+)
+
+
+def _warn(told: str, finding: _Finding) -> None:
+    warning = DeterminismWarning(told)
+    warning.add_note(f"({finding.file}, line {finding.line})")
+    warnings.warn_explicit(warning, None, finding.file, finding.line, finding.module)
 
 
 def _findings(
@@ -255,9 +284,11 @@ class _Search:
         """Note a finding if the object must not be called or read."""
         culprit = self._culprits.get(id(found))
         if culprit is not None and culprit.is_meant(call):
-            place = scope.outside
-            finding = _Finding(place.file, node.lineno, place.module, culprit.told(node))
-            self.findings.append(finding)
+            self.note(scope, node.lineno, culprit.told(node))
+
+    def note(self, scope: Names, line: int, what: str) -> None:
+        """Note a finding."""
+        self.findings.append(_Finding(scope.outside.file, line, scope.outside.module, what))
 
     def _is_users(self, function: types.FunctionType) -> bool:
         """Whether it is in the package of the workflow, or in its folder."""
@@ -288,6 +319,14 @@ class _Body(ast.NodeVisitor):
     def visit_Lambda(self, node: ast.Lambda) -> None:
         self._visit_all(_defaults(node))
         self._uses.add(self._search.body(node, node, self._scope.inner))
+
+    def visit_Global(self, node: ast.Global) -> None:
+        self._search.note(
+            self._scope,
+            node.lineno,
+            f"changes the global {', '.join(node.names)}: replay would change it again, and other "
+            "runs and replicas have their own; keep it in a local variable, or return it",
+        )
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):

@@ -218,7 +218,7 @@ def _bound(node: FunctionNode, scope: Names) -> Iterator[tuple[str, object]]:
     found: dict[str, list[object]] = {name: [UNKNOWN] for name in Parameters.of(node).all}
     aliases: dict[str, _Alias] = {}
     outer: set[str] = set()
-    for each in _own_nodes(node):
+    for each in own_nodes(node):
         for name, value in _bindings(each, scope):
             found.setdefault(name, []).append(value)
         match each:
@@ -234,12 +234,12 @@ def _bound(node: FunctionNode, scope: Names) -> Iterator[tuple[str, object]]:
             yield name, known if len(values) == 1 else UNKNOWN
 
 
-def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
     """The nodes of a function, without the insides of functions and classes that it defines."""
     for child in ast.iter_child_nodes(node):
         yield child
         if not isinstance(child, (*_FUNCTIONS, ast.ClassDef)):
-            yield from _own_nodes(child)
+            yield from own_nodes(child)
 
 
 def _bindings(node: ast.AST, scope: Names) -> Iterator[tuple[str, object]]:

@@ -207,6 +207,9 @@ def replay(
     pdb: Annotated[
         bool, typer.Option("--pdb", help="Stop in a debugger at the workflow's first line.")
     ] = False,
+    logs: Annotated[
+        bool, typer.Option("--logs", help="Let the body log and print, as when it was new.")
+    ] = False,
     every: Annotated[bool, typer.Option("--all", help="Every run, in one line each.")] = False,
     state: Annotated[list[str] | None, typer.Option(help="With --all: runs in this state.")] = None,
 ) -> None:
@@ -219,7 +222,8 @@ def replay(
     from rewake.cli.replay.command import replay as carry_out
 
     source = source or os.environ.get("REWAKE_APP") or "app.py"
-    _end(carry_out(ReplayOptions(run, source, database(db), pdb, every, tuple(state or ()))))
+    states = tuple(state or ())
+    _end(carry_out(ReplayOptions(run, source, database(db), pdb, logs, every, states)))
 
 
 # --- asking a server ---------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
 from rewake.stores.answers import Delivery, Refused
 from rewake.stores.operations import tries_of
-from rewake.values.failures import described, failure_of
+from rewake.values.failures import described, failure_of, said_of
 from rewake.values.run_codec import RunCodec
 
 log = logging.getLogger("rewake.engine")
@@ -262,6 +262,7 @@ class Attempts:
             call.args,
             call.kwargs,
             timeout=call.task.policy.limit(self._elapsed(operation)),
+            late=call.task.policy.late(self._elapsed(operation), said_of(operation.failure)),
             context=context,
             threads=services.threads.tasks,
         )

@@ -17,7 +17,7 @@ from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Failure, Millis, Outcome, Scheduled, Stepped
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
-from rewake.values.failures import failure_of
+from rewake.values.failures import failure_of, said_of
 
 _LOST = Failure("lost", "the step began and its result was lost; it runs at most once")
 
@@ -103,7 +103,8 @@ class Steps:
         number = op.attempts + 1
         logs = AttemptLog(self._services.clock)
         context = TaskContext(self._run, op.key, number, logs)
-        timeout = work.policy.limit(_elapsed(op, self._services.clock.now()))
+        elapsed = _elapsed(op, self._services.clock.now())
+        timeout = work.policy.limit(elapsed)
         try:
             with carrying_out(self._run, op.key, number):
                 result = await attempt(
@@ -111,6 +112,7 @@ class Steps:
                     (),
                     {},
                     timeout=timeout,
+                    late=work.policy.late(elapsed, said_of(op.failure)),
                     context=context,
                     threads=self._services.threads.steps,
                 )

@@ -108,6 +108,13 @@ def _file_of(address: str) -> str:
 def _parts_of(address: str) -> tuple[str, str]:
     """The scheme and the rest of an address; a plain path is a SQLite file."""
     scheme = _SCHEME.match(address)
+    if scheme is None and address.lower() in _DATABASES:
+        raise ConfigError(
+            f"{address!r} is a kind of database and names no file: {address}: with a colon is "
+            f"the one of this process, a file of that name is ./{address}"
+            if address.lower() == "memory"
+            else "a SQLite file is named by its path: sqlite:PATH, or just PATH"
+        )
     if scheme is None:
         return "sqlite", address
     name, place = scheme[1].lower(), address[scheme.end() :]

@@ -400,6 +400,7 @@ class Execution:
             self._settle(event.key, event.outcome)
         else:
             op.attempts += 1
+            op.failure = event.outcome.failure
             op.not_before = event.retry_at
 
     def _settle(self, key: str, outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from rewake.errors import StuckError
 from rewake.kinds import Kind
-from rewake.records import Millis, Outcome, Scheduled, Value
+from rewake.records import Failure, Millis, Outcome, Scheduled, Value
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 
 P = ParamSpec("P")
@@ -26,6 +26,7 @@ class OpenOp:
         "branch",
         "digest",
         "due",
+        "failure",
         "future",
         "key",
         "kind",
@@ -53,6 +54,8 @@ class OpenOp:
         """Of a step: its `StepWork`, for the turn."""
         self.attempts = 0
         """Of a step: how many attempts have failed."""
+        self.failure: Failure | None = None
+        """Of a step: the newest failed attempt."""
         self.asked_at: Millis = 0
         """When it was asked for, by the recorded clock."""
         self.not_before: Millis | None = None

@@ -66,6 +66,11 @@ def described(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {_message_of(exc)}"
 
 
+def said_of(failure: Failure | None) -> str:
+    """A failure in a few words; empty without one."""
+    return f"{failure.type}: {failure.message}" if failure is not None else ""
+
+
 def _traceback_of(exc: BaseException) -> str:
     """The traceback, with what caused the exception, without the runtime's own frames."""
     try:

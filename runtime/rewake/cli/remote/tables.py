@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -66,7 +67,16 @@ def log_lines(lines: Iterable[Mapping[str, Any]]) -> None:
     """The log of a run: of its workflow, and of the attempts at its tasks and steps."""
     for line in lines:
         where = f"{line['key']}#{line['attempt']}" if line["key"] else "workflow"
-        print(f"{when(line['at'])} {line['level']:<7} {where}  {line['message']}")
+        said = f"{when(line['at'])} {line['level']:<7} {where}  {line['message']}"
+        print(_harmless(said) if sys.stdout.isatty() else said)
+
+
+def _harmless(text: str) -> str:
+    """The text without what a terminal obeys: its control characters are shown as escapes."""
+    return "".join(
+        each if each in "\n\t" or unicodedata.category(each) != "Cc" else f"\\x{ord(each):02x}"
+        for each in text
+    )
 
 
 def when(moment: str) -> str:

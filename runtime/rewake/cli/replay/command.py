@@ -26,6 +26,7 @@ class ReplayOptions:
     app: str
     db: str
     debug: bool = False
+    logs: bool = False
     all: bool = False
     states: tuple[str, ...] = ()
 
@@ -41,7 +42,7 @@ def replay(options: ReplayOptions) -> Exit:
     app, _ = load_app(options.app)
     if header.runtime > RUNTIME:
         tell("note: the run is one of a newer Rewake; what that does differently is not known here")
-    replaying = Replay(app, secret, header, history)
+    replaying = Replay(app, secret, header, history, logs=options.logs)
     if not options.debug:
         return replaying.report(replaying.run(shown=True))
     tracer = replaying.run(shown=False)

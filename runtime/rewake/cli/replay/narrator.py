@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 
 from rewake.cli.replay.tracer import Tracer
@@ -32,18 +33,22 @@ class Narrator:
         self._outcomes = history.outcomes()
         self._asked = {e.key: e for e in history.entries if isinstance(e, Scheduled)}
         self._listens = listens
+        self._out = sys.stdout  # what a body prints from now on may be left out
         tracer.on_event = self._event
         tracer.on_commands = self._commands
 
     def _event(self, event: Event) -> None:
         if self._listens():
             key, kind = getattr(event, "key", ""), event.__struct_config__.tag
-            print(f"{moment(event.clock)}  {kind:<10} {key}  {self._details(event)}".rstrip())
+            print(
+                f"{moment(event.clock)}  {kind:<10} {key}  {self._details(event)}".rstrip(),
+                file=self._out,
+            )
 
     def _commands(self, commands: Sequence[Entry]) -> None:
         if self._listens():
             for command in commands:
-                print(f"{_MARGIN}{self._command(command)}")
+                print(f"{_MARGIN}{self._command(command)}", file=self._out)
 
     def _command(self, command: Entry) -> str:
         match command:

@@ -55,8 +55,11 @@ async def _read(reader: SqliteReader, run: str) -> tuple[Header, History]:
 class Replay:
     """One run, to be replayed as often as one likes."""
 
-    def __init__(self, app: App, secret: Secret, header: Header, history: History) -> None:
+    def __init__(
+        self, app: App, secret: Secret, header: Header, history: History, *, logs: bool = False
+    ) -> None:
         self._header = header
+        self._logs = logs
         self._history = history
         self._values = Values(secret, header.run)
         self._program = RunProgram(app, header.workflow, header.run, secret)
@@ -86,6 +89,7 @@ class Replay:
                 debugger.stop_here_and_now()
 
         tracer = self._tracer()
+        tracer.speaks = True
         tracer.on_ask = on_ask
         self._show_title()
         Narrator(tracer, self._history, lambda: not debugger.is_over)
@@ -108,7 +112,9 @@ class Replay:
 
     def _tracer(self) -> Tracer:
         header = self._header
-        return Tracer(self._program, self._values, run=header.run, seed=header.seed)
+        tracer = Tracer(self._program, self._values, run=header.run, seed=header.seed)
+        tracer.speaks = self._logs
+        return tracer
 
     def _feed(self, tracer: Tracer) -> None:
         tracer.replay(self._history.entries, self._history.outcomes())

@@ -59,6 +59,8 @@ class Tracer(Execution):
         self.difference: Difference | None = None
         self.events = 0
         self.waits_for: list[str] = []
+        self.speaks = False
+        """Whether what the body logs and prints is heard; it was said when the run was new."""
         self.on_event: Callable[[Event], None] = _ignore
         self.on_commands: Callable[[Sequence[Entry]], None] = _ignore
         self.on_ask: Callable[[str], None] = _ignore
@@ -73,11 +75,10 @@ class Tracer(Execution):
             self._arguments = None
 
     def log(self, level: str, message: str) -> bool:  # noqa: ARG002
-        """Say nothing of what the body logs: it said so when the run was carried out."""
-        return False
+        return self.speaks and not self.loop.dead
 
     def write(self, level: str, text: str) -> bool:  # noqa: ARG002
-        return False
+        return self.speaks and not self.loop.dead
 
     # The replay core's own methods, watched.
 
