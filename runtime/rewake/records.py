@@ -207,6 +207,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The moment of the newest event that it has observed."""
     digest: str = ""
     """The digest of its arguments."""
+    key: str = ""
+    """The idempotency key that it was started with."""
     base: str = ""
     """The sort key of the newest chunk; empty: there is none."""
     tail: list[Entry] = []

@@ -41,3 +41,37 @@ def test_a_log_cannot_command_a_terminal(
     said = capsys.readouterr().out
     assert (r"x\x1b[2J\x0d\x9by" in said) is terminal
     assert said.endswith("y\tz\n")
+
+
+def test_what_runs_waits_and_was_decided_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run's input, key, open attempts, decisions and, where it is stuck, the way on are shown."""
+    failed = {"type": "ValueError", "message": "no"}
+    decided = {"decision": "approved", "approver": "ada", "comment": "fine"}
+    history = {
+        "entries": [{"type": "started", "input": {"order": "B1"}}],
+        "operations": [
+            {"key": "a", "kind": "task", "state": "running", "attempts": 2},
+            {
+                "key": "b",
+                "kind": "task",
+                "state": "retrying",
+                "attempts": 1,
+                "due": SOON,
+                "error": failed,
+            },
+            {"key": "ok", "kind": "approval", "state": "done", "attempts": 0, "result": decided},
+        ],
+    }
+    about = {"workflow": "main", "state": "stuck", "created": SOON, "updated": SOON, "key": "k-1"}
+    run_details({"id": "r", **about}, history)
+    said = capsys.readouterr().out
+    for line in (
+        "k-1",
+        '{"order": "B1"}',
+        "a is running (attempt 2)",
+        f"b is being retried (attempt 1 failed, again at {when(SOON)})",
+        "ValueError: no",
+        "ok was approved by ada: fine",
+        "rewake runs resume r",
+    ):
+        assert line in said

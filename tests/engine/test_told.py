@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
 
 import pytest
 
-from rewake import step, task, workflow
+from rewake import Approval, Decision, race, sleep, step, task, wait_for_approval, workflow
+from rewake.engine.approvals import Approvals
 from rewake.hosts.log_formats import JsonFormat, TextFormat
+from rewake.views.timeline import timeline
 from tests.support.virtual import Bench, Ended, virtually
 
 
@@ -158,3 +161,50 @@ def test_the_two_formats() -> None:
     assert "\n" not in line
     assert (told["level"], told["message"], told["run"]) == ("INFO", "two\nlines", "r1")
     assert (told["key"], told["attempt"]) == ("charge", 2)
+
+
+@workflow
+async def asks() -> None:
+    await wait_for_approval("release")
+
+
+def test_the_life_of_a_run_is_told(heard: Heard) -> None:
+    """The log says that a run starts, what it waits for with the command, and how it ends."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("asks")
+        await bench.engine.result(header.run, 1)
+        await Approvals(bench.engine).decide(header.run, "release", Approval(Decision.APPROVED))
+        await bench.result(header.run)
+        said = [r.getMessage() for r in heard.records if r.name == "rewake.runs"]
+        assert said == [
+            f"run {header.run} of asks has started",
+            f"run {header.run} waits for a decision: rewake runs approve {header.run} release",
+            f"run {header.run} of asks has ended: done",
+        ]
+
+    virtually([asks], body)
+
+
+@workflow
+async def races() -> None:
+    await race(slow(), sleep(1))
+
+
+@task
+async def slow() -> None:
+    await asyncio.sleep(60)
+
+
+def test_what_the_workflow_took_back_is_withdrawn() -> None:
+    """The loser of a race is shown as withdrawn, whatever became of it."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("races")
+        await bench.result(header.run)
+        await asyncio.sleep(100)
+        _, history = await bench.engine.history(header.run)
+        states = {each.name: each.state for each in timeline(history)[1]}
+        assert states["slow"] == "withdrawn"
+
+    virtually([races, slow], body)

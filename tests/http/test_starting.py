@@ -101,3 +101,16 @@ def test_a_stuck_run_is_not_replaced(client: TestClient) -> None:
 
     assert (again.status_code, again.json()["state"]) == (202, "stuck")
     assert refused.status_code == 409
+
+
+def test_the_runs_of_a_key_are_listed(client: TestClient) -> None:
+    """`key=` lists its runs and no others, newest first; each names its key."""
+    start(client, "total", {"numbers": [1]}, wait=10)
+    start(client, "total", {"numbers": [2]}, if_finished="restart", wait=10)
+    client.post("/v1/workflows/total/runs", json={"numbers": []})
+    name = name_of_key("total", "k")
+    for query in ({"key": "k"}, {"key": "k", "workflow": "total"}):
+        found = client.get("/v1/runs", params=query).json()["runs"]
+        assert {each["id"] for each in found} == {name.first, name.generation(2)}
+        assert {each["key"] for each in found} == {"k"}
+    assert client.get("/v1/runs", params={"key": "none"}).json()["runs"] == []

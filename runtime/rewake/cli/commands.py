@@ -263,6 +263,7 @@ def start(
 def runs_list(
     workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
     state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
+    key: Annotated[str | None, typer.Option(help="Only of this idempotency key.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="So many at most.")] = 50,
     cursor: Annotated[str | None, typer.Option(help="Go on from here.")] = None,
     url: Url = None,
@@ -271,7 +272,8 @@ def runs_list(
     """Runs, newest first."""
     from rewake.cli.remote.runs import Server, listing
 
-    _end(listing(Server(url, json), workflow, state, limit, cursor))
+    query = {"workflow": workflow, "state": state, "key": key, "limit": limit}
+    _end(listing(Server(url, json), {**query, "cursor": cursor}))
 
 
 @runs.command("show")

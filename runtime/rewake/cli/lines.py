@@ -62,7 +62,7 @@ def pattern(key: str) -> str:
 
 def _counted(name: str, alike: Sequence[OperationView]) -> Line:
     counts = Counter(operation.state for operation in alike)
-    states = (*_OPEN, "failed", "timed_out", "cancelled", "done")
+    states = (*_OPEN, "failed", "timed_out", "cancelled", "withdrawn", "done")
     said = ", ".join(
         f"{counts[state]} {_word(alike[0].kind, state)}" for state in states if counts[state]
     )

@@ -19,6 +19,9 @@ from rewake.replay.execution import current as current_execution
 
 log = logging.getLogger("rewake.engine")
 
+runs_log = logging.getLogger("rewake.runs")
+"""The logger of the life of each run: that it starts, what it waits for, that it ends."""
+
 
 class About(NamedTuple):
     """What is carried out: a run, and an attempt at one of its operations (or its body)."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 from collections.abc import Sequence
 
+from rewake.engine.carrying import runs_log
 from rewake.engine.instance import Instance
 from rewake.engine.leases import PASSING
 from rewake.engine.services import Services
 from rewake.engine.steps import Steps
 from rewake.errors import StoreError, StuckError
-from rewake.kinds import OutcomeKind
+from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
     Completed,
     Entry,
@@ -103,6 +105,7 @@ class Commits:
         committed = self._accepted(execution, result)
         if committed is None:
             return False
+        self._tell_waits(entries)
         # Before the dispatch, so that an outcome that comes at once finds a cached instance.
         self._instance.suspend(self.header)
         try:
@@ -132,10 +135,19 @@ class Commits:
             return False
         self._services.ended(self.header.run, execution.finished)
         self._tell_failure(execution.finished)
+        runs_log.info("run %s of %s has ended: %s", self.header.run, self.header.workflow, state)
         await self._follow_up(committed, entries, sole=False)
         if due is not None:
             await self._store.postpone(header_key(self.header.run), due, None)
         return True
+
+    def _tell_waits(self, entries: Sequence[Entry]) -> None:
+        """Say what a parked run now waits for a person to decide, and how they do."""
+        run = self.header.run
+        for each in entries:
+            if isinstance(each, Scheduled) and each.kind is Kind.APPROVAL:
+                told = "run %s waits for a decision: rewake runs approve %s %s"
+                runs_log.info(told, run, run, shlex.quote(each.key))
 
     def _tell_failure(self, outcome: Outcome) -> None:
         failure = outcome.failure

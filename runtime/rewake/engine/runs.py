@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from rewake.engine.carrying import runs_log
 from rewake.engine.program import RUNTIME
 from rewake.engine.services import Services
 from rewake.engine.starting import (
@@ -35,6 +37,7 @@ from rewake.values.digests import digest
 from rewake.values.failures import described
 from rewake.values.pickles import PYTHON
 from rewake.values.run_codec import RunCodec
+from rewake.values.text import storable
 
 LONGEST_REASON = 200
 """The most bytes of a reason to cancel, as JSON in UTF-8 without its quotation marks."""
@@ -82,7 +85,7 @@ class Runs:
         marked = digest(arguments)
 
         async def create(run: str) -> tuple[Header, bool]:
-            return await self._create(run, workflow, arguments, marked)
+            return await self._create(run, workflow, arguments, marked, idempotency_key or "")
 
         name = self._name(workflow, run, idempotency_key)
         header, new = await begin_or_find(name, policy, create, self._store.find)
@@ -92,7 +95,7 @@ class Runs:
         return header, new
 
     async def _create(
-        self, run: str, workflow: str, arguments: Mapping[str, Any], marked: str
+        self, run: str, workflow: str, arguments: Mapping[str, Any], marked: str, key: str
     ) -> tuple[Header, bool]:
         """Create the run with this id and begin it, unless it exists. Returns whether it is new."""
         services = self.services
@@ -101,10 +104,12 @@ class Runs:
         value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT)
         seed = services.chance.getrandbits(53)
         header = Header(run, workflow, now, seed=seed, python=PYTHON, runtime=RUNTIME)
-        header.digest = marked
+        header.digest, header.key = marked, storable(key)
         self._own(header)
         with services.claims.making(run, "", header.owner):
             stored, new = await self._store.start(header, Started(now, value))
+        if new:
+            runs_log.info("run %s of %s has started", run, workflow)
         if new and stored.owner and stored.owner == header.owner:
             history = History([Started(now, value)], {})
             services.work.begin(run, Turn(services, stored, history).run())
@@ -190,6 +195,16 @@ class Runs:
             return _unreadable(view, error)
         # A start of a run that existed may have died before it removed its view.
         return header if header.created == view.created else None
+
+    async def of_key(self, key: str, workflow: str | None, limit: int) -> Sequence[Header]:
+        """The runs of an idempotency key, newest first; without `workflow`, of any workflow."""
+        found: deque[Header] = deque(maxlen=limit)
+        for each in [workflow] if workflow is not None else sorted(self.services.app.workflows):
+            name, number = name_of_key(each, key), 1
+            while (header := await self._store.find(name.generation(number))) is not None:
+                found.append(header)
+                number += 1
+        return sorted(found, key=lambda header: header.created, reverse=True)
 
     # --- waiting for the end ---------------------------------------------------------------
 

@@ -80,6 +80,8 @@ async def start(request: Request) -> Response:
 async def listing(request: Request) -> Response:
     """`GET /v1/runs`: runs, newest first."""
     query = request.query_params
+    if "key" in query:
+        return await _of_key(request, query["key"])
     headers, cursor = await parts_of(request).engine.list(
         limit=query_whole(request, "limit", 1, LARGEST_PAGE, 50),
         cursor=query.get("cursor"),
@@ -87,6 +89,18 @@ async def listing(request: Request) -> Response:
         state=query_choice(request, "state", _NAMED),
     )
     return reply({"runs": [run_view(header) for header in headers], "cursor": cursor})
+
+
+async def _of_key(request: Request, key: str) -> Response:
+    """The runs of an idempotency key, all on one page: `limit` of them, the newest."""
+    state = query_choice(request, "state", _NAMED)
+    found = await parts_of(request).engine.of_key(
+        key,
+        request.query_params.get("workflow"),
+        query_whole(request, "limit", 1, LARGEST_PAGE, 50),
+    )
+    shown = [run_view(header) for header in found if state in (None, header.state)]
+    return reply({"runs": shown, "cursor": None})
 
 
 async def get(request: Request) -> Response:

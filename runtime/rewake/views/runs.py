@@ -43,7 +43,7 @@ class Links(msgspec.Struct, frozen=True):
 class RunView(msgspec.Struct, frozen=True):
     """A run. `updated`: the moment of its newest event. `wake`: when it goes on by itself, at its
     next timer or an approval's deadline. `cancel`: the reason for cancelling it. `error`: why it
-    failed or is stuck.
+    failed or is stuck. `key`: the idempotency key that it was started with.
     """
 
     id: str
@@ -55,6 +55,7 @@ class RunView(msgspec.Struct, frozen=True):
     cancel: str | None
     links: Links
     error: ErrorView | None = None
+    key: str | None = None
     approvals: list[ApprovalView] | UnsetType = UNSET
 
 
@@ -99,6 +100,7 @@ def run_view(
         cancel=header.cancel,
         links=links(header.run),
         error=_error_of(header, outcome),
+        key=header.key or None,
         approvals=approvals,
     )
 

@@ -59,10 +59,11 @@ class OperationView(msgspec.Struct):
     """One operation of a run.
 
     `state` is `waiting`, `running` or `retrying` while it is open, then `done`, `failed`,
-    `timed_out` or `cancelled`. `duration` is in milliseconds, from `started` (or from `asked`, if
-    no process claimed it) to `ended`. `attempts` counts all attempts, `lost` those whose process
-    died. `error` is its failure, or while it is retried, its newest attempt's. `tries` are its
-    newest attempts, one by one; `arguments` what a task was called with.
+    `timed_out`, `cancelled`, or `withdrawn` by the workflow (the losers of a race). `duration` is
+    in milliseconds, from `started` (or from `asked`, if no process claimed it) to `ended`.
+    `attempts` counts all attempts, `lost` those whose process died. `error` is its failure, or
+    while it is retried, its newest attempt's. `tries` are its newest attempts, one by one;
+    `arguments` what a task was called with.
     """
 
     key: str
@@ -139,7 +140,7 @@ class _Reading:
             case Fired():
                 self._end(entry.key, "done", self._clock)
             case Withdrawn():
-                self._end(entry.key, "cancelled", self._clock)
+                self._withdraw(entry.key)
             case Logged():
                 return {"lines": [line_view(line) for line in entry.lines]}
             case Completed():
@@ -213,6 +214,12 @@ class _Reading:
         shown = self._outcome(outcome, view.key, view.kind.traits.ends_with)
         view.result, view.error = shown.get("result", UNSET), shown.get("error", UNSET)
         self._end(view.key, _ENDED[outcome.kind], at, started)
+
+    def _withdraw(self, key: str) -> None:
+        """Whatever became of it, the workflow had taken it back before it saw any of that."""
+        self._end(key, "withdrawn", self._clock)
+        if key in self.operations:
+            self.operations[key].state = "withdrawn"
 
     def _end(self, key: str, state: str, at: Millis | None, started: Millis | None = None) -> None:
         view = self.operations.get(key)

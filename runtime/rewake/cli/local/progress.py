@@ -23,6 +23,7 @@ _MARKS = {
     "waiting": "[cyan]○[/]",
     "done": "[green]✓[/]",
     "cancelled": "[dim]–[/]",
+    "withdrawn": "[dim]–[/]",
 }
 _FAILED = "[red]✗[/]"
 _REST = 4

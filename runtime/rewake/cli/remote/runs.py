@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from rewake.cli.output import tell_failure, write_json
 from rewake.cli.remote import tables
 from rewake.cli.remote.client import Client
 from rewake.engine.starting import IfFinished, IfRunning
-from rewake.errors import StuckError, UsageError
+from rewake.errors import RewakeError, StuckError, UsageError
 
 LONGEST_WAIT = 30.0
 """Seconds that one request waits; a longer wait takes several requests."""
@@ -117,13 +118,10 @@ def _show_result(server: Server, view: dict[str, Any]) -> Exit:
     return STATES.get(view["state"], Exit.PENDING)
 
 
-def listing(
-    server: Server, workflow: str | None, state: str | None, limit: int, cursor: str | None
-) -> Exit:
-    """Runs, newest first."""
+def listing(server: Server, query: Mapping[str, object]) -> Exit:
+    """Runs, newest first; `query` says which."""
 
     async def call(client: Client) -> Exit:
-        query = {"workflow": workflow, "state": state, "limit": limit, "cursor": cursor}
         page = (await client.get("runs", query=query)).body
         if server.json:
             write_json(page)
@@ -137,8 +135,20 @@ def listing(
 
 
 def show(server: Server, run: str) -> Exit:
-    """Where a run stands."""
-    return _view(server, tables.run_details, "runs", run)
+    """Where a run stands: what runs, what waits and for what, and who decided what."""
+
+    async def call(client: Client) -> Exit:
+        found = (await client.get("runs", run)).body
+        if server.json:
+            write_json(found)
+            return Exit.DONE
+        told: dict[str, Any] = {}
+        with suppress(RewakeError):  # a history that cannot be read hides no state
+            told = (await client.get(*_of(run, "history"))).body
+        tables.run_details(found, told)
+        return Exit.DONE
+
+    return server.ask(call)
 
 
 def history(server: Server, run: str) -> Exit:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +20,7 @@ Columns = Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]
 """The head of each column, and the function that makes its cells."""
 
 _UNBOUNDED = 10_000
+_LONGEST_VALUE = 400
 _STYLES = {
     "done": "green",
     "failed": "red",
@@ -34,8 +37,9 @@ def runs_table(runs: Iterable[Mapping[str, Any]]) -> None:
     _print_columns(_RUN_COLUMNS, runs)
 
 
-def run_details(run: Mapping[str, Any]) -> None:
-    """One run, and its open approvals."""
+def run_details(run: Mapping[str, Any], history: Mapping[str, Any] | None = None) -> None:
+    """One run: its facts, its open operations and approvals, and what was decided."""
+    history = history or {}
     approvals = run.get("approvals") or ()
     wake = run.get("wake")
     if wake in [approval.get("deadline") for approval in approvals]:
@@ -43,11 +47,14 @@ def run_details(run: Mapping[str, Any]) -> None:
     facts = [
         ("run", run["id"]),
         ("workflow", run["workflow"]),
+        ("key", run.get("key") or ""),
+        ("input", _value_in(history, "started", "input")),
         ("state", run["state"]),
         ("created", when(run["created"])),
         ("updated", when(run["updated"])),
         ("next timer", when(wake) if wake else ""),
         ("cancelled", run.get("cancel") or ""),
+        ("result", _value_in(history, "finished", "result")),
         ("error", _error(run)),
     ]
     _print((), [(name, value) for name, value in facts if value])
@@ -56,6 +63,35 @@ def run_details(run: Mapping[str, Any]) -> None:
         print(f"waits for a decision on {approval['key']}{until}")
         if approval.get("description"):
             print(f"  {approval['description']}")
+        if approval.get("decide"):
+            print(f"  rewake runs approve {run['id']} {shlex.quote(approval['key'])}")
+    for operation in history.get("operations", ()):
+        for line in _told(operation):
+            print(line)
+    if run["state"] == "stuck":
+        print(f"after a fix (see `rewake replay {run['id']}`): rewake runs resume {run['id']}")
+
+
+def _value_in(history: Mapping[str, Any], kind: str, name: str) -> str:
+    """A value of the first entry of a kind, as JSON on one line."""
+    found = [each for each in history.get("entries", ()) if each["type"] == kind and name in each]
+    return json.dumps(found[0][name], ensure_ascii=False)[:_LONGEST_VALUE] if found else ""
+
+
+def _told(operation: Mapping[str, Any]) -> Iterator[str]:
+    """What is to be said of an operation: while it is open, and of a decision who made it."""
+    key, state = operation["key"], operation["state"]
+    if state == "running":
+        yield f"{key} is running (attempt {operation['attempts']})"
+    elif state == "retrying":
+        then = f", again at {when(operation['due'])}" if operation.get("due") else ""
+        yield f"{key} is being retried (attempt {operation['attempts']} failed{then})"
+        yield f"  {_error(operation)}"
+    elif operation["kind"] == "approval" and isinstance(operation.get("result"), dict):
+        made = operation["result"]
+        by = f" by {made['approver']}" if made.get("approver") else ""
+        comment = f": {made['comment']}" if made.get("comment") else ""
+        yield f"{key} was {made.get('decision', 'decided')}{by}{comment}"
 
 
 def operations_table(operations: Iterable[Mapping[str, Any]]) -> None:

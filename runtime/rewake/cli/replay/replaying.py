@@ -117,9 +117,9 @@ class Replay:
         return tracer
 
     def _feed(self, tracer: Tracer) -> None:
-        tracer.replay(self._history.entries, self._history.outcomes())
-        tracer.waits_for = list(tracer.open)
-        with silenced():  # its `finally` blocks run, and nothing of that happens
+        with silenced():
+            tracer.replay(self._history.entries, self._history.outcomes())
+            tracer.waits_for = list(tracer.open)
             tracer.drop()
 
     def _show_title(self) -> None:
