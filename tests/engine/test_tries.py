@@ -138,3 +138,18 @@ def test_the_number_of_a_released_attempt_is_not_given_back() -> None:
         await other.close()
 
     virtually([waits, long], body)
+
+
+@everywhere
+def test_what_an_attempt_says_is_kept_within_a_second(table: str) -> None:
+    """While it runs, what it said is stored already, in case its process dies; each line once."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("waits")
+        await bench.engine.result(header.run, 2)
+        early = await bench.engine.logs(header.run, "long")
+        assert [line.message for batch in early for line in batch.lines] == ["hello"]
+        await bench.result(header.run)
+        assert await bench.engine.logs(header.run, "long") == early
+
+    virtually([waits, long], body, table=table)

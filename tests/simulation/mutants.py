@@ -271,7 +271,8 @@ def costly_logs() -> Iterator[None]:
     """An attempt fails if what it logged cannot be kept (a bug that this found)."""
 
     async def old(self: Services, context: TaskContext, logs: AttemptLog) -> None:
-        for part, lines in enumerate(logs.batches()):
+        logs.take(over=True)
+        for part, lines in enumerate(logs.pending):
             await self.store.log(LogBatch(context.run, context.key, context.attempt, lines), part)
 
     with patch.object(Services, "keep_log", old):

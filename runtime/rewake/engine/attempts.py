@@ -266,10 +266,8 @@ class Attempts:
             context=context,
             threads=services.threads.tasks,
         )
-        try:
+        async with services.keeping_log(context, logs):
             return await body.run(attempted)
-        finally:
-            await services.keep_log(context, logs)
 
     def _elapsed(self, operation: Operation) -> float:
         """Seconds since the first attempt began."""

@@ -51,20 +51,31 @@ class AttemptLog:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lines = LogLines()
+        self._lock = threading.Lock()  # a sync attempt speaks in its thread
+        self.pending: list[list[LogLine]] = []
+        """Pieces that were taken and are not stored yet."""
+        self.parts = 0
+        """How many pieces are stored."""
 
     def log(self, level: str, message: str) -> bool:
         """Keep a line."""
-        self._lines.add(self._clock.now(), level, message)
+        with self._lock:
+            self._lines.add(self._clock.now(), level, message)
         return True
 
     def write(self, level: str, text: str) -> bool:
         """Keep printed text."""
-        self._lines.write(self._clock.now(), level, text)
+        with self._lock:
+            self._lines.write(self._clock.now(), level, text)
         return True
 
-    def batches(self) -> list[list[LogLine]]:
-        """The whole log, at the attempt's end, in pieces that a store has room for."""
-        return self._lines.take(self._clock.now())
+    def take(self, *, over: bool) -> None:
+        """Move what is new into `pending`, in pieces that a store has room for.
+
+        Only at the end (`over`) is a line that was begun taken as it is.
+        """
+        with self._lock:
+            self.pending += self._lines.take(self._clock.now(), over=over)
 
     @cached_property
     def logger(self) -> logging.Logger:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from rewake.engine.carrying import runs_log
+from rewake.engine.carrying import carrying_out, runs_log
 from rewake.engine.program import RUNTIME
 from rewake.engine.services import Services
 from rewake.engine.starting import (
@@ -109,7 +109,8 @@ class Runs:
         with services.claims.making(run, "", header.owner):
             stored, new = await self._store.start(header, Started(now, value))
         if new:
-            runs_log.info("run %s of %s has started", run, workflow)
+            with carrying_out(run):
+                runs_log.info("run %s of %s has started", run, workflow)
         if new and stored.owner and stored.owner == header.owner:
             history = History([Started(now, value)], {})
             services.work.begin(run, Turn(services, stored, history).run())

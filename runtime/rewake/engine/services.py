@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from rewake.app import App
@@ -27,6 +28,9 @@ from rewake.stores.protocol import Store
 from rewake.stores.table import Due
 
 log = logging.getLogger("rewake.engine")
+
+FLUSH = 1.0
+"""Seconds after which what an attempt has said is stored, should its process die."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +106,45 @@ class Services:
             if not waiter.done():
                 waiter.set_result(outcome)
 
-    async def keep_log(self, context: TaskContext, logs: AttemptLog) -> None:
-        """Store the log of an attempt. No attempt fails for its log."""
+    @asynccontextmanager
+    async def keeping_log(self, context: TaskContext, logs: AttemptLog) -> AsyncIterator[None]:
+        """Store what an attempt says inside the block: each second what is new, and at its end.
+
+        An attempt that says nothing costs no write, one that is over in a second those of its end.
+        """
+        flush: asyncio.Task[None] | None = None
+        timer: asyncio.TimerHandle | None = None
+        loop = asyncio.get_running_loop()
+
+        def again() -> None:
+            nonlocal flush, timer
+            if flush is None or flush.done():
+                logs.take(over=False)
+                if logs.pending:
+                    flush = asyncio.ensure_future(self._store_log(context, logs))
+            timer = loop.call_later(FLUSH, again)
+
+        timer = loop.call_later(FLUSH, again)
         try:
-            for part, lines in enumerate(logs.batches()):
-                batch = LogBatch(context.run, context.key, context.attempt, lines)
-                await self.store.log(batch, part)
+            yield
+        finally:
+            timer.cancel()
+            if flush is not None and not flush.done():
+                await asyncio.wait({flush})
+            await self.keep_log(context, logs)
+
+    async def keep_log(self, context: TaskContext, logs: AttemptLog) -> None:
+        """Store what is left of the log at the end of an attempt. None fails for its log."""
+        logs.take(over=True)
+        await self._store_log(context, logs)
+
+    async def _store_log(self, context: TaskContext, logs: AttemptLog) -> None:
+        try:
+            while logs.pending:
+                batch = LogBatch(context.run, context.key, context.attempt, logs.pending[0])
+                await self.store.log(batch, logs.parts)
+                logs.parts += 1
+                del logs.pending[0]
         except Exception:
             log.warning("what %s logged could not be kept", context.key, exc_info=True)
 

@@ -106,16 +106,18 @@ class Steps:
         elapsed = _elapsed(op, self._services.clock.now())
         timeout = work.policy.limit(elapsed)
         try:
+            kept = self._services.keeping_log(context, logs)
             with carrying_out(self._run, op.key, number):
-                result = await attempt(
-                    work.function,
-                    (),
-                    {},
-                    timeout=timeout,
-                    late=work.policy.late(elapsed, said_of(op.failure)),
-                    context=context,
-                    threads=self._services.threads.steps,
-                )
+                async with kept:
+                    result = await attempt(
+                        work.function,
+                        (),
+                        {},
+                        timeout=timeout,
+                        late=work.policy.late(elapsed, said_of(op.failure)),
+                        context=context,
+                        threads=self._services.threads.steps,
+                    )
         except asyncio.CancelledError as error:
             if self.running.get(op.key) is not asyncio.current_task():
                 raise
@@ -124,8 +126,6 @@ class Steps:
             return None, error
         else:
             return result, None
-        finally:
-            await self._services.keep_log(context, logs)
 
     def _stepped(
         self,

@@ -79,9 +79,9 @@ class LogLines:
         if begun.size > LONGEST:
             self.add(at, level, begun.end_with(""))
 
-    def take(self, at: Millis) -> list[list[LogLine]]:
-        """Take the lines since the last call, in batches. A line that was begun is ended."""
-        if self._begun:
+    def take(self, at: Millis, *, over: bool = True) -> list[list[LogLine]]:
+        """Take the lines since the last call, in batches. If `over`, a begun line is ended."""
+        if self._begun and over:
             for level, begun in self._begun.items():
                 if begun.size:
                     self.add(at, level, begun.end_with(""))
