@@ -8,9 +8,9 @@ from rewake.kinds import OutcomeKind
 from rewake.states import END_OF, LIVE, MOVES, TERMINAL, Move, RunState, may_become
 
 WRITTEN_OUT = {
-    "ready": {"ready", "running"},
+    "ready": {"ready", "running", "cancelled"},
     "running": {"running", "parked", "ready", "stuck", "done", "failed", "cancelled"},
-    "parked": {"parked", "running"},
+    "parked": {"parked", "running", "cancelled"},
     "stuck": {"ready", "cancelled"},
     "done": set[str](),
     "failed": set[str](),

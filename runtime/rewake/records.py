@@ -148,6 +148,8 @@ class CancelRequested(msgspec.Struct, frozen=True, array_like=True, tag="cancel"
 
     clock: Millis
     reason: str
+    number: int = 1
+    """How many requests there were; those that were not observed before are one with it."""
 
 
 Command = Scheduled | Withdrawn | Logged | Finished
@@ -200,7 +202,9 @@ class Header(msgspec.Struct, omit_defaults=True):
     check_at: Millis | None = None
     """When a sweep must check its tasks."""
     cancel: str | None = None
-    """The reason for which it was asked to cancel."""
+    """The reason for which it was asked to cancel, the newest one."""
+    cancels: int = 0
+    """How many requests to cancel there were."""
     strikes: int = 0
     """Claims since the last progress, without those that were released."""
     clock: Millis = 0

@@ -10,6 +10,8 @@
                           │                   PARKED                 │
                           └──────────────────── resume ──────────────┘
 
+    READY, RUNNING, PARKED or STUCK ── kill ──> CANCELLED
+
 A start may also create a run that is `RUNNING`, under the lease of the process that starts it. A
 `RUNNING` run whose holder's lease is over is claimed by another (`TAKE_OVER`). A delivery, or a
 request to cancel, leaves a live run in its state: its next holder observes it.
@@ -69,6 +71,7 @@ class Move(StrEnum):
     ARRIVE = "arrive"
     CANCEL = "cancel"
     CANCEL_STUCK = "cancel_stuck"
+    KILL = "kill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ MOVES: Mapping[Move, Path] = {
     Move.ARRIVE: Path(LIVE),
     Move.CANCEL: Path(LIVE),
     Move.CANCEL_STUCK: Path((RunState.STUCK,), (RunState.CANCELLED,)),
+    Move.KILL: Path((*LIVE, RunState.STUCK), (RunState.CANCELLED,)),
 }
 """Every move. (A start is not a move: it creates the header, if there is no such run.)"""
 

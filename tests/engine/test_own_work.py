@@ -271,7 +271,7 @@ def test_a_cancel_of_a_stuck_run_and_a_resume_have_one_answer(table: str) -> Non
             return await update(key, **changes)
 
         bench.table.update = between  # type: ignore[method-assign]
-        await bench.engine.cancel(run, "enough")
+        await bench.engine.cancel(run, "enough", even_stuck=True)
         bench.table.update = update  # type: ignore[method-assign]
         await asyncio.sleep(5)
         header = await bench.engine.get(run)

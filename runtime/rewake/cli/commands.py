@@ -319,13 +319,31 @@ def runs_cancel(
     reason: Annotated[
         str | None, typer.Option(help="Kept with the run; at most 200 bytes.")
     ] = None,
+    even_stuck: Annotated[
+        bool, typer.Option("--even-stuck", help="Also a stuck run, whose cleanup cannot run.")
+    ] = False,
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Ask a run to clean up and end."""
+    """Ask a run to clean up and end; asked again, it is cancelled again."""
     from rewake.cli.remote.runs import Server, cancel
 
-    _end(cancel(Server(url, json), run, reason))
+    _end(cancel(Server(url, json), run, reason, even_stuck))
+
+
+@runs.command("kill")
+def runs_kill(
+    run: RunId,
+    reason: Annotated[
+        str | None, typer.Option(help="Kept with the run; at most 200 bytes.")
+    ] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """End a run here and now, without its cleanup."""
+    from rewake.cli.remote.runs import Server, kill
+
+    _end(kill(Server(url, json), run, reason))
 
 
 @runs.command("resume")

@@ -130,7 +130,7 @@ class Commits:
         result = await self._store.finish(self.header, entries, state=state, due=due)
         committed = self._accepted(execution, result)
         if committed is None:
-            if self.header.cancel is not None and execution.cancel_reason is None:
+            if self.header.cancels > execution.cancels:
                 raise CancelFirst
             return False
         self._services.ended(self.header.run, execution.finished)

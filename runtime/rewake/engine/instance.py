@@ -71,7 +71,7 @@ class Instance:
         self._execution = execution
         if header.cancel is not None and isinstance(history.entries[-1], Started):
             now = max(services.clock.now(), history.entries[-1].clock)
-            cancel = CancelRequested(now, header.cancel)
+            cancel = CancelRequested(now, header.cancel, header.cancels)
             execution.cancel_at_start(history.entries[-1], cancel)
         else:
             execution.replay(history.entries, history.outcomes())

@@ -30,9 +30,10 @@ from rewake.errors import (
     StuckError,
 )
 from rewake.kinds import OutcomeKind, Purpose
-from rewake.records import Finished, Header, LogBatch, Outcome, Started, View
-from rewake.states import TERMINAL, RunState
+from rewake.records import Failure, Finished, Header, LogBatch, Outcome, Started, View
+from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.history import History
+from rewake.stores.keys import header_key
 from rewake.values.digests import digest
 from rewake.values.failures import described
 from rewake.values.pickles import PYTHON
@@ -247,27 +248,61 @@ class Runs:
         last = await self._store.last(header)
         if isinstance(last, Finished):
             return last.outcome
-        return Outcome(OutcomeKind.CANCELLED)  # cancelled while it was stuck
+        # Killed, or cancelled while it was stuck.
+        failure = Failure("CancelledError", header.cancel or "")
+        return Outcome(OutcomeKind.CANCELLED, failure=failure)
 
     # --- acting ----------------------------------------------------------------------------
 
-    async def cancel(self, run: str, reason: str = "cancelled by a caller") -> Header:
+    async def cancel(
+        self, run: str, reason: str = "cancelled by a caller", *, even_stuck: bool = False
+    ) -> Header:
         """Ask a run to cancel: its cleanup runs, then it ends as cancelled.
 
-        A stuck run ends at once, without its cleanup. Asking twice changes nothing. Raises
-        `RunNotFound`, `RunConflict` if the run is over, and `InvalidInput` for a reason that is
-        too long to be kept in the header.
+        Asking again cancels again, as in asyncio, also its cleanup. The cleanup of a stuck run
+        cannot run: only with `even_stuck` it ends as it stands. Raises `RunNotFound`, `RunConflict`
+        if the run is over or stuck, and `InvalidInput` for a reason that is too long to be kept in
+        the header.
         """
         _check_reason(reason)
         header = await self._store.cancel(run, reason, self.services.clock.now())
-        if header is None:
+        while header.state is RunState.STUCK:  # again, if it is resumed meanwhile
+            if not even_stuck:
+                told = f"run {run!r} is stuck, so its cleanup cannot run: resume it, or say so"
+                raise RunConflict(f"{told} (even_stuck)")
+            header = await self._end(run, Move.CANCEL_STUCK, reason)
+            if (header.state, header.cancel) == (RunState.CANCELLED, reason):
+                return header
+            header = await self._store.cancel(run, reason, self.services.clock.now())
+        if header.state in TERMINAL:
             raise RunConflict(f"run {run!r} is over already")
         if header.state is RunState.PARKED:
             await self.services.wake(run)
-        elif header.state in TERMINAL:
-            self.services.ended(run)
         else:
             self.services.poke(run)
+        return header
+
+    async def kill(self, run: str, reason: str = "killed by a caller") -> Header:
+        """End a run as cancelled here and now, without its cleanup; what it has open is cancelled.
+
+        Raises as `cancel` does.
+        """
+        _check_reason(reason)
+        header = await self._end(run, Move.KILL, reason)
+        if (header.state, header.cancel) != (RunState.CANCELLED, reason):
+            raise RunConflict(f"run {run!r} is over already")
+        return header
+
+    async def _end(self, run: str, move: Move, reason: str) -> Header:
+        """End the run by this move, and cancel what it has open; a sweep does so if this cannot."""
+        services, now = self.services, self.services.clock.now()
+        header = await self._store.end(run, move, reason, now + services.settings.grace)
+        if header.state in TERMINAL and header.due is not None:
+            services.cache.drop(run)
+            services.ended(run)
+            await services.end_overtaken_turn(run)
+            await self._store.cancel_open(run, await self._store.history(header), now)
+            await self._store.postpone(header_key(run), header.due, None)
         return header
 
     async def resume(self, run: str) -> Header:

@@ -175,7 +175,7 @@ class Sweeper:
                 await self._check_operations(header, now)
                 return
         elif header.state is not RunState.READY:
-            await self._store.cancel_withdrawn(header.run, await self._store.outline(header), now)
+            await self._store.cancel_open(header.run, await self._store.outline(header), now)
             await self._store.postpone(key, due, None)
             return
         if await self._store.postpone(key, due, now + settings.grace):

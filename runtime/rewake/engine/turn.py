@@ -168,8 +168,9 @@ class Turn:
         )
         found.sort(key=lambda each: each[:2])
         events = [(event, outcome) for _, _, event, outcome in found]
-        if self._header.cancel is not None and execution.cancel_reason is None:
-            events.insert(0, (CancelRequested(now, self._header.cancel), None))
+        if self._header.cancel is not None and self._header.cancels > execution.cancels:
+            cancel = CancelRequested(now, self._header.cancel, self._header.cancels)
+            events.insert(0, (cancel, None))
         return events
 
     async def _settled(

@@ -31,6 +31,7 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("GET", "/v1/runs/{run}/history", runs.history),
     ("GET", "/v1/runs/{run}/logs", runs.logs),
     ("POST", "/v1/runs/{run}/cancel", runs.cancel),
+    ("POST", "/v1/runs/{run}/kill", runs.kill),
     ("POST", "/v1/runs/{run}/resume", runs.resume),
     ("POST", "/v1/runs/{run}/approvals/{key:path}", approvals.decide),
     ("POST", "/v1/invoke", internal.invoke),

@@ -156,6 +156,20 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a request to cancel."""
 
     reason: str = "cancelled by a caller"
+    even_stuck: bool = False
+
+
+class KillReason(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request to kill."""
+
+    reason: str = "killed by a caller"
+
+
+async def kill(request: Request) -> Response:
+    """`POST /v1/runs/{run}/kill`: end a run here and now, without its cleanup."""
+    parts = parts_of(request)
+    reason = shaped(await read_object(request, parts.limit), KillReason).reason
+    return reply(run_view(await parts.engine.kill(request.path_params["run"], reason)))
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -165,8 +179,9 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
 async def cancel(request: Request) -> Response:
     """`POST /v1/runs/{run}/cancel`: let a run clean up and end."""
     parts = parts_of(request)
-    reason = shaped(await read_object(request, parts.limit), Reason).reason
-    header = await parts.engine.cancel(request.path_params["run"], reason)
+    asked = shaped(await read_object(request, parts.limit), Reason)
+    run = request.path_params["run"]
+    header = await parts.engine.cancel(run, asked.reason, even_stuck=asked.even_stuck)
     return reply(run_view(header), 202)
 
 

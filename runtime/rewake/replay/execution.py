@@ -80,7 +80,8 @@ class Execution:
     """One instance of a workflow body. See the module.
 
     `fresh` holds the entries that are not committed yet; `open` the operations without an observed
-    outcome, in the order asked for; `finished` the outcome of a workflow that has ended; `error`
+    outcome, in the order asked for; `cancels` counts the requests to cancel that it has observed;
+    `finished` the outcome of a workflow that has ended; `error`
     the reason why it cannot go on. An execution must be dropped at its end (`drop`).
     """
 
@@ -91,6 +92,7 @@ class Execution:
         self.finished: Outcome | None = None
         self.error: StuckError | None = None
         self.cancel_reason: str | None = None
+        self.cancels = 0
         self.codec: Final = program.codec
         self._seed = seed
         self._program = program
@@ -415,6 +417,7 @@ class Execution:
 
     def _cancel(self, event: CancelRequested, _: Outcome | None) -> None:
         self.cancel_reason = event.reason
+        self.cancels = event.number
         if self._main is not None:
             self._main.cancel(event.reason)
 

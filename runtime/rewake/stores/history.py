@@ -23,13 +23,14 @@ class History(msgspec.Struct, frozen=True):
 
         The kind must be an awaited one: operations of others end by other entries.
         """
-        return [entry for entry in self._awaited() if entry.kind is kind]
+        return [entry for entry in self.awaited() if entry.kind is kind]
 
     def dispatched(self) -> list[Scheduled]:
         """The open operations that an invocation of their own carries out, in the order asked."""
-        return [entry for entry in self._awaited() if entry.kind.traits.dispatched]
+        return [entry for entry in self.awaited() if entry.kind.traits.dispatched]
 
-    def _awaited(self) -> list[Scheduled]:
+    def awaited(self) -> list[Scheduled]:
+        """The open operations that end from outside, in the order asked."""
         closed = {e.key for e in self.entries if isinstance(e, Completed | Withdrawn)}
         return [
             entry

@@ -6,6 +6,7 @@ first outcome that is settled stands for ever.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,10 +14,12 @@ import msgspec
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
     Failure,
+    Finished,
     LogBatch,
     Millis,
     Operation,
     Outcome,
+    Scheduled,
     Try,
     Value,
     Withdrawn,
@@ -171,8 +174,20 @@ class Operations(Writes):
 
     async def cancel_withdrawn(self, run: str, history: History, now: Millis) -> None:
         """Settle as cancelled the operations that were withdrawn and have no outcome."""
-        for entry in history.entries:
-            if isinstance(entry, Withdrawn) and entry.kind.traits.awaited:
+        gone = [entry for entry in history.entries if isinstance(entry, Withdrawn)]
+        await self._cancel_all(run, gone, history, now)
+
+    async def cancel_open(self, run: str, history: History, now: Millis) -> None:
+        """Settle as cancelled what an ended run has withdrawn, or has left open as it was ended."""
+        await self.cancel_withdrawn(run, history, now)
+        if not isinstance(history.entries[-1], Finished):
+            await self._cancel_all(run, history.awaited(), history, now)
+
+    async def _cancel_all(
+        self, run: str, entries: Sequence[Scheduled | Withdrawn], history: History, now: Millis
+    ) -> None:
+        for entry in entries:
+            if entry.kind.traits.awaited:
                 item = history.operations.get(entry.key)
                 if item is None or item.outcome is None:
                     operation = Operation(run, entry.key, entry.kind)

@@ -37,7 +37,7 @@ from rewake.records import (
     Started,
     View,
 )
-from rewake.states import MOVES, TERMINAL, Move, RunState
+from rewake.states import MOVES, Move, RunState
 from rewake.stores.answers import (
     Arrived,
     Committed,
@@ -216,38 +216,45 @@ class Store(Operations):
             },
         )
 
-    async def cancel(self, run: str, reason: str, now: Millis) -> Header | None:
-        """Ask the run to cancel. Returns its header, or None if the run has ended.
+    async def cancel(self, run: str, reason: str, now: Millis) -> Header:
+        """Ask a live run to cancel, once more if it was asked before. Returns its header.
 
-        The run is due at once, for this process may die before it tells any other. A stuck run
-        cannot run its cleanup: it is cancelled as it stands. Raises `RunNotFound`.
+        The run is due at once, for this process may die before it tells any other. The request is
+        recognised by its number: of several at the same time, one is made, and stands for all. A
+        run that is not live is left as it is. Raises `RunNotFound`.
         """
-        while True:
-            written = await self._update(
-                header_key(run),
-                when=[[begins(Move.CANCEL), Check("cancel", "absent")]],
-                set={"cancel": reason, "due": now},
-                add={"arrivals": 1, "gap": -FORCE},
-            )
-            header: Header | None = written.item
-            if header is None:
-                raise RunNotFound(f"there is no run {run!r}")
-            if header.state is not RunState.STUCK:
-                return None if header.state in TERMINAL else header
-            ended = await self._cancel_stuck(run, reason)
-            if ended is not None:
-                return ended  # Otherwise the run was resumed meanwhile: ask again.
-
-    async def _cancel_stuck(self, run: str, reason: str) -> Header | None:
-        target = MOVES[Move.CANCEL_STUCK].target
+        asked = (await self.header(run)).cancels
         written = await self._update(
             header_key(run),
-            when=[[begins(Move.CANCEL_STUCK)]],
-            set={"state": target, "cancel": reason},
+            when=[[begins(Move.CANCEL), Check("cancels", "=", asked)]],
+            set={"cancel": reason, "cancels": asked + 1, "due": now},
+            add={"arrivals": 1, "gap": -FORCE},
         )
         header: Header = written.item
-        won = written.ok or (header.state, header.cancel) == (target, reason)
-        return header if won else None
+        return header
+
+    async def end(self, run: str, move: Move, reason: str, due: Millis) -> Header:
+        """End the run as cancelled by `move`, its history untouched, without its cleanup.
+
+        Whoever holds it is fenced by its state. It is due for the cancelling of what it has open.
+        A run in which the move cannot begin is left as it is. Raises `RunNotFound`.
+        """
+        written = await self._update(
+            header_key(run),
+            when=[[begins(move)]],
+            set={
+                "state": MOVES[move].target,
+                "cancel": reason,
+                "due": due,
+                "wake": None,
+                "check_at": None,
+                **UNOWNED,
+            },
+        )
+        header: Header | None = written.item
+        if header is None:
+            raise RunNotFound(f"there is no run {run!r}")
+        return header
 
     async def resume(self, run: str, now: Millis) -> Header:
         """Let a stuck run go on. Raises `RunNotFound`, `RunConflict`."""

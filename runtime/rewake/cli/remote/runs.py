@@ -186,9 +186,17 @@ def _view(
     return server.ask(call)
 
 
-def cancel(server: Server, run: str, reason: str | None) -> Exit:
-    """Ask a run to cancel."""
+def kill(server: Server, run: str, reason: str | None) -> Exit:
+    """End a run without its cleanup."""
     body = {} if reason is None else {"reason": reason}
+    return _act(server, "is killed", body, *_of(run, "kill"))
+
+
+def cancel(server: Server, run: str, reason: str | None, even_stuck: bool) -> Exit:
+    """Ask a run to cancel."""
+    body: dict[str, object] = {} if reason is None else {"reason": reason}
+    if even_stuck:
+        body["even_stuck"] = True
     return _act(server, "is asked to cancel", body, *_of(run, "cancel"))
 
 
