@@ -135,7 +135,7 @@ def test_a_kill_is_finished_by_a_sweep() -> None:
         async def dies(*_: object) -> None:
             raise StoreUnavailable("it dies here")
 
-        store.cancel_open = dies  # type: ignore[method-assign]
+        store.cancel_open = dies  # type: ignore[method-assign, assignment]
         with pytest.raises(StoreUnavailable):
             await bench.engine.kill(header.run)
         store.cancel_open = cancel_open  # type: ignore[method-assign]

@@ -232,6 +232,19 @@ def test_cancel(client: TestClient) -> None:
     assert client.post("/v1/runs/n/cancel").status_code == 409
 
 
+def test_kill(client: TestClient) -> None:
+    """A killed run is over when the request is answered; one that is over conflicts."""
+    start(client, "nap", {"seconds": 600}, id="k", wait=0.01)
+
+    killed = client.post("/v1/runs/k/kill", json={"reason": "enough"})
+    assert (killed.status_code, killed.json()["state"]) == (200, "cancelled")
+    result = client.get("/v1/runs/k/result").json()
+    assert (result["state"], result["error"]["message"]) == ("cancelled", "enough")
+    assert client.post("/v1/runs/k/kill").status_code == 409
+    wrong = client.post("/v1/runs/k/kill", json={"even_stuck": True})
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "even_stuck")
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
