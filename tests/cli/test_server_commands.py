@@ -134,6 +134,41 @@ def test_the_exit_code_says_how_a_run_ended(client: Client) -> None:
     assert (again.exit_code, again.stderr.count("\n")) == (2, 1)
 
 
+def test_many_runs_at_once(client: Client) -> None:
+    """Options name many runs: one line each, none is touched in a dry run, 1 if one is refused."""
+    runs = [client.started("paused", {"seconds": 60}) for _ in range(2)]
+    chosen = ("--workflow", "paused", "--since", "10m")
+    dry = client.rewake("runs", "kill", *chosen, "--dry-run")
+    assert (dry.exit_code, dry.stdout.count(": would kill\n")) == (0, len(dry.stdout.splitlines()))
+    assert all(run in dry.stdout for run in runs)
+    assert client.json("runs", "show", runs[0])["state"] in ("ready", "running", "suspended")
+    refused = client.rewake("runs", "resume", *chosen)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "is not stuck" in refused.stderr
+    killed = client.rewake("runs", "kill", *chosen, "--reason", "enough")
+    assert killed.exit_code == 0
+    assert all(f"{run} paused cancelled: kill" in killed.stdout for run in runs)
+    assert client.rewake("runs", "kill", *chosen).stdout == ""
+    assert client.rewake("runs", "kill", runs[0]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "give a RUN, or name many"),
+        (("--dry-run",), "give a RUN, or name many"),
+        (("r1", "--state", "stuck"), "give either a RUN, or"),
+        (("--since", "yesterday"), "--since is 30m"),
+    ],
+)
+def test_what_names_no_runs(client: Client, options: tuple[str, ...], told: str) -> None:
+    """A command that means no run, or one and many, is refused before it asks anything."""
+    for command in ("cancel", "kill", "resume"):
+        answer = client.rewake("runs", command, *options)
+        assert answer.exit_code == 2
+        assert told in answer.stderr
+
+
 def test_an_approval_is_decided(client: Client) -> None:
     """Without a key, the only one that is waited for is meant; it is decided once."""
     run = client.started("ask", {})

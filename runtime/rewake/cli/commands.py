@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import warnings
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -76,6 +76,11 @@ Input = Annotated[str | None, typer.Option(help="The arguments by name, as a JSO
 InputFile = Annotated[str | None, typer.Option(help="A file with them; - is stdin.")]
 Url = Annotated[str | None, typer.Option(help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
+OptionalRunId = Annotated[str | None, typer.Argument(metavar="[RUN]", help="The id of a run.")]
+OfState = Annotated[str | None, typer.Option("--state", help="Many: all in this state.")]
+OfWorkflow = Annotated[str | None, typer.Option("--workflow", help="Many: all of this workflow.")]
+Since = Annotated[str | None, typer.Option(help="Many: started since then (2h, 7d, a time).")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only name the runs.")]
 Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the end.")]
 
 
@@ -315,42 +320,73 @@ def runs_logs(
 
 @runs.command("cancel")
 def runs_cancel(
-    run: RunId,
+    run: OptionalRunId = None,
     reason: Annotated[
         str | None, typer.Option(help="Kept with the run; at most 200 bytes.")
     ] = None,
     even_stuck: Annotated[
         bool, typer.Option("--even-stuck", help="Also a stuck run, whose cleanup cannot run.")
     ] = False,
+    state: OfState = None,
+    workflow: OfWorkflow = None,
+    since: Since = None,
+    dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
 ) -> None:
     """Ask a run to clean up and end; asked again, it is cancelled again."""
+    from rewake.cli.remote.bulk import Selection, act
     from rewake.cli.remote.runs import Server, cancel
 
+    chosen = Selection(state, workflow, since, dry_run)
+    chosen.check(run)
+    if run is None:
+        _end(act(Server(url, json), chosen, "cancel", _cancel_body(reason, even_stuck)))
     _end(cancel(Server(url, json), run, reason, even_stuck))
 
 
 @runs.command("kill")
 def runs_kill(
-    run: RunId,
+    run: OptionalRunId = None,
     reason: Annotated[
         str | None, typer.Option(help="Kept with the run; at most 200 bytes.")
     ] = None,
+    state: OfState = None,
+    workflow: OfWorkflow = None,
+    since: Since = None,
+    dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
 ) -> None:
     """End a run here and now, without its cleanup."""
+    from rewake.cli.remote.bulk import Selection, act
     from rewake.cli.remote.runs import Server, kill
 
+    chosen = Selection(state, workflow, since, dry_run)
+    chosen.check(run)
+    if run is None:
+        _end(act(Server(url, json), chosen, "kill", _cancel_body(reason, False)))
     _end(kill(Server(url, json), run, reason))
 
 
 @runs.command("resume")
-def runs_resume(run: RunId, url: Url = None, json: Json = False) -> None:
+def runs_resume(
+    run: OptionalRunId = None,
+    state: OfState = None,
+    workflow: OfWorkflow = None,
+    since: Since = None,
+    dry_run: DryRun = False,
+    url: Url = None,
+    json: Json = False,
+) -> None:
     """Let a stuck run try again, after a fix."""
+    from rewake.cli.remote.bulk import Selection, act
     from rewake.cli.remote.runs import Server, resume
 
+    chosen = Selection(state, workflow, since, dry_run)
+    chosen.check(run)
+    if run is None:
+        _end(act(Server(url, json), chosen, "resume", {}))
     _end(resume(Server(url, json), run))
 
 
@@ -392,7 +428,12 @@ def _json_value(text: str | None) -> Any:
         raise UsageError(f"--value is not JSON: {error}") from None
 
 
-def _end(code: Exit) -> None:
+def _cancel_body(reason: str | None, even_stuck: bool) -> dict[str, Any]:
+    given = {"reason": reason, "even_stuck": even_stuck or None}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _end(code: Exit) -> NoReturn:
     """End the command, also when an abandoned sync function still runs in its thread."""
     import threading
 
