@@ -9,9 +9,10 @@ Where each of these items lives is in `rewake.stores.keys`.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
 workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what it then observed
-(`Started`, `Completed`, `Stepped`, `Fired`, `CancelRequested`), and when. Between two events
-the workflow sees nothing new and time stands still; that is all that replay rests on. Log lines of
-the workflow's own body (`Logged`) are kept among its commands, and replay does not compare them.
+(`Started`, `Completed`, `Stepped`, `Fired`, `CancelRequested`, `ClockSetBack`), and when: by the
+machine's clock, which may be set back. Between two events the workflow sees nothing new and time
+stands still; that is all that replay rests on. Log lines of the workflow's own body (`Logged`) are
+kept among its commands, and replay does not compare them.
 """
 
 from __future__ import annotations
@@ -152,8 +153,17 @@ class CancelRequested(msgspec.Struct, frozen=True, array_like=True, tag="cancel"
     """How many requests there were; those that were not observed before are one with it."""
 
 
+class ClockSetBack(msgspec.Struct, frozen=True, array_like=True, tag="clock"):
+    """Event: the machine's clock was found behind the newest event. Open waits move back with it.
+
+    Deadlines of approvals and moments that the workflow named are times of day, and stay.
+    """
+
+    clock: Millis
+
+
 Command = Scheduled | Withdrawn | Logged | Finished
-Event = Started | Completed | Stepped | Fired | CancelRequested
+Event = Started | Completed | Stepped | Fired | CancelRequested | ClockSetBack
 Entry = Command | Event
 
 

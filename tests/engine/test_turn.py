@@ -104,7 +104,7 @@ async def watches() -> bool:
 
 
 def test_the_clock_of_a_run_never_goes_back() -> None:
-    """Neither in a workflow nor in its history, when the machine's clock is set back."""
+    """`now()` stands when the machine's clock is set back; the history has the machine's clock."""
 
     async def body(bench: Bench) -> None:
         clock: Any = bench.engine.services.clock
@@ -115,8 +115,7 @@ def test_the_clock_of_a_run_never_goes_back() -> None:
         assert await bench.result(run) is True
         _, history = await bench.engine.history(run)
         clocks = [each.clock for each in history.entries if isinstance(each, Event)]
-        assert len(clocks) == 2
-        assert clocks == sorted(clocks)
+        assert max(clocks) == clocks[0] > clocks[-1]
 
     virtually([watches], body)
 

@@ -69,6 +69,10 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
     case.lag = chance.choice((0, 0, 300))
     if faults:
         case.jumpy = chance.random() < 0.15
+        if case.jumpy:
+            case.programs = {
+                name: (napping(p), right) for name, (p, right) in case.programs.items()
+            }
         if chance.random() < 0.15:
             case.cancels = {name: chance.uniform(0, 8) for name in names}
         kinds = ["crash", "crash", "stall", "pause", "pause", "close", "skew"] + [
@@ -79,3 +83,16 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         if chance.random() < 0.15:
             case.events.append((chance.uniform(0, 15), "blocked"))
     return case
+
+
+def napping(program: Any) -> Any:
+    """The program with its sleeps as naps, which do not look at the clock."""
+    match program:
+        case ["sleep", int() as ms]:
+            return ["nap", ms]
+        case list():
+            return [napping(part) for part in program]
+        case dict():
+            return {name: napping(part) for name, part in program.items()}
+        case _:
+            return program

@@ -165,10 +165,17 @@ def no_strikes() -> Iterator[None]:
 def clock_goes_back() -> Iterator[None]:
     """The clock of a run is just the machine's."""
 
-    def now(self: Turn, execution: Execution) -> Millis:
-        return self._services.clock.now()
+    def clock(entries: Sequence[Entry], _: Millis) -> Millis:
+        return max(getattr(entry, "clock", 0) for entry in entries)
 
-    with patch.object(Turn, "_now", now):
+    with patch("rewake.stores.writes._clock_of", clock):
+        yield
+
+
+@contextmanager
+def waits_on_the_recorded_clock() -> Iterator[None]:
+    """Waits are measured on the clock that never goes back, and so stand with it."""
+    with patch.object(Execution, "machine", Execution.clock):
         yield
 
 
@@ -331,6 +338,7 @@ MUTANTS: Sequence[Mutant] = (
     open_wait,
     no_strikes,
     clock_goes_back,
+    waits_on_the_recorded_clock,
     release_anything,
     cancel_without_custody,
     no_looking_after,

@@ -176,4 +176,4 @@ class Outside:
             case "skew":
                 replica.offset = world.random.randint(-half, half)
             case "jump":
-                replica.offset = world.random.choice((-60_000, -7_000, 7_000, 40_000))
+                replica.offset = world.random.choice((-60_000, -20_000, -7_000, 7_000, 40_000))

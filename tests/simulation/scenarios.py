@@ -137,6 +137,18 @@ def _blocking(seed: int, store: str) -> Case:
     return case
 
 
+def _set_back(seed: int, store: str) -> Case:
+    """Clocks jump, mostly back, under a run that sleeps again and again."""
+    chance = random.Random(seed)
+    program = ["seq", *(["nap", 2_000] for _ in range(20)), ["task", "work", "n1", {}]]
+    chaos = Chaos(random.Random(seed), stalls=3.0)
+    settings = Settings(cached=chance.choice((0, 256)))
+    case = Case(seed, store, {"r1": (program, [*[True] * 20, ["n1", None]])}, chaos, settings)
+    case.jumpy, case.replicas, case.local = True, 1, chance.random() < 0.5
+    case.events = [(0.01, "jump"), (8.0, "jump"), (12.0, "jump")]
+    return case
+
+
 def _patient() -> Settings:
     return Settings(strikes=1000, lost=1000)
 
@@ -158,6 +170,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "holders stall": _stalling,
     "processes pause": _pausing,
     "loops are blocked": _blocking,
+    "clocks are set back": _set_back,
     "outcomes keep arriving": _arriving,
     "a loser goes on elsewhere": _losing,
     "a log is lost": _logging,

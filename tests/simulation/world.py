@@ -102,6 +102,12 @@ class World:
         fired = sum(n for (call, _), n in self.chaos.fired.items() if call != "message")
         return 2**53 if self.jumpy else fired + self.crashes
 
+    def is_calm(self) -> bool:
+        """Whether the clocks of all processes agree, and the last mishap is over for everybody."""
+        offsets = [replica.offset for replica in self.alive()] or [0]
+        agree = max(offsets) - min(offsets) <= self.settings.skew
+        return agree and self.seconds > self.chaos.last + 2 * self.chaos.stalls
+
     def unique(self) -> str:
         """A name that nobody else has."""
         return f"{self._tokens.getrandbits(64):016x}"

@@ -74,7 +74,7 @@ async def wait_for_approval(
     outcome: Approval = await execution.request(
         Kind.APPROVAL,
         name,
-        due=None if timeout is None else execution.clock + millis(timeout),
+        due=None if timeout is None else execution.machine + millis(timeout),
         args=lambda key: codec.encode(shown, key=key, purpose=Purpose.APPROVAL),
         resolve=functools.partial(_resolve, codec),
     )

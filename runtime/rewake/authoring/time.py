@@ -32,7 +32,7 @@ async def sleep(duration: Seconds) -> None:
     if execution is None or wait <= 0:
         await asyncio.sleep(max(0.0, seconds(duration)))
     else:
-        await execution.request(Kind.TIMER, "sleep", due=execution.clock + wait)
+        await execution.request(Kind.TIMER, "sleep", due=execution.machine + wait)
 
 
 @operation
@@ -45,14 +45,19 @@ async def sleep_until(moment: datetime) -> None:
     """
     if moment.tzinfo is None:
         raise ValueError("sleep_until() needs a datetime with a time zone")
-    await sleep(moment - now())
+    execution, wait = current(), millis(moment - now())
+    if execution is None or wait <= 0:
+        await sleep(moment - now())
+    else:
+        await execution.request(Kind.TIMER, "sleep", due=execution.clock + wait, fixed=True)
 
 
 def now() -> datetime:
     """The time, aware and in UTC.
 
     In a workflow: when the newest event was observed, to the millisecond; it stands still while
-    the workflow computes.
+    the workflow computes. It never goes back: it stands while the machine's clock, set right, is
+    behind it, and what is slept meanwhile takes its time all the same.
     """
     execution = current()
     if execution is None:

@@ -157,5 +157,5 @@ class Steps:
 
 
 def _elapsed(op: OpenOp, now: Millis) -> float:
-    """Seconds since the step was asked for, by the recorded clock, so on any process."""
+    """Seconds since the step was asked for, by the machine's clock at the newest event."""
     return max(0, now - op.asked_at) / 1000

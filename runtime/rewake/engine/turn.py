@@ -30,6 +30,7 @@ from rewake.errors import ReadableElsewhere, RunNotFound, StoreError, StuckError
 from rewake.kinds import DueMeans
 from rewake.records import (
     CancelRequested,
+    ClockSetBack,
     Completed,
     Event,
     Fired,
@@ -130,11 +131,12 @@ class Turn:
         self._signal.clear()
         self._check_held()
         seen = self._header.arrivals
-        for event, outcome in await self._events(execution, known):
+        now = self._now(execution)
+        for event, outcome in await self._events(execution, known, now):
             if _concerns(execution, event):
                 execution.observe(event, outcome)
                 check(execution)
-        self._steps.collect(execution, self._now(execution))
+        self._steps.collect(execution, now)
         check(execution)
         if execution.finished is not None:
             return await self._commits.finish(execution)
@@ -153,10 +155,9 @@ class Turn:
     # --- what arrived ----------------------------------------------------------------------
 
     async def _events(
-        self, execution: Execution, known: Operation | None
+        self, execution: Execution, known: Operation | None, now: Millis
     ) -> list[tuple[Event, Outcome | None]]:
         """The events that can be observed now, in the order in which they happened."""
-        now = self._now(execution)
         found: list[tuple[Millis, str, Event, Outcome | None]] = []
         for operation in await self._settled(execution, known, now):
             event = Completed(operation.key, now)
@@ -171,6 +172,8 @@ class Turn:
         if self._header.cancel is not None and self._header.cancels > execution.cancels:
             cancel = CancelRequested(now, self._header.cancel, self._header.cancels)
             events.insert(0, (cancel, None))
+        if now < execution.machine:
+            events.insert(0, (ClockSetBack(now), None))
         return events
 
     async def _settled(
@@ -209,8 +212,9 @@ class Turn:
         return found
 
     def _now(self, execution: Execution) -> Millis:
-        """The clock of this run: the machine's time, but never going back."""
-        return max(self._services.clock.now(), execution.clock, self._header.clock)
+        """The machine's time. Less than the skew behind, it was no setting back: then it stands."""
+        now, newest = self._services.clock.now(), execution.machine
+        return newest if newest - self._services.settings.skew <= now < newest else now
 
     # --- waiting while steps run -----------------------------------------------------------
 
@@ -317,4 +321,7 @@ def _next_wake(execution: Execution) -> Millis | None:
 
 def _concerns(execution: Execution, event: Event) -> bool:
     """Whether the event is about an open operation: an earlier event may have closed it."""
-    return isinstance(event, CancelRequested) or getattr(event, "key", "") in execution.open
+    return (
+        isinstance(event, CancelRequested | ClockSetBack)
+        or getattr(event, "key", "") in execution.open
+    )

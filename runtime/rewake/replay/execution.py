@@ -40,6 +40,7 @@ from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
     LATEST,
     CancelRequested,
+    ClockSetBack,
     Command,
     Completed,
     Entry,
@@ -105,6 +106,7 @@ class Execution:
         self._replaying = False
         self._log = LogLines()
         self.mistakes: Final = Mistakes()
+        self._machine: Millis = 0
 
     # --- driving it ------------------------------------------------------------------------
 
@@ -185,8 +187,13 @@ class Execution:
 
     @property
     def clock(self) -> Millis:
-        """The recorded clock: when the newest event was observed."""
+        """The recorded clock, which never goes back: the latest moment of any event."""
         return self._loop.clock
+
+    @property
+    def machine(self) -> Millis:
+        """The machine's clock at the newest event: waits go on by it while `clock` stands."""
+        return self._machine
 
     def log(self, level: str, message: str) -> bool:
         """Keep a line that the body logged; returns False on replay, and once dropped."""
@@ -242,6 +249,7 @@ class Execution:
         name: str = "",
         digest: str = "",
         due: Millis | None = None,
+        fixed: bool = False,
         args: Callable[[str], Value] | None = None,
         compare: Comparison = None,
         resolve: Callable[[str, Outcome], Any] = nothing,
@@ -252,7 +260,8 @@ class Execution:
         `label` names it in its key. `args(key)` encodes its arguments at once, so that later
         changes of them do not matter, and not on replay; there `compare` says where they differ, if
         their `digest` is not the recorded one. `resolve(key, outcome)` turns the outcome into a
-        value, or raises. `work` is kept for the turn, which carries the operation out.
+        value, or raises. `work` is kept for the turn, which carries the operation out. `fixed`:
+        `due` is a time of day that the workflow named.
         """
         loop = self._loop
         if loop.dead:
@@ -268,6 +277,7 @@ class Execution:
             op.args = args(op.key)
         op.resolve = resolve
         op.work = work
+        op.fixed = fixed
         if branch is not None and getattr(branch.get_coro(), "cr_code", None) in leaf_code:
             op.branch = branch
         op.future = OpFuture(loop, op, self.withdraw)
@@ -279,7 +289,7 @@ class Execution:
         if timer.when() == math.inf:
             return
         # Less than a microsecond past a millisecond is a float's rounding: it must not round up.
-        due = min(math.ceil(timer.when() * 1000 - 1e-3), LATEST)
+        due = min(math.ceil(timer.when() * 1000 - 1e-3) - self.clock + self._machine, LATEST)
         op = OpenOp(self._loop.current_scope().key("timer"), Kind.TIMER, "timer", "", due)
         op.timer = timer
         timer.op = op
@@ -333,7 +343,7 @@ class Execution:
                 return
             op.recorded = recorded
             op.due = recorded.due
-        op.asked_at = self._loop.clock
+        op.asked_at = self._machine
         self.open[op.key] = op
         self._asked[op.key] = op
 
@@ -341,6 +351,7 @@ class Execution:
         self._loop.clock = max(self._loop.clock, event.clock)
         try:
             _APPLY[type(event)](self, event, outcome)
+            self._machine = event.clock
             self._loop.run_until_idle()
             if self._main is not None and self._main.done() and self.error is None:
                 self.finished = self._outcome(self._main)
@@ -421,6 +432,10 @@ class Execution:
         if self._main is not None:
             self._main.cancel(event.reason)
 
+    def _set_back(self, event: ClockSetBack, _: Outcome | None) -> None:
+        for op in self.open.values():
+            op.move_back(self._machine - event.clock)
+
     def _out_of_time(self, future: asyncio.Future[Any]) -> None:
         if not future.cancelled() and self._main is not None and not self._main.done():
             self._timed_out = True
@@ -495,6 +510,7 @@ _APPLY: Mapping[type, Callable[[Execution, Any, Outcome | None], None]] = {
     Fired: Execution._fired,
     Stepped: Execution._stepped,
     CancelRequested: Execution._cancel,
+    ClockSetBack: Execution._set_back,
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from rewake.errors import StuckError
-from rewake.kinds import Kind
+from rewake.kinds import DueMeans, Kind
 from rewake.records import Failure, Millis, Outcome, Scheduled, Value
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 
@@ -27,6 +27,7 @@ class OpenOp:
         "digest",
         "due",
         "failure",
+        "fixed",
         "future",
         "key",
         "kind",
@@ -47,7 +48,9 @@ class OpenOp:
         self.digest = digest
         """The digest of a task's arguments: compared on replay."""
         self.due = due
-        """A timer's moment, or a deadline: on replay the recorded one."""
+        """A timer's moment, or a deadline, by the machine's clock; on replay the recorded one."""
+        self.fixed = False
+        """Whether `due` is a time of day, which stays if the machine's clock is set back."""
         self.args: Value | None = None
         """Its arguments, encoded."""
         self.work: Any = None
@@ -57,7 +60,7 @@ class OpenOp:
         self.failure: Failure | None = None
         """Of a step: the newest failed attempt."""
         self.asked_at: Millis = 0
-        """When it was asked for, by the recorded clock."""
+        """When it was asked for, by the machine's clock."""
         self.not_before: Millis | None = None
         """Of a step: the earliest moment of its next attempt."""
         self.branch: WorkflowTask | None = None
@@ -70,6 +73,14 @@ class OpenOp:
         """On replay: the recorded command that asked for it."""
         self.resolve: Callable[[str, Outcome], Any] = nothing
         """Turns the outcome into a value, or raises."""
+
+    def move_back(self, back: Millis) -> None:
+        """Let what it waits for be as far away as it was, on a clock that was set back."""
+        self.asked_at -= back
+        if self.not_before is not None:
+            self.not_before -= back
+        if self.due is not None and not self.fixed and self.kind.traits.due is DueMeans.END:
+            self.due -= back
 
     def scheduled(self) -> Scheduled:
         """The command that asks for this operation; on replay the recorded one."""

@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import (
     CancelRequested,
-    Completed,
+    ClockSetBack,
     Entry,
     Finished,
     Fired,
@@ -143,9 +143,9 @@ class _Reading:
                 self._withdraw(entry.key)
             case Logged():
                 return {"lines": [line_view(line) for line in entry.lines]}
-            case Completed():
+            case _:
                 pass
-        return {"key": entry.key}
+        return {} if isinstance(entry, ClockSetBack) else {"key": entry.key}
 
     def _shown(self, name: str, value: Value, key: str, purpose: Purpose) -> dict[str, Any]:
         if self._values is None:
