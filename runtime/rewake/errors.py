@@ -137,7 +137,14 @@ class CheckpointUnreadable(StuckError):
 
 
 class ReadableElsewhere(CheckpointUnreadable):
-    """A stored value cannot be read here but by another process, which what needs it waits for."""
+    """A stored value cannot be read here but by another process, which what needs it waits for.
+
+    `reason` says why, without the place of the value.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class TaskError(RewakeError):

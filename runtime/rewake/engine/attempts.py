@@ -23,6 +23,7 @@ from rewake.authoring.policy import millis
 from rewake.authoring.task import Task
 from rewake.engine.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.deliveries import Deliveries
+from rewake.engine.elsewhere import Elsewhere
 from rewake.engine.handover import REASON
 from rewake.engine.leases import PASSING
 from rewake.engine.logs import AttemptLog
@@ -40,9 +41,6 @@ from rewake.values.run_codec import RunCodec
 log = logging.getLogger("rewake.engine")
 
 T = TypeVar("T")
-
-UNKNOWN_TASK_WAIT = 2_000
-"""Milliseconds before a task that this app does not have is offered again, to a newer replica."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +104,7 @@ class Attempts:
         self._services = services
         self._store = services.store
         self._deliveries = deliveries
+        self._elsewhere = Elsewhere(services.clock)
 
     async def handle(self, invocation: Invocation) -> None:
         """Carry out one attempt, if the stored state says that one is needed."""
@@ -115,6 +114,8 @@ class Attempts:
 
     async def _attempt(self, invocation: Invocation) -> Delivery | None:
         services, here = self._services, (invocation.run, invocation.key)
+        if self._elsewhere.is_aside(*here):
+            return None
         earlier = services.attempts.get(here)
         if earlier is not None:
             # This process carries it out, unless another has taken it over meanwhile.
@@ -212,12 +213,12 @@ class Attempts:
         try:
             call = await self._call(codec, operation, invocation)
         except ReadableElsewhere as error:
-            return await self._release(operation, owner, invocation, str(error))
+            return await self._put_back(operation, owner, invocation, error.reason)
         except CheckpointUnreadable as error:
             return await self._fail(operation, owner, failure_of(error, operation.attempts))
         if call is None:
-            why = f"this app has no task {invocation.name!r}"
-            return await self._release(operation, owner, invocation, why)
+            reason = f"this app has no task {invocation.name!r}"
+            return await self._put_back(operation, owner, invocation, reason)
         try:
             result = await self._run(call, operation, body)
             value = codec.encode(
@@ -347,13 +348,11 @@ class Attempts:
             level = logging.DEBUG  # the warning comes once
             await self._services.clock.sleep(self._services.settings.sweep)
 
-    async def _release(
-        self, operation: Operation, owner: str, invocation: Invocation, why: str
+    async def _put_back(
+        self, operation: Operation, owner: str, invocation: Invocation, reason: str
     ) -> Delivery | None:
-        """Give a task back that another process can carry out, and perhaps this one later."""
-        log.error("%s; it is offered again", why)
-        at = self._services.clock.now() + UNKNOWN_TASK_WAIT
         run, key = operation.run, operation.key
+        at = self._elsewhere.put_back(run, key, reason)
         if await self._store.release_task(run, key, owner, at):
             await self._again(invocation, at)
         return None

@@ -82,8 +82,8 @@ class Execution:
 
     `fresh` holds the entries that are not committed yet; `open` the operations without an observed
     outcome, in the order asked for; `cancels` counts the requests to cancel that it has observed;
-    `finished` the outcome of a workflow that has ended; `error`
-    the reason why it cannot go on. An execution must be dropped at its end (`drop`).
+    `finished` the outcome of a workflow that has ended; `error` the reason why it cannot go on. An
+    execution must be dropped at its end (`drop`).
     """
 
     def __init__(self, program: Program, *, run: str, seed: int) -> None:
@@ -373,31 +373,15 @@ class Execution:
         except KeyboardInterrupt:
             raise
         except BaseException:
-            await self._wind_up()
+            await self._loop.wind_up(self._main)
             raise
         by_itself = self.cancel_reason is None and not self._timed_out and not self._loop.dead
         if by_itself:
             self.mistakes.warn([t for t in self._loop.unfinished() if t is not self._main])
-        await self._wind_up()
+        await self._loop.wind_up(self._main)
         if by_itself:
             self.mistakes.check()
         return result
-
-    async def _wind_up(self) -> None:
-        """End asyncio tasks and generators that the body left open, in creation order."""
-        if self._loop.dead:
-            return
-        left = [task for task in self._loop.unfinished() if task is not self._main]
-        for task in left:
-            task.cancel()
-        for task in left:
-            await asyncio.wait([task])
-        for generator in self._loop.open_generators():
-            try:
-                await generator.aclose()
-            except Exception as error:
-                message = "an async generator failed while it was closed"
-                self._loop.call_exception_handler({"message": message, "exception": error})
 
     def _completed(self, event: Completed, outcome: Outcome | None) -> None:
         if outcome is None:

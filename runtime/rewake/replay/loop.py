@@ -394,6 +394,22 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
         branch = self.current_branch()
         return branch.scope if branch is not None else _scope.get(self.root)
 
+    async def wind_up(self, main: WorkflowTask | None) -> None:
+        """End the asyncio tasks, but `main`, and generators left open, in creation order."""
+        if self.dead:
+            return
+        left = [task for task in self.unfinished() if task is not main]
+        for task in left:
+            task.cancel()
+        for task in left:
+            await asyncio.wait([task])
+        for generator in self.open_generators():
+            try:
+                await generator.aclose()
+            except Exception as error:
+                message = "an async generator failed while it was closed"
+                self.call_exception_handler({"message": message, "exception": error})
+
     def unfinished(self) -> list[WorkflowTask]:
         """The asyncio tasks that are not done, in creation order."""
         return [task for task in self._tasks if not task.done()]

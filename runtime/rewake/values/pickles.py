@@ -86,14 +86,14 @@ def unpickled(made: Pickle, place: Place) -> Any:
     """
     if made.holds_code and made.python != PYTHON:
         reason = f"it holds code of Python {made.python}, and this is Python {PYTHON}"
-        raise ReadableElsewhere(f"cannot read {place}: {reason}")
+        raise ReadableElsewhere(f"cannot read {place}: {reason}", reason=reason)
     try:
         return pickle.loads(made.payload)  # noqa: S301 - its signature was verified
     except Exception as error:
         missing = isinstance(error, ImportError | AttributeError)
         if made.python != PYTHON and not (missing and _is_of_users(error)):
             reason = f"Python {made.python} wrote it, and this is Python {PYTHON} ({error})"
-            raise ReadableElsewhere(f"cannot read {place}: {reason}") from error
+            raise ReadableElsewhere(f"cannot read {place}: {reason}", reason=reason) from error
         if missing:
             reason = f"something that it is made of was moved or renamed ({error})"
             raise unreadable(place, reason) from error

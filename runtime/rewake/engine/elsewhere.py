@@ -1,0 +1,48 @@
+"""Tasks that this process cannot carry out and another one can: they are put back, not failed.
+
+Such are a pickle of another Python minor and a task that this app lacks. Whoever puts one back
+leaves it alone for a growing while, so that another gets it first, and warns once a reason.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from rewake.clock import Clock
+from rewake.records import Millis
+
+log = logging.getLogger("rewake.engine")
+
+WAIT = 2_000
+"""Milliseconds before a task that was put back is offered again; this process waits longer."""
+LONGEST = 60_000
+"""The longest that this process leaves alone what it has put back."""
+MOST = 10_000
+"""The most tasks, and reasons, that are remembered."""
+
+
+class Elsewhere:
+    """What this process has put back."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._aside: dict[tuple[str, str], tuple[Millis, Millis]] = {}
+        self._told: set[str] = set()
+
+    def is_aside(self, run: str, key: str) -> bool:
+        """Whether this process leaves the task alone for now."""
+        until, _ = self._aside.get((run, key), (0, 0))
+        return 0 < until - self._clock.now() <= LONGEST
+
+    def put_back(self, run: str, key: str, reason: str) -> Millis:
+        """Leave the task alone. Returns the moment from which on others may have it."""
+        now = self._clock.now()
+        _, wait = self._aside.pop((run, key), (0, WAIT))
+        self._aside[run, key] = (now + wait, min(2 * wait, LONGEST))
+        if len(self._aside) > MOST:
+            del self._aside[next(iter(self._aside))]
+        level = logging.DEBUG if reason in self._told else logging.WARNING
+        log.log(level, "task %s of run %s is put back for another process: %s", key, run, reason)
+        if len(self._told) < MOST:
+            self._told.add(reason)
+        return now + WAIT
