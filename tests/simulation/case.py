@@ -75,9 +75,9 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
             }
         if chance.random() < 0.15:
             case.cancels = {name: chance.uniform(0, 8) for name in names}
-        kinds = ["crash", "crash", "stall", "pause", "pause", "close", "skew"] + [
+        kinds = ["crash", "crash", "stall", "pause", "pause", "heart", "close", "skew"] + [
             "jump"
-        ] * case.jumpy
+        ] * (3 * case.jumpy)
         for _ in range(chance.choice((0, 0, 1, 2, 4)) + case.jumpy):
             case.events.append((chance.uniform(0, 15), chance.choice(kinds)))
         if chance.random() < 0.15:

@@ -4,8 +4,9 @@ A fault hits one call of a table or a dispatcher. `before`: nothing was done, an
 told so wrongly (`StoreUnavailable`). `told-failed`: it was done, and the caller is told that it
 failed. `crash-before`, `crash-after`: the process dies, before or after it was done. `stall`: the
 process stands still, its leases run out, and then it goes on as if nothing had been. A `pause` is
-the same of all that the process does, its timers and its heart too. A process whose loop is
-`blocked` hands over what it holds, with one culprit or none, and ends or goes on.
+the same of all that the process does, its timers and its heart too; of `heart`, of that alone. A
+process whose loop is `blocked` hands over what it holds, with one culprit or none, and ends or goes
+on.
 Messages are `lost`, `doubled`, `late` or `early`. Time itself has `skew`, and `jump`s.
 """
 
@@ -22,7 +23,7 @@ CALL_FAULTS = (BEFORE, TOLD_FAILED, CRASH_BEFORE, CRASH_AFTER, STALL)
 DISPATCH_FAULTS = (CRASH_BEFORE, CRASH_AFTER, STALL)
 LOST, DOUBLED, LATE, EARLY = "lost", "doubled", "late", "early"
 MESSAGE_FAULTS = (LOST, DOUBLED, LATE, EARLY)
-PROCESS_FAULTS = ("crash", "stall", "pause", "close", "skew", "jump", "blocked")
+PROCESS_FAULTS = ("crash", "stall", "pause", "heart", "close", "skew", "jump", "blocked")
 
 _REACH = {
     "get": 40, "put": 3, "update": 80, "query": 8, "due": 30, "put_blob": 2, "get_blob": 2,

@@ -169,6 +169,8 @@ class Outside:
                 world.spawn(replica.stall())
             case "pause":
                 replica.pause()
+            case "heart":
+                replica.pause_heart()
             case "close":
                 world.spawn(replica.close())
             case "blocked":

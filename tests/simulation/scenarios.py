@@ -122,6 +122,7 @@ def _pausing(seed: int, store: str) -> Case:
     case = Case(seed, store, {"r1": (program, right)}, chaos, _patient(), replicas=1)
     case.local = chance.random() < 0.5
     case.events = [(chance.uniform(0.05, 25.0), "pause") for _ in range(3)]
+    case.events += [(chance.uniform(0.05, 25.0), "heart") for _ in range(2)]
     return case
 
 

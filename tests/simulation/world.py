@@ -254,6 +254,7 @@ class Replica:
         self.offset = offset
         self.stalled_until = 0.0
         self.paused_until = 0.0
+        self.heart_until = 0.0
         self.death: asyncio.Future[None] = world.loop.create_future()
         self._context = contextvars.copy_context()
         self._context.run(OWNER.set, self)
@@ -272,6 +273,7 @@ class Replica:
             chance=random.Random(f"{name}/{world.settings.cached}"),
             threads=False,
         )
+        self.engine.services.heart._clock = HeartClock(self)
 
     def open(self) -> None:
         """Begin to work."""
@@ -306,6 +308,10 @@ class Replica:
     def pause(self) -> None:
         """Stop as a whole, as by SIGSTOP or a laptop's lid; nothing of it runs until it goes on."""
         self.paused_until = self.world.seconds + self.world.chaos.stalls
+
+    def pause_heart(self) -> None:
+        """Beat no more for a while, as when the heart's thread gets no turn."""
+        self.heart_until = self.world.seconds + self.world.chaos.stalls
 
     async def block(self) -> None:
         """Hand over what it holds, as if one of its tasks or steps had blocked its loop, or none.
@@ -345,6 +351,15 @@ class SimClock:
 
     async def sleep(self, duration: Millis) -> None:
         await asyncio.sleep(max(0, duration) / 1000)
+
+
+class HeartClock(SimClock):
+    """The clock that the heart sleeps by, which it oversleeps while it is paused."""
+
+    async def sleep(self, duration: Millis) -> None:
+        await super().sleep(duration)
+        if (left := self._replica.heart_until - self._replica.world.seconds) > 0:
+            await asyncio.sleep(left)
 
 
 class LocalDispatcher(InProcessDispatcher):
