@@ -50,6 +50,12 @@ class Arrivals:
         keys = [self._keys.get(each, "") for each in range(self._read + 1, number + 1)]
         return keys if all(keys) else None
 
+    def heard_to(self, number: int) -> int:
+        """Up to which number, from `number` on, this process has heard of each arrival."""
+        while number + 1 in self._keys:
+            number += 1
+        return number
+
     def read(self, number: int) -> None:
         """Note that everything that arrived up to `number` was read."""
         self._read = number

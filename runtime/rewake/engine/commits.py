@@ -94,7 +94,13 @@ class Commits:
         taken = 0
         try:
             result = await self._store.park(
-                self.header, entries, gap=gap, wake=wake, check_at=check_at, take=take
+                self.header,
+                entries,
+                gap=gap,
+                wake=wake,
+                check_at=check_at,
+                take=take,
+                near=self._services.settings.sweep,
             )
             taken = len(result.taken) if isinstance(result, Committed) else 0
         except (*PASSING, asyncio.CancelledError):
@@ -204,10 +210,13 @@ class Commits:
         """Arm timers for moments that may come before the next sweep."""
         soon = self._services.clock.now() + self._services.settings.horizon
         run = self.header.run
-        if wake is not None and wake <= soon:
+        moments = [] if check_at is None else [check_at]
+        if wake is not None and self._services.dispatcher.local:
+            moments.append(wake)  # a sweep arms the same timer: two wakes would cost a claim more
+        elif wake is not None and wake <= soon:
             await self._services.dispatcher.dispatch([Invocation(run, not_before=wake)])
-        if check_at is not None and check_at <= soon:
-            self._services.arm(Due(check_at, header_key(run)))
+        if moments and min(moments) <= soon:
+            self._services.arm(Due(min(moments), header_key(run)))
 
     # --- after a commit --------------------------------------------------------------------
 

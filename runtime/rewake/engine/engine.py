@@ -89,7 +89,7 @@ class Engine(Runs):
                 arm=self._arm,
             )
         )
-        store.heard = self.services.hear
+        store.heard, store.has = self.services.hear, self.services.turns.__contains__
         deliveries = Deliveries(self.services)
         self._attempts = Attempts(self.services, deliveries)
         self._sweeper = Sweeper(self.services, deliveries)

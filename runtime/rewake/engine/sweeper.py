@@ -95,6 +95,10 @@ class Sweeper:
         timer = loop.call_later(wait / 1000, self._fire, due)
         self._armed[due.key] = (due.due, timer)
 
+    def _arm_soon(self, due: Due, now: Millis) -> None:
+        if due.due <= now + self._services.settings.horizon:
+            self.arm(due)
+
     def _fire(self, due: Due) -> None:
         self._armed.pop(due.key, None)
         task = asyncio.ensure_future(self._check_all([due]))
@@ -150,8 +154,7 @@ class Sweeper:
         if item is None or item.due is None:
             return
         if item.due > now:
-            if item.due <= now + self._services.settings.horizon:
-                self.arm(Due(item.due, key))
+            self._arm_soon(Due(item.due, key), now)
             return
         if isinstance(item, Header):
             await self._check_run(item, item.due, now)
@@ -171,8 +174,12 @@ class Sweeper:
                 await self._store.postpone(key, due, ready_at + 1)
                 return
         elif header.state is RunState.PARKED:
-            if not _must_wake(header, now) or (header.check_at or now + 1) <= now:
-                await self._check_operations(header, now)
+            if not await self._is_to_wake(header, now):
+                return
+            if self._services.dispatcher.local:
+                # Its claim, here or in a process that is as early, is as good as a later due time,
+                # and costs no write of the index.
+                await self._services.wake(header.run)
                 return
         elif header.state is not RunState.READY:
             await self._store.cancel_open(header.run, await self._store.outline(header), now)
@@ -180,6 +187,21 @@ class Sweeper:
             return
         if await self._store.postpone(key, due, now + settings.grace):
             await self._services.wake(header.run)
+
+    async def _is_to_wake(self, header: Header, now: Millis) -> bool:
+        """Whether nothing but waking a parked run is left to do."""
+        check = header.check_at is not None and header.check_at <= now
+        moments = [m for m in (header.wake, header.check_at) if m is not None]
+        if _must_wake(header, now) and not check:
+            return True
+        if check or not moments:
+            await self._check_operations(header, now)
+            return False
+        # It is early: moving it costs more than another look, if that is soon.
+        if min(moments) > now + self._services.settings.sweep:
+            await self._store.recheck(header, check_at=header.check_at, wake=header.wake)
+        self._arm_soon(Due(min(moments), header_key(header.run)), now)
+        return False
 
     async def _check_operations(self, header: Header, now: Millis) -> None:
         """Check the tasks of a parked run that have no due time of their own."""

@@ -130,7 +130,9 @@ class Turn:
         """Fold what arrived, then finish, run steps or park. Returns True when the turn is over."""
         self._signal.clear()
         self._check_held()
-        seen = self._header.arrivals
+        # What was heard need not be learnt from a park that fails.
+        arrivals = self._instance.arrivals
+        seen = self._header.arrivals = arrivals.heard_to(self._header.arrivals)
         now = self._now(execution)
         for event, outcome in await self._events(execution, known, now):
             if _concerns(execution, event):
@@ -142,6 +144,8 @@ class Turn:
             return await self._commits.finish(execution)
         ready = self._steps.ready(execution, self._now(execution))
         if not ready and not self._steps.running:
+            if arrivals.heard_to(seen) > seen:
+                return False
             return await self._commits.park(execution, _next_wake(execution))
         if must_commit(execution.fresh, ready):
             await self._commits.stay(execution)

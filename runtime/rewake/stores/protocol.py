@@ -23,7 +23,7 @@ single writes in the order given. The states between which it moves a run are in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -49,7 +49,7 @@ from rewake.stores.answers import (
 )
 from rewake.stores.keys import header_key, view_key
 from rewake.stores.operations import Operations
-from rewake.stores.table import Check, Key
+from rewake.stores.table import Check, Key, When, Written, holds
 from rewake.stores.writes import UNOWNED, begins
 from rewake.values.text import storable
 
@@ -90,19 +90,30 @@ class Store(Operations):
         when = [[begins(Move.CLAIM)]]
         if claim.takes_over:
             when.append([begins(Move.TAKE_OVER), Check("lease", "<", claim.now - self._margin)])
-        written = await self._update(
-            header_key(run),
-            when=when,
-            set={
-                "state": MOVES[Move.CLAIM].target,
-                "owner": claim.owner,
-                **self._leased(claim.now, claim.lease),
-            },
-            add={"epoch": 1, "strikes": 1},
-        )
+        written = await self._take(run, claim, when, Move.CLAIM, {"epoch": 1, "strikes": 1})
         header: Header | None = written.item
         won = written.ok or (header is not None and header.owner == claim.owner)
         return header if won else None
+
+    async def _take(
+        self, run: str, claim: RunClaim, when: When, move: Move, add: Mapping[str, int]
+    ) -> Written:
+        """Claim the run if `when` holds. A due time before the lease's end stays: it is early.
+
+        Moving it would cost two writes of the due index for each claim, and for each park.
+        """
+        leased = self._leased(claim.now, claim.lease)
+        taken = {"state": MOVES[move].target, "owner": claim.owner, "lease": leased["lease"]}
+        early = Check("due", "<=", leased["due"])
+        written = await self._update(
+            header_key(run), when=[[*checks, early] for checks in when], set=taken, add=add
+        )
+        found: Header | None = written.item
+        if written.ok or found is None or found.owner == claim.owner:
+            return written
+        if early.holds(found) or not holds(when, found):
+            return written
+        return await self._update(header_key(run), when=when, set={**taken, **leased}, add=add)
 
     async def commit(
         self,
@@ -131,25 +142,32 @@ class Store(Operations):
         wake: Millis | None,
         check_at: Millis | None,
         take: Sequence[TaskClaim] = (),
+        near: Millis = 0,
     ) -> Committed | Fenced | Arrived:
         """Append entries and suspend, unless something arrived since `held.arrivals` was read.
 
         `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `take`:
         tasks among the entries that this process begins itself; they are claimed as well.
+        A due time stays if it is early by less than `near`.
         """
+        due = _earliest(wake, check_at)
         changes = {
             "state": MOVES[Move.PARK].target,
             "gap": gap,
-            "due": _earliest(wake, check_at),
             "wake": wake,
             "check_at": check_at,
             "strikes": 0,
             "error": "",
             **UNOWNED,
         }
+        stays = None
+        if held.due is not None and due is not None and 0 <= due - held.due <= near:
+            stays = due
+        else:
+            changes["due"] = due
 
         async def work() -> Committed | Fenced | Arrived:
-            result = await self._append(held, entries, changes, arrivals=held.arrivals)
+            result = await self._append(held, entries, changes, arrivals=held.arrivals, due=stays)
             if isinstance(result, Committed):
                 for claim in take:
                     taken = await self.claim_task(claim)
@@ -310,8 +328,7 @@ class Store(Operations):
             if found.outcome is None:  # a failure of an attempt that no longer counts
                 return Delivery(won, found, None, False, False)
             force = found.outcome.failure is not None
-            # While a turn of this process has the run, it could not be claimed.
-            if claim is not None and claim.takes_over and (sole or force):
+            if claim is not None and (sole or force) and not self._has(found.run):
                 header = await self._arrive_and_claim(found, force, claim)
                 if header is not None:
                     await self._unguard(found)
@@ -320,21 +337,22 @@ class Store(Operations):
 
         return await self._told(await self._table.together(work))
 
+    def _has(self, run: str) -> bool:
+        """Whether this process has the run or is taking it: then no claim of it can succeed."""
+        return run in self._taking or self.has(run)
+
     async def _arrive_and_claim(
         self, operation: Operation, force: bool, claim: RunClaim
     ) -> Header | None:
         """Arrive and claim in one write, if the run is parked and needs nothing more."""
         parked = [begins(Move.CONTINUE)]
-        written = await self._update(
-            header_key(operation.run),
-            when=[parked if force else [*parked, Check("gap", "<=", 1)]],
-            set={
-                "state": MOVES[Move.CONTINUE].target,
-                "owner": claim.owner,
-                **self._leased(claim.now, claim.lease),
-            },
-            add={"arrivals": 1, "gap": -1, "epoch": 1, "strikes": 1},
-        )
+        when = [parked if force else [*parked, Check("gap", "<=", 1)]]
+        add = {"arrivals": 1, "gap": -1, "epoch": 1, "strikes": 1}
+        self._taking.add(operation.run)
+        try:
+            written = await self._take(operation.run, claim, when, Move.CONTINUE, add)
+        finally:
+            self._taking.discard(operation.run)
         header: Header | None = written.item
         if header is None or header.owner != claim.owner:
             return None

@@ -22,7 +22,7 @@ from rewake.stores.answers import Arrived, Committed, Fenced
 from rewake.stores.keys import chunk_key, chunk_number, header_key
 from rewake.stores.reads import Reads
 from rewake.stores.shelf import Shelf
-from rewake.stores.table import Check, Key, Table, When, Written
+from rewake.stores.table import Check, Key, Table, When, Written, holds
 
 CHUNK_BYTES = 256 * 1024
 """The most bytes of a chunk of history: an item of DynamoDB holds 400 KB."""
@@ -41,7 +41,8 @@ _encode = msgspec.json.Encoder().encode
 class Writes(Reads):
     """Writes to a table. `mark` makes the marks; `margin` (ms) is the allowed clock skew.
 
-    `heard` is called at each arrival that is written here.
+    `heard` is called at each arrival that is written here. `has` tells whether a turn of this
+    process has a run.
     """
 
     def __init__(
@@ -49,6 +50,8 @@ class Writes(Reads):
     ) -> None:
         super().__init__(table, shelf)
         self.heard: Heard = lambda _run, _number, _key: None
+        self.has: Callable[[str], bool] = lambda _run: False
+        self._taking: set[str] = set()
         self._mark = mark
         self._margin = margin
 
@@ -63,8 +66,12 @@ class Writes(Reads):
         changes: Mapping[str, Any],
         *,
         arrivals: int | None = None,
+        due: Millis | None = None,
     ) -> Committed | Fenced | Arrived:
-        """The one commit point: bodies first, then the header, if the fence holds."""
+        """The one commit point: bodies first, then the header, if the fence holds.
+
+        `due`: the stored due time stays if it is not later than this, else it becomes this.
+        """
         mark = self._mark()
         when = self._fence(held)
         if arrivals is not None:
@@ -75,12 +82,16 @@ class Writes(Reads):
             if entries:
                 base, tail = await self._place(held.run, held.base, held.tail, entries, mark)
                 placed = {"base": base, "tail": tail, "clock": _clock_of(entries, held.clock)}
-            count = held.count + len(entries)
-            return await self._update(
-                header_key(held.run),
-                when=when,
-                set={**changes, **placed, "count": count, "mark": mark},
-            )
+            new = {**changes, **placed, "count": held.count + len(entries), "mark": mark}
+            where = header_key(held.run)
+            if due is not None:
+                early = [[*when[0], Check("due", "<=", due)]]
+                written = await self._update(where, when=early, set=new)
+                # A sweep may have moved it since the claim.
+                if written.ok or written.item is None or not holds(when, written.item):
+                    return written
+                new["due"] = due
+            return await self._update(where, when=when, set=new)
 
         written = await self._table.together(work)
         found: Header | None = written.item

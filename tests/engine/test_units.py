@@ -1,0 +1,99 @@
+"""What runs cost on a table with DynamoDB's limits, in units of writes and of the due index."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rewake import sleep, task, workflow
+from tests.support.counting import CountingTable
+from tests.support.virtual import Bench, virtually
+
+
+@task
+async def quick(n: int) -> int:
+    return n
+
+
+async def two(n: int) -> int:
+    return await quick(await quick(n))
+
+
+@workflow
+async def nothing(n: int) -> int:
+    return n
+
+
+@workflow
+async def sequence(n: int) -> int:
+    for i in range(n):
+        await quick(i)
+    return n
+
+
+@workflow
+async def fan_out(n: int) -> int:
+    return len(await asyncio.gather(*(quick(i) for i in range(n))))
+
+
+@workflow
+async def branches(n: int) -> int:
+    return len(await asyncio.gather(*(two(i) for i in range(n))))
+
+
+@workflow
+async def naps(n: int) -> int:
+    for _ in range(n):
+        await sleep(0.05)
+    return n
+
+
+@workflow
+async def hours(n: int) -> int:
+    for _ in range(n):
+        await sleep(3600)
+    return n
+
+
+def cost(workflow: str, n: int) -> CountingTable:
+    table = CountingTable()
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run(workflow, n=n) == n
+
+    virtually(
+        [quick, nothing, sequence, fan_out, branches, naps, hours],
+        body,
+        table=table,
+    )
+    return table
+
+
+@pytest.mark.parametrize(
+    ("workflow", "n", "most"),
+    [
+        ("sequence", 100, 4.5),
+        ("sequence", 400, 4.5),
+        ("naps", 60, 3.5),
+        ("hours", 10, 4.5),
+        ("fan_out", 100, 3.5),
+        ("fan_out", 2_000, 3.5),
+        ("branches", 150, 8),
+        ("branches", 600, 8),
+    ],
+)
+def test_an_operation_costs_so_many_units(workflow: str, n: int, most: float) -> None:
+    """Writes and those of the due index, for each task, sleep or branch, without the run's own.
+
+    A claim and a park leave a due time that is early; outcomes that come together share a commit.
+    """
+    whole, own = cost(workflow, n), cost("nothing", 1)
+    assert (whole.units - own.units) / n <= most
+    assert whole.largest["H"] <= 1024
+
+
+def test_a_branch_reads_what_it_waits_for() -> None:
+    """Two items, one for each of its tasks, and no more in a wider fan-out."""
+    for n in (100, 600):
+        assert cost("branches", n).reads < 3 * n
