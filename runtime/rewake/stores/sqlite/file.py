@@ -30,6 +30,9 @@ _SCHEMA = (
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
+LOG_BYTES = 8 * 1024 * 1024
+"""The most bytes that the log beside the file keeps once nobody reads the older ones."""
+
 _SYNCHRONOUS_OFF, _SYNCHRONOUS_FULL = 0, 2
 
 
@@ -77,6 +80,8 @@ def connect(file: Path, durable: bool, busy: float) -> sqlite3.Connection:
         _use_wal(connection, file, busy)
         _use_synchronous(connection, file, _SYNCHRONOUS_FULL if durable else _SYNCHRONOUS_OFF)
         _make_if_new(connection, file)
+        # A reader that stays long lets the log grow, and SQLite would never make it smaller.
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     except BaseException:
         connection.close()
         raise
