@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from rewake import parallel, sleep, step, task, wait_for_approval, workflow
+from rewake import parallel, sleep, step, task, task_context, wait_for_approval, workflow
 from tests.bench import durability
 
 RESULT = "x" * 1022  # and its two quotes
@@ -63,6 +63,38 @@ async def parallel_steps(count: int) -> int:
 async def parallel_tasks(count: int) -> int:
     """Tasks at once."""
     return len(await parallel(range(count), work))
+
+
+async def _branch(number: int) -> None:
+    await work(number)
+    await work(number)
+
+
+@workflow
+async def branches(count: int) -> int:
+    """Branches at once, of two tasks each."""
+    return len(await asyncio.gather(*(_branch(number) for number in range(count))))
+
+
+@workflow
+async def as_completed(count: int) -> int:
+    """Tasks at once, each awaited when it ends."""
+    for each in asyncio.as_completed([work(number) for number in range(count)]):
+        await each
+    return count
+
+
+@task(retries=1, delay=1, jitter=0)
+async def second_time(number: int) -> None:
+    """A task that fails once."""
+    if task_context().attempt < 2:
+        raise ValueError(number)
+
+
+@workflow
+async def retries(count: int) -> int:
+    """Tasks at once, which all fail once and wait for their retry."""
+    return len(await asyncio.gather(*(second_time(number) for number in range(count))))
 
 
 @workflow

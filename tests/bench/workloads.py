@@ -30,6 +30,7 @@ class Sizes:
 
     sequence: int = 1_000
     long: int = 10_000
+    wide: int = 2_000
     cold: int = 200
     runs: int = 200
     latencies: int = 200
@@ -42,6 +43,7 @@ class Sizes:
 QUICK = Sizes(
     sequence=200,
     long=2_000,
+    wide=200,
     cold=50,
     runs=50,
     latencies=50,
@@ -64,6 +66,7 @@ def workloads(sizes: Sizes) -> Iterator[Workload]:
     """All of them, in the order in which they are reported."""
     yield from _sequential(sizes)
     yield from _fan_out(sizes)
+    yield from _wide(sizes)
     yield from _many_runs(sizes)
     yield from _latency(sizes)
     yield from _sleeps(sizes)
@@ -95,6 +98,18 @@ def _fan_out(sizes: Sizes) -> Iterator[Workload]:
     yield _warm(steps, row(f"{n:,} inline steps", kind="inline"))
     yield _http(tasks, row(f"{n:,} tasks over HTTP", kind="http"))
     yield _cold(tasks, row(f"{n:,} tasks, no cache"))
+
+
+def _wide(sizes: Sizes) -> Iterator[Workload]:
+    """Three widths of each: what one branch costs must not grow with them."""
+    shapes = {
+        "branches": "branch of two tasks",
+        "as_completed": "task of as_completed",
+        "retries": "task that waits 1 s for its retry",
+    }
+    for workflow, name in shapes.items():
+        for n in (sizes.wide // 4, sizes.wide // 2, sizes.wide):
+            yield _warm(partial(_each, workflow, n), Row("W2", f"{name} ({n:,})", unit="ms"))
 
 
 def _many_runs(sizes: Sizes) -> Iterator[Workload]:
