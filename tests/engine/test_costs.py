@@ -68,19 +68,19 @@ def test_a_fan_out_of_branches_reads_in_proportion_to_its_width() -> None:
     A wake reads what has arrived, not all that is open.
     """
     for n in (40, 320):
-        assert reads_of("branches", n) < 8 * n
+        assert reads_of("branches", n) < 12 * n
 
 
 def test_as_completed_reads_in_proportion_to_its_width() -> None:
     """Each task that ends wakes the body, which then reads that one."""
     for n in (40, 320):
-        assert reads_of("completed", n) < 8 * n
+        assert reads_of("completed", n) < 12 * n
 
 
 def test_retries_in_backoff_read_in_proportion_to_their_number() -> None:
     """A look at a task whose retry is due reads that task, not the whole history."""
     for n in (40, 320):
-        assert reads_of("retried", n) < 8 * n
+        assert reads_of("retried", n) < 12 * n
 
 
 @task

@@ -73,3 +73,5 @@ class Delivery(msgspec.Struct, frozen=True):
     header: Header | None
     claimed: bool
     wake: bool
+    arrival: int = 0
+    """The number of the arrival in its run; 0: unknown."""

@@ -329,10 +329,10 @@ class Store(Operations):
                 return Delivery(won, found, None, False, False)
             force = found.outcome.failure is not None
             if claim is not None and (sole or force) and not self._has(found.run):
-                header = await self._arrive_and_claim(found, force, claim)
+                header, arrival = await self._arrive_and_claim(found, force, claim)
                 if header is not None:
                     await self._unguard(found)
-                    return Delivery(won, found, header, True, True)
+                    return Delivery(won, found, header, True, True, arrival)
             return await self._arrive(won, found, force, claim)
 
         return await self._told(await self._table.together(work))
@@ -343,7 +343,7 @@ class Store(Operations):
 
     async def _arrive_and_claim(
         self, operation: Operation, force: bool, claim: RunClaim
-    ) -> Header | None:
+    ) -> tuple[Header | None, int]:
         """Arrive and claim in one write, if the run is parked and needs nothing more."""
         parked = [begins(Move.CONTINUE)]
         when = [parked if force else [*parked, Check("gap", "<=", 1)]]
@@ -355,10 +355,9 @@ class Store(Operations):
             self._taking.discard(operation.run)
         header: Header | None = written.item
         if header is None or header.owner != claim.owner:
-            return None
-        if written.ok:  # else it was written before, and others may have arrived since
-            self.heard(header.run, header.arrivals, operation.key)
-        return header
+            return None, 0
+        # Where it was written before, others may have arrived since.
+        return header, header.arrivals if written.ok else 0
 
     async def redeliver(self, operation: Operation, claim: RunClaim | None = None) -> Delivery:
         """Arrive for an outcome that is settled: its deliverer may have died before it arrived."""
@@ -370,6 +369,9 @@ class Store(Operations):
 
     async def _told(self, delivery: Delivery) -> Delivery:
         """The delivery, with the outcome's value whole if the deliverer goes on with the run."""
+        if delivery.arrival:  # only now is it committed, and can be read
+            operation = delivery.operation
+            self.heard(operation.run, delivery.arrival, operation.key)
         if not delivery.claimed:
             return delivery
         whole = await self._whole(delivery.operation)
@@ -392,12 +394,12 @@ class Store(Operations):
         if not written.ok or header is None:
             await self._unguard(operation)
             return Delivery(won, operation, None, False, False)
-        self.heard(run, header.arrivals, operation.key)
+        arrival = header.arrivals
         wake = header.state is RunState.PARKED and header.gap <= 0
         claimed = await self.claim(run, claim) if wake and claim else None
         if claimed or not wake:
             await self._unguard(operation)
-        return Delivery(won, operation, claimed or header, claimed is not None, wake)
+        return Delivery(won, operation, claimed or header, claimed is not None, wake, arrival)
 
     # --- due times -------------------------------------------------------------------------
 
