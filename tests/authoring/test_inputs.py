@@ -294,6 +294,23 @@ def test_a_local_class_is_found_if_the_function_captures_it() -> None:
     assert type(found.arguments({"part": {"size": 1}})["part"]).__name__ == "Local"
 
 
+@dataclasses.dataclass
+class Ticket:
+    id: uuid.UUID = dataclasses.field(default_factory=uuid.uuid4)
+
+
+def test_a_default_that_is_new_each_time_is_kept() -> None:
+    """What a field's factory made when the run began is what every replay sees."""
+
+    async def body(bench: Bench) -> None:
+        before, task_saw, others = await bench.run("main", value={}, others=[{}])
+        assert before == task_saw
+        assert isinstance(before, Ticket)
+        assert others != [before]
+
+    virtually([takes(Ticket)], body, cached=0)
+
+
 def test_a_run_that_goes_on_is_not_asked_for_its_fields_again() -> None:
     """Code that lost a field since a run began makes of its input what it can."""
     given = {"value": {"name": "tom", "age": 3}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
 
 from rewake.authoring.hints import signature_of
@@ -68,6 +69,18 @@ class Workflow(Generic[P, R_co]):
             InvalidInput: an argument is missing, unknown, or does not fit; `field` names it.
         """
         return self.inputs.convert(given, strict=strict)
+
+    def recorded(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The input as it is kept: as it was given, if it becomes the same on every replay.
+
+        A field may have a default that is new each time, such as an id; then what it became now
+        is kept. Raises as `arguments` does.
+        """
+        made = self.arguments(given)
+        with suppress(Exception):  # an __eq__ of the user's own
+            if made == self.arguments(given):
+                return dict(given)
+        return made
 
     @functools.cached_property
     def inputs(self) -> Inputs:

@@ -81,12 +81,12 @@ class Runs:
                 it.
         """
         found = self.services.app.workflow(workflow)
-        found.arguments(arguments)
+        recorded = found.recorded(arguments)
         policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
         marked = digest(arguments)
 
         async def create(run: str) -> tuple[Header, bool]:
-            return await self._create(run, workflow, arguments, marked, idempotency_key or "")
+            return await self._create(run, workflow, recorded, marked, idempotency_key or "")
 
         name = self._name(workflow, run, idempotency_key)
         header, new = await begin_or_find(name, policy, create, self._store.find)
