@@ -142,7 +142,7 @@ class ReadableElsewhere(CheckpointUnreadable):
     `reason` says why, without the place of the value.
     """
 
-    def __init__(self, message: str, *, reason: str) -> None:
+    def __init__(self, message: str, *, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason
 

@@ -231,7 +231,7 @@ def test_a_stuck_run_counts_as_running() -> None:
         assert await start(bench.engine, if_finished=restart, hang=True) == ("", False)
         with pytest.raises(RunConflict):
             await start(bench.engine, IfRunning.REJECT, restart, hang=True)
-        await bench.engine.cancel(FIRST)
+        await bench.engine.cancel(FIRST, even_stuck=True)
         assert await start(bench.engine, if_finished=restart) == (".2", True)
 
     virtually([waits], body)

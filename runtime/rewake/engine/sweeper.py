@@ -24,6 +24,8 @@ from rewake.stores.table import Due, Key
 log = logging.getLogger("rewake.sweeper")
 
 PAGE = 500
+PUT_OFF = 10_000
+"""The most items that are looked at once a clock was set back; the others are late."""
 MAX_BACKOFF = 60_000
 MAX_TIMES = 16
 """After so many failed checks of an item, each further one is a warning."""
@@ -40,6 +42,7 @@ class Sweeper:
         self._armed: dict[Key, tuple[Millis, asyncio.TimerHandle]] = {}
         self._checking: set[asyncio.Task[None]] = set()
         self._aside: dict[Key, tuple[Millis, int]] = {}
+        self._looked: Millis = 0
 
     async def run(self, only: str | None = None) -> None:
         """Sweep for ever; with `only`, check nothing but this run."""
@@ -55,6 +58,7 @@ class Sweeper:
         """Check all items that are due, and arm timers for those that will be soon."""
         await self._services.heart.beat_if_late()
         await self._services.claims.sweep()
+        await self._catch_up()
         seen: set[Key] = set()
         while True:
             now = self._services.clock.now()
@@ -74,6 +78,22 @@ class Sweeper:
                 self._aside = {key: kept for key, kept in self._aside.items() if key in keys}
             if whole or not new:
                 return
+
+    async def _catch_up(self) -> None:
+        """Wake the sleepers whose moment was put off, if the clock was set back since the last look.
+
+        Their turns measure by the clock as it is now (`ClockSetBack`).
+        """
+        now, settings = self._services.clock.now(), self._services.settings
+        back, self._looked = self._looked - now, now
+        if back <= settings.skew:
+            return
+        until = now + back + settings.horizon
+        log.warning("the clock was set back by %.1f s; what sleeps is looked at", back / 1000)
+        for due in await self._store.due(until, limit=PUT_OFF, run=self._only):
+            item = await self._store.item(due.key) if due.due > now else None
+            if isinstance(item, Header) and item.state is RunState.PARKED and item.wake:
+                await self._services.wake(item.run)
 
     def close(self) -> None:
         """Cancel all timers and checks."""

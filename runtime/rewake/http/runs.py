@@ -76,7 +76,7 @@ async def start(request: Request) -> Response:
     return reply(view, 202, {"Location": view.links.self, **replayed})
 
 
-@takes_query("cursor", "limit", "state", "workflow")
+@takes_query("cursor", "key", "limit", "state", "workflow")
 async def listing(request: Request) -> Response:
     """`GET /v1/runs`: runs, newest first."""
     query = request.query_params

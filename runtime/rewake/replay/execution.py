@@ -82,7 +82,8 @@ class Execution:
 
     `fresh` holds the entries that are not committed yet; `open` the operations without an observed
     outcome, in the order asked for; `cancels` counts the requests to cancel that it has observed;
-    `finished` the outcome of a workflow that has ended; `error` the reason why it cannot go on. An
+    `finished` the outcome of a workflow that has ended; `error` the reason why it cannot go on;
+    `machine` the machine's clock at the newest event, by which waits go on while `clock` stands. An
     execution must be dropped at its end (`drop`).
     """
 
@@ -106,7 +107,7 @@ class Execution:
         self._replaying = False
         self._log = LogLines()
         self.mistakes: Final = Mistakes()
-        self._machine: Millis = 0
+        self.machine: Millis = 0
 
     # --- driving it ------------------------------------------------------------------------
 
@@ -190,11 +191,6 @@ class Execution:
         """The recorded clock, which never goes back: the latest moment of any event."""
         return self._loop.clock
 
-    @property
-    def machine(self) -> Millis:
-        """The machine's clock at the newest event: waits go on by it while `clock` stands."""
-        return self._machine
-
     def log(self, level: str, message: str) -> bool:
         """Keep a line that the body logged; returns False on replay, and once dropped."""
         if self._replaying or self._loop.dead:
@@ -257,11 +253,10 @@ class Execution:
     ) -> WorkflowFuture:
         """Ask for a durable operation; the future ends when its outcome is observed.
 
-        `label` names it in its key. `args(key)` encodes its arguments at once, so that later
-        changes of them do not matter, and not on replay; there `compare` says where they differ, if
-        their `digest` is not the recorded one. `resolve(key, outcome)` turns the outcome into a
-        value, or raises. `work` is kept for the turn, which carries the operation out. `fixed`:
-        `due` is a time of day that the workflow named.
+        `label` names it in its key. `args(key)` encodes its arguments at once, and not on replay;
+        there `compare` says where they differ if their `digest` does. `resolve(key, outcome)` turns
+        the outcome into a value, or raises. `work` is kept for the turn, which carries it out.
+        `fixed`: `due` is a time of day that the workflow named.
         """
         loop = self._loop
         if loop.dead:
@@ -289,7 +284,7 @@ class Execution:
         if timer.when() == math.inf:
             return
         # Less than a microsecond past a millisecond is a float's rounding: it must not round up.
-        due = min(math.ceil(timer.when() * 1000 - 1e-3) - self.clock + self._machine, LATEST)
+        due = min(math.ceil(timer.when() * 1000 - 1e-3) - self.clock + self.machine, LATEST)
         op = OpenOp(self._loop.current_scope().key("timer"), Kind.TIMER, "timer", "", due)
         op.timer = timer
         timer.op = op
@@ -343,7 +338,7 @@ class Execution:
                 return
             op.recorded = recorded
             op.due = recorded.due
-        op.asked_at = self._machine
+        op.asked_at = self.machine
         self.open[op.key] = op
         self._asked[op.key] = op
 
@@ -351,7 +346,7 @@ class Execution:
         self._loop.clock = max(self._loop.clock, event.clock)
         try:
             _APPLY[type(event)](self, event, outcome)
-            self._machine = event.clock
+            self.machine = event.clock
             self._loop.run_until_idle()
             if self._main is not None and self._main.done() and self.error is None:
                 self.finished = self._outcome(self._main)
@@ -418,7 +413,7 @@ class Execution:
 
     def _set_back(self, event: ClockSetBack, _: Outcome | None) -> None:
         for op in self.open.values():
-            op.move_back(self._machine - event.clock)
+            op.move_back(self.machine - event.clock)
 
     def _out_of_time(self, future: asyncio.Future[Any]) -> None:
         if not future.cancelled() and self._main is not None and not self._main.done():
