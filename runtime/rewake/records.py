@@ -215,8 +215,14 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The reason for which it was asked to cancel, the newest one."""
     cancels: int = 0
     """How many requests to cancel there were."""
+    deaths: int = 0
+    """How many processes in a row seemed to die under it, since the last progress."""
     strikes: int = 0
-    """Claims since the last progress, without those that were released."""
+    """Those of them in which it was the only suspect."""
+    apart: bool = False
+    """Whether its holder began it apart from other suspects, and still keeps it so."""
+    taken: str = ""
+    """The claim that it was last taken from, which seemed dead."""
     clock: Millis = 0
     """The moment of the newest event that it has observed."""
     digest: str = ""
@@ -277,6 +283,14 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """The newest attempts that are over without an outcome."""
     lost: int = 0
     """Attempts whose lease ran out without an outcome; these use up no retry."""
+    deaths: int = 0
+    """How many processes in a row seemed to die under it."""
+    strikes: int = 0
+    """Those of them in which it was the only suspect."""
+    apart: bool = False
+    """Whether its holder began it apart from other suspects, and still keeps it so."""
+    taken: str = ""
+    """The claim that it was last taken from, which seemed dead."""
     owner: str = ""
     """The claim that holds it, by a name that no other claim has; empty: nobody holds it."""
     lease: Millis = 0

@@ -17,6 +17,7 @@ from rewake.records import (
     Completed,
     Entry,
     Fired,
+    Header,
     Logged,
     LogLine,
     Outcome,
@@ -114,7 +115,7 @@ def test_a_turn_that_was_overtaken_commits_nothing(table: str) -> None:
         await asyncio.sleep(0.5)
         now = services.clock.now()
         held = await services.store.claim(run, RunClaim("first", now, 100))
-        assert held is not None
+        assert isinstance(held, Header)
         second = await services.store.claim(run, RunClaim("second", now + 1000, 5000))
         assert second is not None
         instance = Instance(services)

@@ -64,7 +64,7 @@ def test_a_suspended_instance_goes_on_in_place_and_one_that_is_gone_is_replayed(
     ("changes", "error", "says"),
     [
         ({"runtime": 99}, TooNew, "runtime 99"),
-        ({"strikes": 6}, StuckError, "died 5 times in a row"),
+        ({"strikes": 2, "deaths": 5}, StuckError, "died 5 times in a row"),
         ({"workflow": "elsewhere"}, RunNotFound, "elsewhere"),
     ],
 )

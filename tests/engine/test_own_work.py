@@ -24,7 +24,7 @@ from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
 from rewake.errors import CheckpointUnreadable, RunConflict, StoreUnavailable, StuckError
-from rewake.records import Operation
+from rewake.records import Header, Operation
 from rewake.states import RunState
 from rewake.stores.keys import header_key
 from rewake.stores.memory import MemoryTable
@@ -250,7 +250,7 @@ async def stick(bench: Bench, run: str) -> None:
     await asyncio.sleep(1)
     services = bench.engine.services
     held = await services.store.claim(run, services.run_claim(run))
-    assert held is not None
+    assert isinstance(held, Header)
     await services.store.stick(held, "it is stuck")
 
 

@@ -35,6 +35,8 @@ CALLS: Mapping[str, int] = {
 OTHERS = frozenset(
     f"store.{name}"
     for name in (
+        "absolve",
+        "absolve_task",
         "recheck",
         "offload",
         "resolve",

@@ -13,6 +13,7 @@ from unittest.mock import patch
 import msgspec
 
 from rewake.authoring.context import TaskContext
+from rewake.engine.apart import Stay
 from rewake.engine.attempts import Attempts
 from rewake.engine.commits import Commits
 from rewake.engine.leases import Heart
@@ -33,7 +34,9 @@ from rewake.records import (
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.states import RunState
-from rewake.stores.answers import Committed, Delivery, Fenced, RunClaim
+from rewake.stores import operations as stores_operations
+from rewake.stores import protocol as stores_protocol
+from rewake.stores.answers import Committed, Delivery, Fenced, RunClaim, TaskClaim
 from rewake.stores.keys import header_key, operation_key
 from rewake.stores.protocol import Store
 from rewake.stores.table import Check
@@ -154,7 +157,7 @@ def no_strikes() -> Iterator[None]:
     async def forgiving(
         self: Store, key: Any, *, add: Mapping[str, int] | None = None, **more: Any
     ) -> Any:
-        kept = {name: by for name, by in (add or {}).items() if name not in ("strikes", "lost")}
+        kept = {name: by for name, by in (add or {}).items() if name not in ("strikes", "deaths")}
         return await update(self, key, add=kept, **more)
 
     with patch.object(Store, "_update", forgiving):
@@ -326,7 +329,53 @@ def takes_its_own_for_dead() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def suspects_together() -> Iterator[None]:
+    """A process begins all suspects at once, and blames each for its death."""
+    run_claim, task_claim = Services.run_claim, Services.task_claim
+
+    def run(self: Services, run: str) -> RunClaim:
+        return msgspec.structs.replace(run_claim(self, run), apart=True)
+
+    def task(self: Services, run: str, key: str, name: str) -> TaskClaim:
+        return msgspec.structs.replace(task_claim(self, run, key, name), apart=True)
+
+    with patch.object(Services, "run_claim", run), patch.object(Services, "task_claim", task):
+        yield
+
+
+@contextmanager
+def strikes_for_all() -> Iterator[None]:
+    """Whatever is lost with its process is blamed, also what was not alone in it."""
+
+    def losing(found: Header | Operation) -> Mapping[str, int]:
+        return {"deaths": 1, "strikes": 1}
+
+    with (
+        patch.object(stores_operations, "losing", losing),
+        patch.object(stores_protocol, "losing", losing),
+    ):
+        yield
+
+
+@contextmanager
+def lets_in_too_early() -> Iterator[None]:
+    """The next suspect begins before it is written that the last one is apart no more."""
+    keep = Stay.keep
+
+    def hasty(self: Stay) -> bool:
+        if not (kept := keep(self)):
+            self.leave()
+        return kept or True
+
+    with patch.object(Stay, "keep", hasty):
+        yield
+
+
 MUTANTS: Sequence[Mutant] = (
+    suspects_together,
+    strikes_for_all,
+    lets_in_too_early,
     begins_beside_itself,
     takes_its_own_for_dead,
     no_epoch_check,

@@ -150,6 +150,22 @@ def _set_back(seed: int, store: str) -> Case:
     return case
 
 
+def _poisoned(seed: int, store: str) -> Case:
+    """A task that kills every process that begins it has neighbours, who do nothing wrong."""
+    chance = random.Random(seed)
+    poison = ["task", "work", "p1", {"kills": FOR_EVER, "ms": chance.choice((0, 300))}]
+    tasks = [["task", "work", f"n{number}", {"ms": 14_000}] for number in range(2)]
+    right = [[f"n{number}", None] for number in range(2)]
+    case = Case(seed, store, {}, calm(seed), Settings(), replicas=chance.choice((1, 1, 2)))
+    case.programs = {
+        "r1": (["try", poison, None, None], ["caught", "lost"]),
+        "r2": (["gather", False, *tasks], right),
+        "r3": (["step", "s1", {"ms": 14_000}], ["s1", None]),
+    }
+    case.local = chance.random() < 0.5
+    return case
+
+
 def _patient() -> Settings:
     return Settings(strikes=1000, lost=1000)
 
@@ -172,6 +188,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "processes pause": _pausing,
     "loops are blocked": _blocking,
     "clocks are set back": _set_back,
+    "a poison has neighbours": _poisoned,
     "outcomes keep arriving": _arriving,
     "a loser goes on elsewhere": _losing,
     "a log is lost": _logging,

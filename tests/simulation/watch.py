@@ -84,6 +84,7 @@ class Watch:
         self._chunks: dict[Key, Chunk] = {}
         self._holders: dict[str, Replica] = {}
         self._arguments: dict[tuple[str, str], Any] = {}
+        self._apart: dict[tuple[str, str], Replica] = {}
         self._running: dict[tuple[str, str, str], asyncio.Task[Any]] = {}
         self.runs: dict[str, Run] = {}
         self.broken: list[str] = []
@@ -122,9 +123,21 @@ class Watch:
             self._wrote_operation(replica, item)
         elif isinstance(item, Chunk) and self._chunks.setdefault(key, item) != item:
             self.fail(f"the chunk {key.sort} was overwritten with something else")
+        if isinstance(item, Header | Operation):
+            self._check_apart(replica, item)
         run = self.runs.get(getattr(item, "run", ""))
         if run is not None:
             self._custody(run)
+
+    def _check_apart(self, replica: Replica, item: Header | Operation) -> None:
+        """A process has one suspect at a time that it says is apart."""
+        here = (item.run, getattr(item, "key", ""))
+        before = self._apart.pop(here, None)
+        if not item.apart:
+            return
+        self._apart[here] = before or replica
+        if before is None and [*self._apart.values()].count(replica) > 1:
+            self.fail(f"run {here}: {replica.name} began it beside another suspect")
 
     # --- the header ------------------------------------------------------------------------
 
@@ -154,7 +167,7 @@ class Watch:
                 self.fail(f"{name}: {counter} went back")
         if new.state is not old.state and not may_become(old.state, new.state):
             self.fail(f"{name}: it was {old.state} and became {new.state}")
-        if new.strikes > 1 + mishaps:
+        if new.strikes > mishaps:
             self.fail(f"{name}: {new.strikes} strikes, after {mishaps} mishaps")
         texts = len(_encode(new.error)) + len(_encode(new.cancel or ""))
         if len(_encode(new)) > 1024 + texts or len(_encode(new.cancel or "")) > LONGEST_REASON + 2:

@@ -21,6 +21,7 @@ from rewake.authoring.context import TaskContext
 from rewake.authoring.hints import return_hint
 from rewake.authoring.policy import millis
 from rewake.authoring.task import Task
+from rewake.engine.apart import Stay
 from rewake.engine.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.elsewhere import Elsewhere
@@ -35,6 +36,7 @@ from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
 from rewake.stores.answers import Delivery, Refused
 from rewake.stores.operations import tries_of
+from rewake.stores.suspects import is_condemned
 from rewake.values.failures import described, failure_of, said_of
 from rewake.values.run_codec import RunCodec
 
@@ -121,15 +123,34 @@ class Attempts:
             # This process carries it out, unless another has taken it over meanwhile.
             await services.heart.keeps(earlier)
             return None
+        found = await self._begin(here, invocation, None)
+        if not isinstance(found, Refused):
+            return found
+        async with services.apart.entering(*here, found.suspect) as stay:
+            if stay is None:
+                return None
+            again = await self._begin(here, invocation, stay)
+        return None if isinstance(again, Refused) else again
+
+    async def _begin(
+        self, here: tuple[str, str], invocation: Invocation, stay: Stay | None
+    ) -> Delivery | Refused | None:
+        """Claim the task and carry it out; `Refused` if it is a suspect, and has no `stay`."""
+        services = self._services
         async with services.slots:
             if here in services.attempts:
                 return None  # it was begun while this message waited for a slot
             claim = services.task_claim(invocation.run, invocation.key, invocation.name)
+            claim = msgspec.structs.replace(claim, apart=stay is not None)
             with self._under_way(here, claim.owner):
                 found = await services.claims.task(claim)
-                if isinstance(found, Refused):
-                    return await self._refused(found.operation, invocation)
-                return await self._held(found.operation, claim.owner, invocation, lost=found.lost)
+                if not isinstance(found, Refused):
+                    if found.lost:
+                        _tell_loss(found.operation)
+                    return await self._held(found.operation, claim.owner, invocation, stay)
+                if found.suspect:
+                    return found
+                return await self._refused(found.operation, invocation)
 
     @contextmanager
     def _under_way(self, here: tuple[str, str], owner: str) -> Iterator[None]:
@@ -152,30 +173,32 @@ class Attempts:
             await self._deliveries.follow(delivery)
 
     async def _held(
-        self, operation: Operation, owner: str, invocation: Invocation, *, lost: bool = False
+        self,
+        operation: Operation,
+        owner: str,
+        invocation: Invocation,
+        stay: Stay | None = None,
     ) -> Delivery | None:
         with carrying_out(*_about(operation)):
-            if lost:
-                log.warning(
-                    "an attempt at %s of run %s was lost with its process; attempt %s begins",
-                    *(operation.key, operation.run, operation.number),
-                )
-            return await self._kept(operation, owner, invocation)
+            return await self._kept(operation, owner, invocation, stay)
 
     async def _kept(
-        self, operation: Operation, owner: str, invocation: Invocation
+        self, operation: Operation, owner: str, invocation: Invocation, stay: Stay | None
     ) -> Delivery | None:
         services = self._services
-        if operation.lost >= services.settings.lost:
+        if is_condemned(operation, services.settings.lost):
             return await self._fail(operation, owner, _lost(operation))
         body = _Body()
         try:
-            renew = self._renewal(operation, owner)
+            renew = self._renewal(operation, owner, stay)
             with services.heart.holding(owner, renew, body.stop):
                 # A claim that took long may be another's by now, or before the first beat.
                 if services.heart.is_late(operation.lease) and not await renew():
-                    return None
+                    raise _Stopped
                 return await self._carry_out(operation, owner, invocation, body)
+        except _Stopped:
+            await services.claims.absolve(operation.run, operation.key, owner)
+            return None
         except asyncio.CancelledError:
             await services.claims.release(operation.run, operation.key, owner, 0)
             raise
@@ -227,9 +250,7 @@ class Attempts:
                 purpose=Purpose.RESULT,
                 hint=return_hint(call.task.function),
             )
-        except _Stopped:
-            return None
-        except (asyncio.CancelledError, NotBegun):
+        except (_Stopped, asyncio.CancelledError, NotBegun):
             raise
         except BaseException as error:
             return await self._failed(operation, owner, invocation, call, error)
@@ -366,17 +387,24 @@ class Attempts:
         )
         await services.dispatcher.dispatch([again])
 
-    def _renewal(self, operation: Operation, owner: str) -> Callable[[], Awaitable[bool]]:
+    def _renewal(
+        self, operation: Operation, owner: str, stay: Stay | None
+    ) -> Callable[[], Awaitable[bool]]:
         services = self._services
 
         async def renew() -> bool:
-            return await self._store.renew_task(
+            apart = stay is not None and stay.keep()
+            kept = await self._store.renew_task(
                 operation.run,
                 operation.key,
                 owner,
                 services.clock.now(),
                 services.settings.lease,
+                apart=apart,
             )
+            if stay is not None and kept and not apart:
+                services.call_home(stay.leave)
+            return kept
 
         return renew
 
@@ -411,6 +439,12 @@ async def _settled(body: Awaitable[Any]) -> tuple[Any, BaseException | None]:
 
 def _about(operation: Operation) -> About:
     return About(operation.run, operation.key, operation.number)
+
+
+def _tell_loss(operation: Operation) -> None:
+    with carrying_out(*_about(operation)):
+        told = "an attempt at %s of run %s was lost with its process; attempt %s begins"
+        log.warning(told, operation.key, operation.run, operation.number)
 
 
 def _lost(operation: Operation) -> Failure:

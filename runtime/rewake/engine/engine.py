@@ -15,10 +15,13 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+import msgspec
+
 from rewake import forks
 from rewake.app import App
 from rewake.clock import Clock, SystemClock
 from rewake.dispatchers.dispatcher import Dispatcher
+from rewake.engine.apart import Apart
 from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Cache
 from rewake.engine.deliveries import Deliveries
@@ -33,7 +36,7 @@ from rewake.engine.threads import ThreadPools
 from rewake.engine.turn import Turn
 from rewake.engine.watchdog import Watchdog
 from rewake.engine.work import Work
-from rewake.records import Invocation, Operation
+from rewake.records import Header, Invocation, Operation
 from rewake.signing.secret import Secret
 from rewake.stores.protocol import Store
 from rewake.stores.shelf import Shelf, shelf_of
@@ -50,6 +53,8 @@ class Engine(Runs):
     has and `chance` is the engine's randomness: with both, a simulation is deterministic.
     With `threads=False`, everything happens in the caller's event loop and in its own threads.
     """
+
+    _sweeping: asyncio.Task[None] | None = None
 
     def __init__(
         self,
@@ -82,6 +87,7 @@ class Engine(Runs):
                 cache=Cache(self.settings.cached),
                 work=Work(),
                 slots=Slots(self.settings.tasks),
+                apart=Apart(clock, self.settings.lease),
                 unique=unique,
                 chance=chance or random.Random(),
                 threads=ThreadPools(self.settings.tasks, own=threads),
@@ -93,7 +99,6 @@ class Engine(Runs):
         deliveries = Deliveries(self.services)
         self._attempts = Attempts(self.services, deliveries)
         self._sweeper = Sweeper(self.services, deliveries)
-        self._sweeping: asyncio.Task[None] | None = None
         self._watchdog = Watchdog(self.services)
         self._threaded = threads
 
@@ -133,6 +138,7 @@ class Engine(Runs):
         """Stop taking work. Work under way may end within `grace` seconds, then it is released."""
         services = self.services
         services.work.closing = True
+        services.apart.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._sweeper.close()
@@ -163,10 +169,19 @@ class Engine(Runs):
         await self._sweeper.sweep()
 
     async def _take_run(self, run: str) -> None:
-        await self.services.end_overtaken_turn(run)
-        header = await self.services.claims.run(run, self.services.run_claim(run))
-        if header is not None:
-            await Turn(self.services, header).run()
+        services = self.services
+        await services.end_overtaken_turn(run)
+        claimed = await services.claims.run(run, services.run_claim(run))
+        if isinstance(claimed, Header):
+            await Turn(services, claimed).run()
+        elif claimed is not None:
+            async with services.apart.entering(run, "", claimed.deaths) as stay:
+                if stay is None:
+                    return
+                claim = msgspec.structs.replace(services.run_claim(run), apart=True)
+                claimed = await services.claims.run(run, claim)
+                if isinstance(claimed, Header):
+                    await Turn(services, claimed, stay=stay).run()
 
     def _begin(self, invocation: Invocation, operation: Operation) -> None:
         work = self._attempts.carry_out(invocation, operation)

@@ -12,6 +12,7 @@ from rewake.errors import StuckError
 from rewake.records import CancelRequested, Header, Started
 from rewake.replay.execution import Execution
 from rewake.stores.history import History
+from rewake.stores.suspects import is_condemned
 
 
 class TooNew(Exception):
@@ -37,9 +38,9 @@ class Instance:
             ReadableElsewhere: it needs another Python minor.
             RunNotFound: this app lacks its workflow.
         """
-        if header.strikes > self._services.settings.strikes:
+        if is_condemned(header, self._services.settings.strikes):
             last = f"; the last time, {header.error}" if header.error else ""
-            raise StuckError(f"its process died {header.strikes - 1} times in a row{last}")
+            raise StuckError(f"its process died {header.deaths} times in a row{last}")
         arrivals = self._services.cache.arrivals(header.run)
         cached = self._services.cache.take(header)
         if cached is not None and arrivals is not None:

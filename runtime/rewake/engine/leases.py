@@ -1,7 +1,7 @@
 """Leases: claims on runs and tasks, kept while something is done under them, then released.
 
-A lease that runs out counts as a death of its process; after several, a run is stuck and a task has
-failed. So two rules hold for a process that lives.
+A lease that runs out looks like the death of its process, and makes a suspect of what was held
+(`stores/suspects.py`). So three rules hold for a process that lives.
 
 *It renews the claims that it works under.* `Heart` does so from a thread of its own, so that code
 that hogs the event loop keeps its leases.
@@ -10,6 +10,8 @@ that hogs the event loop keeps its leases.
 `Claims` remembers each claim under which nothing more is done, and tries to release it with every
 sweep until that is written. Until then it does not claim the same run or task again: two leases
 that run out would count as two deaths.
+
+*It says that it lives*, when it finds that a claim was taken from it: that was no death.
 
 Safety does not depend on leases: the epoch fences a holder that was overtaken. A heartbeat only
 keeps others from starting the same work.
@@ -27,7 +29,7 @@ from rewake.clock import Clock
 from rewake.engine.settings import Settings
 from rewake.errors import StoreError, StoreFull, StoreUnavailable
 from rewake.records import Header, Millis
-from rewake.stores.answers import Refused, RunClaim, Taken, TaskClaim
+from rewake.stores.answers import Refused, RunClaim, Suspect, Taken, TaskClaim
 from rewake.stores.protocol import Store
 
 log = logging.getLogger("rewake.engine")
@@ -54,7 +56,7 @@ class Claims:
         self._settings = settings
         self._unreleased: dict[tuple[str, str], str] = {}
 
-    async def run(self, run: str, claim: RunClaim) -> Header | None:
+    async def run(self, run: str, claim: RunClaim) -> Header | Suspect | None:
         """Claim a run; None if there is nothing to claim. Raises `StoreError`."""
         await self._release(run, "", 0)
         with self.making(run, "", claim.owner):
@@ -86,6 +88,16 @@ class Claims:
             await self._release(run, key, self._settings.lease if wait is None else wait)
         except StoreError:
             log.warning("%s could not be released yet", key or f"run {run}", exc_info=True)
+
+    async def absolve(self, run: str, key: str, owner: str) -> None:
+        """Say that the holder of a claim that was taken over lives: no process died under it."""
+        try:
+            if key:
+                await self._store.absolve_task(run, key, owner)
+            else:
+                await self._store.absolve(run, owner)
+        except StoreError:
+            log.debug("%s stays a suspect", key or f"run {run}", exc_info=True)
 
     async def sweep(self, wait: Millis | None = None) -> None:
         """Release the remembered claims until one fails; that one becomes the last.

@@ -124,7 +124,7 @@ class Runs:
         services = self.services
         now, settings = services.clock.now(), services.settings
         if services.dispatcher.local and not services.work.closing:
-            header.state, header.epoch, header.strikes = RunState.RUNNING, 1, 1
+            header.state, header.epoch = RunState.RUNNING, 1
             header.owner, header.lease = services.unique(), now + settings.lease
             header.due = header.lease + settings.skew
         else:

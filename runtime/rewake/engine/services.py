@@ -13,6 +13,7 @@ from rewake.app import App
 from rewake.authoring.context import TaskContext
 from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Dispatcher
+from rewake.engine.apart import Apart
 from rewake.engine.arrivals import Arrivals
 from rewake.engine.cache import Cache
 from rewake.engine.leases import Claims, Heart
@@ -62,6 +63,7 @@ class Services:
     cache: Cache
     work: Work
     slots: Slots
+    apart: Apart
     unique: Callable[[], str]
     """Makes names that nobody else has: of claims, marks and runs. They are no secrets."""
     chance: random.Random

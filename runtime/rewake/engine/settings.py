@@ -31,9 +31,9 @@ class Settings:
     cached: int = 256
     """How many suspended runs stay in memory."""
     strikes: int = 5
-    """How many processes in a row may die under a run before it is stuck."""
+    """How many processes in a row may die under a run before it is stuck, if it is to blame."""
     lost: int = 3
-    """How many processes may die under a task before it fails."""
+    """How many processes in a row may die under a task before it fails, if it is to blame."""
 
     where: str = field(default_factory=lambda: f"{socket.gethostname()[:40]}:{os.getpid()}")
     """The process, as it is shown with the attempts that it carried out."""

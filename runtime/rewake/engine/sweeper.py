@@ -80,7 +80,7 @@ class Sweeper:
                 return
 
     async def _catch_up(self) -> None:
-        """Wake the sleepers whose moment was put off, if the clock was set back since the last look.
+        """Wake the sleepers whose moment was put off, if the clock was set back meanwhile.
 
         Their turns measure by the clock as it is now (`ClockSetBack`).
         """
@@ -189,7 +189,7 @@ class Sweeper:
         if header.state is RunState.RUNNING:
             if await self._services.heart.keeps(header.owner):
                 return  # this process holds the run, and has just renewed its late lease
-            ready_at = header.lease + settings.skew + _backoff(header.strikes)
+            ready_at = header.lease + settings.skew + _backoff(header.deaths)
             if ready_at >= now:
                 await self._store.postpone(key, due, ready_at + 1)
                 return
@@ -290,6 +290,6 @@ def _must_wake(header: Header, now: Millis) -> bool:
     return header.gap <= 0 or (header.wake is not None and header.wake <= now)
 
 
-def _backoff(strikes: int) -> Millis:
+def _backoff(deaths: int) -> Millis:
     """Milliseconds by which the take-over of a run is delayed, more after each death."""
-    return 0 if strikes < 2 else min(1000 * 2 ** (strikes - 2), MAX_BACKOFF)
+    return 0 if deaths < 1 else min(1000 * 2 ** (deaths - 1), MAX_BACKOFF)

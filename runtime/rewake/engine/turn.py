@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from rewake.engine.apart import Stay
 from rewake.engine.carrying import carrying_out
 from rewake.engine.commits import CancelFirst, Commits, Overtaken, dispatched, must_commit
 from rewake.engine.deadlines import timed_out
@@ -56,11 +57,20 @@ UNKNOWN_WAIT = 5_000
 class Turn:
     """One invocation of a run that was just claimed; `run()` carries it out.
 
-    `history`: the history of the run, if it is known already.
+    `history`: the history of the run, if it is known already. `stay`: for how long the run, which
+    is a suspect, is kept apart from others.
     """
 
-    def __init__(self, services: Services, header: Header, history: History | None = None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        header: Header,
+        history: History | None = None,
+        *,
+        stay: Stay | None = None,
+    ) -> None:
         self._services = services
+        self._stay = stay
         self._store = services.store
         self._signal = asyncio.Event()
         self._steps = Steps(services, header.run, self._signal)
@@ -81,7 +91,7 @@ class Turn:
 
     async def _carry_out(self, known: Operation | None) -> None:
         run, owner = self._header.run, self._header.owner
-        if self._header.strikes > 1:
+        if self._header.deaths > 0:
             log.warning("run %s is taken over: its last turn ended with its process", run)
         here = TurnHere(owner, self._signal.set, self._steps.running, self._instance.arrivals)
         self._services.turns[run] = here
@@ -94,6 +104,7 @@ class Turn:
                 await self._carry_on(known)
         except Overtaken:
             log.info("run %s was taken over; this instance is discarded", run)
+            await self._services.claims.absolve(run, "", owner)
         except (RunNotFound, TooNew, ReadableElsewhere) as error:
             # Perhaps a process with other code, or on another Python, can carry it on.
             log.warning("run %s is released: %s", run, error)
@@ -272,7 +283,11 @@ class Turn:
 
     async def _renew(self) -> bool:
         now = self._services.clock.now()
-        found = await self._store.renew(self._header, now, self._services.settings.lease)
+        stay, lease = self._stay, self._services.settings.lease
+        apart = stay is not None and stay.keep()
+        found = await self._store.renew(self._header, now, lease, apart=apart)
+        if stay is not None and found is not None and not apart:
+            self._services.call_home(stay.leave)
         if found is not None and found.arrivals != self._header.arrivals:
             # In the heart's own thread, setting an asyncio.Event would not wake the loop.
             self._services.call_home(self._signal.set)

@@ -32,6 +32,8 @@ class RunClaim(msgspec.Struct, frozen=True):
     lease: Millis
     takes_over: bool = True
     """Whether to take the run from a holder whose lease is over; False if this process is it."""
+    apart: bool = False
+    """Whether no other suspect is in the claimer's process: then it may be one itself."""
 
 
 class TaskClaim(msgspec.Struct, frozen=True):
@@ -44,6 +46,14 @@ class TaskClaim(msgspec.Struct, frozen=True):
     now: Millis
     lease: Millis
     where: str = ""
+    apart: bool = False
+    """Whether no other suspect is in the claimer's process: then it may be one itself."""
+
+
+class Suspect(msgspec.Struct, frozen=True):
+    """The claim of a run failed, for it must be begun apart from other suspects."""
+
+    deaths: int
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -58,6 +68,8 @@ class Refused(msgspec.Struct, frozen=True):
     """A task's claim failed; `operation` says why: an outcome, an owner, or a wait."""
 
     operation: Operation
+    suspect: int = 0
+    """How many processes died under it, if it must be begun apart from other suspects."""
 
 
 class Delivery(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ first outcome that is settled stands for ever.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -27,6 +27,7 @@ from rewake.records import (
 from rewake.stores.answers import Refused, Taken, TaskClaim
 from rewake.stores.history import History
 from rewake.stores.keys import log_key, operation_key
+from rewake.stores.suspects import BLAMED, CLEARED, is_suspect, losing
 from rewake.stores.table import Check, When
 from rewake.stores.writes import UNOWNED, Writes
 
@@ -41,8 +42,8 @@ class Operations(Writes):
     async def claim_task(self, claim: TaskClaim) -> Taken | Refused:
         """Claim a task for one attempt, if it has no outcome, no live owner, and need not wait.
 
-        An attempt whose lease ran out is counted as lost. From the second claim on the item is
-        guarded, since its run's header may no longer cover it.
+        An attempt whose lease ran out is counted as lost; a suspect is claimed apart only. From the
+        second claim on the item is guarded, since its run's header may no longer cover it.
         """
         owner, now = claim.owner, claim.now
         where = operation_key(claim.run, claim.key)
@@ -62,12 +63,18 @@ class Operations(Writes):
                     return Refused(found)
                 same = [Check("owner", "=", found.owner), Check("lease", "=", found.lease)]
                 lost = bool(found.owner)
-                again = {"attempts": 1, "number": 1, "lost": 1 if lost else 0}
-                change = dict(guarded)
+                again = {**losing(found), "lost": 1} if lost else {}
+                deaths = found.deaths + again.get("deaths", 0)
+                if is_suspect(deaths) and not claim.apart:
+                    return Refused(found, suspect=deaths)
+                change = {"apart": is_suspect(deaths), "taken": found.owner or found.taken}
                 if lost:
                     change["tries"] = tries_of(found, found.lease, lost=True)
                 written = await self._update(
-                    where, when=[[Check("outcome", "absent"), *same]], set=change, add=again
+                    where,
+                    when=[[Check("outcome", "absent"), *same]],
+                    set={**guarded, **change},
+                    add={"attempts": 1, "number": 1, **again},
                 )
             return Taken(written.item, lost)
 
@@ -80,12 +87,24 @@ class Operations(Writes):
             return found.lease < claim.now - self._margin
         return found.not_before is None or found.not_before <= claim.now
 
-    async def renew_task(self, run: str, key: str, owner: str, now: Millis, lease: Millis) -> bool:
+    async def renew_task(
+        self, run: str, key: str, owner: str, now: Millis, lease: Millis, *, apart: bool = False
+    ) -> bool:
         """Renew the lease of a task, and guard it; False if it has an outcome or another owner."""
         written = await self._update(
-            operation_key(run, key), when=_open_and_of(owner), set=self._leased(now, lease)
+            operation_key(run, key),
+            when=_open_and_of(owner),
+            set={**self._leased(now, lease), "apart": apart},
         )
         return written.ok
+
+    async def absolve_task(self, run: str, key: str, owner: str) -> None:
+        """Forget the deaths under a task, if it was last taken from this owner, who lives."""
+        where = operation_key(run, key)
+        found: Operation | None = await self._table.get(where)
+        # Read first: most tasks that are stopped were withdrawn, and must not cost a write.
+        if found is not None and found.taken == owner:
+            await self._update(where, when=[[Check("taken", "=", owner)]], set=CLEARED)
 
     async def retry_task(
         self,
@@ -111,11 +130,13 @@ class Operations(Writes):
         (when it ended) it never began, and nothing of it stays.
         """
         if now is None:
-            return await self._free(run, key, owner, at, attempts=-1, number=-1)
+            return await self._free(run, key, owner, at, add={"attempts": -1, "number": -1})
         found = await self._held_task(run, key, owner)
         if found is None:
             return False
-        return await self._free(run, key, owner, at, attempts=-1, tries=tries_of(found, now))
+        return await self._free(
+            run, key, owner, at, add={"attempts": -1}, tries=tries_of(found, now)
+        )
 
     async def lose_task(self, run: str, key: str, owner: str, at: Millis, failure: Failure) -> bool:
         """Count the attempt as lost although its process lives; any may begin it from `at` on."""
@@ -123,7 +144,8 @@ class Operations(Writes):
         if found is None:
             return False
         tries = tries_of(found, at, failure, lost=True)
-        return await self._free(run, key, owner, at, lost=1, failure=failure, tries=tries)
+        lost = {"lost": 1, **BLAMED}
+        return await self._free(run, key, owner, at, add=lost, failure=failure, tries=tries)
 
     async def _held_task(self, run: str, key: str, owner: str) -> Operation | None:
         """The task's item, None if this owner does not hold it."""
@@ -138,16 +160,14 @@ class Operations(Writes):
         owner: str,
         at: Millis,
         *,
-        attempts: int = 0,
-        lost: int = 0,
-        number: int = 0,
+        add: Mapping[str, int] = {},
         **more: Any,
     ) -> bool:
         written = await self._update(
             operation_key(run, key),
             when=_open_and_of(owner),
             set={**UNOWNED, "not_before": at, "due": at, **more},
-            add={"attempts": attempts, "lost": lost, "number": number},
+            add=add,
         )
         return written.ok
 

@@ -24,6 +24,7 @@ single writes in the order given. The states between which it moves a run are in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -44,11 +45,13 @@ from rewake.stores.answers import (
     Delivery,
     Fenced,
     RunClaim,
+    Suspect,
     Taken,
     TaskClaim,
 )
 from rewake.stores.keys import header_key, view_key
 from rewake.stores.operations import Operations
+from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, is_suspect, losing
 from rewake.stores.table import Check, Key, When, Written, holds
 from rewake.stores.writes import UNOWNED, begins
 from rewake.values.text import storable
@@ -85,25 +88,62 @@ class Store(Operations):
 
         return await self._table.together(work)
 
-    async def claim(self, run: str, claim: RunClaim) -> Header | None:
-        """Claim the run; None if it does not exist, has ended, is stuck, or has a live owner."""
-        when = [[begins(Move.CLAIM)]]
-        if claim.takes_over:
-            when.append([begins(Move.TAKE_OVER), Check("lease", "<", claim.now - self._margin)])
-        written = await self._take(run, claim, when, Move.CLAIM, {"epoch": 1, "strikes": 1})
-        header: Header | None = written.item
-        won = written.ok or (header is not None and header.owner == claim.owner)
-        return header if won else None
+    async def claim(self, run: str, claim: RunClaim) -> Header | Suspect | None:
+        """Claim the run; None if it does not exist, has ended, is stuck, or has a live owner.
+
+        A claim that ran out under it is counted as lost; a suspect is claimed apart only.
+        """
+
+        async def work() -> Header | Suspect | None:
+            innocent = [[begins(Move.CLAIM), Check("deaths", "<", COMPANY)]]
+            written = await self._take(run, claim, innocent, Move.CLAIM, {"epoch": 1})
+            while not written.ok:
+                found: Header | None = written.item
+                if found is None or found.owner == claim.owner:
+                    return found
+                again = self._losses(found, claim)
+                if again is None:
+                    return None
+                deaths = found.deaths + again.get("deaths", 0)
+                if is_suspect(deaths) and not claim.apart:
+                    return Suspect(deaths)
+                how = {"apart": is_suspect(deaths), "taken": found.owner or found.taken}
+                # A claim raises the epoch and a renewal moves the lease: it is as it was found.
+                same = [
+                    Check("state", "=", found.state),
+                    Check("epoch", "=", found.epoch),
+                    Check("lease", "=", found.lease),
+                ]
+                add = {"epoch": 1, **again}
+                written = await self._take(run, claim, [same], Move.CLAIM, add, how)
+            header: Header = written.item
+            return header
+
+        return await self._table.together(work)
+
+    def _losses(self, found: Header, claim: RunClaim) -> Mapping[str, int] | None:
+        """What a claim of the run adds to it; None if the run cannot be claimed."""
+        if found.state in MOVES[Move.CLAIM].sources:
+            return {}
+        over = claim.takes_over and found.lease < claim.now - self._margin
+        return losing(found) if found.state in MOVES[Move.TAKE_OVER].sources and over else None
 
     async def _take(
-        self, run: str, claim: RunClaim, when: When, move: Move, add: Mapping[str, int]
+        self,
+        run: str,
+        claim: RunClaim,
+        when: When,
+        move: Move,
+        add: Mapping[str, int],
+        how: Mapping[str, Any] = {},
     ) -> Written:
         """Claim the run if `when` holds. A due time before the lease's end stays: it is early.
 
         Moving it would cost two writes of the due index for each claim, and for each park.
         """
         leased = self._leased(claim.now, claim.lease)
-        taken = {"state": MOVES[move].target, "owner": claim.owner, "lease": leased["lease"]}
+        taken: dict[str, Any] = {"state": MOVES[move].target, "owner": claim.owner, **how}
+        taken["lease"] = leased["lease"]
         early = Check("due", "<=", leased["due"])
         written = await self._update(
             header_key(run), when=[[*checks, early] for checks in when], set=taken, add=add
@@ -128,7 +168,7 @@ class Store(Operations):
         # Only a lease that is half over is renewed: that costs a write of the due index.
         changes = self._leased(now, lease) if held.lease - now < lease // 2 else {}
         if progress:
-            changes |= {"strikes": 0, "error": ""}
+            changes |= {**CLEARED, "apart": False, "error": ""}
         result = await self._append(held, entries, changes)
         assert not isinstance(result, Arrived)
         return result
@@ -156,7 +196,7 @@ class Store(Operations):
             "gap": gap,
             "wake": wake,
             "check_at": check_at,
-            "strikes": 0,
+            **CLEARED,
             "error": "",
             **UNOWNED,
         }
@@ -200,16 +240,15 @@ class Store(Operations):
         return result
 
     async def release(self, run: str, owner: str, at: Millis) -> None:
-        """Release the run: any process may claim it from `at` on, and this claim is no strike."""
+        """Release the run: any process may claim it from `at` on, and this claim is no loss."""
         await self._update(
             header_key(run),
             when=[self._held_by(owner)],
             set={"state": MOVES[Move.RELEASE].target, "due": at, **UNOWNED},
-            add={"strikes": -1},
         )
 
     async def lose(self, run: str, owner: str, at: Millis, error: str) -> None:
-        """Release the run from `at` on, but keep the strike: what it did is why, and `error`."""
+        """Release the run from `at` on, with a strike: what it did is why, and `error`."""
         await self._update(
             header_key(run),
             when=[self._held_by(owner)],
@@ -219,6 +258,7 @@ class Store(Operations):
                 "error": _bounded(error),
                 **UNOWNED,
             },
+            add=BLAMED,
         )
 
     async def give_up(self, run: str, owner: str, error: str) -> None:
@@ -284,7 +324,7 @@ class Store(Operations):
                 "mark": mark,
                 "state": MOVES[Move.RESUME].target,
                 "due": now,
-                "strikes": 0,
+                **CLEARED,
                 "error": "",
             },
         )
@@ -295,12 +335,20 @@ class Store(Operations):
             raise RunConflict(f"run {run!r} is not stuck, it is {header.state}")
         return header
 
-    async def renew(self, held: Header, now: Millis, lease: Millis) -> Header | None:
+    async def renew(
+        self, held: Header, now: Millis, lease: Millis, *, apart: bool = False
+    ) -> Header | None:
         """Renew the lease of the run; None if the claim in `held` no longer holds it."""
         written = await self._update(
-            header_key(held.run), when=self._fence(held, count=False), set=self._leased(now, lease)
+            header_key(held.run),
+            when=self._fence(held, count=False),
+            set={**self._leased(now, lease), "apart": apart},
         )
         return written.item if written.ok else None
+
+    async def absolve(self, run: str, owner: str) -> None:
+        """Forget the deaths under a run, if it was last taken from this owner, who lives."""
+        await self._update(header_key(run), when=[[Check("taken", "=", owner)]], set=CLEARED)
 
     # --- delivery --------------------------------------------------------------------------
 
@@ -347,7 +395,7 @@ class Store(Operations):
         """Arrive and claim in one write, if the run is parked and needs nothing more."""
         parked = [begins(Move.CONTINUE)]
         when = [parked if force else [*parked, Check("gap", "<=", 1)]]
-        add = {"arrivals": 1, "gap": -1, "epoch": 1, "strikes": 1}
+        add = {"arrivals": 1, "gap": -1, "epoch": 1}
         self._taking.add(operation.run)
         try:
             written = await self._take(operation.run, claim, when, Move.CONTINUE, add)
@@ -396,7 +444,9 @@ class Store(Operations):
             return Delivery(won, operation, None, False, False)
         arrival = header.arrivals
         wake = header.state is RunState.PARKED and header.gap <= 0
-        claimed = await self.claim(run, claim) if wake and claim else None
+        # What was parked is no suspect; if it has become one since, it must be begun apart.
+        found = await self.claim(run, claim) if wake and claim else None
+        claimed = found if isinstance(found, Header) else None
         if claimed or not wake:
             await self._unguard(operation)
         return Delivery(won, operation, claimed or header, claimed is not None, wake, arrival)

@@ -29,7 +29,7 @@ CHUNK_BYTES = 256 * 1024
 TAIL_BYTES = 512
 """The most bytes of history in the header, so that it remains one small write."""
 
-UNOWNED: Mapping[str, Any] = {"owner": "", "lease": 0}
+UNOWNED: Mapping[str, Any] = {"owner": "", "lease": 0, "apart": False}
 """The fields of an item that nobody holds."""
 
 Heard = Callable[[str, int, str], None]

@@ -1,0 +1,97 @@
+"""One suspect at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from rewake.engine.apart import Apart, Stay
+from tests.simulation.loop import SimLoop
+from tests.support.virtual import VirtualClock
+
+LEASE = 5_000
+
+
+def virtually(body: Callable[[Apart], Awaitable[None]]) -> None:
+    loop = SimLoop()
+    try:
+
+        async def main() -> None:
+            await body(Apart(VirtualClock(loop), LEASE))
+
+        loop.run_until_complete(main())
+        assert not loop.errors
+    finally:
+        loop.close()
+
+
+def test_suspects_are_let_in_one_by_one_and_each_once() -> None:
+    """In turn; one that waits already is not let in a second time."""
+
+    async def body(apart: Apart) -> None:
+        inside: list[str] = []
+        seen: list[str] = []
+
+        async def stay(run: str) -> bool:
+            async with apart.entering(run, "", 2) as there:
+                if there is None:
+                    return False
+                inside.append(run)
+                seen.append(run)
+                assert inside == [run]
+                await asyncio.sleep(1)
+                inside.remove(run)
+                return True
+
+        names = ["a", "b", "c", "b"]
+        assert await asyncio.gather(*map(stay, names)) == [True, True, True, False]
+        assert seen == ["a", "b", "c"]
+
+    virtually(body)
+
+
+def test_a_stay_is_over_after_a_while_that_doubles() -> None:
+    """The next one is let in only when it is told that the last one is apart no more."""
+
+    async def body(apart: Apart) -> None:
+        for deaths, seconds in ((2, 10), (3, 20), (4, 40), (99, 600)):
+            async with apart.entering("a", "", deaths) as stay:
+                assert stay is not None
+                await asyncio.sleep(seconds - 0.1)
+                assert stay.keep()
+                await asyncio.sleep(0.2)
+                assert not stay.keep()
+                entered = asyncio.ensure_future(enter(apart, "b"))
+                await asyncio.sleep(1)
+                assert not entered.done()
+                stay.leave()
+                stay.leave()
+                assert await entered
+
+    virtually(body)
+
+
+def test_who_waits_may_leave() -> None:
+    """A waiter that is cancelled, even when it was just let in, keeps nobody out; all may go."""
+
+    async def body(apart: Apart) -> None:
+        async with apart.entering("a", "", 2) as stay:
+            assert isinstance(stay, Stay)
+            first = asyncio.ensure_future(enter(apart, "b"))
+            second = asyncio.ensure_future(enter(apart, "c"))
+            await asyncio.sleep(1)
+            stay.leave()
+            first.cancel()
+            assert await second
+            async with apart.entering("d", "", 2):
+                others = [asyncio.ensure_future(enter(apart, name)) for name in "ef"]
+                await asyncio.sleep(1)
+                apart.close()
+                assert await asyncio.gather(*others) == [False, False]
+
+    virtually(body)
+
+
+async def enter(apart: Apart, run: str) -> bool:
+    async with apart.entering(run, "", 2) as stay:
+        return stay is not None
