@@ -51,6 +51,10 @@ OTHERS = frozenset(
         "postpone",
         "redeliver",
         "views",
+        "outline",
+        "entries",
+        "last",
+        "whole",
     )
 )
 """Left to `--all`: they only read, are part of another one, or depend on what the clock does."""

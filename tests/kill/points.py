@@ -28,7 +28,7 @@ T = TypeVar("T")
 BEFORE, AFTER, INSIDE = "before", "after", "inside"
 AFTER_ASKING = 0.05
 """Seconds into a wait at which a server dies."""
-SEPARATOR = " "
+SEPARATOR = ";"
 """Between points where a server is to die."""
 
 

@@ -176,13 +176,6 @@ def clock_goes_back() -> Iterator[None]:
 
 
 @contextmanager
-def waits_on_the_recorded_clock() -> Iterator[None]:
-    """Waits are measured on the clock that never goes back, and so stand with it."""
-    with patch.object(Execution, "machine", Execution.clock):
-        yield
-
-
-@contextmanager
 def release_anything() -> Iterator[None]:
     """The fence does not ask whether the run is still running (a bug that this found)."""
 
@@ -387,7 +380,6 @@ MUTANTS: Sequence[Mutant] = (
     open_wait,
     no_strikes,
     clock_goes_back,
-    waits_on_the_recorded_clock,
     release_anything,
     cancel_without_custody,
     no_looking_after,

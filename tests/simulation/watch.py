@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 EVENTS = (Started, Completed, Stepped, Fired, CancelRequested, ClockSetBack)
 LATE = 15.0
 """Seconds after which a timer is too late, by any clock; a sweep comes sooner."""
+LONGEST = 10.0
+"""Seconds: no program sleeps for longer, and sees the end of it."""
 AWAITED = tuple(kind for kind in Kind if kind.traits.awaited)
 _encode = msgspec.json.Encoder().encode
 
@@ -220,7 +222,7 @@ class Watch:
         world = self._world
         if isinstance(entry, Scheduled) and entry.kind is Kind.TIMER and entry.due is not None:
             if world.is_calm():
-                until = world.seconds + (entry.due - run.clock) / 1000
+                until = world.seconds + min((entry.due - run.clock) / 1000, LONGEST)
                 run.timers[entry.key] = (until, world.chaos.last)
         elif isinstance(entry, Fired):
             until, last = run.timers.get(entry.key, (world.seconds, 0.0))

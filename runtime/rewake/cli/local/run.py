@@ -123,6 +123,8 @@ class _Session:
         _on_signals(self._interrupt)
         for name in (STUCK_LOG, FAILED_LOG):
             logging.getLogger(name).disabled = True  # `_end` says it, with what to do
+        if self._options.quiet:
+            logging.getLogger("rewake").setLevel(logging.ERROR)
         engine.open(only=self._run)  # no other run in the database is touched
         try:
             await self._begin()
