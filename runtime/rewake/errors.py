@@ -133,7 +133,7 @@ class NonDeterminismError(StuckError):
 
 
 class CheckpointUnreadable(StuckError):
-    """A stored value is missing, damaged, not authentic, or of another Python version."""
+    """A stored value is missing, damaged, not authentic, or only readable elsewhere."""
 
 
 class ReadableElsewhere(CheckpointUnreadable):

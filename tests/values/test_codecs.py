@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewake.errors import CheckpointUnreadable, UsageError
+from rewake.errors import CheckpointUnreadable, ReadableElsewhere, UsageError
 from rewake.records import Value
 from rewake.signing.secret import Secret
 from rewake.values import pickles
@@ -351,7 +351,6 @@ def test_truncated_pickles_are_unreadable(length: int) -> None:
         {"purpose": "args"},
         {"run": "r1fetch.2", "key": ""},
         {"key": "fetch.2result", "purpose": ""},
-        {"secret": Secret("another secret of some length")},
     ],
     ids=str,
 )
@@ -361,6 +360,45 @@ def test_a_pickle_is_bound_to_its_place(elsewhere: dict[str, Any]) -> None:
     with pytest.raises(CheckpointUnreadable, match="signature"):
         decode(stored, **(PLACE | elsewhere))
     assert unpickled == []
+
+
+def test_an_unknown_key_is_told_from_a_forgery() -> None:
+    """What a key signed that is not known here is for another process; neither is unpickled."""
+    stored = stored_canary()
+    other = Secret("another secret of some length")
+    with pytest.raises(ReadableElsewhere, match=f"signed by key {SECRET.id}"):
+        decode(stored, **(PLACE | {"secret": other}))
+    sealed = base64.b64decode(json.loads(bytes(stored.body)))
+    renamed = sealed.replace(SECRET.id.encode(), other.id.encode(), 1)
+    for forged, secret in ((renamed, other), (sealed[:-1] + b"x", SECRET)):
+        body = json.dumps(base64.b64encode(forged).decode()).encode()
+        with pytest.raises(CheckpointUnreadable, match="its signature is wrong") as caught:
+            decode(Value("pickle", msgspec.Raw(body)), **(PLACE | {"secret": secret}))
+        assert not isinstance(caught.value, ReadableElsewhere)
+    assert unpickled == []
+
+
+def test_the_key_id_is_signed() -> None:
+    """It cannot be made that of another key, although that key is accepted too."""
+    first, second = "a secret of some length", "another secret of some length"
+    both = Secret(first, second)
+    sealed = base64.b64decode(json.loads(bytes(stored_canary().body)))
+    forged = sealed.replace(Secret(first).id.encode(), Secret(second).id.encode(), 1)
+    body = json.dumps(base64.b64encode(forged).decode()).encode()
+    with pytest.raises(CheckpointUnreadable, match="its signature is wrong"):
+        decode(Value("pickle", msgspec.Raw(body)), **(PLACE | {"secret": both}))
+    assert unpickled == []
+
+
+@pytest.mark.parametrize("id", ["", "0", "g" * 16, "0" * 15, "0" * 17, "0" * 16 + " 1"])
+def test_a_malformed_key_id_is_damage(id: str) -> None:
+    """It is nobody's key, so nothing waits for it."""
+    sealed = base64.b64decode(json.loads(bytes(stored_canary().body)))
+    forged = sealed.replace(SECRET.id.encode(), id.encode(), 1)
+    body = json.dumps(base64.b64encode(forged).decode()).encode()
+    with pytest.raises(CheckpointUnreadable, match="no header") as caught:
+        decode(Value("pickle", msgspec.Raw(body)), **PLACE)
+    assert not isinstance(caught.value, ReadableElsewhere)
 
 
 def test_the_python_minor_cannot_be_forged(monkeypatch: pytest.MonkeyPatch) -> None:

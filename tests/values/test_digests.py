@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewake.errors import CheckpointUnreadable, ConfigError
+from rewake.errors import ConfigError, ReadableElsewhere
 from rewake.signing.secret import Secret
 from rewake.values import digests
 from rewake.values.codecs import decode, encode
@@ -58,8 +58,20 @@ def test_rotation() -> None:
     rotated = Secret(new, old)
     decode(stored, **(PLACE | {"secret": rotated}))
     assert rotated.sign("p", b"x") == Secret(new).sign("p", b"x")
-    with pytest.raises(CheckpointUnreadable):
+    with pytest.raises(ReadableElsewhere):
         decode(stored, **(PLACE | {"secret": Secret(new)}))
+
+
+def test_key_ids_tell_nothing_but_which_key_it_is() -> None:
+    """The id is the same for the same secret, another for another, and no part of any signature."""
+    old, new = Secret("o" * 16), Secret(b"n" * 16)
+    assert old.id == Secret(b"o" * 16).id != new.id
+    both = Secret("n" * 16, "o" * 16)
+    assert both.id == new.id
+    assert both.knows(old.id)
+    assert not new.knows(old.id)
+    assert not new.knows("")
+    assert all(old.id not in old.sign(each).hex() for each in ("", "pickle"))
 
 
 @pytest.mark.parametrize("bad", ["", b"", "short", b"x" * 15])

@@ -24,7 +24,6 @@ from rewake.authoring.task import Task
 from rewake.engine.apart import Stay
 from rewake.engine.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.deliveries import Deliveries
-from rewake.engine.elsewhere import Elsewhere
 from rewake.engine.handover import REASON
 from rewake.engine.leases import PASSING
 from rewake.engine.logs import AttemptLog
@@ -106,7 +105,6 @@ class Attempts:
         self._services = services
         self._store = services.store
         self._deliveries = deliveries
-        self._elsewhere = Elsewhere(services.clock)
 
     async def handle(self, invocation: Invocation) -> None:
         """Carry out one attempt, if the stored state says that one is needed."""
@@ -116,7 +114,7 @@ class Attempts:
 
     async def _attempt(self, invocation: Invocation) -> Delivery | None:
         services, here = self._services, (invocation.run, invocation.key)
-        if self._elsewhere.is_aside(*here):
+        if services.elsewhere.is_aside(*here):
             return None
         earlier = services.attempts.get(here)
         if earlier is not None:
@@ -373,7 +371,7 @@ class Attempts:
         self, operation: Operation, owner: str, invocation: Invocation, reason: str
     ) -> Delivery | None:
         run, key = operation.run, operation.key
-        at = self._elsewhere.put_back(run, key, reason)
+        at = self._services.elsewhere.put_back(run, key, reason)
         if await self._store.release_task(run, key, owner, at):
             await self._again(invocation, at)
         return None

@@ -1,7 +1,8 @@
-"""Tasks that this process cannot carry out and another one can: they are put back, not failed.
+"""Runs and tasks that only another process can carry on: they are put back, not failed.
 
-Such are a pickle of another Python minor and a task that this app lacks. Whoever puts one back
-leaves it alone for a growing while, so that another gets it first, and warns once a reason.
+Such are a pickle of another Python minor or signed by a key that is not known here, a task or
+workflow that this app lacks, and a run of a newer runtime. Whoever puts one back leaves it alone
+for a growing while, so that another gets it first, and warns once a reason.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from rewake.records import Millis
 log = logging.getLogger("rewake.engine")
 
 WAIT = 2_000
-"""Milliseconds before a task that was put back is offered again; this process waits longer."""
+"""Milliseconds before what was put back is offered again; this process waits longer."""
 LONGEST = 60_000
 """The longest that this process leaves alone what it has put back."""
 MOST = 10_000
-"""The most tasks, and reasons, that are remembered."""
+"""The most runs and tasks, and reasons, that are remembered."""
 
 
 class Elsewhere:
@@ -30,19 +31,20 @@ class Elsewhere:
         self._told: set[str] = set()
 
     def is_aside(self, run: str, key: str) -> bool:
-        """Whether this process leaves the task alone for now."""
+        """Whether this process leaves the task, or with `key=""` the run, alone for now."""
         until, _ = self._aside.get((run, key), (0, 0))
         return 0 < until - self._clock.now() <= LONGEST
 
     def put_back(self, run: str, key: str, reason: str) -> Millis:
-        """Leave the task alone. Returns the moment from which on others may have it."""
+        """Leave it alone. Returns the moment from which on others may have it."""
         now = self._clock.now()
         _, wait = self._aside.pop((run, key), (0, WAIT))
         self._aside[run, key] = (now + wait, min(2 * wait, LONGEST))
         if len(self._aside) > MOST:
             del self._aside[next(iter(self._aside))]
         level = logging.DEBUG if reason in self._told else logging.WARNING
-        log.log(level, "task %s of run %s is put back for another process: %s", key, run, reason)
+        what = f"task {key} of run {run}" if key else f"run {run}"
+        log.log(level, "%s is put back for another process: %s", what, reason)
         if len(self._told) < MOST:
             self._told.add(reason)
         return now + WAIT

@@ -170,6 +170,8 @@ class Engine(Runs):
 
     async def _take_run(self, run: str) -> None:
         services = self.services
+        if services.elsewhere.is_aside(run, ""):
+            return
         await services.end_overtaken_turn(run)
         claimed = await services.claims.run(run, services.run_claim(run))
         if isinstance(claimed, Header):

@@ -35,7 +35,7 @@ class Instance:
         Raises:
             StuckError: the run killed too many processes, cannot be read, or differs on replay.
             TooNew: it needs a newer Rewake.
-            ReadableElsewhere: it needs another Python minor.
+            ReadableElsewhere: it needs another Python minor, or a key that is not known here.
             RunNotFound: this app lacks its workflow.
         """
         if is_condemned(header, self._services.settings.strikes):

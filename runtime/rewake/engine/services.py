@@ -16,6 +16,7 @@ from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.engine.apart import Apart
 from rewake.engine.arrivals import Arrivals
 from rewake.engine.cache import Cache
+from rewake.engine.elsewhere import Elsewhere
 from rewake.engine.leases import Claims, Heart
 from rewake.engine.logs import AttemptLog
 from rewake.engine.settings import Settings
@@ -82,6 +83,11 @@ class Services:
     """By run and key: the claim under which this process carries a task out."""
     waiters: dict[str, set[asyncio.Future[Outcome | None]]] = field(default_factory=dict)
     """By run: the futures that wait for its end."""
+    elsewhere: Elsewhere = field(init=False)
+    """What this process has put back for another."""
+
+    def __post_init__(self) -> None:
+        self.elsewhere = Elsewhere(self.clock)
 
     def call_home(self, callback: Callable[[], object]) -> None:
         """Call something in the engine's own event loop, from any thread."""

@@ -50,9 +50,6 @@ log = logging.getLogger("rewake.engine")
 STUCK_LOG = "rewake.engine.stuck"
 """The logger of the one line that says that a run is stuck."""
 
-UNKNOWN_WAIT = 5_000
-"""Milliseconds before a run that this process cannot carry on is offered again, to another."""
-
 
 class Turn:
     """One invocation of a run that was just claimed; `run()` carries it out.
@@ -106,9 +103,10 @@ class Turn:
             log.info("run %s was taken over; this instance is discarded", run)
             await self._services.claims.absolve(run, "", owner)
         except (RunNotFound, TooNew, ReadableElsewhere) as error:
-            # Perhaps a process with other code, or on another Python, can carry it on.
-            log.warning("run %s is released: %s", run, error)
-            await self._release(UNKNOWN_WAIT)
+            # Perhaps a process with other code, another Python or other keys can carry it on.
+            reason = getattr(error, "reason", "") or str(error)
+            at = self._services.elsewhere.put_back(run, "", reason)
+            await self._release(at - self._services.clock.now())
         except StuckError as error:
             await self._stick(error)
         except StoreError as error:

@@ -5,6 +5,10 @@ each purpose has its own key, derived from the secret, and the parts of a messag
 with their lengths, so that no two different lists of parts are the same message. A secret is
 changed by making the new one current and keeping the old one as accepted until nothing that it
 signed is left.
+
+What is kept for long names the key that signed it by an id, so that a signature of a key that is
+not known here and a wrong one are told apart. The id is derived from the secret for this purpose
+alone, as short as can be compared: nothing of the secret can be learnt from it.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ __all__ = ["Secret"]
 
 _MINIMUM = 16
 """Fewest bytes of a secret (128 bits)."""
+_ID_BYTES = 8
 
 
 class Secret:
@@ -26,10 +31,20 @@ class Secret:
     Text is taken as UTF-8. Raises `ConfigError` for a secret of fewer than 16 bytes.
     """
 
-    __slots__ = ("_accepted",)
+    __slots__ = ("_accepted", "_ids")
 
     def __init__(self, current: bytes | str, *previous: bytes | str) -> None:
         self._accepted = tuple(_checked(each) for each in (current, *previous))
+        self._ids = tuple(_id_of(each) for each in self._accepted)
+
+    @property
+    def id(self) -> str:
+        """The id of the key that signs: 16 hexadecimal digits."""
+        return self._ids[0]
+
+    def knows(self, id: str) -> bool:
+        """Whether the key of this id is accepted here."""
+        return id in self._ids
 
     def sign(self, purpose: str, *parts: bytes) -> bytes:
         """Return the signature of `parts` for `purpose`: 32 bytes (HMAC-SHA256)."""
@@ -59,6 +74,10 @@ def _checked(secret: bytes | str) -> bytes:
             "to a long random text"
         )
     return data
+
+
+def _id_of(secret: bytes) -> str:
+    return _signature(secret, "key id", b"")[:_ID_BYTES].hex()
 
 
 def _signature(secret: bytes, purpose: str, message: bytes) -> bytes:

@@ -1,8 +1,10 @@
 """Pickles as stored values: signed when they are written, verified before they are loaded.
 
 A pickle is code. Its signature binds it to the Python minor, run, key and purpose that it was
-written for. A body, in base64, is a line `pickle <minor>`, 32 bytes of signature, the pickle; the
-line is `code <minor>` if bytecode is in it, which only that minor can read.
+written for. A body, in base64, is a line `pickle <minor> <key id>`, 32 bytes of signature, the
+pickle; the line begins with `code` if bytecode is in it, which only that minor can read. The id
+names the key that signed it: what a key signed that is not known here waits for a process that
+knows it, while a wrong signature of a known one is damage or a forgery.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ PYTHON: str = f"{sys.version_info.major}.{sys.version_info.minor}"
 """The Python minor of this process."""
 
 _SIGNATURE = 32
+_HEADER = re.compile(rb"(pickle|code) (\d+\.\d+) ([0-9a-f]{16})")
 _MODULE = re.compile(r"\bmodule '([^']+)'")
 _TEXT_DECODER = msgspec.json.Decoder(str)
 
@@ -38,10 +41,9 @@ class Pickle(NamedTuple):
     holds_code: bool
     python: str
 
-    @property
-    def header(self) -> bytes:
-        """The line before it."""
-        return f"{'code' if self.holds_code else 'pickle'} {self.python}".encode()
+    def header(self, key_id: str) -> bytes:
+        """The line before it, signed by the key of this id."""
+        return f"{'code' if self.holds_code else 'pickle'} {self.python} {key_id}".encode()
 
 
 class Place(NamedTuple):
@@ -109,23 +111,31 @@ def _is_of_users(error: Exception) -> bool:
 
 def seal(made: Pickle, secret: Secret, place: Place) -> bytes:
     """The JSON body that holds a pickle, signed for its place."""
-    signature = secret.sign("pickle", *_bound(made, place))
-    sealed = b"%b\n%b%b" % (made.header, signature, made.payload)
+    header = made.header(secret.id)
+    signature = secret.sign("pickle", *_bound(header, made, place))
+    sealed = b"%b\n%b%b" % (header, signature, made.payload)
     return b'"%b"' % base64.b64encode(sealed)
 
 
 def opened(body: msgspec.Raw, secret: Secret, place: Place) -> Pickle:
-    """The pickle in `body`, verified. Raises `CheckpointUnreadable`."""
+    """The pickle in `body`, verified.
+
+    Raises `CheckpointUnreadable`; `ReadableElsewhere` if the key that signed it is not known here.
+    """
     try:
-        made, signature = _parse(body)
+        made, key_id, signature = _parse(body)
     except (msgspec.MsgspecError, ValueError) as error:
         raise unreadable(place, f"its body is damaged ({error})") from error
-    if not secret.verify(signature, "pickle", *_bound(made, place)):
-        raise unreadable(place, "its signature is wrong: damaged, moved, or another secret's")
+    if not secret.knows(key_id):
+        reason = f"it was signed by key {key_id}, which is none of this process's (REWAKE_SECRET)"
+        raise ReadableElsewhere(f"cannot read {place}: {reason}", reason=reason)
+    if not secret.verify(signature, "pickle", *_bound(made.header(key_id), made, place)):
+        raise unreadable(place, "its signature is wrong: damaged, moved, or forged")
     return made
 
 
-def _parse(body: msgspec.Raw) -> tuple[Pickle, bytes]:
+def _parse(body: msgspec.Raw) -> tuple[Pickle, str, bytes]:
+    """The pickle in `body`, the id of the key that signed it, and its signature."""
     text = _TEXT_DECODER.decode(body).encode()
     try:
         sealed = base64.b64decode(text, validate=True)
@@ -135,12 +145,13 @@ def _parse(body: msgspec.Raw) -> tuple[Pickle, bytes]:
     if base64.b64encode(sealed) != text:
         raise ValueError("not canonical base64")
     header, newline, rest = sealed.partition(b"\n")
-    codec, _, python = header.partition(b" ")
-    if codec not in (b"pickle", b"code") or not newline or len(rest) < _SIGNATURE:
+    found = _HEADER.fullmatch(header)
+    if found is None or not newline or len(rest) < _SIGNATURE:
         raise ValueError("no header")
+    codec, python, key_id = found.groups()
     made = Pickle(rest[_SIGNATURE:], codec == b"code", python.decode())
-    return made, rest[:_SIGNATURE]
+    return made, key_id.decode(), rest[:_SIGNATURE]
 
 
-def _bound(made: Pickle, place: Place) -> tuple[bytes, ...]:
-    return (made.header, *(part.encode() for part in place), made.payload)
+def _bound(header: bytes, made: Pickle, place: Place) -> tuple[bytes, ...]:
+    return (header, *(part.encode() for part in place), made.payload)
