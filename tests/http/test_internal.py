@@ -212,3 +212,13 @@ def test_readiness_counts_abandoned_threads(client: TestClient, app: Starlette) 
     pools._pools[0]._abandoned.add(object())
     assert client.get("/readyz").json()["abandoned_threads"] == 1
     pools._pools[0]._abandoned.clear()
+
+
+def test_readiness_names_a_recent_shortage(client: TestClient, app: Starlette) -> None:
+    """Who watches a server learns for a minute what its machine was short of; it takes work."""
+    shortages = app.state.parts.engine.services.shortages
+    shortages.meet("files")
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "shortage": "files"})
+    shortages._last -= 60_000
+    assert client.get("/readyz").json() == {"status": "ready"}

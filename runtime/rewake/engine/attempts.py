@@ -28,8 +28,7 @@ from rewake.engine.handover import REASON
 from rewake.engine.leases import PASSING
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
-from rewake.engine.shortages import WAIT as SHORTAGE_WAIT
-from rewake.engine.shortages import is_shortage
+from rewake.engine.shortages import shortage
 from rewake.errors import CheckpointUnreadable, NonRetryable, ReadableElsewhere, RewakeError
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
@@ -213,9 +212,11 @@ class Attempts:
         self, operation: Operation, owner: str, error: Exception
     ) -> Delivery | None:
         """Fail the task: an error of the runtime's own is no death. A shortage passes."""
-        if is_shortage(error):
+        services = self._services
+        if short := shortage(error):
             log.warning("task %s is released: %s", operation.key, described(error))
-            await self._services.claims.release(operation.run, operation.key, owner, SHORTAGE_WAIT)
+            wait = services.shortages.meet(short)
+            await services.claims.release(operation.run, operation.key, owner, wait)
             return None
         log.error("an attempt at %s failed", operation.key, exc_info=error)
         return await self._fail(operation, owner, failure_of(error, operation.attempts))

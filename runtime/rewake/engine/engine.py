@@ -107,6 +107,11 @@ class Engine(Runs):
         """How many threads still run a sync function whose attempt is over."""
         return self.services.threads.abandoned
 
+    @property
+    def shortage(self) -> str | None:
+        """What the machine was short of within the last minute: memory, files or threads."""
+        return self.services.shortages.recent
+
     def open(self, *, sweep: bool = True, only: str | None = None) -> None:
         """Begin to take messages and, with `sweep`, to sweep; with `only`, for that run alone."""
         self.services.home = asyncio.get_running_loop()

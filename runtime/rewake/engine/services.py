@@ -20,6 +20,7 @@ from rewake.engine.elsewhere import Elsewhere
 from rewake.engine.leases import Claims, Heart
 from rewake.engine.logs import AttemptLog
 from rewake.engine.settings import Settings
+from rewake.engine.shortages import Shortages
 from rewake.engine.slots import Slots
 from rewake.engine.threads import ThreadPools
 from rewake.engine.work import Work
@@ -85,9 +86,12 @@ class Services:
     """By run: the futures that wait for its end."""
     elsewhere: Elsewhere = field(init=False)
     """What this process has put back for another."""
+    shortages: Shortages = field(init=False)
+    """What the machine was short of."""
 
     def __post_init__(self) -> None:
         self.elsewhere = Elsewhere(self.clock)
+        self.shortages = Shortages(self.clock)
 
     def call_home(self, callback: Callable[[], object]) -> None:
         """Call something in the engine's own event loop, from any thread."""

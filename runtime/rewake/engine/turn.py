@@ -24,8 +24,7 @@ from rewake.engine.deadlines import timed_out
 from rewake.engine.instance import Instance, TooNew, check
 from rewake.engine.leases import PASSING
 from rewake.engine.services import Services, TurnHere
-from rewake.engine.shortages import WAIT as SHORTAGE_WAIT
-from rewake.engine.shortages import is_shortage
+from rewake.engine.shortages import shortage
 from rewake.engine.steps import Steps
 from rewake.errors import ReadableElsewhere, RunNotFound, StoreError, StuckError
 from rewake.kinds import DueMeans
@@ -302,9 +301,9 @@ class Turn:
 
     async def _failed(self, error: Exception) -> None:
         """Make the run stuck: a retry would only repeat an unforeseen error. A shortage passes."""
-        if is_shortage(error):
+        if short := shortage(error):
             log.warning("run %s is released: %s", self._header.run, described(error))
-            await self._release(SHORTAGE_WAIT)
+            await self._release(self._services.shortages.meet(short))
         else:
             log.error("a turn of run %s failed", self._header.run, exc_info=error)
             await self._stick(error)

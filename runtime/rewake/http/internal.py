@@ -61,8 +61,9 @@ async def ready(request: Request) -> Response:
             await parts.engine.list(limit=1)
     except (StoreError, TimeoutError):
         raise HTTPException(503, "the database does not answer", _LATER) from None
-    abandoned = parts.engine.abandoned_threads
-    return reply({"status": "ready"} | ({"abandoned_threads": abandoned} if abandoned else {}))
+    engine = parts.engine
+    troubles = {"abandoned_threads": engine.abandoned_threads, "shortage": engine.shortage}
+    return reply({"status": "ready"} | {name: told for name, told in troubles.items() if told})
 
 
 async def _signed_body(request: Request) -> bytes:
