@@ -176,3 +176,19 @@ def test_what_cannot_be_killed() -> None:
             await bench.engine.kill("gone", "é" * 101)
 
     virtually([hangs], body)
+
+
+def test_the_log_says_who_ended_a_run(caplog: pytest.LogCaptureFixture) -> None:
+    """A request to cancel and a kill are told, with their reasons."""
+    caplog.set_level("INFO", "rewake.runs")
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("stubborn")
+        await asyncio.sleep(1)
+        await bench.engine.cancel(header.run, "please")
+        await asyncio.sleep(1)
+        await bench.engine.kill(header.run, "at once")
+
+    virtually([stubborn], body)
+    assert "is asked to cancel: please" in caplog.text
+    assert "has ended: cancelled by kill: at once" in caplog.text

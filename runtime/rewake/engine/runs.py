@@ -276,6 +276,7 @@ class Runs:
             header = await self._store.cancel(run, reason, self.services.clock.now())
         if header.state in TERMINAL:
             raise RunConflict(f"run {run!r} is over already")
+        runs_log.info("run %s of %s is asked to cancel: %s", run, header.workflow, reason)
         if header.state is RunState.PARKED:
             await self.services.wake(run)
         else:
@@ -301,13 +302,16 @@ class Runs:
             services.cache.drop(run)
             services.ended(run)
             await services.end_overtaken_turn(run)
-            await self._store.cancel_open(run, await self._store.history(header), now)
+            told = "run %s of %s has ended: %s by %s: %s"
+            runs_log.info(told, run, header.workflow, header.state, move, reason)
+            await self._store.cancel_open(run, await self._store.outline(header), now)
             await self._store.postpone(header_key(run), header.due, None)
         return header
 
     async def resume(self, run: str) -> Header:
         """Resume a stuck run, with current code and Python. Raises `RunNotFound`, `RunConflict`."""
         header = await self._store.resume(run, self.services.clock.now())
+        runs_log.info("run %s of %s is resumed", run, header.workflow)
         await self.services.wake(run)
         return header
 
