@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -29,6 +30,8 @@ def main() -> None:
     """Measure what the command line asks for, print it, and keep it."""
     options = _options()
     durability.watch()
+    # The retries that are measured would fill the report with a warning each.
+    logging.getLogger("rewake").setLevel(logging.ERROR)
     sizes = QUICK if options.quick else Sizes()
     chosen = _chosen(sizes, options.only)
     found = Report(time.strftime("%Y-%m-%d %H:%M:%S"), machine.facts(), _floor())
