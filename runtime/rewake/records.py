@@ -171,7 +171,9 @@ Entry = Command | Event
 
 
 class Header(msgspec.Struct, omit_defaults=True):
-    """The one item that decides about a run; at most 1 KiB, not counting `cancel` and `error`.
+    """The one item that decides about a run.
+
+    It has at most 1 KiB with its key, not counting `cancel` and `error`.
 
     Three groups of fields: what the run is (set once), who holds it and when it must be looked at,
     and its history. `epoch` and `count` together are the fence of every commit.

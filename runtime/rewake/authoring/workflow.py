@@ -13,6 +13,10 @@ from rewake.authoring.inputs import Inputs
 from rewake.authoring.policy import Seconds, seconds
 from rewake.authoring.task import default_name, importable
 from rewake.errors import AppError
+from rewake.values.text import storable, stored_size
+
+LONGEST_NAME = 100
+"""The most bytes of a workflow's name, as JSON writes it: the header of a run has little room."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -106,7 +110,8 @@ def workflow(
     `timeout` (seconds, or a `timedelta`) bounds a whole run, its sleeps included; `name` is how
     it is known in the app and in URLs, by default the function's own.
 
-    Raises `AppError` unless the function is async, and `ValueError` for a bad timeout.
+    Raises `AppError` unless the function is async and its name is short enough, and `ValueError`
+    for a bad timeout.
     """
     if function is None:
         return functools.partial(workflow, **options)
@@ -115,4 +120,8 @@ def workflow(
     timeout = options.get("timeout")
     if timeout is not None and seconds(timeout) <= 0:
         raise ValueError("timeout must be more than 0")
-    return Workflow(function, options.get("name") or default_name(function), timeout)
+    name = options.get("name") or default_name(function)
+    if (size := stored_size(storable(name))) > LONGEST_NAME:
+        told = f"a workflow's name has at most {LONGEST_NAME} bytes of UTF-8, and this one {size}"
+        raise AppError(f"{told}: {name[:40]!r}…; give it a shorter name=")
+    return Workflow(function, name, timeout)

@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from rewake.engine.carrying import carrying_out, runs_log
 from rewake.engine.program import RUNTIME
 from rewake.engine.services import Services
@@ -17,6 +15,7 @@ from rewake.engine.starting import (
     IfRunning,
     Name,
     begin_or_find,
+    check_key,
     name_of_id,
     name_of_key,
     policy_of,
@@ -38,7 +37,7 @@ from rewake.values.digests import digest
 from rewake.values.failures import described
 from rewake.values.pickles import PYTHON
 from rewake.values.run_codec import RunCodec
-from rewake.values.text import storable
+from rewake.values.text import storable, stored_size
 
 LONGEST_REASON = 200
 """The most bytes of a reason to cancel, as JSON in UTF-8 without its quotation marks."""
@@ -134,6 +133,7 @@ class Runs:
         if run is not None:
             return name_of_id(run)
         if key is not None:
+            check_key(key)
             return name_of_key(workflow, key)
         return Name(f"{self.services.clock.now():012x}{self.services.unique()}")
 
@@ -326,7 +326,7 @@ def _unreadable(view: View, error: CheckpointUnreadable) -> Header:
 def _check_reason(reason: str) -> None:
     # In bytes as stored, since the header has little room: 200 characters can take 1,200 bytes.
     try:
-        size = len(msgspec.json.encode(reason)) - 2
+        size = stored_size(reason)
     except UnicodeEncodeError:  # a lone surrogate
         raise InvalidInput("a reason must be text that UTF-8 can hold", field="reason") from None
     if size > LONGEST_REASON:

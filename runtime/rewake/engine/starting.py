@@ -31,8 +31,11 @@ from enum import StrEnum
 from rewake.errors import InvalidInput, RunConflict
 from rewake.records import Header
 from rewake.states import TERMINAL, RunState
+from rewake.values.text import storable, stored_size
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+LONGEST_KEY = 255
+"""The most bytes of an idempotency key, as JSON writes it: the header has little room."""
 _OF_A_KEY = re.compile(r"key-[0-9a-f]{32}(\.[0-9]+)?")
 
 Create = Callable[[str], Awaitable[tuple[Header, bool]]]
@@ -116,6 +119,14 @@ def check_id(run: str) -> None:
     if not _RUN_ID.fullmatch(run):
         what = "1 to 128 of a-z, A-Z, 0-9, '-', '_', '.' and ':', a letter or digit first"
         raise InvalidInput(f"a run id is {what}", field="id")
+
+
+def check_key(key: str) -> None:
+    """Raise `InvalidInput` unless `key` can be an idempotency key."""
+    size = stored_size(storable(key))
+    if not 1 <= size <= LONGEST_KEY:
+        told = f"an idempotency key has 1 to {LONGEST_KEY} bytes of UTF-8, and this one {size}"
+        raise InvalidInput(told, field="Idempotency-Key")
 
 
 def policy_of(

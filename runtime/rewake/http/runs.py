@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.engine.approvals import approvals_of
-from rewake.engine.starting import IfFinished, IfRunning
+from rewake.engine.starting import IfFinished, IfRunning, check_key
 from rewake.errors import InvalidInput, StuckError
 from rewake.http.bodies import (
     query_choice,
@@ -31,7 +31,6 @@ from rewake.views.workflows import workflow_view
 LONGEST_WAIT = 60.0
 """Seconds that a request may wait for a result."""
 LARGEST_PAGE = 200
-_LONGEST_KEY = 255
 _NAMED: Mapping[str, RunState] = {name: state for state, name in STATES.items()}
 _IF_RUNNING = {each.value: each for each in IfRunning}
 _IF_FINISHED = {each.value: each for each in IfFinished}
@@ -203,8 +202,6 @@ async def _followed(parts: Parts, header: Header, wait: float) -> tuple[Header, 
 
 def _idempotency_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
-    if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
-        raise InvalidInput(
-            f"an idempotency key has 1 to {_LONGEST_KEY} characters", field="Idempotency-Key"
-        )
+    if key is not None:
+        check_key(key)
     return key

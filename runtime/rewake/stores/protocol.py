@@ -74,7 +74,7 @@ class Store(Operations):
 
         async def work() -> tuple[Header, bool]:
             header.count = 1
-            header.base, header.tail = await self._place(header.run, "", [], [entry], header.mark)
+            header.base, header.tail = await self._place(header, [entry], header.mark)
             view = View(header.run, header.workflow, header.created)
             # First: a view without a run is skipped, but a run without one would not be listed.
             await self._put(view_key(view), view)

@@ -23,11 +23,14 @@ from rewake.stores.keys import chunk_key, chunk_number, header_key
 from rewake.stores.reads import Reads
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Check, Key, Table, When, Written, holds
+from rewake.values.text import stored_size
 
 CHUNK_BYTES = 256 * 1024
 """The most bytes of a chunk of history: an item of DynamoDB holds 400 KB."""
-TAIL_BYTES = 512
-"""The most bytes of history in the header, so that it remains one small write."""
+HEADER_BYTES = 1024
+"""The most bytes of a header and its key, without `cancel` and `error`: one unit of a write."""
+FIXED_BYTES = 560
+"""Room for all fields of a header but its names and its tail, at their longest."""
 
 UNOWNED: Mapping[str, Any] = {"owner": "", "lease": 0, "apart": False}
 """The fields of an item that nobody holds."""
@@ -80,7 +83,7 @@ class Writes(Reads):
         async def work() -> Written:
             placed: dict[str, Any] = {}
             if entries:
-                base, tail = await self._place(held.run, held.base, held.tail, entries, mark)
+                base, tail = await self._place(held, entries, mark)
                 placed = {"base": base, "tail": tail, "clock": _clock_of(entries, held.clock)}
             new = {**changes, **placed, "count": held.count + len(entries), "mark": mark}
             where = header_key(held.run)
@@ -103,15 +106,15 @@ class Writes(Reads):
         return Fenced()
 
     async def _place(
-        self, run: str, base: str, tail: Sequence[Entry], entries: Sequence[Entry], mark: str
+        self, header: Header, entries: Sequence[Entry], mark: str
     ) -> tuple[str, list[Entry]]:
-        """Place entries inline while they are small, else in new chunks. Returns base and tail."""
-        joined = [*tail, *entries]
+        """Place entries inline while there is room, else in new chunks. Returns base and tail."""
+        base, joined = header.base, [*header.tail, *entries]
         size = len(_encode(joined))
-        if size <= TAIL_BYTES:
+        if size <= room_for_tail(header):
             return base, joined
         for part in _chunks(joined, size):
-            key = chunk_key(run, chunk_number(base) + 1, mark)
+            key = chunk_key(header.run, chunk_number(base) + 1, mark)
             await self._put(key, Chunk(base, part))
             base = key.sort
         return base, []
@@ -146,6 +149,13 @@ class Writes(Reads):
 
     async def _put(self, key: Key, item: Any, *, absent: bool = False) -> Written:
         return await self._again(lambda: self._table.put(key, item, absent=absent))
+
+
+def room_for_tail(header: Header) -> int:
+    """How many bytes of history fit into a header, beside the names that it was started with."""
+    run = 2 * len(header.run)  # It is in the item's key as well.
+    names = stored_size(header.workflow) + stored_size(header.key)
+    return HEADER_BYTES - FIXED_BYTES - run - names
 
 
 def begins(move: Move) -> Check:

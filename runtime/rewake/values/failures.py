@@ -15,6 +15,7 @@ import rewake.errors
 from rewake.errors import TaskError
 from rewake.records import Failure
 
+_TYPE = 200
 _MESSAGE = 4 * 1024
 _TRACEBACK = 8 * 1024
 _CUT = "…"
@@ -33,11 +34,12 @@ _TRACED = re.compile(rf"^(.*?){__name__}\._Traced: \n?", re.MULTILINE)
 def failure_of(exc: BaseException, attempts: int) -> Failure:
     """Return `exc` as data, after so many `attempts`.
 
-    The message is at most 4 KiB and the traceback at most 8 KiB of UTF-8; of the message the
-    head is kept, of the traceback the tail. Never raises, even if the exception's own code does.
+    The type is at most 200 bytes, the message at most 4 KiB and the traceback at most 8 KiB of
+    UTF-8; of the traceback the tail is kept, of the others the head. Never raises, even
+    if the exception's own code does.
     """
     return Failure(
-        type=type(exc).__name__,
+        type=_head(type(exc).__name__, _TYPE),
         message=_head(_message_of(exc), _MESSAGE),
         traceback=_tail(_traceback_of(exc), _TRACEBACK),
         attempts=attempts,

@@ -17,6 +17,8 @@ LIMIT = 1024 * 1024
 """Characters that one attempt, or one run's body, may log; a line's end is one."""
 LONGEST = 16 * 1024
 """Characters of one line."""
+LEVEL = 32
+"""Characters of the name of a level."""
 BATCH = 64 * 1024
 """Characters of lines that are stored in one item."""
 
@@ -65,7 +67,7 @@ class LogLines:
         self._room -= len(message) + 1
         if self._room <= 0:
             message = _CUT
-        self._lines.append(LogLine(at, level, message))
+        self._lines.append(LogLine(at, storable(level)[:LEVEL], message))
 
     def write(self, at: Millis, level: str, text: str) -> None:
         """Keep printed text, line by line."""

@@ -1,0 +1,122 @@
+"""What is stored has bounds: a header is one write unit, every item fits into DynamoDB."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from rewake import task, workflow
+from rewake.authoring.workflow import LONGEST_NAME
+from rewake.engine.runs import LONGEST_REASON
+from rewake.engine.starting import LONGEST_KEY
+from rewake.errors import AppError, InvalidInput
+from rewake.kinds import Kind, OutcomeKind
+from rewake.records import CancelRequested, Header, LogBatch, Operation, Outcome, Try
+from rewake.states import RunState
+from rewake.stores.items import encode
+from rewake.stores.keys import chunk_key, header_key
+from rewake.stores.memory import MAX_ITEM
+from rewake.stores.operations import MOST_TRIES
+from rewake.stores.protocol import _bounded
+from rewake.stores.writes import HEADER_BYTES, room_for_tail
+from rewake.values.failures import failure_of
+from rewake.values.loglines import LogLines
+from tests.support.virtual import Bench, virtually
+
+NUMBER, MOMENT, UNIQUE = 999_999, 253_402_300_799_999, "f" * 24
+LONG = "w" * LONGEST_NAME
+
+
+def longest(run: str, key: str, **more: Any) -> Header:
+    """A header with each of its other fields at its longest, its tail full."""
+    header = Header(run, LONG, MOMENT, seed=2**53, python="3.14", runtime=99)
+    header.state = max(RunState, key=lambda state: len(msgspec.json.encode(state)))
+    for name in ("epoch", "count", "arrivals", "cancels", "deaths", "strikes"):
+        setattr(header, name, NUMBER)
+    for name in ("lease", "due", "wake", "check_at", "clock"):
+        setattr(header, name, MOMENT)
+    header.gap, header.apart, header.digest, header.key = -NUMBER, True, "f" * 16, key
+    header.owner = header.mark = header.taken = UNIQUE
+    header.base = chunk_key(run, 10**7, UNIQUE).sort
+    header.tail = [CancelRequested(MOMENT, "")]
+    left = room_for_tail(header) - len(msgspec.json.encode(header.tail))
+    header.tail = [CancelRequested(MOMENT, "x" * left)] if left >= 0 else []
+    return msgspec.structs.replace(header, **more)
+
+
+@pytest.mark.parametrize(
+    ("run", "key"), [("r" * 128, ""), (f"key-{'f' * 32}.{NUMBER}", '"' * (LONGEST_KEY // 2))]
+)
+def test_the_longest_header_is_one_write_unit(run: str, key: str) -> None:
+    """A header of the longest values is at most 1 KiB with its key, without `cancel` and `error`.
+
+    With those it is still a small item.
+    """
+    header, where = longest(run, key), header_key(run)
+    place = len(where.partition) + len(where.sort)
+    assert len(encode(header)) + place <= HEADER_BYTES
+    header = longest(run, key, cancel="\0" * (LONGEST_REASON // 6), error=_bounded("\0" * 9_999))
+    assert len(encode(header)) + place <= 4 * HEADER_BYTES
+
+
+@task
+async def echo(text: str) -> str:
+    return text
+
+
+@workflow(name=LONG)
+async def echoes() -> None:
+    for _ in range(8):
+        await asyncio.gather(echo("x" * 20), echo("y" * 20))
+
+
+def test_a_stored_header_is_bounded_at_each_moment() -> None:
+    """No write of a run with the longest id and workflow makes its header longer than 1 KiB."""
+
+    async def body(bench: Bench) -> None:
+        run = "r" * 128
+        header, _ = await bench.engine.start(LONG, {}, run=run)
+        sizes = []
+        while header.state is not RunState.DONE:
+            header = await bench.engine.get(run)
+            sizes.append(len(encode(header)) + len(header_key(run).partition) + 1)
+        assert len(sizes) > 8
+        assert max(sizes) <= HEADER_BYTES
+
+    virtually([echo, echoes], body)
+
+
+def test_longer_names_are_refused() -> None:
+    """A workflow's name or an idempotency key that the header has no room for is refused."""
+    with pytest.raises(AppError, match="at most 100 bytes"):
+        workflow(name=LONG + "w")(echoes.function)
+
+    async def body(bench: Bench) -> None:
+        for key in ("", "k" * (LONGEST_KEY + 1), "\0" * 50):
+            with pytest.raises(InvalidInput) as refused:
+                await bench.engine.start(LONG, {}, idempotency_key=key)
+            assert refused.value.field == "Idempotency-Key"
+        header, _ = await bench.engine.start(LONG, {}, idempotency_key="k" * LONGEST_KEY)
+        assert header.key == "k" * LONGEST_KEY
+
+    virtually([echo, echoes], body)
+
+
+def test_an_item_of_the_longest_values_fits() -> None:
+    """An operation with the longest errors, and a batch of any lines, stay below 400 KB."""
+    made = type("E" * 500_000, (ValueError,), {})
+    failure = failure_of(made("\0" * 500_000), NUMBER)
+    over = Try(NUMBER, MOMENT, MOMENT, "h" * 50, failure.type, failure.message[:160])
+    operation = Operation("r" * 128, "k" * 512, Kind.TASK)
+    operation.tries, operation.failure = [over] * MOST_TRIES, failure
+    operation.outcome = Outcome(OutcomeKind.ERROR, failure=failure)
+    assert len(encode(operation)) < MAX_ITEM
+    for text, level in (("\0" * 100_000, "INFO"), ("", "L" * 500_000), ("\ud800" * 999, "\0" * 99)):
+        log = LogLines()
+        for _ in range(3_000):
+            log.add(MOMENT, level, text)
+        for batch in log.take(MOMENT):
+            assert len(encode(LogBatch("r" * 128, "k" * 512, NUMBER, batch))) < MAX_ITEM
