@@ -192,7 +192,7 @@ def test_an_approval_is_decided(client: Client) -> None:
         (["runs", "resume", "gone"], "there is no run 'gone'"),
         (["runs", "cancel", "gone", "--reason", "é" * 101], "at most 200 bytes of UTF-8"),
         (["runs", "cancel", "gone", "--reason", "\udcff"], r"'\udcff' is no text in UTF-8"),
-        (["start", "main", "--key", ""], "has 1 to 255 characters"),
+        (["start", "main", "--key", ""], "has 1 to 255 bytes"),
         (["start", "main", "--key", "a\nb"], "--key must be one line of text"),
         (["start", "main", "--key", "\udcff"], "--key must be one line of text"),
     ],
