@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ AT_MOST_ONCE = "once"
 LOSER = "race.2[0]/stall"
 """The key of a task that is withdrawn, perhaps before it begins."""
 _POLL = 0.1
+_PARSING = threading.Lock()
+"""Python 3.11's parser, asked by several threads at once, may raise `SystemError`."""
 _LAST = frozenset({"completed", "stepped", "fired", "withdrawn"})
 
 
@@ -133,7 +136,8 @@ async def _check_replay(folder: Path) -> None:
         history = await store.history(header)
     finally:
         await table.close()
-    app, _ = load_app(APP)
+    with _PARSING:
+        app, _ = load_app(APP)
     execution = new_execution(app, header.workflow, RUN, header.seed, Secret(SECRET))
     execution.replay(history.entries, history.outcomes())
     last = history.entries[-1]
