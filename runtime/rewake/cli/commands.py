@@ -80,6 +80,7 @@ OptionalRunId = Annotated[str | None, typer.Argument(metavar="[RUN]", help="The 
 OfState = Annotated[str | None, typer.Option("--state", help="Many: all in this state.")]
 OfWorkflow = Annotated[str | None, typer.Option("--workflow", help="Many: all of this workflow.")]
 Since = Annotated[str | None, typer.Option(help="Many: started since then (2h, 7d, a time).")]
+Reason = Annotated[str | None, typer.Option(help="Kept with the run; at most 200 bytes.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only name the runs.")]
 Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the end.")]
 
@@ -321,9 +322,7 @@ def runs_logs(
 @runs.command("cancel")
 def runs_cancel(
     run: OptionalRunId = None,
-    reason: Annotated[
-        str | None, typer.Option(help="Kept with the run; at most 200 bytes.")
-    ] = None,
+    reason: Reason = None,
     even_stuck: Annotated[
         bool, typer.Option("--even-stuck", help="Also a stuck run, whose cleanup cannot run.")
     ] = False,
@@ -335,22 +334,17 @@ def runs_cancel(
     json: Json = False,
 ) -> None:
     """Ask a run to clean up and end; asked again, it is cancelled again."""
-    from rewake.cli.remote.bulk import Selection, act
-    from rewake.cli.remote.runs import Server, cancel
+    from rewake.cli.remote.acting import Selection, act
+    from rewake.cli.remote.runs import Server
 
-    chosen = Selection(state, workflow, since, dry_run)
-    chosen.check(run)
-    if run is None:
-        _end(act(Server(url, json), chosen, "cancel", _cancel_body(reason, even_stuck)))
-    _end(cancel(Server(url, json), run, reason, even_stuck))
+    chosen = Selection(run, state, workflow, since, dry_run)
+    _end(act(Server(url, json), chosen, "cancel", reason=reason, even_stuck=even_stuck or None))
 
 
 @runs.command("kill")
 def runs_kill(
     run: OptionalRunId = None,
-    reason: Annotated[
-        str | None, typer.Option(help="Kept with the run; at most 200 bytes.")
-    ] = None,
+    reason: Reason = None,
     state: OfState = None,
     workflow: OfWorkflow = None,
     since: Since = None,
@@ -359,14 +353,11 @@ def runs_kill(
     json: Json = False,
 ) -> None:
     """End a run here and now, without its cleanup."""
-    from rewake.cli.remote.bulk import Selection, act
-    from rewake.cli.remote.runs import Server, kill
+    from rewake.cli.remote.acting import Selection, act
+    from rewake.cli.remote.runs import Server
 
-    chosen = Selection(state, workflow, since, dry_run)
-    chosen.check(run)
-    if run is None:
-        _end(act(Server(url, json), chosen, "kill", _cancel_body(reason, False)))
-    _end(kill(Server(url, json), run, reason))
+    chosen = Selection(run, state, workflow, since, dry_run)
+    _end(act(Server(url, json), chosen, "kill", reason=reason))
 
 
 @runs.command("resume")
@@ -380,14 +371,11 @@ def runs_resume(
     json: Json = False,
 ) -> None:
     """Let a stuck run try again, after a fix."""
-    from rewake.cli.remote.bulk import Selection, act
-    from rewake.cli.remote.runs import Server, resume
+    from rewake.cli.remote.acting import Selection, act
+    from rewake.cli.remote.runs import Server
 
-    chosen = Selection(state, workflow, since, dry_run)
-    chosen.check(run)
-    if run is None:
-        _end(act(Server(url, json), chosen, "resume", {}))
-    _end(resume(Server(url, json), run))
+    chosen = Selection(run, state, workflow, since, dry_run)
+    _end(act(Server(url, json), chosen, "resume"))
 
 
 @runs.command("approve")
@@ -428,17 +416,14 @@ def _json_value(text: str | None) -> Any:
         raise UsageError(f"--value is not JSON: {error}") from None
 
 
-def _cancel_body(reason: str | None, even_stuck: bool) -> dict[str, Any]:
-    given = {"reason": reason, "even_stuck": even_stuck or None}
-    return {name: value for name, value in given.items() if value is not None}
-
-
 def _end(code: Exit) -> NoReturn:
     """End the command, also when an abandoned sync function still runs in its thread."""
     import threading
 
     sys.stdout.flush()
     sys.stderr.flush()
-    if any(thread.name.startswith("rewake-task") for thread in threading.enumerate()):
+    if any(
+        thread.name.startswith(("rewake-task", "rewake-step")) for thread in threading.enumerate()
+    ):
         os._exit(code)  # Python would wait for it
     raise typer.Exit(code)

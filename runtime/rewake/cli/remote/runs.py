@@ -186,37 +186,6 @@ def _view(
     return server.ask(call)
 
 
-def kill(server: Server, run: str, reason: str | None) -> Exit:
-    """End a run without its cleanup."""
-    body = {} if reason is None else {"reason": reason}
-    return _act(server, "is killed", body, *_of(run, "kill"))
-
-
-def cancel(server: Server, run: str, reason: str | None, even_stuck: bool) -> Exit:
-    """Ask a run to cancel."""
-    body: dict[str, object] = {} if reason is None else {"reason": reason}
-    if even_stuck:
-        body["even_stuck"] = True
-    return _act(server, "is asked to cancel", body, *_of(run, "cancel"))
-
-
-def resume(server: Server, run: str) -> Exit:
-    """Let a stuck run go on."""
-    return _act(server, "goes on", {}, *_of(run, "resume"))
-
-
-def _act(server: Server, said: str, body: object, *path: str) -> Exit:
-    async def call(client: Client) -> Exit:
-        found = (await client.post(*path, body=body)).body
-        if server.json:
-            write_json(found)
-        else:
-            print(f"run {found['id']} {said}")
-        return Exit.DONE
-
-    return server.ask(call)
-
-
 def approve(server: Server, run: str, key: str | None, answer: dict[str, Any]) -> Exit:
     """Decide on an approval."""
 

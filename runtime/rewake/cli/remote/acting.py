@@ -1,19 +1,21 @@
-"""`rewake runs cancel|kill|resume` of many runs at once: those that the options name."""
+"""`rewake runs cancel|kill|resume`: of one run, or of all those that the options name."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rewake.cli.exits import Exit, tell
+from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server
 from rewake.clock import SystemClock
 from rewake.errors import RunConflict, UsageError
 
+_SAID = {"cancel": "is asked to cancel", "kill": "is killed", "resume": "goes on"}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PAGE = 200
 _OVER = ("done", "failed", "cancelled")
@@ -21,19 +23,23 @@ _OVER = ("done", "failed", "cancelled")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The runs that a command means. `since`: started then or later. `dry_run`: only name them."""
+    """What a command means: one run, or many. `since`: started then or later.
 
+    `dry_run`: only name them.
+    """
+
+    run: str | None = None
     state: str | None = None
     workflow: str | None = None
     since: str | None = None
     dry_run: bool = False
 
-    def check(self, run: str | None) -> None:
+    def check(self) -> None:
         """Raise `UsageError` unless either a run or an option names what is meant."""
         named = (self.state, self.workflow, self.since) != (None, None, None)
-        if run is not None and (named or self.dry_run):
+        if self.run is not None and (named or self.dry_run):
             raise UsageError("give either a RUN, or --state, --workflow and --since")
-        if run is None and not named:
+        if self.run is None and not named:
             raise UsageError("give a RUN, or name many by --state, --workflow or --since")
 
     async def runs(self, client: Client) -> AsyncIterator[dict[str, Any]]:
@@ -52,9 +58,33 @@ class Selection:
                 return
 
 
-def act(server: Server, chosen: Selection, action: str, body: dict[str, Any]) -> Exit:
-    """Do `action` to every run of the selection, one line each. `FAILED`: one was refused."""
+def act(server: Server, chosen: Selection, action: str, **given: object) -> Exit:
+    """Do `action`, with what is given for it, to the run or to each of the many.
 
+    Of many, each has a line; `FAILED`: one was refused. Raises `UsageError`.
+    """
+    chosen.check()
+    body = {name: value for name, value in given.items() if value is not None}
+    if chosen.run is not None:
+        return _act_on_one(server, chosen.run, action, body)
+    return _act_on_many(server, chosen, action, body)
+
+
+def _act_on_one(server: Server, run: str, action: str, body: Mapping[str, object]) -> Exit:
+    async def call(client: Client) -> Exit:
+        found = (await client.post("runs", run, action, body=body)).body
+        if server.json:
+            write_json(found)
+        else:
+            print(f"run {found['id']} {_SAID[action]}")
+        return Exit.DONE
+
+    return server.ask(call)
+
+
+def _act_on_many(
+    server: Server, chosen: Selection, action: str, body: Mapping[str, object]
+) -> Exit:
     async def call(client: Client) -> Exit:
         code = Exit.DONE
         runs = [run async for run in chosen.runs(client)]
