@@ -229,50 +229,31 @@ class Store(Operations):
 
     async def stick(self, held: Header, error: str) -> Committed | Fenced:
         """Make the run stuck for the reason `error`, its history untouched."""
-        changes = {
-            "state": MOVES[Move.STICK].target,
-            "error": _bounded(error),
-            "due": None,
-            **UNOWNED,
-        }
-        result = await self._append(held, [], changes)
+        result = await self._append(held, [], _stuck(error))
         assert not isinstance(result, Arrived)
         return result
 
     async def release(self, run: str, owner: str, at: Millis) -> None:
         """Release the run: any process may claim it from `at` on, and this claim is no loss."""
-        await self._update(
-            header_key(run),
-            when=[self._held_by(owner)],
-            set={"state": MOVES[Move.RELEASE].target, "due": at, **UNOWNED},
-        )
+        await self._release(run, owner, at)
 
     async def lose(self, run: str, owner: str, at: Millis, error: str) -> None:
         """Release the run from `at` on, with a strike: what it did is why, and `error`."""
+        await self._release(run, owner, at, add=BLAMED, error=_bounded(error))
+
+    async def _release(
+        self, run: str, owner: str, at: Millis, add: Mapping[str, int] = {}, **more: str
+    ) -> None:
         await self._update(
             header_key(run),
             when=[self._held_by(owner)],
-            set={
-                "state": MOVES[Move.RELEASE].target,
-                "due": at,
-                "error": _bounded(error),
-                **UNOWNED,
-            },
-            add=BLAMED,
+            set={"state": MOVES[Move.RELEASE].target, "due": at, **UNOWNED, **more},
+            add=add,
         )
 
     async def give_up(self, run: str, owner: str, error: str) -> None:
         """Make the run stuck from outside its turn, at whichever commit it is."""
-        await self._update(
-            header_key(run),
-            when=[self._held_by(owner)],
-            set={
-                "state": MOVES[Move.STICK].target,
-                "error": _bounded(error),
-                "due": None,
-                **UNOWNED,
-            },
-        )
+        await self._update(header_key(run), when=[self._held_by(owner)], set=_stuck(error))
 
     async def cancel(self, run: str, reason: str, now: Millis) -> Header:
         """Ask a live run to cancel, once more if it was asked before. Returns its header.
@@ -475,6 +456,12 @@ class Store(Operations):
 
 def _bounded(error: str) -> str:
     return storable(error)[:400]
+
+
+def _stuck(error: str) -> Mapping[str, Any]:
+    """The changes that make a run stuck for this reason."""
+    state = MOVES[Move.STICK].target
+    return {"state": state, "error": _bounded(error), "due": None, **UNOWNED}
 
 
 def _earliest(*moments: Millis | None) -> Millis | None:
