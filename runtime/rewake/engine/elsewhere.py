@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 
 from rewake.clock import Clock
+from rewake.engine.aside import Aside
 from rewake.records import Millis
 
 log = logging.getLogger("rewake.engine")
@@ -27,24 +28,21 @@ class Elsewhere:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._aside: dict[tuple[str, str], tuple[Millis, Millis]] = {}
+        self._aside: Aside[tuple[str, str]] = Aside(clock, WAIT, LONGEST)
         self._told: set[str] = set()
 
     def is_aside(self, run: str, key: str) -> bool:
         """Whether this process leaves the task, or with `key=""` the run, alone for now."""
-        until, _ = self._aside.get((run, key), (0, 0))
-        return 0 < until - self._clock.now() <= LONGEST
+        return (run, key) in self._aside
 
     def put_back(self, run: str, key: str, reason: str) -> Millis:
         """Leave it alone. Returns the moment from which on others may have it."""
-        now = self._clock.now()
-        _, wait = self._aside.pop((run, key), (0, WAIT))
-        self._aside[run, key] = (now + wait, min(2 * wait, LONGEST))
+        self._aside.put((run, key))
         if len(self._aside) > MOST:
-            del self._aside[next(iter(self._aside))]
+            self._aside.drop_oldest()
         level = logging.DEBUG if reason in self._told else logging.WARNING
         what = f"task {key} of run {run}" if key else f"run {run}"
         log.log(level, "%s is put back for another process: %s", what, reason)
         if len(self._told) < MOST:
             self._told.add(reason)
-        return now + WAIT
+        return self._clock.now() + WAIT

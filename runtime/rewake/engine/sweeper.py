@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from rewake.engine.aside import MAX_TIMES, Aside
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.leases import PASSING
 from rewake.engine.services import Services
@@ -27,8 +28,6 @@ PAGE = 500
 PUT_OFF = 10_000
 """The most items that are looked at once a clock was set back; the others are late."""
 MAX_BACKOFF = 60_000
-MAX_TIMES = 16
-"""After so many failed checks of an item, each further one is a warning."""
 
 
 class Sweeper:
@@ -41,7 +40,7 @@ class Sweeper:
         self._only: str | None = None
         self._armed: dict[Key, tuple[Millis, asyncio.TimerHandle]] = {}
         self._checking: set[asyncio.Task[None]] = set()
-        self._aside: dict[Key, tuple[Millis, int]] = {}
+        self._aside: Aside[Key] = Aside(services.clock, 1000, MAX_BACKOFF)
         self._looked: Millis = 0
 
     async def run(self, only: str | None = None) -> None:
@@ -69,13 +68,12 @@ class Sweeper:
                     self.arm(due)
             over = [due for due in found if due.due <= now]
             # Each item once: where the disk is full or the index is behind, it would be due again.
-            new = [e for e in over if e.key not in seen and not self._is_aside(e.key, now)]
+            new = [e for e in over if e.key not in seen and e.key not in self._aside]
             seen.update(due.key for due in new)
             await self._check_all(new)
             whole = len(found) < limit or found[-1].due > now
             if whole:  # an item that is no longer due was read by another process
-                keys = {due.key for due in over}
-                self._aside = {key: kept for key, kept in self._aside.items() if key in keys}
+                self._aside.keep({due.key for due in over})
             if whole or not new:
                 return
 
@@ -135,7 +133,7 @@ class Sweeper:
             if isinstance(result, Exception):
                 failed.append((due.key, result))
             else:
-                self._aside.pop(due.key, None)
+                self._aside.drop(due.key)
         if failed:
             self._tell(*failed[0], len(failed) - 1)
         for key, error in failed:
@@ -143,26 +141,18 @@ class Sweeper:
 
     # --- items that cannot be checked ------------------------------------------------------
 
-    def _is_aside(self, key: Key, now: Millis) -> bool:
-        until, _ = self._aside.get(key, (0, 0))
-        # A clock that was set back must not keep anything aside.
-        return now < until <= now + MAX_BACKOFF
-
     async def _set_aside(self, key: Key, error: Exception) -> None:
         """Leave an item alone for a growing while, so that it does not hold up its neighbours."""
         if isinstance(error, PASSING):
             return  # it is the store's trouble, not the item's
-        _, times = self._aside.get(key, (0, 0))
-        wait = min(1000 * 2**times, MAX_BACKOFF)
-        self._aside[key] = (self._services.clock.now() + wait, min(times + 1, MAX_TIMES))
+        self._aside.put(key)
         if isinstance(error, StuckError):
             # A turn of this run fails to read it too, and makes it stuck.
             await self._services.wake(run_of(key))
 
     def _tell(self, key: Key, error: Exception, others: int) -> None:
         """Warn of failed checks at first, and again after `MAX_TIMES`: they may last."""
-        _, times = self._aside.get(key, (0, 0))
-        level = logging.DEBUG if 0 < times < MAX_TIMES else logging.WARNING
+        level = logging.DEBUG if 0 < self._aside.times(key) < MAX_TIMES else logging.WARNING
         told = "checking %s of %s failed, and %d others; they stay due"
         log.log(level, told, key.sort, key.partition, others, exc_info=error)
 
