@@ -14,23 +14,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from rewake import now, parallel, race, random, sleep, step, task, uuid4, wait_for_approval
+from rewake import now, parallel, race, random, sleep, step, uuid4, wait_for_approval
 from rewake.records import Scheduled
 from tests.support.driver import Run
+from tests.support.tasks import fail, fetch
 
 RECORDED = Path(__file__).with_name("corpus.json")
 ORDERS = 12
 """Orders of completions that each program is driven in."""
-
-
-@task
-async def fetch(x: Any) -> Any:
-    return x
-
-
-@task
-async def fail(x: Any) -> Any:
-    raise ValueError(x)
 
 
 async def two(x: Any) -> Any:
