@@ -6,10 +6,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from rewake.engine.apart import Apart, Stay
+from rewake.records import Millis
 from tests.simulation.loop import SimLoop
 from tests.support.virtual import VirtualClock
 
 LEASE = 5_000
+
+
+class WrongClock(VirtualClock):
+    wrong = 0
+
+    def now(self) -> Millis:
+        return super().now() + self.wrong
 
 
 def virtually(body: Callable[[Apart], Awaitable[None]]) -> None:
@@ -17,7 +25,7 @@ def virtually(body: Callable[[Apart], Awaitable[None]]) -> None:
     try:
 
         async def main() -> None:
-            await body(Apart(VirtualClock(loop), LEASE))
+            await body(Apart(WrongClock(loop), LEASE))
 
         loop.run_until_complete(main())
         assert not loop.errors
@@ -67,6 +75,20 @@ def test_a_stay_is_over_after_a_while_that_doubles() -> None:
                 stay.leave()
                 stay.leave()
                 assert await entered
+
+    virtually(body)
+
+
+def test_a_stay_is_over_when_the_clock_was_set_back() -> None:
+    """A room is kept for an hour longer by no clock that was an hour ahead."""
+
+    async def body(apart: Apart) -> None:
+        async with apart.entering("a", "", 2) as stay:
+            assert stay is not None
+            assert stay.keep()
+            assert isinstance(apart.clock, WrongClock)
+            apart.clock.wrong -= 3_600_000
+            assert not stay.keep()
 
     virtually(body)
 

@@ -17,14 +17,16 @@ from rewake.stores.suspects import alone_for
 class Stay:
     """The time in which one suspect is kept apart from others."""
 
-    def __init__(self, rooms: Apart, until: Millis) -> None:
+    def __init__(self, rooms: Apart, length: Millis) -> None:
         self._rooms = rooms
-        self._until = until
+        self._length = length
+        self._until = rooms.clock.now() + length
         self._over = False
 
     def keep(self) -> bool:
         """Whether the next renewal still says that the suspect is apart."""
-        return not self._over and self._rooms.clock.now() < self._until
+        # On a clock that was set back, it must not last for longer.
+        return not self._over and 0 < self._until - self._rooms.clock.now() <= self._length
 
     def leave(self) -> None:
         """Begin the next suspect. Only when it is written that this one is apart no more."""
@@ -48,7 +50,7 @@ class Apart:
         if not await self._enter((run, key)):
             yield None
             return
-        stay = Stay(self, self.clock.now() + alone_for(deaths, self._lease))
+        stay = Stay(self, alone_for(deaths, self._lease))
         try:
             yield stay
         finally:
