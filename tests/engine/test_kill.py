@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 
@@ -192,3 +193,28 @@ def test_the_log_says_who_ended_a_run(caplog: pytest.LogCaptureFixture) -> None:
     virtually([stubborn], body)
     assert "is asked to cancel: please" in caplog.text
     assert "has ended: cancelled by kill: at once" in caplog.text
+
+
+@workflow
+async def asks(text: str) -> str:
+    await wait_for_approval("boss")
+    return text
+
+
+def test_a_run_with_a_damaged_value_can_be_killed() -> None:
+    """Nothing that a kill does needs the values: what is open is cancelled at once."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("asks", text="x" * 100_000)).run
+        await asyncio.sleep(1)
+        store: Any = bench.engine.services.store
+
+        async def damaged(*_: object) -> bytes:
+            return b"other"
+
+        store._blobs._shelf.get_blob = damaged
+        killed = await bench.engine.kill(run)
+        assert killed.state is RunState.CANCELLED
+        assert (await bench.engine.get(run)).due is None
+
+    virtually([asks], body)
