@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from rewake import sleep, step, task, workflow
 from rewake.engine.apart import Apart, Stay
 from rewake.records import Millis
+from rewake.stores.answers import TaskClaim
+from rewake.stores.keys import header_key, operation_key
 from tests.simulation.loop import SimLoop
-from tests.support.virtual import VirtualClock
+from tests.support.virtual import Bench, VirtualClock
+from tests.support.virtual import virtually as serve
 
 LEASE = 5_000
 
@@ -117,3 +121,42 @@ def test_who_waits_may_leave() -> None:
 async def enter(apart: Apart, run: str) -> bool:
     async with apart.entering(run, "", 2) as stay:
         return stay is not None
+
+
+@task
+async def long() -> None:
+    await asyncio.sleep(50_000)
+
+
+@workflow
+async def two_long() -> None:
+    await asyncio.gather(long(), long())
+
+
+@workflow
+async def short() -> str:
+    await sleep(5)
+    return await step("only", lambda: "done")
+
+
+def test_a_suspect_that_waits_for_a_slot_keeps_no_other_out() -> None:
+    """It goes out again if no slot is free: meanwhile a run that is a suspect goes on."""
+
+    async def body(bench: Bench) -> None:
+        store, now = bench.engine.services.store, bench.engine.services.clock.now
+        lost = bench.lose_first_messages()
+        run = (await bench.start("two_long")).run
+        await asyncio.sleep(0.3)
+        for each in lost:  # as two deaths leave it
+            await store.claim_task(TaskClaim(run, each.key, each.name, "dead", now(), 100))
+            soon = {"due": now() + 1000}
+            await bench.table.update(operation_key(run, each.key), add={"deaths": 2}, set=soon)
+        await asyncio.sleep(30)
+        assert bench.engine.services.slots.free == 0
+        other = (await bench.start("short")).run
+        await asyncio.sleep(1)
+        await bench.table.update(header_key(other), add={"deaths": 2})
+        assert await bench.result(other, 100) == "done"
+        assert bench.engine.services.slots.free == 0
+
+    serve([two_long, long, short], body, tasks=1)

@@ -120,13 +120,18 @@ class Attempts:
             # This process carries it out, unless another has taken it over meanwhile.
             await services.heart.keeps(earlier)
             return None
-        found = await self._begin(here, invocation, None)
+        async with services.slots:
+            found = await self._begin(here, invocation, None)
         if not isinstance(found, Refused):
             return found
         async with services.apart.entering(*here, found.suspect) as stay:
-            if stay is None:
+            # Who is let in must not keep all others out while no slot is free: a sweep tries again.
+            if stay is None or not await services.slots.take(services.settings.lease / 1000):
                 return None
-            again = await self._begin(here, invocation, stay)
+            try:
+                again = await self._begin(here, invocation, stay)
+            finally:
+                services.slots.release()
         return None if isinstance(again, Refused) else again
 
     async def _begin(
@@ -134,20 +139,19 @@ class Attempts:
     ) -> Delivery | Refused | None:
         """Claim the task and carry it out; `Refused` if it is a suspect, and has no `stay`."""
         services = self._services
-        async with services.slots:
-            if here in services.attempts:
-                return None  # it was begun while this message waited for a slot
-            claim = services.task_claim(invocation.run, invocation.key, invocation.name)
-            claim = msgspec.structs.replace(claim, apart=stay is not None)
-            with self._under_way(here, claim.owner):
-                found = await services.claims.task(claim)
-                if not isinstance(found, Refused):
-                    if found.lost:
-                        _tell_loss(found.operation)
-                    return await self._held(found.operation, claim.owner, invocation, stay)
-                if found.suspect:
-                    return found
-                return await self._refused(found.operation, invocation)
+        if here in services.attempts:
+            return None  # it was begun while this message waited for a slot
+        claim = services.task_claim(invocation.run, invocation.key, invocation.name)
+        claim = msgspec.structs.replace(claim, apart=stay is not None)
+        with self._under_way(here, claim.owner):
+            found = await services.claims.task(claim)
+            if not isinstance(found, Refused):
+                if found.lost:
+                    _tell_loss(found.operation)
+                return await self._held(found.operation, claim.owner, invocation, stay)
+            if found.suspect:
+                return found
+            return await self._refused(found.operation, invocation)
 
     @contextmanager
     def _under_way(self, here: tuple[str, str], owner: str) -> Iterator[None]:

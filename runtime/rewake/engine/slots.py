@@ -32,6 +32,15 @@ class Slots:
                 self.free -= 1
                 waiting.set_result(None)
 
+    async def take(self, longest: float) -> bool:
+        """Wait for a slot, for so many seconds at most. Returns whether there was one."""
+        try:
+            async with asyncio.timeout(longest):
+                await self.__aenter__()
+        except TimeoutError:
+            return False
+        return True
+
     async def __aenter__(self) -> None:
         if self.reserve(1):
             return
