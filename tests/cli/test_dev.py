@@ -34,6 +34,9 @@ async def nap(seconds: float) -> str:
     return await word()
 """
 
+# What a client sees of it depends on how much it had sent by then.
+CLOSED = (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected)
+
 
 class Server:
     """A `rewake dev` under way, and requests to it."""
@@ -55,10 +58,10 @@ class Server:
         while True:
             try:
                 return self._ask(method, path, body)
-            except (ConnectionResetError, http.client.RemoteDisconnected):
+            except CLOSED:
                 continue
             except urllib.error.URLError as error:
-                if not isinstance(error.reason, ConnectionResetError):
+                if not isinstance(error.reason, CLOSED):
                     raise
 
     def _ask(self, method: str, path: str, body: object) -> Any:
