@@ -213,6 +213,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """When its next timer or deadline is due."""
     check_at: Millis | None = None
     """When a sweep must check its tasks."""
+    written: Millis = 0
+    """When these moments were set, by the clock of who set them. See `rewake.stores.set_back`."""
     cancel: str | None = None
     """The reason for which it was asked to cancel, the newest one."""
     cancels: int = 0
@@ -301,6 +303,8 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """The earliest moment of the next attempt (a backoff)."""
     due: Millis | None = None
     """When a sweep must check it; None: its run's header covers it."""
+    written: Millis = 0
+    """When these moments were set, by the clock of who set them. See `rewake.stores.set_back`."""
     first: Millis | None = None
     """When the first attempt began."""
     args: Value | None = None

@@ -36,7 +36,7 @@ def longest(run: str, key: str, **more: Any) -> Header:
     header.state = max(RunState, key=lambda state: len(msgspec.json.encode(state)))
     for name in ("epoch", "count", "arrivals", "cancels", "deaths", "strikes"):
         setattr(header, name, NUMBER)
-    for name in ("lease", "due", "wake", "check_at", "clock"):
+    for name in ("lease", "due", "wake", "check_at", "written", "clock"):
         setattr(header, name, MOMENT)
     header.gap, header.apart, header.digest, header.key = -NUMBER, True, "f" * 16, key
     header.owner = header.mark = header.taken = UNIQUE

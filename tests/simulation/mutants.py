@@ -36,6 +36,7 @@ from rewake.replay.operation import OpenOp
 from rewake.states import RunState
 from rewake.stores import operations as stores_operations
 from rewake.stores import protocol as stores_protocol
+from rewake.stores import writes as stores_writes
 from rewake.stores.answers import Committed, Delivery, Fenced, RunClaim, TaskClaim
 from rewake.stores.keys import header_key, operation_key
 from rewake.stores.protocol import Store
@@ -172,6 +173,13 @@ def clock_goes_back() -> Iterator[None]:
         return max(getattr(entry, "clock", 0) for entry in entries)
 
     with patch("rewake.stores.writes._clock_of", clock):
+        yield
+
+
+@contextmanager
+def waits_for_the_clock() -> Iterator[None]:
+    """What was written before the clock was set back is late by as much."""
+    with patch.object(stores_writes, "is_ahead", lambda *_: False):
         yield
 
 
@@ -380,6 +388,7 @@ MUTANTS: Sequence[Mutant] = (
     open_wait,
     no_strikes,
     clock_goes_back,
+    waits_for_the_clock,
     release_anything,
     cancel_without_custody,
     no_looking_after,

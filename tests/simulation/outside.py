@@ -20,6 +20,8 @@ SLACK = 120.0
 """Virtual seconds, after the last fault, within which every run must have ended."""
 JUMP = 80.0
 """And so many more if clocks jump: a lease of a clock that was ahead has to run out."""
+AHEAD = 3_600_000
+"""How far ahead a clock may jump (ms): what waits for it to be caught up with ends too late."""
 DRAIN = 30
 """Looks, after that, by which nothing may be due any more."""
 CALLS = 60_000
@@ -161,7 +163,6 @@ class Outside:
         replica: Replica = world.random.choice(alive)
         world.trace(replica.name, "suffers", what, "")
         world.chaos.count("process", what, world.seconds)
-        half = self._case.settings.skew // 2
         match what:
             case "crash":
                 replica.die("a plug was pulled")
@@ -175,7 +176,15 @@ class Outside:
                 world.spawn(replica.close())
             case "blocked":
                 world.spawn(replica.block())
+            case _:
+                replica.offset = self._offset(what)
+
+    def _offset(self, what: str) -> int:
+        """How far the clock of a process is ahead, after this happened to it."""
+        half, chance = self._case.settings.skew // 2, self._world.random
+        match what:
             case "skew":
-                replica.offset = world.random.randint(-half, half)
+                return chance.randint(-half, half)
             case "jump":
-                replica.offset = world.random.choice((-60_000, -20_000, -7_000, 7_000, 40_000))
+                return chance.choice((-60_000, -20_000, -7_000, 7_000, AHEAD))
+        return {"ahead": AHEAD, "right": 0}[what]

@@ -150,6 +150,21 @@ def _set_back(seed: int, store: str) -> Case:
     return case
 
 
+def _ahead(seed: int, store: str) -> Case:
+    """A process dies whose clock is ahead; the next one has the right time, and what it held."""
+    chance = random.Random(seed)
+    tasks = [["task", "retried", "n1", {"fails": 1}], ["task", "work", "n2", {"ms": 6_000}]]
+    program = ["gather", False, *tasks, ["nap", 4_000], ["step", "s1", {"ms": 6_000}]]
+    case = Case(seed, store, {}, Chaos(random.Random(seed), stalls=3.0), _patient(), replicas=1)
+    case.programs = {
+        "r1": (program, [["n1", None], ["n2", None], True, ["s1", None]]),
+        "r2": (["gather", False, *tasks], [["n1", None], ["n2", None]]),
+    }
+    case.jumpy, case.local, case.lag = True, chance.random() < 0.5, chance.choice((0, 300))
+    case.events = [(0.0, "ahead"), (chance.uniform(0.05, 12.0), chance.choice(("crash", "right")))]
+    return case
+
+
 def _poisoned(seed: int, store: str) -> Case:
     """A task that kills every process that begins it has neighbours, who do nothing wrong."""
     chance = random.Random(seed)
@@ -188,6 +203,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "processes pause": _pausing,
     "loops are blocked": _blocking,
     "clocks are set back": _set_back,
+    "a clock is ahead": _ahead,
     "a poison has neighbours": _poisoned,
     "outcomes keep arriving": _arriving,
     "a loser goes on elsewhere": _losing,

@@ -72,9 +72,18 @@ class FaultyTable:
             ),
         )
 
-    async def due(self, until: Millis, *, limit: int, partition: str | None = None) -> list[Due]:
+    async def due(
+        self,
+        until: Millis,
+        *,
+        limit: int,
+        partition: str | None = None,
+        after: Due | None = None,
+    ) -> list[Due]:
         assert partition is None, "teach the simulation to sweep for one run alone"
-        return await self._call("due", None, lambda: self._base.due(until, limit=limit))
+        return await self._call(
+            "due", None, lambda: self._base.due(until, limit=limit, after=after)
+        )
 
     async def delete(self, keys: Sequence[Key]) -> None:
         [key] = keys

@@ -8,7 +8,9 @@ from typing import Any, cast
 import pytest
 
 from rewake.app import App
+from rewake.clock import SystemClock
 from rewake.engine.cache import Cache
+from rewake.engine.services import Here
 from rewake.kinds import OutcomeKind
 from rewake.records import Header
 from rewake.replay.execution import Execution
@@ -217,7 +219,7 @@ class _Contended(MemoryTable):
 
 
 def _store(table: MemoryTable) -> Store:
-    return Store(table, table, mark=lambda: "t")
+    return Store(table, table, mark=lambda: "t", clock=SystemClock(), here=Here(Cache(0)))
 
 
 @pytest.mark.parametrize("times", range(4))

@@ -475,8 +475,8 @@ def test_queries_use_their_indexes(tmp_path: Path) -> None:
             rows = table._reader.connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
             return "; ".join(row[3] for row in rows)
 
-        due = plan(rows._DUE, 5, 10)
-        assert "USING COVERING INDEX items_due (due<?)" in due
+        due = plan(rows._DUE, 5, -1, "", "", 10)
+        assert "USING COVERING INDEX items_due ((due,partition,sort)>(?,?,?) AND due<?)" in due
         for statement in (rows._FORWARD, rows._BACKWARD):
             found = plan(statement, "R#1", "O#", b"", 10)
             assert "USING PRIMARY KEY (partition=? AND sort>? AND sort<?)" in found

@@ -182,9 +182,9 @@ class Commits:
         if not under_way and not _withdraws(execution.fresh):
             return None
         # Carried over from park to park: a run that wakes often would otherwise push this moment
-        # away for ever.
-        kept = self.header.check_at
-        return self._in_grace() if kept is None else kept
+        # away for ever. Not one from before the clock was set back.
+        kept, soon = self.header.check_at, self._in_grace()
+        return soon if kept is None else min(kept, soon)
 
     def _in_grace(self) -> Millis:
         return self._services.clock.now() + self._services.settings.grace

@@ -28,7 +28,7 @@ from rewake.engine.deliveries import Deliveries
 from rewake.engine.leases import Claims, Heart
 from rewake.engine.logs import capture
 from rewake.engine.runs import Runs
-from rewake.engine.services import Services
+from rewake.engine.services import Here, Services
 from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
 from rewake.engine.sweeper import Sweeper
@@ -73,7 +73,8 @@ class Engine(Runs):
         self.app = app
         self.settings = settings or Settings()
         clock, unique = clock or SystemClock(), unique or unique_names()
-        store = Store(table, shelf or shelf_of(table), mark=unique, margin=self.settings.skew)
+        here, shelf = Here(Cache(self.settings.cached)), shelf or shelf_of(table)
+        store = Store(table, shelf, mark=unique, clock=clock, margin=self.settings.skew, here=here)
         super().__init__(
             Services(
                 app=app,
@@ -84,7 +85,7 @@ class Engine(Runs):
                 settings=self.settings,
                 claims=Claims(store, clock, self.settings),
                 heart=Heart(clock, self.settings.lease, threaded=threads),
-                cache=Cache(self.settings.cached),
+                here=here,
                 work=Work(),
                 slots=Slots(self.settings.tasks),
                 apart=Apart(clock, self.settings.lease),
@@ -95,7 +96,6 @@ class Engine(Runs):
                 arm=self._arm,
             )
         )
-        store.heard, store.has = self.services.hear, self.services.turns.__contains__
         deliveries = Deliveries(self.services)
         self._attempts = Attempts(self.services, deliveries)
         self._sweeper = Sweeper(self.services, deliveries)

@@ -51,6 +51,27 @@ class TurnHere:
 
 
 @dataclass(slots=True)
+class Here:
+    """The runs that this process has an instance of."""
+
+    cache: Cache
+    turns: dict[str, TurnHere] = field(default_factory=dict)
+    """By run: its turn in this process."""
+
+    def has(self, run: str) -> bool:
+        """Whether a turn of this process has the run."""
+        return run in self.turns
+
+    def hear(self, run: str, number: int, key: str) -> None:
+        """Tell the instance of the run, if any, which operation has arrived."""
+        kept, turn = self.cache.arrivals(run), self.turns.get(run)
+        if kept is not None:
+            kept.hear(number, key)
+        if turn is not None:
+            turn.arrivals.hear(number, key)
+
+
+@dataclass(slots=True)
 class Services:
     """The parts of one engine."""
 
@@ -62,7 +83,7 @@ class Services:
     settings: Settings
     claims: Claims
     heart: Heart
-    cache: Cache
+    here: Here
     work: Work
     slots: Slots
     apart: Apart
@@ -78,8 +99,6 @@ class Services:
     """Arms a timer that checks an item when it is due, before any sweep."""
     home: asyncio.AbstractEventLoop | None = None
     """The engine's own event loop, while it is open."""
-    turns: dict[str, TurnHere] = field(default_factory=dict)
-    """By run: its turn in this process."""
     attempts: dict[tuple[str, str], str] = field(default_factory=dict)
     """By run and key: the claim under which this process carries a task out."""
     waiters: dict[str, set[asyncio.Future[Outcome | None]]] = field(default_factory=dict)
@@ -93,6 +112,16 @@ class Services:
         self.elsewhere = Elsewhere(self.clock)
         self.shortages = Shortages(self.clock)
 
+    @property
+    def cache(self) -> Cache:
+        """The suspended instances."""
+        return self.here.cache
+
+    @property
+    def turns(self) -> dict[str, TurnHere]:
+        """By run: its turn in this process."""
+        return self.here.turns
+
     def call_home(self, callback: Callable[[], object]) -> None:
         """Call something in the engine's own event loop, from any thread."""
         if self.home is not None:
@@ -103,14 +132,6 @@ class Services:
         turn = self.turns.get(run)
         if turn is not None:
             turn.poke()
-
-    def hear(self, run: str, number: int, key: str) -> None:
-        """Tell the instance of `run` in this process, if any, which operation has arrived."""
-        kept, turn = self.cache.arrivals(run), self.turns.get(run)
-        if kept is not None:
-            kept.hear(number, key)
-        if turn is not None:
-            turn.arrivals.hear(number, key)
 
     def ended(self, run: str, outcome: Outcome | None = None) -> None:
         """Wake the callers that wait for the run to end."""

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 
 from rewake.engine.aside import MAX_TIMES, Aside
+from rewake.engine.clock_watch import ClockWatch
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.leases import PASSING
 from rewake.engine.services import Services
@@ -25,8 +26,6 @@ from rewake.stores.table import Due, Key
 log = logging.getLogger("rewake.sweeper")
 
 PAGE = 500
-PUT_OFF = 10_000
-"""The most items that are looked at once a clock was set back; the others are late."""
 MAX_BACKOFF = 60_000
 
 
@@ -41,7 +40,7 @@ class Sweeper:
         self._armed: dict[Key, tuple[Millis, asyncio.TimerHandle]] = {}
         self._checking: set[asyncio.Task[None]] = set()
         self._aside: Aside[Key] = Aside(services.clock, 1000, MAX_BACKOFF)
-        self._looked: Millis = 0
+        self._clock_watch = ClockWatch(services)
 
     async def run(self, only: str | None = None) -> None:
         """Sweep for ever; with `only`, check nothing but this run."""
@@ -57,7 +56,7 @@ class Sweeper:
         """Check all items that are due, and arm timers for those that will be soon."""
         await self._services.heart.beat_if_late()
         await self._services.claims.sweep()
-        await self._catch_up()
+        await self._clock_watch.look(self._only)
         seen: set[Key] = set()
         while True:
             now = self._services.clock.now()
@@ -76,22 +75,6 @@ class Sweeper:
                 self._aside.keep({due.key for due in over})
             if whole or not new:
                 return
-
-    async def _catch_up(self) -> None:
-        """Wake the sleepers whose moment was put off, if the clock was set back meanwhile.
-
-        Their turns measure by the clock as it is now (`ClockSetBack`).
-        """
-        now, settings = self._services.clock.now(), self._services.settings
-        back, self._looked = self._looked - now, now
-        if back <= settings.skew:
-            return
-        until = now + back + settings.horizon
-        log.warning("the clock was set back by %.1f s; what sleeps is looked at", back / 1000)
-        for due in await self._store.due(until, limit=PUT_OFF, run=self._only):
-            item = await self._store.item(due.key) if due.due > now else None
-            if isinstance(item, Header) and item.state is RunState.PARKED and item.wake:
-                await self._services.wake(item.run)
 
     def close(self) -> None:
         """Cancel all timers and checks."""
@@ -160,8 +143,12 @@ class Sweeper:
 
     async def _check(self, key: Key) -> None:
         item = await self._store.item(key)
-        now = self._services.clock.now()
         if item is None or item.due is None:
+            return
+        # Its due time may be early, and from before the clock was set back its other moments.
+        item = await self._store.set_right(item)
+        now = self._services.clock.now()
+        if item.due is None:
             return
         if item.due > now:
             self._arm_soon(Due(item.due, key), now)
@@ -223,6 +210,8 @@ class Sweeper:
         wake = _must_wake(header, now)
         for entry in history.dispatched():
             operation = history.operations.get(entry.key)
+            if operation is not None:
+                operation = await self._store.set_right(operation)
             if operation is None or is_unattended(operation, now):
                 unattended.append(await self._store.message(header.run, entry))
             elif operation.outcome is not None:

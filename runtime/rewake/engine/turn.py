@@ -237,6 +237,8 @@ class Turn:
             op.kind.traits.dispatched for op in execution.open.values()
         ):
             self._check_at = now + self._services.settings.grace
+        if self._check_at is not None:  # it was later if the clock was set back
+            self._check_at = min(self._check_at, now + self._services.settings.grace)
         moment = min((each for each in (wake, self._check_at) if each is not None), default=None)
         if moment is None:
             await self._signal.wait()
@@ -262,6 +264,8 @@ class Turn:
         for op in execution.open.values():
             if op.kind.traits.dispatched:
                 found = await self._store.operation(run, op.key)
+                if found is not None:
+                    found = await self._store.set_right(found)
                 if is_unattended(found, now):
                     unattended.append(op.scheduled())
         entries = await self._store.offload(run, unattended)

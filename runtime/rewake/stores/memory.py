@@ -104,11 +104,18 @@ class MemoryTable:
             items = [(key, decode(key, stored[key.sort])) for key in keys]
         return Page(items, keys[-1].sort if keys and len(keys) == limit else None)
 
-    async def due(self, until: Millis, *, limit: int, partition: str | None = None) -> list[Due]:
-        """The earliest entries of the due index at or before `until`, by due time."""
+    async def due(
+        self,
+        until: Millis,
+        *,
+        limit: int,
+        partition: str | None = None,
+        after: Due | None = None,
+    ) -> list[Due]:
+        """The earliest entries of the due index at or before `until`, by due time, then by key."""
         await asyncio.sleep(0)
         with self._lock:
-            return self._index.earliest(until, limit, partition)
+            return self._index.earliest(until, limit, partition, after)
 
     async def delete(self, keys: Sequence[Key]) -> None:
         """Remove items, one by one; a missing one is no error."""
@@ -178,13 +185,18 @@ class _LaggingIndex:
         if before != after:
             self._waiting.append((self._now() + self._lag, key, after))
 
-    def earliest(self, until: Millis, limit: int, partition: str | None) -> list[Due]:
+    def earliest(
+        self, until: Millis, limit: int, partition: str | None, after: Due | None
+    ) -> list[Due]:
         """The first entries at or before `until`, of those that can be seen by now."""
         self._catch_up()
+        behind = None if after is None else (after.due, after.key)
         entries = (
             (due, key)
             for key, due in self._seen.items()
-            if due <= until and partition in (None, key.partition)
+            if due <= until
+            and partition in (None, key.partition)
+            and (behind is None or (due, key) > behind)
         )
         return [Due(due, key) for due, key in heapq.nsmallest(limit, entries)]
 

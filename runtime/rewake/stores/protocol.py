@@ -73,7 +73,7 @@ class Store(Operations):
         [entry] = await self.offload(header.run, [started])
 
         async def work() -> tuple[Header, bool]:
-            header.count = 1
+            header.count, header.written = 1, self._clock.now()
             header.base, header.tail = await self._place(header, [entry], header.mark)
             view = View(header.run, header.workflow, header.created)
             # First: a view without a run is skipped, but a run without one would not be listed.
@@ -368,7 +368,7 @@ class Store(Operations):
 
     def _has(self, run: str) -> bool:
         """Whether this process has the run or is taking it: then no claim of it can succeed."""
-        return run in self._taking or self.has(run)
+        return run in self._taking or self._here.has(run)
 
     async def _arrive_and_claim(
         self, operation: Operation, force: bool, claim: RunClaim
@@ -400,7 +400,7 @@ class Store(Operations):
         """The delivery, with the outcome's value whole if the deliverer goes on with the run."""
         if delivery.arrival:  # only now is it committed, and can be read
             operation = delivery.operation
-            self.heard(operation.run, delivery.arrival, operation.key)
+            self._here.hear(operation.run, delivery.arrival, operation.key)
         if not delivery.claimed:
             return delivery
         whole = await self._whole(delivery.operation)

@@ -150,10 +150,15 @@ class Reads:
         prefix = LOGS if key is None else logs_of(key)
         return found + [batch for _, batch in await self._all(run, prefix)]
 
-    async def due(self, until: Millis, *, limit: int, run: str | None = None) -> list[Due]:
-        """The entries of the due index until then, earliest first; with `run`, of that run only."""
+    async def due(
+        self, until: Millis, *, limit: int, run: str | None = None, after: Due | None = None
+    ) -> list[Due]:
+        """The entries of the due index until then, earliest first; with `run`, of that run only.
+
+        With `after`, those behind that entry.
+        """
         partition = None if run is None else run_partition(run)
-        return await self._table.due(until, limit=limit, partition=partition)
+        return await self._table.due(until, limit=limit, partition=partition, after=after)
 
     async def item(self, key: Key) -> Header | Operation | None:
         """The item behind an entry of the due index."""

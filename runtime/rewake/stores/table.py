@@ -142,10 +142,17 @@ class Table(Protocol):
         """
         ...
 
-    async def due(self, until: Millis, *, limit: int, partition: str | None = None) -> list[Due]:
-        """The earliest entries of the due index at or before `until`, by due time.
+    async def due(
+        self,
+        until: Millis,
+        *,
+        limit: int,
+        partition: str | None = None,
+        after: Due | None = None,
+    ) -> list[Due]:
+        """The earliest entries of the due index at or before `until`, by due time, then by key.
 
-        With `partition`, only those of its items.
+        With `partition`, only those of its items; with `after`, only those behind that entry.
         """
         ...
 

@@ -12,15 +12,17 @@ mark.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from rewake.records import Chunk, Entry, Header, Millis
+from rewake.clock import Clock
+from rewake.records import Chunk, Entry, Header, Millis, Operation
 from rewake.states import MOVES, Move
 from rewake.stores.answers import Arrived, Committed, Fenced
-from rewake.stores.keys import chunk_key, chunk_number, header_key
+from rewake.stores.keys import chunk_key, chunk_number, header_key, operation_key
 from rewake.stores.reads import Reads
+from rewake.stores.set_back import MOMENTS, begun_again, is_ahead, unchanged
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Check, Key, Table, When, Written, holds
 from rewake.values.text import stored_size
@@ -29,33 +31,51 @@ CHUNK_BYTES = 256 * 1024
 """The most bytes of a chunk of history: an item of DynamoDB holds 400 KB."""
 HEADER_BYTES = 1024
 """The most bytes of a header and its key, without `cancel` and `error`: one unit of a write."""
-FIXED_BYTES = 560
+FIXED_BYTES = 586
 """Room for all fields of a header but its names and its tail, at their longest."""
 
 UNOWNED: Mapping[str, Any] = {"owner": "", "lease": 0, "apart": False}
 """The fields of an item that nobody holds."""
 
-Heard = Callable[[str, int, str], None]
-"""Told of an arrival: its run, its number there, and the key of its operation."""
+T = TypeVar("T", bound=Header | Operation)
+
+
+class Here(Protocol):
+    """The runs that this process has an instance of."""
+
+    def has(self, run: str) -> bool:
+        """Whether a turn of this process has the run."""
+        ...
+
+    def hear(self, run: str, number: int, key: str) -> None:
+        """Told of an arrival that was written here: its number, and the key of its operation."""
+        ...
+
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Writes(Reads):
-    """Writes to a table. `mark` makes the marks; `margin` (ms) is the allowed clock skew.
+    """Writes to a table. `mark` makes the marks, `margin` (ms) is the clocks' allowed skew.
 
-    `heard` is called at each arrival that is written here. `has` tells whether a turn of this
-    process has a run.
+    `here` knows, and is told, what has arrived for the runs that this process has.
     """
 
     def __init__(
-        self, table: Table, shelf: Shelf, *, mark: Callable[[], str], margin: Millis = 250
+        self,
+        table: Table,
+        shelf: Shelf,
+        *,
+        mark: Callable[[], str],
+        clock: Clock,
+        here: Here,
+        margin: Millis = 250,
     ) -> None:
         super().__init__(table, shelf)
-        self.heard: Heard = lambda _run, _number, _key: None
-        self.has: Callable[[str], bool] = lambda _run: False
+        self._here = here
         self._taking: set[str] = set()
         self._mark = mark
+        self._clock = clock
         self._margin = margin
 
     async def offload(self, run: str, entries: Sequence[Entry]) -> list[Entry]:
@@ -143,9 +163,25 @@ class Writes(Reads):
         add: Mapping[str, int] | None = None,
         create: Any = None,
     ) -> Written:
+        stamped = set
+        if set is not None and not MOMENTS.isdisjoint(set):
+            stamped = {**set, "written": self._clock.now()}
         return await self._again(
-            lambda: self._table.update(key, when=when, set=set, add=add, create=create)
+            lambda: self._table.update(key, when=when, set=stamped, add=add, create=create)
         )
+
+    async def set_right(self, item: T) -> T:
+        """Let the waits of an item begin again if it is ahead of the clock. Returns it as it is."""
+        now = self._clock.now()
+        if not is_ahead(item, now, self._margin):
+            return item
+        where = header_key(item.run)
+        if isinstance(item, Operation):
+            where = operation_key(item.run, item.key)
+        changes = begun_again(item, now)
+        written = await self._update(where, when=[unchanged(item)], set=changes)
+        found: T = written.item
+        return found
 
     async def _put(self, key: Key, item: Any, *, absent: bool = False) -> Written:
         return await self._again(lambda: self._table.put(key, item, absent=absent))

@@ -53,9 +53,16 @@ class SqliteReader:
         """Items of a partition whose sort key starts with `prefix`, in sort-key order."""
         return self._read(lambda rows: rows.query(partition, prefix, limit, cursor, reverse))
 
-    async def due(self, until: Millis, *, limit: int, partition: str | None = None) -> list[Due]:
-        """The earliest entries of the due index at or before `until`, by due time."""
-        return self._read(lambda rows: rows.due(until, limit, partition))
+    async def due(
+        self,
+        until: Millis,
+        *,
+        limit: int,
+        partition: str | None = None,
+        after: Due | None = None,
+    ) -> list[Due]:
+        """The earliest entries of the due index at or before `until`, by due time, then by key."""
+        return self._read(lambda rows: rows.due(until, limit, partition, after))
 
     async def get_blob(self, run: str, name: str) -> bytes:
         """A large value. Raises `CheckpointUnreadable` if it is not there."""

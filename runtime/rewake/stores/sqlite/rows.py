@@ -21,11 +21,10 @@ _DELETE = "DELETE FROM items WHERE partition = ? AND sort = ?"
 _RANGE = "SELECT sort, body FROM items WHERE partition = ? AND sort >= ? AND sort < ?"
 _FORWARD = f"{_RANGE} ORDER BY sort LIMIT ?"
 _BACKWARD = f"{_RANGE} ORDER BY sort DESC LIMIT ?"
-_DUE = "SELECT due, partition, sort FROM items WHERE due <= ? ORDER BY due, partition, sort LIMIT ?"
-_DUE_THERE = (
-    "SELECT due, partition, sort FROM items WHERE due <= ? AND partition = ?"
-    " ORDER BY due, sort LIMIT ?"
-)
+_FROM_DUE = "SELECT due, partition, sort FROM items WHERE due <= ?"
+_DUE = f"{_FROM_DUE} AND (due, partition, sort) > (?, ?, ?) ORDER BY due, partition, sort LIMIT ?"
+_DUE_THERE = f"{_FROM_DUE} AND (due, sort) > (?, ?) AND partition = ? ORDER BY due, sort LIMIT ?"
+_FIRST = Due(-1, Key("", ""))
 _PUT_BLOB = "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _GET_BLOB = "SELECT data FROM blobs WHERE run = ? AND name = ?"
 
@@ -76,9 +75,13 @@ class Rows:
         items = [(key, decode(key, body)) for key, (_, body) in zip(keys, rows, strict=False)]
         return Page(items, keys[-1].sort if keys and len(rows) > len(keys) else None)
 
-    def due(self, until: Millis, limit: int, partition: str | None) -> list[Due]:
-        statement, where = (_DUE, ()) if partition is None else (_DUE_THERE, (partition,))
-        rows = self._execute(statement, (until, *where, limit)).fetchall()
+    def due(self, until: Millis, limit: int, partition: str | None, after: Due | None) -> list[Due]:
+        last = after or _FIRST
+        where: tuple[Any, ...] = (until, last.due, last.key.partition, last.key.sort)
+        statement = _DUE
+        if partition is not None:
+            where, statement = (until, last.due, last.key.sort, partition), _DUE_THERE
+        rows = self._execute(statement, (*where, limit)).fetchall()
         return [Due(due, Key(partition, sort)) for due, partition, sort in rows]
 
     def delete(self, keys: Sequence[Key]) -> None:

@@ -108,10 +108,17 @@ class SqliteTable:
         """Items of a partition whose sort key starts with `prefix`, in sort-key order."""
         return await self._read(lambda rows: rows.query(partition, prefix, limit, cursor, reverse))
 
-    async def due(self, until: Millis, *, limit: int, partition: str | None = None) -> list[Due]:
-        """The earliest entries of the due index at or before `until`, by due time."""
+    async def due(
+        self,
+        until: Millis,
+        *,
+        limit: int,
+        partition: str | None = None,
+        after: Due | None = None,
+    ) -> list[Due]:
+        """The earliest entries of the due index at or before `until`, by due time, then by key."""
         self._file.check()  # Once a sweep is often enough.
-        return await self._read(lambda rows: rows.due(until, limit, partition))
+        return await self._read(lambda rows: rows.due(until, limit, partition, after))
 
     async def delete(self, keys: Sequence[Key]) -> None:
         """Remove items, all or none; a missing one is no error."""

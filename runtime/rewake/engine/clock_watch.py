@@ -1,0 +1,79 @@
+"""A watch on the clock: what was written before it was set back is set right.
+
+It looks through the due index for what is ahead of the clock (`stores/set_back.py`) when one sweep
+finds the clock behind that of the one before, and again a lease later: a write under way may carry
+the old time, and the index may be late. A new process looks once, a lease after its beginning,
+since the clock may have been set back before. A look is in pages, a few with each sweep, and reads
+each item that is not due yet once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from rewake.engine.leases import PASSING
+from rewake.engine.services import Services
+from rewake.records import LATEST, Millis
+from rewake.stores.table import Due, Key
+
+log = logging.getLogger("rewake.sweeper")
+
+PAGE = 500
+PAGES = 10
+"""The most pages that are looked through with one sweep."""
+
+
+class ClockWatch:
+    """Notices that the clock was set back, and sets right what is ahead of it."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._store = services.store
+        self._looked: Millis = 0
+        self._sweeps = services.settings.lease // services.settings.sweep + 1
+        """How many sweeps a lease takes."""
+        self._times, self._pause = 1, self._sweeps
+        self._last: Due | None = None
+
+    async def look(self, only: str | None) -> None:
+        """Look at the clock and, if that is to be done, at the next pages of the due index.
+
+        With `only`, at nothing but that run.
+        """
+        now, settings = self._services.clock.now(), self._services.settings
+        before, self._looked = self._looked, now
+        if before - now > settings.skew:
+            told = "the clock was set back by %.1f s; what waits is set right"
+            log.warning(told, (before - now) / 1000)
+            self._times, self._pause, self._last = 2, 0, None
+        if not self._times:
+            return
+        if self._pause:
+            self._pause -= 1
+            return
+        for _ in range(PAGES):
+            # What is due by now is looked at by the sweep itself.
+            last = self._last or Due(now, Key("", ""))
+            found = await self._store.due(LATEST, limit=PAGE, run=only, after=last)
+            await self._set_right(found)
+            if len(found) < PAGE:
+                self._times, self._last = self._times - 1, None
+                self._pause = self._sweeps
+                return
+            self._last = found[-1]
+
+    async def _set_right(self, found: list[Due]) -> None:
+        results = await asyncio.gather(
+            *(self._look_at(due.key) for due in found), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, PASSING):
+                raise result  # the next sweep begins with this page again
+            if isinstance(result, Exception):
+                log.debug("an item could not be set right", exc_info=result)
+
+    async def _look_at(self, key: Key) -> None:
+        item = await self._store.item(key)
+        if item is not None and item.due is not None:
+            await self._store.set_right(item)

@@ -1,0 +1,51 @@
+"""Waits that were begun under a clock that was set back since.
+
+A machine's clock may be wrong by hours or years, and then be set right. What was written before is
+then written in the future, and whatever it waits for would come late by as much. Each item whose
+moments change (`MOMENTS`) says when that was (`written`), so that
+
+1. what is written in the future, by more than clocks may differ, was written before the set-back;
+2. its waits are the differences to `written`. They begin again on the present clock, as long as
+   they were, so that no wait becomes shorter. A parked run is looked at instead, since its turn
+   knows how long its timers have been open (`ClockSetBack`).
+
+What is written in the past stays as it is. It was written before the clock showed the present
+moment for the first time, so a wait that is open still has lasted for longer than the clock was set
+back by. Hence no wait takes more than twice its length, whatever the clock was set back by.
+
+A holder that lives renews its lease, and then it is written in the present. So a lease that begins
+again runs out under the dead only, and nothing is begun twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rewake.records import Header, Millis, Operation
+from rewake.states import RunState
+from rewake.stores.table import Check
+
+MOMENTS = frozenset({"due", "lease"})
+"""The attributes with which `written` is set: all others that hold a wait change with them."""
+
+
+def is_ahead(item: Header | Operation, now: Millis, margin: Millis) -> bool:
+    """Whether the item was written before the clock was set back to `now`."""
+    return item.written > now + margin
+
+
+def begun_again(item: Header | Operation, now: Millis) -> Mapping[str, Any]:
+    """The changes by which the waits of an item that is ahead begin again."""
+    if isinstance(item, Header) and item.state is RunState.PARKED:
+        return {name: now for name in ("due", "wake", "check_at") if getattr(item, name)}
+    names = ("due", "lease", "not_before") if isinstance(item, Operation) else ("due", "lease")
+    found = {name: getattr(item, name) for name in names}
+    return {name: now + max(0, at - item.written) for name, at in found.items() if at}
+
+
+def unchanged(item: Header | Operation) -> list[Check]:
+    """The checks that an item is as it was read, as far as its waits go."""
+    names = ["written", "owner"]
+    names += ["number"] if isinstance(item, Operation) else ["state", "epoch", "count"]
+    return [Check(name, "=", getattr(item, name)) for name in names]

@@ -1,0 +1,277 @@
+"""A clock that was ahead is set right: what waits goes on in real time, in a new process too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rewake import sleep, step, task, wait_for_approval, workflow
+from rewake.engine.clock_watch import PAGE, PAGES
+from rewake.engine.engine import Engine
+from rewake.kinds import Kind
+from rewake.records import Header, Millis, Operation
+from rewake.states import RunState
+from rewake.stores.keys import header_key, operation_key
+from tests.support.counting import CountingTable
+from tests.support.virtual import TABLES, Bench, virtually
+
+HOUR = 3_600_000
+LEASE, GRACE, SWEEP = 5, 4, 1
+begun: Counter[str] = Counter()
+everywhere = pytest.mark.parametrize("table", TABLES)
+ahead_by = pytest.mark.parametrize("ahead", [HOUR, 365 * 24 * HOUR])
+
+
+@pytest.fixture(autouse=True)
+def _nothing_begun() -> Iterator[None]:
+    begun.clear()
+    yield
+    begun.clear()
+
+
+@task(retries=1, delay=60, jitter=0)
+async def flaky() -> str:
+    begun["flaky"] += 1
+    if begun["flaky"] == 1:
+        raise ValueError("once")
+    return "flaky"
+
+
+@task
+async def long() -> str:
+    begun["long"] += 1
+    await asyncio.sleep(30)
+    return "long"
+
+
+async def inline() -> str:
+    begun["inline"] += 1
+    await asyncio.sleep(30)
+    return "inline"
+
+
+@workflow
+async def waits(how: str) -> str:
+    if how == "sleep":
+        await sleep(60)
+    elif how == "timeout":
+        try:
+            async with asyncio.timeout(60):
+                await wait_for_approval("yes")
+        except TimeoutError:
+            pass
+    elif how == "retry":
+        await flaky()
+    elif how == "task":
+        await long()
+    elif how == "step":
+        await step("inline", inline)
+    elif how == "beside":
+        background = asyncio.create_task(long())
+        await step("inline", inline)
+        await background
+    return how
+
+
+members = [flaky, long, waits]
+
+
+def set_clock(engine: Engine, ahead: Millis) -> None:
+    """Let the clock of this process be ahead of the time by so much."""
+    clock: Any = engine.services.clock
+    told = type(clock).now
+    clock.now = lambda: told(clock) + ahead
+
+
+class Nowhere:
+    """A table that never answers."""
+
+    def __getattr__(self, _: str) -> Any:
+        async def for_ever(*_: Any, **__: Any) -> None:
+            await asyncio.Event().wait()
+
+        return for_ever
+
+
+def die(engine: Engine) -> None:
+    """No write of this process comes through any more."""
+    store: Any = engine.services.store
+    store._table = Nowhere()
+
+
+async def go_on(bench: Bench, restarts: bool) -> None:
+    """Set the clock right, at once or with a new process that takes the place of this one."""
+    if not restarts:
+        set_clock(bench.engine, 0)
+        return
+    die(bench.engine)
+    bench.engine = bench.another()
+    bench.engine.open()
+
+
+@everywhere
+@ahead_by
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("how", ["sleep", "timeout", "retry"])
+def test_no_wait_takes_more_than_twice_its_length(
+    how: str, restarts: bool, ahead: Millis, table: str
+) -> None:
+    """A wait of 60 s is never shorter, and late by no more than what had passed of it.
+
+    A new process looks a lease after its beginning.
+    """
+
+    async def body(bench: Bench) -> None:
+        set_clock(bench.engine, ahead)
+        run = (await bench.start("waits", how=how)).run
+        await asyncio.sleep(10)
+        await go_on(bench, restarts)
+        assert await bench.result(run, 1_000) == how
+        assert 60 <= bench.seconds < 70 + 2 * SWEEP + (LEASE + SWEEP) * restarts
+        assert begun == ({"flaky": 2} if how == "retry" else {})
+
+    virtually(members, body, table=table)
+
+
+@everywhere
+@ahead_by
+@pytest.mark.parametrize("second", [False, True])
+@pytest.mark.parametrize("after", [0.5, 4])
+@pytest.mark.parametrize("how", ["task", "step", "beside"])
+def test_what_a_dead_process_held_is_taken_over(
+    how: str, after: float, second: bool, ahead: Millis, table: str
+) -> None:
+    """Its lease is in the future: it begins again on the clock that was set right, and runs out.
+
+    The process that takes over was there before, under the wrong clock too, or begins after that.
+    The lease was renewed already or, after half a second, it is the first.
+    """
+
+    async def body(bench: Bench) -> None:
+        first, other = bench.engine, bench.another()
+        set_clock(first, ahead)
+        if second:
+            set_clock(other, ahead)
+            other.open()
+        run = (await bench.start("waits", how=how)).run
+        await asyncio.sleep(after)
+        die(first)
+        await asyncio.sleep(0.1)
+        if second:
+            set_clock(other, 0)
+        else:
+            other.open()
+        bench.engine = other
+        assert await bench.result(run, 1_000) == how
+        # Two leases, for one may have begun again, until it is begun; then it takes 30 s. A new
+        # process looks after a lease, a turn with a step after its tasks once in a grace.
+        until = 30 + after + 2 * LEASE + 3 * SWEEP + 2 * GRACE * (how == "beside")
+        assert bench.seconds < until + (LEASE + SWEEP) * (not second)
+        assert set(begun.values()) == {2}
+
+    virtually(members, body, table=table)
+
+
+@everywhere
+@ahead_by
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_run_that_was_released_goes_on(restarts: bool, ahead: Millis, table: str) -> None:
+    """It was to be claimed in 10 s, by a clock that was ahead: it is claimed 10 s from now."""
+
+    async def body(bench: Bench) -> None:
+        engine = bench.engine
+        set_clock(engine, ahead)
+        run = (await bench.start("waits", how="step")).run
+        await asyncio.sleep(1)
+        header = await engine.get(run)
+        at = engine.services.clock.now() + 10_000
+        await engine.services.store.release(run, header.owner, at)
+        await asyncio.sleep(3)
+        assert (await engine.get(run)).state is RunState.READY
+        await go_on(bench, restarts)
+        await asyncio.sleep(10 + 2 * SWEEP + (LEASE + SWEEP) * restarts)
+        assert (await bench.engine.get(run)).state is RunState.RUNNING
+        assert await bench.result(run) == "step"
+
+    virtually(members, body, table=table)
+
+
+@everywhere
+def test_what_is_held_by_a_process_that_lives_is_begun_by_no_other(table: str) -> None:
+    """Both find its leases in the future, and let them begin again; it renews them in time."""
+
+    async def body(bench: Bench) -> None:
+        other = bench.another()
+        for engine in bench.made:
+            set_clock(engine, HOUR)
+        other.open()
+        runs = [(await bench.start("waits", how=how)).run for how in ("task", "step", "beside")]
+        for back in range(6):
+            await asyncio.sleep(3.7)
+            for engine in bench.made:
+                set_clock(engine, HOUR - (back + 1) * HOUR // 6)
+        for run in runs:
+            await bench.result(run)
+        assert begun == {"long": 2, "inline": 2}
+        assert bench.seconds < 32
+        await other.close()
+
+    virtually(members, body, table=table)
+
+
+def test_a_look_is_in_pages_and_once() -> None:
+    """Each item that waits is read once by a new process, and twice when a clock is set back.
+
+    Sweeps go on meanwhile, and read nothing of what is not due.
+    """
+    table = CountingTable()
+    number = PAGE * PAGES + 700
+
+    async def body(bench: Bench) -> None:
+        await asyncio.sleep(2 * LEASE)  # the first process has looked
+        for each in range(number):
+            at = bench.engine.services.clock.now() + HOUR
+            header = Header(f"r{each}", "waits", 0, 0, "3.12", 1, RunState.PARKED, due=at, wake=at)
+            await table.put(header_key(header.run), header)
+        table.count_anew()
+        await asyncio.sleep(0.5)
+        assert table.gets == 0
+        new = bench.another()
+        new.open()
+        await asyncio.sleep(LEASE)
+        assert table.gets == 0
+        await asyncio.sleep(SWEEP + 0.5)
+        assert table.gets == PAGE * PAGES
+        await asyncio.sleep(60)
+        assert table.gets == number
+        set_clock(new, -60_000)
+        await asyncio.sleep(2.5)
+        assert number < table.gets <= 2 * number
+        await asyncio.sleep(600)
+        assert table.gets == 3 * number
+        await new.close()
+
+    virtually(members, body, table=table)
+
+
+def test_what_cannot_be_read_keeps_nothing_else_from_being_set_right() -> None:
+    """One item of a form that is not known is passed over; a store that fails is asked again."""
+
+    async def body(bench: Bench) -> None:
+        set_clock(bench.engine, HOUR)
+        run = (await bench.start("waits", how="retry")).run
+        await asyncio.sleep(1)
+        table: Any = bench.table
+        operation = Operation("odd", "odd", Kind.TASK, due=2**45, written=2**45)
+        where = operation_key("odd", "odd")
+        await table.put(where, operation)
+        table._partitions[where.partition][where.sort] = b"no JSON"
+        set_clock(bench.engine, 0)
+        assert await bench.result(run, 1_000) == "retry"
+        assert bench.seconds < 63
+
+    virtually(members, body)
