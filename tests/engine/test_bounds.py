@@ -36,10 +36,12 @@ def longest(run: str, key: str, **more: Any) -> Header:
     header.state = max(RunState, key=lambda state: len(msgspec.json.encode(state)))
     for name in ("epoch", "count", "arrivals", "cancels", "deaths", "strikes"):
         setattr(header, name, NUMBER)
-    for name in ("lease", "due", "wake", "check_at", "written", "clock"):
-        setattr(header, name, MOMENT)
+    header.due = header.wake = MOMENT
+    for name in ("created", "lease", "check_at", "written", "clock"):  # never far ahead
+        setattr(header, name, 9_999_999_999_999)
     header.gap, header.apart, header.digest, header.key = -NUMBER, True, "f" * 16, key
-    header.owner = header.mark = header.taken = UNIQUE
+    header.owner = header.taken = UNIQUE
+    header.mark = f"{UNIQUE}@{NUMBER}"
     header.base = chunk_key(run, 10**7, UNIQUE).sort
     header.tail = [CancelRequested(MOMENT, "")]
     left = room_for_tail(header) - len(msgspec.json.encode(header.tail))

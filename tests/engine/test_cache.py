@@ -34,18 +34,22 @@ def test_an_instance_is_taken_once_by_the_header_it_was_kept_with() -> None:
     """It goes on from exactly where it was; the next to ask replays."""
     cache = Cache(2)
     instance = made(cache, header("a"))
-    assert cache.take(header("a")) is cast(Execution, instance)
-    assert cache.take(header("a")) is None
+    kept = cache.take("a")
+    assert kept is not None
+    assert kept.execution is cast(Execution, instance)
+    assert kept.is_at(header("a"))
+    assert cache.take("a") is None
     assert instance.dropped == 0
 
 
-def test_an_instance_that_was_overtaken_is_dropped() -> None:
-    """Another count, or another writer's mark at the same count: it is of no use."""
+def test_an_instance_that_was_overtaken_is_behind() -> None:
+    """Another count, or another writer's mark at the same count: it is not there yet."""
     cache = Cache(4)
     for other in (header("a", count=2), header("a", mark="n")):
-        instance = made(cache, header("a"))
-        assert cache.take(other) is None
-        assert instance.dropped == 1
+        made(cache, header("a"))
+        kept = cache.take("a")
+        assert kept is not None
+        assert not kept.is_at(other)
 
 
 def test_the_one_kept_longest_goes_first() -> None:

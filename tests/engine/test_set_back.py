@@ -17,7 +17,7 @@ from rewake.records import Header, Millis, Operation
 from rewake.states import RunState
 from rewake.stores.keys import header_key, operation_key
 from tests.support.counting import CountingTable
-from tests.support.virtual import TABLES, Bench, virtually
+from tests.support.virtual import TABLES, Bench, die, virtually
 
 HOUR = 3_600_000
 LEASE, GRACE, SWEEP = 5, 4, 1
@@ -85,22 +85,6 @@ def set_clock(engine: Engine, ahead: Millis) -> None:
     clock: Any = engine.services.clock
     told = type(clock).now
     clock.now = lambda: told(clock) + ahead
-
-
-class Nowhere:
-    """A table that never answers."""
-
-    def __getattr__(self, _: str) -> Any:
-        async def for_ever(*_: Any, **__: Any) -> None:
-            await asyncio.Event().wait()
-
-        return for_ever
-
-
-def die(engine: Engine) -> None:
-    """No write of this process comes through any more."""
-    store: Any = engine.services.store
-    store._table = Nowhere()
 
 
 async def go_on(bench: Bench, restarts: bool) -> None:

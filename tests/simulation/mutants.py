@@ -13,8 +13,10 @@ from unittest.mock import patch
 import msgspec
 
 from rewake.authoring.context import TaskContext
+from rewake.engine import instance as engine_instance
 from rewake.engine.apart import Stay
 from rewake.engine.attempts import Attempts
+from rewake.engine.cache import Kept
 from rewake.engine.commits import Commits
 from rewake.engine.leases import Heart
 from rewake.engine.logs import AttemptLog
@@ -180,6 +182,20 @@ def clock_goes_back() -> Iterator[None]:
 def waits_for_the_clock() -> Iterator[None]:
     """What was written before the clock was set back is late by as much."""
     with patch.object(stores_writes, "is_ahead", lambda *_: False):
+        yield
+
+
+@contextmanager
+def takes_what_is_behind_for_new() -> Iterator[None]:
+    """An instance goes on from where it was, although another process has committed since."""
+    with patch.object(Kept, "is_at", lambda *_: True):
+        yield
+
+
+@contextmanager
+def takes_all_for_read() -> Iterator[None]:
+    """An instance that goes on to a header takes all that has arrived by then for observed."""
+    with patch.object(engine_instance, "read_at", lambda header: header.arrivals):
         yield
 
 
@@ -389,6 +405,8 @@ MUTANTS: Sequence[Mutant] = (
     no_strikes,
     clock_goes_back,
     waits_for_the_clock,
+    takes_what_is_behind_for_new,
+    takes_all_for_read,
     release_anything,
     cancel_without_custody,
     no_looking_after,

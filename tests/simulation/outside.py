@@ -186,5 +186,7 @@ class Outside:
             case "skew":
                 return chance.randint(-half, half)
             case "jump":
-                return chance.choice((-60_000, -20_000, -7_000, 7_000, AHEAD))
+                # A deadline of an approval stays where it is, and would be an hour late.
+                far = 40_000 if "approve" in str(self._case.programs) else AHEAD
+                return chance.choice((-60_000, -20_000, -7_000, 7_000, far))
         return {"ahead": AHEAD, "right": 0}[what]

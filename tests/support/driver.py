@@ -386,10 +386,14 @@ def check_history(run: Run) -> None:
     settled = [e.key for e in run.history if isinstance(e, Completed | Fired | Stepped)]
     assert len(set(settled)) == len(settled), "an operation ended twice"
     assert not set(settled) & set(run.withdrawn), "what is settled stays settled"
-    for end in segments(run.history):
-        if end == 1:
-            continue
+    ends = [end for end in segments(run.history) if end > 1]
+    for end in ends:
         prefix = run.replayed(history=run.history[:end])
         assert prefix.error is None, prefix.error
         assert prefix.fresh == []
+        if end != ends[-1]:  # it goes on with what another instance has added
+            prefix.replay(run.history[end:], run.outcomes)
+            assert prefix.error is None, prefix.error
+            assert (prefix.fresh, [*prefix.open]) == ([], [*run.execution.open])
+            assert prefix.finished == run.execution.finished
         prefix.drop()

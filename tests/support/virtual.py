@@ -6,14 +6,17 @@ import asyncio
 import itertools
 import random
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rewake.app import App
 from rewake.authoring.hints import return_hint
+from rewake.clock import Clock
+from rewake.dispatchers.dispatcher import Handler
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine
+from rewake.engine.logs import capture
 from rewake.engine.settings import Settings
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Header, Invocation, Millis, Outcome
@@ -51,6 +54,7 @@ class Bench:
         self._app = app
         self._settings = settings
         self.made: list[Engine] = []
+        self.takers: Iterator[Engine] = iter(())
         self.engine = self.another()
 
     @property
@@ -76,6 +80,17 @@ class Bench:
         )
         self.made.append(engine)
         return engine
+
+    def share_messages(self, number: int) -> list[Engine]:
+        """Let so many processes, this one among them, take all messages in turn (`takers`)."""
+        others = [self.another() for _ in range(number - 1)]
+        engines = [self.engine, *others]
+        self.takers = itertools.cycle(engines)
+        for engine in engines:
+            engine.services.dispatcher = _Network(self, engine.services.clock)
+        for engine in others:
+            engine.open()
+        return engines
 
     def lose_first_messages(self) -> list[Invocation]:
         """Let the first messages for tasks get lost; the list is filled with them.
@@ -115,6 +130,48 @@ class Bench:
         return RunCodec(SECRET, run).decode(
             outcome.value, key="", purpose=Purpose.OUTPUT, hint=hint
         )
+
+
+class _Network:
+    """A dispatcher whose messages go to one process after another."""
+
+    local = False
+
+    def __init__(self, bench: Bench, clock: Clock) -> None:
+        self._bench = bench
+        self._clock = clock
+        self._work: list[asyncio.Task[None]] = []
+
+    def open(self, handler: Handler) -> None:
+        """The network knows everybody."""
+
+    async def dispatch(self, invocations: Sequence[Invocation]) -> None:
+        now, loop = self._clock.now(), asyncio.get_running_loop()
+        for each in invocations:
+            wait = 0 if each.not_before is None else max(0, each.not_before - now)
+            loop.call_later(wait / 1000 + 0.001, self._hand, each)
+
+    def _hand(self, invocation: Invocation) -> None:
+        self._work.append(asyncio.ensure_future(next(self._bench.takers).handle(invocation)))
+
+    async def close(self) -> None:
+        """Nothing is kept here."""
+
+
+def die(engine: Engine) -> None:
+    """Let no call of this process come through any more."""
+    store: Any = engine.services.store
+    store._table = _Nowhere()
+
+
+class _Nowhere:
+    """A table that never answers."""
+
+    def __getattr__(self, _: str) -> Any:
+        async def for_ever(*_: Any, **__: Any) -> None:
+            await asyncio.Event().wait()
+
+        return for_ever
 
 
 class Ended(Exception):
@@ -157,6 +214,8 @@ def virtually(
             finally:
                 for engine in bench.made:
                     engine.services.cache.clear()
+                    if engine.services.home is not None:  # it died
+                        capture.close()
 
         try:
             loop.run_until_complete(main())

@@ -33,6 +33,13 @@ class Arrivals:
         self._read = kept._read
         self._keys.update(kept._keys)
 
+    def followed(self, number: int | None) -> None:
+        """Note up to which number another instance had read when it was suspended, if known."""
+        if number is None:
+            self._read = -1
+        elif number > self._read:
+            self.read(number)
+
     def replayed(self, number: int, operations: Mapping[str, Operation]) -> None:
         """Note that a replay has read all operations, after the counter stood at `number`."""
         self._found = {key: o for key, o in operations.items() if o.outcome is not None}
@@ -49,6 +56,10 @@ class Arrivals:
             return None
         keys = [self._keys.get(each, "") for each in range(self._read + 1, number + 1)]
         return keys if all(keys) else None
+
+    def heard(self, number: int) -> list[str]:
+        """The keys that arrived since the last read, up to `number`, as far as they are known."""
+        return [key for each, key in self._keys.items() if each <= number]
 
     def heard_to(self, number: int) -> int:
         """Up to which number, from `number` on, this process has heard of each arrival."""

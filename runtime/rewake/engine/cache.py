@@ -1,16 +1,35 @@
 """Suspended instances, kept while there is room, so that a resume costs only what is new.
 
-An instance may be dropped at any moment. One that was overtaken is recognised by the count and
-mark that it was kept with. Nothing depends on this cache but speed.
+An instance may be dropped at any moment. Nothing depends on this cache but speed. One that was
+overtaken, as another process went on with its run, is behind by what that one committed. It says
+where it was kept, and goes on from there (`Store.since`), if the history does.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rewake.engine.arrivals import Arrivals
-from rewake.records import Header
+from rewake.records import Entry, Header
 from rewake.replay.execution import Execution
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An instance, and the header with which it was suspended, as far as its history goes."""
+
+    execution: Execution
+    arrivals: Arrivals
+    count: int
+    mark: str
+    base: str
+    tail: Sequence[Entry]
+
+    def is_at(self, header: Header) -> bool:
+        """Whether it goes on from exactly this header."""
+        return (self.count, self.mark) == (header.count, header.mark)
 
 
 class Cache:
@@ -18,7 +37,7 @@ class Cache:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: OrderedDict[str, tuple[int, str, Execution, Arrivals]] = OrderedDict()
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
 
     def keep(self, header: Header, execution: Execution, arrivals: Arrivals | None = None) -> None:
         """Keep an instance that is exactly at this header's count and mark."""
@@ -27,34 +46,28 @@ class Cache:
             return
         # Another invocation may have overtaken this one between its commit and here.
         self.drop(header.run)
-        self._kept[header.run] = (header.count, header.mark, execution, arrivals or Arrivals())
+        where = header.count, header.mark, header.base, header.tail
+        self._kept[header.run] = Kept(execution, arrivals or Arrivals(), *where)
         while len(self._kept) > self._size:
-            _, (_, _, oldest, _) = self._kept.popitem(last=False)
-            oldest.drop()
+            _, oldest = self._kept.popitem(last=False)
+            oldest.execution.drop()
 
-    def take(self, header: Header) -> Execution | None:
-        """The instance that goes on from exactly this header, if there is one."""
-        kept = self._kept.pop(header.run, None)
-        if kept is None:
-            return None
-        count, mark, execution, _ = kept
-        if (count, mark) == (header.count, header.mark):
-            return execution
-        execution.drop()
-        return None
+    def take(self, run: str) -> Kept | None:
+        """The instance of a run, if there is one, which may be behind."""
+        return self._kept.pop(run, None)
 
     def arrivals(self, run: str) -> Arrivals | None:
         """What the suspended instance of a run has read, and what was heard since."""
         kept = self._kept.get(run)
-        return None if kept is None else kept[3]
+        return None if kept is None else kept.arrivals
 
     def drop(self, run: str) -> None:
         """Drop the instance of a run."""
         kept = self._kept.pop(run, None)
         if kept is not None:
-            kept[2].drop()
+            kept.execution.drop()
 
     def clear(self) -> None:
         """Drop all instances."""
         while self._kept:
-            self._kept.popitem()[1][2].drop()
+            self._kept.popitem()[1].execution.drop()

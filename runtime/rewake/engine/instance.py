@@ -6,13 +6,15 @@ It belongs to its turn, which drops it at the end, unless the cache has got it b
 from __future__ import annotations
 
 from rewake.engine.arrivals import Arrivals
+from rewake.engine.cache import Kept
 from rewake.engine.program import RUNTIME, new_execution
 from rewake.engine.services import Services
 from rewake.errors import StuckError
-from rewake.records import CancelRequested, Header, Started
+from rewake.records import CancelRequested, Completed, Header, Started, Withdrawn
 from rewake.replay.execution import Execution
 from rewake.stores.history import History
 from rewake.stores.suspects import is_condemned
+from rewake.stores.writes import read_at
 
 
 class TooNew(Exception):
@@ -41,13 +43,16 @@ class Instance:
         if is_condemned(header, self._services.settings.strikes):
             last = f"; the last time, {header.error}" if header.error else ""
             raise StuckError(f"its process died {header.deaths} times in a row{last}")
-        arrivals = self._services.cache.arrivals(header.run)
-        cached = self._services.cache.take(header)
-        if cached is not None and arrivals is not None:
-            self.arrivals.adopt(arrivals)
-        self.replayed = cached is None
-        self._execution = cached or await self._replay(header)
-        return self._execution
+        kept = self._services.cache.take(header.run)
+        if kept is not None:
+            self._execution = kept.execution
+            self.replayed = not kept.is_at(header)
+            if not self.replayed or await self._follow(kept, header):
+                self.arrivals.adopt(kept.arrivals)
+                return kept.execution
+            self.drop()
+        self.replayed = True
+        return await self._replay(header)
 
     def suspend(self, header: Header) -> None:
         """Give the execution, which is exactly at this header, to the cache."""
@@ -60,6 +65,20 @@ class Instance:
         if self._execution is not None:
             self._execution.drop()
             self._execution = None
+
+    async def _follow(self, kept: Kept, header: Header) -> bool:
+        """Let an instance that is behind go on to this header, if that goes on from it."""
+        store = self._services.store
+        entries = await store.since(header, kept.base, kept.tail)
+        if entries is None:
+            return False
+        ended = [each.key for each in entries if isinstance(each, Completed | Withdrawn)]
+        history = History(entries, await store.outcomes(header.run, ended))
+        kept.execution.replay(entries, history.outcomes())
+        check(kept.execution)
+        kept.arrivals.followed(read_at(header))
+        await store.cancel_withdrawn(header.run, history, self._services.clock.now())
+        return True
 
     async def _replay(self, header: Header) -> Execution:
         services = self._services

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 
 from rewake.engine.apart import Stay
@@ -46,6 +47,8 @@ from rewake.stores.history import History, is_unattended
 from rewake.values.failures import described
 
 log = logging.getLogger("rewake.engine")
+FEW = 16
+"""So many open operations are read at once, whenever something has arrived."""
 STUCK_LOG = "rewake.engine.stuck"
 """The logger of the one line that says that a run is stuck."""
 
@@ -74,6 +77,8 @@ class Turn:
         self._commits = Commits(services, header, self._steps, self._instance)
         self._overtaken = False
         self._check_at: Millis | None = None
+        self._unread = False
+        self._read_all_at = 0.0
 
     @property
     def _header(self) -> Header:
@@ -152,7 +157,7 @@ class Turn:
             return await self._commits.finish(execution)
         ready = self._steps.ready(execution, self._now(execution))
         if not ready and not self._steps.running:
-            if arrivals.heard_to(seen) > seen:
+            if self._unread or arrivals.heard_to(seen) > seen:
                 return False
             return await self._commits.park(execution, _next_wake(execution))
         if must_commit(execution.fresh, ready):
@@ -199,9 +204,7 @@ class Turn:
             for op in execution.open.values()
             if op.kind.traits.awaited and op.key not in fresh
         }
-        arrivals, seen = self._instance.arrivals, self._header.arrivals
-        keys, found = arrivals.since(seen), arrivals.found()
-        arrivals.read(seen)
+        found, keys = self._instance.arrivals.found(), self._arrived(len(awaited))
         settled = {key: operation for key, operation in found.items() if key in awaited}
         if known is not None and known.key in awaited and (len(awaited) == 1 or keys is not None):
             settled[known.key] = known
@@ -216,6 +219,22 @@ class Turn:
             if late is not None and op.key not in settled:
                 settled[op.key] = await self._time_out(op, *late)
         return list(settled.values())
+
+    def _arrived(self, awaited: int) -> list[str] | None:
+        """The keys of the operations to read; None: all that are open.
+
+        While steps run, many are read no more often than a turn hears of deliveries by others.
+        """
+        arrivals, seen = self._instance.arrivals, self._header.arrivals
+        keys, now = arrivals.since(seen), asyncio.get_running_loop().time()
+        self._unread = keys is None and awaited > FEW and bool(self._steps.running)
+        self._unread = self._unread and now < self._read_all_at
+        if self._unread:
+            return arrivals.heard(seen)
+        if keys is None:
+            self._read_all_at = now + self._services.settings.lease / 3000
+        arrivals.read(seen)
+        return keys
 
     async def _time_out(self, op: OpenOp, outcome: Outcome, due: Millis) -> Operation:
         """Settle a wait whose time is over. An outcome that was settled before stands."""
@@ -240,14 +259,15 @@ class Turn:
         if self._check_at is not None:  # it was later if the clock was set back
             self._check_at = min(self._check_at, now + self._services.settings.grace)
         moment = min((each for each in (wake, self._check_at) if each is not None), default=None)
-        if moment is None:
+        loop = asyncio.get_running_loop()
+        wait = math.inf if moment is None else max(0, moment - now) / 1000
+        if self._unread:
+            wait = min(wait, self._read_all_at - loop.time())
+        timer = None if wait == math.inf else loop.call_later(wait, self._signal.set)
+        try:
             await self._signal.wait()
-        else:
-            wait = max(0, moment - now) / 1000
-            timer = asyncio.get_running_loop().call_later(wait, self._signal.set)
-            try:
-                await self._signal.wait()
-            finally:
+        finally:
+            if timer is not None:
                 timer.cancel()
         self._check_held()
         await self._look_after_tasks(execution)

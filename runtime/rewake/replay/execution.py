@@ -8,9 +8,9 @@ An `Execution` is sans-IO: entries in, entries out; no clock, no store, no netwo
 - A history is a list of *segments*: one event, then the commands that the workflow issued before
   it was blocked again. `observe` lets the workflow see one more event and appends it, with the
   commands that follow, to `fresh`; the engine, which drives the execution, commits them.
-- `replay` feeds a whole committed history. A committed segment is always whole, so the commands
-  must be exactly the recorded ones. Check 1 is made when an operation is asked for; checks 2 and
-  3 when a whole segment is compared.
+- `replay` feeds a committed history, or what another instance has added to it since. A committed
+  segment is always whole, so the commands must be exactly the recorded ones. Check 1 is made when
+  an operation is asked for; checks 2 and 3 when a whole segment is compared.
 
     1. another operation, or a task with other arguments, at a key
     2. the code ran past the history: it asks for what was not asked for then
@@ -125,12 +125,12 @@ class Execution:
             self.fresh.extend(self._take_commands())
 
     def replay(self, history: Sequence[Entry], outcomes: Mapping[str, Outcome]) -> None:
-        """Feed a committed history, from its `Started` on. A difference sets `error`.
+        """Feed a committed history, from its `Started` on or from here. A difference sets `error`.
 
         `outcomes` has the outcome of every key that a `Completed` names. If the history is only
         its `Started`, the first commands are appended to `fresh`.
         """
-        self._replaying = len(history) > 1
+        self._replaying = len(history) > 1 or self._main is not None
         with self._loop:
             self._replay(self._without_log(history), outcomes)
         self._replaying = False

@@ -37,6 +37,10 @@ from rewake.stores.table import Due, Key, Page, Table
 
 T = TypeVar("T")
 
+MOST_CHUNKS = 32
+"""The most chunks that are read one by one."""
+_encode = msgspec.json.Encoder().encode
+
 TRIES = 4
 """How often a call is repeated when the database does not say how it went."""
 
@@ -83,6 +87,26 @@ class Reads:
     async def entries(self, header: Header) -> History:
         """What the run asked for and observed, without its operations and large values."""
         return History(await self._entries(header), {})
+
+    async def since(self, header: Header, base: str, tail: Sequence[Entry]) -> list[Entry] | None:
+        """The entries behind those that an earlier header named, by `base` and `tail`.
+
+        None if the history does not begin with those, or goes on for many chunks. The name of a
+        chunk is of its write, so the same name is the same history up to there.
+        """
+        parts, name, left = [header.tail], header.base, MOST_CHUNKS
+        while name != base:
+            chunk = None
+            if name and left:
+                chunk = await self._table.get(Key(run_partition(header.run), name))
+            if chunk is None:
+                return None
+            parts.append(chunk.entries)
+            name, left = chunk.previous, left - 1
+        entries = [entry for part in reversed(parts) for entry in part]
+        if _encode(entries[: len(tail)]) != _encode(tail):
+            return None
+        return await self._blobs.restore(header.run, entries[len(tail) :])
 
     async def last(self, header: Header) -> Entry:
         """The newest entry that this header names, with its value whole."""

@@ -31,7 +31,7 @@ CHUNK_BYTES = 256 * 1024
 """The most bytes of a chunk of history: an item of DynamoDB holds 400 KB."""
 HEADER_BYTES = 1024
 """The most bytes of a header and its key, without `cancel` and `error`: one unit of a write."""
-FIXED_BYTES = 586
+FIXED_BYTES = 592
 """Room for all fields of a header but its names and its tail, at their longest."""
 
 UNOWNED: Mapping[str, Any] = {"owner": "", "lease": 0, "apart": False}
@@ -52,6 +52,7 @@ class Here(Protocol):
         ...
 
 
+_READ = "@"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -93,17 +94,19 @@ class Writes(Reads):
     ) -> Committed | Fenced | Arrived:
         """The one commit point: bodies first, then the header, if the fence holds.
 
+        `arrivals`: nothing has arrived since that many were read. The mark says so (`read_at`).
         `due`: the stored due time stays if it is not later than this, else it becomes this.
         """
-        mark = self._mark()
+        mark = name = self._mark()
         when = self._fence(held)
         if arrivals is not None:
             when = [[*when[0], Check("arrivals", "=", arrivals)]]
+            mark = f"{mark}{_READ}{arrivals}"
 
         async def work() -> Written:
             placed: dict[str, Any] = {}
             if entries:
-                base, tail = await self._place(held, entries, mark)
+                base, tail = await self._place(held, entries, name)
                 placed = {"base": base, "tail": tail, "clock": _clock_of(entries, held.clock)}
             new = {**changes, **placed, "count": held.count + len(entries), "mark": mark}
             where = header_key(held.run)
@@ -192,6 +195,15 @@ def room_for_tail(header: Header) -> int:
     run = 2 * len(header.run)  # It is in the item's key as well.
     names = stored_size(header.workflow) + stored_size(header.key)
     return HEADER_BYTES - FIXED_BYTES - run - names
+
+
+def read_at(header: Header) -> int | None:
+    """How many arrivals its newest commit had read; None: it does not say.
+
+    It is told by the mark, which every change of a history replaces.
+    """
+    _, _, arrivals = header.mark.partition(_READ)
+    return int(arrivals) if arrivals else None
 
 
 def begins(move: Move) -> Check:
