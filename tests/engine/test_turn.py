@@ -13,7 +13,7 @@ from rewake import Approval, Decision, now, sleep, step, task, wait_for_approval
 from rewake.engine.approvals import Approvals
 from rewake.engine.turn import Turn
 from rewake.kinds import Kind, OutcomeKind
-from rewake.records import Event, Header
+from rewake.records import Event, Header, Invocation
 from rewake.states import RunState
 from rewake.stores.answers import RunClaim
 from tests.support.virtual import TABLES, Bench, Ended, virtually
@@ -279,3 +279,27 @@ def test_a_process_that_closes_hands_its_turn_over_at_once() -> None:
         assert 32 <= bench.seconds < 33
 
     virtually([works], body)
+
+
+def test_a_wake_that_comes_during_a_claim_is_not_forgotten() -> None:
+    """The claim may be refused because of what was before: then it is made once more, for all."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("asks_four")).run
+        await asyncio.sleep(1)
+        store: Any = bench.engine.services.store
+        claims = [0]
+
+        async def refused(*_: Any) -> None:
+            claims[0] += 1
+            await asyncio.sleep(1)
+
+        store.claim = refused
+        waking = [asyncio.ensure_future(bench.engine.handle(Invocation(run)))]
+        await asyncio.sleep(0.5)
+        waking += [asyncio.ensure_future(bench.engine.handle(Invocation(run))) for _ in range(9)]
+        await asyncio.gather(*waking)
+        assert claims == [2]
+        del store.claim
+
+    virtually([asks_four], body)

@@ -50,22 +50,30 @@ async def naps(n: int) -> int:
 
 
 @workflow
+async def sleeps(n: int, seconds: float) -> int:
+    for _ in range(n):
+        await sleep(seconds)
+    return n
+
+
+@workflow
 async def hours(n: int) -> int:
     for _ in range(n):
         await sleep(3600)
     return n
 
 
-def cost(workflow: str, n: int) -> CountingTable:
+def cost(workflow: str, n: int, cached: int = 256, **arguments: float) -> CountingTable:
     table = CountingTable()
 
     async def body(bench: Bench) -> None:
-        assert await bench.run(workflow, n=n) == n
+        assert await bench.run(workflow, n=n, **arguments) == n
 
     virtually(
-        [quick, nothing, sequence, fan_out, branches, naps, hours],
+        [quick, nothing, sequence, fan_out, branches, naps, sleeps, hours],
         body,
         table=table,
+        cached=cached,
     )
     return table
 
@@ -91,6 +99,21 @@ def test_an_operation_costs_so_many_units(workflow: str, n: int, most: float) ->
     whole, own = cost(workflow, n), cost("nothing", 1)
     assert (whole.units - own.units) / n <= most
     assert whole.largest["H"] <= 1024
+
+
+@pytest.mark.parametrize("n", [50, 150, 600])
+def test_a_branch_costs_no_more_without_a_cache(n: int) -> None:
+    """Of outcomes that come together, one claims the run: the others do not try it too."""
+    whole, own = cost("branches", n, cached=0), cost("nothing", 1)
+    assert (whole.units - own.units) / n <= 8
+    assert whole.refused <= 10
+
+
+@pytest.mark.parametrize("seconds", [1, 1.1, 1.5, 2, 3, 5, 10, 100])
+def test_a_sleep_costs_no_more_where_a_sweep_comes_at_the_same_time(seconds: float) -> None:
+    """Its timer and the sweep both wake the run, and it is claimed once."""
+    whole, own = cost("sleeps", 20, seconds=seconds), cost("nothing", 1)
+    assert (whole.units - own.units) / 20 <= 4.5
 
 
 def test_a_branch_reads_what_it_waits_for() -> None:

@@ -38,6 +38,7 @@ from rewake.engine.watchdog import Watchdog
 from rewake.engine.work import Work
 from rewake.records import Header, Invocation, Operation
 from rewake.signing.secret import Secret
+from rewake.stores.answers import Suspect
 from rewake.stores.protocol import Store
 from rewake.stores.shelf import Shelf, shelf_of
 from rewake.stores.table import Due, Table
@@ -70,7 +71,7 @@ class Engine(Runs):
         chance: random.Random | None = None,
         threads: bool = True,
     ) -> None:
-        self.app = app
+        self.app, self._threaded = app, threads
         self.settings = settings or Settings()
         clock, unique = clock or SystemClock(), unique or unique_names()
         here, shelf = Here(Cache(self.settings.cached)), shelf or shelf_of(table)
@@ -100,7 +101,7 @@ class Engine(Runs):
         self._attempts = Attempts(self.services, deliveries)
         self._sweeper = Sweeper(self.services, deliveries)
         self._watchdog = Watchdog(self.services)
-        self._threaded = threads
+        self._claiming = dict[str, bool]()
 
     @property
     def abandoned_threads(self) -> int:
@@ -177,8 +178,7 @@ class Engine(Runs):
         services = self.services
         if services.elsewhere.is_aside(run, ""):
             return
-        await services.end_overtaken_turn(run)
-        claimed = await services.claims.run(run, services.run_claim(run))
+        claimed = await self._claim(run)
         if isinstance(claimed, Header):
             await Turn(services, claimed).run()
         elif claimed is not None:
@@ -189,6 +189,22 @@ class Engine(Runs):
                 claimed = await services.claims.run(run, claim)
                 if isinstance(claimed, Header):
                     await Turn(services, claimed, stay=stay).run()
+
+    async def _claim(self, run: str) -> Header | Suspect | None:
+        """Claim a run, and once more for all messages that came meanwhile, if that was refused."""
+        services, claimed = self.services, None
+        if run in self._claiming:
+            self._claiming[run] = True
+            return None
+        again = True
+        while again and claimed is None:
+            self._claiming[run] = False
+            try:
+                await services.end_overtaken_turn(run)
+                claimed = await services.claims.run(run, services.run_claim(run))
+            finally:
+                again = self._claiming.pop(run)
+        return claimed
 
     def _begin(self, invocation: Invocation, operation: Operation) -> None:
         work = self._attempts.carry_out(invocation, operation)

@@ -23,8 +23,8 @@ single writes in the order given. The states between which it moves a run are in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -55,6 +55,8 @@ from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, is_suspect, losing
 from rewake.stores.table import Check, Key, When, Written, holds
 from rewake.stores.writes import UNOWNED, begins
 from rewake.values.text import storable
+
+T = TypeVar("T")
 
 FORCE = 10**6
 """By how much a failure or a cancellation lowers the gap, so that it always wakes the run."""
@@ -377,16 +379,21 @@ class Store(Operations):
         parked = [begins(Move.CONTINUE)]
         when = [parked if force else [*parked, Check("gap", "<=", 1)]]
         add = {"arrivals": 1, "gap": -1, "epoch": 1}
-        self._taking.add(operation.run)
-        try:
-            written = await self._take(operation.run, claim, when, Move.CONTINUE, add)
-        finally:
-            self._taking.discard(operation.run)
+        taking = self._take(operation.run, claim, when, Move.CONTINUE, add)
+        written = await self._taking_it(operation.run, taking)
         header: Header | None = written.item
         if header is None or header.owner != claim.owner:
             return None, 0
         # Where it was written before, others may have arrived since.
         return header, header.arrivals if written.ok else 0
+
+    async def _taking_it(self, run: str, claim: Awaitable[T]) -> T:
+        """Await a claim of the run; meanwhile no other of this process can succeed."""
+        self._taking.add(run)
+        try:
+            return await claim
+        finally:
+            self._taking.discard(run)
 
     async def redeliver(self, operation: Operation, claim: RunClaim | None = None) -> Delivery:
         """Arrive for an outcome that is settled: its deliverer may have died before it arrived."""
@@ -426,8 +433,10 @@ class Store(Operations):
         arrival = header.arrivals
         wake = header.state is RunState.PARKED and header.gap <= 0
         # What was parked is no suspect; if it has become one since, it must be begun apart.
-        found = await self.claim(run, claim) if wake and claim else None
-        claimed = found if isinstance(found, Header) else None
+        claimed = None
+        if wake and claim and not self._has(run):
+            found = await self._taking_it(run, self.claim(run, claim))
+            claimed = found if isinstance(found, Header) else None
         if claimed or not wake:
             await self._unguard(operation)
         return Delivery(won, operation, claimed or header, claimed is not None, wake, arrival)
