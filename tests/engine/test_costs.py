@@ -38,6 +38,13 @@ async def branches(n: int) -> int:
 
 
 @workflow
+async def sequence(n: int) -> int:
+    for i in range(n):
+        await one(i)
+    return n
+
+
+@workflow
 async def completed(n: int) -> int:
     total = 0
     for each in asyncio.as_completed([one(i) for i in range(n)]):
@@ -58,7 +65,7 @@ def reads_of(workflow: str, n: int) -> int:
     async def body(bench: Bench) -> None:
         assert await bench.run(workflow, n=n) == n
 
-    virtually([one, flaky, branches, completed, retried], body, table=table)
+    virtually([one, flaky, branches, sequence, completed, retried], body, table=table)
     return table.gets + table.items
 
 
@@ -69,6 +76,12 @@ def test_a_fan_out_of_branches_reads_in_proportion_to_its_width() -> None:
     """
     for n in (40, 320):
         assert reads_of("branches", n) < 12 * n
+
+
+def test_a_look_at_a_sequence_reads_what_is_open() -> None:
+    """However long the run has become: a look at it comes every few seconds."""
+    for n in (40, 320):
+        assert reads_of("sequence", n) < 8 * n
 
 
 def test_as_completed_reads_in_proportion_to_its_width() -> None:

@@ -56,6 +56,11 @@ class Cache:
         """The instance of a run, if there is one, which may be behind."""
         return self._kept.pop(run, None)
 
+    def at(self, header: Header) -> Execution | None:
+        """The instance that is exactly at this header, if there is one, which stays here."""
+        kept = self._kept.get(header.run)
+        return kept.execution if kept is not None and kept.is_at(header) else None
+
     def arrivals(self, run: str) -> Arrivals | None:
         """What the suspended instance of a run has read, and what was heard since."""
         kept = self._kept.get(run)

@@ -17,9 +17,18 @@ from rewake.engine.leases import PASSING
 from rewake.engine.services import Services
 from rewake.errors import StuckError
 from rewake.kinds import OutcomeKind
-from rewake.records import Header, Invocation, Millis, Operation, Outcome
+from rewake.records import (
+    Entry,
+    Header,
+    Invocation,
+    Millis,
+    Operation,
+    Outcome,
+    Scheduled,
+    Withdrawn,
+)
 from rewake.states import TERMINAL, RunState
-from rewake.stores.history import is_unattended
+from rewake.stores.history import History, is_unattended
 from rewake.stores.keys import header_key, operation_key, run_of
 from rewake.stores.table import Due, Key
 
@@ -203,7 +212,7 @@ class Sweeper:
     async def _check_operations(self, header: Header, now: Millis) -> None:
         """Check the tasks of a parked run that have no due time of their own."""
         settings = self._services.settings
-        history = await self._store.outline(header)
+        history = await self._looked_at(header)
         await self._store.cancel_withdrawn(header.run, history, now)
         unattended: list[Invocation] = []
         checks: list[Millis] = []
@@ -227,6 +236,22 @@ class Sweeper:
         if wake:
             await self._services.wake(header.run)
         await self._services.dispatcher.dispatch(unattended)
+
+    async def _looked_at(self, header: Header) -> History:
+        """What a run has asked for, with the items of what is open or was withdrawn.
+
+        A suspended instance knows what is open; it is dropped where what it withdrew could not be
+        cancelled (`Commits.park`).
+        """
+        execution = self._services.cache.at(header)
+        if execution is not None:
+            entries: list[Entry] = [op.scheduled() for op in execution.open.values()]
+        else:
+            entries = (await self._store.entries(header)).entries
+        asked: list[Scheduled | Withdrawn] = [*History(entries, {}).dispatched()]
+        asked += [each for each in entries if isinstance(each, Withdrawn)]
+        keys = [each.key for each in asked if each.kind.traits.awaited]
+        return History(entries, await self._store.operations(header.run, keys))
 
     # --- operations ------------------------------------------------------------------------
 

@@ -37,6 +37,8 @@ from rewake.stores.table import Due, Key, Page, Table
 
 T = TypeVar("T")
 
+FEW = 32
+"""So many operations are read one by one; to read more, all of their run are."""
 MOST_CHUNKS = 32
 """The most chunks that are read one by one."""
 _encode = msgspec.json.Encoder().encode
@@ -152,6 +154,14 @@ class Reads:
         """The operations with these keys that have an outcome, values and all."""
         found = [await self._table.get(operation_key(run, key)) for key in keys]
         return await self._by_key(o for o in found if o is not None and o.outcome is not None)
+
+    async def operations(self, run: str, keys: Sequence[str]) -> dict[str, Operation]:
+        """The items of these operations that exist, in which large values are only named."""
+        if len(keys) > FEW:
+            found = [each for _, each in await self._all(run, OPERATIONS)]
+        else:
+            found = [await self._table.get(operation_key(run, key)) for key in keys]
+        return {each.key: each for each in found if each is not None}
 
     async def operation(self, run: str, key: str) -> Operation | None:
         """One operation's item."""
