@@ -18,7 +18,7 @@ from rewake.engine.approvals import Approvals
 from rewake.engine.instance import Instance
 from rewake.errors import StuckError
 from rewake.kinds import OutcomeKind
-from rewake.records import CancelRequested, Millis, Withdrawn
+from rewake.records import CancelRequested, Invocation, Millis, Withdrawn
 from rewake.stores.history import History
 from rewake.stores.reads import MOST_CHUNKS
 from tests.support.counting import CountingTable
@@ -237,3 +237,55 @@ def test_a_run_whose_history_was_changed_is_replayed(changes: dict[str, Any]) ->
         instance.drop()
 
     virtually([careful], body)
+
+
+@task
+async def takes(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+async def takes_long() -> None:
+    await asyncio.sleep(2.5)
+
+
+@workflow
+async def waits_for_two() -> str:
+    begun["body"] += 1
+    late = [asyncio.create_task(takes(100)) for _ in range(20)]
+    early = [asyncio.create_task(takes(seconds)) for seconds in (1.9, 1.95, 2.0, 2.2)]
+    await step("long", takes_long)
+    await asyncio.gather(*early)
+    for each in late:
+        each.cancel()
+    return "both"
+
+
+def test_what_was_left_unread_while_steps_ran_is_read_before_the_run_is_parked() -> None:
+    """A step ends while the turn reads what it has heard of: it reads the rest, and goes on."""
+
+    async def body(bench: Bench) -> None:
+        first, second = bench.share_messages(2)
+        bench.takers = itertools.repeat(first)
+        handle = first.handle
+
+        async def share(invocation: Invocation) -> None:
+            """The other process delivers the first and the third of the four."""
+            elsewhere = invocation.key in ("takes[20]/takes", "takes[22]/takes")
+            await (second.handle if elsewhere else handle)(invocation)
+
+        first.handle = share  # type: ignore[method-assign]
+        store: Any = first.services.store
+        outcomes = store.outcomes
+
+        async def slow(*args: Any) -> Any:
+            found = await outcomes(*args)
+            await asyncio.sleep(0.4 if bench.seconds > 2.1 else 0)
+            return found
+
+        store.outcomes = slow
+        run = (await bench.start("waits_for_two")).run
+        assert await bench.result(run) == "both"
+        assert bench.seconds < 4
+        assert begun["body"] == 1
+
+    virtually([takes, waits_for_two], body)
