@@ -124,17 +124,44 @@ class Completed(msgspec.Struct, frozen=True, array_like=True, tag="completed"):
     clock: Millis
 
 
+class Attempted(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What there is to say of one attempt at a step."""
+
+    began: Millis
+    retry_at: Millis | None = None
+    number: int = 0
+    """Its number, if attempts that did not end lie between; 0: it is the next one."""
+    where: str = ""
+    """The process, as `host:pid`; empty: that of the attempt before it in the history."""
+
+
 class Stepped(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="stepped"):
     """Event: an inline step's attempt ended.
 
     With `retry_at`, the attempt failed and another follows at that moment: the workflow does
-    not see this one.
+    not see this one. `attempt` is None, and takes no room, for the first attempt at a step, if it
+    began when it was asked for, in the process of the attempt before it in the history.
     """
 
     key: str
     clock: Millis
     outcome: Outcome
-    retry_at: Millis | None = None
+    attempt: Attempted | None = None
+
+    @property
+    def retry_at(self) -> Millis | None:
+        """When another attempt follows; None: the workflow sees this one."""
+        return None if self.attempt is None else self.attempt.retry_at
+
+    @property
+    def number(self) -> int:
+        """The attempt's number; 0: it is the next one."""
+        return 0 if self.attempt is None else self.attempt.number
+
+    @property
+    def where(self) -> str:
+        """The process of the attempt; empty: that of the attempt before it in the history."""
+        return "" if self.attempt is None else self.attempt.where
 
 
 class Fired(msgspec.Struct, frozen=True, array_like=True, tag="fired"):
@@ -173,7 +200,7 @@ Entry = Command | Event
 class Header(msgspec.Struct, omit_defaults=True):
     """The one item that decides about a run.
 
-    It has at most 1 KiB with its key, not counting `cancel` and `error`.
+    It has at most 1 KiB with its key, not counting `cancel`, `error` and `lost_turn`.
 
     Three groups of fields: what the run is (set once), who holds it and when it must be looked at,
     and its history. `epoch` and `count` together are the fence of every commit.
@@ -227,6 +254,12 @@ class Header(msgspec.Struct, omit_defaults=True):
     """Whether its holder began it apart from other suspects, and still keeps it so."""
     taken: str = ""
     """The claim that it was last taken from, which seemed dead."""
+    where: str = ""
+    """The process of the newest claim, as `host:pid`."""
+    rest: int = 0
+    """The newest epoch whose turn left no attempt at a step without a record."""
+    lost_turn: Try | None = None
+    """The turn that was lost before this one, by its epoch, until the run is parked again."""
     clock: Millis = 0
     """The moment of the newest event that it has observed."""
     digest: str = ""
@@ -265,7 +298,10 @@ class Try(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 class Operation(msgspec.Struct, omit_defaults=True):
-    """A task or an approval: who holds it, how often it was tried, how it ended."""
+    """A task or an approval: who holds it, how often it was tried, how it ended.
+
+    A step has such an item only for its attempts that did not end (`engine/interrupted.py`).
+    """
 
     run: str
     """The id of its run."""

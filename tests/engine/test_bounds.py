@@ -9,7 +9,9 @@ import pytest
 
 from rewake import task, workflow
 from rewake.authoring.workflow import LONGEST_NAME
+from rewake.engine.engine import unique_names
 from rewake.engine.runs import LONGEST_REASON
+from rewake.engine.settings import Settings
 from rewake.engine.starting import LONGEST_KEY
 from rewake.errors import AppError, InvalidInput
 from rewake.kinds import Kind, OutcomeKind
@@ -26,22 +28,25 @@ from rewake.values.failures import failure_of
 from rewake.values.loglines import LogLines
 from tests.support.virtual import Bench, virtually
 
-NUMBER, MOMENT, UNIQUE = 999_999, 253_402_300_799_999, "f" * 24
+NUMBER, MOMENT, UNIQUE, WHERE = 999_999, 253_402_300_799_999, "f" * 20, "h" * 25
+TODAY = 9_999_999_999_999
+"""The latest moment of a machine's clock that has as many digits as today's."""
 LONG = "w" * LONGEST_NAME
 
 
 def longest(run: str, key: str, **more: Any) -> Header:
     """A header with each of its other fields at its longest, its tail full."""
-    header = Header(run, LONG, MOMENT, seed=2**53, python="3.14", runtime=99)
+    header = Header(run, LONG, TODAY, seed=2**53, python="3.14", runtime=99)
     header.state = max(RunState, key=lambda state: len(msgspec.json.encode(state)))
-    for name in ("epoch", "count", "arrivals", "cancels", "deaths", "strikes"):
+    for name in ("epoch", "count", "arrivals", "cancels", "deaths", "strikes", "rest"):
         setattr(header, name, NUMBER)
     header.due = header.wake = MOMENT
     for name in ("created", "lease", "check_at", "written", "clock"):  # never far ahead
-        setattr(header, name, 9_999_999_999_999)
+        setattr(header, name, TODAY)
     header.gap, header.apart, header.digest, header.key = -NUMBER, True, "f" * 16, key
     header.owner = header.taken = UNIQUE
     header.mark = f"{UNIQUE}@{NUMBER}"
+    header.where = WHERE
     header.base = chunk_key(run, 10**7, UNIQUE).sort
     header.tail = [CancelRequested(MOMENT, "")]
     left = room_for_tail(header) - len(msgspec.json.encode(header.tail))
@@ -55,12 +60,15 @@ def longest(run: str, key: str, **more: Any) -> Header:
 def test_the_longest_header_is_one_write_unit(run: str, key: str) -> None:
     """A header of the longest values is at most 1 KiB with its key, without `cancel` and `error`.
 
-    With those it is still a small item.
+    With those, and a `lost_turn`, it is still a small item.
     """
     header, where = longest(run, key), header_key(run)
     place = len(where.partition) + len(where.sort)
     assert len(encode(header)) + place <= HEADER_BYTES
-    header = longest(run, key, cancel="\0" * (LONGEST_REASON // 6), error=_bounded("\0" * 9_999))
+    lost = Try(NUMBER, None, MOMENT, WHERE, lost=True)
+    error = _bounded("\0" * 9_999)
+    reason = "\0" * (LONGEST_REASON // 6)
+    header = longest(run, key, cancel=reason, error=error, lost_turn=lost)
     assert len(encode(header)) + place <= 4 * HEADER_BYTES
 
 
@@ -97,9 +105,16 @@ def test_a_stored_header_is_bounded_at_each_moment() -> None:
     virtually([echo, echoes], body)
 
 
+def test_the_names_of_claims_and_processes_are_short() -> None:
+    """A name of a claim has 20 characters after millions of them, a process 25."""
+    names = unique_names()
+    assert len(names()) == 18
+    assert len(Settings().where) <= len(WHERE)
+
+
 def test_longer_names_are_refused() -> None:
     """A workflow's name or an idempotency key that the header has no room for is refused."""
-    with pytest.raises(AppError, match="at most 100 bytes"):
+    with pytest.raises(AppError, match="at most 64 bytes"):
         workflow(name=LONG + "w")(echoes.function)
 
     async def body(bench: Bench) -> None:
@@ -117,7 +132,7 @@ def test_an_item_of_the_longest_values_fits() -> None:
     """An operation with the longest errors, and a batch of any lines, stay below 400 KB."""
     made = type("E" * 500_000, (ValueError,), {})
     failure = failure_of(made("\0" * 500_000), NUMBER)
-    over = Try(NUMBER, MOMENT, MOMENT, "h" * 50, failure.type, failure.message[:160])
+    over = Try(NUMBER, MOMENT, MOMENT, WHERE, failure.type, failure.message[:160])
     operation = Operation("r" * 128, "k" * 512, Kind.TASK)
     operation.tries, operation.failure = [over] * MOST_TRIES, failure
     operation.outcome = Outcome(OutcomeKind.ERROR, failure=failure)

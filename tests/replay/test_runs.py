@@ -11,7 +11,7 @@ import pytest
 from rewake import step, task
 from rewake.errors import StuckError
 from rewake.kinds import OutcomeKind
-from rewake.records import CancelRequested, Finished, Outcome, Started, Stepped
+from rewake.records import Attempted, CancelRequested, Finished, Outcome, Started, Stepped
 from rewake.replay import loop as loop_module
 from rewake.values.failures import failure_of
 from tests.support.driver import START, Failed, Run
@@ -128,7 +128,7 @@ def test_steps_that_are_retried() -> None:
 
     run = Run(main, cold=True)
     failed = Outcome(OutcomeKind.ERROR, failure=failure_of(ValueError("no"), 1))
-    run._observe(Stepped("charge", START + 5, failed, START + 1_005), None)
+    run._observe(Stepped("charge", START + 5, failed, Attempted(START, START + 1_005)), None)
     assert run.execution.open["charge"].attempts == 1
     assert run.execution.open["charge"].not_before == START + 1_005
     run.settle("charge")

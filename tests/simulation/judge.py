@@ -6,10 +6,12 @@ from typing import Any
 
 from rewake.engine.program import new_execution
 from rewake.kinds import Kind, OutcomeKind
-from rewake.records import Completed, Finished, Outcome, Scheduled
+from rewake.records import Completed, Finished, Outcome, Scheduled, Stepped
 from rewake.states import RunState
 from rewake.stores.history import History
+from rewake.stores.operations import MOST_TRIES
 from rewake.values.codecs import decode
+from rewake.views.timeline import timeline
 from tests.simulation import programs
 from tests.simulation.case import Case
 from tests.simulation.generate import Err, strip
@@ -103,10 +105,22 @@ class Judge:
                 most, begun = self._most(run, entry), self._world.begun[name, entry.key]
                 if begun > most:
                     self._fail(run, f"{entry.key} began {begun} times, and may only {most} times")
+        self._judge_record(run, history)
         for key in [key for who, key in self.approved if who == name]:
             outcome = operations[key].outcome
             if outcome is None or outcome.kind is not OutcomeKind.OK:
                 self._fail(run, f"{key} was decided, and is recorded as {outcome}")
+
+    def _judge_record(self, run: Run, history: History) -> None:
+        """Each attempt at a step that has ended is on record."""
+        _, shown = timeline(history)
+        ended = {e.key for e in history.entries if isinstance(e, Stepped) and e.retry_at is None}
+        for operation in shown:
+            if operation.key in ended:
+                kept = {each.attempt for each in operation.tries}
+                begun = self._world.watch.numbers[run.header.run, operation.key]
+                if not begun <= kept and len(kept) <= MOST_TRIES:
+                    self._fail(run, f"{operation.key}: of {begun} only {kept} are on record")
 
     def _most(self, run: Run, entry: Scheduled) -> int:
         """How often a body may have begun: once for each claim, and for each retry."""

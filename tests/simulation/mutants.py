@@ -14,6 +14,8 @@ import msgspec
 
 from rewake.authoring.context import TaskContext
 from rewake.engine import instance as engine_instance
+from rewake.engine import interrupted as engine_interrupted
+from rewake.engine import steps as engine_steps
 from rewake.engine.apart import Stay
 from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Kept
@@ -389,7 +391,31 @@ def lets_in_too_early() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def lost_attempts_without_numbers() -> Iterator[None]:
+    """A step's attempt that died with its process gives its number back (a bug that was here)."""
+
+    async def forgetful(*_: object, **__: object) -> bool:
+        return True
+
+    with patch.object(engine_interrupted, "_count_lost", forgetful):
+        yield
+
+
+@contextmanager
+def interrupted_attempts_without_record() -> Iterator[None]:
+    """A turn that is released says that it left nothing, and keeps nothing of its steps."""
+
+    async def forgetful(*_: object, **__: object) -> None:
+        pass
+
+    with patch.object(engine_steps, "keep_interrupted", forgetful):
+        yield
+
+
 MUTANTS: Sequence[Mutant] = (
+    lost_attempts_without_numbers,
+    interrupted_attempts_without_record,
     suspects_together,
     strikes_for_all,
     lets_in_too_early,

@@ -92,7 +92,7 @@ def begin(argument: Any) -> int:
     world.trace(replica.name, "begins", f"{context.run} {context.key}", "")
     if context.run not in world.watch.runs:
         return 1
-    world.watch.began(context.run, context.key, argument)
+    world.watch.began(context.run, context.key, argument, context.attempt)
     world.watch.runs_here(replica, context.run, context.key)
     world.begun[context.run, context.key] += 1
     return world.begun[context.run, context.key]

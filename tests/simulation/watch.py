@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,7 @@ class Watch:
         self._apart: dict[tuple[str, str], Replica] = {}
         self._running: dict[tuple[str, str, str], asyncio.Task[Any]] = {}
         self.runs: dict[str, Run] = {}
+        self.numbers: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self.broken: list[str] = []
 
     def fail(self, what: str) -> None:
@@ -96,8 +97,11 @@ class Watch:
         self.broken.append(f"[{self._world.seconds:.3f}s] {what}")
         self._world.trace("!!", what, "", "")
 
-    def began(self, run: str, key: str, argument: Any) -> None:
-        """A body began; with the same argument as any time before."""
+    def began(self, run: str, key: str, argument: Any, attempt: int) -> None:
+        """A body began; with the same argument as any time before, and a number of its own."""
+        if attempt in self.numbers[run, key]:
+            self.fail(f"run {run}: {key} began twice as attempt {attempt}")
+        self.numbers[run, key].add(attempt)
         if self._arguments.setdefault((run, key), argument) != argument:
             self.fail(f"run {run}: {key} began again with {argument}, another argument")
 
@@ -272,7 +276,7 @@ class Watch:
         old = run.operations.get(new.key)
         run.operations[new.key] = new
         name = f"run {new.run}: {new.key}"
-        if new.key not in run.asked:
+        if new.key not in run.asked and new.kind is not Kind.STEP:
             self.fail(f"{name} was touched before the history asked for it")
         if old is not None and old.outcome is not None:
             if (old.outcome, old.at) != (new.outcome, new.at):

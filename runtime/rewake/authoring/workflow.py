@@ -15,7 +15,7 @@ from rewake.authoring.task import default_name, importable
 from rewake.errors import AppError
 from rewake.values.text import storable, stored_size
 
-LONGEST_NAME = 100
+LONGEST_NAME = 64
 """The most bytes of a workflow's name, as JSON writes it: the header of a run has little room."""
 
 P = ParamSpec("P")

@@ -29,6 +29,7 @@ from rewake.engine.leases import PASSING
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
 from rewake.engine.shortages import shortage
+from rewake.engine.work import CLEANUP
 from rewake.errors import CheckpointUnreadable, NonRetryable, ReadableElsewhere, RewakeError
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
@@ -50,10 +51,6 @@ class _Call:
     task: Task[Any, Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-
-
-CLEANUP = 1.0
-"""Seconds for a cancelled attempt to end; after that, nothing waits for it."""
 
 
 class _Body:

@@ -33,6 +33,7 @@ from rewake.records import (
     Stepped,
     Withdrawn,
 )
+from rewake.replay.differences import key_of
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.states import END_OF
@@ -172,6 +173,7 @@ class Commits:
         if isinstance(result, Arrived):
             return None
         execution.fresh.clear()
+        self._steps.committed()
         return result
 
     # --- parking ---------------------------------------------------------------------------
@@ -236,11 +238,8 @@ class Commits:
         await self._cancel_withdrawn(entries)
 
     async def _cancel_withdrawn(self, entries: Sequence[Entry]) -> None:
-        gone: list[Entry] = []
-        for entry in entries:
-            if isinstance(entry, Withdrawn):
-                self._steps.cancel(entry.key)
-                gone.append(entry)
+        gone: list[Entry] = [entry for entry in entries if isinstance(entry, Withdrawn)]
+        await self._steps.cancel([key_of(entry) for entry in gone])
         now = self._services.clock.now()
         await self._store.cancel_withdrawn(self.header.run, History(gone, {}), now)
 

@@ -10,7 +10,7 @@ from rewake.engine.cache import Kept
 from rewake.engine.program import RUNTIME, new_execution
 from rewake.engine.services import Services
 from rewake.errors import StuckError
-from rewake.records import CancelRequested, Completed, Header, Started, Withdrawn
+from rewake.records import CancelRequested, Completed, Header, Operation, Started, Withdrawn
 from rewake.replay.execution import Execution
 from rewake.stores.history import History
 from rewake.stores.suspects import is_condemned
@@ -29,6 +29,8 @@ class Instance:
         self._history = history
         self._execution: Execution | None = None
         self.replayed = False
+        self.steps: dict[str, Operation] = {}
+        """The items of steps that a replay has read."""
         self.arrivals = Arrivals()
 
     async def take(self, header: Header) -> Execution:
@@ -85,6 +87,7 @@ class Instance:
         _check_versions(header)
         history = self._history or await services.store.history(header)
         self._history = None
+        self.steps = {k: o for k, o in history.operations.items() if o.kind.traits.inline}
         execution = new_execution(
             services.app, header.workflow, header.run, header.seed, services.secret
         )

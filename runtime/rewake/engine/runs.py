@@ -29,7 +29,7 @@ from rewake.errors import (
     StuckError,
 )
 from rewake.kinds import OutcomeKind, Purpose
-from rewake.records import Failure, Finished, Header, LogBatch, Outcome, Started, View
+from rewake.records import Failure, Finished, Header, LogBatch, Outcome, Started, Try, View
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.history import History
 from rewake.stores.keys import header_key
@@ -122,6 +122,7 @@ class Runs:
         """Hold a new run by a lease if this process gets its messages, else make it due."""
         services = self.services
         now, settings = services.clock.now(), services.settings
+        header.where = settings.where
         if services.dispatcher.local and not services.work.closing:
             header.state, header.epoch = RunState.RUNNING, 1
             header.owner, header.lease = services.unique(), now + settings.lease
@@ -152,10 +153,13 @@ class Runs:
         read = self._store.history if whole else self._store.outline
         return header, await read(header)
 
-    def running_steps(self, run: str) -> list[str]:
-        """The keys of the steps that this process is carrying out for a run right now."""
+    def running_steps(self, run: str) -> dict[str, tuple[str, Try]]:
+        """By key, the steps that this process is carrying out for a run: name and attempt."""
         turn = self.services.turns.get(run)
-        return [] if turn is None else list(turn.steps)
+        if turn is None:
+            return {}
+        begun = {key: turn.begun[key] for key in turn.steps if key in turn.begun}
+        return {key: (step.name, step.attempt) for key, step in begun.items()}
 
     async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
         """The log of a run: of its body (`key=""`) and its attempts. Raises `RunNotFound`."""

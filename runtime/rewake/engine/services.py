@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from rewake.app import App
 from rewake.authoring.context import TaskContext
@@ -24,7 +25,7 @@ from rewake.engine.shortages import Shortages
 from rewake.engine.slots import Slots
 from rewake.engine.threads import ThreadPools
 from rewake.engine.work import Work
-from rewake.records import Invocation, LogBatch, Operation, Outcome
+from rewake.records import Invocation, LogBatch, Operation, Outcome, Try
 from rewake.signing.secret import Secret
 from rewake.stores.answers import RunClaim, TaskClaim
 from rewake.stores.protocol import Store
@@ -34,6 +35,17 @@ log = logging.getLogger("rewake.engine")
 
 FLUSH = 1.0
 """Seconds after which what an attempt has said is stored, should its process die."""
+
+
+class StepHere(NamedTuple):
+    """An attempt at a step that a turn of this process has begun, and has not committed the end of.
+
+    `once`: it runs at most once.
+    """
+
+    name: str
+    once: bool
+    attempt: Try
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,8 @@ class TurnHere:
     """The steps that it carries out, by key."""
     arrivals: Arrivals = field(default_factory=Arrivals)
     """What it has read, and what was heard since."""
+    begun: Mapping[str, StepHere] = field(default_factory=dict)
+    """By key: the newest attempts at steps."""
 
 
 @dataclass(slots=True)
@@ -184,7 +198,8 @@ class Services:
     def run_claim(self, run: str) -> RunClaim:
         """A claim on a run for this process, from now on; it takes over no turn of this process."""
         now, lease = self.clock.now(), self.settings.lease
-        return RunClaim(self.unique(), now, lease, takes_over=run not in self.turns)
+        free, where = run not in self.turns, self.settings.where
+        return RunClaim(self.unique(), now, lease, takes_over=free, where=where)
 
     def task_claim(self, run: str, key: str, name: str) -> TaskClaim:
         """A claim on a task for this process, from now on."""

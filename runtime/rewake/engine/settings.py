@@ -35,7 +35,7 @@ class Settings:
     lost: int = 3
     """How many processes in a row may die under a task before it fails, if it is to blame."""
 
-    where: str = field(default_factory=lambda: f"{socket.gethostname()[:40]}:{os.getpid()}")
+    where: str = field(default_factory=lambda: f"{_host()}:{os.getpid()}")
     """The process, as it is shown with the attempts that it carried out."""
 
     def __post_init__(self) -> None:
@@ -44,3 +44,8 @@ class Settings:
                 raise ConfigError(f"{name} must be 1 or more")
         # A short lease is there to notice a death early, so the check must not come later.
         object.__setattr__(self, "grace", min(self.grace, self.lease))
+
+
+def _host() -> str:
+    """The host's own name, or the end of it: a header has little room, and pods differ there."""
+    return socket.gethostname().partition(".")[0][-17:]

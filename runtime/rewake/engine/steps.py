@@ -11,15 +11,20 @@ from rewake.authoring.context import TaskContext
 from rewake.authoring.policy import millis
 from rewake.authoring.step import StepWork
 from rewake.engine.carrying import About, carrying_out, warn_of_failure
+from rewake.engine.interrupted import keep_interrupted
 from rewake.engine.logs import AttemptLog
-from rewake.engine.services import Services
+from rewake.engine.services import Services, StepHere
+from rewake.engine.work import CLEANUP
 from rewake.kinds import OutcomeKind, Purpose
-from rewake.records import Failure, Millis, Outcome, Scheduled, Stepped
+from rewake.records import Attempted, Failure, Millis, Outcome, Scheduled, Stepped, Try
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.values.failures import failure_of, said_of
 
 _LOST = Failure("lost", "the step began and its result was lost; it runs at most once")
+
+AT_ONCE: Millis = 100
+"""Within so many milliseconds of being asked for, a step began when it was asked for."""
 
 
 class Steps:
@@ -31,6 +36,7 @@ class Steps:
         self._signal = signal
         self._begun: list[str] = []
         self.running: dict[str, asyncio.Task[Any]] = {}
+        self.begun: dict[str, StepHere] = {}
         self.ended: list[tuple[OpenOp, Any, BaseException | None]] = []
 
     def find_begun(self, execution: Execution) -> None:
@@ -56,6 +62,10 @@ class Steps:
         """Start an attempt at each step."""
         for op in ops:
             op.not_before = None
+            op.number += 1
+            began, where = self._services.clock.now(), self._services.settings.where
+            attempt = Try(op.number, began, None, where)
+            self.begun[op.key] = StepHere(op.name, op.work.at_most_once, attempt)
             task = asyncio.ensure_future(self._attempt(op))
             self.running[op.key] = task
             task.add_done_callback(lambda task, op=op: self._on_end(op, task))  # type: ignore[misc]
@@ -65,20 +75,42 @@ class Steps:
         for key in self._begun:
             if key in execution.open:
                 outcome = Outcome(OutcomeKind.ERROR, failure=_LOST)
-                execution.observe(Stepped(key, now, outcome))
+                number = execution.open[key].number
+                attempt = Attempted(now, None, number) if number else None
+                execution.observe(Stepped(key, now, outcome, attempt))
         self._begun = []
         for op, result, error in self.ended:
             if isinstance(error, NotBegun):
+                del self.begun[op.key]
                 raise error  # the turn is released, as for any shortage
             if execution.open.get(op.key) is op and execution.error is None:
                 execution.observe(self._stepped(execution, op, result, error, now))
         self.ended.clear()
 
-    def cancel(self, key: str) -> None:
-        """Cancel the attempt at a step that the workflow withdrew."""
-        task = self.running.pop(key, None)
-        if task is not None:
-            task.cancel()
+    def committed(self) -> None:
+        """Forget the attempts whose end is in the history now."""
+        open_ = {*self.running, *(op.key for op, _, _ in self.ended)}
+        for key in [key for key in self.begun if key not in open_]:
+            del self.begun[key]
+
+    async def cancel(self, keys: Sequence[str]) -> None:
+        """Cancel the attempts at steps that the workflow withdrew, and keep a record of them."""
+        begun = {key: self.begun.pop(key) for key in keys if key in self.begun}
+        for key in keys:
+            task = self.running.pop(key, None)
+            if task is not None:
+                task.cancel()
+        await keep_interrupted(self._services, self._run, begun, withdrawn=True)
+
+    async def interrupt(self) -> None:
+        """Cancel all attempts, let them end with their logs, and keep a record of them."""
+        tasks = list(self.running.values())
+        self.cancel_all()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLEANUP)
+        begun = self.begun.copy()
+        self.begun.clear()
+        await keep_interrupted(self._services, self._run, begun, withdrawn=False)
 
     def cancel_all(self) -> None:
         """Cancel all attempts and ignore their results."""
@@ -100,7 +132,7 @@ class Steps:
 
     async def _attempt(self, op: OpenOp) -> tuple[Any, BaseException | None]:
         work: StepWork = op.work
-        number = op.attempts + 1
+        number = op.number
         logs = AttemptLog(self._services.clock)
         context = TaskContext(self._run, op.key, number, logs)
         elapsed = _elapsed(op, self._services.clock.now())
@@ -142,18 +174,37 @@ class Steps:
                     result, key=op.key, purpose=Purpose.RESULT, hint=work.hint
                 )
             except Exception as unencodable:
-                failure = failure_of(unencodable, op.attempts + 1)
-                return Stepped(op.key, now, Outcome(OutcomeKind.ERROR, failure=failure))
-            return Stepped(op.key, now, Outcome(OutcomeKind.OK, value=value))
+                failure = failure_of(unencodable, op.attempts + op.lost + 1)
+                return self._over(execution, op, now, Outcome(OutcomeKind.ERROR, failure=failure))
+            return self._over(execution, op, now, Outcome(OutcomeKind.OK, value=value))
         failed = op.attempts + 1
         wait = work.policy.next(
             error, failed, elapsed=_elapsed(op, now), chance=self._services.chance.random()
         )
-        failure = failure_of(error, failed)
+        failure = failure_of(error, failed + op.lost)
         retry_at = None if wait is None else now + millis(wait)
-        about = About(self._run, op.key, failed)
+        about = About(self._run, op.key, op.number)
         warn_of_failure(about, failure, self._services.clock, retry_at)
-        return Stepped(op.key, now, Outcome(OutcomeKind.ERROR, failure=failure), retry_at)
+        outcome = Outcome(OutcomeKind.ERROR, failure=failure)
+        return self._over(execution, op, now, outcome, retry_at)
+
+    def _over(
+        self,
+        execution: Execution,
+        op: OpenOp,
+        now: Millis,
+        outcome: Outcome,
+        retry_at: Millis | None = None,
+    ) -> Stepped:
+        """The entry of an attempt that has ended; of a plain one it says nothing more."""
+        attempt = self.begun[op.key].attempt
+        began = attempt.began or now
+        number = 0 if op.number == op.attempts + 1 else op.number
+        where = "" if execution.where == attempt.where else attempt.where
+        plain = op.number == 1 and began - op.asked_at <= AT_ONCE and not where
+        if plain and retry_at is None:
+            return Stepped(op.key, now, outcome)
+        return Stepped(op.key, now, outcome, Attempted(began, retry_at, number, where))
 
 
 def _elapsed(op: OpenOp, now: Millis) -> float:

@@ -23,6 +23,7 @@ from rewake.engine.carrying import carrying_out
 from rewake.engine.commits import CancelFirst, Commits, Overtaken, dispatched, must_commit
 from rewake.engine.deadlines import timed_out
 from rewake.engine.instance import Instance, TooNew, check
+from rewake.engine.interrupted import number_attempts
 from rewake.engine.leases import PASSING
 from rewake.engine.services import Services, TurnHere
 from rewake.engine.shortages import shortage
@@ -76,6 +77,7 @@ class Turn:
         self._instance = Instance(services, history)
         self._commits = Commits(services, header, self._steps, self._instance)
         self._overtaken = False
+        self._numbered = header.epoch <= header.rest + 1
         self._check_at: Millis | None = None
         self._unread = False
         self._read_all_at = 0.0
@@ -94,7 +96,13 @@ class Turn:
         run, owner = self._header.run, self._header.owner
         if self._header.deaths > 0:
             log.warning("run %s is taken over: its last turn ended with its process", run)
-        here = TurnHere(owner, self._signal.set, self._steps.running, self._instance.arrivals)
+        here = TurnHere(
+            owner,
+            self._signal.set,
+            self._steps.running,
+            self._instance.arrivals,
+            self._steps.begun,
+        )
         self._services.turns[run] = here
         try:
             with self._services.heart.holding(owner, self._renew, self._on_overtaken):
@@ -129,6 +137,7 @@ class Turn:
     async def _carry_on(self, known: Operation | None) -> None:
         try:
             execution = await self._instance.take(self._header)
+            await self._number_attempts(execution)
             if self._instance.replayed:
                 self._steps.find_begun(execution)
             while not await self._advance(execution, known):
@@ -136,8 +145,14 @@ class Turn:
         except CancelFirst:
             # No uncommitted event was observed yet: go back and let the cancellation come first.
             self._instance.drop()
-            self._steps.cancel_all()
+            await self._steps.interrupt()
             await self._carry_on(None)
+
+    async def _number_attempts(self, execution: Execution) -> None:
+        header, known = self._header, self._instance.steps
+        lost, check = not self._numbered, self._fresh_header
+        await number_attempts(self._services, header, execution, known, lost=lost, check=check)
+        self._numbered = True
 
     async def _advance(self, execution: Execution, known: Operation | None) -> bool:
         """Fold what arrived, then finish, run steps or park. Returns True when the turn is over."""
@@ -336,7 +351,8 @@ class Turn:
         reason = described(error)
         logging.getLogger(STUCK_LOG).error("run %s is stuck: %s", self._header.run, reason)
         try:
-            await self._store.stick(self._header, reason)
+            await self._steps.interrupt()
+            await self._store.stick(self._header, reason, at_rest=self._numbered)
         except StoreError as refused:
             await self._not_saved(refused)
         self._services.ended(self._header.run)
@@ -349,8 +365,19 @@ class Turn:
 
     async def _release(self, wait: Millis | None = None) -> None:
         if not self._overtaken:
+            await self._leave()
             header = self._header
             await self._services.claims.release(header.run, "", header.owner, wait)
+
+    async def _leave(self) -> None:
+        """Put on record what will not end; what cannot be, the next turn counts as lost."""
+        try:
+            await self._steps.interrupt()
+            if self._numbered:
+                await self._store.rest(self._header)
+        except StoreError:
+            told = "the steps of run %s have no record of their attempts"
+            log.warning(told, self._header.run, exc_info=True)
 
 
 def _next_wake(execution: Execution) -> Millis | None:

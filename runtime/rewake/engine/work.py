@@ -11,6 +11,8 @@ from rewake.errors import RewakeError
 
 log = logging.getLogger("rewake.engine")
 
+CLEANUP = 1.0
+"""Seconds for a cancelled attempt to end; after that, nothing waits for it."""
 LAST_WORDS = 5.0
 """Seconds for cancelled work to release its claims."""
 

@@ -133,7 +133,8 @@ async def history(request: Request) -> Response:
     """`GET /v1/runs/{run}/history`: every entry, and how each operation stands."""
     parts, run = parts_of(request), request.path_params["run"]
     header, found = await parts.engine.history(run, whole=True)
-    entries, operations = timeline(found, Values(parts.keys.secret, run))
+    running = parts.engine.running_steps(run)
+    entries, operations = timeline(found, Values(parts.keys.secret, run), running)
     return reply({"run": run_view(header), "entries": entries, "operations": operations})
 
 

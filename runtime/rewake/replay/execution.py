@@ -83,8 +83,8 @@ class Execution:
     `fresh` holds the entries that are not committed yet; `open` the operations without an observed
     outcome, in the order asked for; `cancels` counts the requests to cancel that it has observed;
     `finished` the outcome of a workflow that has ended; `error` the reason why it cannot go on;
-    `machine` the machine's clock at the newest event, by which waits go on while `clock` stands. An
-    execution must be dropped at its end (`drop`).
+    `machine` the machine's clock at the newest event, by which waits go on while `clock` stands;
+    `where` the process of the newest attempt at a step. It must be dropped at its end (`drop`).
     """
 
     def __init__(self, program: Program, *, run: str, seed: int) -> None:
@@ -107,7 +107,7 @@ class Execution:
         self._replaying = False
         self._log = LogLines()
         self.mistakes: Final = Mistakes()
-        self.machine: Millis = 0
+        self.machine, self.where = 0, ""
 
     # --- driving it ------------------------------------------------------------------------
 
@@ -388,12 +388,11 @@ class Execution:
 
     def _stepped(self, event: Stepped, _: Outcome | None) -> None:
         op = self.open.get(event.key)
+        self.where = event.where or self.where
         if op is None or event.retry_at is None:
             self._settle(event.key, event.outcome)
         else:
-            op.attempts += 1
-            op.failure = event.outcome.failure
-            op.not_before = event.retry_at
+            op.try_again(event)
 
     def _settle(self, key: str, outcome: Outcome) -> None:
         op = self.open.pop(key, None)

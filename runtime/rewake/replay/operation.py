@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from rewake.errors import StuckError
 from rewake.kinds import DueMeans, Kind
-from rewake.records import Failure, Millis, Outcome, Scheduled, Value
+from rewake.records import Failure, Millis, Outcome, Scheduled, Stepped, Value
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 
 P = ParamSpec("P")
@@ -31,8 +31,10 @@ class OpenOp:
         "future",
         "key",
         "kind",
+        "lost",
         "name",
         "not_before",
+        "number",
         "recorded",
         "resolve",
         "timer",
@@ -57,6 +59,10 @@ class OpenOp:
         """Of a step: its `StepWork`, for the turn."""
         self.attempts = 0
         """Of a step: how many attempts have failed."""
+        self.number = 0
+        """Of a step: the number of its newest attempt, also of one that did not end."""
+        self.lost = 0
+        """Of a step: how many attempts were lost."""
         self.failure: Failure | None = None
         """Of a step: the newest failed attempt."""
         self.asked_at: Millis = 0
@@ -81,6 +87,12 @@ class OpenOp:
             self.not_before -= back
         if self.due is not None and not self.fixed and self.kind.traits.due is DueMeans.END:
             self.due -= back
+
+    def try_again(self, event: Stepped) -> None:
+        """Of a step: note that an attempt failed, and when the next one may begin."""
+        self.attempts += 1
+        self.number = max(self.number, event.number or self.attempts)
+        self.failure, self.not_before = event.outcome.failure, event.retry_at
 
     def scheduled(self) -> Scheduled:
         """The command that asks for this operation; on replay the recorded one."""

@@ -34,6 +34,8 @@ class RunClaim(msgspec.Struct, frozen=True):
     """Whether to take the run from a holder whose lease is over; False if this process is it."""
     apart: bool = False
     """Whether no other suspect is in the claimer's process: then it may be one itself."""
+    where: str = ""
+    """The claimer's process, as `host:pid`."""
 
 
 class TaskClaim(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
     partition   sort key                    item
     R#<run>     H                           Header      the one item that decides
     R#<run>     C#<number>#<mark>           Chunk       older entries; <mark> is of the write
-    R#<run>     O#<key>                     Operation   a task or an approval
+    R#<run>     O#<key>                     Operation   a task, an approval, an interrupted step
     R#<run>     L#<key>#<attempt>#<part>    LogBatch    what an attempt logged
     V           <newest first>#<run>        View        what a list of runs needs
 

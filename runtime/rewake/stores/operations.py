@@ -171,6 +171,29 @@ class Operations(Writes):
         )
         return written.ok
 
+    async def interrupt_step(self, found: Operation, over: Try, *, counts: bool) -> bool:
+        """Keep an attempt at a step that did not end; False: the item is not as it was `found`.
+
+        `counts`: it is one of the `attempts`, and was not handed over to another process. Nothing
+        holds a step's item: each number is taken once, by whoever writes it first.
+        """
+        mark = self._mark()
+        same = Check("number", "=", found.number) if found.number else Check("run", "absent")
+        written = await self._update(
+            operation_key(found.run, found.key),
+            when=[[same]],
+            set={
+                "number": over.attempt,
+                "tries": [*found.tries, over][-MOST_TRIES:],
+                "attempts": found.attempts + counts,
+                "lost": found.lost + over.lost,
+                "mark": mark,
+            },
+            create=found,
+        )
+        kept: Operation | None = written.item
+        return written.ok or (kept is not None and kept.mark == mark)
+
     async def settle(
         self, operation: Operation, outcome: Outcome, at: Millis, *, owner: str | None = None
     ) -> tuple[bool, Operation]:
@@ -233,6 +256,11 @@ def tries_of(
 ) -> list[Try]:
     """The attempts of an operation that are over, once its newest one is over without outcome."""
     over = Try(held.number, held.began, ended, held.where, lost=lost)
-    if failure is not None:
-        over = msgspec.structs.replace(over, type=failure.type, message=failure.message[:_MESSAGE])
-    return [*held.tries, over][-MOST_TRIES:]
+    return [*held.tries, failed_try(over, failure)][-MOST_TRIES:]
+
+
+def failed_try(over: Try, failure: Failure | None) -> Try:
+    """The attempt with its failure, if it failed; of a long message the beginning."""
+    if failure is None:
+        return over
+    return msgspec.structs.replace(over, type=failure.type, message=failure.message[:_MESSAGE])

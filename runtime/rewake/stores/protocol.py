@@ -36,6 +36,7 @@ from rewake.records import (
     Operation,
     Outcome,
     Started,
+    Try,
     View,
 )
 from rewake.states import MOVES, Move, RunState
@@ -109,7 +110,12 @@ class Store(Operations):
                 deaths = found.deaths + again.get("deaths", 0)
                 if is_suspect(deaths) and not claim.apart:
                     return Suspect(deaths)
-                how = {"apart": is_suspect(deaths), "taken": found.owner or found.taken}
+                how: dict[str, Any] = {
+                    "apart": is_suspect(deaths),
+                    "taken": found.owner or found.taken,
+                }
+                if again:
+                    how["lost_turn"] = Try(found.epoch, None, found.lease, found.where, lost=True)
                 # A claim raises the epoch and a renewal moves the lease: it is as it was found.
                 same = [
                     Check("state", "=", found.state),
@@ -145,6 +151,7 @@ class Store(Operations):
         """
         leased = self._leased(claim.now, claim.lease)
         taken: dict[str, Any] = {"state": MOVES[move].target, "owner": claim.owner, **how}
+        taken["where"] = claim.where
         taken["lease"] = leased["lease"]
         early = Check("due", "<=", leased["due"])
         written = await self._update(
@@ -198,6 +205,8 @@ class Store(Operations):
             "gap": gap,
             "wake": wake,
             "check_at": check_at,
+            "rest": held.epoch,
+            "lost_turn": None,
             **CLEARED,
             "error": "",
             **UNOWNED,
@@ -229,11 +238,22 @@ class Store(Operations):
         changes = {"state": state, "due": due, "wake": None, "check_at": None, **UNOWNED}
         return await self._append(held, entries, changes, arrivals=held.arrivals)
 
-    async def stick(self, held: Header, error: str) -> Committed | Fenced:
-        """Make the run stuck for the reason `error`, its history untouched."""
-        result = await self._append(held, [], _stuck(error))
+    async def stick(self, held: Header, error: str, *, at_rest: bool = False) -> Committed | Fenced:
+        """Make the run stuck for the reason `error`, its history untouched.
+
+        `at_rest`: no attempt at a step is left without a record.
+        """
+        noted = {"rest": held.epoch} if at_rest else {}
+        result = await self._append(held, [], {**_stuck(error), **noted})
         assert not isinstance(result, Arrived)
         return result
+
+    async def rest(self, held: Header) -> None:
+        """Note that the turn, which will be released, leaves no attempt at a step without record.
+
+        It is a commit without entries: no instance goes on without the records it has not read.
+        """
+        await self._append(held, [], {"rest": held.epoch})
 
     async def release(self, run: str, owner: str, at: Millis) -> None:
         """Release the run: any process may claim it from `at` on, and this claim is no loss."""

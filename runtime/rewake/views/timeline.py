@@ -5,6 +5,8 @@ Without `Values`, it shows no stored value and reads none.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -29,6 +31,7 @@ from rewake.records import (
     Withdrawn,
 )
 from rewake.stores.history import History
+from rewake.stores.operations import MOST_TRIES, failed_try
 from rewake.views.moments import moment, moment_or_none
 from rewake.views.runs import ErrorView, error_view, line_view
 from rewake.views.values import Values
@@ -61,9 +64,9 @@ class OperationView(msgspec.Struct):
     `state` is `waiting`, `running` or `retrying` while it is open, then `done`, `failed`,
     `timed_out`, `cancelled`, or `withdrawn` by the workflow (the losers of a race). `duration` is
     in milliseconds, from `started` (or from `asked`, if no process claimed it) to `ended`.
-    `attempts` counts all attempts, `lost` those whose process died. `error` is its failure, or
-    while it is retried, its newest attempt's. `tries` are its newest attempts, one by one;
-    `arguments` what a task was called with.
+    `attempts` counts all attempts but those that were handed over, `lost` those whose process
+    died. `error` is its failure, or while it is retried, its newest attempt's. `tries` are its
+    newest attempts, one by one; `arguments` what a task was called with.
     """
 
     key: str
@@ -84,15 +87,18 @@ class OperationView(msgspec.Struct):
 
 
 def timeline(
-    history: History, values: Values | None = None
+    history: History, values: Values | None = None, running: Mapping[str, tuple[str, Try]] = {}
 ) -> tuple[list[dict[str, Any]], list[OperationView]]:
     """The entries of a history, and its operations in the order in which they were asked for.
 
-    Without `values` no input and no result is shown.
+    Without `values` no input and no result is shown. `running`: by key, the names of steps and the
+    attempts at them that go on, which no history has yet.
     """
     reading = _Reading(history, values)
     for entry in history.entries:
         reading.read(entry)
+    for key, (name, attempt) in running.items():
+        reading.go_on(key, name, attempt)
     return reading.entries, list(reading.operations.values())
 
 
@@ -106,6 +112,8 @@ class _Reading:
         self._asked: dict[str, Millis] = {}
         self._values = values
         self._clock: Millis = 0
+        self._where = ""
+        self._stepped: Counter[str] = Counter()
 
     def read(self, entry: Entry) -> None:
         self._clock = max(self._clock, getattr(entry, "clock", 0))
@@ -197,12 +205,39 @@ class _Reading:
         view = self.operations.get(entry.key)
         if view is None:
             return
-        view.attempts += 1
+        self._try(view, entry)
         if entry.retry_at is None:
             self._settle(view, entry.outcome, None, entry.clock)
         elif entry.outcome.failure is not None:
             view.state, view.due = "retrying", moment(entry.retry_at)
             view.error = error_view(entry.outcome.failure)
+
+    def _try(self, view: OperationView, entry: Stepped) -> None:
+        """Add the attempt at a step that an entry is about, unless its item has it: as lost."""
+        self._stepped[entry.key] += 1
+        self._where = entry.where or self._where
+        number = entry.number or self._stepped[entry.key]
+        if number in [each.attempt for each in view.tries]:
+            return
+        view.attempts += 1
+        began = self._asked[entry.key] if entry.attempt is None else entry.attempt.began
+        over = Try(number, began, entry.clock, self._where)
+        self._add(view, failed_try(over, entry.outcome.failure))
+
+    def _add(self, view: OperationView, attempt: Try) -> None:
+        tries = sorted([*view.tries, _try_view(attempt)], key=lambda each: each.attempt)
+        view.tries = tries[-MOST_TRIES - 1 :]
+
+    def go_on(self, key: str, name: str, attempt: Try) -> None:
+        """Add an attempt at a step that goes on."""
+        view = self.operations.get(key)
+        if view is None:  # it is committed with its end
+            view = OperationView(key, Kind.STEP, name, "", asked=moment(self._clock))
+            self.operations[key] = view
+        if view.ended is None and attempt.attempt not in [each.attempt for each in view.tries]:
+            view.state, view.due, view.error = "running", None, UNSET
+            view.attempts += 1
+            self._add(view, attempt)
 
     def _settle(
         self,

@@ -189,7 +189,7 @@ class _Session:
     async def _show(self, display: Progress, asker: Asker) -> bool:
         """Show how the run stands; whether anything is new."""
         header, history = await self._engine.history(self._run)
-        steps = self._engine.running_steps(self._run)
+        steps = list(self._engine.running_steps(self._run))
         operations = operations_of(history, steps, self._clock.now())
         display.show(operations)
         values = Values(self._secret, self._run)
