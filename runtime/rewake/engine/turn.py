@@ -112,6 +112,7 @@ class Turn:
                     raise Overtaken
                 await self._carry_on(known)
         except Overtaken:
+            self._on_overtaken()
             log.info("run %s was taken over; this instance is discarded", run)
             await self._services.claims.absolve(run, "", owner)
         except (RunNotFound, TooNew, ReadableElsewhere) as error:
@@ -336,6 +337,7 @@ class Turn:
 
     def _on_overtaken(self) -> None:
         self._overtaken = True
+        self._steps.cancel_all()  # at once: the next turn may be one of this process
         self._signal.set()
 
     async def _failed(self, error: Exception) -> None:
