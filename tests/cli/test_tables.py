@@ -75,3 +75,40 @@ def test_what_runs_waits_and_was_decided_is_shown(capsys: pytest.CaptureFixture[
         "rewake runs resume r",
     ):
         assert line in said
+
+
+def test_the_attempts_of_what_took_more_than_one_are_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each with when, where and how it ended; what worked at once has no such lines."""
+
+    def attempt(number: int, **more: object) -> dict[str, object]:
+        at = {"began": SOON, "ended": LATER, "where": "web:7", "lost": False}
+        return {"attempt": number, **at, **more}
+
+    failed = {"error": {"type": "ValueError", "message": "no\nmore"}}
+    goes_on = {"ended": None, "where": None}
+    about = {"kind": "step", "attempts": 3}
+    operations = [
+        {**about, "key": "a", "state": "done", "tries": [attempt(1)]},
+        {
+            **about,
+            "key": "b",
+            "state": "done",
+            "tries": [attempt(1, lost=True), attempt(2, **failed), attempt(3)],
+        },
+        {**about, "key": "c", "state": "running", "tries": [attempt(4), attempt(5, **goes_on)]},
+    ]
+    run = {"id": "r", "workflow": "w", "state": "running", "created": SOON, "updated": SOON}
+    run_details(run, {"operations": operations})
+    began = when(SOON)
+    assert capsys.readouterr().out.splitlines()[5:] == [
+        "b took 3 attempts",
+        f"  attempt 1 {began} on web:7: lost with its process",
+        f"  attempt 2 {began} on web:7: ValueError: no",
+        f"  attempt 3 {began} on web:7: it worked",
+        "c is running (attempt 3)",
+        "  so far:",
+        f"  attempt 4 {began} on web:7: interrupted",
+        f"  attempt 5 {began}: it goes on",
+    ]

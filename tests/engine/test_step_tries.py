@@ -357,6 +357,11 @@ def test_an_attempt_at_a_step_that_goes_on_is_shown() -> None:
         assert (operation.state, operation.name, operation.attempts) == ("running", "long", 1)
         [attempt] = operation.tries
         assert (attempt.attempt, attempt.where, attempt.ended) == (1, "h:1", None)
+        dies(bench)
+        await asyncio.sleep(10)
+        operation = await shown(bench.engine, header.run, "long")
+        assert (operation.state, operation.attempts, operation.lost) == ("running", 2, 1)
+        assert [(each.attempt, each.lost) for each in operation.tries] == [(1, True), (2, False)]
 
     virtually([patient], body, where="h:1")
 

@@ -234,6 +234,8 @@ class _Reading:
         if view is None:  # it is committed with its end
             view = OperationView(key, Kind.STEP, name, "", asked=moment(self._clock))
             self.operations[key] = view
+            if key in self._items:
+                self._follow(view, self._items[key])
         if view.ended is None and attempt.attempt not in [each.attempt for each in view.tries]:
             view.state, view.due, view.error = "running", None, UNSET
             view.attempts += 1

@@ -168,6 +168,8 @@ class _Supervisor:
             elif self._child is not None:
                 code = await self._child.end()
                 self._child = None
+                if code < 0:
+                    tell(f"the server was ended by signal {-code}")
                 if first and code != Exit.BLOCKED:
                     return Exit(code) if code in set(Exit) else Exit.FAILED
                 tell("the server has ended; waiting for the next change")

@@ -92,6 +92,32 @@ def _told(operation: Mapping[str, Any]) -> Iterator[str]:
         by = f" by {made['approver']}" if made.get("approver") else ""
         comment = f": {made['comment']}" if made.get("comment") else ""
         yield f"{key} was {made.get('decision', 'decided')}{by}{comment}"
+    yield from _tried(operation)
+
+
+def _tried(operation: Mapping[str, Any]) -> Iterator[str]:
+    """The attempts at an operation, a line each, if one was not enough."""
+    tries = operation.get("tries") or ()
+    if len(tries) < 2 and not any(each["lost"] for each in tries):
+        return
+    ended = operation["state"] not in ("running", "retrying", "waiting")
+    yield f"{operation['key']} took {operation['attempts']} attempts" if ended else "  so far:"
+    for each in tries:
+        began = f" {when(each['began'])}" if each.get("began") else ""
+        where = f" on {each['where']}" if each.get("where") else ""
+        yield f"  attempt {each['attempt']}{began}{where}: {_end_of(each, operation)}"
+
+
+def _end_of(attempt: Mapping[str, Any], operation: Mapping[str, Any]) -> str:
+    """How an attempt ended."""
+    if attempt.get("ended") is None:
+        return "it goes on"
+    if attempt["lost"]:
+        return f"lost with its process {_error(attempt)}".rstrip()
+    if attempt.get("error"):
+        return _error(attempt)
+    newest = attempt is operation["tries"][-1]
+    return "it worked" if newest and operation["state"] == "done" else "interrupted"
 
 
 def operations_table(operations: Iterable[Mapping[str, Any]]) -> None:
