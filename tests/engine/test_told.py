@@ -208,3 +208,24 @@ def test_what_the_workflow_took_back_is_withdrawn() -> None:
         assert states["slow"] == "withdrawn"
 
     virtually([races, slow], body)
+
+
+@workflow
+async def waits_for_ever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+def test_who_reads_that_a_run_is_stuck_reads_what_to_do(heard: Heard) -> None:
+    """One line has the reason, the command that shows more, and the one that goes on."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("waits_for_ever")
+        await asyncio.sleep(1)
+        run = header.run
+        [told] = [r.getMessage() for r in heard.records if r.levelno == logging.ERROR]
+        assert told.startswith(f"run {run} is stuck: StuckError: it waits for something")
+        assert told.endswith(
+            f"see `rewake replay {run}`, and after a fix: rewake runs resume {run}"
+        )
+
+    virtually([waits_for_ever], body)

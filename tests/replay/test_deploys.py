@@ -249,7 +249,7 @@ def test_what_was_stored_before_has_the_new_fields(family: Any, shop: Any) -> No
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_difference_is_named_down_to_the_field(family: Any, shop: Any) -> None:
-    """The error names argument, item and field, and shows no value of them."""
+    """The error names argument, item and field, shows numbers and no texts, and names the line."""
     order = shop(family(note=""))
 
     def shipping(*args: Any, **named: Any) -> Body:
@@ -260,11 +260,15 @@ def test_a_difference_is_named_down_to_the_field(family: Any, shop: Any) -> None
 
     one = shipping([order(id=1), {"k": order(id=2, note="secret")}])
     other = shipping([order(id=1), {"k": order(id=2, note="hidden")}])
-    message = told(one, other)
-    assert message.endswith("other arguments here than the history has: order[1]['k'].note differs")
-    assert told(one, shipping([order(id=1)])).endswith(": order differs")
-    assert told(shipping(1), shipping(1, to="x")).endswith(": to differs")
-    assert told(shipping(order(id=1)), shipping(order(id=2))).endswith(": order.id differs")
+    message, long = told(one, other), "a str of length 6"
+    differs = f"order[1]['k'].note differs (recorded {long}, asked for {long})"
+    assert f"other arguments here than the history has: {differs} ({__file__}, line " in message
+    lists = "(recorded a list of length 2, asked for a list of length 1)"
+    assert f": order differs {lists} (" in told(one, shipping([order(id=1)]))
+    added = "(recorded nothing, asked for a str of length 1)"
+    assert f": to differs {added} (" in told(shipping(1), shipping(1, to="x"))
+    numbers = "(recorded 1, asked for 2)"
+    assert f": order.id differs {numbers} (" in told(shipping(order(id=1)), shipping(order(id=2)))
 
 
 @pytest.mark.parametrize("family", [as_dataclass, as_attrs, as_model])
@@ -280,7 +284,7 @@ def test_a_field_that_was_taken_away_is_named(family: Any, shop: Any) -> None:
     run.execution.drop()
     order = shop(family())
     replayed = run.replayed()
-    assert str(replayed.error).endswith(": order.gone differs")
+    assert ": order.gone differs (recorded 5, asked for nothing) (" in str(replayed.error)
     replayed.drop()
     run.close()
 

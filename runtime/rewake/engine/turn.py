@@ -351,7 +351,9 @@ class Turn:
 
     async def _stick(self, error: Exception) -> None:
         reason = described(error)
-        logging.getLogger(STUCK_LOG).error("run %s is stuck: %s", self._header.run, reason)
+        run = self._header.run
+        told = "run %s is stuck: %s; see `rewake replay %s`, and after a fix: rewake runs resume %s"
+        logging.getLogger(STUCK_LOG).error(told, run, reason, run, run)
         try:
             await self._steps.interrupt()
             await self._store.stick(self._header, reason, at_rest=self._numbered)

@@ -12,7 +12,7 @@ from rewake.records import Command, Entry, Finished, Scheduled, Value, Withdrawn
 from rewake.replay.operation import OpenOp
 
 Comparison = Callable[[str, Value], str | None] | None
-"""Says where the arguments recorded at a key differ from those asked for now, by name.
+"""Says how the arguments recorded at a key differ from those asked for now, by name.
 
 '' if they are as good as equal; None if that cannot be told.
 """
@@ -39,7 +39,7 @@ def of_operation(recorded: Scheduled, op: OpenOp, compare: Comparison = None) ->
     place = compare(op.key, recorded.args) if compare and recorded.args is not None else None
     if place == "":
         return ""
-    differs = "" if place is None else f": {place} differs"
+    differs = "" if place is None else f": {place}"
     return f"the {op.kind} {op.name!r} has other arguments here than the history has{differs}"
 
 

@@ -56,7 +56,7 @@ from rewake.records import (
     Value,
     Withdrawn,
 )
-from rewake.replay import asyncio_order, differences
+from rewake.replay import asyncio_order, differences, places
 from rewake.replay.differences import Comparison, key_of
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 from rewake.replay.mistakes import Mistakes
@@ -334,10 +334,11 @@ class Execution:
         if recorded is not None:
             differs = differences.of_operation(recorded, op, compare)
             if differs:
-                self._stick(op.key, differs)
+                self._stick(op.key, differs + places.asked_here(self._loop))
                 return
             op.recorded = recorded
             op.due = recorded.due
+        op.place = places.asked_here(self._loop) if self._replaying and not recorded else ""
         op.asked_at = self.machine
         self.open[op.key] = op
         self._asked[op.key] = op
@@ -453,10 +454,9 @@ class Execution:
 
     def _compare(self, recorded: Sequence[Entry], asked: Sequence[Command]) -> None:
         """Make checks 2 and 3, and check that withdrawals and the end are where they were."""
-        if asked != recorded:
-            difference = differences.of_segment(recorded, asked)
-            if difference is not None:
-                self._stick(*difference)
+        if asked != recorded and (found := differences.of_segment(recorded, asked)):
+            place = places.of_key(self.open.get(found.key), self._main)
+            self._stick(found.key, found.told + place)
 
     def _without_log(self, history: Sequence[Entry]) -> Sequence[Entry]:
         """The history without its log entries, which only count against the run's limit of log."""

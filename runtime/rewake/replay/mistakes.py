@@ -65,6 +65,11 @@ class Mistakes:
             self._made = [each for each in self._made if each.is_untouched]
             self._prune_at = 2 * len(self._made) + 64
 
+    def place_of(self, coro: object) -> tuple[str, int] | None:
+        """File and line at which a coroutine was made that may still be noted."""
+        found = [(each.file, each.line) for each in self._made if each.coro is coro]
+        return found[0] if found else None
+
     def refused(self, name: str, frame: FrameType | None) -> None:
         """Note a call that was refused, in this frame of the user's code."""
         place = f" ({frame.f_code.co_filename}, line {frame.f_lineno})" if frame else ""

@@ -35,6 +35,7 @@ class OpenOp:
         "name",
         "not_before",
         "number",
+        "place",
         "recorded",
         "resolve",
         "timer",
@@ -75,6 +76,8 @@ class OpenOp:
         """The timer that the workflow set with `call_at`."""
         self.future: OpFuture | None = None
         """The future that the workflow awaits."""
+        self.place = ""
+        """Where the user's code asks for it: noted on replay, if it is not in the history."""
         self.recorded: Scheduled | None = None
         """On replay: the recorded command that asked for it."""
         self.resolve: Callable[[str, Outcome], Any] = nothing

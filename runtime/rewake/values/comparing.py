@@ -1,31 +1,60 @@
-"""Where two values differ, by the names of arguments, fields and keys; never their content."""
+"""Where two values differ, by the names of arguments, fields and keys.
+
+Numbers, moments and the like are shown; of a text or anything else, which may be a secret and must
+not come into a log, only the type and how long it is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 from rewake.values.digests import text_of
 from rewake.values.fields import field_names, fields_with_default, tuple_fields
 
 _DEPTH = 16
+_SHOWN = (bool, int, float, complex, Decimal, datetime, date, time, timedelta, UUID)
+_SIZED = (str, bytes, list, tuple, dict, set, frozenset)
+_LONGEST = 60
+_ABSENT = object()
+
+_Pair = tuple[str, Any, Any]
+"""A place, the recorded value there, and the one that is asked for now."""
 
 
 def first_difference(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
-    """The first place where recorded arguments differ from those asked for: `order.note`.
+    """How recorded arguments differ from those asked for: `order.id differs (...)`.
 
-    '' if they differ only in fields that have a default and that the recorded objects lack, for
-    their class has got them since; None if nothing is found.
+    The first place counts. '' if they differ only in fields that have a default and that the
+    recorded objects lack, for their class has got them since; None if nothing is found.
     """
     found = ""
     met = False
-    for place in _differences("", recorded, asked, _DEPTH):
+    for place, then, now in _differences("", recorded, asked, _DEPTH):
         met = True
-        found = found or place
+        if place and not found:
+            found = f"{place} differs (recorded {_shown(then)}, asked for {_shown(now)})"
     return found if met else None
 
 
-def _differences(place: str, then: Any, now: Any, depth: int) -> Iterator[str]:
+def _shown(value: Any) -> str:
+    if value is _ABSENT:
+        return "nothing"
+    if value is None or type(value) in _SHOWN:
+        with suppress(ValueError):  # a number of too many digits
+            return repr(value)[:_LONGEST]
+    if isinstance(value, Enum):
+        return f"{type(value).__name__}.{value.name}"
+    length = f" of length {len(value)}" if type(value) in _SIZED else ""
+    return f"a {type(value).__name__}{length}"
+
+
+def _differences(place: str, then: Any, now: Any, depth: int) -> Iterator[_Pair]:
     """The places that differ; '' for a field that came since."""
     kind = type(now)
     names = tuple_fields(kind) or field_names(kind)
@@ -38,12 +67,12 @@ def _differences(place: str, then: Any, now: Any, depth: int) -> Iterator[str]:
             inner = getattr(then, name), getattr(now, name)
             yield from _differences(f"{place}.{name}", *inner, depth - 1)
         else:
-            yield "" if name in may_lack else f"{place}.{name}"
+            yield "" if name in may_lack else f"{place}.{name}", _ABSENT, getattr(now, name)
     for name in getattr(then, "__dict__", {}).keys() - getattr(now, "__dict__", {}).keys():
-        yield f"{place}.{name}"
+        yield f"{place}.{name}", getattr(then, name), _ABSENT
 
 
-def _of_others(place: str, then: Any, now: Any, depth: int) -> Iterator[str]:
+def _of_others(place: str, then: Any, now: Any, depth: int) -> Iterator[_Pair]:
     kind = type(now)
     if type(then) is kind is dict and depth:
         for key in (*now, *(then.keys() - now.keys())):
@@ -51,9 +80,9 @@ def _of_others(place: str, then: Any, now: Any, depth: int) -> Iterator[str]:
             if key in then and key in now:
                 yield from _differences(inner, then[key], now[key], depth - 1)
             else:
-                yield inner
+                yield inner, then.get(key, _ABSENT), now.get(key, _ABSENT)
     elif type(then) is kind and kind in (list, tuple) and depth and len(then) == len(now):
         for index, pair in enumerate(zip(then, now, strict=True)):
             yield from _differences(f"{place}[{index}]", *pair, depth - 1)
     elif text_of(then) != text_of(now):
-        yield place
+        yield place, then, now
