@@ -152,6 +152,24 @@ def test_many_runs_at_once(client: Client) -> None:
     assert client.rewake("runs", "kill", runs[0]).exit_code == 2
 
 
+def test_many_runs_at_once_for_machines(client: Client) -> None:
+    """With --json the answer is one document, of a dry run, a refusal and a success alike."""
+    runs = {client.started("paused", {"seconds": 60}) for _ in range(2)}
+    chosen = ("--workflow", "paused", "--since", "10m")
+    dry = client.json("runs", "kill", *chosen, "--dry-run")
+    assert (dry["action"], dry["dry_run"], dry["refused"]) == ("kill", True, [])
+    assert runs <= {run["id"] for run in dry["runs"]}
+    refused = client.rewake("runs", "resume", *chosen, "--json")
+    assert (refused.exit_code, refused.stderr) == (1, "")
+    told = json.loads(refused.stdout)
+    assert (told["runs"], told["dry_run"]) == ([], False)
+    assert all("is not stuck" in run["error"] for run in told["refused"])
+    assert runs <= {run["id"] for run in told["refused"]}
+    killed = client.json("runs", "kill", *chosen)
+    assert runs <= {run["id"] for run in killed["runs"] if run["state"] == "cancelled"}
+    assert client.json("runs", "kill", *chosen)["runs"] == []
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -86,22 +86,55 @@ def _act_on_many(
     server: Server, chosen: Selection, action: str, body: Mapping[str, object]
 ) -> Exit:
     async def call(client: Client) -> Exit:
-        code = Exit.DONE
+        done = _Done(server, action, chosen.dry_run)
         runs = [run async for run in chosen.runs(client)]
-        for run in runs:
-            if chosen.dry_run:
-                print(f"{run['id']} {run['workflow']} {run['state']}: would {action}")
-                continue
-            try:
-                found = (await client.post("runs", run["id"], action, body=body)).body
-            except RunConflict as refused:
-                tell(f"{run['id']} {run['workflow']}: {refused}")
-                code = Exit.FAILED
-            else:
-                print(f"{run['id']} {run['workflow']} {found['state']}: {action}")
-        return code
+        try:
+            for run in runs:
+                if chosen.dry_run:
+                    done.add(run)
+                    continue
+                try:
+                    found = (await client.post("runs", run["id"], action, body=body)).body
+                except RunConflict as refused:
+                    done.refuse(run, refused)
+                else:
+                    done.add(found)
+        finally:  # what was done is told, also if the server then goes away
+            done.tell()
+        return Exit.FAILED if done.refused else Exit.DONE
 
     return server.ask(call)
+
+
+class _Done:
+    """What came of an action on many runs: a line each at once, or in the end one document."""
+
+    def __init__(self, server: Server, action: str, dry_run: bool) -> None:
+        self._json = server.json
+        self._action = action
+        self._dry_run = dry_run
+        self._runs: list[Mapping[str, Any]] = []
+        self.refused: list[Mapping[str, Any]] = []
+
+    def add(self, run: Mapping[str, Any]) -> None:
+        """Note a run to which it was done, or in a dry run would be."""
+        self._runs.append(run)
+        if not self._json:
+            told = f"would {self._action}" if self._dry_run else self._action
+            print(f"{run['id']} {run['workflow']} {run['state']}: {told}")
+
+    def refuse(self, run: Mapping[str, Any], error: RunConflict) -> None:
+        """Note a run to which it cannot be done."""
+        names = {name: run[name] for name in ("id", "workflow", "state")}
+        self.refused.append({**names, "error": str(error)})
+        if not self._json:
+            tell(f"{run['id']} {run['workflow']}: {error}")
+
+    def tell(self) -> None:
+        """Write the document, if one is wanted."""
+        if self._json:
+            about = {"action": self._action, "dry_run": self._dry_run}
+            write_json({**about, "runs": self._runs, "refused": self.refused})
 
 
 def _moment(since: str | None) -> datetime | None:
