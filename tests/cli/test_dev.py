@@ -97,12 +97,12 @@ def server(shell: Shell) -> Iterator[Server]:
 
 
 def test_it_says_how_to_use_it(server: Server) -> None:
-    """The banner has the URL, where the token is, and for each workflow a line that starts it."""
+    """The banner has the URL, where the token is, and for each workflow a line for any curl."""
     banner = server.command.stdout
     assert "$(rewake token)" in banner
     for name, body in (("main", "{}"), ("nap", '{"seconds": 1.5}')):
         start = f"curl {server.url}/v1/workflows/{name}/runs"
-        assert re.search(rf"{re.escape(start)} .*--json '{re.escape(body)}'", banner)
+        assert re.search(rf"{re.escape(start)} .*/json\" -d '{re.escape(body)}'", banner)
     assert server.run() == "one"
 
 

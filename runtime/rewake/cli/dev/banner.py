@@ -28,11 +28,11 @@ def banner(app: App, config: ServerConfig, url: str) -> str:
 
 
 def curl(workflow: Workflow[Any, Any], url: str) -> str:
-    """A `curl` command that starts a run, with made-up arguments."""
+    """A command for any `curl` that starts a run, with made-up arguments."""
     body = shlex.quote(json.dumps(_example(workflow)))
     return (
         f"curl {url}/v1/workflows/{workflow.name}/runs "
-        f'-H "Authorization: Bearer $(rewake token)" --json {body}'
+        f'-H "Authorization: Bearer $(rewake token)" -H "Content-Type: application/json" -d {body}'
     )
 
 
