@@ -9,10 +9,17 @@ from typing import Any
 import pytest
 
 from rewake import sleep, task, wait_for_approval, workflow
-from rewake.errors import InvalidInput, RunConflict, RunNotFound, StoreUnavailable
+from rewake.errors import (
+    CheckpointUnreadable,
+    InvalidInput,
+    RunConflict,
+    RunNotFound,
+    StoreUnavailable,
+)
 from rewake.kinds import OutcomeKind
 from rewake.records import CancelRequested
 from rewake.states import RunState
+from rewake.stores.keys import header_key
 from rewake.stores.table import Key
 from tests.support.virtual import TABLES, Bench, virtually
 
@@ -218,3 +225,37 @@ def test_a_run_with_a_damaged_value_can_be_killed() -> None:
         assert (await bench.engine.get(run)).due is None
 
     virtually([asks], body)
+
+
+@task
+async def waits_long() -> None:
+    await asyncio.sleep(3600)
+
+
+@workflow
+async def asks_beside_a_task(text: str) -> None:
+    await asyncio.gather(waits_long(), wait_for_approval("boss"))
+    await waits_long()
+
+
+@everywhere
+def test_a_run_whose_entries_cannot_be_read_can_be_killed(table: str) -> None:
+    """What it had open is cancelled as far as it is known, and nobody looks at it ever after."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("asks_beside_a_task", text="x" * 2_000)).run
+        await asyncio.sleep(1)
+        header = await bench.engine.get(run)
+        assert header.base
+        await bench.table.delete([Key(header_key(run).partition, header.base)])
+        with pytest.raises(CheckpointUnreadable):
+            await bench.engine.history(run)
+        killed = await bench.engine.kill(run)
+        assert killed.state is RunState.CANCELLED
+        store: Any = bench.engine.services.store
+        task_item = await store.operation(run, "waits_long[0]/waits_long")
+        assert task_item.outcome.kind is OutcomeKind.CANCELLED
+        await asyncio.sleep(60)
+        assert await bench.table.due(2**53, limit=9) == []
+
+    virtually([asks_beside_a_task, waits_long], body, table=table)

@@ -308,7 +308,7 @@ class Runs:
             await services.end_overtaken_turn(run)
             told = "run %s of %s has ended: %s by %s: %s"
             runs_log.info(told, run, header.workflow, header.state, move, reason)
-            await self._store.cancel_open(run, await self._store.outline(header), now)
+            await self._store.cancel_left(header, now)
             await self._store.postpone(header_key(run), header.due, None)
         return header
 

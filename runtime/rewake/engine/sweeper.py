@@ -188,7 +188,7 @@ class Sweeper:
                 await self._services.wake(header.run)
                 return
         elif header.state is not RunState.READY:
-            await self._store.cancel_open(header.run, await self._store.outline(header), now)
+            await self._store.cancel_left(header, now)
             await self._store.postpone(key, due, None)
             return
         if await self._store.postpone(key, due, now + settings.grace):

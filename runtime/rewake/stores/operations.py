@@ -11,10 +11,12 @@ from typing import Any
 
 import msgspec
 
+from rewake.errors import CheckpointUnreadable
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
     Failure,
     Finished,
+    Header,
     LogBatch,
     Millis,
     Operation,
@@ -225,6 +227,20 @@ class Operations(Writes):
         await self.cancel_withdrawn(run, history, now)
         if not isinstance(history.entries[-1], Finished):
             await self._cancel_all(run, history.awaited(), history, now)
+
+    async def cancel_left(self, header: Header, now: Millis) -> None:
+        """Settle as cancelled what an ended run has left open.
+
+        Of entries that cannot be read nothing is known but what has an item of its own.
+        """
+        try:
+            history = await self.outline(header)
+        except CheckpointUnreadable:
+            for item in (await self.operations(header.run)).values():
+                if item.kind.traits.awaited and item.outcome is None:
+                    await self.settle(item, Outcome(OutcomeKind.CANCELLED), now)
+        else:
+            await self.cancel_open(header.run, history, now)
 
     async def _cancel_all(
         self, run: str, entries: Sequence[Scheduled | Withdrawn], history: History, now: Millis

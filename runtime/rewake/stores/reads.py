@@ -83,8 +83,12 @@ class Reads:
 
         `resolve` fetches one. Raises `CheckpointUnreadable`.
         """
-        found = await self._all(header.run, OPERATIONS)
-        return History(await self._entries(header), {each.key: each for _, each in found})
+        operations = await self.operations(header.run)
+        return History(await self._entries(header), operations)
+
+    async def operations(self, run: str) -> dict[str, Operation]:
+        """The items of a run's operations by key; large values are only named."""
+        return {each.key: each for _, each in await self._all(run, OPERATIONS)}
 
     async def entries(self, header: Header) -> History:
         """What the run asked for and observed, without its operations and large values."""
