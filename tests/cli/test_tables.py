@@ -107,7 +107,7 @@ def test_the_attempts_of_what_took_more_than_one_are_shown(
         f"  attempt 1 {began} on web:7: lost with its process",
         f"  attempt 2 {began} on web:7: ValueError: no",
         f"  attempt 3 {began} on web:7: it worked",
-        "c is running (attempt 3)",
+        "c is running (attempt 5)",
         "  so far:",
         f"  attempt 4 {began} on web:7: interrupted",
         f"  attempt 5 {began}: it goes on",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import re
 import types
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rewake
-from rewake.errors import TaskError
+from rewake.errors import TaskError, UsageError
 from rewake.records import Failure
 from rewake.values.failures import failure_of, task_error
 
@@ -109,3 +110,21 @@ def test_cloudpickle_is_what_is_assumed() -> None:
     """A class of an importable module is pickled by reference (or else moving it goes unseen)."""
     assert Canary.__module__.encode() in cloudpickle.dumps(Canary)
     assert b"__setstate__" not in cloudpickle.dumps(Canary)
+
+
+def test_what_the_runtime_tells_the_user_has_no_frames_of_the_runtime() -> None:
+    """Its sentence names the user's line; what nobody foresaw keeps the frames that there are."""
+    told, unforeseen = (failure_of(_of_the_runtime(e), 1) for e in (UsageError("no"), OSError()))
+    assert told.traceback == "rewake.errors.UsageError: no\n"
+    assert "asyncio" in unforeseen.traceback
+
+
+def _of_the_runtime(error: Exception) -> BaseException:
+    """The error, with a traceback through no code but the machinery's."""
+    code = compile("raise error", asyncio.__file__, "exec")
+    own = None
+    try:
+        exec(code, {"error": error})
+    except Exception as caught:
+        own = caught.__traceback__
+    return error.with_traceback(own and own.tb_next)

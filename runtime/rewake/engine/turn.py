@@ -126,6 +126,7 @@ class Turn:
             await self._not_saved(error)
         except asyncio.CancelledError:
             await self._release(0)
+            log.info("run %s is released: this process stops, another goes on with it", run)
             raise
         except Exception as error:
             await self._failed(error)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import rewake.errors
-from rewake.errors import TaskError
+from rewake.errors import RewakeError, TaskError
 from rewake.records import Failure
 
 _TYPE = 200
@@ -82,8 +82,11 @@ def _traceback_of(exc: BaseException) -> str:
                 cause = _Traced("\n" + error.traceback.rstrip())
                 each.__cause__ = traceback.TracebackException.from_exception(cause)
             own = [frame for frame in each.stack if not _is_host(frame.filename)]
-            if own:  # else it came from the runtime itself: then its frames are all there is to see
+            if own:
                 each.stack = traceback.StackSummary.from_list(own)
+            elif isinstance(error, RewakeError):  # it says what the user did, but not where
+                each.stack = None  # type: ignore[assignment]  # no frames, and no title above them
+            # Else an error that nobody foresaw: the runtime's frames are all there is to see.
         return _TRACED.sub(r"\1", "".join(told.format()))
     except BaseException:
         return ""

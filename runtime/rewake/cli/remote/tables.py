@@ -44,6 +44,8 @@ def run_details(run: Mapping[str, Any], history: Mapping[str, Any] | None = None
     wake = run.get("wake")
     if wake in [approval.get("deadline") for approval in approvals]:
         wake = None  # a deadline, which is shown with its approval
+    if run["state"] == "stuck":
+        wake = None  # it does not go on by itself
     facts = [
         ("run", run["id"]),
         ("workflow", run["workflow"]),
@@ -82,7 +84,9 @@ def _told(operation: Mapping[str, Any]) -> Iterator[str]:
     """What is to be said of an operation: while it is open, and of a decision who made it."""
     key, state = operation["key"], operation["state"]
     if state == "running":
-        yield f"{key} is running (attempt {operation['attempts']})"
+        tries = operation.get("tries")
+        number = tries[-1]["attempt"] if tries else operation["attempts"]
+        yield f"{key} is running (attempt {number})"
     elif state == "retrying":
         then = f", again at {when(operation['due'])}" if operation.get("due") else ""
         yield f"{key} is being retried (attempt {operation['attempts']} failed{then})"
