@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -126,3 +127,41 @@ def test_a_step_that_runs_at_most_once_is_not_begun_again() -> None:
         assert len(begun) == 1
 
     virtually([once], body)
+
+
+stopped: list[float] = []
+
+
+async def stops() -> None:
+    try:
+        await asyncio.sleep(30)
+    finally:
+        stopped.append(asyncio.get_running_loop().time())
+
+
+@workflow
+async def overtaken() -> None:
+    await step("stops", stops)
+
+
+def test_the_steps_of_a_turn_that_was_overtaken_stop_at_once() -> None:
+    """Not after it has told the store that it lives: the next turn may be in the same process."""
+    stopped.clear()
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("overtaken")
+        await asyncio.sleep(5)
+        services = bench.engine.services
+        store: Any = services.store
+
+        async def never(*_: object) -> None:
+            await asyncio.sleep(1_000)
+
+        store.absolve = never
+        owner = services.turns[header.run].owner
+        await store.release(header.run, owner, services.clock.now() + 60_000)
+        await services.end_overtaken_turn(header.run)
+        await asyncio.sleep(0.5)
+        assert stopped == [5.0]
+
+    virtually([overtaken], body)

@@ -43,7 +43,8 @@ class Links(msgspec.Struct, frozen=True):
 class RunView(msgspec.Struct, frozen=True):
     """A run. `updated`: the moment of its newest event. `wake`: when it goes on by itself, at its
     next timer or an approval's deadline. `cancel`: the reason for cancelling it. `error`: why it
-    failed or is stuck. `key`: the idempotency key that it was started with.
+    failed or is stuck. `key`: the idempotency key that it was started with. `where`: the process
+    that carries it on now, as `host:pid`.
     """
 
     id: str
@@ -56,6 +57,7 @@ class RunView(msgspec.Struct, frozen=True):
     links: Links
     error: ErrorView | None = None
     key: str | None = None
+    where: str | None = None
     approvals: list[ApprovalView] | UnsetType = UNSET
 
 
@@ -101,6 +103,7 @@ def run_view(
         links=links(header.run),
         error=_error_of(header, outcome),
         key=header.key or None,
+        where=header.where or None if header.state is RunState.RUNNING else None,
         approvals=approvals,
     )
 

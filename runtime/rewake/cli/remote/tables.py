@@ -52,6 +52,7 @@ def run_details(run: Mapping[str, Any], history: Mapping[str, Any] | None = None
         ("key", run.get("key") or ""),
         ("input", _value_in(history, "started", "input")),
         ("state", run["state"]),
+        ("in process", run.get("where") or ""),
         ("created", when(run["created"])),
         ("updated", when(run["updated"])),
         ("next timer", when(wake) if wake else ""),
