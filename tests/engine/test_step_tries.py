@@ -170,7 +170,9 @@ def test_each_failed_attempt_at_a_step_is_kept(table: str, cached: int) -> None:
 
 
 @everywhere
-def test_an_attempt_that_was_lost_with_its_process_is_kept(table: str) -> None:
+def test_an_attempt_that_was_lost_with_its_process_is_kept(
+    table: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Where it ran, and until when; the next has the next number, and a log of its own."""
 
     async def body(bench: Bench) -> None:
@@ -184,6 +186,10 @@ def test_an_attempt_that_was_lost_with_its_process_is_kept(table: str) -> None:
         assert facts(operation) == [(1, "h:1", None, True), (2, "h:1", None, False)]
         lost, worked = operation.tries
         assert lost.ended < worked.began  # type: ignore[operator]
+        [told] = [r for r in caplog.records if "was lost" in r.message]
+        assert told.message.startswith(f"attempt 1 at long of run {header.run} was lost")
+        about = (told.__dict__["run"], told.__dict__["key"], told.__dict__["attempt"])
+        assert (told.levelname, *about) == ("WARNING", header.run, "long", 1)
         # What it said in its first second is there, although its process could not say good-bye.
         assert await said(bench.engine, header.run, "long") == {1: ["attempt 1"], 2: ["attempt 2"]}
 
@@ -387,3 +393,27 @@ def test_tries_of_a_step_are_bounded() -> None:
         return await step("mail", often, retries=retries, delay=1, jitter=0, multiplier=1)
 
     virtually([sends_often], body)
+
+
+def test_an_attempt_that_blocked_its_process_says_so() -> None:
+    """The next process, which takes the run, counts it as lost, with why."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("patient")
+        await asyncio.sleep(5)
+        services, other = bench.engine.services, bench.another()
+        other.open()
+        owner, now = services.turns[header.run].owner, services.clock.now()
+        await services.store.lose(header.run, owner, now, "blocked: it spins at app.py:7")
+        assert await bench.result(header.run) == "done"
+        operation = await shown(bench.engine, header.run, "long")
+        lost, _ = operation.tries
+        assert lost.error is not None
+        assert (lost.error.type, lost.error.message, lost.lost) == (
+            "blocked",
+            "it spins at app.py:7",
+            True,
+        )
+        await other.close()
+
+    virtually([patient], body)

@@ -18,16 +18,20 @@ changed, and knows that it was overtaken.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
+from rewake.engine.carrying import carrying_out
 from rewake.engine.services import Services, StepHere
 from rewake.kinds import Kind
 from rewake.records import Failure, Header, Millis, Operation, Try
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.stores.operations import failed_try
+
+log = logging.getLogger("rewake.engine")
 
 
 async def number_attempts(
@@ -63,7 +67,17 @@ async def _count_lost(services: Services, header: Header, op: OpenOp) -> bool:
     if not await services.store.interrupt_step(item, over, counts=over.lost):
         return False
     op.number, op.lost = over.attempt, op.lost + over.lost
+    if over.lost:
+        _tell_loss(header.run, op, over)
     return True
+
+
+def _tell_loss(run: str, op: OpenOp, over: Try) -> None:
+    why = f" ({over.type}: {over.message})" if over.type else ""
+    then = "it is not begun again" if op.work.at_most_once else "another one begins"
+    told = "attempt %s at %s of run %s was lost with its process%s; %s"
+    with carrying_out(run, op.key, over.attempt):
+        log.warning(told, over.attempt, op.key, run, why, then)
 
 
 async def _item_of(services: Services, run: str, key: str, name: str) -> Operation:
