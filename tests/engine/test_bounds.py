@@ -11,7 +11,7 @@ from rewake import task, workflow
 from rewake.authoring.workflow import LONGEST_NAME
 from rewake.engine.engine import unique_names
 from rewake.engine.runs import LONGEST_REASON
-from rewake.engine.settings import Settings
+from rewake.engine.settings import LONGEST_WHERE, Settings
 from rewake.engine.starting import LONGEST_KEY
 from rewake.errors import AppError, InvalidInput
 from rewake.kinds import Kind, OutcomeKind
@@ -28,7 +28,8 @@ from rewake.values.failures import failure_of
 from rewake.values.loglines import LogLines
 from tests.support.virtual import Bench, virtually
 
-NUMBER, MOMENT, UNIQUE, WHERE = 999_999, 253_402_300_799_999, "f" * 20, "h" * 25
+NUMBER, MOMENT, UNIQUE = 999_999, 253_402_300_799_999, "f" * 20
+WHERE = "h" * LONGEST_WHERE
 TODAY = 9_999_999_999_999
 """The latest moment of a machine's clock that has as many digits as today's."""
 LONG = "w" * LONGEST_NAME
@@ -109,7 +110,8 @@ def test_the_names_of_claims_and_processes_are_short() -> None:
     """A name of a claim has 20 characters after millions of them, a process 25."""
     names = unique_names()
     assert len(names()) == 18
-    assert len(Settings().where) <= len(WHERE)
+    assert len(Settings().where) <= LONGEST_WHERE
+    assert Settings(where=f"{'h' * 40}:7").where == f"{'h' * (LONGEST_WHERE - 2)}:7"
 
 
 def test_longer_names_are_refused() -> None:

@@ -10,6 +10,10 @@ from rewake.errors import ConfigError
 from rewake.records import Millis
 
 
+LONGEST_WHERE = 25
+"""The most characters of the name of a process: a header has little room."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of an engine; durations in ms. Raises `ConfigError` if one is too small."""
@@ -44,8 +48,9 @@ class Settings:
                 raise ConfigError(f"{name} must be 1 or more")
         # A short lease is there to notice a death early, so the check must not come later.
         object.__setattr__(self, "grace", min(self.grace, self.lease))
+        object.__setattr__(self, "where", self.where[-LONGEST_WHERE:])
 
 
 def _host() -> str:
-    """The host's own name, or the end of it: a header has little room, and pods differ there."""
+    """The host's own name, or the end of it, where the names of pods differ."""
     return socket.gethostname().partition(".")[0][-17:]
