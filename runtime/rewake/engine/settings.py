@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from rewake.errors import ConfigError
 from rewake.records import Millis
 
-
 LONGEST_WHERE = 25
 """The most characters of the name of a process: a header has little room."""
 
