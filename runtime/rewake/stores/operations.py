@@ -236,7 +236,7 @@ class Operations(Writes):
         try:
             history = await self.outline(header)
         except CheckpointUnreadable:
-            for item in (await self.operations(header.run)).values():
+            for item in (await self._operations(header.run)).values():
                 if item.kind.traits.awaited and item.outcome is None:
                     await self.settle(item, Outcome(OutcomeKind.CANCELLED), now)
         else:

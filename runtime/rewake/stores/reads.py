@@ -83,10 +83,10 @@ class Reads:
 
         `resolve` fetches one. Raises `CheckpointUnreadable`.
         """
-        operations = await self.operations(header.run)
+        operations = await self._operations(header.run)
         return History(await self._entries(header), operations)
 
-    async def operations(self, run: str) -> dict[str, Operation]:
+    async def _operations(self, run: str) -> dict[str, Operation]:
         """The items of a run's operations by key; large values are only named."""
         return {each.key: each for _, each in await self._all(run, OPERATIONS)}
 
