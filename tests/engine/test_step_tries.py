@@ -417,3 +417,27 @@ def test_an_attempt_that_blocked_its_process_says_so() -> None:
         await other.close()
 
     virtually([patient], body)
+
+
+def test_an_attempt_that_goes_on_in_another_process_is_shown() -> None:
+    """Whoever is asked knows from the run who carries it on, if not since when."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("patient", before=2)
+        await asyncio.sleep(5)
+        other = bench.another()
+        header, history = await other.history(header.run)
+        assert other.held_elsewhere(header) == "h:1"
+        assert bench.engine.held_elsewhere(header) == ""
+        _, operations = timeline(history, elsewhere="h:1")
+        long = next(each for each in operations if each.key == "long")
+        assert long.state == "running"
+        [attempt] = long.tries
+        assert (attempt.attempt, attempt.began, attempt.ended, attempt.where) == (
+            1,
+            None,
+            None,
+            "h:1",
+        )
+
+    virtually([patient], body, where="h:1")

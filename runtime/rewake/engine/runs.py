@@ -161,6 +161,11 @@ class Runs:
         begun = {key: turn.begun[key] for key in turn.steps if key in turn.begun}
         return {key: (step.name, step.attempt) for key, step in begun.items()}
 
+    def held_elsewhere(self, header: Header) -> str:
+        """The process that carries a run on, if that is another one; else empty."""
+        held = header.state is RunState.RUNNING and header.lease > self.services.clock.now()
+        return header.where if held and header.run not in self.services.turns else ""
+
     async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
         """The log of a run: of its body (`key=""`) and its attempts. Raises `RunNotFound`."""
         return await self._store.logs(await self._store.header(run), key)

@@ -87,18 +87,24 @@ class OperationView(msgspec.Struct):
 
 
 def timeline(
-    history: History, values: Values | None = None, running: Mapping[str, tuple[str, Try]] = {}
+    history: History,
+    values: Values | None = None,
+    running: Mapping[str, tuple[str, Try]] = {},
+    elsewhere: str = "",
 ) -> tuple[list[dict[str, Any]], list[OperationView]]:
     """The entries of a history, and its operations in the order in which they were asked for.
 
     Without `values` no input and no result is shown. `running`: by key, the names of steps and the
-    attempts at them that go on, which no history has yet.
+    attempts at them that go on, which no history has yet. `elsewhere`: the other process that
+    carries the run on, and in it the steps that are open.
     """
     reading = _Reading(history, values)
     for entry in history.entries:
         reading.read(entry)
     for key, (name, attempt) in running.items():
         reading.go_on(key, name, attempt)
+    if elsewhere:
+        reading.go_on_elsewhere(elsewhere)
     return reading.entries, list(reading.operations.values())
 
 
@@ -240,6 +246,13 @@ class _Reading:
             view.state, view.due, view.error = "running", None, UNSET
             view.attempts += 1
             self._add(view, attempt)
+
+    def go_on_elsewhere(self, where: str) -> None:
+        """Add the attempts at the open steps, of which nobody here knows when they began."""
+        for key, view in self.operations.items():
+            if view.kind.traits.inline and view.state == "waiting":
+                newest = max((each.attempt for each in view.tries), default=0)
+                self.go_on(key, view.name, Try(newest + 1, None, None, where))
 
     def _settle(
         self,
