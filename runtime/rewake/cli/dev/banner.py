@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import types
+import typing
+from enum import Enum
 from typing import Any
 
 from rewake.app import App
+from rewake.authoring.fields import fields_of
 from rewake.authoring.hints import hints_of, signature_of
 from rewake.authoring.workflow import Workflow
 from rewake.hosts.config import ServerConfig
@@ -29,7 +33,7 @@ def banner(app: App, config: ServerConfig, url: str) -> str:
 
 def curl(workflow: Workflow[Any, Any], url: str) -> str:
     """A command for any `curl` that starts a run, with made-up arguments."""
-    body = shlex.quote(json.dumps(_example(workflow)))
+    body = shlex.quote(json.dumps(_example(workflow), default=str))
     return (
         f"curl {url}/v1/workflows/{workflow.name}/runs "
         f'-H "Authorization: Bearer $(rewake token)" -H "Content-Type: application/json" -d {body}'
@@ -47,8 +51,20 @@ def _example(workflow: Workflow[Any, Any]) -> dict[str, Any]:
     }
 
 
-def _value(hint: Any) -> Any:
-    origin, arguments = getattr(hint, "__origin__", hint), getattr(hint, "__args__", ())
+def _value(hint: Any, depth: int = 4) -> Any:
+    """A made-up value of a type; None for a type that has no example."""
+    origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin is typing.Literal:
+        return arguments[0]
+    if origin in (typing.Union, types.UnionType):
+        return _value(next(each for each in arguments if each is not types.NoneType), depth)
+    if not isinstance(origin, type) or depth == 0:
+        return None
     if origin is list and arguments:
-        return [_value(arguments[0])]
-    return _EXAMPLES.get(origin) if isinstance(origin, type) else None
+        return [_value(arguments[0], depth - 1)]
+    if issubclass(origin, Enum):
+        return next(iter(origin)).value
+    fields = None if origin in _EXAMPLES else fields_of(origin, arguments)
+    if fields is None:
+        return _EXAMPLES.get(origin)
+    return {each.name: _value(each.hint, depth - 1) for each in fields if each.required}

@@ -1,0 +1,56 @@
+"""The commands that a development server prints start a run as they are."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+from rewake import workflow
+from rewake.cli.dev.banner import curl
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@dataclass
+class Line:
+    sku: str
+    quantity: int
+    parts: list[Line] = field(default_factory=list)
+
+
+@dataclass
+class Order:
+    id: int
+    lines: list[Line]
+    note: str = ""
+
+
+@workflow
+async def buy(
+    order: Order,
+    colour: Colour,
+    kind: Literal["a", "b"],
+    most: int | None,
+    names: dict[str, int],
+    when: str = "now",
+) -> None:
+    pass
+
+
+def test_the_example_has_the_types_that_the_workflow_declares() -> None:
+    """Required fields of classes, members of enums and the like: it is no 422."""
+    *_, flag, body = shlex.split(curl(buy, "http://127.0.0.1:8000"))
+    assert flag == "-d"
+    assert json.loads(body) == {
+        "order": {"id": 1, "lines": [{"sku": "...", "quantity": 1}]},
+        "colour": "red",
+        "kind": "a",
+        "most": 1,
+        "names": {},
+    }
+    assert buy.recorded(json.loads(body)) == json.loads(body)  # it is refused if it does not fit
