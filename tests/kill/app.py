@@ -159,13 +159,12 @@ async def _steps() -> list[Any]:
             await asyncio.sleep(LONG)
             return "slow"
 
-    def stubborn() -> int:
+    def stubborn() -> str:
         with body():
-            attempt = task_context().attempt
-            if attempt < 2:
+            if task_context().attempt < 2:  # lost attempts count
                 waiting("step backoff")
                 raise ValueError("not yet")
-            return attempt
+            return "in the end"
 
     return [
         await step("plain", lambda: within(1)),
