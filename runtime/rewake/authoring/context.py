@@ -32,7 +32,7 @@ class TaskContext:
 
     `idempotency_key` is the same over all attempts of this operation and different for every
     other: pass it to the service that you call, so that a repeated attempt changes nothing.
-    `attempt` counts from 1 and includes attempts that were lost with their process.
+    `attempt` counts from 1 and includes attempts that were lost with their process, or interrupted.
     The lines of `logger` are kept with the run, from INFO on; so are printed text and the records
     that any other logger lets pass.
     """
