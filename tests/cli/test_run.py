@@ -4,8 +4,8 @@ import asyncio
 import json
 import os
 import pty
-import select
 import re
+import select
 import signal
 import stat
 import sys
