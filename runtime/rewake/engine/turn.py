@@ -77,6 +77,7 @@ class Turn:
         self._instance = Instance(services, history)
         self._commits = Commits(services, header, self._steps, self._instance)
         self._overtaken = False
+        self._renewed = services.clock.now()
         self._numbered = header.epoch <= header.rest + 1
         self._check_at: Millis | None = None
         self._unread = False
@@ -151,6 +152,7 @@ class Turn:
             await self._carry_on(None)
 
     async def _number_attempts(self, execution: Execution) -> None:
+        await self._make_sure()  # what a replay read may be the records of who took this over
         header, known = self._header, self._instance.steps
         lost, check = not self._numbered, self._fresh_header
         await number_attempts(self._services, header, execution, known, lost=lost, check=check)
@@ -179,6 +181,8 @@ class Turn:
             return await self._commits.park(execution, _next_wake(execution))
         if must_commit(execution.fresh, ready):
             await self._commits.stay(execution)
+        if ready:
+            await self._make_sure()
         self._check_held()
         self._steps.start(ready)
         # A commit returns the newest arrival counter: more may have arrived since the read.
@@ -319,11 +323,23 @@ class Turn:
 
     # --- leases, and ways out --------------------------------------------------------------
 
+    async def _make_sure(self) -> None:
+        """Ask the store who has the run, if no beat has done so lately. Raises `Overtaken`.
+
+        After a pause it may be another, which gives the same numbers to attempts.
+        """
+        lately = self._services.settings.lease * 2 // 3
+        since = self._services.clock.now() - self._renewed
+        if not 0 <= since <= lately and not await self._renew():
+            raise Overtaken
+
     async def _renew(self) -> bool:
         now = self._services.clock.now()
         stay, lease = self._stay, self._services.settings.lease
         apart = stay is not None and stay.keep()
         found = await self._store.renew(self._header, now, lease, apart=apart)
+        if found is not None:
+            self._renewed = now
         if stay is not None and found is not None and not apart:
             self._services.call_home(stay.leave)
         if found is not None and found.arrivals != self._header.arrivals:
