@@ -82,7 +82,16 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
             case.events.append((chance.uniform(0, 15), chance.choice(kinds)))
         if chance.random() < 0.15:
             case.events.append((chance.uniform(0, 15), "blocked"))
+        further(case, random.Random(f"further/{seed}"))
     return case
+
+
+def further(case: Case, chance: random.Random) -> None:
+    """Faults that came later: drawn apart, so that most older seeds stay what they were."""
+    if chance.random() < 0.08:
+        case.events += [(chance.uniform(0, 15), "loop") for _ in range(chance.randint(1, 3))]
+    if chance.random() < 0.04:
+        case.events.append((chance.uniform(0, 8), chance.choice(("outage", "refused"))))
 
 
 def napping(program: Any) -> Any:

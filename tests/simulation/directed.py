@@ -62,9 +62,17 @@ class Planned(Chaos):
         self.deaf = False
 
     def of_call(
-        self, call: str, now: float, *, letter: str = "", can_stall: bool = True
+        self,
+        call: str,
+        now: float,
+        *,
+        letter: str = "",
+        can_stall: bool = True,
+        refused: bool = False,
     ) -> str | None:
-        super().of_call(call, now, letter=letter)
+        fault = super().of_call(call, now, letter=letter, refused=refused)
+        if fault is not None:
+            return fault
         if self.asked and (call, letter) == self.asked[0][:2]:
             fault = self.asked.pop(0)[2]
             self.count(call, fault, now)

@@ -4,9 +4,10 @@ A fault hits one call of a table or a dispatcher. `before`: nothing was done, an
 told so wrongly (`StoreUnavailable`). `told-failed`: it was done, and the caller is told that it
 failed. `crash-before`, `crash-after`: the process dies, before or after it was done. `stall`: the
 process stands still, its leases run out, and then it goes on as if nothing had been. A `pause` is
-the same of all that the process does, its timers and its heart too; of `heart`, of that alone. A
-process whose loop is `blocked` hands over what it holds, with one culprit or none, and ends or goes
-on.
+the same of all that the process does, its timers and its heart too; of `heart`, of that alone; of
+`loop`, of all but that. A process whose loop is `blocked` hands over what it holds, with one
+culprit or none, and ends or goes on. In an `outage` the store refuses everybody for minutes; a
+process that is `refused` is the only one that cannot reach it.
 Messages are `lost`, `doubled`, `late` or `early`. Time itself has `skew`, and `jump`s.
 """
 
@@ -23,7 +24,10 @@ CALL_FAULTS = (BEFORE, TOLD_FAILED, CRASH_BEFORE, CRASH_AFTER, STALL)
 DISPATCH_FAULTS = (CRASH_BEFORE, CRASH_AFTER, STALL)
 LOST, DOUBLED, LATE, EARLY = "lost", "doubled", "late", "early"
 MESSAGE_FAULTS = (LOST, DOUBLED, LATE, EARLY)
-PROCESS_FAULTS = ("crash", "stall", "pause", "heart", "close", "skew", "jump", "blocked")
+PROCESS_FAULTS = (
+    "crash", "stall", "pause", "heart", "loop", "close", "skew", "jump", "blocked", "outage",
+    "refused",
+)  # fmt: skip
 
 _REACH = {
     "get": 40, "put": 3, "update": 80, "query": 8, "due": 30, "put_blob": 2, "get_blob": 2,
@@ -63,9 +67,18 @@ class Chaos:
     last: float = 0.0
 
     def of_call(
-        self, call: str, now: float, *, letter: str = "", can_stall: bool = True
+        self,
+        call: str,
+        now: float,
+        *,
+        letter: str = "",
+        can_stall: bool = True,
+        refused: bool = False,
     ) -> str | None:
-        """The fault of the next call of this kind, on this kind of item, if it has one."""
+        """The fault of the next call of this kind, on this kind of item, if it has one.
+
+        `refused`: the store refuses the process that calls.
+        """
         finer = f"{call} {letter}"
         self.calls[call] += 1
         self.finer[finer] += 1
@@ -73,8 +86,9 @@ class Chaos:
             return None
         fault = self.planned.get((call, self.calls[call]))
         fault = fault or self.planned.get((finer, self.finer[finer]))
-        if fault is None and self.outage and self.outage[0] <= now < self.outage[1]:
-            fault = self.random.choice((BEFORE, BEFORE, TOLD_FAILED))
+        out = self.outage is not None and self.outage[0] <= now < self.outage[1]
+        if fault is None and (out or refused):
+            fault = BEFORE if refused else self.random.choice((BEFORE, BEFORE, TOLD_FAILED))
             if call == "dispatch":
                 fault = None
         elif fault is None and self.budget and self.random.random() < self.rate:
@@ -98,6 +112,16 @@ class Chaos:
         """A fault happened."""
         self.fired[call, fault] += 1
         self.last = now
+
+    def refuse(self, now: float) -> float:
+        """For how long the store will refuse, as from now: minutes."""
+        length = self.random.choice((60.0, 120.0, 200.0))
+        self.until = max(self.until, now + length)
+        return length
+
+    def break_down(self, now: float) -> None:
+        """Let the store refuse everybody for minutes."""
+        self.outage = (now, now + self.refuse(now))
 
     def lag(self) -> float:
         """How long a call takes on its way, in seconds; now and then long enough to reorder."""

@@ -2,7 +2,8 @@
 
 Nothing here waits: when no callback is ready, time jumps to the next timer. Everything that a
 process does runs in a context that names it (`OWNER`), so a process that dies is cut off where
-it stands: none of its callbacks, timers or coroutines ever takes another step. Tasks and futures
+it stands: none of its callbacks, timers or coroutines ever takes another step. A thread of a
+process is an owner of its own, so that either may stand still alone. Tasks and futures
 hash by creation order, so that sets of them iterate alike in every process of this machine.
 """
 
@@ -20,8 +21,14 @@ from typing import Any, Protocol
 class Owner(Protocol):
     """Who runs a callback. Those of a dead owner never run."""
 
-    dead: bool
-    paused_until: float
+    @property
+    def dead(self) -> bool: ...
+
+    @property
+    def paused_until(self) -> float: ...
+
+    @property
+    def home(self) -> contextvars.Context: ...
 
 
 OWNER: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("owner", default=None)
@@ -186,6 +193,9 @@ class SimLoop(asyncio.BaseEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
+        owner = OWNER.get()
+        if context is None and owner is not None:
+            context = owner.home.copy()  # of the process that owns the thread
         return self.call_soon(callback, *args, context=context)
 
     def run_in_executor(  # type: ignore[override]

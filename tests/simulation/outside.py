@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rewake.authoring.approval import Approval, Decision
 from rewake.engine.approvals import Approvals
@@ -26,6 +28,19 @@ DRAIN = 30
 """Looks, after that, by which nothing may be due any more."""
 CALLS = 60_000
 """More calls than this, and something spins."""
+
+HARMS: Mapping[str, Callable[[Replica], Any]] = {
+    "crash": lambda it: it.die("a plug was pulled"),
+    "stall": lambda it: it.world.spawn(it.stall()),
+    "pause": Replica.pause,
+    "heart": Replica.pause_heart,
+    "loop": Replica.pause_loop,
+    "close": lambda it: it.world.spawn(it.close()),
+    "blocked": lambda it: it.world.spawn(it.block()),
+    "outage": lambda it: it.world.chaos.break_down(it.world.seconds),
+    "refused": Replica.refuse,
+}
+"""What happens to a process, but to its clock; an outage happens to all."""
 
 
 class Outside:
@@ -77,6 +92,7 @@ class Outside:
         return False
 
     async def _until_nothing_is_due(self) -> None:
+        await asyncio.sleep(self._world.refused_for())
         for _ in range(DRAIN):
             await asyncio.sleep(4)
             if self._world.alive() and not await self._world.base.due(2**53, limit=1):
@@ -163,21 +179,10 @@ class Outside:
         replica: Replica = world.random.choice(alive)
         world.trace(replica.name, "suffers", what, "")
         world.chaos.count("process", what, world.seconds)
-        match what:
-            case "crash":
-                replica.die("a plug was pulled")
-            case "stall":
-                world.spawn(replica.stall())
-            case "pause":
-                replica.pause()
-            case "heart":
-                replica.pause_heart()
-            case "close":
-                world.spawn(replica.close())
-            case "blocked":
-                world.spawn(replica.block())
-            case _:
-                replica.offset = self._offset(what)
+        if what in HARMS:
+            HARMS[what](replica)
+        else:
+            replica.offset = self._offset(what)
 
     def _offset(self, what: str) -> int:
         """How far the clock of a process is ahead, after this happened to it."""

@@ -138,6 +138,29 @@ def _blocking(seed: int, store: str) -> Case:
     return case
 
 
+def _standing(seed: int, store: str) -> Case:
+    """The loop of a process stands still over its work, again and again; its heart beats on."""
+    case = _pausing(seed, store)
+    chance = random.Random(f"loop/{seed}")
+    case.chaos.stalls, case.replicas = 7.0, 2
+    case.events = [(chance.uniform(0.05, 25.0), "loop") for _ in range(4)]
+    return case
+
+
+def _refusing(seed: int, store: str) -> Case:
+    """The store refuses all processes, or one, for minutes: no death, so nothing is to blame."""
+    chance = random.Random(seed)
+    tasks = [["task", "work", f"n{number}", {"ms": 9_000}] for number in range(3)]
+    program = ["seq", ["gather", False, *tasks], ["step", "s1", {"ms": 8_000}]]
+    right = [[[f"n{number}", None] for number in range(3)], ["s1", None]]
+    chaos = Chaos(random.Random(seed))
+    case = Case(seed, store, {"r1": (program, right)}, chaos, Settings(), replicas=2)
+    case.local = chance.random() < 0.5
+    kinds = ("outage", "refused")
+    case.events = [(chance.uniform(0.05, 15.0), chance.choice(kinds)) for _ in range(2)]
+    return case
+
+
 def _set_back(seed: int, store: str) -> Case:
     """Clocks jump, mostly back, under a run that sleeps again and again."""
     chance = random.Random(seed)
@@ -201,6 +224,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "processes are closed": _closing,
     "holders stall": _stalling,
     "processes pause": _pausing,
+    "loops stand still": _standing,
+    "a store refuses for minutes": _refusing,
     "loops are blocked": _blocking,
     "clocks are set back": _set_back,
     "a clock is ahead": _ahead,

@@ -142,7 +142,9 @@ class FaultyTable:
         if self.gate is not None:
             await self.gate(call, letter)
             await replica.lag(0.0)
-        fault = chaos.of_call(call, replica.world.seconds, letter=letter)
+        fault = chaos.of_call(
+            call, replica.world.seconds, letter=letter, refused=replica.is_refused
+        )
         replica.world.trace(replica.name, call, "" if key is None else key.sort, fault or "")
         if fault == STALL:
             await replica.stall()
@@ -168,7 +170,10 @@ class FaultyTable:
     ) -> T:
         world = self._replica.world
         letter = "" if key is None else key.sort[:1]
-        fault = world.chaos.of_call(call, world.seconds, letter=letter, can_stall=False)
+        refused = self._replica.is_refused
+        fault = world.chaos.of_call(
+            call, world.seconds, letter=letter, can_stall=False, refused=refused
+        )
         world.trace(self._replica.name, f"  {call}", "" if key is None else key.sort, fault or "")
         if fault in (CRASH_BEFORE, CRASH_AFTER):
             self._replica.die(f"{fault} in a transaction")

@@ -108,6 +108,12 @@ class World:
         agree = max(offsets) - min(offsets) <= self.settings.skew
         return agree and self.seconds > self.chaos.last + 2 * self.chaos.stalls
 
+    def refused_for(self) -> float:
+        """For how many seconds more the store refuses somebody."""
+        ends = [replica.refused_until for replica in self.alive()]
+        ends += [] if self.chaos.outage is None else [self.chaos.outage[1]]
+        return max(0.0, max(ends, default=0.0) - self.seconds)
+
     def unique(self) -> str:
         """A name that nobody else has."""
         return f"{self._tokens.getrandbits(64):016x}"
@@ -255,9 +261,10 @@ class Replica:
         self.stalled_until = 0.0
         self.paused_until = 0.0
         self.heart_until = 0.0
+        self.refused_until = 0.0
         self.death: asyncio.Future[None] = world.loop.create_future()
-        self._context = contextvars.copy_context()
-        self._context.run(OWNER.set, self)
+        self.home = contextvars.copy_context()
+        self.home.run(OWNER.set, self)
         clock = SimClock(self)
         kind = LocalDispatcher if world.local else NetworkDispatcher
         dispatcher: Dispatcher = kind(self, clock)
@@ -273,15 +280,29 @@ class Replica:
             chance=random.Random(f"{name}/{world.settings.cached}"),
             threads=False,
         )
-        self.engine.services.heart._clock = HeartClock(self)
+        self.heart = HeartThread(self)
+        heart = self.engine.services.heart
+        heart._clock = HeartClock(self)
+        self._beat, heart._beat = heart._beat, self._beat_apart  # type: ignore[method-assign]
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it alone cannot reach the store."""
+        return self.world.seconds < self.refused_until
+
+    async def _beat_apart(self) -> None:
+        """Let the heart beat where it stands for a thread of its own."""
+        context = self.home.copy()
+        context.run(OWNER.set, self.heart)
+        await self.world.loop.create_task(self._beat(), context=context)
 
     def open(self) -> None:
         """Begin to work."""
-        self._context.run(self.engine.open)
+        self.home.run(self.engine.open)
 
     def spawn(self, work: Awaitable[T]) -> asyncio.Task[T]:
         """Start something in this process."""
-        return self._context.copy().run(asyncio.ensure_future, _await(work))
+        return self.home.copy().run(asyncio.ensure_future, _await(work))
 
     def die(self, why: str) -> None:
         """End here and now."""
@@ -307,7 +328,16 @@ class Replica:
 
     def pause(self) -> None:
         """Stop as a whole, as by SIGSTOP or a laptop's lid; nothing of it runs until it goes on."""
+        self.pause_loop()
+        self.heart.paused_until = self.paused_until
+
+    def pause_loop(self) -> None:
+        """Let the event loop stand still, as under code that hogs it; the heart beats on."""
         self.paused_until = self.world.seconds + self.world.chaos.stalls
+
+    def refuse(self) -> None:
+        """Lose the store for minutes, and nobody else does."""
+        self.refused_until = self.world.seconds + self.world.chaos.refuse(self.world.seconds)
 
     def pause_heart(self) -> None:
         """Beat no more for a while, as when the heart's thread gets no turn."""
@@ -338,6 +368,24 @@ class Replica:
             await self.lag(0.0)  # it may have been stalled again
         if self.dead:
             await for_ever()
+
+
+class HeartThread:
+    """The thread of a process in which its heart beats."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self.paused_until = 0.0
+
+    @property
+    def dead(self) -> bool:
+        """It dies with its process."""
+        return self._replica.dead
+
+    @property
+    def home(self) -> contextvars.Context:
+        """Where what it calls home runs."""
+        return self._replica.home
 
 
 class SimClock:
