@@ -15,9 +15,10 @@ from tests.simulation.generate import Generator, settled
 class Case:
     """Programs with their right ends, by run; on what they run; and what goes wrong.
 
-    `cancels`: when runs are cancelled, by somebody who mostly `insists`. `events`: what happens to
-    processes, and when. `twice`: every run is started twice. `stuck`: the runs that must end stuck;
-    `resumes`: somebody resumes stuck runs. `lag`: how far the due index is behind (ms).
+    `cancels`: when runs are cancelled, by somebody who mostly `insists`, and who asks again so
+    often (`repeats`). `kills`: when runs are killed. `events`: what happens to processes, and when.
+    `twice`: every run is started twice. `stuck`: the runs that must end stuck; `resumes`: somebody
+    resumes stuck runs. `lag`: how far the due index is behind (ms).
     """
 
     seed: int
@@ -29,6 +30,8 @@ class Case:
     replicas: int = 2
     jumpy: bool = False
     cancels: dict[str, float] = field(default_factory=dict)
+    repeats: int = 0
+    kills: dict[str, float] = field(default_factory=dict)
     events: list[tuple[float, str]] = field(default_factory=list)
     workflow: str = "main"
     twice: bool = False
@@ -92,6 +95,10 @@ def further(case: Case, chance: random.Random) -> None:
         case.events += [(chance.uniform(0, 15), "loop") for _ in range(chance.randint(1, 3))]
     if chance.random() < 0.04:
         case.events.append((chance.uniform(0, 8), chance.choice(("outage", "refused"))))
+    if case.cancels and chance.random() < 0.5:
+        case.repeats = chance.randint(1, 3)
+    if chance.random() < 0.06:
+        case.kills = {name: chance.uniform(0, 8) for name in case.programs}
 
 
 def napping(program: Any) -> Any:

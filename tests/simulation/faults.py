@@ -8,7 +8,8 @@ the same of all that the process does, its timers and its heart too; of `heart`,
 `loop`, of all but that. A process whose loop is `blocked` hands over what it holds, with one
 culprit or none, and ends or goes on. In an `outage` the store refuses everybody for minutes; a
 process that is `refused` is the only one that cannot reach it.
-Messages are `lost`, `doubled`, `late` or `early`. Time itself has `skew`, and `jump`s.
+Messages are `lost`, `doubled`, `late` or `early`. Time itself has `skew`, and `jump`s. People are
+no fault: they `cancel` runs, do so `again`, and `kill` them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ PROCESS_FAULTS = (
     "crash", "stall", "pause", "heart", "loop", "close", "skew", "jump", "blocked", "outage",
     "refused",
 )  # fmt: skip
+
+PEOPLE = ("cancel", "again", "kill")
 
 _REACH = {
     "get": 40, "put": 3, "update": 80, "query": 8, "due": 30, "put_blob": 2, "get_blob": 2,
@@ -112,6 +115,10 @@ class Chaos:
         """A fault happened."""
         self.fired[call, fault] += 1
         self.last = now
+
+    def note(self, what: str) -> None:
+        """Somebody asked for something, and was told that it is done: no mishap."""
+        self.fired["people", what] += 1
 
     def refuse(self, now: float) -> float:
         """For how long the store will refuse, as from now: minutes."""

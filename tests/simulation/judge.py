@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from rewake.engine.program import new_execution
@@ -23,7 +24,8 @@ from tests.support.stores import reads_of
 class Judge:
     """`approved`: the approvals, by run and key, of which somebody was told that they stand.
 
-    `cancelled`: the runs of which somebody was told that they will be cancelled.
+    `cancelled`: the runs of which somebody was told that they will be cancelled; `killed`: that
+    they are. `asked`: how often somebody asked for a run's cancellation.
     """
 
     def __init__(self, case: Case, world: World) -> None:
@@ -31,6 +33,8 @@ class Judge:
         self._world = world
         self.approved: set[tuple[str, str]] = set()
         self.cancelled: set[str] = set()
+        self.killed: set[str] = set()
+        self.asked: Counter[str] = Counter()
 
     async def judge(self, run: Run) -> None:
         """Look at everything that is left of a run."""
@@ -39,13 +43,13 @@ class Judge:
             if (run.header.state is RunState.STUCK) != (name in self._case.stuck):
                 self._fail(run, f"is {run.header.state}: {run.header.error}")
             return
-        if not isinstance(run.entries[-1], Finished):
-            self._fail(run, "its history has no end")
-            return
         world = self._world
         history = await reads_of(world.base).history(run.header)
-        self._judge_replay(run, history)
-        self._judge_end(run, _end_of(history))
+        if run.killed_at is not None:
+            self._judge_kill(run, history)
+        else:
+            self._judge_replay(run, history)
+            self._judge_end(run, _end_of(history))
         self._judge_operations(run, history)
         left = [due for due in await world.base.due(2**53, limit=50) if name in due.key.partition]
         if left:
@@ -72,8 +76,26 @@ class Judge:
         finally:
             execution.drop()
 
+    def _judge_kill(self, run: Run, history: History) -> None:
+        """It ended as it stood, by somebody's wish, and all that it waited for is cancelled."""
+        name = run.header.run
+        if name not in self._case.kills:
+            self._fail(run, "its history has no end, and nobody killed it")
+        if run.header.state is not RunState.CANCELLED:
+            self._fail(run, f"it was killed, and is {run.header.state}")
+        for entry in history.awaited():
+            item = history.operations.get(entry.key)
+            if item is None or item.outcome is None:
+                self._fail(run, f"it was killed, and {entry.key} is still open")
+
     def _judge_end(self, run: Run, outcome: Outcome) -> None:
         name = run.header.run
+        if name in self.killed:
+            self._fail(run, "somebody was told that it is killed, and it went on")
+        if run.header.cancels != run.cancels:
+            self._fail(run, f"of {run.header.cancels} requests to cancel it saw {run.cancels}")
+        if run.header.cancels > self.asked[name]:
+            self._fail(run, f"{self.asked[name]} requests to cancel are {run.header.cancels}")
         if name in self.cancelled and not run.cancelled:
             self._fail(run, "its cancellation was accepted, and ignored")
         elif run.cancelled and name not in self._case.cancels:

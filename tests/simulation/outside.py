@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +25,8 @@ AHEAD = 3_600_000
 """How far ahead a clock may jump (ms): what waits for it to be caught up with ends too late."""
 DRAIN = 30
 """Looks, after that, by which nothing may be due any more."""
+KILL = "killed"
+"""Why somebody kills a run."""
 CALLS = 60_000
 """More calls than this, and something spins."""
 
@@ -59,11 +60,7 @@ class Outside:
         world.open()
         for when, what in self._case.events:
             world.later(when, lambda what=what: self._event(what))  # type: ignore[misc]
-        for name in self._case.programs:
-            for _ in range(1 + self._case.twice):
-                world.spawn(self._start(name))
-            if name in self._case.cancels:
-                world.spawn(self._cancel(name, self._case.cancels[name]))
+        self._begin()
         ended = await self._until_the_end()
         if ended:
             before = {name: run.header for name, run in world.watch.runs.items()}
@@ -74,6 +71,17 @@ class Outside:
             for name in self._case.programs:
                 if not world.watch.broken:
                     await self._judge.judge(world.watch.runs[name])
+
+    def _begin(self) -> None:
+        """Let people start the runs, and harm them."""
+        world = self._world
+        for name in self._case.programs:
+            for _ in range(1 + self._case.twice):
+                world.spawn(self._start(name))
+            if name in self._case.cancels:
+                world.spawn(self._cancel(name, self._case.cancels[name]))
+            if name in self._case.kills:
+                world.spawn(self._kill(name, self._case.kills[name]))
 
     async def _until_the_end(self) -> bool:
         world, chaos = self._world, self._case.chaos
@@ -120,17 +128,39 @@ class Outside:
     async def _cancel(self, name: str, after: float) -> None:
         await asyncio.sleep(after)
         stubborn = self._case.insists and self._world.random.random() < 0.7
-        while True:
+        left = 1 + self._case.repeats
+        while left:
             try:
+                self._judge.asked[name] += 1
                 await self._world.ask(lambda engine: engine.cancel(name, "enough"))
+                self._case.chaos.note("again" if name in self._judge.cancelled else "cancel")
                 self._judge.cancelled.add(name)
-                return
+                left -= 1
             except RunConflict:
                 return
             except Gone:
                 if not stubborn:
                     return
             except (StoreError, RunNotFound):
+                pass
+            await asyncio.sleep(0.5)
+
+    async def _kill(self, name: str, after: float) -> None:
+        await asyncio.sleep(after)
+        sure = True
+        while True:
+            try:
+                await self._world.ask(lambda engine: engine.kill(name, KILL))
+                self._case.chaos.note("kill")
+                self._judge.killed.add(name)
+                return
+            except RunConflict:
+                if sure and self._world.watch.runs[name].header.cancel == KILL:
+                    self._world.watch.fail(f"run {name}: who killed it was told that it was over")
+                return
+            except (StoreError, Gone):
+                sure = False
+            except RunNotFound:
                 pass
             await asyncio.sleep(0.5)
 
@@ -147,9 +177,22 @@ class Outside:
                 self._world.spawn(self._resume(name))
 
     async def _resume(self, name: str) -> None:
+        """Let it go on. Nobody else does, so that a refusal at the first try is wrong."""
         await asyncio.sleep(1)
-        with contextlib.suppress(RunConflict):
-            await self._world.insist(lambda engine: engine.resume(name), StoreError)
+        sure = True
+        while True:
+            try:
+                await self._world.ask(lambda engine: engine.resume(name))
+                return
+            except RunConflict as error:
+                if sure and name not in self._case.kills:
+                    self._world.watch.fail(
+                        f"run {name} was stuck, and its resuming refused: {error}"
+                    )
+                return
+            except (StoreError, Gone):
+                sure = False
+            await asyncio.sleep(self._world.random.choice((0.1, 0.7, 3.0)))
 
     async def _decide(self, name: str, key: str, asked: Scheduled) -> None:
         plan, _, value = asked.name.partition("-")

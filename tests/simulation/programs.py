@@ -8,6 +8,7 @@ on timing or chance; only that it stays the same on replay is checked.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import re
@@ -232,6 +233,13 @@ class Interpreter:
 
     async def do_fail(self, name: str) -> Any:
         raise Boom(f"boom {name}")
+
+    async def do_stubborn(self, times: int) -> Any:
+        """Go on after so many cancellations."""
+        for _ in range(times):
+            with contextlib.suppress(asyncio.CancelledError):
+                await sleep(NEVER)
+        await sleep(NEVER)
 
     async def do_kill(self, run: str, times: int) -> Any:
         if WORLD and WORLD[-1].crashes < times:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rewake.engine.settings import Settings
 from tests.simulation.case import Case
-from tests.simulation.faults import BEFORE, CRASH_AFTER, STALL, Chaos, calm
+from tests.simulation.faults import BEFORE, CRASH_AFTER, STALL, TOLD_FAILED, Chaos, calm
 from tests.simulation.generate import Generator
 
 Scenario = Callable[[int, str], Case]
@@ -66,6 +66,35 @@ def _cancelling(seed: int, store: str) -> Case:
     case.insists = False
     case.chaos.planned = {("update" if store == "memory" else "together", 4): CRASH_AFTER}
     case.chaos.until = 9
+    return case
+
+
+def _killed(seed: int, store: str) -> Case:
+    """A run is killed by people, while its processes stand still over its tasks and steps."""
+    chance = random.Random(seed)
+    tasks = [["task", "work", f"n{number}", {"ms": 700}] for number in range(20)]
+    steps = [["step", f"s{number}", {"ms": 700}] for number in range(20)]
+    waits = ["approve", "never-n20", None]
+    program = ["gather", False, ["seq", *tasks], ["seq", *steps], waits]
+    chaos = Chaos(random.Random(seed), stalls=chance.choice((3.0, 9.0)), slow=0.3)
+    case = Case(seed, store, {"r1": (program, None)}, chaos, _patient(), replicas=2)
+    case.local = chance.random() < 0.5
+    case.kills = {"r1": chance.uniform(0.05, 6.0)}
+    kinds = ("pause", "stall", "heart", "loop", "crash")
+    case.events = [(chance.uniform(0.05, 8.0), chance.choice(kinds)) for _ in range(2)]
+    return case
+
+
+def _asked_again(seed: int, store: str) -> Case:
+    """A run swallows its cancellations until it has been asked often enough."""
+    chance = random.Random(seed)
+    program = ["meanwhile", ["task", "work", "n1", {"hangs": -1}], ["stubborn", 2]]
+    chaos = Chaos(random.Random(seed), messages=0.3, slow=0.5)
+    call = "update H" if store == "memory" else "together "
+    chaos.planned = {(call, number): TOLD_FAILED for number in range(3, 20, 2)}
+    case = Case(seed, store, {"r1": (program, None)}, chaos, _patient(), replicas=2)
+    case.local = chance.random() < 0.5
+    case.cancels, case.repeats = {"r1": chance.uniform(0.05, 2.0)}, 30
     return case
 
 
@@ -235,5 +264,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a log is lost": _logging,
     "tasks take long": _long,
     "a canceller dies": _cancelling,
+    "runs are killed": _killed,
+    "a run is cancelled again and again": _asked_again,
     "a message is lost during a step": _unheard,
 }

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.simulation.faults import CALLS, MESSAGE_FAULTS, PROCESS_FAULTS, kinds_of
+from tests.simulation.faults import CALLS, MESSAGE_FAULTS, PEOPLE, PROCESS_FAULTS, kinds_of
 from tests.simulation.simulate import run_seed
 
 STORES = ("memory", "sqlite")
+BESIDE_CALLS = {"message": MESSAGE_FAULTS, "process": PROCESS_FAULTS, "people": PEOPLE}
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Tally:
         for call in CALLS:
             counts = [str(self.fired[call, c]) if c in kinds_of(call) else "-" for c in columns]
             lines.append(f"{call:13}" + "".join(f"{count:>13}" for count in counts))
-        for what, kinds in (("message", MESSAGE_FAULTS), ("process", PROCESS_FAULTS)):
+        for what, kinds in BESIDE_CALLS.items():
             lines.append(f"{what}: " + ", ".join(f"{self.fired[what, k]} {k}" for k in kinds))
         states = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items()))
         lines.append(
@@ -92,7 +93,6 @@ def tally_of(part: tuple[range, Sequence[str]]) -> Tally:
 
 
 def every_fault() -> list[tuple[str, str]]:
-    """Every call with every fault that it can have, and what happens to messages and processes."""
+    """Every call with every fault that it can have, and all that happens beside calls."""
     calls = [(call, kind) for call in CALLS for kind in kinds_of(call)]
-    messages = [("message", kind) for kind in MESSAGE_FAULTS]
-    return calls + messages + [("process", kind) for kind in PROCESS_FAULTS]
+    return calls + [(what, kind) for what, kinds in BESIDE_CALLS.items() for kind in kinds]

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 EVENTS = (Started, Completed, Stepped, Fired, CancelRequested, ClockSetBack)
 LATE = 15.0
 """Seconds after which a timer is too late, by any clock; a sweep comes sooner."""
+KILLED = 6.0
+"""Seconds after a kill in which a process that can hear of it has done so: a beat, and no more."""
 LONGEST = 10.0
 """Seconds: no program sleeps for longer, and sees the end of it."""
 AWAITED = tuple(kind for kind in Kind if kind.traits.awaited)
@@ -71,6 +73,8 @@ class Run:
     timers: dict[str, tuple[float, float]] = field(default_factory=dict)
     logged: int = 0
     cancelled: bool = False
+    cancels: int = 0
+    killed_at: float | None = None
 
     @property
     def over(self) -> bool:
@@ -106,7 +110,15 @@ class Watch:
             self.fail(f"run {run}: {key} began again with {argument}, another argument")
 
     def runs_here(self, replica: Replica, run: str, key: str) -> None:
-        """A body began; no other of the same operation may be running in that process."""
+        """A body began; no other of the same operation may be running in that process.
+
+        Nor may it begin once its run was killed, and its process could hear of that.
+        """
+        killed_at, world = self.runs[run].killed_at, self._world
+        if killed_at is not None and not world.jumpy:
+            late = world.seconds - max(killed_at, replica.deaf_until)
+            if late > KILLED:
+                self.fail(f"run {run}: {key} began {late} s after it was killed")
         here, task = (replica.name, run, key), asyncio.current_task()
         earlier = self._running.get(here)
         if earlier is not None and earlier is not task and _goes_on(earlier):
@@ -163,12 +175,14 @@ class Watch:
             self.fail(f"run {new.run}: {replica.name} committed to what another process holds")
         if (new.base, new.tail, new.count) != (old.base, old.tail, old.count):
             self._grow(run, new)
+        if run.over and run.killed_at is None and not isinstance(run.entries[-1], Finished):
+            run.killed_at = self._world.seconds
         if new.state != old.state or new.count != old.count:
             self._world.changed(run)
 
     def _check_change(self, old: Header, new: Header) -> None:
         name, mishaps = f"run {new.run}", self._world.mishaps()
-        for counter in ("epoch", "count", "arrivals", "clock"):
+        for counter in ("epoch", "count", "arrivals", "clock", "cancels"):
             if getattr(new, counter) < getattr(old, counter):
                 self.fail(f"{name}: {counter} went back")
         if new.state is not old.state and not may_become(old.state, new.state):
@@ -248,8 +262,8 @@ class Watch:
                     self.fail(f"{name}: {key} was observed, and has no stored outcome")
             case Withdrawn(key=key) | Stepped(key=key, retry_at=None) | Fired(key=key):
                 self._close(run, key)
-            case CancelRequested():
-                run.cancelled = True
+            case CancelRequested(number=number):
+                run.cancelled, run.cancels = True, number
             case Logged(lines=lines):
                 self._check_lines(run, [line.message for line in lines if line.level == "INFO"])
             case Finished():

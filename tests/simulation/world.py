@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 EPOCH: Millis = 1_700_000_000_000
 SECRET = Secret("the simulation's secret")
+NO_MISHAPS = ("message", "people")
+"""What costs nobody a lease."""
 
 
 class Gone(Exception):
@@ -98,8 +100,8 @@ class World:
         return EPOCH + int(self.loop.seconds * 1000 + 1e-3)
 
     def mishaps(self) -> int:
-        """What may have cost somebody a lease, so far; a lost message may not."""
-        fired = sum(n for (call, _), n in self.chaos.fired.items() if call != "message")
+        """What may have cost somebody a lease, so far."""
+        fired = sum(n for (call, _), n in self.chaos.fired.items() if call not in NO_MISHAPS)
         return 2**53 if self.jumpy else fired + self.crashes
 
     def is_calm(self) -> bool:
@@ -284,6 +286,14 @@ class Replica:
         heart = self.engine.services.heart
         heart._clock = HeartClock(self)
         self._beat, heart._beat = heart._beat, self._beat_apart  # type: ignore[method-assign]
+
+    @property
+    def deaf_until(self) -> float:
+        """Until when it cannot hear of what others have done."""
+        outage = self.world.chaos.outage or (0.0, 0.0)
+        out = outage[1] if outage[0] <= self.world.seconds else 0.0
+        own = (self.stalled_until, self.paused_until, self.heart_until, self.refused_until)
+        return max(out, *own)
 
     @property
     def is_refused(self) -> bool:
