@@ -373,7 +373,7 @@ class Replica:
         """What every call to the outside goes through, both ways."""
         if seconds:
             await asyncio.sleep(seconds)
-        if (left := self.stalled_until - self.world.seconds) > 0:
+        if (left := self.stalled_until - self.world.seconds) > 1e-6:  # what a loop can tell apart
             await asyncio.sleep(left)
             await self.lag(0.0)  # it may have been stalled again
         if self.dead:
