@@ -98,6 +98,16 @@ def _asked_again(seed: int, store: str) -> Case:
     return case
 
 
+def _wide(seed: int, store: str) -> Case:
+    """A run observes many outcomes, one by one: what that costs grows with their number."""
+    chance = random.Random(seed)
+    size = 40 + seed
+    tasks = [["task", "work", f"n{n}", {"ms": chance.choice((5, 100, 900))}] for n in range(size)]
+    case = Case(seed, store, {"r1": (["order", *tasks], "~")}, calm(seed), Settings())
+    case.local, case.chaos.slow = chance.random() < 0.5, 0.2
+    return case
+
+
 def _unheard(seed: int, store: str) -> Case:
     """The message for a task is lost, while a step of its run goes on and on."""
     program = ["race", ["step", "s1", {"hangs": -1}], ["task", "work", "n1", {}]]
@@ -263,6 +273,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a loser goes on elsewhere": _losing,
     "a log is lost": _logging,
     "tasks take long": _long,
+    "a run is wide": _wide,
     "a canceller dies": _cancelling,
     "runs are killed": _killed,
     "a run is cancelled again and again": _asked_again,

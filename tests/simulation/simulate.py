@@ -15,13 +15,14 @@ from pathlib import Path
 from rewake.app import App
 from rewake.engine.commits import FAILED_LOG
 from rewake.states import RunState
-from rewake.stores.memory import MemoryTable
 from rewake.stores.sqlite.table import SqliteTable
 from tests.simulation import programs
 from tests.simulation.case import Case, case_of
+from tests.simulation.costs import too_many, units_of
 from tests.simulation.loop import SimLoop, Spinning
 from tests.simulation.outside import Outside
 from tests.simulation.world import EPOCH, World
+from tests.support.counting import CountingTable
 from tests.support.stores import WholeTable
 
 APP = App(programs)
@@ -41,6 +42,7 @@ class Verdict:
     crashes: int
     calls: int
     states: dict[str, RunState]
+    units: Counter[str]
 
 
 def simulate(case: Case) -> Verdict:
@@ -72,7 +74,9 @@ def simulate(case: Case) -> Verdict:
             world.close()
             loop.run_until_complete(base.close())
             loop.close()
+    units = units_of(world)
     broken = [*world.watch.broken, *(f"logged: {error}" for error in told)]
+    broken += too_many(world, units)
     states = {name: run.header.state for name, run in world.watch.runs.items()}
     return Verdict(
         case.seed,
@@ -85,6 +89,7 @@ def simulate(case: Case) -> Verdict:
         world.crashes,
         sum(case.chaos.calls.values()),
         states,
+        units,
     )
 
 
@@ -93,7 +98,7 @@ def table_of(case: Case) -> Iterator[tuple[WholeTable, SimLoop]]:
     """A loop, and the table that everything of this simulation shares."""
     loop = SimLoop()
     if case.store == "memory":
-        yield MemoryTable(now=lambda: EPOCH + int(loop.seconds * 1000), lag=case.lag), loop
+        yield CountingTable(now=lambda: EPOCH + int(loop.seconds * 1000), lag=case.lag), loop
         return
     folder = tempfile.mkdtemp(dir=_RAM)
     table = SqliteTable(Path(folder) / "db", threaded=False, durable=False)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.simulation.costs import told
 from tests.simulation.faults import CALLS, MESSAGE_FAULTS, PEOPLE, PROCESS_FAULTS, kinds_of
 from tests.simulation.simulate import run_seed
 
@@ -22,6 +23,7 @@ class Tally:
     simulations: int = 0
     fired: Counter[tuple[str, str]] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
+    units: Counter[str] = field(default_factory=Counter)
     crashes: int = 0
     hours: float = 0.0
     broken: list[tuple[int, str, str]] = field(default_factory=list)
@@ -34,6 +36,7 @@ class Tally:
                 self.simulations += 1
                 self.fired += verdict.fired
                 self.states.update(str(state) for state in verdict.states.values())
+                self.units += verdict.units
                 self.crashes += verdict.crashes
                 self.hours += verdict.seconds / 3600
                 if verdict.broken:
@@ -45,6 +48,7 @@ class Tally:
         self.simulations += other.simulations
         self.fired += other.fired
         self.states += other.states
+        self.units += other.units
         self.crashes += other.crashes
         self.hours += other.hours
         self.broken += other.broken
@@ -62,6 +66,7 @@ class Tally:
             lines.append(f"{call:13}" + "".join(f"{count:>13}" for count in counts))
         for what, kinds in BESIDE_CALLS.items():
             lines.append(f"{what}: " + ", ".join(f"{self.fired[what, k]} {k}" for k in kinds))
+        lines.append(told(self.units))
         states = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items()))
         lines.append(
             f"{self.simulations} simulations, {self.hours:.1f} virtual hours, "
@@ -83,6 +88,7 @@ class Tally:
         state = json.loads(path.read_text())
         state["fired"] = Counter({(call, fault): n for call, fault, n in state["fired"]})
         state["states"] = Counter(state["states"])
+        state["units"] = Counter(state["units"])
         state["broken"] = [tuple(each) for each in state["broken"]]
         return Tally(**state)
 

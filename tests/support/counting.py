@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rewake.records import Item
+from rewake.records import Item, Millis
 from rewake.stores.items import encode
 from rewake.stores.memory import MemoryTable
-from rewake.stores.table import Key, Page, Written
+from rewake.stores.table import Due, Key, Page, Written
 
 _KIB = 1024
 
@@ -17,18 +17,19 @@ class CountingTable(MemoryTable):
     """A memory table that counts.
 
     A write is a unit a KiB of its item, also if its condition fails. A due time that appears or
-    goes is a unit of the index, and one that moves is two. A read is a unit for each 4 KiB.
+    goes is a unit of the index, and one that moves is two. A read is a unit for each 4 KiB, and a
+    look at the due index one as well.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
         self.largest: dict[str, int] = {}
         self.count_anew()
 
     def count_anew(self) -> None:
         """Forget what was counted so far, but not the largest items."""
         self.writes = self.index = self.refused = 0
-        self.reads = self.gets = self.items = self.blobs = 0
+        self.reads = self.gets = self.items = self.blobs = self.looks = 0
 
     @property
     def units(self) -> int:
@@ -52,6 +53,10 @@ class CountingTable(MemoryTable):
         self.items += len(page.items)
         self.reads += _blocks(sum(_size(key, item) for key, item in page.items), 4)
         return page
+
+    async def due(self, until: Millis, **more: Any) -> list[Due]:
+        self.looks += 1
+        return await super().due(until, **more)
 
     async def get_blob(self, run: str, name: str) -> bytes:
         self.blobs += 1
