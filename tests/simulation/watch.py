@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 EVENTS = (Started, Completed, Stepped, Fired, CancelRequested, ClockSetBack)
 LATE = 15.0
 """Seconds after which a timer is too late, by any clock; a sweep comes sooner."""
+AWAKE = 0.1
+"""Seconds after a pause in which a process goes on with what it had just found to be its own."""
 KILLED = 6.0
 """Seconds after a kill in which a process that can hear of it has done so: a beat, and no more."""
 LONGEST = 10.0
@@ -119,12 +121,31 @@ class Watch:
             late = world.seconds - max(killed_at, replica.deaf_until)
             if late > KILLED:
                 self.fail(f"run {run}: {key} began {late} s after it was killed")
+        operation = self.runs[run].operations.get(key)
+        if operation is not None:
+            self._check_attempt(replica, operation)
         here, task = (replica.name, run, key), asyncio.current_task()
         earlier = self._running.get(here)
         if earlier is not None and earlier is not task and _goes_on(earlier):
             self.fail(f"run {run}: {key} was begun beside itself in {replica.name}")
         if task is not None:
             self._running[here] = task
+
+    def _check_attempt(self, replica: Replica, operation: Operation) -> None:
+        """It is claimed for this process, and there is room for it."""
+        world, name = self._world, f"run {operation.run}: {operation.key}"
+        # One that was withdrawn just now has no owner, and its attempt will be stopped.
+        holder = self._holders.get(operation.owner, replica) if operation.owner else replica
+        stood = world.seconds - replica.paused_until < AWAKE
+        if holder is not replica and not stood and not world.jumpy:
+            self.fail(f"{name} began in {replica.name}, and {holder.name} has it")
+        tasks = {
+            task
+            for (where, run, key), task in self._running.items()
+            if where == replica.name and key in self.runs[run].operations and _goes_on(task)
+        }
+        if len(tasks) >= world.settings.tasks:
+            self.fail(f"{name} began beside {len(tasks)} others")
 
     def holder(self, run: str) -> Replica:
         """The process that holds a run."""
@@ -302,6 +323,7 @@ class Watch:
         if new.lost > self._world.mishaps():
             self.fail(f"{name}: lost {new.lost} times, after {self._world.mishaps()} mishaps")
         if new.owner and (old is None or new.owner != old.owner):
+            self._holders[new.owner] = replica
             run.claims[new.key] += 1
             if old is not None and old.owner and not self._over(old.lease):
                 self.fail(f"{name} was taken from a holder whose lease is not over")
