@@ -16,7 +16,8 @@ class Case:
     """Programs with their right ends, by run; on what they run; and what goes wrong.
 
     `cancels`: when runs are cancelled, by somebody who mostly `insists`, and who asks again so
-    often (`repeats`). `kills`: when runs are killed. `events`: what happens to processes, and when.
+    often (`repeats`). `kills`: when runs are killed. `events`: what happens to processes, and when;
+    with `holder`, to one that holds something.
     `twice`: every run is started twice. `stuck`: the runs that must end stuck; `resumes`: somebody
     resumes stuck runs. `lag`: how far the due index is behind (ms).
     """
@@ -95,6 +96,8 @@ def further(case: Case, chance: random.Random) -> None:
         case.events += [(chance.uniform(0, 15), "loop") for _ in range(chance.randint(1, 3))]
     if chance.random() < 0.04:
         case.events.append((chance.uniform(0, 8), chance.choice(("outage", "refused"))))
+    if chance.random() < 0.04:
+        case.events += [(chance.uniform(0, 15), "released") for _ in range(chance.randint(1, 3))]
     if case.cancels and chance.random() < 0.5:
         case.repeats = chance.randint(1, 3)
     if chance.random() < 0.06:

@@ -6,8 +6,8 @@ failed. `crash-before`, `crash-after`: the process dies, before or after it was 
 process stands still, its leases run out, and then it goes on as if nothing had been. A `pause` is
 the same of all that the process does, its timers and its heart too; of `heart`, of that alone; of
 `loop`, of all but that. A process whose loop is `blocked` hands over what it holds, with one
-culprit or none, and ends or goes on. In an `outage` the store refuses everybody for minutes; a
-process that is `refused` is the only one that cannot reach it.
+culprit or none, and ends or goes on; one that is `released`, with none. In an `outage` the store
+refuses everybody for minutes; a process that is `refused` is the only one that cannot reach it.
 Messages are `lost`, `doubled`, `late` or `early`. Time itself has `skew`, and `jump`s. People are
 no fault: they `cancel` runs, do so `again`, and `kill` them.
 """
@@ -26,6 +26,7 @@ DISPATCH_FAULTS = (CRASH_BEFORE, CRASH_AFTER, STALL)
 LOST, DOUBLED, LATE, EARLY = "lost", "doubled", "late", "early"
 MESSAGE_FAULTS = (LOST, DOUBLED, LATE, EARLY)
 PROCESS_FAULTS = (
+    "released",
     "crash", "stall", "pause", "heart", "loop", "close", "skew", "jump", "blocked", "outage",
     "refused",
 )  # fmt: skip

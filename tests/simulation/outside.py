@@ -38,6 +38,7 @@ HARMS: Mapping[str, Callable[[Replica], Any]] = {
     "loop": Replica.pause_loop,
     "close": lambda it: it.world.spawn(it.close()),
     "blocked": lambda it: it.world.spawn(it.block()),
+    "released": lambda it: it.world.spawn(it.block(blames=False)),
     "outage": lambda it: it.world.chaos.break_down(it.world.seconds),
     "refused": Replica.refuse,
 }
@@ -219,7 +220,10 @@ class Outside:
         alive = world.alive()
         if not alive:
             return
+        what, _, holder = what.partition(" ")
         replica: Replica = world.random.choice(alive)
+        if holder:
+            replica = world.watch.worker() or replica
         world.trace(replica.name, "suffers", what, "")
         world.chaos.count("process", what, world.seconds)
         if what in HARMS:

@@ -200,6 +200,35 @@ def _refusing(seed: int, store: str) -> Case:
     return case
 
 
+def _paused_in_turn(seed: int, store: str) -> Case:
+    """Whoever holds the work is paused, again and again; each wakes up, so none of them died."""
+    work = (["step", "s1", {"ms": 30_000}], ["task", "work", "n1", {"ms": 30_000}])[seed % 2]
+    chaos = Chaos(random.Random(seed), stalls=9.0, until=200.0)
+    case = Case(seed, store, {"r1": (work, [work[-2], None])}, chaos, Settings(), replicas=2)
+    case.local = seed % 4 > 1
+    case.events = [(1.0 + 14 * number, "pause holder") for number in range(7)]
+    return case
+
+
+def _handed_over(seed: int, store: str) -> Case:
+    """A process hands over what it holds again and again, and nothing of that is to blame."""
+    tasks = [["task", "work", f"n{number}", {"ms": 9_000}] for number in range(2)]
+    program = ["gather", False, *tasks, ["step", "s1", {"ms": 9_000}]]
+    right = [*([f"n{number}", None] for number in range(2)), ["s1", None]]
+    case = Case(seed, store, {"r1": (program, right)}, calm(seed), Settings(), replicas=1)
+    case.local = seed % 2 == 0
+    case.events = [(1.0 + 8 * number, "released") for number in range(8)]
+    return case
+
+
+def _denied(seed: int, store: str) -> Case:
+    """A stuck run is resumed, and the store takes that and answers with an error."""
+    case = _killing(["kill", "r1", 8], "alive", resumes=True)(seed, store)
+    case.chaos.until = 300.0
+    case.chaos.planned = {("update H", 2 * number + seed): TOLD_FAILED for number in range(99)}
+    return case
+
+
 def _set_back(seed: int, store: str) -> Case:
     """Clocks jump, mostly back, under a run that sleeps again and again."""
     chance = random.Random(seed)
@@ -264,6 +293,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "holders stall": _stalling,
     "processes pause": _pausing,
     "loops stand still": _standing,
+    "whoever works is paused": _paused_in_turn,
+    "work is handed over": _handed_over,
+    "a resuming is denied": _denied,
     "a store refuses for minutes": _refusing,
     "loops are blocked": _blocking,
     "clocks are set back": _set_back,

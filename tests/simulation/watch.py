@@ -151,6 +151,16 @@ class Watch:
         """The process that holds a run."""
         return self._holders[self.runs[run].header.owner]
 
+    def worker(self) -> Replica | None:
+        """A process that lives and holds something, if there is one."""
+        for run in self.runs.values():
+            items: list[Header | Operation] = [run.header, *run.operations.values()]
+            for item in items:
+                holder = self._holders.get(item.owner) if item.owner else None
+                if holder is not None and not holder.dead:
+                    return holder
+        return None
+
     def wrote(self, replica: Replica, key: Key, written: Written) -> None:
         """A write came back; if it took effect, look at what it did."""
         if not written.ok:

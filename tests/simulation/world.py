@@ -353,7 +353,7 @@ class Replica:
         """Beat no more for a while, as when the heart's thread gets no turn."""
         self.heart_until = self.world.seconds + self.world.chaos.stalls
 
-    async def block(self) -> None:
+    async def block(self, *, blames: bool = True) -> None:
         """Hand over what it holds, as if one of its tasks or steps had blocked its loop, or none.
 
         Then end, or go on. (A body is left alone: its run would be stuck, rightly.)
@@ -361,7 +361,7 @@ class Replica:
         services, chance = self.engine.services, self.world.random
         turns = services.turns.items()
         held = [*services.attempts, *((run, key) for run, turn in turns for key in turn.steps)]
-        culprit = chance.choice([("", ""), *held])
+        culprit = chance.choice([("", ""), *(held if blames else [])])
         block = Block(*culprit, "a line", None)
         self.world.trace(self.name, "hands over", " ".join(culprit), "")
         task = self.spawn(hand_over(services, block, "it blocked the event loop"))

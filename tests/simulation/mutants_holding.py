@@ -1,0 +1,243 @@
+"""Mutants of who holds what: leases, deaths, slots, ends from outside, and what all that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+from rewake.engine.arrivals import Arrivals
+from rewake.engine.blocking import Block
+from rewake.engine.leases import Heart
+from rewake.engine.services import Services
+from rewake.engine.slots import Slots
+from rewake.engine.sweeper import Sweeper
+from rewake.engine.turn import Turn
+from rewake.errors import RunConflict
+from rewake.records import Failure, Header, Millis
+from rewake.replay.execution import Execution
+from rewake.states import MOVES, Move
+from rewake.stores.history import History
+from rewake.stores.keys import header_key
+from rewake.stores.protocol import FORCE, Store
+from rewake.stores.suspects import CLEARED
+from rewake.stores.writes import begins
+from tests.simulation import world as simulated
+from tests.simulation.mutants import Mutant
+
+
+@contextmanager
+def takes_no_death_back() -> Iterator[None]:
+    """A holder that wakes up says nothing, and stays a death of what was taken from it."""
+
+    async def silent(self: Store, *_: str) -> None:
+        pass
+
+    with patch.object(Store, "absolve", silent), patch.object(Store, "absolve_task", silent):
+        yield
+
+
+@contextmanager
+def strikes_at_a_hand_over() -> Iterator[None]:
+    """All that a blocked process hands over is blamed, not the culprit alone."""
+
+    async def blaming(services: Services, block: Block | None, reason: str) -> None:
+        store, now = services.store, services.clock.now()
+        for (run, key), owner in services.attempts.copy().items():
+            await store.lose_task(run, key, owner, now, Failure("blocked", reason))
+        for run, turn in services.turns.copy().items():
+            await store.lose(run, turn.owner, now, reason)
+
+    with patch.object(simulated, "hand_over", blaming):
+        yield
+
+
+@contextmanager
+def kills_without_cancelling() -> Iterator[None]:
+    """What a killed run waits for stays open."""
+
+    async def careless(self: Store, run: str, history: History, now: Millis) -> None:
+        await self.cancel_withdrawn(run, history, now)
+
+    with patch.object(Store, "cancel_open", careless):
+        yield
+
+
+@contextmanager
+def kills_the_name_only() -> Iterator[None]:
+    """A kill leaves the run to its holder, who is not fenced and goes on to the end."""
+    held_by, update = Store._held_by, Store._update
+
+    def fence(self: Store, owner: str) -> Any:
+        return [check for check in held_by(self, owner) if check.attribute != "state"]
+
+    async def lenient(self: Store, key: Any, **changes: Any) -> Any:
+        new = changes.get("set") or {}
+        if new.get("state") is MOVES[Move.KILL].target and "cancel" in new:
+            changes["set"] = {k: v for k, v in new.items() if k not in ("owner", "lease", "apart")}
+        return await update(self, key, **changes)
+
+    with patch.object(Store, "_held_by", fence), patch.object(Store, "_update", lenient):
+        yield
+
+
+@contextmanager
+def waits_on_the_recorded_clock() -> Iterator[None]:
+    """Waits are measured on the clock that never goes back, and so stand with it."""
+
+    def now(self: Turn, execution: Execution) -> Millis:
+        return max(self._services.clock.now(), execution.machine)
+
+    with patch.object(Turn, "_now", now):
+        yield
+
+
+@contextmanager
+def sweeps_before_it_renews() -> Iterator[None]:
+    """After a pause a process looks at what is due before it has renewed what it holds."""
+
+    async def nothing(self: Heart) -> None:
+        pass
+
+    async def keeps(self: Heart, owner: str) -> bool:
+        return False
+
+    with patch.object(Heart, "beat_if_late", nothing), patch.object(Heart, "keeps", keeps):
+        yield
+
+
+@contextmanager
+def never_looks_again() -> Iterator[None]:
+    """A body begins under a claim that took longer than its lease."""
+    with patch.object(Heart, "is_late", lambda self, until: False):
+        yield
+
+
+@contextmanager
+def beats_in_the_loop() -> Iterator[None]:
+    """Leases are renewed in the event loop, and run out while it stands still."""
+
+    async def at_home(self: simulated.Replica) -> None:
+        await self._beat()
+
+    with patch.object(simulated.Replica, "_beat_apart", at_home):
+        yield
+
+
+@contextmanager
+def resumes_and_denies_it() -> Iterator[None]:
+    """A resuming that was reported as failure is refused, for the run is not stuck any more."""
+
+    async def resume(self: Store, run: str, now: Millis) -> Header:
+        new = {"state": MOVES[Move.RESUME].target, "due": now, **CLEARED, "error": ""}
+        written = await self._update(header_key(run), when=[[begins(Move.RESUME)]], set=new)
+        if not written.ok:
+            raise RunConflict(f"run {run!r} is not stuck")
+        header: Header = written.item
+        return header
+
+    with patch.object(Store, "resume", resume):
+        yield
+
+
+@contextmanager
+def cancels_twice() -> Iterator[None]:
+    """A request to cancel that was reported as failure is a second one."""
+
+    async def cancel(self: Store, run: str, reason: str, now: Millis) -> Header:
+        written = await self._update(
+            header_key(run),
+            when=[[begins(Move.CANCEL)]],
+            set={"cancel": reason, "due": now},
+            add={"cancels": 1, "arrivals": 1, "gap": -FORCE},
+        )
+        header: Header = written.item
+        return header
+
+    with patch.object(Store, "cancel", cancel):
+        yield
+
+
+@contextmanager
+def claims_more_than_slots() -> Iterator[None]:
+    """As many tasks are claimed as there are, whatever room there is."""
+
+    def reserve(self: Slots, wanted: int) -> int:
+        self.free -= wanted
+        return wanted
+
+    with patch.object(Slots, "reserve", reserve):
+        yield
+
+
+@contextmanager
+def reads_all_that_is_open() -> Iterator[None]:
+    """Each wake reads all that a run waits for."""
+
+    def unknown(self: Arrivals, number: int) -> None:
+        return None
+
+    with patch.object(Arrivals, "since", unknown):
+        yield
+
+
+@contextmanager
+def sweeps_without_a_pause() -> Iterator[None]:
+    """A sweep follows the other."""
+    sweep = Sweeper.sweep
+
+    async def restless(self: Sweeper) -> None:
+        for _ in range(3):
+            await sweep(self)
+
+    with patch.object(Sweeper, "sweep", restless):
+        yield
+
+
+@contextmanager
+def begins_what_is_suspected_at_once() -> Iterator[None]:
+    """Suspects do not wait for each other, and none is ever blamed."""
+    renew: Mapping[str, Any] = {"apart": False}
+    update = Store._update
+
+    async def together(self: Store, key: Any, **changes: Any) -> Any:
+        if "apart" in (changes.get("set") or ()):
+            changes["set"] = {**changes["set"], **renew}
+        return await update(self, key, **changes)
+
+    run_claim = Services.run_claim
+    task_claim = Services.task_claim
+
+    def run(self: Services, run: str) -> Any:
+        return msgspec.structs.replace(run_claim(self, run), apart=True)
+
+    def task(self: Services, run: str, key: str, name: str) -> Any:
+        return msgspec.structs.replace(task_claim(self, run, key, name), apart=True)
+
+    with (
+        patch.object(Store, "_update", together),
+        patch.object(Services, "run_claim", run),
+        patch.object(Services, "task_claim", task),
+    ):
+        yield
+
+
+HOLDING: Sequence[Mutant] = (
+    takes_no_death_back,
+    strikes_at_a_hand_over,
+    kills_without_cancelling,
+    kills_the_name_only,
+    waits_on_the_recorded_clock,
+    sweeps_before_it_renews,
+    never_looks_again,
+    beats_in_the_loop,
+    resumes_and_denies_it,
+    cancels_twice,
+    claims_more_than_slots,
+    reads_all_that_is_open,
+    sweeps_without_a_pause,
+    begins_what_is_suspected_at_once,
+)
