@@ -112,7 +112,7 @@ def sweeps_before_it_renews() -> Iterator[None]:
 @contextmanager
 def never_looks_again() -> Iterator[None]:
     """A body begins under a claim that took longer than its lease."""
-    with patch.object(Heart, "is_late", lambda self, until: False):
+    with patch.object(Heart, "_is_late", lambda self, until: False):
         yield
 
 

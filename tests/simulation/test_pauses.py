@@ -73,3 +73,33 @@ def test_who_alone_cannot_reach_the_store_costs_no_run(store: str) -> None:
         assert await stage.result() == [["n1", None], ["s1", None]]
 
     play(store, script)
+
+
+@both
+def test_who_hears_late_that_its_claim_was_renewed_looks_again(store: str) -> None:
+    """A claim took long, so it is renewed; that takes long too, and another has it: no body begins.
+
+    Once is not enough: what counts is how old the answer is when the body begins.
+    """
+
+    async def script(stage: Stage) -> None:
+        claim = stage.hold(stage.p1, "claim_task", after=True)
+        look = stage.hold(stage.p1, "renew_task", after=True, always=True)
+        parked = stage.hold(stage.p2, "park", after=True)
+        stage.world.favourite = stage.p2
+        await stage.start(["task", "work", "n1", {"ms": 9_000}])
+        await parked.reached.wait()
+        stage.world.favourite = stage.p1
+        parked.release()
+        await claim.reached.wait()
+        await asyncio.sleep(3)  # it is late, and not yet over
+        stage.chaos.fired["process", "held"] += 1
+        claim.release()
+        await look.reached.wait()
+        stage.world.favourite = stage.p2
+        await stage.within(3 * LEASE, lambda: stage.begun("work") == 1, "beginning elsewhere")
+        look.release()
+        await stage.within(12, stage.is_over, "the end")
+        assert stage.begun("work") == 1
+
+    play(store, script, settings=Settings(tasks=1, strikes=1000, lost=1000))

@@ -25,7 +25,7 @@ from rewake.engine.apart import Stay
 from rewake.engine.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.handover import REASON
-from rewake.engine.leases import PASSING
+from rewake.engine.leases import PASSING, Renew
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
 from rewake.engine.shortages import shortage
@@ -190,10 +190,7 @@ class Attempts:
         try:
             renew = self._renewal(operation, owner, stay)
             with services.heart.holding(owner, renew, body.stop):
-                # A claim that took long may be another's by now, or before the first beat.
-                if services.heart.is_late(operation.lease) and not await renew():
-                    raise _Stopped
-                return await self._carry_out(operation, owner, invocation, body)
+                return await self._carry_out(operation, owner, invocation, body, renew)
         except _Stopped:
             await services.claims.absolve(operation.run, operation.key, owner)
             return None
@@ -230,7 +227,12 @@ class Attempts:
         return None
 
     async def _carry_out(
-        self, operation: Operation, owner: str, invocation: Invocation, body: _Body
+        self,
+        operation: Operation,
+        owner: str,
+        invocation: Invocation,
+        body: _Body,
+        renew: Renew,
     ) -> Delivery | None:
         codec = RunCodec(self._services.secret, operation.run)
         try:
@@ -242,6 +244,9 @@ class Attempts:
         if call is None:
             reason = f"this app has no task {invocation.name!r}"
             return await self._put_back(operation, owner, invocation, reason)
+        # A claim that took long may be another's by now, or before the first beat.
+        if not await self._services.heart.makes_sure(operation.lease, renew):
+            raise _Stopped
         try:
             result = await self._run(call, operation, body)
             value = codec.encode(
@@ -387,9 +392,7 @@ class Attempts:
         )
         await services.dispatcher.dispatch([again])
 
-    def _renewal(
-        self, operation: Operation, owner: str, stay: Stay | None
-    ) -> Callable[[], Awaitable[bool]]:
+    def _renewal(self, operation: Operation, owner: str, stay: Stay | None) -> Renew:
         services = self._services
 
         async def renew() -> bool:

@@ -155,6 +155,7 @@ class Heart:
 
     def __init__(self, clock: Clock, lease: Millis, *, threaded: bool = True) -> None:
         self._clock = clock
+        self._lease = lease
         self._interval = max(1, lease // 3)
         self._threaded = threaded
         self._held: dict[str, _Lease] = {}
@@ -187,9 +188,20 @@ class Heart:
         finally:
             self._held.pop(owner, None)
 
-    def is_late(self, until: Millis) -> bool:
+    async def makes_sure(self, until: Millis, renew: Renew) -> bool:
+        """Renew a lease until then, until an answer leaves it time; False if another has it.
+
+        Who took long to hear that a claim or a renewal was written may have lost it since.
+        """
+        while self._is_late(until):
+            until = self._clock.now() + self._lease
+            if not await renew():
+                return False
+        return True
+
+    def _is_late(self, until: Millis) -> bool:
         """Whether a lease until then may be over before a beat renews it."""
-        return until - self._clock.now() < 2 * self._interval
+        return until - self._clock.now() < self._lease * 2 // 3
 
     async def keeps(self, owner: str) -> bool:
         """Whether this process holds that claim; if so, this renews it."""

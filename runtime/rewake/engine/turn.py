@@ -108,8 +108,7 @@ class Turn:
         try:
             with self._services.heart.holding(owner, self._renew, self._on_overtaken):
                 # A claim that took long may be another's by now, or before the first beat.
-                late = self._services.heart.is_late(self._header.lease)
-                if late and not await self._renew():
+                if not await self._services.heart.makes_sure(self._header.lease, self._renew):
                     raise Overtaken
                 await self._carry_on(known)
         except Overtaken:
