@@ -101,9 +101,8 @@ class Outside:
         return False
 
     async def _until_nothing_is_due(self) -> None:
-        await asyncio.sleep(self._world.refused_for())
         for _ in range(DRAIN):
-            await asyncio.sleep(4)
+            await asyncio.sleep(4 + self._world.refused_for())
             if self._world.alive() and not await self._world.base.due(2**53, limit=1):
                 return
 

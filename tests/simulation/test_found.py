@@ -30,6 +30,7 @@ from tests.simulation.directed import (
     outcome_of,
     waits_for,
 )
+from tests.simulation.faults import TOLD_FAILED
 from tests.simulation.simulate import simulate
 
 
@@ -186,6 +187,38 @@ async def test_a_log_that_cannot_be_kept_fails_no_attempt(stage: Stage) -> None:
     await stage.within(1, stage.is_over, "the end")
     assert await stage.result() == ["n1", None]
     assert stage.begun("work") == 1
+
+
+async def _losing_what_follows(stage: Stage, method: str) -> None:
+    """Let p1 get through this method, and the messages that it sends then be lost."""
+    gate = stage.hold(stage.p1, method, after=True)
+    await stage.within(1, gate.reached.is_set, method)
+    stage.chaos.deaf = True
+    gate.release()
+    await asyncio.sleep(0.01)
+    stage.chaos.deaf = False
+
+
+@directed
+async def test_a_look_at_a_run_that_was_denied_acts_all_the_same(stage: Stage) -> None:
+    """A sweep moves what it acts on; the store did that and says it failed: it is not lost."""
+    stage.p2.die("directed")
+    stage.fault(stage.p1, "recheck", ("update", "H", TOLD_FAILED))
+    await stage.start(["task", "retried", "n1", {}])
+    await _losing_what_follows(stage, "park")
+    await stage.within(GRACE, stage.is_over, "the end")
+    assert stage.chaos.fired["update", TOLD_FAILED] == 1
+
+
+@directed
+async def test_a_look_at_a_task_that_was_denied_acts_all_the_same(stage: Stage) -> None:
+    """The same of a task that is due for its next attempt, whose message was lost."""
+    stage.p2.die("directed")
+    stage.fault(stage.p1, "postpone", ("update", "O", TOLD_FAILED))
+    await stage.start(["task", "retried", "n1", {"fails": 1}])
+    await _losing_what_follows(stage, "retry_task")
+    await stage.within(2, stage.is_over, "the second attempt")
+    assert stage.chaos.fired["update", TOLD_FAILED] == 1
 
 
 def test_an_instance_that_is_kept_twice_is_dropped_once() -> None:

@@ -464,9 +464,14 @@ class Store(Operations):
     # --- due times -------------------------------------------------------------------------
 
     async def postpone(self, key: Key, seen: Millis, due: Millis | None) -> bool:
-        """Postpone a due time, unless another process did; the one that did acts on the item."""
+        """Postpone a due time, unless another process did; the one that did acts on the item.
+
+        A write that was reported as failed is recognised by what it wrote. If two write the same at
+        the same moment both act, which is harmless; if none did, the item would wait once more.
+        """
         written = await self._update(key, when=[[Check("due", "=", seen)]], set={"due": due})
-        return written.ok
+        found: Header | Operation | None = written.item
+        return written.ok or (found is not None and due is not None and found.due == due)
 
     async def recheck(self, seen: Header, *, check_at: Millis | None, wake: Millis | None) -> bool:
         """Postpone the check of a parked run's tasks, unless the run has changed since.
@@ -474,13 +479,16 @@ class Store(Operations):
         `seen` is the header that was checked: the run may have gone on since, and parked with the
         same due time but other tasks. `wake`: when its next timer is due, if that is still to come.
         """
+        due = _earliest(wake, check_at)
         same = [Check("due", "=", seen.due), Check("epoch", "=", seen.epoch)]
         written = await self._update(
-            header_key(seen.run),
-            when=[same],
-            set={"check_at": check_at, "due": _earliest(wake, check_at)},
+            header_key(seen.run), when=[same], set={"check_at": check_at, "due": due}
         )
-        return written.ok
+        found: Header | None = written.item
+        if written.ok or found is None:
+            return written.ok
+        # As in `postpone`.
+        return (found.epoch, found.check_at, found.due) == (seen.epoch, check_at, due)
 
 
 def _bounded(error: str) -> str:
