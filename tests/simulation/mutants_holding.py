@@ -1,4 +1,4 @@
-"""Mutants of who holds what: leases, deaths, slots, ends from outside, and what all that costs."""
+"""Mutants of who holds what: leases, deaths, slots, ends from outside, and what that costs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from unittest.mock import patch
 
 import msgspec
 
-from rewake.engine.arrivals import Arrivals
 from rewake.engine.blocking import Block
 from rewake.engine.leases import Heart
 from rewake.engine.services import Services
@@ -174,17 +173,6 @@ def claims_more_than_slots() -> Iterator[None]:
 
 
 @contextmanager
-def reads_all_that_is_open() -> Iterator[None]:
-    """Each wake reads all that a run waits for."""
-
-    def unknown(self: Arrivals, number: int) -> None:
-        return None
-
-    with patch.object(Arrivals, "since", unknown):
-        yield
-
-
-@contextmanager
 def sweeps_without_a_pause() -> Iterator[None]:
     """A sweep follows the other."""
     sweep = Sweeper.sweep
@@ -237,7 +225,6 @@ HOLDING: Sequence[Mutant] = (
     resumes_and_denies_it,
     cancels_twice,
     claims_more_than_slots,
-    reads_all_that_is_open,
     sweeps_without_a_pause,
     begins_what_is_suspected_at_once,
 )

@@ -99,12 +99,16 @@ def _asked_again(seed: int, store: str) -> Case:
 
 
 def _wide(seed: int, store: str) -> Case:
-    """A run observes many outcomes, one by one: what that costs grows with their number."""
+    """A run has many branches, and goes on in one after the other: that costs what one costs."""
     chance = random.Random(seed)
-    size = 40 + seed
-    tasks = [["task", "work", f"n{n}", {"ms": chance.choice((5, 100, 900))}] for n in range(size)]
-    case = Case(seed, store, {"r1": (["order", *tasks], "~")}, calm(seed), Settings())
-    case.local, case.chaos.slow = chance.random() < 0.5, 0.2
+    branches, right = [], []
+    for number in range(40 + seed):
+        names = [f"n{number}", f"m{number}"]
+        pair = [["task", "work", name, {"ms": chance.randint(5, 3_000)}] for name in names]
+        branches.append(["seq", *pair])
+        right.append([[name, None] for name in names])
+    case = Case(seed, store, {"r1": (["gather", False, *branches], right)}, calm(seed), Settings())
+    case.local, case.chaos.slow, case.replicas = chance.random() < 0.5, 0.2, 1
     return case
 
 
@@ -229,6 +233,21 @@ def _denied(seed: int, store: str) -> Case:
     return case
 
 
+def _full(seed: int, store: str) -> Case:
+    """There are many tasks at once, of several runs, and few slots, in processes that pause."""
+    chance = random.Random(seed)
+    chaos = Chaos(random.Random(seed), messages=0.1, slow=0.2)
+    case = Case(seed, store, {}, chaos, _patient(), replicas=2, local=chance.random() < 0.7)
+    case.settings = Settings(strikes=1000, lost=1000, tasks=2)
+    for run in ("r1", "r2", "r3"):
+        names = [f"n{number}" for number in range(6)]
+        tasks = [["task", "work", name, {"ms": 900}] for name in names]
+        case.programs[run] = (["gather", False, *tasks], [[name, None] for name in names])
+    kinds = ("pause", "loop", "close")
+    case.events = [(chance.uniform(0.05, 6.0), chance.choice(kinds)) for _ in range(2)]
+    return case
+
+
 def _set_back(seed: int, store: str) -> Case:
     """Clocks jump, mostly back, under a run that sleeps again and again."""
     chance = random.Random(seed)
@@ -297,6 +316,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "work is handed over": _handed_over,
     "a resuming is denied": _denied,
     "a store refuses for minutes": _refusing,
+    "few slots are free": _full,
     "loops are blocked": _blocking,
     "clocks are set back": _set_back,
     "a clock is ahead": _ahead,

@@ -34,6 +34,11 @@ class FaultyTable:
         self._inside: list[tuple[Key, Written]] | None = None
         self.gate: Callable[[str, str], Awaitable[None]] | None = None
 
+    @property
+    def joins(self) -> bool:
+        """As the table that everybody shares."""
+        return self._base.joins
+
     async def get(self, key: Key) -> Any:
         return await self._call("get", key, lambda: self._base.get(key))
 

@@ -31,6 +31,7 @@ from tests.simulation.directed import (
     waits_for,
 )
 from tests.simulation.faults import TOLD_FAILED
+from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.simulate import simulate
 
 
@@ -279,3 +280,8 @@ def test_a_claim_that_took_longer_than_its_lease_begins_nothing_beside_itself() 
 def test_a_late_decision_holds_no_run_under_a_lease_that_is_over() -> None:
     """Who settles a wait as timed out, dated back, does not claim the run as of then."""
     assert not simulate(case_of(72290, "memory")).broken
+
+
+def test_what_a_wide_run_claims_is_held_before_its_leases_are_over() -> None:
+    """Where each claim is a write of its own, 62 tasks were claimed before the first one began."""
+    assert not simulate(SCENARIOS["a run is wide"](22, "memory")).broken

@@ -21,6 +21,7 @@ from tests.simulation.case import Case, case_of
 from tests.simulation.generate import Err, strip
 from tests.simulation.loop import SimLoop
 from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.programs import main, told
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.simulate import run_seed, simulate
@@ -139,7 +140,7 @@ def test_a_seed_replays_exactly() -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+@pytest.mark.parametrize("mutant", [*MUTANTS, *HOLDING], ids=lambda mutant: mutant.__name__)
 def test_the_simulation_notices(mutant: Mutant) -> None:
     """A protocol without one of its promises is caught within the seeds and scenarios above."""
     with mutant():

@@ -100,15 +100,24 @@ class World:
         return EPOCH + int(self.loop.seconds * 1000 + 1e-3)
 
     def mishaps(self) -> int:
-        """What may have cost somebody a lease, so far."""
-        fired = sum(n for (call, _), n in self.chaos.fired.items() if call not in NO_MISHAPS)
+        """What may have cost somebody a lease, so far; a loop that stood still did not."""
+        fired = sum(
+            number
+            for fault, number in self.chaos.fired.items()
+            if fault != ("process", "loop") and fault[0] not in NO_MISHAPS
+        )
         return 2**53 if self.jumpy else fired + self.crashes
 
     def is_calm(self) -> bool:
         """Whether the clocks of all processes agree, and the last mishap is over for everybody."""
         offsets = [replica.offset for replica in self.alive()] or [0]
         agree = max(offsets) - min(offsets) <= self.settings.skew
-        return agree and self.seconds > self.chaos.last + 2 * self.chaos.stalls
+        over = self.seconds > self.chaos.last + 2 * self.chaos.stalls
+        return agree and (over or self.has_only_jumped())
+
+    def has_only_jumped(self) -> bool:
+        """Whether nothing went wrong but clocks that jumped: no process has to recover."""
+        return all(fault == ("process", "jump") for fault in self.chaos.fired)
 
     def refused_for(self) -> float:
         """For how many seconds more the store refuses somebody."""

@@ -45,6 +45,9 @@ from rewake.stores.table import Due
 FAILED_LOG = "rewake.engine.failed"
 """The logger of the record that says that a run failed, with the traceback."""
 
+IN_TURN = 8
+"""The most tasks that are claimed one after the other in one commit."""
+
 
 class Overtaken(Exception):
     """Another holder has the run."""
@@ -194,9 +197,12 @@ class Commits:
     def _claims(self, entries: Sequence[Entry]) -> Sequence[TaskClaim]:
         """The tasks that this process begins at once, to be claimed in the commit itself.
 
-        A slot is reserved for each.
+        A slot is reserved for each. Where each claim is a write of its own these are few: nothing
+        of it is held before the last one is claimed.
         """
         tasks = dispatched(entries)
+        if not self._store.joins:
+            tasks = tasks[:IN_TURN]
         reserved = self._services.reserve_slots(len(tasks)) if tasks else 0
         return [
             self._services.task_claim(self.header.run, task.key, task.name)

@@ -42,6 +42,8 @@ class MemoryTable:
     Without a lag the clock does not matter.
     """
 
+    joins = False
+
     def __init__(self, *, now: Callable[[], Millis] = _stopped_clock, lag: Millis = 0) -> None:
         self._lock = threading.Lock()
         self._partitions: dict[str, dict[str, bytes]] = {}

@@ -54,6 +54,11 @@ class Reads:
         self._table = table
         self._blobs = Blobs(shelf, self._again)
 
+    @property
+    def joins(self) -> bool:
+        """Whether what is written in one operation is one write of the table."""
+        return self._table.joins
+
     async def close(self) -> None:
         """Close the database."""
         await self._table.close()

@@ -103,6 +103,11 @@ class Table(Protocol):
     and a write that did so may or may not have happened.
     """
 
+    @property
+    def joins(self) -> bool:
+        """Whether `together` makes one write of many, so that none of them waits for another."""
+        ...
+
     async def get(self, key: Key) -> Any:
         """The item, or None."""
         ...

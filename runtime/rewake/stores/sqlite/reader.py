@@ -68,6 +68,11 @@ class SqliteReader:
         """A large value. Raises `CheckpointUnreadable` if it is not there."""
         return self._read(lambda rows: rows.get_blob(run, name))
 
+    @property
+    def joins(self) -> bool:
+        """Whether `together` makes one write of many: it writes nothing."""
+        return False
+
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work`, in no transaction."""
         return await work()

@@ -38,6 +38,8 @@ class SqliteTable:
     or damage the file in a power cut: for tests only.
     """
 
+    joins = True
+
     def __init__(
         self,
         path: str | PathLike[str],
