@@ -121,15 +121,18 @@ class Watch:
             late = world.seconds - max(killed_at, replica.deaf_until)
             if late > KILLED:
                 self.fail(f"run {run}: {key} began {late} s after it was killed")
-        operation = self.runs[run].operations.get(key)
-        if operation is not None:
-            self._check_attempt(replica, operation)
+        if self._is_task(run, key):
+            self._check_attempt(replica, self.runs[run].operations[key])
         here, task = (replica.name, run, key), asyncio.current_task()
         earlier = self._running.get(here)
         if earlier is not None and earlier is not task and _goes_on(earlier):
             self.fail(f"run {run}: {key} was begun beside itself in {replica.name}")
         if task is not None:
             self._running[here] = task
+
+    def _is_task(self, run: str, key: str) -> bool:
+        operation = self.runs[run].operations.get(key)
+        return operation is not None and operation.kind is Kind.TASK
 
     def _check_attempt(self, replica: Replica, operation: Operation) -> None:
         """It is claimed for this process, and there is room for it."""
@@ -142,7 +145,7 @@ class Watch:
         tasks = {
             task
             for (where, run, key), task in self._running.items()
-            if where == replica.name and key in self.runs[run].operations and _goes_on(task)
+            if where == replica.name and self._is_task(run, key) and _goes_on(task)
         }
         if len(tasks) >= world.settings.tasks:
             self.fail(f"{name} began beside {len(tasks)} others")
