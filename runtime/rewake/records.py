@@ -214,8 +214,6 @@ class Header(msgspec.Struct, omit_defaults=True):
     """When it was started."""
     seed: int
     """The seed of its randomness and its ids."""
-    python: str
-    """The Python minor that it began on, such as `3.12`. Any other may carry it on."""
     runtime: int
     """The version of the replay core's behaviour that it keeps."""
     state: RunState = RunState.READY

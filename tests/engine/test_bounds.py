@@ -28,7 +28,7 @@ from rewake.values.failures import failure_of
 from rewake.values.loglines import LogLines
 from tests.support.virtual import Bench, virtually
 
-NUMBER, MOMENT, UNIQUE = 999_999, 253_402_300_799_999, "f" * 20
+NUMBER, MOMENT, UNIQUE = 999_999, 253_402_300_799_999, "f" * 18
 WHERE = "h" * LONGEST_WHERE
 TODAY = 9_999_999_999_999
 """The latest moment of a machine's clock that has as many digits as today's."""
@@ -37,10 +37,11 @@ LONG = "w" * LONGEST_NAME
 
 def longest(run: str, key: str, **more: Any) -> Header:
     """A header with each of its other fields at its longest, its tail full."""
-    header = Header(run, LONG, TODAY, seed=2**53, python="3.14", runtime=99)
+    header = Header(run, LONG, TODAY, seed=2**53, runtime=99)
     header.state = max(RunState, key=lambda state: len(msgspec.json.encode(state)))
-    for name in ("epoch", "count", "arrivals", "cancels", "deaths", "strikes", "rest"):
+    for name in ("epoch", "count", "arrivals", "cancels", "rest"):
         setattr(header, name, NUMBER)
+    header.deaths = header.strikes = 999  # it is stuck long before
     header.due = header.wake = MOMENT
     for name in ("created", "lease", "check_at", "written", "clock"):  # never far ahead
         setattr(header, name, TODAY)
@@ -107,9 +108,9 @@ def test_a_stored_header_is_bounded_at_each_moment() -> None:
 
 
 def test_the_names_of_claims_and_processes_are_short() -> None:
-    """A name of a claim has 20 characters after millions of them, a process 25."""
+    """A name of a claim has 18 characters after millions of them, a process 18."""
     names = unique_names()
-    assert len(names()) == 18
+    assert len(names()) == 16
     assert len(Settings().where) <= LONGEST_WHERE
     assert Settings(where=f"{'h' * 40}:7").where == f"{'h' * (LONGEST_WHERE - 2)}:7"
 

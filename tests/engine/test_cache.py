@@ -19,7 +19,7 @@ class Instance:
 
 
 def header(run: str, count: int = 1, mark: str = "m") -> Header:
-    found = Header(run, "main", 0, seed=1, python="3.11", runtime=1)
+    found = Header(run, "main", 0, seed=1, runtime=1)
     found.count, found.mark = count, mark
     return found
 

@@ -14,7 +14,6 @@ from rewake.engine.instance import Instance, TooNew, _check_versions
 from rewake.engine.program import RUNTIME
 from rewake.errors import RunNotFound, StuckError
 from rewake.records import Header
-from rewake.values.pickles import PYTHON
 from tests.support.virtual import Bench, virtually
 
 began: list[int] = []
@@ -88,5 +87,5 @@ def test_what_this_process_cannot_carry_on_is_refused(
 
 def test_the_versions_are_those_of_this_process() -> None:
     """A header that this process writes is one that it can replay."""
-    header = Header("r", "w", 0, seed=1, python=PYTHON, runtime=RUNTIME)
+    header = Header("r", "w", 0, seed=1, runtime=RUNTIME)
     _check_versions(header)

@@ -219,7 +219,7 @@ def test_a_look_is_in_pages_and_once() -> None:
         await asyncio.sleep(2 * LEASE)  # the first process has looked
         for each in range(number):
             at = bench.engine.services.clock.now() + HOUR
-            header = Header(f"r{each}", "waits", 0, 0, "3.12", 1, RunState.PARKED, due=at, wake=at)
+            header = Header(f"r{each}", "waits", 0, 0, 1, RunState.PARKED, due=at, wake=at)
             await table.put(header_key(header.run), header)
         table.count_anew()
         await asyncio.sleep(0.5)

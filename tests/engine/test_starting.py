@@ -103,7 +103,7 @@ def test_the_newest_generation_is_found_by_few_reads(count: int, over: bool) -> 
 
     def header(number: int) -> Header:
         state = RunState.DONE if over or number < count else RunState.PARKED
-        return Header(name.generation(number), "w", 0, seed=0, python="", runtime=1, state=state)
+        return Header(name.generation(number), "w", 0, seed=0, runtime=1, state=state)
 
     async def look(run: str) -> Header | None:
         nonlocal reads
@@ -119,12 +119,12 @@ def test_the_newest_generation_is_found_by_few_reads(count: int, over: bool) -> 
 def test_a_start_that_is_always_too_late_takes_what_it_finds() -> None:
     """However many generations come and end meanwhile, the one that is met running is taken."""
     name = Name("k", series=True)
-    there = [Header("k", "w", 0, seed=0, python="", runtime=1, state=RunState.DONE)]
+    there = [Header("k", "w", 0, seed=0, runtime=1, state=RunState.DONE)]
 
     async def create(run: str) -> tuple[Header, bool]:
         if await look(run) is None:  # somebody else begins it just before
             state = RunState.DONE if len(there) < 8 else RunState.PARKED
-            there.append(Header(run, "w", 0, seed=0, python="", runtime=1, state=state))
+            there.append(Header(run, "w", 0, seed=0, runtime=1, state=state))
         return there[-1] if run != "k" else there[0], False
 
     async def look(run: str) -> Header | None:

@@ -10,7 +10,6 @@ import pytest
 
 from rewake import TaskError, sleep, step, task_context, workflow
 from rewake.engine.engine import Engine
-from rewake.engine.logs import capture
 from rewake.errors import StoreUnavailable
 from rewake.stores.operations import MOST_TRIES
 from rewake.views.timeline import OperationView, timeline
@@ -108,7 +107,6 @@ def dies(bench: Bench) -> None:
     dead, bench.engine = bench.engine, bench.another()
     dead.services.store._table = Gone()  # type: ignore[assignment]
     bench.engine.open()
-    capture.close()  # what the process had wrapped is gone with it
 
 
 @everywhere

@@ -101,15 +101,3 @@ def test_code_of_another_python_waits_for_it(
         assert await bench.result(header.run) == result
 
     virtually([program, remake], body)
-
-
-def test_a_run_moves_on_to_another_python_by_itself() -> None:
-    """Nobody need resume it: what it asks for is the same on every minor."""
-
-    async def body(bench: Bench) -> None:
-        header = await bench.start("naps")
-        await asyncio.sleep(1)
-        await bench.table.update(header_key(header.run), set={"python": "3.7"})
-        assert await bench.result(header.run) == "rested"
-
-    virtually([naps], body, cached=0)

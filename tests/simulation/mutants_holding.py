@@ -21,7 +21,8 @@ from rewake.replay.execution import Execution
 from rewake.states import MOVES, Move
 from rewake.stores.history import History
 from rewake.stores.keys import header_key
-from rewake.stores.protocol import FORCE, Store
+from rewake.stores.protocol import Store
+from rewake.stores.requests import FORCE
 from rewake.stores.suspects import CLEARED
 from rewake.stores.writes import begins
 from tests.simulation import world as simulated

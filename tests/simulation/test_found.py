@@ -231,7 +231,7 @@ def test_an_instance_that_is_kept_twice_is_dropped_once() -> None:
         def drop(self) -> None:
             self.dropped = True
 
-    cache, header = Cache(9), Header("r1", "main", 0, seed=0, python="", runtime=1)
+    cache, header = Cache(9), Header("r1", "main", 0, seed=0, runtime=1)
     first, second = Instance(), Instance()
     cache.keep(header, cast(Execution, first))
     cache.keep(header, cast(Execution, second))

@@ -10,7 +10,6 @@ import pytest
 from rewake.errors import RunConflict, StoreError
 from rewake.kinds import OutcomeKind
 from rewake.states import RunState
-from rewake.stores.keys import header_key
 from tests.simulation.directed import (
     GRACE,
     LEASE,
@@ -329,18 +328,6 @@ async def test_8_a_workflow_that_kills_its_process_is_stuck(stage: Stage) -> Non
     await stage.within(LEASE + GRACE, stage.is_over, "the end")
     assert len(stage.world.watch.runs["r1"].entries) > history
     assert await stage.result() == [["n1", None], "alive"]
-
-
-@directed
-async def test_8_a_run_of_another_python_goes_on(stage: Stage) -> None:
-    """A run moves on to another Python minor by itself: keys and order are the same there."""
-    await stage.start(["seq", ["task", "work", "n1", {}], ["approve", "never-a", None]])
-    await stage.within(1, waits_for(stage, "never-a"))
-    await stage.world.base.update(header_key("r1"), set={"python": "3.1"})
-    stage.p1.engine.services.cache.clear()
-    await stage.decide(stage.p1, "never-a")
-    await stage.within(GRACE, stage.is_over, "the end")
-    assert await stage.result() == [["n1", None], ["approval", "approved", None]]
 
 
 @directed

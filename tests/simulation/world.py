@@ -16,6 +16,7 @@ from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.blocking import Block
 from rewake.engine.engine import Engine
 from rewake.engine.handover import hand_over
+from rewake.engine.logs import capture
 from rewake.engine.settings import Settings
 from rewake.records import Invocation, Millis
 from rewake.signing.secret import Secret
@@ -258,7 +259,10 @@ class World:
         for replica in self.alive():
             replica.dead = True
         for replica in self.replicas:
-            replica.engine.services.cache.clear()
+            services = replica.engine.services
+            services.cache.clear()
+            if services.home is not None:  # it died
+                capture.close()
 
 
 class Replica:

@@ -59,7 +59,7 @@ def test_an_arrival_is_heard_of_when_it_is_committed(
         listener = Listener(file)
         marks = iter(map(str, range(999)))
         store = Store(table, table, mark=lambda: next(marks), clock=SystemClock(), here=listener)
-        header = Header("r", "main", 1, seed=1, python="3.12", runtime=1)
+        header = Header("r", "main", 1, seed=1, runtime=1)
         await store.start(header, Started(1, Value("json", msgspec.Raw(b"{}"))))
         await table.update(header_key("r"), set={"state": state, "gap": 1})
         for number, key in enumerate(("a", "b", "c"), 1):

@@ -37,7 +37,7 @@ def _all_far(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def header(**changes: Any) -> Header:
     """A header, but for `changes`."""
-    return msgspec.structs.replace(Header("1", "main", 1, 7, "3.11", 1), **changes)
+    return msgspec.structs.replace(Header("1", "main", 1, 7, 1), **changes)
 
 
 def key(number: int) -> Key:
@@ -195,7 +195,7 @@ from rewake.stores.table import Key
 async def main():
     sys.stdin.readline()
     table = SqliteTable(sys.argv[1])
-    new = Header("1", "main", 1, 7, "3.11", 1)
+    new = Header("1", "main", 1, 7, 1)
     for _ in range(20):
         await table.update(Key("R#1", "H"), add={"arrivals": 1}, create=new)
     await table.close()

@@ -17,7 +17,7 @@ from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Key
 
 H = Key("R#1", "H")
-HEADER = Header("1", "main", 1, 7, "3.11", 1)
+HEADER = Header("1", "main", 1, 7, 1)
 
 
 @contextmanager

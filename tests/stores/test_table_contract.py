@@ -81,7 +81,7 @@ shared_tables = of_tables("memory", "sqlite")
 
 def header(**changes: Any) -> Header:
     """A header, but for `changes`."""
-    base = Header(run="1", workflow="main", created=1, seed=7, python="3.11", runtime=1)
+    base = Header(run="1", workflow="main", created=1, seed=7, runtime=1)
     return msgspec.structs.replace(base, **changes)
 
 

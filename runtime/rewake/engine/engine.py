@@ -12,6 +12,7 @@ import os
 import random
 import secrets
 import threading
+from base64 import b32encode
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -216,7 +217,7 @@ class Engine(Runs):
 
 def unique_names() -> Callable[[], str]:
     """Names for claims, marks and runs: unique, and cheap. They are no secrets."""
-    prefix, count = secrets.token_hex(6), itertools.count()
+    prefix, count = b32encode(secrets.token_bytes(6))[:10].decode().lower(), itertools.count()
     return lambda: f"{prefix}{next(count):06x}"
 
 

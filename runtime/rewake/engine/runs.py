@@ -35,7 +35,6 @@ from rewake.stores.history import History
 from rewake.stores.keys import header_key
 from rewake.values.digests import digest
 from rewake.values.failures import described
-from rewake.values.pickles import PYTHON
 from rewake.values.run_codec import RunCodec
 from rewake.values.text import storable, stored_size
 
@@ -103,7 +102,7 @@ class Runs:
         codec = RunCodec(services.secret, run)
         value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT)
         seed = services.chance.getrandbits(53)
-        header = Header(run, workflow, now, seed=seed, python=PYTHON, runtime=RUNTIME)
+        header = Header(run, workflow, now, seed=seed, runtime=RUNTIME)
         header.digest, header.key = marked, storable(key)
         self._own(header)
         with services.claims.making(run, "", header.owner):
@@ -327,7 +326,7 @@ class Runs:
 
 def _unreadable(view: View, error: CheckpointUnreadable) -> Header:
     """A stand-in for the header of a listed run, if this process cannot read it."""
-    header = Header(view.run, view.workflow, view.created, seed=0, python="", runtime=0)
+    header = Header(view.run, view.workflow, view.created, seed=0, runtime=0)
     header.state, header.error = RunState.STUCK, described(error)
     return header
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from rewake.errors import ConfigError
 from rewake.records import Millis
 
-LONGEST_WHERE = 25
+LONGEST_WHERE = 18
 """The most characters of the name of a process: a header has little room."""
 
 
@@ -51,5 +51,5 @@ class Settings:
 
 
 def _host() -> str:
-    """The host's own name, or the end of it, where the names of pods differ."""
-    return socket.gethostname().partition(".")[0][-17:]
+    """The host's own name, without its domain."""
+    return socket.gethostname().partition(".")[0]

@@ -15,10 +15,11 @@ Every method obeys these rules; `docs/architecture.md` gives the reasons.
    that duty moves, the new due time is written before the old one is removed. An item is *guarded*
    when it has a due time of its own.
 
-The protocol is one class in four rooms, each on top of the one before: `reads`, `writes` (the
-commit point: rules 1, 2 and 4), `operations` (one item each), and here the run and delivery. Each
-method is one operation, run through `Table.together`: on SQLite it is one transaction, elsewhere
-single writes in the order given. The states between which it moves a run are in `rewake.states`.
+The protocol is one class in five rooms, each on top of the one before: `reads`, `writes` (the
+commit point: rules 1, 2 and 4), `operations` (one item each), `requests` (what people ask of a
+run), and here the claims and turns of a run, and delivery. Each method is one operation, run
+through `Table.together`: on SQLite it is one transaction, elsewhere single writes in the order
+given. The states between which it moves a run are in `rewake.states`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from rewake.errors import RunConflict, RunNotFound
 from rewake.records import (
     Entry,
     Header,
@@ -51,7 +51,7 @@ from rewake.stores.answers import (
     TaskClaim,
 )
 from rewake.stores.keys import header_key, view_key
-from rewake.stores.operations import Operations
+from rewake.stores.requests import FORCE, Requests
 from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, is_suspect, losing
 from rewake.stores.table import Check, Key, When, Written, holds
 from rewake.stores.writes import UNOWNED, begins
@@ -59,11 +59,8 @@ from rewake.values.text import storable
 
 T = TypeVar("T")
 
-FORCE = 10**6
-"""By how much a failure or a cancellation lowers the gap, so that it always wakes the run."""
 
-
-class Store(Operations):
+class Store(Requests):
     """The whole protocol, as the engine uses it."""
 
     async def start(self, header: Header, started: Started) -> tuple[Header, bool]:
@@ -276,67 +273,6 @@ class Store(Operations):
     async def give_up(self, run: str, owner: str, error: str) -> None:
         """Make the run stuck from outside its turn, at whichever commit it is."""
         await self._update(header_key(run), when=[self._held_by(owner)], set=_stuck(error))
-
-    async def cancel(self, run: str, reason: str, now: Millis) -> Header:
-        """Ask a live run to cancel, once more if it was asked before. Returns its header.
-
-        The run is due at once, for this process may die before it tells any other. The request is
-        recognised by its number: of several at the same time, one is made, and stands for all. A
-        run that is not live is left as it is. Raises `RunNotFound`.
-        """
-        asked = (await self.header(run)).cancels
-        written = await self._update(
-            header_key(run),
-            when=[[begins(Move.CANCEL), Check("cancels", "=", asked)]],
-            set={"cancel": reason, "cancels": asked + 1, "due": now},
-            add={"arrivals": 1, "gap": -FORCE},
-        )
-        header: Header = written.item
-        return header
-
-    async def end(self, run: str, move: Move, reason: str, due: Millis) -> Header:
-        """End the run as cancelled by `move`, its history untouched, without its cleanup.
-
-        Whoever holds it is fenced by its state. It is due for the cancelling of what it has open.
-        A run in which the move cannot begin is left as it is. Raises `RunNotFound`.
-        """
-        written = await self._update(
-            header_key(run),
-            when=[[begins(move)]],
-            set={
-                "state": MOVES[move].target,
-                "cancel": reason,
-                "due": due,
-                "wake": None,
-                "check_at": None,
-                **UNOWNED,
-            },
-        )
-        header: Header | None = written.item
-        if header is None:
-            raise RunNotFound(f"there is no run {run!r}")
-        return header
-
-    async def resume(self, run: str, now: Millis) -> Header:
-        """Let a stuck run go on. Raises `RunNotFound`, `RunConflict`."""
-        mark = self._mark()
-        written = await self._update(
-            header_key(run),
-            when=[[begins(Move.RESUME)]],
-            set={
-                "mark": mark,
-                "state": MOVES[Move.RESUME].target,
-                "due": now,
-                **CLEARED,
-                "error": "",
-            },
-        )
-        header: Header | None = written.item
-        if header is None:
-            raise RunNotFound(f"there is no run {run!r}")
-        if not written.ok and header.mark != mark:
-            raise RunConflict(f"run {run!r} is not stuck, it is {header.state}")
-        return header
 
     async def renew(
         self, held: Header, now: Millis, lease: Millis, *, apart: bool = False
