@@ -9,10 +9,10 @@ Where each of these items lives is in `rewake.stores.keys`.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
 workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what it then observed
-(`Started`, `Completed`, `Stepped`, `Fired`, `CancelRequested`, `ClockSetBack`), and when: by the
-machine's clock, which may be set back. Between two events the workflow sees nothing new and time
-stands still; that is all that replay rests on. Log lines of the workflow's own body (`Logged`) are
-kept among its commands, and replay does not compare them.
+(`Started`, `Completed`, `Stepped`, `Fired`, `CancelRequested`), or that its waits move (`Retried`,
+`ClockSetBack`), and when: by the machine's clock, which may be set back. Between two events the
+workflow sees nothing new and time stands still; that is all that replay rests on. Log lines of the
+workflow's own body (`Logged`) are kept among its commands, and replay does not compare them.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
 
     `name` is the function (or the timer's kind), `digest` the digest of a task's arguments; replay
     compares kind, name and digest. `args` holds the arguments, with which a lost message is sent
-    again, and `due` is a timer's moment or an approval's deadline: both stand as recorded.
+    again, and `due` is a timer's moment or an approval's deadline: both stand as recorded. `round`
+    is that of its outcome: how often the run had been retried.
     """
 
     key: str
@@ -84,17 +85,19 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     digest: str
     args: Value | None = None
     due: Millis | None = None
+    round: int = 0
 
     def message(self, run: str, *, sole: bool = False) -> Invocation:
         """The message that asks for this task to be carried out."""
-        return Invocation(run, self.key, self.name, self.args, sole=sole)
+        return Invocation(run, self.key, self.name, self.args, sole=sole, round=self.round)
 
 
-class Withdrawn(msgspec.Struct, frozen=True, array_like=True, tag="withdrawn"):
-    """Command: the workflow cancelled an operation that it had asked for."""
+class Withdrawn(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="withdrawn"):
+    """Command: the workflow cancelled an operation that it had asked for, in this round."""
 
     key: str
     kind: Kind
+    round: int = 0
 
 
 class LogLine(msgspec.Struct, frozen=True, array_like=True):
@@ -111,10 +114,22 @@ class Logged(msgspec.Struct, frozen=True, array_like=True, tag="logged"):
     lines: list[LogLine]
 
 
-class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
-    """Command: the workflow ended. Always the last entry."""
+class Cause(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What a failed run ended by: the place in its history from which a retry goes on."""
+
+    event: int
+    """The number of the event, from 0, after which the error was raised."""
+    key: str = ""
+    """The operation whose error it was; empty: the body itself raised it."""
+    late: bool = False
+    """Whether the error is, or follows from, a `TimeoutError`."""
+
+
+class Finished(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="finished"):
+    """Command: the workflow ended; with a `cause` where it failed. Always the last entry."""
 
     outcome: Outcome
+    cause: Cause | None = None
 
 
 class Completed(msgspec.Struct, frozen=True, array_like=True, tag="completed"):
@@ -189,8 +204,25 @@ class ClockSetBack(msgspec.Struct, frozen=True, array_like=True, tag="clock"):
     clock: Millis
 
 
+class Retried(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="retried"):
+    """Event: the run had failed, and goes on from here. `rewake.engine.retries` has the rules.
+
+    Open waits move on to this moment, as if the time between had not been.
+    """
+
+    clock: Millis
+    epoch: int
+    """The run's epoch when it was retried."""
+    failure: Failure
+    """The error that had ended it."""
+    over: str = ""
+    """The timer that had fired, and fires again at once."""
+    anew: str = ""
+    """The timer that had ended the run, and begins anew."""
+
+
 Command = Scheduled | Withdrawn | Logged | Finished
-Event = Started | Completed | Stepped | Fired | CancelRequested | ClockSetBack
+Event = Started | Completed | Stepped | Fired | CancelRequested | ClockSetBack | Retried
 Entry = Command | Event
 
 
@@ -250,6 +282,10 @@ class Header(msgspec.Struct, omit_defaults=True):
     """Those of them in which it was the only suspect."""
     apart: bool = False
     """Whether its holder began it apart from other suspects, and still keeps it so."""
+    round: int = 0
+    """How often it was retried after it had failed."""
+    newer: bool = False
+    """Whether it failed, and a newer run of its idempotency key is begun: it stays as it is."""
     taken: str = ""
     """The claim that it was last taken from, which seemed dead."""
     where: str = ""
@@ -298,7 +334,8 @@ class Try(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 class Operation(msgspec.Struct, omit_defaults=True):
     """A task or an approval: who holds it, how often it was tried, how it ended.
 
-    A step has such an item only for its attempts that did not end (`engine/interrupted.py`).
+    A step has such an item only for its attempts that are not in the history
+    (`engine/interrupted.py`).
     """
 
     run: str
@@ -309,6 +346,8 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """The kind of the operation."""
     name: str = ""
     """The task's function, or what the approval is called."""
+    round: int = 0
+    """The round that its outcome is of. To a later round it counts as if it were not there."""
     attempts: int = 0
     """How often it was claimed, without the claims that were released."""
     number: int = 0
@@ -382,7 +421,7 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     It is only a hint: it may be lost, repeated, late or early, and the stored state decides. `key`
     is empty for the run itself. `not_before` asks for delivery at that moment, not earlier. The
     number of attempts comes from a task's item, never from the message. `sole`: any one outcome
-    wakes the run, which saves a write if that still holds.
+    wakes the run, which saves a write if that still holds. `round`: that in which it was asked for.
     """
 
     run: str
@@ -391,3 +430,4 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     args: Value | None = None
     not_before: Millis | None = None
     sole: bool = False
+    round: int = 0

@@ -11,6 +11,7 @@
                           └──────────────────── resume ──────────────┘
 
     READY, RUNNING, PARKED or STUCK ── kill ──> CANCELLED
+    FAILED ── retry ──> READY
 
 A start may also create a run that is `RUNNING`, under the lease of the process that starts it. A
 `RUNNING` run whose holder's lease is over is claimed by another (`TAKE_OVER`). A delivery, or a
@@ -45,7 +46,7 @@ LIVE = (RunState.READY, RunState.RUNNING, RunState.PARKED)
 """States in which a run goes on by itself."""
 
 TERMINAL = frozenset({RunState.DONE, RunState.FAILED, RunState.CANCELLED})
-"""States that a run never leaves. (A stuck run is kept whole and can be resumed.)"""
+"""States in which a run has ended. (A stuck run has not, and a failed one can be retried.)"""
 
 END_OF: Mapping[OutcomeKind, RunState] = {
     OutcomeKind.OK: RunState.DONE,
@@ -72,6 +73,7 @@ class Move(StrEnum):
     CANCEL = "cancel"
     CANCEL_STUCK = "cancel_stuck"
     KILL = "kill"
+    RETRY = "retry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ MOVES: Mapping[Move, Path] = {
     Move.CANCEL: Path(LIVE),
     Move.CANCEL_STUCK: Path((RunState.STUCK,), (RunState.CANCELLED,)),
     Move.KILL: Path((*LIVE, RunState.STUCK), (RunState.CANCELLED,)),
+    Move.RETRY: Path((RunState.FAILED,), (RunState.READY,)),
 }
 """Every move. (A start is not a move: it creates the header, if there is no such run.)"""
 

@@ -138,7 +138,7 @@ async def _check_replay(folder: Path) -> None:
         await table.close()
     with _PARSING:
         app, _ = load_app(APP)
-    execution = new_execution(app, header.workflow, RUN, header.seed, Secret(SECRET))
+    execution = new_execution(app, header, Secret(SECRET))
     execution.replay(history.entries, history.outcomes())
     last = history.entries[-1]
     assert execution.error is None, execution.error

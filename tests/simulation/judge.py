@@ -63,7 +63,7 @@ class Judge:
         header, end = run.header, _end_of(history)
         programs.WORLD.clear()
         app = self._world.app
-        execution = new_execution(app, header.workflow, header.run, header.seed, SECRET)
+        execution = new_execution(app, header, SECRET)
         try:
             execution.replay(history.entries, history.outcomes())
             again = execution.finished

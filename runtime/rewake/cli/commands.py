@@ -378,6 +378,30 @@ def runs_resume(
     _end(act(Server(url, json), chosen, "resume"))
 
 
+@runs.command("retry")
+def runs_retry(
+    run: OptionalRunId = None,
+    discard_cleanup: Annotated[
+        bool,
+        typer.Option(
+            "--discard-cleanup", help="Forget what succeeded after the error."
+        ),
+    ] = False,
+    state: OfState = None,
+    workflow: OfWorkflow = None,
+    since: Since = None,
+    dry_run: DryRun = False,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Let a failed run go on from before its error, after a fix; of many, all that failed."""
+    from rewake.cli.remote.acting import Selection, act
+    from rewake.cli.remote.runs import Server
+
+    chosen = Selection(run, state, workflow, since, dry_run, acts_on=("failed",))
+    _end(act(Server(url, json), chosen, "retry", discard_cleanup=discard_cleanup or None))
+
+
 @runs.command("approve")
 def runs_approve(
     run: RunId,

@@ -17,7 +17,7 @@ from rewake.errors import InvalidInput, RunConflict, RunNotFound
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Header, Operation, Outcome, Scheduled
 from rewake.states import TERMINAL
-from rewake.stores.history import History
+from rewake.stores.history import History, of_round
 from rewake.values.run_codec import RunCodec
 
 
@@ -50,7 +50,7 @@ class Approvals:
         late = timed_out(asked.due, now)
         outcome, at = late or (self._outcome(run, key, approval), now)
         due = now + services.settings.grace if carry_on else now
-        blank = Operation(run, key, Kind.APPROVAL, name=asked.name, due=due)
+        blank = Operation(run, key, Kind.APPROVAL, asked.name, asked.round, due=due)
         claim = services.run_claim(run) if carry_on else None
         with services.claims.making(run, "", "" if claim is None else claim.owner):
             delivery = await store.deliver(blank, outcome, at, claim=claim)
@@ -80,15 +80,20 @@ def _check_decision(approval: object) -> None:
 
 def open_approvals(history: History) -> dict[str, Scheduled]:
     """The open approvals of a run that have no outcome yet, by key."""
-    decided = history.outcomes()
-    return {e.key: e for e in history.open(Kind.APPROVAL) if e.key not in decided}
+    asked = history.open(Kind.APPROVAL)
+    return {entry.key: entry for entry in asked if not _is_decided(history.item(entry))}
+
+
+def _is_decided(item: Operation | None) -> bool:
+    return item is not None and item.outcome is not None
 
 
 async def approvals_of(engine: Runs, header: Header) -> list[Scheduled]:
     """The open approvals of a run, with nothing read of what its other operations came to."""
     store, run = engine.services.store, header.run
     asked = (await store.entries(header)).open(Kind.APPROVAL)
-    decided = await store.outcomes(run, [entry.key for entry in asked])
+    items = await store.outcomes(run, [entry.key for entry in asked])
+    decided = {entry.key for entry in asked if of_round(items.get(entry.key), entry.round)}
     return [await store.whole(run, entry) for entry in asked if entry.key not in decided]
 
 

@@ -31,10 +31,10 @@ from rewake.engine.services import Services
 from rewake.engine.shortages import shortage
 from rewake.engine.work import CLEANUP
 from rewake.errors import CheckpointUnreadable, NonRetryable, ReadableElsewhere, RewakeError
-from rewake.kinds import Kind, OutcomeKind, Purpose
+from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
 from rewake.stores.answers import Delivery, Refused
-from rewake.stores.operations import tries_of
+from rewake.stores.operations import blank_of, tries_of
 from rewake.stores.suspects import is_condemned
 from rewake.values.failures import described, failure_of, said_of
 from rewake.values.run_codec import RunCodec
@@ -138,7 +138,7 @@ class Attempts:
         services = self._services
         if here in services.attempts:
             return None  # it was begun while this message waited for a slot
-        claim = services.task_claim(invocation.run, invocation.key, invocation.name)
+        claim = services.task_claim(invocation.run, invocation)
         claim = msgspec.structs.replace(claim, apart=stay is not None)
         with self._under_way(here, claim.owner):
             found = await services.claims.task(claim)
@@ -220,6 +220,8 @@ class Attempts:
         return await self._fail(operation, owner, failure_of(error, operation.attempts))
 
     async def _refused(self, operation: Operation, invocation: Invocation) -> Delivery | None:
+        if operation.round != invocation.round:
+            return None  # nobody waits for a round that is over
         if operation.outcome is not None:
             return await self._store.redeliver(operation, self._services.run_claim(operation.run))
         if not operation.owner and operation.not_before is not None:
@@ -347,7 +349,7 @@ class Attempts:
         sole: bool = False,
     ) -> Delivery:
         services = self._services
-        blank = Operation(operation.run, operation.key, Kind.TASK, name=operation.name)
+        blank = blank_of(operation)
         # One owner for all tries: the first may have claimed the run although it seemed to fail.
         first = services.run_claim(operation.run)
 
@@ -387,9 +389,7 @@ class Attempts:
         services = self._services
         if services.dispatcher.local and at > services.clock.now() + services.settings.horizon:
             return  # the due index finds it in time, and needs no memory for it
-        again = Invocation(
-            invocation.run, invocation.key, invocation.name, invocation.args, not_before=at
-        )
+        again = msgspec.structs.replace(invocation, not_before=at, sole=False)
         await services.dispatcher.dispatch([again])
 
     def _renewal(self, operation: Operation, owner: str, stay: Stay | None) -> Renew:

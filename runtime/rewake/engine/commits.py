@@ -148,7 +148,7 @@ class Commits:
         runs_log.info("run %s of %s has ended: %s", self.header.run, self.header.workflow, state)
         await self._follow_up(committed, entries, sole=False)
         if due is not None:
-            await self._store.postpone(header_key(self.header.run), due, None)
+            await self._store.lay_down(self.header)
         return True
 
     def _tell_waits(self, entries: Sequence[Entry]) -> None:
@@ -204,10 +204,7 @@ class Commits:
         if not self._store.joins:
             tasks = tasks[:IN_TURN]
         reserved = self._services.reserve_slots(len(tasks)) if tasks else 0
-        return [
-            self._services.task_claim(self.header.run, task.key, task.name)
-            for task in tasks[:reserved]
-        ]
+        return [self._services.task_claim(self.header.run, task) for task in tasks[:reserved]]
 
     async def _release_claims(self, claims: Sequence[TaskClaim]) -> None:
         """Release claims of a commit that may have been written, although nothing came of it."""

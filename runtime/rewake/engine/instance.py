@@ -88,9 +88,7 @@ class Instance:
         history = self._history or await services.store.history(header)
         self._history = None
         self.steps = {k: o for k, o in history.operations.items() if o.kind.traits.inline}
-        execution = new_execution(
-            services.app, header.workflow, header.run, header.seed, services.secret
-        )
+        execution = new_execution(services.app, header, services.secret)
         self._execution = execution
         if header.cancel is not None and isinstance(history.entries[-1], Started):
             now = max(services.clock.now(), history.entries[-1].clock)

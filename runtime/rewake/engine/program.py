@@ -9,7 +9,7 @@ from rewake.authoring.hints import return_hint
 from rewake.authoring.policy import millis
 from rewake.authoring.workflow import Workflow
 from rewake.kinds import OutcomeKind, Purpose
-from rewake.records import Outcome, Started
+from rewake.records import Header, Outcome, Started
 from rewake.replay.execution import Execution, current
 from rewake.signing.secret import Secret
 from rewake.values.failures import failure_of
@@ -49,6 +49,7 @@ class RunProgram:
         return Outcome(OutcomeKind.ERROR, failure=failure_of(error, 1))
 
 
-def new_execution(app: App, name: str, run: str, seed: int, secret: Secret) -> Execution:
+def new_execution(app: App, header: Header, secret: Secret) -> Execution:
     """A new execution of this run. Raises `RunNotFound` if the app lacks the workflow."""
-    return Execution(RunProgram(app, name, run, secret), run=run, seed=seed)
+    program = RunProgram(app, header.workflow, header.run, secret)
+    return Execution(program, run=header.run, seed=header.seed, round=header.round)

@@ -1,4 +1,4 @@
-"""Requests about runs: start one, read it, wait for its end, cancel it, resume it."""
+"""Requests about runs: start one, read it, wait for its end, cancel, resume or retry it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from rewake.engine.carrying import carrying_out, runs_log
 from rewake.engine.program import RUNTIME
+from rewake.engine.retries import cut
 from rewake.engine.services import Services
 from rewake.engine.starting import (
     IfFinished,
@@ -18,6 +19,7 @@ from rewake.engine.starting import (
     check_key,
     name_of_id,
     name_of_key,
+    newer_than,
     policy_of,
 )
 from rewake.engine.turn import Turn
@@ -29,10 +31,19 @@ from rewake.errors import (
     StuckError,
 )
 from rewake.kinds import OutcomeKind, Purpose
-from rewake.records import Failure, Finished, Header, LogBatch, Outcome, Started, Try, View
+from rewake.records import (
+    Failure,
+    Finished,
+    Header,
+    LogBatch,
+    Outcome,
+    Scheduled,
+    Started,
+    Try,
+    View,
+)
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.history import History
-from rewake.stores.keys import header_key
 from rewake.values.digests import digest
 from rewake.values.failures import described
 from rewake.values.run_codec import RunCodec
@@ -42,6 +53,7 @@ LONGEST_REASON = 200
 """The most bytes of a reason to cancel, as JSON in UTF-8 without its quotation marks."""
 LOOKED_AT = 1_000
 """How many views one page of a list looks at, at the most, to be full."""
+_NAMED = 5
 POLL = 250
 """Milliseconds between two reads of a run that ends in another process."""
 
@@ -87,7 +99,9 @@ class Runs:
             return await self._create(run, workflow, recorded, marked, idempotency_key or "")
 
         name = self._name(workflow, run, idempotency_key)
-        header, new = await begin_or_find(name, policy, create, self._store.find)
+        header, new = await begin_or_find(
+            name, policy, create, self._store.find, self._store.supersede
+        )
         if not new and (header.workflow, header.digest) != (workflow, marked):
             told = f"run {header.run!r} was started with other arguments"
             raise RunConflict(told, run=header.run)
@@ -313,7 +327,7 @@ class Runs:
             told = "run %s of %s has ended: %s by %s: %s"
             runs_log.info(told, run, header.workflow, header.state, move, reason)
             await self._store.cancel_left(header, now)
-            await self._store.postpone(header_key(run), header.due, None)
+            await self._store.lay_down(header)
         return header
 
     async def resume(self, run: str) -> Header:
@@ -322,6 +336,50 @@ class Runs:
         runs_log.info("run %s of %s is resumed", run, header.workflow)
         await self.services.wake(run)
         return header
+
+    async def retry(self, run: str, *, discard_cleanup: bool = False) -> Header:
+        """Let a failed run go on from before what ended it, after a fix, with what was recorded.
+
+        What succeeded after that (a compensation) is forgotten and may run again: only with
+        `discard_cleanup`. `rewake.engine.retries` has the rules.
+
+        Raises:
+            RunNotFound: no such run.
+            RunConflict: it has not failed, a newer run of its idempotency key is begun (`run` names
+                it), or something would be forgotten.
+            CheckpointUnreadable: its history cannot be read.
+        """
+        services, now = self.services, self.services.clock.now()
+        header, history = await self.history(run)
+        if header.state is not RunState.FAILED:
+            raise RunConflict(f"run {run!r} has not failed, it is {header.state}")
+        if header.newer:
+            newer = newer_than(run)
+            raise RunConflict(f"a newer run of its key is begun: {newer!r}", run=newer)
+        now = max(now, header.clock)
+        made = cut(header, history, now)
+        if made.lost and not discard_cleanup:
+            raise RunConflict(_forgotten(run, made.lost))
+        await self._store.cancel_withdrawn(run, history, now)
+        for key, tries in made.tries.items():
+            await self._store.keep_tries(run, key, tries)
+        header = await self._store.retry(
+            header, made.entries, cancel=made.cancel, cancels=made.cancels, now=now
+        )
+        services.cache.drop(run)
+        runs_log.info("run %s of %s is retried", run, header.workflow)
+        again = [each for each in made.reopened if each.kind.traits.dispatched]
+        messages = [await self._store.message(run, each) for each in again]
+        await services.dispatcher.dispatch(messages)
+        await services.wake(run)
+        return header
+
+
+def _forgotten(run: str, lost: Sequence[Scheduled]) -> str:
+    named = ", ".join(f"the {each.kind} {each.name} ({each.key})" for each in lost[:_NAMED])
+    more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+    told = f"run {run!r} would forget what it did after the error, and may do it again"
+    return f"{told}: {named}{more}; say so (discard_cleanup)"
 
 
 def _unreadable(view: View, error: CheckpointUnreadable) -> Header:

@@ -25,7 +25,7 @@ from rewake.engine.shortages import Shortages
 from rewake.engine.slots import Slots
 from rewake.engine.threads import ThreadPools
 from rewake.engine.work import Work
-from rewake.records import Invocation, LogBatch, Operation, Outcome, Try
+from rewake.records import Invocation, LogBatch, Operation, Outcome, Scheduled, Try
 from rewake.signing.secret import Secret
 from rewake.stores.answers import RunClaim, TaskClaim
 from rewake.stores.protocol import Store
@@ -201,10 +201,11 @@ class Services:
         free, where = run not in self.turns, self.settings.where
         return RunClaim(self.unique(), now, lease, takes_over=free, where=where)
 
-    def task_claim(self, run: str, key: str, name: str) -> TaskClaim:
+    def task_claim(self, run: str, task: Invocation | Scheduled) -> TaskClaim:
         """A claim on a task for this process, from now on."""
-        now, lease = self.clock.now(), self.settings.lease
-        return TaskClaim(run, key, name, self.unique(), now, lease, self.settings.where)
+        now, lease, where = self.clock.now(), self.settings.lease, self.settings.where
+        owner = self.unique()
+        return TaskClaim(run, task.key, task.name, owner, now, lease, where, round=task.round)
 
     def reserve_slots(self, wanted: int) -> int:
         """Reserve slots for tasks that this process dispatches to itself. Returns how many."""

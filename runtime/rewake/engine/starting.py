@@ -7,7 +7,8 @@ A start without a name makes a run that no other start can mean. A caller names 
   `key-<hash>.2`, `key-<hash>.3` and so on. The key means the newest of them.
 
 Generation k + 1 is created only after generation k was seen to have ended, by one conditional write
-of its header. A run that has ended never goes on. Hence:
+of its header. A run that has ended never goes on, but for a failed one that is retried: so before
+that, generation k is marked as superseded while it has ended, and then it cannot be retried. Hence:
 
 1. The generations are 1 to n without a gap, and all but the newest have ended. A reader that finds
    one that has not ended has found the newest; otherwise n is found by O(log n) reads.
@@ -42,6 +43,8 @@ Create = Callable[[str], Awaitable[tuple[Header, bool]]]
 """Creates a run of this id unless it exists. Returns the run, and whether it is new."""
 Find = Callable[[str], Awaitable[Header | None]]
 """Finds the header of a run; None if there is no such run."""
+Supersede = Callable[[str], Awaitable[bool]]
+"""Marks a run as superseded. Returns False if it has not ended."""
 
 
 class IfRunning(StrEnum):
@@ -152,7 +155,7 @@ def policy_of(
 
 
 async def begin_or_find(
-    name: Name, policy: StartPolicy, create: Create, find: Find
+    name: Name, policy: StartPolicy, create: Create, find: Find, supersede: Supersede
 ) -> tuple[Header, bool]:
     """Begin a run of this name, or find one by the policy. Returns it, and whether it is new.
 
@@ -171,7 +174,14 @@ async def begin_or_find(
                 return header, False
             case Act.REJECT:
                 raise _rejected(header)
-        number += 1
+        if header.state is not RunState.FAILED or await supersede(header.run):
+            number += 1
+
+
+def newer_than(run: str) -> str:
+    """The id of the run that follows this one of an idempotency key."""
+    first, _, number = run.partition(".")
+    return Name(first, series=True).generation(int(number or 1) + 1)
 
 
 async def newest(name: Name, number: int, header: Header, find: Find) -> tuple[int, Header]:

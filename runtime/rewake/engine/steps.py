@@ -39,13 +39,19 @@ class Steps:
         self.begun: dict[str, StepHere] = {}
         self.ended: list[tuple[OpenOp, Any, BaseException | None]] = []
 
-    def find_begun(self, execution: Execution) -> None:
-        """Note the at-most-once steps that may have begun before a replay: those in the history."""
+    def find_begun(self, execution: Execution, epoch: int) -> None:
+        """Note the at-most-once steps that may have begun before a replay: those in the history.
+
+        What was open as the run was retried may begin in the first turn after that.
+        """
         fresh = {entry.key for entry in execution.fresh if isinstance(entry, Scheduled)}
         self._begun = [
             op.key
             for op in execution.open.values()
-            if op.kind.traits.inline and op.work.at_most_once and op.key not in fresh
+            if op.kind.traits.inline
+            and op.work.at_most_once
+            and op.key not in fresh
+            and not 0 < op.retried == epoch - 1
         ]
 
     def ready(self, execution: Execution, now: Millis) -> list[OpenOp]:
@@ -201,7 +207,7 @@ class Steps:
         began = attempt.began or now
         number = 0 if op.number == op.attempts + 1 else op.number
         where = "" if execution.where == attempt.where else attempt.where
-        plain = op.number == 1 and began - op.asked_at <= AT_ONCE and not where
+        plain = op.number == 1 and not op.retried and began - op.asked_at <= AT_ONCE and not where
         if plain and retry_at is None:
             return Stepped(op.key, now, outcome)
         return Stepped(op.key, now, outcome, Attempted(began, retry_at, number, where))

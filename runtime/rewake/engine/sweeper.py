@@ -189,7 +189,7 @@ class Sweeper:
                 return
         elif header.state is not RunState.READY:
             await self._store.cancel_left(header, now)
-            await self._store.postpone(key, due, None)
+            await self._store.lay_down(header)
             return
         if await self._store.postpone(key, due, now + settings.grace):
             await self._services.wake(header.run)
@@ -218,7 +218,7 @@ class Sweeper:
         checks: list[Millis] = []
         wake = _must_wake(header, now)
         for entry in history.dispatched():
-            operation = history.operations.get(entry.key)
+            operation = history.item(entry)
             if operation is not None:
                 operation = await self._store.set_right(operation)
             if operation is None or is_unattended(operation, now):
@@ -282,10 +282,10 @@ class Sweeper:
         run, args = header.run, operation.args
         if args is not None:
             whole = await self._store.resolve(run, args)
-            return Invocation(run, operation.key, operation.name, whole)
+            return Invocation(run, operation.key, operation.name, whole, round=operation.round)
         history = await self._store.entries(header)
         for entry in history.dispatched():
-            if entry.key == operation.key:
+            if (entry.key, entry.round) == (operation.key, operation.round):
                 return await self._store.message(run, entry)
         return None
 

@@ -44,7 +44,7 @@ from rewake.records import (
 )
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
-from rewake.stores.history import History, is_unattended
+from rewake.stores.history import History, is_unattended, of_round
 from rewake.values.failures import described
 
 log = logging.getLogger("rewake.engine")
@@ -141,7 +141,7 @@ class Turn:
             execution = await self._instance.take(self._header)
             await self._number_attempts(execution)
             if self._instance.replayed:
-                self._steps.find_begun(execution)
+                self._steps.find_begun(execution, self._header.epoch)
             while not await self._advance(execution, known):
                 known = None
         except CancelFirst:
@@ -232,6 +232,8 @@ class Turn:
             asked = awaited if keys is None else [key for key in keys if key in awaited]
             wanted = [key for key in asked if key not in settled]
             settled |= await self._store.outcomes(self._header.run, wanted)
+        # An outcome of another round is none.
+        settled = {k: found for k, found in settled.items() if found.round == awaited[k].round}
         for op in awaited.values():
             if op.kind.traits.due is not DueMeans.DEADLINE:
                 continue
@@ -258,7 +260,7 @@ class Turn:
 
     async def _time_out(self, op: OpenOp, outcome: Outcome, due: Millis) -> Operation:
         """Settle a wait whose time is over. An outcome that was settled before stands."""
-        operation = Operation(self._header.run, op.key, op.kind, name=op.name)
+        operation = Operation(self._header.run, op.key, op.kind, op.name, op.round)
         _, found = await self._store.settle(operation, outcome, due)
         return found
 
@@ -303,7 +305,7 @@ class Turn:
         run, unattended = self._header.run, []
         for op in execution.open.values():
             if op.kind.traits.dispatched:
-                found = await self._store.operation(run, op.key)
+                found = of_round(await self._store.operation(run, op.key), op.round)
                 if found is not None:
                     found = await self._store.set_right(found)
                 if is_unattended(found, now):

@@ -33,6 +33,7 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/runs/{run}/cancel", runs.cancel),
     ("POST", "/v1/runs/{run}/kill", runs.kill),
     ("POST", "/v1/runs/{run}/resume", runs.resume),
+    ("POST", "/v1/runs/{run}/retry", runs.retry),
     ("POST", "/v1/runs/{run}/approvals/{key:path}", approvals.decide),
     ("POST", "/v1/invoke", internal.invoke),
     ("POST", "/v1/sweep", internal.sweep),

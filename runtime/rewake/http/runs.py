@@ -193,6 +193,21 @@ async def resume(request: Request) -> Response:
     return reply(run_view(await parts.engine.resume(request.path_params["run"])), 202)
 
 
+class RetryOf(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request to retry a failed run."""
+
+    discard_cleanup: bool = False
+
+
+async def retry(request: Request) -> Response:
+    """`POST /v1/runs/{run}/retry`: let a failed run go on from before what ended it."""
+    parts = parts_of(request)
+    asked = shaped(await read_object(request, parts.limit), RetryOf)
+    run = request.path_params["run"]
+    header = await parts.engine.retry(run, discard_cleanup=asked.discard_cleanup)
+    return reply(run_view(header), 202)
+
+
 async def _followed(parts: Parts, header: Header, wait: float) -> tuple[Header, Outcome | None]:
     """The run after the wait. A run that got stuck is no error here: it was started."""
     try:

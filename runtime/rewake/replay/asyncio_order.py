@@ -24,6 +24,7 @@ import asyncio.tasks
 import builtins
 import sys
 import types
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
@@ -132,6 +133,17 @@ def install() -> None:
     if sys.version_info < (3, 12):
         names["_rewake_wait_for"] = _wait_for_in_place
         asyncio.wait_for.__code__ = _calls_in_place.__code__
+
+
+def smallest_barrier(tasks: Iterable[WorkflowTask | None]) -> int:
+    """How many of these must end before a barrier is through; 1 unless all are under barriers."""
+    barriers: Counter[int] = Counter()
+    for task in tasks:
+        barrier = barrier_of(task) if task else None
+        if barrier is None:
+            return 1
+        barriers[id(barrier)] += 1
+    return min(barriers.values(), default=1)
 
 
 def barrier_of(task: WorkflowTask) -> object | None:

@@ -29,8 +29,8 @@ import asyncio
 import contextvars
 import functools
 import math
+import sys
 import uuid
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from random import Random
 from typing import Any, Final, cast
@@ -50,14 +50,16 @@ from rewake.records import (
     Logged,
     Millis,
     Outcome,
+    Retried,
     Scheduled,
     Started,
     Stepped,
     Value,
     Withdrawn,
 )
-from rewake.replay import asyncio_order, differences, places
+from rewake.replay import asyncio_order, differences, origins, places
 from rewake.replay.differences import Comparison, key_of
+from rewake.replay.ends import DEADLINE, end_of
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 from rewake.replay.mistakes import Mistakes
 from rewake.replay.operation import OpenOp, OpFuture, nothing, resolve
@@ -87,8 +89,9 @@ class Execution:
     `where` the process of the newest attempt at a step. It must be dropped at its end (`drop`).
     """
 
-    def __init__(self, program: Program, *, run: str, seed: int) -> None:
+    def __init__(self, program: Program, *, run: str, seed: int, round: int = 0) -> None:
         self.run = run
+        self.round: Final = round
         self.fresh: list[Entry] = []
         self.open: dict[str, OpenOp] = {}
         self.finished: Outcome | None = None
@@ -100,7 +103,6 @@ class Execution:
         self._program = program
         self._loop = WorkflowLoop(self)
         self._main: WorkflowTask | None = None
-        self._timed_out = False
         self._asked: dict[str, OpenOp] = {}
         self._withdrawn: list[OpenOp] = []
         self._expected: dict[str, Scheduled] = {}
@@ -108,6 +110,9 @@ class Execution:
         self._log = LogLines()
         self.mistakes: Final = Mistakes()
         self.machine, self.where = 0, ""
+        self._event = -1
+        self._ended: Finished | None = None
+        self._late: int | None = None
 
     # --- driving it ------------------------------------------------------------------------
 
@@ -130,9 +135,10 @@ class Execution:
         `outcomes` has the outcome of every key that a `Completed` names. If the history is only
         its `Started`, the first commands are appended to `fresh`.
         """
+        history = self._without_log(history)
         self._replaying = len(history) > 1 or self._main is not None
         with self._loop:
-            self._replay(self._without_log(history), outcomes)
+            self._replay(history, outcomes)
         self._replaying = False
 
     def _replay(self, history: Sequence[Entry], outcomes: Mapping[str, Outcome]) -> None:
@@ -145,6 +151,8 @@ class Execution:
             end = position + 1
             while end < len(history) and isinstance(history[end], _COMMANDS):
                 end += 1
+            if end == len(history) and _is_to_repeat(history):
+                self._replaying = False
             self._replay_segment(history[position:end], outcomes, new=not self._replaying)
             position = end
 
@@ -211,15 +219,9 @@ class Execution:
         It is 1, unless every awaited operation is a branch of its own under a barrier: then it is
         the size of the smallest one. (A failure always counts as enough.)
         """
-        barriers: Counter[int] = Counter()
-        for op in self.open.values():
-            if not op.kind.traits.awaited:
-                continue
-            barrier = asyncio_order.barrier_of(op.branch) if op.branch else None
-            if barrier is None:
-                return 1
-            barriers[id(barrier)] += 1
-        return min(barriers.values(), default=1)
+        return asyncio_order.smallest_barrier(
+            op.branch for op in self.open.values() if op.kind.traits.awaited
+        )
 
     # --- what the authoring layer calls -------------------------------------------------------
 
@@ -306,10 +308,10 @@ class Execution:
     def set_deadline(self, due: Millis | None) -> None:
         """Let the whole run end in a timeout at `due`; on replay, at the recorded time if any."""
         if self._replaying:
-            recorded = self._expected.get(_DEADLINE)
+            recorded = self._expected.get(DEADLINE)
             due = recorded.due if recorded is not None and recorded.kind is Kind.TIMER else None
         if due is not None:
-            future = self.request(Kind.TIMER, _DEADLINE, due=due)
+            future = self.request(Kind.TIMER, DEADLINE, due=due)
             future.add_done_callback(self._out_of_time)
 
     def is_registered(self, task: object) -> bool:
@@ -331,6 +333,9 @@ class Execution:
     # --- inside ----------------------------------------------------------------------------
 
     def _ask(self, op: OpenOp, recorded: Scheduled | None, compare: Comparison = None) -> None:
+        if (handled := sys.exception()) is not None:
+            origins.mark(handled, self._event)
+        op.round = self.round if recorded is None else recorded.round
         if recorded is not None:
             differs = differences.of_operation(recorded, op, compare)
             if differs:
@@ -344,13 +349,16 @@ class Execution:
         self._asked[op.key] = op
 
     def _apply(self, event: Event, outcome: Outcome | None) -> None:
+        self._event += 1
         self._loop.clock = max(self._loop.clock, event.clock)
         try:
             _APPLY[type(event)](self, event, outcome)
             self.machine = event.clock
             self._loop.run_until_idle()
             if self._main is not None and self._main.done() and self.error is None:
-                self.finished = self._outcome(self._main)
+                how = (self._event, self._late, self.cancel_reason)
+                self._ended = end_of(self._main, self._program, *how)
+                self.finished = self._ended.outcome
         except StuckError as error:
             self._halt(error)
         except BaseException as error:  # Ctrl-C, after which the instance is in no known state.
@@ -371,7 +379,7 @@ class Execution:
         except BaseException:
             await self._loop.wind_up(self._main)
             raise
-        by_itself = self.cancel_reason is None and not self._timed_out and not self._loop.dead
+        by_itself = self.cancel_reason is None and self._late is None and not self._loop.dead
         if by_itself:
             self.mistakes.warn([t for t in self._loop.unfinished() if t is not self._main])
         await self._loop.wind_up(self._main)
@@ -402,7 +410,7 @@ class Execution:
         elif op.timer is not None:
             self._loop.resume(op.timer)
         elif op.future is not None:
-            resolve(op, op.future, outcome)
+            resolve(op, op.future, outcome, self._event)
             op.future = None  # Each refers to the other.
 
     def _cancel(self, event: CancelRequested, _: Outcome | None) -> None:
@@ -415,42 +423,34 @@ class Execution:
         for op in self.open.values():
             op.move_back(self.machine - event.clock)
 
+    def _retried(self, event: Retried, _: Outcome | None) -> None:
+        for op in self.open.values():
+            if op.key not in (event.over, event.anew):
+                op.move_back(self.machine - event.clock)
+            op.go_on(event)
+
     def _out_of_time(self, future: asyncio.Future[Any]) -> None:
         if not future.cancelled() and self._main is not None and not self._main.done():
-            self._timed_out = True
+            self._late = self._event
             self._main.cancel("the run's time is over")
 
     def _take_commands(self) -> list[Command]:
         """Take the commands issued since the last event, now that the workflow is blocked."""
         commands: list[Command] = [Logged(lines) for lines in self._log.take(self.clock)]
-        commands += [Withdrawn(op.key, op.kind) for op in self._withdrawn]
-        if self.finished is None:
+        commands += [Withdrawn(op.key, op.kind, op.round) for op in self._withdrawn]
+        if self._ended is None:
             commands += [op.scheduled() for op in self._asked.values()]
         else:
             commands.extend(
-                Withdrawn(op.key, op.kind) for op in self.open.values() if op.key not in self._asked
+                Withdrawn(op.key, op.kind, op.round)
+                for op in self.open.values()
+                if op.key not in self._asked
             )
-            commands.append(Finished(self.finished))
+            commands.append(self._ended)
             self.open.clear()
         self._asked.clear()
         self._withdrawn.clear()
         return commands
-
-    def _outcome(self, main: WorkflowTask) -> Outcome:
-        if self._timed_out:
-            late = self._program.fail(TimeoutError("the run did not end within its timeout"))
-            return Outcome(OutcomeKind.TIMEOUT, failure=late.failure)
-        try:
-            return self._program.succeed(main.result())
-        except asyncio.CancelledError as error:
-            if self.cancel_reason is not None:
-                failed = self._program.fail(asyncio.CancelledError(self.cancel_reason))
-                return Outcome(OutcomeKind.CANCELLED, failure=failed.failure)
-            return self._program.fail(error)
-        except StuckError:
-            raise
-        except BaseException as error:
-            return self._program.fail(error)
 
     def _compare(self, recorded: Sequence[Entry], asked: Sequence[Command]) -> None:
         """Make checks 2 and 3, and check that withdrawals and the end are where they were."""
@@ -460,11 +460,9 @@ class Execution:
 
     def _without_log(self, history: Sequence[Entry]) -> Sequence[Entry]:
         """The history without its log entries, which only count against the run's limit of log."""
-        logged = [entry for entry in history if isinstance(entry, Logged)]
-        if not logged:
-            return history
-        for entry in logged:
-            self._log.count(entry.lines)
+        for entry in history:
+            if isinstance(entry, Logged):
+                self._log.count(entry.lines)
         return [entry for entry in history if not isinstance(entry, Logged)]
 
     def _stick(self, key: str, what: str) -> None:
@@ -473,12 +471,11 @@ class Execution:
 
     def _halt(self, error: StuckError) -> None:
         self._loop.halted = True
-        self.finished = None
+        self.finished = self._ended = None
         if self.error is None:
             self.error = error
 
 
-_DEADLINE = "run-timeout"
 _FIRED = Outcome(OutcomeKind.OK)
 
 
@@ -489,7 +486,13 @@ _APPLY: Mapping[type, Callable[[Execution, Any, Outcome | None], None]] = {
     Stepped: Execution._stepped,
     CancelRequested: Execution._cancel,
     ClockSetBack: Execution._set_back,
+    Retried: Execution._retried,
 }
+
+
+def _is_to_repeat(history: Sequence[Entry]) -> bool:
+    """Whether a history was cut behind its last event: what follows that is asked for anew."""
+    return [type(entry) for entry in history[-2:]] == [Retried, Stepped]
 
 
 def current() -> Execution | None:

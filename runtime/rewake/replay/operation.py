@@ -9,7 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from rewake.errors import StuckError
 from rewake.kinds import DueMeans, Kind
-from rewake.records import Failure, Millis, Outcome, Scheduled, Stepped, Value
+from rewake.records import Failure, Millis, Outcome, Retried, Scheduled, Stepped, Value
+from rewake.replay import origins
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 
 P = ParamSpec("P")
@@ -38,6 +39,8 @@ class OpenOp:
         "place",
         "recorded",
         "resolve",
+        "retried",
+        "round",
         "timer",
         "work",
     )
@@ -50,6 +53,10 @@ class OpenOp:
         """The function, or the timer's kind: compared on replay."""
         self.digest = digest
         """The digest of a task's arguments: compared on replay."""
+        self.round = 0
+        """The round of its outcome: how often the run had been retried when it was asked for."""
+        self.retried = 0
+        """Of a step: the run's epoch when it was retried, if the step was open then."""
         self.due = due
         """A timer's moment, or a deadline, by the machine's clock; on replay the recorded one."""
         self.fixed = False
@@ -91,6 +98,15 @@ class OpenOp:
         if self.due is not None and not self.fixed and self.kind.traits.due is DueMeans.END:
             self.due -= back
 
+    def go_on(self, event: Retried) -> None:
+        """Wait on from a retry of the run; a step begins anew, and so does the timer `anew`."""
+        if self.key == event.anew and self.due is not None:
+            self.due += event.clock - self.asked_at
+            self.asked_at = event.clock
+        if self.kind.traits.inline:
+            self.attempts, self.retried, self.asked_at = 0, event.epoch, event.clock
+            self.failure = self.not_before = None
+
     def try_again(self, event: Stepped) -> None:
         """Of a step: note that an attempt failed, and when the next one may begin."""
         self.attempts += 1
@@ -101,7 +117,8 @@ class OpenOp:
         """The command that asks for this operation; on replay the recorded one."""
         if self.recorded is not None:
             return self.recorded
-        return Scheduled(self.key, self.kind, self.name, self.digest, self.args, self.due)
+        asked = (self.key, self.kind, self.name, self.digest, self.args, self.due)
+        return Scheduled(*asked, self.round)
 
 
 def nothing(_key: str, _outcome: Outcome) -> None:
@@ -125,13 +142,17 @@ class OpFuture(WorkflowFuture):
         return cancelled
 
 
-def resolve(op: OpenOp, future: OpFuture, outcome: Outcome) -> None:
-    """End the future with the value or error of the outcome. Raises `StuckError`."""
+def resolve(op: OpenOp, future: OpFuture, outcome: Outcome, event: int) -> None:
+    """End the future with the value or error of the outcome. Raises `StuckError`.
+
+    `event`: the number of the event that tells of it.
+    """
     try:
         value = op.resolve(op.key, outcome)
     except StuckError:
         raise
     except Exception as error:
+        origins.mark(error, event, op.key)
         future.set_exception(error)
     else:
         future.set_result(value)

@@ -48,6 +48,8 @@ class TaskClaim(msgspec.Struct, frozen=True):
     now: Millis
     lease: Millis
     where: str = ""
+    round: int = 0
+    """The round in which the task was asked for."""
     apart: bool = False
     """Whether no other suspect is in the claimer's process: then it may be one itself."""
 

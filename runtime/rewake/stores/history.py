@@ -18,6 +18,10 @@ class History(msgspec.Struct, frozen=True):
         """The recorded outcomes by key."""
         return {k: o.outcome for k, o in self.operations.items() if o.outcome is not None}
 
+    def item(self, entry: Scheduled) -> Operation | None:
+        """The item of an operation in the round in which it was asked for."""
+        return of_round(self.operations.get(entry.key), entry.round)
+
     def open(self, kind: Kind) -> list[Scheduled]:
         """The operations of this kind whose end the workflow has not seen, in the order asked.
 
@@ -39,6 +43,11 @@ class History(msgspec.Struct, frozen=True):
             and entry.kind.traits.awaited
             and entry.key not in closed
         ]
+
+
+def of_round(item: Operation | None, round: int) -> Operation | None:
+    """The item of an operation; None if it is that of an earlier round."""
+    return None if item is None or item.round < round else item
 
 
 def is_unattended(task: Operation | None, now: Millis) -> bool:

@@ -1,7 +1,9 @@
 """Operations in the store: each is an item that is claimed, renewed, released and settled.
 
 An item is *guarded* when it has a due time of its own; without one its run's header covers it. The
-first outcome that is settled stands for ever.
+first outcome that is settled stands for ever, in its *round*: how often the run had been retried
+when the operation was asked for. Whoever acts for a later round puts the item in order for that
+round first, as if there were none; whoever acts for an earlier one changes nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from rewake.stores.answers import Refused, Taken, TaskClaim
 from rewake.stores.history import History
 from rewake.stores.keys import log_key, operation_key
 from rewake.stores.suspects import BLAMED, CLEARED, is_suspect, losing
-from rewake.stores.table import Check, When
+from rewake.stores.table import Check, When, Written
 from rewake.stores.writes import UNOWNED, Writes
 
 MOST_TRIES = 8
@@ -50,7 +52,7 @@ class Operations(Writes):
         owner, now = claim.owner, claim.now
         where = operation_key(claim.run, claim.key)
         until = now + claim.lease
-        first = Operation(claim.run, claim.key, Kind.TASK, name=claim.name, first=now)
+        first = Operation(claim.run, claim.key, Kind.TASK, claim.name, claim.round, first=now)
         begin: dict[str, Any] = {"owner": owner, "lease": until, "began": now, "where": claim.where}
         guarded = {**begin, "not_before": None, "due": until + self._margin}
 
@@ -61,7 +63,10 @@ class Operations(Writes):
             )
             lost = False
             while not written.ok and (found := written.item).owner != owner:
-                if not self._claimable(found, claim):
+                if found.round < claim.round:
+                    written = await self._renew_item(found, first, begin)
+                    continue
+                if found.round > claim.round or not self._claimable(found, claim):
                     return Refused(found)
                 same = [Check("owner", "=", found.owner), Check("lease", "=", found.lease)]
                 lost = bool(found.owner)
@@ -81,6 +86,17 @@ class Operations(Writes):
             return Taken(written.item, lost)
 
         return await self._table.together(work)
+
+    async def _renew_item(
+        self, found: Operation, blank: Operation, more: Mapping[str, Any]
+    ) -> Written:
+        """Put an item of an earlier round in order for this one; what was tried stays on record."""
+        changes = msgspec.structs.asdict(blank)
+        changes |= {"number": found.number, "tries": tries_so_far(found)[-MOST_TRIES:], **more}
+        if more.get("owner"):  # it is claimed with that
+            changes |= {"attempts": 1, "number": found.number + 1}
+        same = [Check("round", "=", found.round), Check("number", "=", found.number)]
+        return await self._update(operation_key(blank.run, blank.key), when=[same], set=changes)
 
     def _claimable(self, found: Operation, claim: TaskClaim) -> bool:
         if found.outcome is not None:
@@ -196,6 +212,13 @@ class Operations(Writes):
         kept: Operation | None = written.item
         return written.ok or (kept is not None and kept.mark == mark)
 
+    async def keep_tries(self, run: str, key: str, tries: Sequence[Try]) -> None:
+        """Keep attempts at a step that its history will no longer have, those that are not kept."""
+        for over in tries:
+            found = await self.operation(run, key) or Operation(run, key, Kind.STEP)
+            if found.number < over.attempt:
+                await self.interrupt_step(found, over, counts=True)
+
     async def settle(
         self, operation: Operation, outcome: Outcome, at: Millis, *, owner: str | None = None
     ) -> tuple[bool, Operation]:
@@ -204,16 +227,18 @@ class Operations(Writes):
         With `owner`, only while that owner holds the task (so failures are recorded).
         """
         mark = self._mark()
-        check = [Check("outcome", "absent")]
-        if owner is not None:
-            check.append(Check("owner", "=", owner))
-        written = await self._update(
-            operation_key(operation.run, operation.key),
-            when=[check],
-            set={"outcome": outcome, "at": at, "mark": mark, "args": None, **UNOWNED},
-            create=operation,
-        )
+        settled = {"outcome": outcome, "at": at, "mark": mark, "args": None, **UNOWNED}
+        open_ = [Check("outcome", "absent"), Check("round", "=", operation.round)]
+        if owner is None:
+            when, create = [[Check("run", "absent")], open_], operation
+        else:
+            when, create = [[*open_, Check("owner", "=", owner)]], None
+        where = operation_key(operation.run, operation.key)
+        written = await self._update(where, when=when, set=settled, create=create)
         found: Operation | None = written.item
+        while not written.ok and found is not None and found.round < operation.round:
+            written = await self._renew_item(found, operation, settled)
+            found = written.item
         won = written.ok or (found is not None and found.mark == mark)
         return won, found or operation
 
@@ -248,8 +273,8 @@ class Operations(Writes):
         for entry in entries:
             if entry.kind.traits.awaited:
                 item = history.operations.get(entry.key)
-                if item is None or item.outcome is None:
-                    operation = Operation(run, entry.key, entry.kind)
+                if item is None or item.outcome is None or item.round < entry.round:
+                    operation = Operation(run, entry.key, entry.kind, round=entry.round)
                     await self.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
 
     async def _unguard(self, operation: Operation) -> None:
@@ -273,6 +298,20 @@ def tries_of(
     """The attempts of an operation that are over, once its newest one is over without outcome."""
     over = Try(held.number, held.began, ended, held.where, lost=lost)
     return [*held.tries, failed_try(over, failure)][-MOST_TRIES:]
+
+
+def tries_so_far(item: Operation) -> list[Try]:
+    """The attempts of an operation, also the newest one if there was one."""
+    if not item.number or (item.tries and item.tries[-1].attempt == item.number):
+        return item.tries
+    failure = None if item.outcome is None else item.outcome.failure
+    over = Try(item.number, item.began, item.at, item.where)
+    return [*item.tries, failed_try(over, failure)]
+
+
+def blank_of(item: Operation) -> Operation:
+    """The item of this operation as it is before anything is known of it."""
+    return Operation(item.run, item.key, item.kind, item.name, item.round)
 
 
 def failed_try(over: Try, failure: Failure | None) -> Try:

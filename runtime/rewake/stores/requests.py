@@ -1,14 +1,18 @@
-"""What people ask of a run: to cancel, to end, to go on. Each is one write of its header."""
+"""What people ask of a run: to cancel, end, go on, begin again. Each is one write of its header."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from rewake.errors import RunConflict, RunNotFound
-from rewake.records import Header, Millis
-from rewake.states import MOVES, Move
+from rewake.records import Entry, Header, Millis
+from rewake.states import MOVES, TERMINAL, Move
 from rewake.stores.keys import header_key
 from rewake.stores.operations import Operations
 from rewake.stores.suspects import CLEARED
-from rewake.stores.table import Check
+from rewake.stores.table import Check, Written
 from rewake.stores.writes import UNOWNED, begins
 
 FORCE = 10**6
@@ -78,3 +82,68 @@ class Requests(Operations):
         if not written.ok and header.mark != mark:
             raise RunConflict(f"run {run!r} is not stuck, it is {header.state}")
         return header
+
+    async def retry(
+        self,
+        failed: Header,
+        entries: Sequence[Entry],
+        *,
+        cancel: str | None,
+        cancels: int,
+        now: Millis,
+    ) -> Header:
+        """Let a failed run go on from these entries, in a new round. Raises `RunConflict`."""
+        mark, where = self._mark(), header_key(failed.run)
+        blank = msgspec.structs.replace(failed, base="", tail=[])
+
+        async def work() -> Written:
+            base, tail = await self._place(blank, entries, mark)
+            return await self._update(
+                where,
+                when=[[begins(Move.RETRY), Check("mark", "=", failed.mark), _NOT_NEWER]],
+                set={
+                    "state": MOVES[Move.RETRY].target,
+                    "mark": mark,
+                    "base": base,
+                    "tail": tail,
+                    "count": len(entries),
+                    "clock": now,
+                    "round": failed.round + 1,
+                    "rest": failed.epoch,
+                    "lost_turn": None,
+                    "cancel": cancel,
+                    "cancels": cancels,
+                    "due": now,
+                    "wake": None,
+                    "check_at": None,
+                    "error": "",
+                    **CLEARED,
+                },
+            )
+
+        written = await self._table.together(work)
+        header: Header | None = written.item
+        if header is None:
+            raise RunNotFound(f"there is no run {failed.run!r}")
+        if not written.ok and header.mark != mark:
+            raise RunConflict(f"run {failed.run!r} was retried or begun anew meanwhile")
+        return header
+
+    async def supersede(self, run: str) -> bool:
+        """Note that a newer run of its key is begun, so that an ended run cannot be retried.
+
+        False: it has not ended.
+        """
+        written = await self._update(
+            header_key(run), when=[[begins(Move.RETRY)]], set={"newer": True}
+        )
+        found: Header | None = written.item
+        return found is not None and found.state in TERMINAL
+
+    async def lay_down(self, ended: Header) -> None:
+        """Note that nothing of an ended run is left to do, unless it goes on."""
+        same = [Check("mark", "=", ended.mark), Check("state", "=", ended.state)]
+        await self._update(header_key(ended.run), when=[same], set={"due": None})
+
+
+_NOT_NEWER = Check("newer", "=", False)

@@ -23,6 +23,7 @@ from rewake.records import (
     Millis,
     Operation,
     Outcome,
+    Retried,
     Scheduled,
     Started,
     Stepped,
@@ -155,11 +156,20 @@ class _Reading:
                 self._end(entry.key, "done", self._clock)
             case Withdrawn():
                 self._withdraw(entry.key)
+            case Retried():
+                self._retry()
+                return {"error": error_view(entry.failure)}
             case Logged():
                 return {"lines": [line_view(line) for line in entry.lines]}
             case _:
                 pass
         return {} if isinstance(entry, ClockSetBack) else {"key": entry.key}
+
+    def _retry(self) -> None:
+        """The steps that wait for their next attempt begin at once."""
+        for view in self.operations.values():
+            if view.state == "retrying" and view.kind.traits.inline:
+                view.state, view.due, view.error = "waiting", None, UNSET
 
     def _shown(self, name: str, value: Value, key: str, purpose: Purpose) -> dict[str, Any]:
         if self._values is None:
@@ -190,10 +200,13 @@ class _Reading:
         self.operations[entry.key] = view
         item = self._items.get(entry.key)
         if item is not None:
-            self._follow(view, item)
+            self._follow(view, item, entry.round)
 
-    def _follow(self, view: OperationView, item: Operation) -> None:
-        """Add what the operation's own item says."""
+    def _follow(self, view: OperationView, item: Operation, round: int) -> None:
+        """Add what the operation's own item says; of an earlier round, what was tried."""
+        if item.round < round:
+            view.attempts, view.tries = len(item.tries), _tries(item)
+            return
         view.started = moment_or_none(item.first)
         view.attempts, view.lost = item.attempts, item.lost
         view.tries = _tries(item)
@@ -241,7 +254,7 @@ class _Reading:
             view = OperationView(key, Kind.STEP, name, "", asked=moment(self._clock))
             self.operations[key] = view
             if key in self._items:
-                self._follow(view, self._items[key])
+                self._follow(view, self._items[key], 0)
         if view.ended is None and attempt.attempt not in [each.attempt for each in view.tries]:
             view.state, view.due, view.error = "running", None, UNSET
             view.attempts += 1

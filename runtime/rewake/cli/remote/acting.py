@@ -1,9 +1,9 @@
-"""`rewake runs cancel|kill|resume`: of one run, or of all those that the options name."""
+"""`rewake runs cancel|kill|resume|retry`: of one run, or of all those that the options name."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,17 +15,22 @@ from rewake.cli.remote.runs import Server
 from rewake.clock import SystemClock
 from rewake.errors import RunConflict, UsageError
 
-_SAID = {"cancel": "is asked to cancel", "kill": "is killed", "resume": "goes on"}
+_SAID = {
+    "cancel": "is asked to cancel",
+    "kill": "is killed",
+    "resume": "goes on",
+    "retry": "goes on",
+}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PAGE = 200
-_OVER = ("done", "failed", "cancelled")
+_LIVE = ("ready", "running", "suspended", "stuck")
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What a command means: one run, or many. `since`: started then or later.
 
-    `dry_run`: only name them.
+    `dry_run`: only name them. `acts_on`: the states that are meant where no state is given.
     """
 
     run: str | None = None
@@ -33,6 +38,7 @@ class Selection:
     workflow: str | None = None
     since: str | None = None
     dry_run: bool = False
+    acts_on: Sequence[str] = _LIVE
 
     def check(self) -> None:
         """Raise `UsageError` unless either a run or an option names what is meant."""
@@ -43,7 +49,7 @@ class Selection:
             raise UsageError("give a RUN, or name many by --state, --workflow or --since")
 
     async def runs(self, client: Client) -> AsyncIterator[dict[str, Any]]:
-        """The runs, newest first; without a state, those that have not ended."""
+        """The runs, newest first; without a state, those on which the command acts."""
         since, cursor = _moment(self.since), None
         query = {"workflow": self.workflow, "state": self.state, "limit": _PAGE}
         while True:
@@ -51,7 +57,7 @@ class Selection:
             for run in page["runs"]:
                 if since is not None and datetime.fromisoformat(run["created"]) < since:
                     return
-                if self.state is not None or run["state"] not in _OVER:
+                if self.state is not None or run["state"] in self.acts_on:
                     yield run
             cursor = page["cursor"]
             if cursor is None:

@@ -73,6 +73,8 @@ def run_details(run: Mapping[str, Any], history: Mapping[str, Any] | None = None
             print(line)
     if run["state"] == "stuck":
         print(f"after a fix (see `rewake replay {run['id']}`): rewake runs resume {run['id']}")
+    if run["state"] == "failed":
+        print(f"after a fix, it goes on from before its error: rewake runs retry {run['id']}")
 
 
 def _value_in(history: Mapping[str, Any], kind: str, name: str) -> str:

@@ -1,0 +1,197 @@
+"""Retrying a failed run: its history is cut before what ended it, and the run goes on from there.
+
+1. What ended it (`Finished.cause`) is the outcome of an operation, which is forgotten, or else the
+   body itself, whose segment runs again: the event at its beginning is observed once more.
+2. All that was recorded before stands. `Retried` marks the place: open waits go on as if the time
+   between had not been, and a timer that had ended the run begins anew.
+3. Each retry begins a *round*. What is asked for after the cut is of the new round, and so is what
+   was open at the cut and has not succeeded. An outcome of one round never changes, and is none to
+   a later one (`rewake.stores.operations`). Keys stay, and so do the idempotency keys of tasks.
+4. What succeeded after the cut (a compensation) would be forgotten, so the caller must agree.
+5. No attempt gives its number back: those at steps that are cut off are kept in items of theirs.
+
+The cut history replaces the old one in one conditional write of the header, while the run is
+failed and no newer run of its idempotency key is begun (`rewake.engine.starting`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from rewake.errors import RunConflict
+from rewake.kinds import DueMeans, OutcomeKind
+from rewake.records import (
+    CancelRequested,
+    Cause,
+    Completed,
+    Entry,
+    Event,
+    Finished,
+    Fired,
+    Header,
+    Logged,
+    Millis,
+    Operation,
+    Retried,
+    Scheduled,
+    Started,
+    Stepped,
+    Try,
+    Withdrawn,
+)
+from rewake.replay.differences import key_of
+from rewake.replay.ends import DEADLINE
+from rewake.stores.history import History
+from rewake.stores.operations import failed_try
+
+_ASYNCIO = frozenset({"timer", DEADLINE})
+"""The names of timers that end in a `TimeoutError`."""
+
+
+@dataclass(slots=True)
+class Cut:
+    """A failed run as it goes on: `entries` is its history, `cancel` and `cancels` its header's.
+
+    `reopened`: what begins anew. `lost`: what succeeded and would be forgotten. `tries`: by key, the attempts at steps that the
+    history no longer has.
+    """
+
+    entries: list[Entry]
+    cancel: str | None
+    cancels: int
+    reopened: list[Scheduled] = field(default_factory=list)
+    lost: list[Scheduled] = field(default_factory=list)
+    tries: dict[str, list[Try]] = field(default_factory=dict)
+
+
+def cut(header: Header, history: History, now: Millis) -> Cut:
+    """Cut the history of a failed run before what ended it. Raises `RunConflict`."""
+    *entries, end = history.entries
+    if not isinstance(end, Finished) or end.cause is None:
+        raise RunConflict(f"run {header.run!r} did not end by an error of its own")
+    at = [i for i, entry in enumerate(entries) if isinstance(entry, Event)][end.cause.event]
+    kept, event, gone = entries[:at], entries[at], entries[at + 1 :]
+    asked = {entry.key: entry for entry in entries if isinstance(entry, Scheduled)}
+    made = Cut([], *_cancels(header, kept, event))
+    made.lost = [asked[key] for key in _succeeded(gone, history.operations)]
+    made.tries = _tries(entries, {*range(at + bool(_repeats(end.cause, event)), len(entries))})
+    logged = [entry for entry in gone if isinstance(entry, Logged)]
+    if isinstance(event, Started):
+        made.entries = [replace(event, clock=now), *logged]
+        return made
+    reopened = _Reopening(header, history.operations, end.cause, now)
+    made.entries = [*reopened.reopened(kept, event), _retried(header, end, event, asked, now)]
+    made.reopened = reopened.made
+    made.entries += logged
+    if _repeats(end.cause, event) and isinstance(event, Stepped):
+        made.entries.append(replace(event, clock=now))
+    return made
+
+
+def _repeats(cause: Cause, event: Entry) -> bool:
+    """Whether the body itself ended the run, so that what followed this event runs again."""
+    return cause.key != key_of(event)
+
+
+def _cancels(header: Header, kept: Sequence[Entry], event: Entry) -> tuple[str | None, int]:
+    """The reason and the number of the requests to cancel that stand: those before the cut."""
+    if isinstance(event, CancelRequested):
+        return header.cancel, header.cancels
+    for entry in reversed(kept):
+        if isinstance(entry, CancelRequested):
+            return entry.reason, entry.number
+    return None, 0
+
+
+def _retried(
+    header: Header, end: Finished, event: Entry, asked: dict[str, Scheduled], now: Millis
+) -> Retried:
+    assert end.outcome.failure is not None
+    assert end.cause is not None
+    made = Retried(now, header.epoch, end.outcome.failure)
+    if not isinstance(event, Fired):
+        return made
+    late = end.cause.late and asked[event.key].name in _ASYNCIO
+    if late or not _repeats(end.cause, event):
+        return replace(made, anew=event.key)
+    return replace(made, over=event.key)
+
+
+def _succeeded(gone: Sequence[Entry], items: dict[str, Operation]) -> Iterable[str]:
+    """The keys of what was carried out after the cut, and succeeded or was begun at least."""
+    for entry in gone:
+        match entry:
+            case Stepped(retry_at=None, outcome=outcome) if outcome.kind is OutcomeKind.OK:
+                yield entry.key
+            case Scheduled() if (item := items.get(entry.key)) and item.round == entry.round:
+                kind = None if item.outcome is None else item.outcome.kind
+                begun = item.number > 0 and kind in (None, OutcomeKind.CANCELLED)
+                if begun or kind is OutcomeKind.OK:
+                    yield entry.key
+
+
+class _Reopening:
+    """Opens again what was open at the cut and has not succeeded, in the new round."""
+
+    def __init__(
+        self, header: Header, items: dict[str, Operation], cause: Cause, now: Millis
+    ) -> None:
+        self._round = header.round + 1
+        self._items = items
+        self._cause = cause
+        self._now = now
+        self.made: list[Scheduled] = []
+
+    def reopened(self, kept: Sequence[Entry], event: Entry) -> list[Entry]:
+        """The entries before the cut; `event` is the one behind it."""
+        closed = {entry.key for entry in kept if isinstance(entry, Completed | Withdrawn)}
+        if _repeats(self._cause, event):
+            closed.add(key_of(event))  # it is observed again
+        clocks = [entry.clock for entry in kept if isinstance(entry, Event)]
+        newest, clock, made = clocks[-1], 0, list[Entry]()
+        for entry in kept:
+            clock = entry.clock if isinstance(entry, Event) else clock
+            if isinstance(entry, Scheduled) and entry.key not in closed and self._fails(entry):
+                since = clock if entry.key == self._cause.key else newest
+                self.made.append(self._again(entry, max(0, self._now - since)))
+                made.append(self.made[-1])
+            else:
+                made.append(entry)
+        return made
+
+    def _fails(self, entry: Scheduled) -> bool:
+        """Whether what awaits this operation needs another outcome than is there."""
+        item = self._items.get(entry.key)
+        of_round = item is not None and item.round == entry.round
+        outcome = item.outcome if item is not None and of_round else None
+        succeeded = outcome is not None and outcome.kind is OutcomeKind.OK
+        return entry.kind.traits.awaited and (entry.key == self._cause.key or not succeeded)
+
+    def _again(self, entry: Scheduled, later: Millis) -> Scheduled:
+        due = entry.due
+        if due is not None and entry.kind.traits.due is DueMeans.DEADLINE:
+            due += later
+        return replace(entry, round=self._round, due=due)
+
+
+def _tries(entries: Sequence[Entry], gone: set[int]) -> dict[str, list[Try]]:
+    """By key, the attempts at steps that ended in the entries at these places."""
+    numbers, where, clock = Counter[str](), "", 0
+    asked: dict[str, Millis] = {}
+    tries = defaultdict[str, list[Try]](list)
+    for place, entry in enumerate(entries):
+        clock = max(clock, entry.clock) if isinstance(entry, Event) else clock
+        if isinstance(entry, Scheduled):
+            asked[entry.key] = clock
+        if isinstance(entry, Stepped):
+            numbers[entry.key] = entry.number or numbers[entry.key] + 1
+            where = entry.where or where
+            began = asked[entry.key] if entry.attempt is None else entry.attempt.began
+            over = Try(numbers[entry.key], began, entry.clock, where)
+            if place in gone:
+                tries[entry.key].append(failed_try(over, entry.outcome.failure))
+    return tries

@@ -1,0 +1,38 @@
+"""How a workflow ended: its outcome, and what a failed one ended by."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rewake.errors import StuckError
+from rewake.kinds import OutcomeKind
+from rewake.records import Cause, Finished, Outcome
+from rewake.replay.loop import WorkflowTask
+from rewake.replay.origins import cause_of
+from rewake.replay.program import Program
+
+DEADLINE = "run-timeout"
+"""The key of the timer that ends a whole run."""
+
+
+def end_of(
+    main: WorkflowTask, program: Program, event: int, late: int | None, cancelled: str | None
+) -> Finished:
+    """The end of a workflow whose main task is done, after the event of this number.
+
+    `late`: the number of the event at which the time of the run was over. `cancelled`: the reason
+    of the newest request to cancel. Raises `StuckError`.
+    """
+    if late is not None:
+        failed = program.fail(TimeoutError("the run did not end within its timeout"))
+        outcome = Outcome(OutcomeKind.TIMEOUT, failure=failed.failure)
+        return Finished(outcome, Cause(late, DEADLINE))
+    try:
+        return Finished(program.succeed(main.result()))
+    except StuckError:
+        raise
+    except BaseException as error:
+        if cancelled is not None and isinstance(error, asyncio.CancelledError):
+            failed = program.fail(asyncio.CancelledError(cancelled))
+            return Finished(Outcome(OutcomeKind.CANCELLED, failure=failed.failure))
+        return Finished(program.fail(error), cause_of(error, event))
