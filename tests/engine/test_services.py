@@ -81,7 +81,7 @@ def test_no_two_claims_have_one_name() -> None:
             for each in (
                 made.run_claim("r1"),
                 made.run_claim("r1"),
-                made.task_claim("r1", "k", "n"),
+                made.task_claim("r1", Invocation("r1", "k", "n")),
             )
         ]
         assert len({each.owner for each in claims}) == len(claims)

@@ -131,8 +131,35 @@ def test_a_start_that_is_always_too_late_takes_what_it_finds() -> None:
         return next((header for header in there if header.run == run), None)
 
     policy = StartPolicy(if_finished=IfFinished.RESTART)
-    header, new = asyncio.run(begin_or_find(name, policy, create, look))
+    header, new = asyncio.run(begin_or_find(name, policy, create, look, no_need))
     assert (header.run, new) == ("k.9", False)
+
+
+async def no_need(_: str) -> bool:
+    raise AssertionError("only a failed run must be marked")
+
+
+def test_a_start_that_meets_a_retry_takes_the_run_that_goes_on() -> None:
+    """The failed run was retried before it could be marked as superseded: there is no other."""
+    failed = Header("k", "w", 0, seed=0, runtime=1, state=RunState.FAILED)
+    retried = Header("k", "w", 0, seed=0, runtime=1, state=RunState.READY)
+    there, asked = [failed], list[str]()
+
+    async def create(run: str) -> tuple[Header, bool]:
+        assert run == "k"
+        return there[-1], False
+
+    async def look(_: str) -> Header | None:
+        return None
+
+    async def supersede(run: str) -> bool:
+        asked.append(run)
+        there.append(retried)
+        return False
+
+    policy, name = StartPolicy(if_finished=IfFinished.RESTART), Name("k", series=True)
+    found = asyncio.run(begin_or_find(name, policy, create, look, supersede))
+    assert (found, asked) == ((retried, False), ["k"])
 
 
 # --- starting ----------------------------------------------------------------------------------

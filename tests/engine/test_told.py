@@ -12,6 +12,7 @@ import pytest
 from rewake import Approval, Decision, race, sleep, step, task, wait_for_approval, workflow
 from rewake.engine.approvals import Approvals
 from rewake.hosts.log_formats import JsonFormat, TextFormat
+from rewake.records import Invocation
 from rewake.views.timeline import timeline
 from tests.support.virtual import Bench, Ended, virtually
 
@@ -139,7 +140,7 @@ def test_a_lost_attempt_is_a_warning(heard: Heard) -> None:
         header = await bench.start("buy", order="B1")
         await bench.engine.result(header.run, 1)
         services = bench.engine.services
-        claim = services.task_claim(header.run, "charge", "charge")
+        claim = services.task_claim(header.run, Invocation(header.run, "charge", "charge"))
         await services.store.claim_task(claim)  # by a process that dies here
         with pytest.raises(Ended):
             await bench.result(header.run)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from rewake import task, task_context, workflow
+from rewake.records import Invocation
 from rewake.stores.operations import MOST_TRIES
 from rewake.views.timeline import OperationView, timeline
 from rewake.views.values import Values
@@ -102,7 +103,7 @@ def test_a_lost_attempt_is_kept(table: str) -> None:
         header = await bench.start("buy", works_at=1)
         await bench.engine.result(header.run, 1)
         services = bench.engine.services
-        claim = services.task_claim(header.run, "charge", "charge")
+        claim = services.task_claim(header.run, Invocation(header.run, "charge", "charge"))
         dead = msgspec.structs.replace(claim, where="there:2")
         await services.store.claim_task(dead)  # by a process that dies here
         await bench.result(header.run)

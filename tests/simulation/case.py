@@ -19,7 +19,8 @@ class Case:
     often (`repeats`). `kills`: when runs are killed. `events`: what happens to processes, and when;
     with `holder`, to one that holds something.
     `twice`: every run is started twice. `stuck`: the runs that must end stuck; `resumes`: somebody
-    resumes stuck runs. `lag`: how far the due index is behind (ms).
+    resumes stuck runs; `retries`: failed ones are retried. `lag`: how far the due index is
+    behind (ms).
     """
 
     seed: int
@@ -39,6 +40,7 @@ class Case:
     insists: bool = True
     stuck: frozenset[str] = frozenset()
     resumes: bool = False
+    retries: bool = False
     lag: int = 0
 
 

@@ -150,7 +150,8 @@ class Judge:
             return run.claims[entry.key]
         program, _ = self._case.programs[run.header.run]
         name = entry.key.rpartition("/")[2].partition(".")[0]
-        return 1 if name in _once(program) else run.header.epoch + 3
+        rounds = run.header.round + 1
+        return rounds if name in _once(program) else run.header.epoch + 3 * rounds
 
 
 def _once(node: Any) -> set[str]:

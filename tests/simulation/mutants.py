@@ -356,8 +356,8 @@ def suspects_together() -> Iterator[None]:
     def run(self: Services, run: str) -> RunClaim:
         return msgspec.structs.replace(run_claim(self, run), apart=True)
 
-    def task(self: Services, run: str, key: str, name: str) -> TaskClaim:
-        return msgspec.structs.replace(task_claim(self, run, key, name), apart=True)
+    def task(self: Services, run: str, asked: Any) -> TaskClaim:
+        return msgspec.structs.replace(task_claim(self, run, asked), apart=True)
 
     with patch.object(Services, "run_claim", run), patch.object(Services, "task_claim", task):
         yield

@@ -203,8 +203,8 @@ def begins_what_is_suspected_at_once() -> Iterator[None]:
     def run(self: Services, run: str) -> Any:
         return msgspec.structs.replace(run_claim(self, run), apart=True)
 
-    def task(self: Services, run: str, key: str, name: str) -> Any:
-        return msgspec.structs.replace(task_claim(self, run, key, name), apart=True)
+    def task(self: Services, run: str, asked: Any) -> Any:
+        return msgspec.structs.replace(task_claim(self, run, asked), apart=True)
 
     with (
         patch.object(Store, "_update", together),

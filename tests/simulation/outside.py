@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from rewake.authoring.approval import Approval, Decision
 from rewake.engine.approvals import Approvals
+from rewake.engine.engine import Engine
 from rewake.errors import RunConflict, RunNotFound, StoreError
 from rewake.kinds import Kind
 from rewake.records import Scheduled
@@ -45,6 +46,9 @@ HARMS: Mapping[str, Callable[[Replica], Any]] = {
 """What happens to a process, but to its clock; an outage happens to all."""
 
 
+_STANDING = (RunState.STUCK, RunState.FAILED)
+
+
 class Outside:
     """Everybody who is no part of the system: who starts, approves, cancels, and pulls plugs."""
 
@@ -52,7 +56,8 @@ class Outside:
         self._case = case
         self._world = world
         self._judge = Judge(case, world)
-        self._seen: set[tuple[str, str]] = set()
+        self._seen: set[tuple[str, str, int]] = set()
+        self._going_on: set[str] = set()
         world.on_change = self._changed
 
     async def run(self) -> None:
@@ -89,8 +94,7 @@ class Outside:
         while not world.watch.broken:
             runs = world.watch.runs
             if len(runs) == len(self._case.programs) and all(
-                run.over or (run.header.state is RunState.STUCK and not self._case.resumes)
-                for run in runs.values()
+                self._is_over(run) for run in runs.values()
             ):
                 return True
             if world.seconds > max(chaos.last, 20.0) + SLACK + JUMP * world.jumpy:
@@ -99,6 +103,14 @@ class Outside:
                 world.watch.fail(f"something spins: {chaos.calls}")
             await asyncio.sleep(0.25)
         return False
+
+    def _is_over(self, run: Run) -> bool:
+        """Whether a run has ended, and nobody will let it go on."""
+        state, case = run.header.state, self._case
+        resumed = (state is RunState.STUCK and case.resumes) or (
+            state is RunState.FAILED and case.retries
+        )
+        return (run.over or state is RunState.STUCK) and not resumed
 
     async def _until_nothing_is_due(self) -> None:
         for _ in range(DRAIN):
@@ -167,32 +179,36 @@ class Outside:
     def _changed(self, run: Run) -> None:
         name = run.header.run
         for key, asked in run.open.items():
-            if asked.kind is Kind.APPROVAL and (name, key) not in self._seen:
-                self._seen.add((name, key))
+            if asked.kind is Kind.APPROVAL and (name, key, asked.round) not in self._seen:
+                self._seen.add((name, key, asked.round))
                 self._world.spawn(self._decide(name, key, asked))
         if run.header.state is RunState.STUCK:
             if not run.header.error.startswith("StuckError: its process died"):
                 self._world.watch.fail(f"run {name} is stuck: {run.header.error}")
             elif self._case.resumes:
-                self._world.spawn(self._resume(name))
+                self._world.spawn(self._go_on(name, lambda engine: engine.resume(name)))
+        elif run.header.state is RunState.FAILED and self._case.retries:
+            retry = lambda engine: engine.retry(name, discard_cleanup=True)  # noqa: E731
+            self._world.spawn(self._go_on(name, retry))
 
-    async def _resume(self, name: str) -> None:
-        """Let it go on. Nobody else does, so that a refusal at the first try is wrong."""
-        await asyncio.sleep(1)
-        sure = True
-        while True:
+    async def _go_on(self, name: str, ask: Callable[[Engine], Awaitable[Any]]) -> None:
+        """Let it go on, as often as it must. Nobody else does, so a refusal at once is wrong."""
+        if name in self._going_on:
+            return
+        self._going_on.add(name)
+        sure, runs = True, self._world.watch.runs
+        while not self._world.watch.broken and runs[name].header.state in _STANDING:
+            await asyncio.sleep(self._world.random.choice((0.1, 0.7, 3.0)))
             try:
-                await self._world.ask(lambda engine: engine.resume(name))
-                return
+                await self._world.ask(ask)
+                self._world.chaos.count("people", "go on", self._world.seconds)
+                sure = True
             except RunConflict as error:
                 if sure and name not in self._case.kills:
-                    self._world.watch.fail(
-                        f"run {name} was stuck, and its resuming refused: {error}"
-                    )
-                return
+                    self._world.watch.fail(f"run {name} may go on, and that was refused: {error}")
             except (StoreError, Gone):
                 sure = False
-            await asyncio.sleep(self._world.random.choice((0.1, 0.7, 3.0)))
+        self._going_on.discard(name)
 
     async def _decide(self, name: str, key: str, asked: Scheduled) -> None:
         plan, _, value = asked.name.partition("-")

@@ -305,6 +305,18 @@ class Interpreter:
             if last:
                 await self.run(last)
 
+    async def do_undo(self, node: list[Any], undo: list[Any]) -> Any:
+        """Undo what was done before an error, and fail with it."""
+        try:
+            return await self.run(node)
+        except Exception:
+            await self.run(undo)
+            raise
+
+    async def do_deadline(self, ms: int, node: list[Any]) -> Any:
+        async with asyncio.timeout(ms / 1000):
+            return await self.run(node)
+
     async def do_meanwhile(self, node: list[Any], other: list[Any]) -> Any:
         behind = asyncio.ensure_future(self.branch(other))
         front = await self.run(node)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rewake.engine.settings import Settings
 from tests.simulation.case import Case
-from tests.simulation.faults import BEFORE, CRASH_AFTER, STALL, TOLD_FAILED, Chaos, calm
+from tests.simulation.faults import BEFORE, CRASH_AFTER, STALL, TOLD_FAILED, Chaos, calm, chaos_of
 from tests.simulation.generate import Generator
 
 Scenario = Callable[[int, str], Case]
@@ -233,6 +233,55 @@ def _denied(seed: int, store: str) -> Case:
     return case
 
 
+def _retried(seed: int, store: str) -> Case:
+    """Runs fail again and again, and are retried until they succeed, while much goes wrong."""
+    chance = random.Random(seed)
+    fails = chance.randint(1, 3)
+    task, step = ["task", "work", "n1", {"fails": fails}], ["step", "s1", {"fails": fails}]
+    bad = chance.choice((task, step, ["task", "retried", "n2", {"fails": 2 * fails}]))
+    slow = ["deadline", 1_000, ["task", "work", "n3", {"hangs": fails}]]
+    good = ["task", "work", "n4", {"ms": chance.choice((0, 700, 2_500))}]
+    beside: list[Any] = chance.choice((good, ["sleep", 1_500], ["step", "s2", {"ms": 400}]))
+    beside = chance.choice((beside, ["approve", "yes-7", None]))
+    programs = (
+        ["seq", good, bad, ["sleep", 300]],
+        ["gather", False, bad, beside, good],
+        ["group", beside, ["gather", False, bad, ["noise"]]],
+        ["undo", ["seq", ["step", "s3", {}], bad, good], ["task", "work", "n5", {}]],
+        ["seq", beside, slow, ["step", "s4", {}]],
+        ["gather", False, beside, ["undo", slow, ["step", "s5", {}]]],
+    )
+    program = programs[seed % len(programs)]
+    chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
+    case = Case(seed, store, {"r1": (program, _right(program))}, chaos, _patient(), replicas=2)
+    case.local, case.retries = chance.random() < 0.5, True
+    case.events = [
+        (chance.uniform(0.5, 12.0), chance.choice(("crash", "pause", "close"))) for _ in range(4)
+    ]
+    return case
+
+
+def _right(node: Any) -> Any:
+    """What a program of `_retried` gives in the end."""
+    kind, *rest = node
+    match kind:
+        case "task" | "step":
+            return [rest[-2], None]
+        case "sleep":
+            return True
+        case "noise":
+            return "~"
+        case "approve":
+            return ["approval", "approved", rest[0].partition("-")[2]]
+        case "undo":
+            return _right(rest[0])
+        case "deadline":
+            return _right(rest[1])
+        case "gather":
+            return [_right(each) for each in rest[1:]]
+    return [_right(each) for each in rest]
+
+
 def _full(seed: int, store: str) -> Case:
     """There are many tasks at once, of several runs, and few slots, in processes that pause."""
     chance = random.Random(seed)
@@ -316,6 +365,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "work is handed over": _handed_over,
     "a resuming is denied": _denied,
     "a store refuses for minutes": _refusing,
+    "failed runs are retried": _retried,
     "few slots are free": _full,
     "loops are blocked": _blocking,
     "clocks are set back": _set_back,

@@ -30,18 +30,20 @@ from rewake.records import (
     Header,
     Logged,
     Operation,
+    Retried,
     Scheduled,
     Started,
     Stepped,
     Withdrawn,
 )
 from rewake.states import TERMINAL, RunState, may_become
+from rewake.stores.history import of_round
 from rewake.stores.table import Key, Written
 
 if TYPE_CHECKING:
     from tests.simulation.world import Replica, World
 
-EVENTS = (Started, Completed, Stepped, Fired, CancelRequested, ClockSetBack)
+EVENTS = (Started, Completed, Stepped, Fired, CancelRequested, ClockSetBack, Retried)
 LATE = 15.0
 """Seconds after which a timer is too late, by any clock; a sweep comes sooner."""
 AWAKE = 0.1
@@ -52,6 +54,13 @@ LONGEST = 10.0
 """Seconds: no program sleeps for longer, and sees the end of it."""
 AWAITED = tuple(kind for kind in Kind if kind.traits.awaited)
 _encode = msgspec.json.Encoder().encode
+
+
+def _lasting(entry: Entry) -> Entry:
+    """An entry without what a retry may change of it: the round, and with it a deadline."""
+    if isinstance(entry, Scheduled):
+        return msgspec.structs.replace(entry, round=0, due=None)
+    return entry
 
 
 def _goes_on(task: asyncio.Task[Any]) -> bool:
@@ -202,6 +211,8 @@ class Watch:
             self._world.changed(run)
             return
         old, run.header = run.header, new
+        if new.round > old.round:
+            self._retried(run, old, new)
         self._check_change(old, new)
         if new.owner and new.owner != old.owner:
             self._claimed(replica, old, new)
@@ -216,8 +227,9 @@ class Watch:
 
     def _check_change(self, old: Header, new: Header) -> None:
         name, mishaps = f"run {new.run}", self._world.mishaps()
-        for counter in ("epoch", "count", "arrivals", "clock", "cancels"):
-            if getattr(new, counter) < getattr(old, counter):
+        for counter in ("epoch", "round", "count", "arrivals", "clock", "cancels"):
+            cut = counter in ("count", "cancels") and new.round > old.round
+            if getattr(new, counter) < getattr(old, counter) and not cut:
                 self.fail(f"{name}: {counter} went back")
         if new.state is not old.state and not may_become(old.state, new.state):
             self.fail(f"{name}: it was {old.state} and became {new.state}")
@@ -226,6 +238,20 @@ class Watch:
         texts = len(_encode(new.error)) + len(_encode(new.cancel or ""))
         if len(_encode(new)) > 1024 + texts or len(_encode(new.cancel or "")) > LONGEST_REASON + 2:
             self.fail(f"{name}: its header has {len(_encode(new))} bytes")
+
+    def _retried(self, run: Run, old: Header, new: Header) -> None:
+        """What is left of the history of a failed run is as it was, but for what begins anew."""
+        if (old.state, new.round) != (RunState.FAILED, old.round + 1):
+            self.fail(f"run {new.run}: it was {old.state}, and its round became {new.round}")
+        before = run.entries
+        run.entries, run.encoded, run.open, run.asked, run.closed = [], [], {}, set(), set()
+        run.clock, run.logged, run.cancelled, run.cancels = 0, 0, False, 0
+        self._grow(run, new)
+        run.timers.clear()
+        marks = [i for i, entry in enumerate(run.entries) if isinstance(entry, Retried)]
+        kept = run.entries[: marks[-1]] if marks else []
+        if [_lasting(entry) for entry in kept] != [_lasting(each) for each in before[: len(kept)]]:
+            self.fail(f"run {new.run}: its retry changed what was recorded before its error")
 
     def _claimed(self, replica: Replica, old: Header, new: Header) -> None:
         self._holders[new.owner] = replica
@@ -328,8 +354,9 @@ class Watch:
         old = run.operations.get(new.key)
         run.operations[new.key] = new
         name = f"run {new.run}: {new.key}"
-        if new.key not in run.asked and new.kind is not Kind.STEP:
+        if old is None and new.key not in run.asked and new.kind is not Kind.STEP:
             self.fail(f"{name} was touched before the history asked for it")
+        old = self._of_round(run, old, new)
         if old is not None and old.outcome is not None:
             if (old.outcome, old.at) != (new.outcome, new.at):
                 self.fail(f"{name}: its outcome changed from {old.outcome} to {new.outcome}")
@@ -346,6 +373,14 @@ class Watch:
                 self.fail(f"{name} was taken from a holder whose lease is not over")
         return None
 
+    def _of_round(self, run: Run, old: Operation | None, new: Operation) -> Operation | None:
+        """The item as it was before, if it was of the same round."""
+        if old is None or new.round == old.round:
+            return old
+        if not old.round < new.round <= run.header.round or new.number < old.number:
+            self.fail(f"run {new.run}: {new.key} is of round {new.round}, after {old.round}")
+        return None
+
     # --- custody ---------------------------------------------------------------------------
 
     def _custody(self, run: Run) -> None:
@@ -359,7 +394,7 @@ class Watch:
             self.fail(f"custody: {name} is to be cancelled, and nobody will tell it")
         waiting = False
         for key, asked in run.open.items():
-            operation = run.operations.get(key)
+            operation = of_round(run.operations.get(key), asked.round)
             settled = operation is not None and operation.outcome is not None
             guarded = operation is not None and operation.due is not None
             waiting = waiting or settled

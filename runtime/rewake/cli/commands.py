@@ -383,9 +383,7 @@ def runs_retry(
     run: OptionalRunId = None,
     discard_cleanup: Annotated[
         bool,
-        typer.Option(
-            "--discard-cleanup", help="Forget what succeeded after the error."
-        ),
+        typer.Option("--discard-cleanup", help="Forget what succeeded after the error."),
     ] = False,
     state: OfState = None,
     workflow: OfWorkflow = None,

@@ -19,7 +19,7 @@ changed, and knows that it was overtaken.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -55,6 +55,13 @@ async def number_attempts(
     for op in steps if lost else ():
         while not await _count_lost(services, header, op):
             await check()
+
+
+async def number_anew(services: Services, header: Header, ready: Sequence[OpenOp]) -> None:
+    """Let steps that a retried run asks for go on from the attempts of earlier rounds."""
+    for op in ready if header.round else ():
+        if op.number == 0:
+            _go_on(op, await _item_of(services, header.run, op.key, op.name))
 
 
 async def _count_lost(services: Services, header: Header, op: OpenOp) -> bool:

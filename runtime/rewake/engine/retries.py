@@ -56,8 +56,8 @@ _ASYNCIO = frozenset({"timer", DEADLINE})
 class Cut:
     """A failed run as it goes on: `entries` is its history, `cancel` and `cancels` its header's.
 
-    `reopened`: what begins anew. `lost`: what succeeded and would be forgotten. `tries`: by key, the attempts at steps that the
-    history no longer has.
+    `reopened`: what begins anew. `lost`: what succeeded and would be forgotten. `tries`: by key,
+    the attempts at steps that the history no longer has.
     """
 
     entries: list[Entry]
@@ -78,7 +78,10 @@ def cut(header: Header, history: History, now: Millis) -> Cut:
     asked = {entry.key: entry for entry in entries if isinstance(entry, Scheduled)}
     made = Cut([], *_cancels(header, kept, event))
     made.lost = [asked[key] for key in _succeeded(gone, history.operations)]
-    made.tries = _tries(entries, {*range(at + bool(_repeats(end.cause, event)), len(entries))})
+    attempts = _Attempts(history.operations)
+    for place, entry in enumerate(entries):
+        attempts.read(entry, gone=place >= at + _repeats(end.cause, event))
+    made.tries = attempts.gone
     logged = [entry for entry in gone if isinstance(entry, Logged)]
     if isinstance(event, Started):
         made.entries = [replace(event, clock=now), *logged]
@@ -178,20 +181,46 @@ class _Reopening:
         return replace(entry, round=self._round, due=due)
 
 
-def _tries(entries: Sequence[Entry], gone: set[int]) -> dict[str, list[Try]]:
-    """By key, the attempts at steps that ended in the entries at these places."""
-    numbers, where, clock = Counter[str](), "", 0
-    asked: dict[str, Millis] = {}
-    tries = defaultdict[str, list[Try]](list)
-    for place, entry in enumerate(entries):
-        clock = max(clock, entry.clock) if isinstance(entry, Event) else clock
-        if isinstance(entry, Scheduled):
-            asked[entry.key] = clock
-        if isinstance(entry, Stepped):
-            numbers[entry.key] = entry.number or numbers[entry.key] + 1
-            where = entry.where or where
-            began = asked[entry.key] if entry.attempt is None else entry.attempt.began
-            over = Try(numbers[entry.key], began, entry.clock, where)
-            if place in gone:
-                tries[entry.key].append(failed_try(over, entry.outcome.failure))
-    return tries
+class _Attempts:
+    """The attempts at steps that a history tells of, and what those that are cut off were."""
+
+    def __init__(self, items: dict[str, Operation]) -> None:
+        self._items = items
+        self._asked: dict[str, Millis] = {}
+        self._numbers = Counter[str]()
+        self._again: dict[str, Millis] = {}
+        self._where = ""
+        self._clock: Millis = 0
+        self.gone = defaultdict[str, list[Try]](list)
+
+    def read(self, entry: Entry, *, gone: bool) -> None:
+        """Read one entry; `gone`: it is cut off."""
+        self._clock = max(self._clock, entry.clock) if isinstance(entry, Event) else self._clock
+        match entry:
+            case Scheduled(key=key):
+                self._asked[key] = self._clock
+            case Stepped():
+                self._step(entry, gone=gone)
+            case Withdrawn(key=key, kind=kind) if gone and kind.traits.inline:
+                self._withdraw(key)
+
+    def _step(self, entry: Stepped, *, gone: bool) -> None:
+        key = entry.key
+        self._numbers[key] = entry.number or self._numbers[key] + 1
+        self._where = entry.where or self._where
+        self._again[key] = entry.retry_at or 0
+        began = self._asked[key] if entry.attempt is None else entry.attempt.began
+        over = Try(self._numbers[key], began, entry.clock, self._where)
+        if gone:
+            self.gone[key].append(failed_try(over, entry.outcome.failure))
+
+    def _withdraw(self, key: str) -> None:
+        """Its process may have died before it kept the attempt that it then stopped."""
+        item = self._items.get(key)
+        tries = [] if item is None else item.tries
+        if any(each.ended is not None and each.ended >= self._clock for each in tries):
+            return
+        if (self._again.get(key) or 0) <= self._clock:
+            number = max(self._numbers[key], 0 if item is None else item.number) + 1
+            began = max(self._asked[key], self._again.get(key, 0))
+            self.gone[key].append(Try(number, began, self._clock, self._where))

@@ -23,7 +23,7 @@ from rewake.engine.carrying import carrying_out
 from rewake.engine.commits import CancelFirst, Commits, Overtaken, dispatched, must_commit
 from rewake.engine.deadlines import timed_out
 from rewake.engine.instance import Instance, TooNew, check
-from rewake.engine.interrupted import number_attempts
+from rewake.engine.interrupted import number_anew, number_attempts
 from rewake.engine.leases import PASSING
 from rewake.engine.services import Services, TurnHere
 from rewake.engine.shortages import shortage
@@ -181,6 +181,7 @@ class Turn:
         if must_commit(execution.fresh, ready):
             await self._commits.stay(execution)
         if ready:
+            await number_anew(self._services, self._header, ready)
             await self._make_sure()
         self._check_held()
         self._steps.start(ready)
