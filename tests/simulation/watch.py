@@ -50,6 +50,8 @@ AWAKE = 0.1
 """Seconds after a pause in which a process goes on with what it had just found to be its own."""
 KILLED = 6.0
 """Seconds after a kill in which a process that can hear of it has done so: a beat, and no more."""
+ROUNDS = 12
+"""How often no run must be retried before it succeeds."""
 LONGEST = 10.0
 """Seconds: no program sleeps for longer, and sees the end of it."""
 AWAITED = tuple(kind for kind in Kind if kind.traits.awaited)
@@ -243,6 +245,8 @@ class Watch:
         """What is left of the history of a failed run is as it was, but for what begins anew."""
         if (old.state, new.round) != (RunState.FAILED, old.round + 1):
             self.fail(f"run {new.run}: it was {old.state}, and its round became {new.round}")
+        if new.round > ROUNDS:
+            self.fail(f"run {new.run}: it fails however often it is retried")
         before = run.entries
         run.entries, run.encoded, run.open, run.asked, run.closed = [], [], {}, set(), set()
         run.clock, run.logged, run.cancelled, run.cancels = 0, 0, False, 0
