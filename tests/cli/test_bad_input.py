@@ -104,6 +104,11 @@ CASES = (
     Case("two inputs", run(*GOOD, "--input-file", "-"), ["not both"]),
     Case("no input file", run("--input-file", "gone.json"), ["gone.json: No such file"]),
     Case("resume without a run", run(*GOOD, "--resume"), ["--resume needs --id"]),
+    Case(
+        "discard without resume",
+        run(*GOOD, "--discard-cleanup"),
+        ["--discard-cleanup needs --resume"],
+    ),
     Case("a bad id", run(*GOOD, "--id", "a/b"), ["a run id is 1 to 128"]),
     Case(
         "not a database",

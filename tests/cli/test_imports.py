@@ -17,7 +17,7 @@ COMMANDS = (
     ("replay",),
     ("start",),
     *(("runs", name) for name in ("list", "show", "result", "history", "logs")),
-    *(("runs", name) for name in ("cancel", "kill", "resume", "approve")),
+    *(("runs", name) for name in ("cancel", "kill", "resume", "retry", "approve")),
 )
 
 

@@ -152,6 +152,26 @@ def test_many_runs_at_once(client: Client) -> None:
     assert client.rewake("runs", "kill", runs[0]).exit_code == 2
 
 
+def test_failed_runs_are_retried(client: Client) -> None:
+    """One, or all that failed, goes on; what has not failed is refused, and not meant."""
+    run, going = client.started("broken", {}), client.started("paused", {"seconds": 60})
+    assert client.rewake("runs", "result", run, "--wait", "20").exit_code == 1
+    assert f"rewake runs retry {run}" in client.rewake("runs", "show", run).stdout
+    one = client.rewake("runs", "retry", run)
+    assert (one.exit_code, one.stdout) == (0, f"run {run} goes on\n")
+    assert client.rewake("runs", "result", run, "--wait", "20").exit_code == 1
+    history = client.json("runs", "history", run)
+    [retried] = [each for each in history["entries"] if each["type"] == "started"][1:] or [None]
+    assert retried is None  # its first segment raised, so that it began anew
+    many = client.rewake("runs", "retry", "--since", "10m", "--dry-run")
+    assert f"{run} broken failed: would retry" in many.stdout
+    assert going not in many.stdout
+    refused = client.rewake("runs", "retry", going)
+    assert refused.exit_code == 2
+    assert "has not failed" in refused.stderr
+    assert client.rewake("runs", "kill", going).exit_code == 0
+
+
 def test_many_runs_at_once_for_machines(client: Client) -> None:
     """With --json the answer is one document, of a dry run, a refusal and a success alike."""
     runs = {client.started("paused", {"seconds": 60}) for _ in range(2)}
@@ -181,7 +201,7 @@ def test_many_runs_at_once_for_machines(client: Client) -> None:
 )
 def test_what_names_no_runs(client: Client, options: tuple[str, ...], told: str) -> None:
     """A command that means no run, or one and many, is refused before it asks anything."""
-    for command in ("cancel", "kill", "resume"):
+    for command in ("cancel", "kill", "resume", "retry"):
         answer = client.rewake("runs", command, *options)
         assert answer.exit_code == 2
         assert told in answer.stderr

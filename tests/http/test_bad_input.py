@@ -222,7 +222,7 @@ def test_the_body_of_a_stranger_is_not_read(stranger: Stranger) -> None:
     assert stranger("POST", START, content=never()).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["cancel", "resume", "approvals/boss"])
+@pytest.mark.parametrize("path", ["cancel", "resume", "retry", "approvals/boss"])
 def test_an_unknown_field_of_a_body(client: TestClient, path: str) -> None:
     """A field that a request does not have is refused, and named."""
     response = client.post(f"/v1/runs/none/{path}", json={"approved": True, "raeson": "x"})

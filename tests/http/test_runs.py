@@ -181,6 +181,18 @@ def test_resume_of_a_run_that_is_not_stuck(client: TestClient) -> None:
     assert client.post("/v1/runs/t/resume").status_code == 409
 
 
+def test_retry_of_a_failed_run(client: TestClient) -> None:
+    """It goes on from before its error; one that has not failed is refused, and odd fields too."""
+    start(client, "total", {"numbers": []}, id="t")
+    assert client.post("/v1/runs/t/retry").status_code == 409
+    start(client, "broken", {}, id="f")
+    assert client.get("/v1/runs/f/result?wait=10").json()["state"] == "failed"
+    odd = client.post("/v1/runs/f/retry", json={"discard": True})
+    assert (odd.status_code, odd.json()["field"]) == (422, "discard")
+    assert client.post("/v1/runs/f/retry", json={"discard_cleanup": False}).status_code == 202
+    assert client.get("/v1/runs/f/result?wait=10").json()["state"] == "failed"
+
+
 def test_history(client: TestClient) -> None:
     """The history has every entry in order, and each operation with its attempts and times."""
     start(client, "patient", id="p")
@@ -254,6 +266,7 @@ def test_kill(client: TestClient) -> None:
         ("GET", "/v1/runs/none/logs"),
         ("POST", "/v1/runs/none/cancel"),
         ("POST", "/v1/runs/none/resume"),
+        ("POST", "/v1/runs/none/retry"),
         ("POST", "/v1/workflows/none/runs"),
     ],
 )

@@ -76,6 +76,9 @@ Input = Annotated[str | None, typer.Option(help="The arguments by name, as a JSO
 InputFile = Annotated[str | None, typer.Option(help="A file with them; - is stdin.")]
 Url = Annotated[str | None, typer.Option(help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
+DiscardCleanup = Annotated[
+    bool, typer.Option("--discard-cleanup", help="Forget what succeeded after the error.")
+]
 OptionalRunId = Annotated[str | None, typer.Argument(metavar="[RUN]", help="The id of a run.")]
 OfState = Annotated[str | None, typer.Option("--state", help="Many: all in this state.")]
 OfWorkflow = Annotated[str | None, typer.Option("--workflow", help="Many: all of this workflow.")]
@@ -189,8 +192,9 @@ def run(
         str | None, typer.Option(help="The run's id; one that exists goes on where it was.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Let a stuck run (--id) try again, after a fix.")
+        bool, typer.Option("--resume", help="Let a stuck or failed run (--id) go on, after a fix.")
     ] = False,
+    discard_cleanup: DiscardCleanup = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Run a workflow to its end here: progress on stderr, its result as JSON on stdout."""
@@ -202,7 +206,10 @@ def run(
     arguments = arguments_from(input, input_file)
     if resume and id is None:
         raise UsageError("--resume needs --id")
-    _end(carry_out(RunOptions(source, database(db), arguments, id, resume, quiet)))
+    if discard_cleanup and not resume:
+        raise UsageError("--discard-cleanup needs --resume")
+    options = RunOptions(source, database(db), arguments, id, resume, discard_cleanup, quiet)
+    _end(carry_out(options))
 
 
 @app.command()
@@ -381,10 +388,7 @@ def runs_resume(
 @runs.command("retry")
 def runs_retry(
     run: OptionalRunId = None,
-    discard_cleanup: Annotated[
-        bool,
-        typer.Option("--discard-cleanup", help="Forget what succeeded after the error."),
-    ] = False,
+    discard_cleanup: DiscardCleanup = False,
     state: OfState = None,
     workflow: OfWorkflow = None,
     since: Since = None,

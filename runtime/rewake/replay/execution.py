@@ -151,7 +151,7 @@ class Execution:
             end = position + 1
             while end < len(history) and isinstance(history[end], _COMMANDS):
                 end += 1
-            if end == len(history) and _is_to_repeat(history):
+            if end == len(history) and origins.is_cut_behind(history):
                 self._replaying = False
             self._replay_segment(history[position:end], outcomes, new=not self._replaying)
             position = end
@@ -356,14 +356,16 @@ class Execution:
             self.machine = event.clock
             self._loop.run_until_idle()
             if self._main is not None and self._main.done() and self.error is None:
-                how = (self._event, self._late, self.cancel_reason)
-                self._ended = end_of(self._main, self._program, *how)
-                self.finished = self._ended.outcome
+                self._end_with(self._main)
         except StuckError as error:
             self._halt(error)
         except BaseException as error:  # Ctrl-C, after which the instance is in no known state.
             self._halt(StuckError(f"the process was interrupted ({type(error).__name__})"))
             raise
+
+    def _end_with(self, main: WorkflowTask) -> None:
+        self._ended = end_of(main, self._program, self._event, self._late, self.cancel_reason)
+        self.finished = self._ended.outcome
 
     def _begin(self, event: Started, _: Outcome | None) -> None:
         # An empty context: a workflow must not see the server's context variables.
@@ -488,11 +490,6 @@ _APPLY: Mapping[type, Callable[[Execution, Any, Outcome | None], None]] = {
     ClockSetBack: Execution._set_back,
     Retried: Execution._retried,
 }
-
-
-def _is_to_repeat(history: Sequence[Entry]) -> bool:
-    """Whether a history was cut behind its last event: what follows that is asked for anew."""
-    return [type(entry) for entry in history[-2:]] == [Retried, Stepped]
 
 
 def current() -> Execution | None:

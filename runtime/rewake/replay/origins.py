@@ -10,10 +10,10 @@ known, for a body may raise an error of its own from that of an operation.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from rewake.records import Cause
+from rewake.records import Cause, Entry, Retried, Stepped
 
 _MARK = "_rewake_origin"
 
@@ -43,6 +43,11 @@ def cause_of(error: BaseException, event: int) -> Cause:
         first = min([first, *(origin.event for origin in found)])
         late = late or any(isinstance(link, TimeoutError) for link in links)
     return Cause(first, late=late)
+
+
+def is_cut_behind(history: Sequence[Entry]) -> bool:
+    """Whether a retry has cut a history behind its last event: what follows is asked for anew."""
+    return [type(entry) for entry in history[-2:]] == [Retried, Stepped]
 
 
 def _chain(error: BaseException) -> Iterator[list[BaseException]]:

@@ -59,6 +59,7 @@ class RunOptions:
     arguments: dict[str, Any] | None = None
     run: str | None = None
     resume: bool = False
+    discard_cleanup: bool = False
     quiet: bool = False
 
 
@@ -155,6 +156,8 @@ class _Session:
             await engine.start(self._workflow, options.arguments, run=self._run)
         if header.state is RunState.STUCK and options.resume:
             await engine.resume(self._run)
+        if header.state is RunState.FAILED and options.resume:
+            await engine.retry(self._run, discard_cleanup=options.discard_cleanup)
         return self._say(f"run {self._run} goes on")
 
     # --- while it runs ---------------------------------------------------------------------
@@ -213,6 +216,8 @@ class _Session:
         view = result_view(outcome, Values(self._secret, self._run))
         if isinstance(view.error, ErrorView):
             tell_failure(view.state, msgspec.to_builtins(view.error))
+            if header.state is RunState.FAILED:
+                self._say(f"after a fix, go on with: {self._command('--resume')}")
         else:
             write_json(view.result, self._out)
         return STATES[view.state]
