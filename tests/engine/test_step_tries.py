@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -267,6 +268,28 @@ def test_the_log_of_a_step_that_a_close_interrupted_is_kept(cached: int) -> None
         assert (operation.attempts, operation.lost) == (1, 0)
 
     virtually([patient], body, cached=cached, where="h:1")
+
+
+def test_an_attempt_that_was_interrupted_elsewhere_keeps_its_number() -> None:
+    """A process whose suspended instance is behind reads the numbers that another has given."""
+
+    async def body(bench: Bench) -> None:
+        first, second = bench.share_messages(2)
+        header = await bench.start("patient", before=60)
+        await asyncio.sleep(1)
+        at = await first.get(header.run)
+        one, other = (first, second) if first.services.cache.at(at) else (second, first)
+        bench.engine, bench.takers = one, itertools.cycle([other])
+        await asyncio.sleep(70)
+        assert numbers == [1]
+        bench.takers = itertools.cycle([one])
+        await other.close(grace=0)
+        assert await bench.result(header.run) == "done"
+        assert numbers == [1, 2]
+        operation = await shown(one, header.run, "long")
+        assert [each.attempt for each in operation.tries] == [1, 2]
+
+    virtually([patient], body)
 
 
 def test_a_close_while_no_step_runs_counts_nothing() -> None:

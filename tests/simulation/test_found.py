@@ -25,6 +25,7 @@ from tests.simulation.directed import (
     GRACE,
     LEASE,
     Stage,
+    both,
     directed,
     is_open,
     outcome_of,
@@ -285,3 +286,9 @@ def test_a_late_decision_holds_no_run_under_a_lease_that_is_over() -> None:
 def test_what_a_wide_run_claims_is_held_before_its_leases_are_over() -> None:
     """Where each claim is a write of its own, 62 tasks were claimed before the first one began."""
     assert not simulate(SCENARIOS["a run is wide"](22, "memory")).broken
+
+
+@both
+def test_an_attempt_that_was_interrupted_elsewhere_keeps_its_number(store: str) -> None:
+    """A process whose suspended instance was behind gave the number of another's once more."""
+    assert not simulate(case_of(8101079, store)).broken

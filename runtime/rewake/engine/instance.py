@@ -78,6 +78,9 @@ class Instance:
         history = History(entries, await store.outcomes(header.run, ended))
         kept.execution.replay(entries, history.outcomes())
         check(kept.execution)
+        # Who had the run meanwhile may have taken numbers of attempts that no entry tells of.
+        steps = [op.key for op in kept.execution.open.values() if op.kind.traits.inline]
+        self.steps = await store.operations(header.run, steps)
         kept.arrivals.followed(read_at(header))
         await store.cancel_withdrawn(header.run, history, self._services.clock.now())
         return True
