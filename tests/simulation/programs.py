@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
 WORLD: list[World] = []
 """The world that runs now: a workflow's body has no context to find its process by."""
-NEVER = 4_000
-"""Seconds: longer than anything that a simulation waits for."""
+NEVER = 4_000_000
+"""Seconds: longer than anything that a simulation waits for, although clocks that are an hour apart
+may take an hour from it whenever they observe something in turn."""
 BIG = "x" * 40_000
 
 

@@ -292,3 +292,8 @@ def test_what_a_wide_run_claims_is_held_before_its_leases_are_over() -> None:
 def test_an_attempt_that_was_interrupted_elsewhere_keeps_its_number(store: str) -> None:
     """A process whose suspended instance was behind gave the number of another's once more."""
     assert not simulate(case_of(8101079, store)).broken
+
+
+def test_clocks_that_are_an_hour_apart_end_no_wait_that_never_ends() -> None:
+    """Each time they observe something in turn, a timer is an hour nearer to its end."""
+    assert not simulate(case_of(8201338, "memory")).broken
