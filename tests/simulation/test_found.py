@@ -29,6 +29,7 @@ from tests.simulation.directed import (
     directed,
     is_open,
     outcome_of,
+    play,
     waits_for,
 )
 from tests.simulation.faults import TOLD_FAILED
@@ -297,3 +298,53 @@ def test_an_attempt_that_was_interrupted_elsewhere_keeps_its_number(store: str) 
 def test_clocks_that_are_an_hour_apart_end_no_wait_that_never_ends() -> None:
     """Each time they observe something in turn, a timer is an hour nearer to its end."""
     assert not simulate(case_of(8201338, "memory")).broken
+
+
+async def _dies_before_it_arrives(stage: Stage, key: str) -> None:
+    """Let p2 carry out this task, settle it, and die before the run hears of it."""
+    stage.world.favourite = stage.p2
+    stage.hold(stage.p2, "_arrive_and_claim")
+    stage.hold(stage.p2, "_arrive", always=True)
+    await stage.within(2, lambda: outcome_of(stage, key) is OutcomeKind.OK, "the outcome")
+    stage.p2.die("directed")
+
+
+def test_an_outcome_that_never_arrived_is_seen_by_a_suspended_instance() -> None:
+    """Its deliverer died, and no number tells the instance to read it: a look at the run does."""
+
+    async def script(stage: Stage) -> None:
+        parked = stage.hold(stage.p1, "park", after=True)
+        await stage.start(["task", "work", "n1", {"ms": 500}])
+        await parked.reached.wait()
+        dying = asyncio.ensure_future(_dies_before_it_arrives(stage, "work"))
+        await asyncio.sleep(0)
+        parked.release()
+        await dying
+        await stage.within(GRACE * 2, stage.is_over, "the end")
+        assert stage.begun("work") == 1
+
+    play("memory", script)
+
+
+def test_an_outcome_that_never_arrived_is_seen_while_a_step_runs() -> None:
+    """The same while the run has a step that takes for ever: a look at its tasks finds it."""
+
+    async def script(stage: Stage) -> None:
+        committed = stage.hold(stage.p1, "commit", after=True)
+        await stage.start(
+            ["race", ["task", "work", "n1", {"ms": 500}], ["step", "s1", {"hangs": -1}]]
+        )
+        await committed.reached.wait()
+        dying = asyncio.ensure_future(_dies_before_it_arrives(stage, "race[0]/work"))
+        await asyncio.sleep(0)
+        committed.release()
+        await dying
+        await stage.within(GRACE * 2, stage.is_over, "the end")
+        assert stage.begun("race[0]/work") == 1
+
+    play("memory", script)
+
+
+def test_an_outcome_that_never_arrived_is_seen() -> None:
+    """As it was found: two processes looked at the run for ever, and saw nothing new."""
+    assert not simulate(case_of(8206732, "memory")).broken

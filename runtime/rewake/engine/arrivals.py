@@ -6,6 +6,10 @@ number, and is to read up to another, reads just the operations of the numbers b
 process has heard of each; else it reads every open operation. A run with n open branches then costs
 one read an arrival, not n. Which operation arrived under a number never changes, so what was heard
 is never wrong, at most incomplete: another process delivered, or a write was repeated.
+
+An outcome whose deliverer died before it arrived has no number. Who looks after open tasks finds
+it, and makes the next turn read everything: by a number of which nobody has heard (the sweeper, for
+the turn may be one of any process), or by `forget` (a turn that is under way).
 """
 
 from __future__ import annotations
@@ -44,6 +48,10 @@ class Arrivals:
         """Note that a replay has read all operations, after the counter stood at `number`."""
         self._found = {key: o for key, o in operations.items() if o.outcome is not None}
         self.read(number)
+
+    def forget(self) -> None:
+        """Note that there is an outcome that never arrived: only reading everything finds it."""
+        self._read = -1
 
     def found(self) -> dict[str, Operation]:
         """The operations with an outcome that a replay has read, once."""

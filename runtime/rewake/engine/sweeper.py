@@ -31,6 +31,7 @@ from rewake.states import TERMINAL, RunState
 from rewake.stores.history import History, is_unattended
 from rewake.stores.keys import header_key, operation_key, run_of
 from rewake.stores.table import Due, Key
+from rewake.stores.writes import read_at
 
 log = logging.getLogger("rewake.sweeper")
 
@@ -217,6 +218,7 @@ class Sweeper:
         unattended: list[Invocation] = []
         checks: list[Millis] = []
         wake = _must_wake(header, now)
+        settled = 0
         for entry in history.dispatched():
             operation = history.item(entry)
             if operation is not None:
@@ -224,14 +226,18 @@ class Sweeper:
             if operation is None or is_unattended(operation, now):
                 unattended.append(await self._store.message(header.run, entry))
             elif operation.outcome is not None:
-                wake = True
+                settled += 1
             elif operation.due is None:  # a guarded task has a check of its own
                 checks.append(operation.lease + settings.skew + 1)
+        wake = wake or settled > 0
         if wake or unattended:
             checks.append(now + settings.grace)
         check_at = min(checks, default=None)
         timer = None if wake else header.wake
-        if not await self._store.recheck(header, check_at=check_at, wake=timer):
+        # Of more outcomes than that, some never arrived: no number tells a turn to read them.
+        read = read_at(header)
+        missed = settled > (0 if read is None else header.arrivals - read)
+        if not await self._store.recheck(header, check_at=check_at, wake=timer, arrived=missed):
             return
         if wake:
             await self._services.wake(header.run)

@@ -309,6 +309,8 @@ class Turn:
                 found = of_round(await self._store.operation(run, op.key), op.round)
                 if found is not None:
                     found = await self._store.set_right(found)
+                    if found.outcome is not None:
+                        self._instance.arrivals.forget()
                 if is_unattended(found, now):
                     unattended.append(op.scheduled())
         entries = await self._store.offload(run, unattended)

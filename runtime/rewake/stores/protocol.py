@@ -409,16 +409,27 @@ class Store(Requests):
         found: Header | Operation | None = written.item
         return written.ok or (found is not None and due is not None and found.due == due)
 
-    async def recheck(self, seen: Header, *, check_at: Millis | None, wake: Millis | None) -> bool:
+    async def recheck(
+        self,
+        seen: Header,
+        *,
+        check_at: Millis | None,
+        wake: Millis | None,
+        arrived: bool = False,
+    ) -> bool:
         """Postpone the check of a parked run's tasks, unless the run has changed since.
 
         `seen` is the header that was checked: the run may have gone on since, and parked with the
         same due time but other tasks. `wake`: when its next timer is due, if that is still to come.
+        `arrived`: an outcome did, of whatever; the next turn reads all that is open.
         """
         due = _earliest(wake, check_at)
         same = [Check("due", "=", seen.due), Check("epoch", "=", seen.epoch)]
         written = await self._update(
-            header_key(seen.run), when=[same], set={"check_at": check_at, "due": due}
+            header_key(seen.run),
+            when=[same],
+            set={"check_at": check_at, "due": due},
+            add={"arrivals": int(arrived)},
         )
         found: Header | None = written.item
         if written.ok or found is None:
