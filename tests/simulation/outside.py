@@ -254,6 +254,7 @@ class Outside:
                 return chance.randint(-half, half)
             case "jump":
                 # A deadline of an approval stays where it is, and would be an hour late.
-                far = 40_000 if "approve" in str(self._case.programs) else AHEAD
+                waits = any(kind in str(self._case.programs) for kind in ("approve", "edge"))
+                far = 40_000 if waits else AHEAD
                 return chance.choice((-60_000, -20_000, -7_000, 7_000, far))
         return {"ahead": AHEAD, "right": 0}[what]

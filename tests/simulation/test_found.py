@@ -348,3 +348,8 @@ def test_an_outcome_that_never_arrived_is_seen_while_a_step_runs() -> None:
 def test_an_outcome_that_never_arrived_is_seen() -> None:
     """As it was found: two processes looked at the run for ever, and saw nothing new."""
     assert not simulate(case_of(8206732, "memory")).broken
+
+
+def test_a_deadline_is_not_moved_by_a_clock_that_was_an_hour_ahead() -> None:
+    """It is a time of day, and stays: who decides at the last moment does so an hour later."""
+    assert not simulate(case_of(8207710, "memory")).broken
