@@ -231,6 +231,25 @@ def test_an_attempt_that_waits_for_its_retry_was_not_lost(table: str) -> None:
 
 
 @everywhere
+def test_an_attempt_that_was_lost_under_a_clock_that_was_ahead_keeps_its_number(table: str) -> None:
+    """By the clock that was set right its turn ended before its time: it had begun all the same."""
+
+    async def body(bench: Bench) -> None:
+        clock: Any = bench.engine.services.clock
+        told = type(clock).now
+        clock.now = lambda: told(clock) + 3_600_000
+        header = await bench.start("sends")
+        await asyncio.sleep(63)  # the second attempt is under way
+        dies(bench)
+        assert await bench.result(header.run) == "sent"
+        assert numbers == [1, 2, 3]
+        operation = await shown(bench.engine, header.run, "mail")
+        assert [each.lost for each in operation.tries] == [False, True, False]
+
+    virtually([sends], body, table=table)
+
+
+@everywhere
 def test_a_lost_attempt_uses_up_no_retry(table: str) -> None:
     """One is lost and two fail with two retries: the fourth works."""
 

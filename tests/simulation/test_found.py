@@ -353,3 +353,9 @@ def test_an_outcome_that_never_arrived_is_seen() -> None:
 def test_a_deadline_is_not_moved_by_a_clock_that_was_an_hour_ahead() -> None:
     """It is a time of day, and stays: who decides at the last moment does so an hour later."""
     assert not simulate(case_of(8207710, "memory")).broken
+
+
+@pytest.mark.parametrize("seed", [8206107, 8210815])
+def test_an_attempt_that_was_lost_under_another_clock_keeps_its_number(seed: int) -> None:
+    """A lease that began again on a clock that was set back ended before the attempt had begun."""
+    assert not simulate(case_of(seed, "sqlite")).broken

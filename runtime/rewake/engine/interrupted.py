@@ -53,7 +53,7 @@ async def number_attempts(
         if op.key in known:
             _go_on(op, known[op.key])
     for op in steps if lost else ():
-        while not await _count_lost(services, header, op):
+        while not await _count_lost(services, header, op, execution.machine):
             await check()
 
 
@@ -64,11 +64,14 @@ async def number_anew(services: Services, header: Header, ready: Sequence[OpenOp
             _go_on(op, await _item_of(services, header.run, op.key, op.name))
 
 
-async def _count_lost(services: Services, header: Header, op: OpenOp) -> bool:
-    """Count the attempt that the turn before may have begun; False if the item has changed."""
+async def _count_lost(services: Services, header: Header, op: OpenOp, newest: Millis) -> bool:
+    """Count the attempt that the turn before may have begun; False if the item has changed.
+
+    `newest`: the machine's clock at the newest event of the run.
+    """
     item = await _item_of(services, header.run, op.key, op.name)
     _go_on(op, item)
-    over = _lost(header, op, item, services.clock.now())
+    over = _lost(header, op, item, services.clock.now(), newest)
     if over is None:
         return True
     if not await services.store.interrupt_step(item, over, counts=over.lost):
@@ -96,14 +99,15 @@ def _go_on(op: OpenOp, item: Operation) -> None:
     op.number, op.lost = max(op.number, item.number), item.lost
 
 
-def _lost(header: Header, op: OpenOp, item: Operation, now: Millis) -> Try | None:
+def _lost(header: Header, op: OpenOp, item: Operation, now: Millis, newest: Millis) -> Try | None:
     """The attempt at a step that the turn before may have begun; None if it cannot have."""
     lost = header.lost_turn
     if lost is not None and lost.attempt <= header.rest:
         lost = None  # what it had begun is on record
     ended = lost.ended if lost is not None and lost.ended is not None else now
     began = max([op.asked_at, op.not_before or 0, *(each.ended or 0 for each in item.tries)])
-    if began > ended and op.not_before is not None:
+    # A turn that ended before the newest event did so by a clock that was set back since.
+    if newest <= ended < began and op.not_before is not None:
         return None  # it waited for its next attempt
     where = lost.where if lost is not None else ""
     over = Try(op.number + 1, min(began, ended), ended, where)
