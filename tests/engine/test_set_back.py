@@ -17,7 +17,7 @@ from rewake.records import Header, Millis, Operation
 from rewake.states import RunState
 from rewake.stores.keys import header_key, operation_key
 from tests.support.counting import CountingTable
-from tests.support.virtual import TABLES, Bench, die, virtually
+from tests.support.virtual import TABLES, Bench, Ended, die, virtually
 
 HOUR = 3_600_000
 LEASE, GRACE, SWEEP = 5, 4, 1
@@ -156,6 +156,29 @@ def test_what_a_dead_process_held_is_taken_over(
         until = 30 + after + 2 * LEASE + 3 * SWEEP + 2 * GRACE * (how == "beside")
         assert bench.seconds < until + (LEASE + SWEEP) * (not second)
         assert set(begun.values()) == {2}
+
+    virtually(members, body, table=table)
+
+
+@everywhere
+@ahead_by
+def test_who_cancels_what_a_dead_process_held_does_not_prolong_its_lease(
+    ahead: Millis, table: str
+) -> None:
+    """The request makes the run due by the right clock; its lease must not stay in the future."""
+
+    async def body(bench: Bench) -> None:
+        set_clock(bench.engine, ahead)
+        run = (await bench.start("waits", how="step")).run
+        await asyncio.sleep(4)
+        die(bench.engine)
+        bench.engine = bench.another()
+        bench.engine.open()
+        await bench.engine.cancel(run)
+        with pytest.raises(Ended):
+            await bench.result(run, 1_000)
+        assert (await bench.engine.get(run)).state is RunState.CANCELLED
+        assert bench.seconds < 4 + 2 * LEASE + 3 * SWEEP
 
     virtually(members, body, table=table)
 

@@ -359,3 +359,8 @@ def test_a_deadline_is_not_moved_by_a_clock_that_was_an_hour_ahead() -> None:
 def test_an_attempt_that_was_lost_under_another_clock_keeps_its_number(seed: int) -> None:
     """A lease that began again on a clock that was set back ended before the attempt had begun."""
     assert not simulate(case_of(seed, "sqlite")).broken
+
+
+def test_who_cancels_what_a_dead_process_held_does_not_prolong_its_lease() -> None:
+    """The request made an item of a clock that was ahead look as if it were of now."""
+    assert not simulate(case_of(601, "sqlite")).broken

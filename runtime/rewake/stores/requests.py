@@ -29,7 +29,8 @@ class Requests(Operations):
         recognised by its number: of several at the same time, one is made, and stands for all. A
         run that is not live is left as it is. Raises `RunNotFound`.
         """
-        asked = (await self.header(run)).cancels
+        # A new due time says that the item was written now: then its lease has to be of now too.
+        asked = (await self.set_right(await self.header(run))).cancels
         written = await self._update(
             header_key(run),
             when=[[begins(Move.CANCEL), Check("cancels", "=", asked)]],
