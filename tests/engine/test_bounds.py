@@ -41,7 +41,7 @@ def longest(run: str, key: str, **more: Any) -> Header:
     header.state = max(RunState, key=lambda state: len(msgspec.json.encode(state)))
     for name in ("epoch", "count", "arrivals", "cancels", "rest"):
         setattr(header, name, NUMBER)
-    header.deaths = header.strikes = 999  # it is stuck long before
+    header.deaths = header.strikes = header.round = 99  # stuck, or given up, long before
     header.due = header.wake = MOMENT
     for name in ("created", "lease", "check_at", "written", "clock"):  # never far ahead
         setattr(header, name, TODAY)
