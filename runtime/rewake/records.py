@@ -349,7 +349,9 @@ class Operation(msgspec.Struct, omit_defaults=True):
     round: int = 0
     """The round that its outcome is of. To a later round it counts as if it were not there."""
     attempts: int = 0
-    """How often it was claimed, without the claims that were released."""
+    """How often it was claimed in this round, without the claims that were released."""
+    before: int = 0
+    """The same of all rounds before."""
     number: int = 0
     """The number of the newest attempt: it counts every claim, and is never given back."""
     began: Millis | None = None

@@ -124,6 +124,7 @@ def test_a_failed_task_runs_again_and_nothing_before_it(table: str, cached: int)
             (1, True),
             (2, False),
         ]
+        assert charged.attempts == 2
 
     virtually([buys, reserve, charge], body, table=table, cached=cached)
 
@@ -321,7 +322,11 @@ def test_what_was_forgotten_runs_again_in_the_new_round(table: str, cached: int)
         with pytest.raises(Ended):
             await bench.result(header.run)
         assert done == ["reserve 1", "charge 1 1", "refund", "charge 1 2", "refund"]
-        assert (await operations(bench, header.run))["refund"].state == "done"
+        refunded = (await operations(bench, header.run))["refund"]
+        assert (refunded.state, refunded.attempts) == ("done", 2)
+        discarded, worked = refunded.tries
+        assert discarded.error is not None
+        assert (discarded.error.type, worked.error) == ("discarded", None)
 
     virtually([compensates, reserve, charge, refund], body, table=table, cached=cached)
 

@@ -46,7 +46,7 @@ from rewake.records import (
 from rewake.replay.differences import key_of
 from rewake.replay.ends import DEADLINE
 from rewake.stores.history import History
-from rewake.stores.operations import failed_try
+from rewake.stores.operations import ended_try
 
 _ASYNCIO = frozenset({"timer", DEADLINE})
 """The names of timers that end in a `TimeoutError`."""
@@ -212,7 +212,7 @@ class _Attempts:
         began = self._asked[key] if entry.attempt is None else entry.attempt.began
         over = Try(self._numbers[key], began, entry.clock, self._where)
         if gone:
-            self.gone[key].append(failed_try(over, entry.outcome.failure))
+            self.gone[key].append(ended_try(over, entry.outcome))
 
     def _withdraw(self, key: str) -> None:
         """Its process may have died before it kept the attempt that it then stopped."""

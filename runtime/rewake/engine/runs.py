@@ -379,7 +379,7 @@ def _forgotten(run: str, lost: Sequence[Scheduled]) -> str:
     named = ", ".join(f"the {each.kind} {each.name} ({each.key})" for each in lost[:_NAMED])
     more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
     told = f"run {run!r} would forget what it did after the error, and may do it again"
-    return f"{told}: {named}{more}; say so (discard_cleanup)"
+    return f"{told}: {named}{more}; to do so, say discard_cleanup (--discard-cleanup)"
 
 
 def _unreadable(view: View, error: CheckpointUnreadable) -> Header:

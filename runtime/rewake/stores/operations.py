@@ -38,6 +38,8 @@ from rewake.stores.writes import UNOWNED, Writes
 MOST_TRIES = 8
 """How many attempts that are over are kept with an operation: the newest."""
 _MESSAGE = 160
+DISCARDED = Failure("discarded", "it worked, and its run was retried from before that")
+"""What is kept of an attempt that worked, once its run goes on as if it had not been made."""
 
 
 class Operations(Writes):
@@ -92,7 +94,8 @@ class Operations(Writes):
     ) -> Written:
         """Put an item of an earlier round in order for this one; what was tried stays on record."""
         changes = msgspec.structs.asdict(blank)
-        changes |= {"number": found.number, "tries": tries_so_far(found)[-MOST_TRIES:], **more}
+        changes |= {"number": found.number, "before": found.before + found.attempts}
+        changes |= {"tries": tries_so_far(found)[-MOST_TRIES:], **more}
         if more.get("owner"):  # it is claimed with that
             changes |= {"attempts": 1, "number": found.number + 1}
         same = [Check("round", "=", found.round), Check("number", "=", found.number)]
@@ -304,9 +307,13 @@ def tries_so_far(item: Operation) -> list[Try]:
     """The attempts of an operation, also the newest one if there was one."""
     if not item.number or (item.tries and item.tries[-1].attempt == item.number):
         return item.tries
-    failure = None if item.outcome is None else item.outcome.failure
     over = Try(item.number, item.began, item.at, item.where)
-    return [*item.tries, failed_try(over, failure)]
+    return [*item.tries, over if item.outcome is None else ended_try(over, item.outcome)]
+
+
+def ended_try(over: Try, outcome: Outcome) -> Try:
+    """The attempt that came to this outcome, which its run has forgotten."""
+    return failed_try(over, DISCARDED if outcome.kind is OutcomeKind.OK else outcome.failure)
 
 
 def blank_of(item: Operation) -> Operation:

@@ -205,10 +205,10 @@ class _Reading:
     def _follow(self, view: OperationView, item: Operation, round: int) -> None:
         """Add what the operation's own item says; of an earlier round, what was tried."""
         if item.round < round:
-            view.attempts, view.tries = len(item.tries), _tries(item)
+            view.attempts, view.tries = item.before + item.attempts, _tries(item)
             return
         view.started = moment_or_none(item.first)
-        view.attempts, view.lost = item.attempts, item.lost
+        view.attempts, view.lost = item.before + item.attempts, item.lost
         view.tries = _tries(item)
         if item.outcome is not None:
             self._settle(view, item.outcome, item.first, item.at)

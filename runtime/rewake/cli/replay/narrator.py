@@ -12,6 +12,7 @@ from rewake.records import (
     Completed,
     Entry,
     Event,
+    Retried,
     Scheduled,
     Started,
     Stepped,
@@ -70,6 +71,8 @@ class Narrator:
                 return self._completed(event.key)
             case CancelRequested():
                 return event.reason
+            case Retried():
+                return f"after {event.failure.type}: {event.failure.message}"
             case _:
                 return ""
 
