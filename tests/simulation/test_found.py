@@ -10,6 +10,7 @@ import pytest
 from rewake.app import App
 from rewake.clock import SystemClock
 from rewake.engine.cache import Cache
+from rewake.engine.handover import hand_over
 from rewake.engine.services import Here
 from rewake.kinds import OutcomeKind
 from rewake.records import Header
@@ -364,3 +365,22 @@ def test_an_attempt_that_was_lost_under_another_clock_keeps_its_number(seed: int
 def test_who_cancels_what_a_dead_process_held_does_not_prolong_its_lease() -> None:
     """The request made an item of a clock that was ahead look as if it were of now."""
     assert not simulate(case_of(601, "sqlite")).broken
+
+
+@directed
+async def test_a_turn_that_was_handed_over_begins_no_step(stage: Stage) -> None:
+    """Its loop stood still and goes on, before its heart has heard that another has the run."""
+    gate = stage.hold(stage.p1, "history")
+    await stage.start(["step", "s1", {"ms": 3_000}])
+    await gate.reached.wait()
+    stage.world.favourite = stage.p2
+    await stage.p1.spawn(hand_over(stage.p1.engine.services, None, "it was blocked"))
+    await stage.within(2, lambda: stage.begun("s1") == 1, "the step")
+    gate.release()
+    await stage.within(LEASE, stage.is_over, "the end")
+    assert stage.begun("s1") == 1
+
+
+def test_a_turn_that_was_handed_over_gives_no_number() -> None:
+    """It had read which numbers were given until then, and gave the next one once more."""
+    assert not simulate(case_of(8220271, "memory")).broken

@@ -5,7 +5,8 @@ which the next process tries again; a body, which does no I/O and would block th
 makes its run stuck. All else is released: it is no death, and no strike.
 
 The loop does nothing meanwhile, so what it holds can be read from outside. Should it go on after
-all, it finds that it holds nothing any more, as after a take-over.
+all, it finds that it holds nothing any more, as after a take-over: a turn asks before each step,
+for the next beat of its heart may be too late.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ async def hand_over(services: Services, block: Block | None, reason: str) -> Non
     culprit = block.culprit if block is not None else ("", "")
     attempts, turns = services.attempts.copy(), services.turns.copy()
     store, at = services.store, services.clock.now()
+    for turn in turns.values():  # before others can have its run, for the loop may go on
+        turn.doubt()
     if culprit in attempts:
         failure = Failure(REASON, reason)
         await _tried(store.lose_task(*culprit, attempts.pop(culprit), at, failure))

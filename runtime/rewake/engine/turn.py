@@ -77,6 +77,7 @@ class Turn:
         self._instance = Instance(services, history)
         self._commits = Commits(services, header, self._steps, self._instance)
         self._overtaken = False
+        self._doubted = False
         self._renewed = services.clock.now()
         self._numbered = header.epoch <= header.rest + 1
         self._check_at: Millis | None = None
@@ -103,6 +104,7 @@ class Turn:
             self._steps.running,
             self._instance.arrivals,
             self._steps.begun,
+            self._doubt,
         )
         self._services.turns[run] = here
         try:
@@ -334,8 +336,12 @@ class Turn:
         """
         lately = self._services.settings.lease * 2 // 3
         since = self._services.clock.now() - self._renewed
-        if not 0 <= since <= lately and not await self._renew():
+        sure = 0 <= since <= lately and not self._doubted
+        if not sure and not await self._renew():
             raise Overtaken
+
+    def _doubt(self) -> None:
+        self._doubted = True
 
     async def _renew(self) -> bool:
         now = self._services.clock.now()
