@@ -356,10 +356,17 @@ def test_a_deadline_is_not_moved_by_a_clock_that_was_an_hour_ahead() -> None:
     assert not simulate(case_of(8207710, "memory")).broken
 
 
-@pytest.mark.parametrize("seed", [8206107, 8210815])
-def test_an_attempt_that_was_lost_under_another_clock_keeps_its_number(seed: int) -> None:
-    """A lease that began again on a clock that was set back ended before the attempt had begun."""
-    assert not simulate(case_of(seed, "sqlite")).broken
+@pytest.mark.parametrize(
+    ("seed", "store"), [(8206107, "sqlite"), (8210815, "sqlite"), (8224180, "memory")]
+)
+def test_an_attempt_that_was_lost_under_another_clock_keeps_its_number(
+    seed: int, store: str
+) -> None:
+    """A lease that began again on a clock that was set back ended before the attempt had begun.
+
+    So it may before one had ended that was lost earlier, which says nothing of when the next began.
+    """
+    assert not simulate(case_of(seed, store)).broken
 
 
 def test_who_cancels_what_a_dead_process_held_does_not_prolong_its_lease() -> None:

@@ -105,10 +105,10 @@ def _lost(header: Header, op: OpenOp, item: Operation, now: Millis, newest: Mill
     if lost is not None and lost.attempt <= header.rest:
         lost = None  # what it had begun is on record
     ended = lost.ended if lost is not None and lost.ended is not None else now
-    began = max([op.asked_at, op.not_before or 0, *(each.ended or 0 for each in item.tries)])
     # A turn that ended before the newest event did so by a clock that was set back since.
-    if newest <= ended < began and op.not_before is not None:
+    if op.not_before is not None and newest <= ended < op.not_before:
         return None  # it waited for its next attempt
+    began = max([op.asked_at, op.not_before or 0, *(each.ended or 0 for each in item.tries)])
     where = lost.where if lost is not None else ""
     over = Try(op.number + 1, min(began, ended), ended, where)
     over = msgspec.structs.replace(over, lost=lost is not None or bool(header.error))
