@@ -12,8 +12,8 @@ import pytest
 from rewake import sleep, step, task, wait_for_approval, workflow
 from rewake.engine.clock_watch import PAGE, PAGES
 from rewake.engine.engine import Engine
-from rewake.kinds import Kind
-from rewake.records import Header, Millis, Operation
+from rewake.kinds import Kind, OutcomeKind
+from rewake.records import LATEST, Header, Millis, Operation, Outcome
 from rewake.states import RunState
 from rewake.stores.keys import header_key, operation_key
 from tests.support.counting import CountingTable
@@ -179,6 +179,43 @@ def test_who_cancels_what_a_dead_process_held_does_not_prolong_its_lease(
             await bench.result(run, 1_000)
         assert (await bench.engine.get(run)).state is RunState.CANCELLED
         assert bench.seconds < 4 + 2 * LEASE + 3 * SWEEP
+
+    virtually(members, body, table=table)
+
+
+@everywhere
+@ahead_by
+def test_what_is_cancelled_of_a_dead_process_does_not_stay_due(ahead: Millis, table: str) -> None:
+    """Its outcome takes its lease away, and leaves a due time of the clock that was ahead."""
+
+    async def body(bench: Bench) -> None:
+        set_clock(bench.engine, ahead)
+        run = (await bench.start("waits", how="task")).run
+        await asyncio.sleep(4)
+        die(bench.engine)
+        bench.engine = bench.another()
+        bench.engine.open()
+        await bench.engine.kill(run)
+        await asyncio.sleep(2 * LEASE + 2 * GRACE + 3 * SWEEP)
+        assert await bench.table.due(LATEST, limit=9) == []
+
+    virtually(members, body, table=table)
+
+
+@everywhere
+@ahead_by
+def test_an_outcome_that_makes_its_item_is_set_right_too(ahead: Millis, table: str) -> None:
+    """A decision is due after a grace, in case that who took it dies before the run hears of it."""
+
+    async def body(bench: Bench) -> None:
+        set_clock(bench.engine, ahead)
+        now, store = bench.engine.services.clock.now(), bench.engine.services.store
+        operation = Operation("r1", "yes", Kind.APPROVAL, due=now + 4_000)
+        await store.settle(operation, Outcome(OutcomeKind.OK), now)
+        set_clock(bench.engine, 0)
+        found = await store.operation("r1", "yes")
+        assert found is not None
+        assert (await store.set_right(found)).due == now - ahead + 4_000
 
     virtually(members, body, table=table)
 

@@ -391,3 +391,8 @@ async def test_a_turn_that_was_handed_over_begins_no_step(stage: Stage) -> None:
 def test_a_turn_that_was_handed_over_gives_no_number() -> None:
     """It had read which numbers were given until then, and gave the next one once more."""
     assert not simulate(case_of(8220271, "memory")).broken
+
+
+def test_what_is_cancelled_of_a_dead_process_does_not_stay_due() -> None:
+    """An outcome made the due time of a clock that was ahead look like one of now."""
+    assert not simulate(case_of(8226791, "memory")).broken

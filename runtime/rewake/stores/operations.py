@@ -233,7 +233,8 @@ class Operations(Writes):
         settled = {"outcome": outcome, "at": at, "mark": mark, "args": None, **UNOWNED}
         open_ = [Check("outcome", "absent"), Check("round", "=", operation.round)]
         if owner is None:
-            when, create = [[Check("run", "absent")], open_], operation
+            when = [[Check("run", "absent")], open_]
+            create = msgspec.structs.replace(operation, written=self._clock.now())
         else:
             when, create = [[*open_, Check("owner", "=", owner)]], None
         where = operation_key(operation.run, operation.key)

@@ -26,8 +26,11 @@ from rewake.records import Header, Millis, Operation
 from rewake.states import RunState
 from rewake.stores.table import Check
 
-MOMENTS = frozenset({"due", "lease"})
-"""The attributes with which `written` is set: all others that hold a wait change with them."""
+MOMENTS = ("due", "lease", "wake", "check_at")
+"""The attributes with which `written` is set: all others that hold a wait change with them.
+
+Not where one ends: an outcome takes the lease away, and its due time is still that of the lease.
+"""
 
 
 def is_ahead(item: Header | Operation, now: Millis, margin: Millis) -> bool:

@@ -167,7 +167,7 @@ class Writes(Reads):
         create: Any = None,
     ) -> Written:
         stamped = set
-        if set is not None and not MOMENTS.isdisjoint(set):
+        if set is not None and any(set.get(name) for name in MOMENTS):
             stamped = {**set, "written": self._clock.now()}
         return await self._again(
             lambda: self._table.update(key, when=when, set=stamped, add=add, create=create)
