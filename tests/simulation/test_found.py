@@ -396,3 +396,8 @@ def test_a_turn_that_was_handed_over_gives_no_number() -> None:
 def test_what_is_cancelled_of_a_dead_process_does_not_stay_due() -> None:
     """An outcome made the due time of a clock that was ahead look like one of now."""
     assert not simulate(case_of(8226791, "memory")).broken
+
+
+def test_a_turn_takes_no_number_from_the_records_of_who_took_it_over() -> None:
+    """By another clock its lease was over at once: it read what the next turn had counted."""
+    assert not simulate(case_of(8244914, "sqlite")).broken

@@ -153,8 +153,9 @@ class Turn:
             await self._carry_on(None)
 
     async def _number_attempts(self, execution: Execution) -> None:
-        await self._make_sure()  # what a replay read may be the records of who took this over
         header, known = self._header, self._instance.steps
+        # What a replay read may be the records of who took this over, by whichever clock.
+        await self._make_sure(whenever=bool(known))
         lost, check = not self._numbered, self._fresh_header
         await number_attempts(self._services, header, execution, known, lost=lost, check=check)
         self._numbered = True
@@ -329,14 +330,15 @@ class Turn:
 
     # --- leases, and ways out --------------------------------------------------------------
 
-    async def _make_sure(self) -> None:
+    async def _make_sure(self, *, whenever: bool = False) -> None:
         """Ask the store who has the run, if no beat has done so lately. Raises `Overtaken`.
 
-        After a pause it may be another, which gives the same numbers to attempts.
+        After a pause it may be another, which gives the same numbers to attempts. `whenever`: ask,
+        however lately a beat did.
         """
         lately = self._services.settings.lease * 2 // 3
         since = self._services.clock.now() - self._renewed
-        sure = 0 <= since <= lately and not self._doubted
+        sure = 0 <= since <= lately and not (whenever or self._doubted)
         if not sure and not await self._renew():
             raise Overtaken
 
