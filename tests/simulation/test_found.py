@@ -13,7 +13,7 @@ from rewake.engine.cache import Cache
 from rewake.engine.handover import hand_over
 from rewake.engine.services import Here
 from rewake.kinds import OutcomeKind
-from rewake.records import Header
+from rewake.records import Header, Invocation
 from rewake.replay.execution import Execution
 from rewake.states import RunState
 from rewake.stores.answers import Taken, TaskClaim
@@ -401,3 +401,21 @@ def test_what_is_cancelled_of_a_dead_process_does_not_stay_due() -> None:
 def test_a_turn_takes_no_number_from_the_records_of_who_took_it_over() -> None:
     """By another clock its lease was over at once: it read what the next turn had counted."""
     assert not simulate(case_of(8244914, "sqlite")).broken
+
+
+@directed
+async def test_who_claims_what_it_has_just_handed_over_begins_nothing_beside_itself(
+    stage: Stage,
+) -> None:
+    """A claim was under way while its loop was blocked, and the turn that it had has not ended."""
+    await stage.start(["step", "s1", {"ms": 5_000}])
+    await stage.within(1, lambda: stage.begun("s1") == 1, "the step")
+    stage.p2.die("directed")
+    gate = stage.hold(stage.p1, "claim")
+    claiming = stage.p1.spawn(stage.p1.engine.handle(Invocation("r1")))
+    await gate.reached.wait()
+    await stage.p1.spawn(hand_over(stage.p1.engine.services, None, "it was blocked"))
+    gate.release()
+    await claiming
+    await stage.within(LEASE, stage.is_over, "the end")
+    assert stage.begun("s1") == 2

@@ -203,6 +203,9 @@ class Engine(Runs):
             try:
                 await services.end_overtaken_turn(run)
                 claimed = await services.claims.run(run, services.run_claim(run))
+                if isinstance(claimed, Header):  # what a turn here held may have been handed over
+                    with services.claims.making(run, "", claimed.owner):
+                        await services.end_overtaken_turn(run)
             finally:
                 again = self._claiming.pop(run)
         return claimed
