@@ -10,6 +10,8 @@ from unittest.mock import patch
 import msgspec
 
 from rewake.engine.blocking import Block
+from rewake.engine.cache import Kept
+from rewake.engine.instance import Instance
 from rewake.engine.leases import Heart
 from rewake.engine.services import Services
 from rewake.engine.slots import Slots
@@ -214,6 +216,20 @@ def begins_what_is_suspected_at_once() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def follows_without_numbers() -> Iterator[None]:
+    """An instance that was behind does not read which numbers others gave to attempts at steps."""
+    follow = Instance._follow
+
+    async def careless(self: Instance, kept: Kept, header: Header) -> bool:
+        followed = await follow(self, kept, header)
+        self.steps = {}
+        return followed
+
+    with patch.object(Instance, "_follow", careless):
+        yield
+
+
 HOLDING: Sequence[Mutant] = (
     takes_no_death_back,
     strikes_at_a_hand_over,
@@ -228,4 +244,5 @@ HOLDING: Sequence[Mutant] = (
     claims_more_than_slots,
     sweeps_without_a_pause,
     begins_what_is_suspected_at_once,
+    follows_without_numbers,
 )

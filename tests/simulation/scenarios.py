@@ -340,6 +340,31 @@ def _poisoned(seed: int, store: str) -> Case:
     return case
 
 
+def _behind(seed: int, store: str) -> Case:
+    """Processes are closed over steps of a run whose suspended instances others have."""
+    case = _napping(seed, store, Settings(strikes=1000, lost=1000, cached=256))
+    case.chaos.slow = 0.05
+    case.events = [(random.Random(seed + n).uniform(0.3, 12.0), "close holder") for n in range(6)]
+    return case
+
+
+def _taken_back(seed: int, store: str) -> Case:
+    """Work is handed over by loops that go on, while every call takes its time."""
+    case = _napping(seed, store, Settings(strikes=1000, lost=1000, cached=0))
+    case.chaos.slow = 0.6
+    times = [random.Random(seed + n).uniform(0.1, 25.0) for n in range(12)]
+    case.events = [(time, "released holder") for time in times]
+    return case
+
+
+def _napping(seed: int, store: str, settings: Settings) -> Case:
+    """A run that sleeps before each of its steps."""
+    parts = [x for n in range(8) for x in (["nap", 300], ["step", f"s{n}", {"ms": 800}])]
+    right = [x for n in range(8) for x in (True, [f"s{n}", None])]
+    chaos = Chaos(random.Random(seed))
+    return Case(seed, store, {"r1": (["seq", *parts], right)}, chaos, settings, replicas=3)
+
+
 def _patient() -> Settings:
     return Settings(strikes=1000, lost=1000)
 
@@ -363,6 +388,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "loops stand still": _standing,
     "whoever works is paused": _paused_in_turn,
     "work is handed over": _handed_over,
+    "work is handed over and taken back": _taken_back,
+    "instances are behind": _behind,
     "a resuming is denied": _denied,
     "a store refuses for minutes": _refusing,
     "failed runs are retried": _retried,
