@@ -344,7 +344,8 @@ def _behind(seed: int, store: str) -> Case:
     """Processes are closed over steps of a run whose suspended instances others have."""
     case = _napping(seed, store, Settings(strikes=1000, lost=1000, cached=256))
     case.chaos.slow = 0.05
-    case.events = [(random.Random(seed + n).uniform(0.3, 12.0), "close holder") for n in range(6)]
+    chance = random.Random(seed)
+    case.events = [(chance.uniform(0.3, 12.0), "close holder") for _ in range(6)]
     return case
 
 
@@ -352,14 +353,14 @@ def _taken_back(seed: int, store: str) -> Case:
     """Work is handed over by loops that go on, while every call takes its time."""
     case = _napping(seed, store, Settings(strikes=1000, lost=1000, cached=0))
     case.chaos.slow = 0.6
-    times = [random.Random(seed + n).uniform(0.1, 25.0) for n in range(12)]
-    case.events = [(time, "released holder") for time in times]
+    chance = random.Random(seed)
+    case.events = [(chance.uniform(0.1, 25.0), "released holder") for _ in range(12)]
     return case
 
 
 def _napping(seed: int, store: str, settings: Settings) -> Case:
     """A run that sleeps before each of its steps."""
-    parts = [x for n in range(8) for x in (["nap", 300], ["step", f"s{n}", {"ms": 800}])]
+    parts = [x for n in range(8) for x in (["nap", 300], ["step", f"s{n}", {"ms": 700}])]
     right = [x for n in range(8) for x in (True, [f"s{n}", None])]
     chaos = Chaos(random.Random(seed))
     return Case(seed, store, {"r1": (["seq", *parts], right)}, chaos, settings, replicas=3)
