@@ -419,3 +419,8 @@ async def test_who_claims_what_it_has_just_handed_over_begins_nothing_beside_its
     await claiming
     await stage.within(LEASE, stage.is_over, "the end")
     assert stage.begun("s1") == 2
+
+
+def test_a_cancellation_before_the_end_may_lose_a_step_that_runs_at_most_once() -> None:
+    """The end that was to commit its result is discarded: nobody died, and it is not repeated."""
+    assert not simulate(case_of(8271584, "memory")).broken
