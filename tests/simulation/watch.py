@@ -368,9 +368,8 @@ class Watch:
                 self.fail(f"{name} was claimed after it had an outcome")
         if old is not None and (new.lost < old.lost or new.attempts < old.attempts - 1):
             self.fail(f"{name}: its attempts went back")
-        mishaps = self._world.mishaps()
-        if new.kind is Kind.STEP:  # one that runs at most once, before an end that came too late
-            mishaps += run.header.cancels
+        # An end that came too late for a cancellation loses a step that runs at most once.
+        mishaps = self._world.mishaps() + run.header.cancels * (new.kind is Kind.STEP)
         if new.lost > mishaps:
             self.fail(f"{name}: lost {new.lost} times, after {mishaps} mishaps")
         if new.owner and (old is None or new.owner != old.owner):
