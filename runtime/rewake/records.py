@@ -4,7 +4,8 @@ Everything here is data. Times are whole milliseconds since the Unix epoch (`Mil
 structs encode to JSON, so a stored row can be read by eye.
 
 A stored run is one `Header`, which decides, and beside it `Chunk`s (older entries of its history),
-`Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed.
+`Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. A `Process`
+is who holds runs and tasks.
 Where each of these items lives is in `rewake.stores.keys`.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
@@ -255,7 +256,9 @@ class Header(msgspec.Struct, omit_defaults=True):
     owner: str = ""
     """The claim that holds it, by a name that no other claim has; empty: nobody holds it."""
     lease: Millis = 0
-    """Until when its holder has it without renewing."""
+    """Until when its holder has it, if it has a lease of its own."""
+    process: str = ""
+    """The process whose lease it is held by; empty: it has its own. See `stores/processes.py`."""
     count: int = 0
     """How many entries its history has."""
     mark: str = ""
@@ -373,7 +376,9 @@ class Operation(msgspec.Struct, omit_defaults=True):
     owner: str = ""
     """The claim that holds it, by a name that no other claim has; empty: nobody holds it."""
     lease: Millis = 0
-    """Until when its holder has it without renewing."""
+    """Until when its holder has it, if it has a lease of its own."""
+    process: str = ""
+    """The process whose lease it is held by; empty: it has its own. See `stores/processes.py`."""
     not_before: Millis | None = None
     """The earliest moment of the next attempt (a backoff)."""
     due: Millis | None = None
@@ -394,6 +399,25 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """The mark of the write that settled it."""
 
 
+class Process(msgspec.Struct, omit_defaults=True):
+    """A process that holds something for long: its lease is that of all it holds."""
+
+    name: str
+    """A name that no other process has, and that it has until it was taken for dead."""
+    where: str
+    """The process for people, as `host:pid`."""
+    lease: Millis = 0
+    """Until when it has what it holds without renewing."""
+    dead: bool = False
+    """Whether its lease was found to be over: then it renews no more, and all may be taken."""
+    looks: int = 0
+    """How often what it held was looked for since."""
+    due: Millis | None = None
+    """When a sweep must check it."""
+    written: Millis = 0
+    """When these moments were set, by the clock of who set them. See `rewake.stores.set_back`."""
+
+
 class LogBatch(msgspec.Struct, frozen=True):
     """Lines that one attempt logged, written together. A workflow's body has the empty key."""
 
@@ -411,7 +435,7 @@ class View(msgspec.Struct, frozen=True):
     created: Millis
 
 
-Item = Header | Chunk | Operation | LogBatch | View
+Item = Header | Chunk | Operation | LogBatch | View | Process
 
 
 # --- messages ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from rewake import task, workflow
 from rewake.authoring.workflow import LONGEST_NAME
-from rewake.engine.engine import unique_names
+from rewake.engine.engine import _short, unique_names
 from rewake.engine.runs import LONGEST_REASON
 from rewake.engine.settings import LONGEST_WHERE, Settings
 from rewake.engine.starting import LONGEST_KEY
@@ -28,7 +28,7 @@ from rewake.values.failures import failure_of
 from rewake.values.loglines import LogLines
 from tests.support.virtual import Bench, virtually
 
-NUMBER, MOMENT, UNIQUE = 999_999, 253_402_300_799_999, "f" * 18
+NUMBER, MOMENT, UNIQUE = 999_999, 253_402_300_799_999, "f" * 13
 WHERE = "h" * LONGEST_WHERE
 TODAY = 9_999_999_999_999
 """The latest moment of a machine's clock that has as many digits as today's."""
@@ -43,8 +43,9 @@ def longest(run: str, key: str, **more: Any) -> Header:
         setattr(header, name, NUMBER)
     header.deaths = header.strikes = header.round = 99  # stuck, or given up, long before
     header.due = header.wake = MOMENT
-    for name in ("created", "lease", "check_at", "written", "clock"):  # never far ahead
+    for name in ("created", "check_at", "written", "clock"):  # never far ahead
         setattr(header, name, TODAY)
+    header.process = UNIQUE  # or a lease, which is shorter
     header.gap, header.apart, header.digest, header.key = -NUMBER, True, "f" * 16, key
     header.owner = header.taken = UNIQUE
     header.mark = f"{UNIQUE}@{NUMBER}"
@@ -108,9 +109,12 @@ def test_a_stored_header_is_bounded_at_each_moment() -> None:
 
 
 def test_the_names_of_claims_and_processes_are_short() -> None:
-    """A name of a claim has 18 characters after millions of them, a process 18."""
+    """A name of a claim has 13 characters after hundreds of millions, and is no other's."""
     names = unique_names()
-    assert len(names()) == 16
+    made = {names() for _ in range(4_000)}
+    assert len(made) == 4_000
+    assert {len(name) for name in made} == {9, 10, 11}
+    assert len(_short(900_000_000)) == 13 - 8
     assert len(Settings().where) <= LONGEST_WHERE
     assert Settings(where=f"{'h' * 40}:7").where == f"{'h' * (LONGEST_WHERE - 2)}:7"
 

@@ -1,22 +1,19 @@
-"""Leases are kept while something is done under them, and released after."""
+"""Claims are released when nothing more is done under them."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import cast
 
 import pytest
 
-from rewake.clock import SystemClock
-from rewake.engine.leases import Claims, Heart
+from rewake.engine.leases import Claims
 from rewake.engine.settings import Settings
 from rewake.errors import StoreUnavailable
 from rewake.records import Millis
 from rewake.stores.answers import RunClaim
 from rewake.stores.protocol import Store
-from tests.simulation.loop import SimLoop
-from tests.support.virtual import EPOCH, VirtualClock
+from tests.support.virtual import EPOCH
 
 LEASE = 3_000
 
@@ -99,83 +96,3 @@ def test_a_claim_whose_answer_was_lost_is_released_before_the_next() -> None:
         ("release", "r1", "first"),
         ("claim", "r1", "second"),
     ]
-
-
-def test_a_lease_is_renewed_each_third_of_it() -> None:
-    """Two renewals may fail before a lease is over; one that fails does not stop the others."""
-    loop = SimLoop()
-    beats: list[float] = []
-
-    async def main() -> None:
-        heart = Heart(VirtualClock(loop), LEASE, threaded=False)
-        heart.open()
-
-        async def renew() -> bool:
-            beats.append(loop.seconds)
-            return True
-
-        async def fail() -> bool:
-            raise StoreUnavailable("sick")
-
-        def never() -> None:
-            raise AssertionError("it is kept")
-
-        with heart.holding("sick", fail, never), heart.holding("well", renew, never):
-            await asyncio.sleep(LEASE / 1000 + 0.5)
-        await asyncio.sleep(LEASE / 1000)
-        await heart.close()
-
-    try:
-        loop.run_until_complete(main())
-    finally:
-        loop.close()
-    assert beats == [1.0, 2.0, 3.0]
-
-
-def test_a_holder_is_told_once_that_it_was_overtaken() -> None:
-    """A lease that another has now is renewed no more."""
-    loop = SimLoop()
-    told: list[str] = []
-
-    async def main() -> None:
-        heart = Heart(VirtualClock(loop), LEASE, threaded=False)
-        heart.open()
-
-        async def renew() -> bool:
-            told.append("asked")
-            return False
-
-        with heart.holding("me", renew, lambda: told.append("overtaken")):
-            await asyncio.sleep(3 * LEASE / 1000)
-        await heart.close()
-
-    try:
-        loop.run_until_complete(main())
-    finally:
-        loop.close()
-    assert told == ["asked", "overtaken"]
-
-
-def test_code_that_hogs_the_event_loop_keeps_its_leases() -> None:
-    """The heart beats in a thread; what it has to say is said in the engine's loop."""
-    renewed, here = threading.Event(), threading.get_ident()
-    said: list[int] = []
-
-    async def main() -> None:
-        heart = Heart(SystemClock(), 30)
-        heart.open()
-
-        async def renew() -> bool:
-            renewed.set()
-            return False
-
-        with heart.holding("me", renew, lambda: said.append(threading.get_ident())):
-            assert renewed.wait(5), "nothing was renewed while the loop was blocked"
-            for _ in range(500):
-                if said:
-                    break
-                await asyncio.sleep(0.01)
-        await heart.close()
-
-    asyncio.run(main())
-    assert said == [here]

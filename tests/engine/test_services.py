@@ -11,6 +11,7 @@ import pytest
 
 from rewake import workflow
 from rewake.authoring.context import TaskContext
+from rewake.engine.heart import Hold
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import TurnHere
 from rewake.kinds import OutcomeKind
@@ -146,17 +147,18 @@ def test_no_attempt_fails_for_its_log(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_turn_that_another_holder_overtook_is_told_before_a_new_one_begins() -> None:
-    """Its lease is asked for at once: what was not kept ends here, not with the next beat."""
+    """Its claim is looked at once: what was not kept ends here, not with the next beat."""
 
     async def body(bench: Bench) -> None:
         services, told = bench.engine.services, list[str]()
 
-        async def not_kept() -> bool:
+        async def not_kept(*_: str) -> bool:
             told.append("asked")
             return False
 
         services.turns["r1"] = TurnHere("old", lambda: None, {})
-        with services.heart.holding("old", not_kept, lambda: told.append("overtaken")):
+        hold = Hold("old", EPOCH, not_kept, not_kept, lambda: told.append("overtaken"))
+        with services.heart.holding(hold):
             await services.end_overtaken_turn("r2")
             assert told == []
             await services.end_overtaken_turn("r1")

@@ -467,8 +467,8 @@ def test_an_attempt_that_goes_on_in_another_process_is_shown() -> None:
         await asyncio.sleep(5)
         other = bench.another()
         header, history = await other.history(header.run)
-        assert other.held_elsewhere(header) == "h:1"
-        assert bench.engine.held_elsewhere(header) == ""
+        assert await other.held_elsewhere(header) == "h:1"
+        assert await bench.engine.held_elsewhere(header) == ""
         _, operations = timeline(history, elsewhere="h:1")
         long = next(each for each in operations if each.key == "long")
         assert long.state == "running"

@@ -20,7 +20,7 @@ from rewake.engine.apart import Stay
 from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Kept
 from rewake.engine.commits import Commits
-from rewake.engine.leases import Heart
+from rewake.engine.heart import Heart
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
 from rewake.engine.turn import Turn

@@ -11,22 +11,26 @@ import msgspec
 
 from rewake.engine.blocking import Block
 from rewake.engine.cache import Kept
+from rewake.engine.deaths import Deaths
+from rewake.engine.heart import Heart
 from rewake.engine.instance import Instance
-from rewake.engine.leases import Heart
 from rewake.engine.services import Services
 from rewake.engine.slots import Slots
 from rewake.engine.sweeper import Sweeper
 from rewake.engine.turn import Turn
 from rewake.errors import RunConflict
-from rewake.records import Failure, Header, Millis
+from rewake.records import Failure, Header, Millis, Process
 from rewake.replay.execution import Execution
 from rewake.states import MOVES, Move
+from rewake.stores import operations
 from rewake.stores.history import History
-from rewake.stores.keys import header_key
+from rewake.stores.keys import header_key, process_key
+from rewake.stores.processes import REST
 from rewake.stores.protocol import Store
 from rewake.stores.requests import FORCE
 from rewake.stores.suspects import CLEARED
-from rewake.stores.writes import begins
+from rewake.stores.table import Due
+from rewake.stores.writes import UNOWNED, begins
 from tests.simulation import world as simulated
 from tests.simulation.mutants import Mutant
 
@@ -79,7 +83,7 @@ def kills_the_name_only() -> Iterator[None]:
     async def lenient(self: Store, key: Any, **changes: Any) -> Any:
         new = changes.get("set") or {}
         if new.get("state") is MOVES[Move.KILL].target and "cancel" in new:
-            changes["set"] = {k: v for k, v in new.items() if k not in ("owner", "lease", "apart")}
+            changes["set"] = {k: v for k, v in new.items() if k not in UNOWNED}
         return await update(self, key, **changes)
 
     with patch.object(Store, "_held_by", fence), patch.object(Store, "_update", lenient):
@@ -114,7 +118,51 @@ def sweeps_before_it_renews() -> Iterator[None]:
 @contextmanager
 def never_looks_again() -> Iterator[None]:
     """A body begins under a claim that took longer than its lease."""
-    with patch.object(Heart, "_is_late", lambda self, until: False):
+    with patch.object(Heart, "_is_late", lambda self, hold: False):
+        yield
+
+
+@contextmanager
+def takes_from_the_living() -> Iterator[None]:
+    """Who takes over does not mark the process dead first: it may renew, and go on beside."""
+
+    async def bury(self: Store, found: Process, now: Millis) -> bool:
+        return found.dead or found.lease < now - self._margin
+
+    with patch.object(Store, "bury", bury):
+        yield
+
+
+@contextmanager
+def renews_when_dead() -> Iterator[None]:
+    """A process that was marked dead renews its lease all the same."""
+
+    async def renew(
+        self: Store, name: str, where: str, now: Millis, lease: Millis, *, new: bool = False
+    ) -> bool:
+        alive = {"lease": now + lease, "due": now + lease, "dead": False}
+        made = Process(name, where) if new else None
+        return (await self._update(process_key(name), set=alive, create=made)).ok
+
+    with patch.object(Store, "renew_process", renew):
+        yield
+
+
+@contextmanager
+def looks_for_nothing() -> Iterator[None]:
+    """What a dead process held is found when it is due by itself."""
+
+    async def nothing(self: Deaths, *_: object) -> list[Due]:
+        return []
+
+    with patch.object(Deaths, "_made_due", nothing):
+        yield
+
+
+@contextmanager
+def leaves_outcomes_to_the_far_future() -> Iterator[None]:
+    """An outcome of what a process held stays due when that would have been looked at."""
+    with patch.object(operations, "SOON", REST):
         yield
 
 
@@ -238,6 +286,10 @@ HOLDING: Sequence[Mutant] = (
     waits_on_the_recorded_clock,
     sweeps_before_it_renews,
     never_looks_again,
+    takes_from_the_living,
+    renews_when_dead,
+    looks_for_nothing,
+    leaves_outcomes_to_the_far_future,
     beats_in_the_loop,
     resumes_and_denies_it,
     cancels_twice,

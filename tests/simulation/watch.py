@@ -1,5 +1,6 @@
 """Watches every write that took effect, and says at once when a promise is broken.
 
+- A process that was marked dead renews no more; nothing that names a process is taken before that.
 - The header: epoch, count, arrivals and clock never go back; an ended run never changes its mind;
   only the process that claimed the run commits to it; nobody claims it from a live holder.
 - The history only grows; nothing is observed that was not asked for, or twice, or before its
@@ -30,6 +31,7 @@ from rewake.records import (
     Header,
     Logged,
     Operation,
+    Process,
     Retried,
     Scheduled,
     Started,
@@ -103,6 +105,7 @@ class Watch:
         self._chunks: dict[Key, Chunk] = {}
         self._holders: dict[str, Replica] = {}
         self._arguments: dict[tuple[str, str], Any] = {}
+        self._processes: dict[str, Process] = {}
         self._apart: dict[tuple[str, str], Replica] = {}
         self._running: dict[tuple[str, str, str], asyncio.Task[Any]] = {}
         self.runs: dict[str, Run] = {}
@@ -184,6 +187,8 @@ class Watch:
             self._wrote_header(replica, item)
         elif isinstance(item, Operation):
             self._wrote_operation(replica, item)
+        elif isinstance(item, Process):
+            self._wrote_process(item)
         elif isinstance(item, Chunk) and self._chunks.setdefault(key, item) != item:
             self.fail(f"the chunk {key.sort} was overwritten with something else")
         if isinstance(item, Header | Operation):
@@ -261,8 +266,32 @@ class Watch:
         self._holders[new.owner] = replica
         if new.epoch <= old.epoch:
             self.fail(f"run {new.run}: claimed without raising its epoch")
-        if old.state is RunState.RUNNING and not self._over(old.lease):
-            self.fail(f"run {new.run}: taken from a holder whose lease is not over")
+        if old.state is RunState.RUNNING:
+            self._check_taken(f"run {new.run}", old)
+
+    def _check_taken(self, name: str, old: Header | Operation) -> None:
+        process = self._processes.get(old.process)
+        if process is None and not self._over(old.lease):
+            self.fail(f"{name} was taken from a holder whose lease is not over")
+        if process is not None and not process.dead:
+            self.fail(f"{name} was taken from a process that is not marked dead")
+
+    def is_held(self, item: Header | Operation) -> bool:
+        """Whether its holder's lease is not over, by a right clock."""
+        process = self._processes.get(item.process)
+        if process is None:
+            return item.lease > self._world.true_now()
+        return not process.dead and process.lease > self._world.true_now()
+
+    def _wrote_process(self, new: Process) -> None:
+        old = self._processes.get(new.name)
+        self._processes[new.name] = new
+        if old is None:
+            return
+        if old.dead and not new.dead:
+            self.fail(f"the process {new.name} was marked dead, and renews its lease")
+        if new.dead and not old.dead and not self._over(old.lease):
+            self.fail(f"the process {new.name} was marked dead, and its lease is not over")
 
     def _over(self, lease: int) -> bool:
         """Whether a lease is over for its owner too, whose clock may be half the skew behind."""
@@ -375,8 +404,8 @@ class Watch:
         if new.owner and (old is None or new.owner != old.owner):
             self._holders[new.owner] = replica
             run.claims[new.key] += 1
-            if old is not None and old.owner and not self._over(old.lease):
-                self.fail(f"{name} was taken from a holder whose lease is not over")
+            if old is not None and old.owner:
+                self._check_taken(name, old)
         return None
 
     def _of_round(self, run: Run, old: Operation | None, new: Operation) -> Operation | None:

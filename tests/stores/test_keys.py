@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewake.records import Chunk, Header, LogBatch, Operation, View
+from rewake.records import Chunk, Header, LogBatch, Operation, Process, View
 from rewake.stores.keys import (
     CHUNKS,
     OPERATIONS,
@@ -15,9 +15,11 @@ from rewake.stores.keys import (
     log_key,
     logs_of,
     operation_key,
+    process_key,
     type_of,
     view_key,
 )
+from rewake.stores.table import Key
 
 NAMES = st.text("abc.2[]/", min_size=1, max_size=8)
 
@@ -28,6 +30,7 @@ def test_a_key_tells_the_type_of_its_item() -> None:
     assert type_of(operation_key("r", "Hello")) is Operation
     assert type_of(chunk_key("r", 3, "mark")) is Chunk
     assert type_of(log_key("r", "", 1, 0)) is LogBatch
+    assert type_of(process_key("p")) is Process
     assert type_of(view_key(View("H", "main", 5))) is View
 
 
@@ -37,6 +40,7 @@ def test_keys_are_where_they_always_were() -> None:
     assert operation_key("r", "a/b").sort == "O#a/b"
     assert chunk_key("r", 12, "m").sort == "C#00000012#m"
     assert log_key("r", "a", 2, 3).sort == "L#a#0002#0003"
+    assert process_key("p") == Key("P#p", "P")
     assert view_key(View("r", "main", 7)).partition == "V"
 
 

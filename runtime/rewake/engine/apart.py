@@ -28,6 +28,10 @@ class Stay:
         # On a clock that was set back, it must not last for longer.
         return not self._over and 0 < self._until - self._rooms.clock.now() <= self._length
 
+    def is_ending(self) -> bool:
+        """Whether it is to be written that the suspect is apart no more."""
+        return not self._over and not self.keep()
+
     def leave(self) -> None:
         """Begin the next suspect. Only when it is written that this one is apart no more."""
         if not self._over:

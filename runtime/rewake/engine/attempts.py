@@ -25,7 +25,8 @@ from rewake.engine.apart import Stay
 from rewake.engine.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.handover import REASON
-from rewake.engine.leases import PASSING, Renew
+from rewake.engine.heart import Hold
+from rewake.engine.leases import PASSING
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
 from rewake.engine.shortages import shortage
@@ -188,9 +189,8 @@ class Attempts:
             return await self._fail(operation, owner, _lost(operation))
         body = _Body()
         try:
-            renew = self._renewal(operation, owner, stay)
-            with services.heart.holding(owner, renew, body.stop):
-                return await self._carry_out(operation, owner, invocation, body, renew)
+            with services.heart.holding(self._hold(operation, owner, body, stay)):
+                return await self._carry_out(operation, owner, invocation, body)
         except _Stopped:
             await services.claims.absolve(operation.run, operation.key, owner)
             return None
@@ -234,7 +234,6 @@ class Attempts:
         owner: str,
         invocation: Invocation,
         body: _Body,
-        renew: Renew,
     ) -> Delivery | None:
         codec = RunCodec(self._services.secret, operation.run)
         try:
@@ -247,7 +246,7 @@ class Attempts:
             reason = f"this app has no task {invocation.name!r}"
             return await self._put_back(operation, owner, invocation, reason)
         # A claim that took long may be another's by now, or before the first beat.
-        if not await self._services.heart.makes_sure(operation.lease, renew):
+        if not await self._services.heart.makes_sure(owner):
             raise _Stopped
         try:
             result = await self._run(call, operation, body)
@@ -392,24 +391,23 @@ class Attempts:
         again = msgspec.structs.replace(invocation, not_before=at, sole=False)
         await services.dispatcher.dispatch([again])
 
-    def _renewal(self, operation: Operation, owner: str, stay: Stay | None) -> Renew:
-        services = self._services
+    def _hold(self, operation: Operation, owner: str, body: _Body, stay: Stay | None) -> Hold:
+        services, run, key = self._services, operation.run, operation.key
 
-        async def renew() -> bool:
+        async def renew(process: str) -> bool:
             apart = stay is not None and stay.keep()
+            now, lease = services.clock.now(), services.settings.lease
             kept = await self._store.renew_task(
-                operation.run,
-                operation.key,
-                owner,
-                services.clock.now(),
-                services.settings.lease,
-                apart=apart,
+                run, key, owner, now, lease, process=process, apart=apart
             )
             if stay is not None and kept and not apart:
                 services.call_home(stay.leave)
             return kept
 
-        return renew
+        async def look() -> bool:
+            return await self._store.has_task(run, key, owner)
+
+        return Hold(owner, operation.lease, renew, look, body.stop, stay)
 
 
 async def _ended(task: asyncio.Task[Any]) -> None:

@@ -75,8 +75,6 @@ class Commits:
         result = await self._store.commit(
             self.header,
             entries,
-            now=self._services.clock.now(),
-            lease=self._services.settings.lease,
             progress=any(_is_progress(entry) for entry in entries),
         )
         committed = self._accepted(execution, result)

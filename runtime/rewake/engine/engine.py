@@ -11,8 +11,8 @@ import itertools
 import os
 import random
 import secrets
+import string
 import threading
-from base64 import b32encode
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -26,7 +26,8 @@ from rewake.engine.apart import Apart
 from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Cache
 from rewake.engine.deliveries import Deliveries
-from rewake.engine.leases import Claims, Heart
+from rewake.engine.heart import Heart
+from rewake.engine.leases import Claims
 from rewake.engine.logs import capture
 from rewake.engine.runs import Runs
 from rewake.engine.services import Here, Services
@@ -43,6 +44,8 @@ from rewake.stores.answers import Suspect
 from rewake.stores.protocol import Store
 from rewake.stores.shelf import Shelf, shelf_of
 from rewake.stores.table import Due, Table
+
+_DIGITS = string.digits + string.ascii_letters
 
 
 class Engine(Runs):
@@ -86,7 +89,7 @@ class Engine(Runs):
                 secret=secret,
                 settings=self.settings,
                 claims=Claims(store, clock, self.settings),
-                heart=Heart(clock, self.settings.lease, threaded=threads),
+                heart=Heart(store, clock, self.settings, unique, threaded=threads),
                 here=here,
                 work=Work(),
                 slots=Slots(self.settings.tasks),
@@ -220,8 +223,14 @@ class Engine(Runs):
 
 def unique_names() -> Callable[[], str]:
     """Names for claims, marks and runs: unique, and cheap. They are no secrets."""
-    prefix, count = b32encode(secrets.token_bytes(6))[:10].decode().lower(), itertools.count()
-    return lambda: f"{prefix}{next(count):06x}"
+    prefix, count = "".join(secrets.choice(_DIGITS) for _ in range(8)), itertools.count()
+    return lambda: f"{prefix}{_short(next(count))}"
+
+
+def _short(number: int) -> str:
+    """A number in few characters: names stand in headers."""
+    high, low = divmod(number, len(_DIGITS))
+    return (_short(high) if high else "") + _DIGITS[low]
 
 
 @asynccontextmanager

@@ -30,7 +30,7 @@ class Instance:
         self._execution: Execution | None = None
         self.replayed = False
         self.steps: dict[str, Operation] = {}
-        """The items of steps that a replay has read."""
+        """The items of open steps, if another process may have begun some of them."""
         self.arrivals = Arrivals()
 
     async def take(self, header: Header) -> Execution:
@@ -83,6 +83,8 @@ class Instance:
         self.steps = await store.operations(header.run, steps)
         kept.arrivals.followed(read_at(header))
         await store.cancel_withdrawn(header.run, history, self._services.clock.now())
+        steps = [op.key for op in kept.execution.open.values() if op.kind.traits.inline]
+        self.steps = await store.operations(header.run, steps)
         return True
 
     async def _replay(self, header: Header) -> Execution:

@@ -1,10 +1,9 @@
-"""Leases: claims on runs and tasks, kept while something is done under them, then released.
+"""Claims on runs and tasks: made, and released when nothing more is done under them.
 
 A lease that runs out looks like the death of its process, and makes a suspect of what was held
 (`stores/suspects.py`). So three rules hold for a process that lives.
 
-*It renews the claims that it works under.* `Heart` does so from a thread of its own, so that code
-that hogs the event loop keeps its leases.
+*It keeps the claims that it works under.* `engine/heart.py` does so, from a thread of its own.
 
 *It releases all other claims.* A process that merely cannot reach its store must not look dead.
 `Claims` remembers each claim under which nothing more is done, and tries to release it with every
@@ -21,8 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rewake.clock import Clock
@@ -36,15 +34,8 @@ log = logging.getLogger("rewake.engine")
 
 PASSING = (StoreUnavailable, StoreFull)
 """Errors of a store that may take the write later. After any other error, the lease runs out."""
-AT_ONCE = 500
-"""The most leases that are renewed together."""
 MOST = 10_000
 """The most unreleased claims that are remembered; the leases of older ones run out."""
-
-Renew = Callable[[], Awaitable[bool]]
-"""Renews one lease; False if another has it now."""
-Overtaken = Callable[[], None]
-"""Called in the engine's event loop when a lease could not be kept."""
 
 
 class Claims:
@@ -133,136 +124,3 @@ class Claims:
             await self._store.release(run, owner, at)
         if self._unreleased.get((run, key)) == owner:
             del self._unreleased[run, key]
-
-
-class _Lease:
-    __slots__ = ("overtaken", "owner", "renew", "since")
-
-    def __init__(self, owner: str, since: Millis, renew: Renew, overtaken: Overtaken) -> None:
-        self.owner = owner
-        self.since = since
-        self.renew = renew
-        self.overtaken = overtaken
-
-
-class Heart:
-    """Renews the held leases, each third of a lease. `threaded=False` beats in the caller's loop.
-
-    After a pause of the whole process (a laptop that slept, a clock that jumped, a lock on the
-    store) its leases may be over although it lives. The sweeper asks `keeps` before it takes a
-    holder for dead, so that this process renews its own claims and begins no work a second time.
-    """
-
-    def __init__(self, clock: Clock, lease: Millis, *, threaded: bool = True) -> None:
-        self._clock = clock
-        self._lease = lease
-        self._interval = max(1, lease // 3)
-        self._threaded = threaded
-        self._held: dict[str, _Lease] = {}
-        self._beaten: Millis = clock.now()
-        self._home: asyncio.AbstractEventLoop | None = None
-        self._away: asyncio.AbstractEventLoop | None = None
-        self._beating: asyncio.Task[None] | None = None
-        self._thread: threading.Thread | None = None
-        self._up = threading.Event()
-
-    def open(self) -> None:
-        """Begin to beat."""
-        self._home = asyncio.get_running_loop()
-        if self._threaded:
-            self._thread = threading.Thread(target=self._run, name="rewake-heart", daemon=True)
-            self._thread.start()
-            self._up.wait()  # until `close` has a task to cancel
-        else:
-            self._beating = asyncio.ensure_future(self._beat())
-
-    @contextmanager
-    def holding(self, owner: str, renew: Renew, overtaken: Overtaken) -> Iterator[None]:
-        """Renew the lease of a claim while the block runs.
-
-        If another has the claim, `overtaken` is called in the event loop of `open`.
-        """
-        self._held[owner] = _Lease(owner, self._clock.now(), renew, overtaken)
-        try:
-            yield
-        finally:
-            self._held.pop(owner, None)
-
-    async def makes_sure(self, until: Millis, renew: Renew) -> bool:
-        """Renew a lease until then, until an answer leaves it time; False if another has it.
-
-        Who took long to hear that a claim or a renewal was written may have lost it since.
-        """
-        while self._is_late(until):
-            until = self._clock.now() + self._lease
-            if not await renew():
-                return False
-        return True
-
-    def _is_late(self, until: Millis) -> bool:
-        """Whether a lease until then may be over before a beat renews it."""
-        return until - self._clock.now() < self._lease * 2 // 3
-
-    async def keeps(self, owner: str) -> bool:
-        """Whether this process holds that claim; if so, this renews it."""
-        lease = self._held.get(owner)
-        if lease is None:
-            return False
-        await self._renew(lease)
-        return owner in self._held
-
-    async def beat_if_late(self) -> None:
-        """Renew all leases now, if a beat is overdue or the clock was set back."""
-        if abs(self._clock.now() - self._beaten) > 2 * self._interval:
-            await self._renew_all(list(self._held.values()))
-
-    async def close(self) -> None:
-        """Stop beating. Leases that are still held run out."""
-        if self._beating is not None:
-            away = self._away
-            if away is not None:
-                away.call_soon_threadsafe(self._beating.cancel)
-            else:
-                self._beating.cancel()
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
-
-    def _run(self) -> None:
-        async def beat() -> None:
-            self._away = asyncio.get_running_loop()
-            self._beating = asyncio.ensure_future(self._beat())
-            self._up.set()
-            await asyncio.wait([self._beating])
-
-        asyncio.run(beat())
-
-    async def _beat(self) -> None:
-        while True:
-            await self._clock.sleep(self._interval)
-            now = self._clock.now()
-            old = now - self._interval
-            # A lease from the future was renewed before the clock was set back.
-            held = list(self._held.values())
-            await self._renew_all([each for each in held if not old < each.since <= now])
-
-    async def _renew_all(self, leases: Sequence[_Lease]) -> None:
-        self._beaten = self._clock.now()
-        # Together, for a store that joins writes to one commit; in parts, to bound them.
-        for first in range(0, len(leases), AT_ONCE):
-            part = leases[first : first + AT_ONCE]
-            await asyncio.gather(*(self._renew(each) for each in part))
-
-    async def _renew(self, lease: _Lease) -> None:
-        lease.since = self._clock.now()
-        try:
-            kept = await lease.renew()
-        except Exception:  # of any kind: the other leases must be renewed
-            log.warning("a lease could not be renewed", exc_info=True)
-            return
-        if not kept and self._held.get(lease.owner) is lease:
-            del self._held[lease.owner]
-            assert self._home is not None
-            if self._threaded:
-                self._home.call_soon_threadsafe(lease.overtaken)
-            else:
-                lease.overtaken()

@@ -44,6 +44,7 @@ from rewake.records import (
 )
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.history import History
+from rewake.stores.processes import next_look
 from rewake.values.digests import digest
 from rewake.values.failures import described
 from rewake.values.run_codec import RunCodec
@@ -138,8 +139,11 @@ class Runs:
         header.where = settings.where
         if services.dispatcher.local and not services.work.closing:
             header.state, header.epoch = RunState.RUNNING, 1
-            header.owner, header.lease = services.unique(), now + settings.lease
-            header.due = header.lease + settings.skew
+            header.owner, header.process = services.unique(), services.heart.lends()
+            header.due = next_look(now, settings.lease)
+            if not header.process:
+                header.lease = now + settings.lease
+                header.due = header.lease + settings.skew
         else:
             header.due = now + settings.grace
 
@@ -174,10 +178,12 @@ class Runs:
         begun = {key: turn.begun[key] for key in turn.steps if key in turn.begun}
         return {key: (step.name, step.attempt) for key, step in begun.items()}
 
-    def held_elsewhere(self, header: Header) -> str:
+    async def held_elsewhere(self, header: Header) -> str:
         """The process that carries a run on, if that is another one; else empty."""
-        held = header.state is RunState.RUNNING and header.lease > self.services.clock.now()
-        return header.where if held and header.run not in self.services.turns else ""
+        if header.state is not RunState.RUNNING or header.run in self.services.turns:
+            return ""
+        held = await self._store.is_held(header, self.services.clock.now())
+        return header.where if held else ""
 
     async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
         """The log of a run: of its body (`key=""`) and its attempts. Raises `RunNotFound`."""

@@ -18,7 +18,8 @@ from rewake.engine.apart import Apart
 from rewake.engine.arrivals import Arrivals
 from rewake.engine.cache import Cache
 from rewake.engine.elsewhere import Elsewhere
-from rewake.engine.leases import Claims, Heart
+from rewake.engine.heart import Heart
+from rewake.engine.leases import Claims
 from rewake.engine.logs import AttemptLog
 from rewake.engine.settings import Settings
 from rewake.engine.shortages import Shortages
@@ -214,7 +215,7 @@ class Services:
         return self.slots.reserve(wanted) if self.dispatcher.local else 0
 
     async def end_overtaken_turn(self, run: str) -> None:
-        """Renew the claim of this process's turn of a run; the turn ends if another has the run."""
+        """Look at the claim of this process's turn of a run; it ends if another has the run."""
         turn = self.turns.get(run)
         if turn is not None:
             await self.heart.keeps(turn.owner)

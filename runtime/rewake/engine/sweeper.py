@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from rewake.engine.aside import MAX_TIMES, Aside
 from rewake.engine.clock_watch import ClockWatch
+from rewake.engine.deaths import Deaths
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.leases import PASSING
 from rewake.engine.services import Services
@@ -24,12 +25,14 @@ from rewake.records import (
     Millis,
     Operation,
     Outcome,
+    Process,
     Scheduled,
     Withdrawn,
 )
 from rewake.states import TERMINAL, RunState
 from rewake.stores.history import History, is_unattended
-from rewake.stores.keys import header_key, operation_key, run_of
+from rewake.stores.keys import header_key, operation_key, run_of, run_partition
+from rewake.stores.processes import next_look
 from rewake.stores.table import Due, Key
 from rewake.stores.writes import read_at
 
@@ -51,6 +54,7 @@ class Sweeper:
         self._checking: set[asyncio.Task[None]] = set()
         self._aside: Aside[Key] = Aside(services.clock, 1000, MAX_BACKOFF)
         self._clock_watch = ClockWatch(services)
+        self._deaths = Deaths(services)
 
     async def run(self, only: str | None = None) -> None:
         """Sweep for ever; with `only`, check nothing but this run."""
@@ -67,6 +71,8 @@ class Sweeper:
         await self._services.heart.beat_if_late()
         await self._services.claims.sweep()
         await self._clock_watch.look(self._only)
+        if self._only is not None:
+            await self._deaths.look_ahead(self._only)
         seen: set[Key] = set()
         while True:
             now = self._services.clock.now()
@@ -139,7 +145,7 @@ class Sweeper:
         if isinstance(error, PASSING):
             return  # it is the store's trouble, not the item's
         self._aside.put(key)
-        if isinstance(error, StuckError):
+        if isinstance(error, StuckError) and key.partition == run_partition(run_of(key)):
             # A turn of this run fails to read it too, and makes it stuck.
             await self._services.wake(run_of(key))
 
@@ -163,10 +169,22 @@ class Sweeper:
         if item.due > now:
             self._arm_soon(Due(item.due, key), now)
             return
-        if isinstance(item, Header):
+        if isinstance(item, Process):
+            await self._check_process(item, item.due, now)
+        elif isinstance(item, Header):
             await self._check_run(item, item.due, now)
         else:
             await self._check_operation(item, item.due, now)
+
+    async def _check_process(self, process: Process, due: Millis, now: Millis) -> None:
+        if process.name == self._services.heart.name:
+            await self._services.heart.beat_if_late()
+            found = await self._store.process(process.name)
+            if found is None or found.due != due:
+                return
+            process = found
+        for each in await self._deaths.check(process, due, now):
+            self._arm_soon(each, now)
 
     # --- runs ------------------------------------------------------------------------------
 
@@ -174,9 +192,10 @@ class Sweeper:
         settings = self._services.settings
         key = header_key(header.run)
         if header.state is RunState.RUNNING:
-            if await self._services.heart.keeps(header.owner):
-                return  # this process holds the run, and has just renewed its late lease
-            ready_at = header.lease + settings.skew + _backoff(header.deaths)
+            if await self._is_kept(header, key, due, now):
+                return
+            ended = await self._store.ended(header, now) if header.process else header.lease
+            ready_at = (ended or 0) + settings.skew + _backoff(header.deaths)
             if ready_at >= now:
                 await self._store.postpone(key, due, ready_at + 1)
                 return
@@ -194,6 +213,24 @@ class Sweeper:
             return
         if await self._store.postpone(key, due, now + settings.grace):
             await self._services.wake(header.run)
+
+    async def _is_kept(self, item: Header | Operation, key: Key, due: Millis, now: Millis) -> bool:
+        """Whether this process holds the item, or one that lives does by its lease."""
+        if await self._services.heart.keeps(item.owner):
+            if item.process:
+                await self._rest(key, due, now)
+            return True  # else it has just renewed a late lease
+        if item.process and item.process == self._services.heart.name:
+            # A claim that came late, perhaps: it must not live for as long as this process.
+            await self._store.let_go(item, now, self._services.settings.lease)
+            return True
+        if not item.process or await self._store.ended(item, now) is not None:
+            return False
+        await self._rest(key, due, now)
+        return True
+
+    async def _rest(self, key: Key, due: Millis, now: Millis) -> None:
+        await self._store.postpone(key, due, next_look(now, self._services.settings.lease))
 
     async def _is_to_wake(self, header: Header, now: Millis) -> bool:
         """Whether nothing but waking a parked run is left to do."""
@@ -262,9 +299,9 @@ class Sweeper:
     # --- operations ------------------------------------------------------------------------
 
     async def _check_operation(self, operation: Operation, due: Millis, now: Millis) -> None:
-        if operation.owner and await self._services.heart.keeps(operation.owner):
-            return
         key = operation_key(operation.run, operation.key)
+        if operation.owner and await self._is_kept(operation, key, due, now):
+            return
         if not await self._store.postpone(key, due, now + self._services.settings.grace):
             return
         if operation.outcome is not None:

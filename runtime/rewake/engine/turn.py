@@ -22,6 +22,7 @@ from rewake.engine.apart import Stay
 from rewake.engine.carrying import carrying_out
 from rewake.engine.commits import CancelFirst, Commits, Overtaken, dispatched, must_commit
 from rewake.engine.deadlines import timed_out
+from rewake.engine.heart import Hold
 from rewake.engine.instance import Instance, TooNew, check
 from rewake.engine.interrupted import number_anew, number_attempts
 from rewake.engine.leases import PASSING
@@ -44,6 +45,7 @@ from rewake.records import (
 )
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
+from rewake.states import RunState
 from rewake.stores.history import History, is_unattended, of_round
 from rewake.values.failures import described
 
@@ -78,7 +80,15 @@ class Turn:
         self._commits = Commits(services, header, self._steps, self._instance)
         self._overtaken = False
         self._doubted = False
-        self._renewed = services.clock.now()
+        self._hold = Hold(
+            header.owner,
+            header.lease,
+            self._renew,
+            self._look,
+            self._on_overtaken,
+            stay,
+            header.process,
+        )
         self._numbered = header.epoch <= header.rest + 1
         self._check_at: Millis | None = None
         self._unread = False
@@ -108,10 +118,9 @@ class Turn:
         )
         self._services.turns[run] = here
         try:
-            with self._services.heart.holding(owner, self._renew, self._on_overtaken):
+            with self._services.heart.holding(self._hold):
                 # A claim that took long may be another's by now, or before the first beat.
-                if not await self._services.heart.makes_sure(self._header.lease, self._renew):
-                    raise Overtaken
+                await self._make_sure()
                 await self._carry_on(known)
         except Overtaken:
             self._on_overtaken()
@@ -331,29 +340,37 @@ class Turn:
     # --- leases, and ways out --------------------------------------------------------------
 
     async def _make_sure(self, *, whenever: bool = False) -> None:
-        """Ask the store who has the run, if no beat has done so lately. Raises `Overtaken`.
+        """Make sure that this process has the run, if its lease is short. Raises `Overtaken`.
 
         After a pause it may be another, which gives the same numbers to attempts. `whenever`: ask,
         however lately a beat did.
         """
-        lately = self._services.settings.lease * 2 // 3
-        since = self._services.clock.now() - self._renewed
-        sure = 0 <= since <= lately and not (whenever or self._doubted)
-        if not sure and not await self._renew():
+        if (whenever or self._doubted) and not await self._look():
+            raise Overtaken
+        if not await self._services.heart.makes_sure(self._header.owner):
             raise Overtaken
 
     def _doubt(self) -> None:
         self._doubted = True
 
-    async def _renew(self) -> bool:
-        now = self._services.clock.now()
-        stay, lease = self._stay, self._services.settings.lease
+    async def _renew(self, process: str) -> bool:
+        services, stay = self._services, self._stay
         apart = stay is not None and stay.keep()
-        found = await self._store.renew(self._header, now, lease, apart=apart)
-        if found is not None:
-            self._renewed = now
+        now, lease = services.clock.now(), services.settings.lease
+        found = await self._store.renew(self._header, now, lease, process=process, apart=apart)
         if stay is not None and found is not None and not apart:
-            self._services.call_home(stay.leave)
+            services.call_home(stay.leave)
+        return self._heard(found)
+
+    async def _look(self) -> bool:
+        held, found = self._header, await self._store.find(self._header.run)
+        same = found is not None and found.state is RunState.RUNNING
+        if found is None or not same or (found.epoch, found.owner) != (held.epoch, held.owner):
+            return False
+        self._hold.process = found.process
+        return self._heard(found)
+
+    def _heard(self, found: Header | None) -> bool:
         if found is not None and found.arrivals != self._header.arrivals:
             # In the heart's own thread, setting an asyncio.Event would not wake the loop.
             self._services.call_home(self._signal.set)

@@ -133,7 +133,8 @@ async def history(request: Request) -> Response:
     """`GET /v1/runs/{run}/history`: every entry, and how each operation stands."""
     parts, run = parts_of(request), request.path_params["run"]
     header, found = await parts.engine.history(run, whole=True)
-    running, elsewhere = parts.engine.running_steps(run), parts.engine.held_elsewhere(header)
+    running = parts.engine.running_steps(run)
+    elsewhere = await parts.engine.held_elsewhere(header)
     values = Values(parts.keys.secret, run)
     entries, operations = timeline(found, values, running, elsewhere)
     return reply({"run": run_view(header), "entries": entries, "operations": operations})

@@ -5,16 +5,17 @@
     R#<run>     C#<number>#<mark>           Chunk       older entries; <mark> is of the write
     R#<run>     O#<key>                     Operation   a task, an approval, an interrupted step
     R#<run>     L#<key>#<attempt>#<part>    LogBatch    what an attempt logged
+    P#<name>    P                           Process     the lease of one process
     V           <newest first>#<run>        View        what a list of runs needs
 
-The first letter of a sort key tells the type of the item; only views have a partition of their own.
+The first letter of a sort key tells the type of the item; those of views have no such letter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, View
+from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, Process, View
 from rewake.stores.table import Key
 
 VIEWS = "V"
@@ -23,7 +24,13 @@ VIEWS = "V"
 CHUNKS, OPERATIONS, LOGS = "C#", "O#", "L#"
 """The first letters of the sort keys of a run's chunks, operations and logs."""
 
-_TYPES: Mapping[str, type[Item]] = {"H": Header, "C": Chunk, "O": Operation, "L": LogBatch}
+_TYPES: Mapping[str, type[Item]] = {
+    "H": Header,
+    "C": Chunk,
+    "O": Operation,
+    "L": LogBatch,
+    "P": Process,
+}
 
 _LATEST: Millis = 10**15
 
@@ -41,6 +48,11 @@ def run_of(key: Key) -> str:
 def header_key(run: str) -> Key:
     """Where a run's header is."""
     return Key(run_partition(run), "H")
+
+
+def process_key(name: str) -> Key:
+    """Where a process's item is."""
+    return Key(f"P#{name}", "P")
 
 
 def operation_key(run: str, key: str) -> Key:

@@ -31,18 +31,23 @@ from rewake.records import (
 from rewake.stores.answers import Refused, Taken, TaskClaim
 from rewake.stores.history import History
 from rewake.stores.keys import log_key, operation_key
+from rewake.stores.processes import Processes
 from rewake.stores.suspects import BLAMED, CLEARED, is_suspect, losing
 from rewake.stores.table import Check, When, Written
-from rewake.stores.writes import UNOWNED, Writes
+from rewake.stores.writes import UNOWNED
 
 MOST_TRIES = 8
 """How many attempts that are over are kept with an operation: the newest."""
+SOON: Millis = 5_000
+"""When a sweep checks that an outcome was delivered, in milliseconds."""
 _MESSAGE = 160
 DISCARDED = Failure("discarded", "it worked, and its run was retried from before that")
 """What is kept of an attempt that worked, once its run goes on as if it had not been made."""
+_HELD = ("owner", "lease", "process")
+"""What a claim, or a renewal, of a task changes."""
 
 
-class Operations(Writes):
+class Operations(Processes):
     """The writes of the protocol to the item of one operation."""
 
     async def claim_task(self, claim: TaskClaim) -> Taken | Refused:
@@ -56,21 +61,25 @@ class Operations(Writes):
         until = now + claim.lease
         first = Operation(claim.run, claim.key, Kind.TASK, claim.name, claim.round, first=now)
         begin: dict[str, Any] = {"owner": owner, "lease": until, "began": now, "where": claim.where}
-        guarded = {**begin, "not_before": None, "due": until + self._margin}
+        guarded = {**begin, "process": "", "not_before": None, "due": until + self._margin}
 
         async def work() -> Taken | Refused:
             fresh = [[Check("run", "absent")]]
             written = await self._update(
                 where, when=fresh, set=begin, add={"attempts": 1, "number": 1}, create=first
             )
-            lost = False
+            lost, ended = False, None
             while not written.ok and (found := written.item).owner != owner:
                 if found.round < claim.round:
                     written = await self._renew_item(found, first, begin)
                     continue
                 if found.round > claim.round or not self._claimable(found, claim):
                     return Refused(found)
-                same = [Check("owner", "=", found.owner), Check("lease", "=", found.lease)]
+                if found.owner:
+                    ended = await self.ended(found, now)
+                    if ended is None:
+                        return Refused(found)
+                same = [Check(name, "=", getattr(found, name)) for name in _HELD]
                 lost = bool(found.owner)
                 again = {**losing(found), "lost": 1} if lost else {}
                 deaths = found.deaths + again.get("deaths", 0)
@@ -78,7 +87,7 @@ class Operations(Writes):
                     return Refused(found, suspect=deaths)
                 change = {"apart": is_suspect(deaths), "taken": found.owner or found.taken}
                 if lost:
-                    change["tries"] = tries_of(found, found.lease, lost=True)
+                    change["tries"] = tries_of(found, ended, lost=True)
                 written = await self._update(
                     where,
                     when=[[Check("outcome", "absent"), *same]],
@@ -105,19 +114,35 @@ class Operations(Writes):
         if found.outcome is not None:
             return False
         if found.owner:
-            return found.lease < claim.now - self._margin
+            return True  # if its lease is over
         return found.not_before is None or found.not_before <= claim.now
 
     async def renew_task(
-        self, run: str, key: str, owner: str, now: Millis, lease: Millis, *, apart: bool = False
+        self,
+        run: str,
+        key: str,
+        owner: str,
+        now: Millis,
+        lease: Millis,
+        *,
+        process: str = "",
+        apart: bool = False,
     ) -> bool:
-        """Renew the lease of a task, and guard it; False if it has an outcome or another owner."""
+        """Hold a task by the lease of a process, or go on by one of its own, and guard it.
+
+        False if it has an outcome or another owner.
+        """
         written = await self._update(
             operation_key(run, key),
             when=_open_and_of(owner),
-            set={**self._leased(now, lease), "apart": apart},
+            set={**self._held_until(now, lease, process), "apart": apart},
         )
         return written.ok
+
+    async def has_task(self, run: str, key: str, owner: str) -> bool:
+        """Whether this owner holds the task, which has no outcome."""
+        found = await self._held_task(run, key, owner)
+        return found is not None and found.outcome is None
 
     async def absolve_task(self, run: str, key: str, owner: str) -> None:
         """Forget the deaths under a task, if it was last taken from this owner, who lives."""
@@ -230,18 +255,26 @@ class Operations(Writes):
         With `owner`, only while that owner holds the task (so failures are recorded).
         """
         mark = self._mark()
-        settled = {"outcome": outcome, "at": at, "mark": mark, "args": None, **UNOWNED}
-        open_ = [Check("outcome", "absent"), Check("round", "=", operation.round)]
+        where = operation_key(operation.run, operation.key)
+        check = [Check("outcome", "absent"), Check("round", "=", operation.round)]
+        new = {"outcome": outcome, "at": at, "mark": mark, "args": None, **UNOWNED}
+        # What a process holds is not due for long, and its deliverer may die before it arrives.
+        near = [[*check, Check("process", "=", "")]]
+        create = None
         if owner is None:
-            when = [[Check("run", "absent")], open_]
+            near.append([Check("run", "absent")])
             create = msgspec.structs.replace(operation, written=self._clock.now())
         else:
-            when, create = [[*open_, Check("owner", "=", owner)]], None
-        where = operation_key(operation.run, operation.key)
-        written = await self._update(where, when=when, set=settled, create=create)
+            check.append(Check("owner", "=", owner))
+            near[0].append(check[-1])
+        written = await self._update(where, when=near, set=new, create=create)
         found: Operation | None = written.item
+        if not written.ok and found is not None and found.process:
+            soon = {**new, "due": self._clock.now() + SOON}
+            written = await self._update(where, when=[check], set=soon)
+            found = written.item
         while not written.ok and found is not None and found.round < operation.round:
-            written = await self._renew_item(found, operation, settled)
+            written = await self._renew_item(found, operation, new)
             found = written.item
         won = written.ok or (found is not None and found.mark == mark)
         return won, found or operation

@@ -15,11 +15,11 @@ Every method obeys these rules; `docs/architecture.md` gives the reasons.
    that duty moves, the new due time is written before the old one is removed. An item is *guarded*
    when it has a due time of its own.
 
-The protocol is one class in five rooms, each on top of the one before: `reads`, `writes` (the
-commit point: rules 1, 2 and 4), `operations` (one item each), `requests` (what people ask of a
-run), and here the claims and turns of a run, and delivery. Each method is one operation, run
-through `Table.together`: on SQLite it is one transaction, elsewhere single writes in the order
-given. The states between which it moves a run are in `rewake.states`.
+The protocol is one class in six rooms, each on top of the one before: `reads`, `writes` (the
+commit point: rules 1, 2 and 4), `processes` (who lives), `operations` (one item each), `requests`
+(what people ask of a run), and here the claims and turns of a run, and delivery. Each method is one
+operation, run through `Table.together`: on SQLite it is one transaction, elsewhere single writes in
+the order given. The states between which it moves a run are in `rewake.states`.
 """
 
 from __future__ import annotations
@@ -101,9 +101,10 @@ class Store(Requests):
                 found: Header | None = written.item
                 if found is None or found.owner == claim.owner:
                     return found
-                again = self._losses(found, claim)
-                if again is None:
+                ended = await self._ended(found, claim)
+                if ended is None:
                     return None
+                again = losing(found) if found.owner else {}
                 deaths = found.deaths + again.get("deaths", 0)
                 if is_suspect(deaths) and not claim.apart:
                     return Suspect(deaths)
@@ -112,12 +113,13 @@ class Store(Requests):
                     "taken": found.owner or found.taken,
                 }
                 if again:
-                    how["lost_turn"] = Try(found.epoch, None, found.lease, found.where, lost=True)
-                # A claim raises the epoch and a renewal moves the lease: it is as it was found.
+                    how["lost_turn"] = Try(found.epoch, None, ended, found.where, lost=True)
+                # A claim raises the epoch, a renewal moves the lease: it is as it was found.
                 same = [
                     Check("state", "=", found.state),
                     Check("epoch", "=", found.epoch),
                     Check("lease", "=", found.lease),
+                    Check("process", "=", found.process),
                 ]
                 add = {"epoch": 1, **again}
                 written = await self._take(run, claim, [same], Move.CLAIM, add, how)
@@ -126,12 +128,13 @@ class Store(Requests):
 
         return await self._table.together(work)
 
-    def _losses(self, found: Header, claim: RunClaim) -> Mapping[str, int] | None:
-        """What a claim of the run adds to it; None if the run cannot be claimed."""
+    async def _ended(self, found: Header, claim: RunClaim) -> Millis | None:
+        """When the lease by which the run was held ended; None if it cannot be claimed."""
         if found.state in MOVES[Move.CLAIM].sources:
-            return {}
-        over = claim.takes_over and found.lease < claim.now - self._margin
-        return losing(found) if found.state in MOVES[Move.TAKE_OVER].sources and over else None
+            return found.lease
+        if not claim.takes_over or found.state not in MOVES[Move.TAKE_OVER].sources:
+            return None
+        return await self.ended(found, claim.now)
 
     async def _take(
         self,
@@ -149,7 +152,7 @@ class Store(Requests):
         leased = self._leased(claim.now, claim.lease)
         taken: dict[str, Any] = {"state": MOVES[move].target, "owner": claim.owner, **how}
         taken["where"] = claim.where
-        taken["lease"] = leased["lease"]
+        taken |= {"lease": leased["lease"], "process": ""}
         early = Check("due", "<=", leased["due"])
         written = await self._update(
             header_key(run), when=[[*checks, early] for checks in when], set=taken, add=add
@@ -162,19 +165,10 @@ class Store(Requests):
         return await self._update(header_key(run), when=when, set={**taken, **leased}, add=add)
 
     async def commit(
-        self,
-        held: Header,
-        entries: Sequence[Entry],
-        *,
-        now: Millis,
-        lease: Millis,
-        progress: bool,
+        self, held: Header, entries: Sequence[Entry], *, progress: bool
     ) -> Committed | Fenced:
         """Append entries and keep the claim. `progress`: a new outcome is among them."""
-        # Only a lease that is half over is renewed: that costs a write of the due index.
-        changes = self._leased(now, lease) if held.lease - now < lease // 2 else {}
-        if progress:
-            changes |= {**CLEARED, "apart": False, "error": ""}
+        changes: Mapping[str, Any] = {**CLEARED, "apart": False, "error": ""} if progress else {}
         result = await self._append(held, entries, changes)
         assert not isinstance(result, Arrived)
         return result
@@ -275,15 +269,31 @@ class Store(Requests):
         await self._update(header_key(run), when=[self._held_by(owner)], set=_stuck(error))
 
     async def renew(
-        self, held: Header, now: Millis, lease: Millis, *, apart: bool = False
+        self,
+        held: Header,
+        now: Millis,
+        lease: Millis,
+        *,
+        process: str = "",
+        apart: bool = False,
     ) -> Header | None:
-        """Renew the lease of the run; None if the claim in `held` no longer holds it."""
+        """Hold the run by the lease of a process, or go on by one of its own.
+
+        None if the claim in `held` no longer holds it.
+        """
         written = await self._update(
             header_key(held.run),
             when=self._fence(held, count=False),
-            set={**self._leased(now, lease), "apart": apart},
+            set={**self._held_until(now, lease, process), "apart": apart},
         )
         return written.item if written.ok else None
+
+    async def let_go(self, item: Header | Operation, now: Millis, lease: Millis) -> None:
+        """Take an item from its process, of which nobody there knows: its lease runs out."""
+        if isinstance(item, Operation):
+            await self.renew_task(item.run, item.key, item.owner, now, lease)
+        else:
+            await self.renew(item, now, lease)
 
     async def absolve(self, run: str, owner: str) -> None:
         """Forget the deaths under a run, if it was last taken from this owner, who lives."""

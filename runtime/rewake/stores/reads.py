@@ -17,6 +17,7 @@ from rewake.records import (
     Logged,
     Millis,
     Operation,
+    Process,
     Scheduled,
     Value,
 )
@@ -203,9 +204,9 @@ class Reads:
         partition = None if run is None else run_partition(run)
         return await self._table.due(until, limit=limit, partition=partition, after=after)
 
-    async def item(self, key: Key) -> Header | Operation | None:
+    async def item(self, key: Key) -> Header | Operation | Process | None:
         """The item behind an entry of the due index."""
-        found: Header | Operation | None = await self._table.get(key)
+        found: Header | Operation | Process | None = await self._table.get(key)
         return found
 
     async def resolve(self, run: str, value: Value) -> Value:

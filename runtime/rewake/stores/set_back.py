@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rewake.records import Header, Millis, Operation
+from rewake.records import Header, Millis, Operation, Process
 from rewake.states import RunState
 from rewake.stores.table import Check
 
@@ -33,12 +33,12 @@ Not where one ends: an outcome takes the lease away, and its due time is still t
 """
 
 
-def is_ahead(item: Header | Operation, now: Millis, margin: Millis) -> bool:
+def is_ahead(item: Header | Operation | Process, now: Millis, margin: Millis) -> bool:
     """Whether the item was written before the clock was set back to `now`."""
     return item.written > now + margin
 
 
-def begun_again(item: Header | Operation, now: Millis) -> Mapping[str, Any]:
+def begun_again(item: Header | Operation | Process, now: Millis) -> Mapping[str, Any]:
     """The changes by which the waits of an item that is ahead begin again."""
     if isinstance(item, Header) and item.state is RunState.PARKED:
         return {name: now for name in ("due", "wake", "check_at") if getattr(item, name)}
@@ -47,8 +47,10 @@ def begun_again(item: Header | Operation, now: Millis) -> Mapping[str, Any]:
     return {name: now + max(0, at - item.written) for name, at in found.items() if at}
 
 
-def unchanged(item: Header | Operation) -> list[Check]:
+def unchanged(item: Header | Operation | Process) -> list[Check]:
     """The checks that an item is as it was read, as far as its waits go."""
+    if isinstance(item, Process):
+        return [Check(name, "=", getattr(item, name)) for name in ("written", "lease", "dead")]
     names = ["written", "owner"]
     names += ["number"] if isinstance(item, Operation) else ["state", "epoch", "count"]
     return [Check(name, "=", getattr(item, name)) for name in names]

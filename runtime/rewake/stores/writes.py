@@ -17,10 +17,10 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from rewake.clock import Clock
-from rewake.records import Chunk, Entry, Header, Millis, Operation
+from rewake.records import Chunk, Entry, Header, Millis, Operation, Process
 from rewake.states import MOVES, Move
 from rewake.stores.answers import Arrived, Committed, Fenced
-from rewake.stores.keys import chunk_key, chunk_number, header_key, operation_key
+from rewake.stores.keys import chunk_key, chunk_number, header_key, operation_key, process_key
 from rewake.stores.reads import Reads
 from rewake.stores.set_back import MOMENTS, begun_again, is_ahead, unchanged
 from rewake.stores.shelf import Shelf
@@ -31,13 +31,13 @@ CHUNK_BYTES = 256 * 1024
 """The most bytes of a chunk of history: an item of DynamoDB holds 400 KB."""
 HEADER_BYTES = 1024
 """The most bytes of a header and its key, without `cancel` and `error`: one unit of a write."""
-FIXED_BYTES = 592
+FIXED_BYTES = 582
 """Room for all fields of a header but its names and its tail, at their longest."""
 
-UNOWNED: Mapping[str, Any] = {"owner": "", "lease": 0, "apart": False}
+UNOWNED: Mapping[str, Any] = {"owner": "", "lease": 0, "process": "", "apart": False}
 """The fields of an item that nobody holds."""
 
-T = TypeVar("T", bound=Header | Operation)
+T = TypeVar("T", bound=Header | Operation | Process)
 
 
 class Here(Protocol):
@@ -178,9 +178,7 @@ class Writes(Reads):
         now = self._clock.now()
         if not is_ahead(item, now, self._margin):
             return item
-        where = header_key(item.run)
-        if isinstance(item, Operation):
-            where = operation_key(item.run, item.key)
+        where = _key_of(item)
         changes = begun_again(item, now)
         written = await self._update(where, when=[unchanged(item)], set=changes)
         found: T = written.item
@@ -188,6 +186,14 @@ class Writes(Reads):
 
     async def _put(self, key: Key, item: Any, *, absent: bool = False) -> Written:
         return await self._again(lambda: self._table.put(key, item, absent=absent))
+
+
+def _key_of(item: Header | Operation | Process) -> Key:
+    if isinstance(item, Process):
+        return process_key(item.name)
+    if isinstance(item, Operation):
+        return operation_key(item.run, item.key)
+    return header_key(item.run)
 
 
 def room_for_tail(header: Header) -> int:

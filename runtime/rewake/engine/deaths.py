@@ -1,0 +1,100 @@
+"""What a dead process held: it is looked for, so that others begin it at once.
+
+A process's item is due when its lease may be over. What names it is not due for long then, and is
+made due (`stores/processes.py` has the theory).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from rewake.engine.leases import PASSING
+from rewake.engine.services import Services
+from rewake.records import Header, Millis, Operation, Process
+from rewake.stores.keys import process_key
+from rewake.stores.processes import KEPT, next_look
+from rewake.stores.table import Due, Key
+
+log = logging.getLogger("rewake.sweeper")
+
+PAGE = 500
+LOOKS = 2
+"""How often what a dead process held is looked for."""
+
+_Test = Callable[[Header | Operation], Awaitable[bool]]
+
+
+class Deaths:
+    """Notices that a process died, and makes due what it held."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._store = services.store
+        self._until: Millis | None = None
+
+    async def check(self, found: Process, due: Millis, now: Millis) -> list[Due]:
+        """Check a process that is due. Returns what is to be checked next, and when."""
+        settings, key = self._services.settings, process_key(found.name)
+        if not await self._store.bury(found, now):
+            at = found.lease + settings.skew + 1
+            return [Due(at, key)] if await self._store.postpone(key, due, at) else []
+        dead = await self._store.process(found.name)
+        if dead is None or dead.due is None or dead.due > now:
+            return []
+        if dead.looks >= LOOKS:
+            await self._store.end_process(dead.name)
+            return []
+        if not await self._store.postpone(key, dead.due, now + settings.grace):
+            return []  # another process looks
+        log.warning("the process %s has died: what it held is taken over", dead.where)
+        held = await self._made_due(now, lambda item: _is_of(item, dead.name))
+        last = dead.looks + 1 == LOOKS
+        await self._store.looked_for(dead, now + (KEPT if last else settings.lease))
+        return held
+
+    async def look_ahead(self, run: str) -> None:
+        """Make due what dead processes held of one run, for who looks at nothing but that run.
+
+        A while after its beginning, it is itself the one that holds the run.
+        """
+        now, settings = self._services.clock.now(), self._services.settings
+        if self._until is None:
+            self._until = now + 2 * settings.lease
+        if now <= self._until:
+            await self._made_due(now, self._is_left, run)
+
+    async def _is_left(self, item: Header | Operation) -> bool:
+        now = self._services.clock.now()
+        other = item.process and item.process != self._services.heart.name
+        return bool(other) and await self._store.ended(item, now) is not None
+
+    async def _made_due(self, now: Millis, is_left: _Test, run: str | None = None) -> list[Due]:
+        until = next_look(now, self._services.settings.lease)
+        last, made = Due(now, Key("", "")), list[Due]()
+        while True:
+            page = await self._store.due(until, limit=PAGE, run=run, after=last)
+            results = await asyncio.gather(
+                *(self._make_due(due.key, now, is_left) for due in page), return_exceptions=True
+            )
+            for due, result in zip(page, results, strict=True):
+                if isinstance(result, PASSING):
+                    raise result  # it stays due, and is looked for again
+                if isinstance(result, BaseException):
+                    log.debug("%s could not be looked at", due.key.sort, exc_info=result)
+                elif result:
+                    made.append(Due(now, due.key))
+            if len(page) < PAGE:
+                return made
+            last = page[-1]
+
+    async def _make_due(self, key: Key, now: Millis, is_left: _Test) -> bool:
+        item = await self._store.item(key)
+        if item is None or isinstance(item, Process) or item.due is None:
+            return False
+        return await is_left(item) and await self._store.postpone(key, item.due, now)
+
+
+async def _is_of(item: Header | Operation, process: str) -> bool:
+    return item.process == process

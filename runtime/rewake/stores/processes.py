@@ -1,0 +1,107 @@
+"""The lease of a process, by which it holds all that it has for long.
+
+1. A claim has a short lease of its own, and most work is over before that is. What is held for
+   longer names its *process* instead, once (`Store.renew`), and is as alive as that is: one
+   renewal for everything that a process holds.
+2. Who finds that the lease of a process is over marks its item *dead*, if it is still as it was
+   found, and only then takes over what names it. So either the process renews in time and nothing
+   is taken, or it cannot renew any more, and knows. It then takes another name, and gives that to
+   what it still has; what was taken is not among it, for each of these writes has its own fence.
+3. What names a process need not be looked at while that lives: its due time is far (`REST`). The
+   process itself is due when its lease may be over. Who marked it dead looks through the due index
+   for what names it, and again a lease later, for the index may be late. What is missed all the
+   same is found at its own due time.
+
+A process that holds nothing for long has no item, and costs nothing. Dead ones stay for `KEPT`.
+"""
+
+from __future__ import annotations
+
+from rewake.records import Header, Millis, Operation, Process
+from rewake.stores.keys import process_key
+from rewake.stores.table import Check, When
+from rewake.stores.writes import Writes
+
+REST: Millis = 300_000
+"""So long what a living process holds is not looked at again, in milliseconds."""
+KEPT: Millis = 86_400_000
+"""So long the item of a dead process is kept: nothing is left then that names it."""
+
+_ALIVE: When = [[Check("dead", "=", False)]]
+
+
+class Processes(Writes):
+    """The writes of the protocol to the item of one process."""
+
+    async def process(self, name: str) -> Process | None:
+        """A process's item, None if there is none: it holds nothing any more."""
+        found: Process | None = await self._again(lambda: self._table.get(process_key(name)))
+        return None if found is None else await self.set_right(found)
+
+    async def renew_process(
+        self, name: str, where: str, now: Millis, lease: Millis, *, new: bool = False
+    ) -> bool:
+        """Renew the lease of a process; False if it was taken for dead. `new`: make its item."""
+        until = now + lease
+        key, due = process_key(name), until + self._margin
+        # A due time that is early stays: moving it costs more than a look.
+        early: When = [[*_ALIVE[0], Check("due", "<=", due)]]
+        create = None
+        if new:
+            create, early = Process(name, where, due=due), [[Check("name", "absent")], *early]
+        written = await self._update(key, when=early, set={"lease": until}, create=create)
+        if not written.ok and written.item is not None and not written.item.dead:
+            written = await self._update(key, when=_ALIVE, set={"lease": until, "due": due})
+        return written.ok
+
+    async def end_process(self, name: str) -> None:
+        """Remove the item of a process that holds nothing, or was dead for long."""
+        await self._again(lambda: self._table.delete([process_key(name)]))
+
+    async def bury(self, found: Process, now: Millis) -> bool:
+        """Mark a process dead if its lease is over; False if it lives."""
+        if found.dead:
+            return True
+        if found.lease >= now - self._margin:
+            return False
+        same = [*_ALIVE[0], Check("lease", "=", found.lease)]
+        key = process_key(found.name)
+        written = await self._update(key, when=[same], set={"dead": True, "due": now})
+        item: Process | None = written.item
+        return written.ok or item is None or item.dead
+
+    async def looked_for(self, found: Process, due: Millis) -> None:
+        """Note that what a dead process held was looked for; it is looked for again when due."""
+        same = Check("looks", "=", found.looks)
+        new = {"looks": found.looks + 1, "due": due}
+        await self._update(process_key(found.name), when=[[same]], set=new)
+
+    async def ended(self, item: Header | Operation, now: Millis) -> Millis | None:
+        """When the lease by which an item is held ended; None: it is not over.
+
+        If that is a process's lease, the process is marked dead: then it cannot renew it any more.
+        """
+        if not item.process:
+            return item.lease if item.lease < now - self._margin else None
+        found = await self.process(item.process)
+        if found is None:
+            return item.written
+        return found.lease if await self.bury(found, now) else None
+
+    async def is_held(self, item: Header | Operation, now: Millis) -> bool:
+        """Whether its holder has the item by a lease that is not over."""
+        if not item.process:
+            return item.lease > now
+        found = await self.process(item.process)
+        return found is not None and not found.dead and found.lease > now
+
+    def _held_until(self, now: Millis, lease: Millis, process: str) -> dict[str, object]:
+        """The lease of what is held: that of the process or, if it is empty, one of its own."""
+        if process:
+            return {"process": process, "lease": 0, "due": next_look(now, lease)}
+        return {"process": "", **self._leased(now, lease)}
+
+
+def next_look(now: Millis, lease: Millis) -> Millis:
+    """When to look again at what a living process holds."""
+    return now + max(REST, 2 * lease)
