@@ -14,6 +14,7 @@ CALLS: Mapping[str, int] = {
     "store.park": 14,
     "store.finish": 1,
     "store.renew": 1,
+    "store.renew_process": 1,
     "store.claim_task": 9,
     "store.renew_task": 1,
     "store.retry_task": 1,
@@ -55,8 +56,19 @@ OTHERS = frozenset(
         "entries",
         "last",
         "whole",
+        "since",
+        "operations",
+        "set_right",
+        "process",
+        "end_process",
+        "bury",
+        "looked_for",
+        "ended",
+        "is_held",
+        "has_task",
+        "let_go",
     )
-)
+) | {"table.delete"}
 """Left to `--all`: they only read, are part of another one, or depend on what the clock does."""
 
 BODIES = (

@@ -117,7 +117,7 @@ def sweeps_before_it_renews() -> Iterator[None]:
 
 @contextmanager
 def never_looks_again() -> Iterator[None]:
-    """A body begins under a claim that took longer than its lease."""
+    """A body begins under a claim, or goes on under a lease, that may be over."""
     with patch.object(Heart, "_is_late", lambda self, hold: False):
         yield
 

@@ -58,6 +58,15 @@ def _stalling(seed: int, store: str) -> Case:
     return Case(seed, store, {"r1": parts}, chaos, settings, replicas=chance.choice((2, 3)))
 
 
+def _stalling_often(seed: int, store: str) -> Case:
+    """The same, in the claims of tasks too, whose answers come when others have them."""
+    case = _stalling(seed + 1000, store)
+    case.seed, case.chaos.slow = seed, 0.5
+    call, step = ("update O", 3) if store == "memory" else ("together ", 2)
+    case.chaos.planned |= {(call, number): STALL for number in range(3, 90, step)}
+    return case
+
+
 def _cancelling(seed: int, store: str) -> Case:
     """A parked run is cancelled by somebody who dies over it."""
     program, right = ["approve", "yes-n1", None], ["approval", "approved", "n1"]
@@ -385,6 +394,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a stuck run can be resumed": _killing(["kill", "r1", 8], "alive", resumes=True),
     "processes are closed": _closing,
     "holders stall": _stalling,
+    "holders stall often": _stalling_often,
     "processes pause": _pausing,
     "loops stand still": _standing,
     "whoever works is paused": _paused_in_turn,

@@ -48,7 +48,8 @@ class Deaths:
             return []
         if not await self._store.postpone(key, dead.due, now + settings.grace):
             return []  # another process looks
-        log.warning("the process %s has died: what it held is taken over", dead.where)
+        if not dead.looks:
+            log.warning("the process %s seems dead: what it held is taken over", dead.where)
         held = await self._made_due(now, lambda item: _is_of(item, dead.name))
         last = dead.looks + 1 == LOOKS
         await self._store.looked_for(dead, now + (KEPT if last else settings.lease))

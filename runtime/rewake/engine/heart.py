@@ -87,6 +87,7 @@ class Heart:
         self.name = unique()
         self._until: Millis = 0
         self._made = False
+        self._asking = set[object]()
         self._lent: Millis = 0
         self._beats = 0
         self._beaten: Millis = clock.now()
@@ -211,13 +212,15 @@ class Heart:
         old = [each for each in held if not _is_to_write(each, name)]
         old.sort(key=lambda each: each.looked)
         # Together, for a store that joins writes to one commit; in parts, to bound them.
-        every = [*new, *old[:LOOKS]]
-        for first in range(0, len(every), AT_ONCE):
-            await asyncio.gather(*(self._keep(each) for each in every[first : first + AT_ONCE]))
+        for first in range(0, len(new), AT_ONCE):
+            part = new[first : first + AT_ONCE]
+            await asyncio.gather(*(self._tried(self._renew(each)) for each in part))
+        for first in range(0, min(len(old), LOOKS), AT_ONCE):
+            await asyncio.gather(*map(self._keep, old[first : first + AT_ONCE]))
 
     async def _keep(self, hold: Hold) -> None:
-        """Keep one claim, or look at it if its lease is not over for long."""
-        if self._is_late(hold) or _is_to_write(hold, self.name):
+        """Keep one claim if its lease is short, else look at it."""
+        if self._is_late(hold):
             await self._tried(self._renew(hold))
             return
         hold.looked = self._beats
@@ -248,8 +251,14 @@ class Heart:
         """Renew the lease of this process; under another name, if it was taken for dead."""
         while True:
             name, now = self.name, self._clock.now()
-            where, new = self._settings.where, not self._made
-            if await self._store.renew_process(name, where, now, self._lease, new=new):
+            asking, new = object(), not self._made
+            self._asking.add(asking)
+            try:
+                where = self._settings.where
+                lives = await self._store.renew_process(name, where, now, self._lease, new=new)
+            finally:
+                self._asking.discard(asking)
+            if lives:
                 if self.name == name:
                     self._made, self._until = True, now + self._lease
                 return True
@@ -275,6 +284,8 @@ class Heart:
         lately = 0 <= self._clock.now() - self._lent <= self._lease
         if not self._made or self._held or self._left or (lately and not closing):
             return
+        if self._asking:
+            return  # a renewal that comes late must not make the item anew
         name = self.name
         self._forget()
         if not self._held:  # else it has the old name, perhaps, whose lease must run out
