@@ -175,7 +175,7 @@ class Heart:
                 self._beating.cancel()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
-        await self._let_go(list(self._left.values()))
+        await self._all(list(self._left.values()), self._let_go)
         await self._rest(closing=True)
 
     def _run(self) -> None:
@@ -191,7 +191,7 @@ class Heart:
         while True:
             await self._clock.sleep(self._interval)
             await self._keep_all(self._old(self._held))
-            await self._let_go(self._old(self._left))
+            await self._all(self._old(self._left)[:LOOKS], self._let_go)
             await self._rest()
 
     def _old(self, holds: dict[str, Hold]) -> list[Hold]:
@@ -211,12 +211,15 @@ class Heart:
         new = [each for each in held if _is_to_write(each, name)]
         old = [each for each in held if not _is_to_write(each, name)]
         old.sort(key=lambda each: each.looked)
-        # Together, for a store that joins writes to one commit; in parts, to bound them.
-        for first in range(0, len(new), AT_ONCE):
-            part = new[first : first + AT_ONCE]
-            await asyncio.gather(*(self._tried(self._renew(each)) for each in part))
-        for first in range(0, min(len(old), LOOKS), AT_ONCE):
-            await asyncio.gather(*map(self._keep, old[first : first + AT_ONCE]))
+        await self._all(new, lambda hold: self._tried(self._renew(hold)))
+        await self._all(old[:LOOKS], self._keep)
+
+    async def _all(self, holds: list[Hold], act: Callable[[Hold], Awaitable[object]]) -> None:
+        """Together, for a store that joins writes to one commit; in parts, to bound them."""
+        for first in range(0, len(holds), AT_ONCE):
+            if self._is_short(self._until, self._lease // 3):  # many take long
+                await self._tried(self._renew_process())
+            await asyncio.gather(*map(act, holds[first : first + AT_ONCE]))
 
     async def _keep(self, hold: Hold) -> None:
         """Keep one claim if its lease is short, else look at it."""
@@ -270,14 +273,13 @@ class Heart:
         self._until, self._made = 0, False
         self.name = self._unique()
 
-    async def _let_go(self, left: list[Hold]) -> None:
-        """Take what is done with, and could not be released, from the process: it runs out."""
-        for hold in left:
-            held = await self._tried(hold.look())
-            if held and await self._tried(hold.renew("")) is None:
-                continue  # the next beat tries again
-            if held is not None and self._left.get(hold.owner) is hold:
-                del self._left[hold.owner]
+    async def _let_go(self, hold: Hold) -> None:
+        """Take what is done with, and was not released, from the process: it runs out."""
+        held = await self._tried(hold.look())
+        if held and await self._tried(hold.renew("")) is None:
+            return  # the next beat tries again
+        if held is not None and self._left.get(hold.owner) is hold:
+            del self._left[hold.owner]
 
     async def _rest(self, *, closing: bool = False) -> None:
         """Remove this process's item while it holds nothing."""
