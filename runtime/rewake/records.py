@@ -308,7 +308,7 @@ class Header(msgspec.Struct, omit_defaults=True):
     tail: list[Entry] = []
     """The entries after those of the chunks."""
     error: str = ""
-    """Why it is stuck; while it runs, why its last claim was lost, if that is known."""
+    """Why it is stuck or failed; while it runs, why its last claim was lost, if that is known."""
 
 
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -41,6 +41,11 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
     STUCK = "stuck"
 
+    @property
+    def said(self) -> str:
+        """What users call it."""
+        return "suspended" if self is RunState.PARKED else self.value
+
 
 LIVE = (RunState.READY, RunState.RUNNING, RunState.PARKED)
 """States in which a run goes on by itself."""

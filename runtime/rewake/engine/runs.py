@@ -296,8 +296,10 @@ class Runs:
         header = await self._store.cancel(run, reason, self.services.clock.now())
         while header.state is RunState.STUCK:  # again, if it is resumed meanwhile
             if not even_stuck:
-                told = f"run {run!r} is stuck, so its cleanup cannot run: resume it, or say so"
-                raise RunConflict(f"{told} (even_stuck)")
+                told = (
+                    f"run {run!r} is stuck, so its cleanup cannot run: resume it, or say even_stuck"
+                )
+                raise RunConflict(f"{told} (--even-stuck)")
             header = await self._end(run, Move.CANCEL_STUCK, reason)
             if (header.state, header.cancel) == (RunState.CANCELLED, reason):
                 return header
@@ -339,7 +341,8 @@ class Runs:
     async def resume(self, run: str) -> Header:
         """Resume a stuck run, with current code and Python. Raises `RunNotFound`, `RunConflict`."""
         header = await self._store.resume(run, self.services.clock.now())
-        runs_log.info("run %s of %s is resumed", run, header.workflow)
+        with carrying_out(run):
+            runs_log.info("run %s of %s is resumed", run, header.workflow)
         await self.services.wake(run)
         return header
 
@@ -358,7 +361,7 @@ class Runs:
         services, now = self.services, self.services.clock.now()
         header, history = await self.history(run)
         if header.state is not RunState.FAILED:
-            raise RunConflict(f"run {run!r} has not failed, it is {header.state}")
+            raise RunConflict(f"run {run!r} has not failed, it is {header.state.said}")
         if header.newer:
             newer = newer_than(run)
             raise RunConflict(f"a newer run of its key is begun: {newer!r}", run=newer)
@@ -373,7 +376,8 @@ class Runs:
             header, made.entries, cancel=made.cancel, cancels=made.cancels, now=now
         )
         services.cache.drop(run)
-        runs_log.info("run %s of %s is retried", run, header.workflow)
+        with carrying_out(run):
+            runs_log.info("run %s of %s is retried", run, header.workflow)
         again = [each for each in made.reopened if each.kind.traits.dispatched]
         messages = [await self._store.message(run, each) for each in again]
         await services.dispatcher.dispatch(messages)

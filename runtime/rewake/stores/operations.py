@@ -41,6 +41,7 @@ MOST_TRIES = 8
 SOON: Millis = 5_000
 """When a sweep checks that an outcome was delivered, in milliseconds."""
 _MESSAGE = 160
+_ONE_MORE = {"attempts": 1, "number": 1}
 DISCARDED = Failure("discarded", "it worked, and its run was retried from before that")
 """What is kept of an attempt that worked, once its run goes on as if it had not been made."""
 _HELD = ("owner", "lease", "process")
@@ -56,47 +57,53 @@ class Operations(Processes):
         An attempt whose lease ran out is counted as lost; a suspect is claimed apart only. From the
         second claim on the item is guarded, since its run's header may no longer cover it.
         """
-        owner, now = claim.owner, claim.now
-        where = operation_key(claim.run, claim.key)
-        until = now + claim.lease
-        first = Operation(claim.run, claim.key, Kind.TASK, claim.name, claim.round, first=now)
-        begin: dict[str, Any] = {"owner": owner, "lease": until, "began": now, "where": claim.where}
-        guarded = {**begin, "process": "", "not_before": None, "due": until + self._margin}
+        owner, where = claim.owner, operation_key(claim.run, claim.key)
+        first = Operation(claim.run, claim.key, Kind.TASK, claim.name, claim.round, first=claim.now)
+        begin: dict[str, Any] = {"owner": owner, "lease": claim.now + claim.lease}
+        begin |= {"began": claim.now, "where": claim.where}
 
         async def work() -> Taken | Refused:
             fresh = [[Check("run", "absent")]]
-            written = await self._update(
-                where, when=fresh, set=begin, add={"attempts": 1, "number": 1}, create=first
-            )
-            lost, ended = False, None
+            written = await self._update(where, when=fresh, set=begin, add=_ONE_MORE, create=first)
+            lost = False
             while not written.ok and (found := written.item).owner != owner:
                 if found.round < claim.round:
                     written = await self._renew_item(found, first, begin)
                     continue
                 if found.round > claim.round or not self._claimable(found, claim):
                     return Refused(found)
-                if found.owner:
-                    ended = await self.ended(found, now)
-                    if ended is None:
-                        return Refused(found)
-                same = [Check(name, "=", getattr(found, name)) for name in _HELD]
                 lost = bool(found.owner)
-                again = {**losing(found), "lost": 1} if lost else {}
-                deaths = found.deaths + again.get("deaths", 0)
-                if is_suspect(deaths) and not claim.apart:
-                    return Refused(found, suspect=deaths)
-                change = {"apart": is_suspect(deaths), "taken": found.owner or found.taken}
-                if lost:
-                    change["tries"] = tries_of(found, ended, lost=True)
-                written = await self._update(
-                    where,
-                    when=[[Check("outcome", "absent"), *same]],
-                    set={**guarded, **change},
-                    add={"attempts": 1, "number": 1, **again},
-                )
+                again = await self._take_again(found, claim, begin)
+                if isinstance(again, Refused):
+                    return again
+                written = again
             return Taken(written.item, lost)
 
         return await self._table.together(work)
+
+    async def _take_again(
+        self, found: Operation, claim: TaskClaim, begin: Mapping[str, Any]
+    ) -> Written | Refused:
+        """Claim a task that was claimed before, if its owner is dead and it need not be apart."""
+        guarded = {**begin, "process": "", "not_before": None, "due": begin["lease"] + self._margin}
+        more: Mapping[str, int] = {}
+        if found.owner:
+            ended = await self.ended(found, claim.now)
+            if ended is None:
+                return Refused(found)
+            more = {**losing(found), "lost": 1}
+            guarded["tries"] = tries_of(found, ended, lost=True)
+        deaths = found.deaths + more.get("deaths", 0)
+        if is_suspect(deaths) and not claim.apart:
+            return Refused(found, suspect=deaths)
+        guarded |= {"apart": is_suspect(deaths), "taken": found.owner or found.taken}
+        same = [Check(name, "=", getattr(found, name)) for name in _HELD]
+        return await self._update(
+            operation_key(claim.run, claim.key),
+            when=[[Check("outcome", "absent"), *same]],
+            set=guarded,
+            add={**_ONE_MORE, **more},
+        )
 
     async def _renew_item(
         self, found: Operation, blank: Operation, more: Mapping[str, Any]

@@ -31,6 +31,7 @@ import msgspec
 
 from rewake.records import (
     Entry,
+    Finished,
     Header,
     Millis,
     Operation,
@@ -227,6 +228,9 @@ class Store(Requests):
         `due`: when a sweep must check that the withdrawn operations were cancelled.
         """
         changes = {"state": state, "due": due, "wake": None, "check_at": None, **UNOWNED}
+        end = entries[-1]
+        failure = end.outcome.failure if isinstance(end, Finished) else None
+        changes["error"] = _bounded(f"{failure.type}: {failure.message}") if failure else ""
         return await self._append(held, entries, changes, arrivals=held.arrivals)
 
     async def stick(self, held: Header, error: str, *, at_rest: bool = False) -> Committed | Fenced:

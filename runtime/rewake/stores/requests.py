@@ -81,7 +81,7 @@ class Requests(Operations):
         if header is None:
             raise RunNotFound(f"there is no run {run!r}")
         if not written.ok and header.mark != mark:
-            raise RunConflict(f"run {run!r} is not stuck, it is {header.state}")
+            raise RunConflict(f"run {run!r} is not stuck, it is {header.state.said}")
         return header
 
     async def retry(

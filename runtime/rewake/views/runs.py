@@ -15,9 +15,8 @@ from rewake.views.approvals import ApprovalView
 from rewake.views.moments import moment, moment_or_none
 from rewake.views.values import Values
 
-STATES: Mapping[RunState, str] = {
-    state: "suspended" if state is RunState.PARKED else state.value for state in RunState
-}
+_ENDED_BADLY = (RunState.STUCK, RunState.FAILED, RunState.CANCELLED)
+STATES: Mapping[RunState, str] = {state: state.said for state in RunState}
 """What users call the states of a run."""
 
 
@@ -119,10 +118,11 @@ def result_view(outcome: Outcome, values: Values) -> ResultView:
 
 
 def _error_of(header: Header, outcome: Outcome | None) -> ErrorView | None:
-    if header.state is RunState.STUCK:
-        type_, _, message = header.error.partition(": ")
-        return ErrorView(type_, message)
     if outcome is None and header.tail and isinstance(header.tail[-1], Finished):
         outcome = header.tail[-1].outcome
-    failure = None if outcome is None else outcome.failure
-    return None if failure is None else error_view(failure)
+    if outcome is not None and outcome.failure is not None:
+        return error_view(outcome.failure)
+    if header.state in _ENDED_BADLY and header.error:  # its beginning, for a list
+        type_, _, message = header.error.partition(": ")
+        return ErrorView(type_, message)
+    return None

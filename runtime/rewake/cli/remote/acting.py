@@ -44,7 +44,7 @@ class Selection:
         """Raise `UsageError` unless either a run or an option names what is meant."""
         named = (self.state, self.workflow, self.since) != (None, None, None)
         if self.run is not None and (named or self.dry_run):
-            raise UsageError("give either a RUN, or --state, --workflow and --since")
+            raise UsageError("give either a RUN, or --state, --workflow or --since (and --dry-run)")
         if self.run is None and not named:
             raise UsageError("give a RUN, or name many by --state, --workflow or --since")
 

@@ -108,7 +108,7 @@ def _tried(operation: Mapping[str, Any]) -> Iterator[str]:
     if len(tries) < 2 and not any(each["lost"] for each in tries):
         return
     ended = operation["state"] not in ("running", "retrying", "waiting")
-    yield f"{operation['key']} took {operation['attempts']} attempts" if ended else "  so far:"
+    yield f"attempts at {operation['key']}:" if ended else "  so far:"
     for each in tries:
         began = f" {when(each['began'])}" if each.get("began") else ""
         where = f" on {each['where']}" if each.get("where") else ""
