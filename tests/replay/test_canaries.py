@@ -21,6 +21,7 @@ import pytest
 from rewake.replay import asyncio_order
 from rewake.replay.loop import WorkflowLoop, WorkflowTimer
 from rewake.replay.mistakes import Mistakes
+from rewake.replay.origins import Origins, note_failure
 from rewake.replay.scope import Scope
 
 SEEN = [(3, 11), (3, 12), (3, 13), (3, 14)]
@@ -30,6 +31,7 @@ tasks_module: Any = asyncio.tasks
 
 class NoTimers:
     mistakes = Mistakes()
+    origins = Origins()
 
     def arm(self, timer: WorkflowTimer) -> None: ...
 
@@ -157,12 +159,28 @@ def test_callbacks_of_a_task_can_be_seen(loop: WorkflowLoop) -> None:
 
     async def main() -> Any:
         task: Any = loop.create_task(asyncio.sleep(5))
-        assert not task._callbacks
+        assert [each for each, _ in task._callbacks] == [note_failure]
         task.add_done_callback(print)
-        ((callback, context),) = task._callbacks
+        _, (callback, context) = task._callbacks
         return callback is print and isinstance(context, contextvars.Context)
 
     assert drive(loop, main())
+
+
+def test_the_error_of_a_task_can_be_seen_and_still_counts_as_unseen(loop: WorkflowLoop) -> None:
+    """3.11-3.14: `Task._exception` is the error, and reading it does not stop asyncio's log."""
+
+    async def fails() -> None:
+        raise ValueError
+
+    async def main() -> Any:
+        task: Any = loop.create_task(fails())
+        await asyncio.wait([task])
+        seen = isinstance(task._exception, ValueError), task._log_traceback
+        task.exception()
+        return seen
+
+    assert drive(loop, main()) == (True, True)
 
 
 def test_barriers_can_be_recognised(loop: WorkflowLoop) -> None:

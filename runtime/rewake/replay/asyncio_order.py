@@ -29,6 +29,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from rewake.replay.loop import WorkflowLoop, WorkflowTask
+from rewake.replay.origins import note_failure
 
 REGISTRY = "_all_tasks" if hasattr(asyncio.tasks, "_all_tasks") else "_scheduled_tasks"
 """The set of `asyncio.all_tasks`: `_all_tasks` on 3.11, `_scheduled_tasks` on 3.12 and 3.13."""
@@ -153,10 +154,10 @@ def barrier_of(task: WorkflowTask) -> object | None:
     makes nothing of one more success until all its children are done. Any other watcher of the
     asyncio task may react at once.
     """
-    callbacks = task._callbacks
-    if not callbacks or len(callbacks) != 1:
+    watchers = [each[0] for each in task._callbacks or () if each[0] is not note_failure]
+    if len(watchers) != 1:
         return None
-    callback: Any = callbacks[0][0]
+    callback: Any = watchers[0]
     owner: object = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.TaskGroup) or getattr(owner, "is_barrier", False):
         return owner

@@ -8,7 +8,7 @@ from rewake.errors import StuckError
 from rewake.kinds import OutcomeKind
 from rewake.records import Cause, Finished, Outcome
 from rewake.replay.loop import WorkflowTask
-from rewake.replay.origins import cause_of
+from rewake.replay.origins import Origins
 from rewake.replay.program import Program
 
 DEADLINE = "run-timeout"
@@ -16,9 +16,9 @@ DEADLINE = "run-timeout"
 
 
 def end_of(
-    main: WorkflowTask, program: Program, event: int, late: int | None, cancelled: str | None
+    main: WorkflowTask, program: Program, origins: Origins, late: int | None, cancelled: str | None
 ) -> Finished:
-    """The end of a workflow whose main task is done, after the event of this number.
+    """The end of a workflow whose main task is done.
 
     `late`: the number of the event at which the time of the run was over. `cancelled`: the reason
     of the newest request to cancel. Raises `StuckError`.
@@ -35,4 +35,4 @@ def end_of(
         if cancelled is not None and isinstance(error, asyncio.CancelledError):
             failed = program.fail(asyncio.CancelledError(cancelled))
             return Finished(Outcome(OutcomeKind.CANCELLED, failure=failed.failure))
-        return Finished(program.fail(error), cause_of(error, event))
+        return Finished(program.fail(error), origins.cause_of(error))

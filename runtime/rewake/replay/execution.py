@@ -110,7 +110,7 @@ class Execution:
         self._log = LogLines()
         self.mistakes: Final = Mistakes()
         self.machine, self.where = 0, ""
-        self._event = -1
+        self.origins: Final = origins.Origins()
         self._ended: Finished | None = None
         self._late: int | None = None
 
@@ -334,7 +334,7 @@ class Execution:
 
     def _ask(self, op: OpenOp, recorded: Scheduled | None, compare: Comparison = None) -> None:
         if (handled := sys.exception()) is not None:
-            origins.mark(handled, self._event)
+            self.origins.mark(handled)
         op.round = self.round if recorded is None else recorded.round
         if recorded is not None:
             differs = differences.of_operation(recorded, op, compare)
@@ -349,7 +349,7 @@ class Execution:
         self._asked[op.key] = op
 
     def _apply(self, event: Event, outcome: Outcome | None) -> None:
-        self._event += 1
+        self.origins.event += 1
         self._loop.clock = max(self._loop.clock, event.clock)
         try:
             _APPLY[type(event)](self, event, outcome)
@@ -364,7 +364,7 @@ class Execution:
             raise
 
     def _end_with(self, main: WorkflowTask) -> None:
-        self._ended = end_of(main, self._program, self._event, self._late, self.cancel_reason)
+        self._ended = end_of(main, self._program, self.origins, self._late, self.cancel_reason)
         self.finished = self._ended.outcome
 
     def _begin(self, event: Started, _: Outcome | None) -> None:
@@ -412,7 +412,7 @@ class Execution:
         elif op.timer is not None:
             self._loop.resume(op.timer)
         elif op.future is not None:
-            resolve(op, op.future, outcome, self._event)
+            resolve(op, op.future, outcome, self.origins)
             op.future = None  # Each refers to the other.
 
     def _cancel(self, event: CancelRequested, _: Outcome | None) -> None:
@@ -433,7 +433,7 @@ class Execution:
 
     def _out_of_time(self, future: asyncio.Future[Any]) -> None:
         if not future.cancelled() and self._main is not None and not self._main.done():
-            self._late = self._event
+            self._late = self.origins.event
             self._main.cancel("the run's time is over")
 
     def _take_commands(self) -> list[Command]:

@@ -48,6 +48,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from rewake.errors import ForbiddenInWorkflow, StuckError
 from rewake.replay import guard
 from rewake.replay.mistakes import Mistakes
+from rewake.replay.origins import Origins, note_failure
 from rewake.replay.scope import Scope, short_name
 
 log = logging.getLogger("rewake.workflow")
@@ -85,6 +86,10 @@ class Owner(Protocol):
     def mistakes(self) -> Mistakes:
         """What the workflow did wrong."""
 
+    @property
+    def origins(self) -> Origins:
+        """Where its errors came from."""
+
     def disarm(self, timer: WorkflowTimer) -> None:
         """Withdraw a timer that `arm` was given and the workflow cancelled."""
 
@@ -121,6 +126,7 @@ class WorkflowTask(asyncio.Task[Any]):
         self.is_awaited = False
         """Whether anybody ever waited for it."""
         super().__init__(coro, loop=loop, name=name, context=context)
+        super().add_done_callback(note_failure)
         if not _ALL_IN_C:
             _unregister_task(self)
 

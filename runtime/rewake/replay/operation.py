@@ -10,8 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 from rewake.errors import StuckError
 from rewake.kinds import DueMeans, Kind
 from rewake.records import Failure, Millis, Outcome, Retried, Scheduled, Stepped, Value
-from rewake.replay import origins
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
+from rewake.replay.origins import Origins
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -142,17 +142,14 @@ class OpFuture(WorkflowFuture):
         return cancelled
 
 
-def resolve(op: OpenOp, future: OpFuture, outcome: Outcome, event: int) -> None:
-    """End the future with the value or error of the outcome. Raises `StuckError`.
-
-    `event`: the number of the event that tells of it.
-    """
+def resolve(op: OpenOp, future: OpFuture, outcome: Outcome, origins: Origins) -> None:
+    """End the future with the value or error of the outcome. Raises `StuckError`."""
     try:
         value = op.resolve(op.key, outcome)
     except StuckError:
         raise
     except Exception as error:
-        origins.mark(error, event, op.key)
+        origins.mark(error, op.key)
         future.set_exception(error)
     else:
         future.set_result(value)

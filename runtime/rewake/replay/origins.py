@@ -1,17 +1,20 @@
 """Where in a history an error that ended a workflow came from, so that a retry can go back to it.
 
 An error is marked when it is first seen: with its operation, as it is raised from the outcome of
-one; else when the body asks for an operation while it handles the error (a compensation, a
-`finally`), and so would end many events after it was raised. What is not marked was raised after
-the newest event. Of errors that follow from each other the last one counts whose operation is
-known, for a body may raise an error of its own from that of an operation.
+one; else when a branch ends by it, or when the body asks for an operation while it handles the
+error (a compensation, a `finally`), and so would end many events after it was raised. What is not
+marked was raised after the newest event. Of errors that follow from each other the last one counts
+whose operation is known, for a body may raise an error of its own from that of an operation. Of a
+group the member counts that was first: what followed may be its consequence.
+
+A mark is that of one instance, since a program may raise one error object in many runs.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from rewake.records import Cause, Entry, Retried, Stepped
 
@@ -23,26 +26,58 @@ class Origin(NamedTuple):
 
     event: int
     key: str
+    instance: Origins
 
 
-def mark(error: BaseException, event: int, key: str = "") -> None:
-    """Mark an error that was not seen before."""
-    if _origin(error) is None:
-        with contextlib.suppress(AttributeError, TypeError):  # an exception with slots
-            setattr(error, _MARK, Origin(event, key))
+class Origins:
+    """Where the errors of one instance came from. `event`: the number of its newest event."""
+
+    def __init__(self) -> None:
+        self.event = -1
+
+    def __reduce__(self) -> tuple[type[Origins], tuple[()]]:
+        return Origins, ()  # an error that is a value takes its mark along
+
+    def mark(self, error: BaseException, key: str = "") -> None:
+        """Mark an error that was not seen before."""
+        if self._origin(error) is None:
+            # An exception may have a `__setattr__` and a `__getattr__` that raise.
+            BaseException.__setattr__(error, _MARK, Origin(self.event, key, self))
+
+    def cause_of(self, error: BaseException) -> Cause:
+        """The place from which a retry goes on after this error, which is the end."""
+        return self._cause(error, set())
+
+    def _cause(self, error: BaseException, seen: set[int]) -> Cause:
+        found, link = Cause(self.event), error
+        while id(link) not in seen:
+            seen.add(id(link))
+            each = self._cause_of_one(link, seen)
+            if each.key:
+                return each
+            found = Cause(min(found.event, each.event), late=found.late or each.late)
+            link = link.__cause__ or _context(link) or link
+        return found
+
+    def _cause_of_one(self, error: BaseException, seen: set[int]) -> Cause:
+        """The same, but for what the error follows from; of a group that of its first member."""
+        event, key, _ = self._origin(error) or Origin(self.event, "", self)
+        if key or not isinstance(error, BaseExceptionGroup):
+            return Cause(event, key, late=not key and isinstance(error, TimeoutError))
+        members = [self._cause(each, seen) for each in error.exceptions]
+        first = min(members, key=lambda each: (each.event, not each.key))
+        return first if first.key else Cause(min(event, first.event), late=first.late)
+
+    def _origin(self, error: BaseException) -> Origin | None:
+        found: Origin | None = BaseException.__getattribute__(error, "__dict__").get(_MARK)
+        return found if found is not None and found.instance is self else None
 
 
-def cause_of(error: BaseException, event: int) -> Cause:
-    """The place from which a retry goes on after this error, which was the end after `event`."""
-    first, late = event, False
-    for links in _chain(error):
-        found = [origin for link in links if (origin := _origin(link)) is not None]
-        keyed = [origin for origin in found if origin.key]
-        if keyed:
-            return Cause(*min(keyed))
-        first = min([first, *(origin.event for origin in found)])
-        late = late or any(isinstance(link, TimeoutError) for link in links)
-    return Cause(first, late=late)
+def note_failure(branch: asyncio.Task[Any]) -> None:
+    """Mark the error that a branch of a workflow has ended by, which nobody may await for long."""
+    error: BaseException | None = branch._exception  # asking for it properly says that it was seen
+    if error is not None:
+        branch.get_loop().owner.origins.mark(error)  # type: ignore[attr-defined]
 
 
 def is_cut_behind(history: Sequence[Entry]) -> bool:
@@ -50,28 +85,5 @@ def is_cut_behind(history: Sequence[Entry]) -> bool:
     return [type(entry) for entry in history[-2:]] == [Retried, Stepped]
 
 
-def _chain(error: BaseException) -> Iterator[list[BaseException]]:
-    """The error, then what it follows from, and so on; of a group all its members at once."""
-    links, seen = [error], set[int]()
-    while links:
-        links = [leaf for link in links for leaf in _leaves(link)]
-        yield links
-        seen.update(id(link) for link in links)
-        before = [link.__cause__ or _context(link) for link in links]
-        links = [each for each in before if each is not None and id(each) not in seen]
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    yield error
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-
-
 def _context(error: BaseException) -> BaseException | None:
     return None if error.__suppress_context__ else error.__context__
-
-
-def _origin(error: BaseException) -> Origin | None:
-    found: Origin | None = getattr(error, _MARK, None)
-    return found
