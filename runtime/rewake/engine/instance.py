@@ -49,7 +49,9 @@ class Instance:
         if kept is not None:
             self._execution = kept.execution
             self.replayed = not kept.is_at(header)
-            if not self.replayed or await self._follow(kept, header):
+            # An instance of an earlier round would ask for what follows in its own round.
+            of_round = kept.execution.round == header.round
+            if of_round and (not self.replayed or await self._follow(kept, header)):
                 self.arrivals.adopt(kept.arrivals)
                 return kept.execution
             self.drop()

@@ -1,0 +1,59 @@
+"""A failed run is retried where several processes have had it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+
+from rewake import Approval, Decision, TaskError, task, wait_for_approval, workflow
+from rewake.engine.approvals import Approvals
+from tests.support.virtual import TABLES, Bench, Ended, virtually
+
+done: list[str] = []
+
+
+@task
+async def charge() -> str:
+    done.append("charge")
+    raise ConnectionError("no bank")
+
+
+@task
+async def refund() -> str:
+    done.append("refund")
+    return "refunded"
+
+
+@workflow
+async def buys() -> str:
+    await wait_for_approval("ok")
+    try:
+        return await charge()
+    except TaskError:
+        await refund()
+        raise
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_an_instance_of_an_earlier_round_is_not_followed(table: str) -> None:
+    """A process that still has one begins anew, or what was done before would count as done."""
+
+    async def body(bench: Bench) -> None:
+        done.clear()
+        one, two = bench.share_messages(2)
+        bench.takers = itertools.repeat(one)
+        header = await bench.start("buys")
+        await asyncio.sleep(1)  # it is suspended in the first process, and goes on in the second
+        bench.takers = itertools.repeat(two)
+        await Approvals(two).decide(header.run, "ok", Approval(Decision.APPROVED))
+        with pytest.raises(Ended):
+            await bench.result(header.run)
+        bench.takers = itertools.repeat(one)
+        await two.retry(header.run, discard_cleanup=True)
+        with pytest.raises(Ended):
+            await bench.result(header.run)
+        assert done == ["charge", "refund"] * 2
+
+    virtually([buys, charge, refund], body, table=table)
