@@ -424,3 +424,9 @@ async def test_who_claims_what_it_has_just_handed_over_begins_nothing_beside_its
 def test_a_cancellation_before_the_end_may_lose_a_step_that_runs_at_most_once() -> None:
     """The end that was to commit its result is discarded: nobody died, and it is not repeated."""
     assert not simulate(case_of(8271584, "memory")).broken
+
+
+@pytest.mark.parametrize(("seed", "store"), [(8263179, "sqlite"), (8275054, "memory")])
+def test_a_turn_that_counts_what_its_successor_began_begins_nothing(seed: int, store: str) -> None:
+    """By another clock its lease was over at once: it counted the attempt that the next began."""
+    assert not simulate(case_of(seed, store)).broken

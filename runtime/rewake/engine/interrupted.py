@@ -55,6 +55,8 @@ async def number_attempts(
     for op in steps if lost else ():
         while not await _count_lost(services, header, op, execution.machine):
             await check()
+    if lost and steps:
+        await check()  # what was counted may be an attempt of who took this over meanwhile
 
 
 async def number_anew(services: Services, header: Header, ready: Sequence[OpenOp]) -> None:
