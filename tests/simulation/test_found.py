@@ -430,3 +430,8 @@ def test_a_cancellation_before_the_end_may_lose_a_step_that_runs_at_most_once() 
 def test_a_turn_that_counts_what_its_successor_began_begins_nothing(seed: int, store: str) -> None:
     """By another clock its lease was over at once: it counted the attempt that the next began."""
     assert not simulate(case_of(seed, store)).broken
+
+
+def test_a_beat_that_was_paused_gives_its_process_nothing_that_is_held_no_more() -> None:
+    """The run was released before; it named a process that no longer had a lease, for minutes."""
+    assert not simulate(case_of(8401466, "memory")).broken

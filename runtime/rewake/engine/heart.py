@@ -55,6 +55,8 @@ class Hold:
     stay: Stay | None = None
     process: str = ""
     """The process whose lease it is held by, once it is."""
+    given: bool = False
+    """Whether a write that names the process was begun: it may be done after the hold."""
     since: Millis = 0
     looked: int = 0
     """The beat at which it was looked at."""
@@ -119,7 +121,8 @@ class Heart:
             yield
         finally:
             # What is not released now must not live for as long as this process.
-            if self._held.pop(hold.owner, None) is not None and hold.process:
+            named = hold.process or hold.given
+            if self._held.pop(hold.owner, None) is not None and named:
                 hold.since = self._clock.now()
                 self._left[hold.owner] = hold
 
@@ -235,7 +238,9 @@ class Heart:
         if self._is_short(self._until, self._lease // 3):
             await self._renew_process()
         name = self.name
-        if _is_to_write(hold, name):
+        # A beat that was paused may come to what is held no more.
+        if _is_to_write(hold, name) and self._held.get(hold.owner) is hold:
+            hold.given = True
             if await hold.renew(name):
                 hold.process = name
             else:
