@@ -12,6 +12,9 @@ from rewake.engine.approvals import Approvals
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 done: list[str] = []
+running: list[int] = []
+most: list[int] = []
+off: list[bool] = []
 
 
 @task
@@ -24,6 +27,30 @@ async def charge() -> str:
 async def refund() -> str:
     done.append("refund")
     return "refunded"
+
+
+@task
+async def pack() -> str:
+    running.append(1)
+    most.append(len(running))
+    try:
+        await asyncio.sleep(50)
+    finally:
+        running.pop()
+    return "packed"
+
+
+@task
+async def label() -> str:
+    await asyncio.sleep(5)
+    if off:
+        raise OSError("the printer is off")
+    return "labelled"
+
+
+@workflow
+async def sends() -> list[str]:
+    return [*await asyncio.gather(pack(), label())]
 
 
 @workflow
@@ -57,3 +84,25 @@ def test_an_instance_of_an_earlier_round_is_not_followed(table: str) -> None:
         assert done == ["charge", "refund"] * 2
 
     virtually([buys, charge, refund], body, table=table)
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+def test_a_task_that_is_withdrawn_by_the_error_ends_before_it_begins_again(
+    table: str, processes: int
+) -> None:
+    """Its process may hear late that nobody wants the attempt; the next round waits for that."""
+
+    async def body(bench: Bench) -> None:
+        most.clear()
+        off[:] = [True]
+        bench.share_messages(processes)
+        header = await bench.start("sends")
+        with pytest.raises(Ended):
+            await bench.result(header.run)
+        off.clear()
+        await bench.engine.retry(header.run)
+        assert await bench.result(header.run) == ["packed", "labelled"]
+        assert most == [1, 1]
+
+    virtually([sends, pack, label], body, table=table)

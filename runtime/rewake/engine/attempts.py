@@ -35,7 +35,7 @@ from rewake.errors import CheckpointUnreadable, NonRetryable, ReadableElsewhere,
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
 from rewake.stores.answers import Delivery, Refused
-from rewake.stores.operations import blank_of, tries_of
+from rewake.stores.operations import blank_of, free_at, tries_of
 from rewake.stores.suspects import is_condemned
 from rewake.values.failures import described, failure_of, said_of
 from rewake.values.run_codec import RunCodec
@@ -220,7 +220,12 @@ class Attempts:
         return await self._fail(operation, owner, failure_of(error, operation.attempts))
 
     async def _refused(self, operation: Operation, invocation: Invocation) -> Delivery | None:
-        if operation.round != invocation.round:
+        if operation.round < invocation.round:
+            now, settings = self._services.clock.now(), self._services.settings
+            free = free_at(operation, now, settings.lease, settings.skew)
+            await self._again(invocation, free)
+            return None
+        if operation.round > invocation.round:
             return None  # nobody waits for a round that is over
         if operation.outcome is not None:
             return await self._store.redeliver(operation, self._services.run_claim(operation.run))

@@ -56,6 +56,7 @@ class Operations(Processes):
 
         An attempt whose lease ran out is counted as lost; a suspect is claimed apart only. From the
         second claim on the item is guarded, since its run's header may no longer cover it.
+        In a new round it waits until an attempt that was cancelled must have heard of that.
         """
         owner, where = claim.owner, operation_key(claim.run, claim.key)
         first = Operation(claim.run, claim.key, Kind.TASK, claim.name, claim.round, first=claim.now)
@@ -67,11 +68,11 @@ class Operations(Processes):
             written = await self._update(where, when=fresh, set=begin, add=_ONE_MORE, create=first)
             lost = False
             while not written.ok and (found := written.item).owner != owner:
+                if not self._claimable(found, claim):
+                    return Refused(found)
                 if found.round < claim.round:
                     written = await self._renew_item(found, first, begin)
                     continue
-                if found.round > claim.round or not self._claimable(found, claim):
-                    return Refused(found)
                 lost = bool(found.owner)
                 again = await self._take_again(found, claim, begin)
                 if isinstance(again, Refused):
@@ -118,7 +119,9 @@ class Operations(Processes):
         return await self._update(operation_key(blank.run, blank.key), when=[same], set=changes)
 
     def _claimable(self, found: Operation, claim: TaskClaim) -> bool:
-        if found.outcome is not None:
+        if found.round < claim.round:
+            return free_at(found, claim.now, claim.lease, self._margin) <= claim.now
+        if found.outcome is not None or found.round > claim.round:
             return False
         if found.owner:
             return True  # if its lease is over
@@ -355,6 +358,19 @@ def tries_so_far(item: Operation) -> list[Try]:
 def ended_try(over: Try, outcome: Outcome) -> Try:
     """The attempt that came to this outcome, which its run has forgotten."""
     return failed_try(over, DISCARDED if outcome.kind is OutcomeKind.OK else outcome.failure)
+
+
+def free_at(item: Operation, now: Millis, lease: Millis, margin: Millis) -> Millis:
+    """When no attempt of this item's round can run any more, though nobody says that it is over.
+
+    One that was cancelled hears of that by its next beat, or else ends with its lease. What is
+    further away than that was written before the clock was set back, and is not waited for.
+    """
+    over = bool(item.tries) and item.tries[-1].attempt == item.number
+    until = item.lease if item.owner else 0
+    if item.outcome is not None and item.outcome.kind is OutcomeKind.CANCELLED:
+        until = (item.at or 0) + lease if item.number and not over else 0
+    return until + margin if until <= now + lease + margin else 0
 
 
 def blank_of(item: Operation) -> Operation:
