@@ -7,7 +7,8 @@
 3. Each retry begins a *round*. What is asked for after the cut is of the new round, and so is what
    was open at the cut and has not succeeded. An outcome of one round never changes, and is none to
    a later one; no task begins while an attempt of an earlier round may run on, in a process that
-   has not heard of its end (`rewake.stores.operations`). Keys stay, and so do the idempotency keys of tasks.
+   has not heard of its end (`rewake.stores.operations`). Keys stay, and so do the idempotency
+   keys of tasks.
 4. What succeeded after the cut (a compensation) would be forgotten, so the caller must agree.
 5. No attempt gives its number back: those at steps that are cut off are kept in items of theirs.
 
