@@ -9,7 +9,7 @@ import pytest
 
 from rewake import Approval, Decision, TaskError, task, wait_for_approval, workflow
 from rewake.engine.approvals import Approvals
-from tests.support.virtual import TABLES, Bench, Ended, virtually
+from tests.support.virtual import TABLES, Bench, Ended, VirtualClock, virtually
 
 done: list[str] = []
 running: list[int] = []
@@ -106,3 +106,24 @@ def test_a_task_that_is_withdrawn_by_the_error_ends_before_it_begins_again(
         assert most == [1, 1]
 
     virtually([sends, pack, label], body, table=table)
+
+
+def test_a_retry_is_due_at_once_also_if_the_clock_was_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sweep must find it if its message is lost, and not wait until the clock is there again."""
+
+    async def body(bench: Bench) -> None:
+        off[:] = [True]
+        header = await bench.start("sends")
+        with pytest.raises(Ended):
+            await bench.result(header.run)
+        off.clear()
+        right = VirtualClock.now
+        monkeypatch.setattr(VirtualClock, "now", lambda clock: right(clock) - 3_600_000)
+        retried = await bench.engine.retry(header.run)
+        assert retried.due is not None
+        assert retried.due <= bench.engine.services.clock.now() < retried.clock
+        assert await bench.result(header.run, 1000) == ["packed", "labelled"]
+
+    virtually([sends, pack, label], body)

@@ -259,6 +259,8 @@ def _retried(seed: int, store: str) -> Case:
         ["undo", ["seq", ["step", "s3", {}], bad, good], ["task", "work", "n5", {}]],
         ["seq", beside, slow, ["step", "s4", {}]],
         ["gather", False, beside, ["undo", slow, ["step", "s5", {}]]],
+        ["group", ["task", "work", "n6", {"ms": 9_000}], bad, ["task", "work", "n7", {"ms": 20}]],
+        ["gather", False, slow, ["undo", bad, ["sleep", 900]], ["step", "s6", {"ms": 2_500}]],
     )
     program = programs[seed % len(programs)]
     chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
@@ -268,6 +270,31 @@ def _retried(seed: int, store: str) -> Case:
         (chance.uniform(0.5, 12.0), chance.choice(("crash", "pause", "close"))) for _ in range(4)
     ]
     return case
+
+
+def _retried_and_killed(seed: int, store: str) -> Case:
+    """Somebody kills a run that fails and is retried, at any moment."""
+    case = _retried(seed, store)
+    case.kills = {"r1": random.Random(f"kill/{seed}").uniform(0.2, 8.0)}
+    return case
+
+
+def _retried_and_set_back(seed: int, store: str) -> Case:
+    """Clocks jump between the failures of a run and its retries."""
+    case = _retried(seed, store)
+    chance = random.Random(f"jump/{seed}")
+    program, right = case.programs["r1"]
+    case.programs["r1"] = _napping(program), right
+    case.jumpy = True
+    case.events += [(chance.uniform(0.5, 10.0), "jump") for _ in range(2)]
+    return case
+
+
+def _napping(node: Any) -> Any:
+    """The program with waits that measure nothing, since clocks jump."""
+    if not isinstance(node, list):
+        return node
+    return ["nap" if each == "sleep" else _napping(each) for each in node]
 
 
 def _right(node: Any) -> Any:
@@ -404,6 +431,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a resuming is denied": _denied,
     "a store refuses for minutes": _refusing,
     "failed runs are retried": _retried,
+    "retried runs are killed": _retried_and_killed,
+    "clocks jump under retried runs": _retried_and_set_back,
     "few slots are free": _full,
     "loops are blocked": _blocking,
     "clocks are set back": _set_back,

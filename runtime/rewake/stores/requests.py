@@ -114,7 +114,7 @@ class Requests(Operations):
                     "lost_turn": None,
                     "cancel": cancel,
                     "cancels": cancels,
-                    "due": now,
+                    "due": self._clock.now(),  # `now` is ahead of a clock that was set back
                     "wake": None,
                     "check_at": None,
                     "error": "",
