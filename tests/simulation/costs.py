@@ -61,6 +61,6 @@ def told(units: Counter[str]) -> str:
 def _happened(world: World) -> int:
     """All that costs something: entries, bodies, claims, and what went wrong."""
     runs = world.watch.runs.values()
-    entries = sum(len(run.entries) for run in runs)
+    entries = sum(len(run.entries) + run.cut for run in runs)
     claims = sum(run.header.epoch + run.claims.total() for run in runs)
     return entries + claims + world.begun.total() + world.chaos.fired.total() + world.crashes

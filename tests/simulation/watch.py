@@ -77,6 +77,7 @@ class Run:
 
     header: Header
     entries: list[Entry] = field(default_factory=list)
+    cut: int = 0
     encoded: list[bytes] = field(default_factory=list)
     open: dict[str, Scheduled] = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
@@ -253,6 +254,7 @@ class Watch:
         if new.round > ROUNDS:
             self.fail(f"run {new.run}: it fails however often it is retried")
         before = run.entries
+        run.cut += len(before)
         run.entries, run.encoded, run.open, run.asked, run.closed = [], [], {}, set(), set()
         run.clock, run.logged, run.cancelled, run.cancels = 0, 0, False, 0
         self._grow(run, new)
