@@ -284,17 +284,17 @@ def _retried_and_set_back(seed: int, store: str) -> Case:
     case = _retried(seed, store)
     chance = random.Random(f"jump/{seed}")
     program, right = case.programs["r1"]
-    case.programs["r1"] = _napping(program), right
+    case.programs["r1"] = _with_naps(program), right
     case.jumpy = True
     case.events += [(chance.uniform(0.5, 10.0), "jump") for _ in range(2)]
     return case
 
 
-def _napping(node: Any) -> Any:
+def _with_naps(node: Any) -> Any:
     """The program with waits that measure nothing, since clocks jump."""
     if not isinstance(node, list):
         return node
-    return ["nap" if each == "sleep" else _napping(each) for each in node]
+    return ["nap" if each == "sleep" else _with_naps(each) for each in node]
 
 
 def _right(node: Any) -> Any:
