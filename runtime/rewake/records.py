@@ -220,6 +220,8 @@ class Retried(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     """The timer that had fired, and fires again at once."""
     anew: str = ""
     """The timer that had ended the run, and begins anew."""
+    forgot: list[str] = []
+    """The keys of what was carried out after the error, and is forgotten."""
 
 
 Command = Scheduled | Withdrawn | Logged | Finished

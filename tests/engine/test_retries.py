@@ -322,6 +322,9 @@ def test_what_was_forgotten_runs_again_in_the_new_round(table: str, cached: int)
         with pytest.raises(Ended):
             await bench.result(header.run)
         assert done == ["reserve 1", "charge 1 1", "refund", "charge 1 2", "refund"]
+        _, history = await bench.engine.history(header.run)
+        [retried] = [each for each in timeline(history)[0] if each["type"] == "retried"]
+        assert retried["forgot"] == ["refund"]
         refunded = (await operations(bench, header.run))["refund"]
         assert (refunded.state, refunded.attempts) == ("done", 2)
         discarded, worked = refunded.tries

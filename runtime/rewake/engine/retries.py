@@ -79,7 +79,8 @@ def cut(header: Header, history: History, now: Millis) -> Cut:
     kept, event, gone = entries[:at], entries[at], entries[at + 1 :]
     asked = {entry.key: entry for entry in entries if isinstance(entry, Scheduled)}
     made = Cut([], *_cancels(header, kept, event))
-    made.lost = [asked[key] for key in _succeeded(gone, history.operations)]
+    lost = dict.fromkeys(_succeeded(gone, history.operations))
+    made.lost = [asked[key] for key in lost]
     attempts = _Attempts(history.operations)
     for place, entry in enumerate(entries):
         attempts.read(entry, gone=place >= at + _repeats(end.cause, event))
@@ -89,7 +90,8 @@ def cut(header: Header, history: History, now: Millis) -> Cut:
         made.entries = [replace(event, clock=now), *logged]
         return made
     reopened = _Reopening(header, history.operations, end.cause, now)
-    made.entries = [*reopened.reopened(kept, event), _retried(header, end, event, asked, now)]
+    mark = replace(_retried(header, end, event, asked, now), forgot=list(lost))
+    made.entries = [*reopened.reopened(kept, event), mark]
     made.reopened = reopened.made
     made.entries += logged
     if _repeats(end.cause, event) and isinstance(event, Stepped):

@@ -158,7 +158,7 @@ class _Reading:
                 self._withdraw(entry.key)
             case Retried():
                 self._retry()
-                return {"error": error_view(entry.failure)}
+                return {"error": error_view(entry.failure), "forgot": entry.forgot}
             case Logged():
                 return {"lines": [line_view(line) for line in entry.lines]}
             case _:

@@ -72,7 +72,8 @@ class Narrator:
             case CancelRequested():
                 return event.reason
             case Retried():
-                return f"after {event.failure.type}: {event.failure.message}"
+                forgot = f", forgets {', '.join(event.forgot)}" if event.forgot else ""
+                return f"after {event.failure.type}: {event.failure.message}{forgot}"
             case _:
                 return ""
 
