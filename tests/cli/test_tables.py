@@ -103,7 +103,7 @@ def test_the_attempts_of_what_took_more_than_one_are_shown(
     run_details(run, {"operations": operations})
     began = when(SOON)
     assert capsys.readouterr().out.splitlines()[5:] == [
-        "b took 3 attempts",
+        "attempts at b:",
         f"  attempt 1 {began} on web:7: lost with its process",
         f"  attempt 2 {began} on web:7: ValueError: no",
         f"  attempt 3 {began} on web:7: it worked",
