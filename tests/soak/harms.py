@@ -121,10 +121,22 @@ class Servers:
     def pause(self) -> int:
         server = self._pick()
         os.kill(server.pid, signal.SIGSTOP)
+        locked = self._is_locked()
         time.sleep(self._random.uniform(0.2, LONGEST))
         os.kill(server.pid, signal.SIGCONT)
         time.sleep(LEASE)  # what it held is taken over in this time, if at all
-        return server.pid
+        return 0 if locked else server.pid
+
+    def _is_locked(self) -> bool:
+        """Whether a server was paused in the middle of a transaction, which locks out all others."""
+        file = self.folder / "rewake.db"
+        with closing(sqlite3.connect(file, timeout=0.5)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            connection.execute("ROLLBACK")
+        return False
 
     def stop(self) -> int:
         server = self._pick()
@@ -162,4 +174,4 @@ KINDS: Mapping[str, Callable[[Servers], int]] = {
     "lock": Servers.lock,
     "jump": Servers.jump,
 }
-"""By name. A jump or a lock is of the whole machine."""
+"""By name. A jump or a lock is of the whole machine, and so is a pause in a transaction."""
