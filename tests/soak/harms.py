@@ -128,7 +128,7 @@ class Servers:
         return 0 if locked else server.pid
 
     def _is_locked(self) -> bool:
-        """Whether a server was paused in the middle of a transaction, which locks out all others."""
+        """Whether a server was paused within a transaction, which locks out all others."""
         file = self.folder / "rewake.db"
         with closing(sqlite3.connect(file, timeout=0.5)) as connection:
             try:
