@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -13,17 +12,12 @@ from rewake import TaskError, task, task_context, workflow
 from rewake.engine.engine import Engine
 from rewake.errors import StoreUnavailable
 from rewake.records import Invocation, Operation, Value
+from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, virtually
 
 attempts: list[int] = []
 everywhere = pytest.mark.parametrize("table", TABLES)
-
-
-@pytest.fixture(autouse=True)
-def _no_attempts() -> Iterator[None]:
-    attempts.clear()
-    yield
-    attempts.clear()
+_emptied = emptied(attempts)
 
 
 @task(retries=2, delay=5, jitter=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,18 +15,13 @@ from rewake.stores.keys import header_key, operation_key, process_key
 from rewake.stores.processes import KEPT, REST
 from rewake.stores.table import Key
 from tests.support.counting import CountingTable
+from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, die, virtually
 
 LEASE, SWEEP = 5, 1
 begun: Counter[str] = Counter()
 everywhere = pytest.mark.parametrize("table", TABLES)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_begun() -> Iterator[None]:
-    begun.clear()
-    yield
-    begun.clear()
+_emptied = emptied(begun)
 
 
 async def inline(seconds: float) -> str:

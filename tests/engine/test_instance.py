@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -14,16 +13,11 @@ from rewake.engine.instance import Instance, TooNew, _check_versions
 from rewake.engine.program import RUNTIME
 from rewake.errors import RunNotFound, StuckError
 from rewake.records import Header
+from tests.support.emptied import emptied
 from tests.support.virtual import Bench, virtually
 
 began: list[int] = []
-
-
-@pytest.fixture(autouse=True)
-def _not_begun() -> Iterator[None]:
-    began.clear()
-    yield
-    began.clear()
+_emptied = emptied(began)
 
 
 @workflow

@@ -6,12 +6,12 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from rewake import TaskError, sleep, step, task, workflow
 from rewake.records import LATEST
+from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, virtually
 
 ODD = os.fsdecode(b"\xff.txt")
@@ -20,13 +20,7 @@ user = logging.Logger("tests.odd")  # noqa: LOG001
 user.addHandler(logging.NullHandler())
 calls: list[str] = []
 everywhere = pytest.mark.parametrize("table", TABLES)
-
-
-@pytest.fixture(autouse=True)
-def _no_calls() -> Iterator[None]:
-    calls.clear()
-    yield
-    calls.clear()
+_emptied = emptied(calls)
 
 
 @task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from rewake.engine.settings import Settings
 from rewake.errors import StoreError, StoreFull, StoreUnavailable
 from rewake.states import RunState
 from rewake.stores.table import Key
+from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, virtually
 
 Refused = Callable[..., bool]
@@ -24,13 +25,7 @@ LARGE = "x" * 40_000
 
 everywhere = pytest.mark.parametrize("table", TABLES)
 begun: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_begun() -> Iterator[None]:
-    begun.clear()
-    yield
-    begun.clear()
+_emptied = emptied(begun)
 
 
 def fail(

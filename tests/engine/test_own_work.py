@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -30,17 +29,12 @@ from rewake.stores.keys import header_key
 from rewake.stores.memory import MemoryTable
 from rewake.stores.table import Key
 from tests.simulation.loop import SimLoop
+from tests.support.emptied import emptied
 from tests.support.virtual import SECRET, TABLES, Bench, VirtualClock, virtually
 
 begun: Counter[str] = Counter()
 everywhere = pytest.mark.parametrize("table", TABLES)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_begun() -> Iterator[None]:
-    begun.clear()
-    yield
-    begun.clear()
+_emptied = emptied(begun)
 
 
 @task

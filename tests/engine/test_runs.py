@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,16 +30,11 @@ from rewake.errors import InvalidInput, RunConflict, RunNotFound, StuckError
 from rewake.kinds import OutcomeKind
 from rewake.records import Completed, Invocation, Operation
 from rewake.states import RunState
+from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 calls: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_calls() -> Iterator[None]:
-    calls.clear()
-    yield
-    calls.clear()
+_emptied = emptied(calls)
 
 
 everywhere = pytest.mark.parametrize("table", TABLES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from rewake.records import LATEST, Header, Millis, Operation, Outcome
 from rewake.states import RunState
 from rewake.stores.keys import header_key, operation_key
 from tests.support.counting import CountingTable
+from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, Ended, die, virtually
 
 HOUR = 3_600_000
@@ -24,13 +24,7 @@ LEASE, GRACE, SWEEP = 5, 4, 1
 begun: Counter[str] = Counter()
 everywhere = pytest.mark.parametrize("table", TABLES)
 ahead_by = pytest.mark.parametrize("ahead", [HOUR, 365 * 24 * HOUR])
-
-
-@pytest.fixture(autouse=True)
-def _nothing_begun() -> Iterator[None]:
-    begun.clear()
-    yield
-    begun.clear()
+_emptied = emptied(begun)
 
 
 @task(retries=1, delay=60, jitter=0)

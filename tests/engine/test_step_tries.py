@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,18 +15,13 @@ from rewake.errors import StoreUnavailable
 from rewake.stores.operations import MOST_TRIES
 from rewake.views.timeline import OperationView, timeline
 from tests.support.counting import CountingTable
+from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)
 warm_and_cold = pytest.mark.parametrize("cached", [256, 0], ids=["warm", "cold"])
 numbers: list[int] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_numbers() -> Iterator[None]:
-    numbers.clear()
-    yield
-    numbers.clear()
+_emptied = emptied(numbers)
 
 
 async def flaky() -> str:

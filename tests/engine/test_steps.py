@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from rewake import TaskError, step, workflow
+from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, virtually
 
 begun: list[float] = []
 everywhere = pytest.mark.parametrize("table", TABLES)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_begun() -> Iterator[None]:
-    begun.clear()
-    yield
-    begun.clear()
+_emptied = emptied(begun)
 
 
 async def long() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,19 +15,14 @@ from rewake.kinds import Kind, OutcomeKind
 from rewake.records import Event, Header, Invocation
 from rewake.states import RunState
 from rewake.stores.answers import RunClaim
+from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 LEASE = 5_000
 APPROVED = Approval(Decision.APPROVED)
 everywhere = pytest.mark.parametrize("table", TABLES)
 begun: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_begun() -> Iterator[None]:
-    begun.clear()
-    yield
-    begun.clear()
+_emptied = emptied(begun)
 
 
 async def long() -> str:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -22,18 +21,13 @@ from rewake.records import CancelRequested, Invocation, Millis, Withdrawn
 from rewake.stores.history import History
 from rewake.stores.reads import MOST_CHUNKS
 from tests.support.counting import CountingTable
+from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, die, virtually
 
 begun: Counter[str] = Counter()
 APPROVED = Approval(Decision.APPROVED)
 everywhere = pytest.mark.parametrize("table", TABLES)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_begun() -> Iterator[None]:
-    begun.clear()
-    yield
-    begun.clear()
+_emptied = emptied(begun)
 
 
 @task
