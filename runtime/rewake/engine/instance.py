@@ -85,8 +85,6 @@ class Instance:
         self.steps = await store.operations(header.run, steps)
         kept.arrivals.followed(read_at(header))
         await store.cancel_withdrawn(header.run, history, self._services.clock.now())
-        steps = [op.key for op in kept.execution.open.values() if op.kind.traits.inline]
-        self.steps = await store.operations(header.run, steps)
         return True
 
     async def _replay(self, header: Header) -> Execution:
