@@ -79,7 +79,7 @@ def cut(header: Header, history: History, now: Millis) -> Cut:
     kept, event, gone = entries[:at], entries[at], entries[at + 1 :]
     asked = {entry.key: entry for entry in entries if isinstance(entry, Scheduled)}
     made = Cut([], *_cancels(header, kept, event))
-    lost = dict.fromkeys(_succeeded(gone, history.operations))
+    lost = dict.fromkeys(_succeeded(gone, history))
     made.lost = [asked[key] for key in lost]
     attempts = _Attempts(history.operations)
     for place, entry in enumerate(entries):
@@ -89,7 +89,7 @@ def cut(header: Header, history: History, now: Millis) -> Cut:
     if isinstance(event, Started):
         made.entries = [replace(event, clock=now), *logged]
         return made
-    reopened = _Reopening(header, history.operations, end.cause, now)
+    reopened = _Reopening(header, history, end.cause, now)
     mark = replace(_retried(header, end, event, asked, now), forgot=list(lost))
     made.entries = [*reopened.reopened(kept, event), mark]
     made.reopened = reopened.made
@@ -128,13 +128,13 @@ def _retried(
     return replace(made, over=event.key)
 
 
-def _succeeded(gone: Sequence[Entry], items: dict[str, Operation]) -> Iterable[str]:
+def _succeeded(gone: Sequence[Entry], history: History) -> Iterable[str]:
     """The keys of what was carried out after the cut, and succeeded or was begun at least."""
     for entry in gone:
         match entry:
             case Stepped(retry_at=None, outcome=outcome) if outcome.kind is OutcomeKind.OK:
                 yield entry.key
-            case Scheduled() if (item := items.get(entry.key)) and item.round == entry.round:
+            case Scheduled() if item := history.item(entry):
                 kind = None if item.outcome is None else item.outcome.kind
                 begun = item.number > 0 and kind in (None, OutcomeKind.CANCELLED)
                 if begun or kind is OutcomeKind.OK:
@@ -144,11 +144,9 @@ def _succeeded(gone: Sequence[Entry], items: dict[str, Operation]) -> Iterable[s
 class _Reopening:
     """Opens again what was open at the cut and has not succeeded, in the new round."""
 
-    def __init__(
-        self, header: Header, items: dict[str, Operation], cause: Cause, now: Millis
-    ) -> None:
+    def __init__(self, header: Header, history: History, cause: Cause, now: Millis) -> None:
         self._round = header.round + 1
-        self._items = items
+        self._history = history
         self._cause = cause
         self._now = now
         self.made: list[Scheduled] = []
@@ -172,9 +170,8 @@ class _Reopening:
 
     def _fails(self, entry: Scheduled) -> bool:
         """Whether what awaits this operation needs another outcome than is there."""
-        item = self._items.get(entry.key)
-        of_round = item is not None and item.round == entry.round
-        outcome = item.outcome if item is not None and of_round else None
+        item = self._history.item(entry)
+        outcome = None if item is None else item.outcome
         succeeded = outcome is not None and outcome.kind is OutcomeKind.OK
         return entry.kind.traits.awaited and (entry.key == self._cause.key or not succeeded)
 

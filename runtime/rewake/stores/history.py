@@ -18,8 +18,8 @@ class History(msgspec.Struct, frozen=True):
         """The recorded outcomes by key."""
         return {k: o.outcome for k, o in self.operations.items() if o.outcome is not None}
 
-    def item(self, entry: Scheduled) -> Operation | None:
-        """The item of an operation in the round in which it was asked for."""
+    def item(self, entry: Scheduled | Withdrawn) -> Operation | None:
+        """The item of an operation, in the round in which it was asked for."""
         return of_round(self.operations.get(entry.key), entry.round)
 
     def open(self, kind: Kind) -> list[Scheduled]:

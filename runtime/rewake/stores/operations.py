@@ -319,8 +319,8 @@ class Operations(Processes):
     ) -> None:
         for entry in entries:
             if entry.kind.traits.awaited:
-                item = history.operations.get(entry.key)
-                if item is None or item.outcome is None or item.round < entry.round:
+                item = history.item(entry)
+                if item is None or item.outcome is None:
                     operation = Operation(run, entry.key, entry.kind, round=entry.round)
                     await self.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
 
