@@ -18,7 +18,7 @@ failed and no newer run of its idempotency key is begun (`rewake.engine.starting
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -47,7 +47,7 @@ from rewake.records import (
 )
 from rewake.replay.differences import key_of
 from rewake.replay.ends import DEADLINE
-from rewake.stores.history import History
+from rewake.stores.history import History, StepTries
 from rewake.stores.operations import ended_try
 
 _ASYNCIO = frozenset({"timer", DEADLINE})
@@ -183,45 +183,32 @@ class _Reopening:
 
 
 class _Attempts:
-    """The attempts at steps that a history tells of, and what those that are cut off were."""
+    """The attempts at steps that a history has no more once it is cut."""
 
     def __init__(self, items: dict[str, Operation]) -> None:
         self._items = items
-        self._asked: dict[str, Millis] = {}
-        self._numbers = Counter[str]()
+        self._tries = StepTries()
         self._again: dict[str, Millis] = {}
-        self._where = ""
-        self._clock: Millis = 0
         self.gone = defaultdict[str, list[Try]](list)
 
     def read(self, entry: Entry, *, gone: bool) -> None:
         """Read one entry; `gone`: it is cut off."""
-        self._clock = max(self._clock, entry.clock) if isinstance(entry, Event) else self._clock
+        over = self._tries.read(entry)
         match entry:
-            case Scheduled(key=key):
-                self._asked[key] = self._clock
-            case Stepped():
-                self._step(entry, gone=gone)
+            case Stepped(key=key):
+                self._again[key] = entry.retry_at or 0
+                if gone and over is not None:
+                    self.gone[key].append(ended_try(over, entry.outcome))
             case Withdrawn(key=key, kind=kind) if gone and kind.traits.inline:
                 self._withdraw(key)
 
-    def _step(self, entry: Stepped, *, gone: bool) -> None:
-        key = entry.key
-        self._numbers[key] = entry.number or self._numbers[key] + 1
-        self._where = entry.where or self._where
-        self._again[key] = entry.retry_at or 0
-        began = self._asked[key] if entry.attempt is None else entry.attempt.began
-        over = Try(self._numbers[key], began, entry.clock, self._where)
-        if gone:
-            self.gone[key].append(ended_try(over, entry.outcome))
-
     def _withdraw(self, key: str) -> None:
         """Its process may have died before it kept the attempt that it then stopped."""
-        item = self._items.get(key)
+        item, now, again = self._items.get(key), self._tries.clock, self._again.get(key, 0)
         tries = [] if item is None else item.tries
-        if any(each.ended is not None and each.ended >= self._clock for each in tries):
+        if any(each.ended is not None and each.ended >= now for each in tries):
             return
-        if (self._again.get(key) or 0) <= self._clock:
-            number = max(self._numbers[key], 0 if item is None else item.number) + 1
-            began = max(self._asked[key], self._again.get(key, 0))
-            self.gone[key].append(Try(number, began, self._clock, self._where))
+        if again <= now:
+            number = max(self._tries.numbers[key], 0 if item is None else item.number) + 1
+            began = max(self._tries.asked[key], again)
+            self.gone[key].append(Try(number, began, now, self._tries.where))

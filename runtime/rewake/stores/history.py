@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
 from rewake.kinds import Kind
-from rewake.records import Completed, Entry, Millis, Operation, Outcome, Scheduled, Withdrawn
+from rewake.records import (
+    Completed,
+    Entry,
+    Millis,
+    Operation,
+    Outcome,
+    Scheduled,
+    Stepped,
+    Try,
+    Withdrawn,
+)
 
 
 class History(msgspec.Struct, frozen=True):
@@ -43,6 +55,33 @@ class History(msgspec.Struct, frozen=True):
             and entry.kind.traits.awaited
             and entry.key not in closed
         ]
+
+
+class StepTries:
+    """The attempts at steps that a history tells of: its entries are read in their order."""
+
+    def __init__(self) -> None:
+        self.clock: Millis = 0
+        """The latest moment so far."""
+        self.asked: dict[str, Millis] = {}
+        """By key, when an operation was asked for."""
+        self.numbers = Counter[str]()
+        """By key, the number of the newest attempt."""
+        self.where = ""
+        """The process of the newest attempt."""
+
+    def read(self, entry: Entry) -> Try | None:
+        """Read the next entry. Returns the attempt that it ends, without how that ended."""
+        self.clock = max(self.clock, getattr(entry, "clock", 0))
+        if isinstance(entry, Scheduled):
+            self.asked[entry.key] = self.clock
+        if not isinstance(entry, Stepped):
+            return None
+        key = entry.key
+        self.numbers[key] = entry.number or self.numbers[key] + 1
+        self.where = entry.where or self.where
+        began = entry.attempt.began if entry.attempt else self.asked.get(key, self.clock)
+        return Try(self.numbers[key], began, entry.clock, self.where)
 
 
 def of_round(item: Operation | None, round: int) -> Operation | None:

@@ -5,7 +5,6 @@ Without `Values`, it shows no stored value and reads none.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +30,7 @@ from rewake.records import (
     Value,
     Withdrawn,
 )
-from rewake.stores.history import History
+from rewake.stores.history import History, StepTries
 from rewake.stores.operations import MOST_TRIES, failed_try
 from rewake.views.moments import moment, moment_or_none
 from rewake.views.runs import ErrorView, error_view, line_view
@@ -116,18 +115,17 @@ class _Reading:
         self.entries: list[dict[str, Any]] = []
         self.operations: dict[str, OperationView] = {}
         self._items = history.operations
-        self._asked: dict[str, Millis] = {}
         self._values = values
-        self._clock: Millis = 0
-        self._where = ""
-        self._stepped: Counter[str] = Counter()
+        self._tries = StepTries()
 
     def read(self, entry: Entry) -> None:
-        self._clock = max(self._clock, getattr(entry, "clock", 0))
+        over = self._tries.read(entry)
+        if isinstance(entry, Stepped) and over is not None:
+            self._try(entry.key, failed_try(over, entry.outcome.failure))
         shown: dict[str, Any] = {
             "index": len(self.entries),
             "type": entry.__struct_config__.tag,
-            "at": moment(self._clock),
+            "at": moment(self._tries.clock),
         }
         shown.update(self._details(entry))
         self.entries.append(shown)
@@ -153,7 +151,7 @@ class _Reading:
                 again = entry.retry_at
                 return shown if again is None else {**shown, "retry_at": moment(again)}
             case Fired():
-                self._end(entry.key, "done", self._clock)
+                self._end(entry.key, "done", self._tries.clock)
             case Withdrawn():
                 self._withdraw(entry.key)
             case Retried():
@@ -185,13 +183,12 @@ class _Reading:
         return shown
 
     def _ask(self, entry: Scheduled) -> None:
-        self._asked[entry.key] = self._clock
         view = OperationView(
             entry.key,
             entry.kind,
             entry.name,
             "waiting",
-            asked=moment(self._clock),
+            asked=moment(self._tries.clock),
             due=moment_or_none(entry.due),
         )
         if entry.args is not None and entry.kind.traits.dispatched:
@@ -224,41 +221,32 @@ class _Reading:
         view = self.operations.get(entry.key)
         if view is None:
             return
-        self._try(view, entry)
         if entry.retry_at is None:
             self._settle(view, entry.outcome, None, entry.clock)
         elif entry.outcome.failure is not None:
             view.state, view.due = "retrying", moment(entry.retry_at)
             view.error = error_view(entry.outcome.failure)
 
-    def _try(self, view: OperationView, entry: Stepped) -> None:
-        """Add the attempt at a step that an entry is about, unless its item has it: as lost."""
-        self._stepped[entry.key] += 1
-        self._where = entry.where or self._where
-        number = entry.number or self._stepped[entry.key]
-        if number in [each.attempt for each in view.tries]:
-            return
+    def _try(self, key: str, attempt: Try) -> bool:
+        """Add an attempt at a step; False if its item has it already, as lost."""
+        view = self.operations.get(key)
+        if view is None or attempt.attempt in [each.attempt for each in view.tries]:
+            return False
         view.attempts += 1
-        began = self._asked[entry.key] if entry.attempt is None else entry.attempt.began
-        over = Try(number, began, entry.clock, self._where)
-        self._add(view, failed_try(over, entry.outcome.failure))
-
-    def _add(self, view: OperationView, attempt: Try) -> None:
         tries = sorted([*view.tries, _try_view(attempt)], key=lambda each: each.attempt)
         view.tries = tries[-MOST_TRIES - 1 :]
+        return True
 
     def go_on(self, key: str, name: str, attempt: Try) -> None:
         """Add an attempt at a step that goes on."""
         view = self.operations.get(key)
         if view is None:  # it is committed with its end
-            view = OperationView(key, Kind.STEP, name, "", asked=moment(self._clock))
+            view = OperationView(key, Kind.STEP, name, "", asked=moment(self._tries.clock))
             self.operations[key] = view
             if key in self._items:
                 self._follow(view, self._items[key], 0)
-        if view.ended is None and attempt.attempt not in [each.attempt for each in view.tries]:
+        if view.ended is None and self._try(key, attempt):
             view.state, view.due, view.error = "running", None, UNSET
-            view.attempts += 1
-            self._add(view, attempt)
 
     def go_on_elsewhere(self, where: str) -> None:
         """Add the attempts at the open steps, of which nobody here knows when they began."""
@@ -280,7 +268,7 @@ class _Reading:
 
     def _withdraw(self, key: str) -> None:
         """Whatever became of it, the workflow had taken it back before it saw any of that."""
-        self._end(key, "withdrawn", self._clock)
+        self._end(key, "withdrawn", self._tries.clock)
         if key in self.operations:
             self.operations[key].state = "withdrawn"
 
@@ -290,7 +278,7 @@ class _Reading:
             return
         view.state, view.ended = state, moment_or_none(at)
         if at is not None:
-            view.duration = max(0, at - (started or self._asked[key]))
+            view.duration = max(0, at - (started or self._tries.asked[key]))
 
 
 def _tries(item: Operation) -> list[TryView]:
