@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from rewake import sleep, step, task, wait_for_approval, workflow
-from rewake.engine.clock_watch import PAGE, PAGES
+from rewake.engine.clock_watch import PAGES
 from rewake.engine.engine import Engine
+from rewake.engine.looks import PAGE
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import LATEST, Header, Millis, Operation, Outcome
 from rewake.states import RunState

@@ -9,17 +9,15 @@ each item that is not due yet once.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
-from rewake.engine.leases import PASSING
+from rewake.engine.looks import PAGE, look_at_each
 from rewake.engine.services import Services
 from rewake.records import LATEST, Millis
 from rewake.stores.table import Due, Key
 
 log = logging.getLogger("rewake.sweeper")
 
-PAGE = 500
 PAGES = 10
 """The most pages that are looked through with one sweep."""
 
@@ -56,22 +54,12 @@ class ClockWatch:
             # What is due by now is looked at by the sweep itself.
             last = self._last or Due(now, Key("", ""))
             found = await self._store.due(LATEST, limit=PAGE, run=only, after=last)
-            await self._set_right(found)
+            await look_at_each(found, self._look_at)
             if len(found) < PAGE:
                 self._times, self._last = self._times - 1, None
                 self._pause = self._sweeps
                 return
             self._last = found[-1]
-
-    async def _set_right(self, found: list[Due]) -> None:
-        results = await asyncio.gather(
-            *(self._look_at(due.key) for due in found), return_exceptions=True
-        )
-        for result in results:
-            if isinstance(result, PASSING):
-                raise result  # the next sweep begins with this page again
-            if isinstance(result, Exception):
-                log.debug("an item could not be set right", exc_info=result)
 
     async def _look_at(self, key: Key) -> None:
         item = await self._store.item(key)

@@ -6,11 +6,10 @@ made due (`stores/processes.py` has the theory).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from rewake.engine.leases import PASSING
+from rewake.engine.looks import PAGE, look_at_each
 from rewake.engine.services import Services
 from rewake.records import Header, Millis, Operation, Process
 from rewake.stores.keys import process_key
@@ -19,7 +18,6 @@ from rewake.stores.table import Due, Key
 
 log = logging.getLogger("rewake.sweeper")
 
-PAGE = 500
 LOOKS = 2
 """How often what a dead process held is looked for."""
 
@@ -76,16 +74,8 @@ class Deaths:
         last, made = Due(now, Key("", "")), list[Due]()
         while True:
             page = await self._store.due(until, limit=PAGE, run=run, after=last)
-            results = await asyncio.gather(
-                *(self._make_due(due.key, now, is_left) for due in page), return_exceptions=True
-            )
-            for due, result in zip(page, results, strict=True):
-                if isinstance(result, PASSING):
-                    raise result  # it stays due, and is looked for again
-                if isinstance(result, BaseException):
-                    log.debug("%s could not be looked at", due.key.sort, exc_info=result)
-                elif result:
-                    made.append(Due(now, due.key))
+            looked_at = await look_at_each(page, lambda key: self._make_due(key, now, is_left))
+            made += [Due(now, due.key) for due, was_made in looked_at if was_made]
             if len(page) < PAGE:
                 return made
             last = page[-1]
