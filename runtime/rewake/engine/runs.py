@@ -296,10 +296,8 @@ class Runs:
         header = await self._store.cancel(run, reason, self.services.clock.now())
         while header.state is RunState.STUCK:  # again, if it is resumed meanwhile
             if not even_stuck:
-                told = (
-                    f"run {run!r} is stuck, so its cleanup cannot run: resume it, or say even_stuck"
-                )
-                raise RunConflict(f"{told} (--even-stuck)")
+                told = f"run {run!r} is stuck, so its cleanup cannot run: resume it, or say"
+                raise RunConflict(f"{told} even_stuck (--even-stuck)")
             header = await self._end(run, Move.CANCEL_STUCK, reason)
             if (header.state, header.cancel) == (RunState.CANCELLED, reason):
                 return header

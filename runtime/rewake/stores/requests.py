@@ -58,10 +58,7 @@ class Requests(Operations):
                 **UNOWNED,
             },
         )
-        header: Header | None = written.item
-        if header is None:
-            raise RunNotFound(f"there is no run {run!r}")
-        return header
+        return _there(run, written)
 
     async def resume(self, run: str, now: Millis) -> Header:
         """Let a stuck run go on. Raises `RunNotFound`, `RunConflict`."""
@@ -77,9 +74,7 @@ class Requests(Operations):
                 "error": "",
             },
         )
-        header: Header | None = written.item
-        if header is None:
-            raise RunNotFound(f"there is no run {run!r}")
+        header = _there(run, written)
         if not written.ok and header.mark != mark:
             raise RunConflict(f"run {run!r} is not stuck, it is {header.state.said}")
         return header
@@ -123,9 +118,7 @@ class Requests(Operations):
             )
 
         written = await self._table.together(work)
-        header: Header | None = written.item
-        if header is None:
-            raise RunNotFound(f"there is no run {failed.run!r}")
+        header = _there(failed.run, written)
         if not written.ok and header.mark != mark:
             raise RunConflict(f"run {failed.run!r} was retried or begun anew meanwhile")
         return header
@@ -145,6 +138,14 @@ class Requests(Operations):
         """Note that nothing of an ended run is left to do, unless it goes on."""
         same = [Check("mark", "=", ended.mark), Check("state", "=", ended.state)]
         await self._update(header_key(ended.run), when=[same], set={"due": None})
+
+
+def _there(run: str, written: Written) -> Header:
+    """The run as it stands after a write. Raises `RunNotFound`."""
+    header: Header | None = written.item
+    if header is None:
+        raise RunNotFound(f"there is no run {run!r}")
+    return header
 
 
 _NOT_NEWER = Check("newer", "=", False)
