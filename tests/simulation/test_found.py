@@ -301,6 +301,9 @@ def test_clocks_that_are_an_hour_apart_end_no_wait_that_never_ends() -> None:
     assert not simulate(case_of(8201338, "memory")).broken
 
 
+WORK = ["task", "work", "n1", {"ms": 500}]
+
+
 async def _dies_before_it_arrives(stage: Stage, key: str) -> None:
     """Let p2 carry out this task, settle it, and die before the run hears of it."""
     stage.world.favourite = stage.p2
@@ -310,38 +313,32 @@ async def _dies_before_it_arrives(stage: Stage, key: str) -> None:
     stage.p2.die("directed")
 
 
-def test_an_outcome_that_never_arrived_is_seen_by_a_suspended_instance() -> None:
-    """Its deliverer died, and no number tells the instance to read it: a look at the run does."""
+@pytest.mark.parametrize(
+    ("call", "program", "key"),
+    [
+        ("park", WORK, "work"),
+        ("commit", ["race", WORK, ["step", "s1", {"hangs": -1}]], "race[0]/work"),
+    ],
+    ids=["by a suspended instance", "while a step runs"],
+)
+def test_an_outcome_that_never_arrived_is_looked_for(
+    call: str, program: list[Any], key: str
+) -> None:
+    """Its deliverer died, and no number tells the instance to read it: a look at the run does.
+
+    The same while the run has a step that takes for ever: a look at its tasks finds it.
+    """
 
     async def script(stage: Stage) -> None:
-        parked = stage.hold(stage.p1, "park", after=True)
-        await stage.start(["task", "work", "n1", {"ms": 500}])
-        await parked.reached.wait()
-        dying = asyncio.ensure_future(_dies_before_it_arrives(stage, "work"))
+        written = stage.hold(stage.p1, call, after=True)
+        await stage.start(program)
+        await written.reached.wait()
+        dying = asyncio.ensure_future(_dies_before_it_arrives(stage, key))
         await asyncio.sleep(0)
-        parked.release()
+        written.release()
         await dying
         await stage.within(GRACE * 2, stage.is_over, "the end")
-        assert stage.begun("work") == 1
-
-    play("memory", script)
-
-
-def test_an_outcome_that_never_arrived_is_seen_while_a_step_runs() -> None:
-    """The same while the run has a step that takes for ever: a look at its tasks finds it."""
-
-    async def script(stage: Stage) -> None:
-        committed = stage.hold(stage.p1, "commit", after=True)
-        await stage.start(
-            ["race", ["task", "work", "n1", {"ms": 500}], ["step", "s1", {"hangs": -1}]]
-        )
-        await committed.reached.wait()
-        dying = asyncio.ensure_future(_dies_before_it_arrives(stage, "race[0]/work"))
-        await asyncio.sleep(0)
-        committed.release()
-        await dying
-        await stage.within(GRACE * 2, stage.is_over, "the end")
-        assert stage.begun("race[0]/work") == 1
+        assert stage.begun(key) == 1
 
     play("memory", script)
 

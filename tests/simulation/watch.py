@@ -26,6 +26,7 @@ from rewake.records import (
     ClockSetBack,
     Completed,
     Entry,
+    Event,
     Finished,
     Fired,
     Header,
@@ -34,7 +35,6 @@ from rewake.records import (
     Process,
     Retried,
     Scheduled,
-    Started,
     Stepped,
     Withdrawn,
 )
@@ -45,7 +45,6 @@ from rewake.stores.table import Key, Written
 if TYPE_CHECKING:
     from tests.simulation.world import Replica, World
 
-EVENTS = (Started, Completed, Stepped, Fired, CancelRequested, ClockSetBack, Retried)
 LATE = 15.0
 """Seconds after which a timer is too late, by any clock; a sweep comes sooner."""
 AWAKE = 0.1
@@ -323,7 +322,7 @@ class Watch:
         name = f"run {run.header.run}"
         if run.entries and isinstance(run.entries[-1], Finished):
             self.fail(f"{name}: its history goes on after its end")
-        if isinstance(entry, EVENTS):
+        if isinstance(entry, Event):
             if entry.clock < run.clock and not isinstance(entry, ClockSetBack):
                 self.fail(f"{name}: the clock of its history went back to {entry}")
             run.clock = entry.clock
