@@ -123,6 +123,13 @@ def never_looks_again() -> Iterator[None]:
 
 
 @contextmanager
+def begins_what_it_has_handed_over() -> Iterator[None]:
+    """A loop that goes on after a hand-over begins what it had claimed just before."""
+    with patch.object(Heart, "give_up", lambda self, owner: None):
+        yield
+
+
+@contextmanager
 def takes_from_the_living() -> Iterator[None]:
     """Who takes over does not mark the process dead first: it may renew, and go on beside."""
 
@@ -280,6 +287,7 @@ def follows_without_numbers() -> Iterator[None]:
 
 HOLDING: Sequence[Mutant] = (
     takes_no_death_back,
+    begins_what_it_has_handed_over,
     strikes_at_a_hand_over,
     kills_without_cancelling,
     kills_the_name_only,

@@ -394,6 +394,38 @@ def _taken_back(seed: int, store: str) -> Case:
     return case
 
 
+def _decided_meanwhile(seed: int, store: str) -> Case:
+    """Who carries out a step dies; others knew the run before, and what was decided meanwhile."""
+    case = _napping(seed, store, Settings(strikes=1000, lost=1000, cached=256))
+    parts, right = list[Any](), list[Any]()
+    for number in range(4):
+        step = ["step", f"s{number}", {"ms": 2_500}]
+        both = ["gather", False, step, ["approve", f"yes-n{number}", None]]
+        parts += [["nap", 300], ["nap", 300], both]
+        right += [True, True, [[f"s{number}", None], ["approval", "approved", f"n{number}"]]]
+    case.programs = {"r1": (["seq", *parts], right)}
+    chance = random.Random(seed)
+    kinds = ("crash holder", "close holder")
+    case.events = [(chance.uniform(0.5, 12.0), chance.choice(kinds)) for _ in range(2)]
+    return case
+
+
+def _claimed_meanwhile(seed: int, store: str) -> Case:
+    """Work is handed over while claims of tasks are under way, and the loop goes on with them."""
+    seed += 7  # the first that meets the moment
+    chance = random.Random(seed)
+    branches, right = list[Any](), list[Any]()
+    for number in range(6):
+        names = [f"n{number}", f"m{number}", f"l{number}"]
+        tasks = [["task", "work", name, {"ms": chance.randint(5, 800)}] for name in names]
+        branches.append(["seq", *tasks])
+        right.append([[name, None] for name in names])
+    case = Case(seed, store, {"r1": (["gather", False, *branches], right)}, calm(seed), _patient())
+    case.replicas, case.chaos.slow = 3, 0.5
+    case.events = [(chance.uniform(0.1, 6.0), "released holder") for _ in range(8)]
+    return case
+
+
 def _napping(seed: int, store: str, settings: Settings) -> Case:
     """A run that sleeps before each of its steps."""
     parts = [x for n in range(8) for x in (["nap", 300], ["step", f"s{n}", {"ms": 700}])]
@@ -427,7 +459,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "whoever works is paused": _paused_in_turn,
     "work is handed over": _handed_over,
     "work is handed over and taken back": _taken_back,
+    "work is handed over while it is claimed": _claimed_meanwhile,
     "instances are behind": _behind,
+    "a decision comes during a step": _decided_meanwhile,
     "a resuming is denied": _denied,
     "a store refuses for minutes": _refusing,
     "failed runs are retried": _retried,

@@ -385,6 +385,21 @@ async def test_a_turn_that_was_handed_over_begins_no_step(stage: Stage) -> None:
     assert stage.begun("s1") == 1
 
 
+@directed
+async def test_an_attempt_that_was_handed_over_does_not_begin(stage: Stage) -> None:
+    """Its claim was written, and the answer came when another process had begun the attempt."""
+    await stage.start(["seq", ["nap", 500], ["task", "work", "n1", {"ms": 3_000}]])
+    gate = stage.hold(stage.p1, "claim_task", after=True)
+    stage.world.favourite = stage.p1
+    await gate.reached.wait()
+    stage.world.favourite = stage.p2
+    await stage.p1.spawn(hand_over(stage.p1.engine.services, None, "it was blocked"))
+    await stage.within(6, lambda: stage.begun("work") == 1, "the attempt")
+    gate.release()
+    await stage.within(LEASE, stage.is_over, "the end")
+    assert stage.begun("work") == 1
+
+
 def test_a_turn_that_was_handed_over_gives_no_number() -> None:
     """It had read which numbers were given until then, and gave the next one once more."""
     assert not simulate(case_of(8220271, "memory")).broken

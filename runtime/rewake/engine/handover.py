@@ -5,15 +5,15 @@ which the next process tries again; a body, which does no I/O and would block th
 makes its run stuck. All else is released: it is no death, and no strike.
 
 The loop does nothing meanwhile, so what it holds can be read from outside. Should it go on after
-all, it finds that it holds nothing any more, as after a take-over: a turn asks before each step,
-for the next beat of its heart may be too late.
+all, it finds that it holds nothing any more, as after a take-over: it stops what it carries out,
+and begins nothing for which a claim was under way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 
 from rewake.engine.blocking import Block
 from rewake.engine.services import Services
@@ -33,8 +33,9 @@ async def hand_over(services: Services, block: Block | None, reason: str) -> Non
     culprit = block.culprit if block is not None else ("", "")
     attempts, turns = services.attempts.copy(), services.turns.copy()
     store, at = services.store, services.clock.now()
-    for turn in turns.values():  # before others can have its run, for the loop may go on
-        turn.doubt()
+    # Before others can have it, for the loop may go on, and a claim may be under way.
+    for owner in [*attempts.values(), *(turn.owner for turn in turns.values())]:
+        services.heart.give_up(owner)
     if culprit in attempts:
         failure = Failure(REASON, reason)
         await _tried(store.lose_task(*culprit, attempts.pop(culprit), at, failure))
@@ -46,17 +47,12 @@ async def hand_over(services: Services, block: Block | None, reason: str) -> Non
         else:
             await _tried(store.give_up(run, owner, error))
             services.call_home(lambda: services.ended(run))
-    releases: list[Awaitable[object]] = [
-        store.release_task(run, key, owner, at, at) for (run, key), owner in attempts.items()
-    ]
-    releases += [store.release(run, turn.owner, at) for run, turn in turns.items()]
-    await _tried(services.claims.sweep(0))
-    await _all(releases)
-
-
-async def _all(releases: Sequence[Awaitable[object]]) -> None:
-    for first in range(0, len(releases), AT_ONCE):
-        await asyncio.gather(*map(_tried, releases[first : first + AT_ONCE]))
+    held = [(run, key, owner) for (run, key), owner in attempts.items()]
+    held += [(run, "", turn.owner) for run, turn in turns.items()]
+    await services.claims.sweep(0)
+    for first in range(0, len(held), AT_ONCE):
+        part = held[first : first + AT_ONCE]
+        await asyncio.gather(*(services.claims.release(*each, wait=0) for each in part))
 
 
 async def _tried(write: Awaitable[object]) -> None:

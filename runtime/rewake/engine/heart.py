@@ -86,6 +86,7 @@ class Heart:
         self._threaded = threaded
         self._held: dict[str, Hold] = {}
         self._left: dict[str, Hold] = {}
+        self._given_up = set[str]()
         self.name = unique()
         self._until: Millis = 0
         self._made = False
@@ -116,15 +117,20 @@ class Heart:
         If another has it, `overtaken` is called in the event loop of `open`.
         """
         hold.since = self._clock.now()
-        self._held[hold.owner] = hold
+        if hold.owner not in self._given_up:
+            self._held[hold.owner] = hold
         try:
             yield
         finally:
-            # What is not released now must not live for as long as this process.
-            named = hold.process or hold.given
-            if self._held.pop(hold.owner, None) is not None and named:
-                hold.since = self._clock.now()
-                self._left[hold.owner] = hold
+            self._given_up.discard(hold.owner)
+            if self._held.pop(hold.owner, None) is not None:
+                self._leave(hold)
+
+    def _leave(self, hold: Hold) -> None:
+        # What is not released now must not live for as long as this process.
+        if hold.process or hold.given:
+            hold.since = self._clock.now()
+            self._left[hold.owner] = hold
 
     def lends(self) -> str:
         """This process's name, if its lease can hold what is begun now; else empty."""
@@ -134,11 +140,23 @@ class Heart:
         self._lent = now
         return self.name
 
-    async def makes_sure(self, owner: str) -> bool:
+    def give_up(self, owner: str) -> None:
+        """Keep a claim no more, even if it is still being made. From any thread."""
+        self._given_up.add(owner)
+        hold = self._held.get(owner)
+        if hold is not None:
+            self._lost(hold)
+            self._leave(hold)
+
+    async def makes_sure(self, owner: str, *, whenever: bool = False) -> bool:
         """Keep a claim until an answer leaves it time; False if another has it.
 
         Who took long to hear that a claim or a renewal was written may have lost it since.
+        `whenever`: ask, however lately a beat did.
         """
+        hold = self._held.get(owner)
+        if hold is not None and whenever and not await hold.look():
+            self._lost(hold)
         while (hold := self._held.get(owner)) is not None:
             if not self._is_late(hold):
                 return True

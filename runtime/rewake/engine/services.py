@@ -63,8 +63,6 @@ class TurnHere:
     """What it has read, and what was heard since."""
     begun: Mapping[str, StepHere] = field(default_factory=dict)
     """By key: the newest attempts at steps."""
-    doubt: Callable[[], None] = lambda: None
-    """Tells it, from any thread, that it may not have the run any more."""
 
 
 @dataclass(slots=True)

@@ -79,7 +79,6 @@ class Turn:
         self._instance = Instance(services, history)
         self._commits = Commits(services, header, self._steps, self._instance)
         self._overtaken = False
-        self._doubted = False
         self._hold = Hold(
             header.owner,
             header.lease,
@@ -114,7 +113,6 @@ class Turn:
             self._steps.running,
             self._instance.arrivals,
             self._steps.begun,
-            self._doubt,
         )
         self._services.turns[run] = here
         try:
@@ -345,13 +343,8 @@ class Turn:
         After a pause it may be another, which gives the same numbers to attempts. `whenever`: ask,
         however lately a beat did.
         """
-        if (whenever or self._doubted) and not await self._look():
+        if not await self._services.heart.makes_sure(self._header.owner, whenever=whenever):
             raise Overtaken
-        if not await self._services.heart.makes_sure(self._header.owner):
-            raise Overtaken
-
-    def _doubt(self) -> None:
-        self._doubted = True
 
     async def _renew(self, process: str) -> bool:
         services, stay = self._services, self._stay
