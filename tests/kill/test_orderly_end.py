@@ -13,7 +13,7 @@ from tests.support.server import PATIENCE, ServerProcess
 
 pytestmark = pytest.mark.slow
 
-CROWD = 40
+CROWD = 24
 ENDS = 4
 
 
