@@ -212,6 +212,26 @@ def test_who_looks_at_one_run_only_finds_that_its_holder_died(table: str) -> Non
     virtually(members, body, table=table)
 
 
+@everywhere
+@pytest.mark.parametrize("work", ["steps", "one"])
+def test_who_looks_at_one_run_only_waits_with_its_holder(table: str, work: str) -> None:
+    """However long another process has the run, its death is found within a lease."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start(work, seconds=60.0)).run
+        other, name = bench.another(), {"steps": "step", "one": "task"}[work]
+        other.open(only=run)
+        await asyncio.sleep(6 * LEASE)
+        assert begun == {name: 1}
+        die(bench.engine)
+        bench.engine = other
+        await asyncio.sleep(2 * LEASE)
+        assert begun == {name: 2}
+        await bench.result(run)
+
+    virtually(members, body, table=table)
+
+
 def test_an_outcome_whose_deliverer_died_is_delivered_soon() -> None:
     """A task that was held for long is not due for long: its outcome is, from that write on."""
 

@@ -165,6 +165,27 @@ def test_what_is_done_with_and_not_released_is_taken_from_the_process() -> None:
     beating(body)
 
 
+def test_a_beat_that_fails_is_not_the_last() -> None:
+    """Whatever a beat fails with, of the machine's or of its own, the next one renews."""
+
+    async def body(heart: Heart, store: Beaten) -> None:
+        claim, fails = Claim("me"), [MemoryError()]
+        all_of = heart._all
+
+        async def short(*args: Any) -> None:
+            if fails:
+                raise fails.pop()
+            await all_of(*args)
+
+        cast(Any, heart)._all = short
+        with heart.holding(claim.hold):
+            await asyncio.sleep(4.5)
+        assert store.beats == [1.0, 2.0, 3.0, 4.0]
+        assert claim.asked == ["held by process 1", *["looked at"] * 2]
+
+    beating(body)
+
+
 def test_code_that_hogs_the_event_loop_keeps_its_leases() -> None:
     """The heart beats in a thread; what it has to say is said in the engine's loop."""
     renewed, here = threading.Event(), threading.get_ident()

@@ -30,7 +30,7 @@ class Deaths:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._store = services.store
-        self._until: Millis | None = None
+        self._looked: Millis | None = None
 
     async def check(self, found: Process, due: Millis, now: Millis) -> list[Due]:
         """Check a process that is due. Returns what is to be checked next, and when."""
@@ -56,12 +56,11 @@ class Deaths:
     async def look_ahead(self, run: str) -> None:
         """Make due what dead processes held of one run, for who looks at nothing but that run.
 
-        A while after its beginning, it is itself the one that holds the run.
+        It looks a third of a lease apart: the run may be another's for as long as it takes.
         """
-        now, settings = self._services.clock.now(), self._services.settings
-        if self._until is None:
-            self._until = now + 2 * settings.lease
-        if now <= self._until:
+        now, pause = self._services.clock.now(), self._services.settings.lease // 3
+        if self._looked is None or not 0 <= now - self._looked < pause:
+            self._looked = now
             await self._made_due(now, self._is_left, run)
 
     async def _is_left(self, item: Header | Operation) -> bool:

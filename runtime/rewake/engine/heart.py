@@ -211,9 +211,12 @@ class Heart:
     async def _beat(self) -> None:
         while True:
             await self._clock.sleep(self._interval)
-            await self._keep_all(self._old(self._held))
-            await self._all(self._old(self._left)[:LOOKS], self._let_go)
-            await self._rest()
+            try:
+                await self._keep_all(self._old(self._held))
+                await self._all(self._old(self._left)[:LOOKS], self._let_go)
+                await self._rest()
+            except Exception:  # of any kind: without beats, all that is held is lost
+                log.warning("a beat failed; the next one tries again", exc_info=True)
 
     def _old(self, holds: dict[str, Hold]) -> list[Hold]:
         """Those since before the last beat."""
