@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,41 @@ def test_a_child_does_not_go_on_as_the_server(server: ServerProcess, tmp_path: P
     with server:
         assert outcome(server, "returns", tmp_path) == 1
         assert not (tmp_path / "told").exists()
+
+
+PRELOADED = """
+import asyncio
+import os
+import sys
+
+from rewake.embed import App, Engine, InProcessDispatcher, MemoryTable, Secret, SystemClock
+from rewake.errors import ConfigError
+
+
+async def serve() -> None:
+    engine.open()
+    await engine.close()
+
+
+engine = Engine(App(), MemoryTable(), InProcessDispatcher(SystemClock()), Secret("s" * 32))
+if os.fork() == 0:
+    try:
+        asyncio.run(serve())
+    except ConfigError as error:
+        print(error)
+    sys.stdout.flush()
+    os._exit(0)
+os.wait()
+asyncio.run(serve())
+print("the parent serves")
+"""
+
+
+def test_an_engine_is_of_the_process_that_made_it() -> None:
+    """Children of one parent would make the same names for what they hold, and share it."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRELOADED], capture_output=True, text=True, timeout=60, check=True
+    )
+    refused, parent = done.stdout.splitlines()
+    assert "before a fork" in refused
+    assert parent == "the parent serves"

@@ -38,6 +38,7 @@ from rewake.engine.threads import ThreadPools
 from rewake.engine.turn import Turn
 from rewake.engine.watchdog import Watchdog
 from rewake.engine.work import Work
+from rewake.errors import ConfigError
 from rewake.records import Header, Invocation, Operation
 from rewake.signing.secret import Secret
 from rewake.stores.answers import Suspect
@@ -75,7 +76,7 @@ class Engine(Runs):
         chance: random.Random | None = None,
         threads: bool = True,
     ) -> None:
-        self.app, self._threaded = app, threads
+        self.app, self._threaded, self._pid = app, threads, os.getpid()
         self.settings = settings or Settings()
         clock, unique = clock or SystemClock(), unique or unique_names()
         here, shelf = Here(Cache(self.settings.cached)), shelf or shelf_of(table)
@@ -118,7 +119,14 @@ class Engine(Runs):
         return self.services.shortages.recent
 
     def open(self, *, sweep: bool = True, only: str | None = None) -> None:
-        """Begin to take messages and, with `sweep`, to sweep; with `only`, for that run alone."""
+        """Begin to take messages and, with `sweep`, to sweep; with `only`, for that run alone.
+
+        Raises `ConfigError` in a child of the process that made the engine: its other children
+        would make the same names, and two of a name would take each other's work for their own.
+        """
+        if self._pid != os.getpid():
+            told = "this engine was made before a fork: make one in each process (no preloading)"
+            raise ConfigError(told)
         self.services.home = asyncio.get_running_loop()
         capture.open()
         self._home_thread = threading.get_ident()
