@@ -261,6 +261,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """Until when its holder has it, if it has a lease of its own."""
     process: str = ""
     """The process whose lease it is held by; empty: it has its own. See `stores/processes.py`."""
+    over: Millis = 0
+    """When its lease was found to be over, if it has not been renewed since."""
     count: int = 0
     """How many entries its history has."""
     mark: str = ""
@@ -381,6 +383,8 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """Until when its holder has it, if it has a lease of its own."""
     process: str = ""
     """The process whose lease it is held by; empty: it has its own. See `stores/processes.py`."""
+    over: Millis = 0
+    """When its lease was found to be over, if it has not been renewed since."""
     not_before: Millis | None = None
     """The earliest moment of the next attempt (a backoff)."""
     due: Millis | None = None
@@ -410,6 +414,8 @@ class Process(msgspec.Struct, omit_defaults=True):
     """The process for people, as `host:pid`."""
     lease: Millis = 0
     """Until when it has what it holds without renewing."""
+    over: Millis = 0
+    """When its lease was found to be over, if it has not been renewed since."""
     dead: bool = False
     """Whether its lease was found to be over: then it renews no more, and all may be taken."""
     looks: int = 0

@@ -28,6 +28,7 @@ from rewake.records import (
 from rewake.replay.operation import OpenOp
 from rewake.states import RunState
 from rewake.stores.answers import RunClaim
+from tests.support.stores import take_over
 from tests.support.virtual import TABLES, Bench, virtually
 
 TASK = Scheduled("t", Kind.TASK, "t", "")
@@ -116,8 +117,7 @@ def test_a_turn_that_was_overtaken_commits_nothing(table: str) -> None:
         now = services.clock.now()
         held = await services.store.claim(run, RunClaim("first", now, 100))
         assert isinstance(held, Header)
-        second = await services.store.claim(run, RunClaim("second", now + 1000, 5000))
-        assert second is not None
+        await take_over(services.store, run, RunClaim("second", now + 1000, 5000))
         instance = Instance(services)
         execution = await instance.take(held)
         steps = Steps(services, run, asyncio.Event())

@@ -16,7 +16,7 @@ from rewake.kinds import OutcomeKind
 from rewake.records import Header, Invocation
 from rewake.replay.execution import Execution
 from rewake.states import RunState
-from rewake.stores.answers import Taken, TaskClaim
+from rewake.stores.answers import Refused, Taken, TaskClaim
 from rewake.stores.memory import MemoryTable
 from rewake.stores.protocol import Store
 from rewake.stores.table import Key, Written
@@ -267,6 +267,8 @@ def test_a_claim_that_is_won_late_is_won(times: int) -> None:
         store = _store(_Contended(times))
         first = TaskClaim("r1", "work", "work", "first", 0, 1)
         assert isinstance(await store.claim_task(first), Taken)
+        looks = TaskClaim("r1", "work", "work", "looks", 7_000, 1)
+        assert isinstance(await store.claim_task(looks), Refused)
         second = TaskClaim("r1", "work", "work", "second", 10_000, 5_000)
         claimed = await store.claim_task(second)
         assert isinstance(claimed, Taken)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rewake.engine.settings import Settings
 from rewake.errors import StoreUnavailable
 from rewake.records import Header, Process
 from rewake.states import RunState
@@ -18,8 +19,10 @@ from rewake.stores.memory import MemoryTable
 from rewake.stores.protocol import Store
 from rewake.stores.shelf import shelf_of
 from rewake.stores.table import Key, Written
+from tests.support.stores import take_over
 
 LEASE, MARGIN = 5_000, 250
+PATIENCE = Settings().patience
 
 
 class Now:
@@ -60,7 +63,12 @@ class Denying(MemoryTable):
 def play(body: Callable[[Store, Now, Denying], Awaitable[None]]) -> None:
     table, clock, marks = Denying(), Now(), itertools.count()
     store = Store(
-        table, shelf_of(table), mark=lambda: f"m{next(marks)}", clock=clock, here=Nobody()
+        table,
+        shelf_of(table),
+        mark=lambda: f"m{next(marks)}",
+        clock=clock,
+        here=Nobody(),
+        patience=PATIENCE,
     )
 
     async def main() -> None:
@@ -94,6 +102,11 @@ def test_a_process_renews_until_it_is_marked_dead(denies: int) -> None:
         assert not await store.bury(await process(store), clock.at), "it is not over by all clocks"
         clock.at += 1
         table.denies = denies
+        assert not await store.bury(await process(store), clock.at), "it was found over just now"
+        clock.at += PATIENCE - 1
+        assert not await store.bury(await process(store), clock.at)
+        clock.at += 1
+        table.denies = denies
         assert await store.bury(await process(store), clock.at)
         for new in (False, True):
             assert not await renew(store, clock, new=new)
@@ -108,6 +121,8 @@ def test_a_process_that_renews_first_is_not_marked_dead() -> None:
     async def body(store: Store, clock: Now, table: Denying) -> None:
         await renew(store, clock, new=True)
         clock.at += 2 * LEASE
+        assert not await store.bury(await process(store), clock.at)
+        clock.at += PATIENCE
         found = await process(store)
         assert await renew(store, clock)
         assert not await store.bury(found, clock.at)
@@ -158,8 +173,7 @@ def test_what_names_a_process_is_taken_only_once_that_is_marked_dead() -> None:
             assert await store.claim("r", RunClaim("q", clock.at + MARGIN, LEASE)) is None
         ended = (await process(store)).lease
         clock.at += LEASE + MARGIN + 1
-        taken = await store.claim("r", RunClaim("q", clock.at, LEASE))
-        assert isinstance(taken, Header)
+        taken = await take_over(store, "r", RunClaim("q", clock.at, LEASE))
         assert (taken.owner, taken.process, taken.deaths) == ("q", "", 1)
         assert taken.lost_turn is not None
         assert taken.lost_turn.ended == ended
@@ -176,6 +190,8 @@ def test_a_claim_that_was_given_to_another_process_meanwhile_is_not_taken() -> N
         held = Header("r", "w", 0, 1, 1, RunState.RUNNING, epoch=1, owner="o", process="p")
         await table.put(header_key("r"), held)
         clock.at += 2 * LEASE
+        assert await store.ended(held, clock.at) is None
+        clock.at += PATIENCE
         assert await store.ended(held, clock.at) is not None
         assert await store.renew_process("p2", "h:1", clock.at, LEASE, new=True)
         assert await store.renew(held, clock.at, LEASE, process="p2") is not None

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
+
+from rewake.engine.settings import Settings
+from rewake.records import Header
+from rewake.stores.answers import RunClaim
+from rewake.stores.protocol import Store
 from rewake.stores.reads import Reads
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Table
@@ -16,3 +22,12 @@ class WholeTable(Table, Shelf, Protocol):
 def reads_of(table: WholeTable) -> Reads:
     """What is stored, as the protocol reads it."""
     return Reads(table, table)
+
+
+async def take_over(store: Store, run: str, claim: RunClaim) -> Header:
+    """Take a run from a holder whose lease is over at the moment of this claim, and for good."""
+    assert await store.claim(run, claim) is None, "it was taken at the first look"
+    later = msgspec.structs.replace(claim, now=claim.now + Settings().patience)
+    taken = await store.claim(run, later)
+    assert isinstance(taken, Header)
+    return taken

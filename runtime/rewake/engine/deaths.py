@@ -30,13 +30,14 @@ class Deaths:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._store = services.store
-        self._looked: Millis | None = None
 
     async def check(self, found: Process, due: Millis, now: Millis) -> list[Due]:
         """Check a process that is due. Returns what is to be checked next, and when."""
         settings, key = self._services.settings, process_key(found.name)
         if not await self._store.bury(found, now):
             at = found.lease + settings.skew + 1
+            if at <= now:  # it is noted that its lease is over
+                return [Due(now + settings.patience + settings.skew, key)]
             return [Due(at, key)] if await self._store.postpone(key, due, at) else []
         dead = await self._store.process(found.name)
         if dead is None or dead.due is None or dead.due > now:
@@ -54,14 +55,8 @@ class Deaths:
         return held
 
     async def look_ahead(self, run: str) -> None:
-        """Make due what dead processes held of one run, for who looks at nothing but that run.
-
-        It looks a third of a lease apart: the run may be another's for as long as it takes.
-        """
-        now, pause = self._services.clock.now(), self._services.settings.lease // 3
-        if self._looked is None or not 0 <= now - self._looked < pause:
-            self._looked = now
-            await self._made_due(now, self._is_left, run)
+        """Make due what dead processes held of one run, for who looks at nothing but that run."""
+        await self._made_due(self._services.clock.now(), self._is_left, run)
 
     async def _is_left(self, item: Header | Operation) -> bool:
         now = self._services.clock.now()

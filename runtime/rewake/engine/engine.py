@@ -80,7 +80,10 @@ class Engine(Runs):
         self.settings = settings or Settings()
         clock, unique = clock or SystemClock(), unique or unique_names()
         here, shelf = Here(Cache(self.settings.cached)), shelf or shelf_of(table)
-        store = Store(table, shelf, mark=unique, clock=clock, margin=self.settings.skew, here=here)
+        margin, patience = self.settings.skew, self.settings.patience
+        store = Store(
+            table, shelf, mark=unique, clock=clock, here=here, margin=margin, patience=patience
+        )
         super().__init__(
             Services(
                 app=app,

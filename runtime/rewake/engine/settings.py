@@ -41,6 +41,11 @@ class Settings:
     where: str = field(default_factory=lambda: f"{_host()}:{os.getpid()}")
     """The process, as it is shown with the attempts that it carried out."""
 
+    @property
+    def patience(self) -> Millis:
+        """How long a lease that was found to be over may still be renewed: a beat of its holder."""
+        return self.lease // 3
+
     def __post_init__(self) -> None:
         for name in ("lease", "grace", "sweep", "tasks", "blocked"):
             if getattr(self, name) < 1:

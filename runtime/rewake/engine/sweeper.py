@@ -194,7 +194,7 @@ class Sweeper:
         if header.state is RunState.RUNNING:
             if await self._is_kept(header, key, due, now):
                 return
-            ended = await self._store.ended(header, now) if header.process else header.lease
+            ended = await self._store.ended(header, now)
             ready_at = (ended or 0) + settings.skew + _backoff(header.deaths)
             if ready_at >= now:
                 await self._store.postpone(key, due, ready_at + 1)
@@ -224,10 +224,14 @@ class Sweeper:
             # A claim that came late, perhaps: it must not live for as long as this process.
             await self._store.let_go(item, now, self._services.settings.lease)
             return True
-        if not item.process or await self._store.ended(item, now) is not None:
+        if await self._store.ended(item, now) is not None:
             return False
-        await self._rest(key, due, now)
-        return True
+        at = item.lease + self._services.settings.skew + 1
+        if item.process:
+            await self._rest(key, due, now)
+        elif at > now:
+            await self._store.postpone(key, due, at)
+        return True  # else it is noted that its lease is over: it is looked at again
 
     async def _rest(self, key: Key, due: Millis, now: Millis) -> None:
         await self._store.postpone(key, due, next_look(now, self._services.settings.lease))
@@ -260,7 +264,8 @@ class Sweeper:
             operation = history.item(entry)
             if operation is not None:
                 operation = await self._store.set_right(operation)
-            if operation is None or is_unattended(operation, now):
+            # By all clocks: else nobody could take it yet, and the next check is a grace away.
+            if operation is None or is_unattended(operation, now - settings.skew):
                 unattended.append(await self._store.message(header.run, entry))
             elif operation.outcome is not None:
                 settled += 1

@@ -3,11 +3,15 @@
 1. A claim has a short lease of its own, and most work is over before that is. What is held for
    longer names its *process* instead, once (`Store.renew`), and is as alive as that is: one
    renewal for everything that a process holds.
-2. Who finds that the lease of a process is over marks its item *dead*, if it is still as it was
-   found, and only then takes over what names it. So either the process renews in time and nothing
+2. Who finds that a lease is over, of a process or of a claim's own, notes that in the item (`over`)
+   and looks again a while later. A holder that lives renews in between: it stood still, or could
+   not reach the store, as long as who found it did. So a pause or an outage that met both is no
+   death.
+3. Who finds it over still marks the item of the process *dead*, if it is as it was found, and only
+   then takes over what names it. So either the process renews in time and nothing
    is taken, or it cannot renew any more, and knows. It then takes another name, and gives that to
    what it still has; what was taken is not among it, for each of these writes has its own fence.
-3. What names a process need not be looked at while that lives: its due time is far (`REST`). The
+4. What names a process need not be looked at while that lives: its due time is far (`REST`). The
    process itself is due when its lease may be over. Who marked it dead looks through the due index
    for what names it, and again a lease later, for the index may be late. What is missed all the
    same is found at its own due time.
@@ -17,10 +21,12 @@ A process that holds nothing for long has no item, and costs nothing. Dead ones 
 
 from __future__ import annotations
 
+from typing import Any
+
 from rewake.records import Header, Millis, Operation, Process
 from rewake.stores.keys import process_key
 from rewake.stores.table import Check, When
-from rewake.stores.writes import Writes
+from rewake.stores.writes import Writes, key_of
 
 REST: Millis = 300_000
 """So long what a living process holds is not looked at again, in milliseconds."""
@@ -62,7 +68,7 @@ class Processes(Writes):
         """Mark a process dead if its lease is over; False if it lives."""
         if found.dead:
             return True
-        if found.lease >= now - self._margin:
+        if not await self._is_over(found, now):
             return False
         same = [*_ALIVE[0], Check("lease", "=", found.lease)]
         key = process_key(found.name)
@@ -82,11 +88,24 @@ class Processes(Writes):
         If that is a process's lease, the process is marked dead: then it cannot renew it any more.
         """
         if not item.process:
-            return item.lease if item.lease < now - self._margin else None
+            return item.lease if await self._is_over(item, now) else None
         found = await self.process(item.process)
         if found is None:
             return item.written
         return found.lease if await self.bury(found, now) else None
+
+    async def _is_over(self, item: Header | Operation | Process, now: Millis) -> bool:
+        """Whether the lease of an item is over, and its holder has had time to renew it since."""
+        if item.lease >= now - self._margin:
+            return False
+        if item.lease < item.over <= now + self._margin:  # else it was found before a set-back
+            return item.over <= now - self._patience
+        found: dict[str, Any] = {"over": now, "due": now + self._patience + self._margin}
+        if isinstance(item, Header):
+            found["check_at"] = None  # of no use while the run is held, and a header has no room
+        same = [Check("lease", "=", item.lease), Check("over", "=", item.over)]
+        await self._update(key_of(item), when=[same], set=found)
+        return False
 
     async def is_held(self, item: Header | Operation, now: Millis) -> bool:
         """Whether its holder has the item by a lease that is not over."""

@@ -34,7 +34,13 @@ HEADER_BYTES = 1024
 FIXED_BYTES = 582
 """Room for all fields of a header but its names and its tail, at their longest."""
 
-UNOWNED: Mapping[str, Any] = {"owner": "", "lease": 0, "process": "", "apart": False}
+UNOWNED: Mapping[str, Any] = {
+    "owner": "",
+    "lease": 0,
+    "process": "",
+    "over": 0,
+    "apart": False,
+}
 """The fields of an item that nobody holds."""
 
 T = TypeVar("T", bound=Header | Operation | Process)
@@ -59,6 +65,8 @@ _encode = msgspec.json.Encoder().encode
 class Writes(Reads):
     """Writes to a table. `mark` makes the marks, `margin` (ms) is the clocks' allowed skew.
 
+    `patience` (ms): how long a lease that was found to be over may still be renewed.
+
     `here` knows, and is told, what has arrived for the runs that this process has.
     """
 
@@ -71,6 +79,7 @@ class Writes(Reads):
         clock: Clock,
         here: Here,
         margin: Millis = 250,
+        patience: Millis = 2_000,
     ) -> None:
         super().__init__(table, shelf)
         self._here = here
@@ -78,6 +87,7 @@ class Writes(Reads):
         self._mark = mark
         self._clock = clock
         self._margin = margin
+        self._patience = patience
 
     async def offload(self, run: str, entries: Sequence[Entry]) -> list[Entry]:
         """The entries with their large values on the shelf, where they are put first."""
@@ -178,7 +188,7 @@ class Writes(Reads):
         now = self._clock.now()
         if not is_ahead(item, now, self._margin):
             return item
-        where = _key_of(item)
+        where = key_of(item)
         changes = begun_again(item, now)
         written = await self._update(where, when=[unchanged(item)], set=changes)
         found: T = written.item
@@ -188,7 +198,7 @@ class Writes(Reads):
         return await self._again(lambda: self._table.put(key, item, absent=absent))
 
 
-def _key_of(item: Header | Operation | Process) -> Key:
+def key_of(item: Header | Operation | Process) -> Key:
     if isinstance(item, Process):
         return process_key(item.name)
     if isinstance(item, Operation):
