@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import enum
+import sys
+import types
 import typing
 import uuid
 from datetime import UTC, date, datetime, timedelta
@@ -12,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypedDict, TypeVar
 
+import attrs
 import msgspec
 import pytest
 
@@ -92,6 +95,12 @@ class Shape(msgspec.Struct):
     file: Path
 
 
+@attrs.define
+class Owner:
+    _name: str
+    home: Path = attrs.field(default=Path("/"), alias="address")
+
+
 class Odd:
     """Nothing that JSON could become."""
 
@@ -150,6 +159,7 @@ FITS: list[tuple[Any, Any, Any]] = [
     (Options, {"name": "a"}, {"name": "a"}),
     (Options, {"name": "a", "path": "b"}, {"name": "a", "path": Path("b")}),
     (Shape, {"sides": 3, "file": "a"}, Shape(3, Path("a"))),
+    (Owner, {"name": "a", "address": "/x"}, Owner("a", Path("/x"))),
     (Annotated[Path, "a note"], "a", Path("a")),
     (Annotated[int, msgspec.Meta(gt=0)], 1, 1),
     (Annotated[list[Cat], msgspec.Meta(max_length=1)], [{"name": "a"}], [Cat("a")]),
@@ -207,6 +217,7 @@ MISFITS: list[tuple[Any, Any, str]] = [
     (Options, {"name": "a", "pth": "b"}, "value.pth"),
     (Options, {"path": "a"}, "value"),
     (Shape, {"sides": 3, "file": 3}, "value.file"),
+    (Owner, {"_name": "a"}, "value"),
     (Annotated[list[Cat], msgspec.Meta(max_length=0)], [{"name": "a"}], "value"),
 ]
 
@@ -316,3 +327,36 @@ def test_a_run_that_goes_on_is_not_asked_for_its_fields_again() -> None:
     given = {"value": {"name": "tom", "age": 3}}
     for hint in (Cat, Cat | Dog):
         assert takes(hint).arguments(given, strict=False) == {"value": Cat("tom")}
+
+
+BRACKETS = """
+from __future__ import annotations
+import dataclasses
+
+@dataclasses.dataclass
+class Box[X]:
+    inside: X
+
+@dataclasses.dataclass
+class Boxes[X](Box[list[X]]):
+    other: dict[str, X]
+
+class Numbers(Boxes[int]): ...
+
+async def main[X](value: Numbers, items: list[X]): ...
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="new in Python 3.12")
+def test_type_parameters_in_brackets_are_found_where_annotations_are_texts() -> None:
+    """`class Box[X]` behind `from __future__ import annotations`, two classes with an `X` each."""
+    module = types.ModuleType("brackets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "brackets", module)
+        exec(BRACKETS, vars(module))
+        made = workflow(module.main)
+        App().add(made)
+    got = made.arguments({"value": {"inside": [1], "other": {"a": 2}}, "items": ["a"]})
+    assert got == {"value": module.Numbers([1], {"a": 2}), "items": ["a"]}
+    with pytest.raises(InvalidInput, match=r"value\.inside\[0\]"):
+        made.arguments({"value": {"inside": ["a"], "other": {}}, "items": []})

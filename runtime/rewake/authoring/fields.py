@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 import typing
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -32,6 +33,7 @@ def fields_of(kind: type, arguments: tuple[Any, ...]) -> list[Field] | None:
     """
     if typing.is_typeddict(kind):
         return _of_typed_dict(kind, arguments)
+    aliases: Mapping[str, str] = {}
     if dataclasses.is_dataclass(kind):
         declared = [
             (each.name, _lacks(each.default, each.default_factory)) for each in _init_fields(kind)
@@ -39,6 +41,7 @@ def fields_of(kind: type, arguments: tuple[Any, ...]) -> list[Field] | None:
     elif hasattr(kind, "__attrs_attrs__"):
         attributes: Any = kind.__attrs_attrs__
         declared = [(a.name, a.default is _nothing(a)) for a in attributes if a.init]
+        aliases = {a.name: a.alias for a in attributes}
     elif issubclass(kind, tuple) and hasattr(kind, "_fields"):
         defaults: Any = getattr(kind, "_field_defaults", {})
         declared = [(name, name not in defaults) for name in kind._fields]
@@ -47,7 +50,7 @@ def fields_of(kind: type, arguments: tuple[Any, ...]) -> list[Field] | None:
     hints, variables = _hints(kind), _variables(kind, arguments)
     return [
         Field(
-            name,
+            aliases.get(name, name),
             substituted(hints.get(name, Any), variables.get(_owner(kind, name), {})),
             required,
         )
@@ -65,6 +68,11 @@ def substituted(hint: Any, variables: Variables) -> Any:
     if not variables or not parameters or isinstance(hint, type):
         return hint
     return hint[tuple(variables.get(each, each) for each in parameters)]
+
+
+def type_parameters(of: Any) -> dict[str, Any]:
+    """By name, what stands in brackets behind the name of a class or function: `class Box[T]`."""
+    return {each.__name__: each for each in getattr(of, "__type_params__", ())}
 
 
 def _of_typed_dict(kind: type, arguments: tuple[Any, ...]) -> list[Field]:
@@ -101,7 +109,15 @@ def _nothing(attribute: Any) -> object:
 
 
 def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind, include_extras=True)
+    found: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        # Each class by itself, for type parameters of two classes may have one name, and Python
+        # 3.12 does not know them where an annotation is a text.
+        module = vars(sys.modules.get(base.__module__, typing))
+        names = {**vars(base), **module, **type_parameters(base)}
+        own = {"__annotations__": inspect.get_annotations(base), "__module__": base.__module__}
+        found |= typing.get_type_hints(type(base.__name__, (), own), None, names, True)
+    return found
 
 
 def _owner(kind: type, name: str) -> type:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from rewake.authoring.attempt import is_async
+from rewake.authoring.fields import type_parameters
 
 T = TypeVar("T")
 _Function = Callable[..., Any]
@@ -77,7 +78,7 @@ def _resolved_apart(function: _Function) -> dict[str, Any]:
     A function may name the classes that the function around it defines, if it captures them.
     """
     code = getattr(function, "__code__", None)
-    names = dict(getattr(function, "__globals__", {}))
+    names = {**getattr(function, "__globals__", {}), **type_parameters(function)}
     cells = getattr(function, "__closure__", None) or ()
     for name, cell in zip(code.co_freevars if code is not None else (), cells, strict=False):
         with suppress(ValueError):  # an empty cell
