@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rewake import sleep, task, workflow
+from rewake import TaskError, sleep, task, workflow
 from rewake.replay.origins import Origins
 from rewake.states import RunState
 from tests.support.virtual import Bench, Ended, virtually
@@ -112,6 +112,34 @@ async def raises(steps: int, frozen: bool = False) -> list[str]:
     return [*names, await work("last")]
 
 
+class Refused(Exception):
+    """It has an attribute of its own, and a cause."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+@task
+async def attributes_of(error: BaseException | None) -> dict[str, Any]:
+    return {} if error is None else dict(vars(error))
+
+
+@workflow
+async def hands_over() -> list[dict[str, Any]]:
+    seen = []
+    try:
+        await late()
+    except TaskError as error:
+        seen.append(await attributes_of(error))
+    try:
+        raise Refused("no")
+    except Refused as error:
+        seen.append(await attributes_of(error))  # marked, for it is handled as this is asked for
+        seen.append(await attributes_of(ExceptionGroup("both", [error]).exceptions[0]))
+    return seen
+
+
 EVERYTHING = [work, late, groups, gathers, awaits_late, two_fail, raises]
 
 
@@ -161,6 +189,19 @@ def test_an_error_object_that_many_runs_raise_has_a_place_in_each(cached: int) -
             assert await mended(bench, "raises", steps=steps) == [*names, "last"]
 
     virtually(EVERYTHING, body, cached=cached)
+
+
+@warm_and_cold
+def test_an_error_that_is_a_value_has_no_mark_of_ours(cached: int) -> None:
+    """What a task is given has the attributes that the user's code gave it."""
+
+    async def body(bench: Bench) -> None:
+        bug[:] = ["a bug"]
+        of_task, *own = await bench.run("hands_over")
+        assert set(of_task) == {"type", "message", "traceback", "attempts"}
+        assert own == [{"why": "no"}, {"why": "no"}]
+
+    virtually([hands_over, attributes_of, late], body, cached=cached)
 
 
 def test_the_first_member_of_a_group_counts() -> None:

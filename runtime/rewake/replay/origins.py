@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from rewake.records import Cause, Entry, Retried, Stepped
-
-_MARK = "_rewake_origin"
+from rewake.values.references import ORIGIN
 
 
 class Origin(NamedTuple):
@@ -35,14 +34,11 @@ class Origins:
     def __init__(self) -> None:
         self.event = -1
 
-    def __reduce__(self) -> tuple[type[Origins], tuple[()]]:
-        return Origins, ()  # an error that is a value takes its mark along
-
     def mark(self, error: BaseException, key: str = "") -> None:
         """Mark an error that was not seen before."""
         if self._origin(error) is None:
             # An exception may have a `__setattr__` and a `__getattr__` that raise.
-            BaseException.__setattr__(error, _MARK, Origin(self.event, key, self))
+            BaseException.__setattr__(error, ORIGIN, Origin(self.event, key, self))
 
     def cause_of(self, error: BaseException) -> Cause:
         """The place from which a retry goes on after this error, which is the end."""
@@ -69,7 +65,7 @@ class Origins:
         return first if first.key else Cause(min(event, first.event), late=first.late)
 
     def _origin(self, error: BaseException) -> Origin | None:
-        found: Origin | None = BaseException.__getattribute__(error, "__dict__").get(_MARK)
+        found: Origin | None = BaseException.__getattribute__(error, "__dict__").get(ORIGIN)
         return found if found is not None and found.instance is self else None
 
 

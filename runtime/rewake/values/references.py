@@ -11,6 +11,8 @@ Two kinds of names do not last, and are written through `found` instead:
 An object of a class that lists its fields is written by their names, and those that its class has
 got since are given their defaults when it is read.
 
+An exception is written without its origin, a mark of the running workflow.
+
 What cannot be imported (a lambda, a function or class within a function) is carried by value, with
 its bytecode. Only the minor that wrote that can read it.
 """
@@ -35,6 +37,9 @@ import msgspec
 from rewake.values.fields import field_defaults, field_names, tuple_fields
 
 _PROTOCOL = 5
+
+ORIGIN = "_rewake_origin"
+"""The attribute of an exception that holds its mark (`rewake.replay.origins`)."""
 
 _MOVED: Mapping[str, str] = {
     "pathlib._local": "pathlib",
@@ -82,6 +87,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, types.UnionType):  # 3.14 writes it in a way that others cannot read
             return reduce, (operator.or_, obj.__args__)
+        if isinstance(obj, BaseException):
+            return _without_origin(obj)
         reference = _reference(obj)
         if reference is not None:
             return found, reference
@@ -117,6 +124,17 @@ def _reference(obj: Any) -> tuple[str, str] | None:
         return name if _in(owner, qualname) is obj else None
     except (ImportError, AttributeError):
         return None
+
+
+def _without_origin(error: BaseException) -> Any:
+    """How to write an exception that has a mark; `NotImplemented`: as it writes itself."""
+    if ORIGIN not in BaseException.__getattribute__(error, "__dict__"):
+        return NotImplemented
+    reduced: Any = error.__reduce_ex__(_PROTOCOL)
+    if len(reduced) < 3 or not isinstance(reduced[2], dict):
+        return reduced
+    make, given, state, *items = reduced
+    return make, given, {name: state[name] for name in state if name != ORIGIN}, *items
 
 
 def _by_fields(obj: Any) -> tuple[Any, ...] | None:
