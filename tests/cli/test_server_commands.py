@@ -135,16 +135,19 @@ def test_the_exit_code_says_how_a_run_ended(client: Client) -> None:
 
 
 def test_many_runs_at_once(client: Client) -> None:
-    """Options name many runs: one line each, none is touched in a dry run, 1 if one is refused."""
+    """Options name many runs: one line each, none is touched in a dry run, 1 if one is refused or
+    would be.
+    """
     runs = [client.started("paused", {"seconds": 60}) for _ in range(2)]
     chosen = ("--workflow", "paused", "--since", "10m")
     dry = client.rewake("runs", "kill", *chosen, "--dry-run")
     assert (dry.exit_code, dry.stdout.count(": would kill\n")) == (0, len(dry.stdout.splitlines()))
     assert all(run in dry.stdout for run in runs)
     assert client.json("runs", "show", runs[0])["state"] in ("ready", "running", "suspended")
-    refused = client.rewake("runs", "resume", *chosen)
-    assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "is not stuck" in refused.stderr
+    for dry_run in ([], ["--dry-run"]):
+        refused = client.rewake("runs", "resume", *chosen, *dry_run)
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert "is not stuck" in refused.stderr
     killed = client.rewake("runs", "kill", *chosen, "--reason", "enough")
     assert killed.exit_code == 0
     assert all(f"{run} paused cancelled: kill" in killed.stdout for run in runs)

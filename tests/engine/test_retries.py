@@ -280,6 +280,11 @@ def test_a_step_that_runs_at_most_once_runs_once_more(table: str, cached: int) -
 
 
 @workflow
+async def sleeps() -> None:
+    await sleep(3600)
+
+
+@workflow
 async def compensates(wrap: bool = False, finally_: bool = False) -> str:
     seat = await reserve(1)
     try:
@@ -309,6 +314,35 @@ def test_a_compensation_is_forgotten_only_when_told(table: str, cached: int, wra
         assert done == ["reserve 1", "charge 1 1", "refund", "charge 1 2"]
 
     virtually([compensates, reserve, charge, refund], body, table=table, cached=cached)
+
+
+def test_a_dry_run_is_refused_what_would_be() -> None:
+    """It says so in the same words, and changes nothing, whatever is asked for."""
+
+    async def body(bench: Bench) -> None:
+        header = await failed(bench, "compensates")
+        engine, run = bench.engine, header.run
+        with pytest.raises(RunConflict, match=r"the task refund \(refund\); .*discard_cleanup"):
+            await engine.retry(run, dry_run=True)
+        await engine.retry(run, discard_cleanup=True, dry_run=True)
+        for refused, told in (
+            (engine.kill(run, dry_run=True), "is over"),
+            (engine.cancel(run, dry_run=True), "is over"),
+            (engine.resume(run, dry_run=True), "is not stuck, it is failed"),
+        ):
+            with pytest.raises(RunConflict, match=told):
+                await refused
+        assert await engine.get(run) == header
+        going = await bench.start("sleeps")
+        await asyncio.sleep(1)
+        header = await engine.get(going.run)
+        await engine.kill(going.run, dry_run=True)
+        await engine.cancel(going.run, dry_run=True)
+        with pytest.raises(RunConflict, match="has not failed"):
+            await engine.retry(going.run, dry_run=True)
+        assert await engine.get(going.run) == header
+
+    virtually([compensates, reserve, charge, refund, sleeps], body)
 
 
 @everywhere

@@ -189,6 +189,8 @@ def test_retry_of_a_failed_run(client: TestClient) -> None:
     assert client.get("/v1/runs/f/result?wait=10").json()["state"] == "failed"
     odd = client.post("/v1/runs/f/retry", json={"discard": True})
     assert (odd.status_code, odd.json()["field"]) == (422, "discard")
+    assert client.post("/v1/runs/f/retry", json={"dry_run": True}).status_code == 200
+    assert client.post("/v1/runs/f/kill", json={"dry_run": True}).status_code == 409
     assert client.post("/v1/runs/f/retry", json={"discard_cleanup": False}).status_code == 202
     assert client.get("/v1/runs/f/result?wait=10").json()["state"] == "failed"
 

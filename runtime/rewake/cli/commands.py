@@ -84,7 +84,7 @@ OfState = Annotated[str | None, typer.Option("--state", help="Many: all in this 
 OfWorkflow = Annotated[str | None, typer.Option("--workflow", help="Many: all of this workflow.")]
 Since = Annotated[str | None, typer.Option(help="Many: started since then (2h, 7d, a time).")]
 Reason = Annotated[str | None, typer.Option(help="Kept with the run; at most 200 bytes.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only name the runs.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only name them, and refusals.")]
 Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the end.")]
 
 

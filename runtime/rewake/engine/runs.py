@@ -45,6 +45,7 @@ from rewake.records import (
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.history import History
 from rewake.stores.processes import next_look
+from rewake.stores.requests import not_stuck
 from rewake.values.digests import digest
 from rewake.values.failures import described
 from rewake.values.run_codec import RunCodec
@@ -280,10 +281,15 @@ class Runs:
         failure = Failure("CancelledError", header.cancel or "")
         return Outcome(OutcomeKind.CANCELLED, failure=failure)
 
-    # --- acting ----------------------------------------------------------------------------
+    # --- acting; with `dry_run` nothing is done, but refused what would be -------------------
 
     async def cancel(
-        self, run: str, reason: str = "cancelled by a caller", *, even_stuck: bool = False
+        self,
+        run: str,
+        reason: str = "cancelled by a caller",
+        *,
+        even_stuck: bool = False,
+        dry_run: bool = False,
     ) -> Header:
         """Ask a run to cancel: its cleanup runs, then it ends as cancelled.
 
@@ -293,17 +299,16 @@ class Runs:
         the header.
         """
         _check_reason(reason)
+        if dry_run:
+            return _live(await self.get(run), even_stuck=even_stuck)
         header = await self._store.cancel(run, reason, self.services.clock.now())
         while header.state is RunState.STUCK:  # again, if it is resumed meanwhile
-            if not even_stuck:
-                told = f"run {run!r} is stuck, so its cleanup cannot run: resume it, or say"
-                raise RunConflict(f"{told} even_stuck (--even-stuck)")
+            _live(header, even_stuck=even_stuck)
             header = await self._end(run, Move.CANCEL_STUCK, reason)
             if (header.state, header.cancel) == (RunState.CANCELLED, reason):
                 return header
             header = await self._store.cancel(run, reason, self.services.clock.now())
-        if header.state in TERMINAL:
-            raise RunConflict(f"run {run!r} is over already")
+        _live(header)
         runs_log.info("run %s of %s is asked to cancel: %s", run, header.workflow, reason)
         if header.state is RunState.PARKED:
             await self.services.wake(run)
@@ -311,15 +316,19 @@ class Runs:
             self.services.poke(run)
         return header
 
-    async def kill(self, run: str, reason: str = "killed by a caller") -> Header:
+    async def kill(
+        self, run: str, reason: str = "killed by a caller", *, dry_run: bool = False
+    ) -> Header:
         """End a run as cancelled here and now, without its cleanup; what it has open is cancelled.
 
         Raises as `cancel` does.
         """
         _check_reason(reason)
+        if dry_run:
+            return _live(await self.get(run))
         header = await self._end(run, Move.KILL, reason)
         if (header.state, header.cancel) != (RunState.CANCELLED, reason):
-            raise RunConflict(f"run {run!r} is over already")
+            raise _over(run)
         return header
 
     async def _end(self, run: str, move: Move, reason: str) -> Header:
@@ -336,15 +345,22 @@ class Runs:
             await self._store.lay_down(header)
         return header
 
-    async def resume(self, run: str) -> Header:
+    async def resume(self, run: str, *, dry_run: bool = False) -> Header:
         """Resume a stuck run, with current code and Python. Raises `RunNotFound`, `RunConflict`."""
+        if dry_run:
+            header = await self.get(run)
+            if header.state is not RunState.STUCK:
+                raise not_stuck(header)
+            return header
         header = await self._store.resume(run, self.services.clock.now())
         with carrying_out(run):
             runs_log.info("run %s of %s is resumed", run, header.workflow)
         await self.services.wake(run)
         return header
 
-    async def retry(self, run: str, *, discard_cleanup: bool = False) -> Header:
+    async def retry(
+        self, run: str, *, discard_cleanup: bool = False, dry_run: bool = False
+    ) -> Header:
         """Let a failed run go on from before what ended it, after a fix, with what was recorded.
 
         What succeeded after that (a compensation) is forgotten and may run again: only with
@@ -367,6 +383,8 @@ class Runs:
         made = cut(header, history, now)
         if made.lost and not discard_cleanup:
             raise RunConflict(_forgotten(run, made.lost))
+        if dry_run:
+            return header
         await self._store.cancel_withdrawn(run, history, now)
         for key, tries in made.tries.items():
             await self._store.keep_tries(run, key, tries)
@@ -381,6 +399,20 @@ class Runs:
         await services.dispatcher.dispatch(messages)
         await services.wake(run)
         return header
+
+
+def _live(header: Header, *, even_stuck: bool = True) -> Header:
+    """The run, which can be cancelled or killed. Raises `RunConflict`."""
+    if header.state in TERMINAL:
+        raise _over(header.run)
+    if header.state is RunState.STUCK and not even_stuck:
+        told = f"run {header.run!r} is stuck, so its cleanup cannot run: resume it, or say"
+        raise RunConflict(f"{told} even_stuck (--even-stuck)")
+    return header
+
+
+def _over(run: str) -> RunConflict:
+    return RunConflict(f"run {run!r} is over already")
 
 
 def _forgotten(run: str, lost: Sequence[Scheduled]) -> str:

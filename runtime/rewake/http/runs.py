@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.engine.approvals import approvals_of
+from rewake.engine.engine import Engine
 from rewake.engine.starting import IfFinished, IfRunning, check_key
 from rewake.errors import InvalidInput, StuckError
 from rewake.http.bodies import (
@@ -154,59 +156,71 @@ async def logs(request: Request) -> Response:
     return reply({"id": run, "lines": shown})
 
 
-class Reason(msgspec.Struct, forbid_unknown_fields=True):
+A = TypeVar("A", bound="Action")
+
+
+class Action(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request to act on a run. `dry_run`: only say whether it would be refused."""
+
+    dry_run: bool = False
+
+
+class Cancel(Action):
     """The body of a request to cancel."""
 
     reason: str = "cancelled by a caller"
     even_stuck: bool = False
 
 
-class KillReason(msgspec.Struct, forbid_unknown_fields=True):
+class Kill(Action):
     """The body of a request to kill."""
 
     reason: str = "killed by a caller"
 
 
-async def kill(request: Request) -> Response:
-    """`POST /v1/runs/{run}/kill`: end a run here and now, without its cleanup."""
-    parts = parts_of(request)
-    reason = shaped(await read_object(request, parts.limit), KillReason).reason
-    return reply(run_view(await parts.engine.kill(request.path_params["run"], reason)))
-
-
-class Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a request that says nothing."""
-
-
-async def cancel(request: Request) -> Response:
-    """`POST /v1/runs/{run}/cancel`: let a run clean up and end."""
-    parts = parts_of(request)
-    asked = shaped(await read_object(request, parts.limit), Reason)
-    run = request.path_params["run"]
-    header = await parts.engine.cancel(run, asked.reason, even_stuck=asked.even_stuck)
-    return reply(run_view(header), 202)
-
-
-async def resume(request: Request) -> Response:
-    """`POST /v1/runs/{run}/resume`: let a stuck run try again."""
-    parts = parts_of(request)
-    shaped(await read_object(request, parts.limit), Nothing)
-    return reply(run_view(await parts.engine.resume(request.path_params["run"])), 202)
-
-
-class RetryOf(msgspec.Struct, forbid_unknown_fields=True):
+class Retry(Action):
     """The body of a request to retry a failed run."""
 
     discard_cleanup: bool = False
 
 
+async def kill(request: Request) -> Response:
+    """`POST /v1/runs/{run}/kill`: end a run here and now, without its cleanup."""
+    engine, run, asked = await _action(request, Kill)
+    return reply(run_view(await engine.kill(run, asked.reason, dry_run=asked.dry_run)))
+
+
+async def cancel(request: Request) -> Response:
+    """`POST /v1/runs/{run}/cancel`: let a run clean up and end."""
+    engine, run, asked = await _action(request, Cancel)
+    header = await engine.cancel(
+        run, asked.reason, even_stuck=asked.even_stuck, dry_run=asked.dry_run
+    )
+    return _accepted(header, asked)
+
+
+async def resume(request: Request) -> Response:
+    """`POST /v1/runs/{run}/resume`: let a stuck run try again."""
+    engine, run, asked = await _action(request, Action)
+    return _accepted(await engine.resume(run, dry_run=asked.dry_run), asked)
+
+
 async def retry(request: Request) -> Response:
     """`POST /v1/runs/{run}/retry`: let a failed run go on from before what ended it."""
+    engine, run, asked = await _action(request, Retry)
+    header = await engine.retry(run, discard_cleanup=asked.discard_cleanup, dry_run=asked.dry_run)
+    return _accepted(header, asked)
+
+
+async def _action(request: Request, form: type[A]) -> tuple[Engine, str, A]:
+    """The engine, the run, and what is asked of it."""
     parts = parts_of(request)
-    asked = shaped(await read_object(request, parts.limit), RetryOf)
-    run = request.path_params["run"]
-    header = await parts.engine.retry(run, discard_cleanup=asked.discard_cleanup)
-    return reply(run_view(header), 202)
+    asked = shaped(await read_object(request, parts.limit), form)
+    return parts.engine, request.path_params["run"], asked
+
+
+def _accepted(header: Header, asked: Action) -> Response:
+    return reply(run_view(header), 200 if asked.dry_run else 202)
 
 
 async def _followed(parts: Parts, header: Header, wait: float) -> tuple[Header, Outcome | None]:

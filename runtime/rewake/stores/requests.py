@@ -76,7 +76,7 @@ class Requests(Operations):
         )
         header = _there(run, written)
         if not written.ok and header.mark != mark:
-            raise RunConflict(f"run {run!r} is not stuck, it is {header.state.said}")
+            raise not_stuck(header)
         return header
 
     async def retry(
@@ -138,6 +138,11 @@ class Requests(Operations):
         """Note that nothing of an ended run is left to do, unless it goes on."""
         same = [Check("mark", "=", ended.mark), Check("state", "=", ended.state)]
         await self._update(header_key(ended.run), when=[same], set={"due": None})
+
+
+def not_stuck(header: Header) -> RunConflict:
+    """The refusal to resume a run in another state."""
+    return RunConflict(f"run {header.run!r} is not stuck, it is {header.state.said}")
 
 
 def _there(run: str, written: Written) -> Header:

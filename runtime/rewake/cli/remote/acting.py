@@ -30,7 +30,8 @@ _LIVE = ("ready", "running", "suspended", "stuck")
 class Selection:
     """What a command means: one run, or many. `since`: started then or later.
 
-    `dry_run`: only name them. `acts_on`: the states that are meant where no state is given.
+    `dry_run`: only name them, and what would be refused. `acts_on`: the states that are meant
+    where no state is given.
     """
 
     run: str | None = None
@@ -96,11 +97,9 @@ def _act_on_many(
         runs = [run async for run in chosen.runs(client)]
         try:
             for run in runs:
-                if chosen.dry_run:
-                    done.add(run)
-                    continue
+                asked = {**body, "dry_run": True} if chosen.dry_run else body
                 try:
-                    found = (await client.post("runs", run["id"], action, body=body)).body
+                    found = (await client.post("runs", run["id"], action, body=asked)).body
                 except RunConflict as refused:
                     done.refuse(run, refused)
                 else:
