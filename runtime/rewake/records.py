@@ -77,7 +77,8 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     `name` is the function (or the timer's kind), `digest` the digest of a task's arguments; replay
     compares kind, name and digest. `args` holds the arguments, with which a lost message is sent
     again, and `due` is a timer's moment or an approval's deadline: both stand as recorded. `round`
-    is that of its outcome: how often the run had been retried.
+    is that of its outcome: how often the run had been retried. `once`: of a step, whether it runs
+    at most once.
     """
 
     key: str
@@ -87,6 +88,7 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     args: Value | None = None
     due: Millis | None = None
     round: int = 0
+    once: bool = False
 
     def message(self, run: str, *, sole: bool = False) -> Invocation:
         """The message that asks for this task to be carried out."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from rewake import TaskError, sleep, task, workflow
+from rewake import TaskError, sleep, step, task, workflow
+from rewake.errors import RunConflict
 from rewake.replay.origins import Origins
 from rewake.states import RunState
 from tests.support.virtual import Bench, Ended, virtually
@@ -140,6 +141,27 @@ async def hands_over() -> list[dict[str, Any]]:
     return seen
 
 
+async def pays() -> str:
+    done.append("pays")
+    await asyncio.sleep(10)
+    return "paid"
+
+
+@workflow
+async def at_most_once(group: bool) -> list[str]:
+    async def soon() -> str:
+        await sleep(1)
+        return await late()
+
+    pay = step("pay", pays, at_most_once=True)
+    if not group:
+        paid = asyncio.create_task(pay)
+        return [await soon(), await paid]
+    async with asyncio.TaskGroup() as both:
+        branches = [both.create_task(soon()), both.create_task(pay)]
+    return [each.result() for each in branches]
+
+
 EVERYTHING = [work, late, groups, gathers, awaits_late, two_fail, raises]
 
 
@@ -202,6 +224,30 @@ def test_an_error_that_is_a_value_has_no_mark_of_ours(cached: int) -> None:
         assert own == [{"why": "no"}, {"why": "no"}]
 
     virtually([hands_over, attributes_of, late], body, cached=cached)
+
+
+@warm_and_cold
+@pytest.mark.parametrize("group", [True, False])
+def test_a_step_that_runs_at_most_once_is_begun_again_only_when_told(
+    cached: int, group: bool
+) -> None:
+    """Another branch's error, or the end of the body, cancelled it: nobody knows what it did."""
+
+    async def body(bench: Bench) -> None:
+        done.clear()
+        bug[:] = ["a bug"]
+        header = await bench.start("at_most_once", group=group)
+        with pytest.raises(Ended):
+            await bench.result(header.run)
+        bug.clear()
+        with pytest.raises(RunConflict, match=r"may do it again: the step pay \(.*discard_cleanup"):
+            await bench.engine.retry(header.run)
+        assert done == ["pays"]
+        await bench.engine.retry(header.run, discard_cleanup=True)
+        assert await bench.result(header.run) == ["late", "paid"]
+        assert done == ["pays", "pays"]
+
+    virtually([at_most_once, late], body, cached=cached)
 
 
 def test_the_first_member_of_a_group_counts() -> None:

@@ -9,7 +9,8 @@
    a later one; no task begins while an attempt of an earlier round may run on, in a process that
    has not heard of its end (`rewake.stores.operations`). Keys stay, and so do the idempotency
    keys of tasks.
-4. What succeeded after the cut (a compensation) would be forgotten, so the caller must agree.
+4. What succeeded after the cut (a compensation) would be forgotten, and a step that runs at most
+   once and was withdrawn after it would be begun again: so the caller must agree.
 5. No attempt gives its number back: those at steps that are cut off are kept in items of theirs.
 
 The cut history replaces the old one in one conditional write of the header, while the run is
@@ -58,8 +59,8 @@ _ASYNCIO = frozenset({"timer", DEADLINE})
 class Cut:
     """A failed run as it goes on: `entries` is its history, `cancel` and `cancels` its header's.
 
-    `reopened`: what begins anew. `lost`: what succeeded and would be forgotten. `tries`: by key,
-    the attempts at steps that the history no longer has.
+    `reopened`: what begins anew. `lost`: what was carried out and would be forgotten. `tries`: by
+    key, the attempts at steps that the history no longer has.
     """
 
     entries: list[Entry]
@@ -79,7 +80,7 @@ def cut(header: Header, history: History, now: Millis) -> Cut:
     kept, event, gone = entries[:at], entries[at], entries[at + 1 :]
     asked = {entry.key: entry for entry in entries if isinstance(entry, Scheduled)}
     made = Cut([], *_cancels(header, kept, event))
-    lost = dict.fromkeys(_succeeded(gone, history))
+    lost = dict.fromkeys(_carried_out(gone, history, asked))
     made.lost = [asked[key] for key in lost]
     attempts = _Attempts(history.operations)
     for place, entry in enumerate(entries):
@@ -128,12 +129,16 @@ def _retried(
     return replace(made, over=event.key)
 
 
-def _succeeded(gone: Sequence[Entry], history: History) -> Iterable[str]:
+def _carried_out(
+    gone: Sequence[Entry], history: History, asked: dict[str, Scheduled]
+) -> Iterable[str]:
     """The keys of what was carried out after the cut, and succeeded or was begun at least."""
     for entry in gone:
         match entry:
             case Stepped(retry_at=None, outcome=outcome) if outcome.kind is OutcomeKind.OK:
                 yield entry.key
+            case Withdrawn(key=key) if asked[key].once:
+                yield key
             case Scheduled() if item := history.item(entry):
                 kind = None if item.outcome is None else item.outcome.kind
                 begun = item.number > 0 and kind in (None, OutcomeKind.CANCELLED)

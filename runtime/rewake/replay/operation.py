@@ -118,7 +118,8 @@ class OpenOp:
         if self.recorded is not None:
             return self.recorded
         asked = (self.key, self.kind, self.name, self.digest, self.args, self.due)
-        return Scheduled(*asked, self.round)
+        once = self.kind.traits.inline and self.work.at_most_once
+        return Scheduled(*asked, self.round, once)
 
 
 def nothing(_key: str, _outcome: Outcome) -> None:
