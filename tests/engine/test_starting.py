@@ -121,7 +121,8 @@ def test_a_start_that_is_always_too_late_takes_what_it_finds() -> None:
     name = Name("k", series=True)
     there = [Header("k", "w", 0, seed=0, runtime=1, state=RunState.DONE)]
 
-    async def create(run: str) -> tuple[Header, bool]:
+    async def create(run: str, failed: str) -> tuple[Header, bool]:
+        assert not failed  # only a failed run must be marked
         if await look(run) is None:  # somebody else begins it just before
             state = RunState.DONE if len(there) < 8 else RunState.PARKED
             there.append(Header(run, "w", 0, seed=0, runtime=1, state=state))
@@ -131,35 +132,26 @@ def test_a_start_that_is_always_too_late_takes_what_it_finds() -> None:
         return next((header for header in there if header.run == run), None)
 
     policy = StartPolicy(if_finished=IfFinished.RESTART)
-    header, new = asyncio.run(begin_or_find(name, policy, create, look, no_need))
+    header, new = asyncio.run(begin_or_find(name, policy, create, look))
     assert (header.run, new) == ("k.9", False)
-
-
-async def no_need(_: str) -> bool:
-    raise AssertionError("only a failed run must be marked")
 
 
 def test_a_start_that_meets_a_retry_takes_the_run_that_goes_on() -> None:
     """The failed run was retried before it could be marked as superseded: there is no other."""
     failed = Header("k", "w", 0, seed=0, runtime=1, state=RunState.FAILED)
     retried = Header("k", "w", 0, seed=0, runtime=1, state=RunState.READY)
-    there, asked = [failed], list[str]()
+    asked = list[tuple[str, str]]()
 
-    async def create(run: str) -> tuple[Header, bool]:
-        assert run == "k"
-        return there[-1], False
+    async def create(run: str, follows: str) -> tuple[Header, bool]:
+        asked.append((run, follows))
+        return (retried if follows else failed), False
 
     async def look(_: str) -> Header | None:
         return None
 
-    async def supersede(run: str) -> bool:
-        asked.append(run)
-        there.append(retried)
-        return False
-
     policy, name = StartPolicy(if_finished=IfFinished.RESTART), Name("k", series=True)
-    found = asyncio.run(begin_or_find(name, policy, create, look, supersede))
-    assert (found, asked) == ((retried, False), ["k"])
+    found = asyncio.run(begin_or_find(name, policy, create, look))
+    assert (found, asked) == ((retried, False), [("k", ""), ("k.2", "k")])
 
 
 # --- starting ----------------------------------------------------------------------------------
@@ -468,3 +460,28 @@ def test_the_reason_to_cancel_has_room_in_the_header(unit: str) -> None:
         assert (await bench.engine.get(FIRST)).cancel == longest
 
     virtually([waits], body)
+
+
+def test_a_start_that_died_keeps_no_failed_run_from_being_retried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The older run is marked, and the newer one made, in one transaction."""
+
+    async def body(bench: Bench) -> None:
+        engine = bench.engine
+        place = engine.services.store._place
+
+        async def dies(header: Header, *rest: Any) -> Any:
+            if header.run != FIRST:
+                raise RuntimeError("dead")
+            return await place(header, *rest)
+
+        assert await start(engine) == ("", True)
+        await end(engine, FIRST, "failed")
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.services.store, "_place", dies)
+            with pytest.raises(RuntimeError, match="dead"):
+                await start(engine, None, IfFinished.RESTART)
+        assert (await engine.retry(FIRST)).state is RunState.READY
+
+    virtually([waits], body, table="sqlite")

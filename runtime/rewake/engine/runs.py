@@ -97,35 +97,36 @@ class Runs:
         policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
         marked = digest(arguments)
 
-        async def create(run: str) -> tuple[Header, bool]:
-            return await self._create(run, workflow, recorded, marked, idempotency_key or "")
+        async def create(run: str, failed: str) -> tuple[Header, bool]:
+            header = self._new_header(run, workflow, marked, idempotency_key or "")
+            return await self._create(header, recorded, failed)
 
         name = self._name(workflow, run, idempotency_key)
-        header, new = await begin_or_find(
-            name, policy, create, self._store.find, self._store.supersede
-        )
+        header, new = await begin_or_find(name, policy, create, self._store.find)
         if not new and (header.workflow, header.digest) != (workflow, marked):
             told = f"run {header.run!r} was started with other arguments"
             raise RunConflict(told, run=header.run)
         return header, new
 
-    async def _create(
-        self, run: str, workflow: str, arguments: Mapping[str, Any], marked: str, key: str
-    ) -> tuple[Header, bool]:
-        """Create the run with this id and begin it, unless it exists. Returns whether it is new."""
-        services = self.services
-        now = services.clock.now()
-        codec = RunCodec(services.secret, run)
-        value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT)
-        seed = services.chance.getrandbits(53)
+    def _new_header(self, run: str, workflow: str, marked: str, key: str) -> Header:
+        now, seed = self.services.clock.now(), self.services.chance.getrandbits(53)
         header = Header(run, workflow, now, seed=seed, runtime=RUNTIME)
         header.digest, header.key = marked, storable(key)
         self._own(header)
+        return header
+
+    async def _create(
+        self, header: Header, arguments: Mapping[str, Any], failed: str
+    ) -> tuple[Header, bool]:
+        """Create this run and begin it, unless it exists, as `Create` says."""
+        services, run, now = self.services, header.run, header.created
+        codec = RunCodec(services.secret, run)
+        value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT)
         with services.claims.making(run, "", header.owner):
-            stored, new = await self._store.start(header, Started(now, value))
+            stored, new = await self._store.start(header, Started(now, value), failed)
         if new:
             with carrying_out(run):
-                runs_log.info("run %s of %s has started", run, workflow)
+                runs_log.info("run %s of %s has started", run, header.workflow)
         if new and stored.owner and stored.owner == header.owner:
             history = History([Started(now, value)], {})
             services.work.begin(run, Turn(services, stored, history).run())

@@ -8,7 +8,9 @@ A start without a name makes a run that no other start can mean. A caller names 
 
 Generation k + 1 is created only after generation k was seen to have ended, by one conditional write
 of its header. A run that has ended never goes on, but for a failed one that is retried: so before
-that, generation k is marked as superseded while it has ended, and then it cannot be retried. Hence:
+that, generation k is marked as superseded while it has ended, and then it cannot be retried. Where
+the database joins writes, the mark and the creation are one; elsewhere a start that dies between
+them leaves the mark, and the same start asked for again goes on from it. Hence:
 
 1. The generations are 1 to n without a gap, and all but the newest have ended. A reader that finds
    one that has not ended has found the newest; otherwise n is found by O(log n) reads.
@@ -39,12 +41,14 @@ LONGEST_KEY = 255
 """The most bytes of an idempotency key, as JSON writes it: the header has little room."""
 _OF_A_KEY = re.compile(r"key-[0-9a-f]{32}(\.[0-9]+)?")
 
-Create = Callable[[str], Awaitable[tuple[Header, bool]]]
-"""Creates a run of this id unless it exists. Returns the run, and whether it is new."""
+Create = Callable[[str, str], Awaitable[tuple[Header, bool]]]
+"""Creates a run of this id unless it exists. Returns the run, and whether it is new.
+
+The second id, if any, is of the failed run that the new one follows. That is marked as superseded
+first, in one write with the creation where the database joins writes; it is returned if it goes on.
+"""
 Find = Callable[[str], Awaitable[Header | None]]
 """Finds the header of a run; None if there is no such run."""
-Supersede = Callable[[str], Awaitable[bool]]
-"""Marks a run as superseded. Returns False if it has not ended."""
 
 
 class IfRunning(StrEnum):
@@ -155,16 +159,16 @@ def policy_of(
 
 
 async def begin_or_find(
-    name: Name, policy: StartPolicy, create: Create, find: Find, supersede: Supersede
+    name: Name, policy: StartPolicy, create: Create, find: Find
 ) -> tuple[Header, bool]:
     """Begin a run of this name, or find one by the policy. Returns it, and whether it is new.
 
     A new name costs one call of `create` and nothing else. Raises `RunConflict`, which names the
     run, if the policy rejects.
     """
-    number = 1
+    number, failed = 1, ""
     while True:  # again if another start was quicker, which is progress
-        header, new = await create(name.generation(number))
+        header, new = await create(name.generation(number), failed)
         if new:
             return header, True
         if name.series:
@@ -174,8 +178,8 @@ async def begin_or_find(
                 return header, False
             case Act.REJECT:
                 raise _rejected(header)
-        if header.state is not RunState.FAILED or await supersede(header.run):
-            number += 1
+        failed = header.run if header.state is RunState.FAILED else ""
+        number += 1
 
 
 def newer_than(run: str) -> str:

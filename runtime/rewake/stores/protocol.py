@@ -40,7 +40,7 @@ from rewake.records import (
     Try,
     View,
 )
-from rewake.states import MOVES, Move, RunState
+from rewake.states import MOVES, TERMINAL, Move, RunState
 from rewake.stores.answers import (
     Arrived,
     Committed,
@@ -64,8 +64,13 @@ T = TypeVar("T")
 class Store(Requests):
     """The whole protocol, as the engine uses it."""
 
-    async def start(self, header: Header, started: Started) -> tuple[Header, bool]:
+    async def start(
+        self, header: Header, started: Started, failed: str = ""
+    ) -> tuple[Header, bool]:
         """Create a run unless it exists. Returns its header, and whether it is new.
+
+        `failed`: the run that it follows, which is marked as superseded first; if that goes on, it
+        is returned.
 
         If the database reported the write that made it as failed, the run is recognised by its seed
         and not by its mark: it may have gone on since, even to its end.
@@ -74,6 +79,8 @@ class Store(Requests):
         [entry] = await self.offload(header.run, [started])
 
         async def work() -> tuple[Header, bool]:
+            if failed and (before := await self.supersede(failed)).state not in TERMINAL:
+                return before, False
             header.count, header.written = 1, self._clock.now()
             header.base, header.tail = await self._place(header, [entry], header.mark)
             view = View(header.run, header.workflow, header.created)

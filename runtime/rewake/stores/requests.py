@@ -8,7 +8,7 @@ import msgspec
 
 from rewake.errors import RunConflict, RunNotFound
 from rewake.records import Entry, Header, Millis
-from rewake.states import MOVES, TERMINAL, Move
+from rewake.states import MOVES, Move
 from rewake.stores.keys import header_key
 from rewake.stores.operations import Operations
 from rewake.stores.suspects import CLEARED
@@ -123,16 +123,15 @@ class Requests(Operations):
             raise RunConflict(f"run {failed.run!r} was retried or begun anew meanwhile")
         return header
 
-    async def supersede(self, run: str) -> bool:
-        """Note that a newer run of its key is begun, so that an ended run cannot be retried.
+    async def supersede(self, run: str) -> Header:
+        """Note that a newer run of its key is begun, so that a failed run cannot be retried.
 
-        False: it has not ended.
+        A run that has not failed is left as it is. Raises `RunNotFound`.
         """
         written = await self._update(
             header_key(run), when=[[begins(Move.RETRY)]], set={"newer": True}
         )
-        found: Header | None = written.item
-        return found is not None and found.state in TERMINAL
+        return _there(run, written)
 
     async def lay_down(self, ended: Header) -> None:
         """Note that nothing of an ended run is left to do, unless it goes on."""
