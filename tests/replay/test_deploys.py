@@ -289,6 +289,81 @@ def test_a_field_that_was_taken_away_is_named(family: Any, shop: Any) -> None:
     run.close()
 
 
+@pytest.mark.parametrize("family", [as_slots, as_struct, as_named_tuple])
+def test_a_field_that_leaves_no_trace_is_named(family: Any, shop: Any) -> None:
+    """An object without room for the field that was taken away loses it as it is read."""
+    order = shop(family(gone=0))
+
+    async def body() -> Any:
+        return await ship(order(id=1, **given))
+
+    given = {"gone": 5}
+    run = Run(body)
+    run.execution.drop()
+    order, given = shop(family()), {}
+    replayed = run.replayed()
+    assert ": Order.gone was taken away (" in str(replayed.error)
+    replayed.drop()
+    run.close()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equal_arguments_are_no_difference(family: Any, shop: Any) -> None:
+    """A default that is another one now, of a field or a parameter, or a parameter that has another
+    name, leaves alone what was asked for: digests leave out defaults, and have names.
+    """
+    order = shop(family(qty=1))
+
+    def sending(order: Any, count: int = 3) -> None: ...
+
+    def renamed(parcel: Any, count: int = 4) -> None: ...
+
+    sending.__qualname__ = renamed.__qualname__ = "send"
+    sent: Any = task(sending, name="send")
+
+    async def body() -> Any:
+        return await sent(order(id=1, qty=1), 3)
+
+    run = Run(body)
+    run.execution.drop()
+    order, sent = shop(family(qty=2)), task(renamed, name="send")
+    run.execution = run.replayed()
+    assert run.execution.error is None
+    run.settle("send")
+    assert run.execution.finished is not None
+    run.close()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_class_that_was_moved_is_the_same(family: Any, shop: Any) -> None:
+    """As long as it can be imported from where it was, too."""
+    order = shop(family())
+
+    async def body() -> Any:
+        return await ship(order(id=1))
+
+    run = Run(body)
+    run.execution.drop()
+    order.__module__ = "rewake_test_models"
+    run.execution = run.replayed()
+    assert run.execution.error is None
+    run.settle("ship")
+    assert run.execution.finished is not None
+    run.close()
+
+
+def test_keys_that_are_equal_are_not_the_same(shop: Any) -> None:
+    """Python takes 1 and True for one key."""
+
+    def shipping(value: Any) -> Body:
+        async def main() -> Any:
+            await ship(value)
+
+        return main
+
+    assert ": order differs (" in told(shipping({1: "a"}), shipping({True: "a"}))
+
+
 def test_the_entry_file_is_the_same_under_both_its_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ from rewake.replay.scope import short_name
 from rewake.values.comparing import first_difference
 from rewake.values.digests import digest
 from rewake.values.failures import task_error
+from rewake.values.references import noting_dropped
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -144,8 +145,10 @@ class Task(Generic[P, R_co]):
     ) -> str | None:
         """Where recorded arguments differ from these; None if they cannot be read any more."""
         try:
-            *_, args, kwargs = codec.decode(recorded, key=key, purpose=Purpose.CALL)
-            return first_difference(self.arguments(tuple(args), kwargs), asked)
+            with noting_dropped() as dropped:
+                *_, args, kwargs = codec.decode(recorded, key=key, purpose=Purpose.CALL)
+            found = first_difference(self.arguments(tuple(args), kwargs), asked)
+            return found or (f"{dropped[0]} was taken away" if dropped else "")
         except Exception:
             return None
 

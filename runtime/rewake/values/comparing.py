@@ -27,19 +27,16 @@ _Pair = tuple[str, Any, Any]
 """A place, the recorded value there, and the one that is asked for now."""
 
 
-def first_difference(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+def first_difference(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     """How recorded arguments differ from those asked for: `order.id differs (...)`.
 
-    The first place counts. '' if they differ only in fields that have a default and that the
-    recorded objects lack, for their class has got them since; None if nothing is found.
+    The first place counts. '' if they are the same, apart from fields that have a default and that
+    the recorded objects lack, for their class has got them since.
     """
-    found = ""
-    met = False
     for place, then, now in _differences("", recorded, asked, _DEPTH):
-        met = True
-        if place and not found:
-            found = f"{place} differs (recorded {_shown(then)}, asked for {_shown(now)})"
-    return found if met else None
+        if place:
+            return f"{place} differs (recorded {_shown(then)}, asked for {_shown(now)})"
+    return ""
 
 
 def _shown(value: Any) -> str:
@@ -74,7 +71,7 @@ def _differences(place: str, then: Any, now: Any, depth: int) -> Iterator[_Pair]
 
 def _of_others(place: str, then: Any, now: Any, depth: int) -> Iterator[_Pair]:
     kind = type(now)
-    if type(then) is kind is dict and depth:
+    if type(then) is kind is dict and depth and _told_apart(then, now):
         for key in (*now, *(then.keys() - now.keys())):
             inner = f"{place}[{key!r}]" if place else str(key)
             if key in then and key in now:
@@ -86,3 +83,9 @@ def _of_others(place: str, then: Any, now: Any, depth: int) -> Iterator[_Pair]:
             yield from _differences(f"{place}[{index}]", *pair, depth - 1)
     elif text_of(then) != text_of(now):
         yield place, then, now
+
+
+def _told_apart(then: dict[Any, Any], now: dict[Any, Any]) -> bool:
+    """Whether keys that are equal are the same: 1 is equal to True."""
+    texts = {key: text_of(key) for key in then}
+    return all(texts.get(key, text) == text for key in now if (text := text_of(key)))

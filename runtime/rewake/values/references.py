@@ -24,8 +24,9 @@ import io
 import operator
 import sys
 import types
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import fields
 from functools import reduce
@@ -56,6 +57,8 @@ _MOVED: Mapping[str, str] = {
 """Modules of the standard library that some minors keep public names in: the public ones."""
 
 _RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {("re", "PatternError"): ("re", "error")}
+
+_dropped: ContextVar[list[str] | None] = ContextVar("dropped", default=None)
 
 _entries: dict[str, str] = {}
 """Entry modules by the last part of their name."""
@@ -163,6 +166,7 @@ def _by_fields(obj: Any) -> tuple[Any, ...] | None:
 def made(kind: Any, values: dict[str, Any]) -> Any:
     """A struct or named tuple of these values, and of the defaults of fields that came since."""
     names = tuple_fields(kind)
+    _note_dropped(kind, values.keys() - set(names or kind.__struct_fields__))
     if names is None:
         return kind(**{name: values[name] for name in kind.__struct_fields__ if name in values})
     given = field_defaults(kind) | values
@@ -173,17 +177,35 @@ def restored(obj: Any, state: Any) -> None:
     """Give an object its state, and the fields that it lacks their defaults."""
     kind: Any = type(obj)
     setter: Any = getattr(kind, "__setstate__", None)
+    whole, slots = state if isinstance(state, tuple) else (state, None)
+    found: dict[str, Any] = {**(whole or {}), **(slots or {})}
     if setter is not None and not _is_of_dataclasses(setter):
         setter(obj, state)
     else:
-        whole, slots = state if isinstance(state, tuple) else (state, None)
-        found: dict[str, Any] = {**(whole or {}), **(slots or {})}
         for name, value in found.items():
             with suppress(AttributeError):  # a slot that the class has no more
                 object.__setattr__(obj, name, value)
+    _note_dropped(kind, [name for name in found if not hasattr(obj, name)])
     for name, default in field_defaults(kind).items():
         if not hasattr(obj, name):
             object.__setattr__(obj, name, deepcopy(default))
+
+
+@contextmanager
+def noting_dropped() -> Iterator[list[str]]:
+    """Note the fields that objects lose as they are read, for their classes have them no more."""
+    dropped: list[str] = []
+    token = _dropped.set(dropped)
+    try:
+        yield dropped
+    finally:
+        _dropped.reset(token)
+
+
+def _note_dropped(kind: type, names: Iterable[str]) -> None:
+    noted = _dropped.get()
+    if noted is not None:
+        noted += [f"{kind.__name__}.{name}" for name in names]
 
 
 def _is_of_dataclasses(method: Any) -> bool:
