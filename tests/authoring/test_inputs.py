@@ -95,6 +95,17 @@ class Shape(msgspec.Struct):
     file: Path
 
 
+class Tree(msgspec.Struct, rename="camel", tag="tree"):
+    top_height: int
+    owner: Cat | None = None
+    where: Options | None = None
+    shapes: dict[int, list[Shape]] = {}
+
+
+SHAPES = {"1": [{"sides": 1, "file": "a"}]}
+WHERE = {"name": "x", "path": "p"}
+
+
 @attrs.define
 class Owner:
     _name: str
@@ -159,6 +170,11 @@ FITS: list[tuple[Any, Any, Any]] = [
     (Options, {"name": "a"}, {"name": "a"}),
     (Options, {"name": "a", "path": "b"}, {"name": "a", "path": Path("b")}),
     (Shape, {"sides": 3, "file": "a"}, Shape(3, Path("a"))),
+    (
+        Tree | int,
+        {"type": "tree", "topHeight": 2, "owner": {"name": "a"}, "where": WHERE, "shapes": SHAPES},
+        Tree(2, Cat("a"), {"name": "x", "path": Path("p")}, {1: [Shape(1, Path("a"))]}),
+    ),
     (Owner, {"name": "a", "address": "/x"}, Owner("a", Path("/x"))),
     (Annotated[Path, "a note"], "a", Path("a")),
     (Annotated[int, msgspec.Meta(gt=0)], 1, 1),
@@ -217,6 +233,15 @@ MISFITS: list[tuple[Any, Any, str]] = [
     (Options, {"name": "a", "pth": "b"}, "value.pth"),
     (Options, {"path": "a"}, "value"),
     (Shape, {"sides": 3, "file": 3}, "value.file"),
+    (Shape, {"sides": 3, "file": "a", "flie": "b"}, "value.flie"),
+    (list[Shape], [{"sides": 3, "file": "a", "flie": "b"}], "value[0].flie"),
+    (Tree, {"topHeight": 2, "owner": {"name": "a", "nmae": "b"}}, "value.owner.nmae"),
+    (Tree, {"topHeight": 2, "where": {**WHERE, "pth": "b"}}, "value.where.pth"),
+    (
+        Tree,
+        {"topHeight": 2, "shapes": {"1": [{**SHAPES["1"][0], "x": 1}]}},
+        "value.shapes['1'][0].x",
+    ),
     (Owner, {"_name": "a"}, "value"),
     (Annotated[list[Cat], msgspec.Meta(max_length=0)], [{"name": "a"}], "value"),
 ]

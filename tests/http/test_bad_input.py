@@ -222,10 +222,14 @@ def test_the_body_of_a_stranger_is_not_read(stranger: Stranger) -> None:
     assert stranger("POST", START, content=never()).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["cancel", "resume", "retry", "approvals/boss"])
+@pytest.mark.parametrize(
+    "path",
+    [f"runs/none/{each}" for each in ("cancel", "kill", "resume", "retry", "approvals/boss")]
+    + ["sweep"],
+)
 def test_an_unknown_field_of_a_body(client: TestClient, path: str) -> None:
     """A field that a request does not have is refused, and named."""
-    response = client.post(f"/v1/runs/none/{path}", json={"approved": True, "raeson": "x"})
+    response = client.post(f"/v1/{path}", json={"approved": True, "raeson": "x"})
 
     assert response.status_code == 422
     assert response.json()["field"] in {"approved", "raeson"}

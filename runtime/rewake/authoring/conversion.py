@@ -5,6 +5,7 @@ can become is refused then. So whatever a body gets is what its hint says: nothi
 through because nobody knew what to do with it.
 
 - Leaves (numbers, text, dates, enums, literals) and msgspec's own classes are converted by msgspec.
+  It passes over fields that its classes do not have, so these are looked for afterwards.
 - A dataclass, an attrs class or a `TypedDict` is made of an object, a named tuple of an array. A
   field that the class does not have is refused.
 - What pydantic knows, it converts by its own rules.
@@ -58,10 +59,11 @@ def misfit(path: str, message: str) -> InvalidInput:
 
 @dataclass(frozen=True, slots=True)
 class _ByMsgspec:
-    """Converts what msgspec knows, down to its leaves."""
+    """Converts what msgspec knows, down to its leaves. `has_fields`: objects with fields, too."""
 
     hint: Any
     custom: Callable[[Any], Converter]
+    has_fields: bool
 
     def __call__(self, value: Any, path: str, strict: bool) -> Any:
         def made(kind: Any, part: Any) -> Any:
@@ -71,10 +73,13 @@ class _ByMsgspec:
                 raise ValueError(str(error).removeprefix(": ")) from None
 
         try:
-            return msgspec.convert(value, self.hint, str_keys=True, dec_hook=made)
+            found = msgspec.convert(value, self.hint, str_keys=True, dec_hook=made)
         except msgspec.ValidationError as error:
             message, _, inside = str(error).partition(" - at `$")
             raise misfit(f"{path}{inside.rstrip('`')}", message) from None
+        if strict and self.has_fields:
+            _check_known(value, found, path)
+        return found
 
 
 class Converters:
@@ -149,15 +154,18 @@ class Converters:
     def _by_msgspec(self, hint: Any) -> _ByMsgspec:
         try:
             msgspec.json.Decoder(hint)
-            for custom in _custom_types(msgspec.inspect.type_info(hint)):
-                if custom is hint:
+            inside = list(_types_in(msgspec.inspect.type_info(hint)))
+            for each in inside:
+                if not isinstance(each, msgspec.inspect.CustomType):
+                    continue
+                if each.cls is hint:
                     raise AppError(f"no JSON can become {_named(hint)}")
-                self.of(custom)
+                self.of(each.cls)
         except AppError:
             raise
         except Exception as error:
             raise AppError(f"no JSON can become {_named(hint)} ({error})") from error
-        return _ByMsgspec(hint, self.of)
+        return _ByMsgspec(hint, self.of, any(isinstance(each, _WITH_FIELDS) for each in inside))
 
     def _annotated(self, hint: Any) -> Converter:
         inner = self.of(hint.__origin__)
@@ -360,8 +368,46 @@ def _inside(hint: Any, origin: Any, arguments: tuple[Any, ...]) -> Any:
     return arguments[0] if origin is typing.Final and arguments else hint
 
 
-def _custom_types(info: Any) -> Iterator[Any]:
-    """The types inside a type that msgspec leaves to others."""
+_WITH_FIELDS = (
+    msgspec.inspect.StructType,
+    msgspec.inspect.DataclassType,
+    msgspec.inspect.TypedDictType,
+)
+
+
+def _check_known(given: Any, made: Any, path: str) -> None:
+    """Raise for a field that msgspec passed over: it ignores what a struct does not have."""
+    if isinstance(given, list) and isinstance(made, list | tuple):
+        for i, pair in enumerate(zip(given, made, strict=False)):
+            _check_known(*pair, f"{path}[{i}]")
+    elif isinstance(given, dict) and type(made) is dict and len(given) == len(made):
+        for name, each in zip(given, made.values(), strict=True):
+            _check_known(given[name], each, f"{path}[{name!r}]")
+    elif isinstance(given, dict) and (fields := _fields_made(made)) is not None:
+        for name, each in given.items():
+            if name not in fields:
+                raise misfit(f"{path}.{name}", f"{_named(type(made))} has no such field")
+            _check_known(each, fields[name], f"{path}.{name}")
+
+
+def _fields_made(made: Any) -> dict[str, Any] | None:
+    """The fields that msgspec has made, by their names in JSON."""
+    kind: Any = type(made)
+    if isinstance(made, dict):  # of a `TypedDict`
+        return made
+    if isinstance(made, msgspec.Struct):
+        tag = kind.__struct_config__.tag_field
+        names = zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
+        return {tag: None, **{name: getattr(made, field) for name, field in names}}
+    attributes: Any = getattr(kind, "__attrs_attrs__", ())
+    declared = [*getattr(kind, "__dataclass_fields__", ()), *(each.name for each in attributes)]
+    if not declared or _is_pydantics(kind):
+        return None
+    return {name: getattr(made, name, None) for name in declared}
+
+
+def _types_in(info: Any) -> Iterator[Any]:
+    """All that a type is made of, as msgspec describes it."""
     seen: dict[int, Any] = {}
     left = [info]
     while left:
@@ -370,8 +416,7 @@ def _custom_types(info: Any) -> Iterator[Any]:
             left.extend(each)
         elif isinstance(each, msgspec.Struct) and id(each) not in seen:
             seen[id(each)] = each
-            if isinstance(each, msgspec.inspect.CustomType):
-                yield each.cls
+            yield each
             left.extend(getattr(each, name) for name in each.__struct_fields__)
 
 

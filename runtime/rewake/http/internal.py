@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.errors import InvalidInput, StoreError
-from rewake.http.bodies import read_body
+from rewake.http.bodies import read_body, read_object, shaped
 from rewake.http.gate import path_of
 from rewake.http.parts import parts_of, reply
 from rewake.records import Invocation
@@ -37,10 +37,16 @@ async def invoke(request: Request) -> Response:
     return reply({}, 202)
 
 
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request that says nothing."""
+
+
 async def sweep(request: Request) -> Response:
     """`POST /v1/sweep`: check all that is due, once."""
     parts = parts_of(request)
-    if not parts.keys.admits(request.headers.get("authorization")):
+    if parts.keys.admits(request.headers.get("authorization")):
+        shaped(await read_object(request, parts.limit), Nothing)
+    else:
         await _signed_body(request)
     await parts.engine.sweep()
     return reply({})
