@@ -51,7 +51,7 @@ class Chaos:
 
     `planned` strikes the n-th call of a kind (`update`, or `update H`: of a header); `rate` is the
     chance of any call to have one, as long as the `budget` lasts; during an `outage` (two moments,
-    in seconds) every call fails; `messages` is the chance of each message fault, `slow` that of a
+    in seconds) every call fails, and with `whole` none is carried out all the same; `messages` is the chance of each message fault, `slow` that of a
     call to take its time, and `stalls` how long a process stands still. After `until` nothing
     goes wrong any more; `last` is when something last did.
     """
@@ -61,6 +61,7 @@ class Chaos:
     rate: float = 0.0
     budget: int = 0
     outage: tuple[float, float] | None = None
+    whole: bool = False
     messages: float = 0.0
     stalls: float = 9.0
     slow: float = 0.0
@@ -92,7 +93,11 @@ class Chaos:
         fault = fault or self.planned.get((finer, self.finer[finer]))
         out = self.outage is not None and self.outage[0] <= now < self.outage[1]
         if fault is None and (out or refused):
-            fault = BEFORE if refused else self.random.choice((BEFORE, BEFORE, TOLD_FAILED))
+            fault = (
+                BEFORE
+                if refused or self.whole
+                else self.random.choice((BEFORE, BEFORE, TOLD_FAILED))
+            )
             if call == "dispatch":
                 fault = None
         elif fault is None and self.budget and self.random.random() < self.rate:

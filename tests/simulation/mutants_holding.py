@@ -19,13 +19,13 @@ from rewake.engine.slots import Slots
 from rewake.engine.sweeper import Sweeper
 from rewake.engine.turn import Turn
 from rewake.errors import RunConflict
-from rewake.records import Failure, Header, Millis, Process
+from rewake.records import Failure, Header, Millis, Operation, Process
 from rewake.replay.execution import Execution
 from rewake.states import MOVES, Move
 from rewake.stores import operations
 from rewake.stores.history import History
 from rewake.stores.keys import header_key, process_key
-from rewake.stores.processes import REST
+from rewake.stores.processes import REST, Processes
 from rewake.stores.protocol import Store
 from rewake.stores.requests import FORCE
 from rewake.stores.suspects import CLEARED
@@ -102,16 +102,13 @@ def waits_on_the_recorded_clock() -> Iterator[None]:
 
 
 @contextmanager
-def sweeps_before_it_renews() -> Iterator[None]:
-    """After a pause a process looks at what is due before it has renewed what it holds."""
+def takes_for_dead_at_once() -> Iterator[None]:
+    """Who finds a lease over gives its holder no time to renew it."""
 
-    async def nothing(self: Heart) -> None:
-        pass
+    async def is_over(self: Processes, item: Header | Operation | Process, now: Millis) -> bool:
+        return item.lease < now - self._margin
 
-    async def keeps(self: Heart, owner: str) -> bool:
-        return False
-
-    with patch.object(Heart, "beat_if_late", nothing), patch.object(Heart, "keeps", keeps):
+    with patch.object(Processes, "_is_over", is_over):
         yield
 
 
@@ -292,7 +289,7 @@ HOLDING: Sequence[Mutant] = (
     kills_without_cancelling,
     kills_the_name_only,
     waits_on_the_recorded_clock,
-    sweeps_before_it_renews,
+    takes_for_dead_at_once,
     never_looks_again,
     takes_from_the_living,
     renews_when_dead,

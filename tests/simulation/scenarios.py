@@ -213,6 +213,20 @@ def _refusing(seed: int, store: str) -> Case:
     return case
 
 
+def _refusing_everybody(seed: int, store: str) -> Case:
+    """The store refuses everybody: whoever reaches it first takes nothing from who lives as well."""
+    chance = random.Random(seed)
+    begin = chance.uniform(4.0, 6.0)
+    chaos = Chaos(random.Random(seed), outage=(begin, begin + chance.uniform(15.0, 20.0)))
+    chaos.whole = True
+    case = Case(seed, store, {}, chaos, Settings(), local=True, steady=True)
+    work = (["task", "work", "n1", {"ms": 40_000}], ["step", "s1", {"ms": 40_000}])
+    for number in range(4):
+        program = work[number % 2]
+        case.programs[f"r{number}"] = program, [program[-2], None]
+    return case
+
+
 def _paused_in_turn(seed: int, store: str) -> Case:
     """Whoever holds the work is paused, again and again; each wakes up, so none of them died."""
     work = (["step", "s1", {"ms": 30_000}], ["task", "work", "n1", {"ms": 30_000}])[seed % 2]
@@ -464,6 +478,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a decision comes during a step": _decided_meanwhile,
     "a resuming is denied": _denied,
     "a store refuses for minutes": _refusing,
+    "a store refuses everybody": _refusing_everybody,
     "failed runs are retried": _retried,
     "retried runs are killed": _retried_and_killed,
     "clocks jump under retried runs": _retried_and_set_back,

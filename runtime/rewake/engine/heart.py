@@ -93,7 +93,6 @@ class Heart:
         self._asking = set[object]()
         self._lent: Millis = 0
         self._beats = 0
-        self._beaten: Millis = clock.now()
         self._home: asyncio.AbstractEventLoop | None = None
         self._away: asyncio.AbstractEventLoop | None = None
         self._beating: asyncio.Task[None] | None = None
@@ -181,11 +180,6 @@ class Heart:
         await self._keep(hold)
         return owner in self._held
 
-    async def beat_if_late(self) -> None:
-        """Beat now if a beat is overdue or the clock was set back."""
-        if abs(self._clock.now() - self._beaten) > 2 * self._interval:
-            await self._keep_all(list(self._held.values()))
-
     async def close(self) -> None:
         """Stop beating. What is still held runs out."""
         if self._beating is not None:
@@ -227,7 +221,7 @@ class Heart:
 
     async def _keep_all(self, held: list[Hold]) -> None:
         """Keep claims: the process's lease comes first, those that it does not hold yet next."""
-        self._beaten, self._beats = self._clock.now(), self._beats + 1
+        self._beats += 1
         # While there is other work, its item stays: what is held for long may come any moment.
         if not (held or self._made) or not await self._tried(self._renew_process()):
             return

@@ -68,7 +68,6 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """Check all items that are due, and arm timers for those that will be soon."""
-        await self._services.heart.beat_if_late()
         await self._services.claims.sweep()
         await self._clock_watch.look(self._only)
         if self._only is not None:
@@ -177,12 +176,6 @@ class Sweeper:
             await self._check_operation(item, item.due, now)
 
     async def _check_process(self, process: Process, due: Millis, now: Millis) -> None:
-        if process.name == self._services.heart.name:
-            await self._services.heart.beat_if_late()
-            found = await self._store.process(process.name)
-            if found is None or found.due != due:
-                return
-            process = found
         for each in await self._deaths.check(process, due, now):
             self._arm_soon(each, now)
 
