@@ -347,6 +347,31 @@ def test_a_default_that_is_new_each_time_is_kept() -> None:
     virtually([takes(Ticket)], body, cached=0)
 
 
+@workflow
+async def appends(
+    n: int = 1,
+    items: list[Any] = [],
+    /,
+    cat: Shape = Shape(0, Path("a")),  # noqa: B006, B008
+) -> list[Any]:
+    items.append(cat.sides)
+    await sleep(60)
+    cat.sides += 1
+    await sleep(60)
+    return [*items, cat.sides, n]
+
+
+def test_a_default_that_a_body_changes_is_its_own() -> None:
+    """Neither another run nor a replay of this one sees what was done to it."""
+
+    async def body(bench: Bench) -> None:
+        for _ in range(2):
+            assert await bench.run("appends") == [0, 1, 1]
+
+    virtually([appends], body, cached=0)
+    assert appends.arguments({}) == {}
+
+
 def test_a_run_that_goes_on_is_not_asked_for_its_fields_again() -> None:
     """Code that lost a field since a run began makes of its input what it can."""
     given = {"value": {"name": "tom", "age": 3}}

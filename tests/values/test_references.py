@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import enum
 import json
 import pathlib
 import pickle
@@ -59,6 +60,23 @@ def test_code_stays_with_its_minor(index: int, monkeypatch: pytest.MonkeyPatch) 
     stored = with_python(monkeypatch, "3.7", lambda: encode(made_here()[index], **PLACE))
     with pytest.raises(ReadableElsewhere, match=r"the result of .*holds code of Python 3\.7"):
         decode(stored, **PLACE)
+
+
+def test_a_class_that_msgspec_knows_is_carried_like_others() -> None:
+    """It notes in a class what no pickle can hold, also of one that is carried by value."""
+
+    @dataclasses.dataclass
+    class Local:
+        n: int
+
+    class Color(enum.Enum):
+        RED = "red"
+
+    for made in (msgspec.convert({"n": 1}, Local), msgspec.convert("red", Color)):
+        assert vars(type(made))["__msgspec_cache__"] is not None
+        payload, holds_code = references.dumped([made, type(made)])
+        assert holds_code
+        assert pickle.loads(payload) == [made, type(made)]
 
 
 def test_what_only_its_minor_finds_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
@@ -13,6 +14,7 @@ from rewake.authoring.inputs import Inputs
 from rewake.authoring.policy import Seconds, seconds
 from rewake.authoring.task import default_name, importable
 from rewake.errors import AppError
+from rewake.values.fields import field_names
 from rewake.values.text import storable, stored_size
 
 LONGEST_NAME = 64
@@ -54,13 +56,16 @@ class Workflow(Generic[P, R_co]):
         return importable(self) or (Workflow, (self.function, self.name, self.timeout))
 
     def call(self, arguments: Mapping[str, Any]) -> Coroutine[Any, Any, R_co]:
-        """Call the function with arguments by name."""
+        """Call the function with arguments by name, and with defaults of its own.
+
+        A body may change a list that is a default; the next run, or a replay, must not see that.
+        """
         signature = signature_of(self.function)
-        named = dict(arguments)
+        parameters = signature.parameters.values() if signature else ()
+        changeable = [p for p in parameters if _is_changeable(type(p.default))]
+        named = {p.name: _copied(p.default) for p in changeable} | dict(arguments)
         positional = [
-            named.pop(parameter.name)
-            for parameter in (signature.parameters.values() if signature else ())
-            if parameter.kind is parameter.POSITIONAL_ONLY and parameter.name in named
+            named.pop(p.name, p.default) for p in parameters if p.kind is p.POSITIONAL_ONLY
         ]
         return cast("Coroutine[Any, Any, R_co]", self.function(*positional, **named))
 
@@ -90,6 +95,16 @@ class Workflow(Generic[P, R_co]):
     def inputs(self) -> Inputs:
         """What a run takes. Raises `AppError` for a type that no input can be converted to."""
         return Inputs(self.name, self.function)
+
+
+def _is_changeable(kind: type) -> bool:
+    return kind in (list, dict, set, bytearray) or field_names(kind) is not None
+
+
+def _copied(default: Any) -> Any:
+    with suppress(Exception):  # what cannot be copied is hardly what a body changes
+        return copy.deepcopy(default)
+    return default
 
 
 class _Decorator(Protocol):

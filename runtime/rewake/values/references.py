@@ -58,6 +58,8 @@ _MOVED: Mapping[str, str] = {
 
 _RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {("re", "PatternError"): ("re", "error")}
 
+_MSGSPEC = "__msgspec_cache__"
+
 _dropped: ContextVar[list[str] | None] = ContextVar("dropped", default=None)
 
 _entries: dict[str, str] = {}
@@ -101,7 +103,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         reduced = super().reducer_override(obj)
         by_value = reduced is not NotImplemented and reduced[0] not in _BY_NAME
         self.holds_code |= by_value or type(obj) is types.CodeType
-        return reduced
+        return _without_cache(reduced) if by_value and isinstance(obj, type) else reduced
 
 
 _BY_NAME = (type, cloudpickle.cloudpickle._builtin_type)
@@ -127,6 +129,13 @@ def _reference(obj: Any) -> tuple[str, str] | None:
         return name if _in(owner, qualname) is obj else None
     except (ImportError, AttributeError):
         return None
+
+
+def _without_cache(reduced: Any) -> Any:
+    """How to write a class by value, without what msgspec has noted in it, which has no pickle."""
+    make, given, (attributes, slots), *more = reduced
+    kept = {name: each for name, each in attributes.items() if name != _MSGSPEC}
+    return make, given, (kept, slots), *more
 
 
 def _without_origin(error: BaseException) -> Any:
