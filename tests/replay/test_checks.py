@@ -225,7 +225,7 @@ def test_finished_late() -> None:
 
 
 def test_finished_otherwise() -> None:
-    """Code that now fails where it returned then is found."""
+    """Code that now fails where it returned then is found, and the error told."""
 
     async def before() -> Any:
         return await fetch("a")
@@ -237,7 +237,7 @@ def test_finished_otherwise() -> None:
     run = Run(before)
     run.settle("fetch")
     replayed = run.replayed(after)
-    assert "ends the workflow (error)" in str(replayed.error)
+    assert "ends the workflow (error: ValueError: " in str(replayed.error)
     replayed.drop()
     run.close()
 

@@ -10,6 +10,10 @@ from typing import NamedTuple
 
 from rewake.records import Command, Entry, Finished, Scheduled, Value, Withdrawn
 from rewake.replay.operation import OpenOp
+from rewake.values.failures import said_of
+
+_LONGEST = 200
+"""The most characters of an error that are told."""
 
 Comparison = Callable[[str, Value], str | None] | None
 """Says how the arguments recorded at a key differ from those asked for now, by name.
@@ -82,7 +86,8 @@ def _does(command: Entry) -> str:
         case Withdrawn(kind=kind):
             return f"cancels this {kind}"
         case Finished(outcome=outcome):
-            return f"ends the workflow ({outcome.kind})"
+            said = said_of(outcome.failure)[:_LONGEST]
+            return f"ends the workflow ({outcome.kind}{said and f': {said}'})"
         case _:
             return f"issues {command}"
 
