@@ -350,9 +350,9 @@ def test_a_default_that_is_new_each_time_is_kept() -> None:
 @workflow
 async def appends(
     n: int = 1,
-    items: list[Any] = [],
+    items: list[Any] = [],  # noqa: B006
     /,
-    cat: Shape = Shape(0, Path("a")),  # noqa: B006, B008
+    cat: Shape = Shape(0, Path("a")),  # noqa: B008
 ) -> list[Any]:
     items.append(cat.sides)
     await sleep(60)
