@@ -77,8 +77,7 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     `name` is the function (or the timer's kind), `digest` the digest of a task's arguments; replay
     compares kind, name and digest. `args` holds the arguments, with which a lost message is sent
     again, and `due` is a timer's moment or an approval's deadline: both stand as recorded. `round`
-    is that of its outcome: how often the run had been retried. `once`: of a step, whether it runs
-    at most once.
+    is that of its outcome: how often the run had been retried.
     """
 
     key: str
@@ -88,7 +87,6 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     args: Value | None = None
     due: Millis | None = None
     round: int = 0
-    once: bool = False
 
     def message(self, run: str, *, sole: bool = False) -> Invocation:
         """The message that asks for this task to be carried out."""
@@ -96,11 +94,15 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
 
 
 class Withdrawn(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="withdrawn"):
-    """Command: the workflow cancelled an operation that it had asked for, in this round."""
+    """Command: the workflow cancelled an operation that it had asked for, in this round.
+
+    `once`: it is a step that runs at most once.
+    """
 
     key: str
     kind: Kind
     round: int = 0
+    once: bool = False
 
 
 class LogLine(msgspec.Struct, frozen=True, array_like=True):

@@ -80,7 +80,7 @@ def cut(header: Header, history: History, now: Millis) -> Cut:
     kept, event, gone = entries[:at], entries[at], entries[at + 1 :]
     asked = {entry.key: entry for entry in entries if isinstance(entry, Scheduled)}
     made = Cut([], *_cancels(header, kept, event))
-    lost = dict.fromkeys(_carried_out(gone, history, asked))
+    lost = dict.fromkeys(_carried_out(gone, history))
     made.lost = [asked[key] for key in lost]
     attempts = _Attempts(history.operations)
     for place, entry in enumerate(entries):
@@ -129,15 +129,13 @@ def _retried(
     return replace(made, over=event.key)
 
 
-def _carried_out(
-    gone: Sequence[Entry], history: History, asked: dict[str, Scheduled]
-) -> Iterable[str]:
+def _carried_out(gone: Sequence[Entry], history: History) -> Iterable[str]:
     """The keys of what was carried out after the cut, and succeeded or was begun at least."""
     for entry in gone:
         match entry:
             case Stepped(retry_at=None, outcome=outcome) if outcome.kind is OutcomeKind.OK:
                 yield entry.key
-            case Withdrawn(key=key) if asked[key].once:
+            case Withdrawn(key=key, once=True):
                 yield key
             case Scheduled() if item := history.item(entry):
                 kind = None if item.outcome is None else item.outcome.kind

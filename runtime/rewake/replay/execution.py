@@ -439,14 +439,12 @@ class Execution:
     def _take_commands(self) -> list[Command]:
         """Take the commands issued since the last event, now that the workflow is blocked."""
         commands: list[Command] = [Logged(lines) for lines in self._log.take(self.clock)]
-        commands += [Withdrawn(op.key, op.kind, op.round) for op in self._withdrawn]
+        commands += [op.withdrawn() for op in self._withdrawn]
         if self._ended is None:
             commands += [op.scheduled() for op in self._asked.values()]
         else:
             commands.extend(
-                Withdrawn(op.key, op.kind, op.round)
-                for op in self.open.values()
-                if op.key not in self._asked
+                op.withdrawn() for op in self.open.values() if op.key not in self._asked
             )
             commands.append(self._ended)
             self.open.clear()

@@ -9,7 +9,16 @@ from typing import Any, ParamSpec, TypeVar
 
 from rewake.errors import StuckError
 from rewake.kinds import DueMeans, Kind
-from rewake.records import Failure, Millis, Outcome, Retried, Scheduled, Stepped, Value
+from rewake.records import (
+    Failure,
+    Millis,
+    Outcome,
+    Retried,
+    Scheduled,
+    Stepped,
+    Value,
+    Withdrawn,
+)
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 from rewake.replay.origins import Origins
 
@@ -118,8 +127,12 @@ class OpenOp:
         if self.recorded is not None:
             return self.recorded
         asked = (self.key, self.kind, self.name, self.digest, self.args, self.due)
+        return Scheduled(*asked, self.round)
+
+    def withdrawn(self) -> Withdrawn:
+        """The command that cancels this operation."""
         once = self.kind.traits.inline and self.work.at_most_once
-        return Scheduled(*asked, self.round, once)
+        return Withdrawn(self.key, self.kind, self.round, once)
 
 
 def nothing(_key: str, _outcome: Outcome) -> None:
