@@ -25,7 +25,7 @@ from rewake.engine.engine import Engine
 from rewake.errors import CheckpointUnreadable, RunConflict, StoreUnavailable, StuckError
 from rewake.records import Header, Operation
 from rewake.states import RunState
-from rewake.stores.keys import header_key
+from rewake.stores.keys import VIEWS, header_key
 from rewake.stores.memory import MemoryTable
 from rewake.stores.table import Key
 from tests.simulation.loop import SimLoop
@@ -174,6 +174,22 @@ def test_an_item_that_cannot_be_read_ends_no_sweeper() -> None:
         await asyncio.sleep(100)
         partition["H"] = kept
         assert await bench.result(sick) == "awake"
+
+    virtually([sleeps], body)
+
+
+def test_a_view_that_cannot_be_read_hides_no_run() -> None:
+    """Its key says which run it is of, and that run's header the rest."""
+
+    async def body(bench: Bench) -> None:
+        runs = [(await bench.start("sleeps", seconds=1)).run for _ in range(3)]
+        table: Any = bench.table
+        views = table._partitions[VIEWS]
+        views[sorted(views)[1]] = b"no view"
+        for workflow in (None, "sleeps"):
+            listed, _ = await bench.engine.list(workflow=workflow)
+            assert {(each.run, each.workflow) for each in listed} == {(r, "sleeps") for r in runs}
+        assert (await bench.engine.list(workflow="other"))[0] == []
 
     virtually([sleeps], body)
 

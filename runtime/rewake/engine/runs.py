@@ -217,7 +217,7 @@ class Runs:
 
     async def _listed(self, view: View, workflow: str | None) -> Header | None:
         """The run of a view; None if it is not of this workflow, or there is none."""
-        if workflow is not None and view.workflow != workflow:
+        if workflow is not None and view.workflow not in ("", workflow):
             return None
         try:
             header = await self._store.header(view.run)
@@ -225,6 +225,8 @@ class Runs:
             return None  # a start that died before its header
         except CheckpointUnreadable as error:
             return _unreadable(view, error)
+        if workflow is not None and header.workflow != workflow:
+            return None
         # A start of a run that existed may have died before it removed its view.
         return header if header.created == view.created else None
 

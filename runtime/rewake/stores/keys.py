@@ -85,6 +85,12 @@ def view_key(view: View) -> Key:
     return Key(VIEWS, f"{_LATEST - view.created:015d}#{view.run}")
 
 
+def view_of(key: Key) -> View:
+    """What the key of a view says of it: all but the workflow, which the run's header has too."""
+    moment, _, run = key.sort.partition("#")
+    return View(run, "", _LATEST - int(moment))
+
+
 def type_of(key: Key) -> type[Item]:
     """The type of the item that is stored under a key."""
     return View if key.partition == VIEWS else _TYPES[key.sort[0]]
