@@ -186,8 +186,8 @@ def test_a_view_that_cannot_be_read_hides_no_run() -> None:
         table: Any = bench.table
         views = table._partitions[VIEWS]
         views[sorted(views)[1]] = b"no view"
-        for workflow in (None, "sleeps"):
-            listed, _ = await bench.engine.list(workflow=workflow)
+        for name in (None, "sleeps"):
+            listed, _ = await bench.engine.list(workflow=name)
             assert {(each.run, each.workflow) for each in listed} == {(r, "sleeps") for r in runs}
         assert (await bench.engine.list(workflow="other"))[0] == []
 

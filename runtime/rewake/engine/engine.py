@@ -39,7 +39,7 @@ from rewake.engine.turn import Turn
 from rewake.engine.watchdog import Watchdog
 from rewake.engine.work import Work
 from rewake.errors import ConfigError
-from rewake.records import Header, Invocation, Operation
+from rewake.records import Header, Invocation, Millis, Operation
 from rewake.signing.secret import Secret
 from rewake.stores.answers import Suspect
 from rewake.stores.protocol import Store
@@ -80,10 +80,7 @@ class Engine(Runs):
         self.settings = settings or Settings()
         clock, unique = clock or SystemClock(), unique or unique_names()
         here, shelf = Here(Cache(self.settings.cached)), shelf or shelf_of(table)
-        margin, patience = self.settings.skew, self.settings.patience
-        store = Store(
-            table, shelf, mark=unique, clock=clock, here=here, margin=margin, patience=patience
-        )
+        store = Store(table, shelf, mark=unique, clock=clock, here=here, **_times(self.settings))
         super().__init__(
             Services(
                 app=app,
@@ -230,6 +227,11 @@ class Engine(Runs):
 
     def _arm(self, due: Due) -> None:
         self._sweeper.arm(due)
+
+
+def _times(settings: Settings) -> dict[str, Millis]:
+    """How long the store protocol waits before it takes a lease for over."""
+    return {"margin": settings.skew, "patience": settings.patience}
 
 
 def unique_names() -> Callable[[], str]:

@@ -199,6 +199,7 @@ class Writes(Reads):
 
 
 def key_of(item: Header | Operation | Process) -> Key:
+    """Where an item is stored."""
     if isinstance(item, Process):
         return process_key(item.name)
     if isinstance(item, Operation):
