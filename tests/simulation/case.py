@@ -20,7 +20,7 @@ class Case:
     with `holder`, to one that holds something.
     `twice`: every run is started twice. `stuck`: the runs that must end stuck; `resumes`: somebody
     resumes stuck runs; `retries`: failed ones are retried. `lag`: how far the due index is
-    behind (ms). `steady`: all trouble is everybody's, and nobody dies: nothing begins twice.
+    behind (ms).
     """
 
     seed: int
@@ -42,7 +42,6 @@ class Case:
     resumes: bool = False
     retries: bool = False
     lag: int = 0
-    steady: bool = False
 
 
 def case_of(seed: int, store: str, *, faults: bool = True) -> Case:

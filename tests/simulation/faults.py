@@ -51,9 +51,9 @@ class Chaos:
 
     `planned` strikes the n-th call of a kind (`update`, or `update H`: of a header); `rate` is the
     chance of any call to have one, as long as the `budget` lasts; during an `outage` (two moments,
-    in seconds) every call fails, and with `whole` none is carried out all the same; `messages` is the chance of each message fault, `slow` that of a
-    call to take its time, and `stalls` how long a process stands still. After `until` nothing
-    goes wrong any more; `last` is when something last did.
+    in seconds) every call fails, and with `whole` none does anything; `messages` is the chance of
+    each message fault, `slow` that of a call to take its time, and `stalls` how long a process
+    stands still. After `until` nothing goes wrong any more; `last` is when something last did.
     """
 
     random: random.Random
@@ -61,8 +61,8 @@ class Chaos:
     rate: float = 0.0
     budget: int = 0
     outage: tuple[float, float] | None = None
-    whole: bool = False
     messages: float = 0.0
+    whole: bool = False
     stalls: float = 9.0
     slow: float = 0.0
     until: float = 60.0
@@ -70,6 +70,8 @@ class Chaos:
     finer: Counter[str] = field(default_factory=Counter)
     fired: Counter[tuple[str, str]] = field(default_factory=Counter)
     last: float = 0.0
+    shared: int = 0
+    """How many of the fired faults were those of an outage, which all processes met."""
 
     def of_call(
         self,
@@ -93,13 +95,12 @@ class Chaos:
         fault = fault or self.planned.get((finer, self.finer[finer]))
         out = self.outage is not None and self.outage[0] <= now < self.outage[1]
         if fault is None and (out or refused):
-            fault = (
-                BEFORE
-                if refused or self.whole
-                else self.random.choice((BEFORE, BEFORE, TOLD_FAILED))
-            )
+            undone = refused or self.whole
+            fault = BEFORE if undone else self.random.choice((BEFORE, BEFORE, TOLD_FAILED))
             if call == "dispatch":
                 fault = None
+            elif not refused:
+                self.shared += 1
         elif fault is None and self.budget and self.random.random() < self.rate:
             self.budget -= 1
             fault = self.random.choice(kinds_of(call))

@@ -146,8 +146,6 @@ class Judge:
 
     def _most(self, run: Run, entry: Scheduled) -> int:
         """How often a body may have begun: once for each claim, and for each retry."""
-        if self._case.steady:
-            return 1
         if entry.kind is not Kind.STEP:
             return run.claims[entry.key]
         program, _ = self._case.programs[run.header.run]

@@ -25,7 +25,7 @@ from rewake.states import MOVES, Move
 from rewake.stores import operations
 from rewake.stores.history import History
 from rewake.stores.keys import header_key, process_key
-from rewake.stores.processes import REST, Processes
+from rewake.stores.processes import REST
 from rewake.stores.protocol import Store
 from rewake.stores.requests import FORCE
 from rewake.stores.suspects import CLEARED
@@ -102,17 +102,6 @@ def waits_on_the_recorded_clock() -> Iterator[None]:
 
 
 @contextmanager
-def takes_for_dead_at_once() -> Iterator[None]:
-    """Who finds a lease over gives its holder no time to renew it."""
-
-    async def is_over(self: Processes, item: Header | Operation | Process, now: Millis) -> bool:
-        return item.lease < now - self._margin
-
-    with patch.object(Processes, "_is_over", is_over):
-        yield
-
-
-@contextmanager
 def never_looks_again() -> Iterator[None]:
     """A body begins under a claim, or goes on under a lease, that may be over."""
     with patch.object(Heart, "_is_late", lambda self, hold: False):
@@ -134,6 +123,17 @@ def takes_from_the_living() -> Iterator[None]:
         return found.dead or found.lease < now - self._margin
 
     with patch.object(Store, "bury", bury):
+        yield
+
+
+@contextmanager
+def takes_at_the_first_look() -> Iterator[None]:
+    """A lease that is over is taken at once, by whoever reaches the store first after an outage."""
+
+    async def is_over(self: Store, item: Header | Operation | Process, now: Millis) -> bool:
+        return item.lease < now - self._margin
+
+    with patch.object(Store, "_is_over", is_over):
         yield
 
 
@@ -289,9 +289,9 @@ HOLDING: Sequence[Mutant] = (
     kills_without_cancelling,
     kills_the_name_only,
     waits_on_the_recorded_clock,
-    takes_for_dead_at_once,
     never_looks_again,
     takes_from_the_living,
+    takes_at_the_first_look,
     renews_when_dead,
     looks_for_nothing,
     leaves_outcomes_to_the_far_future,

@@ -213,17 +213,16 @@ def _refusing(seed: int, store: str) -> Case:
     return case
 
 
-def _refusing_everybody(seed: int, store: str) -> Case:
-    """The store refuses everybody: whoever reaches it first takes nothing from who lives as well."""
-    chance = random.Random(seed)
-    begin = chance.uniform(4.0, 6.0)
-    chaos = Chaos(random.Random(seed), outage=(begin, begin + chance.uniform(15.0, 20.0)))
-    chaos.whole = True
-    case = Case(seed, store, {}, chaos, Settings(), local=True, steady=True)
-    work = (["task", "work", "n1", {"ms": 40_000}], ["step", "s1", {"ms": 40_000}])
-    for number in range(4):
-        program = work[number % 2]
-        case.programs[f"r{number}"] = program, [program[-2], None]
+def _out(seed: int, store: str) -> Case:
+    """The store refuses all processes at once, and does nothing: no work is lost by that."""
+    case, chance = _refusing(seed, store), random.Random(f"out/{seed}")
+    task, inline = ["task", "work", "n1", {"ms": 75_000}], ["step", "s1", {"ms": 75_000}]
+    case.programs = {
+        "r1": (["gather", False, task, inline], [["n1", None], ["s1", None]]),
+        "r2": (task, ["n1", None]),
+    }
+    case.chaos.whole = True
+    case.events = [(chance.uniform(3.0, 15.0), "outage")]
     return case
 
 
@@ -478,7 +477,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a decision comes during a step": _decided_meanwhile,
     "a resuming is denied": _denied,
     "a store refuses for minutes": _refusing,
-    "a store refuses everybody": _refusing_everybody,
+    "an outage meets all": _out,
     "failed runs are retried": _retried,
     "retried runs are killed": _retried_and_killed,
     "clocks jump under retried runs": _retried_and_set_back,

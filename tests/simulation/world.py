@@ -41,6 +41,8 @@ EPOCH: Millis = 1_700_000_000_000
 SECRET = Secret("the simulation's secret")
 NO_MISHAPS = ("message", "people")
 """What costs nobody a lease."""
+SPARING = (("process", "loop"), ("process", "outage"))
+"""Faults of processes that cost nobody a lease: it is held from a thread, or all met them."""
 
 
 class Gone(Exception):
@@ -101,13 +103,15 @@ class World:
         return EPOCH + int(self.loop.seconds * 1000 + 1e-3)
 
     def mishaps(self) -> int:
-        """What may have cost somebody a lease, so far; a loop that stood still did not."""
+        """What may have cost somebody a lease, so far; a loop that stood still, or an outage that
+        all processes met, did not.
+        """
         fired = sum(
             number
             for fault, number in self.chaos.fired.items()
-            if fault != ("process", "loop") and fault[0] not in NO_MISHAPS
+            if fault not in SPARING and fault[0] not in NO_MISHAPS
         )
-        return 2**53 if self.jumpy else fired + self.crashes
+        return 2**53 if self.jumpy else fired + self.crashes - self.chaos.shared
 
     def is_calm(self) -> bool:
         """Whether the clocks of all processes agree, and the last mishap is over for everybody."""
