@@ -307,6 +307,10 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The turn that was lost before this one, by its epoch, until the run is parked again."""
     clock: Millis = 0
     """The moment of the newest event that it has observed."""
+    changed: Millis = 0
+    """When it last got stuck, was resumed or was ended from outside: no event tells of these."""
+    killed: bool = False
+    """Whether it was killed: it is cancelled, and its cleanup did not run."""
     digest: str = ""
     """The digest of its arguments."""
     key: str = ""

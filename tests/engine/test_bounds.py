@@ -43,7 +43,7 @@ def longest(run: str, key: str, **more: Any) -> Header:
         setattr(header, name, NUMBER)
     header.deaths = header.strikes = header.round = 99  # stuck, or given up, long before
     header.due = header.wake = MOMENT
-    for name in ("created", "check_at", "written", "clock"):  # never far ahead
+    for name in ("created", "check_at", "written", "clock", "changed"):  # never far ahead
         setattr(header, name, TODAY)
     header.process = UNIQUE  # or a lease, which is shorter
     header.gap, header.apart, header.digest, header.key = -NUMBER, True, "f" * 16, key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,10 +18,11 @@ from rewake.errors import (
     StoreUnavailable,
 )
 from rewake.kinds import OutcomeKind
-from rewake.records import CancelRequested
+from rewake.records import CancelRequested, Header
 from rewake.states import RunState
 from rewake.stores.keys import header_key
 from rewake.stores.table import Key
+from rewake.views.runs import run_view
 from tests.support.virtual import TABLES, Bench, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)
@@ -259,3 +261,36 @@ def test_a_run_whose_entries_cannot_be_read_can_be_killed(table: str) -> None:
         assert await bench.table.due(2**53, limit=9) == []
 
     virtually([asks_beside_a_task, waits_long], body, table=table)
+
+
+@everywhere
+def test_a_run_is_updated_when_it_gets_stuck_is_resumed_or_ends_from_outside(table: str) -> None:
+    """No event tells of these; `updated` does, and never goes back. A killed run says so."""
+
+    async def body(bench: Bench) -> None:
+        engine, services = bench.engine, bench.engine.services
+        moments, run = list[str](), (await bench.start("holds_on")).run
+
+        async def note() -> None:
+            await asyncio.sleep(60)
+            moments.append(run_view(await engine.get(run)).updated)
+
+        await note()
+        held = await services.claims.run(run, services.run_claim(run))
+        assert isinstance(held, Header)
+        await services.store.stick(held, "it is stuck")
+        await note()
+        await engine.resume(run)
+        await note()
+        await engine.kill(run, "enough")
+        await note()
+        await note()
+        assert moments == sorted(moments)
+        assert [a != b for a, b in pairwise(moments)] == [True, True, True, False]
+        assert run_view(await engine.get(run)).killed
+        outcome = await engine.result(run)
+        assert outcome is not None
+        assert outcome.failure is not None
+        assert outcome.failure.type == "killed"
+
+    virtually([holds_on, forever], body, table=table)

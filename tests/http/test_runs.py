@@ -241,6 +241,7 @@ def test_cancel(client: TestClient) -> None:
 
     cancelled = client.post("/v1/runs/n/cancel", json={"reason": "enough"})
     assert (cancelled.status_code, cancelled.json()["cancel"]) == (202, "enough")
+    assert not cancelled.json()["killed"]
     result = client.get("/v1/runs/n/result?wait=10").json()
     assert (result["state"], result["error"]["message"]) == ("cancelled", "enough")
     assert client.post("/v1/runs/n/cancel").status_code == 409
@@ -252,8 +253,10 @@ def test_kill(client: TestClient) -> None:
 
     killed = client.post("/v1/runs/k/kill", json={"reason": "enough"})
     assert (killed.status_code, killed.json()["state"]) == (200, "cancelled")
+    assert killed.json()["killed"]
     result = client.get("/v1/runs/k/result").json()
     assert (result["state"], result["error"]["message"]) == ("cancelled", "enough")
+    assert result["error"]["type"] == "killed"
     assert client.post("/v1/runs/k/kill").status_code == 409
     wrong = client.post("/v1/runs/k/kill", json={"even_stuck": True})
     assert (wrong.status_code, wrong.json()["field"]) == (422, "even_stuck")

@@ -281,7 +281,7 @@ class Runs:
         if isinstance(last, Finished):
             return last.outcome
         # Killed, or cancelled while it was stuck.
-        failure = Failure("CancelledError", header.cancel or "")
+        failure = Failure("killed" if header.killed else "CancelledError", header.cancel or "")
         return Outcome(OutcomeKind.CANCELLED, failure=failure)
 
     # --- acting; with `dry_run` nothing is done, but refused what would be -------------------

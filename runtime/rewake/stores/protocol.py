@@ -246,9 +246,14 @@ class Store(Requests):
         `at_rest`: no attempt at a step is left without a record.
         """
         noted = {"rest": held.epoch} if at_rest else {}
-        result = await self._append(held, [], {**_stuck(error), **noted})
+        result = await self._append(held, [], {**self._stuck(error), **noted})
         assert not isinstance(result, Arrived)
         return result
+
+    def _stuck(self, error: str) -> Mapping[str, Any]:
+        """The changes that make a run stuck for this reason."""
+        state, now = MOVES[Move.STICK].target, self._clock.now()
+        return {"state": state, "error": _bounded(error), "due": None, "changed": now, **UNOWNED}
 
     async def rest(self, held: Header) -> None:
         """Note that the turn, which will be released, leaves no attempt at a step without record.
@@ -277,7 +282,7 @@ class Store(Requests):
 
     async def give_up(self, run: str, owner: str, error: str) -> None:
         """Make the run stuck from outside its turn, at whichever commit it is."""
-        await self._update(header_key(run), when=[self._held_by(owner)], set=_stuck(error))
+        await self._update(header_key(run), when=[self._held_by(owner)], set=self._stuck(error))
 
     async def renew(
         self,
@@ -461,12 +466,6 @@ class Store(Requests):
 
 def _bounded(error: str) -> str:
     return storable(error)[:400]
-
-
-def _stuck(error: str) -> Mapping[str, Any]:
-    """The changes that make a run stuck for this reason."""
-    state = MOVES[Move.STICK].target
-    return {"state": state, "error": _bounded(error), "due": None, **UNOWNED}
 
 
 def _earliest(*moments: Millis | None) -> Millis | None:

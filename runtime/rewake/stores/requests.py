@@ -52,6 +52,8 @@ class Requests(Operations):
             set={
                 "state": MOVES[move].target,
                 "cancel": reason,
+                "killed": move is Move.KILL,
+                "changed": self._clock.now(),
                 "due": due,
                 "wake": None,
                 "check_at": None,
@@ -70,6 +72,7 @@ class Requests(Operations):
                 "mark": mark,
                 "state": MOVES[Move.RESUME].target,
                 "due": now,
+                "changed": now,
                 **CLEARED,
                 "error": "",
             },

@@ -31,7 +31,7 @@ CHUNK_BYTES = 256 * 1024
 """The most bytes of a chunk of history: an item of DynamoDB holds 400 KB."""
 HEADER_BYTES = 1024
 """The most bytes of a header and its key, without `cancel` and `error`: one unit of a write."""
-FIXED_BYTES = 582
+FIXED_BYTES = 606
 """Room for all fields of a header but its names and its tail, at their longest."""
 
 UNOWNED: Mapping[str, Any] = {

@@ -40,9 +40,10 @@ class Links(msgspec.Struct, frozen=True):
 
 
 class RunView(msgspec.Struct, frozen=True):
-    """A run. `updated`: the moment of its newest event. `wake`: when it goes on by itself, at its
-    next timer or an approval's deadline. `cancel`: the reason for cancelling it. `error`: why it
-    failed or is stuck. `key`: the idempotency key that it was started with. `where`: the process
+    """A run. `updated`: when it observed its newest event, got stuck, was resumed or was ended.
+    `killed`: it is cancelled, and its cleanup did not run. `wake`: when it goes on by itself, at
+    its next timer or an approval's deadline. `cancel`: the reason for cancelling it. `error`: why
+    it failed or is stuck. `key`: the idempotency key that it was started with. `where`: the process
     that carries it on now, as `host:pid`.
     """
 
@@ -57,6 +58,7 @@ class RunView(msgspec.Struct, frozen=True):
     error: ErrorView | None = None
     key: str | None = None
     where: str | None = None
+    killed: bool = False
     approvals: list[ApprovalView] | UnsetType = UNSET
 
 
@@ -96,13 +98,14 @@ def run_view(
         workflow=header.workflow,
         state=STATES[header.state],
         created=moment(header.created),
-        updated=moment(max(header.created, header.clock)),
+        updated=moment(max(header.created, header.clock, header.changed)),
         wake=moment_or_none(header.wake),
         cancel=header.cancel,
         links=links(header.run),
         error=_error_of(header, outcome),
         key=header.key or None,
         where=header.where or None if header.state is RunState.RUNNING else None,
+        killed=header.killed,
         approvals=approvals,
     )
 

@@ -56,7 +56,7 @@ def run_details(run: Mapping[str, Any], history: Mapping[str, Any] | None = None
         ("created", when(run["created"])),
         ("updated", when(run["updated"])),
         ("next timer", when(wake) if wake else ""),
-        ("cancelled", run.get("cancel") or ""),
+        ("killed" if run.get("killed") else "cancelled", run.get("cancel") or ""),
         ("result", _value_in(history, "finished", "result")),
         ("error", _error(run)),
     ]
