@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from rewake import sleep, task, workflow
-from rewake.engine.approvals import approvals_of
+from rewake import Approval, Decision, sleep, task, wait_for_approval, workflow
+from rewake.engine.approvals import Approvals, approvals_of
 from rewake.records import View
 from rewake.stores.keys import view_key
 from tests.support.counting import CountingTable
 from tests.support.virtual import Bench, virtually
 
 failed: set[int] = set()
+YES = Approval(Decision.APPROVED)
 
 
 @task
@@ -94,6 +95,31 @@ def test_retries_in_backoff_read_in_proportion_to_their_number() -> None:
     """A look at a task whose retry is due reads that task, not the whole history."""
     for n in (40, 320):
         assert reads_of("retried", n) < 12 * n
+
+
+@workflow
+async def asks_many(n: int) -> int:
+    return len(await asyncio.gather(*(wait_for_approval(f"a{i}") for i in range(n))))
+
+
+def test_a_decision_reads_what_it_decides() -> None:
+    """However many approvals a run waits for: no decision reads all of them, where it is kept."""
+
+    async def body(bench: Bench) -> None:
+        for n in (40, 320):
+            header = await bench.start("asks_many", n=n)
+            await asyncio.sleep(1)
+            header = await bench.engine.get(header.run)
+            asked = await approvals_of(bench.engine, header)
+            table.count_anew()
+            for each in asked:
+                await Approvals(bench.engine).decide(header.run, each.key, YES)
+                await asyncio.sleep(0.1)
+            assert await bench.result(header.run) == n
+            assert table.gets + table.items < 8 * n
+
+    table = CountingTable()
+    virtually([asks_many], body, table=table)
 
 
 @task

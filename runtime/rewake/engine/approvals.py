@@ -43,7 +43,7 @@ class Approvals:
         _check_decision(approval)
         services, store = self._services, self._services.store
         header = await store.header(run)
-        asked = _asked(await store.entries(header), key)
+        asked = await self._asked(header, key)
         if header.state in TERMINAL:
             raise RunConflict(f"run {run!r} is over")
         now = services.clock.now()
@@ -60,6 +60,15 @@ class Approvals:
             raise RunConflict(f"the time to decide on {key!r} is over")
         if not delivery.won:
             raise RunConflict(f"{key!r} was decided already")
+
+    async def _asked(self, header: Header, key: str) -> Scheduled:
+        """The entry that asks for the approval at this key. Raises `RunNotFound`, `RunConflict`."""
+        execution = self._services.cache.at(header)
+        here = None if execution is None else execution.open.get(key)
+        if here is not None and here.kind is Kind.APPROVAL:
+            # A run may wait for thousands, and each decision would read them all.
+            return here.scheduled()
+        return _asked(await self._services.store.entries(header), key)
 
     def _outcome(self, run: str, key: str, approval: Approval) -> Outcome:
         decided = msgspec.to_builtins(approval)
