@@ -105,6 +105,11 @@ CASES = (
     Case("no input file", run("--input-file", "gone.json"), ["gone.json: No such file"]),
     Case("resume without a run", run(*GOOD, "--resume"), ["--resume needs --id"]),
     Case(
+        "resume in no database",
+        run("--resume", "--id", "x", "--db", "gone.db"),
+        ["there is no database gone.db"],
+    ),
+    Case(
         "discard without resume",
         run(*GOOD, "--discard-cleanup"),
         ["--discard-cleanup needs --resume"],

@@ -32,7 +32,7 @@ from rewake.engine.settings import Settings
 from rewake.engine.starting import check_id
 from rewake.engine.turn import STUCK_LOG
 from rewake.errors import AppError, RunConflict, RunNotFound, StuckError
-from rewake.hosts.building import Database, open_database
+from rewake.hosts.building import Database, open_database, open_existing
 from rewake.hosts.config import ServerConfig
 from rewake.records import Header, Millis
 from rewake.signing.secret import Secret
@@ -73,7 +73,8 @@ def run(options: RunOptions) -> Exit:
         if options.arguments is not None or options.run is None:
             app.workflow(workflow).arguments(options.arguments or {})
         given = given_secret()
-        database = open_database(options.db)  # before a secret is made: it may be another program's
+        # Before a secret is made: it may be another program's.
+        database = (open_existing if options.resume else open_database)(options.db)
         secret = given or make_secret()
         return asyncio.run(_Session(app, workflow, database, secret, options, out).run())
 
