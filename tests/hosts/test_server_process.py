@@ -124,7 +124,10 @@ def test_end(tmp_path: Path, sign: signal.Signals) -> None:
 
 
 def test_release_at_the_end(tmp_path: Path) -> None:
-    """What a server cannot finish in its grace, another takes at once: no lease has to run out."""
+    """What a server cannot finish in its grace, another takes at once: no lease has to run out.
+
+    The log names it.
+    """
     trace, db = tmp_path / "trace", tmp_path / "rewake.db"
     with ServerProcess(APP, db, grace=0.2, lease=600) as first:
         arguments = {"trace": str(trace)}
@@ -133,6 +136,7 @@ def test_release_at_the_end(tmp_path: Path) -> None:
         with ServerProcess(APP, db, grace=0.2, lease=600) as second:
             begun = time.monotonic()
             assert first.terminate() == 0  # although its thread never ends
+            assert f"of run {run['id']} is released: this process stops" in first.logs()
             result = second.client.get(run["links"]["result"], params={"wait": 30}).json()
 
             assert result["result"] == [str(first.pid), str(second.pid)]

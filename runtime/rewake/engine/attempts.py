@@ -196,6 +196,8 @@ class Attempts:
             return None
         except asyncio.CancelledError:
             await services.claims.release(operation.run, operation.key, owner, 0)
+            told = "attempt %d at %s of run %s is released: this process stops, another begins it"
+            log.info(told, operation.number, operation.key, operation.run)
             raise
         except PASSING:
             log.warning("task %s could not be begun; it is retried", operation.key, exc_info=True)

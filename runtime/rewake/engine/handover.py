@@ -53,6 +53,8 @@ async def hand_over(services: Services, block: Block | None, reason: str) -> Non
     for first in range(0, len(held), AT_ONCE):
         part = held[first : first + AT_ONCE]
         await asyncio.gather(*(services.claims.release(*each, wait=0) for each in part))
+    told = "handed over to other processes: %d runs and %d attempts at tasks"
+    log.warning(told, len(turns), len(attempts))
 
 
 async def _tried(write: Awaitable[object]) -> None:
