@@ -16,6 +16,12 @@ async def quick(n: int) -> int:
     return n
 
 
+@task
+async def lasting(n: int) -> int:
+    await asyncio.sleep(0.2 + (n * 7919 % 997) / 1000)
+    return n
+
+
 async def two(n: int) -> int:
     return await quick(await quick(n))
 
@@ -35,6 +41,11 @@ async def sequence(n: int) -> int:
 @workflow
 async def fan_out(n: int) -> int:
     return len(await asyncio.gather(*(quick(i) for i in range(n))))
+
+
+@workflow
+async def long_fan_out(n: int) -> int:
+    return len(await asyncio.gather(*(lasting(i) for i in range(n))))
 
 
 @workflow
@@ -70,7 +81,7 @@ def cost(workflow: str, n: int, cached: int = 256, **arguments: float) -> Counti
         assert await bench.run(workflow, n=n, **arguments) == n
 
     virtually(
-        [quick, nothing, sequence, fan_out, branches, naps, sleeps, hours],
+        [quick, lasting, nothing, sequence, fan_out, long_fan_out, branches, naps, sleeps, hours],
         body,
         table=table,
         cached=cached,
@@ -99,6 +110,12 @@ def test_an_operation_costs_so_many_units(workflow: str, n: int, most: float) ->
     whole, own = cost(workflow, n), cost("nothing", 1)
     assert (whole.units - own.units) / n <= most
     assert whole.largest["H"] <= 1024
+
+
+def test_a_fan_out_that_waits_long_for_slots_costs_no_more() -> None:
+    """Looks come by while most of its tasks wait: none of these is offered, or delivered, again."""
+    whole, own = cost("long_fan_out", 2_000), cost("nothing", 1)
+    assert (whole.units - own.units) / 2_000 <= 3.5
 
 
 @pytest.mark.parametrize("n", [50, 150, 600])

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -118,7 +118,7 @@ class Attempts:
             # This process carries it out, unless another has taken it over meanwhile.
             await services.heart.keeps(earlier)
             return None
-        async with services.slots:
+        async with self._in_a_slot(here, invocation.round):
             found = await self._begin(here, invocation, None)
         if not isinstance(found, Refused):
             return found
@@ -150,6 +150,21 @@ class Attempts:
             if found.suspect:
                 return found
             return await self._refused(found.operation, invocation)
+
+    @asynccontextmanager
+    async def _in_a_slot(self, here: tuple[str, str], round: int) -> AsyncIterator[None]:
+        """Wait for a slot, and hold it. No look of this process offers again what waits."""
+        queued = self._services.queued
+        first = here not in queued
+        queued.setdefault(here, round)
+        try:
+            async with self._services.slots:
+                if first:
+                    queued.pop(here, None)
+                yield
+        finally:
+            if first:
+                queued.pop(here, None)
 
     @contextmanager
     def _under_way(self, here: tuple[str, str], owner: str) -> Iterator[None]:

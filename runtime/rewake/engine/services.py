@@ -116,6 +116,8 @@ class Services:
     """The engine's own event loop, while it is open."""
     attempts: dict[tuple[str, str], str] = field(default_factory=dict)
     """By run and key: the claim under which this process carries a task out."""
+    queued: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By run and key: the round of a task whose message waits here for a slot."""
     waiters: dict[str, set[asyncio.Future[Outcome | None]]] = field(default_factory=dict)
     """By run: the futures that wait for its end."""
     elsewhere: Elsewhere = field(init=False)
@@ -211,6 +213,10 @@ class Services:
     def reserve_slots(self, wanted: int) -> int:
         """Reserve slots for tasks that this process dispatches to itself. Returns how many."""
         return self.slots.reserve(wanted) if self.dispatcher.local else 0
+
+    def has_queued(self, run: str, asked: Scheduled) -> bool:
+        """Whether a message for this task waits here for a slot: it will be looked at then."""
+        return self.queued.get((run, asked.key)) == asked.round
 
     async def end_overtaken_turn(self, run: str) -> None:
         """Look at the claim of this process's turn of a run; it ends if another has the run."""

@@ -254,6 +254,9 @@ class Sweeper:
         wake = _must_wake(header, now)
         settled = 0
         for entry in history.dispatched():
+            if self._services.has_queued(header.run, entry):
+                checks.append(now + settings.grace)
+                continue
             operation = history.item(entry)
             if operation is not None:
                 operation = await self._store.set_right(operation)
@@ -291,6 +294,8 @@ class Sweeper:
             entries = (await self._store.entries(header)).entries
         asked: list[Scheduled | Withdrawn] = [*History(entries, {}).dispatched()]
         asked += [each for each in entries if isinstance(each, Withdrawn)]
+        queued = self._services.has_queued
+        asked = [e for e in asked if isinstance(e, Withdrawn) or not queued(header.run, e)]
         keys = [each.key for each in asked if each.kind.traits.awaited]
         return History(entries, await self._store.operations(header.run, keys))
 
