@@ -155,6 +155,7 @@ def test_each_failed_attempt_at_a_step_is_kept(table: str, cached: int) -> None:
         first, second, third = operation.tries
         assert first.error is not None
         assert first.error.message == "no answer to 1"
+        assert "Traceback" in first.error.traceback
         assert first.began < first.ended < second.began < second.ended < third.began  # type: ignore[operator]
         assert await said(bench.engine, header.run, "mail") == {
             n: [f"attempt {n}"] for n in (1, 2, 3)

@@ -64,7 +64,10 @@ def facts(operation: OperationView, *read: Callable[[Any], Any]) -> list[tuple[A
 
 @everywhere
 def test_each_failed_attempt_is_kept(table: str) -> None:
-    """Two fail and one works: three tries with times, process and errors; the names of old stay."""
+    """Two fail and one works: three tries with times, process and errors; the names of old stay.
+
+    The newest failed one has its traceback.
+    """
 
     async def body(bench: Bench) -> None:
         header = await bench.start("buy", works_at=3)
@@ -75,6 +78,8 @@ def test_each_failed_attempt_is_kept(table: str) -> None:
         assert found == [(1, "ConnectionError"), (2, "ConnectionError"), (3, None)]
         assert all(t.began and t.ended and t.where == "here:1" for t in operation.tries)
         assert operation.tries[2].began != operation.tries[1].began
+        tracebacks = [t.error.traceback if t.error else "" for t in operation.tries]
+        assert (tracebacks[0], "in charge" in tracebacks[1]) == ("", True)
         assert isinstance(operation.arguments, msgspec.Raw)
         assert b"B1" in bytes(operation.arguments)
 

@@ -16,6 +16,7 @@ from rewake.records import (
     CancelRequested,
     ClockSetBack,
     Entry,
+    Failure,
     Finished,
     Fired,
     Logged,
@@ -121,7 +122,7 @@ class _Reading:
     def read(self, entry: Entry) -> None:
         over = self._tries.read(entry)
         if isinstance(entry, Stepped) and over is not None:
-            self._try(entry.key, failed_try(over, entry.outcome.failure))
+            self._try(entry.key, failed_try(over, entry.outcome.failure), entry.outcome.failure)
         shown: dict[str, Any] = {
             "index": len(self.entries),
             "type": entry.__struct_config__.tag,
@@ -227,13 +228,13 @@ class _Reading:
             view.state, view.due = "retrying", moment(entry.retry_at)
             view.error = error_view(entry.outcome.failure)
 
-    def _try(self, key: str, attempt: Try) -> bool:
+    def _try(self, key: str, attempt: Try, failure: Failure | None = None) -> bool:
         """Add an attempt at a step; False if its item has it already, as lost."""
         view = self.operations.get(key)
         if view is None or attempt.attempt in [each.attempt for each in view.tries]:
             return False
         view.attempts += 1
-        tries = sorted([*view.tries, _try_view(attempt)], key=lambda each: each.attempt)
+        tries = sorted([*view.tries, _try_view(attempt, failure)], key=lambda each: each.attempt)
         view.tries = tries[-MOST_TRIES - 1 :]
         return True
 
@@ -282,21 +283,27 @@ class _Reading:
 
 
 def _tries(item: Operation) -> list[TryView]:
-    """The attempts at a task: those that are over, and the newest one."""
-    tries = list(item.tries)
+    """The attempts at a task: those that are over, and the newest one.
+
+    Whole errors are kept of the newest failed attempt only.
+    """
+    tries, newest = list(item.tries), None if item.outcome is None else item.outcome.failure
+    failed = [each.attempt for each in tries if each.type and not each.lost]
+    whole = {failed[-1]: item.failure} if failed else {}
     if item.number and not (tries and tries[-1].attempt == item.number):
-        failure = None if item.outcome is None else item.outcome.failure
-        kind, message = ("", "") if failure is None else (failure.type, failure.message)
+        kind, message = ("", "") if newest is None else (newest.type, newest.message)
         tries.append(Try(item.number, item.began, item.at, item.where, kind, message))
-    return [_try_view(each) for each in tries]
+        whole[item.number] = newest
+    return [_try_view(each, whole.get(each.attempt)) for each in tries]
 
 
-def _try_view(over: Try) -> TryView:
+def _try_view(over: Try, failure: Failure | None = None) -> TryView:
+    traceback = failure.traceback if failure is not None and failure.type == over.type else ""
     return TryView(
         over.attempt,
         moment_or_none(over.began),
         moment_or_none(over.ended),
         over.where or None,
-        ErrorView(over.type, over.message) if over.type else None,
+        ErrorView(over.type, over.message, traceback) if over.type else None,
         over.lost,
     )
