@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import re
+import threading
 import types
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 
 import rewake
 from rewake.errors import TaskError, UsageError
+from rewake.kinds import Purpose
 from rewake.records import Failure
 from rewake.values.failures import failure_of, task_error
+from rewake.values.pickles import Place, pickled
 
 # --- failures ----------------------------------------------------------------------------------
 from tests.support.values import Canary, double
@@ -128,3 +131,19 @@ def _of_the_runtime(error: Exception) -> BaseException:
     except Exception as caught:
         own = caught.__traceback__
     return error.with_traceback(own and own.tb_next)
+
+
+def test_a_value_that_cannot_be_stored_has_no_frames_of_what_pickles() -> None:
+    """The error says why and names the part; an error of the user's own code under it stays."""
+    lock = threading.Lock()
+    for value, frames in ((lambda: lock, False), (_Refuses(), True)):
+        with pytest.raises(UsageError) as caught:
+            pickled(value, Place("run", "key", Purpose.RESULT))
+        told = failure_of(caught.value, 1).traceback
+        assert "cloudpickle.py" not in told
+        assert ("in __reduce__" in told) is frames
+
+
+class _Refuses:
+    def __reduce__(self) -> Any:
+        raise ValueError("not me")

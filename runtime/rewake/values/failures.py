@@ -11,15 +11,17 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import cloudpickle
+
 import rewake.errors
-from rewake.errors import RewakeError, TaskError
+from rewake.errors import RewakeError, TaskError, UsageError
 from rewake.records import Failure
 
 _TYPE = 200
 _MESSAGE = 4 * 1024
 _TRACEBACK = 8 * 1024
 _CUT = "…"
-_PACKAGES = (rewake.errors, asyncio, concurrent.futures)
+_PACKAGES = (rewake.errors, asyncio, concurrent.futures, cloudpickle)
 _HOSTS = tuple(f"{Path(str(part.__file__)).parent}{os.sep}" for part in _PACKAGES)
 _HOST_FILES = frozenset({threading.__file__})
 
@@ -81,6 +83,8 @@ def _traceback_of(exc: BaseException) -> str:
             if isinstance(error, TaskError) and error.traceback:
                 cause = _Traced("\n" + error.traceback.rstrip())
                 each.__cause__ = traceback.TracebackException.from_exception(cause)
+            elif isinstance(error, UsageError) and _is_all_hosts(each.__cause__):
+                each.__cause__ = None  # what it says is in the error's own message
             own = [frame for frame in each.stack if not _is_host(frame.filename)]
             if own:
                 each.stack = traceback.StackSummary.from_list(own)
@@ -107,6 +111,10 @@ def _chained(
             *zip(members, each.exceptions or (), strict=False),
         ]
         left += [(e, t) for e, t in below if e is not None and t is not None]
+
+
+def _is_all_hosts(told: traceback.TracebackException | None) -> bool:
+    return told is not None and all(_is_host(frame.filename) for frame in told.stack)
 
 
 def _is_host(file: str) -> bool:
