@@ -22,7 +22,7 @@ from rewake.records import CancelRequested, Header
 from rewake.states import RunState
 from rewake.stores.keys import header_key
 from rewake.stores.table import Key
-from rewake.views.runs import run_view
+from rewake.views.runs import ErrorView, run_view
 from tests.support.virtual import TABLES, Bench, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)
@@ -282,12 +282,18 @@ def test_a_run_is_updated_when_it_gets_stuck_is_resumed_or_ends_from_outside(tab
         await note()
         await engine.resume(run)
         await note()
+        held = await services.claims.run(run, services.run_claim(run))
+        assert isinstance(held, Header)
+        await services.store.stick(held, "it is stuck again")
+        await note()
         await engine.kill(run, "enough")
         await note()
         await note()
         assert moments == sorted(moments)
-        assert [a != b for a, b in pairwise(moments)] == [True, True, True, False]
-        assert run_view(await engine.get(run)).killed
+        assert [a != b for a, b in pairwise(moments)] == [True, True, True, True, False]
+        shown = run_view(await engine.get(run))
+        assert shown.killed
+        assert shown.error == ErrorView("killed", "enough")
         outcome = await engine.result(run)
         assert outcome is not None
         assert outcome.failure is not None

@@ -125,6 +125,8 @@ def _error_of(header: Header, outcome: Outcome | None) -> ErrorView | None:
         outcome = header.tail[-1].outcome
     if outcome is not None and outcome.failure is not None:
         return error_view(outcome.failure)
+    if header.killed:  # what it had been stuck by, or lost, is not why it ended
+        return ErrorView("killed", header.cancel or "")
     if header.state in _ENDED_BADLY and header.error:  # its beginning, for a list
         type_, _, message = header.error.partition(": ")
         return ErrorView(type_, message)
