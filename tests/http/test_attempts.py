@@ -61,12 +61,8 @@ def test_tries_of_steps_are_shown(client: TestClient) -> None:
             break
         client.get(f"/v1/runs/{run}/result?wait=0.01")
     failed, worked = operations["second"]["tries"]
-    assert failed["error"] == {
-        "type": "ConnectionError",
-        "message": "no answer",
-        "traceback": "",
-        "attempts": 1,
-    }
+    assert "in second" in failed["error"].pop("traceback")
+    assert failed["error"] == {"type": "ConnectionError", "message": "no answer", "attempts": 1}
     assert (worked["attempt"], worked["error"], worked["lost"]) == (2, None, False)
     [goes_on] = operations["never"]["tries"]
     assert (goes_on["attempt"], goes_on["ended"]) == (1, None)
