@@ -220,3 +220,24 @@ def test_a_page_of_a_list_is_full_whatever_lies_between() -> None:
         assert [header.run for header in found] == [first.run]
 
     virtually([nothing, one, branches], body, table=table)
+
+
+def test_a_list_since_a_moment_looks_at_nothing_older() -> None:
+    """However many older runs there are, and whichever filter passes none of them."""
+    table = CountingTable()
+
+    async def body(bench: Bench) -> None:
+        for n in range(60):
+            await bench.start("nothing", n=n)
+        await asyncio.sleep(100)
+        since = bench.engine.services.clock.now()
+        new = await bench.start("nothing", n=1)
+        table.count_anew()
+        found, cursor = await bench.engine.list(limit=10, since=since)
+        assert ([header.run for header in found], cursor) == ([new.run], None)
+        found, cursor = await bench.engine.list(limit=10, since=since, workflow="branches")
+        assert (found, cursor) == ([], None)
+        assert table.gets == 1
+        assert table.items <= 20
+
+    virtually([nothing, one, branches], body, table=table)

@@ -104,7 +104,7 @@ def test_workflows(client: TestClient) -> None:
 
 
 def test_listing(client: TestClient) -> None:
-    """Runs are listed newest first, page by page, by workflow and by state."""
+    """Runs are listed newest first, page by page, by workflow, state and time."""
     made = [start(client, "total", {"numbers": []}, id=f"r{n}")["id"] for n in range(5)]
     start(client, "nap", {"seconds": 600}, id="asleep", wait=0.01)
 
@@ -123,6 +123,15 @@ def test_listing(client: TestClient) -> None:
     assert [run["id"] for run in only] == ["asleep"]
     only = client.get("/v1/runs", params={"state": "suspended"}).json()["runs"]
     assert [run["id"] for run in only] == ["asleep"]
+    started = {run["id"]: run["created"] for run in client.get("/v1/runs").json()["runs"]}
+    only = client.get("/v1/runs", params={"since": started["r3"]}).json()
+    assert {run["id"] for run in only["runs"]} >= {"r3", "r4", "asleep"}
+    assert all(run["created"] >= started["r3"] for run in only["runs"])
+    assert only["cursor"] is None
+    later = client.get("/v1/runs", params={"since": "2999-01-01T00:00:00+01:00"}).json()
+    assert later["runs"] == []
+    wrong = client.get("/v1/runs", params={"since": "2h"})
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "since")
 
 
 def test_a_suspended_run(client: TestClient) -> None:

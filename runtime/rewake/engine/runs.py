@@ -36,6 +36,7 @@ from rewake.records import (
     Finished,
     Header,
     LogBatch,
+    Millis,
     Outcome,
     Scheduled,
     Started,
@@ -198,9 +199,11 @@ class Runs:
         cursor: str | None = None,
         workflow: str | None = None,
         state: RunState | None = None,
+        since: Millis = 0,
     ) -> tuple[list[Header], str | None]:
         """One page of runs, newest first, and the cursor of the next (None: there is none).
 
+        `since`: those that were started then or later; older ones are not looked at.
         A page is full unless the list ends, or `LOOKED_AT` views that no filter passes lie between.
         """
         headers: list[Header] = []
@@ -209,6 +212,8 @@ class Runs:
             page = await self._store.views(limit=limit - len(headers), cursor=cursor)
             cursor, left = page.cursor, left - len(page.items)
             for _, view in page.items:
+                if view.created < since:
+                    return headers, None
                 header = await self._listed(view, workflow)
                 if header is not None and state in (None, header.state):
                     headers.append(header)

@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.errors import InvalidInput
+from rewake.records import Millis
+from rewake.views.moments import millis_of
 
 T = TypeVar("T")
 
@@ -134,6 +136,16 @@ def query_choice(request: Request, name: str, choices: Mapping[str, T]) -> T | N
     if text not in choices:
         raise InvalidInput(f"{name} must be one of {', '.join(choices)}", field=name)
     return choices[text]
+
+
+def query_moment(request: Request, name: str) -> Millis:
+    """A moment from the query, 0 if it has none. Raises `InvalidInput`."""
+    text = request.query_params.get(name)
+    try:
+        return 0 if text is None else millis_of(text)
+    except ValueError:
+        told = f"{name} must be a time such as 2026-01-31T12:00:00Z"
+        raise InvalidInput(told, field=name) from None
 
 
 def _too_large(limit: int) -> HTTPException:

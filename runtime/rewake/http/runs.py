@@ -15,6 +15,7 @@ from rewake.engine.starting import IfFinished, IfRunning, check_key
 from rewake.errors import InvalidInput, StuckError
 from rewake.http.bodies import (
     query_choice,
+    query_moment,
     query_number,
     query_whole,
     read_object,
@@ -77,7 +78,7 @@ async def start(request: Request) -> Response:
     return reply(view, 202, {"Location": view.links.self, **replayed})
 
 
-@takes_query("cursor", "key", "limit", "state", "workflow")
+@takes_query("cursor", "key", "limit", "since", "state", "workflow")
 async def listing(request: Request) -> Response:
     """`GET /v1/runs`: runs, newest first."""
     query = request.query_params
@@ -88,6 +89,7 @@ async def listing(request: Request) -> Response:
         cursor=query.get("cursor"),
         workflow=query.get("workflow"),
         state=query_choice(request, "state", _NAMED),
+        since=query_moment(request, "since"),
     )
     return reply({"runs": [run_view(header) for header in headers], "cursor": cursor})
 
@@ -100,7 +102,9 @@ async def _of_key(request: Request, key: str) -> Response:
         request.query_params.get("workflow"),
         query_whole(request, "limit", 1, LARGEST_PAGE, 50),
     )
-    shown = [run_view(header) for header in found if state in (None, header.state)]
+    since = query_moment(request, "since")
+    chosen = [each for each in found if each.created >= since]
+    shown = [run_view(header) for header in chosen if state in (None, header.state)]
     return reply({"runs": shown, "cursor": None})
 
 

@@ -22,3 +22,10 @@ def moment(millis: Millis) -> str:
 def moment_or_none(millis: Millis | None) -> str | None:
     """A moment as RFC 3339, if there is one."""
     return None if millis is None else moment(millis)
+
+
+def millis_of(text: str) -> Millis:
+    """The moment that RFC 3339 text tells, in UTC if it does not say. Raises `ValueError`."""
+    told = datetime.fromisoformat(text)
+    there = told if told.tzinfo is not None else told.replace(tzinfo=UTC)
+    return (there - _EPOCH) // timedelta(milliseconds=1)
