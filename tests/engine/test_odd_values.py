@@ -199,3 +199,35 @@ def test_a_name_of_any_length_is_bounded_where_it_is_recorded(table: str) -> Non
         assert await bench.result(header.run, 60) == ["one", "two"]
 
     virtually([verbose], body, table=table, cached=0)
+
+
+@task(retries=3)
+async def cancels_itself() -> str:
+    current = asyncio.current_task()
+    assert current is not None
+    current.cancel()
+    calls.append("begun")
+    await asyncio.sleep(1)
+    return "?"
+
+
+@workflow
+async def meets_its_own_cancellation(how: str) -> str:
+    try:
+        await (cancels_itself() if how == "task" else step("own", cancels_itself.function))
+    except TaskError:
+        return "failed"
+    return "?"
+
+
+@everywhere
+@pytest.mark.parametrize("how", ["task", "step"])
+def test_what_cancels_itself_has_failed_once(table: str, how: str) -> None:
+    """A library that leaves a cancellation behind fails the work: it is not begun for ever."""
+
+    async def body(bench: Bench) -> None:
+        said = await bench.run("meets_its_own_cancellation", wait=60, how=how)
+        assert said == "failed"
+        assert calls == ["begun"]
+
+    virtually([meets_its_own_cancellation, cancels_itself], body, table=table)

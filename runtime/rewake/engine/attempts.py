@@ -84,7 +84,8 @@ class _Body:
                 log.warning("an attempt goes on after it was cancelled: nothing of it counts")
             raise
         if task.cancelled():
-            raise _Stopped if self._stopped else asyncio.CancelledError
+            # Not by us: it cancelled itself, or a library left a cancellation behind.
+            raise _Stopped if self._stopped else NonRetryable("the task cancelled itself")
         result, error = task.result()
         if error is not None:
             raise error
