@@ -143,6 +143,59 @@ def test_release_at_the_end(tmp_path: Path) -> None:
             assert time.monotonic() - begun < 10
 
 
+LEAVES = """
+import asyncio
+import multiprocessing
+import os
+import threading
+import time
+from pathlib import Path
+
+from rewake import task, workflow
+
+fork = multiprocessing.get_context("fork")
+
+
+def waits_for_its_parent() -> None:
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.05)
+
+
+@task
+async def leaves(how: str, mark: str) -> None:
+    if how == "thread":
+        threading.Thread(target=time.sleep, args=(30,)).start()
+    elif how == "child":
+        fork.Process(target=waits_for_its_parent).start()
+    begun = asyncio.ensure_future(asyncio.to_thread(time.sleep, 30 if how == "to_thread" else 0))
+    await asyncio.sleep(0)
+    Path(mark).write_text("begun")
+    await begun
+    await asyncio.sleep(30)
+
+
+@workflow
+async def main(how: str, mark: str) -> None:
+    await leaves(how, mark)
+"""
+
+
+@pytest.mark.parametrize("how", ["to_thread", "thread", "child"])
+def test_what_python_would_wait_for_does_not_keep_a_server(tmp_path: Path, how: str) -> None:
+    """A server ends soon after its grace, whatever a task left running beside the event loop."""
+    app, mark = tmp_path / "app.py", tmp_path / "mark"
+    app.write_text(LEAVES)
+    with ServerProcess(app, tmp_path / "rewake.db", grace=0.2) as server:
+        arguments = {"how": how, "mark": str(mark)}
+        server.client.post("/v1/workflows/main/runs", json=arguments)
+        wait_for(mark)
+        begun = time.monotonic()
+        assert server.terminate() == 0
+        assert time.monotonic() - begun < 15
+        assert "what does not end is cut off" in server.logs()
+
+
 def test_a_port_that_is_taken() -> None:
     """A port that is in use is one line on stderr and status 2; the database is not touched."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

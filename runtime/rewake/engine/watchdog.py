@@ -46,7 +46,7 @@ WORD = 1.0
 
 def _exit(status: int) -> None:
     """End the process, whatever else it does."""
-    _bounded(_last_words, WORD)
+    bounded(_last_words, WORD)
     os._exit(status)
 
 
@@ -179,14 +179,14 @@ class Watchdog:
 
     def _hand_over(self, block: Block | None, reason: str) -> None:
         # In a thread of its own: who blocks the loop may hold what this needs.
-        _bounded(lambda: asyncio.run(hand_over(self._services, block, reason)), PATIENCE)
+        bounded(lambda: asyncio.run(hand_over(self._services, block, reason)), PATIENCE)
 
 
 def _say(level: int, message: str, *args: object) -> None:
-    _bounded(lambda: log.log(level, message, *args), WORD)
+    bounded(lambda: log.log(level, message, *args), WORD)
 
 
-def _bounded(work: Callable[[], object], seconds: float) -> None:
+def bounded(work: Callable[[], object], seconds: float) -> None:
     """Do `work` in a thread, and wait for it no longer than that."""
     thread = threading.Thread(target=work, name="rewake-watchdog-work", daemon=True)
     thread.start()

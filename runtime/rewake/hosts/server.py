@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -22,6 +23,7 @@ from starlette.applications import Starlette
 from rewake import forks
 from rewake.app import App
 from rewake.engine.threads import NAMES as SYNC_THREADS
+from rewake.engine.watchdog import bounded
 from rewake.errors import ConfigError, UsageError
 from rewake.hosts.building import build_app
 from rewake.hosts.config import ServerConfig
@@ -32,6 +34,7 @@ log = logging.getLogger("rewake.server")
 
 _KEEP_ALIVE = 30  # Seconds; longer than the HTTP dispatcher keeps its connections.
 _LAST_WORDS = 1.0  # Seconds for what is left in the event loop, once everything is released.
+_LONGEST_END = 2.0  # Seconds that Python may still wait for threads, children and exit handlers.
 _LONGEST_ANSWER = 5  # Seconds that a request may still take when the server ends.
 
 
@@ -68,6 +71,8 @@ class _Server(uvicorn.Server):
         if left and (await asyncio.wait(left, timeout=_LAST_WORDS))[1]:
             log.warning("tasks that do not end are cut off")
             end_process(0, cut_off=True)  # the event loop would wait for them
+        if self.started:
+            threading.Thread(target=_bound_the_end, name="rewake-end", daemon=True).start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app = self.config.app
@@ -131,6 +136,20 @@ def end_process(status: int, *, cut_off: bool = False) -> NoReturn:
         forks.end_children()
         os._exit(status)  # what they do to an interpreter that ends is anybody's guess
     sys.exit(status)
+
+
+def _bound_the_end() -> None:
+    """End the process if Python does not: it waits for `asyncio.to_thread`, and for others."""
+    time.sleep(_LONGEST_END)
+    bounded(_tell_what_is_left, _LAST_WORDS)  # what is left may hold the log's lock
+    os._exit(0)
+
+
+def _tell_what_is_left() -> None:
+    waits = [each for each in threading.enumerate() if not each.daemon]
+    names = [each.name for each in waits if each is not threading.main_thread()]
+    log.warning("what does not end is cut off; threads: %s", ", ".join(names) or "none")
+    forks.end_children()
 
 
 def main() -> NoReturn:
