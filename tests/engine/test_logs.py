@@ -323,6 +323,43 @@ def test_what_was_said_before_a_commit_was_lost_is_not_kept_twice(heard: Heard) 
     assert heard.messages == ["begins", "begins", "ends"]
 
 
+class Broken(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise RuntimeError(f"no connection for {record.name}")
+
+
+@task(retries=1, delay=1)
+async def fails_once() -> str:
+    context = task_context()
+    if context.attempt == 1:
+        raise ValueError("once")
+    return f"attempt {context.attempt}"
+
+
+@workflow
+async def meets_a_broken_handler() -> str:
+    return await fails_once()
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_handler_that_raises_fails_no_work(
+    table: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The runtime's own lines of log harm no run; the error is reported as `logging` reports."""
+    logger = logging.getLogger("rewake")
+    broken = Broken()
+
+    async def body(bench: Bench) -> None:
+        logger.addHandler(broken)
+        try:
+            assert await bench.run("meets_a_broken_handler", wait=60) == "attempt 2"
+        finally:
+            logger.removeHandler(broken)
+
+    virtually([meets_a_broken_handler, fails_once], body, table=table)
+    assert "no connection for rewake.engine" in capsys.readouterr().err
+
+
 def test_the_process_is_left_as_it_was() -> None:
     """After the last engine has closed, logging and the standard streams are what they were."""
     before = (logging.Logger.callHandlers, sys.stdout, sys.stderr)

@@ -130,10 +130,20 @@ def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
     stamp(record)
     sink = _sink()
     if sink is None:
-        _original(logger, record)
+        _hand_on(logger, record)
     elif sink.log(record.levelname, _message(record)):
         with _passing:
-            _original(logger, record)
+            _hand_on(logger, record)
+
+
+def _hand_on(logger: logging.Logger, record: logging.LogRecord) -> None:
+    """Let the handlers have it. What one of them raises is for who logged, unless that is us."""
+    try:
+        _original(logger, record)
+    except Exception:
+        if record.name.partition(".")[0] not in _OURS:
+            raise
+        _reporter.handleError(record)
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -146,6 +156,9 @@ def _message(record: logging.LogRecord) -> str:
 
 
 _original = logging.Logger.callHandlers
+_OURS = {"rewake", "uvicorn", "asyncio"}
+"""Loggers of the server itself: an error in a line of theirs would be one of all runs."""
+_reporter = logging.NullHandler()
 
 
 class _Stream:

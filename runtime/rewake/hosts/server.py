@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 import uvicorn
@@ -130,8 +131,9 @@ def end_process(status: int, *, cut_off: bool = False) -> NoReturn:
     `cut_off`: also when asyncio tasks still run.
     """
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # an app may have put anything there
+            stream.flush()
     if cut_off or any(each.name.startswith(SYNC_THREADS) for each in threading.enumerate()):
         forks.end_children()
         os._exit(status)  # what they do to an interpreter that ends is anybody's guess
