@@ -420,7 +420,6 @@ MUTANTS: Sequence[Mutant] = (
     strikes_for_all,
     lets_in_too_early,
     begins_beside_itself,
-    takes_its_own_for_dead,
     no_epoch_check,
     no_arrival_condition,
     no_mark,

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from rewake.engine.settings import Settings
+from tests.simulation.case import Case
 from tests.simulation.directed import GRACE, LEASE, Stage, both, play
+from tests.simulation.faults import calm
+from tests.simulation.mutants import takes_its_own_for_dead
+from tests.simulation.simulate import simulate
+from tests.simulation.tally import STORES
 
 LONG = ["gather", False, ["task", "work", "n1", {"ms": 20_000}], ["step", "s1", {"ms": 20_000}]]
 WORK, STEP = "run[0]/work", "run[1]/s1"
@@ -103,3 +110,21 @@ def test_who_hears_late_that_its_claim_was_renewed_looks_again(store: str) -> No
         assert stage.begun("work") == 1
 
     play(store, script, settings=Settings(tasks=1, strikes=1000, lost=1000))
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_what_is_held_for_minutes_stays_with_its_holder(store: str) -> None:
+    """It is looked at again after five minutes, and its process says then that it has it."""
+
+    def case(seed: int) -> Case:
+        task, inline = ["task", "work", "n1", {"ms": 320_000}], ["step", "s1", {"ms": 320_000}]
+        program = ["gather", False, task, inline]
+        right = [["n1", None], ["s1", None]]
+        held = Case(seed, store, {"r1": (program, right)}, calm(seed), Settings())
+        held.chaos.last = 320.0  # until when the judge waits, and a while more
+        return held
+
+    for seed in range(3):
+        assert not simulate(case(seed)).broken
+    with takes_its_own_for_dead():
+        assert any(simulate(case(seed)).broken for seed in range(3))
