@@ -17,6 +17,8 @@ from rewake.kinds import Kind, OutcomeKind
 from rewake.records import LATEST, Header, Millis, Operation, Outcome
 from rewake.states import RunState
 from rewake.stores.keys import header_key, operation_key
+from rewake.stores.processes import REST
+from rewake.stores.set_back import begun_again
 from tests.support.counting import CountingTable
 from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, Ended, die, virtually
@@ -217,6 +219,16 @@ def test_an_outcome_that_makes_its_item_is_set_right_too(ahead: Millis, table: s
         assert (await store.set_right(found)).due == now - ahead + 4_000
 
     virtually(members, body, table=table)
+
+
+def test_what_a_process_holds_is_looked_at_when_it_is_set_right() -> None:
+    """If that died, what it held was looked for no further ahead than the right clock goes."""
+    now, ahead = 1_000_000, 60_000
+    run = Header("r1", "waits", now, seed=1, runtime=1, state=RunState.RUNNING)
+    attempt = Operation("r1", "work", Kind.TASK, "work")
+    for held in (run, attempt):
+        held.process, held.written, held.due = "p", now + ahead, now + ahead + REST
+    assert begun_again(run, now)["due"] == begun_again(attempt, now)["due"] == now
 
 
 @everywhere

@@ -449,3 +449,8 @@ def test_a_turn_that_counts_what_its_successor_began_begins_nothing(seed: int, s
 def test_a_beat_that_was_paused_gives_its_process_nothing_that_is_held_no_more() -> None:
     """The run was released before; it named a process that no longer had a lease, for minutes."""
     assert not simulate(case_of(8401466, "memory")).broken
+
+
+def test_what_a_dead_process_held_by_a_clock_ahead_is_found_when_that_is_seen() -> None:
+    """It was looked for as far ahead as the right clock goes, and stood for five minutes then."""
+    assert not simulate(case_of(7320250, "memory")).broken

@@ -44,7 +44,11 @@ def begun_again(item: Header | Operation | Process, now: Millis) -> Mapping[str,
         return {name: now for name in ("due", "wake", "check_at") if getattr(item, name)}
     names = ("due", "lease", "not_before") if isinstance(item, Operation) else ("due", "lease")
     found = {name: getattr(item, name) for name in names}
-    return {name: now + max(0, at - item.written) for name, at in found.items() if at}
+    waits = {name: now + max(0, at - item.written) for name, at in found.items() if at}
+    if not isinstance(item, Process) and item.process:
+        # Who looked for what its process held, if that died, did not look so far ahead.
+        waits["due"] = now
+    return waits
 
 
 def unchanged(item: Header | Operation | Process) -> list[Check]:
