@@ -161,11 +161,12 @@ class Attempts:
         try:
             async with self._services.slots:
                 if first:
-                    queued.pop(here, None)
+                    del queued[here]
+                    first = False
                 yield
         finally:
             if first:
-                queued.pop(here, None)
+                del queued[here]
 
     @contextmanager
     def _under_way(self, here: tuple[str, str], owner: str) -> Iterator[None]:
