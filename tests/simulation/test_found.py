@@ -454,3 +454,8 @@ def test_a_beat_that_was_paused_gives_its_process_nothing_that_is_held_no_more()
 def test_what_a_dead_process_held_by_a_clock_ahead_is_found_when_that_is_seen() -> None:
     """It was looked for as far ahead as the right clock goes, and stood for five minutes then."""
     assert not simulate(case_of(7320250, "memory")).broken
+
+
+def test_a_claim_that_a_set_back_overtakes_is_of_the_moment_that_it_was_made_at() -> None:
+    """Its lease was of the old clock, and it was written by the new one: nobody saw it ahead."""
+    assert not simulate(case_of(9400014, "memory")).broken

@@ -61,7 +61,7 @@ class Operations(Processes):
         owner, where = claim.owner, operation_key(claim.run, claim.key)
         first = Operation(claim.run, claim.key, Kind.TASK, claim.name, claim.round, first=claim.now)
         begin: dict[str, Any] = {"owner": owner, "lease": claim.now + claim.lease}
-        begin |= {"began": claim.now, "where": claim.where}
+        begin |= {"began": claim.now, "written": claim.now, "where": claim.where}
 
         async def work() -> Taken | Refused:
             fresh = [[Check("run", "absent")]]
@@ -111,6 +111,7 @@ class Operations(Processes):
     ) -> Written:
         """Put an item of an earlier round in order for this one; what was tried stays on record."""
         changes = msgspec.structs.asdict(blank)
+        del changes["written"]  # it is of this write
         changes |= {"number": found.number, "before": found.before + found.attempts}
         changes |= {"tries": tries_so_far(found)[-MOST_TRIES:], **more}
         if more.get("owner"):  # it is claimed with that

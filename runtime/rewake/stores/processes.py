@@ -48,16 +48,17 @@ class Processes(Writes):
         self, name: str, where: str, now: Millis, lease: Millis, *, new: bool = False
     ) -> bool:
         """Renew the lease of a process; False if it was taken for dead. `new`: make its item."""
-        until = now + lease
-        key, due = process_key(name), until + self._margin
+        leased, key = self._leased(now, lease), process_key(name)
+        due = leased["due"]
         # A due time that is early stays: moving it costs more than a look.
         early: When = [[*_ALIVE[0], Check("due", "<=", due)]]
         create = None
         if new:
             create, early = Process(name, where, due=due), [[Check("name", "absent")], *early]
-        written = await self._update(key, when=early, set={"lease": until}, create=create)
+        kept = {name: at for name, at in leased.items() if name != "due"}
+        written = await self._update(key, when=early, set=kept, create=create)
         if not written.ok and written.item is not None and not written.item.dead:
-            written = await self._update(key, when=_ALIVE, set={"lease": until, "due": due})
+            written = await self._update(key, when=_ALIVE, set=leased)
         return written.ok
 
     async def end_process(self, name: str) -> None:
@@ -117,7 +118,8 @@ class Processes(Writes):
     def _held_until(self, now: Millis, lease: Millis, process: str) -> dict[str, object]:
         """The lease of what is held: that of the process or, if it is empty, one of its own."""
         if process:
-            return {"process": process, "lease": 0, "due": next_look(now, lease)}
+            due = next_look(now, lease)
+            return {"process": process, "lease": 0, "due": due, "written": now}
         return {"process": "", **self._leased(now, lease)}
 
 

@@ -167,7 +167,7 @@ class Writes(Reads):
     def _leased(self, now: Millis, lease: Millis) -> dict[str, Any]:
         """A lease of `lease` milliseconds from `now` on, and the due time for checking it."""
         until = now + lease
-        return {"lease": until, "due": until + self._margin}
+        return {"lease": until, "due": until + self._margin, "written": now}
 
     async def _update(
         self,
@@ -180,7 +180,8 @@ class Writes(Reads):
     ) -> Written:
         stamped = set
         if set is not None and any(set.get(name) for name in MOMENTS):
-            stamped = {**set, "written": self._clock.now()}
+            # A claim says itself of which moment it is: the clock may have been set back since.
+            stamped = {"written": self._clock.now(), **set}
         return await self._again(
             lambda: self._table.update(key, when=when, set=stamped, add=add, create=create)
         )
