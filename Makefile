@@ -6,6 +6,8 @@ PEERS ?=
 SEEDS ?=
 MINUTES ?=
 SEED ?=
+# Half of the suite waits, for leases and servers: more than a core each.
+WORKERS ?= 3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -32,7 +34,7 @@ demo: $(STAMP) ## Run the demo: URLS='https://... https://...'
 	$(BIN)/python -m examples.link_report_demo $(URLS)
 
 test: $(STAMP) ## Run the whole test suite
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n $(WORKERS)
 
 check: $(STAMP) ## Lint, check the format, check the types
 	$(BIN)/ruff check .

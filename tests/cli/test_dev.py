@@ -116,7 +116,7 @@ def test_without_the_token_nobody_gets_in(server: Server) -> None:
 
 def test_a_change_is_served_at_once_and_runs_go_on(server: Server) -> None:
     """A module beside the app changes: new runs use it, and a run that sleeps wakes up in it."""
-    run = server.ask("POST", "/v1/workflows/nap/runs", {"seconds": 3})["id"]
+    run = server.ask("POST", "/v1/workflows/nap/runs", {"seconds": 6})["id"]
     server.shell.write("beside.py", "WORD = 'two'")
     server.becomes("two")
     assert server.ask("GET", f"/v1/runs/{run}/result?wait=20")["result"] == "two"
