@@ -50,7 +50,7 @@ class Claim:
     async def _renew(self, process: str) -> bool:
         return self._answer(f"held by {process}")
 
-    async def _look(self) -> bool:
+    async def _look(self, hold: Hold) -> bool:
         return self._answer("looked at")
 
     def _answer(self, asked: str) -> bool:
@@ -201,7 +201,7 @@ def test_code_that_hogs_the_event_loop_keeps_its_leases() -> None:
             renewed.set()
             return False
 
-        async def look() -> bool:
+        async def look(_: Hold) -> bool:
             return True
 
         hold = Hold("me", 0, renew, look, lambda: said.append(threading.get_ident()))

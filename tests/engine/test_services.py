@@ -117,7 +117,7 @@ def test_what_an_attempt_logged_is_kept_with_it(table: str) -> None:
             logs = AttemptLog(services.clock)
             for line in (f"one of {number}", f"two of {number}"):
                 logs.log("INFO", line)
-            await services.keep_log(TaskContext(run, "work", number, logs), logs)
+            await services.logs.end(TaskContext(run, "work", number, logs), logs)
         kept = await bench.engine.logs(run, "work")
         assert [(each.attempt, [line.message for line in each.lines]) for each in kept] == [
             (1, ["one of 1", "two of 1"]),
@@ -139,7 +139,7 @@ def test_no_attempt_fails_for_its_log(caplog: pytest.LogCaptureFixture) -> None:
         services.store.log = broken
         logs = AttemptLog(services.clock)
         logs.log("INFO", "said")
-        await services.keep_log(TaskContext("r1", "work", 1, logs), logs)
+        await services.logs.end(TaskContext("r1", "work", 1, logs), logs)
 
     with caplog.at_level(logging.WARNING, "rewake.engine"):
         virtually([idle], body)
@@ -152,7 +152,7 @@ def test_a_turn_that_another_holder_overtook_is_told_before_a_new_one_begins() -
     async def body(bench: Bench) -> None:
         services, told = bench.engine.services, list[str]()
 
-        async def not_kept(*_: str) -> bool:
+        async def not_kept(*_: object) -> bool:
             told.append("asked")
             return False
 

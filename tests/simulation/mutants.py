@@ -21,6 +21,7 @@ from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Kept
 from rewake.engine.commits import Commits
 from rewake.engine.heart import Heart
+from rewake.engine.log_keeper import LogKeeper
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
 from rewake.engine.turn import Turn
@@ -299,12 +300,12 @@ def forgotten_losers() -> Iterator[None]:
 def costly_logs() -> Iterator[None]:
     """An attempt fails if what it logged cannot be kept (a bug that this found)."""
 
-    async def old(self: Services, context: TaskContext, logs: AttemptLog) -> None:
+    async def old(self: LogKeeper, context: TaskContext, logs: AttemptLog) -> None:
         logs.take(over=True)
         for part, lines in enumerate(logs.pending):
-            await self.store.log(LogBatch(context.run, context.key, context.attempt, lines), part)
+            await self._store.log(LogBatch(context.run, context.key, context.attempt, lines), part)
 
-    with patch.object(Services, "keep_log", old):
+    with patch.object(LogKeeper, "end", old):
         yield
 
 

@@ -78,11 +78,13 @@ async def attempt(
     Raises its exception, and `TimeoutError` after `timeout` seconds, with the message `late`.
     """
     task_contexts.enter(context)
+    if timeout is None:
+        return await _call(function, args, kwargs, threads, _unlimited)
     limit = _Limit(timeout)
     try:
         async with limit.timer:
             try:
-                return await _call(function, args, kwargs, threads, limit)
+                return await _call(function, args, kwargs, threads, limit.begin)
             finally:
                 limit.over = True
     except TimeoutError:
@@ -94,15 +96,19 @@ async def attempt(
 class _Limit:
     """The time-out of one attempt, from the moment at which its function begins."""
 
-    def __init__(self, timeout: float | None) -> None:
+    def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self.timer = asyncio.timeout(None)
         self.over = False
 
     def begin(self) -> None:
         """Let the time run."""
-        if self._timeout is not None and not self.over:
+        if not self.over:
             self.timer.reschedule(asyncio.get_running_loop().time() + self._timeout)
+
+
+def _unlimited() -> None:
+    """An attempt without a time-out has begun."""
 
 
 async def _call(
@@ -110,13 +116,13 @@ async def _call(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     threads: Threads,
-    limit: _Limit,
+    begun: Callable[[], None],
 ) -> Any:
     if is_async(function):
-        limit.begin()
+        begun()
         return await function(*args, **kwargs)
     call = functools.partial(contextvars.copy_context().run, _outcome, function, args, kwargs)
-    result, error = await threads.call(call, limit.begin)
+    result, error = await threads.call(call, begun)
     if error is not None:
         raise error
     # A lambda around an async function only looks sync.

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -119,8 +119,11 @@ class Attempts:
             # This process carries it out, unless another has taken it over meanwhile.
             await services.heart.keeps(earlier)
             return None
-        async with self._in_a_slot(here, invocation.round):
+        await self._wait_for_slot(here, invocation.round)
+        try:
             found = await self._begin(here, invocation, None)
+        finally:
+            services.slots.release()
         if not isinstance(found, Refused):
             return found
         async with services.apart.entering(*here, found.suspect) as stay:
@@ -141,7 +144,8 @@ class Attempts:
         if here in services.attempts:
             return None  # it was begun while this message waited for a slot
         claim = services.task_claim(invocation.run, invocation)
-        claim = msgspec.structs.replace(claim, apart=stay is not None)
+        if stay is not None:
+            claim = msgspec.structs.replace(claim, apart=True)
         with self._under_way(here, claim.owner):
             found = await services.claims.task(claim)
             if not isinstance(found, Refused):
@@ -152,18 +156,15 @@ class Attempts:
                 return found
             return await self._refused(found.operation, invocation)
 
-    @asynccontextmanager
-    async def _in_a_slot(self, here: tuple[str, str], round: int) -> AsyncIterator[None]:
-        """Wait for a slot, and hold it. No look of this process offers again what waits."""
-        queued = self._services.queued
+    async def _wait_for_slot(self, here: tuple[str, str], round: int) -> None:
+        """Take a slot. No look of this process offers again what waits for one."""
+        slots, queued = self._services.slots, self._services.queued
+        if slots.reserve(1):
+            return
         first = here not in queued
         queued.setdefault(here, round)
         try:
-            async with self._services.slots:
-                if first:
-                    del queued[here]
-                    first = False
-                yield
+            await slots.take()
         finally:
             if first:
                 del queued[here]
@@ -318,8 +319,11 @@ class Attempts:
             context=context,
             threads=services.threads.tasks,
         )
-        async with services.keeping_log(context, logs):
+        services.logs.begin(context, logs)
+        try:
             return await body.run(attempted)
+        finally:
+            await services.logs.end(context, logs)
 
     def _elapsed(self, operation: Operation) -> float:
         """Seconds since the first attempt began."""
@@ -428,7 +432,7 @@ class Attempts:
                 services.call_home(stay.leave)
             return kept
 
-        async def look() -> bool:
+        async def look(_: Hold) -> bool:
             return await self._store.has_task(run, key, owner)
 
         return Hold(owner, operation.lease, renew, look, body.stop, stay)

@@ -236,14 +236,11 @@ def _times(settings: Settings) -> dict[str, Millis]:
 
 def unique_names() -> Callable[[], str]:
     """Names for claims, marks and runs: unique, and cheap. They are no secrets."""
-    prefix, count = "".join(secrets.choice(_DIGITS) for _ in range(8)), itertools.count()
-    return lambda: f"{prefix}{_short(next(count))}"
-
-
-def _short(number: int) -> str:
-    """A number in few characters: names stand in headers."""
-    high, low = divmod(number, len(_DIGITS))
-    return (_short(high) if high else "") + _DIGITS[low]
+    prefix = "".join(secrets.choice(_DIGITS) for _ in range(8))
+    # In few characters, for names stand in headers; no generator, for threads may ask at once.
+    lengths = map(lambda n: itertools.product(_DIGITS, repeat=n), itertools.count(1))  # noqa: C417
+    numbers = map("".join, itertools.chain.from_iterable(lengths))
+    return lambda: prefix + next(numbers)
 
 
 @asynccontextmanager

@@ -37,8 +37,8 @@ LOOKS = 2_000
 
 Renew = Callable[[str], Awaitable[bool]]
 """Lets this process hold a claim by its lease; empty: by one of its own. False if it is lost."""
-Look = Callable[[], Awaitable[bool]]
-"""Whether the claim still holds; this only reads."""
+Look = Callable[["Hold"], Awaitable[bool]]
+"""Whether the claim still holds; this only reads. It may find another process to hold it by."""
 Overtaken = Callable[[], None]
 """Called in the engine's event loop when a claim is lost."""
 
@@ -154,7 +154,7 @@ class Heart:
         `whenever`: ask, however lately a beat did.
         """
         hold = self._held.get(owner)
-        if hold is not None and whenever and not await hold.look():
+        if hold is not None and whenever and not await hold.look(hold):
             self._lost(hold)
         while (hold := self._held.get(owner)) is not None:
             if not self._is_late(hold):
@@ -245,7 +245,7 @@ class Heart:
             await self._tried(self._renew(hold))
             return
         hold.looked = self._beats
-        if await self._tried(hold.look()) is False:
+        if await self._tried(hold.look(hold)) is False:
             self._lost(hold)
 
     async def _renew(self, hold: Hold) -> None:
@@ -295,7 +295,7 @@ class Heart:
 
     async def _let_go(self, hold: Hold) -> None:
         """Take what is done with, and was not released, from the process: it runs out."""
-        held = await self._tried(hold.look())
+        held = await self._tried(hold.look(hold))
         if held and await self._tried(hold.renew("")) is None:
             return  # the next beat tries again
         if held is not None and self._left.get(hold.owner) is hold:

@@ -74,6 +74,8 @@ class AttemptLog:
 
         Only at the end (`over`) is a line that was begun taken as it is.
         """
+        if self._lines.empty:
+            return
         with self._lock:
             self.pending += self._lines.take(self._clock.now(), over=over)
 

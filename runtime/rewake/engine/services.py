@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rewake.app import App
-from rewake.authoring.context import TaskContext
 from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.engine.apart import Apart
@@ -20,22 +18,19 @@ from rewake.engine.cache import Cache
 from rewake.engine.elsewhere import Elsewhere
 from rewake.engine.heart import Heart
 from rewake.engine.leases import Claims
-from rewake.engine.logs import AttemptLog
+from rewake.engine.log_keeper import LogKeeper
 from rewake.engine.settings import Settings
 from rewake.engine.shortages import Shortages
 from rewake.engine.slots import Slots
 from rewake.engine.threads import ThreadPools
 from rewake.engine.work import Work
-from rewake.records import Invocation, LogBatch, Operation, Outcome, Scheduled, Try
+from rewake.records import Invocation, Operation, Outcome, Scheduled, Try
 from rewake.signing.secret import Secret
 from rewake.stores.answers import RunClaim, TaskClaim
 from rewake.stores.protocol import Store
 from rewake.stores.table import Due
 
 log = logging.getLogger("rewake.engine")
-
-FLUSH = 1.0
-"""Seconds after which what an attempt has said is stored, should its process die."""
 
 
 class StepHere(NamedTuple):
@@ -124,10 +119,13 @@ class Services:
     """What this process has put back for another."""
     shortages: Shortages = field(init=False)
     """What the machine was short of."""
+    logs: LogKeeper = field(init=False)
+    """What the attempts of this process say."""
 
     def __post_init__(self) -> None:
         self.elsewhere = Elsewhere(self.clock)
         self.shortages = Shortages(self.clock)
+        self.logs = LogKeeper(self.store)
 
     @property
     def cache(self) -> Cache:
@@ -155,48 +153,6 @@ class Services:
         for waiter in self.waiters.pop(run, ()):
             if not waiter.done():
                 waiter.set_result(outcome)
-
-    @asynccontextmanager
-    async def keeping_log(self, context: TaskContext, logs: AttemptLog) -> AsyncIterator[None]:
-        """Store what an attempt says inside the block: each second what is new, and at its end.
-
-        An attempt that says nothing costs no write, one that is over in a second those of its end.
-        """
-        flush: asyncio.Task[None] | None = None
-        timer: asyncio.TimerHandle | None = None
-        loop = asyncio.get_running_loop()
-
-        def again() -> None:
-            nonlocal flush, timer
-            if flush is None or flush.done():
-                logs.take(over=False)
-                if logs.pending:
-                    flush = asyncio.ensure_future(self._store_log(context, logs))
-            timer = loop.call_later(FLUSH, again)
-
-        timer = loop.call_later(FLUSH, again)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            if flush is not None and not flush.done():
-                await asyncio.wait({flush})
-            await self.keep_log(context, logs)
-
-    async def keep_log(self, context: TaskContext, logs: AttemptLog) -> None:
-        """Store what is left of the log at the end of an attempt. None fails for its log."""
-        logs.take(over=True)
-        await self._store_log(context, logs)
-
-    async def _store_log(self, context: TaskContext, logs: AttemptLog) -> None:
-        try:
-            while logs.pending:
-                batch = LogBatch(context.run, context.key, context.attempt, logs.pending[0])
-                await self.store.log(batch, logs.parts)
-                logs.parts += 1
-                del logs.pending[0]
-        except Exception:
-            log.warning("what %s logged could not be kept", context.key, exc_info=True)
 
     def run_claim(self, run: str) -> RunClaim:
         """A claim on a run for this process, from now on; it takes over no turn of this process."""

@@ -32,7 +32,7 @@ class Slots:
                 self.free -= 1
                 waiting.set_result(None)
 
-    async def take(self, longest: float) -> bool:
+    async def take(self, longest: float | None = None) -> bool:
         """Wait for a slot, for so many seconds at most. Returns whether there was one."""
         try:
             async with asyncio.timeout(longest):

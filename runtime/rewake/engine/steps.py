@@ -10,7 +10,7 @@ from rewake.authoring.attempt import NotBegun, attempt
 from rewake.authoring.context import TaskContext
 from rewake.authoring.policy import millis
 from rewake.authoring.step import StepWork
-from rewake.engine.carrying import About, carrying_out, warn_of_failure
+from rewake.engine.carrying import About, warn_of_failure
 from rewake.engine.interrupted import keep_interrupted
 from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services, StepHere
@@ -137,25 +137,24 @@ class Steps:
         self._signal.set()
 
     async def _attempt(self, op: OpenOp) -> tuple[Any, BaseException | None]:
-        work: StepWork = op.work
-        number = op.number
-        logs = AttemptLog(self._services.clock)
-        context = TaskContext(self._run, op.key, number, logs)
-        elapsed = _elapsed(op, self._services.clock.now())
-        timeout = work.policy.limit(elapsed)
+        work, services = op.work, self._services
+        logs = AttemptLog(services.clock)
+        context = TaskContext(self._run, op.key, op.number, logs)
+        elapsed = _elapsed(op, services.clock.now())
         try:
-            kept = self._services.keeping_log(context, logs)
-            with carrying_out(self._run, op.key, number):
-                async with kept:
-                    result = await attempt(
-                        work.function,
-                        (),
-                        {},
-                        timeout=timeout,
-                        late=work.policy.late(elapsed, said_of(op.failure)),
-                        context=context,
-                        threads=self._services.threads.steps,
-                    )
+            services.logs.begin(context, logs)
+            try:
+                result = await attempt(
+                    work.function,
+                    (),
+                    {},
+                    timeout=work.policy.limit(elapsed),
+                    late=work.policy.late(elapsed, said_of(op.failure)),
+                    context=context,
+                    threads=services.threads.steps,
+                )
+            finally:
+                await services.logs.end(context, logs)
         except asyncio.CancelledError as error:
             if self.running.get(op.key) is not asyncio.current_task():
                 raise

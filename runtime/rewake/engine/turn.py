@@ -79,15 +79,6 @@ class Turn:
         self._instance = Instance(services, history)
         self._commits = Commits(services, header, self._steps, self._instance)
         self._overtaken = False
-        self._hold = Hold(
-            header.owner,
-            header.lease,
-            self._renew,
-            self._look,
-            self._on_overtaken,
-            stay,
-            header.process,
-        )
         self._numbered = header.epoch <= header.rest + 1
         self._check_at: Millis | None = None
         self._unread = False
@@ -116,7 +107,7 @@ class Turn:
         )
         self._services.turns[run] = here
         try:
-            with self._services.heart.holding(self._hold):
+            with self._services.heart.holding(self._new_hold()):
                 # A claim that took long may be another's by now, or before the first beat.
                 await self._make_sure()
                 await self._carry_on(known)
@@ -346,6 +337,11 @@ class Turn:
         if not await self._services.heart.makes_sure(self._header.owner, whenever=whenever):
             raise Overtaken
 
+    def _new_hold(self) -> Hold:
+        # The turn does not keep it: the two would be garbage that only a collection finds.
+        held, renew, look, lost = self._header, self._renew, self._look, self._on_overtaken
+        return Hold(held.owner, held.lease, renew, look, lost, self._stay, held.process)
+
     async def _renew(self, process: str) -> bool:
         services, stay = self._services, self._stay
         apart = stay is not None and stay.keep()
@@ -355,12 +351,12 @@ class Turn:
             services.call_home(stay.leave)
         return self._heard(found)
 
-    async def _look(self) -> bool:
+    async def _look(self, hold: Hold) -> bool:
         held, found = self._header, await self._store.find(self._header.run)
         same = found is not None and found.state is RunState.RUNNING
         if found is None or not same or (found.epoch, found.owner) != (held.epoch, held.owner):
             return False
-        self._hold.process = found.process
+        hold.process = found.process
         return self._heard(found)
 
     def _heard(self, found: Header | None) -> bool:

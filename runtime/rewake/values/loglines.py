@@ -58,6 +58,8 @@ class LogLines:
         self._lines: list[LogLine] = []
         self._begun: dict[str, _Begun] = {}
         self._room = LIMIT
+        self.empty = True
+        """Whether nothing was kept, nor begun."""
 
     def add(self, at: Millis, level: str, message: str) -> None:
         """Keep a line."""
@@ -67,12 +69,14 @@ class LogLines:
         self._room -= len(message) + 1
         if self._room <= 0:
             message = _CUT
+        self.empty = False
         self._lines.append(LogLine(at, storable(level)[:LEVEL], message))
 
     def write(self, at: Millis, level: str, text: str) -> None:
         """Keep printed text, line by line."""
         if self._room <= 0:
             return
+        self.empty = False
         begun = self._begun.setdefault(level, _Begun())
         *whole, rest = _ENDS.split(text)
         for part in whole:

@@ -31,6 +31,8 @@ _ELEMENTS = 1_000_000
 
 def plain_types(value: Any) -> set[type] | None:
     """Return the types that occur in plain data; None if `value` is not plain."""
+    if type(value) in _INERT:  # most results are one text, or none
+        return {type(value)}
     met: set[type] = set()
     level = [value]
     left = _ELEMENTS
