@@ -23,7 +23,7 @@ from tests.bench.workloads import QUICK, Sizes, Workload
 
 _ONCE = ("W6", "fsyncs")
 """What is measured once: it takes long, or does not vary."""
-_ALL = (*WORKLOADS, "W6", "replay", "import", "fsyncs")
+_ALL = (*WORKLOADS, "W6", "W7", "replay", "import", "fsyncs")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import tempfile
 from collections.abc import AsyncIterator
@@ -80,6 +81,20 @@ class OverHttp:
             if response.status != 202:
                 raise AssertionError(f"{path} answered {response.status}: {answer}")
             path = f"/v1/runs/{answer['id']}/result?wait=60"
+
+    async def get(self, path: str) -> Any:
+        """What is answered at this path."""
+        async with self._session.get(self._url + path) as response:
+            return await response.json()
+
+    async def suspended(self, workflow: str, **arguments: Any) -> str:
+        """Start a run of the workflow, and wait until it waits for approvals. Returns its id."""
+        path = f"{self._url}/v1/workflows/{workflow}/runs"
+        async with self._session.post(path, json=arguments) as response:
+            run: str = (await response.json())["id"]
+        while not (await self.get(f"/v1/runs/{run}"))["approvals"]:
+            await asyncio.sleep(0.1)
+        return run
 
 
 @asynccontextmanager

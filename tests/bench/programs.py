@@ -97,6 +97,31 @@ async def retries(count: int) -> int:
     return len(await asyncio.gather(*(second_time(number) for number in range(count))))
 
 
+@task(retries=1, delay=3600)
+async def an_hour_later(number: int) -> None:
+    """A task that fails, and waits long for its retry."""
+    raise ValueError(number)
+
+
+@workflow
+async def long_retries(count: int) -> int:
+    """Tasks at once, which all wait for a retry."""
+    return len(await asyncio.gather(*(an_hour_later(number) for number in range(count))))
+
+
+@workflow
+async def results_then_approval(count: int) -> None:
+    """Results, and then a wait for a decision."""
+    await parallel(range(count), work)
+    await wait_for_approval()
+
+
+@workflow
+async def approvals(count: int) -> int:
+    """Waits for decisions, all at once."""
+    return len(await asyncio.gather(*(wait_for_approval() for _ in range(count))))
+
+
 @workflow
 async def sleeper(seconds: float) -> None:
     """One durable sleep."""

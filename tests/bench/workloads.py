@@ -1,4 +1,4 @@
-"""What is measured, and how well it should go: W1 to W5, a cold replay, and the import.
+"""What is measured, and how well it should go: W1 to W5, W7, a cold replay, and the import.
 
 Each measurement opens an engine on a new file, warms it up, and takes one sample.
 """
@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from rewake.states import RunState
-from tests.bench import floor, hosts, machine, programs
+from tests.bench import floor, hosts, looks, machine, programs
 from tests.bench.hosts import Host, InProcess
 from tests.bench.measure import Goal, Row, Scale, percentile
 
@@ -70,6 +70,7 @@ def workloads(sizes: Sizes) -> Iterator[Workload]:
     yield from _many_runs(sizes)
     yield from _latency(sizes)
     yield from _sleeps(sizes)
+    yield from _looks(sizes)
     yield from _starting(sizes)
 
 
@@ -152,6 +153,15 @@ def _sleeps(sizes: Sizes) -> Iterator[Workload]:
         Row("W5", f"run of one {sizes.sleep:g} s sleep, beyond it, p50", "ms", kind="sleep"),
         Row("W5", f"the same, p99 of {sizes.sleeps:,}", "ms", goal=Goal(10)),
     )
+
+
+def _looks(sizes: Sizes) -> Iterator[Workload]:
+    """Three sizes of each: a run that has done much is looked at as fast as a new one."""
+    for n in (sizes.wide // 4, sizes.wide // 2, sizes.wide):
+        row = partial(Row, "W7", unit="ms")
+        yield _http(partial(looks.status, n), row(f"status of a run with {n:,} results"))
+        yield _http(partial(looks.approvals, n), row(f"status, for each of {n:,} approvals"))
+        yield _warm(partial(looks.sweep, n), row(f"sweeper's check, for each of {n:,} tasks"))
 
 
 def _starting(sizes: Sizes) -> Iterator[Workload]:

@@ -102,21 +102,26 @@ class Engine(Runs):
                 arm=self._arm,
             )
         )
-        deliveries = Deliveries(self.services)
-        self._attempts = Attempts(self.services, deliveries)
-        self._sweeper = Sweeper(self.services, deliveries)
-        self._watchdog = Watchdog(self.services)
+        deliveries = Deliveries(self._services)
+        self._attempts = Attempts(self._services, deliveries)
+        self._sweeper = Sweeper(self._services, deliveries)
+        self._watchdog = Watchdog(self._services)
         self._claiming = dict[str, bool]()
 
     @property
     def abandoned_threads(self) -> int:
         """How many threads still run a sync function whose attempt is over."""
-        return self.services.threads.abandoned
+        return self._services.threads.abandoned
+
+    @property
+    def free_slots(self) -> int:
+        """How many more tasks can begin at once in this process."""
+        return self._services.free_slots()
 
     @property
     def shortage(self) -> str | None:
         """What the machine was short of within the last minute: memory, files or threads."""
-        return self.services.shortages.recent
+        return self._services.shortages.recent
 
     def open(self, *, sweep: bool = True, only: str | None = None) -> None:
         """Begin to take messages and, with `sweep`, to sweep; with `only`, for that run alone.
@@ -127,14 +132,14 @@ class Engine(Runs):
         if self._pid != os.getpid():
             told = "this engine was made before a fork: make one in each process (no preloading)"
             raise ConfigError(told)
-        self.services.home = asyncio.get_running_loop()
+        self._services.home = asyncio.get_running_loop()
         capture.open()
         self._home_thread = threading.get_ident()
         forks.withhold(self)
-        self.services.heart.open()
+        self._services.heart.open()
         if self._threaded:
             self._watchdog.open()
-        self.services.dispatcher.open(self.handle)
+        self._services.dispatcher.open(self.handle)
         if sweep:
             self._sweeping = asyncio.ensure_future(self._sweeper.run(only))
 
@@ -147,14 +152,14 @@ class Engine(Runs):
 
     def after_fork(self) -> Sequence[int]:
         """Keep a child that was forked in the event loop from going on with it. See `forks`."""
-        home = self.services.home
+        home = self._services.home
         if home is not None and threading.get_ident() == self._home_thread:
             home.call_soon(os._exit, 1)
         return ()
 
     async def close(self, grace: float = 5.0) -> None:
         """Stop taking work. Work under way may end within `grace` seconds, then it is released."""
-        services = self.services
+        services = self._services
         services.work.closing = True
         services.apart.close()
         if self._sweeping is not None:
@@ -174,7 +179,7 @@ class Engine(Runs):
 
     async def handle(self, invocation: Invocation) -> None:
         """Act on one message. The stored state decides whether there is anything to do."""
-        work = self.services.work
+        work = self._services.work
         if work.closing:
             return
         if invocation.key:
@@ -187,7 +192,7 @@ class Engine(Runs):
         await self._sweeper.sweep()
 
     async def _take_run(self, run: str) -> None:
-        services = self.services
+        services = self._services
         if services.elsewhere.is_aside(run, ""):
             return
         claimed = await self._claim(run)
@@ -204,7 +209,7 @@ class Engine(Runs):
 
     async def _claim(self, run: str) -> Header | Suspect | None:
         """Claim a run, and once more for all messages that came meanwhile, if that was refused."""
-        services, claimed = self.services, None
+        services, claimed = self._services, None
         if run in self._claiming:
             self._claiming[run] = True
             return None
@@ -223,7 +228,7 @@ class Engine(Runs):
 
     def _begin(self, invocation: Invocation, operation: Operation) -> None:
         work = self._attempts.carry_out(invocation, operation)
-        self.services.work.begin(invocation.run, work)
+        self._services.work.begin(invocation.run, work)
 
     def _arm(self, due: Due) -> None:
         self._sweeper.arm(due)

@@ -65,9 +65,13 @@ class Runs:
     """The runs of one store, as one process sees them and acts on them."""
 
     def __init__(self, services: Services) -> None:
-        self.services = services
-        """The engine's services, which `Approvals` uses as well."""
+        self._services = services
         self._store = services.store
+
+    @property
+    def services(self) -> Services:
+        """The parts of the engine, for what else acts on its runs."""
+        return self._services
 
     # --- starting --------------------------------------------------------------------------
 
@@ -93,7 +97,7 @@ class Runs:
             RunConflict: the existing run has other arguments, or a policy rejects it; `run` names
                 it.
         """
-        found = self.services.app.workflow(workflow)
+        found = self._services.app.workflow(workflow)
         recorded = found.recorded(arguments)
         policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
         marked = digest(arguments)
@@ -110,7 +114,7 @@ class Runs:
         return header, new
 
     def _new_header(self, run: str, workflow: str, marked: str, key: str) -> Header:
-        now, seed = self.services.clock.now(), self.services.chance.getrandbits(53)
+        now, seed = self._services.clock.now(), self._services.chance.getrandbits(53)
         header = Header(run, workflow, now, seed=seed, runtime=RUNTIME)
         header.digest, header.key = marked, storable(key)
         self._own(header)
@@ -120,7 +124,7 @@ class Runs:
         self, header: Header, arguments: Mapping[str, Any], failed: str
     ) -> tuple[Header, bool]:
         """Create this run and begin it, unless it exists, as `Create` says."""
-        services, run, now = self.services, header.run, header.created
+        services, run, now = self._services, header.run, header.created
         codec = RunCodec(services.secret, run)
         value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT)
         with services.claims.making(run, "", header.owner):
@@ -137,7 +141,7 @@ class Runs:
 
     def _own(self, header: Header) -> None:
         """Hold a new run by a lease if this process gets its messages, else make it due."""
-        services = self.services
+        services = self._services
         now, settings = services.clock.now(), services.settings
         header.where = settings.where
         if services.dispatcher.local and not services.work.closing:
@@ -156,7 +160,7 @@ class Runs:
         if key is not None:
             check_key(key)
             return name_of_key(workflow, key)
-        return Name(f"{self.services.clock.now():012x}{self.services.unique()}")
+        return Name(f"{self._services.clock.now():012x}{self._services.unique()}")
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -175,7 +179,7 @@ class Runs:
 
     def running_steps(self, run: str) -> dict[str, tuple[str, Try]]:
         """By key, the steps that this process is carrying out for a run: name and attempt."""
-        turn = self.services.turns.get(run)
+        turn = self._services.turns.get(run)
         if turn is None:
             return {}
         begun = {key: turn.begun[key] for key in turn.steps if key in turn.begun}
@@ -183,9 +187,9 @@ class Runs:
 
     async def held_elsewhere(self, header: Header) -> str:
         """The process that carries a run on, if that is another one; else empty."""
-        if header.state is not RunState.RUNNING or header.run in self.services.turns:
+        if header.state is not RunState.RUNNING or header.run in self._services.turns:
             return ""
-        held = await self._store.is_held(header, self.services.clock.now())
+        held = await self._store.is_held(header, self._services.clock.now())
         return header.where if held else ""
 
     async def logs(self, run: str, key: str | None = None) -> list[LogBatch]:
@@ -238,7 +242,7 @@ class Runs:
     async def of_key(self, key: str, workflow: str | None, limit: int) -> Sequence[Header]:
         """The runs of an idempotency key, newest first; without `workflow`, of any workflow."""
         found: deque[Header] = deque(maxlen=limit)
-        for each in [workflow] if workflow is not None else sorted(self.services.app.workflows):
+        for each in [workflow] if workflow is not None else sorted(self._services.app.workflows):
             name, number = name_of_key(each, key), 1
             while (header := await self._store.find(name.generation(number))) is not None:
                 found.append(header)
@@ -252,7 +256,7 @@ class Runs:
 
         Raises `RunNotFound`, and `StuckError` if the run is stuck.
         """
-        deadline = self.services.clock.now() + int(wait * 1000)
+        deadline = self._services.clock.now() + int(wait * 1000)
         while True:
             waiter = self._waiter(run)
             try:
@@ -261,7 +265,7 @@ class Runs:
                     raise StuckError(f"run {run!r} is stuck: {header.error}")
                 if header.state in TERMINAL:
                     return await self._outcome(header)
-                left = deadline - self.services.clock.now()
+                left = deadline - self._services.clock.now()
                 if left <= 0:
                     return None
                 await asyncio.wait([waiter], timeout=min(left, POLL) / 1000)
@@ -272,14 +276,14 @@ class Runs:
 
     def _waiter(self, run: str) -> asyncio.Future[Outcome | None]:
         waiter: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
-        self.services.waiters.setdefault(run, set()).add(waiter)
+        self._services.waiters.setdefault(run, set()).add(waiter)
         return waiter
 
     def _stop_waiting(self, run: str, waiter: asyncio.Future[Outcome | None]) -> None:
-        waiters = self.services.waiters.get(run, set())
+        waiters = self._services.waiters.get(run, set())
         waiters.discard(waiter)
         if not waiters:
-            self.services.waiters.pop(run, None)
+            self._services.waiters.pop(run, None)
 
     async def _outcome(self, header: Header) -> Outcome:
         last = await self._store.last(header)
@@ -309,19 +313,19 @@ class Runs:
         _check_reason(reason)
         if dry_run:
             return _live(await self.get(run), even_stuck=even_stuck)
-        header = await self._store.cancel(run, reason, self.services.clock.now())
+        header = await self._store.cancel(run, reason, self._services.clock.now())
         while header.state is RunState.STUCK:  # again, if it is resumed meanwhile
             _live(header, even_stuck=even_stuck)
             header = await self._end(run, Move.CANCEL_STUCK, reason)
             if (header.state, header.cancel) == (RunState.CANCELLED, reason):
                 return header
-            header = await self._store.cancel(run, reason, self.services.clock.now())
+            header = await self._store.cancel(run, reason, self._services.clock.now())
         _live(header)
         runs_log.info("run %s of %s is asked to cancel: %s", run, header.workflow, reason)
         if header.state is RunState.PARKED:
-            await self.services.wake(run)
+            await self._services.wake(run)
         else:
-            self.services.poke(run)
+            self._services.poke(run)
         return header
 
     async def kill(
@@ -341,7 +345,7 @@ class Runs:
 
     async def _end(self, run: str, move: Move, reason: str) -> Header:
         """End the run by this move, and cancel what it has open; a sweep does so if this cannot."""
-        services, now = self.services, self.services.clock.now()
+        services, now = self._services, self._services.clock.now()
         header = await self._store.end(run, move, reason, now + services.settings.grace)
         if header.state in TERMINAL and header.due is not None:
             services.cache.drop(run)
@@ -360,10 +364,10 @@ class Runs:
             if header.state is not RunState.STUCK:
                 raise not_stuck(header)
             return header
-        header = await self._store.resume(run, self.services.clock.now())
+        header = await self._store.resume(run, self._services.clock.now())
         with carrying_out(run):
             runs_log.info("run %s of %s is resumed", run, header.workflow)
-        await self.services.wake(run)
+        await self._services.wake(run)
         return header
 
     async def retry(
@@ -380,7 +384,7 @@ class Runs:
                 it), or something would be forgotten.
             CheckpointUnreadable: its history cannot be read.
         """
-        services, now = self.services, self.services.clock.now()
+        services, now = self._services, self._services.clock.now()
         header, history = await self.history(run)
         if header.state is not RunState.FAILED:
             raise RunConflict(f"run {run!r} has not failed, it is {header.state.said}")

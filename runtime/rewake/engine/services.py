@@ -166,6 +166,10 @@ class Services:
         owner = self.unique()
         return TaskClaim(run, task.key, task.name, owner, now, lease, where, round=task.round)
 
+    def free_slots(self) -> int:
+        """How many more attempts at tasks can begin here at once."""
+        return self.slots.free
+
     def reserve_slots(self, wanted: int) -> int:
         """Reserve slots for tasks that this process dispatches to itself. Returns how many."""
         return self.slots.reserve(wanted) if self.dispatcher.local else 0

@@ -69,7 +69,8 @@ async def ready(request: Request) -> Response:
         raise HTTPException(503, "the database does not answer", _LATER) from None
     engine = parts.engine
     troubles = {"abandoned_threads": engine.abandoned_threads, "shortage": engine.shortage}
-    return reply({"status": "ready"} | {name: told for name, told in troubles.items() if told})
+    state = {"status": "ready", "free_slots": engine.free_slots}
+    return reply(state | {name: told for name, told in troubles.items() if told})
 
 
 async def _signed_body(request: Request) -> bytes:
