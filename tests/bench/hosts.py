@@ -92,7 +92,7 @@ class OverHttp:
         path = f"{self._url}/v1/workflows/{workflow}/runs"
         async with self._session.post(path, json=arguments) as response:
             run: str = (await response.json())["id"]
-        while not (await self.get(f"/v1/runs/{run}"))["approvals"]:
+        while not (await self.get(f"/v1/runs/{run}"))["approvals"]:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         return run
 
