@@ -17,11 +17,12 @@ def test_slots_are_taken_and_given_in_order() -> None:
 
         async def attempt() -> None:
             nonlocal running, most
-            async with slots:
-                running += 1
-                most = max(most, running)
-                await asyncio.sleep(0)
-                running -= 1
+            await slots.wait()
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            running -= 1
+            slots.release()
 
         await asyncio.gather(*(attempt() for _ in range(7)))
         assert most == 2
@@ -35,13 +36,14 @@ def test_an_attempt_that_is_cancelled_while_it_waits_takes_nothing() -> None:
 
     async def main() -> None:
         slots = Slots(1)
-        async with slots:
-            waiting = asyncio.ensure_future(slots.__aenter__())
-            await asyncio.sleep(0)
-            waiting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await waiting
-            assert slots.free == 0
+        await slots.wait()
+        waiting = asyncio.ensure_future(slots.wait())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert slots.free == 0
+        slots.release()
         assert slots.free == 1
 
     asyncio.run(main())
@@ -53,7 +55,7 @@ def test_a_slot_that_was_given_to_one_who_left_goes_to_the_next() -> None:
     async def main() -> None:
         slots = Slots(1)
         assert slots.reserve(1) == 1
-        first, second = (asyncio.ensure_future(slots.__aenter__()) for _ in range(2))
+        first, second = (asyncio.ensure_future(slots.wait()) for _ in range(2))
         await asyncio.sleep(0)
         slots.release()
         first.cancel()

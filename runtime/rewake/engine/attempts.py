@@ -164,7 +164,7 @@ class Attempts:
         first = here not in queued
         queued.setdefault(here, round)
         try:
-            await slots.take()
+            await slots.wait()
         finally:
             if first:
                 del queued[here]

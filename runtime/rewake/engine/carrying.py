@@ -7,8 +7,6 @@ threads inherit; `engine/logs.py` stamps every record with it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
@@ -34,14 +32,19 @@ class About(NamedTuple):
 _about: ContextVar[About | None] = ContextVar("rewake_about", default=None)
 
 
-@contextmanager
-def carrying_out(run: str, key: str = "", attempt: int | None = None) -> Iterator[None]:
+class carrying_out:  # noqa: N801 - read as a statement, as `contextlib.suppress`
     """Let the log records made inside the block, and in what it starts, be about this."""
-    token = _about.set(About(run, key, attempt))
-    try:
-        yield
-    finally:
-        _about.reset(token)
+
+    __slots__ = ("_about", "_token")
+
+    def __init__(self, run: str, key: str = "", attempt: int | None = None) -> None:
+        self._about = About(run, key, attempt)
+
+    def __enter__(self) -> None:
+        self._token = _about.set(self._about)
+
+    def __exit__(self, *_: object) -> None:
+        _about.reset(self._token)
 
 
 def stamp(record: logging.LogRecord) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from types import TracebackType
 
 
 class Slots:
@@ -32,16 +31,17 @@ class Slots:
                 self.free -= 1
                 waiting.set_result(None)
 
-    async def take(self, longest: float | None = None) -> bool:
+    async def take(self, longest: float) -> bool:
         """Wait for a slot, for so many seconds at most. Returns whether there was one."""
         try:
             async with asyncio.timeout(longest):
-                await self.__aenter__()
+                await self.wait()
         except TimeoutError:
             return False
         return True
 
-    async def __aenter__(self) -> None:
+    async def wait(self) -> None:
+        """Take a slot, after all who came before."""
         if self.reserve(1):
             return
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -52,11 +52,3 @@ class Slots:
             if not waiting.cancelled():
                 self.release()  # the slot was given just before
             raise
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
