@@ -1,6 +1,6 @@
 """What looking at one run costs: a status, its open approvals, a look of the sweeper.
 
-The first must not grow with what the run has done; of the others, what one operation costs.
+None may cost more than in proportion to what the run has done, or waits for.
 """
 
 from __future__ import annotations

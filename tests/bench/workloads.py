@@ -156,7 +156,7 @@ def _sleeps(sizes: Sizes) -> Iterator[Workload]:
 
 
 def _looks(sizes: Sizes) -> Iterator[Workload]:
-    """Three sizes of each: a run that has done much is looked at as fast as a new one."""
+    """Three sizes of each: what a look costs grows no faster than the run."""
     for n in (sizes.wide // 4, sizes.wide // 2, sizes.wide):
         row = partial(Row, "W7", unit="ms")
         yield _http(partial(looks.status, n), row(f"status of a run with {n:,} results"))
