@@ -25,6 +25,7 @@ from tests.simulation.case import case_of
 from tests.simulation.directed import (
     GRACE,
     LEASE,
+    Gate,
     Stage,
     both,
     directed,
@@ -373,18 +374,23 @@ def test_who_cancels_what_a_dead_process_held_does_not_prolong_its_lease() -> No
     assert not simulate(case_of(601, "sqlite")).broken
 
 
+async def goes_on_elsewhere(stage: Stage, gate: Gate, key: str, seconds: float) -> None:
+    """At the gate the work is handed over; its body begins in the other process, and only there."""
+    await gate.reached.wait()
+    stage.world.favourite = stage.p2
+    await stage.p1.spawn(hand_over(stage.p1.engine.services, None, "it was blocked"))
+    await stage.within(seconds, lambda: stage.begun(key) == 1, "the body")
+    gate.release()
+    await stage.within(LEASE, stage.is_over, "the end")
+    assert stage.begun(key) == 1
+
+
 @directed
 async def test_a_turn_that_was_handed_over_begins_no_step(stage: Stage) -> None:
     """Its loop stood still and goes on, before its heart has heard that another has the run."""
     gate = stage.hold(stage.p1, "history")
     await stage.start(["step", "s1", {"ms": 3_000}])
-    await gate.reached.wait()
-    stage.world.favourite = stage.p2
-    await stage.p1.spawn(hand_over(stage.p1.engine.services, None, "it was blocked"))
-    await stage.within(2, lambda: stage.begun("s1") == 1, "the step")
-    gate.release()
-    await stage.within(LEASE, stage.is_over, "the end")
-    assert stage.begun("s1") == 1
+    await goes_on_elsewhere(stage, gate, "s1", 2)
 
 
 @directed
@@ -393,13 +399,7 @@ async def test_an_attempt_that_was_handed_over_does_not_begin(stage: Stage) -> N
     await stage.start(["seq", ["nap", 500], ["task", "work", "n1", {"ms": 3_000}]])
     gate = stage.hold(stage.p1, "claim_task", after=True)
     stage.world.favourite = stage.p1
-    await gate.reached.wait()
-    stage.world.favourite = stage.p2
-    await stage.p1.spawn(hand_over(stage.p1.engine.services, None, "it was blocked"))
-    await stage.within(6, lambda: stage.begun("work") == 1, "the attempt")
-    gate.release()
-    await stage.within(LEASE, stage.is_over, "the end")
-    assert stage.begun("work") == 1
+    await goes_on_elsewhere(stage, gate, "work", 6)
 
 
 def test_a_turn_that_was_handed_over_gives_no_number() -> None:
