@@ -252,3 +252,15 @@ def test_parallel_and_race_in_place() -> None:
         run(lambda: race(one(0), one(1)))
     with pytest.raises(ValueError, match="at least one"):
         run(race)
+
+
+@workflow
+async def by_position(first: int, second: int = 2, /, *, third: int = 3) -> list[int]:
+    return [first, second, third]
+
+
+def test_recorded_arguments_are_given_by_position_where_they_must_be() -> None:
+    """One that a run was not started with, for a deploy has added it, is missing as in Python."""
+    assert run(lambda: by_position.call({"first": 1, "third": 4})) == [1, 2, 4]
+    with pytest.raises(TypeError, match="missing"):
+        run(lambda: by_position.call({"third": 4}))

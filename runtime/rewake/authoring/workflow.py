@@ -64,9 +64,11 @@ class Workflow(Generic[P, R_co]):
         parameters = signature.parameters.values() if signature else ()
         changeable = [p for p in parameters if _is_changeable(type(p.default))]
         named = {p.name: _copied(p.default) for p in changeable} | dict(arguments)
-        positional = [
-            named.pop(p.name, p.default) for p in parameters if p.kind is p.POSITIONAL_ONLY
-        ]
+        positional: list[Any] = []
+        for p in parameters:
+            if p.kind is not p.POSITIONAL_ONLY or (p.name not in named and p.default is p.empty):
+                break  # what is missing, Python says
+            positional.append(named.pop(p.name, p.default))
         return cast("Coroutine[Any, Any, R_co]", self.function(*positional, **named))
 
     def arguments(self, given: Mapping[str, Any], *, strict: bool = True) -> dict[str, Any]:
