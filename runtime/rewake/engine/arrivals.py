@@ -55,7 +55,9 @@ class Arrivals:
 
     def found(self) -> dict[str, Operation]:
         """The operations with an outcome that a replay has read, once."""
-        found, self._found = self._found, {}
+        found = self._found
+        if found:
+            self._found = {}
         return found
 
     def since(self, number: int) -> list[str] | None:
@@ -78,4 +80,5 @@ class Arrivals:
     def read(self, number: int) -> None:
         """Note that everything that arrived up to `number` was read."""
         self._read = number
-        self._keys = {each: key for each, key in self._keys.items() if each > number}
+        if self._keys:
+            self._keys = {each: key for each, key in self._keys.items() if each > number}

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -45,8 +44,7 @@ log = logging.getLogger("rewake.engine")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(NamedTuple):
     """The call that an invocation of a task asks for."""
 
     task: Task[Any, Any]
@@ -59,13 +57,16 @@ class _Body:
 
     def __init__(self) -> None:
         self._task: asyncio.Task[tuple[Any, BaseException | None]] | None = None
+        self._over: asyncio.Future[None] | None = None
         self._stopped = False
 
     def stop(self) -> None:
         """Stop the attempt: its task was taken over or cancelled, so nothing of it counts."""
         self._stopped = True
-        if self._task is not None:
+        if self._task is not None and self._over is not None:
             self._task.cancel()
+            # One that is cancelled before its first step does not come to say that it is over.
+            self._task.add_done_callback(partial(_tell, self._over))
 
     def check(self) -> None:
         """Raise `_Stopped` if the attempt was stopped before it began."""
@@ -74,9 +75,10 @@ class _Body:
 
     async def run(self, work: Awaitable[Any]) -> Any:
         """Run `work` and return its result. Raises its exception, or `_Stopped` if stopped."""
-        self._task = task = asyncio.ensure_future(_settled(work))
+        self._over = over = asyncio.get_running_loop().create_future()
+        self._task = task = asyncio.ensure_future(_settled(work, over))
         try:
-            await _ended(task)
+            await over  # and not the task, which this would cancel, and then wait for
         except asyncio.CancelledError:
             task.cancel()
             await asyncio.wait({task}, timeout=CLEANUP)
@@ -146,15 +148,17 @@ class Attempts:
         claim = services.task_claim(invocation.run, invocation)
         if stay is not None:
             claim = msgspec.structs.replace(claim, apart=True)
-        with self._under_way(here, claim.owner):
+        services.attempts[here] = claim.owner
+        try:
             found = await services.claims.task(claim)
-            if not isinstance(found, Refused):
+            if isinstance(found, Refused):
+                return found if found.suspect else await self._refused(found.operation, invocation)
+            with _carrying(found.operation):
                 if found.lost:
                     _tell_loss(found.operation)
                 return await self._held(found.operation, claim.owner, invocation, stay)
-            if found.suspect:
-                return found
-            return await self._refused(found.operation, invocation)
+        finally:
+            self._no_more(here, claim.owner)
 
     async def _wait_for_slot(self, here: tuple[str, str], round: int) -> None:
         """Take a slot. No look of this process offers again what waits for one."""
@@ -169,22 +173,20 @@ class Attempts:
             if first:
                 del queued[here]
 
-    @contextmanager
-    def _under_way(self, here: tuple[str, str], owner: str) -> Iterator[None]:
-        """Note that this process carries the task out, so that it is not begun here again."""
-        self._services.attempts[here] = owner
-        try:
-            yield
-        finally:
-            if self._services.attempts.get(here) == owner:
-                del self._services.attempts[here]
+    def _no_more(self, here: tuple[str, str], owner: str) -> None:
+        """Note that this process carries the task out no more, so that it may be begun again."""
+        if self._services.attempts.get(here) == owner:
+            del self._services.attempts[here]
 
     async def carry_out(self, invocation: Invocation, operation: Operation) -> None:
         """Carry out one attempt at a task that is claimed already, in a slot that is reserved."""
+        here, owner = (operation.run, operation.key), operation.owner
+        self._services.attempts[here] = owner
         try:
-            with self._under_way((operation.run, operation.key), operation.owner):
-                delivery = await self._held(operation, operation.owner, invocation)
+            with _carrying(operation):
+                delivery = await self._held(operation, owner, invocation)
         finally:
+            self._no_more(here, owner)
             self._services.slots.release()
         if delivery is not None:
             await self._deliveries.follow(delivery)
@@ -196,16 +198,7 @@ class Attempts:
         invocation: Invocation,
         stay: Stay | None = None,
     ) -> Delivery | None:
-        with carrying_out(*_about(operation)):
-            return await self._kept(operation, owner, invocation, stay)
-
-    async def _kept(
-        self, operation: Operation, owner: str, invocation: Invocation, stay: Stay | None
-    ) -> Delivery | None:
-        services = self._services
-        if is_condemned(operation, services.settings.lost):
-            return await self._fail(operation, owner, _lost(operation))
-        body = _Body()
+        services, body = self._services, _Body()
         try:
             with services.heart.holding(self._hold(operation, owner, body, stay)):
                 return await self._carry_out(operation, owner, invocation, body)
@@ -260,6 +253,8 @@ class Attempts:
         invocation: Invocation,
         body: _Body,
     ) -> Delivery | None:
+        if is_condemned(operation, self._services.settings.lost):
+            return await self._fail(operation, owner, _lost(operation))
         codec = RunCodec(self._services.secret, operation.run)
         try:
             call = await self._call(codec, operation, invocation)
@@ -310,12 +305,13 @@ class Attempts:
         services = self._services
         logs = AttemptLog(services.clock)
         context = TaskContext(operation.run, operation.key, operation.number, logs)
+        policy, elapsed = call.task.policy, self._elapsed(operation)
         attempted = attempt(
             call.task.function,
             call.args,
             call.kwargs,
-            timeout=call.task.policy.limit(self._elapsed(operation)),
-            late=call.task.policy.late(self._elapsed(operation), said_of(operation.failure)),
+            timeout=policy.limit(elapsed),
+            late=policy.late(elapsed, said_of(operation.failure)),
             context=context,
             threads=services.threads.tasks,
         )
@@ -378,10 +374,10 @@ class Attempts:
         services = self._services
         blank = blank_of(operation)
         # One owner for all tries: the first may have claimed the run although it seemed to fail.
-        first = services.run_claim(operation.run)
+        owned = services.unique()
 
         async def deliver() -> Delivery:
-            claim = msgspec.structs.replace(first, now=services.clock.now())
+            claim = services.run_claim(operation.run, owned)
             with services.claims.making(operation.run, "", claim.owner, errors=()):
                 return await self._store.deliver(
                     blank, outcome, claim.now, owner=owner, claim=claim, sole=sole
@@ -438,23 +434,18 @@ class Attempts:
         return Hold(owner, operation.lease, renew, look, body.stop, stay)
 
 
-async def _ended(task: asyncio.Task[Any]) -> None:
-    """Wait for an asyncio task to end, without cancelling it when this wait is cancelled."""
-    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def tell(_: object) -> None:
-        if not over.done():
-            over.set_result(None)
-
-    task.add_done_callback(tell)
-    try:
-        await over
-    finally:
-        task.remove_done_callback(tell)
+def _tell(over: asyncio.Future[None], _: object = None) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
-async def _settled(body: Awaitable[Any]) -> tuple[Any, BaseException | None]:
-    """Await `body`, with its exception as a value: asyncio lets some of them stop the loop."""
+async def _settled(
+    body: Awaitable[Any], over: asyncio.Future[None]
+) -> tuple[Any, BaseException | None]:
+    """Await `body`, with its exception as a value: asyncio lets some of them stop the loop.
+
+    As `over` is told here, who waits for it goes on in the very next round of the loop.
+    """
     try:
         return await body, None
     except asyncio.CancelledError as error:
@@ -464,6 +455,12 @@ async def _settled(body: Awaitable[Any]) -> tuple[Any, BaseException | None]:
         return None, NonRetryable(f"the task cancelled itself: {error}")
     except BaseException as error:
         return None, error
+    finally:
+        _tell(over)
+
+
+def _carrying(operation: Operation) -> carrying_out:
+    return carrying_out(operation.run, operation.key, operation.number)
 
 
 def _about(operation: Operation) -> About:
@@ -471,9 +468,8 @@ def _about(operation: Operation) -> About:
 
 
 def _tell_loss(operation: Operation) -> None:
-    with carrying_out(*_about(operation)):
-        told = "an attempt at %s of run %s was lost with its process; attempt %s begins"
-        log.warning(told, operation.key, operation.run, operation.number)
+    told = "an attempt at %s of run %s was lost with its process; attempt %s begins"
+    log.warning(told, operation.key, operation.run, operation.number)
 
 
 def _lost(operation: Operation) -> Failure:

@@ -16,7 +16,7 @@ from rewake.records import Entry, Header
 from rewake.replay.execution import Execution
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Kept:
     """An instance, and the header with which it was suspended, as far as its history goes."""
 

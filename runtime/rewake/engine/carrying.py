@@ -29,7 +29,7 @@ class About(NamedTuple):
     attempt: int | None = None
 
 
-_about: ContextVar[About | None] = ContextVar("rewake_about", default=None)
+_about: ContextVar[tuple[str, str, int | None] | None] = ContextVar("rewake_about", default=None)
 
 
 class carrying_out:  # noqa: N801 - read as a statement, as `contextlib.suppress`
@@ -38,7 +38,7 @@ class carrying_out:  # noqa: N801 - read as a statement, as `contextlib.suppress
     __slots__ = ("_about", "_token")
 
     def __init__(self, run: str, key: str = "", attempt: int | None = None) -> None:
-        self._about = About(run, key, attempt)
+        self._about = run, key, attempt
 
     def __enter__(self) -> None:
         self._token = _about.set(self._about)
@@ -51,14 +51,15 @@ def stamp(record: logging.LogRecord) -> None:
     """Give a record `run`, `key` and `attempt`, but for those that its author gave it."""
     execution, context = current_execution(), current_context()
     if execution is not None:
-        about: About | None = About(execution.run)
+        about: About = About(execution.run)
     elif context is not None:
         about = About(context.run, context.key, context.attempt)
+    elif (carried := _about.get()) is not None:
+        about = About(*carried)
     else:
-        about = _about.get()
-    if about is not None:
-        for name, value in about._asdict().items():
-            record.__dict__.setdefault(name, value)
+        return
+    for name, value in about._asdict().items():
+        record.__dict__.setdefault(name, value)
 
 
 # --- how attempts end --------------------------------------------------------------------------

@@ -235,11 +235,14 @@ class Commits:
                 others.append(invocation)
             else:
                 self._services.begin(invocation, taken)
-        await self._services.dispatcher.dispatch(others)
+        if others:
+            await self._services.dispatcher.dispatch(others)
         await self._cancel_withdrawn(entries)
 
     async def _cancel_withdrawn(self, entries: Sequence[Entry]) -> None:
         gone: list[Entry] = [entry for entry in entries if isinstance(entry, Withdrawn)]
+        if not gone:
+            return
         await self._steps.cancel([key_of(entry) for entry in gone])
         now = self._services.clock.now()
         await self._store.cancel_withdrawn(self.header.run, History(gone, {}), now)
@@ -258,12 +261,11 @@ def must_commit(fresh: Sequence[Entry], ready: Sequence[OpenOp]) -> bool:
 
 def dispatched(entries: Sequence[Entry]) -> list[Scheduled]:
     """The operations of a commit that are to be dispatched, without those it withdraws again."""
+    asked = [e for e in entries if isinstance(e, Scheduled) and e.kind.traits.dispatched]
+    if not asked:
+        return asked
     gone = {entry.key for entry in entries if isinstance(entry, Withdrawn)}
-    return [
-        entry
-        for entry in entries
-        if isinstance(entry, Scheduled) and entry.kind.traits.dispatched and entry.key not in gone
-    ]
+    return [entry for entry in asked if entry.key not in gone] if gone else asked
 
 
 def _withdraws(entries: Sequence[Entry]) -> bool:

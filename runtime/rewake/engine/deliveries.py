@@ -24,8 +24,9 @@ class Deliveries:
             return
         if delivery.claimed:
             run, owner = delivery.header.run, delivery.header.owner
-            with self._services.claims.making(run, "", owner):
-                await self._services.end_overtaken_turn(run)
+            if run in self._services.turns:
+                with self._services.claims.making(run, "", owner):
+                    await self._services.end_overtaken_turn(run)
             await Turn(self._services, delivery.header).run(delivery.operation)
         elif delivery.wake:
             await self._services.wake(delivery.header.run)

@@ -18,8 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from rewake.clock import Clock
@@ -109,21 +108,24 @@ class Heart:
         else:
             self._beating = asyncio.ensure_future(self._beat())
 
-    @contextmanager
-    def holding(self, hold: Hold) -> Iterator[None]:
+    def holding(self, hold: Hold) -> Holding:
         """Keep a claim while the block runs.
 
         If another has it, `overtaken` is called in the event loop of `open`.
         """
+        return Holding(self, hold)
+
+    def begin(self, hold: Hold) -> None:
+        """Keep a claim from now on, until `end`."""
         hold.since = self._clock.now()
         if hold.owner not in self._given_up:
             self._held[hold.owner] = hold
-        try:
-            yield
-        finally:
-            self._given_up.discard(hold.owner)
-            if self._held.pop(hold.owner, None) is not None:
-                self._leave(hold)
+
+    def end(self, hold: Hold) -> None:
+        """Keep a claim no more: it is done with."""
+        self._given_up.discard(hold.owner)
+        if self._held.pop(hold.owner, None) is not None:
+            self._leave(hold)
 
     def _leave(self, hold: Hold) -> None:
         # What is not released now must not live for as long as this process.
@@ -320,6 +322,22 @@ class Heart:
         except Exception:
             log.warning("a lease could not be renewed", exc_info=True)
             return None
+
+
+class Holding:
+    """The block of `Heart.holding`. Not a generator: each attempt and each turn is held."""
+
+    __slots__ = ("_heart", "_hold")
+
+    def __init__(self, heart: Heart, hold: Hold) -> None:
+        self._heart = heart
+        self._hold = hold
+
+    def __enter__(self) -> None:
+        self._heart.begin(self._hold)
+
+    def __exit__(self, *_: object) -> None:
+        self._heart.end(self._hold)
 
 
 def _is_to_write(hold: Hold, name: str) -> bool:

@@ -20,8 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from rewake.clock import Clock
 from rewake.engine.settings import Settings
@@ -59,22 +58,22 @@ class Claims:
         with self.making(claim.run, claim.key, claim.owner):
             return await self._store.claim_task(claim)
 
-    @contextmanager
     def making(
         self, run: str, key: str, owner: str, errors: tuple[type[BaseException], ...] = PASSING
-    ) -> Iterator[None]:
+    ) -> Making:
         """Remember a claim that may have been made, if one of `errors` or a cancellation came."""
-        failed: tuple[type[BaseException], ...] = (*errors, asyncio.CancelledError)
-        try:
-            yield
-        except failed:
-            if owner:
-                self._remember(run, key, owner)
-            raise
+        return Making(self, (run, key, owner), errors)
+
+    def remember(self, run: str, key: str, owner: str) -> None:
+        """Release a claim with the next sweep."""
+        self._unreleased.pop((run, key), None)
+        self._unreleased[run, key] = owner
+        if len(self._unreleased) > MOST:
+            del self._unreleased[next(iter(self._unreleased))]
 
     async def release(self, run: str, key: str, owner: str, wait: Millis | None = None) -> None:
         """Release a claim, now or in a sweep: others may go on in `wait` ms (default: a lease)."""
-        self._remember(run, key, owner)
+        self.remember(run, key, owner)
         try:
             await self._release(run, key, self._settings.lease if wait is None else wait)
         except StoreError:
@@ -103,14 +102,8 @@ class Claims:
             except StoreError:
                 log.debug("%s could not be released yet", key or f"run {run}", exc_info=True)
                 if self._unreleased.get((run, key)) == owner:
-                    self._remember(run, key, owner)
+                    self.remember(run, key, owner)
                 return
-
-    def _remember(self, run: str, key: str, owner: str) -> None:
-        self._unreleased.pop((run, key), None)
-        self._unreleased[run, key] = owner
-        if len(self._unreleased) > MOST:
-            del self._unreleased[next(iter(self._unreleased))]
 
     async def _release(self, run: str, key: str, wait: Millis) -> None:
         owner = self._unreleased.get((run, key))
@@ -124,3 +117,30 @@ class Claims:
             await self._store.release(run, owner, at)
         if self._unreleased.get((run, key)) == owner:
             del self._unreleased[run, key]
+
+
+class Making:
+    """The block of `Claims.making`. Not a generator: each task and each turn makes claims."""
+
+    __slots__ = ("_claim", "_claims", "_errors")
+
+    def __init__(
+        self, claims: Claims, claim: tuple[str, str, str], errors: tuple[type[BaseException], ...]
+    ) -> None:
+        self._claims = claims
+        self._claim = claim
+        self._errors = errors
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None and issubclass(kind, (*self._errors, asyncio.CancelledError)):
+            run, key, owner = self._claim
+            if owner:
+                self._claims.remember(run, key, owner)

@@ -44,7 +44,7 @@ class StepHere(NamedTuple):
     attempt: Try
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class TurnHere:
     """The turn of one run in this process, as the other parts of the engine see it."""
 
@@ -115,6 +115,10 @@ class Services:
     """By run and key: the round of a task whose message waits here for a slot."""
     waiters: dict[str, set[asyncio.Future[Outcome | None]]] = field(default_factory=dict)
     """By run: the futures that wait for its end."""
+    cache: Cache = field(init=False)
+    """The suspended instances."""
+    turns: dict[str, TurnHere] = field(init=False)
+    """By run: its turn in this process."""
     elsewhere: Elsewhere = field(init=False)
     """What this process has put back for another."""
     shortages: Shortages = field(init=False)
@@ -123,19 +127,10 @@ class Services:
     """What the attempts of this process say."""
 
     def __post_init__(self) -> None:
+        self.cache, self.turns = self.here.cache, self.here.turns
         self.elsewhere = Elsewhere(self.clock)
         self.shortages = Shortages(self.clock)
         self.logs = LogKeeper(self.store)
-
-    @property
-    def cache(self) -> Cache:
-        """The suspended instances."""
-        return self.here.cache
-
-    @property
-    def turns(self) -> dict[str, TurnHere]:
-        """By run: its turn in this process."""
-        return self.here.turns
 
     def call_home(self, callback: Callable[[], object]) -> None:
         """Call something in the engine's own event loop, from any thread."""
@@ -154,11 +149,14 @@ class Services:
             if not waiter.done():
                 waiter.set_result(outcome)
 
-    def run_claim(self, run: str) -> RunClaim:
-        """A claim on a run for this process, from now on; it takes over no turn of this process."""
+    def run_claim(self, run: str, owner: str = "") -> RunClaim:
+        """A claim on a run for this process, from now on; it takes over no turn of this process.
+
+        `owner`: that of an earlier try at the same claim.
+        """
         now, lease = self.clock.now(), self.settings.lease
         free, where = run not in self.turns, self.settings.where
-        return RunClaim(self.unique(), now, lease, takes_over=free, where=where)
+        return RunClaim(owner or self.unique(), now, lease, takes_over=free, where=where)
 
     def task_claim(self, run: str, task: Invocation | Scheduled) -> TaskClaim:
         """A claim on a task for this process, from now on."""

@@ -95,6 +95,8 @@ class Steps:
 
     def committed(self) -> None:
         """Forget the attempts whose end is in the history now."""
+        if not self.begun:
+            return
         open_ = {*self.running, *(op.key for op, _, _ in self.ended)}
         for key in [key for key in self.begun if key not in open_]:
             del self.begun[key]

@@ -84,19 +84,14 @@ class Turn:
         self._unread = False
         self._read_all_at = 0.0
 
-    @property
-    def _header(self) -> Header:
-        """The run as this turn holds it."""
-        return self._commits.header
-
     async def run(self, known: Operation | None = None) -> None:
         """Carry the run on as far as it goes. `known` is an outcome that was just delivered."""
-        with carrying_out(self._header.run):
+        with carrying_out(self._commits.header.run):
             await self._carry_out(known)
 
     async def _carry_out(self, known: Operation | None) -> None:
-        run, owner = self._header.run, self._header.owner
-        if self._header.deaths > 0:
+        run, owner = self._commits.header.run, self._commits.header.owner
+        if self._commits.header.deaths > 0:
             log.warning("run %s is taken over: its last turn ended with its process", run)
         here = TurnHere(
             owner,
@@ -138,10 +133,10 @@ class Turn:
 
     async def _carry_on(self, known: Operation | None) -> None:
         try:
-            execution = await self._instance.take(self._header)
+            execution = await self._instance.take(self._commits.header)
             await self._number_attempts(execution)
             if self._instance.replayed:
-                self._steps.find_begun(execution, self._header.epoch)
+                self._steps.find_begun(execution, self._commits.header.epoch)
             while not await self._advance(execution, known):
                 known = None
         except CancelFirst:
@@ -151,7 +146,9 @@ class Turn:
             await self._carry_on(None)
 
     async def _number_attempts(self, execution: Execution) -> None:
-        header, known = self._header, self._instance.steps
+        if self._numbered and not self._instance.replayed:
+            return
+        header, known = self._commits.header, self._instance.steps
         # What a replay read may be the records of who took this over, by whichever clock.
         await self._make_sure(whenever=bool(known))
         lost, check = not self._numbered, self._fresh_header
@@ -164,7 +161,8 @@ class Turn:
         self._check_held()
         # What was heard need not be learnt from a park that fails.
         arrivals = self._instance.arrivals
-        seen = self._header.arrivals = arrivals.heard_to(self._header.arrivals)
+        header = self._commits.header
+        seen = header.arrivals = arrivals.heard_to(header.arrivals)
         now = self._now(execution)
         for event, outcome in await self._events(execution, known, now):
             if _concerns(execution, event):
@@ -182,12 +180,12 @@ class Turn:
         if must_commit(execution.fresh, ready):
             await self._commits.stay(execution)
         if ready:
-            await number_anew(self._services, self._header, ready)
+            await number_anew(self._services, self._commits.header, ready)
             await self._make_sure()
         self._check_held()
         self._steps.start(ready)
         # A commit returns the newest arrival counter: more may have arrived since the read.
-        if self._header.arrivals == seen:
+        if self._commits.header.arrivals == seen:
             await self._wait(execution)
         return False
 
@@ -201,16 +199,17 @@ class Turn:
         for operation in await self._settled(execution, known, now):
             event = Completed(operation.key, now)
             found.append((operation.at or now, operation.key, event, operation.outcome))
-        found.extend(
+        found += [
             (op.due, op.key, Fired(op.key, now), None)
             for op in execution.open.values()
             if op.due is not None and op.due <= now and op.kind.traits.due is DueMeans.END
-        )
-        found.sort(key=lambda each: each[:2])
+        ]
+        if len(found) > 1:
+            found.sort(key=lambda each: each[:2])
         events = [(event, outcome) for _, _, event, outcome in found]
-        if self._header.cancel is not None and self._header.cancels > execution.cancels:
-            cancel = CancelRequested(now, self._header.cancel, self._header.cancels)
-            events.insert(0, (cancel, None))
+        header = self._commits.header
+        if header.cancel is not None and header.cancels > execution.cancels:
+            events.insert(0, (CancelRequested(now, header.cancel, header.cancels), None))
         if now < execution.machine:
             events.insert(0, (ClockSetBack(now), None))
         return events
@@ -233,11 +232,12 @@ class Turn:
         if len(settled) < len(awaited):
             asked = awaited if keys is None else [key for key in keys if key in awaited]
             wanted = [key for key in asked if key not in settled]
-            settled |= await self._store.outcomes(self._header.run, wanted)
+            if wanted:
+                settled |= await self._store.outcomes(self._commits.header.run, wanted)
         # An outcome of another round is none.
         settled = {k: found for k, found in settled.items() if found.round == awaited[k].round}
         for op in awaited.values():
-            if op.kind.traits.due is not DueMeans.DEADLINE:
+            if op.due is None or op.kind.traits.due is not DueMeans.DEADLINE:
                 continue
             late = timed_out(op.due, now)
             if late is not None and op.key not in settled:
@@ -249,20 +249,21 @@ class Turn:
 
         While steps run, many are read no more often than a turn hears of deliveries by others.
         """
-        arrivals, seen = self._instance.arrivals, self._header.arrivals
-        keys, now = arrivals.since(seen), asyncio.get_running_loop().time()
-        self._unread = keys is None and awaited > FEW and bool(self._steps.running)
-        self._unread = self._unread and now < self._read_all_at
-        if self._unread:
-            return arrivals.heard(seen)
+        arrivals, seen = self._instance.arrivals, self._commits.header.arrivals
+        keys = arrivals.since(seen)
+        self._unread = False
         if keys is None:
+            now = asyncio.get_running_loop().time()
+            if awaited > FEW and self._steps.running and now < self._read_all_at:
+                self._unread = True
+                return arrivals.heard(seen)
             self._read_all_at = now + self._services.settings.lease / 3000
         arrivals.read(seen)
         return keys
 
     async def _time_out(self, op: OpenOp, outcome: Outcome, due: Millis) -> Operation:
         """Settle a wait whose time is over. An outcome that was settled before stands."""
-        operation = Operation(self._header.run, op.key, op.kind, op.name, op.round)
+        operation = Operation(self._commits.header.run, op.key, op.kind, op.name, op.round)
         _, found = await self._store.settle(operation, outcome, due)
         return found
 
@@ -304,7 +305,7 @@ class Turn:
         if self._check_at is None or now < self._check_at:
             return
         self._check_at = None
-        run, unattended = self._header.run, []
+        run, unattended = self._commits.header.run, []
         for op in execution.open.values():
             if op.kind.traits.dispatched:
                 found = of_round(await self._store.operation(run, op.key), op.round)
@@ -321,8 +322,8 @@ class Turn:
 
     async def _fresh_header(self) -> Header:
         """The newest header: its arrivals, its request to cancel. Raises `Overtaken`."""
-        found = await self._store.header(self._header.run)
-        if (found.epoch, found.owner) != (self._header.epoch, self._header.owner):
+        found = await self._store.header(self._commits.header.run)
+        if (found.epoch, found.owner) != (self._commits.header.epoch, self._commits.header.owner):
             raise Overtaken
         return found
 
@@ -334,25 +335,25 @@ class Turn:
         After a pause it may be another, which gives the same numbers to attempts. `whenever`: ask,
         however lately a beat did.
         """
-        if not await self._services.heart.makes_sure(self._header.owner, whenever=whenever):
+        if not await self._services.heart.makes_sure(self._commits.header.owner, whenever=whenever):
             raise Overtaken
 
     def _new_hold(self) -> Hold:
         # The turn does not keep it: the two would be garbage that only a collection finds.
-        held, renew, look, lost = self._header, self._renew, self._look, self._on_overtaken
+        held, renew, look, lost = self._commits.header, self._renew, self._look, self._on_overtaken
         return Hold(held.owner, held.lease, renew, look, lost, self._stay, held.process)
 
     async def _renew(self, process: str) -> bool:
-        services, stay = self._services, self._stay
+        services, held, stay = self._services, self._commits.header, self._stay
         apart = stay is not None and stay.keep()
         now, lease = services.clock.now(), services.settings.lease
-        found = await self._store.renew(self._header, now, lease, process=process, apart=apart)
+        found = await self._store.renew(held, now, lease, process=process, apart=apart)
         if stay is not None and found is not None and not apart:
             services.call_home(stay.leave)
         return self._heard(found)
 
     async def _look(self, hold: Hold) -> bool:
-        held, found = self._header, await self._store.find(self._header.run)
+        held, found = self._commits.header, await self._store.find(self._commits.header.run)
         same = found is not None and found.state is RunState.RUNNING
         if found is None or not same or (found.epoch, found.owner) != (held.epoch, held.owner):
             return False
@@ -360,7 +361,7 @@ class Turn:
         return self._heard(found)
 
     def _heard(self, found: Header | None) -> bool:
-        if found is not None and found.arrivals != self._header.arrivals:
+        if found is not None and found.arrivals != self._commits.header.arrivals:
             # In the heart's own thread, setting an asyncio.Event would not wake the loop.
             self._services.call_home(self._signal.set)
         return found is not None
@@ -378,34 +379,35 @@ class Turn:
     async def _failed(self, error: Exception) -> None:
         """Make the run stuck: a retry would only repeat an unforeseen error. A shortage passes."""
         if short := shortage(error):
-            log.warning("run %s is released: %s", self._header.run, described(error))
+            log.warning("run %s is released: %s", self._commits.header.run, described(error))
             await self._release(self._services.shortages.meet(short))
         else:
-            log.error("a turn of run %s failed", self._header.run, exc_info=error)
+            log.error("a turn of run %s failed", self._commits.header.run, exc_info=error)
             await self._stick(error)
 
     async def _stick(self, error: Exception) -> None:
         reason = described(error)
-        run = self._header.run
+        run = self._commits.header.run
         told = "run %s is stuck: %s; see `rewake replay %s`, and after a fix: rewake runs resume %s"
         logging.getLogger(STUCK_LOG).error(told, run, reason, run, run)
         try:
             await self._steps.interrupt()
-            await self._store.stick(self._header, reason, at_rest=self._numbered)
+            await self._store.stick(self._commits.header, reason, at_rest=self._numbered)
         except StoreError as refused:
             await self._not_saved(refused)
-        self._services.ended(self._header.run)
+        self._services.ended(self._commits.header.run)
 
     async def _not_saved(self, error: StoreError) -> None:
         """Let another turn go on from the last commit, at the latest when the lease is over."""
-        log.warning("run %s could not be saved; it is retried", self._header.run, exc_info=error)
+        run = self._commits.header.run
+        log.warning("run %s could not be saved; it is retried", run, exc_info=error)
         if isinstance(error, PASSING):
             await self._release()
 
     async def _release(self, wait: Millis | None = None) -> None:
         if not self._overtaken:
             await self._leave()
-            header = self._header
+            header = self._commits.header
             await self._services.claims.release(header.run, "", header.owner, wait)
 
     async def _leave(self) -> None:
@@ -413,10 +415,10 @@ class Turn:
         try:
             await self._steps.interrupt()
             if self._numbered:
-                await self._store.rest(self._header)
+                await self._store.rest(self._commits.header)
         except StoreError:
             told = "the steps of run %s have no record of their attempts"
-            log.warning(told, self._header.run, exc_info=True)
+            log.warning(told, self._commits.header.run, exc_info=True)
 
 
 def _next_wake(execution: Execution) -> Millis | None:

@@ -16,7 +16,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Coroutine, Sequence
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 from rewake.errors import UsageError
@@ -30,9 +30,13 @@ Branch = Any
 class _Made(NamedTuple):
     coro: Any
     branch: Branch
-    file: str
+    code: CodeType
+    """Of what made it."""
     line: int
-    may_be_left: bool
+
+    @property
+    def file(self) -> str:
+        return self.code.co_filename
 
     @property
     def is_untouched(self) -> bool:
@@ -41,8 +45,10 @@ class _Made(NamedTuple):
     @property
     def is_excused(self) -> bool:
         """Whether what made it may have ended before it came to await it."""
-        if self.may_be_left or self.branch is None or not self.branch.done():
-            return self.may_be_left
+        if self.code.co_flags & inspect.CO_ASYNC_GENERATOR:
+            return True
+        if self.branch is None or not self.branch.done():
+            return False
         # `exception()` would mark the exception as seen.
         return self.branch.cancelled() or self.branch._exception is not None
 
@@ -58,9 +64,7 @@ class Mistakes:
     def made(self, coro: Coroutine[Any, Any, Any], branch: Branch, depth: int) -> None:
         """Note a coroutine of an operation, which the frame `depth` above this one made."""
         frame = sys._getframe(depth)
-        half_way = bool(frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR)
-        made = _Made(coro, branch, frame.f_code.co_filename, frame.f_lineno, half_way)
-        self._made.append(made)
+        self._made.append(_Made(coro, branch, frame.f_code, frame.f_lineno))
         if len(self._made) > self._prune_at:
             self._made = [each for each in self._made if each.is_untouched]
             self._prune_at = 2 * len(self._made) + 64

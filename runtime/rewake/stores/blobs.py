@@ -59,6 +59,12 @@ class Blobs:
         return whole
 
 
+def fits(entry: Entry) -> bool:
+    """Whether the entry can stay as it is: its value is small, or on the shelf."""
+    value = _value_of(entry)
+    return value is None or bool(value.blob) or len(bytes(value.body)) <= BLOB_BYTES
+
+
 def _value_of(entry: Entry) -> Value | None:
     if isinstance(entry, Started | Scheduled):
         return entry.args

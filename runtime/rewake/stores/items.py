@@ -12,16 +12,18 @@ import msgspec
 
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Item
-from rewake.stores.keys import VIEWS, type_of, view_of
+from rewake.stores.keys import TYPES, VIEWS, view_of
 from rewake.stores.table import Key, When, holds
 
 _encoder = msgspec.json.Encoder()
-_decoders: Mapping[type[Item], msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in get_args(Item)
+_decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
+    letter: msgspec.json.Decoder(kind) for letter, kind in TYPES.items()
 }
-_FIELDS: Mapping[type[Item], Mapping[str, msgspec.structs.FieldInfo]] = {
-    kind: {field.name: field for field in msgspec.structs.fields(kind)} for kind in get_args(Item)
+_DEFAULTS: Mapping[type[Item], Mapping[str, msgspec.structs.FieldInfo]] = {
+    kind: {field.name: field for field in msgspec.structs.fields(kind) if field.default is not None}
+    for kind in get_args(Item)
 }
+"""The attributes that are not None by default."""
 
 
 def encode(item: Item) -> bytes:
@@ -36,7 +38,7 @@ def decode(key: Key, body: bytes) -> Any:
     Not for a view, which would keep all others from being listed: its key says enough.
     """
     try:
-        return _decoders[type_of(key)].decode(body)
+        return _decoders[VIEWS if key.partition == VIEWS else key.sort[0]].decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         if key.partition == VIEWS:
             return view_of(key)
@@ -60,10 +62,10 @@ def change(
     base = create if found is None else found
     if base is None or not holds(when, found):
         return None
-    changes = dict(set) if set else {}
+    changes, defaults = dict(set) if set else {}, _DEFAULTS[type(base)]
     for name, value in changes.items():
-        if value is None:
-            changes[name] = _default(base, name)
+        if value is None and name in defaults:
+            changes[name] = _default(defaults[name])
     for name, increment in add.items() if add else ():
         if name in changes:
             raise ValueError(f"{name} cannot be set and added to at once")
@@ -71,9 +73,8 @@ def change(
     return msgspec.structs.replace(base, **changes)
 
 
-def _default(base: Item, name: str) -> Any:
-    field = _FIELDS[type(base)][name]
+def _default(field: msgspec.structs.FieldInfo) -> Any:
     if field.required:
-        raise ValueError(f"{name} cannot be removed")
+        raise ValueError(f"{field.name} cannot be removed")
     factory = field.default_factory
     return field.default if factory is msgspec.NODEFAULT else factory()

@@ -24,13 +24,15 @@ VIEWS = "V"
 CHUNKS, OPERATIONS, LOGS = "C#", "O#", "L#"
 """The first letters of the sort keys of a run's chunks, operations and logs."""
 
-_TYPES: Mapping[str, type[Item]] = {
+TYPES: Mapping[str, type[Item]] = {
     "H": Header,
     "C": Chunk,
     "O": Operation,
     "L": LogBatch,
     "P": Process,
+    VIEWS: View,
 }
+"""The type of an item, by the first letter of its sort key; of a view by its partition."""
 
 _LATEST: Millis = 10**15
 
@@ -89,8 +91,3 @@ def view_of(key: Key) -> View:
     """What the key of a view says of it: all but the workflow, which the run's header has too."""
     moment, _, run = key.sort.partition("#")
     return View(run, "", _LATEST - int(moment))
-
-
-def type_of(key: Key) -> type[Item]:
-    """The type of the item that is stored under a key."""
-    return View if key.partition == VIEWS else _TYPES[key.sort[0]]

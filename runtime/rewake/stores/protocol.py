@@ -393,6 +393,8 @@ class Store(Requests):
         if not delivery.claimed:
             return delivery
         whole = await self._whole(delivery.operation)
+        if whole is delivery.operation:
+            return delivery
         return msgspec.structs.replace(delivery, operation=whole)
 
     async def _arrive(

@@ -41,8 +41,7 @@ class Check(msgspec.Struct, frozen=True, array_like=True):
 
     def holds(self, item: Item | None) -> bool:
         """Whether the test is true of `item`."""
-        actual = None if item is None else getattr(item, self.attribute)
-        return _TESTS[self.op](actual, self.value)
+        return holds([[self]], item)
 
 
 _TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -63,7 +62,8 @@ def holds(when: When, item: Item | None) -> bool:
     # Plain loops: this is tested on every write.
     for checks in when:
         for check in checks:
-            if not check.holds(item):
+            actual = None if item is None else getattr(item, check.attribute)
+            if not _TESTS[check.op](actual, check.value):
                 break
         else:
             return True

@@ -20,6 +20,7 @@ from rewake.clock import Clock
 from rewake.records import Chunk, Entry, Header, Millis, Operation, Process
 from rewake.states import MOVES, Move
 from rewake.stores.answers import Arrived, Committed, Fenced
+from rewake.stores.blobs import fits
 from rewake.stores.keys import chunk_key, chunk_number, header_key, operation_key, process_key
 from rewake.stores.reads import Reads
 from rewake.stores.set_back import MOMENTS, begun_again, is_ahead, unchanged
@@ -93,6 +94,8 @@ class Writes(Reads):
 
     async def offload(self, run: str, entries: Sequence[Entry]) -> list[Entry]:
         """The entries with their large values on the shelf, where they are put first."""
+        if all(map(fits, entries)):
+            return list(entries)
         return [await self._blobs.without(run, entry) for entry in entries]
 
     async def _append(
@@ -179,7 +182,7 @@ class Writes(Reads):
         create: Any = None,
     ) -> Written:
         stamped = set
-        if set is not None and any(set.get(name) for name in MOMENTS):
+        if set is not None and any(map(set.get, MOMENTS)):
             # A claim says itself of which moment it is: the clock may have been set back since.
             stamped = {"written": self._clock.now(), **set}
         return await self._again(
