@@ -149,7 +149,9 @@ def open_wait() -> Iterator[None]:
     """A timeout is observed without being settled: a decision can still come in."""
 
     async def observe(self: Turn, op: OpenOp, outcome: Outcome, due: Millis) -> Operation:
-        return Operation(self._commits.header.run, op.key, op.kind, name=op.name, outcome=outcome, at=due)
+        return Operation(
+            self._commits.header.run, op.key, op.kind, name=op.name, outcome=outcome, at=due
+        )
 
     with patch.object(Turn, "_time_out", observe):
         yield
