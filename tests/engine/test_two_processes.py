@@ -17,9 +17,9 @@ from rewake.engine.approvals import Approvals
 from rewake.engine.instance import Instance
 from rewake.errors import StuckError
 from rewake.kinds import OutcomeKind
-from rewake.records import CancelRequested, Invocation, Millis, Withdrawn
+from rewake.records import CancelRequested, Entry, Invocation, Millis, Withdrawn
 from rewake.stores.history import History
-from rewake.stores.reads import MOST_CHUNKS
+from rewake.stores.reads import MOST_CHUNKS, tail_of
 from tests.support.counting import CountingTable
 from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, die, virtually
@@ -200,12 +200,12 @@ def test_a_history_that_does_not_go_on_from_an_earlier_one_is_read_whole() -> No
         header = await bench.engine.get(header.run)
         entries = (await store.entries(header)).entries
         assert header.base
-        assert await store.since(header, header.base, header.tail) == []
-        assert await store.since(header, header.base, header.tail[:1]) == header.tail[1:]
-        other = [CancelRequested(0, "another")]
-        assert await store.since(header, header.base, other) is None
-        assert await store.since(header, "C#00000001#another", []) is None
-        whole = await store.since(header, "", entries[:1])
+        assert await store.since(header, header.base, tail_of(header.tail)) == []
+        assert await store.since(header, header.base, tail_of(header.tail[:1])) == header.tail[1:]
+        other: list[Entry] = [CancelRequested(0, "another")]
+        assert await store.since(header, header.base, tail_of(other)) is None
+        assert await store.since(header, "C#00000001#another", tail_of([])) is None
+        whole = await store.since(header, "", tail_of(entries[:1]))
         assert whole is None or len(whole) == len(entries) - 1
         chunks: Any = bench.table
         number = len((await chunks.query(f"R#{header.run}", "C#")).items)

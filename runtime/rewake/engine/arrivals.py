@@ -22,6 +22,8 @@ from rewake.records import Operation
 class Arrivals:
     """What one instance has read of its arrivals, and what this process has heard of since."""
 
+    __slots__ = ("_found", "_keys", "_read")
+
     def __init__(self) -> None:
         self._read = -1
         self._keys: dict[int, str] = {}

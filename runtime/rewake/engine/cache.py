@@ -8,12 +8,12 @@ where it was kept, and goes on from there (`Store.since`), if the history does.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rewake.engine.arrivals import Arrivals
-from rewake.records import Entry, Header
+from rewake.records import Header
 from rewake.replay.execution import Execution
+from rewake.stores.reads import Tail, tail_of
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +25,8 @@ class Kept:
     count: int
     mark: str
     base: str
-    tail: Sequence[Entry]
+    tail: Tail
+    """Of the entries in the header itself, which would take more room than all else here."""
 
     def is_at(self, header: Header) -> bool:
         """Whether it goes on from exactly this header."""
@@ -46,7 +47,7 @@ class Cache:
             return
         # Another invocation may have overtaken this one between its commit and here.
         self.drop(header.run)
-        where = header.count, header.mark, header.base, header.tail
+        where = header.count, header.mark, header.base, tail_of(header.tail)
         self._kept[header.run] = Kept(execution, arrivals or Arrivals(), *where)
         while len(self._kept) > self._size:
             _, oldest = self._kept.popitem(last=False)

@@ -40,7 +40,8 @@ class _Made(NamedTuple):
 
     @property
     def is_untouched(self) -> bool:
-        return inspect.getcoroutinestate(self.coro) == inspect.CORO_CREATED
+        coro = self.coro  # as in `inspect.getcoroutinestate`
+        return coro.cr_frame is not None and not (coro.cr_running or coro.cr_suspended)
 
     @property
     def is_excused(self) -> bool:
@@ -55,6 +56,8 @@ class _Made(NamedTuple):
 
 class Mistakes:
     """The mistakes of one instance so far."""
+
+    __slots__ = ("_made", "_prune_at", "_refusals")
 
     def __init__(self) -> None:
         self._made: list[_Made] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -46,6 +46,18 @@ _encode = msgspec.json.Encoder().encode
 
 TRIES = 4
 """How often a call is repeated when the database does not say how it went."""
+
+
+class Tail(NamedTuple):
+    """The entries in an earlier header, told again without keeping them."""
+
+    length: int
+    digest: int
+
+
+def tail_of(entries: Sequence[Entry]) -> Tail:
+    """What tells these entries again in this process."""
+    return Tail(len(entries), hash(_encode(entries)))
 
 
 class Reads:
@@ -100,7 +112,7 @@ class Reads:
         """What the run asked for and observed, without its operations and large values."""
         return History(await self._entries(header), {})
 
-    async def since(self, header: Header, base: str, tail: Sequence[Entry]) -> list[Entry] | None:
+    async def since(self, header: Header, base: str, tail: Tail) -> list[Entry] | None:
         """The entries behind those that an earlier header named, by `base` and `tail`.
 
         None if the history does not begin with those, or goes on for many chunks. The name of a
@@ -116,9 +128,9 @@ class Reads:
             parts.append(chunk.entries)
             name, left = chunk.previous, left - 1
         entries = [entry for part in reversed(parts) for entry in part]
-        if _encode(entries[: len(tail)]) != _encode(tail):
+        if tail_of(entries[: tail.length]) != tail:
             return None
-        return await self._blobs.restore(header.run, entries[len(tail) :])
+        return await self._blobs.restore(header.run, entries[tail.length :])
 
     async def last(self, header: Header) -> Entry:
         """The newest entry that this header names, with its value whole."""
