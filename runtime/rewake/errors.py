@@ -22,6 +22,7 @@
     │   ├── StoreFull             no room to write; nothing was changed
     │   └── StoreUnsuitable       no database that this Rewake can use; choose another
     ├── ServerUnavailable     a server that cannot be reached, or failed: try again
+    ├── LinkExpired           a signed link whose time is over; ask for a new one
     └── Unauthentic           a signature that is missing, wrong or stale; never retried
 
 Beside it stands one warning, `DeterminismWarning`: a workflow uses something that gives another
@@ -41,6 +42,7 @@ __all__ = [
     "DeterminismWarning",
     "ForbiddenInWorkflow",
     "InvalidInput",
+    "LinkExpired",
     "NonDeterminismError",
     "NonRetryable",
     "NotInARun",
@@ -207,6 +209,10 @@ class StoreUnsuitable(StoreError):
 
 class ServerUnavailable(RewakeError):
     """A Rewake server cannot be reached, or failed. Try again; it may have done its work."""
+
+
+class LinkExpired(RewakeError):
+    """A signed link whose time is over, or that was withdrawn. Only a new one helps."""
 
 
 class Unauthentic(RewakeError):

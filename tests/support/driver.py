@@ -34,6 +34,7 @@ from rewake.records import (
 )
 from rewake.replay.execution import Execution, current
 from rewake.replay.operation import OpenOp
+from rewake.signing.links import Links
 from rewake.signing.secret import Secret
 from rewake.values.codecs import decode, encode
 from rewake.values.failures import failure_of
@@ -67,6 +68,7 @@ class TestCodec:
 
 
 CODEC = TestCodec()
+LINKS = Links(SECRET, "https://app.example")
 
 
 @dataclass
@@ -79,6 +81,7 @@ class TestProgram:
     tasks: Sequence[Task[..., Any]] = ()
     timeout: Millis | None = None
     codec: TestCodec = CODEC
+    links: Links = LINKS
 
     def is_registered(self, task: object) -> bool:
         return any(each is task for each in self.tasks)

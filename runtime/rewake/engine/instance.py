@@ -93,7 +93,7 @@ class Instance:
         history = self._history or await services.store.history(header)
         self._history = None
         self.steps = {k: o for k, o in history.operations.items() if o.kind.traits.inline}
-        execution = new_execution(services.app, header, services.secret)
+        execution = new_execution(services.app, header, services.secret, services.settings.url)
         self._execution = execution
         if header.cancel is not None and isinstance(history.entries[-1], Started):
             now = max(services.clock.now(), history.entries[-1].clock)

@@ -11,6 +11,7 @@ from rewake.authoring.workflow import Workflow
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Header, Outcome, Started
 from rewake.replay.execution import Execution, current
+from rewake.signing.links import Links
 from rewake.signing.secret import Secret
 from rewake.values.failures import failure_of
 from rewake.values.run_codec import RunCodec
@@ -25,8 +26,9 @@ RUNTIME = 1
 class RunProgram:
     """A workflow as a `rewake.replay.program.Program`."""
 
-    def __init__(self, app: App, name: str, run: str, secret: Secret) -> None:
+    def __init__(self, app: App, name: str, run: str, secret: Secret, url: str = "") -> None:
         self.codec = RunCodec(secret, run)
+        self.links = Links(secret, url)
         self._app = app
         self._workflow: Workflow[Any, Any] = app.workflow(name)
 
@@ -49,7 +51,10 @@ class RunProgram:
         return Outcome(OutcomeKind.ERROR, failure=failure_of(error, 1))
 
 
-def new_execution(app: App, header: Header, secret: Secret) -> Execution:
-    """A new execution of this run. Raises `RunNotFound` if the app lacks the workflow."""
-    program = RunProgram(app, header.workflow, header.run, secret)
+def new_execution(app: App, header: Header, secret: Secret, url: str = "") -> Execution:
+    """A new execution of this run, whose links live under `url`.
+
+    Raises `RunNotFound` if the app lacks the workflow.
+    """
+    program = RunProgram(app, header.workflow, header.run, secret, url)
     return Execution(program, run=header.run, seed=header.seed, round=header.round)

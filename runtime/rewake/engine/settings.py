@@ -37,6 +37,8 @@ class Settings:
     """How many processes in a row may die under a run before it is stuck, if it is to blame."""
     lost: int = 3
     """How many processes in a row may die under a task before it fails, if it is to blame."""
+    url: str = ""
+    """The address of all replicas, under which links live; empty: there are no links."""
 
     where: str = field(default_factory=lambda: f"{_host()}:{os.getpid()}")
     """The process, as it is shown with the attempts that it carried out."""

@@ -147,6 +147,7 @@ def build_engine(app: App, config: ServerConfig, secret: Secret, clock: Clock) -
         blocked=round(config.blocked * 1000),
         cached=config.cached,
         tasks=config.tasks,
+        url=config.url,
     )
     return Engine(app, table, dispatcher, secret, shelf=shelf, clock=clock, settings=settings)
 

@@ -20,6 +20,7 @@ from starlette.types import ExceptionHandler
 
 from rewake.errors import (
     InvalidInput,
+    LinkExpired,
     RewakeError,
     RunConflict,
     RunNotFound,
@@ -50,6 +51,7 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     RunNotFound: ProblemType(404, "not-found", "There is no such thing"),
     RunConflict: ProblemType(409, "conflict", "Its state does not allow this"),
     StuckError: ProblemType(409, "stuck", "The run needs a person"),
+    LinkExpired: ProblemType(410, "gone", "This link is of no more use"),
     Unauthentic: ProblemType(
         401, "unauthentic", "Who are you?", headers={"WWW-Authenticate": 'Bearer realm="rewake"'}
     ),

@@ -99,6 +99,7 @@ class Execution:
         self.cancel_reason: str | None = None
         self.cancels = 0
         self.codec: Final = program.codec
+        self.links: Final = program.links
         self._seed = seed
         self._program = program
         self._loop = WorkflowLoop(self)

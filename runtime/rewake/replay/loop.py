@@ -54,6 +54,10 @@ log = logging.getLogger("rewake.workflow")
 
 BUSY_LIMIT = 5_000_000
 """Callbacks that may run without the workflow ever blocking, before it counts as a busy loop."""
+_SPINS = (
+    "the workflow ran {:,} callbacks without waiting for anything: it spins, perhaps in a loop "
+    "around asyncio.sleep(0)"
+)
 
 _UNWINDING_ATTEMPTS = 100
 """How often a dropped coroutine may wait for something else in yet another `finally` block."""
@@ -217,7 +221,7 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
         self.dead = False
         self.halted = False
         self.root = Scope()
-        self._ready: list[asyncio.Handle] = []
+        self._ready: list[asyncio.Handle] = []  # an empty deque would take much more room
         self.next_serial = itertools.count(1).__next__
         self._tasks: list[WorkflowTask] = []
         self._prune_tasks_at = 64
@@ -228,18 +232,11 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
     # --- running ---------------------------------------------------------------------------
 
     def run_until_idle(self) -> None:
-        """Run callbacks until none is ready (or the execution halts the loop).
-
-        Raises `StuckError` if the workflow never blocks.
-        """
-        # In rounds: an empty list takes less room in what is suspended than an empty deque.
+        """Run callbacks until none is ready, or it is halted. Raises `StuckError` if it spins."""
         left = BUSY_LIMIT
         while self._ready:
             if left <= 0:
-                raise StuckError(
-                    f"the workflow ran {BUSY_LIMIT:,} callbacks without waiting for anything: "
-                    "it spins, perhaps in a loop around asyncio.sleep(0)"
-                )
+                raise StuckError(_SPINS.format(BUSY_LIMIT))
             ready, self._ready = self._ready, []
             left -= len(ready)
             for handle in ready:

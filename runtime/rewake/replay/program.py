@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from rewake.records import Outcome, Started, Value
+from rewake.signing.links import Link
 
 
 class Codec(Protocol):
@@ -18,12 +19,30 @@ class Codec(Protocol):
         """The value that was encoded. Raises `CheckpointUnreadable`."""
 
 
+class Links(Protocol):
+    """Makes the links of one app. See `rewake.signing.links`."""
+
+    base: str
+    """The address under which new links live; empty: it is not known here."""
+
+    @property
+    def signer(self) -> str:
+        """The id of the key that signs new links."""
+
+    def url(self, base: str, link: Link) -> str:
+        """The link as an address. Raises `ReadableElsewhere` if its key is not known here."""
+
+
 class Program(Protocol):
     """One workflow, as an execution runs it. The engine supplies it."""
 
     @property
     def codec(self) -> Codec:
         """The codec for values of this run."""
+
+    @property
+    def links(self) -> Links:
+        """The maker of links."""
 
     def is_registered(self, task: object) -> bool:
         """Whether every replica finds this task by its name."""

@@ -46,9 +46,13 @@ class Secret:
         """Whether the key of this id is accepted here."""
         return id in self._ids
 
-    def sign(self, purpose: str, *parts: bytes) -> bytes:
-        """Return the signature of `parts` for `purpose`: 32 bytes (HMAC-SHA256)."""
-        return _signature(self._accepted[0], purpose, _message(parts))
+    def sign(self, purpose: str, *parts: bytes, key: str = "") -> bytes:
+        """Return the signature of `parts` for `purpose`: 32 bytes (HMAC-SHA256).
+
+        `key`: the id of an accepted key that signs instead of the current one.
+        """
+        signer = self._accepted[self._ids.index(key) if key else 0]
+        return _signature(signer, purpose, _message(parts))
 
     def verify(self, signature: bytes, purpose: str, *parts: bytes) -> bool:
         """Tell, in constant time, whether any accepted secret made `signature`."""
