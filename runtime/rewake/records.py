@@ -167,6 +167,10 @@ class Stepped(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     clock: Millis
     outcome: Outcome
     attempt: Attempted | None = None
+    ended: Millis | None = None
+    """When it ended, if the run was retried since: then `clock` is when that was seen again."""
+    once: bool = False
+    """Of a failed attempt: whether the step runs at most once, so that no other may follow."""
 
     @property
     def retry_at(self) -> Millis | None:

@@ -269,11 +269,19 @@ def test_a_failed_step_has_all_its_attempts_again(table: str, cached: int) -> No
 
 @everywhere
 @warm_and_cold
-def test_a_step_that_runs_at_most_once_runs_once_more(table: str, cached: int) -> None:
-    """Its failure is known, so that a retry may begin it; at most once in each round."""
+def test_a_step_that_runs_at_most_once_is_begun_again_if_that_is_said(
+    table: str, cached: int
+) -> None:
+    """It was begun once already, and may have done half of its work: a person must agree."""
 
     async def body(bench: Bench) -> None:
-        assert await mended(bench, "steps", retries=0, once=True) == "whole"
+        header = await failed(bench, "steps", retries=0, once=True)
+        broken["step"] = False
+        with pytest.raises(RunConflict, match=r"fragile.*discard_cleanup"):
+            await bench.engine.retry(header.run)
+        assert done == ["fragile 1"]
+        await bench.engine.retry(header.run, discard_cleanup=True)
+        assert await bench.result(header.run) == "whole"
         assert done == ["fragile 1", "fragile 2"]
 
     virtually([steps], body, table=table, cached=cached)

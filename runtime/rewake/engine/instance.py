@@ -10,7 +10,15 @@ from rewake.engine.cache import Kept
 from rewake.engine.program import RUNTIME, new_execution
 from rewake.engine.services import Services
 from rewake.errors import StuckError
-from rewake.records import CancelRequested, Completed, Header, Operation, Started, Withdrawn
+from rewake.records import (
+    CancelRequested,
+    Completed,
+    Header,
+    Operation,
+    Retried,
+    Started,
+    Withdrawn,
+)
 from rewake.replay.execution import Execution
 from rewake.stores.history import History
 from rewake.stores.suspects import is_condemned
@@ -29,6 +37,8 @@ class Instance:
         self._history = history
         self._execution: Execution | None = None
         self.replayed = False
+        self.retried = False
+        """Whether the run was retried, and this is its first turn since."""
         self.steps: dict[str, Operation] = {}
         """The items of open steps, if another process may have begun some of them."""
         self.arrivals = Arrivals()
@@ -102,6 +112,8 @@ class Instance:
         else:
             execution.replay(history.entries, history.outcomes())
         check(execution)
+        retries = [each.epoch for each in history.entries if isinstance(each, Retried)]
+        self.retried = bool(retries) and retries[-1] == header.epoch - 1
         self.arrivals.replayed(header.arrivals, history.operations)
         # The process that committed a withdrawal may have died before it cancelled.
         await services.store.cancel_withdrawn(header.run, history, services.clock.now())

@@ -10,7 +10,7 @@
    has not heard of its end (`rewake.stores.operations`). Keys stay, and so do the idempotency
    keys of tasks.
 4. What succeeded after the cut (a compensation) would be forgotten, and a step that runs at most
-   once and was withdrawn after it would be begun again: so the caller must agree.
+   once and failed, or was withdrawn after it, would be begun again: so the caller must agree.
 5. No attempt gives its number back: those at steps that are cut off are kept in items of theirs.
 
 The cut history replaces the old one in one conditional write of the header, while the run is
@@ -80,7 +80,8 @@ def cut(header: Header, history: History, now: Millis) -> Cut:
     kept, event, gone = entries[:at], entries[at], entries[at + 1 :]
     asked = {entry.key: entry for entry in entries if isinstance(entry, Scheduled)}
     made = Cut([], *_cancels(header, kept, event))
-    lost = dict.fromkeys(_carried_out(gone, history))
+    again = entries[at + _repeats(end.cause, event) :]
+    lost = dict.fromkeys(_carried_out(again, history))
     made.lost = [asked[key] for key in lost]
     attempts = _Attempts(history.operations)
     for place, entry in enumerate(entries):
@@ -96,7 +97,7 @@ def cut(header: Header, history: History, now: Millis) -> Cut:
     made.reopened = reopened.made
     made.entries += logged
     if _repeats(end.cause, event) and isinstance(event, Stepped):
-        made.entries.append(replace(event, clock=now))
+        made.entries.append(replace(event, clock=now, ended=event.ended or event.clock))
     return made
 
 
@@ -130,9 +131,11 @@ def _retried(
 
 
 def _carried_out(gone: Sequence[Entry], history: History) -> Iterable[str]:
-    """The keys of what was carried out after the cut, and succeeded or was begun at least."""
+    """The keys of what was carried out after the cut, and succeeded or must not be begun again."""
     for entry in gone:
         match entry:
+            case Stepped(once=True):
+                yield entry.key
             case Stepped(retry_at=None, outcome=outcome) if outcome.kind is OutcomeKind.OK:
                 yield entry.key
             case Withdrawn(key=key, once=True):

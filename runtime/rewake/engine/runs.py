@@ -406,9 +406,7 @@ class Runs:
         services.cache.drop(run)
         with carrying_out(run):
             runs_log.info("run %s of %s is retried", run, header.workflow)
-        again = [each for each in made.reopened if each.kind.traits.dispatched]
-        messages = [await self._store.message(run, each) for each in again]
-        await services.dispatcher.dispatch(messages)
+        # What was reopened is dispatched by its next turn: the code may no longer ask for it.
         await services.wake(run)
         return header
 
@@ -430,7 +428,7 @@ def _over(run: str) -> RunConflict:
 def _forgotten(run: str, lost: Sequence[Scheduled]) -> str:
     named = ", ".join(f"the {each.kind} {each.name} ({each.key})" for each in lost[:_NAMED])
     more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-    told = f"run {run!r} would forget what it did after the error, and may do it again"
+    told = f"run {run!r} would forget what it has done, and may do it again"
     return f"{told}: {named}{more}; to do so, say discard_cleanup (--discard-cleanup)"
 
 

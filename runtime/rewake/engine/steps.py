@@ -83,7 +83,7 @@ class Steps:
                 outcome = Outcome(OutcomeKind.ERROR, failure=_LOST)
                 number = execution.open[key].number
                 attempt = Attempted(now, None, number) if number else None
-                execution.observe(Stepped(key, now, outcome, attempt))
+                execution.observe(Stepped(key, now, outcome, attempt, once=True))
         self._begun = []
         for op, result, error in self.ended:
             if isinstance(error, NotBegun):
@@ -209,9 +209,9 @@ class Steps:
         number = 0 if op.number == op.attempts + 1 else op.number
         where = "" if execution.where == attempt.where else attempt.where
         plain = op.number == 1 and not op.retried and began - op.asked_at <= AT_ONCE and not where
-        if plain and retry_at is None:
-            return Stepped(op.key, now, outcome)
-        return Stepped(op.key, now, outcome, Attempted(began, retry_at, number, where))
+        over = None if plain and retry_at is None else Attempted(began, retry_at, number, where)
+        once = op.work.at_most_once and outcome.kind is OutcomeKind.ERROR
+        return Stepped(op.key, now, outcome, over, once=once)
 
 
 def _elapsed(op: OpenOp, now: Millis) -> float:

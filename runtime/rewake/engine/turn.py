@@ -137,6 +137,8 @@ class Turn:
             await self._number_attempts(execution)
             if self._instance.replayed:
                 self._steps.find_begun(execution, self._commits.header.epoch)
+            if self._instance.retried:
+                await self._begin_anew(execution)
             while not await self._advance(execution, known):
                 known = None
         except CancelFirst:
@@ -315,7 +317,24 @@ class Turn:
                         self._instance.arrivals.forget()
                 if is_unattended(found, now):
                     unattended.append(op.scheduled())
-        entries = await self._store.offload(run, unattended)
+        await self._dispatch(unattended)
+
+    async def _begin_anew(self, execution: Execution) -> None:
+        """Dispatch the tasks that a retry has opened again, now that the code has asked for them.
+
+        Should this process die before that, a sweep finds them unattended.
+        """
+        newest = self._commits.header.round
+        again = [
+            op.scheduled()
+            for op in execution.open.values()
+            if op.kind.traits.dispatched and op.round == newest and op.recorded is not None
+        ]
+        await self._dispatch(again)
+
+    async def _dispatch(self, asked: Sequence[Scheduled]) -> None:
+        run = self._commits.header.run
+        entries = await self._store.offload(run, asked)
         await self._services.dispatcher.dispatch(
             [task.message(run) for task in dispatched(entries)]
         )

@@ -149,6 +149,8 @@ class _Session:
         try:
             header = await engine.get(self._run)
         except RunNotFound:
+            if options.resume:
+                raise
             await engine.start(self._workflow, options.arguments or {}, run=self._run)
             return self._say(f"run {self._run}")
         if header.workflow != self._workflow:
