@@ -179,6 +179,9 @@ def test_a_stuck_run_is_kept_and_resumed(shell: Shell) -> None:
     assert "--resume" in stuck.stderr
     shell.write("app.py", APP)
     assert shell.rewake("run", "app.py:paused", "--id", "mine").returncode == 4
+    mistyped = shell.rewake("run", "app.py:paused", "--id", "mime", "--resume")
+    assert (mistyped.returncode, mistyped.stdout) == (2, "")
+    assert "there is no run 'mime'" in mistyped.stderr
     resumed = shell.rewake("run", "app.py:paused", "--id", "mine", "--resume")
     assert (resumed.returncode, resumed.stdout) == (0, '"AFTER"\n')
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rewake.cli.remote.tables import log_lines, run_details, when
+from rewake.cli.remote.tables import log_lines, retries, run_details, when
 
 SOON, LATER = "2026-01-02T03:04:05.678Z", "2026-01-03T03:04:05.678Z"
 
@@ -112,3 +112,20 @@ def test_the_attempts_of_what_took_more_than_one_are_shown(
         f"  attempt 4 {began} on web:7: interrupted",
         f"  attempt 5 {began}: it goes on",
     ]
+
+
+def test_a_retry_names_what_it_forgot(capsys: pytest.CaptureFixture[str]) -> None:
+    """A refund that was made, and is no longer in the history, is still told."""
+    error = {"type": "TaskError", "message": "no bank"}
+    one = {
+        "type": "retried",
+        "at": "2026-11-26T05:00:00.000Z",
+        "error": error,
+        "forgot": ["refund"],
+    }
+    other = {"type": "retried", "at": "2026-11-26T06:00:00.000Z", "error": error, "forgot": []}
+    retries({"entries": [one, {"type": "completed", "key": "a"}, other]})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("retried at ")
+    assert first.endswith("after TaskError: no bank; it forgot refund")
+    assert second.endswith("after TaskError: no bank")

@@ -152,10 +152,13 @@ def show(server: Server, run: str) -> Exit:
 
 
 def history(server: Server, run: str) -> Exit:
-    """The operations of a run."""
-    return _view(
-        server, lambda found: tables.operations_table(found["operations"]), *_of(run, "history")
-    )
+    """The operations of a run, and its retries."""
+
+    def show(found: Mapping[str, Any]) -> None:
+        tables.operations_table(found["operations"])
+        tables.retries(found)
+
+    return _view(server, show, *_of(run, "history"))
 
 
 def logs(server: Server, run: str, key: str | None) -> Exit:

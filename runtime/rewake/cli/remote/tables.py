@@ -71,10 +71,19 @@ def run_details(run: Mapping[str, Any], history: Mapping[str, Any] | None = None
     for operation in history.get("operations", ()):
         for line in _told(operation):
             print(line)
+    retries(history)
     if run["state"] == "stuck":
         print(f"after a fix (see `rewake replay {run['id']}`): rewake runs resume {run['id']}")
     if run["state"] == "failed":
         print(f"after a fix, it goes on from before its error: rewake runs retry {run['id']}")
+
+
+def retries(history: Mapping[str, Any]) -> None:
+    """A line for each retry of a run, which names what was done and is no longer in its history."""
+    for each in history.get("entries", ()):
+        if each["type"] == "retried":
+            forgot = f"; it forgot {', '.join(each['forgot'])}" if each.get("forgot") else ""
+            print(f"retried at {when(each['at'])}, after {_error(each)}{forgot}")
 
 
 def _value_in(history: Mapping[str, Any], kind: str, name: str) -> str:
