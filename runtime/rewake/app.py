@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,11 @@ from rewake.authoring.task import Task
 from rewake.authoring.workflow import Workflow
 from rewake.errors import AppError, RunNotFound
 from rewake.values import references
+
+_LIBRARIES = (
+    str(Path(__file__).parent),
+    *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")),
+)
 
 
 class App:
@@ -116,6 +122,14 @@ def _where(error: Exception, path: Path | None) -> str:
         elsewhere = Path(error.filename or "").name
         file = "" if path is not None and elsewhere == path.name else f"{elsewhere}, "
         return f"{what.partition(' (')[0]} ({file}line {error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    inside = [f for f in frames if path is not None and Path(f.filename).name == path.name]
-    return f"{what} (line {inside[-1].lineno})" if inside else what
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
+    if not frames:
+        return what
+    culprit = Path(frames[-1].filename).name
+    file = "" if path is not None and culprit == path.name else f"{culprit}, "
+    return f"{what} ({file}line {frames[-1].lineno})"
+
+
+def _is_users(file: str) -> bool:
+    """Whether a file is neither of Python, nor installed, nor Rewake's own."""
+    return not file.startswith(("<", *_LIBRARIES))

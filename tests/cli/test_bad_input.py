@@ -44,6 +44,12 @@ def write(name: str, text: str | bytes) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_bytes(data)
 
 
+def halves(folder: Path) -> None:
+    """An app that imports a module that fails."""
+    (folder / "broken.py").write_text("import halves\n")
+    (folder / "halves.py").write_text("\nhalf = 1 / 0\n")
+
+
 def foreign(folder: Path) -> None:
     """A database of another program."""
     connection = sqlite3.connect(folder / "x.db")
@@ -71,6 +77,12 @@ CASES = (
     Case("no argument", ["run"], ["Missing argument 'APP'"]),
     Case("no app file", ["run", "gone.py:main"], ["there is no file gone.py"]),
     Case("no such module", ["run", "gone_module:main"], ["gone_module cannot be imported"]),
+    Case(
+        "a module of the app's fails",
+        ["run", "broken.py"],
+        ["broken.py cannot be imported", "ZeroDivisionError", "(halves.py, line 2)"],
+        halves,
+    ),
     Case(
         "syntax error",
         ["run", "bad.py"],

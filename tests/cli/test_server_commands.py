@@ -169,6 +169,8 @@ def test_failed_runs_are_retried(client: Client) -> None:
     many = client.rewake("runs", "retry", "--since", "10m", "--dry-run")
     assert f"{run} broken failed: would retry" in many.stdout
     assert going not in many.stdout
+    one = client.rewake("runs", "retry", run, "--dry-run")
+    assert (one.exit_code, one.stdout) == (0, f"run {run} would retry\n")
     refused = client.rewake("runs", "retry", going)
     assert refused.exit_code == 2
     assert "has not failed" in refused.stderr

@@ -44,8 +44,8 @@ class Selection:
     def check(self) -> None:
         """Raise `UsageError` unless either a run or an option names what is meant."""
         named = (self.state, self.workflow, self.since) != (None, None, None)
-        if self.run is not None and (named or self.dry_run):
-            raise UsageError("give either a RUN, or --state, --workflow or --since (and --dry-run)")
+        if self.run is not None and named:
+            raise UsageError("give either a RUN, or --state, --workflow or --since")
         if self.run is None and not named:
             raise UsageError("give a RUN, or name many by --state, --workflow or --since")
 
@@ -73,6 +73,8 @@ def act(server: Server, chosen: Selection, action: str, **given: object) -> Exit
     chosen.check()
     body = {name: value for name, value in given.items() if value is not None}
     if chosen.run is not None:
+        if chosen.dry_run:
+            body["dry_run"] = True
         return _act_on_one(server, chosen.run, action, body)
     return _act_on_many(server, chosen, action, body)
 
@@ -83,7 +85,8 @@ def _act_on_one(server: Server, run: str, action: str, body: Mapping[str, object
         if server.json:
             write_json(found)
         else:
-            print(f"run {found['id']} {_SAID[action]}")
+            said = f"would {action}" if body.get("dry_run") else _SAID[action]
+            print(f"run {found['id']} {said}")
         return Exit.DONE
 
     return server.ask(call)
