@@ -171,3 +171,23 @@ def test_a_task_that_cannot_be_claimed_is_not_lost(table: str, done: bool) -> No
 async def passes_on() -> int:
     await sleep(1)
     return len(await works(LARGE))
+
+
+def test_a_claim_whose_answer_was_lost_is_given_back_at_the_end() -> None:
+    """Its delivery is still being repeated when the process stops: no process died of the run."""
+
+    async def body(bench: Bench) -> None:
+        other = bench.another()
+        header = await bench.start("delegates", how="works")
+        fail(bench, "update", lambda key, **how: bool(begun) and _takes(key, **how), done=True)
+        await asyncio.sleep(1.5)
+        assert (await other.get(header.run)).state is RunState.RUNNING
+        await bench.engine.close(0)
+        found = await other.get(header.run)
+        assert (found.owner, found.deaths) == ("", 0)
+
+    virtually([delegates, works], body)
+
+
+def _takes(key: Key, **changes: Any) -> bool:
+    return key.sort == "H" and _claims(key, **changes)

@@ -378,12 +378,12 @@ class Attempts:
 
         async def deliver() -> Delivery:
             claim = services.run_claim(operation.run, owned)
-            with services.claims.making(operation.run, "", claim.owner, errors=()):
-                return await self._store.deliver(
-                    blank, outcome, claim.now, owner=owner, claim=claim, sole=sole
-                )
+            return await self._store.deliver(
+                blank, outcome, claim.now, owner=owner, claim=claim, sole=sole
+            )
 
-        return await self._insist(deliver)
+        with services.claims.making(operation.run, "", owned, errors=()):
+            return await self._insist(deliver)
 
     async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
         """Repeat a write until the store takes it, so that no end of an attempt is thrown away.
