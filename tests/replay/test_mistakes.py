@@ -180,6 +180,23 @@ async def _first_completed() -> int:
     return len(done)
 
 
+async def _gathered_in_time() -> str:
+    try:
+        await asyncio.wait_for(asyncio.gather(sleep(100), asyncio.gather(sleep(200))), 1)
+    except TimeoutError:
+        return "late"
+    return "?"
+
+
+async def _shielded() -> str:
+    both = asyncio.gather(fetch(), sleep(100))
+    try:
+        await asyncio.wait_for(asyncio.shield(both), 1)
+    except TimeoutError:
+        return "late"
+    return "?"
+
+
 async def _timed_out() -> str:
     try:
         await asyncio.wait_for(sleep(100), 1)
@@ -208,6 +225,8 @@ async def _in_window() -> Any:
         (_generated, "a"),
         (_first_completed, 1),
         (_timed_out, "late"),
+        (_gathered_in_time, "late"),
+        (_shielded, "late"),
         (_in_window, "TaskError"),
     ],
 )
@@ -245,6 +264,21 @@ def test_a_branch_left_behind_is_warned_of(cached: int, caplog: pytest.LogCaptur
     said = [each.getMessage() for each in caplog.records if each.name == "rewake.workflow"]
     assert len(said) == 1
     assert "its branch fetch[0], which nobody awaits" in said[0]
+
+
+@pytest.mark.parametrize("cached", [0, 256])
+def test_a_gather_left_behind_is_warned_of(cached: int, caplog: pytest.LogCaptureFixture) -> None:
+    """`gather` without an await, also of a `gather`: what of it has not ended is cancelled."""
+
+    async def main() -> str:
+        asyncio.gather(fetch(), asyncio.gather(sleep(200), sleep(300)))
+        await sleep(60)
+        return "done"
+
+    assert outcome(main, cached=cached) == "done"
+    said = [each.getMessage() for each in caplog.records if each.name == "rewake.workflow"]
+    assert len(said) == 2
+    assert all("nobody awaits" in each and "branch sleep[" in each for each in said)
 
 
 @pytest.mark.parametrize("cached", [0, 256])

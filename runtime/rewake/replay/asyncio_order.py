@@ -14,7 +14,8 @@ replaced itself. Of 3.11's `wait_for` the code is replaced, which mends it where
 
 Also here, since it leans on the same internals: which barrier (`gather`, `wait`, `TaskGroup`) an
 asyncio task reports to, by which a fan-out of a thousand tasks wakes its parent once and not a
-thousand times. Watched by `tests/replay/test_canaries.py` on every Python minor.
+thousand times, and by which a `gather` that nobody awaits is found. Watched by
+`tests/replay/test_canaries.py` on every Python minor.
 """
 
 from __future__ import annotations
@@ -52,7 +53,13 @@ class _OrderedGatheringFuture(_GatheringFuture):  # type: ignore[misc]
 
     def __init__(self, children: list[Any], *, loop: WorkflowLoop) -> None:
         self._serial = loop.next_serial()
+        self.is_awaited = False
+        """Whether anybody ever waited for it."""
         super().__init__(children, loop=loop)
+
+    def add_done_callback(self, *args: Any, **context: Any) -> None:
+        self.is_awaited = True
+        super().add_done_callback(*args, **context)
 
     def __hash__(self) -> int:
         return self._serial
@@ -136,6 +143,14 @@ def install() -> None:
         asyncio.wait_for.__code__ = _calls_in_place.__code__
 
 
+def is_left_alone(branch: Any) -> bool:
+    """Whether nobody ever waited for this asyncio task, or only a `gather` that is left alone."""
+    if not branch.is_awaited:
+        return True
+    barrier = barrier_of(branch)
+    return isinstance(barrier, _OrderedGatheringFuture) and is_left_alone(barrier)
+
+
 def smallest_barrier(tasks: Iterable[WorkflowTask | None]) -> int:
     """How many of these must end before a barrier is through; 1 unless all are under barriers."""
     barriers: Counter[int] = Counter()
@@ -147,7 +162,7 @@ def smallest_barrier(tasks: Iterable[WorkflowTask | None]) -> int:
     return min(barriers.values(), default=1)
 
 
-def barrier_of(task: WorkflowTask) -> object | None:
+def barrier_of(task: Any) -> object | None:
     """The barrier that alone watches this asyncio task, or None if anything else may react to it.
 
     A barrier (a `gather`, a `TaskGroup`, a `wait` for more than the first, `rewake.parallel`)

@@ -384,7 +384,8 @@ class Execution:
             raise
         by_itself = self.cancel_reason is None and self._late is None and not self._loop.dead
         if by_itself:
-            self.mistakes.warn([t for t in self._loop.unfinished() if t is not self._main])
+            left = [task for task in self._loop.unfinished() if task is not self._main]
+            self.mistakes.warn([task for task in left if asyncio_order.is_left_alone(task)])
         await self._loop.wind_up(self._main)
         if by_itself:
             self.mistakes.check()

@@ -459,9 +459,9 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
         return None
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Log an exception that nobody awaited, or one in a plain callback, as asyncio does."""
-        if not self.dead:
-            error = context.get("exception")
+        """Log an exception (no cancellation) that nobody awaited, or one in a plain callback."""
+        error = context.get("exception")
+        if not self.dead and not isinstance(error, asyncio.CancelledError):
             log.error("in a workflow: %s", context.get("message"), exc_info=error)
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ class Mistakes:
         self._refusals.append(f"{name}{place}")
 
     def warn(self, left: Sequence[Any]) -> None:
-        """Warn of what a body did that ended well. `left`: its branches that have not ended."""
+        """Warn of what a body did that ended well. `left`: its branches that nobody awaits."""
         for name in self._refusals:
             log.warning(
                 "the workflow was refused %s, and swallowed that error: it was not done, and will "
@@ -91,10 +91,10 @@ class Mistakes:
                 name,
             )
         for branch in left:
-            if not branch.is_awaited and not branch.cancelling():
+            if not branch.cancelling():
                 log.warning(
                     "the workflow ended before its branch %s, which nobody awaits: it is "
-                    "cancelled; await what create_task() returned",
+                    "cancelled; await what create_task() or gather() returned",
                     branch.get_name(),
                 )
 
