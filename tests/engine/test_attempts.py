@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from rewake import TaskError, task, task_context, workflow
+from rewake.engine.attempts import _Body, _Stopped
 from rewake.engine.engine import Engine
 from rewake.errors import StoreUnavailable
 from rewake.records import Invocation, Operation, Value
@@ -165,3 +166,44 @@ def test_what_an_attempt_came_to_is_written_until_the_store_takes_it(fails: int)
         assert (await the_operation(bench, run)).lost == 0
 
     virtually([tries, flaky], body)
+
+
+@task
+async def meddles() -> int:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    return sum(each.cancel() for each in others if "_settled" in repr(each.get_coro()))
+
+
+@workflow
+async def meddled() -> list[str]:
+    found = await asyncio.gather(meddles(), flaky(0), return_exceptions=True)
+    return [getattr(each, "type", "") for each in found]
+
+
+def test_an_attempt_that_other_code_cancels_has_failed() -> None:
+    """Whatever cancels its asyncio task, also before its first step: it is not waited for."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("meddled")
+        assert await bench.result(header.run, 60) == ["", "NonRetryable"]
+
+    virtually([meddled, meddles, flaky], body)
+
+
+def test_an_attempt_may_be_stopped_before_its_first_step() -> None:
+    """What was taken over just then: nothing of it runs, and nothing is left of it."""
+
+    async def work() -> None:
+        attempts.append(1)
+
+    async def main() -> None:
+        body, begins = _Body(), work()
+        carried = asyncio.ensure_future(body.run(begins))
+        await asyncio.sleep(0)
+        body.stop()
+        with pytest.raises(_Stopped):
+            await carried
+        assert begins.cr_frame is None  # closed, so that Python does not warn of it
+        assert not attempts
+
+    asyncio.run(main())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -57,26 +57,25 @@ class _Body:
 
     def __init__(self) -> None:
         self._task: asyncio.Task[tuple[Any, BaseException | None]] | None = None
-        self._over: asyncio.Future[None] | None = None
         self._stopped = False
 
     def stop(self) -> None:
         """Stop the attempt: its task was taken over or cancelled, so nothing of it counts."""
         self._stopped = True
-        if self._task is not None and self._over is not None:
+        if self._task is not None:
             self._task.cancel()
-            # One that is cancelled before its first step does not come to say that it is over.
-            self._task.add_done_callback(partial(_tell, self._over))
 
     def check(self) -> None:
         """Raise `_Stopped` if the attempt was stopped before it began."""
         if self._stopped:
             raise _Stopped
 
-    async def run(self, work: Awaitable[Any]) -> Any:
+    async def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run `work` and return its result. Raises its exception, or `_Stopped` if stopped."""
-        self._over = over = asyncio.get_running_loop().create_future()
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = task = asyncio.ensure_future(_settled(work, over))
+        # One that is cancelled before its first step, by whomever, does not come to say so itself.
+        task.add_done_callback(partial(_tell, over))
         try:
             await over  # and not the task, which this would cancel, and then wait for
         except asyncio.CancelledError:
@@ -86,6 +85,7 @@ class _Body:
                 log.warning("an attempt goes on after it was cancelled: nothing of it counts")
             raise
         if task.cancelled():
+            work.close()  # which may not have begun
             # Not by us: it cancelled itself, or a library left a cancellation behind.
             raise _Stopped if self._stopped else NonRetryable("the task cancelled itself")
         result, error = task.result()
