@@ -196,6 +196,35 @@ def test_what_python_would_wait_for_does_not_keep_a_server(tmp_path: Path, how: 
         assert "what does not end is cut off" in server.logs()
 
 
+WARNS = """
+import os
+from rewake import workflow
+
+made = 0
+
+@workflow
+async def main() -> None:
+    global made
+    made += 1
+
+async def nothing() -> None: ...
+nothing()
+"""
+
+
+def test_the_log_for_machines_has_warnings_too(tmp_path: Path) -> None:
+    """With `json` each line is an object: also what loading the app and Python itself warn of."""
+    (tmp_path / "app.py").write_text(WARNS)
+    with ServerProcess(tmp_path / "app.py", tmp_path / "rewake.db", log_format="json") as server:
+        server.process.terminate()
+        server.wait()
+    told = [json.loads(line) for line in server.logs().splitlines()]
+    warned = [each["message"] for each in told if each["level"] == "WARNING"]
+    assert len(warned) == 2
+    assert any("app.py:9: DeterminismWarning: workflow 'main' changes" in each for each in warned)
+    assert any("coroutine 'nothing' was never awaited" in each for each in warned)
+
+
 def test_a_port_that_is_taken() -> None:
     """A port that is in use is one line on stderr and status 2; the database is not touched."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -31,7 +31,7 @@ PATIENCE = 30.0
 """Seconds after which a test gives up waiting for a process."""
 
 _ROOTS = (Path(rewake.__file__).parents[1], Path(__file__).parents[2])
-_SERVING = re.compile(r"serving on (http://\S+)")
+_SERVING = re.compile(r'serving on (http://[^\s"]+)')
 
 
 def bearer(token: str = TOKEN) -> dict[str, str]:

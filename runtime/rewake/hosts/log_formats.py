@@ -54,7 +54,12 @@ LOG_FORMATS: Mapping[str, type[logging.Formatter]] = {"text": TextFormat, "json"
 
 
 def configure_logging(level: str, form: str) -> None:
-    """Let this process log from `level` on to stderr, unless logging is configured already."""
+    """Let this process log from `level` on to stderr, unless logging is configured already.
+
+    Python's warnings are lines for people: where an object a line is read, they are records too.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(LOG_FORMATS[form]())
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    if form == "json":
+        logging.captureWarnings(True)
