@@ -243,7 +243,8 @@ Entry = Command | Event
 class Header(msgspec.Struct, omit_defaults=True):
     """The one item that decides about a run.
 
-    It has at most 1 KiB with its key, not counting `cancel`, `error` and `lost_turn`.
+    It has at most 1 KiB with its key, but for what is added between two commits: `cancel`,
+    `lost_turn` and the `error` of a turn that is given up.
 
     Three groups of fields: what the run is (set once), who holds it and when it must be looked at,
     and its history. `epoch` and `count` together are the fence of every commit.

@@ -33,6 +33,7 @@ WHERE = "h" * LONGEST_WHERE
 TODAY = 9_999_999_999_999
 """The latest moment of a machine's clock that has as many digits as today's."""
 LONG = "w" * LONGEST_NAME
+LONG_ERROR = 'é"\0' * 500
 
 
 def longest(run: str, key: str, **more: Any) -> Header:
@@ -110,6 +111,44 @@ def test_a_stored_header_is_bounded_at_each_moment() -> None:
         assert max(sizes) <= HEADER_BYTES
 
     virtually([echo, echoes], body)
+
+
+@workflow
+async def complains() -> None:
+    for size in range(20):
+        await echo("x" * size)
+        if size == 17:
+            raise ValueError(LONG_ERROR)
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_an_error_makes_a_header_no_longer(stuck: bool) -> None:
+    """Of a run that failed or is stuck: the history that was in it moves to a chunk, whole."""
+
+    async def body(bench: Bench) -> None:
+        if stuck:
+            bench.engine.services.work.closing = True
+            header = await bench.start("complains")
+            store, claim = bench.engine.services.store, bench.engine.services.run_claim
+            held = await store.claim(header.run, claim(header.run))
+            assert isinstance(held, Header)
+            now = claim(header.run).now
+            await store.commit(held, [CancelRequested(now, "x" * 40)] * 4, progress=False)
+            held = await store.header(header.run)
+            assert held.tail
+            await store.stick(held, LONG_ERROR)
+        else:
+            header = await bench.start("complains")
+            await bench.engine.result(header.run, 60)
+        found = await bench.engine.get(header.run)
+        assert len(found.error) > 60
+        where = header_key(header.run)
+        size = len(encode(found)) + len(where.partition) + len(where.sort)
+        assert size <= HEADER_BYTES
+        entries = (await bench.engine.services.store.entries(found)).entries
+        assert len(entries) == found.count
+
+    virtually([echo, complains], body)
 
 
 def test_the_names_of_claims_and_processes_are_short() -> None:

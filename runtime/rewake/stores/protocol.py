@@ -56,7 +56,10 @@ from rewake.stores.requests import FORCE, Requests
 from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, is_suspect, losing
 from rewake.stores.table import Check, Key, When, Written, holds
 from rewake.stores.writes import UNOWNED, begins
-from rewake.values.text import storable
+from rewake.values.text import storable, stored_size
+
+ERROR_BYTES = 400
+"""The most bytes of an error in a header, as JSON writes it."""
 
 T = TypeVar("T")
 
@@ -467,7 +470,10 @@ class Store(Requests):
 
 
 def _bounded(error: str) -> str:
-    return storable(error)[:400]
+    text = storable(error)[:ERROR_BYTES]
+    while (over := stored_size(text) - ERROR_BYTES) > 0:
+        text = text[: len(text) - max(1, over // 6)]
+    return text
 
 
 def _earliest(*moments: Millis | None) -> Millis | None:

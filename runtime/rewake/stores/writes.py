@@ -31,7 +31,10 @@ from rewake.values.text import stored_size
 CHUNK_BYTES = 256 * 1024
 """The most bytes of a chunk of history: an item of DynamoDB holds 400 KB."""
 HEADER_BYTES = 1024
-"""The most bytes of a header and its key, without `cancel` and `error`: one unit of a write."""
+"""The most bytes of a header and its key: one unit of a write.
+
+What a request or a loss adds later (`cancel`, `lost_turn`) may make it longer, to the next commit.
+"""
 FIXED_BYTES = 582
 """Room for all fields of a header but its names and its tail, at their longest."""
 CHANGED_BYTES = 24
@@ -120,19 +123,20 @@ class Writes(Reads):
 
         async def work() -> Written:
             placed: dict[str, Any] = {}
-            if entries:
-                base, tail = await self._place(held, entries, name)
+            if entries or (held.tail and changes.get("error")):
+                new = msgspec.structs.replace(held, error=changes.get("error", held.error))
+                base, tail = await self._place(new, entries, name)
                 placed = {"base": base, "tail": tail, "clock": _clock_of(entries, held.clock)}
-            new = {**changes, **placed, "count": held.count + len(entries), "mark": mark}
+            changed = {**changes, **placed, "count": held.count + len(entries), "mark": mark}
             where = header_key(held.run)
             if due is not None:
                 early = [[*when[0], Check("due", "<=", due)]]
-                written = await self._update(where, when=early, set=new)
+                written = await self._update(where, when=early, set=changed)
                 # A sweep may have moved it since the claim.
                 if written.ok or written.item is None or not holds(when, written.item):
                     return written
-                new["due"] = due
-            return await self._update(where, when=when, set=new)
+                changed["due"] = due
+            return await self._update(where, when=when, set=changed)
 
         written = await self._table.together(work)
         found: Header | None = written.item
@@ -214,11 +218,13 @@ def key_of(item: Header | Operation | Process) -> Key:
 
 
 def room_for_tail(header: Header) -> int:
-    """How many bytes of history fit into a header, beside the names that it was started with."""
+    """How many bytes of history fit into a header, beside its names and what was said of it."""
     run = 2 * len(header.run)  # It is in the item's key as well.
     names = stored_size(header.workflow) + stored_size(header.key)
     changed = CHANGED_BYTES if header.changed else 0
-    return HEADER_BYTES - FIXED_BYTES - changed - run - names
+    said = {"cancel": header.cancel, "error": header.error, "lost_turn": header.lost_turn}
+    told = sum(len(_encode({name: text})) for name, text in said.items() if text)
+    return HEADER_BYTES - FIXED_BYTES - changed - run - names - told
 
 
 def read_at(header: Header) -> int | None:
