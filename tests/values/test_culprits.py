@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import threading
 from collections.abc import Callable
@@ -60,6 +61,8 @@ async def main(how: str) -> str:
     try:
         if how == "closure":
             await task(lambda: guard)
+        elif how == "branch":
+            await task(lambda value: value)(asyncio.create_task(unready()))
         elif how == "argument":
             held = unready()
             try:
@@ -78,8 +81,9 @@ async def main(how: str) -> str:
     ("how", "said"),
     [
         ("closure", "captures 'guard', which is a _thread.lock"),
-        ("argument", "did you forget `await`?"),
-        ("result", "did you forget `await`?"),
+        ("argument", "did you forget `await` before unready(...)?"),
+        ("result", "did you forget `await`"),
+        ("branch", "did you forget `await`?"),
     ],
 )
 def test_a_run_tells_it_so(how: str, said: str) -> None:

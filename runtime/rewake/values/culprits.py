@@ -22,8 +22,9 @@ def told(value: Any) -> str:
         return ""
     where, culprit = found
     said = f": {where} is a {type_name(type(culprit))}" if where else ""
-    if inspect.iscoroutine(culprit):
-        said += "; did you forget `await`?"
+    if inspect.isawaitable(culprit):
+        named = getattr(culprit, "__name__", "")  # a coroutine has one, a branch of a body none
+        said += f"; did you forget `await`{f' before {named}(...)' if named else ''}?"
     return said
 
 
