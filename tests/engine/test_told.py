@@ -11,8 +11,10 @@ import pytest
 
 from rewake import Approval, Decision, race, sleep, step, task, wait_for_approval, workflow
 from rewake.engine.approvals import Approvals
+from rewake.engine.attempts import _tell_loss
 from rewake.hosts.log_formats import JsonFormat, TextFormat
-from rewake.records import Invocation
+from rewake.kinds import Kind
+from rewake.records import Invocation, Operation
 from rewake.views.timeline import timeline
 from tests.support.virtual import Bench, Ended, virtually
 
@@ -133,7 +135,7 @@ def test_an_apps_own_attributes_stay(heard: Heard) -> None:
 
 
 def test_a_lost_attempt_is_a_warning(heard: Heard) -> None:
-    """Who takes a task over from a process that died says so, about the attempt that begins."""
+    """Who takes a task over from a process that died says so, about the attempt that is lost."""
 
     async def body(bench: Bench) -> None:
         bench.lose_first_messages()
@@ -146,9 +148,22 @@ def test_a_lost_attempt_is_a_warning(heard: Heard) -> None:
             await bench.result(header.run)
         lost = next(r for r in heard.records if "was lost" in r.getMessage())
         assert lost.levelno == logging.WARNING
-        assert (lost.__dict__["run"], lost.__dict__["attempt"]) == (header.run, 2)
+        assert (lost.__dict__["run"], lost.__dict__["attempt"]) == (header.run, 1)
+        assert lost.getMessage().startswith("attempt 1 at charge of run ")
+        assert lost.getMessage().endswith("; attempt 2 begins")
 
     virtually([buy, charge], body)
+
+
+@pytest.mark.parametrize(
+    ("last", "then"), [(True, "there is no next one"), (False, "attempt 5 begins")]
+)
+def test_the_warning_of_a_loss_says_what_is_next(last: bool, then: str, heard: Heard) -> None:
+    """A task that killed too many processes is not said to begin; the record is of the lost one."""
+    _tell_loss(Operation("r1", "charge", Kind.TASK, number=5), last)
+    [lost] = [record for record in heard.records if "was lost" in record.getMessage()]
+    assert lost.getMessage().endswith(f"; {then}")
+    assert lost.getMessage().startswith("attempt 4 at charge")
 
 
 def test_the_two_formats() -> None:

@@ -155,7 +155,7 @@ class Attempts:
                 return found if found.suspect else await self._refused(found.operation, invocation)
             with _carrying(found.operation):
                 if found.lost:
-                    _tell_loss(found.operation)
+                    _tell_loss(found.operation, self._has_no_next(found.operation))
                 return await self._held(found.operation, claim.owner, invocation, stay)
         finally:
             self._no_more(here, claim.owner)
@@ -253,7 +253,7 @@ class Attempts:
         invocation: Invocation,
         body: _Body,
     ) -> Delivery | None:
-        if is_condemned(operation, self._services.settings.lost):
+        if self._has_no_next(operation):
             return await self._fail(operation, owner, _lost(operation))
         codec = RunCodec(self._services.secret, operation.run)
         try:
@@ -320,6 +320,10 @@ class Attempts:
             return await body.run(attempted)
         finally:
             await services.logs.end(context, logs)
+
+    def _has_no_next(self, operation: Operation) -> bool:
+        """Whether so many of its attempts ended with their processes that none begins any more."""
+        return is_condemned(operation, self._services.settings.lost)
 
     def _elapsed(self, operation: Operation) -> float:
         """Seconds since the first attempt began."""
@@ -467,9 +471,12 @@ def _about(operation: Operation) -> About:
     return About(operation.run, operation.key, operation.number)
 
 
-def _tell_loss(operation: Operation) -> None:
-    told = "an attempt at %s of run %s was lost with its process; attempt %s begins"
-    log.warning(told, operation.key, operation.run, operation.number)
+def _tell_loss(operation: Operation, last: bool) -> None:
+    lost = operation.number - 1
+    then = "there is no next one" if last else f"attempt {operation.number} begins"
+    told = "attempt %d at %s of run %s was lost with its process; %s"
+    with carrying_out(operation.run, operation.key, lost):
+        log.warning(told, lost, operation.key, operation.run, then)
 
 
 def _lost(operation: Operation) -> Failure:
