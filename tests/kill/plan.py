@@ -29,7 +29,7 @@ CALLS: Mapping[str, int] = {
     "table.put_blob": 1,
     "table.get_blob": 2,
     "table.together": 50,
-    "dispatch.dispatch": 17,
+    "dispatch.dispatch": 9,
 }
 """The calls that write, and all that a table and a dispatcher have: the n-th of each."""
 

@@ -17,7 +17,6 @@ from rewake.engine import instance as engine_instance
 from rewake.engine import interrupted as engine_interrupted
 from rewake.engine import steps as engine_steps
 from rewake.engine.apart import Stay
-from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Kept
 from rewake.engine.commits import Commits
 from rewake.engine.heart import Heart
@@ -327,11 +326,17 @@ def repeated_logs() -> Iterator[None]:
 def begins_beside_itself() -> Iterator[None]:
     """A process does not know which tasks it carries out (a bug that this found)."""
 
-    @contextmanager
-    def nothing(self: Attempts, here: tuple[str, str], owner: str) -> Iterator[None]:
-        yield
+    class Forgetful(dict[tuple[str, str], str]):
+        def __setitem__(self, here: tuple[str, str], owner: str) -> None:
+            pass
 
-    with patch.object(Attempts, "_under_way", nothing):
+    made = Services.__post_init__
+
+    def forgetful(self: Services) -> None:
+        made(self)
+        self.attempts = Forgetful()
+
+    with patch.object(Services, "__post_init__", forgetful):
         yield
 
 
