@@ -124,7 +124,9 @@ class Writes(Reads):
         async def work() -> Written:
             placed: dict[str, Any] = {}
             if entries or (held.tail and changes.get("error")):
-                new = msgspec.structs.replace(held, error=changes.get("error", held.error))
+                error, new = changes.get("error", held.error), held
+                if error != held.error:  # it takes of the room that entries have
+                    new = msgspec.structs.replace(held, error=error)
                 base, tail = await self._place(new, entries, name)
                 placed = {"base": base, "tail": tail, "clock": _clock_of(entries, held.clock)}
             changed = {**changes, **placed, "count": held.count + len(entries), "mark": mark}
