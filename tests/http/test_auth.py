@@ -87,20 +87,19 @@ def test_rotation() -> None:
     old, new = "the old secret of a test", "the new secret of a test"
     both = Keys(Secret(new, old))
 
-    assert both.admits(f"Bearer {app_token(Secret(old))}")
-    assert both.admits(f"Bearer {app_token(Secret(new))}")
-    assert not Keys(Secret(new)).admits(f"Bearer {app_token(Secret(old))}")
+    assert both.admits(app_token(Secret(old)))
+    assert both.admits(app_token(Secret(new)))
+    assert not Keys(Secret(new)).admits(app_token(Secret(old)))
 
 
 def test_chosen_tokens() -> None:
     """Tokens that were chosen replace the derived one."""
     keys = Keys(Secret(SECRET), ["a token of sixteen".replace(" ", "-"), "another-token-of-more"])
 
-    assert keys.admits("Bearer a-token-of-sixteen")
-    assert keys.admits("Bearer another-token-of-more")
-    assert not keys.admits("Bearer another-token-of-mor")
-    assert not keys.admits("Bearer another-token-of-morë")
-    assert not keys.admits(f"Bearer {TOKEN}")
+    assert keys.admits("a-token-of-sixteen")
+    assert keys.admits("another-token-of-more")
+    assert not keys.admits("another-token-of-mor")
+    assert not keys.admits(TOKEN)
     assert "token" not in repr(keys)
 
 
