@@ -45,6 +45,7 @@ from rewake.records import (
 )
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.history import History
+from rewake.stores.keys import view_key
 from rewake.stores.processes import next_look
 from rewake.stores.requests import not_stuck
 from rewake.values.digests import digest
@@ -213,7 +214,7 @@ class Runs:
     ) -> tuple[list[Header], str | None]:
         """One page of runs, newest first, and the cursor of the next (None: there is none).
 
-        Of one `workflow`, or of some `workflows`; without both of any.
+        Of one `workflow`; `workflows`: who asks may know of no others, not even by the cursor.
 
         `since`: those that were started then or later; older ones are not looked at.
         A page is full unless the list ends, or `LOOKED_AT` views that no filter passes lie between.
@@ -230,10 +231,12 @@ class Runs:
                 if view.created < since:
                     return headers, None
                 header = await self._listed(view, wanted)
-                if header is not None and state in (None, header.state):
+                if header is None or (workflows and header.workflow not in workflows):
+                    continue
+                if state in (None, header.state):
                     headers.append(header)
             if cursor is None or len(headers) >= limit or left <= 0:
-                return headers, cursor
+                return headers, _discreet(cursor, headers) if workflows else cursor
 
     async def _listed(self, view: View, workflows: Collection[str]) -> Header | None:
         """The run of a view; None if it is of none of these workflows, or there is none."""
@@ -447,6 +450,19 @@ def _forgotten(run: str, lost: Sequence[Scheduled]) -> str:
     more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
     told = f"run {run!r} would forget what it did after the error, and may do it again"
     return f"{told}: {named}{more}; to do so, say discard_cleanup (--discard-cleanup)"
+
+
+def _discreet(cursor: str | None, shown: Sequence[Header]) -> str | None:
+    """A cursor that names no run but those that were shown; what lies between is looked at again.
+
+    A page that shows none goes on from a moment, at which others may have been started.
+    """
+    if cursor is None:
+        return None
+    if not shown:
+        return f"{cursor.partition('#')[0]}#"
+    last = shown[-1]
+    return view_key(View(last.run, last.workflow, last.created)).sort
 
 
 def _unreadable(view: View, error: CheckpointUnreadable) -> Header:

@@ -39,6 +39,7 @@ _MOST_KNOWN = 1_000
 _PATIENCE = 2.0
 """Seconds that an answer waits for its entry."""
 _LONGEST = 255
+_STRANGER = "a stranger"
 
 
 @dataclass(slots=True)
@@ -104,7 +105,11 @@ class Auditor:
             log.error(told, error, extra=_extra(entry))
 
     async def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait for what is being written, and say how many refusals had no entry."""
+        for who, found in self._refusals.items():
+            if found.left_out:
+                told = "%d more requests of %s were refused and have no entry"
+                log.info(told, found.left_out, who or _STRANGER)
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=_PATIENCE)
 
@@ -127,7 +132,7 @@ def _say(entry: Audited) -> None:
     told = " ".join(each for each in (entry.run and f"run {entry.run}", entry.about) if each)
     more = f", {entry.more} more like it before" if entry.more else ""
     line = "%s: %s %s %s from %s%s"
-    who = entry.who or "a stranger"
+    who = entry.who or _STRANGER
     log.info(
         line, who, entry.action, told, entry.status, entry.client or "?", more, extra=_extra(entry)
     )

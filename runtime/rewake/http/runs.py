@@ -96,9 +96,7 @@ async def listing(request: Request) -> Response:
         since=query_moment(request, "since"),
         workflows=principal_of(request).workflows,
     )
-    sees = principal_of(request).sees  # a run that cannot be read may be of any workflow
-    shown = [run_view(header) for header in headers if sees(header.workflow)]
-    return reply({"runs": shown, "cursor": cursor})
+    return reply({"runs": [run_view(header) for header in headers], "cursor": cursor})
 
 
 async def _of_key(request: Request, key: str) -> Response:

@@ -26,6 +26,7 @@ SERIES = (Scope.START, Scope.DECIDE, Scope.OPERATE, Scope.ADMIN, REFUSED, STRANG
 LOOKED_AT = 2_000
 """How many entries one page looks at, at the most, to be full."""
 _STEP = 100
+_DIGITS = 12
 
 
 class Wanted(NamedTuple):
@@ -58,10 +59,13 @@ class Audit:
         self._series = {
             name: Series(table, again, f"A#{name}", "A", bounds) for name in map(str, SERIES)
         }
+        self.written = 0
+        """How many entries this process has written."""
 
     async def append(self, entry: Audited, scope: Scope) -> None:
         """Write an entry about something that needs this scope."""
         name = str(scope) if entry.status < 400 else REFUSED if entry.who else STRANGERS
+        self.written += 1
         await self._series[name].append(entry)
 
     async def page(self, wanted: Wanted, *, limit: int, cursor: str | None = None) -> AuditPage:
@@ -126,6 +130,7 @@ def _places(cursor: str | None) -> dict[str, int]:
     if cursor is None:
         return {}
     numbers = cursor.split(".")
-    if len(numbers) != len(SERIES) or not all(n == "" or n.isdecimal() for n in numbers):
+    fit = all(n == "" or (n.isdecimal() and len(n) <= _DIGITS) for n in numbers)
+    if len(numbers) != len(SERIES) or not fit:
         raise ValueError("this is no cursor of the audit log")
     return {str(name): int(n) for name, n in zip(SERIES, numbers, strict=True) if n}
