@@ -17,14 +17,16 @@ from rewake.stores.series import Bounds
 from tests.support.counting import CountingTable
 from tests.support.virtual import TABLES, Bench, virtually
 
-HOUR = 3_600
+LOOK = 60
+AGE = 600
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bounds that a test can reach."""
-    bounds = Bounds(items=10, age=HOUR * 24 * 1000)
+    """Bounds and times that a test can reach."""
+    bounds = Bounds(items=10, age=AGE * 1000)
     monkeypatch.setattr(stored.Audit.__init__, "__defaults__", (bounds,))
+    monkeypatch.setattr(trimmer, "EVERY", LOOK * 1000)
     monkeypatch.setattr(trimmer, "FEW", 5)
     monkeypatch.setattr(trimmer, "MANY", 50)
 
@@ -59,27 +61,29 @@ def test_it_is_bounded_in_number(table: Any) -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_it_is_bounded_in_age(table: Any) -> None:
-    """What is a little too many, or too old, is removed within an hour, by any process."""
+    """What is a little too many, or too old, is removed with the next look of any process."""
 
     async def body(bench: Bench) -> None:
         await write(bench.engine, 12)
-        bench.another().open()
-        await asyncio.sleep(HOUR + 10)
+        other = bench.another()
+        other.open()
+        await asyncio.sleep(LOOK + 10)
         assert await kept(bench.engine) == 10
-        await asyncio.sleep(HOUR * 22)
+        await asyncio.sleep(AGE - 2 * LOOK)
         assert await kept(bench.engine) == 10
-        await asyncio.sleep(HOUR * 2)
+        await asyncio.sleep(3 * LOOK)
         assert await kept(bench.engine) == 0
+        await other.close()
 
     virtually([], body, table=table)
 
 
 def test_an_idle_process_reads_nothing_for_it() -> None:
-    """Where nobody does anything, the audit log costs a few reads an hour."""
+    """Where nobody does anything, the audit log costs a few reads each hour."""
     table = CountingTable()
 
     async def body(bench: Bench) -> None:
-        await asyncio.sleep(2 * HOUR + 100)
+        await asyncio.sleep(2 * LOOK + 10)
         assert table.gets <= 2 * len(stored.SERIES)
         assert bench.engine.services.store.audit.written == 0
 

@@ -28,6 +28,7 @@ from rewake.access import Scope
 from rewake.clock import Clock
 from rewake.ledger import Audited
 from rewake.records import Millis
+from rewake.signing.api_tokens import redacted
 from rewake.stores.audit import Audit
 
 log = logging.getLogger("rewake.audit")
@@ -124,18 +125,17 @@ def client_of(scope: Mapping[str, Any]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A short text that cannot pretend to be another line of a log."""
-    return text[:_LONGEST].encode("unicode_escape").decode("ascii")[:_LONGEST]
+    """A short text without a token in it, which cannot pretend to be another line of a log."""
+    return redacted(text)[:_LONGEST].encode("unicode_escape").decode("ascii")[:_LONGEST]
 
 
 def _say(entry: Audited) -> None:
-    told = " ".join(each for each in (entry.run and f"run {entry.run}", entry.about) if each)
+    run = f"run {entry.run}" if entry.run else ""
+    told = " ".join(each for each in (entry.action, run, entry.about) if each)
     more = f", {entry.more} more like it before" if entry.more else ""
-    line = "%s: %s %s %s from %s%s"
+    line = "%s: %s %s from %s%s"
     who = entry.who or _STRANGER
-    log.info(
-        line, who, entry.action, told, entry.status, entry.client or "?", more, extra=_extra(entry)
-    )
+    log.info(line, who, told, entry.status, entry.client or "?", more, extra=_extra(entry))
 
 
 def _extra(entry: Audited) -> dict[str, Any]:

@@ -31,6 +31,8 @@ _SECRET = 43
 _CHECKSUM = 6
 _FORM = re.compile(rf"{PREFIX}([0-9a-f]{{16}})_[0-9A-Za-z]{{{_SECRET + _CHECKSUM}}}", re.ASCII)
 
+_LIKELY = re.compile(rf"{PREFIX}\w{{16,}}", re.ASCII)
+
 
 def id_of(name: str) -> str:
     """The id of the token of this name."""
@@ -63,6 +65,11 @@ def new_token(id: str) -> str:
 def is_formed(text: str) -> bool:
     """Whether this has the form of an API token, whatever its checksum."""
     return _FORM.fullmatch(text) is not None
+
+
+def redacted(text: str) -> str:
+    """The text without what may be a token of ours, by its beginning and length."""
+    return _LIKELY.sub(f"{PREFIX}...", text)
 
 
 def id_in(text: str) -> str:
