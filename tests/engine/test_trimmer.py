@@ -10,6 +10,7 @@ import pytest
 from rewake.access import Scope
 from rewake.engine import trimmer
 from rewake.engine.engine import Engine
+from rewake.errors import StoreError
 from rewake.ledger import Audited
 from rewake.stores import audit as stored
 from rewake.stores.audit import Wanted
@@ -96,7 +97,7 @@ def test_a_sweep_does_not_fail_for_it(caplog: pytest.LogCaptureFixture) -> None:
     class Full(CountingTable):
         async def delete(self, keys: Any) -> None:
             del keys
-            raise trimmer.StoreError("the disk is gone")
+            raise StoreError("the disk is gone")
 
     async def body(bench: Bench) -> None:
         await write(bench.engine, 60)

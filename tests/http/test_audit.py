@@ -237,7 +237,8 @@ def test_refusals_fill_no_disk(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_flood_hides_nobody_else() -> None:
     """Strangers' refusals leave room for those of principals, and none is for what is done."""
 
-    async def flood(auditor: Auditor, _: _Clock) -> None:
+    async def flood(auditor: Auditor, clock: _Clock) -> None:
+        del clock
         for _ in range(100):
             await auditor.tell(Scope.READ, "run.list", 401)
             await auditor.tell(Scope.OPERATE, "run.kill", 403, who="token:bad")

@@ -13,10 +13,11 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from rewake.access import Scope
+from rewake.engine import runs
 from rewake.errors import StoreUnavailable
 from rewake.http import needs
 from rewake.http.app import ROUTES
-from rewake.http.gate import OPEN, SIGNED
+from rewake.http.gate import OPEN, SELF_CHECKED, SIGNED
 from rewake.http.needs import NEEDS
 from rewake.records import Started
 from rewake.signing.api_tokens import id_of, new_token
@@ -25,7 +26,7 @@ from tests.http.conftest import Stranger
 from tests.support.server import TOKEN
 
 Holder = Callable[..., httpx2.Response]
-SCOPED = [(method, path, need) for (method, path), need in NEEDS.items() if need.scope is not None]
+SCOPED = [(method, path, need) for (method, path), need in NEEDS.items() if not need.free]
 
 
 def make(client: TestClient, name: str, *scopes: str, **more: Any) -> str:
@@ -56,9 +57,12 @@ def holding(client: TestClient, stranger: Stranger) -> Callable[..., Holder]:
 
 def test_every_route_says_what_it_needs() -> None:
     """The table has each route and no other; only what is open or signed needs no token."""
-    assert {(method, path) for method, path, _ in ROUTES} == set(NEEDS)
-    free = {path for (_, path), need in NEEDS.items() if need.scope is None}
+    known = {(method, path) for method, path, _ in ROUTES}
+    assert {each for each in known if not each[1].startswith(SELF_CHECKED)} == set(NEEDS)
+    free = {path for (_, path), need in NEEDS.items() if need.free}
     assert free == OPEN | (SIGNED - {"/v1/sweep"})
+    assert tuple(needs.SELF_CHECKED) == SELF_CHECKED
+    assert all(need.free for need in needs.SELF_CHECKED.values())
 
 
 def test_a_route_that_says_nothing_cannot_be_served(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,20 +180,26 @@ def test_lists_have_what_is_theirs(limited: Holder) -> None:
     assert limited("GET", "/v1/runs?workflow=ask").json() == {"runs": [], "cursor": None}
 
 
-def test_a_cursor_names_no_run_of_others(client: TestClient, limited: Holder) -> None:
+@pytest.mark.parametrize("looked_at", [2, 3, 1_000])
+def test_a_cursor_names_no_run_of_others(
+    client: TestClient, limited: Holder, monkeypatch: pytest.MonkeyPatch, looked_at: int
+) -> None:
     """Pages go on to the last of the runs, and none says which others lie between."""
+    monkeypatch.setattr(runs, "LOOKED_AT", looked_at)
     for number in range(5):
         client.post(f"/v1/workflows/nap/runs?id=secret-{number}", json={"seconds": 600})
         client.post(f"/v1/workflows/total/runs?id=mine-{number}", json={"numbers": []})
-    found, cursor = [], ""
-    while cursor is not None:
-        query = f"&cursor={cursor}".replace("#", "%23") if cursor else ""
-        answer = limited("GET", f"/v1/runs?limit=1{query}")
+    found, cursor = list[str](), None
+    while True:
+        query = {"limit": "1"} | ({"cursor": cursor} if cursor else {})
+        answer = limited("GET", "/v1/runs", params=query)
         assert "secret" not in answer.text
         assert "theirs" not in answer.text
         page = answer.json()
         found += [run["id"] for run in page["runs"]]
         cursor = page["cursor"]
+        if cursor is None:
+            break
     assert sorted(found) == [*(f"mine-{n}" for n in range(5)), "ours"]
 
 
@@ -444,7 +454,7 @@ def test_a_run_says_who_started_it(
     app: Starlette, client: TestClient, holding: Callable[..., Holder]
 ) -> None:
     """Who starts a run is in its history; who starts it again and is given it is not."""
-    body = {"numbers": []}
+    body: Any = {"numbers": []}
     holding("start")("POST", "/v1/workflows/total/runs?id=a", json=body)
     client.post("/v1/workflows/total/runs?id=a", json=body)
     client.post("/v1/workflows/total/runs?id=b", json=body)

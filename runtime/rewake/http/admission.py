@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rewake.access import Principal, Scope
+from rewake.access import Principal
 from rewake.errors import RunNotFound, StuckError, Unauthentic
 from rewake.http.auditor import client_of
 from rewake.http.bodies import Endpoint
@@ -26,9 +26,13 @@ from rewake.http.problems import problem_of
 
 
 class Act(msgspec.Struct):
-    """What the audit log will say of a request. `skip`: nothing was done. `told`: it says so."""
+    """What the audit log will say of a request. `skip`: nothing was done. `told`: it says so.
+
+    `who`: who did it, as an endpoint that checks by itself has found out.
+    """
 
     need: Need
+    who: str = ""
     run: str = ""
     about: str = ""
     skip: bool = False
@@ -55,7 +59,7 @@ def admitted(need: Need, endpoint: Endpoint) -> Endpoint:
     @functools.wraps(endpoint)
     async def checked(request: Request) -> Response:
         given = request.path_params
-        act = Act(need, given.get("run", ""), given.get("key", given.get("name", "")))
+        act = Act(need, run=given.get("run", ""), about=given.get("key", given.get("name", "")))
         request.state.rewake_act = act
         try:
             await _admit(need, request)
@@ -77,7 +81,7 @@ async def tell_done(request: Request, run: str) -> None:
 
 async def _admit(need: Need, request: Request) -> None:
     """Raises `InsufficientScope`, `RunNotFound`, `Unauthentic`."""
-    if need.scope is None:
+    if need.free:
         return
     if principal_in(request.scope) is None and path_of(request.scope) in SIGNED:
         return
@@ -109,10 +113,10 @@ async def _tell(request: Request, status: int) -> None:
         return
     act.told = True
     await parts_of(request).auditor.tell(
-        need.scope or Scope.OPERATE,
+        need.scope,
         need.action,
         status,
-        who="" if principal is None else principal.who,
+        who=act.who if principal is None else principal.who,
         client=client_of(request.scope),
         run=act.run,
         about=act.about,

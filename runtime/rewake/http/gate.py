@@ -1,9 +1,9 @@
 """The gate: which requests are let in.
 
-Every path needs `Authorization: Bearer <token>`, except health and readiness, and the messages of
-replicas, which are signed instead. The gate stands before the router and lets through only the
-paths that it knows to be open: a route that is added later is closed by itself, and a stranger
-cannot tell the paths that exist from those that do not.
+Every path needs `Authorization: Bearer <token>`, except health and readiness, the messages of
+replicas, which are signed instead, and what checks by itself who may call. The gate stands before
+the router and lets through only the paths that it knows to be open: a route that is added later is
+closed by itself, and a stranger cannot tell the paths that exist from those that do not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rewake.access import Principal
-from rewake.access import Scope as Needed
 from rewake.errors import RewakeError, StoreError, Unauthentic
 from rewake.http.auditor import Auditor, client_of
 from rewake.http.needs import route_of
@@ -28,6 +27,8 @@ OPEN = frozenset({"/healthz", "/readyz"})
 """Paths that answer without a token."""
 SIGNED = frozenset({"/v1/invoke", "/v1/sweep"})
 """Paths whose endpoints check a signature (or, for a sweep, a token)."""
+SELF_CHECKED = ("/hooks/", "/approve/", "/callback/", "/stream/")
+"""What paths begin with whose endpoints check who may call, each in its own way."""
 
 _CLOSED = plain(
     503,
@@ -62,10 +63,12 @@ class Gate:
 
     async def _principal(self, scope: Scope) -> Principal | None:
         """Who asks; None where nobody need say. Raises `Unauthentic`, `StoreError`."""
-        given = Headers(scope=scope).getlist("authorization")
-        free = scope["type"] == "http" and path_of(scope) in OPEN | SIGNED
-        if free and (path_of(scope) in OPEN or not given):
-            return None
+        given, path = Headers(scope=scope).getlist("authorization"), path_of(scope)
+        if scope["type"] == "http":
+            if path in OPEN or path.startswith(SELF_CHECKED):
+                return None  # what a hook has in this header is for the hook
+            if path in SIGNED and not given:
+                return None
         return await self._principals.of(given)
 
     async def _refuse(self, error: RewakeError, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,8 +78,7 @@ class Gate:
         refusal = problem_of(error)
         if isinstance(error, Unauthentic):
             route, status = route_of(scope["method"], path_of(scope)), refusal.status_code
-            needed = route.scope or Needed.READ
-            await self._auditor.tell(needed, route.action, status, client=client_of(scope))
+            await self._auditor.tell(route.scope, route.action, status, client=client_of(scope))
         elif isinstance(error, StoreError):
             log.error("who asks could not be known: %s", error)
         await refusal(scope, receive, send)

@@ -17,18 +17,19 @@ from rewake.access import Scope
 class Need(NamedTuple):
     """What a request needs, and what it is called in the audit log.
 
-    Without a `scope` it needs no token: the route is open, or checks a signature of its own.
     `acts`: it does something, so that it stands in the audit log also when it is not refused.
+    `free`: it needs no token, for the route is open, or checks by itself who may call.
     """
 
-    scope: Scope | None
+    scope: Scope
     action: str
     acts: bool = False
+    free: bool = False
 
 
 NEEDS: Mapping[tuple[str, str], Need] = {
-    ("GET", "/healthz"): Need(None, "health"),
-    ("GET", "/readyz"): Need(None, "ready"),
+    ("GET", "/healthz"): Need(Scope.READ, "health", free=True),
+    ("GET", "/readyz"): Need(Scope.READ, "ready", free=True),
     ("GET", "/v1/workflows"): Need(Scope.READ, "workflow.list"),
     ("POST", "/v1/workflows/{name}/runs"): Need(Scope.START, "run.start", acts=True),
     ("GET", "/v1/runs"): Need(Scope.READ, "run.list"),
@@ -47,14 +48,25 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("POST", "/v1/tokens"): Need(Scope.ADMIN, "token.create", acts=True),
     ("DELETE", "/v1/tokens/{name}"): Need(Scope.ADMIN, "token.revoke", acts=True),
     ("GET", "/v1/audit"): Need(Scope.ADMIN, "audit.list"),
-    ("POST", "/v1/invoke"): Need(None, "invoke"),
+    ("POST", "/v1/invoke"): Need(Scope.OPERATE, "invoke", free=True),
     # It does nothing that the sweeps of any server do not do; one each minute would hide the rest.
     ("POST", "/v1/sweep"): Need(Scope.OPERATE, "sweep"),
 }
 
+SELF_CHECKED: Mapping[str, Need] = {
+    "/hooks/": Need(Scope.START, "hook", acts=True, free=True),
+    "/approve/": Need(Scope.DECIDE, "approval.link", acts=True, free=True),
+    "/callback/": Need(Scope.DECIDE, "callback", acts=True, free=True),
+    "/stream/": Need(Scope.READ, "stream", free=True),
+}
+"""The same of routes that check by themselves who may call, by what their paths begin with."""
+
 
 def needs_of(method: str, path: str) -> Need:
     """What a route needs."""
+    for prefix, need in SELF_CHECKED.items():
+        if path.startswith(prefix):
+            return need if method == "POST" else need._replace(acts=False)
     found = NEEDS.get((method, path))
     assert found is not None, f"http/needs.py does not say what {method} {path} needs"
     return found
