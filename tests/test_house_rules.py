@@ -24,7 +24,18 @@ LONGEST = {"runtime": 500, "tests": 600, "examples": 300, "handlers": 100}
 """Lines of a file, by the folder it is in."""
 LONGEST_FUNCTION = 45
 
-GROUND = ("errors", "kinds", "states", "records", "clock", "forks", "signing", "values")
+GROUND = (
+    "errors",
+    "kinds",
+    "states",
+    "ledger",
+    "records",
+    "access",
+    "clock",
+    "forks",
+    "signing",
+    "values",
+)
 """What any room may import that stands above it, in this order from the bottom."""
 
 FLOORS = {
@@ -36,7 +47,7 @@ FLOORS = {
     "dispatchers": (),
     "views": ("authoring", "stores"),
     "engine": ("replay", "authoring", "app", "stores", "dispatchers"),
-    "http": ("authoring", "dispatchers", "views", "engine"),
+    "http": ("authoring", "stores", "dispatchers", "views", "engine"),
     "hosts": ("app", "stores", "dispatchers", "engine", "http"),
     "embed": ("app", "stores", "dispatchers", "engine", "http", "hosts"),
     "cli": ("replay", "authoring", "app", "stores", "dispatchers", "views", "engine", "hosts"),

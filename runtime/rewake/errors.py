@@ -23,6 +23,10 @@
     │   └── StoreUnsuitable       no database that this Rewake can use; choose another
     ├── ServerUnavailable     a server that cannot be reached, or failed: try again
     ├── LinkExpired           a signed link whose time is over; ask for a new one
+    ├── TokenError            about one API token
+    │   ├── TokenNotFound         there is none of that name
+    │   └── TokenExists           there is one of that name; revoke it first, or take another name
+    ├── InsufficientScope     a token that is good, but not for this; `scope` is what it lacks
     └── Unauthentic           a signature that is missing, wrong or stale; never retried
 
 Beside it stands one warning, `DeterminismWarning`: a workflow uses something that gives another
@@ -41,6 +45,7 @@ __all__ = [
     "ConfigError",
     "DeterminismWarning",
     "ForbiddenInWorkflow",
+    "InsufficientScope",
     "InvalidInput",
     "LinkExpired",
     "NonDeterminismError",
@@ -59,6 +64,9 @@ __all__ = [
     "StoreUnsuitable",
     "StuckError",
     "TaskError",
+    "TokenError",
+    "TokenExists",
+    "TokenNotFound",
     "Unauthentic",
     "UsageError",
 ]
@@ -213,6 +221,26 @@ class ServerUnavailable(RewakeError):
 
 class LinkExpired(RewakeError):
     """A signed link whose time is over, or that was withdrawn. Only a new one helps."""
+
+
+class TokenError(RewakeError):
+    """Something about one API token."""
+
+
+class TokenNotFound(TokenError):
+    """There is no token of that name."""
+
+
+class TokenExists(TokenError):
+    """There is a token of that name. Revoke it first, or take another name."""
+
+
+class InsufficientScope(RewakeError):
+    """A token that is good, but not for this. `scope` is what it lacks: ask for one that has it."""
+
+    def __init__(self, message: str, *, scope: str = "") -> None:
+        super().__init__(message)
+        self.scope = scope
 
 
 class Unauthentic(RewakeError):

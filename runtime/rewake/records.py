@@ -5,7 +5,7 @@ structs encode to JSON, so a stored row can be read by eye.
 
 A stored run is one `Header`, which decides, and beside it `Chunk`s (older entries of its history),
 `Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. A `Process`
-is who holds runs and tasks.
+is who holds runs and tasks. What is stored beside runs is in `rewake.ledger`.
 Where each of these items lives is in `rewake.stores.keys`.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
@@ -21,6 +21,7 @@ from __future__ import annotations
 import msgspec
 
 from rewake.kinds import Kind, OutcomeKind
+from rewake.ledger import Audited, Counter, Token
 from rewake.states import RunState
 
 Millis = int
@@ -64,11 +65,13 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 # --- history -----------------------------------------------------------------------------------
 
 
-class Started(msgspec.Struct, frozen=True, array_like=True, tag="started"):
+class Started(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="started"):
     """Event: the run began, with these arguments, at this time."""
 
     clock: Millis
     args: Value
+    by: str = ""
+    """Who started it (`rewake.access`); empty: nobody who had to say."""
 
 
 class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="scheduled"):
@@ -456,7 +459,7 @@ class View(msgspec.Struct, frozen=True):
     created: Millis
 
 
-Item = Header | Chunk | Operation | LogBatch | View | Process
+Item = Header | Chunk | Operation | LogBatch | View | Process | Token | Audited | Counter
 
 
 # --- messages ----------------------------------------------------------------------------------

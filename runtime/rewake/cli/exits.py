@@ -11,10 +11,12 @@ from typing import Any
 
 from rewake.errors import (
     DeterminismWarning,
+    InsufficientScope,
     RunConflict,
     RunNotFound,
     StoreUnsuitable,
     StuckError,
+    TokenError,
     Unauthentic,
     UsageError,
 )
@@ -50,7 +52,16 @@ STATES = {
 }
 """The exit code of a command that waits for a run, by the run's state; for others, `PENDING`."""
 
-_USAGE = (DeterminismWarning, UsageError, RunNotFound, RunConflict, StoreUnsuitable, Unauthentic)
+_USAGE = (
+    DeterminismWarning,
+    UsageError,
+    RunNotFound,
+    RunConflict,
+    StoreUnsuitable,
+    Unauthentic,
+    InsufficientScope,
+    TokenError,
+)
 
 
 def exit_for(error: Exception) -> Exit:

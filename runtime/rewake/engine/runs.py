@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rewake.engine.carrying import carrying_out, runs_log
@@ -45,6 +45,7 @@ from rewake.records import (
 )
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.history import History
+from rewake.stores.keys import view_key
 from rewake.stores.processes import next_look
 from rewake.stores.requests import not_stuck
 from rewake.values.digests import digest
@@ -84,8 +85,9 @@ class Runs:
         idempotency_key: str | None = None,
         if_running: IfRunning | None = None,
         if_finished: IfFinished | None = None,
+        by: str = "",
     ) -> tuple[Header, bool]:
-        """Start a run. Returns its header, and whether it is new.
+        """Start a run. Returns its header, and whether it is new. `by`: who starts it.
 
         With a caller's `run` id or `idempotency_key`, starting again attaches to the run that
         exists, even if it has ended, unless `if_running` or `if_finished` say otherwise. A key
@@ -104,13 +106,16 @@ class Runs:
 
         async def create(run: str, failed: str) -> tuple[Header, bool]:
             header = self._new_header(run, workflow, marked, idempotency_key or "")
-            return await self._create(header, recorded, failed)
+            found, new = await self._create(header, recorded, failed, by)
+            # Before any policy: how a run of another workflow stands is not for who may start this.
+            if found.workflow != workflow:
+                raise _started_otherwise(found.run)
+            return found, new
 
         name = self._name(workflow, run, idempotency_key)
         header, new = await begin_or_find(name, policy, create, self._store.find)
-        if not new and (header.workflow, header.digest) != (workflow, marked):
-            told = f"run {header.run!r} was started with other arguments"
-            raise RunConflict(told, run=header.run)
+        if not new and header.digest != marked:
+            raise _started_otherwise(header.run)
         return header, new
 
     def _new_header(self, run: str, workflow: str, marked: str, key: str) -> Header:
@@ -121,19 +126,20 @@ class Runs:
         return header
 
     async def _create(
-        self, header: Header, arguments: Mapping[str, Any], failed: str
+        self, header: Header, arguments: Mapping[str, Any], failed: str, by: str
     ) -> tuple[Header, bool]:
         """Create this run and begin it, unless it exists, as `Create` says."""
         services, run, now = self._services, header.run, header.created
         codec = RunCodec(services.secret, run)
         value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT)
+        started = Started(now, value, by)
         with services.claims.making(run, "", header.owner):
-            stored, new = await self._store.start(header, Started(now, value), failed)
+            stored, new = await self._store.start(header, started, failed)
         if new:
             with carrying_out(run):
                 runs_log.info("run %s of %s has started", run, header.workflow)
         if new and stored.owner and stored.owner == header.owner:
-            history = History([Started(now, value)], {})
+            history = History([started], {})
             services.work.begin(run, Turn(services, stored, history).run())
         elif new:
             await services.wake(run)
@@ -204,29 +210,37 @@ class Runs:
         workflow: str | None = None,
         state: RunState | None = None,
         since: Millis = 0,
+        workflows: Collection[str] = (),
     ) -> tuple[list[Header], str | None]:
         """One page of runs, newest first, and the cursor of the next (None: there is none).
+
+        Of one `workflow`; `workflows`: who asks may know of no others, not even by the cursor.
 
         `since`: those that were started then or later; older ones are not looked at.
         A page is full unless the list ends, or `LOOKED_AT` views that no filter passes lie between.
         """
         headers: list[Header] = []
         left = LOOKED_AT
+        wanted = workflows if workflow is None else {workflow} & set(workflows or {workflow})
+        if workflow is not None and not wanted:
+            return [], None
         while True:
             page = await self._store.views(limit=limit - len(headers), cursor=cursor)
             cursor, left = page.cursor, left - len(page.items)
             for _, view in page.items:
                 if view.created < since:
                     return headers, None
-                header = await self._listed(view, workflow)
-                if header is not None and state in (None, header.state):
+                header = await self._listed(view, wanted)
+                if header is None or (workflows and header.workflow not in workflows):
+                    continue
+                if state in (None, header.state):
                     headers.append(header)
             if cursor is None or len(headers) >= limit or left <= 0:
-                return headers, cursor
+                return headers, _discreet(cursor, headers) if workflows else cursor
 
-    async def _listed(self, view: View, workflow: str | None) -> Header | None:
-        """The run of a view; None if it is not of this workflow, or there is none."""
-        if workflow is not None and view.workflow not in ("", workflow):
+    async def _listed(self, view: View, workflows: Collection[str]) -> Header | None:
+        """The run of a view; None if it is of none of these workflows, or there is none."""
+        if workflows and view.workflow not in ("", *workflows):
             return None
         try:
             header = await self._store.header(view.run)
@@ -234,15 +248,15 @@ class Runs:
             return None  # a start that died before its header
         except CheckpointUnreadable as error:
             return _unreadable(view, error)
-        if workflow is not None and header.workflow != workflow:
+        if workflows and header.workflow not in workflows:
             return None
         # A start of a run that existed may have died before it removed its view.
         return header if header.created == view.created else None
 
-    async def of_key(self, key: str, workflow: str | None, limit: int) -> Sequence[Header]:
-        """The runs of an idempotency key, newest first; without `workflow`, of any workflow."""
+    async def of_key(self, key: str, workflows: Iterable[str], limit: int) -> Sequence[Header]:
+        """The runs of an idempotency key of each of these workflows, newest first."""
         found: deque[Header] = deque(maxlen=limit)
-        for each in [workflow] if workflow is not None else sorted(self._services.app.workflows):
+        for each in sorted(workflows):
             name, number = name_of_key(each, key), 1
             while (header := await self._store.find(name.generation(number))) is not None:
                 found.append(header)
@@ -421,6 +435,10 @@ def _live(header: Header, *, even_stuck: bool = True) -> Header:
     return header
 
 
+def _started_otherwise(run: str) -> RunConflict:
+    return RunConflict(f"run {run!r} was started with other arguments", run=run)
+
+
 def _over(run: str) -> RunConflict:
     return RunConflict(f"run {run!r} is over already")
 
@@ -430,6 +448,19 @@ def _forgotten(run: str, lost: Sequence[Scheduled]) -> str:
     more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
     told = f"run {run!r} would forget what it has done, and may do it again"
     return f"{told}: {named}{more}; to do so, say discard_cleanup (--discard-cleanup)"
+
+
+def _discreet(cursor: str | None, shown: Sequence[Header]) -> str | None:
+    """A cursor that names no run but those that were shown; what lies between is looked at again.
+
+    A page that shows none goes on from a moment, at which others may have been started.
+    """
+    if cursor is None:
+        return None
+    if not shown:
+        return f"{cursor.partition('#')[0]}#"
+    last = shown[-1]
+    return view_key(View(last.run, last.workflow, last.created)).sort
 
 
 def _unreadable(view: View, error: CheckpointUnreadable) -> Header:

@@ -16,6 +16,7 @@ from rewake.engine.deaths import Deaths
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.leases import PASSING
 from rewake.engine.services import Services
+from rewake.engine.trimmer import Trimmer
 from rewake.errors import StuckError
 from rewake.kinds import OutcomeKind
 from rewake.records import (
@@ -55,6 +56,7 @@ class Sweeper:
         self._aside: Aside[Key] = Aside(services.clock, 1000, MAX_BACKOFF)
         self._clock_watch = ClockWatch(services)
         self._deaths = Deaths(services)
+        self._trimmer = Trimmer(services)
 
     async def run(self, only: str | None = None) -> None:
         """Sweep for ever; with `only`, check nothing but this run."""
@@ -89,7 +91,9 @@ class Sweeper:
             if whole:  # an item that is no longer due was read by another process
                 self._aside.keep({due.key for due in over})
             if whole or not new:
-                return
+                break
+        if self._only is None:
+            await self._trimmer.trim()
 
     def close(self) -> None:
         """Cancel all timers and checks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -47,6 +48,8 @@ class ServerConfig:
     """How long work may go on at the end."""
     blocked: float = 30.0
     """How long one task, step or body may block the event loop before it is given up."""
+    proxies: tuple[str, ...] = ()
+    """The addresses or networks of proxies that are believed where a request comes from."""
     log_level: str = "info"
     """One of debug, info, warning, error."""
     log_format: str = "text"
@@ -87,6 +90,10 @@ def _secret(text: str) -> Secret:
     return Secret(current, *previous)
 
 
+def _networks(text: str) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_network(part)) for part in _texts(text))
+
+
 SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "app": ("REWAKE_APP", str),
     "host": ("REWAKE_HOST", str),
@@ -99,6 +106,7 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "tasks": ("REWAKE_TASKS", int),
     "grace": ("REWAKE_GRACE", float),
     "blocked": ("REWAKE_BLOCKED", float),
+    "proxies": ("REWAKE_PROXIES", _networks),
     "log_level": ("REWAKE_LOG_LEVEL", str.lower),
     "log_format": ("REWAKE_LOG_FORMAT", str.lower),
     "secret": ("REWAKE_SECRET", _secret),

@@ -13,6 +13,8 @@ from typing import Any
 
 ABOUT = ("run", "key", "attempt")
 """The attributes of a record that say what it is about."""
+AUDIT = "audit"
+"""The attribute with an entry of the audit log."""
 
 
 class TextFormat(logging.Formatter):
@@ -31,7 +33,10 @@ class TextFormat(logging.Formatter):
 
 
 class JsonFormat(logging.Formatter):
-    """One JSON object a line: `time`, `level`, `logger`, `message`, what it is about, `error`."""
+    """One JSON object a line: `time`, `level`, `logger`, `message`, what it is about, `error`.
+
+    An entry of the audit log stands in it whole (`audit`).
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON."""
@@ -40,7 +45,7 @@ class JsonFormat(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            **{name: getattr(record, name) for name in ABOUT if getattr(record, name, None)},
+            **{n: getattr(record, n) for n in (*ABOUT, AUDIT) if getattr(record, n, None)},
         }
         if record.exc_info:
             told["error"] = self.formatException(record.exc_info)

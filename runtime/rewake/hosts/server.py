@@ -104,7 +104,8 @@ def serve(
             lifespan="on",
             ws="none",
             server_header=False,
-            proxy_headers=False,
+            proxy_headers=bool(config.proxies),
+            forwarded_allow_ips=",".join(config.proxies),
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=_LONGEST_ANSWER,
         )

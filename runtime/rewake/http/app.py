@@ -11,11 +11,15 @@ from starlette.routing import Route
 
 from rewake.clock import Clock, SystemClock
 from rewake.engine.engine import Engine
-from rewake.http import approvals, internal, runs
+from rewake.http import approvals, audit, internal, runs, tokens
+from rewake.http.admission import admitted
+from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT, Endpoint, with_known_query
 from rewake.http.gate import Gate
 from rewake.http.inbox import Inbox
+from rewake.http.needs import needs_of
 from rewake.http.parts import Parts
+from rewake.http.principals import Principals
 from rewake.http.problems import HANDLERS
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import Keys
@@ -35,6 +39,10 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/runs/{run}/resume", runs.resume),
     ("POST", "/v1/runs/{run}/retry", runs.retry),
     ("POST", "/v1/runs/{run}/approvals/{key:path}", approvals.decide),
+    ("GET", "/v1/tokens", tokens.listing),
+    ("POST", "/v1/tokens", tokens.create),
+    ("DELETE", "/v1/tokens/{name}", tokens.revoke),
+    ("GET", "/v1/audit", audit.listing),
     ("POST", "/v1/invoke", internal.invoke),
     ("POST", "/v1/sweep", internal.sweep),
 )
@@ -52,11 +60,14 @@ def create_app(
 ) -> Starlette:
     """The app that serves `engine`, which it opens when it starts and closes when it ends.
 
-    `tokens` are the bearer tokens; by default, the one that is derived from `secret`. `grace`:
+    `tokens` are the server's own bearer tokens; by default, the one that is derived from `secret`.
+    API tokens are in the engine's store. `grace`:
     seconds that work under way may go on at the end. `limit`: the largest body, in bytes.
     """
     clock = clock or SystemClock()
-    parts = Parts(engine, Keys(secret, tokens), Inbox(engine.handle, clock), clock, limit)
+    keys, store = Keys(secret, tokens), engine.services.store
+    auditor, principals = Auditor(store.audit, clock), Principals(keys, store.tokens, clock)
+    parts = Parts(engine, keys, Inbox(engine.handle, clock), clock, auditor, limit)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
@@ -66,12 +77,14 @@ def create_app(
             yield
         finally:
             parts.closing.set()
+            await auditor.close()
+            await principals.close()
             await engine.close(grace)
             await parts.inbox.close()
 
     app = Starlette(
-        routes=[Route(path, _checked(path, each), methods=[verb]) for verb, path, each in ROUTES],
-        middleware=[Middleware(Gate, keys=parts.keys, opened=parts.opened)],
+        routes=[_route(verb, path, each) for verb, path, each in ROUTES],
+        middleware=[Middleware(Gate, principals=principals, auditor=auditor, opened=parts.opened)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
@@ -81,9 +94,10 @@ def create_app(
     return app
 
 
-def _checked(path: str, endpoint: Endpoint) -> Endpoint:
+def _route(verb: str, path: str, endpoint: Endpoint) -> Route:
     # A probe may say in its query what it likes.
-    return with_known_query(endpoint) if path.startswith("/v1/") else endpoint
+    checked = with_known_query(endpoint) if path.startswith("/v1/") else endpoint
+    return Route(path, admitted(needs_of(verb, path), checked), methods=[verb])
 
 
 def begin_closing(app: Starlette) -> None:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from rewake.authoring.approval import Approval, Decision
 from rewake.engine.approvals import Approvals
+from rewake.http.admission import principal_of
 from rewake.http.bodies import read_object, shaped
 from rewake.http.parts import parts_of, reply
 
@@ -28,6 +29,7 @@ async def decide(request: Request) -> Response:
     parts, run, key = parts_of(request), request.path_params["run"], request.path_params["key"]
     answer = shaped(await read_object(request, parts.limit), DecisionBody)
     decision = Decision.APPROVED if answer.approved else Decision.REJECTED
-    approval = Approval(decision, answer.value, answer.approver, answer.comment)
+    approver = answer.approver or principal_of(request).person
+    approval = Approval(decision, answer.value, approver, answer.comment)
     await Approvals(parts.engine).decide(run, key, approval)
     return reply({"run": run, "key": key, "decision": decision})

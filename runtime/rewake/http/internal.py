@@ -13,6 +13,7 @@ from rewake.errors import InvalidInput, StoreError
 from rewake.http.bodies import read_body, read_object, shaped
 from rewake.http.gate import path_of
 from rewake.http.parts import parts_of, reply
+from rewake.http.principals import principal_in
 from rewake.records import Invocation
 from rewake.signing import messages
 
@@ -44,7 +45,7 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
 async def sweep(request: Request) -> Response:
     """`POST /v1/sweep`: check all that is due, once."""
     parts = parts_of(request)
-    if parts.keys.admits(request.headers.get("authorization")):
+    if principal_in(request.scope) is not None:
         shaped(await read_object(request, parts.limit), Nothing)
     else:
         await _signed_body(request)

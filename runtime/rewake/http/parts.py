@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from rewake.clock import Clock
 from rewake.engine.engine import Engine
+from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT
 from rewake.http.inbox import Inbox
 from rewake.records import Outcome
@@ -29,6 +30,7 @@ class Parts:
     keys: Keys
     inbox: Inbox
     clock: Clock
+    auditor: Auditor
     limit: int = LIMIT
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -19,6 +19,7 @@ from starlette.routing import Match, Route
 from starlette.types import ExceptionHandler
 
 from rewake.errors import (
+    InsufficientScope,
     InvalidInput,
     LinkExpired,
     RewakeError,
@@ -27,6 +28,8 @@ from rewake.errors import (
     StoreFull,
     StoreUnavailable,
     StuckError,
+    TokenExists,
+    TokenNotFound,
     Unauthentic,
 )
 from rewake.values.text import storable
@@ -55,6 +58,14 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     Unauthentic: ProblemType(
         401, "unauthentic", "Who are you?", headers={"WWW-Authenticate": 'Bearer realm="rewake"'}
     ),
+    InsufficientScope: ProblemType(
+        403,
+        "insufficient-scope",
+        "This token is not for that",
+        headers={"WWW-Authenticate": 'Bearer realm="rewake", error="insufficient_scope"'},
+    ),
+    TokenNotFound: ProblemType(404, "token-not-found", "There is no such token"),
+    TokenExists: ProblemType(409, "token-exists", "There is such a token already"),
     StoreUnavailable: ProblemType(
         503,
         "store-unavailable",
@@ -68,7 +79,7 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
 
 class Problem(msgspec.Struct, omit_defaults=True):
     """The body of an error. `field` is the part of the input that does not fit, `run` the run that
-    is there already.
+    is there already, `scope` what a token lacks.
     """
 
     title: str
@@ -77,6 +88,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
     detail: str = ""
     field: str = ""
     run: str = ""
+    scope: str = ""
 
 
 def problem(found: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -99,6 +111,7 @@ def problem_of(error: Exception) -> Response:
             found.detail or storable(str(error)),
             storable(getattr(error, "field", "")),
             getattr(error, "run", ""),
+            getattr(error, "scope", ""),
         ),
         found.headers,
     )

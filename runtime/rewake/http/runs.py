@@ -13,6 +13,7 @@ from rewake.engine.approvals import approvals_of
 from rewake.engine.engine import Engine
 from rewake.engine.starting import IfFinished, IfRunning, check_key
 from rewake.errors import InvalidInput, StuckError
+from rewake.http.admission import act_of, principal_of, tell_done
 from rewake.http.bodies import (
     query_choice,
     query_moment,
@@ -41,8 +42,9 @@ _IF_FINISHED = {each.value: each for each in IfFinished}
 
 async def workflows(request: Request) -> Response:
     """`GET /v1/workflows`: what can be started."""
-    app = parts_of(request).engine.app
-    found = [workflow_view(workflow) for _, workflow in sorted(app.workflows.items())]
+    app, sees = parts_of(request).engine.app, principal_of(request).sees
+    known = sorted(app.workflows.items())
+    found = [workflow_view(workflow) for name, workflow in known if sees(name)]
     return reply({"workflows": found})
 
 
@@ -67,7 +69,9 @@ async def start(request: Request) -> Response:
         idempotency_key=key,
         if_running=if_running,
         if_finished=if_finished,
+        by=principal_of(request).who,
     )
+    await tell_done(request, header.run)
     replayed = {} if new else {"Idempotency-Replayed": "true"}
     outcome = None
     if wait:
@@ -90,6 +94,7 @@ async def listing(request: Request) -> Response:
         workflow=query.get("workflow"),
         state=query_choice(request, "state", _NAMED),
         since=query_moment(request, "since"),
+        workflows=principal_of(request).workflows,
     )
     return reply({"runs": [run_view(header) for header in headers], "cursor": cursor})
 
@@ -97,9 +102,11 @@ async def listing(request: Request) -> Response:
 async def _of_key(request: Request, key: str) -> Response:
     """The runs of an idempotency key, all on one page: `limit` of them, the newest."""
     state = query_choice(request, "state", _NAMED)
-    found = await parts_of(request).engine.of_key(
+    engine, workflow = parts_of(request).engine, request.query_params.get("workflow")
+    asked = engine.app.workflows if workflow is None else [workflow]
+    found = await engine.of_key(
         key,
-        request.query_params.get("workflow"),
+        filter(principal_of(request).sees, asked),
         query_whole(request, "limit", 1, LARGEST_PAGE, 50),
     )
     since = query_moment(request, "since")
@@ -220,6 +227,7 @@ async def _action(request: Request, form: type[A]) -> tuple[Engine, str, A]:
     """The engine, the run, and what is asked of it."""
     parts = parts_of(request)
     asked = shaped(await read_object(request, parts.limit), form)
+    act_of(request).skip = asked.dry_run
     return parts.engine, request.path_params["run"], asked
 
 

@@ -7,6 +7,9 @@
     R#<run>     L#<key>#<attempt>#<part>    LogBatch    what an attempt logged
     P#<name>    P                           Process     the lease of one process
     V           <newest first>#<run>        View        what a list of runs needs
+    T           T#<id>                      Token       an API token
+    A#<series>  N                           Counter     the number of its newest item
+    A#<series>  A#<newest first>            Audited     an entry of the audit log
 
 The first letter of a sort key tells the type of the item; those of views have no such letter.
 """
@@ -15,11 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rewake.ledger import Audited, Counter, Token
 from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, Process, View
 from rewake.stores.table import Key
 
 VIEWS = "V"
 """The partition in which runs are listed."""
+TOKENS = "T"
+"""The partition of all API tokens."""
 
 CHUNKS, OPERATIONS, LOGS = "C#", "O#", "L#"
 """The first letters of the sort keys of a run's chunks, operations and logs."""
@@ -30,11 +36,15 @@ TYPES: Mapping[str, type[Item]] = {
     "O": Operation,
     "L": LogBatch,
     "P": Process,
+    "T": Token,
+    "N": Counter,
+    "A": Audited,
     VIEWS: View,
 }
 """The type of an item, by the first letter of its sort key; of a view by its partition."""
 
 _LATEST: Millis = 10**15
+_MOST_NUMBERS = 10**12
 
 
 def run_partition(run: str) -> str:
@@ -55,6 +65,26 @@ def header_key(run: str) -> Key:
 def process_key(name: str) -> Key:
     """Where a process's item is."""
     return Key(f"P#{name}", "P")
+
+
+def token_key(id: str) -> Key:
+    """Where the token of this id is."""
+    return Key(TOKENS, f"T#{id}")
+
+
+def counter_key(series: str) -> Key:
+    """Where the counter of a series is, by the partition of that."""
+    return Key(series, "N")
+
+
+def numbered_key(series: str, letter: str, number: int) -> Key:
+    """Where the item of this number in a series is: newest first."""
+    return Key(series, f"{letter}#{_MOST_NUMBERS - number:012d}")
+
+
+def number_in(key: Key) -> int:
+    """The number of an item in its series."""
+    return _MOST_NUMBERS - int(key.sort[2:])
 
 
 def operation_key(run: str, key: str) -> Key:

@@ -21,6 +21,7 @@ from rewake.records import (
     Scheduled,
     Value,
 )
+from rewake.stores.audit import Audit
 from rewake.stores.blobs import Blobs
 from rewake.stores.history import History
 from rewake.stores.keys import (
@@ -35,6 +36,7 @@ from rewake.stores.keys import (
 )
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Due, Key, Page, Table
+from rewake.stores.tokens import Tokens
 
 T = TypeVar("T")
 
@@ -66,6 +68,8 @@ class Reads:
     def __init__(self, table: Table, shelf: Shelf) -> None:
         self._table = table
         self._blobs = Blobs(shelf, self._again)
+        self.tokens = Tokens(table, self._again)
+        self.audit = Audit(table, self._again)
 
     @property
     def joins(self) -> bool:

@@ -134,7 +134,8 @@ class _Reading:
     def _details(self, entry: Entry) -> dict[str, Any]:
         match entry:
             case Started():
-                return self._shown("input", entry.args, "", Purpose.INPUT)
+                by = {"by": entry.by} if entry.by else {}
+                return {**self._shown("input", entry.args, "", Purpose.INPUT), **by}
             case CancelRequested():
                 return {"reason": entry.reason}
             case Finished():

@@ -51,7 +51,7 @@ class Selection:
 
     async def runs(self, client: Client) -> AsyncIterator[dict[str, Any]]:
         """The runs, newest first; without a state, those on which the command acts."""
-        since, cursor = _moment(self.since), None
+        since, cursor = moment_of(self.since), None
         query = {"workflow": self.workflow, "state": self.state, "limit": _PAGE}
         if since is not None:  # the server looks at none that is older
             query["since"] = since.astimezone(UTC).isoformat()
@@ -145,7 +145,7 @@ class _Done:
             write_json({**about, "runs": self._runs, "refused": self.refused})
 
 
-def _moment(since: str | None) -> datetime | None:
+def moment_of(since: str | None) -> datetime | None:
     """A moment, given as such or as how long ago it was. Raises `UsageError`."""
     if since is None:
         return None

@@ -14,6 +14,7 @@ from rewake.cli.home import find_token
 from rewake.dispatchers.http import is_base_url
 from rewake.errors import (
     ConfigError,
+    InsufficientScope,
     RewakeError,
     RunConflict,
     ServerUnavailable,
@@ -70,6 +71,10 @@ class Client:
     ) -> Reply:
         """POST a JSON body. Raises `RewakeError` if it fails."""
         return await self._send("POST", path, body, headers=headers, query=query)
+
+    async def delete(self, *path: str) -> Reply:
+        """DELETE. Raises `RewakeError` if it fails."""
+        return await self._send("DELETE", path)
 
     async def _send(
         self,
@@ -132,6 +137,8 @@ def _error_of(url: str, status: int, problem: Mapping[str, Any]) -> RewakeError:
         told = f"{field}: {told}"
     if status == 401:
         return ConfigError(f"{url} does not accept this token (see `rewake token`)")
+    if status == 403:
+        return InsufficientScope(told, scope=str(problem.get("scope", "")))
     if problem.get("type") == _STUCK:
         return StuckError(told)
     if status >= 500:

@@ -54,6 +54,7 @@ def run_details(run: Mapping[str, Any], history: Mapping[str, Any] | None = None
         ("state", run["state"]),
         ("in process", run.get("where") or ""),
         ("created", when(run["created"])),
+        ("started by", _started_by(history)),
         ("updated", when(run["updated"])),
         ("next timer", when(wake) if wake else ""),
         ("killed" if run.get("killed") else "cancelled", run.get("cancel") or ""),
@@ -90,6 +91,11 @@ def _value_in(history: Mapping[str, Any], kind: str, name: str) -> str:
     """A value of the first entry of a kind, as JSON on one line."""
     found = [each for each in history.get("entries", ()) if each["type"] == kind and name in each]
     return json.dumps(found[0][name], ensure_ascii=False)[:_LONGEST_VALUE] if found else ""
+
+
+def _started_by(history: Mapping[str, Any]) -> str:
+    entries = history.get("entries", ())
+    return next((each["by"] for each in entries if each.get("by")), "")
 
 
 def _told(operation: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,62 @@
+"""`rewake tokens` on a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rewake.cli.exits import Exit
+from rewake.cli.output import write_json
+from rewake.cli.remote.client import Client
+from rewake.cli.remote.runs import Server
+from rewake.cli.tokens import Wish, show_tokens
+from rewake.views.moments import moment_or_none
+
+_PAGE = 200
+
+
+def create(url: str, wish: Wish) -> Exit:
+    """Make a token, and print it."""
+    body = {
+        "name": wish.name,
+        "scopes": wish.scopes,
+        "workflows": wish.workflows,
+        "expires": moment_or_none(wish.expires()),
+    }
+
+    async def call(client: Client) -> Exit:
+        print((await client.post("tokens", body=body)).body["token"])
+        return Exit.DONE
+
+    return Server(url).ask(call)
+
+
+def listing(url: str, json: bool) -> Exit:
+    """What each token allows."""
+
+    async def call(client: Client) -> Exit:
+        found: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            page = (await client.get("tokens", query={"limit": _PAGE, "cursor": cursor})).body
+            found += page["tokens"]
+            cursor = page["cursor"]
+            if cursor is None:
+                break
+        if json:
+            write_json({"tokens": found})
+        else:
+            show_tokens(found)
+        return Exit.DONE
+
+    return Server(url).ask(call)
+
+
+def revoke(url: str, name: str) -> Exit:
+    """Let a token be worth nothing any more."""
+
+    async def call(client: Client) -> Exit:
+        found = (await client.delete("tokens", name)).body
+        print(f"the token {found['name']} is revoked")
+        return Exit.DONE
+
+    return Server(url).ask(call)

@@ -1,0 +1,44 @@
+"""Removes what is kept for a while only and is over its bounds, a little with each sweep.
+
+It is looked for once an hour, and after so many entries as this process has written (`MANY`), so
+that an idle process costs nothing; as long as something is found, with every sweep. The bounds may
+be passed by what all processes write in between.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from rewake.engine.services import Services
+from rewake.errors import StoreError
+from rewake.records import Millis
+
+log = logging.getLogger("rewake.sweeper")
+
+EVERY: Millis = 3_600_000
+MANY = 500
+FEW = 200
+"""The most items of each series that are removed with one sweep."""
+
+
+class Trimmer:
+    """Keeps what only grows within its bounds. All processes of a store may do so at once."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._audit = services.store.audit
+        self._looked: Millis = services.clock.now()
+        self._written = 0
+
+    async def trim(self) -> None:
+        """Remove what is over, if it is time to look. A sweep never fails for it."""
+        now, written = self._services.clock.now(), self._audit.written
+        early = 0 <= now - self._looked < EVERY  # else also where the clock was set back
+        if early and written - self._written < MANY:
+            return
+        try:
+            if await self._audit.trim(now, FEW):
+                return
+        except StoreError as error:
+            log.warning("old entries of the audit log could not be removed: %s", error)
+        self._looked, self._written = now, written

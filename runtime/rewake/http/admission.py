@@ -1,0 +1,127 @@
+"""What a request is let do, once the gate has let it in, and what the audit log says of it.
+
+Each endpoint stands behind the scope that `http/needs.py` names for its route. For a token that is
+limited to some workflows, whatever belongs to another one does not exist: the answer is that of a
+run that there is not.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rewake.access import Principal
+from rewake.errors import RunNotFound, StuckError, Unauthentic
+from rewake.http.auditor import client_of
+from rewake.http.bodies import Endpoint
+from rewake.http.gate import SIGNED, path_of
+from rewake.http.needs import Need
+from rewake.http.parts import parts_of
+from rewake.http.principals import principal_in
+from rewake.http.problems import problem_of
+
+
+class Act(msgspec.Struct):
+    """What the audit log will say of a request. `skip`: nothing was done. `told`: it says so.
+
+    `who`: who did it, as an endpoint that checks by itself has found out.
+    """
+
+    need: Need
+    who: str = ""
+    run: str = ""
+    about: str = ""
+    skip: bool = False
+    told: bool = False
+
+
+def principal_of(request: Request) -> Principal:
+    """Who asks. Raises `Unauthentic` if nobody does: only behind an open path."""
+    found = principal_in(request.scope)
+    if found is None:
+        raise Unauthentic("a bearer token is needed")
+    return found
+
+
+def act_of(request: Request) -> Act:
+    """What the audit log will say of a request."""
+    act: Act = request.state.rewake_act
+    return act
+
+
+def admitted(need: Need, endpoint: Endpoint) -> Endpoint:
+    """The endpoint behind what it needs, with an entry in the audit log."""
+
+    @functools.wraps(endpoint)
+    async def checked(request: Request) -> Response:
+        given = request.path_params
+        act = Act(need, run=given.get("run", ""), about=given.get("key", given.get("name", "")))
+        request.state.rewake_act = act
+        try:
+            await _admit(need, request)
+            response = await endpoint(request)
+        except Exception as error:
+            await _tell(request, _status_of(error))
+            raise
+        await _tell(request, response.status_code)
+        return response
+
+    return checked
+
+
+async def tell_done(request: Request, run: str) -> None:
+    """Write at once that something was done to a run, where the answer may take its time."""
+    act_of(request).run = run
+    await _tell(request, 202)
+
+
+async def _admit(need: Need, request: Request) -> None:
+    """Raises `InsufficientScope`, `RunNotFound`, `Unauthentic`."""
+    if need.free:
+        return
+    if principal_in(request.scope) is None and path_of(request.scope) in SIGNED:
+        return
+    principal = principal_of(request)
+    principal.require(need.scope)
+    if principal.workflows:
+        await _check_workflow(principal, request)
+
+
+async def _check_workflow(principal: Principal, request: Request) -> None:
+    engine, given = parts_of(request).engine, request.path_params
+    name, run = given.get("name"), given.get("run")
+    if name is not None and not (principal.sees(name) and name in engine.app.workflows):
+        raise RunNotFound(f"there is no workflow {name!r}")
+    if run is not None:
+        try:
+            header = await engine.get(run)
+        except StuckError:  # it cannot be read, so nobody knows whose it is
+            header = None
+        if header is None or not principal.sees(header.workflow):
+            raise RunNotFound(f"there is no run {run!r}")
+
+
+async def _tell(request: Request, status: int) -> None:
+    act, principal = act_of(request), principal_in(request.scope)
+    need = act.need
+    refused = status in (401, 403)
+    if act.told or not (refused or (need.acts and not act.skip)):
+        return
+    act.told = True
+    await parts_of(request).auditor.tell(
+        need.scope,
+        need.action,
+        status,
+        who=act.who if principal is None else principal.who,
+        client=client_of(request.scope),
+        run=act.run,
+        about=act.about,
+    )
+
+
+def _status_of(error: Exception) -> int:
+    return error.status_code if isinstance(error, HTTPException) else problem_of(error).status_code

@@ -1,0 +1,142 @@
+"""Writes the audit log: what somebody did, or was refused, before that is answered.
+
+An action comes first and its entry follows, so a crash between the two leaves an action without an
+entry; the run's own history tells of it. An entry that cannot be written undoes nothing and fails
+nothing: the server's log says so, and has the entry. Each entry is a line of that log as well.
+
+Refusals are many where somebody tries doors, and must not fill a disk. Of each principal, and of
+all strangers together, `FEW` a minute are written by each server; the next one that is written says
+how many were left out before it (`more`).
+
+Where a request comes from is the address of whoever has the connection. What headers say of it is
+said by whoever sends them, and is not believed, unless the server is told which proxies to trust
+(`REWAKE_PROXIES`). An entry has no body, no query and no header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from rewake.access import Scope
+from rewake.clock import Clock
+from rewake.ledger import Audited
+from rewake.records import Millis
+from rewake.signing.api_tokens import redacted
+from rewake.stores.audit import Audit
+
+log = logging.getLogger("rewake.audit")
+
+FEW = 20
+"""The most refusals of one principal that are written in a minute; as many of all strangers."""
+_MINUTE: Millis = 60_000
+_MOST_KNOWN = 1_000
+_PATIENCE = 2.0
+"""Seconds that an answer waits for its entry."""
+_LONGEST = 255
+_STRANGER = "a stranger"
+
+
+@dataclass(slots=True)
+class _Refusals:
+    """The refusals of one principal in a minute."""
+
+    since: Millis
+    written: int = 0
+    left_out: int = 0
+
+
+class Auditor:
+    """Writes entries for the requests that one app answers."""
+
+    def __init__(self, audit: Audit, clock: Clock) -> None:
+        self._audit = audit
+        self._clock = clock
+        self._refusals: dict[str, _Refusals] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def tell(
+        self,
+        scope: Scope,
+        action: str,
+        status: int,
+        *,
+        who: str = "",
+        client: str = "",
+        run: str = "",
+        about: str = "",
+    ) -> None:
+        """Write that this was done or, by its status, refused or tried in vain. Raises nothing."""
+        now, more = self._clock.now(), 0
+        if status >= 400:
+            refusals = self._of(who, now)
+            if refusals.written >= FEW:
+                refusals.left_out += 1
+                return
+            refusals.written += 1
+            more, refusals.left_out = refusals.left_out, 0
+        entry = Audited(now, who, action, status, _plain(run), _plain(about), _plain(client), more)
+        _say(entry)
+        writing = asyncio.ensure_future(self._write(entry, scope))
+        self._under_way.add(writing)
+        writing.add_done_callback(self._under_way.discard)
+        await asyncio.wait({writing}, timeout=_PATIENCE)
+
+    def _of(self, who: str, now: Millis) -> _Refusals:
+        found = self._refusals.get(who)
+        if found is None:
+            if len(self._refusals) >= _MOST_KNOWN:
+                self._refusals.pop(next(iter(self._refusals)))
+            found = self._refusals[who] = _Refusals(now)
+        if not 0 <= now - found.since < _MINUTE:
+            found.since, found.written = now, 0
+        return found
+
+    async def _write(self, entry: Audited, scope: Scope) -> None:
+        try:
+            await self._audit.append(entry, scope)
+        except Exception as error:  # of any kind: what was done stays done
+            told = "an entry of the audit log could not be written: %s"
+            log.error(told, error, extra=_extra(entry))
+
+    async def close(self) -> None:
+        """Wait for what is being written, and say how many refusals had no entry."""
+        for who, found in self._refusals.items():
+            if found.left_out:
+                told = "%d more requests of %s were refused and have no entry"
+                log.info(told, found.left_out, who or _STRANGER)
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=_PATIENCE)
+
+
+def client_of(scope: Mapping[str, Any]) -> str:
+    """The address that a request came from; empty if that is none."""
+    host = (scope.get("client") or ("",))[0]
+    try:
+        return str(ipaddress.ip_address(host.partition("%")[0]))
+    except ValueError:  # a Unix socket, or what a trusted proxy had not checked
+        return ""
+
+
+def _plain(text: str) -> str:
+    """A short text without a token in it, which cannot pretend to be another line of a log."""
+    return redacted(text)[:_LONGEST].encode("unicode_escape").decode("ascii")[:_LONGEST]
+
+
+def _say(entry: Audited) -> None:
+    run = f"run {entry.run}" if entry.run else ""
+    told = " ".join(each for each in (entry.action, run, entry.about) if each)
+    more = f", {entry.more} more like it before" if entry.more else ""
+    line = "%s: %s %s from %s%s"
+    who = entry.who or _STRANGER
+    log.info(line, who, told, entry.status, entry.client or "?", more, extra=_extra(entry))
+
+
+def _extra(entry: Audited) -> dict[str, Any]:
+    return {"audit": msgspec.to_builtins(entry)}

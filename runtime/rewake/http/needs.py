@@ -1,0 +1,83 @@
+"""What each route needs: the one table of who may do what over HTTP.
+
+A route that is not here cannot be served (`needs_of`), so one that is added is closed until it is
+said who may use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from starlette.routing import compile_path
+
+from rewake.access import Scope
+
+
+class Need(NamedTuple):
+    """What a request needs, and what it is called in the audit log.
+
+    `acts`: it does something, so that it stands in the audit log also when it is not refused.
+    `free`: it needs no token, for the route is open, or checks by itself who may call.
+    """
+
+    scope: Scope
+    action: str
+    acts: bool = False
+    free: bool = False
+
+
+NEEDS: Mapping[tuple[str, str], Need] = {
+    ("GET", "/healthz"): Need(Scope.READ, "health", free=True),
+    ("GET", "/readyz"): Need(Scope.READ, "ready", free=True),
+    ("GET", "/v1/workflows"): Need(Scope.READ, "workflow.list"),
+    ("POST", "/v1/workflows/{name}/runs"): Need(Scope.START, "run.start", acts=True),
+    ("GET", "/v1/runs"): Need(Scope.READ, "run.list"),
+    ("GET", "/v1/runs/{run}"): Need(Scope.READ, "run.get"),
+    ("GET", "/v1/runs/{run}/result"): Need(Scope.READ, "run.result"),
+    ("GET", "/v1/runs/{run}/history"): Need(Scope.READ, "run.history"),
+    ("GET", "/v1/runs/{run}/logs"): Need(Scope.READ, "run.logs"),
+    ("POST", "/v1/runs/{run}/cancel"): Need(Scope.OPERATE, "run.cancel", acts=True),
+    ("POST", "/v1/runs/{run}/kill"): Need(Scope.OPERATE, "run.kill", acts=True),
+    ("POST", "/v1/runs/{run}/resume"): Need(Scope.OPERATE, "run.resume", acts=True),
+    ("POST", "/v1/runs/{run}/retry"): Need(Scope.OPERATE, "run.retry", acts=True),
+    ("POST", "/v1/runs/{run}/approvals/{key:path}"): Need(
+        Scope.DECIDE, "approval.decide", acts=True
+    ),
+    ("GET", "/v1/tokens"): Need(Scope.ADMIN, "token.list"),
+    ("POST", "/v1/tokens"): Need(Scope.ADMIN, "token.create", acts=True),
+    ("DELETE", "/v1/tokens/{name}"): Need(Scope.ADMIN, "token.revoke", acts=True),
+    ("GET", "/v1/audit"): Need(Scope.ADMIN, "audit.list"),
+    ("POST", "/v1/invoke"): Need(Scope.OPERATE, "invoke", free=True),
+    # It does nothing that the sweeps of any server do not do; one each minute would hide the rest.
+    ("POST", "/v1/sweep"): Need(Scope.OPERATE, "sweep"),
+}
+
+SELF_CHECKED: Mapping[str, Need] = {
+    "/hooks/": Need(Scope.START, "hook", acts=True, free=True),
+    "/approve/": Need(Scope.DECIDE, "approval.link", acts=True, free=True),
+    "/callback/": Need(Scope.DECIDE, "callback", acts=True, free=True),
+    "/stream/": Need(Scope.READ, "stream", free=True),
+}
+"""The same of routes that check by themselves who may call, by what their paths begin with."""
+
+
+def needs_of(method: str, path: str) -> Need:
+    """What a route needs."""
+    for prefix, need in SELF_CHECKED.items():
+        if path.startswith(prefix):
+            return need if method == "POST" else need._replace(acts=False)
+    found = NEEDS.get((method, path))
+    assert found is not None, f"http/needs.py does not say what {method} {path} needs"
+    return found
+
+
+_ROUTES = [(method, compile_path(path)[0], need) for (method, path), need in NEEDS.items()]
+_NOWHERE = Need(Scope.READ, "request")
+
+
+def route_of(method: str, path: str) -> Need:
+    """What the route of a request needs that is not let in; of none, what nothing is called."""
+    verb = "GET" if method == "HEAD" else method
+    found = (need for known, pattern, need in _ROUTES if known == verb and pattern.match(path))
+    return next(found, _NOWHERE)

@@ -1,0 +1,61 @@
+"""The endpoints of API tokens."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rewake.errors import InvalidInput
+from rewake.http.admission import act_of, principal_of
+from rewake.http.bodies import query_whole, read_object, shaped, takes_query
+from rewake.http.parts import parts_of, reply
+from rewake.records import Millis
+from rewake.signing.api_tokens import make_token
+from rewake.views.access import token_view
+from rewake.views.moments import millis_of
+
+LARGEST_PAGE = 200
+
+
+class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request for a new token. `expires`: a moment; null: never."""
+
+    name: str
+    scopes: list[str]
+    workflows: list[str] = []
+    expires: str | None = None
+
+
+@takes_query("cursor", "limit")
+async def listing(request: Request) -> Response:
+    """`GET /v1/tokens`: what each token allows, never a token itself."""
+    limit = query_whole(request, "limit", 1, LARGEST_PAGE, 50)
+    store = parts_of(request).engine.services.store
+    page = await store.tokens.page(limit=limit, cursor=request.query_params.get("cursor"))
+    return reply({"tokens": [token_view(each) for each in page.tokens], "cursor": page.cursor})
+
+
+async def create(request: Request) -> Response:
+    """`POST /v1/tokens`: make a token; only this answer has it."""
+    parts = parts_of(request)
+    asked = shaped(await read_object(request, parts.limit), TokenBody)
+    act_of(request).about = asked.name
+    expires, who, now = _moment(asked.expires), principal_of(request).who, parts.clock.now()
+    text, token = make_token(asked.name, asked.scopes, asked.workflows, expires, by=who, now=now)
+    await parts.engine.services.store.tokens.create(token)
+    return reply({**msgspec.to_builtins(token_view(token)), "token": text}, 201)
+
+
+async def revoke(request: Request) -> Response:
+    """`DELETE /v1/tokens/{name}`: let a token be worth nothing any more."""
+    store = parts_of(request).engine.services.store
+    return reply(token_view(await store.tokens.revoke(request.path_params["name"])))
+
+
+def _moment(text: str | None) -> Millis | None:
+    try:
+        return None if text is None else millis_of(text)
+    except ValueError:
+        told = "expires must be a time such as 2026-01-31T12:00:00Z"
+        raise InvalidInput(told, field="expires") from None
