@@ -84,12 +84,15 @@ class Runs:
         idempotency_key: str | None = None,
         if_running: IfRunning | None = None,
         if_finished: IfFinished | None = None,
+        strict: bool = True,
+        compare: bool = True,
     ) -> tuple[Header, bool]:
         """Start a run. Returns its header, and whether it is new.
 
         With a caller's `run` id or `idempotency_key`, starting again attaches to the run that
         exists, even if it has ended, unless `if_running` or `if_finished` say otherwise. A key
-        stands for the newest of its runs. `rewake.engine.starting` has the rules.
+        stands for the newest of its runs. `rewake.engine.starting` has the rules. `compare`: refuse
+        other arguments than that run has. `strict`: refuse fields that a class does not have.
 
         Raises:
             RunNotFound: no such workflow.
@@ -98,7 +101,7 @@ class Runs:
                 it.
         """
         found = self._services.app.workflow(workflow)
-        recorded = found.recorded(arguments)
+        recorded = found.recorded(arguments, strict=strict)
         policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
         marked = digest(arguments)
 
@@ -108,7 +111,8 @@ class Runs:
 
         name = self._name(workflow, run, idempotency_key)
         header, new = await begin_or_find(name, policy, create, self._store.find)
-        if not new and (header.workflow, header.digest) != (workflow, marked):
+        same = (header.workflow, header.digest) == (workflow, marked) or not compare
+        if not new and not same:
             told = f"run {header.run!r} was started with other arguments"
             raise RunConflict(told, run=header.run)
         return header, new

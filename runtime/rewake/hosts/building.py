@@ -160,7 +160,14 @@ def build_app(source: str | App, config: ServerConfig) -> Starlette:
     app = load_app(source)[0] if isinstance(source, str) else source
     clock = SystemClock()
     engine = build_engine(app, config, secret, clock)
-    return create_app(engine, secret, tokens=config.tokens, grace=config.grace, clock=clock)
+    return create_app(
+        engine,
+        secret,
+        tokens=config.tokens,
+        grace=config.grace,
+        clock=clock,
+        development=config.development,
+    )
 
 
 def app_from_env(environ: Mapping[str, str] = os.environ) -> Starlette:

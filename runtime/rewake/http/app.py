@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -14,11 +15,13 @@ from rewake.engine.engine import Engine
 from rewake.http import approvals, internal, runs
 from rewake.http.bodies import LIMIT, Endpoint, with_known_query
 from rewake.http.gate import Gate
+from rewake.http.hooks import deliver
 from rewake.http.inbox import Inbox
 from rewake.http.parts import Parts
 from rewake.http.problems import HANDLERS
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import Keys
+from rewake.webhooks.hooks import Hook, hooks_of
 
 ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("GET", "/healthz", internal.healthy),
@@ -35,6 +38,8 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/runs/{run}/resume", runs.resume),
     ("POST", "/v1/runs/{run}/retry", runs.retry),
     ("POST", "/v1/runs/{run}/approvals/{key:path}", approvals.decide),
+    ("GET", "/hooks/{path:path}", deliver),
+    ("POST", "/hooks/{path:path}", deliver),
     ("POST", "/v1/invoke", internal.invoke),
     ("POST", "/v1/sweep", internal.sweep),
 )
@@ -49,14 +54,17 @@ def create_app(
     sweep: bool = True,
     limit: int = LIMIT,
     clock: Clock | None = None,
+    development: bool = False,
 ) -> Starlette:
     """The app that serves `engine`, which it opens when it starts and closes when it ends.
 
     `tokens` are the bearer tokens; by default, the one that is derived from `secret`. `grace`:
     seconds that work under way may go on at the end. `limit`: the largest body, in bytes.
+    `development`: a webhook whose secret is missing is shut; else it is a `ConfigError`.
     """
     clock = clock or SystemClock()
-    parts = Parts(engine, Keys(secret, tokens), Inbox(engine.handle, clock), clock, limit)
+    hooks = _hooks(engine, development=development)
+    parts = Parts(engine, Keys(secret, tokens), Inbox(engine.handle, clock), clock, limit, hooks)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
@@ -79,6 +87,11 @@ def create_app(
     app.router.redirect_slashes = False
     app.state.parts = parts
     return app
+
+
+def _hooks(engine: Engine, *, development: bool) -> dict[str, Hook]:
+    webhooks = [(each, workflow.name) for each, workflow in engine.app.webhooks.values()]
+    return hooks_of(webhooks, os.environ, development=development)
 
 
 def _checked(path: str, endpoint: Endpoint) -> Endpoint:

@@ -17,6 +17,7 @@ from rewake.http.bodies import LIMIT
 from rewake.http.inbox import Inbox
 from rewake.records import Outcome
 from rewake.signing.tokens import Keys
+from rewake.webhooks.hooks import Hook
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -30,6 +31,7 @@ class Parts:
     inbox: Inbox
     clock: Clock
     limit: int = LIMIT
+    hooks: Mapping[str, Hook] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def opened(self) -> bool:

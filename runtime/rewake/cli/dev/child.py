@@ -65,7 +65,7 @@ def _serve(app: App, orders: Orders) -> None:
     config = ServerConfig.from_env(
         app=orders.source, db=orders.db, log_format=orders.log_format
     ).with_secret(dev_secret(HOME))
-    config = replace(config, url=config.url or orders.url)
+    config = replace(config, url=config.url or orders.url, development=True)
     if orders.first:
         print(banner(app, config, orders.url), flush=True)
     else:
