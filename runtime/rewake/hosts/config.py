@@ -55,8 +55,6 @@ class ServerConfig:
     """The secret that signs."""
     tokens: tuple[str, ...] = field(default=(), repr=False)
     """The bearer tokens; by default one that is derived from the secret."""
-    development: bool = False
-    """Whether it is for a developer alone: what is not set up yet is warned of, and shut."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> ServerConfig:

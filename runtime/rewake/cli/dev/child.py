@@ -65,13 +65,13 @@ def _serve(app: App, orders: Orders) -> None:
     config = ServerConfig.from_env(
         app=orders.source, db=orders.db, log_format=orders.log_format
     ).with_secret(dev_secret(HOME))
-    config = replace(config, url=config.url or orders.url, development=True)
+    config = replace(config, url=config.url or orders.url)
     if orders.first:
         print(banner(app, config, orders.url), flush=True)
     else:
         print(f"reloaded {orders.source}: {', '.join(sorted(app.workflows))}", flush=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    serve(config, app, listener=socket.socket(fileno=orders.listener))
+    serve(config, app, listener=socket.socket(fileno=orders.listener), development=True)
 
 
 def _end_with(supervisor: int) -> None:
