@@ -65,8 +65,8 @@ def json_of(body: bytes) -> Any:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"the body is not JSON: {error}") from None
     level = [found]
-    for _ in range(DEPTH + 1):
-        level = [part for each in level for part in _parts(each)]
+    for _ in range(DEPTH):
+        level = [part for each in level for part in _parts(each) if isinstance(part, (dict, list))]
         if not level:
             return found
     raise InvalidInput(f"the body is nested deeper than {DEPTH} levels")

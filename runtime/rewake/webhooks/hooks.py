@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from rewake.errors import ConfigError
 from rewake.records import Millis
 from rewake.webhooks.delivery import Delivery
-from rewake.webhooks.schemes import Scheme, Secrets, SecretSource, anyone
+from rewake.webhooks.schemes import Anyone, Scheme, Secrets, SecretSource
 from rewake.webhooks.secrets import secrets_for, secrets_from
 from rewake.webhooks.trigger import Webhook
 
 log = logging.getLogger("rewake.hooks")
-
-_ANYONE = type(anyone())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ def hooks_of(
                 raise
             log.warning("%s; until then it answers 503", error)
             hook = Hook(each, workflow, {}, shut=str(error))
-        if isinstance(each.verify, _ANYONE) and not development:
+        if isinstance(each.verify, Anyone) and not development:
             log.warning("anyone may start %s at /hooks/%s", workflow, each.path)
         found[each.path] = hook
     return found
@@ -82,7 +80,7 @@ def hooks_of(
 def _secrets(webhook: Webhook, environ: Mapping[str, str]) -> dict[SecretSource, Secrets]:
     scheme = webhook.verify
     # What a provider's question is answered by is a text as it is.
-    sources = ((scheme.secret, scheme), (scheme.handshake, anyone()))
+    sources = ((scheme.secret, scheme), (scheme.handshake, Anyone()))
     return {
         source: secrets_from(source, by, environ, webhook.path)
         for source, by in sources

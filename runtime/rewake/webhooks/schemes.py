@@ -54,20 +54,20 @@ class Answer(NamedTuple):
 
 
 class Scheme:
-    """How deliveries are verified. `secret`: where its secrets come from; None: it needs none.
+    """How deliveries are verified. `secret`: where its secrets come from.
 
     `handshake`: where the secrets of a `GET` come from, by which a provider asks whether the hook
     is meant; None: it does not ask.
     """
 
-    def __init__(
-        self, secret: SecretSource | None, *, handshake: SecretSource | None = None
-    ) -> None:
-        for source in (secret, handshake):
-            if not (source is None or callable(source) or _names_variables(source)):
-                told = "secret= names an environment variable, or is a function of the delivery"
-                raise AppError(f"{told}; what was given is neither (a secret is not for code)")
-        self.secret = secret
+    def __init__(self, secret: SecretSource, *, handshake: SecretSource | None = None) -> None:
+        for source in (secret, handshake) if handshake is not None else (secret,):
+            if not (callable(source) or _names_variables(source)):
+                raise AppError(
+                    "secret= names an environment variable, in capitals, or is a function of the"
+                    " delivery; what was given is neither (a secret is not for code)"
+                )
+        self.secret: SecretSource | None = secret
         self.handshake = handshake
 
     def secrets_of(self, texts: Iterable[bytes]) -> Secrets:
@@ -183,13 +183,19 @@ def new_id(now: Millis, body: bytes) -> str:
 def _names_variables(source: object) -> bool:
     if not isinstance(source, str):
         return False
-    return all(re.fullmatch(r"\s*[A-Za-z_]\w*\s*", each, re.ASCII) for each in source.split(","))
+    # In capitals, as such names are: a secret that was written here would be shown as missing.
+    return all(re.fullmatch(r"\s*[A-Z_][A-Z0-9_]*\s*", each) for each in source.split(","))
 
 
 # --- schemes of nobody in particular ------------------------------------------------------------
 
 
-class _Anyone(Scheme):
+class Anyone(Scheme):
+    """Verifies nothing."""
+
+    def __init__(self) -> None:
+        self.secret = self.handshake = None
+
     def verify(self, delivery: Delivery, secrets: Secrets, now: Millis) -> None:
         return
 
@@ -299,7 +305,7 @@ class _SharedHmac(Scheme):
 
 def anyone() -> Scheme:
     """No verification: whoever reaches the server starts runs."""
-    return _Anyone(None)
+    return Anyone()
 
 
 def bearer(secret: SecretSource, *, header: str = "Authorization", prefix: str = "") -> Scheme:
