@@ -128,3 +128,19 @@ def test_a_server_without_a_secret_does_not_begin(
     server.__exit__(None, None, None)
     lines = [each for each in server.logs().splitlines() if each.startswith("error:")]
     assert lines == ["error: the secret of the hook slack is missing: set SLACK_SECRET"]
+
+
+def test_the_access_log_has_no_verify_token(tmp_path: Path) -> None:
+    """Also at the level that logs each request, what Meta sends in the query is not there."""
+    with ServerProcess(APP, tmp_path / "rewake.db", log_level="debug") as server:
+        asked = {
+            "hub.mode": "subscribe",
+            "hub.verify_token": "the verify token",
+            "hub.challenge": "1158201444",
+        }
+        response = server.client.get("/hooks/meta", params=asked)
+        assert (response.status_code, response.text) == (200, "1158201444")
+        assert server.terminate() == 0
+        logged = server.logs()
+    assert "/hooks/meta?…" in logged
+    assert "verify" not in logged
