@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from rewake.app import App
@@ -141,6 +142,16 @@ def test_how_a_run_failed_is_not_told(app: Starlette, send: Send) -> None:
     assert response.json()["id"] in response.json()["error"]["message"]
     result = TestClient(app, headers=bearer()).get(f"/v1/runs/{response.json()['id']}/result")
     assert "hunter2" in result.text
+
+
+def test_below_a_prefix(app: Starlette) -> None:
+    """Mounted in another app, a webhook is below its path; another path of it is no way in."""
+    outer = Starlette(routes=[Mount("/durable", app)], lifespan=app.router.lifespan_context)
+    with TestClient(outer) as client:
+        taken = client.post("/durable/hooks/github/push", content=PUSH, headers=pushed())
+        assert taken.status_code == 202
+        assert client.post("/hooks/github/push", content=PUSH).status_code == 404
+        assert client.get("/durable/v1/runs").status_code == 401
 
 
 # --- the same delivery again ----------------------------------------------------------------------

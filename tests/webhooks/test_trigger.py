@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import types
 from collections.abc import Callable
@@ -12,8 +13,9 @@ import pytest
 
 from rewake import workflow
 from rewake.app import App
-from rewake.errors import AppError, ConfigError
+from rewake.errors import AppError, ConfigError, Unauthentic
 from rewake.webhooks import (
+    Delivery,
     anyone,
     bearer,
     github,
@@ -21,7 +23,7 @@ from rewake.webhooks import (
     standard_webhooks,
     webhook,
 )
-from rewake.webhooks.hooks import hooks_of
+from rewake.webhooks.hooks import Hook, hooks_of
 
 
 def module_of(*members: object) -> types.ModuleType:
@@ -106,6 +108,23 @@ def test_secrets_are_read_when_a_server_begins() -> None:
     with pytest.raises(ConfigError, match="S cannot be a secret") as refused:
         hooks_of([(standard, "w")], {"S": "not base64!"})
     assert "not base64!" not in str(refused.value)
+
+
+@pytest.mark.parametrize("found", [None, "", b"", [], [""], [None], 7])
+def test_a_function_that_knows_no_secret(found: Any) -> None:
+    """Nobody is let in by it, not even who signs with an empty secret; a failing one neither."""
+    delivery = Delivery("a", body=b"{}", headers=github("S").sign(b"{}", b"", 0).items())
+
+    async def later(_: Delivery) -> Any:
+        return found
+
+    def fails(_: Delivery) -> Any:
+        raise KeyError(found)
+
+    for source in (lambda _: found, later, fails):
+        hook = Hook(webhook("a", verify=github(source)), "w", {})
+        with pytest.raises(Unauthentic, match=r"knows none|fails"):
+            asyncio.run(hook.verify(delivery, 0))
 
 
 def test_a_webhook_changes_no_workflow() -> None:
