@@ -130,8 +130,10 @@ def test_a_server_without_a_secret_does_not_begin(
     assert lines == ["error: the secret of the hook slack is missing: set SLACK_SECRET"]
 
 
-def test_the_access_log_has_no_verify_token(tmp_path: Path) -> None:
-    """Also at the level that logs each request, what Meta sends in the query is not there."""
+def test_what_libraries_log_of_requests(tmp_path: Path) -> None:
+    """Also at the level that logs each request, what Meta sends in the query is not there; a form
+    that is wrong is told in one line.
+    """
     with ServerProcess(APP, tmp_path / "rewake.db", log_level="debug") as server:
         asked = {
             "hub.mode": "subscribe",
@@ -140,7 +142,11 @@ def test_the_access_log_has_no_verify_token(tmp_path: Path) -> None:
         }
         response = server.client.get("/hooks/meta", params=asked)
         assert (response.status_code, response.text) == (200, "1158201444")
+        form = {"Content-Type": "multipart/form-data; boundary=x"}
+        assert send(server, "files", b"--zzz", form).status_code == 422
         assert server.terminate() == 0
         logged = server.logs()
     assert "/hooks/meta?…" in logged
     assert "verify" not in logged
+    told = [each for each in logged.splitlines() if "boundary" in each or "zzz" in each]
+    assert not [each for each in told if "rewake.hooks" not in each]

@@ -102,6 +102,7 @@ def test_secrets_are_read_when_a_server_begins() -> None:
     hook = webhook("a", verify=bearer("NEW, OLD"))
     found = hooks_of([(hook, "w")], {"NEW": "three", "OLD": " one , two "})
     assert list(found["a"].secrets.values()) == [[b"three", b"one", b"two"]]
+    assert "three" not in repr(found)
     with pytest.raises(ConfigError, match="set OLD"):
         hooks_of([(hook, "w")], {"NEW": "three"})
     standard = webhook("a", verify=standard_webhooks("S"))

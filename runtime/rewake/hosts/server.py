@@ -26,10 +26,10 @@ from rewake.app import App
 from rewake.engine.threads import NAMES as SYNC_THREADS
 from rewake.engine.watchdog import bounded
 from rewake.errors import ConfigError, UsageError
-from rewake.hosts.access_log import without_queries
 from rewake.hosts.building import build_app
 from rewake.hosts.config import ServerConfig
 from rewake.hosts.log_formats import configure_logging
+from rewake.hosts.request_logs import bound_request_logs
 from rewake.http.app import begin_closing, told_to_end
 
 log = logging.getLogger("rewake.server")
@@ -97,7 +97,7 @@ def serve(
     as `build_app` does, and `ConfigError` if it cannot listen.
     """
     configure_logging(config.log_level, config.log_format)
-    logging.getLogger("uvicorn.access").addFilter(without_queries)
+    bound_request_logs()
     with listener or listen(config.host, config.port) as bound:
         app = build_app(config.app if source is None else source, config, development=development)
         workflows = ", ".join(sorted(app.state.parts.engine.app.workflows)) or "none"

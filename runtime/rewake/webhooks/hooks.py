@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rewake.errors import ConfigError
 from rewake.records import Millis
@@ -27,7 +27,7 @@ class Hook:
 
     webhook: Webhook
     workflow: str
-    secrets: Mapping[SecretSource, Secrets]
+    secrets: Mapping[SecretSource, Secrets] = field(repr=False)
     shut: str = ""
 
     @property
