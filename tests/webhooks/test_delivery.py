@@ -61,6 +61,15 @@ def test_json_has_a_depth() -> None:
             _ = Delivery("a", body=b"[" * depth + b"]" * depth).json
 
 
+def test_a_form_where_json_is_asked_for() -> None:
+    """It is told as such, for a provider has a switch for it; what says nothing of its type is
+    read as JSON.
+    """
+    with pytest.raises(InvalidInput, match=r"is a form.*application/json"):
+        _ = of(FORM, b"payload=%7B%7D").json
+    assert of("", b"{}").json == of("text/plain", b"{}").json == {}
+
+
 def test_a_form_of_texts() -> None:
     """Names and texts are decoded; a body of another type is no form."""
     form = of(FORM, b"a=1&b=%C3%A4+x&a=2&empty=").form

@@ -9,7 +9,7 @@ from typing import Any
 
 from rewake.errors import InvalidInput
 from rewake.records import Millis
-from rewake.webhooks.bodies import File, Form, form_of, json_of
+from rewake.webhooks.bodies import File, Form, form_of, is_form, json_of
 from rewake.webhooks.fields import Fields
 
 __all__ = ["Delivery", "File"]
@@ -50,7 +50,13 @@ class Delivery:
     @functools.cached_property
     def json(self) -> Any:
         """The body as JSON, whatever type it says it is of. Raises `InvalidInput`."""
-        return json_of(self.body)
+        try:
+            return json_of(self.body)
+        except InvalidInput:
+            if not is_form(self.content_type):
+                raise
+            told = "the body is a form, and JSON is asked for: let it be sent as application/json"
+            raise InvalidInput(told) from None
 
     @functools.cached_property
     def form(self) -> Fields:
