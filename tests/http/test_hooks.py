@@ -358,9 +358,11 @@ def test_a_form_with_files(send: Send) -> None:
 
 
 def test_a_body_of_any_type_is_the_apps_to_read(send: Send) -> None:
-    """With `arguments=` the app reads the raw body; without, its type must be one that is known."""
+    """With `arguments=` the app reads the raw body, and the id; without, its type must be known."""
     headers = {"Content-Type": "application/x-protobuf"}
-    assert send("raw", b"\0\1\2", headers=headers).json()["result"]["size"] == 3
+    named = send("raw", b"\0\1\2", headers={**headers, "Idempotency-Key": "k"}).json()
+    assert (named["result"]["size"], named["result"]["id"]) == (3, "k")
+    assert send("raw", b"\0\1\2", headers=headers).json()["result"]["id"] is None
     refused = send("orders", b"\0\1\2", headers=headers)
     assert refused.status_code == 415
 

@@ -88,7 +88,11 @@ def named(delivery: Delivery) -> str:
 
 def whole(delivery: Delivery) -> dict[str, Any]:
     """What a delivery says, whatever its type."""
-    return {"size": len(delivery.body), "files": {k: bytes(v) for k, v in delivery.files.items()}}
+    return {
+        "size": len(delivery.body),
+        "id": delivery.id,
+        "files": delivery.files,
+    }
 
 
 def unreadable(delivery: Delivery) -> dict[str, Any]:
@@ -149,8 +153,8 @@ async def billed(number: int) -> int:
 
 
 @workflow(webhook=webhook("raw", verify=anyone(), arguments=whole, wait=20))
-async def kept(size: int, files: dict[str, bytes]) -> dict[str, Any]:
-    return {"size": size, "files": {name: len(each) for name, each in files.items()}}
+async def kept(size: int, id: str | None, files: dict[str, bytes]) -> dict[str, Any]:
+    return {"size": size, "id": id, "files": {name: len(each) for name, each in files.items()}}
 
 
 @workflow(webhook=webhook("files", verify=anyone(), wait=20))

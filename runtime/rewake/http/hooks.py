@@ -119,6 +119,7 @@ async def _judged(parts: Parts, request: Request, delivery: Delivery) -> Verdict
     answer = hook.scheme.challenge(delivery)
     if answer is not None:
         return Verdict(Became.ANSWERED, _text(answer.text, answer.media_type))
+    delivery.id = hook.scheme.id_of(delivery) or delivery.headers.get("idempotency-key") or None
     _wait(request, hook)  # refused before anything is started
     workflow = parts.engine.app.workflow(hook.workflow)
     arguments = await _arguments(hook, workflow, delivery)
@@ -187,9 +188,7 @@ def _fields(workflow: Workflow[Any, Any], delivery: Delivery) -> dict[str, Any]:
 
 async def _key(hook: Hook, delivery: Delivery) -> str | None:
     """The idempotency key of its run: the first delivery of an id stands for all of them."""
-    scheme = hook.scheme
-    delivery.id = scheme.id_of(delivery) or delivery.headers.get("idempotency-key") or None
-    named = delivery.id or scheme.mark_of(delivery)
+    named = delivery.id or hook.scheme.mark_of(delivery)
     if hook.webhook.key is not None:
         named = await _called(hook.webhook.key, delivery)
         if not (named is None or isinstance(named, str)):
