@@ -11,6 +11,7 @@ import pytest
 
 import rewake
 import rewake.embed
+import rewake.webhooks
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "runtime" / "rewake"
@@ -39,15 +40,16 @@ GROUND = (
 """What any room may import that stands above it, in this order from the bottom."""
 
 FLOORS = {
+    "webhooks": (),
     "replay": (),
-    "authoring": ("replay",),
+    "authoring": ("replay", "webhooks"),
     "checking": ("replay", "authoring"),
-    "app": ("authoring", "checking"),
+    "app": ("authoring", "checking", "webhooks"),
     "stores": (),
     "dispatchers": (),
     "views": ("authoring", "stores"),
     "engine": ("replay", "authoring", "app", "stores", "dispatchers"),
-    "http": ("authoring", "stores", "dispatchers", "views", "engine"),
+    "http": ("authoring", "stores", "dispatchers", "views", "engine", "webhooks"),
     "hosts": ("app", "stores", "dispatchers", "engine", "http"),
     "embed": ("app", "stores", "dispatchers", "engine", "http", "hosts"),
     "cli": ("replay", "authoring", "app", "stores", "dispatchers", "views", "engine", "hosts"),
@@ -93,7 +95,9 @@ def test_no_function_is_too_long() -> None:
     assert not long
 
 
-@pytest.mark.parametrize("door", [rewake, rewake.embed], ids=lambda door: door.__name__)
+@pytest.mark.parametrize(
+    "door", [rewake, rewake.embed, rewake.webhooks], ids=lambda door: door.__name__
+)
 def test_a_public_door_is_sorted_and_whole(door: ModuleType) -> None:
     """`__all__` lists exactly what the door offers, in order."""
     assert sorted(door.__all__) == door.__all__

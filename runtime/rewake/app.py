@@ -15,6 +15,7 @@ from rewake.authoring.task import Task
 from rewake.authoring.workflow import Workflow
 from rewake.errors import AppError, RunNotFound
 from rewake.values import references
+from rewake.webhooks.trigger import Webhook
 
 _LIBRARIES = (
     str(Path(__file__).parent),
@@ -26,13 +27,14 @@ class App:
     """Workflows and tasks by name.
 
     Made from modules: every `Workflow` and `Task` in their namespaces belongs to it, imported ones
-    too. Raises `AppError` if two of a kind have one name, or if a workflow takes what no input can
-    be converted to.
+    too. Raises `AppError` if two of a kind have one name, two webhooks one path, or if a workflow
+    takes what no input can be converted to. `webhooks` has the workflow of each path.
     """
 
     def __init__(self, *modules: ModuleType) -> None:
         self.workflows: dict[str, Workflow[Any, Any]] = {}
         self.tasks: dict[str, Task[Any, Any]] = {}
+        self.webhooks: dict[str, tuple[Webhook, Workflow[Any, Any]]] = {}
         for module in modules:
             for found in list(vars(module).values()):
                 self.add(found)
@@ -45,8 +47,16 @@ class App:
         if isinstance(found, Workflow):
             found.inputs  # noqa: B018 - its types are looked at now
             _enter(self.workflows, found.name, found, "workflow")
+            for each in found.webhooks:
+                self._add_webhook(each, found)
         elif isinstance(found, Task):
             _enter(self.tasks, found.name, found, "task")
+
+    def _add_webhook(self, added: Webhook, of: Workflow[Any, Any]) -> None:
+        known, other = self.webhooks.setdefault(added.path, (added, of))
+        if known is not added or other is not of:
+            names = " and ".join(sorted({of.name, other.name}))
+            raise AppError(f"the webhook path {added.path!r} is taken twice (workflow {names})")
 
     def workflow(self, name: str) -> Workflow[Any, Any]:
         """The workflow of that name. Raises `RunNotFound`."""

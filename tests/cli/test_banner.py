@@ -9,7 +9,10 @@ from enum import Enum
 from typing import Literal
 
 from rewake import workflow
-from rewake.cli.dev.banner import curl
+from rewake.app import App
+from rewake.cli.dev.banner import banner, curl
+from rewake.hosts.config import ServerConfig
+from rewake.webhooks import anyone, webhook
 
 
 class Colour(Enum):
@@ -54,3 +57,17 @@ def test_the_example_has_the_types_that_the_workflow_declares() -> None:
         "names": {},
     }
     assert buy.recorded(json.loads(body)) == json.loads(body)  # it is refused if it does not fit
+
+
+@workflow(webhook=[webhook("a", verify=anyone()), webhook("b/c", verify=anyone())])
+async def hooked() -> None:
+    pass
+
+
+def test_webhooks_are_named() -> None:
+    """Each address that a provider can be given is there."""
+    app = App()
+    app.add(hooked)
+    lines = banner(app, ServerConfig(), "http://127.0.0.1:8000").splitlines()
+    assert "      POST http://127.0.0.1:8000/hooks/a" in lines
+    assert "      POST http://127.0.0.1:8000/hooks/b/c" in lines

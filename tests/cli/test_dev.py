@@ -168,6 +168,33 @@ def test_a_warning_is_one_line_at_each_load(shell: Shell) -> None:
         assert len(said()) == 2
 
 
+def test_a_webhook_whose_secret_is_missing_is_shut(shell: Shell) -> None:
+    """A developer is told which to set, and that webhook alone answers 503; others are open, and
+    `serve` does not begin.
+    """
+    hooks = (
+        "from rewake.webhooks import anyone, bearer, webhook\n"
+        "HOOKS = [webhook('a', verify=bearer('SOME_TOKEN')), webhook('b', verify=anyone())]\n"
+    )
+    body = APP.replace("@workflow", "@workflow(webhook=HOOKS)", 1)
+    shell.write("app.py", f"{hooks}{body}")
+    shell.write("beside.py", "WORD = 'one'")
+    with shell.begin("dev", "app.py", "--port", "0") as command:
+        server = Server(shell, command)
+        assert server.ask("POST", "/hooks/b?wait=20", {})["result"] == "one"
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            server.ask("POST", "/hooks/a", {})
+        refused.value.close()
+        assert refused.value.code == 503
+        assert "the secret of the hook a is missing: set SOME_TOKEN" in command.stderr
+        assert "anyone" not in command.stderr
+    shell.settings["REWAKE_SECRET"] = "a secret of this test alone"
+    ended = shell.rewake("serve", "app.py", "--port", "0")
+    told = "rewake: the secret of the hook a is missing: set SOME_TOKEN\n"
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.endswith(told)
+
+
 def test_ctrl_c_ends_it_in_order(server: Server) -> None:
     """Exit code 0, nothing is left behind."""
     assert server.command.signal(signal.SIGINT) == 0

@@ -8,7 +8,7 @@ import pytest
 from typer.main import get_command
 
 import rewake
-from rewake import errors
+from rewake import errors, webhooks
 from rewake.authoring.policy import TaskOptions
 from rewake.cli.commands import app
 from rewake.hosts.config import SETTINGS
@@ -19,9 +19,9 @@ from tests.docs.markdown import ROOT
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 
 
-@pytest.mark.parametrize("name", rewake.__all__)
+@pytest.mark.parametrize("name", [*rewake.__all__, *webhooks.__all__])
 def test_every_public_name_is_there(name: str) -> None:
-    """What `rewake` exports is in the reference."""
+    """What `rewake` and `rewake.webhooks` export is in the reference."""
     assert re.search(rf"\b{name}\b", REFERENCE)
 
 

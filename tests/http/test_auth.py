@@ -23,7 +23,7 @@ GUARDED = [
 def test_every_route_is_guarded(
     stranger: Stranger, method: str, path: str, header: str | None
 ) -> None:
-    """Every route but health and readiness refuses whoever has no token."""
+    """Every route refuses whoever has no token, but health, readiness and what checks by itself."""
     headers = {} if header is None else {"Authorization": header}
     response = stranger(method, path.replace("{", "").replace("}", ""), headers=headers)
 

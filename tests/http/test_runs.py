@@ -94,6 +94,7 @@ def test_workflows(client: TestClient) -> None:
         "name": "total",
         "description": "Add numbers up, one task each.",
         "parameters": [{"name": "numbers", "type": "list[int]", "required": True}],
+        "webhooks": [],
     }
     assert found["ask"]["parameters"][1] == {
         "name": "seconds",

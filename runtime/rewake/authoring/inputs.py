@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+
+import msgspec
 
 from rewake.authoring.conversion import Converter, Converters
 from rewake.authoring.fields import fields_of
@@ -45,6 +48,34 @@ class Inputs:
         return {
             name: self._named.get(name, rest)(value, name, strict) for name, value in given.items()
         }
+
+    def known(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What of this the function takes."""
+        return {
+            name: value
+            for name, value in given.items()
+            if name in self._named or self._rest is not None
+        }
+
+    def of_texts(self, given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """The fields of a form as the data of an input, for in a form everything is a text.
+
+        A text is kept if its parameter takes one. Else it is what the same text is in JSON, nothing
+        if it is empty, or the one item of a list. What fits in no way is left for `convert`.
+        """
+        return {name: self._of_texts(name, texts) for name, texts in given.items()}
+
+    def _of_texts(self, name: str, texts: Sequence[str]) -> Any:
+        read = [_json_or_text(each) for each in texts]
+        readings: list[Any] = [list(texts), read]
+        if len(texts) == 1:
+            readings = [texts[0], read[0], *([None] if not texts[0] else []), *readings]
+        convert = self._named.get(name, self._rest or _as_it_is)
+        for each in readings:
+            with suppress(InvalidInput):
+                convert(each, name, False)
+                return each
+        return read[0] if isinstance(read[0], (dict, list)) else readings[0]
 
     def _add(self, parameter: inspect.Parameter) -> None:
         name = parameter.name
@@ -88,6 +119,13 @@ class Inputs:
 
     def _where(self, name: str) -> str:
         return f"workflow {self._workflow!r}: the parameter {name!r}"
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return text
 
 
 def _as_it_is(value: Any, _path: str, _strict: bool) -> Any:

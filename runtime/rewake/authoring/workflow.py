@@ -5,9 +5,20 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from rewake.authoring.hints import signature_of
 from rewake.authoring.inputs import Inputs
@@ -16,6 +27,9 @@ from rewake.authoring.task import default_name, importable
 from rewake.errors import AppError
 from rewake.values.fields import field_names
 from rewake.values.text import storable, stored_size
+
+if TYPE_CHECKING:
+    from rewake.webhooks.trigger import Webhook
 
 LONGEST_NAME = 64
 """The most bytes of a workflow's name, as JSON writes it: the header of a run has little room."""
@@ -26,10 +40,13 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class WorkflowOptions(TypedDict, total=False):
-    """`name`: how the workflow is known in the app. `timeout`: of a whole run."""
+    """`name`: how the workflow is known in the app. `timeout`: of a whole run. `webhook`: what is
+    sent to it, or to them, starts runs.
+    """
 
     name: str
     timeout: Seconds | None
+    webhook: Webhook | Sequence[Webhook]
 
 
 class Workflow(Generic[P, R_co]):
@@ -39,12 +56,17 @@ class Workflow(Generic[P, R_co]):
     """
 
     def __init__(
-        self, function: Callable[..., Any], name: str, timeout: Seconds | None = None
+        self,
+        function: Callable[..., Any],
+        name: str,
+        timeout: Seconds | None = None,
+        webhooks: Sequence[Webhook] = (),
     ) -> None:
         functools.update_wrapper(self, function, updated=())
         self.function = function
         self.name = name
         self.timeout = timeout
+        self.webhooks = tuple(webhooks)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         return cast("Coroutine[Any, Any, R_co]", self.function(*args, **kwargs))
@@ -81,15 +103,15 @@ class Workflow(Generic[P, R_co]):
         """
         return self.inputs.convert(given, strict=strict)
 
-    def recorded(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def recorded(self, given: Mapping[str, Any], *, strict: bool = True) -> dict[str, Any]:
         """The input as it is kept: as it was given, if it becomes the same on every replay.
 
         A field may have a default that is new each time, such as an id; then what it became now
         is kept. Raises as `arguments` does.
         """
-        made = self.arguments(given)
+        made = self.arguments(given, strict=strict)
         with suppress(Exception):  # an __eq__ of the user's own
-            if made == self.arguments(given):
+            if made == self.arguments(given, strict=strict):
                 return dict(given)
         return made
 
@@ -97,6 +119,17 @@ class Workflow(Generic[P, R_co]):
     def inputs(self) -> Inputs:
         """What a run takes. Raises `AppError` for a type that no input can be converted to."""
         return Inputs(self.name, self.function)
+
+
+def _webhooks(given: object) -> Sequence[Webhook]:
+    if given == ():
+        return ()
+    from rewake.webhooks.trigger import Webhook  # noqa: PLC0415 - few workflows have one
+
+    found = [given] if isinstance(given, Webhook) else given
+    if not isinstance(found, (list, tuple)) or not all(isinstance(e, Webhook) for e in found):
+        raise AppError("webhook= is a webhook(...) of rewake.webhooks, or a list of them")
+    return found
 
 
 def _is_changeable(kind: type) -> bool:
@@ -125,7 +158,8 @@ def workflow(
     """Make a workflow of an async function: `@workflow`, or `@workflow(timeout=3600)`.
 
     `timeout` (seconds, or a `timedelta`) bounds a whole run, its sleeps included; `name` is how
-    it is known in the app and in URLs, by default the function's own.
+    it is known in the app and in URLs, by default the function's own; `webhook` is one of
+    `rewake.webhooks`, or a list of them.
 
     Raises `AppError` unless the function is async and its name is short enough, and `ValueError`
     for a bad timeout.
@@ -141,4 +175,4 @@ def workflow(
     if (size := stored_size(storable(name))) > LONGEST_NAME:
         told = f"a workflow's name has at most {LONGEST_NAME} bytes of UTF-8, and this one {size}"
         raise AppError(f"{told}: {name[:40]!r}…; give it a shorter name=")
-    return Workflow(function, name, timeout)
+    return Workflow(function, name, timeout, _webhooks(options.get("webhook", ())))

@@ -86,12 +86,15 @@ class Runs:
         if_running: IfRunning | None = None,
         if_finished: IfFinished | None = None,
         by: str = "",
+        strict: bool = True,
+        compare: bool = True,
     ) -> tuple[Header, bool]:
         """Start a run. Returns its header, and whether it is new. `by`: who starts it.
 
         With a caller's `run` id or `idempotency_key`, starting again attaches to the run that
         exists, even if it has ended, unless `if_running` or `if_finished` say otherwise. A key
-        stands for the newest of its runs. `rewake.engine.starting` has the rules.
+        stands for the newest of its runs. `rewake.engine.starting` has the rules. `compare`: refuse
+        other arguments than that run has. `strict`: refuse fields that a class does not have.
 
         Raises:
             RunNotFound: no such workflow.
@@ -100,7 +103,7 @@ class Runs:
                 it.
         """
         found = self._services.app.workflow(workflow)
-        recorded = found.recorded(arguments)
+        recorded = found.recorded(arguments, strict=strict)
         policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
         marked = digest(arguments)
 
@@ -114,7 +117,8 @@ class Runs:
 
         name = self._name(workflow, run, idempotency_key)
         header, new = await begin_or_find(name, policy, create, self._store.find)
-        if not new and header.digest != marked:
+        same = (header.workflow, header.digest) == (workflow, marked) or not compare
+        if not new and not same:
             raise _started_otherwise(header.run)
         return header, new
 

@@ -152,15 +152,25 @@ def build_engine(app: App, config: ServerConfig, secret: Secret, clock: Clock) -
     return Engine(app, table, dispatcher, secret, shelf=shelf, clock=clock, settings=settings)
 
 
-def build_app(source: str | App, config: ServerConfig) -> Starlette:
-    """The ASGI app that serves `source`. Raises `AppError`, `ConfigError`, `StoreError`."""
+def build_app(source: str | App, config: ServerConfig, *, development: bool = False) -> Starlette:
+    """The ASGI app that serves `source`. Raises `AppError`, `ConfigError`, `StoreError`.
+
+    `development`: what is not set up yet is warned of, and shut.
+    """
     secret = config.secret
     if secret is None:
         raise ConfigError("there is no secret: set REWAKE_SECRET to a long random text")
     app = load_app(source)[0] if isinstance(source, str) else source
     clock = SystemClock()
     engine = build_engine(app, config, secret, clock)
-    return create_app(engine, secret, tokens=config.tokens, grace=config.grace, clock=clock)
+    return create_app(
+        engine,
+        secret,
+        tokens=config.tokens,
+        grace=config.grace,
+        clock=clock,
+        development=development,
+    )
 
 
 def app_from_env(environ: Mapping[str, str] = os.environ) -> Starlette:

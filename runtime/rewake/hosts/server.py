@@ -29,6 +29,7 @@ from rewake.errors import ConfigError, UsageError
 from rewake.hosts.building import build_app
 from rewake.hosts.config import ServerConfig
 from rewake.hosts.log_formats import configure_logging
+from rewake.hosts.request_logs import bound_request_logs
 from rewake.http.app import begin_closing, told_to_end
 
 log = logging.getLogger("rewake.server")
@@ -86,15 +87,19 @@ def serve(
     config: ServerConfig,
     source: str | App | None = None,
     listener: socket.socket | None = None,
+    *,
+    development: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT, on `listener` if it is given.
 
+    `development`: for a developer alone, so that what is not set up yet is warned of, and shut.
     Sync tasks that did not end in time still run in their threads: call `end_process` next. Raises
     as `build_app` does, and `ConfigError` if it cannot listen.
     """
     configure_logging(config.log_level, config.log_format)
+    bound_request_logs()
     with listener or listen(config.host, config.port) as bound:
-        app = build_app(config.app if source is None else source, config)
+        app = build_app(config.app if source is None else source, config, development=development)
         workflows = ", ".join(sorted(app.state.parts.engine.app.workflows)) or "none"
         log.info("app %s, database %s, workflows: %s", config.app, config.db, workflows)
         settings = uvicorn.Config(

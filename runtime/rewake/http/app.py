@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -16,6 +17,7 @@ from rewake.http.admission import admitted
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT, Endpoint, with_known_query
 from rewake.http.gate import Gate
+from rewake.http.hooks import deliver
 from rewake.http.inbox import Inbox
 from rewake.http.needs import needs_of
 from rewake.http.parts import Parts
@@ -23,6 +25,7 @@ from rewake.http.principals import Principals
 from rewake.http.problems import HANDLERS
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import Keys
+from rewake.webhooks.hooks import Hook, hooks_of
 
 ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("GET", "/healthz", internal.healthy),
@@ -43,6 +46,8 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/tokens", tokens.create),
     ("DELETE", "/v1/tokens/{name}", tokens.revoke),
     ("GET", "/v1/audit", audit.listing),
+    ("GET", "/hooks/{path:path}", deliver),
+    ("POST", "/hooks/{path:path}", deliver),
     ("POST", "/v1/invoke", internal.invoke),
     ("POST", "/v1/sweep", internal.sweep),
 )
@@ -57,17 +62,20 @@ def create_app(
     sweep: bool = True,
     limit: int = LIMIT,
     clock: Clock | None = None,
+    development: bool = False,
 ) -> Starlette:
     """The app that serves `engine`, which it opens when it starts and closes when it ends.
 
     `tokens` are the server's own bearer tokens; by default, the one that is derived from `secret`.
     API tokens are in the engine's store. `grace`:
     seconds that work under way may go on at the end. `limit`: the largest body, in bytes.
+    `development`: a webhook whose secret is missing is shut; else it is a `ConfigError`.
     """
     clock = clock or SystemClock()
     keys, store = Keys(secret, tokens), engine.services.store
     auditor, principals = Auditor(store.audit, clock), Principals(keys, store.tokens, clock)
-    parts = Parts(engine, keys, Inbox(engine.handle, clock), clock, auditor, limit)
+    hooks = _hooks(engine, development=development)
+    parts = Parts(engine, keys, Inbox(engine.handle, clock), clock, auditor, limit, hooks)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
@@ -92,6 +100,11 @@ def create_app(
     app.router.redirect_slashes = False
     app.state.parts = parts
     return app
+
+
+def _hooks(engine: Engine, *, development: bool) -> dict[str, Hook]:
+    webhooks = [(each, workflow.name) for each, workflow in engine.app.webhooks.values()]
+    return hooks_of(webhooks, os.environ, development=development)
 
 
 def _route(verb: str, path: str, endpoint: Endpoint) -> Route:

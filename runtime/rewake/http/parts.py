@@ -18,6 +18,7 @@ from rewake.http.bodies import LIMIT
 from rewake.http.inbox import Inbox
 from rewake.records import Outcome
 from rewake.signing.tokens import Keys
+from rewake.webhooks.hooks import Hook
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -32,6 +33,7 @@ class Parts:
     clock: Clock
     auditor: Auditor
     limit: int = LIMIT
+    hooks: Mapping[str, Hook] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def opened(self) -> bool:

@@ -11,13 +11,14 @@ from rewake.views.values import rendered
 
 
 def workflow_view(workflow: Workflow[Any, Any]) -> dict[str, Any]:
-    """The view of a workflow: its name, its docstring and its parameters."""
+    """The view of a workflow: its name, its docstring, its parameters, and its webhooks' paths."""
     signature = signature_of(workflow.function)
     parameters = signature.parameters.values() if signature else ()
     return {
         "name": workflow.name,
         "description": inspect.getdoc(workflow.function),
         "parameters": [_parameter(parameter) for parameter in parameters],
+        "webhooks": [f"/hooks/{each.path}" for each in workflow.webhooks],
     }
 
 

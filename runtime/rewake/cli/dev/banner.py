@@ -28,6 +28,7 @@ def banner(app: App, config: ServerConfig, url: str) -> str:
     ]
     for _, workflow in sorted(app.workflows.items()):
         lines += [f"    {workflow.name}", f"      {curl(workflow, url)}"]
+        lines += [f"      POST {url}/hooks/{each.path}" for each in workflow.webhooks]
     return "\n".join(lines)
 
 

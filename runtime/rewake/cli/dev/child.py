@@ -71,7 +71,7 @@ def _serve(app: App, orders: Orders) -> None:
     else:
         print(f"reloaded {orders.source}: {', '.join(sorted(app.workflows))}", flush=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    serve(config, app, listener=socket.socket(fileno=orders.listener))
+    serve(config, app, listener=socket.socket(fileno=orders.listener), development=True)
 
 
 def _end_with(supervisor: int) -> None:
