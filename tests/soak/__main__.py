@@ -33,6 +33,8 @@ def main() -> int:
             (folder / "logs").write_text(servers.logs())
     for line in wrong:
         _say(f"WRONG: {line}")
+    for kind, pid, start, end in servers.harms if wrong else ():
+        _say(f"  harm: {kind} of {pid or 'all'}, {start:.3f} to {end:.3f}")
     begun = sum(note.what == "begun" for said in read(folder).values() for note in said)
     states = Counter(run.state for run in load.ended)
     _say(f"harms: {_told(Counter(harm.kind for harm in servers.harms))}")

@@ -11,6 +11,8 @@ from tests.soak.notes import Note
 
 LOST = 3
 """Attempts that may end with their process before a task is lost."""
+AT_ONCE = 1.0
+"""Seconds in which a process that wakes up begins a body that it was about to begin."""
 
 
 def faults(
@@ -37,9 +39,16 @@ def _repetitions(said: Sequence[Note]) -> Iterator[tuple[Note, Note]]:
 
 
 def _excused(first: Note, second: Note, harms: Sequence[Harm]) -> bool:
-    """Whether harm came to the process of the first, or to the machine, between the two."""
+    """Whether harm came to the process of the first, or to the machine, between the two.
+
+    Or the process of the second was paused just before its body, and then taken over.
+    """
     return any(
         harm.pid in (0, first.pid) and harm.began <= second.at and first.at <= harm.ended + LEASE
+        for harm in harms
+    ) or any(
+        (harm.kind, harm.pid) == ("pause", second.pid)
+        and harm.began <= first.at <= harm.ended <= second.at <= harm.ended + AT_ONCE
         for harm in harms
     )
 
