@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -67,32 +67,20 @@ def create_app(
     """The app that serves `engine`, which it opens when it starts and closes when it ends.
 
     `tokens` are the server's own bearer tokens; by default, the one that is derived from `secret`.
-    API tokens are in the engine's store. `grace`:
-    seconds that work under way may go on at the end. `limit`: the largest body, in bytes.
-    `development`: a webhook whose secret is missing is shut; else it is a `ConfigError`.
+    API tokens are in the engine's store. `grace`: seconds that work under way may go on at the end.
+    `limit`: the largest body, in bytes. `development`: a webhook whose secret is missing is shut;
+    else it is a `ConfigError`.
     """
     clock = clock or SystemClock()
     keys, store = Keys(secret, tokens), engine.services.store
     auditor, principals = Auditor(store.audit, clock), Principals(keys, store.tokens, clock)
     hooks = _hooks(engine, development=development)
     parts = Parts(engine, keys, Inbox(engine.handle, clock), clock, auditor, limit, hooks)
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
-        engine.open(sweep=sweep)
-        parts.inbox.open()
-        try:
-            yield
-        finally:
-            parts.closing.set()
-            await auditor.close()
-            await principals.close()
-            await engine.close(grace)
-            await parts.inbox.close()
-
+    lifespan = _lifespan(parts, principals, grace=grace, sweep=sweep)
+    gate = Middleware(Gate, principals=principals, auditor=auditor, opened=parts.opened)
     app = Starlette(
         routes=[_route(verb, path, each) for verb, path, each in ROUTES],
-        middleware=[Middleware(Gate, principals=principals, auditor=auditor, opened=parts.opened)],
+        middleware=[gate],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
@@ -100,6 +88,25 @@ def create_app(
     app.router.redirect_slashes = False
     app.state.parts = parts
     return app
+
+
+def _lifespan(
+    parts: Parts, principals: Principals, *, grace: float, sweep: bool
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
+        parts.engine.open(sweep=sweep)
+        parts.inbox.open()
+        try:
+            yield
+        finally:
+            parts.closing.set()
+            await parts.auditor.close()
+            await principals.close()
+            await parts.engine.close(grace)
+            await parts.inbox.close()
+
+    return lifespan
 
 
 def _hooks(engine: Engine, *, development: bool) -> dict[str, Hook]:

@@ -122,13 +122,7 @@ class Writes(Reads):
             mark = f"{mark}{_READ}{arrivals}"
 
         async def work() -> Written:
-            placed: dict[str, Any] = {}
-            if entries or (held.tail and changes.get("error")):
-                error, new = changes.get("error", held.error), held
-                if error != held.error:  # it takes of the room that entries have
-                    new = msgspec.structs.replace(held, error=error)
-                base, tail = await self._place(new, entries, name)
-                placed = {"base": base, "tail": tail, "clock": _clock_of(entries, held.clock)}
+            placed = await self._placed(held, entries, changes.get("error", held.error), name)
             changed = {**changes, **placed, "count": held.count + len(entries), "mark": mark}
             where = header_key(held.run)
             if due is not None:
@@ -148,6 +142,16 @@ class Writes(Reads):
         if found is not None and all(check.holds(found) for check in self._fence(held)[0]):
             return Arrived(found)
         return Fenced()
+
+    async def _placed(
+        self, held: Header, entries: Sequence[Entry], error: str, mark: str
+    ) -> Mapping[str, Any]:
+        """The changes of a header that place entries, and make room for its error."""
+        if not entries and not (held.tail and error):
+            return {}
+        new = held if error == held.error else msgspec.structs.replace(held, error=error)
+        base, tail = await self._place(new, entries, mark)
+        return {"base": base, "tail": tail, "clock": _clock_of(entries, held.clock)}
 
     async def _place(
         self, header: Header, entries: Sequence[Entry], mark: str
