@@ -388,7 +388,8 @@ class Operation(msgspec.Struct, omit_defaults=True):
     owner: str = ""
     """The claim that holds it, by a name that no other claim has; empty: nobody holds it."""
     lease: Millis = 0
-    """Until when its holder has it, if it has a lease of its own."""
+    """Until when its holder has it, if it has a lease of its own. Of a callback, which nobody
+    holds: until when nothing need be heard of it."""
     process: str = ""
     """The process whose lease it is held by; empty: it has its own. See `stores/processes.py`."""
     over: Millis = 0

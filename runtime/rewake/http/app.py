@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from rewake.clock import Clock, SystemClock
 from rewake.engine.engine import Engine
-from rewake.http import approvals, internal, runs
+from rewake.http import approvals, callbacks, internal, runs
 from rewake.http.bodies import LIMIT, Endpoint, with_known_query
 from rewake.http.gate import Gate
 from rewake.http.inbox import Inbox
@@ -35,6 +35,9 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/runs/{run}/resume", runs.resume),
     ("POST", "/v1/runs/{run}/retry", runs.retry),
     ("POST", "/v1/runs/{run}/approvals/{key:path}", approvals.decide),
+    ("POST", "/callback/{token}", callbacks.complete),
+    ("POST", "/callback/{token}/fail", callbacks.fail),
+    ("POST", "/callback/{token}/heartbeat", callbacks.heartbeat),
     ("POST", "/v1/invoke", internal.invoke),
     ("POST", "/v1/sweep", internal.sweep),
 )

@@ -21,6 +21,8 @@ from starlette.types import ExceptionHandler
 from rewake.errors import (
     InvalidInput,
     LinkExpired,
+    NotYet,
+    ReadableElsewhere,
     RewakeError,
     RunConflict,
     RunNotFound,
@@ -49,8 +51,22 @@ class ProblemType(NamedTuple):
 PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     InvalidInput: ProblemType(422, "invalid-input", "The input does not fit"),
     RunNotFound: ProblemType(404, "not-found", "There is no such thing"),
+    NotYet: ProblemType(
+        503,
+        "not-yet",
+        "It is not written down yet",
+        "Try again in a moment: nothing was changed.",
+        {"Retry-After": "1"},
+    ),
     RunConflict: ProblemType(409, "conflict", "Its state does not allow this"),
     StuckError: ProblemType(409, "stuck", "The run needs a person"),
+    ReadableElsewhere: ProblemType(
+        503,
+        "readable-elsewhere",
+        "Another server can read it",
+        "Try again: what was stored needs another Python, or a key, than this server has.",
+        {"Retry-After": "1"},
+    ),
     LinkExpired: ProblemType(410, "gone", "This link is of no more use"),
     Unauthentic: ProblemType(
         401, "unauthentic", "Who are you?", headers={"WWW-Authenticate": 'Bearer realm="rewake"'}
