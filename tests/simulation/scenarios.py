@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rewake.engine.settings import Settings
-from tests.simulation.calling import unbeaten, with_calls
+from tests.simulation.calling import with_calls
 from tests.simulation.case import Case
 from tests.simulation.faults import BEFORE, CRASH_AFTER, STALL, TOLD_FAILED, Chaos, calm, chaos_of
 from tests.simulation.generate import Generator
@@ -451,9 +451,15 @@ def _called(seed: int, store: str) -> Case:
     case.local, case.lag = chance.random() < 0.5, chance.choice((0, 300))
     kinds = ("crash", "stall", "pause", "heart", "close", "loop")
     case.events = [(chance.uniform(0.0, 15.0), chance.choice(kinds)) for _ in range(3)]
-    if chance.random() < 0.5:  # at about the time of what is decided at the last moment
-        case.events.append((chance.uniform(2.7, 3.1), "outage"))
-        case.programs = {"r1": (unbeaten(program), right)}
+    return case
+
+
+def _called_at_the_edge(seed: int, store: str) -> Case:
+    """Machines call at about the deadline, and it takes a while until their run hears of it."""
+    case, chance = _called(seed + 1000, store), random.Random(seed)
+    edges = [["call", f"edge-c{number}", {"timeout": 3}] for number in range(4)]
+    case.seed, case.chaos.slow = seed, chance.choice((0.02, 0.2))
+    case.programs = {"r1": (["gather", False, *edges], ["~" for _ in edges])}
     return case
 
 
@@ -471,6 +477,7 @@ def _patient() -> Settings:
 
 SCENARIOS: Mapping[str, Scenario] = {
     "machines call": _called,
+    "machines call at the last moment": _called_at_the_edge,
     "a task that kills its process is lost": _killing(
         ["try", ["task", "work", "n1", {"kills": FOR_EVER}], None, None], ["caught", "lost"]
     ),
