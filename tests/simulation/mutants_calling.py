@@ -10,12 +10,12 @@ from unittest.mock import patch
 import msgspec
 
 from rewake.authoring import linking
-from rewake.engine import callbacks as engine_callbacks
 from rewake.engine.turn import Turn
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import Millis, Operation, Outcome
 from rewake.replay.execution import Execution
 from rewake.signing.links import Link
+from rewake.stores.history import of_round
 from rewake.stores.keys import operation_key
 from rewake.stores.operations import Operations
 from tests.simulation.mutants import Mutant
@@ -24,7 +24,7 @@ from tests.simulation.mutants import Mutant
 @contextmanager
 def a_second_call_overwrites() -> Iterator[None]:
     """What a machine says last counts."""
-    settle, decided = Operations.settle, engine_callbacks.of_round
+    settle = Operations.settle
 
     async def last(self: Operations, operation: Operation, outcome: Outcome, at: Any, **more: Any):  # type: ignore[no-untyped-def]
         won, found = await settle(self, operation, outcome, at, **more)
@@ -35,12 +35,12 @@ def a_second_call_overwrites() -> Iterator[None]:
         return won, found
 
     def undecided(item: Operation | None, round: int) -> Operation | None:
-        found = decided(item, round)
+        found = of_round(item, round)
         return None if found is None or found.outcome is not None else found
 
     with (
         patch.object(Operations, "settle", last),
-        patch.object(engine_callbacks, "of_round", undecided),
+        patch("rewake.engine.callbacks.of_round", undecided),
     ):
         yield
 
