@@ -320,7 +320,7 @@ class Header(msgspec.Struct, omit_defaults=True):
     tail: list[Entry] = []
     """The entries after those of the chunks."""
     error: str = ""
-    """Why it is stuck or failed; while it runs, why its last claim was lost, if that is known."""
+    """Why it is stuck or failed; else why its last claim was lost, or it was put back, if known."""
 
 
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -14,6 +14,7 @@ from rewake.engine.callbacks import Callbacks
 from rewake.engine.engine import Engine
 from rewake.errors import LinkExpired, StuckError
 from rewake.signing.secret import Secret
+from rewake.views.runs import run_view
 from tests.engine.test_callbacks import SENT, URL, send, token_of
 from tests.support.virtual import SECRET, Bench, Ended, virtually
 
@@ -102,6 +103,7 @@ def test_without_an_address_the_run_waits_and_says_why(caplog: pytest.LogCapture
             await asyncio.sleep(30)
         header = await bench.engine.get(run)
         assert header.state == "ready"
+        assert "REWAKE_URL is not set" in str(run_view(header).held_up)
         assert "REWAKE_URL is not set" in caplog.text
         await bench.engine.close()
         other = elsewhere(bench, url=URL)
@@ -109,6 +111,7 @@ def test_without_an_address_the_run_waits_and_says_why(caplog: pytest.LogCapture
         await asyncio.sleep(5)
         await Callbacks(other).complete(SENT[-1].rpartition("/")[2], "paid")
         assert await bench.result(run) == "paid"
+        assert run_view(await other.get(run)).held_up is None
 
     SENT.clear()
     virtually([swallows, send], body)

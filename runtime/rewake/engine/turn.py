@@ -114,7 +114,7 @@ class Turn:
             # Perhaps a process with other code, another Python or other keys can carry it on.
             reason = getattr(error, "reason", "") or str(error)
             at = self._services.elsewhere.put_back(run, "", reason)
-            await self._release(at - self._services.clock.now())
+            await self._release(at - self._services.clock.now(), reason)
         except StuckError as error:
             await self._stick(error)
         except StoreError as error:
@@ -423,11 +423,11 @@ class Turn:
         if isinstance(error, PASSING):
             await self._release()
 
-    async def _release(self, wait: Millis | None = None) -> None:
+    async def _release(self, wait: Millis | None = None, why: str = "") -> None:
         if not self._overtaken:
             await self._leave()
             header = self._commits.header
-            await self._services.claims.release(header.run, "", header.owner, wait)
+            await self._services.claims.release(header.run, "", header.owner, wait, why)
 
     async def _leave(self) -> None:
         """Put on record what will not end; what cannot be, the next turn counts as lost."""

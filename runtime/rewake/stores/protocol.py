@@ -262,9 +262,13 @@ class Store(Requests):
         """
         await self._append(held, [], {"rest": held.epoch})
 
-    async def release(self, run: str, owner: str, at: Millis) -> None:
-        """Release the run: any process may claim it from `at` on, and this claim is no loss."""
-        await self._release(run, owner, at)
+    async def release(self, run: str, owner: str, at: Millis, why: str = "") -> None:
+        """Release the run: any process may claim it from `at` on, and this claim is no loss.
+
+        `why`: the reason for which it is put back, if it is.
+        """
+        more = {"error": _bounded(why)} if why else {}
+        await self._release(run, owner, at, {}, **more)
 
     async def lose(self, run: str, owner: str, at: Millis, error: str) -> None:
         """Release the run from `at` on, with a strike: what it did is why, and `error`."""

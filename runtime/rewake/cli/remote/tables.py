@@ -53,6 +53,7 @@ def run_details(run: Mapping[str, Any], history: Mapping[str, Any] | None = None
         ("key", run.get("key") or ""),
         ("input", _value_in(history, "started", "input")),
         ("state", run["state"]),
+        ("held up", run.get("held_up") or ""),
         ("in process", run.get("where") or ""),
         ("created", when(run["created"])),
         ("updated", when(run["updated"])),
