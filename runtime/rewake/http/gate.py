@@ -1,7 +1,7 @@
 """The gate: which requests are let in.
 
-Every path needs `Authorization: Bearer <token>`, except health and readiness, the messages of
-replicas, which are signed instead, and what checks its own signature. The gate stands before the
+Every path needs `Authorization: Bearer <token>`, except health and readiness, and the messages of
+replicas and what comes by a link or a hook, which are signed instead. The gate stands before the
 router and lets through only the paths that it knows to be open: a route that is added later is
 closed by itself, and a stranger cannot tell the paths that exist from those that do not.
 """
@@ -21,9 +21,8 @@ OPEN = frozenset({"/healthz", "/readyz"})
 """Paths that answer without a token."""
 SIGNED = frozenset({"/v1/invoke", "/v1/sweep"})
 """Paths whose endpoints check a signature (or, for a sweep, a token)."""
-
 SELF_CHECKED = ("/hooks/", "/approve/", "/callback/", "/stream/")
-"""Prefixes of paths whose endpoints check what they are called with: a signature, or a link."""
+"""What paths begin with whose endpoints check a signature of their own."""
 
 _WRONG = "this bearer token is not accepted here (see `rewake token`)"
 _CLOSED = plain(
@@ -56,10 +55,10 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
 
     def _passes(self, scope: Scope) -> bool:
-        if scope["type"] == "http":
-            path = path_of(scope)
-            if path in OPEN | SIGNED or path.startswith(SELF_CHECKED):
-                return True
+        if scope["type"] == "http" and path_of(scope) in OPEN | SIGNED:
+            return True
+        if scope["type"] == "http" and path_of(scope).startswith(SELF_CHECKED):
+            return True
         return self._keys.admits(Headers(scope=scope).get("authorization"))
 
 

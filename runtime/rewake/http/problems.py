@@ -31,7 +31,7 @@ from rewake.errors import (
     StuckError,
     Unauthentic,
 )
-from rewake.signing.links import redacted
+from rewake.signing.redacting import without_tokens
 from rewake.values.text import storable
 
 log = logging.getLogger("rewake.http")
@@ -129,7 +129,7 @@ def plain(status: int, detail: str = "", headers: Mapping[str, str] | None = Non
 async def _rewake_error(request: Request, error: Exception) -> Response:
     response = problem_of(error)
     if response.status_code >= 500:
-        path = redacted(request.url.path)
+        path = without_tokens(request.url.path)
         log.error("%s %s failed", request.method, path, exc_info=error)
     return response
 

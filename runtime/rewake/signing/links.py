@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from rewake.errors import LinkExpired, ReadableElsewhere, Unauthentic
 from rewake.records import Millis
 from rewake.signing.secret import Secret
 
-__all__ = ["Link", "LinkUse", "Links", "redacted"]
+__all__ = ["Link", "LinkUse", "Links"]
 
 LONGEST = 4_096
 """The most characters of a token that is read."""
@@ -102,14 +101,6 @@ class Links:
         if link.expires is not None and now >= link.expires:
             raise LinkExpired("the time of this link is over")
         return link
-
-
-_TOKENS = re.compile(rf"(/(?:{'|'.join(LinkUse)})/)[^/?#\s]+")
-
-
-def redacted(text: str) -> str:
-    """The text without the tokens of the links in it, as it may be logged."""
-    return _TOKENS.sub(r"\1[link]", text)
 
 
 class _Parts(NamedTuple):

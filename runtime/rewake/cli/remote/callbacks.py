@@ -13,7 +13,8 @@ from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client, Reply
 from rewake.dispatchers.http import is_base_url
 from rewake.errors import Unauthentic, UsageError
-from rewake.signing.links import LinkUse, redacted
+from rewake.signing.links import LinkUse
+from rewake.signing.redacting import without_tokens
 
 _ADDRESS = re.compile(rf".+/{LinkUse.CALLBACK}/[^/]+/?")
 
@@ -25,7 +26,7 @@ class _Caller(Client):
         if not (is_base_url(address) and _ADDRESS.fullmatch(address)):
             raise UsageError("URL is no address of a callback: https://HOST/callback/TOKEN")
         self._whole = address.rstrip("/")
-        self.url = redacted(self._whole)
+        self.url = without_tokens(self._whole)
         self._session = None
 
     async def __aenter__(self) -> _Caller:
