@@ -9,6 +9,7 @@ import pytest
 
 from rewake import callback, parallel, race, sleep, workflow
 from rewake.engine.callbacks import Callbacks
+from rewake.engine.deliveries import Deliveries
 from rewake.errors import LinkExpired
 from rewake.records import Operation
 from tests.engine.test_callbacks import URL, pays, send, token_of
@@ -247,3 +248,39 @@ def test_a_raced_silence_disturbs_nobody() -> None:
         assert not await bench.table.due(2**53, limit=10)
 
     virtually([races, send], body, url=URL)
+
+
+def test_a_beat_that_was_answered_is_not_overtaken() -> None:
+    """A sweep had looked at the item before it came: it finds nothing to end."""
+
+    async def body(bench: Bench) -> None:
+        run, token = await token_of(bench, heartbeat=10)
+        await asyncio.sleep(5)
+        await Callbacks(bench.engine).heartbeat(token)
+        seen = await item_of(bench, run)
+        await asyncio.sleep(9)
+        await Callbacks(bench.engine).heartbeat(token)
+        await Deliveries(bench.engine.services).fall_silent(seen)
+        assert (await item_of(bench, run)).outcome is None
+        seen = await item_of(bench, run)
+        await Deliveries(bench.engine.services).fall_silent(seen)
+        assert await bench.result(run) == SILENT
+
+    virtually([pays, send], body, url=URL)
+
+
+def test_silence_waits_no_longer_after_the_clock_was_set_back() -> None:
+    """A clock that was an hour ahead and is set right makes no silence an hour longer."""
+
+    async def body(bench: Bench) -> None:
+        clock: Any = bench.engine.services.clock
+        right, ahead = clock.now, [3_600_000]
+        clock.now = lambda: right() + ahead[0]
+        run, token = await token_of(bench, heartbeat=30)
+        await asyncio.sleep(10)
+        await Callbacks(bench.engine).heartbeat(token)
+        await asyncio.sleep(10)
+        ahead[0] = 0
+        await bench.result(run, 100)
+
+    virtually([pays, send], body, url=URL)
