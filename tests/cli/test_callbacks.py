@@ -100,3 +100,16 @@ def test_what_cannot_be_called(shell: Shell) -> None:
         assert "forged" not in answer.stderr
     answer = rewake(shell, "callbacks", "complete", f"{server}/callback/x", "--value", "{")
     assert (answer.exit_code, "--value is not JSON" in answer.stderr) == (2, True)
+
+
+def test_a_run_without_a_server_has_addresses_too(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """`rewake run` hands on what `REWAKE_URL` says, or waits and says that it is not set."""
+    shell = Shell(tmp_path_factory.mktemp("alone"))
+    shell.write("app.py", APP)
+    command = ("run", "app.py", "--input", '{"name": "url.txt"}', "--id")
+    with shell.begin(*command, "a") as alone:
+        alone.says("REWAKE_URL is not set")
+    shell.settings["REWAKE_URL"] = BASE
+    with shell.begin(*command, "b") as alone:
+        alone.says("to be called")
+        assert (shell.folder / "url.txt").read_text().startswith(f"{BASE}/callback/")

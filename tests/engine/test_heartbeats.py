@@ -11,8 +11,8 @@ from rewake import callback, parallel, race, sleep, workflow
 from rewake.engine.callbacks import Callbacks
 from rewake.engine.deliveries import Deliveries
 from rewake.errors import LinkExpired
-from rewake.records import Operation
-from tests.engine.test_callbacks import URL, pays, send, token_of
+from rewake.records import LATEST, Operation
+from tests.engine.test_callbacks import SENT, URL, pays, send, token_of
 from tests.support.virtual import EPOCH, TABLES, Bench, Ended, die, virtually
 
 SILENT = "late: nothing was heard of it for too long: no heartbeat came"
@@ -284,3 +284,36 @@ def test_silence_waits_no_longer_after_the_clock_was_set_back() -> None:
         await bench.result(run, 100)
 
     virtually([pays, send], body, url=URL)
+
+
+def test_a_silence_of_millennia_is_no_silence() -> None:
+    """It ends at the end of time, as each longer wait does."""
+
+    async def body(bench: Bench) -> None:
+        run, token = await token_of(bench, heartbeat=10.0**13)
+        assert (await bench.engine.get(run)).wake == LATEST
+        assert await Callbacks(bench.engine).heartbeat(token) == LATEST
+        await Callbacks(bench.engine).complete(token, {"amount": 1})
+        assert await bench.result(run) == [1, "card"]
+
+    virtually([pays, send], body, url=URL)
+
+
+def test_what_is_not_awaited_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """A callback that the body left behind, and that failed or fell silent, ends no run."""
+
+    @workflow
+    async def leaves() -> str:
+        for silence in (None, 5):
+            await send(callback("left", heartbeat_timeout=silence).url)
+        await sleep(60)
+        return "done"
+
+    async def body(bench: Bench) -> None:
+        run, _ = await token_of(bench, "leaves")
+        await Callbacks(bench.engine).fail(SENT[0].rpartition("/")[2], "No")
+        assert await bench.result(run) == "done"
+        assert not caplog.records
+
+    with caplog.at_level("WARNING"):
+        virtually([leaves, send], body, url=URL)

@@ -123,11 +123,11 @@ async def everything() -> dict[str, Any]:
     return result
 
 
-async def _called() -> int:
+async def _called() -> list[int]:
     wait = callback("paid", result=int, heartbeat_timeout=NEVER)
     await step("hand on", lambda: within(wait.url))
     waiting("callback")
-    return await wait
+    return [await wait]
 
 
 def _facts() -> list[str]:

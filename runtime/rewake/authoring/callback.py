@@ -11,6 +11,7 @@ handed on before it is awaited. It is one operation; the first of these ends it:
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar, cast, overload
@@ -152,7 +153,14 @@ def _made(execution: Execution, future: Any) -> Callback[Any]:
         raise
     check_address(execution, asked.link)
     op.silence = asked.silence
+    future.add_done_callback(_seen)
     return Callback(execution, future, asked)
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """Take note of how it ended: a body may leave a callback behind, and nothing is wrong then."""
+    if not future.cancelled():
+        future.exception()
 
 
 def asked_of(codec: Codec, key: str, args: Value) -> Asked:

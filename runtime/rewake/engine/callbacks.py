@@ -23,7 +23,7 @@ from rewake.engine.deliveries import Deliveries
 from rewake.engine.runs import Runs
 from rewake.errors import LinkExpired, NotYet, RunConflict
 from rewake.kinds import Kind, OutcomeKind, Purpose
-from rewake.records import Header, Millis, Operation, Outcome, Scheduled, Withdrawn
+from rewake.records import LATEST, Header, Millis, Operation, Outcome, Scheduled, Withdrawn
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.states import TERMINAL
 from rewake.stores.history import of_round
@@ -102,7 +102,8 @@ class Callbacks:
             return due
         kept = 0 if wait.item is None else wait.item.lease
         if kept < now + silence - min(silence // _SHARE, _MOST_APART):
-            item = await self._services.store.hear(_blank(wait), now + silence)
+            until = min(now + silence, LATEST)
+            item = await self._services.store.hear(_blank(wait), until)
             _check_undecided(item)
             kept = item.lease
         return kept if due is None else min(kept, due)

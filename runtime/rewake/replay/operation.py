@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 from rewake.errors import StuckError
 from rewake.kinds import DueMeans, Kind
 from rewake.records import (
+    LATEST,
     Failure,
     Millis,
     Outcome,
@@ -102,7 +103,7 @@ class OpenOp:
     @property
     def silent_at(self) -> Millis | None:
         """When it ends if nothing is heard of what it waits for."""
-        return None if self.silence is None else self.asked_at + self.silence
+        return None if self.silence is None else min(self.asked_at + self.silence, LATEST)
 
     def move_back(self, back: Millis) -> None:
         """Let what it waits for be as far away as it was, on a clock that was set back."""
