@@ -13,13 +13,14 @@ from rewake.records import Scheduled
 
 def test_what_is_stored_of_kinds_and_purposes_never_changes() -> None:
     """Histories and signatures hold these texts: a change would strand every run."""
-    assert [kind.value for kind in Kind] == ["task", "step", "timer", "approval"]
+    assert [kind.value for kind in Kind] == ["task", "step", "timer", "approval", "callback"]
     assert {purpose.value for purpose in Purpose} == {
         "input",
         "output",
         "call",
         "result",
         "approval",
+        "callback",
     }
     assert [kind.value for kind in OutcomeKind] == ["ok", "error", "timeout", "cancelled"]
 

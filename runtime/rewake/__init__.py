@@ -8,6 +8,7 @@ runs as an invocation of its own; a step is one whose result is kept in place.
 
 from rewake.authoring.approval import Approval, Decision, wait_for_approval
 from rewake.authoring.branches import parallel, race
+from rewake.authoring.callback import Callback, callback
 from rewake.authoring.context import TaskContext, task_context
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
@@ -25,6 +26,7 @@ from rewake.errors import (
 
 __all__ = [
     "Approval",
+    "Callback",
     "Decision",
     "DeterminismWarning",
     "ForbiddenInWorkflow",
@@ -36,6 +38,7 @@ __all__ = [
     "TaskContext",
     "TaskError",
     "Workflow",
+    "callback",
     "now",
     "parallel",
     "race",

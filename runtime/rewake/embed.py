@@ -13,7 +13,8 @@
 
 `create_app(engine, secret)` is the HTTP face of such an engine as a Starlette app, which opens and
 closes it; `app_from_env()` is the whole server as the environment describes it. A decision is made
-with `await Approvals(engine).decide(run, key, Approval(Decision.APPROVED))`. `MemoryTable` keeps
+with `await Approvals(engine).decide(run, key, Approval(Decision.APPROVED))`, a callback ended with
+`await Callbacks(engine).complete(token, result)`. `MemoryTable` keeps
 everything in memory: for tests.
 """
 
@@ -24,6 +25,7 @@ from rewake.clock import SystemClock
 from rewake.dispatchers.http import HttpDispatcher
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.approvals import Approvals
+from rewake.engine.callbacks import Callbacks
 from rewake.engine.engine import Engine
 from rewake.engine.results import result_of
 from rewake.engine.settings import Settings
@@ -36,6 +38,7 @@ from rewake.stores.sqlite.table import SqliteTable
 __all__ = [
     "App",
     "Approvals",
+    "Callbacks",
     "Engine",
     "HttpDispatcher",
     "InProcessDispatcher",

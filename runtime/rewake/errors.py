@@ -9,6 +9,7 @@
     │   └── NotInARun             a call that only code of a run can make, made outside one
     ├── RunError              about one run
     │   ├── RunNotFound           no such run, operation or workflow
+    │   ├── NotYet                the run has not written it down yet: try again
     │   ├── RunConflict           the run's state does not allow it (finished, decided, exists)
     │   └── StuckError            the run needs a person; it is kept whole and can go on after a fix
     │       ├── NonDeterminismError   the code no longer does what the history says
@@ -51,6 +52,7 @@ __all__ = [
     "NonDeterminismError",
     "NonRetryable",
     "NotInARun",
+    "NotYet",
     "ReadableElsewhere",
     "RetryAfter",
     "RewakeError",
@@ -113,6 +115,10 @@ class RunError(RewakeError):
 
 class RunNotFound(RunError):
     """There is no such run, operation or workflow."""
+
+
+class NotYet(RunError):
+    """The run has not written down yet what is asked about. Try again in a moment."""
 
 
 class RunConflict(RunError):

@@ -9,6 +9,7 @@ rooms of its own: one in `authoring/` (how it is asked for) and one in `engine/`
     step      the turn called it                      an entry of the history
     timer     its moment has come                     an entry of the history
     approval  a person decided, or its time was over  an outcome in an item of its own
+    callback  a machine called, or was silent         an outcome in an item of its own
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Purpose(StrEnum):
     """The result of a task or a step."""
     APPROVAL = "approval"
     """The form and description of an approval, and the decision on it."""
+    CALLBACK = "callback"
+    """The link of a callback and the type of its result, and what was sent to it."""
 
 
 class OutcomeKind(StrEnum):
@@ -133,5 +136,17 @@ class Kind(StrEnum):
             asked_with=Purpose.APPROVAL,
             ends_with=Purpose.APPROVAL,
             waiting="to be decided",
+        ),
+    )
+    CALLBACK = (
+        "callback",
+        Traits(
+            awaited=True,
+            dispatched=False,
+            inline=False,
+            due=DueMeans.DEADLINE,
+            asked_with=Purpose.CALLBACK,
+            ends_with=Purpose.CALLBACK,
+            waiting="to be called",
         ),
     )

@@ -328,7 +328,7 @@ class Header(msgspec.Struct, omit_defaults=True):
     tail: list[Entry] = []
     """The entries after those of the chunks."""
     error: str = ""
-    """Why it is stuck or failed; while it runs, why its last claim was lost, if that is known."""
+    """Why it is stuck or failed; else why its last claim was lost, or it was put back, if known."""
 
 
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -396,7 +396,8 @@ class Operation(msgspec.Struct, omit_defaults=True):
     owner: str = ""
     """The claim that holds it, by a name that no other claim has; empty: nobody holds it."""
     lease: Millis = 0
-    """Until when its holder has it, if it has a lease of its own."""
+    """Until when its holder has it, if it has a lease of its own. Of a callback, which nobody
+    holds: until when nothing need be heard of it."""
     process: str = ""
     """The process whose lease it is held by; empty: it has its own. See `stores/processes.py`."""
     over: Millis = 0

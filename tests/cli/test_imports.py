@@ -18,6 +18,7 @@ COMMANDS = (
     ("start",),
     *(("runs", name) for name in ("list", "show", "result", "history", "logs")),
     *(("runs", name) for name in ("cancel", "kill", "resume", "retry", "approve")),
+    *(("callbacks", name) for name in ("complete", "fail")),
 )
 
 

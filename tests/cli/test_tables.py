@@ -60,11 +60,14 @@ def test_what_runs_waits_and_was_decided_is_shown(capsys: pytest.CaptureFixture[
                 "error": failed,
             },
             {"key": "ok", "kind": "approval", "state": "done", "attempts": 0, "result": decided},
+            {"key": "pay", "kind": "callback", "state": "waiting", "attempts": 0, "due": SOON},
+            {"key": "paid", "kind": "callback", "state": "done", "attempts": 0, "result": 3},
         ],
     }
     about = {"workflow": "main", "state": "stuck", "created": SOON, "updated": SOON, "key": "k-1"}
     run_details({"id": "r", **about}, history)
     said = capsys.readouterr().out
+    assert "paid" not in said
     for line in (
         "k-1",
         '{"order": "B1"}',
@@ -72,6 +75,7 @@ def test_what_runs_waits_and_was_decided_is_shown(capsys: pytest.CaptureFixture[
         f"b is being retried (attempt 1 failed, again at {when(SOON)})",
         "ValueError: no",
         "ok was approved by ada: fine",
+        f"waits to be called: pay, until {when(SOON)}",
         "rewake runs resume r",
     ):
         assert line in said

@@ -72,7 +72,8 @@ async def warnings_of_other_keys(
     services.secret = SECRET
     kept = await bench.engine.get(run)
     assert kept.state in LIVE
-    assert (kept.strikes, kept.error) == (0, "")
+    assert kept.strikes == 0
+    assert not kept.error or "which is none of this process" in kept.error  # of a run, for people
     return [each.getMessage() for each in caplog.records if "put back" in each.getMessage()]
 
 

@@ -28,7 +28,7 @@ class SickStore:
     async def claim(self, run: str, claim: RunClaim) -> None:
         await self._answer("claim", run, claim.owner)
 
-    async def release(self, run: str, owner: str, at: Millis) -> None:
+    async def release(self, run: str, owner: str, at: Millis, why: str = "") -> None:
         await self._answer("release", run, owner, str(at - EPOCH))
 
     async def release_task(self, run: str, key: str, owner: str, at: Millis, now: Millis) -> None:

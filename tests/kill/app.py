@@ -10,6 +10,7 @@ from typing import Any
 from rewake import (
     NonRetryable,
     TaskError,
+    callback,
     now,
     parallel,
     race,
@@ -110,6 +111,7 @@ async def everything() -> dict[str, Any]:
     waiting("approval")
     approval = await wait_for_approval("sign-off", description="sure?")
     result["approval"] = [approval.decision, approval.value, approval.approver]
+    result["callback"] = await _called()
     try:
         await refuse("the end")
     except TaskError as error:
@@ -119,6 +121,13 @@ async def everything() -> dict[str, Any]:
     # The left sides are made anew by each replay, the right ones were recorded.
     result["same"] = [facts == kept, later == kept_later, facts != later]
     return result
+
+
+async def _called() -> list[int]:
+    wait = callback("paid", result=int, heartbeat_timeout=NEVER)
+    await step("hand on", lambda: within(wait.url))
+    waiting("callback")
+    return [await wait]
 
 
 def _facts() -> list[str]:

@@ -58,6 +58,7 @@ class Fleet:
         self._shape = shape
         self._settings: dict[str, object] = {
             "lease": lease,
+            "url": "http://app.example",
             "test_folder": folder,
             "test_grace": round(grace * 1000),
         }

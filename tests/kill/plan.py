@@ -19,6 +19,7 @@ CALLS: Mapping[str, int] = {
     "store.renew_task": 1,
     "store.retry_task": 1,
     "store.deliver": 12,
+    "store.hear": 1,
     "store.cancel_withdrawn": 1,
     "store.log": 1,
     "table.get": 20,
@@ -92,6 +93,7 @@ BODIES = (
     "parallel[2]/of a branch",
     "parallel[1]/lambda",
     "later facts",
+    "hand on",
     "cleanup",
 )
 """The keys of tasks and steps to die in: each function and each step once."""
@@ -102,6 +104,7 @@ WAITS = (
     "asyncio.sleep",
     "asyncio.timeout",
     "approval",
+    "callback",
     "task backoff",
     "step backoff",
     "lost race",

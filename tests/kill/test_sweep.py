@@ -29,6 +29,7 @@ EXPECTED = {
     "failures": ["TimeoutError", "NonRetryable: in a group"],
     "once": "kept",
     "approval": ["approved", {"amount": 3}, "Ada"],
+    "callback": [7],
     "the end": "NonRetryable",
     "cleanup": "clean",
     "same": [True, True, True],

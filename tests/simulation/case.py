@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewake.engine.settings import Settings
+from tests.simulation.calling import unbeaten, with_calls
 from tests.simulation.faults import Chaos, calm, chaos_of
 from tests.simulation.generate import Generator, settled
 
@@ -71,6 +72,10 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         replicas=chance.choice((1, 2, 3)),
     )
     case.workflow = "bounded" if bounded else "main"
+    calls = random.Random(f"calls/{seed}")  # drawn apart: most older seeds stay what they were
+    if not bounded and calls.random() < 0.12:
+        for name, whole in case.programs.items():
+            case.programs[name] = with_calls(whole, calls)
     case.twice = chance.random() < 0.2
     case.lag = chance.choice((0, 0, 300))
     if faults:
@@ -89,6 +94,8 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         if chance.random() < 0.15:
             case.events.append((chance.uniform(0, 15), "blocked"))
         further(case, random.Random(f"further/{seed}"))
+        if case.jumpy or any(what in ("outage", "refused") for _, what in case.events):
+            case.programs = {name: (unbeaten(p), r) for name, (p, r) in case.programs.items()}
     return case
 
 

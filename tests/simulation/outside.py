@@ -13,6 +13,7 @@ from rewake.errors import RunConflict, RunNotFound, StoreError
 from rewake.kinds import Kind
 from rewake.records import Scheduled
 from rewake.states import RunState
+from tests.simulation.calling import Machine
 from tests.simulation.case import Case
 from tests.simulation.judge import Judge
 from tests.simulation.watch import Run
@@ -182,6 +183,9 @@ class Outside:
             if asked.kind is Kind.APPROVAL and (name, key, asked.round) not in self._seen:
                 self._seen.add((name, key, asked.round))
                 self._world.spawn(self._decide(name, key, asked))
+            elif asked.kind is Kind.CALLBACK and (name, key, asked.round) not in self._seen:
+                self._seen.add((name, key, asked.round))
+                self._world.spawn(Machine(self._world, self._judge, name, asked).call())
         if run.header.state is RunState.STUCK:
             if not run.header.error.startswith("StuckError: its process died"):
                 self._world.watch.fail(f"run {name} is stuck: {run.header.error}")
@@ -254,7 +258,9 @@ class Outside:
                 return chance.randint(-half, half)
             case "jump":
                 # A deadline of an approval stays where it is, and would be an hour late.
-                waits = any(kind in str(self._case.programs) for kind in ("approve", "edge"))
+                waits = any(
+                    kind in str(self._case.programs) for kind in ("approve", "edge", "call")
+                )
                 far = 40_000 if waits else AHEAD
                 return chance.choice((-60_000, -20_000, -7_000, 7_000, far))
         return {"ahead": AHEAD, "right": 0}[what]

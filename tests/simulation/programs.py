@@ -20,6 +20,7 @@ from rewake import (
     NonRetryable,
     RetryAfter,
     TaskError,
+    callback,
     now,
     parallel,
     race,
@@ -228,6 +229,21 @@ class Interpreter:
     async def do_edge(self, name: str, timeout: float) -> Any:
         answer = await wait_for_approval(name, timeout=timeout)
         return ["~", str(answer.decision)]
+
+    async def do_call(self, name: str, options: dict[str, Any]) -> Any:
+        timeout, silence = options.get("timeout"), options.get("silence")
+        wait = callback(name, result=str, timeout=timeout, heartbeat_timeout=silence)
+        plan, _, value = name.partition("-")
+        await work(f"{value}u", {}, wait.url)  # another address would be another argument
+        if "early" in options:
+            await self.do_nap(options["early"])
+        try:
+            told = await wait
+        except TimeoutError:
+            told = "late"
+        except TaskError as error:
+            told = error.type
+        return ["~", told] if plan == "edge" else ["call", value, told]
 
     async def do_noise(self) -> Any:
         return ["~", str(uuid4()), random().random(), now().isoformat()]

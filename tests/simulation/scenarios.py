@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rewake.engine.settings import Settings
+from tests.simulation.calling import with_calls
 from tests.simulation.case import Case
 from tests.simulation.faults import BEFORE, CRASH_AFTER, STALL, TOLD_FAILED, Chaos, calm, chaos_of
 from tests.simulation.generate import Generator
@@ -439,6 +440,29 @@ def _claimed_meanwhile(seed: int, store: str) -> Case:
     return case
 
 
+def _called(seed: int, store: str) -> Case:
+    """Machines call, beat and fall silent, while processes die and calls of the store are lost."""
+    chance = random.Random(seed)
+    parts = [with_calls((["value", number], number), chance) for number in range(3)]
+    program, right = ["gather", False, *(node for node, _ in parts)], [v for _, v in parts]
+    chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
+    settings = Settings(strikes=1000, lost=1000, cached=chance.choice((0, 256)))
+    case = Case(seed, store, {"r1": (program, right)}, chaos, settings, replicas=2)
+    case.local, case.lag = chance.random() < 0.5, chance.choice((0, 300))
+    kinds = ("crash", "stall", "pause", "heart", "close", "loop")
+    case.events = [(chance.uniform(0.0, 15.0), chance.choice(kinds)) for _ in range(3)]
+    return case
+
+
+def _called_at_the_edge(seed: int, store: str) -> Case:
+    """Machines call at about the deadline, and it takes a while until their run hears of it."""
+    case, chance = _called(seed + 1000, store), random.Random(seed)
+    edges = [["call", f"edge-c{number}", {"timeout": 3}] for number in range(4)]
+    case.seed, case.chaos.slow = seed, chance.choice((0.02, 0.2))
+    case.programs = {"r1": (["gather", False, *edges], ["~" for _ in edges])}
+    return case
+
+
 def _napping(seed: int, store: str, settings: Settings) -> Case:
     """A run that sleeps before each of its steps."""
     parts = [x for n in range(8) for x in (["nap", 300], ["step", f"s{n}", {"ms": 700}])]
@@ -452,6 +476,8 @@ def _patient() -> Settings:
 
 
 SCENARIOS: Mapping[str, Scenario] = {
+    "machines call": _called,
+    "machines call at the last moment": _called_at_the_edge,
     "a task that kills its process is lost": _killing(
         ["try", ["task", "work", "n1", {"kills": FOR_EVER}], None, None], ["caught", "lost"]
     ),

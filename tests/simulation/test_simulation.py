@@ -21,6 +21,7 @@ from tests.simulation.case import Case, case_of
 from tests.simulation.generate import Err, strip
 from tests.simulation.loop import SimLoop
 from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.mutants_calling import CALLING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_retrying import RETRYING
 from tests.simulation.programs import main, told
@@ -100,7 +101,8 @@ def test_plain_python_comes_to_the_same() -> None:
     tried = 0
     for seed in range(400):
         for program, right in case_of(seed, "memory").programs.values():
-            if "approve" in str(program) or "edge" in str(program) or right == Err("timeout"):
+            asks = any(kind in str(program) for kind in ("approve", "edge", "call"))
+            if asks or right == Err("timeout"):
                 continue  # that takes a run
             tried += 1
             assert plainly(program) == right, seed
@@ -142,7 +144,7 @@ def test_a_seed_replays_exactly() -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "mutant", [*MUTANTS, *HOLDING, *RETRYING], ids=lambda mutant: mutant.__name__
+    "mutant", [*MUTANTS, *HOLDING, *RETRYING, *CALLING], ids=lambda mutant: mutant.__name__
 )
 def test_the_simulation_notices(mutant: Mutant) -> None:
     """A protocol without one of its promises is caught within the seeds and scenarios above."""

@@ -8,6 +8,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from rewake.app import App
@@ -75,7 +76,7 @@ class World:
         self.app = app
         self.base = base
         self.chaos = chaos
-        self.settings = settings
+        self.settings = replace(settings, url="https://app.example")
         self.local = local
         self.jumpy = jumpy
         self.transactions = transactions

@@ -18,8 +18,10 @@ import pytest
 
 from rewake import (
     Approval,
+    Callback,
     Task,
     Workflow,
+    callback,
     parallel,
     race,
     random,
@@ -122,6 +124,11 @@ if TYPE_CHECKING:
         assert_type(await step("s", add, at_most_once=True), int)
         assert_type(await wait_for_approval("pay", timeout=timedelta(days=2)), Approval)
         assert_type((await wait_for_approval()).approved, bool)
+        assert_type(callback("paid", result=int), Callback[int])
+        assert_type(await callback("paid", result=Service, heartbeat_timeout=1), Service)
+        assert_type(await callback(timeout=timedelta(days=2)), Any)
+        assert_type(callback().url, str)
+        callback("paid", int)  # type: ignore[call-overload]
         assert_type(await asyncio.gather(one(1), add()), tuple[str, int])
         assert_type(random(), random_module.Random)
         assert_type(uuid4(), uuid.UUID)

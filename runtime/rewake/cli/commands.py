@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from rewake.cli.access import audit, tokens
+from rewake.cli.callbacks import callbacks
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import DeterminismWarning, RewakeError, UsageError
@@ -63,6 +64,7 @@ runs = typer.Typer(help="Look at the runs of a server, and act on them.", no_arg
 app.add_typer(runs, name="runs")
 app.add_typer(tokens, name="tokens")
 app.add_typer(audit, name="audit")
+app.add_typer(callbacks, name="callbacks")
 
 Source = Annotated[str, typer.Argument(metavar="APP", help="app.py, app.py:main or package:main")]
 OptionalSource = Annotated[

@@ -79,6 +79,7 @@ class Commits:
         )
         committed = self._accepted(execution, result)
         assert committed is not None
+        self._tell_waits(entries)
         await self._follow_up(committed, entries, sole=False)
 
     async def park(self, execution: Execution, wake: Millis | None) -> bool:
@@ -150,12 +151,16 @@ class Commits:
         return True
 
     def _tell_waits(self, entries: Sequence[Entry]) -> None:
-        """Say what a parked run now waits for a person to decide, and how they do."""
+        """Say what a run now waits for, of what others bring about, and how they do."""
         run = self.header.run
         for each in entries:
-            if isinstance(each, Scheduled) and each.kind is Kind.APPROVAL:
+            if not isinstance(each, Scheduled):
+                continue
+            if each.kind is Kind.APPROVAL:
                 told = "run %s waits for a decision: rewake runs approve %s %s"
                 runs_log.info(told, run, run, shlex.quote(each.key))
+            elif each.kind.traits.awaited and each.kind.traits.suspends:
+                runs_log.info("run %s waits %s: %s", run, each.kind.traits.waiting, each.key)
 
     def _tell_failure(self, outcome: Outcome) -> None:
         failure = outcome.failure

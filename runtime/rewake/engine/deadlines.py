@@ -2,12 +2,18 @@
 
 An outcome that was settled before the deadline counts, however late the run sees it. After the
 deadline nothing else can be settled: the wait has ended in a timeout as of its deadline.
+
+A wait may also end because nothing is heard of what it waits for. That is found out, not kept: what
+is heard before it was found counts, since a machine that could not reach us was not silent.
+The first silence is one of the moments at which the run wakes (`OpenOp.silent_at`). Once something
+was heard, the wait's item says until when nothing need be (`lease`) and is due then, so that a beat
+costs one write and wakes nobody. Both are settled on condition that nothing was heard meanwhile.
 """
 
 from __future__ import annotations
 
 from rewake.kinds import OutcomeKind
-from rewake.records import Millis, Outcome
+from rewake.records import Failure, Millis, Outcome
 
 
 def timed_out(due: Millis | None, now: Millis) -> tuple[Outcome, Millis] | None:
@@ -15,3 +21,12 @@ def timed_out(due: Millis | None, now: Millis) -> tuple[Outcome, Millis] | None:
     if due is None or due > now:
         return None
     return Outcome(OutcomeKind.TIMEOUT), due
+
+
+def fell_silent(silent_at: Millis) -> tuple[Outcome, Millis]:
+    """The outcome of a wait of which nothing was heard until `silent_at`, and its time.
+
+    It has a failure, so that it wakes its run also where that waits for more.
+    """
+    failure = Failure("TimeoutError", "nothing was heard of it for too long: no heartbeat came")
+    return Outcome(OutcomeKind.TIMEOUT, failure=failure), silent_at

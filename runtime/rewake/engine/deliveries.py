@@ -6,10 +6,12 @@ this process, or has found that the run should wake, or that it must wait for mo
 
 from __future__ import annotations
 
+from rewake.engine.deadlines import fell_silent
 from rewake.engine.services import Services
 from rewake.engine.turn import Turn
 from rewake.records import Operation
 from rewake.stores.answers import Delivery
+from rewake.stores.operations import blank_of
 
 
 class Deliveries:
@@ -32,6 +34,16 @@ class Deliveries:
             await self._services.wake(delivery.header.run)
         else:
             self._services.poke(delivery.header.run)
+
+    async def fall_silent(self, operation: Operation) -> None:
+        """End a wait of whose machine nothing was heard, unless something was after this look."""
+        services = self._services
+        claim = services.run_claim(operation.run)
+        outcome, at = fell_silent(operation.lease)
+        blank = blank_of(operation)
+        with services.claims.making(operation.run, "", claim.owner):
+            delivery = await services.store.deliver(blank, outcome, at, claim=claim, silent=at)
+        await self.follow(delivery)
 
     async def repeat(self, operation: Operation) -> None:
         """Deliver a recorded outcome again: its run may never have heard of it."""

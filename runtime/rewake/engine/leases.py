@@ -71,11 +71,16 @@ class Claims:
         if len(self._unreleased) > MOST:
             del self._unreleased[next(iter(self._unreleased))]
 
-    async def release(self, run: str, key: str, owner: str, wait: Millis | None = None) -> None:
-        """Release a claim, now or in a sweep: others may go on in `wait` ms (default: a lease)."""
+    async def release(
+        self, run: str, key: str, owner: str, wait: Millis | None = None, why: str = ""
+    ) -> None:
+        """Release a claim, now or in a sweep: others may go on in `wait` ms (default: a lease).
+
+        `why`: the reason for which a run is put back, for people.
+        """
         self.remember(run, key, owner)
         try:
-            await self._release(run, key, self._settings.lease if wait is None else wait)
+            await self._release(run, key, self._settings.lease if wait is None else wait, why)
         except StoreError:
             log.warning("%s could not be released yet", key or f"run {run}", exc_info=True)
 
@@ -105,7 +110,7 @@ class Claims:
                     self.remember(run, key, owner)
                 return
 
-    async def _release(self, run: str, key: str, wait: Millis) -> None:
+    async def _release(self, run: str, key: str, wait: Millis, why: str = "") -> None:
         owner = self._unreleased.get((run, key))
         if owner is None:
             return
@@ -114,7 +119,7 @@ class Claims:
         if key:
             await self._store.release_task(run, key, owner, at, now)
         else:
-            await self._store.release(run, owner, at)
+            await self._store.release(run, owner, at, why)
         if self._unreleased.get((run, key)) == owner:
             del self._unreleased[run, key]
 

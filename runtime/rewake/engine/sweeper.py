@@ -309,6 +309,11 @@ class Sweeper:
         key = operation_key(operation.run, operation.key)
         if operation.owner and await self._is_kept(operation, key, due, now):
             return
+        dispatched, open_ = operation.kind.traits.dispatched, operation.outcome is None
+        if open_ and not dispatched and operation.lease > now:  # something was heard of it
+            await self._store.postpone(key, due, operation.lease)
+            self._arm_soon(Due(operation.lease, key), now)
+            return
         if not await self._store.postpone(key, due, now + self._services.settings.grace):
             return
         if operation.outcome is not None:
@@ -316,7 +321,11 @@ class Sweeper:
             self._services.work.begin(operation.run, self._deliveries.repeat(operation))
             return
         header = await self._store.header(operation.run)
-        message = None if header.state in TERMINAL else await self._message(header, operation)
+        over = header.state in TERMINAL
+        if not over and not dispatched:
+            self._services.work.begin(operation.run, self._deliveries.fall_silent(operation))
+            return
+        message = None if over else await self._message(header, operation)
         if message is None:
             await self._store.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
             await self._store.postpone(key, now + self._services.settings.grace, None)

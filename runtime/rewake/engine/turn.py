@@ -16,12 +16,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rewake.engine.apart import Stay
 from rewake.engine.carrying import carrying_out
 from rewake.engine.commits import CancelFirst, Commits, Overtaken, dispatched, must_commit
-from rewake.engine.deadlines import timed_out
+from rewake.engine.deadlines import fell_silent, timed_out
 from rewake.engine.heart import Hold
 from rewake.engine.instance import Instance, TooNew, check
 from rewake.engine.interrupted import number_anew, number_attempts
@@ -114,7 +114,7 @@ class Turn:
             # Perhaps a process with other code, another Python or other keys can carry it on.
             reason = getattr(error, "reason", "") or str(error)
             at = self._services.elsewhere.put_back(run, "", reason)
-            await self._release(at - self._services.clock.now())
+            await self._release(at - self._services.clock.now(), reason)
         except StuckError as error:
             await self._stick(error)
         except StoreError as error:
@@ -239,11 +239,13 @@ class Turn:
         # An outcome of another round is none.
         settled = {k: found for k, found in settled.items() if found.round == awaited[k].round}
         for op in awaited.values():
-            if op.due is None or op.kind.traits.due is not DueMeans.DEADLINE:
+            if op.kind.traits.due is not DueMeans.DEADLINE or op.key in settled:
                 continue
             late = timed_out(op.due, now)
-            if late is not None and op.key not in settled:
+            if late is not None:
                 settled[op.key] = await self._time_out(op, *late)
+            elif op.silent_at is not None and op.silent_at <= now:
+                settled |= await self._end_silence(op, op.silent_at, now)
         return list(settled.values())
 
     def _arrived(self, awaited: int) -> list[str] | None:
@@ -268,6 +270,23 @@ class Turn:
         operation = Operation(self._commits.header.run, op.key, op.kind, op.name, op.round)
         _, found = await self._store.settle(operation, outcome, due)
         return found
+
+    async def _end_silence(
+        self, op: OpenOp, silent_at: Millis, now: Millis
+    ) -> Mapping[str, Operation]:
+        """Settle a wait of which nothing was heard. If something was, its item is due for that."""
+        blank = Operation(self._commits.header.run, op.key, op.kind, op.name, op.round)
+        found = of_round(await self._store.operation(blank.run, blank.key), blank.round)
+        if found is not None:
+            found = await self._store.set_right(found)
+            silent_at = max(silent_at, found.lease)
+        if silent_at <= now:
+            outcome, at = fell_silent(silent_at)
+            _, found = await self._store.settle(blank, outcome, at, silent=now)
+        if found is not None and found.outcome is not None:
+            return {op.key: found}
+        op.silence = None
+        return {}
 
     def _now(self, execution: Execution) -> Millis:
         """The machine's time. Less than the skew behind, it was no setting back: then it stands."""
@@ -423,11 +442,11 @@ class Turn:
         if isinstance(error, PASSING):
             await self._release()
 
-    async def _release(self, wait: Millis | None = None) -> None:
+    async def _release(self, wait: Millis | None = None, why: str = "") -> None:
         if not self._overtaken:
             await self._leave()
             header = self._commits.header
-            await self._services.claims.release(header.run, "", header.owner, wait)
+            await self._services.claims.release(header.run, "", header.owner, wait, why)
 
     async def _leave(self) -> None:
         """Put on record what will not end; what cannot be, the next turn counts as lost."""
@@ -443,6 +462,7 @@ class Turn:
 def _next_wake(execution: Execution) -> Millis | None:
     moments = [op.due for op in execution.open.values() if op.due is not None]
     moments += [o.not_before for o in execution.open.values() if o.not_before is not None]
+    moments += [o.silent_at for o in execution.open.values() if o.silent_at is not None]
     return min(moments, default=None)
 
 

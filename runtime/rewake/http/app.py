@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from rewake.clock import Clock, SystemClock
 from rewake.engine.engine import Engine
-from rewake.http import approvals, audit, internal, runs, tokens
+from rewake.http import approvals, audit, callbacks, internal, runs, tokens
 from rewake.http.admission import admitted
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT, Endpoint, with_known_query
@@ -48,6 +48,9 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("GET", "/v1/audit", audit.listing),
     ("GET", "/hooks/{path:path}", deliver),
     ("POST", "/hooks/{path:path}", deliver),
+    ("POST", "/callback/{token}", callbacks.complete),
+    ("POST", "/callback/{token}/fail", callbacks.fail),
+    ("POST", "/callback/{token}/heartbeat", callbacks.heartbeat),
     ("POST", "/v1/invoke", internal.invoke),
     ("POST", "/v1/sweep", internal.sweep),
 )

@@ -43,19 +43,24 @@ async def read_body(request: Request, limit: int = LIMIT) -> bytes:
 
 async def read_object(request: Request, limit: int = LIMIT) -> dict[str, Any]:
     """The body as a JSON object; no body is an empty one. Raises a 400, 413 or 415."""
+    found = await read_json(request, limit, {})
+    if not isinstance(found, dict):
+        raise HTTPException(400, "the body must be a JSON object")
+    return found
+
+
+async def read_json(request: Request, limit: int = LIMIT, empty: Any = None) -> Any:
+    """The body as JSON data; no body is `empty`. Raises a 400, 413 or 415."""
     body = await read_body(request, limit)
     if not body:
-        return {}
+        return empty
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not _JSON.fullmatch(media_type):
         raise HTTPException(415, "send JSON, with Content-Type: application/json")
     try:
-        found = msgspec.json.decode(body)
+        return msgspec.json.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HTTPException(400, f"the body is not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise HTTPException(400, "the body must be a JSON object")
-    return found
 
 
 def shaped(found: dict[str, Any], form: type[T]) -> T:

@@ -22,6 +22,8 @@ from rewake.errors import (
     InsufficientScope,
     InvalidInput,
     LinkExpired,
+    NotYet,
+    ReadableElsewhere,
     RewakeError,
     RunConflict,
     RunNotFound,
@@ -32,6 +34,7 @@ from rewake.errors import (
     TokenNotFound,
     Unauthentic,
 )
+from rewake.signing.redacting import without_tokens
 from rewake.values.text import storable
 
 log = logging.getLogger("rewake.http")
@@ -52,8 +55,22 @@ class ProblemType(NamedTuple):
 PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     InvalidInput: ProblemType(422, "invalid-input", "The input does not fit"),
     RunNotFound: ProblemType(404, "not-found", "There is no such thing"),
+    NotYet: ProblemType(
+        503,
+        "not-yet",
+        "It is not written down yet",
+        "Try again in a moment: nothing was changed.",
+        {"Retry-After": "1"},
+    ),
     RunConflict: ProblemType(409, "conflict", "Its state does not allow this"),
     StuckError: ProblemType(409, "stuck", "The run needs a person"),
+    ReadableElsewhere: ProblemType(
+        503,
+        "readable-elsewhere",
+        "Another server can read it",
+        "Try again: what was stored needs another Python, or a key, than this server has.",
+        {"Retry-After": "1"},
+    ),
     LinkExpired: ProblemType(410, "gone", "This link is of no more use"),
     Unauthentic: ProblemType(
         401, "unauthentic", "Who are you?", headers={"WWW-Authenticate": 'Bearer realm="rewake"'}
@@ -125,7 +142,8 @@ def plain(status: int, detail: str = "", headers: Mapping[str, str] | None = Non
 async def _rewake_error(request: Request, error: Exception) -> Response:
     response = problem_of(error)
     if response.status_code >= 500:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        path = without_tokens(request.url.path)
+        log.error("%s %s failed", request.method, path, exc_info=error)
     return response
 
 

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 from rewake.errors import StuckError
 from rewake.kinds import DueMeans, Kind
 from rewake.records import (
+    LATEST,
     Failure,
     Millis,
     Outcome,
@@ -50,6 +51,7 @@ class OpenOp:
         "resolve",
         "retried",
         "round",
+        "silence",
         "timer",
         "work",
     )
@@ -57,17 +59,16 @@ class OpenOp:
     def __init__(self, key: str, kind: Kind, name: str, digest: str, due: Millis | None) -> None:
         self.key = key
         """Where in the program it was asked for."""
-        self.kind = kind
-        self.name = name
-        """The function, or the timer's kind: compared on replay."""
-        self.digest = digest
-        """The digest of a task's arguments: compared on replay."""
+        self.kind, self.name, self.digest = kind, name, digest
+        """The function or the timer's kind, and the digest of a task's arguments: compared."""
         self.round = 0
         """The round of its outcome: how often the run had been retried when it was asked for."""
         self.retried = 0
         """Of a step: the run's epoch when it was retried, if the step was open then."""
         self.due = due
         """A timer's moment, or a deadline, by the machine's clock; on replay the recorded one."""
+        self.silence: Millis | None = None
+        """How long nothing may be heard of what it waits for; None: for ever, or its item says."""
         self.fixed = False
         """Whether `due` is a time of day, which stays if the machine's clock is set back."""
         self.args: Value | None = None
@@ -99,6 +100,11 @@ class OpenOp:
         self.resolve: Callable[[str, Outcome], Any] = nothing
         """Turns the outcome into a value, or raises."""
 
+    @property
+    def silent_at(self) -> Millis | None:
+        """When it ends if nothing is heard of what it waits for."""
+        return None if self.silence is None else min(self.asked_at + self.silence, LATEST)
+
     def move_back(self, back: Millis) -> None:
         """Let what it waits for be as far away as it was, on a clock that was set back."""
         self.asked_at -= back
@@ -108,9 +114,11 @@ class OpenOp:
             self.due -= back
 
     def go_on(self, event: Retried) -> None:
-        """Wait on from a retry of the run; a step begins anew, and so does the timer `anew`."""
+        """Wait on from a retry of the run; steps, silences and the timer `anew` begin anew."""
         if self.key == event.anew and self.due is not None:
             self.due += event.clock - self.asked_at
+            self.asked_at = event.clock
+        if self.silence is not None:
             self.asked_at = event.clock
         if self.kind.traits.inline:
             self.attempts, self.retried, self.asked_at = 0, event.epoch, event.clock
@@ -142,17 +150,17 @@ def nothing(_key: str, _outcome: Outcome) -> None:
 class OpFuture(WorkflowFuture):
     """The future of one operation. Cancelling it withdraws the operation."""
 
-    __slots__ = ("_op", "_withdraw")
+    __slots__ = ("_withdraw", "op")
 
     def __init__(self, loop: WorkflowLoop, op: OpenOp, withdraw: Callable[[OpenOp], None]) -> None:
         super().__init__(loop=loop)
-        self._op = op
+        self.op = op
         self._withdraw = withdraw
 
     def cancel(self, msg: Any | None = None) -> bool:
         cancelled = super().cancel(msg)
         if cancelled:
-            self._withdraw(self._op)
+            self._withdraw(self.op)
         return cancelled
 
 

@@ -258,17 +258,51 @@ class Operations(Processes):
             if found.number < over.attempt:
                 await self.interrupt_step(found, over, counts=True)
 
+    async def hear(self, operation: Operation, until: Millis) -> Operation:
+        """Let what is waited for be silent until then. Returns the item, unchanged once it ended.
+
+        From the first time on the item is guarded, and its run need not wake for this. Its due time
+        stays, though it is early: moving it with each beat would cost writes of the index.
+        """
+        blank = msgspec.structs.replace(operation, due=until)
+        create = msgspec.structs.replace(blank, written=self._clock.now())
+        open_ = [Check("outcome", "absent"), Check("round", "=", operation.round)]
+        written = await self._update(
+            operation_key(operation.run, operation.key),
+            when=[open_, [Check("run", "absent")]],
+            set={"lease": until},
+            create=create,
+        )
+        found: Operation = written.item
+        while not written.ok and found.round < operation.round:
+            written = await self._renew_item(found, blank, {"lease": until})
+            found = written.item
+        return found
+
     async def settle(
-        self, operation: Operation, outcome: Outcome, at: Millis, *, owner: str | None = None
+        self,
+        operation: Operation,
+        outcome: Outcome,
+        at: Millis,
+        *,
+        owner: str | None = None,
+        due: Millis | None = None,
+        silent: Millis | None = None,
     ) -> tuple[bool, Operation]:
         """Record an outcome unless there is one. Returns whether this one stands, and the item.
 
-        With `owner`, only while that owner holds the task (so failures are recorded).
+        With `owner`, only while that owner holds the task (so failures are recorded). `due`: when a
+        sweep must check that it arrived, also if the item was guarded until later. `silent`: only
+        if it may be silent no longer than until then.
         """
         mark = self._mark()
         where = operation_key(operation.run, operation.key)
         check = [Check("outcome", "absent"), Check("round", "=", operation.round)]
+        if silent is not None:
+            check.append(Check("lease", "<=", silent))
         new = {"outcome": outcome, "at": at, "mark": mark, "args": None, **UNOWNED}
+        if due is not None:
+            new["due"] = due
         # What a process holds is not due for long, and its deliverer may die before it arrives.
         near = [[*check, Check("process", "=", "")]]
         create = None

@@ -265,9 +265,13 @@ class Store(Requests):
         """
         await self._append(held, [], {"rest": held.epoch})
 
-    async def release(self, run: str, owner: str, at: Millis) -> None:
-        """Release the run: any process may claim it from `at` on, and this claim is no loss."""
-        await self._release(run, owner, at)
+    async def release(self, run: str, owner: str, at: Millis, why: str = "") -> None:
+        """Release the run: any process may claim it from `at` on, and this claim is no loss.
+
+        `why`: the reason for which it is put back, if it is.
+        """
+        more = {"error": _bounded(why)} if why else {}
+        await self._release(run, owner, at, {}, **more)
 
     async def lose(self, run: str, owner: str, at: Millis, error: str) -> None:
         """Release the run from `at` on, with a strike: what it did is why, and `error`."""
@@ -329,18 +333,23 @@ class Store(Requests):
         owner: str | None = None,
         claim: RunClaim | None = None,
         sole: bool = False,
+        due: Millis | None = None,
+        silent: Millis | None = None,
     ) -> Delivery:
         """Deliver an outcome: settle, arrive, and if the run was waiting for just this, claim it.
 
         `operation` is the item to create if there is none; `at` is when the outcome came to be,
-        perhaps long ago. Without a `claim`, a run that should go on is only reported. `sole`: any
-        one outcome probably wakes the run, so that arriving and claiming are tried as one write.
+        perhaps long ago. `due` and `silent` are as in `settle`. Without a `claim`, a run that
+        should go on is only reported. `sole`: any one outcome probably wakes the run, so that
+        arriving and claiming are tried as one write.
         """
         value = await self._blobs.offload(operation.run, outcome.value)
         outcome = msgspec.structs.replace(outcome, value=value)
 
         async def work() -> Delivery:
-            won, found = await self.settle(operation, outcome, at, owner=owner)
+            won, found = await self.settle(
+                operation, outcome, at, owner=owner, due=due, silent=silent
+            )
             if found.outcome is None:  # a failure of an attempt that no longer counts
                 return Delivery(won, found, None, False, False)
             force = found.outcome.failure is not None

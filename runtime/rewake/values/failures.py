@@ -48,6 +48,11 @@ def failure_of(exc: BaseException, attempts: int) -> Failure:
     )
 
 
+def told_failure(type: str, message: str) -> Failure:
+    """An error that somebody outside tells of, bounded like one of our own."""
+    return Failure(type=_head(type, _TYPE), message=_head(message, _MESSAGE))
+
+
 def task_error(failure: Failure) -> TaskError:
     """Return the exception that a workflow sees for `failure`."""
     return TaskError(

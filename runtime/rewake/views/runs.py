@@ -44,7 +44,8 @@ class RunView(msgspec.Struct, frozen=True):
     `killed`: it is cancelled, and its cleanup did not run. `wake`: when it goes on by itself, at
     its next timer or an approval's deadline. `cancel`: the reason for cancelling it. `error`: why
     it failed or is stuck. `key`: the idempotency key that it was started with. `where`: the process
-    that carries it on now, as `host:pid`.
+    that carries it on now, as `host:pid`. `held_up`: why it was put back, or lost, and does not go
+    on yet.
     """
 
     id: str
@@ -58,6 +59,7 @@ class RunView(msgspec.Struct, frozen=True):
     error: ErrorView | None = None
     key: str | None = None
     where: str | None = None
+    held_up: str | None = None
     killed: bool = False
     approvals: list[ApprovalView] | UnsetType = UNSET
 
@@ -105,6 +107,7 @@ def run_view(
         error=_error_of(header, outcome),
         key=header.key or None,
         where=header.where or None if header.state is RunState.RUNNING else None,
+        held_up=header.error or None if header.state is RunState.READY else None,
         killed=header.killed,
         approvals=approvals,
     )

@@ -92,7 +92,7 @@ class Client:
         try:
             async with self._session.request(
                 method,
-                "/".join([self.url, "v1", *(quote(part, safe="") for part in path)]),
+                self._address(path),
                 params={k: str(v) for k, v in given.items() if v is not None},
                 data=data,
                 headers={"Content-Type": "application/json", **(headers or {})},
@@ -104,6 +104,9 @@ class Client:
             raise ServerUnavailable(f"{self.url} does not answer") from None
         except (aiohttp.ClientError, OSError) as error:
             raise ServerUnavailable(f"cannot reach {self.url}: {_reason(error)}") from None
+
+    def _address(self, path: tuple[str, ...]) -> str:
+        return "/".join([self.url, "v1", *(quote(part, safe="") for part in path)])
 
     def _answer(self, status: int, body: bytes) -> Reply:
         try:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rewake.cli.lines import duration
+from rewake.kinds import Kind
 
 Columns = Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]
 """The head of each column, and the function that makes its cells."""
@@ -52,6 +53,7 @@ def run_details(run: Mapping[str, Any], history: Mapping[str, Any] | None = None
         ("key", run.get("key") or ""),
         ("input", _value_in(history, "started", "input")),
         ("state", run["state"]),
+        ("held up", run.get("held_up") or ""),
         ("in process", run.get("where") or ""),
         ("created", when(run["created"])),
         ("started by", _started_by(history)),
@@ -109,6 +111,9 @@ def _told(operation: Mapping[str, Any]) -> Iterator[str]:
         then = f", again at {when(operation['due'])}" if operation.get("due") else ""
         yield f"{key} is being retried (attempt {operation['attempts']} failed{then})"
         yield f"  {_error(operation)}"
+    elif operation["kind"] == "callback" and state == "waiting":
+        until = f", until {when(operation['due'])}" if operation.get("due") else ""
+        yield f"waits {Kind.CALLBACK.traits.waiting}: {key}{until}"
     elif operation["kind"] == "approval" and isinstance(operation.get("result"), dict):
         made = operation["result"]
         by = f" by {made['approver']}" if made.get("approver") else ""
