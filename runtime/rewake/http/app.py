@@ -11,10 +11,11 @@ from starlette.routing import Route
 
 from rewake.clock import Clock, SystemClock
 from rewake.engine.engine import Engine
-from rewake.http import approvals, internal, runs
+from rewake.http import approvals, approving, internal, runs
 from rewake.http.bodies import LIMIT, Endpoint, with_known_query
 from rewake.http.gate import Gate
 from rewake.http.inbox import Inbox
+from rewake.http.link_headers import LinkHeaders
 from rewake.http.parts import Parts
 from rewake.http.problems import HANDLERS
 from rewake.signing.secret import Secret
@@ -35,6 +36,8 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/runs/{run}/resume", runs.resume),
     ("POST", "/v1/runs/{run}/retry", runs.retry),
     ("POST", "/v1/runs/{run}/approvals/{key:path}", approvals.decide),
+    ("GET", "/approve/{token}", approving.show),
+    ("POST", "/approve/{token}", approving.decide),
     ("POST", "/v1/invoke", internal.invoke),
     ("POST", "/v1/sweep", internal.sweep),
 )
@@ -71,7 +74,10 @@ def create_app(
 
     app = Starlette(
         routes=[Route(path, _checked(path, each), methods=[verb]) for verb, path, each in ROUTES],
-        middleware=[Middleware(Gate, keys=parts.keys, opened=parts.opened)],
+        middleware=[
+            Middleware(LinkHeaders),
+            Middleware(Gate, keys=parts.keys, opened=parts.opened),
+        ],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )

@@ -1,9 +1,9 @@
 """The gate: which requests are let in.
 
 Every path needs `Authorization: Bearer <token>`, except health and readiness, and the messages of
-replicas, which are signed instead. The gate stands before the router and lets through only the
-paths that it knows to be open: a route that is added later is closed by itself, and a stranger
-cannot tell the paths that exist from those that do not.
+replicas and what comes by a link or a hook, which are signed instead. The gate stands before the
+router and lets through only the paths that it knows to be open: a route that is added later is
+closed by itself, and a stranger cannot tell the paths that exist from those that do not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ OPEN = frozenset({"/healthz", "/readyz"})
 """Paths that answer without a token."""
 SIGNED = frozenset({"/v1/invoke", "/v1/sweep"})
 """Paths whose endpoints check a signature (or, for a sweep, a token)."""
+SELF_CHECKED = ("/hooks/", "/approve/", "/callback/", "/stream/")
+"""What paths begin with whose endpoints check a signature of their own."""
 
 _WRONG = "this bearer token is not accepted here (see `rewake token`)"
 _CLOSED = plain(
@@ -54,6 +56,8 @@ class Gate:
 
     def _passes(self, scope: Scope) -> bool:
         if scope["type"] == "http" and path_of(scope) in OPEN | SIGNED:
+            return True
+        if scope["type"] == "http" and path_of(scope).startswith(SELF_CHECKED):
             return True
         return self._keys.admits(Headers(scope=scope).get("authorization"))
 

@@ -29,6 +29,7 @@ from rewake.errors import (
     StuckError,
     Unauthentic,
 )
+from rewake.signing.redacting import without_tokens
 from rewake.values.text import storable
 
 log = logging.getLogger("rewake.http")
@@ -112,7 +113,8 @@ def plain(status: int, detail: str = "", headers: Mapping[str, str] | None = Non
 async def _rewake_error(request: Request, error: Exception) -> Response:
     response = problem_of(error)
     if response.status_code >= 500:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        path = without_tokens(request.url.path)
+        log.error("%s %s failed", request.method, path, exc_info=error)
     return response
 
 

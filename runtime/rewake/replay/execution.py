@@ -100,7 +100,7 @@ class Execution:
         self.cancels = 0
         self.codec: Final = program.codec
         self.links: Final = program.links
-        self._seed = seed
+        self.seed: Final = seed
         self._program = program
         self._loop = WorkflowLoop(self)
         self._main: WorkflowTask | None = None
@@ -234,11 +234,11 @@ class Execution:
     @functools.cached_property
     def random(self) -> Random:
         """The workflow's source of random numbers, the same on replay."""
-        return Random(self._seed)
+        return Random(self.seed)
 
     @functools.cached_property
     def _ids(self) -> Random:
-        return Random(f"{self._seed}/ids")
+        return Random(f"{self.seed}/ids")
 
     def request(
         self,
@@ -359,9 +359,9 @@ class Execution:
             if self._main is not None and self._main.done() and self.error is None:
                 self._end_with(self._main)
         except StuckError as error:
-            self._halt(error)
+            self.halt(error)
         except BaseException as error:  # Ctrl-C, after which the instance is in no known state.
-            self._halt(StuckError(f"the process was interrupted ({type(error).__name__})"))
+            self.halt(StuckError(f"the process was interrupted ({type(error).__name__})"))
             raise
 
     def _end_with(self, main: WorkflowTask) -> None:
@@ -468,9 +468,10 @@ class Execution:
 
     def _stick(self, key: str, what: str) -> None:
         where = f"{key}: " if key else ""
-        self._halt(NonDeterminismError(f"{where}{what}", key=key))
+        self.halt(NonDeterminismError(f"{where}{what}", key=key))
 
-    def _halt(self, error: StuckError) -> None:
+    def halt(self, error: StuckError) -> None:
+        """Let the body go no further: nothing that it does from here on counts."""
         self._loop.halted = True
         self.finished = self._ended = None
         if self.error is None:

@@ -142,17 +142,17 @@ def nothing(_key: str, _outcome: Outcome) -> None:
 class OpFuture(WorkflowFuture):
     """The future of one operation. Cancelling it withdraws the operation."""
 
-    __slots__ = ("_op", "_withdraw")
+    __slots__ = ("_withdraw", "op")
 
     def __init__(self, loop: WorkflowLoop, op: OpenOp, withdraw: Callable[[OpenOp], None]) -> None:
         super().__init__(loop=loop)
-        self._op = op
+        self.op = op
         self._withdraw = withdraw
 
     def cancel(self, msg: Any | None = None) -> bool:
         cancelled = super().cancel(msg)
         if cancelled:
-            self._withdraw(self._op)
+            self._withdraw(self.op)
         return cancelled
 
 
