@@ -102,10 +102,12 @@ class Front:
         found = self.client.get("/v1/runs/r1/result?wait=10", headers=bearer())
         return found.json()["result"]
 
-    def post(self, who: str = ANN, **body: Any) -> httpx2.Response:
+    def post(self, who: str = ANN, /, **body: Any) -> httpx2.Response:
         return self.client.post(self.path(who), json=body)
 
-    def submit(self, who: str = ANN, nonce: str | None = None, **fields: str) -> httpx2.Response:
+    def submit(
+        self, who: str = ANN, /, *, nonce: str | None = None, **fields: str
+    ) -> httpx2.Response:
         path = self.path(who)
         if nonce is None:
             found = re.search(r'name="nonce" value="([^"]*)"', self.client.get(path).text)
@@ -158,9 +160,9 @@ def test_the_form_of_the_page_decides(front: Front) -> None:
     """What the page posts needs its nonce; a rejection needs nothing filled in."""
     front.start()
     assert "Refund &lt;b&gt;?" in front.client.get(front.path()).text
-    answer = front.submit(decision="reject", comment="no", value="")
+    answer = front.submit(decision="reject", comment="no", **{"value.amount": ""})
     assert answer.status_code == 200
-    assert "rejected" in answer.text
+    assert "rejected" in answer.text.lower()
     assert ANN in answer.text
     assert front.result() == {
         "decision": "rejected",
@@ -196,10 +198,11 @@ def test_the_first_decision_stands(front: Front) -> None:
         front.submit(ANN, nonce="", decision="approve"),
     ):
         assert answer.status_code == 409
-        assert f"rejected by {BOB}" in answer.text
+        assert "rejected" in answer.text.lower()
+        assert BOB in answer.text
     shown = front.client.get(front.path())
     assert (shown.status_code, "nonce" in shown.text) == (200, False)
-    assert f"rejected by {BOB}" in shown.text
+    assert BOB in shown.text
     assert front.result()["decision"] == "rejected"
 
 
@@ -246,15 +249,16 @@ def test_what_does_not_fit_leaves_the_link_usable(
     assert front.post(approved=True, value={"amount": 100}).status_code == 200
 
 
-@pytest.mark.parametrize("value", ["{", '{"amount": "much"}', ""])
+@pytest.mark.parametrize("value", ["{", "much", "", "101"])
 def test_what_does_not_fit_comes_back_on_the_page(front: Front, value: str) -> None:
     """With what was typed and why, and can be sent again."""
     front.start()
-    answer = front.submit(decision="approve", value=value, comment="<i>typed</i>")
+    typed = {"value.amount": value, "comment": "<i>typed</i>"}
+    answer = front.submit(decision="approve", **typed)
     assert answer.status_code == 422
     assert "&lt;i&gt;typed&lt;/i&gt;" in answer.text
-    assert "value" in answer.text
-    assert front.submit(decision="approve", value='{"amount": 5}').status_code == 200
+    assert f'value="{value}"' in answer.text
+    assert front.submit(decision="approve", **{"value.amount": "5"}).status_code == 200
     assert front.result()["value"] == {"amount": 5}
 
 
@@ -263,7 +267,7 @@ def test_a_link_allows_its_action_only(front: Front) -> None:
     front.start()
     assert front.post("yes", approved=False).status_code == 403
     assert front.post("no", approved=True, value={"amount": 1}).status_code == 403
-    assert front.submit("no", decision="approve", value='{"amount": 1}').status_code == 403
+    assert front.submit("no", decision="approve").status_code == 403
     assert "approve</button>" not in front.client.get(front.path("no")).text.lower()
     assert front.submit("no", decision="reject").status_code == 200
 

@@ -40,6 +40,7 @@ class Standing(NamedTuple):
     name: str
     description: str
     schema: dict[str, Any] | None
+    approvers: list[str]
     asked_at: Millis
     decided: Approval | None
     """The decision, if there is one."""
@@ -122,7 +123,9 @@ class Approvals:
         decided = None if outcome is None else self._decision(link, outcome)
         form, told = shown.get("form"), str(shown.get("description") or "")
         schema = schema_of(form) if isinstance(form, dict) and form else None
-        return Standing(header.workflow, asked.name, told, schema, asked_at, decided, at or 0)
+        approvers = shown.get("approvers") or []
+        about = (header.workflow, asked.name, told, schema, approvers, asked_at)
+        return Standing(*about, decided, at or 0)
 
     async def _asked_at(self, header: Header, key: str) -> tuple[Scheduled, Millis, bool] | None:
         """The entry that asks for the approval, when that was, and whether it is still open."""

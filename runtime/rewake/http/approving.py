@@ -71,10 +71,13 @@ class _Opened:
         """What it is of. Raises `LinkExpired`."""
         return await self._approvals.look(self.link)
 
-    async def decide(self, action: Action, value: Any, comment: str | None) -> Approval:
-        """Decide. Raises `InvalidInput`, `RunConflict`, `LinkExpired`."""
+    def check(self, action: Action) -> None:
+        """Raise a 403 for what the link does not allow."""
         if self.link.action not in ("", action):
             raise HTTPException(403, f"this link can only {self.link.action}")
+
+    async def decide(self, action: Action, value: Any, comment: str | None) -> Approval:
+        """Decide. Raises `InvalidInput`, `RunConflict`, `LinkExpired`."""
         if comment is not None and len(comment) > LONGEST_COMMENT:
             told = f"a comment may have at most {LONGEST_COMMENT:,} characters"
             raise InvalidInput(told, field="comment")
@@ -107,17 +110,19 @@ class _Opened:
         return HTMLResponse(shown, status)
 
     def _asked(self, found: Standing) -> pages.Asked:
+        mine, decided = self.link.holder, found.decided
+        decisions = {} if decided is None else {decided.approver or "": str(decided.decision)}
         return pages.Asked(
             title=found.name,
             description=found.description,
             schema=found.schema,
             run=self.link.run,
             workflow=found.workflow,
-            approver=self.link.holder,
+            approver=mine,
             asked_at=found.asked_at,
             expires=self.link.expires,
             action=self.link.action,
-            others=[],
+            others=[(who, decisions.get(who, "")) for who in found.approvers if who != mine],
         )
 
 
@@ -187,6 +192,7 @@ async def _by_json(request: Request, opened: _Opened) -> Response:
         return _conflict(found.decided)
     answer = shaped(await read_object(request, LIMIT), Answer)
     action = Action.APPROVE if answer.approved else Action.REJECT
+    opened.check(action)
     try:
         decided = await opened.decide(action, answer.value, answer.comment)
     except RunConflict:  # somebody was faster
@@ -217,6 +223,7 @@ async def _by_form(request: Request, opened: _Opened) -> Response:
     if chosen not in list(Action):
         return opened.page(found, 422, values, {"decision": "Approve or reject."})
     action, value = Action(chosen), None
+    opened.check(action)
     if action is Action.APPROVE:
         value, errors = pages.parse(found.schema, posted)
         if errors:

@@ -1,6 +1,6 @@
 """The pages that people who hold a link are shown. Pure functions, without I/O.
 
-A plain stand-in: no styles, and one JSON field for the whole form.
+A plain page without styles: a form has one line for each field of its object, as JSON or as text.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def page(
 ) -> str:
     """The open page."""
     wrong = "".join(f"<p>{escape(path)}: {escape(told)}</p>" for path, told in errors.items())
-    field, comment = "", escape(str(values.get("comment", "")))
-    if asked.schema is not None:
-        schema = escape(json.dumps(asked.schema))
-        field = f'<pre>{schema}</pre><textarea name="value">{_kept(values)}</textarea>'
+    comment, field = escape(str(values.get("comment", ""))), ""
+    for name in _names(asked.schema):
+        typed = escape(str(values.get(name, "")))
+        field += f'<p>{escape(name)} <input name="{escape(name)}" value="{typed}"></p>'
     buttons = "".join(
         f'<button name="decision" value="{each}">{each.capitalize()}</button>'
         for each in ("approve", "reject")
@@ -79,17 +79,18 @@ def parse(
     schema: dict[str, Any] | None, form: Mapping[str, list[str]]
 ) -> tuple[Any, dict[str, str]]:
     """The posted fields as JSON data, and what is wrong with them by the paths of fields."""
-    text = "".join(form.get("value", ())[:1])
-    if schema is None or not text.strip():
-        return None, {}
-    try:
-        return json.loads(text), {}
-    except (ValueError, RecursionError):
-        return None, {"value": "this is not JSON"}
+    found: dict[str, Any] = {}
+    for name in _names(schema):
+        text = "".join(form.get(name, ())[:1])
+        try:
+            found[name.removeprefix("value.")] = json.loads(text)
+        except (ValueError, RecursionError):
+            found |= {name.removeprefix("value."): text} if text else {}
+    return (None if schema is None else found), {}
 
 
-def _kept(values: Mapping[str, Any]) -> str:
-    return escape(str(values.get("value", "")))
+def _names(schema: Mapping[str, Any] | None) -> list[str]:
+    return [f"value.{name}" for name in (schema or {}).get("properties", {})]
 
 
 def _html(title: str, body: str) -> str:
