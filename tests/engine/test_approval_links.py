@@ -342,10 +342,73 @@ def test_what_is_never_awaited_is_warned_of(
     async def body(bench: Bench) -> None:
         with caplog.at_level(logging.WARNING, "rewake.workflow"):
             assert await bench.run("drops", how=how) == "done"
-        assert ("before the approval 'boss'" in caplog.text) == warned
+        assert ("never awaited the approval 'boss'" in caplog.text) == warned
         assert "over" in await standing(bench)
 
     virtually([drops, send], body, url=URL)
+
+
+@workflow
+async def branches(how: str) -> str:
+    async def asks_and_fails() -> None:
+        ask = approval("boss")
+        await send(ask.link())
+        await sleep(5)
+        if how == "handed on":
+            given.append(ask)
+        elif how == "fails":
+            raise ValueError("no")
+        await sleep(5)
+        await ask
+
+    given: list[Any] = []
+    asked = asyncio.create_task(asks_and_fails())
+    await sleep(6)
+    decision = ""
+    if how == "cancelled":
+        asked.cancel()
+    if how == "handed on":
+        waits = asyncio.create_task(asyncio.wait_for(asyncio.shield(given[0]), 100))
+        await sleep(0.5)
+        asked.cancel()
+        decision = str((await waits).decision)
+    await asyncio.wait([asked])
+    await sleep(50)
+    return decision or "done"
+
+
+@pytest.mark.parametrize("cached", [256, 0])
+@pytest.mark.parametrize("how", ["cancelled", "fails"])
+def test_a_branch_takes_back_what_it_asked(
+    how: str, cached: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that failed or was cancelled before it awaited its approval withdraws it, silently."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("branches", how=how)).run
+        await asyncio.sleep(2)
+        assert await standing(bench) == "open"
+        await asyncio.sleep(20)
+        assert "taken back" in await standing(bench)
+        assert await bench.result(run) == "done"
+        assert "never awaited" not in caplog.text
+
+    virtually([branches, send], body, url=URL, cached=cached)
+
+
+@pytest.mark.parametrize("cached", [256, 0])
+def test_what_another_branch_awaits_is_not_taken_back(cached: int) -> None:
+    """The branch that asked may end in any way."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("branches", how="handed on")).run
+        await asyncio.sleep(20)
+        assert await standing(bench) == "open"
+        link = read(sent[0])
+        await Approvals(bench.engine).decide(run, link.key, YES, round=link.round)
+        assert await bench.result(run) == "approved"
+
+    virtually([branches, send], body, url=URL, cached=cached)
 
 
 def test_a_run_that_is_killed_closes_its_links() -> None:

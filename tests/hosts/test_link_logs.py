@@ -54,3 +54,27 @@ def test_no_log_has_a_link(tmp_path: Path) -> None:
         assert logs.count("/approve/***") == len(answers)
         assert token not in logs
         assert token.partition(".")[0] not in logs
+
+
+def test_a_server_without_an_address_says_so(tmp_path: Path) -> None:
+    """Once, when it starts: a run that reads a link waits there, and the log says for what."""
+    app, file = tmp_path / "app.py", tmp_path / "link.txt"
+    app.write_text(APP)
+    with ServerProcess(app, tmp_path / "rewake.db") as server:
+        started = server.client.post("/v1/workflows/main/runs", json={"file": str(file)}).json()
+        deadline = time.monotonic() + 20
+        while "put back" not in server.logs() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "is put back for another process: it reads a link" in server.logs()
+        assert server.logs().count("REWAKE_URL is not set: a run") == 1
+        run = f"/v1/runs/{started['id']}"
+        assert server.client.get(run).json()["state"] in ("ready", "running", "suspended")
+        server.terminate()
+    with ServerProcess(app, tmp_path / "rewake.db", url=URL) as server:
+        while not (file.exists() and file.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        path = file.read_text().removeprefix(URL)
+        answer = httpx2.post(f"{server.url}{path}", json={"approved": False}, trust_env=False)
+        assert answer.json()["decision"] == "rejected"
+        assert server.client.get(f"{run}/result?wait=20").json()["result"] == "rejected"
+        assert "REWAKE_URL is not set" not in server.logs()

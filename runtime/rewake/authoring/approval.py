@@ -1,8 +1,9 @@
 """`approval` and `wait_for_approval`: suspend until a person decides.
 
 An approval is open, and its time counts, from the call of `approval()`, so that its links can be
-handed on before the wait. Whoever makes what is asked no longer matter withdraws it: by cancelling
-it or its wait, or by the end of the workflow.
+handed on before the wait. It is withdrawn by cancelling it or its wait, by the end of the workflow,
+and with the branch that asked for it: one that failed or was cancelled takes back what nobody
+awaits, for nobody may know of it any more.
 """
 
 from __future__ import annotations
@@ -127,7 +128,23 @@ class PendingApproval:
     @property
     def forgotten(self) -> str:
         """What it is, if nobody awaited or cancelled it."""
-        return "" if self._is_awaited else f"the approval {self._name!r}"
+        passed_over = not (self._is_awaited or self._future.cancelled())
+        return f"the approval {self._name!r}" if passed_over else ""
+
+    def _stand_alone(self) -> PendingApproval:
+        """Let it be noticed if nobody awaits it, as a plain wait is at once."""
+        self._execution.mistakes.opened(self)
+        branch = self._execution.loop.current_branch()
+        if branch is not None and branch.scope.path:  # with the workflow itself, all is withdrawn
+            # Not by the branch's own method: it is not awaited by this.
+            asyncio.Task.add_done_callback(branch, self._branch_ended)
+        return self
+
+    def _branch_ended(self, branch: asyncio.Task[Any]) -> None:
+        # `exception()` would mark the exception as seen.
+        failed = branch.cancelled() or branch._exception is not None
+        if failed and not self._is_awaited:
+            self._future.cancel()
 
     def _link(self, holder: str, action: str) -> str:
         op, execution, facts = self._op, self._execution, self._recorded()[0]
@@ -189,9 +206,8 @@ def approval(
     if quorum != 1:
         raise UsageError(f"quorum={quorum!r}: an approval is decided by one person, so it is 1")
     asked_of = _approvers(approvers)
-    pending = _ask("approval", name, form, description, timeout, asked_of, linked=True)
-    pending._execution.mistakes.opened(pending)
-    return pending
+    asked = _ask("approval", name, form, description, timeout, asked_of, linked=True)
+    return asked._stand_alone()
 
 
 @operation
