@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from rewake import approval, pages, step, workflow
+from rewake import approval, pages, step, wait_for_approval, workflow
 from rewake.app import App
 from rewake.authoring.approval import Approval, Decision
 from rewake.clock import SystemClock
@@ -69,6 +69,11 @@ async def withdraws() -> str:
     return "ended"
 
 
+@workflow
+async def anybody() -> str:
+    return (await wait_for_approval()).decision
+
+
 class Clock(SystemClock):
     ahead = 0
 
@@ -91,6 +96,13 @@ class Front:
         )
         assert started.status_code == 202, started.text
         assert told
+
+    @property
+    def links(self) -> dict[str, str]:
+        return dict(told)
+
+    def read(self, use: LinkUse, token: str) -> Link:
+        return Links(self.secret).read(use, token, 0)
 
     def path(self, who: str = ANN) -> str:
         return f"/approve/{told[who].partition('/approve/')[2]}"
@@ -120,7 +132,7 @@ class Front:
 @pytest.fixture
 def front(tmp_path: Path) -> Iterator[Front]:
     app, secret, clock = App(), Secret(SECRET), Clock()
-    for each in (refund, withdraws):
+    for each in (refund, withdraws, anybody):
         app.add(each)
     table = SqliteTable(tmp_path / "rewake.db", durable=False)
     dispatcher = InProcessDispatcher(clock)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from rewake.cli.approval_commands import approvals
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import DeterminismWarning, RewakeError, UsageError
@@ -60,6 +61,7 @@ app = typer.Typer(
 )
 runs = typer.Typer(help="Look at the runs of a server, and act on them.", no_args_is_help=False)
 app.add_typer(runs, name="runs")
+app.add_typer(approvals, name="approvals")
 
 Source = Annotated[str, typer.Argument(metavar="APP", help="app.py, app.py:main or package:main")]
 OptionalSource = Annotated[

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from rewake.authoring.approval import Approval, Decision
+from rewake.authoring.approval import GOOD_FOR, Approval, Decision
 from rewake.authoring.linking import LinkFacts
 from rewake.engine.deadlines import timed_out
 from rewake.engine.deliveries import Deliveries
@@ -22,7 +22,7 @@ from rewake.engine.runs import Runs
 from rewake.errors import InvalidInput, LinkExpired, RunConflict, RunNotFound
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Header, Millis, Operation, Outcome, Scheduled
-from rewake.signing.links import Link
+from rewake.signing.links import Link, Links, LinkUse
 from rewake.states import TERMINAL
 from rewake.stores.history import History, StepTries, of_round
 from rewake.values.run_codec import RunCodec
@@ -97,6 +97,35 @@ class Approvals:
             raise RunConflict(f"the time to decide on {key!r} is over")
         if not delivery.won:
             raise RunConflict(f"{key!r} was decided already")
+
+    async def link(
+        self, run: str, key: str, holder: str = "", action: str = ""
+    ) -> tuple[str, Millis]:
+        """A fresh link to an open approval, and until when it is good.
+
+        Raises:
+            InvalidInput: it was not asked of this `holder`.
+            RunNotFound: no such run, or it waits for no approval of that key.
+            RunConflict: it is not open any more; or there is no address for links here.
+        """
+        services = self._services
+        header = await services.store.header(run)
+        asked = await self._asked(header, key)
+        if header.state in TERMINAL:
+            raise RunConflict(f"run {run!r} is over")
+        if not services.settings.url:
+            raise RunConflict("there is no address for links: set REWAKE_URL")
+        shown, now = await self._shown(run, asked), services.clock.now()
+        approvers = shown.get("approvers") or []
+        if approvers and holder not in approvers:
+            told = f"it is asked of {', '.join(approvers)}: say for whom of them the link is"
+            raise InvalidInput(told, field="approver")
+        expires = now + GOOD_FOR if asked.due is None else asked.due
+        nonce = f"{services.chance.getrandbits(96):024x}"
+        about = (key, _first_round(asked, shown), holder, action, expires, nonce)
+        links = Links(services.secret, services.settings.url)
+        link = Link(LinkUse.APPROVE, run, *about, links.signer)
+        return links.url(links.base, link), expires
 
     async def look(self, link: Link) -> Standing:
         """What a link shows. Raises `LinkExpired` if nothing can be, or was, decided by it."""

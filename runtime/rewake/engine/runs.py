@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rewake.engine.carrying import carrying_out, runs_log
@@ -204,8 +204,11 @@ class Runs:
         workflow: str | None = None,
         state: RunState | None = None,
         since: Millis = 0,
+        states: Collection[RunState] = (),
     ) -> tuple[list[Header], str | None]:
         """One page of runs, newest first, and the cursor of the next (None: there is none).
+
+        `states`: those in any of these; empty: in any.
 
         `since`: those that were started then or later; older ones are not looked at.
         A page is full unless the list ends, or `LOOKED_AT` views that no filter passes lie between.
@@ -219,7 +222,9 @@ class Runs:
                 if view.created < since:
                     return headers, None
                 header = await self._listed(view, workflow)
-                if header is not None and state in (None, header.state):
+                if header is None or state not in (None, header.state):
+                    continue
+                if not states or header.state in states:
                     headers.append(header)
             if cursor is None or len(headers) >= limit or left <= 0:
                 return headers, cursor

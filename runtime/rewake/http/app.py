@@ -36,6 +36,8 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/runs/{run}/resume", runs.resume),
     ("POST", "/v1/runs/{run}/retry", runs.retry),
     ("POST", "/v1/runs/{run}/approvals/{key:path}", approvals.decide),
+    ("GET", "/v1/approvals", approvals.listing),
+    ("POST", "/v1/links", approvals.link),
     ("GET", "/approve/{token}", approving.show),
     ("POST", "/approve/{token}", approving.decide),
     ("POST", "/v1/invoke", internal.invoke),
