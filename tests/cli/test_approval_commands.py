@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -26,6 +27,25 @@ async def pays(amount: int) -> str:
     answer = await ask
     return f"{answer.decision} {answer.value} {answer.approver}"
 """
+
+
+LINKS = """
+from rewake import approval, workflow
+
+@workflow
+async def makes() -> bool:
+    ask = approval("pay", approvers=["ann"])
+    link = ask.link()
+    ask.cancel()
+    return link.startswith("https://app.example/approve/")
+"""
+
+
+def test_a_run_without_a_server_makes_links_too(tmp_path: Path) -> None:
+    """`rewake run` takes the address of the servers that share its database from `REWAKE_URL`."""
+    shell = Shell(tmp_path, REWAKE_SECRET=SECRET, REWAKE_URL="https://app.example")
+    shell.write("app.py", LINKS)
+    assert shell.rewake("run", "app.py", "--quiet").stdout.strip() == "true"
 
 
 @pytest.fixture(scope="module")

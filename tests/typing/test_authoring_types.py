@@ -18,8 +18,10 @@ import pytest
 
 from rewake import (
     Approval,
+    PendingApproval,
     Task,
     Workflow,
+    approval,
     parallel,
     race,
     random,
@@ -121,6 +123,11 @@ if TYPE_CHECKING:
         assert_type(await step("s", add, retries=2), int)
         assert_type(await step("s", add, at_most_once=True), int)
         assert_type(await wait_for_approval("pay", timeout=timedelta(days=2)), Approval)
+        asked = approval("pay", form=dict[str, int], approvers=["ann"])
+        assert_type(asked, PendingApproval)
+        assert_type(asked.links, dict[str, str])
+        assert_type(asked.link("ann", "approve"), str)
+        assert_type(await asked, Approval)
         assert_type((await wait_for_approval()).approved, bool)
         assert_type(await asyncio.gather(one(1), add()), tuple[str, int])
         assert_type(random(), random_module.Random)

@@ -105,6 +105,7 @@ class _Session:
         self._out = out
         self._run = options.run or f"{self._clock.now():012x}{secrets.token_hex(8)}"
         dispatcher = InProcessDispatcher(self._clock)
+        config = ServerConfig.from_env()
         self._engine = Engine(
             app,
             database.table,
@@ -112,7 +113,7 @@ class _Session:
             secret,
             shelf=database.shelf,
             clock=self._clock,
-            settings=Settings(blocked=round(ServerConfig.from_env().blocked * 1000)),
+            settings=Settings(blocked=round(config.blocked * 1000), url=config.url),
         )
         self._interrupted = asyncio.Event()
         self._seen = b""
