@@ -172,6 +172,7 @@ def test_what_a_type_asks_beyond_its_schema_is_an_error_at_the_wait() -> None:
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "schema": ({"form": {"type": "objct"}}, "no JSON Schema"),
     "type": ({"form": asyncio.Event}, "no form can be made"),
+    "list": ({"form": [1]}, "no form can be made"),
     "object": ({"form": 3}, "no form can be made"),
     "remote": ({"form": {"$ref": "http://x/y"}}, "only to itself"),
     "text": ({"approvers": "ann@example.com"}, "list of texts"),

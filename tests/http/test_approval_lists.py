@@ -75,6 +75,7 @@ def test_a_fresh_link_decides_as_those_of_the_workflow(front: Front) -> None:  #
         ({}, 422, "approver"),
         ({"approver": ANN, "action": "shrug"}, 422, "action"),
         ({"approver": "x" * 300}, 422, "approver"),
+        ({"approver": "ann\nbob"}, 422, "approver"),
         ({"approver": ANN, "more": 1}, 422, "more"),
         ({"approver": ANN, "key": "other"}, 404, None),
         ({"approver": ANN, "run": "none"}, 404, None),

@@ -395,6 +395,17 @@ def test_bodies_are_bounded(front: Front) -> None:
         front.path(), content=deep, headers={"Content-Type": "application/json"}
     )
     wide = front.post(approved=True, value=[0] * 5_000)
+    front.client.post("/v1/workflows/anybody/runs?id=r2&wait=0.2", json={}, headers=bearer())
+    about = {"run": "r2", "key": "approval"}
+    link = front.client.post("/v1/links", json=about, headers=bearer()).json()["url"]
+    for depth in (40, 300, 900, 990):  # where no form says what there may be
+        body = b'{"approved": true, "value": ' + b"[" * depth + b"]" * depth + b"}"
+        answer = front.client.post(
+            f"/approve/{link.rpartition('/')[2]}",
+            content=body,
+            headers={"Content-Type": "application/json"},
+        )
+        assert answer.status_code in (400, 422), depth
     found = [each.status_code for each in (long, many, nested, wide)]
     assert found == [413, 400, 400, 422]
     assert front.state() == "suspended"

@@ -55,9 +55,13 @@ def _by_pydantic(kind: Any) -> dict[str, Any] | None:
     return schema
 
 
-@functools.lru_cache(maxsize=256)
 def _converter(kind: Any) -> Converter:
     try:
-        return Converters().of(kind)
-    except RewakeError as error:
+        return _known_converter(kind)
+    except (RewakeError, TypeError) as error:  # what has no hash is no type
         raise UsageError(f"no form can be made of {kind!r}: {error}") from None
+
+
+@functools.lru_cache(maxsize=256)
+def _known_converter(kind: Any) -> Converter:
+    return Converters().of(kind)

@@ -120,6 +120,8 @@ class Approvals:
         if approvers and holder not in approvers:
             told = f"it is asked of {', '.join(approvers)}: say for whom of them the link is"
             raise InvalidInput(told, field="approver")
+        if not holder.isprintable():
+            raise InvalidInput("who a link is for is one line of text", field="approver")
         expires = now + GOOD_FOR if asked.due is None else asked.due
         nonce = f"{services.chance.getrandbits(96):024x}"
         about = (key, _first_round(asked, shown), holder, action, expires, nonce)

@@ -31,6 +31,7 @@ from rewake.http.parts import Parts, parts_of, reply
 from rewake.http.problems import Problem, plain, problem, problem_of
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.signing.nonces import is_fresh, new_nonce
+from rewake.values.schemas import TOO_LARGE, is_too_large
 
 log = logging.getLogger("rewake.http")
 
@@ -81,6 +82,8 @@ class _Opened:
         if comment is not None and len(comment) > LONGEST_COMMENT:
             told = f"a comment may have at most {LONGEST_COMMENT:,} characters"
             raise InvalidInput(told, field="comment")
+        if is_too_large(value):  # also where there is no form
+            raise InvalidInput(TOO_LARGE, field="value")
         link, decision = self.link, _DECISIONS[action]
         answer = Approval(decision, value, link.holder or None, comment or None)
         await self._approvals.decide(link.run, link.key, answer, round=link.round)

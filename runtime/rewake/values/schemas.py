@@ -29,6 +29,7 @@ MOST_VALUES: Final = 2_000
 """The most values of an answer, each element and each field counted."""
 MOST_TOLD: Final = 20
 """The most misfits that are told of one answer."""
+TOO_LARGE: Final = f"at most {MOST_VALUES:,} values in {DEEPEST} levels can be filled in"
 _LONGEST_TOLD: Final = 200
 _FORM: Final = "urn:rewake:form"
 _TYPES: Final = {
@@ -85,9 +86,8 @@ def checked_schema(form: Mapping[str, Any]) -> dict[str, Any]:
 
 def misfits(schema: Mapping[str, Any], value: Any) -> list[Misfit]:
     """What of an answer (JSON data) does not fit; empty if it does."""
-    if _is_beyond(value):
-        told = f"at most {MOST_VALUES:,} values in {DEEPEST} levels can be filled in"
-        return [Misfit(path_of(()), told)]
+    if is_too_large(value):
+        return [Misfit(path_of(()), TOO_LARGE)]
     try:
         return _found(_validator(schema), value)
     except Exception as error:  # a number that no float holds, a text that no pattern ends on
@@ -162,7 +162,7 @@ def _depth(value: Any) -> int:
     return 1 + max((_depth(each) for each in inner), default=0)
 
 
-def _is_beyond(value: Any) -> bool:
+def is_too_large(value: Any) -> bool:
     """Whether it is larger than an answer may be; looks no further than that."""
     left, level = MOST_VALUES, [value]
     for _ in range(DEEPEST + 1):
