@@ -92,6 +92,7 @@ BODIES = (
     "parallel[2]/of a branch",
     "parallel[1]/lambda",
     "later facts",
+    "link",
     "cleanup",
 )
 """The keys of tasks and steps to die in: each function and each step once."""

@@ -31,7 +31,7 @@ EXPECTED = {
     "approval": ["approved", {"amount": 3}, "Ada"],
     "the end": "NonRetryable",
     "cleanup": "clean",
-    "same": [True, True, True],
+    "same": [True, True, True, True],
 }
 
 
