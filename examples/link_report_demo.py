@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import sqlite3
@@ -120,14 +121,14 @@ class Demo:
         self._show.step(f"It asks: [bold cyan]{escape(approval['description'])}[/]")
         self._show.say(f"the run is {run['state']} until somebody decides, at most two days")
         time.sleep(1.5)
-        command = ["rewake", "runs", "approve", run["id"], "--url", self._server.url]
-        self._show.step("Somebody approves.")
-        self._show.say(
-            f'POST {approval["decide"]}  {{"approved": true}}',
-            f"the same as: {shlex.join(command)}",
-        )
-        answer = {"approved": True, "approver": "the demo"}
-        self._server.post(approval["decide"], answer)
+        wanted = {"run": run["id"], "key": approval["key"], "approver": "ann@example.com"}
+        link = self._server.post("/v1/links", wanted)["url"]
+        command = ["rewake", "approvals", "link", run["id"], "--approver", wanted["approver"]]
+        self._show.step("Ann gets a link, which opens a page with two buttons. She approves.")
+        self._show.say(f"the link, as of {shlex.join(command)}", f"{link[:60]}…")
+        page = self._server.page(link)
+        (nonce,) = re.findall(r'name="nonce" value="([^"]*)"', page)
+        self._server.page(link, {"nonce": nonce, "decision": "approve", "comment": "Go ahead"})
         self._until(lambda: self._run["state"] == "done")
 
     def _check(self) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlencode
 
 PATIENCE = 30.0
 """Seconds that a server may take to start."""
@@ -36,7 +38,9 @@ class Server:
             "REWAKE_TOKEN": self._token,
         }
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = ""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = str(free.getsockname()[1])
+        self.url = self._environ["REWAKE_URL"] = f"http://127.0.0.1:{self._port}"
 
     @property
     def pid(self) -> int:
@@ -44,22 +48,20 @@ class Server:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it, at the address that it had before, and wait until it is ready."""
-        port = self.url.rpartition(":")[2] or "0"
+        """Start it, always at the same address, and wait until it is ready."""
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - it is ourselves
                 self._command,
-                env={**self._environ, "REWAKE_PORT": port},
+                env={**self._environ, "REWAKE_PORT": self._port},
                 stdin=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the demo, which then ends it
             )
         give_up = time.monotonic() + PATIENCE
-        while not (found := _SERVING.search(self._log.read_text())):
+        while not _SERVING.search(self._log.read_text()):
             if self._process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(f"the server does not start:\n{self._log.read_text()}")
             time.sleep(0.02)
-        self.url = found[1]
         self.get("/readyz")  # the connection waits until it is answered
 
     def kill(self) -> None:
@@ -75,6 +77,12 @@ class Server:
         headers = {"Content-Type": "application/json"}
         data = json.dumps(body).encode()
         return self._ask(urllib.request.Request(self.url + path, data, headers))  # noqa: S310
+
+    def page(self, link: str, form: dict[str, str] | None = None) -> str:
+        """What a browser gets that opens a link, or sends the form of its page."""
+        data = None if form is None else urlencode(form).encode()
+        with _direct.open(link, data, timeout=PATIENCE) as response:
+            return str(response.read().decode())
 
     def _ask(self, request: urllib.request.Request) -> Any:
         request.add_header("Authorization", f"Bearer {self._token}")

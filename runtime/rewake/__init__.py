@@ -6,7 +6,13 @@ A workflow replays from its checkpoints and holds nothing while it waits; a task
 runs as an invocation of its own; a step is one whose result is kept in place.
 """
 
-from rewake.authoring.approval import Approval, Decision, wait_for_approval
+from rewake.authoring.approval import (
+    Approval,
+    Decision,
+    PendingApproval,
+    approval,
+    wait_for_approval,
+)
 from rewake.authoring.branches import parallel, race
 from rewake.authoring.callback import Callback, callback
 from rewake.authoring.context import TaskContext, task_context
@@ -32,12 +38,14 @@ __all__ = [
     "ForbiddenInWorkflow",
     "NonRetryable",
     "NotInARun",
+    "PendingApproval",
     "RetryAfter",
     "RewakeError",
     "Task",
     "TaskContext",
     "TaskError",
     "Workflow",
+    "approval",
     "callback",
     "now",
     "parallel",

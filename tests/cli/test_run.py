@@ -230,6 +230,26 @@ def test_on_a_terminal_it_asks(shell: Shell) -> None:
     assert '"amount": 3.5' in shown
 
 
+PICKY = """
+from rewake import wait_for_approval, workflow
+
+@workflow
+async def picky() -> float:
+    form = {"amount": {"type": "number", "minimum": 5}}
+    return (await wait_for_approval(form=form)).value["amount"]
+"""
+
+
+def test_on_a_terminal_it_asks_again_for_what_the_form_refuses(shell: Shell) -> None:
+    """It says what does not fit."""
+    shell.write("picky.py", PICKY)
+    answers = ["y", "3", "", "y", "7", ""]
+    shown, code = on_terminal(shell, ["run", "picky.py"], answers)
+    assert code == 0, shown
+    assert "value.amount: it does not fit: minimum 5" in shown
+    assert shown.rstrip().endswith("7")
+
+
 def test_on_a_terminal_prints_are_kept_as_they_were_printed(shell: Shell) -> None:
     """Beside a table that moves, what code prints is shown, and kept without what moves it."""
     shown, code = on_terminal(shell, ["run", "app.py:noisy", "--id", "noisy"], [])

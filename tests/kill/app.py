@@ -10,6 +10,7 @@ from typing import Any
 from rewake import (
     NonRetryable,
     TaskError,
+    approval,
     callback,
     now,
     parallel,
@@ -108,9 +109,12 @@ async def everything() -> dict[str, Any]:
     await sleep_until(now() + timedelta(seconds=NAP))
     later = _facts()
     kept_later = await step("later facts", lambda: within(later))
+    ask = approval("sign-off", description="sure?", approvers=["Ada"])
+    link = ask.link()
+    kept_link = await step("link", lambda: within(link))
     waiting("approval")
-    approval = await wait_for_approval("sign-off", description="sure?")
-    result["approval"] = [approval.decision, approval.value, approval.approver]
+    answer = await ask
+    result["approval"] = [answer.decision, answer.value, answer.approver]
     result["callback"] = await _called()
     try:
         await refuse("the end")
@@ -119,7 +123,7 @@ async def everything() -> dict[str, Any]:
     finally:
         result["cleanup"] = await step("cleanup", lambda: within("clean"))
     # The left sides are made anew by each replay, the right ones were recorded.
-    result["same"] = [facts == kept, later == kept_later, facts != later]
+    result["same"] = [facts == kept, later == kept_later, facts != later, link == kept_link]
     return result
 
 

@@ -56,10 +56,11 @@ class Fleet:
         self.folder = folder
         self.servers: list[Server] = []
         self._shape = shape
+        self.address = "https://killed.example"
         self._settings: dict[str, object] = {
             "lease": lease,
-            "url": "http://app.example",
             "test_folder": folder,
+            "url": self.address,
             "test_grace": round(grace * 1000),
         }
         if kills:
@@ -76,7 +77,8 @@ class Fleet:
         try:
             if self._shape == SPREAD:
                 self._balancer = self._stack.enter_context(RoundRobin())
-                self._settings |= {"dispatcher": "http", "url": self._balancer.url}
+                self.address = self._balancer.url
+                self._settings |= {"dispatcher": "http", "url": self.address}
             self._start(1 if self._shape == ONE else 2)
         except BaseException:
             self._stack.close()

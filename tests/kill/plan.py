@@ -94,6 +94,7 @@ BODIES = (
     "parallel[1]/lambda",
     "later facts",
     "hand on",
+    "link",
     "cleanup",
 )
 """The keys of tasks and steps to die in: each function and each step once."""

@@ -32,7 +32,7 @@ EXPECTED = {
     "callback": [7],
     "the end": "NonRetryable",
     "cleanup": "clean",
-    "same": [True, True, True],
+    "same": [True, True, True, True],
 }
 
 

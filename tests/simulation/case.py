@@ -9,7 +9,7 @@ from typing import Any
 from rewake.engine.settings import Settings
 from tests.simulation.calling import unbeaten, with_calls
 from tests.simulation.faults import Chaos, calm, chaos_of
-from tests.simulation.generate import Generator, settled
+from tests.simulation.generate import Err, Generator, settled
 
 
 @dataclass
@@ -111,6 +111,14 @@ def further(case: Case, chance: random.Random) -> None:
         case.repeats = chance.randint(1, 3)
     if chance.random() < 0.06:
         case.kills = {name: chance.uniform(0, 8) for name in case.programs}
+    if chance.random() < 0.1:
+        case.programs["r1"] = linked(*case.programs["r1"])
+
+
+def linked(node: list[Any], right: Any) -> tuple[list[Any], Any]:
+    """The program under an approval that is open meanwhile, and its link handed on."""
+    asks = ["approve_meanwhile", "yes-ask", node, "told"]
+    return asks, right if isinstance(right, Err) else [right, ["approval", "approved", "ask"], True]
 
 
 def napping(program: Any) -> Any:

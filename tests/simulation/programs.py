@@ -20,6 +20,7 @@ from rewake import (
     NonRetryable,
     RetryAfter,
     TaskError,
+    approval,
     callback,
     now,
     parallel,
@@ -225,6 +226,16 @@ class Interpreter:
     async def do_approve(self, name: str, timeout: float | None) -> Any:
         answer = await wait_for_approval(name, timeout=timeout)
         return ["approval", str(answer.decision), answer.value]
+
+    async def do_approve_meanwhile(self, name: str, node: list[Any], told: str) -> Any:
+        """An approval that is open while something else is done, and whose link is handed on."""
+        ask = approval(name, approvers=["ann", "bob"])
+        link = ask.links["bob"]
+        given = await work(told, {}, link)
+        done = await Interpreter(self.item, self.lines).run(node)
+        answer = await ask
+        same = given == [told, link] and ask.link("bob") == link
+        return [done, ["approval", str(answer.decision), answer.value], same]
 
     async def do_edge(self, name: str, timeout: float) -> Any:
         answer = await wait_for_approval(name, timeout=timeout)

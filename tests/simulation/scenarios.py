@@ -8,7 +8,7 @@ from typing import Any
 
 from rewake.engine.settings import Settings
 from tests.simulation.calling import with_calls
-from tests.simulation.case import Case
+from tests.simulation.case import Case, case_of, linked
 from tests.simulation.faults import BEFORE, CRASH_AFTER, STALL, TOLD_FAILED, Chaos, calm, chaos_of
 from tests.simulation.generate import Generator
 
@@ -475,6 +475,14 @@ def _patient() -> Settings:
     return Settings(strikes=1000, lost=1000)
 
 
+def _linked(seed: int, store: str) -> Case:
+    """Links are read, handed on, and read again by whoever has the run then."""
+    case = case_of(seed, store)
+    case.cancels, case.kills = {}, {}
+    case.programs = {run: linked(*drawn) for run, drawn in case.programs.items()}
+    return case
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     "machines call": _called,
     "machines call at the last moment": _called_at_the_edge,
@@ -501,6 +509,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "work is handed over while it is claimed": _claimed_meanwhile,
     "instances are behind": _behind,
     "a decision comes during a step": _decided_meanwhile,
+    "links are handed on": _linked,
     "a resuming is denied": _denied,
     "a store refuses for minutes": _refusing,
     "an outage meets all": _out,

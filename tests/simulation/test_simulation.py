@@ -23,6 +23,7 @@ from tests.simulation.loop import SimLoop
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.mutants_calling import CALLING
 from tests.simulation.mutants_holding import HOLDING
+from tests.simulation.mutants_linking import LINKING
 from tests.simulation.mutants_retrying import RETRYING
 from tests.simulation.programs import main, told
 from tests.simulation.scenarios import SCENARIOS
@@ -144,7 +145,9 @@ def test_a_seed_replays_exactly() -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "mutant", [*MUTANTS, *HOLDING, *RETRYING, *CALLING], ids=lambda mutant: mutant.__name__
+    "mutant",
+    [*MUTANTS, *HOLDING, *RETRYING, *CALLING, *LINKING],
+    ids=lambda mutant: mutant.__name__,
 )
 def test_the_simulation_notices(mutant: Mutant) -> None:
     """A protocol without one of its promises is caught within the seeds and scenarios above."""

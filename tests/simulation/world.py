@@ -295,7 +295,8 @@ class Replica:
             dispatcher,
             SECRET,
             clock=clock,
-            settings=world.settings,
+            # Another address than others have: what was recorded wins.
+            settings=replace(world.settings, url=f"https://{name}.example"),
             unique=world.unique,
             chance=random.Random(f"{name}/{world.settings.cached}"),
             threads=False,

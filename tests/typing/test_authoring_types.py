@@ -19,8 +19,10 @@ import pytest
 from rewake import (
     Approval,
     Callback,
+    PendingApproval,
     Task,
     Workflow,
+    approval,
     callback,
     parallel,
     race,
@@ -123,6 +125,11 @@ if TYPE_CHECKING:
         assert_type(await step("s", add, retries=2), int)
         assert_type(await step("s", add, at_most_once=True), int)
         assert_type(await wait_for_approval("pay", timeout=timedelta(days=2)), Approval)
+        asked = approval("pay", form=dict[str, int], approvers=["ann"])
+        assert_type(asked, PendingApproval)
+        assert_type(asked.links, dict[str, str])
+        assert_type(asked.link("ann", "approve"), str)
+        assert_type(await asked, Approval)
         assert_type((await wait_for_approval()).approved, bool)
         assert_type(callback("paid", result=int), Callback[int])
         assert_type(await callback("paid", result=Service, heartbeat_timeout=1), Service)

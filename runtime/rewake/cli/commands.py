@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from rewake.cli.access import audit, tokens
+from rewake.cli.approval_commands import approvals
 from rewake.cli.callbacks import callbacks
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
 from rewake.engine.starting import IfFinished, IfRunning
@@ -65,6 +66,7 @@ app.add_typer(runs, name="runs")
 app.add_typer(tokens, name="tokens")
 app.add_typer(audit, name="audit")
 app.add_typer(callbacks, name="callbacks")
+app.add_typer(approvals, name="approvals")
 
 Source = Annotated[str, typer.Argument(metavar="APP", help="app.py, app.py:main or package:main")]
 OptionalSource = Annotated[

@@ -215,10 +215,12 @@ class Runs:
         state: RunState | None = None,
         since: Millis = 0,
         workflows: Collection[str] = (),
+        states: Collection[RunState] = (),
     ) -> tuple[list[Header], str | None]:
         """One page of runs, newest first, and the cursor of the next (None: there is none).
 
         Of one `workflow`; `workflows`: who asks may know of no others, not even by the cursor.
+        `states`: those in any of these; empty: in any.
 
         `since`: those that were started then or later; older ones are not looked at.
         A page is full unless the list ends, or `LOOKED_AT` views that no filter passes lie between.
@@ -237,7 +239,9 @@ class Runs:
                 header = await self._listed(view, wanted)
                 if header is None or (workflows and header.workflow not in workflows):
                     continue
-                if state in (None, header.state):
+                if state not in (None, header.state):
+                    continue
+                if not states or header.state in states:
                     headers.append(header)
             if cursor is None or len(headers) >= limit or left <= 0:
                 return headers, _discreet(cursor, headers) if workflows else cursor

@@ -12,13 +12,14 @@ from starlette.routing import Route
 
 from rewake.clock import Clock, SystemClock
 from rewake.engine.engine import Engine
-from rewake.http import approvals, audit, callbacks, internal, runs, tokens
+from rewake.http import approvals, approving, audit, callbacks, internal, runs, tokens
 from rewake.http.admission import admitted
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT, Endpoint, with_known_query
 from rewake.http.gate import Gate
 from rewake.http.hooks import deliver
 from rewake.http.inbox import Inbox
+from rewake.http.link_headers import LinkHeaders
 from rewake.http.needs import needs_of
 from rewake.http.parts import Parts
 from rewake.http.principals import Principals
@@ -51,6 +52,10 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/callback/{token}", callbacks.complete),
     ("POST", "/callback/{token}/fail", callbacks.fail),
     ("POST", "/callback/{token}/heartbeat", callbacks.heartbeat),
+    ("GET", "/v1/approvals", approvals.listing),
+    ("POST", "/v1/links", approvals.link),
+    ("GET", "/approve/{token}", approving.show),
+    ("POST", "/approve/{token}", approving.decide),
     ("POST", "/v1/invoke", internal.invoke),
     ("POST", "/v1/sweep", internal.sweep),
 )
@@ -83,7 +88,7 @@ def create_app(
     gate = Middleware(Gate, principals=principals, auditor=auditor, opened=parts.opened)
     app = Starlette(
         routes=[_route(verb, path, each) for verb, path, each in ROUTES],
-        middleware=[gate],
+        middleware=[Middleware(LinkHeaders), gate],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )

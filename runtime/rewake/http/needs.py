@@ -44,6 +44,9 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("POST", "/v1/runs/{run}/approvals/{key:path}"): Need(
         Scope.DECIDE, "approval.decide", acts=True
     ),
+    ("GET", "/v1/approvals"): Need(Scope.READ, "approval.list"),
+    # A link decides as whoever it is for, and so does who may decide.
+    ("POST", "/v1/links"): Need(Scope.DECIDE, "approval.link", acts=True),
     ("GET", "/v1/tokens"): Need(Scope.ADMIN, "token.list"),
     ("POST", "/v1/tokens"): Need(Scope.ADMIN, "token.create", acts=True),
     ("DELETE", "/v1/tokens/{name}"): Need(Scope.ADMIN, "token.revoke", acts=True),

@@ -4,6 +4,7 @@
   with a sentence that names it. Such a coroutine is held until then, so that this does not depend
   on when the collector finds it, and is the same on every replay.
 - A branch that was begun and that nobody waited for: it is cancelled at the end. A warning.
+- A wait that is open from the call and was never awaited: it is withdrawn at the end. A warning.
 - A refusal (`ForbiddenInWorkflow`) that some `except` swallowed. A warning.
 
 In doubt, silent: a coroutine that was closed, or that a branch made which failed or was cancelled,
@@ -17,7 +18,7 @@ import logging
 import sys
 from collections.abc import Coroutine, Sequence
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from rewake.errors import UsageError
 
@@ -54,15 +55,24 @@ class _Made(NamedTuple):
         return self.branch.cancelled() or self.branch._exception is not None
 
 
+class OpenWait(Protocol):
+    """A wait that is open from the call that asked for it."""
+
+    @property
+    def forgotten(self) -> str:
+        """What it is, if nobody awaited or cancelled it."""
+
+
 class Mistakes:
     """The mistakes of one instance so far."""
 
-    __slots__ = ("_made", "_prune_at", "_refusals")
+    __slots__ = ("_made", "_opened", "_prune_at", "_refusals")
 
     def __init__(self) -> None:
         self._made: list[_Made] = []
         self._prune_at = 64
         self._refusals: list[str] = []
+        self._opened: list[OpenWait] = []
 
     def made(self, coro: Coroutine[Any, Any, Any], branch: Branch, depth: int) -> None:
         """Note a coroutine of an operation, which the frame `depth` above this one made."""
@@ -77,6 +87,10 @@ class Mistakes:
         found = [(each.file, each.line) for each in self._made if each.coro is coro]
         return found[0] if found else None
 
+    def opened(self, wait: OpenWait) -> None:
+        """Note a wait that is open before it is awaited."""
+        self._opened.append(wait)
+
     def refused(self, name: str, frame: FrameType | None) -> None:
         """Note a call that was refused, in this frame of the user's code."""
         place = f" ({frame.f_code.co_filename}, line {frame.f_lineno})" if frame else ""
@@ -89,6 +103,12 @@ class Mistakes:
                 "the workflow was refused %s, and swallowed that error: it was not done, and will "
                 "not be; put it into a @task, or into a step()",
                 name,
+            )
+        for told in filter(None, (each.forgotten for each in self._opened)):
+            log.warning(
+                "the workflow ended, and has never awaited %s: nothing follows from a decision; "
+                "await it, or cancel() it",
+                told,
             )
         for branch in left:
             if not branch.cancelling():
@@ -115,3 +135,4 @@ class Mistakes:
             if each.is_untouched:
                 each.coro.close()
         self._made.clear()
+        self._opened.clear()

@@ -27,12 +27,24 @@ class ApprovalView(msgspec.Struct, frozen=True):
     decide: str
 
 
+class ListedApprovalView(ApprovalView, frozen=True, kw_only=True):
+    """An open approval of any run; `approvers`: who has a link of their own."""
+
+    run: str
+    workflow: str
+    approvers: list[str]
+
+
+def listed_approval_view(asked: Scheduled, workflow: str, values: Values) -> ListedApprovalView:
+    """The view of an approval among those of other runs."""
+    view = msgspec.structs.asdict(approval_view(asked, values))
+    approvers = _shown(asked, values).get("approvers") or []
+    return ListedApprovalView(**view, run=values.run, workflow=workflow, approvers=approvers)
+
+
 def approval_view(asked: Scheduled, values: Values) -> ApprovalView:
     """The view of an approval."""
-    shown: Any = {}
-    if asked.args is not None:
-        body = values.show(asked.args, key=asked.key, purpose=Purpose.APPROVAL)
-        shown = msgspec.json.decode(body)
+    shown = _shown(asked, values)
     return ApprovalView(
         key=asked.key,
         name=asked.name,
@@ -41,3 +53,10 @@ def approval_view(asked: Scheduled, values: Values) -> ApprovalView:
         deadline=moment_or_none(asked.due),
         decide=f"/v1/runs/{quote(values.run)}/approvals/{quote(asked.key)}",
     )
+
+
+def _shown(asked: Scheduled, values: Values) -> Any:
+    """What it was asked with, as JSON."""
+    if asked.args is None:
+        return {}
+    return msgspec.json.decode(values.show(asked.args, key=asked.key, purpose=Purpose.APPROVAL))

@@ -14,7 +14,7 @@ from rewake.cli.exits import tell
 from rewake.cli.local.progress import Progress
 from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
-from rewake.errors import RewakeError
+from rewake.errors import InvalidInput, RewakeError
 from rewake.views.approvals import ApprovalView
 
 
@@ -59,8 +59,8 @@ class Asker:
     async def _ask(self, approval: ApprovalView) -> None:
         with self._display.aside():
             try:
-                answer = await _answer(approval)
-                await Approvals(self._engine).decide(self._run, approval.key, answer)
+                while not await self._decided(approval):
+                    pass
             except EOFError:
                 self._hint(approval.key)
             except RewakeError as error:
@@ -69,6 +69,16 @@ class Asker:
                 tell("\n(no answer is needed any more)")
                 raise
         self._asking = None
+
+    async def _decided(self, approval: ApprovalView) -> bool:
+        """Ask once; what does not fit the form is told, and asked again."""
+        answer = await _answer(approval)
+        try:
+            await Approvals(self._engine).decide(self._run, approval.key, answer)
+        except InvalidInput as error:
+            tell(str(error))
+            return False
+        return True
 
 
 async def _answer(approval: ApprovalView) -> Approval:

@@ -38,6 +38,11 @@ def runs_table(runs: Iterable[Mapping[str, Any]]) -> None:
     _print_columns(_RUN_COLUMNS, runs)
 
 
+def approvals_table(approvals: Iterable[Mapping[str, Any]]) -> None:
+    """A list of approvals that are open."""
+    _print_columns(_APPROVAL_COLUMNS, approvals)
+
+
 def run_details(run: Mapping[str, Any], history: Mapping[str, Any] | None = None) -> None:
     """One run: its facts, its open operations and approvals, and what was decided."""
     history = history or {}
@@ -184,6 +189,14 @@ _RUN_COLUMNS: Columns = (
     ("STATE", lambda run: run["state"]),
     ("CREATED", lambda run: when(run["created"])),
     ("", _error),
+)
+_APPROVAL_COLUMNS: Columns = (
+    ("RUN", lambda each: each["run"]),
+    ("KEY", lambda each: each["key"]),
+    ("WORKFLOW", lambda each: each["workflow"]),
+    ("UNTIL", lambda each: when(each["deadline"]) if each["deadline"] else ""),
+    ("OF", lambda each: ", ".join(each["approvers"])),
+    ("", lambda each: str(each["description"] or "").partition("\n")[0]),
 )
 _OPERATION_COLUMNS: Columns = (
     ("KEY", lambda each: each["key"]),

@@ -1,0 +1,67 @@
+"""Forms of approvals: a JSON Schema, a property map, or a type, which answers then become.
+
+Recorded is the schema, so that an answer is checked in every process, also in one without the
+app. What a type asks beyond its schema (a validator of its own) is found out when it is made.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from rewake.authoring.conversion import Converter, Converters
+from rewake.errors import RewakeError, UsageError
+from rewake.values.schemas import checked_schema
+
+Form: TypeAlias = Mapping[str, Any] | Any
+"""A JSON Schema, a property map, or a type."""
+
+
+def recorded_form(form: Form | None) -> dict[str, Any] | None:
+    """The form as it is recorded. Raises `UsageError` if it is none."""
+    if form is None or isinstance(form, Mapping):
+        return None if form is None else checked_schema(form)
+    _converter(form)
+    return checked_schema(_schema(form))
+
+
+def filled_in(form: Form | None, value: Any) -> Any:
+    """An answer as what the form says. Raises `InvalidInput` if it does not become it."""
+    if form is None or isinstance(form, Mapping):
+        return value
+    return _converter(form)(value, "value", False)
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    try:
+        found = _by_pydantic(kind) or msgspec.json.schema(kind)
+    except Exception as error:
+        raise UsageError(f"no form can be made of {kind!r}: {error}") from None
+    reference = found.get("$ref", "")
+    inner = found.get("$defs", {}).get(reference.removeprefix("#/$defs/"))
+    # The fields of a form are looked for at its top.
+    return {**inner, "$defs": found["$defs"]} if inner else found
+
+
+def _by_pydantic(kind: Any) -> dict[str, Any] | None:
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is None or not hasattr(kind, "__pydantic_validator__"):
+        return None
+    schema: dict[str, Any] = pydantic.TypeAdapter(kind).json_schema()
+    return schema
+
+
+def _converter(kind: Any) -> Converter:
+    try:
+        return _known_converter(kind)
+    except (RewakeError, TypeError) as error:  # what has no hash is no type
+        raise UsageError(f"no form can be made of {kind!r}: {error}") from None
+
+
+@functools.lru_cache(maxsize=256)
+def _known_converter(kind: Any) -> Converter:
+    return Converters().of(kind)

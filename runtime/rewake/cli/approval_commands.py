@@ -1,0 +1,118 @@
+"""The commands of approvals: `rewake approvals ...`."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Annotated, Any
+
+import typer
+
+from rewake.errors import UsageError
+
+approvals = typer.Typer(
+    help="What the runs of a server wait for: look, decide, make links.", no_args_is_help=False
+)
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
+Key = Annotated[str | None, typer.Argument(help="Which approval, where it waits for several.")]
+Url = Annotated[str | None, typer.Option(help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
+Value = Annotated[str | None, typer.Option(help="What is filled in, as JSON.")]
+Comment = Annotated[str | None, typer.Option(help="Kept with the decision.")]
+Decider = Annotated[str | None, typer.Option("--approver", help="Who decides (USER).")]
+
+
+@approvals.command("list")
+def approvals_list(
+    workflow: Annotated[str | None, typer.Option(help="Of this workflow only.")] = None,
+    approver: Annotated[str | None, typer.Option(help="Asked of this person only.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Of so many runs (50, at most 200).")] = None,
+    cursor: Annotated[str | None, typer.Option(help="The next page, as the last one said.")] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """List the approvals that are open, of all runs."""
+    from rewake.cli.remote.approvals import listing
+    from rewake.cli.remote.runs import Server
+
+    query = {"workflow": workflow, "approver": approver, "limit": limit, "cursor": cursor}
+    raise typer.Exit(listing(Server(url, json), query))
+
+
+@approvals.command("show")
+def approvals_show(run: Run, key: Key = None, url: Url = None) -> None:
+    """Show what a run waits for, as JSON: form, deadline, where to decide."""
+    from rewake.cli.remote.approvals import show
+    from rewake.cli.remote.runs import Server
+
+    raise typer.Exit(show(Server(url), run, key))
+
+
+@approvals.command("link")
+def approvals_link(
+    run: Run,
+    key: Key = None,
+    approver: Annotated[str, typer.Option(help="For whom.")] = "",
+    action: Annotated[str | None, typer.Option(help="approve or reject: only that.")] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Make a fresh link to an approval that is open."""
+    from rewake.cli.remote.approvals import link
+    from rewake.cli.remote.runs import Server
+
+    if action not in (None, "approve", "reject"):
+        raise UsageError("--action must be approve or reject")
+    raise typer.Exit(link(Server(url, json), run, key, approver, action))
+
+
+@approvals.command("approve")
+def approvals_approve(
+    run: Run,
+    key: Key = None,
+    value: Value = None,
+    comment: Comment = None,
+    approver: Decider = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Approve what a run waits for."""
+    _decide(True, run, key, _json(value), comment, approver, url, json)
+
+
+@approvals.command("reject")
+def approvals_reject(
+    run: Run,
+    key: Key = None,
+    comment: Comment = None,
+    approver: Decider = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Reject it."""
+    _decide(False, run, key, None, comment, approver, url, json)
+
+
+def _decide(
+    approved: bool,
+    run: str,
+    key: str | None,
+    value: Any,
+    comment: str | None,
+    approver: str | None,
+    url: str | None,
+    json: bool,
+) -> None:
+    from rewake.cli.remote.runs import Server, approve
+
+    by = approver or os.environ.get("USER")
+    answer = {"approved": approved, "value": value, "approver": by, "comment": comment}
+    raise typer.Exit(approve(Server(url, json), run, key, answer))
+
+
+def _json(text: str | None) -> Any:
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--value is not JSON: {error}") from None

@@ -1,0 +1,260 @@
+"""What a link to an approval opens: a page that shows it, and the decision.
+
+Showing decides nothing, uses nothing up and writes nothing, however often previews and scanners
+ask. A form is taken from the page alone: its nonce was signed for this link. JSON needs none, for
+no page of others can send it. What a link is for is in the link: who decides is its holder, and one
+that is for an action allows that only.
+
+**A link that is not genuine is a 404**, always the same one: nobody is asked who they are, as no
+credentials would help, and what a stranger tries to guess is told apart in nothing. One that was
+made here and is over is a 410.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from rewake import pages
+from rewake.authoring.approval import Action, Approval, Decision
+from rewake.engine.approvals import Approvals, Standing
+from rewake.errors import InvalidInput, LinkExpired, RewakeError, RunConflict, Unauthentic
+from rewake.http.bodies import media_type_of, read_body, read_object, shaped
+from rewake.http.parts import Parts, parts_of, reply
+from rewake.http.problems import Problem, plain, problem, problem_of
+from rewake.signing.links import Link, Links, LinkUse
+from rewake.signing.nonces import is_fresh, new_nonce
+from rewake.values.schemas import TOO_LARGE, is_too_large
+
+log = logging.getLogger("rewake.http")
+
+LIMIT: Final = 65_536
+"""The largest body, in bytes: what a person fills in."""
+MOST_FIELDS: Final = 2_000
+"""The most fields of a form."""
+LONGEST_COMMENT: Final = 10_000
+"""The most characters of a comment."""
+
+_FORM: Final = "application/x-www-form-urlencoded"
+_DECISIONS: Final = {Action.APPROVE: Decision.APPROVED, Action.REJECT: Decision.REJECTED}
+_STALE: Final = "This page was open for too long. Please send it once more."
+
+
+class Answer(msgspec.Struct, forbid_unknown_fields=True):
+    """A decision as JSON. `value` is the filled-in form."""
+
+    approved: bool
+    value: Any = None
+    comment: str | None = None
+
+
+class _Opened:
+    """A genuine link, and what it is of."""
+
+    def __init__(self, request: Request) -> None:
+        """Raises `Unauthentic`, `LinkExpired`."""
+        self.parts: Parts = parts_of(request)
+        self.token: str = request.path_params["token"]
+        self.now = self.parts.clock.now()
+        services = self.parts.engine.services
+        self.secret = services.secret
+        self.link: Link = Links(services.secret).read(LinkUse.APPROVE, self.token, self.now)
+        self._approvals = Approvals(self.parts.engine)
+
+    async def look(self) -> Standing:
+        """What it is of. Raises `LinkExpired`."""
+        return await self._approvals.look(self.link)
+
+    def check(self, action: Action) -> None:
+        """Raise a 403 for what the link does not allow."""
+        if self.link.action not in ("", action):
+            raise HTTPException(403, f"this link can only {self.link.action}")
+
+    async def decide(self, action: Action, value: Any, comment: str | None) -> Approval:
+        """Decide. Raises `InvalidInput`, `RunConflict`, `LinkExpired`."""
+        if comment is not None and len(comment) > LONGEST_COMMENT:
+            told = f"a comment may have at most {LONGEST_COMMENT:,} characters"
+            raise InvalidInput(told, field="comment")
+        if is_too_large(value):  # also where there is no form
+            raise InvalidInput(TOO_LARGE, field="value")
+        link, decision = self.link, _DECISIONS[action]
+        answer = Approval(decision, value, link.holder or None, comment or None)
+        await self._approvals.decide(link.run, link.key, answer, round=link.round)
+        return answer
+
+    def page(
+        self,
+        found: Standing,
+        status: int = 200,
+        values: Mapping[str, Any] = {},
+        errors: Mapping[str, str] = {},
+    ) -> Response:
+        """The page on which one decides."""
+        nonce = new_nonce(self.secret, self.token, self.now)
+        # Relative, so that it leads back here below any prefix.
+        post_to = self.token
+        shown = pages.page(
+            self._asked(found), post_to=post_to, nonce=nonce, values=values, errors=errors
+        )
+        return HTMLResponse(shown, status)
+
+    def done(self, found: Standing, decided: Approval, at: int, status: int = 200) -> Response:
+        """The page that says what was decided."""
+        by, comment = decided.approver or "", decided.comment or ""
+        decision = str(decided.decision)
+        shown = pages.done(self._asked(found), decision=decision, by=by, at=at, comment=comment)
+        return HTMLResponse(shown, status)
+
+    def _asked(self, found: Standing) -> pages.Asked:
+        mine, decided = self.link.holder, found.decided
+        decisions = {} if decided is None else {decided.approver or "": str(decided.decision)}
+        return pages.Asked(
+            title=found.name,
+            description=found.description,
+            schema=found.schema,
+            run=self.link.run,
+            workflow=found.workflow,
+            approver=mine,
+            asked_at=found.asked_at,
+            expires=self.link.expires,
+            action=self.link.action,
+            others=[(who, decisions.get(who, "")) for who in found.approvers if who != mine],
+        )
+
+
+# --- what is answered where something is wrong ---------------------------------------------------
+
+_NOT_GENUINE = "There is nothing here. The link may have been cut off: copy it as a whole."
+
+
+def _as_page(error: Exception) -> Response:
+    match error:
+        case Unauthentic():
+            return HTMLResponse(pages.refused("Not found", _NOT_GENUINE), 404)
+        case LinkExpired():
+            return HTMLResponse(pages.gone(str(error)), 410)
+        case HTTPException():
+            status, told, headers = error.status_code, error.detail, error.headers
+        case _:
+            found = _as_problem(error)
+            told = msgspec.json.decode(found.body, type=Problem).detail
+            status, headers = found.status_code, {}
+            if "retry-after" in found.headers:
+                headers = {"Retry-After": found.headers["retry-after"]}
+    return HTMLResponse(pages.refused("This was not done", told), status, headers)
+
+
+def _as_problem(error: Exception) -> Response:
+    match error:
+        case Unauthentic():
+            return plain(404, _NOT_GENUINE)
+        case HTTPException():
+            return plain(error.status_code, error.detail, error.headers)
+        case _:
+            response = problem_of(error)
+    if response.status_code >= 500:
+        log.error("a link could not be followed", exc_info=error)
+    return response
+
+
+# --- the endpoints -------------------------------------------------------------------------------
+
+
+async def show(request: Request) -> Response:
+    """`GET /approve/{token}`: what is asked, or what was decided. Decides and writes nothing."""
+    try:
+        opened = _Opened(request)
+        found = await opened.look()
+    except RewakeError as error:
+        return _as_page(error)
+    if found.decided is not None:
+        return opened.done(found, found.decided, found.decided_at)
+    return opened.page(found)
+
+
+async def decide(request: Request) -> Response:
+    """`POST /approve/{token}`: decide, by the page's form or by JSON. The first decision stands."""
+    by_form = media_type_of(request) == _FORM
+    try:
+        opened = _Opened(request)
+        return await (_by_form if by_form else _by_json)(request, opened)
+    except (RewakeError, HTTPException) as error:
+        return (_as_page if by_form else _as_problem)(error)
+
+
+async def _by_json(request: Request, opened: _Opened) -> Response:
+    found = await opened.look()
+    if found.decided is not None:
+        return _conflict(found.decided)
+    answer = shaped(await read_object(request, LIMIT), Answer)
+    action = Action.APPROVE if answer.approved else Action.REJECT
+    opened.check(action)
+    try:
+        decided = await opened.decide(action, answer.value, answer.comment)
+    except RunConflict:  # somebody was faster
+        found = await opened.look()
+        if found.decided is None:
+            raise
+        return _conflict(found.decided)
+    link = opened.link
+    about = {"run": link.run, "key": link.key, "decision": decided.decision}
+    return reply({**about, "approver": decided.approver})
+
+
+def _conflict(decided: Approval) -> Response:
+    by = f" by {decided.approver}" if decided.approver else ""
+    told = f"it was decided already: {decided.decision}{by}"
+    return problem(Problem("Conflict", 409, "urn:rewake:problem:conflict", told))
+
+
+async def _by_form(request: Request, opened: _Opened) -> Response:
+    posted = _fields(await read_body(request, LIMIT))
+    found = await opened.look()
+    if found.decided is not None:
+        return opened.done(found, found.decided, found.decided_at, 409)
+    values = {name: each[0] if len(each) == 1 else each for name, each in posted.items()}
+    nonce, chosen = _one(posted, "nonce"), _one(posted, "decision")
+    if not is_fresh(opened.secret, opened.token, nonce, opened.now):
+        return opened.page(found, 403, values, {"": _STALE})
+    if chosen not in list(Action):
+        return opened.page(found, 422, values, {"decision": "Approve or reject."})
+    action, value = Action(chosen), None
+    opened.check(action)
+    if action is Action.APPROVE:
+        value, errors = pages.parse(found.schema, posted)
+        if errors:
+            return opened.page(found, 422, values, errors)
+    try:
+        decided = await opened.decide(action, value, _one(posted, "comment").strip())
+    except InvalidInput as error:
+        return opened.page(found, 422, values, {error.field: str(error)})
+    except RunConflict:  # somebody was faster
+        found = await opened.look()
+        if found.decided is None:
+            raise
+        return opened.done(found, found.decided, found.decided_at, 409)
+    return opened.done(found, decided, opened.now)
+
+
+def _fields(body: bytes) -> dict[str, list[str]]:
+    """The fields of a form, as a browser sends them. Raises a 400."""
+    try:
+        return parse_qs(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            max_num_fields=MOST_FIELDS,
+            errors="strict",
+        )
+    except ValueError:
+        raise HTTPException(400, "This is no form that a browser sends.") from None
+
+
+def _one(posted: Mapping[str, list[str]], name: str) -> str:
+    return posted.get(name, [""])[0]

@@ -1,0 +1,130 @@
+"""`rewake approvals`: what is open, links to it, decisions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.cli.shell import Shell, eventually
+from tests.cli.test_server_commands import SECRET, Client
+
+APP = """
+from rewake import approval, workflow
+
+@workflow
+async def pays(amount: int) -> str:
+    ask = approval(
+        "pay",
+        form={"amount": {"type": "integer"}},
+        description=f"Pay {amount}?",
+        approvers=["ann", "bob"],
+    )
+    answer = await ask
+    return f"{answer.decision} {answer.value} {answer.approver}"
+"""
+
+
+LINKS = """
+from rewake import approval, workflow
+
+@workflow
+async def makes() -> bool:
+    ask = approval("pay", approvers=["ann"])
+    link = ask.link()
+    ask.cancel()
+    return link.startswith("https://app.example/approve/")
+"""
+
+
+def test_a_run_without_a_server_makes_links_too(tmp_path: Path) -> None:
+    """`rewake run` takes the address of the servers that share its database from `REWAKE_URL`."""
+    shell = Shell(tmp_path, REWAKE_SECRET=SECRET, REWAKE_URL="https://app.example")
+    shell.write("app.py", LINKS)
+    assert shell.rewake("run", "app.py", "--quiet").stdout.strip() == "true"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client of a server of its own."""
+    url = "https://app.example/below"
+    shell = Shell(tmp_path_factory.mktemp("server"), REWAKE_SECRET=SECRET, REWAKE_URL=url)
+    shell.write("app.py", APP)
+    with shell.begin("serve", "app.py", "--port", "0") as command:
+        command.says("serving on ")
+        found = re.search(r"serving on (http://\S+)", command.stderr)
+        assert found is not None
+        shell.settings["REWAKE_SERVER"] = found[1]
+        yield Client(shell)
+
+
+def asked(client: Client, amount: int) -> str:
+    """A run that waits for its approval."""
+    run = client.started("pays", {"amount": amount})
+    eventually(lambda: client.json("runs", "show", run).get("approvals"), "it waits")
+    return run
+
+
+def test_a_link_from_the_command_line(client: Client) -> None:
+    """It stands alone on stdout, and decides."""
+    run = asked(client, 3)
+    shown = json.loads(client.rewake("approvals", "show", run).stdout)
+    assert [each["key"] for each in shown] == ["pay"]
+    done = client.rewake("approvals", "link", run, "--approver", "ann", "--action", "approve")
+    assert done.exit_code == 0, done.stderr
+    [link] = done.stdout.splitlines()
+    assert "good until" in done.stderr
+    assert client.json("approvals", "link", run, "pay", "--approver", "bob")["expires"]
+    here = client.shell.settings["REWAKE_SERVER"] + link.removeprefix("https://app.example/below")
+    body = {"approved": True, "value": {"amount": 3}}
+    assert httpx2.post(here, json=body, trust_env=False).json()["decision"] == "approved"
+    done = client.rewake("runs", "result", run, "--wait", "20")
+    assert done.stdout.strip() == "\"approved {'amount': 3} ann\""
+
+
+def test_listing_and_deciding(client: Client) -> None:
+    """What is open is listed until it is decided, by either command."""
+    one, two = asked(client, 1), asked(client, 2)
+    table = client.rewake("approvals", "list", "--approver", "bob").stdout
+    assert [line.split()[0] for line in table.splitlines()[1:]] == [two, one]
+    assert "Pay 2?" in table
+    page = client.json("approvals", "list", "--workflow", "pays", "--limit", "1")
+    assert [each["run"] for each in page["approvals"]] == [two]
+    more = client.rewake("approvals", "list", "--limit", "1")
+    assert f"more with --cursor {page['cursor']}" in more.stderr
+    value = '{"amount": 9}'
+    done = client.rewake("approvals", "approve", one, "--value", value, "--approver", "carla")
+    assert done.stdout == f"pay of run {one} is approved\n"
+    done = client.rewake("approvals", "reject", two, "pay", "--comment", "no")
+    assert done.stdout == f"pay of run {two} is rejected\n"
+    assert client.json("approvals", "list")["approvals"] == []
+    told = client.rewake("runs", "result", one, "--wait", "20").stdout
+    assert told.strip() == "\"approved {'amount': 9} carla\""
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("link", "RUN"), "say for whom of them"),
+        (("link", "RUN", "--approver", "eve"), "it is asked of ann, bob"),
+        (("link", "RUN", "--approver", "ann", "--action", "shrug"), "--action must be"),
+        (("link", "RUN", "other", "--approver", "ann"), "waits for no approval 'other'"),
+        (("show", "RUN", "other"), "waits for no approval 'other'"),
+        (("show", "none"), "none"),
+        (("approve", "RUN", "--value", "{"), "--value is not JSON"),
+        (("approve", "RUN", "--value", '{"amount": "x"}'), "value.amount: it must be an integer"),
+        (("list", "--limit", "0"), "limit must be a number from 1 to 200"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit(client: Client, command: tuple[str, ...], told: str) -> None:
+    """One line on stderr says what, and the exit code is 2."""
+    run = asked(client, 5)
+    done = client.rewake("approvals", *(run if each == "RUN" else each for each in command))
+    assert done.exit_code == 2, done.stderr
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
