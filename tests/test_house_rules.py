@@ -35,6 +35,7 @@ FLOORS = {
     "stores": (),
     "dispatchers": (),
     "views": ("authoring", "stores"),
+    "pages": (),
     "engine": ("replay", "authoring", "app", "stores", "dispatchers"),
     "http": ("authoring", "dispatchers", "views", "engine"),
     "hosts": ("app", "stores", "dispatchers", "engine", "http"),
