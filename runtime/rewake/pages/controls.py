@@ -122,7 +122,7 @@ class Drawing:
         if self._typed is None:
             return _default_text(field)
         posted = self._typed.get(field.path, ())
-        return _sendable(posted[0]) if posted else ""
+        return posted[0] if posted else ""
 
     def _is_ticked(self, field: Field) -> bool:
         if self._typed is None:
@@ -151,11 +151,6 @@ def _shape(field: Field) -> str:
     return shapes.get(field.kind) or ("textarea" if field.kind in _ROWS else "input")
 
 
-def _sendable(text: str) -> str:
-    """Text that UTF-8 can hold."""
-    return text.encode("utf-8", "replace").decode()
-
-
 # --- what stands there from the beginning ------------------------------------------------------
 
 
@@ -167,11 +162,11 @@ def _default_text(field: Field) -> str:
         return _json(default)
     if field.kind is Kind.LINES:
         lines = default if isinstance(default, list) else []
-        return "\n".join(_sendable(str(each)) for each in lines)
+        return "\n".join(str(each) for each in lines)
     if field.kind is Kind.DATETIME:
         return _local(default)
     is_scalar = isinstance(default, (str, int, float)) and type(default) is not bool
-    return _sendable(str(default)) if is_scalar else ""
+    return str(default) if is_scalar else ""
 
 
 def _json(value: Any) -> str:

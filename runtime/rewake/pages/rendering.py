@@ -136,7 +136,9 @@ def refused(title: str, detail: str) -> str:
 
 
 def _rendered(name: str, **told: Any) -> str:
-    return _environment().get_template(name).render(**told)
+    html = _environment().get_template(name).render(**told)
+    # What is no character cannot be sent.
+    return html.encode("utf-8", "replace").decode()
 
 
 # --- errors ------------------------------------------------------------------------------------
@@ -191,7 +193,7 @@ def _comment(typed: Sequence[str], error: str) -> Control:
         error=shown(error),
         attributes={"rows": "2", "maxlength": str(LONGEST_COMMENT)},
         is_optional=True,
-        text=typed[0].encode("utf-8", "replace").decode() if typed else "",
+        text=typed[0] if typed else "",
     )
 
 
