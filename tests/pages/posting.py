@@ -35,7 +35,7 @@ texts = st.sampled_from(NASTY) | st.text(max_size=20)
 any_json: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=10,
+    max_leaves=4,
 )
 
 _KEYWORDS: dict[str, st.SearchStrategy[Any]] = {

@@ -56,7 +56,7 @@ OURS: dict[str, set[str]] = {
 FREE = {"value", "name", "pattern", "content", "datetime", "d", "action", "href"}
 """The attributes whose values come from outside; the rest are of these words."""
 WORDS = re.compile(r"[a-z0-9 .,=-]*|f\d+(-[0-9aeh]+)?( f\d+-[aeh])*|utf-8|[+-]?[\d.]+(e[+-]?\d+)?")
-NAME = re.compile(r'value(\.[A-Za-z_][\w-]*|\["([^"\\\x00-\x1f]|\\.)*"\])*', re.ASCII)
+NAME = re.compile(r'value(\.\w+|\["([^"\\\x00-\x1f]|\\.)*"\])*')
 NAMES = {"nonce", "comment", "decision", "viewport", "color-scheme", "robots", "referrer"}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -246,9 +246,10 @@ def _bounds(field: Field) -> dict[str, str]:
     least, most = field.limit("minimum"), field.limit("maximum")
     above, below = field.limit("exclusiveMinimum"), field.limit("exclusiveMaximum")
     if is_whole:
-        least = math.ceil(least) if least is not None else above and math.floor(above) + 1
-        most = math.floor(most) if most is not None else below and math.ceil(below) - 1
-    least, most = above if least is None else least, below if most is None else most
+        least = _whole(least, math.ceil) if above is None else math.floor(above) + 1
+        most = _whole(most, math.floor) if below is None else math.ceil(below) - 1
+    else:
+        least, most = above if least is None else least, below if most is None else most
     found |= {"min": str(least)} if least is not None else {}
     found |= {"max": str(most)} if most is not None else {}
     # Browsers count steps from the least.
@@ -256,3 +257,7 @@ def _bounds(field: Field) -> dict[str, str]:
     is_counted = step is not None and step > 0 and least == 0
     found["step"] = str(step) if is_counted else "1" if is_whole else "any"
     return found
+
+
+def _whole(bound: float | None, rounded: Callable[[float], int]) -> int | None:
+    return None if bound is None else rounded(bound)

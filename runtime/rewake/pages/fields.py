@@ -1,13 +1,12 @@
 """The fields of a form: what a person can be asked in one.
 
 A field has a path, as errors name it and as its control is called: `value`, `value.amount`,
-`value.items[2]`, and `value["a.b"]` where a key is no plain word. So paths are never ambiguous.
+`value.items[2]`, and `value["a.b"]` where a key is no identifier. So paths are never ambiguous.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final
@@ -19,7 +18,6 @@ ROOT: Final = "value"
 
 _VAST: Final = 10**300
 _MANY: Final = 2**31
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*", re.ASCII)
 
 
 class Kind(StrEnum):
@@ -123,8 +121,7 @@ def path_of(parts: Iterable[str | int], start: str = ROOT) -> str:
     """The path of what is found by these keys and places."""
     path = start
     for part in parts:
-        if isinstance(part, str) and _PLAIN.fullmatch(part):
-            path += f".{part}"
-        else:
-            path += f"[{json.dumps(part)}]"
-    return path
+        is_plain = isinstance(part, str) and part.isidentifier()
+        path += f".{part}" if is_plain else f"[{json.dumps(part, ensure_ascii=False)}]"
+    # A key that UTF-8 cannot hold is escaped, as JSON would.
+    return path.encode(errors="backslashreplace").decode()

@@ -83,13 +83,15 @@ def page(
     if asked.schema is not None and asked.action != "reject":
         root = root_field(asked.schema)
     typed = {name: _posted(each) for name, each in values.items()}
+    # An error may say itself what it is about, which here its place does.
+    told = {path: each.removeprefix(f"{path}: ") for path, each in errors.items()}
     places = {path: _place(path, root) for path in errors}
-    located = {place: errors[path] for path, place in places.items() if place}
+    located = {place: told[path] for path, place in places.items() if place}
     drawing = Drawing(typed if values or errors else None, located)
     is_asked = root is not None and root.kind is not Kind.CONSTANT
     form = drawing.control(root) if root is not None and is_asked else None
     comment = _comment(typed.get("comment", [""]), located.get("comment", ""))
-    problems = [Problem(shown(errors[path])) for path, place in places.items() if not place]
+    problems = [Problem(shown(told[path])) for path, place in places.items() if not place]
     return _rendered(
         "ask.html",
         asked=asked,
