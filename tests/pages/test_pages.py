@@ -147,6 +147,25 @@ def test_what_type_hints_make_is_understood(schema: dict[str, Any]) -> None:
     assert msgspec.convert(value, Refund) == Refund(2.0, Way.CARD, Person("Eve"))
 
 
+def test_what_contains_itself_is_asked_as_json() -> None:
+    """A list of nodes shows the fields of its first, and asks for the next as JSON."""
+    node = {
+        "type": "object",
+        "properties": {
+            "size": {"type": "integer"},
+            "next": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]},
+        },
+    }
+    for schema in (
+        {"$ref": "#/$defs/Node", "$defs": {"Node": node}},
+        node | {"$defs": {"Node": node}},
+    ):
+        found = [(each.path, each.kind) for each in root_field(schema).leaves()]
+        assert found[0] == ("value.size", "integer")
+        assert found[-1][1] == "json"
+        assert len(found) <= 3
+
+
 def test_a_form_is_bounded() -> None:
     """Too many fields, choices or levels are asked as JSON, also if references multiply them."""
 

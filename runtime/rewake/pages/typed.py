@@ -219,6 +219,7 @@ def _json(text: str, field: Field) -> Any:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         told = str(error).removeprefix("JSON is malformed: ")
+        told = told.replace("Input data was truncated", "it ends too early")
         raise MisfitError(f"This is no JSON: {told}.") from None
     if _depth(value) > DEEPEST_JSON:
         raise MisfitError(f"This is nested too deep: {DEEPEST_JSON} levels are the most.")
