@@ -295,6 +295,31 @@ def test_who_asked_until_when_and_who_else() -> None:
         assert told in words(tree(page(asked(expires=expires), post_to="/", nonce="n")))
 
 
+def test_the_heading_is_the_question() -> None:
+    """Of an approval that has a name only, the first line of what is asked, if it is short."""
+    for title, description, heading, named in (
+        ("manager", "Refund 120 EUR?\n\nTo Eve.", "Refund 120 EUR?", True),
+        ("manager", "Refund 120 EUR?", "Refund 120 EUR?", True),
+        ("manager", "x" * 200, "manager", False),
+        ("manager", "See https://a.example", "manager", False),
+        ("manager", "", "manager", False),
+        ("Refund 120 EUR?", "To Eve.", "Refund 120 EUR?", False),
+    ):
+        question = asked(title=title, description=description)
+        for html in (
+            page(question, post_to="/", nonce="n"),
+            done(question, decision="approved", by="ann", at=0, comment=""),
+        ):
+            found = tree(html)
+            assert words(found.find(".//h1")) == heading
+            assert heading in words(found.find(".//title"))
+            facts = [
+                words(each) for each in found.find(".//dl") if words(each.find("dt")) == "Approval"
+            ]
+            assert len(facts) == int(named)
+        assert html.count("To Eve.") == ("To Eve." in description)
+
+
 def test_what_was_decided() -> None:
     """Afterwards the page says what, by whom, when and with which comment, and has no form."""
     found = tree(done(asked(), decision="rejected", by="bob", at=0, comment="No.\nReally."))

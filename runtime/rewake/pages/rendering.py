@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TEMPLATES: Final = Path(__file__).with_name("templates")
 LONGEST_COMMENT: Final = 10_000
+LONGEST_HEADING: Final = 150
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -53,6 +54,14 @@ class Asked(msgspec.Struct, frozen=True):
     action: str
     others: list[tuple[str, str]]
     """Who else is asked, and what they decided."""
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What is asked, as it is shown: a heading, the text below it, the approval's name if apart."""
+
+    heading: str
+    text: str
+    name: str = ""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -95,6 +104,7 @@ def page(
     return _rendered(
         "ask.html",
         asked=asked,
+        question=_question(asked),
         post_to=post_to,
         nonce=nonce,
         form=form,
@@ -107,7 +117,14 @@ def done(asked: Asked, *, decision: str, by: str, at: int, comment: str) -> str:
     """The page of what is decided: `decision` is `approved`, `rejected` or `timed_out`."""
     word, state = _WORDS.get(decision, (line(decision), "over"))
     return _rendered(
-        "done.html", asked=asked, word=word, state=state, by=by, at=at, comment=comment
+        "done.html",
+        asked=asked,
+        question=_question(asked),
+        word=word,
+        state=state,
+        by=by,
+        at=at,
+        comment=comment,
     )
 
 
@@ -176,6 +193,15 @@ def _problems(form: Control | None, comment: Control) -> Iterator[Problem]:
 
 
 # --- parts -------------------------------------------------------------------------------------
+
+
+def _question(asked: Asked) -> Question:
+    """A title that is but a name, such as `manager`, leaves the heading to a short first line."""
+    first, _, rest = asked.description.strip().partition("\n")
+    is_name = not any(map(str.isspace, asked.title))
+    if is_name and first.strip() and len(first) <= LONGEST_HEADING and "://" not in first:
+        return Question(first, rest, asked.title)
+    return Question(asked.title, asked.description)
 
 
 def _posted(value: Any) -> list[str]:
