@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.deciding import Desk, served
 
@@ -17,6 +17,8 @@ FLAGS = ("--no-sandbox", "--disable-background-networking", "--disable-component
 
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 800}
+
+expect.set_options(timeout=30_000)  # a machine may be busy
 
 Opens = Callable[..., Page]
 
@@ -42,7 +44,6 @@ def opens(browser: Browser) -> Iterator[Opens]:
             context = browser.new_context(viewport=viewport, locale="en-US", **options)
             stack.callback(context.close)
             page = context.new_page()
-            page.set_default_timeout(10_000)
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on("console", lambda said: _heard(said, complaints))
             page.on("request", lambda sent: _asked_for(sent, complaints))

@@ -183,6 +183,7 @@ def test_an_address_is_a_link_only_as_http() -> None:
     for each in links:
         assert each.get("href") == each.text
         assert each.get("rel") == "noreferrer noopener nofollow"
+    assert "<a " not in page(asked(description="https://" + "x" * 2001), post_to="/", nonce="n")
 
 
 def test_what_cannot_be_seen_is_shown() -> None:

@@ -20,7 +20,8 @@ _HIDDEN = re.compile(
     "\u202a-\u202e\u2066-\u2069"  # what turns the order around
     "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"  # what is no character
 )
-_ADDRESS = re.compile(r"\bhttps?://[^\s<>\"'`\\^{}|]+", re.IGNORECASE)
+_OF_ADDRESS: Final = r"[^\s<>\"'`\\^{}|]"
+_ADDRESS = re.compile(rf"\bhttps?://{_OF_ADDRESS}{{1,2000}}(?!{_OF_ADDRESS})", re.IGNORECASE)
 _LAST = ".,:;!?)]*_~"
 
 
