@@ -77,6 +77,7 @@ CONTROLS: list[tuple[dict[str, Any], str, dict[str, str]]] = [
     ({"enum": ["a", "b"]}, "input", {"type": "radio"}),
     ({"enum": [*"abcdef"]}, "select", {}),
     ({"type": "array", "items": {"enum": ["a", "b"]}}, "input", {"type": "checkbox"}),
+    ({"type": "array", "items": {"enum": ["a"]}}, "input", {"type": "checkbox"}),
     ({"type": "array", "items": {"type": "string"}}, "textarea", {"rows": "4"}),
     ({"type": "object"}, "textarea", {"class": "code", "spellcheck": "false"}),
     ({"$ref": "#/properties/x"}, "textarea", {"class": "code"}),
@@ -266,6 +267,27 @@ def test_what_was_posted_stands_instead_of_defaults() -> None:
     assert (
         control({"type": "string", "default": "EUR"}, values={"value.x": [""]}).get("value") == ""
     )
+
+
+def test_what_the_browser_asks_for() -> None:
+    """It asks for what the server would: an empty list or text may be just what is meant."""
+    lines = {"type": "array", "items": {"type": "string"}}
+    for schema, needed in (
+        (lines, False),
+        (lines | {"minItems": 1}, True),
+        ({"type": "string"}, True),
+        ({"type": "string", "minLength": 0}, False),
+        ({"type": ["string", "null"]}, False),
+        ({"type": "boolean"}, False),
+        ({"const": True}, True),
+        ({"enum": ["a", "b"]}, True),
+    ):
+        found = control(schema, required=True)
+        assert (found.get("required") is not None) is needed, schema
+        errors = parse(
+            {"type": "object", "properties": {"x": schema}, "required": ["x"]}, {"value.x": [""]}
+        )[1]
+        assert bool(errors) is needed, schema
 
 
 def test_required_parts_of_a_group_that_may_be_left_out() -> None:

@@ -87,10 +87,12 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     def needed(self) -> bool:
         """Whether it cannot be left blank.
 
-        One with a default neither, for left out it would become the default again. Text can
-        always say that it is blank: by being so.
+        One with a default neither, for left out it would become the default again. Text and lists
+        can say that they are blank: by being so.
         """
         if self.nullable:
+            return False
+        if self.kind in {Kind.LINES, Kind.CHOICES} and not self.count("minItems"):
             return False
         if self.kind in TEXTS:
             blank_is_fine = self.default == "" or self.schema.get("minLength") == 0

@@ -157,7 +157,7 @@ class _Reader:
 
     def _array(self, found: _Found, place: _Place) -> Field:
         """Choices to tick, or one thing a line; what is neither is JSON."""
-        inside = _Place(place.path, place.key, True, DEEPEST, found.followed)
+        inside = _Place(place.path, place.key, False, DEEPEST, found.followed)
         item = self.field(found.schema.get("items"), inside)
         if item.kind is Kind.CHOICE and not item.nullable:
             return self._plain(
