@@ -17,6 +17,10 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from rewake import approval, pages, step, wait_for_approval, workflow
@@ -27,8 +31,10 @@ from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
+from rewake.errors import StoreUnavailable
 from rewake.http.app import create_app
 from rewake.http.link_headers import HEADERS
+from rewake.http.problems import HANDLERS
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.signing.nonces import GOOD_FOR, new_nonce
 from rewake.signing.secret import Secret
@@ -502,6 +508,44 @@ def test_what_fails_unforeseen_shows_no_token(
     token = front.path().rpartition("/")[2]
     assert not [each for each in mine if token in each.getMessage()]
     assert "/approve/***" in caplog.text
+
+
+def test_a_database_that_does_not_answer(
+    front: Front, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is a 503 that says when to ask again, in each way; the log has why, and no link."""
+
+    async def fail(*_: object) -> None:
+        raise StoreUnavailable("no disk")
+
+    front.start()
+    monkeypatch.setattr(Approvals, "look", fail)
+    answers = [front.client.get(front.path()), front.post(approved=False)]
+    answers.append(front.submit(nonce="", decision="reject"))
+    for answer in answers:
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert "no disk" not in answer.text
+    mine = [each for each in caplog.records if not each.name.startswith("httpx")]
+    token = front.path().rpartition("/")[2]
+    assert len([each for each in mine if each.levelname == "ERROR"]) == len(answers)
+    assert not [each for each in mine if token in each.getMessage()]
+
+
+@pytest.mark.parametrize("use", LinkUse)
+def test_no_link_of_any_use_is_logged_as_it_fails(
+    use: LinkUse, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is told of a request that failed has no token, whatever its link is for."""
+
+    async def fail(request: Request) -> Response:
+        raise StoreUnavailable("no disk")
+
+    routes = [Route(f"/{use}/{{token}}/beat", fail)]
+    app = Starlette(routes=routes, exception_handlers=HANDLERS)
+    assert TestClient(app).get(f"/{use}/to.ken/beat").status_code == 503
+    told = [each.getMessage() for each in caplog.records if each.name == "rewake.http"]
+    assert told == [f"GET /{use}/***/beat failed"]
 
 
 def test_the_page_leads_nowhere_else(front: Front) -> None:
