@@ -190,6 +190,32 @@ def test_the_form_of_the_page_decides(front: Front) -> None:
     }
 
 
+def test_what_the_page_is_told(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked, of whom else, since and until when; and afterwards who decided what."""
+    seen: list[pages.Asked] = []
+    shown = {"page": pages.page, "done": pages.done}
+    for name, draw in shown.items():
+
+        def noting(asked: pages.Asked, _draw: Any = draw, **more: Any) -> str:
+            seen.append(asked)
+            return str(_draw(asked, **more))
+
+        monkeypatch.setattr(pages, name, noting)
+    front.start(timeout=600.0)
+    for who in (ANN, "yes"):
+        front.client.get(front.path(who))
+    front.post(BOB, approved=False)
+    front.client.get(front.path())
+    one, bound, done = seen
+    assert (one.title, one.description, one.schema) == ("refund", "Refund <b>?", FORM)
+    assert (one.run, one.workflow, one.approver) == ("r1", "refund", ANN)
+    assert (one.action, bound.action) == ("", "approve")
+    assert one.others == [(BOB, "")]
+    assert done.others == [(BOB, "rejected")]
+    assert (one.expires or 0) - one.asked_at == 600_000
+    assert 0 <= front.clock.now() - one.asked_at < 60_000
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_looking_decides_nothing(front: Front, method: str) -> None:
     """Twenty previews and scanners change not one byte of the database, nor what the link does."""
