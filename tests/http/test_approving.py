@@ -17,6 +17,10 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from rewake import approval, pages, step, wait_for_approval, workflow
@@ -27,8 +31,10 @@ from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
+from rewake.errors import StoreUnavailable
 from rewake.http.app import create_app
 from rewake.http.link_headers import HEADERS
+from rewake.http.problems import HANDLERS
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.signing.nonces import GOOD_FOR, new_nonce
 from rewake.signing.secret import Secret
@@ -182,6 +188,32 @@ def test_the_form_of_the_page_decides(front: Front) -> None:
         "approver": ANN,
         "comment": "no",
     }
+
+
+def test_what_the_page_is_told(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked, of whom else, since and until when; and afterwards who decided what."""
+    seen: list[pages.Asked] = []
+    shown = {"page": pages.page, "done": pages.done}
+    for name, draw in shown.items():
+
+        def noting(asked: pages.Asked, _draw: Any = draw, **more: Any) -> str:
+            seen.append(asked)
+            return str(_draw(asked, **more))
+
+        monkeypatch.setattr(pages, name, noting)
+    front.start(timeout=600.0)
+    for who in (ANN, "yes"):
+        front.client.get(front.path(who))
+    front.post(BOB, approved=False)
+    front.client.get(front.path())
+    one, bound, done = seen
+    assert (one.title, one.description, one.schema) == ("refund", "Refund <b>?", FORM)
+    assert (one.run, one.workflow, one.approver) == ("r1", "refund", ANN)
+    assert (one.action, bound.action) == ("", "approve")
+    assert one.others == [(BOB, "")]
+    assert done.others == [(BOB, "rejected")]
+    assert (one.expires or 0) - one.asked_at == 600_000
+    assert 0 <= front.clock.now() - one.asked_at < 60_000
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -502,6 +534,44 @@ def test_what_fails_unforeseen_shows_no_token(
     token = front.path().rpartition("/")[2]
     assert not [each for each in mine if token in each.getMessage()]
     assert "/approve/***" in caplog.text
+
+
+def test_a_database_that_does_not_answer(
+    front: Front, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is a 503 that says when to ask again, in each way; the log has why, and no link."""
+
+    async def fail(*_: object) -> None:
+        raise StoreUnavailable("no disk")
+
+    front.start()
+    monkeypatch.setattr(Approvals, "look", fail)
+    answers = [front.client.get(front.path()), front.post(approved=False)]
+    answers.append(front.submit(nonce="", decision="reject"))
+    for answer in answers:
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert "no disk" not in answer.text
+    mine = [each for each in caplog.records if not each.name.startswith("httpx")]
+    token = front.path().rpartition("/")[2]
+    assert len([each for each in mine if each.levelname == "ERROR"]) == len(answers)
+    assert not [each for each in mine if token in each.getMessage()]
+
+
+@pytest.mark.parametrize("use", LinkUse)
+def test_no_link_of_any_use_is_logged_as_it_fails(
+    use: LinkUse, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is told of a request that failed has no token, whatever its link is for."""
+
+    async def fail(request: Request) -> Response:
+        raise StoreUnavailable("no disk")
+
+    routes = [Route(f"/{use}/{{token}}/beat", fail)]
+    app = Starlette(routes=routes, exception_handlers=HANDLERS)
+    assert TestClient(app).get(f"/{use}/to.ken/beat").status_code == 503
+    told = [each.getMessage() for each in caplog.records if each.name == "rewake.http"]
+    assert told == [f"GET /{use}/***/beat failed"]
 
 
 def test_the_page_leads_nowhere_else(front: Front) -> None:
