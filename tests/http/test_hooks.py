@@ -171,6 +171,21 @@ def test_the_same_delivery_is_one_run(send: Send, runs: Callable[[], list[str]])
     assert len(runs()) == 2
 
 
+def test_the_same_delivery_that_has_become_unreadable(send: Send) -> None:
+    """What the first of an id started is the answer to a later one that could start nothing: that
+    does not fit, is no JSON, or is not for us by now. Under another id it is refused.
+    """
+    first = send("github/push", PUSH, headers=pushed())
+    wrong = b'{"repository": {"full_name": 7}, "after": "c0ffee"}'
+    issue = {"X-GitHub-Event": "issues"}
+    for body, more, status in ((wrong, {}, 422), (b"{", {}, 400), (PUSH, issue, 204)):
+        again = send("github/push", body, headers=pushed(body) | more)
+        assert (again.status_code, again.json()) == (202, first.json())
+        assert again.headers["Idempotency-Replayed"] == "true"
+        other = send("github/push", body, headers=pushed(body, "d-2") | more)
+        assert other.status_code == status
+
+
 def test_the_same_delivery_many_times_at_once(app: Starlette) -> None:
     """However many copies come at once, one run is started and all are told of it."""
     transport = httpx2.ASGITransport(app=app)
