@@ -213,6 +213,16 @@ def test_an_idempotency_key_names_a_delivery(send: Send, runs: Callable[[], list
     assert len(runs()) == 2
 
 
+def test_what_is_signed_names_a_delivery(send: Send, runs: Callable[[], list[str]]) -> None:
+    """A command of Slack that was overheard is the same delivery, whatever key is put to it."""
+    body, scheme = b"command=%2Fgo", workflows.tell.webhooks[1].verify
+    signed = scheme.sign(body, workflows.SECRETS["SLACK_SECRET"].encode(), SystemClock().now())
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for key in ({}, {"Idempotency-Key": "a"}, {"Idempotency-Key": "b"}):
+        assert send("slack", body, headers={**form, **signed, **key}).status_code == 200
+    assert len(runs()) == 1
+
+
 def test_without_an_id_each_is_a_run(send: Send, runs: Callable[[], list[str]]) -> None:
     """Nothing tells two deliveries of the same text apart from one that was sent twice."""
     for _ in range(3):

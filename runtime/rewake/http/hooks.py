@@ -119,7 +119,7 @@ async def _judged(parts: Parts, request: Request, delivery: Delivery) -> Verdict
     answer = hook.scheme.challenge(delivery)
     if answer is not None:
         return Verdict(Became.ANSWERED, _text(answer.text, answer.media_type))
-    delivery.id = hook.scheme.id_of(delivery) or delivery.headers.get("idempotency-key") or None
+    delivery.id = hook.scheme.id_of(delivery) or _key_of_sender(hook, delivery)
     _wait(request, hook)  # refused before anything is started
     key = await _key(hook, delivery)
     try:
@@ -208,6 +208,16 @@ def _fields(workflow: Workflow[Any, Any], delivery: Delivery) -> dict[str, Any]:
     if not isinstance(delivery.json, dict):
         raise InvalidInput("the body must be a JSON object, whose fields are the arguments")
     return delivery.json
+
+
+def _key_of_sender(hook: Hook, delivery: Delivery) -> str | None:
+    """The header by which a sender names a delivery, if nothing that is signed does.
+
+    Who has overheard a delivery could send it again under another.
+    """
+    if hook.scheme.mark_of(delivery) is not None:
+        return None
+    return delivery.headers.get("idempotency-key") or None
 
 
 async def _key(hook: Hook, delivery: Delivery) -> str | None:
