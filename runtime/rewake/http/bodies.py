@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from rewake.errors import InvalidInput
 from rewake.records import Millis
+from rewake.values.nested import json_of
 from rewake.views.moments import millis_of
 
 T = TypeVar("T")
@@ -50,8 +51,8 @@ async def read_object(request: Request, limit: int = LIMIT) -> dict[str, Any]:
     if not _JSON.fullmatch(media_type):
         raise HTTPException(415, "send JSON, with Content-Type: application/json")
     try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        found = json_of(body)
+    except ValueError as error:
         raise HTTPException(400, f"the body is not JSON: {error}") from None
     if not isinstance(found, dict):
         raise HTTPException(400, "the body must be a JSON object")
