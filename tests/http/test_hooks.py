@@ -7,7 +7,6 @@ import base64
 import json
 import logging
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -25,7 +24,7 @@ from rewake.http import hooks as hooks_module
 from rewake.http.app import create_app
 from rewake.http.bodies import LIMIT
 from rewake.signing.secret import Secret
-from rewake.stores.sqlite.table import SqliteTable
+from rewake.stores.memory import MemoryTable
 from rewake.webhooks import github
 from tests.support import hooks as workflows
 from tests.support.server import SECRET, bearer
@@ -36,19 +35,18 @@ Send = Callable[..., httpx2.Response]
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Starlette:
+def app(monkeypatch: pytest.MonkeyPatch) -> Starlette:
     """The HTTP face of an app with webhooks."""
     for name, text in workflows.SECRETS.items():
         monkeypatch.setenv(name, text)
-    return made(tmp_path)
+    return made()
 
 
-def made(folder: Path, **more: Any) -> Starlette:
+def made(**more: Any) -> Starlette:
     """The same, with the secrets that there are."""
     secret = Secret(SECRET)
-    table = SqliteTable(folder / "rewake.db", durable=False)
     dispatcher = InProcessDispatcher(SystemClock())
-    engine = Engine(App(workflows), table, dispatcher, secret)
+    engine = Engine(App(workflows), MemoryTable(), dispatcher, secret)
     return create_app(engine, secret, grace=0.1, **more)
 
 
@@ -498,19 +496,17 @@ def test_the_handshakes(send: Send, runs: Callable[[], list[str]]) -> None:
 # --- secrets --------------------------------------------------------------------------------------
 
 
-def test_a_missing_secret(
-    tmp_path: Path, app: Starlette, monkeypatch: pytest.MonkeyPatch, caplog: Any
-) -> None:
+def test_a_missing_secret(app: Starlette, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     """A server does not begin without one, and says which; in development that hook is shut."""
     assert app is not None
     for text in ("", " , "):
         monkeypatch.setenv("GITHUB_SECRET", text)
         with pytest.raises(ConfigError, match=r"github/push is missing: set GITHUB_SECRET"):
-            made(tmp_path)
+            made()
     monkeypatch.setenv("STANDARD_SECRET", "no base64!")
     with pytest.raises(ConfigError, match=r"set GITHUB_SECRET|STANDARD_SECRET cannot be a secret"):
-        made(tmp_path)
-    with TestClient(made(tmp_path, development=True)) as client:
+        made()
+    with TestClient(made(development=True)) as client:
         assert "set GITHUB_SECRET" in caplog.text
         assert "no base64!" not in caplog.text
         response = client.post("/hooks/github/push", content=PUSH, headers=pushed())
@@ -534,14 +530,14 @@ def test_no_secret_and_no_body_in_the_log(send: Send, caplog: pytest.LogCaptureF
 
 
 def test_who_may_do_so_is_logged_at_the_start(
-    tmp_path: Path, app: Starlette, caplog: pytest.LogCaptureFixture
+    app: Starlette, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A server says which workflows anyone may start; in development nobody else is there."""
     assert app is not None
     caplog.clear()
-    made(tmp_path)
+    made()
     assert "anyone may start rest at /hooks/slow" in caplog.text
     assert "/hooks/github/push" not in caplog.text
     caplog.clear()
-    made(tmp_path, development=True)
+    made(development=True)
     assert "anyone may start" not in caplog.text
