@@ -103,6 +103,8 @@ def test_bad_arguments(client: TestClient, arguments: object, field: str) -> Non
         (b'{"numbers": [1e999]}', "application/json", 400),
         (b'{"numbers": "\\ud800"}', "application/json", 400),
         (b'{"numbers": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "application/json", 400),
+        (b'{"numbers": ' + b"[" * 64 + b"]" * 64 + b"}", "application/json", 400),
+        (b'{"numbers": ' + b"[" * 63 + b"]" * 63 + b"}", "application/json", 422),
         (b'{"numbers": [1]} trailing', "application/json", 400),
         (b'{"numbers": []}', "application/json; charset=utf-8", 202),
         (b'{"numbers": []}', "application/vnd.some+json", 202),

@@ -7,7 +7,6 @@ import base64
 import json
 import logging
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -25,7 +24,7 @@ from rewake.http import hooks as hooks_module
 from rewake.http.app import create_app
 from rewake.http.bodies import LIMIT
 from rewake.signing.secret import Secret
-from rewake.stores.sqlite.table import SqliteTable
+from rewake.stores.memory import MemoryTable
 from rewake.webhooks import github
 from tests.support import hooks as workflows
 from tests.support.server import SECRET, bearer
@@ -36,19 +35,18 @@ Send = Callable[..., httpx2.Response]
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Starlette:
+def app(monkeypatch: pytest.MonkeyPatch) -> Starlette:
     """The HTTP face of an app with webhooks."""
     for name, text in workflows.SECRETS.items():
         monkeypatch.setenv(name, text)
-    return made(tmp_path)
+    return made()
 
 
-def made(folder: Path, **more: Any) -> Starlette:
+def made(**more: Any) -> Starlette:
     """The same, with the secrets that there are."""
     secret = Secret(SECRET)
-    table = SqliteTable(folder / "rewake.db", durable=False)
     dispatcher = InProcessDispatcher(SystemClock())
-    engine = Engine(App(workflows), table, dispatcher, secret)
+    engine = Engine(App(workflows), MemoryTable(), dispatcher, secret)
     return create_app(engine, secret, grace=0.1, **more)
 
 
@@ -171,6 +169,21 @@ def test_the_same_delivery_is_one_run(send: Send, runs: Callable[[], list[str]])
     assert len(runs()) == 2
 
 
+def test_the_same_delivery_that_has_become_unreadable(send: Send) -> None:
+    """What the first of an id started is the answer to a later one that could start nothing: that
+    does not fit, is no JSON, or is not for us by now. Under another id it is refused.
+    """
+    first = send("github/push", PUSH, headers=pushed())
+    wrong = b'{"repository": {"full_name": 7}, "after": "c0ffee"}'
+    issue = {"X-GitHub-Event": "issues"}
+    for body, more, status in ((wrong, {}, 422), (b"{", {}, 400), (PUSH, issue, 204)):
+        again = send("github/push", body, headers=pushed(body) | more)
+        assert (again.status_code, again.json()) == (202, first.json())
+        assert again.headers["Idempotency-Replayed"] == "true"
+        other = send("github/push", body, headers=pushed(body, "d-2") | more)
+        assert other.status_code == status
+
+
 def test_the_same_delivery_many_times_at_once(app: Starlette) -> None:
     """However many copies come at once, one run is started and all are told of it."""
     transport = httpx2.ASGITransport(app=app)
@@ -196,6 +209,16 @@ def test_an_idempotency_key_names_a_delivery(send: Send, runs: Callable[[], list
     ]
     assert ids[0] == ids[1] != ids[2]
     assert len(runs()) == 2
+
+
+def test_what_is_signed_names_a_delivery(send: Send, runs: Callable[[], list[str]]) -> None:
+    """A command of Slack that was overheard is the same delivery, whatever key is put to it."""
+    body, scheme = b"command=%2Fgo", workflows.tell.webhooks[1].verify
+    signed = scheme.sign(body, workflows.SECRETS["SLACK_SECRET"].encode(), SystemClock().now())
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for key in ({}, {"Idempotency-Key": "a"}, {"Idempotency-Key": "b"}):
+        assert send("slack", body, headers={**form, **signed, **key}).status_code == 200
+    assert len(runs()) == 1
 
 
 def test_without_an_id_each_is_a_run(send: Send, runs: Callable[[], list[str]]) -> None:
@@ -473,19 +496,17 @@ def test_the_handshakes(send: Send, runs: Callable[[], list[str]]) -> None:
 # --- secrets --------------------------------------------------------------------------------------
 
 
-def test_a_missing_secret(
-    tmp_path: Path, app: Starlette, monkeypatch: pytest.MonkeyPatch, caplog: Any
-) -> None:
+def test_a_missing_secret(app: Starlette, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     """A server does not begin without one, and says which; in development that hook is shut."""
     assert app is not None
     for text in ("", " , "):
         monkeypatch.setenv("GITHUB_SECRET", text)
         with pytest.raises(ConfigError, match=r"github/push is missing: set GITHUB_SECRET"):
-            made(tmp_path)
+            made()
     monkeypatch.setenv("STANDARD_SECRET", "no base64!")
     with pytest.raises(ConfigError, match=r"set GITHUB_SECRET|STANDARD_SECRET cannot be a secret"):
-        made(tmp_path)
-    with TestClient(made(tmp_path, development=True)) as client:
+        made()
+    with TestClient(made(development=True)) as client:
         assert "set GITHUB_SECRET" in caplog.text
         assert "no base64!" not in caplog.text
         response = client.post("/hooks/github/push", content=PUSH, headers=pushed())
@@ -509,14 +530,14 @@ def test_no_secret_and_no_body_in_the_log(send: Send, caplog: pytest.LogCaptureF
 
 
 def test_who_may_do_so_is_logged_at_the_start(
-    tmp_path: Path, app: Starlette, caplog: pytest.LogCaptureFixture
+    app: Starlette, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A server says which workflows anyone may start; in development nobody else is there."""
     assert app is not None
     caplog.clear()
-    made(tmp_path)
+    made()
     assert "anyone may start rest at /hooks/slow" in caplog.text
     assert "/hooks/github/push" not in caplog.text
     caplog.clear()
-    made(tmp_path, development=True)
+    made(development=True)
     assert "anyone may start" not in caplog.text

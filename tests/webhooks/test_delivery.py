@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from rewake.errors import InvalidInput
+from rewake.values.nested import DEPTH
 from rewake.webhooks import Delivery, File
-from rewake.webhooks.bodies import DEPTH, PARTS
+from rewake.webhooks.bodies import PARTS
 
 FORM = "application/x-www-form-urlencoded"
 BOUNDARY = "multipart/form-data; boundary=xyz"

@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
 from rewake.authoring.conversion import Converter, Converters
 from rewake.authoring.fields import fields_of
 from rewake.authoring.hints import hints_of, signature_of
 from rewake.errors import AppError, InvalidInput
+from rewake.values.nested import json_of
 
 
 class Inputs:
@@ -123,8 +122,8 @@ class Inputs:
 
 def _json_or_text(text: str) -> Any:
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, ValueError, RecursionError):
+        return json_of(text)
+    except ValueError:
         return text
 
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from rewake.errors import InvalidInput
 from rewake.records import Millis
+from rewake.values.nested import json_of
 from rewake.views.moments import millis_of
 
 T = TypeVar("T")
@@ -62,8 +63,8 @@ async def read_json(request: Request, limit: int = LIMIT, empty: Any = None) -> 
     if not _JSON.fullmatch(media_type_of(request)):
         raise HTTPException(415, "send JSON, with Content-Type: application/json")
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        return json_of(body)
+    except ValueError as error:
         raise HTTPException(400, f"the body is not JSON: {error}") from None
 
 

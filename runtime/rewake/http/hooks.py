@@ -119,20 +119,19 @@ async def _judged(parts: Parts, request: Request, delivery: Delivery) -> Verdict
     answer = hook.scheme.challenge(delivery)
     if answer is not None:
         return Verdict(Became.ANSWERED, _text(answer.text, answer.media_type))
-    delivery.id = hook.scheme.id_of(delivery) or delivery.headers.get("idempotency-key") or None
+    delivery.id = hook.scheme.id_of(delivery) or _key_of_sender(hook, delivery)
     _wait(request, hook)  # refused before anything is started
-    workflow = parts.engine.app.workflow(hook.workflow)
-    arguments = await _arguments(hook, workflow, delivery)
-    if arguments is None:
-        return Verdict(Became.IGNORED, Response(status_code=204))
-    header, new = await parts.engine.start(
-        hook.workflow,
-        arguments,
-        idempotency_key=await _key(hook, delivery),
-        strict=hook.webhook.strict,
-        compare=False,
-    )
-    return Verdict(Became.STARTED if new else Became.REPEATED, header=header)
+    key = await _key(hook, delivery)
+    try:
+        verdict = await _started(parts, hook, delivery, key)
+    except (InvalidInput, HTTPException):
+        known = await _repeated(parts, hook, key)
+        if known is None:
+            raise
+        return known
+    if verdict.became is Became.IGNORED:
+        return await _repeated(parts, hook, key) or verdict
+    return verdict
 
 
 async def _body(request: Request, parts: Parts) -> bytes:
@@ -145,6 +144,31 @@ async def _body(request: Request, parts: Parts) -> bytes:
 
 
 # --- what it starts -------------------------------------------------------------------------------
+
+
+async def _started(parts: Parts, hook: Hook, delivery: Delivery, key: str | None) -> Verdict:
+    """Start its run, unless a delivery of this key has started one. Raises what it is refused with.
+
+    The first stands, so that what a later one says is not compared.
+    """
+    workflow = parts.engine.app.workflow(hook.workflow)
+    arguments = await _arguments(hook, workflow, delivery)
+    if arguments is None:
+        return Verdict(Became.IGNORED, Response(status_code=204))
+    header, new = await parts.engine.start(
+        hook.workflow,
+        arguments,
+        idempotency_key=key,
+        strict=hook.webhook.strict,
+        compare=False,
+    )
+    return Verdict(Became.STARTED if new else Became.REPEATED, header=header)
+
+
+async def _repeated(parts: Parts, hook: Hook, key: str | None) -> Verdict | None:
+    """The run that a delivery of this key has started, although this one could not; or None."""
+    found = await parts.engine.of_key(key, hook.workflow, 1) if key is not None else ()
+    return Verdict(Became.REPEATED, header=found[0]) if found else None
 
 
 async def _arguments(
@@ -184,6 +208,16 @@ def _fields(workflow: Workflow[Any, Any], delivery: Delivery) -> dict[str, Any]:
     if not isinstance(delivery.json, dict):
         raise InvalidInput("the body must be a JSON object, whose fields are the arguments")
     return delivery.json
+
+
+def _key_of_sender(hook: Hook, delivery: Delivery) -> str | None:
+    """The header by which a sender names a delivery, if nothing that is signed does.
+
+    Who has overheard a delivery could send it again under another.
+    """
+    if hook.scheme.mark_of(delivery) is not None:
+        return None
+    return delivery.headers.get("idempotency-key") or None
 
 
 async def _key(hook: Hook, delivery: Delivery) -> str | None:

@@ -1,4 +1,4 @@
-"""What a delivery's body holds: JSON, or the fields and files of a form. All of it is bounded.
+"""What a delivery's body holds where it is a form: fields and files. All of it is bounded.
 
 A delivery is verified over its raw bytes, and only then parsed.
 """
@@ -9,12 +9,8 @@ import re
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-import msgspec
-
 from rewake.errors import InvalidInput
 
-DEPTH = 64
-"""How deep JSON may be nested."""
 PARTS = 1_000
 """The most fields and files of a form."""
 
@@ -58,32 +54,12 @@ def is_form(content_type: str) -> bool:
     return media_type(content_type) in (_URLENCODED, _MULTIPART)
 
 
-def json_of(body: bytes) -> Any:
-    """The body as JSON. Raises `InvalidInput`, also for what is nested too deep."""
-    try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"the body is not JSON: {error}") from None
-    level = [found]
-    for _ in range(DEPTH):
-        level = [part for each in level for part in _parts(each) if isinstance(part, (dict, list))]
-        if not level:
-            return found
-    raise InvalidInput(f"the body is nested deeper than {DEPTH} levels")
-
-
 def form_of(content_type: str, body: bytes) -> Form:
     """The body as a form; of another content type, an empty one. Raises `InvalidInput`."""
     kind = media_type(content_type)
     if kind == _URLENCODED:
         return _urlencoded(body)
     return _multipart(content_type, body) if kind == _MULTIPART else Form([], [])
-
-
-def _parts(value: Any) -> Any:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def _urlencoded(body: bytes) -> Form:

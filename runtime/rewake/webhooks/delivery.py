@@ -9,7 +9,8 @@ from typing import Any
 
 from rewake.errors import InvalidInput
 from rewake.records import Millis
-from rewake.webhooks.bodies import File, Form, form_of, is_form, json_of
+from rewake.values.nested import json_of
+from rewake.webhooks.bodies import File, Form, form_of, is_form
 from rewake.webhooks.fields import Fields
 
 __all__ = ["Delivery", "File"]
@@ -52,10 +53,10 @@ class Delivery:
         """The body as JSON, whatever type it says it is of. Raises `InvalidInput`."""
         try:
             return json_of(self.body)
-        except InvalidInput:
-            if not is_form(self.content_type):
-                raise
-            told = "the body is a form, and JSON is asked for: let it be sent as application/json"
+        except ValueError as error:
+            told = f"the body is not JSON: {error}"
+            if is_form(self.content_type):
+                told = "the body is a form and not JSON: let it be sent as application/json"
             raise InvalidInput(told) from None
 
     @functools.cached_property
