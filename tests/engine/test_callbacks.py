@@ -10,7 +10,7 @@ import pytest
 
 from rewake import TaskError, callback, sleep, step, task, workflow
 from rewake.engine.callbacks import Callbacks
-from rewake.errors import InvalidInput, LinkExpired, RunConflict, Unauthentic
+from rewake.errors import InvalidInput, LinkExpired, NotYet, RunConflict, Unauthentic
 from rewake.kinds import OutcomeKind
 from tests.support.virtual import TABLES, Bench, virtually
 
@@ -206,3 +206,36 @@ def test_a_forged_link_opens_nothing() -> None:
                 await Callbacks(bench.engine).complete(forged, {"amount": 3})
 
     virtually([pays, send], body, url=URL)
+
+
+@pytest.mark.parametrize("late", [0.5, 5.0])
+def test_a_call_that_is_quicker_than_the_commit_is_told_to_wait(late: float) -> None:
+    """A body may say its address before that is written down: the call waits, or comes again."""
+
+    @workflow
+    async def says() -> Any:
+        wait = callback("payment")
+        SENT.append(wait.url)
+        return await wait
+
+    async def body(bench: Bench) -> None:
+        store: Any = bench.engine.services.store
+        park = store.park
+
+        async def slow(*args: Any, **more: Any) -> Any:
+            await asyncio.sleep(late)
+            return await park(*args, **more)
+
+        store.park = slow
+        SENT.clear()
+        run = (await bench.start("says")).run
+        await asyncio.sleep(0.01)
+        token = SENT[0].rpartition("/")[2]
+        if late > 1:
+            with pytest.raises(NotYet):
+                await Callbacks(bench.engine).complete(token, "paid")
+            await asyncio.sleep(late)
+        await Callbacks(bench.engine).complete(token, "paid")
+        assert await bench.result(run) == "paid"
+
+    virtually([says], body, url=URL)
