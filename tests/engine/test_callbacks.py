@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rewake import TaskError, callback, sleep, step, task, workflow
+from rewake import TaskError, callback, race, sleep, step, task, workflow
 from rewake.engine.callbacks import Callbacks
 from rewake.errors import InvalidInput, LinkExpired, NotYet, RunConflict, Unauthentic
 from rewake.kinds import OutcomeKind
@@ -239,3 +239,34 @@ def test_a_call_that_is_quicker_than_the_commit_is_told_to_wait(late: float) -> 
         assert await bench.result(run) == "paid"
 
     virtually([says], body, url=URL)
+
+
+def test_it_is_awaited_as_anything_is() -> None:
+    """In `gather`, `race`, `wait_for` and a group, twice, and in any order."""
+
+    @workflow
+    async def awaits() -> Any:
+        waits = [callback(f"w{number}") for number in range(6)]
+        for wait in waits:
+            await send(wait.url)
+        both = await asyncio.gather(waits[1], waits[0])
+        first = await race(waits[2], waits[3])
+        within = await asyncio.wait_for(waits[4], 100)
+        try:
+            await asyncio.wait_for(waits[5], 1)
+        except TimeoutError:
+            return [both, first, within, await waits[0]]
+
+    async def body(bench: Bench) -> None:
+        run, _ = await token_of(bench, "awaits")
+        tokens = [url.rpartition("/")[2] for url in SENT]
+        callbacks = Callbacks(bench.engine)
+        for number in (4, 0, 1, 3):
+            await callbacks.complete(tokens[number], number)
+            await asyncio.sleep(0.1)
+        assert await bench.result(run) == [[1, 0], 3, 4, 0]
+        for lost in (2, 5):
+            with pytest.raises(LinkExpired):
+                await callbacks.complete(tokens[lost], lost)
+
+    virtually([awaits, send], body, url=URL)
