@@ -141,6 +141,28 @@ def test_an_address_that_is_read_later_is_known_by_then() -> None:
     virtually([reads_later, send], body)
 
 
+def test_a_callback_that_a_deploy_adds_is_a_difference() -> None:
+    """A replay says so, also where no address is known; it does not wait for one."""
+    added = [False]
+
+    @workflow
+    async def deployed() -> Any:
+        if added[0]:
+            await send(callback("payment").url)
+        await sleep(60)
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("deployed")).run
+        await asyncio.sleep(1)
+        await bench.engine.close()
+        added[0] = True
+        elsewhere(bench, url="").open()
+        with pytest.raises(StuckError, match="ran past the history"):
+            await bench.result(run)
+
+    virtually([deployed, send], body, url=URL)
+
+
 def test_a_link_draws_nothing_from_the_body() -> None:
     """The ids that a body draws are the same with a callback before them as without."""
 

@@ -13,6 +13,7 @@ from rewake.engine.deliveries import Deliveries
 from rewake.errors import LinkExpired
 from rewake.records import LATEST, Invocation, Operation
 from tests.engine.test_callbacks import SENT, URL, pays, send, token_of
+from tests.support.counting import CountingTable
 from tests.support.virtual import EPOCH, TABLES, Bench, Ended, die, virtually
 
 SILENT = "late: nothing was heard of it for too long: no heartbeat came"
@@ -338,3 +339,20 @@ def test_silence_ends_a_wait_as_of_its_moment() -> None:
         assert (await item_of(bench, run)).at == until
 
     virtually([pays, send], body, url=URL)
+
+
+def test_a_beat_costs_one_write() -> None:
+    """And none of the due index but once a silence; the history is not read for it."""
+    table = CountingTable()
+
+    async def body(bench: Bench) -> None:
+        run, token = await token_of(bench, heartbeat=100)
+        await Callbacks(bench.engine).heartbeat(token)
+        table.count_anew()
+        for _ in range(9):
+            await asyncio.sleep(10)
+            await Callbacks(bench.engine).heartbeat(token)
+        assert (table.writes, table.index, table.items) == (9, 0, 0)
+        await bench.engine.kill(run)
+
+    virtually([pays, send], body, table=table, url=URL)
