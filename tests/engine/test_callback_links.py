@@ -117,6 +117,52 @@ def test_without_an_address_the_run_waits_and_says_why(caplog: pytest.LogCapture
     virtually([swallows, send], body)
 
 
+def test_an_address_that_is_read_later_is_known_by_then() -> None:
+    """A callback is not asked for where no address is known: it would never have one."""
+
+    @workflow
+    async def reads_later() -> Any:
+        wait = callback("payment")
+        await sleep(5)
+        await send(wait.url)
+        return await wait
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("reads_later")).run
+        await asyncio.sleep(30)
+        await bench.engine.close()
+        other = elsewhere(bench, url=URL)
+        other.open()
+        await asyncio.sleep(20)
+        await Callbacks(other).complete(SENT[-1].rpartition("/")[2], "paid")
+        assert await bench.result(run) == "paid"
+
+    SENT.clear()
+    virtually([reads_later, send], body)
+
+
+def test_a_callback_that_a_deploy_adds_is_a_difference() -> None:
+    """A replay says so, also where no address is known; it does not wait for one."""
+    added = [False]
+
+    @workflow
+    async def deployed() -> Any:
+        if added[0]:
+            await send(callback("payment").url)
+        await sleep(60)
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("deployed")).run
+        await asyncio.sleep(1)
+        await bench.engine.close()
+        added[0] = True
+        elsewhere(bench, url="").open()
+        with pytest.raises(StuckError, match="ran past the history"):
+            await bench.result(run)
+
+    virtually([deployed, send], body, url=URL)
+
+
 def test_a_link_draws_nothing_from_the_body() -> None:
     """The ids that a body draws are the same with a callback before them as without."""
 

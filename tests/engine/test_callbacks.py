@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rewake import TaskError, callback, sleep, step, task, workflow
+from rewake import TaskError, callback, race, sleep, step, task, workflow
 from rewake.engine.callbacks import Callbacks
-from rewake.errors import InvalidInput, LinkExpired, RunConflict, Unauthentic
+from rewake.errors import InvalidInput, LinkExpired, NotYet, RunConflict, Unauthentic
 from rewake.kinds import OutcomeKind
 from tests.support.virtual import TABLES, Bench, virtually
 
@@ -206,3 +206,67 @@ def test_a_forged_link_opens_nothing() -> None:
                 await Callbacks(bench.engine).complete(forged, {"amount": 3})
 
     virtually([pays, send], body, url=URL)
+
+
+@pytest.mark.parametrize("late", [0.5, 5.0])
+def test_a_call_that_is_quicker_than_the_commit_is_told_to_wait(late: float) -> None:
+    """A body may say its address before that is written down: the call waits, or comes again."""
+
+    @workflow
+    async def says() -> Any:
+        wait = callback("payment")
+        SENT.append(wait.url)
+        return await wait
+
+    async def body(bench: Bench) -> None:
+        store: Any = bench.engine.services.store
+        park = store.park
+
+        async def slow(*args: Any, **more: Any) -> Any:
+            await asyncio.sleep(late)
+            return await park(*args, **more)
+
+        store.park = slow
+        SENT.clear()
+        run = (await bench.start("says")).run
+        await asyncio.sleep(0.01)
+        token = SENT[0].rpartition("/")[2]
+        if late > 1:
+            with pytest.raises(NotYet):
+                await Callbacks(bench.engine).complete(token, "paid")
+            await asyncio.sleep(late)
+        await Callbacks(bench.engine).complete(token, "paid")
+        assert await bench.result(run) == "paid"
+
+    virtually([says], body, url=URL)
+
+
+def test_it_is_awaited_as_anything_is() -> None:
+    """In `gather`, `race`, `wait_for` and a group, twice, and in any order."""
+
+    @workflow
+    async def awaits() -> Any:
+        waits = [callback(f"w{number}") for number in range(6)]
+        for wait in waits:
+            await send(wait.url)
+        both = await asyncio.gather(waits[1], waits[0])
+        first = await race(waits[2], waits[3])
+        within = await asyncio.wait_for(waits[4], 100)
+        try:
+            await asyncio.wait_for(waits[5], 1)
+        except TimeoutError:
+            return [both, first, within, await waits[0]]
+
+    async def body(bench: Bench) -> None:
+        run, _ = await token_of(bench, "awaits")
+        tokens = [url.rpartition("/")[2] for url in SENT]
+        callbacks = Callbacks(bench.engine)
+        for number in (4, 0, 1, 3):
+            await callbacks.complete(tokens[number], number)
+            await asyncio.sleep(0.1)
+        assert await bench.result(run) == [[1, 0], 3, 4, 0]
+        for lost in (2, 5):
+            with pytest.raises(LinkExpired):
+                await callbacks.complete(tokens[lost], lost)
+
+    virtually([awaits, send], body, url=URL)

@@ -11,8 +11,9 @@ from rewake import callback, parallel, race, sleep, workflow
 from rewake.engine.callbacks import Callbacks
 from rewake.engine.deliveries import Deliveries
 from rewake.errors import LinkExpired
-from rewake.records import LATEST, Operation
+from rewake.records import LATEST, Invocation, Operation
 from tests.engine.test_callbacks import SENT, URL, pays, send, token_of
+from tests.support.counting import CountingTable
 from tests.support.virtual import EPOCH, TABLES, Bench, Ended, die, virtually
 
 SILENT = "late: nothing was heard of it for too long: no heartbeat came"
@@ -202,6 +203,7 @@ def test_silence_begins_anew_when_a_failed_run_goes_on() -> None:
     async def waits() -> Any:
         wait = callback("payment", heartbeat_timeout=10)
         await send(wait.url)
+        await sleep(8)
         return await wait
 
     async def body(bench: Bench) -> None:
@@ -317,3 +319,40 @@ def test_what_is_not_awaited_harms_nobody(caplog: pytest.LogCaptureFixture) -> N
 
     with caplog.at_level("WARNING"):
         virtually([leaves, send], body, url=URL)
+
+
+def test_silence_ends_a_wait_as_of_its_moment() -> None:
+    """However late a process sees it: one silence after what was heard last."""
+
+    async def body(bench: Bench) -> None:
+        run, token = await token_of(bench, heartbeat=10)
+        await asyncio.sleep(5)
+        until = await Callbacks(bench.engine).heartbeat(token)
+        await bench.engine.close()
+        await asyncio.sleep(60)
+        bench.engine = bench.another()
+        # As where the index is behind: the run is looked at first, and not the callback.
+        bench.engine.open()
+        bench.engine._sweeper.close()
+        await bench.engine.handle(Invocation(run))
+        assert await bench.result(run) == SILENT
+        assert (await item_of(bench, run)).at == until
+
+    virtually([pays, send], body, url=URL)
+
+
+def test_a_beat_costs_one_write() -> None:
+    """And none of the due index but once a silence; the history is not read for it."""
+    table = CountingTable()
+
+    async def body(bench: Bench) -> None:
+        run, token = await token_of(bench, heartbeat=100)
+        await Callbacks(bench.engine).heartbeat(token)
+        table.count_anew()
+        for _ in range(9):
+            await asyncio.sleep(10)
+            await Callbacks(bench.engine).heartbeat(token)
+        assert (table.writes, table.index, table.items) == (9, 0, 0)
+        await bench.engine.kill(run)
+
+    virtually([pays, send], body, table=table, url=URL)

@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from rewake import TaskError, callback, task, workflow
@@ -279,3 +281,24 @@ def test_the_address_is_what_is_configured(client: TestClient) -> None:
     """What the Host header of any request says has no part in it."""
     started(client)
     assert httpx2.URL(SENT[0]).host == "testserver"
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.binary(max_size=200) | st.from_regex(r'[\[\{"0-9eE+\-.a\\u,:}\] ]{0,60}').map(str.encode),
+    st.sampled_from(["", "/fail", "/heartbeat"]),
+)
+def test_whatever_is_posted_is_no_500(client: TestClient, content: bytes, end: str) -> None:
+    """Any bytes at all, sent as JSON: they decide, or are refused as what they are."""
+    path = f"/callback/{open_token(client)}"
+    response = client.post(
+        path + end, content=content, headers={"Content-Type": "application/json"}
+    )
+    assert response.status_code in (200, 400, 409, 422)
+
+
+def open_token(client: TestClient) -> str:
+    """The token of one callback that these calls share."""
+    if client.get("/v1/runs/a", headers=bearer()).status_code == 404:
+        started(client, "takes_anything")
+    return SENT[0].rpartition("/")[2]

@@ -62,9 +62,10 @@ def link_of(
 def check_address(execution: Execution, facts: LinkFacts) -> None:
     """Let the run wait for a process that knows an address for its links, if it needs one.
 
-    Raises `ReadableElsewhere`, with which the body goes no further.
+    Raises `ReadableElsewhere`, with which the body goes no further. What a replay asks for beyond
+    its history needs none: it is a difference, and is told as one.
     """
-    if not facts.base:
+    if not facts.base and not execution.replaying:
         _wait(execution, ReadableElsewhere(_NO_ADDRESS, reason=_NO_ADDRESS))
 
 

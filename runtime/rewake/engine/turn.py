@@ -462,7 +462,9 @@ class Turn:
 def _next_wake(execution: Execution) -> Millis | None:
     moments = [op.due for op in execution.open.values() if op.due is not None]
     moments += [o.not_before for o in execution.open.values() if o.not_before is not None]
-    moments += [o.silent_at for o in execution.open.values() if o.silent_at is not None]
+    for op in execution.open.values():
+        if op.silence is not None and op.silent_at is not None:
+            moments.append(op.silent_at)
     return min(moments, default=None)
 
 

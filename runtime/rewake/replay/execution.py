@@ -86,6 +86,7 @@ class Execution:
     outcome, in the order asked for; `cancels` counts the requests to cancel that it has observed;
     `finished` the outcome of a workflow that has ended; `error` the reason why it cannot go on;
     `machine` the machine's clock at the newest event, by which waits go on while `clock` stands;
+    `replaying` whether what it asks for now must have been recorded;
     `where` the process of the newest attempt at a step. It must be dropped at its end (`drop`).
     """
 
@@ -107,7 +108,7 @@ class Execution:
         self._asked: dict[str, OpenOp] = {}
         self._withdrawn: list[OpenOp] = []
         self._expected: dict[str, Scheduled] = {}
-        self._replaying = False
+        self.replaying = False
         self._log = LogLines()
         self.mistakes: Final = Mistakes()
         self.machine, self.where = 0, ""
@@ -137,10 +138,10 @@ class Execution:
         its `Started`, the first commands are appended to `fresh`.
         """
         history = self._without_log(history)
-        self._replaying = len(history) > 1 or self._main is not None
+        self.replaying = len(history) > 1 or self._main is not None
         with self._loop:
             self._replay(history, outcomes)
-        self._replaying = False
+        self.replaying = False
 
     def _replay(self, history: Sequence[Entry], outcomes: Mapping[str, Outcome]) -> None:
         position = 0
@@ -153,8 +154,8 @@ class Execution:
             while end < len(history) and isinstance(history[end], _COMMANDS):
                 end += 1
             if end == len(history) and origins.is_cut_behind(history):
-                self._replaying = False
-            self._replay_segment(history[position:end], outcomes, new=not self._replaying)
+                self.replaying = False
+            self._replay_segment(history[position:end], outcomes, new=not self.replaying)
             position = end
 
     def _replay_segment(
@@ -202,14 +203,14 @@ class Execution:
 
     def log(self, level: str, message: str) -> bool:
         """Keep a line that the body logged; returns False on replay, and once dropped."""
-        if self._replaying or self._loop.dead:
+        if self.replaying or self._loop.dead:
             return False
         self._log.add(self.clock, level, message)
         return True
 
     def write(self, level: str, text: str) -> bool:
         """Keep text that the body printed; returns False on replay, and once dropped."""
-        if self._replaying or self._loop.dead:
+        if self.replaying or self._loop.dead:
             return False
         self._log.write(self.clock, level, text)
         return True
@@ -308,7 +309,7 @@ class Execution:
 
     def set_deadline(self, due: Millis | None) -> None:
         """Let the whole run end in a timeout at `due`; on replay, at the recorded time if any."""
-        if self._replaying:
+        if self.replaying:
             recorded = self._expected.get(DEADLINE)
             due = recorded.due if recorded is not None and recorded.kind is Kind.TIMER else None
         if due is not None:
@@ -344,7 +345,7 @@ class Execution:
                 return
             op.recorded = recorded
             op.due = recorded.due
-        op.place = places.asked_here(self._loop) if self._replaying and not recorded else ""
+        op.place = places.asked_here(self._loop) if self.replaying and not recorded else ""
         op.asked_at = self.machine
         self.open[op.key] = op
         self._asked[op.key] = op
