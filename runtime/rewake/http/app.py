@@ -66,25 +66,22 @@ def create_app(
     """
     clock = clock or SystemClock()
     keys, store = Keys(secret, tokens), engine.services.store
-    auditor, principals = Auditor(store.audit, clock), Principals(keys, store.tokens, clock)
-    parts = Parts(engine, keys, Inbox(engine.handle, clock), clock, auditor, limit)
+    principals, auditor = Principals(keys, store.tokens, clock), Auditor(store.audit, clock)
+    inbox = Inbox(engine.handle, clock)
+    parts = Parts(engine, keys, inbox, clock, principals, auditor, limit)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
         engine.open(sweep=sweep)
-        parts.inbox.open()
+        inbox.open()
         try:
             yield
         finally:
-            parts.closing.set()
-            await auditor.close()
-            await principals.close()
-            await engine.close(grace)
-            await parts.inbox.close()
+            await _close(parts, grace)
 
     app = Starlette(
         routes=[_route(verb, path, each) for verb, path, each in ROUTES],
-        middleware=[Middleware(Gate, principals=principals, auditor=auditor, opened=parts.opened)],
+        middleware=[Middleware(Gate, parts=parts)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
@@ -98,6 +95,14 @@ def _route(verb: str, path: str, endpoint: Endpoint) -> Route:
     # A probe may say in its query what it likes.
     checked = with_known_query(endpoint) if path.startswith("/v1/") else endpoint
     return Route(path, admitted(needs_of(verb, path), checked), methods=[verb])
+
+
+async def _close(parts: Parts, grace: float) -> None:
+    parts.closing.set()
+    await parts.auditor.close()
+    await parts.principals.close()
+    await parts.engine.close(grace)
+    await parts.inbox.close()
 
 
 def begin_closing(app: Starlette) -> None:
