@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rewake.engine.carrying import carrying_out, runs_log
@@ -253,10 +253,16 @@ class Runs:
         # A start of a run that existed may have died before it removed its view.
         return header if header.created == view.created else None
 
-    async def of_key(self, key: str, workflows: Iterable[str], limit: int) -> Sequence[Header]:
-        """The runs of an idempotency key of each of these workflows, newest first."""
+    async def of_key(
+        self, key: str, workflow: str | None, limit: int, *, workflows: Collection[str] = ()
+    ) -> Sequence[Header]:
+        """The runs of an idempotency key, newest first; without `workflow`, of any workflow.
+
+        `workflows`: who asks may know of no others.
+        """
         found: deque[Header] = deque(maxlen=limit)
-        for each in sorted(workflows):
+        asked = [workflow] if workflow is not None else sorted(self._services.app.workflows)
+        for each in asked if not workflows else filter(workflows.__contains__, asked):
             name, number = name_of_key(each, key), 1
             while (header := await self._store.find(name.generation(number))) is not None:
                 found.append(header)

@@ -73,7 +73,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
         engine.open(sweep=sweep)
-        inbox.open()
+        parts.inbox.open()
         try:
             yield
         finally:
