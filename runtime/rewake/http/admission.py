@@ -23,6 +23,7 @@ from rewake.http.needs import Need
 from rewake.http.parts import parts_of
 from rewake.http.principals import principal_in
 from rewake.http.problems import problem_of
+from rewake.records import Header
 
 
 class Act(msgspec.Struct):
@@ -73,9 +74,9 @@ def admitted(need: Need, endpoint: Endpoint) -> Endpoint:
     return checked
 
 
-async def tell_done(request: Request, run: str) -> None:
+async def tell_done(request: Request, header: Header) -> None:
     """Write at once that something was done to a run, where the answer may take its time."""
-    act_of(request).run = run
+    act_of(request).run = header.run
     await _tell(request, 202)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -70,8 +71,9 @@ async def start(request: Request) -> Response:
         if_running=if_running,
         if_finished=if_finished,
         by=principal_of(request).who,
+        noted=functools.partial(tell_done, request),  # before a body may keep the loop
     )
-    await tell_done(request, header.run)
+    await tell_done(request, header)
     replayed = {} if new else {"Idempotency-Replayed": "true"}
     outcome = None
     if wait:
