@@ -63,6 +63,15 @@ def test_every_route_says_what_it_needs() -> None:
     assert free == OPEN | (SIGNED - {"/v1/sweep"})
     assert tuple(needs.SELF_CHECKED) == SELF_CHECKED
     assert all(need.free for need in needs.SELF_CHECKED.values())
+    acts = {
+        path: needs.needs_of(method, path).acts
+        for method, path in (
+            ("POST", "/approve/{token}"),
+            ("GET", "/approve/{token}/"),
+            ("POST", "/callback/{token}/heartbeat"),
+        )
+    }
+    assert list(acts.values()) == [True, False, False]
 
 
 def test_a_route_that_says_nothing_cannot_be_served(monkeypatch: pytest.MonkeyPatch) -> None:
