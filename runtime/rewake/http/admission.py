@@ -88,22 +88,29 @@ async def _admit(need: Need, request: Request) -> None:
         return
     principal = principal_of(request)
     principal.require(need.scope)
-    if principal.workflows:
-        await _check_workflow(principal, request)
-
-
-async def _check_workflow(principal: Principal, request: Request) -> None:
-    engine, given = parts_of(request).engine, request.path_params
-    name, run = given.get("name"), given.get("run")
-    if name is not None and not (principal.sees(name) and name in engine.app.workflows):
-        raise RunNotFound(f"there is no workflow {name!r}")
+    name, run = request.path_params.get("name"), request.path_params.get("run")
+    if principal.workflows and name is not None:
+        known = parts_of(request).engine.app.workflows
+        if name not in known or not principal.sees(name):
+            raise RunNotFound(f"there is no workflow {name!r}")
     if run is not None:
-        try:
-            header = await engine.get(run)
-        except StuckError:  # it cannot be read, so nobody knows whose it is
-            header = None
-        if header is None or not principal.sees(header.workflow):
-            raise RunNotFound(f"there is no run {run!r}")
+        await check_run(request, run)
+
+
+async def check_run(request: Request, run: str) -> None:
+    """Raise `RunNotFound` if who asks may not know of this run.
+
+    For an endpoint that finds the run elsewhere than in its path.
+    """
+    principal = principal_of(request)
+    if not principal.workflows:
+        return
+    try:
+        header = await parts_of(request).engine.get(run)
+    except StuckError:  # it cannot be read, so nobody knows whose it is
+        header = None
+    if header is None or not principal.sees(header.workflow):
+        raise RunNotFound(f"there is no run {run!r}")
 
 
 async def _tell(request: Request, status: int) -> None:
