@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sqlite3
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from rewake.ledger import Audited
+from rewake.stores.audit import Wanted
+from rewake.stores.reads import Reads
+from rewake.stores.sqlite.table import SqliteTable
 from tests.cli.apps import APP
 from tests.cli.shell import Shell
 from tests.support.server import ServerProcess, bearer
@@ -59,6 +64,38 @@ def test_a_token_in_the_database(here: Shell) -> None:
     assert (revoked.returncode, revoked.stdout) == (0, "the token ci is revoked\n")
     assert here.rewake("tokens", "revoke", "ci").returncode == 2
     assert json.loads(here.rewake("tokens", "list", "--json").stdout) == {"tokens": []}
+    audited = [(each.action, each.about, each.who == token["by"]) for each in audit_of(here)]
+    assert audited == [("token.revoke", "ci", True), ("token.create", "ci", True)]
+
+
+def test_a_decision_in_the_database_is_written_down(shell: Shell) -> None:
+    """Who decides in the database itself is in the audit log like who asks a server."""
+    shell.write("app.py", APP)
+    with shell.begin("run", "app.py:ask", "--id", "mine") as run:
+        run.says("rewake runs approve mine release --db .rewake/rewake.db")
+        assert (
+            shell.rewake(
+                "runs", "approve", "mine", "--db", ".rewake/rewake.db", "--value", "{}"
+            ).returncode
+            == 0
+        )
+        assert run.wait() == 0
+    [entry] = audit_of(shell)
+    assert (entry.action, entry.run, entry.about) == ("approval.decide", "mine", "release")
+    assert entry.who.startswith("local:")
+
+
+def audit_of(shell: Shell) -> list[Audited]:
+    """The audit log in a shell's database."""
+
+    async def main() -> list[Audited]:
+        table = SqliteTable(shell.folder / ".rewake" / "rewake.db")
+        try:
+            return (await Reads(table, table).audit.page(Wanted(), limit=100)).entries
+        finally:
+            await table.close()
+
+    return asyncio.run(main())
 
 
 @pytest.mark.parametrize(
@@ -103,6 +140,8 @@ def test_a_token_on_a_server(shell: Shell, server: ServerProcess) -> None:
     shell.settings = {"REWAKE_TOKEN": made.stdout.strip(), "REWAKE_SERVER": server.url}
     assert shell.rewake("runs", "list").returncode == 2
     shell.settings = admin
+    run = shell.rewake("start", "total", "--input", '{"numbers": []}').stdout.strip()
+    assert re.search(r"started by +bootstrap", shell.rewake("runs", "show", run).stdout)
     listed = shell.rewake("audit", "list", "--since", "1h")
     assert listed.returncode == 0, listed.stderr
     assert re.search(r"token:ci +run\.start +refused 403 +total +127\.0\.0\.1", listed.stdout)

@@ -25,6 +25,7 @@ from rewake.signing.secret import Secret
 from rewake.signing.tokens import Keys
 
 CLOCK = SystemClock()
+NOTHING = cast(Any, None)
 SECRET = Secret("a secret that only tests may know")
 PATIENCE = 10.0
 
@@ -74,7 +75,7 @@ async def over_http(handler: Handler) -> AsyncIterator[Dispatcher]:
     inbox = Inbox(handler, CLOCK)
     inbox.open()
     app = Starlette(routes=[Route("/v1/invoke", internal.invoke, methods=["POST"])])
-    app.state.parts = Parts(cast(Any, None), Keys(SECRET), inbox, CLOCK, cast(Any, None))
+    app.state.parts = Parts(NOTHING, Keys(SECRET), inbox, CLOCK, NOTHING, NOTHING)
     listener = socket.create_server(("127.0.0.1", 0))
     server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))

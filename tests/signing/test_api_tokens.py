@@ -12,6 +12,7 @@ from rewake.signing.api_tokens import digest_of, id_in, id_of, make_token, new_t
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import Keys, bearer_in
 
+OWN = "a-token-of-the-server's-own"
 DIGITS = string.digits + string.ascii_letters
 
 
@@ -110,6 +111,15 @@ def test_a_server_takes_no_api_token_for_its_own() -> None:
 def test_headers_without_a_bearer_token(headers: list[str]) -> None:
     """Another scheme, several headers, one that is endless or not ASCII: none holds a token."""
     assert bearer_in(headers) is None
+
+
+@given(st.lists(st.text().map(lambda text: f"Bearer {text}") | st.text(), max_size=3))
+def test_whatever_is_sent_opens_nothing(headers: list[str]) -> None:
+    """Any headers are read without an error, and none of them is let in."""
+    given = bearer_in(headers)
+    for keys in (Keys(Secret("a secret of sixteen")), Keys(Secret("a secret of sixteen"), [OWN])):
+        assert given is None or not keys.admits(given)
+    assert given is None or id_in(given) == ""
 
 
 def test_the_bearer_token() -> None:

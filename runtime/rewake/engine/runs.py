@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from rewake.engine.carrying import carrying_out, runs_log
+from rewake.engine.listing import discreet, unreadable
 from rewake.engine.program import RUNTIME
 from rewake.engine.retries import cut
 from rewake.engine.services import Services
@@ -45,11 +46,9 @@ from rewake.records import (
 )
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.history import History
-from rewake.stores.keys import view_key
 from rewake.stores.processes import next_look
 from rewake.stores.requests import not_stuck
 from rewake.values.digests import digest
-from rewake.values.failures import described
 from rewake.values.run_codec import RunCodec
 from rewake.values.text import storable, stored_size
 
@@ -58,6 +57,7 @@ LONGEST_REASON = 200
 LOOKED_AT = 1_000
 """How many views one page of a list looks at, at the most, to be full."""
 _NAMED = 5
+Noted = Callable[[Header], Awaitable[None]]
 POLL = 250
 """Milliseconds between two reads of a run that ends in another process."""
 
@@ -88,8 +88,11 @@ class Runs:
         by: str = "",
         strict: bool = True,
         compare: bool = True,
+        noted: Noted | None = None,
     ) -> tuple[Header, bool]:
-        """Start a run. Returns its header, and whether it is new. `by`: who starts it.
+        """Start a run. Returns its header, and whether it is new.
+
+        `by`: who starts it. `noted` is told of a new run before its body begins.
 
         With a caller's `run` id or `idempotency_key`, starting again attaches to the run that
         exists, even if it has ended, unless `if_running` or `if_finished` say otherwise. A key
@@ -109,7 +112,7 @@ class Runs:
 
         async def create(run: str, failed: str) -> tuple[Header, bool]:
             header = self._new_header(run, workflow, marked, idempotency_key or "")
-            found, new = await self._create(header, recorded, failed, by)
+            found, new = await self._create(header, recorded, failed, by, noted)
             # Before any policy: how a run of another workflow stands is not for who may start this.
             if found.workflow != workflow:
                 raise _started_otherwise(found.run)
@@ -130,7 +133,12 @@ class Runs:
         return header
 
     async def _create(
-        self, header: Header, arguments: Mapping[str, Any], failed: str, by: str
+        self,
+        header: Header,
+        arguments: Mapping[str, Any],
+        failed: str,
+        by: str,
+        noted: Noted | None,
     ) -> tuple[Header, bool]:
         """Create this run and begin it, unless it exists, as `Create` says."""
         services, run, now = self._services, header.run, header.created
@@ -139,6 +147,8 @@ class Runs:
         started = Started(now, value, by)
         with services.claims.making(run, "", header.owner):
             stored, new = await self._store.start(header, started, failed)
+            if new and noted is not None:
+                await noted(stored)
         if new:
             with carrying_out(run):
                 runs_log.info("run %s of %s has started", run, header.workflow)
@@ -244,7 +254,7 @@ class Runs:
                 if not states or header.state in states:
                     headers.append(header)
             if cursor is None or len(headers) >= limit or left <= 0:
-                return headers, _discreet(cursor, headers) if workflows else cursor
+                return headers, discreet(cursor, headers) if workflows else cursor
 
     async def _listed(self, view: View, workflows: Collection[str]) -> Header | None:
         """The run of a view; None if it is of none of these workflows, or there is none."""
@@ -255,16 +265,22 @@ class Runs:
         except RunNotFound:
             return None  # a start that died before its header
         except CheckpointUnreadable as error:
-            return _unreadable(view, error)
+            return unreadable(view, error)
         if workflows and header.workflow not in workflows:
             return None
         # A start of a run that existed may have died before it removed its view.
         return header if header.created == view.created else None
 
-    async def of_key(self, key: str, workflows: Iterable[str], limit: int) -> Sequence[Header]:
-        """The runs of an idempotency key of each of these workflows, newest first."""
+    async def of_key(
+        self, key: str, workflow: str | None, limit: int, *, workflows: Collection[str] = ()
+    ) -> Sequence[Header]:
+        """The runs of an idempotency key, newest first; without `workflow`, of any workflow.
+
+        `workflows`: who asks may know of no others.
+        """
         found: deque[Header] = deque(maxlen=limit)
-        for each in sorted(workflows):
+        asked = [workflow] if workflow is not None else sorted(self._services.app.workflows)
+        for each in asked if not workflows else filter(workflows.__contains__, asked):
             name, number = name_of_key(each, key), 1
             while (header := await self._store.find(name.generation(number))) is not None:
                 found.append(header)
@@ -456,26 +472,6 @@ def _forgotten(run: str, lost: Sequence[Scheduled]) -> str:
     more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
     told = f"run {run!r} would forget what it has done, and may do it again"
     return f"{told}: {named}{more}; to do so, say discard_cleanup (--discard-cleanup)"
-
-
-def _discreet(cursor: str | None, shown: Sequence[Header]) -> str | None:
-    """A cursor that names no run but those that were shown; what lies between is looked at again.
-
-    A page that shows none goes on from a moment, at which others may have been started.
-    """
-    if cursor is None:
-        return None
-    if not shown:
-        return f"{cursor.partition('#')[0]}#"
-    last = shown[-1]
-    return view_key(View(last.run, last.workflow, last.created)).sort
-
-
-def _unreadable(view: View, error: CheckpointUnreadable) -> Header:
-    """A stand-in for the header of a listed run, if this process cannot read it."""
-    header = Header(view.run, view.workflow, view.created, seed=0, runtime=0)
-    header.state, header.error = RunState.STUCK, described(error)
-    return header
 
 
 def _check_reason(reason: str) -> None:

@@ -23,6 +23,7 @@ from rewake.http.needs import Need
 from rewake.http.parts import parts_of
 from rewake.http.principals import principal_in
 from rewake.http.problems import problem_of
+from rewake.records import Header
 
 
 class Act(msgspec.Struct):
@@ -73,9 +74,9 @@ def admitted(need: Need, endpoint: Endpoint) -> Endpoint:
     return checked
 
 
-async def tell_done(request: Request, run: str) -> None:
+async def tell_done(request: Request, header: Header) -> None:
     """Write at once that something was done to a run, where the answer may take its time."""
-    act_of(request).run = run
+    act_of(request).run = header.run
     await _tell(request, 202)
 
 
@@ -87,21 +88,20 @@ async def _admit(need: Need, request: Request) -> None:
         return
     principal = principal_of(request)
     principal.require(need.scope)
-    if principal.workflows:
-        await _check_workflow(principal, request)
-
-
-async def _check_workflow(principal: Principal, request: Request) -> None:
-    engine, given = parts_of(request).engine, request.path_params
-    name, run = given.get("name"), given.get("run")
-    if name is not None and not (principal.sees(name) and name in engine.app.workflows):
-        raise RunNotFound(f"there is no workflow {name!r}")
+    name, run = request.path_params.get("name"), request.path_params.get("run")
+    if principal.workflows and name is not None:
+        known = parts_of(request).engine.app.workflows
+        if name not in known or not principal.sees(name):
+            raise RunNotFound(f"there is no workflow {name!r}")
     if run is not None:
         await check_run(request, run)
 
 
 async def check_run(request: Request, run: str) -> None:
-    """Check that who asks may know of this run. Raises `RunNotFound`."""
+    """Raise `RunNotFound` if who asks may not know of this run.
+
+    For an endpoint that finds the run elsewhere than in its path.
+    """
     principal = principal_of(request)
     if not principal.workflows:
         return

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -81,14 +81,22 @@ def create_app(
     """
     clock = clock or SystemClock()
     keys, store = Keys(secret, tokens), engine.services.store
-    auditor, principals = Auditor(store.audit, clock), Principals(keys, store.tokens, clock)
-    hooks = _hooks(engine, development=development)
-    parts = Parts(engine, keys, Inbox(engine.handle, clock), clock, auditor, limit, hooks)
-    lifespan = _lifespan(parts, principals, grace=grace, sweep=sweep)
-    gate = Middleware(Gate, principals=principals, auditor=auditor, opened=parts.opened)
+    principals, auditor = Principals(keys, store.tokens, clock), Auditor(store.audit, clock)
+    inbox, hooks = Inbox(engine.handle, clock), _hooks(engine, development=development)
+    parts = Parts(engine, keys, inbox, clock, principals, auditor, limit, hooks)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
+        engine.open(sweep=sweep)
+        parts.inbox.open()
+        try:
+            yield
+        finally:
+            await _close(parts, grace)
+
     app = Starlette(
         routes=[_route(verb, path, each) for verb, path, each in ROUTES],
-        middleware=[Middleware(LinkHeaders), gate],
+        middleware=[Middleware(LinkHeaders), Middleware(Gate, parts=parts)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
@@ -96,25 +104,6 @@ def create_app(
     app.router.redirect_slashes = False
     app.state.parts = parts
     return app
-
-
-def _lifespan(
-    parts: Parts, principals: Principals, *, grace: float, sweep: bool
-) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
-        parts.engine.open(sweep=sweep)
-        parts.inbox.open()
-        try:
-            yield
-        finally:
-            parts.closing.set()
-            await parts.auditor.close()
-            await principals.close()
-            await parts.engine.close(grace)
-            await parts.inbox.close()
-
-    return lifespan
 
 
 def _hooks(engine: Engine, *, development: bool) -> dict[str, Hook]:
@@ -126,6 +115,14 @@ def _route(verb: str, path: str, endpoint: Endpoint) -> Route:
     # A probe may say in its query what it likes.
     checked = with_known_query(endpoint) if path.startswith("/v1/") else endpoint
     return Route(path, admitted(needs_of(verb, path), checked), methods=[verb])
+
+
+async def _close(parts: Parts, grace: float) -> None:
+    parts.closing.set()
+    await parts.auditor.close()
+    await parts.principals.close()
+    await parts.engine.close(grace)
+    await parts.inbox.close()
 
 
 def begin_closing(app: Starlette) -> None:

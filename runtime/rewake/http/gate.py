@@ -9,16 +9,16 @@ closed by itself, and a stranger cannot tell the paths that exist from those tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rewake.access import Principal
 from rewake.errors import RewakeError, StoreError, Unauthentic
-from rewake.http.auditor import Auditor, client_of
+from rewake.http.auditor import client_of
 from rewake.http.needs import route_of
-from rewake.http.principals import Principals, with_principal
+from rewake.http.parts import Parts
+from rewake.http.principals import with_principal
 from rewake.http.problems import plain, problem_of
 
 log = logging.getLogger("rewake.http")
@@ -40,13 +40,9 @@ _CLOSED = plain(
 class Gate:
     """ASGI middleware that turns away requests without a key, and says who has sent the others."""
 
-    def __init__(
-        self, app: ASGIApp, principals: Principals, auditor: Auditor, opened: Callable[[], bool]
-    ) -> None:
+    def __init__(self, app: ASGIApp, parts: Parts) -> None:
         self._app = app
-        self._principals = principals
-        self._auditor = auditor
-        self._opened = opened
+        self._parts = parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -58,7 +54,7 @@ class Gate:
             await self._refuse(error, scope, receive, send)
             return
         # A run that is taken by an app that never opened would wait for ever.
-        works = self._opened() or path_of(scope) == "/healthz"
+        works = self._parts.opened() or path_of(scope) == "/healthz"
         await (self._app if works else _CLOSED)(with_principal(scope, principal), receive, send)
 
     async def _principal(self, scope: Scope) -> Principal | None:
@@ -69,7 +65,7 @@ class Gate:
                 return None  # what a hook has in this header is for the hook
             if path in SIGNED and not given:
                 return None
-        return await self._principals.of(given)
+        return await self._parts.principals.of(given)
 
     async def _refuse(self, error: RewakeError, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -78,7 +74,8 @@ class Gate:
         refusal = problem_of(error)
         if isinstance(error, Unauthentic):
             route, status = route_of(scope["method"], path_of(scope)), refusal.status_code
-            await self._auditor.tell(route.scope, route.action, status, client=client_of(scope))
+            tell = self._parts.auditor.tell
+            await tell(route.scope, route.action, status, client=client_of(scope))
         elif isinstance(error, StoreError):
             log.error("who asks could not be known: %s", error)
         await refusal(scope, receive, send)

@@ -16,6 +16,7 @@ from rewake.engine.engine import Engine
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT
 from rewake.http.inbox import Inbox
+from rewake.http.principals import Principals
 from rewake.records import Outcome
 from rewake.signing.tokens import Keys
 from rewake.webhooks.hooks import Hook
@@ -31,6 +32,7 @@ class Parts:
     keys: Keys
     inbox: Inbox
     clock: Clock
+    principals: Principals
     auditor: Auditor
     limit: int = LIMIT
     hooks: Mapping[str, Hook] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -70,8 +71,9 @@ async def start(request: Request) -> Response:
         if_running=if_running,
         if_finished=if_finished,
         by=principal_of(request).who,
+        noted=functools.partial(tell_done, request),  # before a body may keep the loop
     )
-    await tell_done(request, header.run)
+    await tell_done(request, header)
     replayed = {} if new else {"Idempotency-Replayed": "true"}
     outcome = None
     if wait:
@@ -102,12 +104,11 @@ async def listing(request: Request) -> Response:
 async def _of_key(request: Request, key: str) -> Response:
     """The runs of an idempotency key, all on one page: `limit` of them, the newest."""
     state = query_choice(request, "state", _NAMED)
-    engine, workflow = parts_of(request).engine, request.query_params.get("workflow")
-    asked = engine.app.workflows if workflow is None else [workflow]
-    found = await engine.of_key(
+    found = await parts_of(request).engine.of_key(
         key,
-        filter(principal_of(request).sees, asked),
+        request.query_params.get("workflow"),
         query_whole(request, "limit", 1, LARGEST_PAGE, 50),
+        workflows=principal_of(request).workflows,
     )
     since = query_moment(request, "since")
     chosen = [each for each in found if each.created >= since]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from rewake.access import Scope
 from rewake.app import App
 from rewake.authoring.approval import Approval
 from rewake.cli.exits import Exit
 from rewake.cli.home import find_secret
 from rewake.cli.inputs import the_one
+from rewake.cli.local.auditing import write_done
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.approvals import Approvals, open_approvals
@@ -33,6 +35,8 @@ async def _decide(db: str, secret: Secret, run: str, key: str | None, approval: 
         _, history = await engine.history(run)
         chosen = key or the_one(list(open_approvals(history)), run)
         await Approvals(engine).decide(run, chosen, approval, carry_on=False)
+        audit = engine.services.store.audit
+        await write_done(audit, Scope.DECIDE, "approval.decide", run=run, about=chosen)
         return chosen
     finally:
         await engine.close()

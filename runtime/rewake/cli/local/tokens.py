@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from rewake.access import Scope
-from rewake.cli.exits import Exit, complain
+from rewake.cli.exits import Exit
 from rewake.cli.home import database
+from rewake.cli.local.auditing import me, write_done
 from rewake.cli.output import write_json
 from rewake.cli.tokens import Wish, show_tokens
 from rewake.clock import SystemClock
-from rewake.errors import StoreError
 from rewake.hosts.building import open_existing
-from rewake.ledger import Audited, Token
+from rewake.ledger import Token
 from rewake.signing.api_tokens import make_token
 from rewake.stores.reads import Reads
 from rewake.views.access import token_view
@@ -27,12 +26,12 @@ _PAGE = 200
 def create(db: str | None, wish: Wish) -> Exit:
     """Make a token, and print it."""
     text, token = make_token(
-        wish.name, wish.scopes, wish.workflows, wish.expires(), by=_me(), now=SystemClock().now()
+        wish.name, wish.scopes, wish.workflows, wish.expires(), by=me(), now=SystemClock().now()
     )
 
     async def work(store: Reads) -> None:
         await store.tokens.create(token)
-        await _audit(store, "token.create", token.name, 201)
+        await write_done(store.audit, Scope.ADMIN, "token.create", about=token.name)
 
     _with_store(db, work)
     print(text)
@@ -66,28 +65,11 @@ def revoke(db: str | None, name: str) -> Exit:
 
     async def work(store: Reads) -> None:
         await store.tokens.revoke(name)
-        await _audit(store, "token.revoke", name, 200)
+        await write_done(store.audit, Scope.ADMIN, "token.revoke", about=name)
 
     _with_store(db, work)
     print(f"the token {name} is revoked")
     return Exit.DONE
-
-
-async def _audit(store: Reads, action: str, name: str, status: int) -> None:
-    """Write down who did it. What is done stays done, also where that cannot be written."""
-    entry = Audited(SystemClock().now(), _me(), action, status, about=name)
-    try:
-        await store.audit.append(entry, Scope.ADMIN)
-    except StoreError as error:
-        complain(f"it is done, but the audit log could not be written: {error}")
-
-
-def _me() -> str:
-    """Who this is, as the audit log names whoever can open the database itself."""
-    try:
-        return f"local:{getpass.getuser()}"
-    except (OSError, KeyError):
-        return "local:"
 
 
 def _with_store(db: str | None, work: Callable[[Reads], Awaitable[None]]) -> None:
