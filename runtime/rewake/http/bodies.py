@@ -41,6 +41,11 @@ async def read_body(request: Request, limit: int = LIMIT) -> bytes:
     return b"".join(chunks)
 
 
+def media_type_of(request: Request) -> str:
+    """What the body is said to be, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def read_object(request: Request, limit: int = LIMIT) -> dict[str, Any]:
     """The body as a JSON object; no body is an empty one. Raises a 400, 413 or 415."""
     found = await read_json(request, limit, {})
@@ -54,8 +59,7 @@ async def read_json(request: Request, limit: int = LIMIT, empty: Any = None) -> 
     body = await read_body(request, limit)
     if not body:
         return empty
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if not _JSON.fullmatch(media_type):
+    if not _JSON.fullmatch(media_type_of(request)):
         raise HTTPException(415, "send JSON, with Content-Type: application/json")
     try:
         return msgspec.json.decode(body)
