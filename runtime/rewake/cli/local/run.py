@@ -105,7 +105,7 @@ class _Session:
         self._out = out
         self._run = options.run or f"{self._clock.now():012x}{secrets.token_hex(8)}"
         dispatcher = InProcessDispatcher(self._clock)
-        configured = ServerConfig.from_env()
+        config = ServerConfig.from_env()
         self._engine = Engine(
             app,
             database.table,
@@ -113,7 +113,7 @@ class _Session:
             secret,
             shelf=database.shelf,
             clock=self._clock,
-            settings=Settings(blocked=round(configured.blocked * 1000), url=configured.url),
+            settings=Settings(blocked=round(config.blocked * 1000), url=config.url),
         )
         self._interrupted = asyncio.Event()
         self._seen = b""
