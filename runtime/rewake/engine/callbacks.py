@@ -56,9 +56,9 @@ class Callbacks:
         self._deliveries = Deliveries(engine.services)
         self._links = Links(engine.services.secret)
 
-    def check(self, token: str) -> None:
-        """Raise `Unauthentic` or `LinkExpired` for a link of no use, before anything is read."""
-        self._links.read(LinkUse.CALLBACK, token, self._services.clock.now())
+    def check(self, token: str) -> Link:
+        """What a link is for, before anything is read. Raises `Unauthentic`, `LinkExpired`."""
+        return self._links.read(LinkUse.CALLBACK, token, self._services.clock.now())
 
     async def complete(self, token: str, result: Any, *, carry_on: bool = True) -> OutcomeKind:
         """End the callback with its result (JSON data). Returns how it was decided.

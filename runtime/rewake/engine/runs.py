@@ -90,11 +90,9 @@ class Runs:
         compare: bool = True,
         noted: Noted | None = None,
     ) -> tuple[Header, bool]:
-        """Start a run. Returns its header, and whether it is new.
+        """Start a run. Returns its header, and whether it is new. `by`: who starts it.
 
-        `by`: who starts it. `noted` is told of a new run before its body begins.
-
-        With a caller's `run` id or `idempotency_key`, starting again attaches to the run that
+        `noted` is told of a new run before its body begins. With a caller's `run` id or `idempotency_key`, starting again attaches to the run that
         exists, even if it has ended, unless `if_running` or `if_finished` say otherwise. A key
         stands for the newest of its runs. `rewake.engine.starting` has the rules. `compare`: refuse
         other arguments than that run has. `strict`: refuse fields that a class does not have.
@@ -120,8 +118,7 @@ class Runs:
 
         name = self._name(workflow, run, idempotency_key)
         header, new = await begin_or_find(name, policy, create, self._store.find)
-        same = (header.workflow, header.digest) == (workflow, marked) or not compare
-        if not new and not same:
+        if not new and compare and (header.workflow, header.digest) != (workflow, marked):
             raise _started_otherwise(header.run)
         return header, new
 

@@ -24,6 +24,7 @@ from rewake.http.parts import parts_of
 from rewake.http.principals import principal_in
 from rewake.http.problems import problem_of
 from rewake.records import Header
+from rewake.signing.links import Link
 
 
 class Act(msgspec.Struct):
@@ -52,6 +53,13 @@ def act_of(request: Request) -> Act:
     """What the audit log will say of a request."""
     act: Act = request.state.rewake_act
     return act
+
+
+def note_holder(request: Request, link: Link) -> None:
+    """Note who asks by a link, and about what, for the audit log."""
+    act = act_of(request)
+    act.who = f"link:{link.holder}" if link.holder else "link"
+    act.run, act.about = link.run, link.key
 
 
 def admitted(need: Need, endpoint: Endpoint) -> Endpoint:

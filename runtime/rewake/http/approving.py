@@ -26,6 +26,7 @@ from rewake import pages
 from rewake.authoring.approval import Action, Approval, Decision
 from rewake.engine.approvals import Approvals, Standing
 from rewake.errors import InvalidInput, LinkExpired, RewakeError, RunConflict, Unauthentic
+from rewake.http.admission import note_holder
 from rewake.http.bodies import media_type_of, read_body, read_object, shaped
 from rewake.http.parts import Parts, parts_of, reply
 from rewake.http.problems import Problem, plain, problem, problem_of
@@ -67,6 +68,7 @@ class _Opened:
         self.secret = services.secret
         self.link: Link = Links(services.secret).read(LinkUse.APPROVE, self.token, self.now)
         self._approvals = Approvals(self.parts.engine)
+        note_holder(request, self.link)
 
     async def look(self) -> Standing:
         """What it is of. Raises `LinkExpired`."""

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from rewake.engine.callbacks import Callbacks
 from rewake.errors import InvalidInput
+from rewake.http.admission import act_of, note_holder
 from rewake.http.bodies import read_json, read_object, shaped
 from rewake.http.parts import parts_of, reply
 from rewake.kinds import OutcomeKind
@@ -50,11 +51,12 @@ async def heartbeat(request: Request) -> Response:
     """`POST /callback/{token}/heartbeat`: the machine lives. A body is not read."""
     callbacks, token = _called(request)
     until = await callbacks.heartbeat(token)
+    act_of(request).skip = True  # it decides nothing, and may come each second
     return reply({"state": "waiting", "until": moment_or_none(until)})
 
 
 def _called(request: Request) -> tuple[Callbacks, str]:
     """The callbacks of the app, and a token that is genuine: else the body is not even read."""
     callbacks, token = Callbacks(parts_of(request).engine), request.path_params["token"]
-    callbacks.check(token)
+    note_holder(request, callbacks.check(token))
     return callbacks, token

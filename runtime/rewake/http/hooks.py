@@ -27,6 +27,7 @@ from starlette.responses import Response
 from rewake.authoring.workflow import Workflow
 from rewake.engine.starting import LONGEST_KEY
 from rewake.errors import InvalidInput, StuckError, Unauthentic
+from rewake.http.admission import act_of, tell_done
 from rewake.http.bodies import query_number, read_body
 from rewake.http.parts import Parts, parts_of, reply
 from rewake.http.problems import plain, problem_of
@@ -97,9 +98,15 @@ async def deliver(request: Request) -> Response:
         _note(delivery, Verdict(Became.FAILED, reason=type(error).__name__))
         raise
     _note(delivery, verdict)
+    act = act_of(request)
+    act.skip = verdict.became is not Became.STARTED
+    if verdict.became is not Became.REFUSED:
+        act.who = f"hook:{path}"
     if verdict.response is not None:
         return verdict.response
     assert verdict.header is not None
+    if verdict.became is Became.STARTED:
+        await tell_done(request, verdict.header)
     return await _answer(parts, request, delivery, verdict.header, verdict.became)
 
 
@@ -161,6 +168,7 @@ async def _started(parts: Parts, hook: Hook, delivery: Delivery, key: str | None
         idempotency_key=key,
         strict=hook.webhook.strict,
         compare=False,
+        by=f"hook:{delivery.path}",
     )
     return Verdict(Became.STARTED if new else Became.REPEATED, header=header)
 
