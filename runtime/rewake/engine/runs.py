@@ -92,10 +92,11 @@ class Runs:
     ) -> tuple[Header, bool]:
         """Start a run. Returns its header, and whether it is new. `by`: who starts it.
 
-        `noted` is told of a new run before its body begins. With a caller's `run` id or `idempotency_key`, starting again attaches to the run that
+        With a caller's `run` id or `idempotency_key`, starting again attaches to the run that
         exists, even if it has ended, unless `if_running` or `if_finished` say otherwise. A key
         stands for the newest of its runs. `rewake.engine.starting` has the rules. `compare`: refuse
         other arguments than that run has. `strict`: refuse fields that a class does not have.
+        `noted` is told of a new run before its body begins.
 
         Raises:
             RunNotFound: no such workflow.
