@@ -101,8 +101,7 @@ class Runs:
         Raises:
             RunNotFound: no such workflow.
             InvalidInput: an argument or a policy does not fit; `field` names it.
-            RunConflict: the existing run has other arguments, or a policy rejects it; `run` names
-                it.
+            RunConflict: that run has other arguments, or a policy rejects it; `run` names it.
         """
         found = self._services.app.workflow(workflow)
         recorded = found.recorded(arguments, strict=strict)
