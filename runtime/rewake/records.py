@@ -156,6 +156,10 @@ class Attempted(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     """Its number, if attempts that did not end lie between; 0: it is the next one."""
     where: str = ""
     """The process, as `host:pid`; empty: that of the attempt before it in the history."""
+    ended: Millis | None = None
+    """When it ended, if its run was retried since, and this is how that was seen again."""
+    once: bool = False
+    """Of a failed attempt: whether its step runs at most once."""
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="stepped"):
@@ -170,10 +174,16 @@ class Stepped(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     clock: Millis
     outcome: Outcome
     attempt: Attempted | None = None
-    ended: Millis | None = None
-    """When it ended, if the run was retried since: then `clock` is when that was seen again."""
-    once: bool = False
-    """Of a failed attempt: whether the step runs at most once, so that no other may follow."""
+
+    @property
+    def ended(self) -> Millis:
+        """When it ended: before `clock`, if that is when it was seen again after a retry."""
+        return (self.attempt.ended if self.attempt is not None else None) or self.clock
+
+    @property
+    def once(self) -> bool:
+        """Whether it failed, and its step runs at most once, so that no other may follow."""
+        return self.attempt is not None and self.attempt.once
 
     @property
     def retry_at(self) -> Millis | None:

@@ -219,7 +219,7 @@ def test_the_log_for_machines_has_warnings_too(tmp_path: Path) -> None:
         server.process.terminate()
         server.wait()
     told = [json.loads(line) for line in server.logs().splitlines()]
-    warned = [each["message"] for each in told if each["level"] == "WARNING"]
+    warned = [each["message"] for each in told if each["logger"] == "py.warnings"]
     assert len(warned) == 2
     assert any("app.py:9: DeterminismWarning: workflow 'main' changes" in each for each in warned)
     assert any("coroutine 'nothing' was never awaited" in each for each in warned)

@@ -28,6 +28,7 @@ from msgspec.structs import replace
 from rewake.errors import RunConflict
 from rewake.kinds import DueMeans, OutcomeKind
 from rewake.records import (
+    Attempted,
     CancelRequested,
     Cause,
     Completed,
@@ -97,7 +98,7 @@ def cut(header: Header, history: History, now: Millis) -> Cut:
     made.reopened = reopened.made
     made.entries += logged
     if _repeats(end.cause, event) and isinstance(event, Stepped):
-        made.entries.append(replace(event, clock=now, ended=event.ended or event.clock))
+        made.entries.append(attempts.seen_again(event, now))
     return made
 
 
@@ -207,6 +208,11 @@ class _Attempts:
                     self.gone[key].append(ended_try(over, entry.outcome))
             case Withdrawn(key=key, kind=kind) if gone and kind.traits.inline:
                 self._withdraw(key)
+
+    def seen_again(self, event: Stepped, now: Millis) -> Stepped:
+        """The end of an attempt that stands, as the retried run observes it once more."""
+        made = event.attempt or Attempted(self._tries.asked[event.key])
+        return replace(event, clock=now, attempt=replace(made, ended=event.ended))
 
     def _withdraw(self, key: str) -> None:
         """Its process may have died before it kept the attempt that it then stopped."""

@@ -82,8 +82,8 @@ class Steps:
             if key in execution.open:
                 outcome = Outcome(OutcomeKind.ERROR, failure=_LOST)
                 number = execution.open[key].number
-                attempt = Attempted(now, None, number) if number else None
-                execution.observe(Stepped(key, now, outcome, attempt, once=True))
+                attempt = Attempted(now, None, number, once=True)
+                execution.observe(Stepped(key, now, outcome, attempt))
         self._begun = []
         for op, result, error in self.ended:
             if isinstance(error, NotBegun):
@@ -209,9 +209,11 @@ class Steps:
         number = 0 if op.number == op.attempts + 1 else op.number
         where = "" if execution.where == attempt.where else attempt.where
         plain = op.number == 1 and not op.retried and began - op.asked_at <= AT_ONCE and not where
-        over = None if plain and retry_at is None else Attempted(began, retry_at, number, where)
         once = op.work.at_most_once and outcome.kind is OutcomeKind.ERROR
-        return Stepped(op.key, now, outcome, over, once=once)
+        if plain and retry_at is None and not once:
+            return Stepped(op.key, now, outcome)
+        over = Attempted(began, retry_at, number, where, once=once)
+        return Stepped(op.key, now, outcome, over)
 
 
 def _elapsed(op: OpenOp, now: Millis) -> float:

@@ -81,7 +81,7 @@ class StepTries:
         self.numbers[key] = entry.number or self.numbers[key] + 1
         self.where = entry.where or self.where
         began = entry.attempt.began if entry.attempt else self.asked.get(key, self.clock)
-        return Try(self.numbers[key], began, entry.ended or entry.clock, self.where)
+        return Try(self.numbers[key], began, entry.ended, self.where)
 
 
 def of_round(item: Operation | None, round: int) -> Operation | None:

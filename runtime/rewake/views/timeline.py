@@ -224,7 +224,7 @@ class _Reading:
         if view is None:
             return
         if entry.retry_at is None:
-            self._settle(view, entry.outcome, None, entry.ended or entry.clock)
+            self._settle(view, entry.outcome, None, entry.ended)
         elif entry.outcome.failure is not None:
             view.state, view.due = "retrying", moment(entry.retry_at)
             view.error = error_view(entry.outcome.failure)
