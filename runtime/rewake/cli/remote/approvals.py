@@ -10,24 +10,13 @@ from rewake.cli.inputs import the_one
 from rewake.cli.output import write_json
 from rewake.cli.remote import tables
 from rewake.cli.remote.client import Client
-from rewake.cli.remote.runs import Server
+from rewake.cli.remote.runs import Server, page_of
 from rewake.errors import RunNotFound
 
 
 def listing(server: Server, query: Mapping[str, object]) -> Exit:
     """What runs wait for, of the newest run first."""
-
-    async def call(client: Client) -> Exit:
-        page = (await client.get("approvals", query=query)).body
-        if server.json:
-            write_json(page)
-            return Exit.DONE
-        tables.approvals_table(page["approvals"])
-        if page["cursor"]:
-            tell(f"more with --cursor {page['cursor']}")
-        return Exit.DONE
-
-    return server.ask(call)
+    return page_of(server, "approvals", tables.approvals_table, query)
 
 
 def show(server: Server, run: str, key: str | None) -> Exit:

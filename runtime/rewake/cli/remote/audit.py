@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
-from rewake.cli.exits import Exit, tell
-from rewake.cli.output import write_json
+from rewake.cli.exits import Exit
 from rewake.cli.remote.acting import moment_of
-from rewake.cli.remote.client import Client
-from rewake.cli.remote.runs import Server
+from rewake.cli.remote.runs import Server, page_of
 from rewake.cli.tokens import print_columns, when
 
 
@@ -18,21 +16,14 @@ def listing(url: str | None, json: bool, query: Mapping[str, object], since: str
     """What was done and refused, newest first."""
     begin = moment_of(since)
     asked = {**query, "since": begin and begin.astimezone(UTC).isoformat()}
-
-    async def call(client: Client) -> Exit:
-        page = (await client.get("audit", query=asked)).body
-        if json:
-            write_json(page)
-            return Exit.DONE
-        print_columns(_HEADS, [_row(entry) for entry in page["entries"]])
-        if page["cursor"]:
-            tell(f"more with --cursor {page['cursor']}")
-        return Exit.DONE
-
-    return Server(url, json).ask(call)
+    return page_of(Server(url, json), "audit", _table, asked, "entries")
 
 
 _HEADS = ("AT", "WHO", "ACTION", "OUTCOME", "RUN", "ABOUT", "FROM", "MORE")
+
+
+def _table(entries: Sequence[Mapping[str, Any]]) -> None:
+    print_columns(_HEADS, [_row(entry) for entry in entries])
 
 
 def _row(entry: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -120,18 +120,24 @@ def _show_result(server: Server, view: dict[str, Any]) -> Exit:
 
 def listing(server: Server, query: Mapping[str, object]) -> Exit:
     """Runs, newest first; `query` says which."""
+    return page_of(server, "runs", tables.runs_table, query)
 
-    async def call(client: Client) -> Exit:
-        page = (await client.get("runs", query=query)).body
-        if server.json:
-            write_json(page)
-            return Exit.DONE
-        tables.runs_table(page["runs"])
+
+def page_of(
+    server: Server,
+    what: str,
+    shown: Callable[[Sequence[dict[str, Any]]], None],
+    query: Mapping[str, object],
+    name: str = "",
+) -> Exit:
+    """A page of a list, and how to ask for the next. `name`: of the items, if not as the path."""
+
+    def show(page: dict[str, Any]) -> None:
+        shown(page[name or what])
         if page["cursor"]:
             tell(f"more with --cursor {page['cursor']}")
-        return Exit.DONE
 
-    return server.ask(call)
+    return _view(server, show, what, query=query)
 
 
 def show(server: Server, run: str) -> Exit:
@@ -179,7 +185,7 @@ def _view(
     server: Server,
     shown: Callable[[dict[str, Any]], None],
     *path: str,
-    query: dict[str, object] | None = None,
+    query: Mapping[str, object] | None = None,
 ) -> Exit:
     async def call(client: Client) -> Exit:
         found = (await client.get(*path, query=query)).body
