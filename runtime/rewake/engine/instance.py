@@ -112,8 +112,9 @@ class Instance:
         else:
             execution.replay(history.entries, history.outcomes())
         check(execution)
-        retries = [each.epoch for each in history.entries if isinstance(each, Retried)]
-        self.retried = bool(retries) and retries[-1] == header.epoch - 1
+        if header.round:  # how often it was retried: else no entry need be looked at
+            retries = [each.epoch for each in history.entries if isinstance(each, Retried)]
+            self.retried = bool(retries) and retries[-1] == header.epoch - 1
         self.arrivals.replayed(header.arrivals, history.operations)
         # The process that committed a withdrawal may have died before it cancelled.
         await services.store.cancel_withdrawn(header.run, history, services.clock.now())

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rewake.access import Principal
 from rewake.errors import RewakeError, StoreError, Unauthentic
+from rewake.http import needs
 from rewake.http.auditor import client_of
 from rewake.http.needs import route_of
 from rewake.http.parts import Parts
@@ -27,7 +28,7 @@ OPEN = frozenset({"/healthz", "/readyz"})
 """Paths that answer without a token."""
 SIGNED = frozenset({"/v1/invoke", "/v1/sweep"})
 """Paths whose endpoints check a signature (or, for a sweep, a token)."""
-SELF_CHECKED = ("/hooks/", "/approve/", "/callback/", "/stream/")
+SELF_CHECKED = tuple(needs.SELF_CHECKED)
 """What paths begin with whose endpoints check who may call, each in its own way."""
 
 _CLOSED = plain(
