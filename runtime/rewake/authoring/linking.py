@@ -46,8 +46,12 @@ def new_facts(execution: Execution, key: str, expires: Millis | None = None) -> 
     links = execution.links
     # Of the run's seed, and from no stream: what else the body draws has no part in it.
     chance = Random(f"{execution.seed}/links/{execution.round}/{key}")
-    nonce = f"{chance.getrandbits(_NONCE_BITS):0{_NONCE_BITS // 4}x}"
-    return LinkFacts(links.signer, links.base, nonce, execution.round, expires)
+    return LinkFacts(links.signer, links.base, nonce_of(chance), execution.round, expires)
+
+
+def nonce_of(chance: Random) -> str:
+    """A nonce for one link."""
+    return f"{chance.getrandbits(_NONCE_BITS):0{_NONCE_BITS // 4}x}"
 
 
 def link_of(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rewake.authoring.approval import GOOD_FOR, Approval, Decision
-from rewake.authoring.linking import LinkFacts
+from rewake.authoring.linking import LinkFacts, nonce_of
 from rewake.engine.deadlines import timed_out
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.runs import Runs
@@ -74,25 +74,16 @@ class Approvals:
             RunConflict: decided already, withdrawn, out of time, or the run is over.
         """
         _check_decision(approval)
-        services, store = self._services, self._services.store
-        header = await store.header(run)
-        asked = await self._asked(header, key)
-        if header.state in TERMINAL:
-            raise RunConflict(f"run {run!r} is over")
+        asked = await self._asked(run, key)
         shown = await self._shown(run, asked)
         if round is not None and _first_round(asked, shown) != round:
             raise RunConflict(f"{key!r} was asked for anew, since the run was retried")
         approval = fitting(shown, approval)
-        now = services.clock.now()
+        now = self._services.clock.now()
         late = timed_out(asked.due, now)
         outcome, at = late or (self._outcome(run, key, approval), now)
-        due = now + services.settings.grace if carry_on else now
-        blank = Operation(run, key, Kind.APPROVAL, asked.name, asked.round, due=due)
-        claim = services.run_claim(run) if carry_on else None
-        with services.claims.making(run, "", "" if claim is None else claim.owner):
-            delivery = await store.deliver(blank, outcome, at, claim=claim)
-        if carry_on:
-            services.work.begin(run, self._deliveries.follow(delivery))
+        blank = Operation(run, key, Kind.APPROVAL, asked.name, asked.round)
+        delivery = await self._deliveries.end_wait(blank, outcome, at, carry_on=carry_on)
         if late is not None:
             raise RunConflict(f"the time to decide on {key!r} is over")
         if not delivery.won:
@@ -109,10 +100,7 @@ class Approvals:
             RunConflict: it is not open any more; or there is no address for links here.
         """
         services = self._services
-        header = await services.store.header(run)
-        asked = await self._asked(header, key)
-        if header.state in TERMINAL:
-            raise RunConflict(f"run {run!r} is over")
+        asked = await self._asked(run, key)
         if not services.settings.url:
             raise RunConflict("there is no address for links: set REWAKE_URL")
         shown, now = await self._shown(run, asked), services.clock.now()
@@ -123,7 +111,7 @@ class Approvals:
         if not holder.isprintable():
             raise InvalidInput("who a link is for is one line of text", field="approver")
         expires = now + GOOD_FOR if asked.due is None else asked.due
-        nonce = f"{services.chance.getrandbits(96):024x}"
+        nonce = nonce_of(services.chance)
         about = (key, _first_round(asked, shown), holder, action, expires, nonce)
         links = Links(services.secret, services.settings.url)
         link = Link(LinkUse.APPROVE, run, *about, links.signer)
@@ -160,9 +148,8 @@ class Approvals:
 
     async def _asked_at(self, header: Header, key: str) -> tuple[Scheduled, Millis, bool] | None:
         """The entry that asks for the approval, when that was, and whether it is still open."""
-        execution = self._services.cache.at(header)
-        here = None if execution is None else execution.open.get(key)
-        if here is not None and here.kind is Kind.APPROVAL:
+        here = self._services.cache.open_at(header, key, Kind.APPROVAL)
+        if here is not None:
             return here.scheduled(), here.asked_at, True
         history, moments = await self._services.store.entries(header), StepTries()
         is_open = key in {entry.key for entry in history.open(Kind.APPROVAL)}
@@ -188,14 +175,18 @@ class Approvals:
         shown: dict[str, Any] = codec.decode(whole.args, key=asked.key, purpose=Purpose.APPROVAL)
         return shown
 
-    async def _asked(self, header: Header, key: str) -> Scheduled:
-        """The entry that asks for the approval at this key. Raises `RunNotFound`, `RunConflict`."""
-        execution = self._services.cache.at(header)
-        here = None if execution is None else execution.open.get(key)
-        if here is not None and here.kind is Kind.APPROVAL:
-            # A run may wait for thousands, and each decision would read them all.
-            return here.scheduled()
-        return _asked(await self._services.store.entries(header), key)
+    async def _asked(self, run: str, key: str) -> Scheduled:
+        """The entry that asks for the approval at this key, of a run that is not over.
+
+        Raises `RunNotFound`, `RunConflict`.
+        """
+        store = self._services.store
+        header = await store.header(run)
+        here = self._services.cache.open_at(header, key, Kind.APPROVAL)
+        asked = _asked(await store.entries(header), key) if here is None else here.scheduled()
+        if header.state in TERMINAL:
+            raise RunConflict(f"run {run!r} is over")
+        return asked
 
     def _outcome(self, run: str, key: str, approval: Approval) -> Outcome:
         decided = msgspec.to_builtins(approval)

@@ -11,8 +11,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from rewake.engine.arrivals import Arrivals
+from rewake.kinds import Kind
 from rewake.records import Header
 from rewake.replay.execution import Execution
+from rewake.replay.operation import OpenOp
 from rewake.stores.reads import Tail, tail_of
 
 
@@ -61,6 +63,15 @@ class Cache:
         """The instance that is exactly at this header, if there is one, which stays here."""
         kept = self._kept.get(header.run)
         return kept.execution if kept is not None and kept.is_at(header) else None
+
+    def open_at(self, header: Header, key: str, kind: Kind) -> OpenOp | None:
+        """What the instance at this header waits for at this key, if it is of this kind.
+
+        A run may wait for thousands, and who decides one of them need not read them all.
+        """
+        execution = self.at(header)
+        found = None if execution is None else execution.open.get(key)
+        return found if found is not None and found.kind is kind else None
 
     def arrivals(self, run: str) -> Arrivals | None:
         """What the suspended instance of a run has read, and what was heard since."""

@@ -125,13 +125,8 @@ class Callbacks:
         now = services.clock.now()
         late = timed_out(wait.entry.due, now)
         settled, at = late or (outcome, now)
-        due = now + services.settings.grace if carry_on else now
-        blank = msgspec.structs.replace(_blank(wait), due=due)
-        claim = services.run_claim(run) if carry_on else None
-        with services.claims.making(run, "", "" if claim is None else claim.owner):
-            delivery = await services.store.deliver(blank, settled, at, claim=claim, due=due)
-        if carry_on:
-            services.work.begin(run, self._deliveries.follow(delivery))
+        blank = _blank(wait)
+        delivery = await self._deliveries.end_wait(blank, settled, at, carry_on=carry_on)
         if delivery.won and late is None:
             return outcome.kind
         # Read whole: a large result may be kept apart.
@@ -183,10 +178,8 @@ class Callbacks:
 
     async def _entry(self, header: Header, key: str) -> tuple[Scheduled, bool] | None:
         """The entry that asks for the callback at this key, and whether it was not withdrawn."""
-        execution = self._services.cache.at(header)
-        here = None if execution is None else execution.open.get(key)
-        if here is not None and here.kind is Kind.CALLBACK:
-            # A run may wait for thousands, and each call would read them all.
+        here = self._services.cache.open_at(header, key, Kind.CALLBACK)
+        if here is not None:
             return here.scheduled(), True
         found: Scheduled | None = None
         is_open = False

@@ -6,10 +6,12 @@ this process, or has found that the run should wake, or that it must wait for mo
 
 from __future__ import annotations
 
+import msgspec
+
 from rewake.engine.deadlines import fell_silent
 from rewake.engine.services import Services
 from rewake.engine.turn import Turn
-from rewake.records import Operation
+from rewake.records import Millis, Operation, Outcome
 from rewake.stores.answers import Delivery
 from rewake.stores.operations import blank_of
 
@@ -44,6 +46,25 @@ class Deliveries:
         with services.claims.making(operation.run, "", claim.owner):
             delivery = await services.store.deliver(blank, outcome, at, claim=claim, silent=at)
         await self.follow(delivery)
+
+    async def end_wait(
+        self, blank: Operation, outcome: Outcome, at: Millis, *, carry_on: bool
+    ) -> Delivery:
+        """Deliver how a wait ended that somebody outside decides, and go on with its run.
+
+        `blank`: its item, if there is none. With `carry_on=False` another process goes on with the
+        run, within a sweep.
+        """
+        services, run = self._services, blank.run
+        now = services.clock.now()
+        due = now + services.settings.grace if carry_on else now
+        claim = services.run_claim(run) if carry_on else None
+        blank = msgspec.structs.replace(blank, due=due)
+        with services.claims.making(run, "", "" if claim is None else claim.owner):
+            delivery = await services.store.deliver(blank, outcome, at, claim=claim, due=due)
+        if carry_on:
+            services.work.begin(run, self.follow(delivery))
+        return delivery
 
     async def repeat(self, operation: Operation) -> None:
         """Deliver a recorded outcome again: its run may never have heard of it."""
