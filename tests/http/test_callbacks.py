@@ -23,7 +23,7 @@ from rewake.engine.callbacks import Callbacks
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.errors import StoreUnavailable
-from rewake.hosts.log_formats import NoTokens
+from rewake.hosts.request_logs import NoTokens
 from rewake.http.app import create_app
 from rewake.http.bodies import LIMIT
 from rewake.signing.secret import Secret

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from rewake.signing.redacting import without_tokens
-
 ABOUT = ("run", "key", "attempt")
 """The attributes of a record that say what it is about."""
 AUDIT = "audit"
@@ -60,24 +58,11 @@ LOG_FORMATS: Mapping[str, type[logging.Formatter]] = {"text": TextFormat, "json"
 """By name: the formats that a server can write."""
 
 
-class NoTokens(logging.Filter):
-    """Takes the tokens of links out of the paths of an access log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let the record pass, without them."""
-        if isinstance(record.args, tuple):
-            record.args = tuple(
-                without_tokens(each) if isinstance(each, str) else each for each in record.args
-            )
-        return True
-
-
 def configure_logging(level: str, form: str) -> None:
     """Let this process log from `level` on to stderr, unless logging is configured already.
 
     Python's warnings are lines for people: where an object a line is read, they are records too.
     """
-    logging.getLogger("uvicorn.access").addFilter(NoTokens())
     handler = logging.StreamHandler()
     handler.setFormatter(LOG_FORMATS[form]())
     logging.basicConfig(level=level.upper(), handlers=[handler])

@@ -1,20 +1,34 @@
-"""What libraries log of requests, and may not: queries that hold secrets, and parts of bodies."""
+"""What libraries log of requests, and may not: links, queries with secrets, parts of bodies."""
 
 from __future__ import annotations
 
 import logging
 
 from rewake.http.gate import SELF_CHECKED
+from rewake.signing.redacting import without_tokens
 
 _PATH = 2  # of what uvicorn logs: client, method, path with query, version, status
 
 
+class NoTokens(logging.Filter):
+    """Takes the tokens of links out of the paths of an access log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let the record pass, without them."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                without_tokens(each) if isinstance(each, str) else each for each in record.args
+            )
+        return True
+
+
 def bound_request_logs() -> None:
-    """Let the access log have no query of a delivery, and the parser of forms say nothing.
+    """Let the access log have no link and no query of a delivery, and no form be told of there.
 
     What is wrong with a form is told with the delivery, in one line.
     """
-    logging.getLogger("uvicorn.access").addFilter(_without_query)
+    for each in (NoTokens(), _without_query):
+        logging.getLogger("uvicorn.access").addFilter(each)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
