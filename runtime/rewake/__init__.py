@@ -16,6 +16,7 @@ from rewake.authoring.approval import (
 from rewake.authoring.branches import parallel, race
 from rewake.authoring.callback import Callback, callback
 from rewake.authoring.context import TaskContext, task_context
+from rewake.authoring.notifying import Notice, NoticeKind
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
 from rewake.authoring.time import now, random, sleep, sleep_until, uuid4
@@ -38,6 +39,8 @@ __all__ = [
     "ForbiddenInWorkflow",
     "NonRetryable",
     "NotInARun",
+    "Notice",
+    "NoticeKind",
     "PendingApproval",
     "RetryAfter",
     "RewakeError",

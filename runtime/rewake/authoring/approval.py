@@ -12,13 +12,15 @@ import asyncio
 import functools
 from collections.abc import Generator, Sequence
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import msgspec
 
 from rewake.authoring.forms import Form, filled_in, recorded_form
 from rewake.authoring.linking import LinkFacts, link_of, new_facts, url_of
+from rewake.authoring.notifying import NotifyOptions, Plan, begin_notifying, plan_of
 from rewake.authoring.policy import Seconds, millis, seconds
+from rewake.authoring.task import Task
 from rewake.errors import (
     CheckpointUnreadable,
     InvalidInput,
@@ -131,8 +133,10 @@ class PendingApproval:
         passed_over = not (self._is_awaited or self._future.cancelled())
         return f"the approval {self._name!r}" if passed_over else ""
 
-    def _stand_alone(self) -> PendingApproval:
-        """Let it be noticed if nobody awaits it, as a plain wait is at once."""
+    def _stand_alone(self, notify: Task[Any, Any] | None) -> PendingApproval:
+        """Let people be told of it; and let it be noticed if nobody awaits it."""
+        link = functools.partial(self._link, action="")
+        begin_notifying(self._execution, self._future, notify, self._asked, link)
         self._execution.mistakes.opened(self)
         branch = self._execution.loop.current_branch()
         if branch is not None and branch.scope.path:  # with the workflow itself, all is withdrawn
@@ -163,14 +167,19 @@ class PendingApproval:
         )
 
     def _recorded(self) -> tuple[LinkFacts | None, list[str]]:
-        """The facts of its links, and its approvers."""
-        if (op := self._op) is None or op.args is None:
-            return None, []
-        codec = self._execution.codec
-        asked = codec.decode(op.args, key=op.key, purpose=Purpose.APPROVAL)
-        recorded = asked.get("link")
+        """The facts of its links, and who is asked from the start."""
+        asked = self._asked()
+        recorded, later = asked.get("link"), asked.get("notify", {}).get("to", ())
         facts = None if recorded is None else msgspec.convert(recorded, LinkFacts)
-        return facts, asked.get("approvers") or []
+        return facts, [each for each in asked.get("approvers") or [] if each not in later]
+
+    def _asked(self) -> dict[str, Any]:
+        """What is recorded of it."""
+        if (op := self._op) is None or op.args is None:
+            return {}
+        codec = self._execution.codec
+        asked: dict[str, Any] = codec.decode(op.args, key=op.key, purpose=Purpose.APPROVAL)
+        return asked
 
     @property
     def _op(self) -> OpenOp | None:
@@ -187,6 +196,7 @@ def approval(
     approvers: Sequence[str] = (),
     quorum: int = 1,
     timeout: Seconds | None = None,
+    **notifying: Unpack[NotifyOptions],
 ) -> PendingApproval:
     """Ask for an approval, which is open from now on, also before it is awaited.
 
@@ -196,18 +206,22 @@ def approval(
 
     `form`: a JSON Schema, a property map, or a type, which `answer.value` is then of; an answer
     that does not fit is refused. `approvers`: who gets a link of their own. A link is good until
-    the time-out, or for 30 days. The rest is as with `wait_for_approval`.
+    the time-out, or for 30 days. `notify`, `remind_every`, `escalate_after`, `escalate_to`: who
+    tells people of it, and when (`NotifyOptions`). The rest is as with `wait_for_approval`.
 
     Raises:
         NotInARun: outside a run.
-        UsageError: the form is none, or the approvers are not distinct texts.
-        ValueError: `timeout` is not positive.
+        UsageError: the form is none, the approvers are not distinct texts, or options miss others.
+        ValueError: a duration is not positive.
     """
     if quorum != 1:
         raise UsageError(f"quorum={quorum!r}: an approval is decided by one person, so it is 1")
     asked_of = _approvers(approvers)
-    asked = _ask("approval", name, form, description, timeout, asked_of, linked=True)
-    return asked._stand_alone()
+    plan = plan_of(notifying, asked_of)
+    if plan is not None:
+        asked_of = _approvers([*asked_of, *plan.to])
+    asked = _ask("approval", name, form, description, timeout, asked_of, linked=True, plan=plan)
+    return asked._stand_alone(notifying.get("notify"))
 
 
 @operation
@@ -245,8 +259,9 @@ def _ask(
     approvers: list[str],
     *,
     linked: bool,
+    plan: Plan | None = None,
 ) -> PendingApproval:
-    """Ask for it. `linked`: what can make its links is recorded with it."""
+    """Ask for it. `linked`: what can make its links is recorded with it; `plan`: its notices."""
     execution = current()
     if execution is None:
         raise NotInARun(f"{function}() needs a run; in a test, supply the answer instead")
@@ -262,6 +277,8 @@ def _ask(
             shown["link"] = msgspec.to_builtins(new_facts(execution, key, expires))
         if approvers:
             shown["approvers"] = approvers
+        if plan is not None:
+            shown["notify"] = msgspec.to_builtins(plan)
         return codec.encode(shown, key=key, purpose=Purpose.APPROVAL)
 
     future = execution.request(

@@ -26,6 +26,7 @@ from rewake.errors import AppError, CheckpointUnreadable
 from rewake.kinds import Kind, Purpose
 from rewake.records import Outcome, Value
 from rewake.replay.execution import Execution, current, leaf_code
+from rewake.replay.loop import WorkflowFuture
 from rewake.replay.operation import note_made
 from rewake.replay.program import Codec
 from rewake.replay.scope import short_name
@@ -101,7 +102,22 @@ class Task(Generic[P, R_co]):
         execution = current()
         if execution is None:
             return await in_place(self.function, args, kwargs, self.policy)
-        return await execution.request(
+        return await self._asked_for(execution, args, kwargs, arguments)
+
+    def request(
+        self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> WorkflowFuture:
+        """Ask for a call of it in a run. Raises as calling it does, and what it cannot store."""
+        return self._asked_for(execution, args, kwargs, self.arguments(args, kwargs))
+
+    def _asked_for(
+        self,
+        execution: Execution,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        arguments: dict[str, Any],
+    ) -> WorkflowFuture:
+        return execution.request(
             Kind.TASK,
             self.label,
             name=self.name if execution.is_registered(self) else closure_name(self.function),
