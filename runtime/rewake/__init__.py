@@ -13,6 +13,7 @@ from rewake.authoring.approval import (
     approval,
     wait_for_approval,
 )
+from rewake.authoring.binding import Call, bind
 from rewake.authoring.branches import parallel, race
 from rewake.authoring.callback import Callback, callback
 from rewake.authoring.context import TaskContext, task_context
@@ -33,6 +34,7 @@ from rewake.errors import (
 
 __all__ = [
     "Approval",
+    "Call",
     "Callback",
     "Decision",
     "DeterminismWarning",
@@ -49,6 +51,7 @@ __all__ = [
     "TaskError",
     "Workflow",
     "approval",
+    "bind",
     "callback",
     "now",
     "parallel",

@@ -12,10 +12,11 @@ import asyncio
 import functools
 from collections.abc import Generator, Sequence
 from enum import StrEnum
-from typing import Any, Final, Unpack
+from typing import Any, Final, NamedTuple, Unpack
 
 import msgspec
 
+from rewake.authoring.binding import Call
 from rewake.authoring.forms import Form, filled_in, recorded_form
 from rewake.authoring.linking import LinkFacts, link_of, new_facts, url_of
 from rewake.authoring.notifying import NotifyOptions, Plan, begin_notifying, plan_of
@@ -196,6 +197,7 @@ def approval(
     approvers: Sequence[str] = (),
     quorum: int = 1,
     timeout: Seconds | None = None,
+    binds: Call[Any] | None = None,
     **notifying: Unpack[NotifyOptions],
 ) -> PendingApproval:
     """Ask for an approval, which is open from now on, also before it is awaited.
@@ -206,21 +208,25 @@ def approval(
 
     `form`: a JSON Schema, a property map, or a type, which `answer.value` is then of; an answer
     that does not fit is refused. `approvers`: who gets a link of their own. A link is good until
-    the time-out, or for 30 days. `notify`, `remind_every`, `escalate_after`, `escalate_to`: who
-    tells people of it, and when (`NotifyOptions`). The rest is as with `wait_for_approval`.
+    the time-out, or for 30 days. `binds`: the one call that it is for (`bind`), whose arguments are
+    its form. `notify`, `remind_every`, `escalate_after`, `escalate_to`: who tells people of it, and
+    when (`NotifyOptions`). The rest is as with `wait_for_approval`.
 
     Raises:
         NotInARun: outside a run.
-        UsageError: the form is none, the approvers are not distinct texts, or options miss others.
+        UsageError: the form is none, the approvers are not distinct texts, or options do not fit.
         ValueError: a duration is not positive.
     """
     if quorum != 1:
         raise UsageError(f"quorum={quorum!r}: an approval is decided by one person, so it is 1")
+    if binds is not None and form is not None:
+        raise UsageError("binds= makes the form of the arguments of its call: leave form= out")
     asked_of = _approvers(approvers)
     plan = plan_of(notifying, asked_of)
     if plan is not None:
         asked_of = _approvers([*asked_of, *plan.to])
-    asked = _ask("approval", name, form, description, timeout, asked_of, linked=True, plan=plan)
+    more = _More(linked=True, plan=plan, binds=binds)
+    asked = _ask("approval", name, form, description, timeout, asked_of, more)
     return asked._stand_alone(notifying.get("notify"))
 
 
@@ -247,7 +253,15 @@ async def wait_for_approval(
         UsageError: the form is none.
         ValueError: `timeout` is not positive.
     """
-    return await _ask("wait_for_approval", name, form, description, timeout, [], linked=False)
+    return await _ask("wait_for_approval", name, form, description, timeout, [], _More())
+
+
+class _More(NamedTuple):
+    """What `approval()` alone asks with. `linked`: what can make its links is recorded with it."""
+
+    linked: bool = False
+    plan: Plan | None = None
+    binds: Call[Any] | None = None
 
 
 def _ask(
@@ -257,33 +271,43 @@ def _ask(
     description: str | None,
     timeout: Seconds | None,
     approvers: list[str],
-    *,
-    linked: bool,
-    plan: Plan | None = None,
+    more: _More,
 ) -> PendingApproval:
-    """Ask for it. `linked`: what can make its links is recorded with it; `plan`: its notices."""
+    """Ask for it."""
     execution = current()
     if execution is None:
         raise NotInARun(f"{function}() needs a run; in a test, supply the answer instead")
     if timeout is not None and seconds(timeout) <= 0:
         raise ValueError("timeout must be more than 0")
     codec, due = execution.codec, None if timeout is None else execution.machine + millis(timeout)
+    if (binds := more.binds) is not None:
+        form = binds.taken()
 
     def encoded(key: str) -> Any:
         # Only what is new is checked: a form that was recorded stands.
         shown: dict[str, Any] = {"form": recorded_form(form), "description": description}
-        if linked:
+        if binds is not None:
+            shown["binds"] = binds.shown
+        if more.linked:
             expires = execution.machine + GOOD_FOR if due is None else min(due, LATEST)
             shown["link"] = msgspec.to_builtins(new_facts(execution, key, expires))
         if approvers:
             shown["approvers"] = approvers
-        if plan is not None:
-            shown["notify"] = msgspec.to_builtins(plan)
+        if more.plan is not None:
+            shown["notify"] = msgspec.to_builtins(more.plan)
         return codec.encode(shown, key=key, purpose=Purpose.APPROVAL)
 
     future = execution.request(
-        Kind.APPROVAL, name, due=due, args=encoded, resolve=functools.partial(_resolve, codec, form)
+        Kind.APPROVAL,
+        name,
+        digest="" if binds is None else binds.digest,
+        due=due,
+        args=encoded,
+        compare=None if binds is None else functools.partial(binds.compare, codec),
+        resolve=functools.partial(_resolve, codec, form),
     )
+    if binds is not None:
+        binds.wait_for(execution, future)
     return PendingApproval(execution, name, future)
 
 

@@ -36,6 +36,7 @@ from typing import Any, Final, TypedDict
 
 import msgspec
 
+from rewake.authoring.binding import call_text
 from rewake.authoring.policy import Seconds, millis, seconds
 from rewake.authoring.task import Task
 from rewake.errors import StuckError, UsageError
@@ -82,8 +83,9 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 
     `links`: by person, of those whom this notice asks; without approvers one, under `""`. `people`:
     whom it is for, with or without a link. `number`: of a reminder, from 1. `until`: when the
-    links are over. `decision` (`approved`, `rejected`, `timed_out`), `approver` and `comment` are
-    those of one that is decided. `previous`: what the task returned for the notice before.
+    links are over. `call`: what is called if it is approved, of an approval that binds a call.
+    `decision` (`approved`, `rejected`, `timed_out`), `approver` and `comment` are those of one that
+    is decided. `previous`: what the task returned for the notice before.
     """
 
     kind: NoticeKind
@@ -92,6 +94,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     until: dt.datetime
     description: str | None = None
+    call: str = ""
     people: list[str] = []
     links: dict[str, str] = {}
     number: int = 0
@@ -296,6 +299,7 @@ class _Notifier:
             name=self._op.name,
             until=_EPOCH + dt.timedelta(milliseconds=self._expires),
             description=self._asked.get("description"),
+            call=call_text(binds) if (binds := self._asked.get("binds")) else "",
             people=people,
             links={each: self._link(each) for each in asked},
             number=self._reminders if kind is NoticeKind.REMINDER else 0,

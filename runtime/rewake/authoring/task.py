@@ -105,10 +105,17 @@ class Task(Generic[P, R_co]):
         return await self._asked_for(execution, args, kwargs, arguments)
 
     def request(
-        self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        execution: Execution,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        resolve: Callable[[str, Outcome], Any] | None = None,
     ) -> WorkflowFuture:
-        """Ask for a call of it in a run. Raises as calling it does, and what it cannot store."""
-        return self._asked_for(execution, args, kwargs, self.arguments(args, kwargs))
+        """Ask for a call of it in a run. `resolve` makes what is awaited of its outcome.
+
+        Raises `TypeError` and `UsageError` as calling it does.
+        """
+        return self._asked_for(execution, args, kwargs, self.arguments(args, kwargs), resolve)
 
     def _asked_for(
         self,
@@ -116,6 +123,7 @@ class Task(Generic[P, R_co]):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         arguments: dict[str, Any],
+        resolve: Callable[[str, Outcome], Any] | None = None,
     ) -> WorkflowFuture:
         return execution.request(
             Kind.TASK,
@@ -124,7 +132,7 @@ class Task(Generic[P, R_co]):
             digest=digest(arguments),
             args=functools.partial(self._encode, execution, args, kwargs),
             compare=functools.partial(self._compare, execution.codec, arguments),
-            resolve=functools.partial(self._resolve, execution.codec),
+            resolve=resolve or functools.partial(self._resolve, execution.codec),
         )
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rewake.authoring.approval import GOOD_FOR, Approval, Decision
+from rewake.authoring.binding import call_text
 from rewake.authoring.linking import LinkFacts, nonce_of
 from rewake.engine.deadlines import timed_out
 from rewake.engine.deliveries import Deliveries
@@ -45,6 +46,8 @@ class Standing(NamedTuple):
     decided: Approval | None
     """The decision, if there is one."""
     decided_at: Millis
+    call: str = ""
+    """What is called if it is approved, of one that binds a call."""
 
 
 class Approvals:
@@ -144,7 +147,8 @@ class Approvals:
         schema = schema_of(form) if isinstance(form, dict) and form else None
         approvers = shown.get("approvers") or []
         about = (header.workflow, asked.name, told, schema, approvers, asked_at)
-        return Standing(*about, decided, at or 0)
+        call = call_text(shown["binds"]) if "binds" in shown else ""
+        return Standing(*about, decided, at or 0, call)
 
     async def _asked_at(self, header: Header, key: str) -> tuple[Scheduled, Millis, bool] | None:
         """The entry that asks for the approval, when that was, and whether it is still open."""
@@ -208,11 +212,12 @@ def _check_decision(approval: object) -> None:
 def fitting(shown: dict[str, Any], approval: Approval) -> Approval:
     """The decision, whose value fits the form. Raises `InvalidInput`, which names the field.
 
-    Who approves and fills in nothing has filled in an empty object, if that fits. Who rejects
-    need fill in nothing.
+    Who approves and fills in nothing has filled in an empty object, if that fits. Who rejects, or
+    approves a call as it is, need fill in nothing.
     """
     form = shown.get("form")
-    if not isinstance(form, dict) or (approval.value is None and not approval.approved):
+    is_whole = "binds" in shown or not approval.approved
+    if not isinstance(form, dict) or (approval.value is None and is_whole):
         return approval
     schema = schema_of(form)
     wrong = misfits(schema, approval.value)

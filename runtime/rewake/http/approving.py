@@ -128,6 +128,7 @@ class _Opened:
             expires=self.link.expires,
             action=self.link.action,
             others=[(who, decisions.get(who, "")) for who in found.approvers if who != mine],
+            call=found.call,
         )
 
 

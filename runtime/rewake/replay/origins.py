@@ -36,11 +36,12 @@ class Origins:
     def __init__(self) -> None:
         self.event = -1
 
-    def mark(self, error: BaseException, key: str = "") -> None:
-        """Mark an error that was not seen before."""
+    def mark(self, error: BaseException, key: str = "", event: int | None = None) -> None:
+        """Mark an error that was not seen before. `event`: if a retry goes further back."""
         if self._origin(error) is None:
+            at = self.event if event is None else event
             # An exception may have a `__setattr__` and a `__getattr__` that raise.
-            BaseException.__setattr__(error, ORIGIN, Origin(self.event, key, self))
+            BaseException.__setattr__(error, ORIGIN, Origin(at, key, self))
 
     def mark_handled(self) -> None:
         """Mark the error that is being handled: what follows it may take many events."""
