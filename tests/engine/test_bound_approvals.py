@@ -168,7 +168,7 @@ async def misuses(how: str) -> Any:
     if how == "bound twice":
         return await approval("refund", binds=call)
     if how == "forgotten":
-        call.run(answer)
+        call.run(answer)  # type: ignore[unused-coroutine]
         return None
     return await call.run(answer)
 
@@ -259,7 +259,7 @@ def test_what_was_not_taken_stands_on_a_retry() -> None:
 
 @workflow
 async def tries_on() -> list[str]:
-    told = []
+    told: list[str] = []
     while True:
         call = bind(refund, **setup)
         answer = await approval("refund", binds=call)
