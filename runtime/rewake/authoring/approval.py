@@ -1,9 +1,7 @@
 """`approval` and `wait_for_approval`: suspend until a person decides.
 
 An approval is open, and its time counts, from the call of `approval()`, so that its links can be
-handed on before the wait. It is withdrawn by cancelling it or its wait, by the end of the workflow,
-and with the branch that asked for it: one that failed or was cancelled takes back what nobody
-awaits, for nobody may know of it any more.
+handed on before the wait. How it is taken back: `rewake.authoring.waiting`.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from rewake.authoring.linking import LinkFacts, link_of, new_facts, url_of
 from rewake.authoring.notifying import NotifyOptions, Plan, begin_notifying, plan_of
 from rewake.authoring.policy import Seconds, millis, seconds
 from rewake.authoring.task import Task
+from rewake.authoring.waiting import OpenWait
 from rewake.errors import (
     CheckpointUnreadable,
     InvalidInput,
@@ -77,7 +76,7 @@ class Approval(msgspec.Struct, frozen=True):
         return self.decision is Decision.APPROVED
 
 
-class PendingApproval:
+class PendingApproval(OpenWait):
     """An approval that is open. `await` it for the decision; `links` are for who decides.
 
     The wait may be awaited again, also by several branches. Cancelling one of them withdraws the
@@ -85,19 +84,10 @@ class PendingApproval:
     """
 
     def __init__(self, execution: Execution, name: str, future: asyncio.Future[Any]) -> None:
-        self._execution = execution
-        self._name = name
-        self._future = future
-        self._is_awaited = False
+        super().__init__(execution, future, f"the approval {name!r}")
 
     def __await__(self) -> Generator[Any, None, Approval]:
-        self._is_awaited = True
-        if self._future.cancelled() and not self._execution.loop.dead:
-            raise UsageError(
-                f"the approval {self._name!r} was withdrawn when its wait was cancelled: it cannot "
-                "be awaited again; await asyncio.shield() of it where it shall stay open"
-            )
-        return self._future.__await__()
+        return self._wait()
 
     @property
     def links(self) -> dict[str, str]:
@@ -123,33 +113,12 @@ class PendingApproval:
         holder = approver if approver is not None else (approvers or [""])[0]
         return self._link(holder, action or "")
 
-    def cancel(self) -> None:
-        """Withdraw it, unless it was decided: its links then say so."""
-        self._is_awaited = True
-        self._future.cancel()
-
-    @property
-    def forgotten(self) -> str:
-        """What it is, if nobody awaited or cancelled it."""
-        passed_over = not (self._is_awaited or self._future.cancelled())
-        return f"the approval {self._name!r}" if passed_over else ""
-
-    def _stand_alone(self, notify: Task[Any, Any] | None) -> PendingApproval:
+    def _begin(self, notify: Task[Any, Any] | None) -> PendingApproval:
         """Let people be told of it; and let it be noticed if nobody awaits it."""
         link = functools.partial(self._link, action="")
         begin_notifying(self._execution, self._future, notify, self._asked, link)
-        self._execution.mistakes.opened(self)
-        branch = self._execution.loop.current_branch()
-        if branch is not None and branch.scope.path:  # with the workflow itself, all is withdrawn
-            # Not by the branch's own method: it is not awaited by this.
-            asyncio.Task.add_done_callback(branch, self._branch_ended)
+        self._stand_alone()
         return self
-
-    def _branch_ended(self, branch: asyncio.Task[Any]) -> None:
-        # `exception()` would mark the exception as seen.
-        failed = branch.cancelled() or branch._exception is not None
-        if failed and not self._is_awaited:
-            self._future.cancel()
 
     def _link(self, holder: str, action: str) -> str:
         op, execution, facts = self._op, self._execution, self._recorded()[0]
@@ -227,7 +196,7 @@ def approval(
         asked_of = _approvers([*asked_of, *plan.to])
     more = _More(linked=True, plan=plan, binds=binds)
     asked = _ask("approval", name, form, description, timeout, asked_of, more)
-    return asked._stand_alone(notifying.get("notify"))
+    return asked._begin(notifying.get("notify"))
 
 
 @operation
