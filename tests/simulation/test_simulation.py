@@ -25,6 +25,7 @@ from tests.simulation.mutants_calling import CALLING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_linking import LINKING
 from tests.simulation.mutants_retrying import RETRYING
+from tests.simulation.mutants_telling import TELLING
 from tests.simulation.programs import main, told
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.simulate import run_seed, simulate
@@ -146,7 +147,7 @@ def test_a_seed_replays_exactly() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "mutant",
-    [*MUTANTS, *HOLDING, *RETRYING, *CALLING, *LINKING],
+    [*MUTANTS, *HOLDING, *RETRYING, *CALLING, *LINKING, *TELLING],
     ids=lambda mutant: mutant.__name__,
 )
 def test_the_simulation_notices(mutant: Mutant) -> None:
