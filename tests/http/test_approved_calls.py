@@ -99,7 +99,8 @@ def test_the_form_of_the_page_edits_the_arguments(client: TestClient, edited: bo
     body = {"nonce": unescape(nonce), "decision": "approve", "comment": "", **fields}
     decided = client.post(PATH[0], content=urlencode(body), headers=KIND)
     assert decided.status_code == 200
-    assert "send(to=" in decided.text
+    assert f"copies={2 if edited else 1})" in decided.text
+    assert f"copies={2 if edited else 1})" in client.get(PATH[0]).text
     assert result(client) == f"eve: a\nb x{2 if edited else 1}"
     assert client.post(PATH[0], content=urlencode(body), headers=KIND).status_code == 409
 

@@ -182,9 +182,10 @@ def bind(task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
     return Call(task, args, kwargs)
 
 
-def call_text(binds: Mapping[str, Any]) -> str:
-    """The call that an approval binds, as it is shown to people."""
-    given = (f"{name}={_json(value)}" for name, value in binds["arguments"].items())
+def call_text(binds: Mapping[str, Any], edited: Mapping[str, Any] | None = None) -> str:
+    """The call that an approval binds, as it is shown to people, perhaps with edited arguments."""
+    arguments = {**binds["arguments"], **(edited or {})}
+    given = (f"{name}={_json(value)}" for name, value in arguments.items())
     return f"{binds['task']}({', '.join(given)})"
 
 

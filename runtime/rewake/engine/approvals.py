@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rewake.authoring.approval import GOOD_FOR, Approval, Decision
-from rewake.authoring.binding import call_text
 from rewake.authoring.linking import LinkFacts, nonce_of
 from rewake.engine.deadlines import timed_out
 from rewake.engine.deliveries import Deliveries
@@ -46,8 +45,8 @@ class Standing(NamedTuple):
     decided: Approval | None
     """The decision, if there is one."""
     decided_at: Millis
-    call: str = ""
-    """What is called if it is approved, of one that binds a call."""
+    binds: dict[str, Any] | None = None
+    """The call that it binds, if it does."""
 
 
 class Approvals:
@@ -147,8 +146,7 @@ class Approvals:
         schema = schema_of(form) if isinstance(form, dict) and form else None
         approvers = shown.get("approvers") or []
         about = (header.workflow, asked.name, told, schema, approvers, asked_at)
-        call = call_text(shown["binds"]) if "binds" in shown else ""
-        return Standing(*about, decided, at or 0, call)
+        return Standing(*about, decided, at or 0, shown.get("binds"))
 
     async def _asked_at(self, header: Header, key: str) -> tuple[Scheduled, Millis, bool] | None:
         """The entry that asks for the approval, when that was, and whether it is still open."""
