@@ -483,6 +483,22 @@ def test_a_retried_run_goes_on_telling() -> None:
 # --- how it is asked for -------------------------------------------------------------------------
 
 
+def test_who_is_asked_already_is_not_asked_again() -> None:
+    """Where all of them are, nothing is escalated."""
+    setup.clear()
+    setup.update(approvers=["ann"], notify=tell, escalate_after=5)
+
+    async def body(bench: Bench) -> None:
+        for to, escalated in ((["ann"], []), (["ann", "bob"], ["bob"])):
+            told.clear()
+            setup.update(escalate_to=to)
+            await bench.start("deployed")
+            await asyncio.sleep(20)
+            assert [each.people for each in told] == [["ann"], escalated][: 1 + len(escalated)]
+
+    virtually([deployed, tell], body, url=URL)
+
+
 @task
 async def takes_nothing() -> None: ...
 
@@ -500,7 +516,12 @@ async def takes_nothing() -> None: ...
         ({"notify": tell, "escalate_to": "carol", "escalate_after": 5}, "list of texts"),
         ({"notify": tell, "escalate_to": ["c"], "escalate_after": 5}, "needs approvers="),
         (
-            *({"approvers": ["c"], "notify": tell, "escalate_to": ["c"], "escalate_after": 5},),
+            {
+                "approvers": ["c"],
+                "notify": tell,
+                "escalate_to": ["d", "d"],
+                "escalate_after": 5,
+            },
             "none of them twice",
         ),
     ],

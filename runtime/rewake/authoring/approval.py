@@ -17,7 +17,13 @@ import msgspec
 from rewake.authoring.binding import Call
 from rewake.authoring.forms import Form, filled_in, recorded_form
 from rewake.authoring.linking import LinkFacts, link_of, new_facts, url_of
-from rewake.authoring.notifying import NotifyOptions, Plan, begin_notifying, plan_of
+from rewake.authoring.notifying import (
+    NotifyOptions,
+    Plan,
+    begin_notifying,
+    plan_of,
+    recorded_plan,
+)
 from rewake.authoring.policy import Seconds, millis, seconds
 from rewake.authoring.task import Task
 from rewake.authoring.waiting import OpenWait
@@ -191,10 +197,7 @@ def approval(
     if binds is not None and form is not None:
         raise UsageError("binds= makes the form of the arguments of its call: leave form= out")
     asked_of = _approvers(approvers)
-    plan = plan_of(notifying, asked_of)
-    if plan is not None:
-        asked_of = _approvers([*asked_of, *plan.to])
-    more = _More(linked=True, plan=plan, binds=binds)
+    more = _More(linked=True, plan=plan_of(notifying, asked_of), binds=binds)
     asked = _ask("approval", name, form, description, timeout, asked_of, more)
     return asked._begin(notifying.get("notify"))
 
@@ -262,8 +265,7 @@ def _ask(
             shown["link"] = msgspec.to_builtins(new_facts(execution, key, expires))
         if approvers:
             shown["approvers"] = approvers
-        if more.plan is not None:
-            shown["notify"] = msgspec.to_builtins(more.plan)
+        shown |= recorded_plan(more.plan, approvers)
         return codec.encode(shown, key=key, purpose=Purpose.APPROVAL)
 
     future = execution.request(

@@ -51,6 +51,10 @@ log = logging.getLogger("rewake.workflow")
 GRACE: Final[Millis] = 60_000
 """How long the end of a run waits for the last notices, in milliseconds."""
 
+MOST_PEOPLE: Final = 100
+"""How many people one approval can be asked of, those of its escalation among them."""
+LONGEST_NAME: Final = 254
+"""The most bytes of a person, such as an address."""
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -122,8 +126,8 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     to: list[str] = []
 
 
-def plan_of(options: NotifyOptions, approvers: Sequence[str]) -> Plan | None:
-    """The plan that the options make, None without a task.
+def plan_of(options: NotifyOptions, approvers: Sequence[object]) -> Plan | None:
+    """The plan that the options make for an approval that is asked of these, None without a task.
 
     Raises:
         UsageError: they do not go together; `notify` is no task.
@@ -141,8 +145,9 @@ def plan_of(options: NotifyOptions, approvers: Sequence[str]) -> Plan | None:
     task.arguments((None,), {})
     if bool(to) != (after is not None):
         raise UsageError("escalate_after= and escalate_to= go together: when, and whom to ask then")
-    if isinstance(to, str):
-        raise UsageError("escalate_to is a list of texts, such as addresses")
+    if isinstance(to, str) or not all(map(_is_name, to)) or len(set(to)) < len(to):
+        told = f"each of at most {LONGEST_NAME} bytes, and none of them twice"
+        raise UsageError(f"escalate_to is a list of texts, such as addresses, {told}")
     if to and not approvers:
         raise UsageError("escalate_to= needs approvers=: else whoever has the link is asked")
     return Plan(_positive("remind_every", every), _positive("escalate_after", after), list(to))
@@ -152,6 +157,29 @@ def _positive(name: str, given: Seconds | None) -> Millis | None:
     if given is not None and seconds(given) <= 0:
         raise ValueError(f"{name} must be more than 0")
     return None if given is None else millis(given)
+
+
+def _is_name(given: object) -> bool:
+    is_line = isinstance(given, str) and given != "" and given.isprintable()
+    return is_line and len(str(given).encode()) <= LONGEST_NAME
+
+
+def recorded_plan(plan: Plan | None, asked: list[str]) -> dict[str, Any]:
+    """What is recorded of a plan with an approval that is `asked` of these from the start.
+
+    Those of the escalation belong to its approvers, but for those who are asked already. Raises
+    `UsageError` if they are too many.
+    """
+    if plan is None:
+        return {}
+    later = [each for each in plan.to if each not in asked]
+    if len(asked) + len(later) > MOST_PEOPLE:
+        raise UsageError(
+            f"an approval can be asked of at most {MOST_PEOPLE} people, later ones too"
+        )
+    plan = msgspec.structs.replace(plan, to=later, after=plan.after if later else None)
+    people = {"approvers": [*asked, *later]} if later else {}
+    return {**people, "notify": msgspec.to_builtins(plan)}
 
 
 def begin_notifying(
