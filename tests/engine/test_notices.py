@@ -519,6 +519,15 @@ async def takes_nothing() -> None: ...
             {
                 "approvers": ["c"],
                 "notify": tell,
+                "escalate_after": 5,
+                "escalate_to": [f"p{number}" for number in range(100)],
+            },
+            "at most 100 people",
+        ),
+        (
+            {
+                "approvers": ["c"],
+                "notify": tell,
                 "escalate_to": ["d", "d"],
                 "escalate_after": 5,
             },
