@@ -102,7 +102,7 @@ def _add_waits(case: Case, seed: int) -> None:
     """Machines that call and people who are told: drawn apart, so that most older seeds stay what
     they were.
     """
-    for name, share, added in (("calls", 0.12, with_calls), ("notices", 0.08, with_notices)):
+    for name, share, added in (("calls", 0.12, with_calls), ("notified", 0.08, with_notices)):
         chance = random.Random(f"{name}/{seed}")
         if chance.random() < share:
             case.programs = {run: added(whole, chance) for run, whole in case.programs.items()}
