@@ -376,6 +376,33 @@ def test_what_no_form_gives_back_is_shown_and_stays() -> None:
 
 
 @workflow
+async def fixed() -> str:
+    call = bind(whatever, {1, 2})
+    return await call.run(await approval("odd", binds=call))
+
+
+@task
+async def whatever(given: object) -> str:
+    return f"called with {given}"
+
+
+def test_where_nothing_can_be_edited_nothing_is() -> None:
+    """A value is refused, and no run is made to fail by one."""
+
+    async def body(bench: Bench) -> None:
+        run = await asked(bench, "fixed")
+        assert (await recorded(bench, run))["form"] is None
+        values: list[Any] = [{"given": 1}, {}, [1], "x"]
+        for value in values:
+            with pytest.raises(InvalidInput, match="cannot be edited"):
+                await decide(bench, run, value, key="odd")
+        await decide(bench, run, key="odd")
+        assert await bench.result(run) == "called with {1, 2}"
+
+    virtually([fixed, odd, whatever], body, url=URL)
+
+
+@workflow
 async def wrongly(how: str) -> Any:
     if how == "form":
         return await approval(binds=bind(refund, "o1", 1.0), form={"type": "object"})

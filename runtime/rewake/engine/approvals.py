@@ -215,6 +215,8 @@ def fitting(shown: dict[str, Any], approval: Approval) -> Approval:
     """
     form = shown.get("form")
     is_whole = "binds" in shown or not approval.approved
+    if form is None and "binds" in shown and approval.value is not None:
+        raise InvalidInput("the arguments of this call cannot be edited", field="value")
     if not isinstance(form, dict) or (approval.value is None and is_whole):
         return approval
     schema = schema_of(form)
