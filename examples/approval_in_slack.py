@@ -40,6 +40,7 @@ def tell(notice: Notice) -> dict[str, Posted]:
             opened = slack("conversations.open", users=person)
             posted[person] = post(opened["channel"]["id"], person, **shown(notice, person))
         elif first is not None:
+            slack("chat.update", **first, **shown(notice, person))  # it may say that it was over
             reminder = {"text": "This still waits for you.", "thread_ts": first["ts"]}
             post(first["channel"], person, **reminder)
     return posted

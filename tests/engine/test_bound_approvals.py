@@ -10,9 +10,20 @@ from typing import Any
 
 import pytest
 
-from rewake import Approval, Call, Decision, TaskError, approval, bind, sleep, task, workflow
+from rewake import (
+    Approval,
+    Call,
+    Decision,
+    Notice,
+    TaskError,
+    approval,
+    bind,
+    sleep,
+    task,
+    workflow,
+)
 from rewake.engine.approvals import Approvals
-from rewake.errors import InvalidInput
+from rewake.errors import InvalidInput, RunConflict
 from rewake.kinds import Purpose
 from rewake.pages.answers import parse
 from rewake.pages.controls import Drawing
@@ -24,6 +35,7 @@ from tests.support.virtual import SECRET, Bench, Ended, virtually
 
 URL = "https://app.example"
 made: list[Any] = []
+told: list[tuple[str, str]] = []
 broken: set[str] = set()
 setup: dict[str, Any] = {}
 
@@ -229,6 +241,45 @@ def test_a_retry_of_the_run_asks_again(cached: int) -> None:
         assert len(made) == 2
 
     virtually([pays, refund], body, url=URL, cached=cached)
+
+
+@task
+async def tell(notice: Notice) -> None:
+    told.append((str(notice.kind), notice.call))
+
+
+@workflow
+async def tells() -> str:
+    call = bind(refund, **setup)
+    answer = await approval("refund", binds=call, notify=tell)
+    return await call.run(answer)
+
+
+@pytest.mark.parametrize("cached", [256, 0])
+def test_a_retry_of_the_run_tells_people_that_it_asks_again(cached: int) -> None:
+    """They were told of a decision that counts no more: whoever retries must agree to that."""
+    broken.add("bank")
+    told.clear()
+
+    async def body(bench: Bench) -> None:
+        run = await asked(bench, "tells")
+        await decide(bench, run)
+        with pytest.raises(Ended):
+            await bench.result(run)
+        broken.clear()
+        with pytest.raises(RunConflict, match="decided"):
+            await bench.engine.retry(run)
+        await bench.engine.retry(run, discard_cleanup=True)
+        await asyncio.sleep(100)
+        assert len(made) == 1
+        await decide(bench, run)
+        assert await bench.result(run) == "o1 5.0 card"
+        assert [kind for kind, _ in told] == ["asked", "decided", "asked", "decided"]
+        assert {call for _, call in told} == {
+            'refund(order="o1", amount=5.0, way="card", item=null, day=null)'
+        }
+
+    virtually([tells, refund, tell], body, url=URL, cached=cached)
 
 
 @workflow

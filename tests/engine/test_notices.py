@@ -17,6 +17,7 @@ from rewake import (
     race,
     sleep,
     task,
+    task_context,
     workflow,
 )
 from rewake.engine.approvals import Approvals
@@ -29,6 +30,7 @@ URL = "https://app.example/below"
 YES = Approval(Decision.APPROVED, approver="ann")
 told: list[Notice] = []
 begun: list[str] = []
+keys: list[str] = []
 broken: set[str] = set()
 
 
@@ -36,6 +38,7 @@ broken: set[str] = set()
 def nothing_told() -> None:
     told.clear()
     begun.clear()
+    keys.clear()
     broken.clear()
 
 
@@ -46,6 +49,7 @@ async def tell(notice: Notice) -> int:
         raise ConnectionError("no mail today")
     await asyncio.sleep(0.5)
     told.append(notice)
+    keys.append(task_context().idempotency_key)
     return len(told)
 
 
@@ -112,7 +116,7 @@ def test_its_keys_are_its_own() -> None:
         await bench.result(run)
         _, history = await bench.engine.history(run)
         keys = [each.key for each in history.entries if isinstance(each, Scheduled)]
-        own = ("tell", "reminder", "tell.2", "reminder.2", "tell.3")
+        own = ("asked", "wait", "reminder", "wait.2", "decided")
         assert sorted(keys) == ["boss", *sorted(f"boss:notify[0]/{each}" for each in own), "sleep"]
 
     virtually([asks, tell], body, url=URL)
@@ -460,8 +464,8 @@ async def fails_later() -> str:
     return str((await ask).decision)
 
 
-def test_a_retried_run_goes_on_telling() -> None:
-    """What was told before its error is not told again, although its time is later now."""
+def test_who_was_told_of_an_end_is_asked_again_by_a_retry() -> None:
+    """It was forgotten; what was told before the error stands, although its time is later now."""
     broken.add("body")
 
     async def body(bench: Bench) -> None:
@@ -473,7 +477,10 @@ def test_a_retried_run_goes_on_telling() -> None:
         await asyncio.sleep(1000)
         await bench.engine.retry(run, discard_cleanup=True)
         await asyncio.sleep(110)
-        assert kinds() == ["asked", "reminder", "withdrawn", "reminder"]
+        assert kinds() == ["asked", "reminder", "withdrawn", "asked", "reminder"]
+        assert told[3].links == told[0].links
+        assert told[3].previous == 2
+        assert len(set(keys)) == len(told)  # a message that was posted is no other message
         await Approvals(bench.engine).decide(run, "boss", YES)
         assert await bench.result(run) == "approved"
 

@@ -495,6 +495,13 @@ def _told(seed: int, store: str) -> Case:
     return case
 
 
+def _told_and_retried(seed: int, store: str) -> Case:
+    """The same of runs that fail and are retried, so that some have been told of an end."""
+    case = _retried(seed, store)
+    case.programs["r1"] = with_notices(case.programs["r1"], random.Random(f"told/{seed}"))
+    return case
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     "machines call": _called,
     "machines call at the last moment": _called_at_the_edge,
@@ -523,6 +530,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a decision comes during a step": _decided_meanwhile,
     "links are handed on": _linked,
     "people are told": _told,
+    "people are told again": _told_and_retried,
     "a resuming is denied": _denied,
     "a store refuses for minutes": _refusing,
     "an outage meets all": _out,

@@ -18,7 +18,10 @@ from tests.simulation.generate import Drawn, Err
 from tests.simulation.programs import NEVER
 from tests.simulation.world import SECRET
 
-_RIGHT = re.compile(r"asked( reminder)*( escalated)?( reminder)*( decided| withdrawn)?")
+_RIGHT = re.compile(
+    r"asked( reminder| asked)*( escalated)?( reminder| asked)*( decided| withdrawn)?"
+)
+"""They are asked once more where a retry forgets that they were told of the end."""
 _ENDS = ("decided", "withdrawn")
 
 

@@ -103,7 +103,7 @@ class Call(Generic[R_co]):
         if answer.value is not None:
             args, kwargs = self._form.edited(answer.value)
         resolve = functools.partial(self._resolve, execution)
-        return await self._task.request(execution, args, kwargs, resolve)  # type: ignore[no-any-return]
+        return await self._task.request(execution, args, kwargs, resolve=resolve)  # type: ignore[no-any-return]
 
     def _check(self, answer: Answer) -> None:
         wait, name = self._wait, self._task.label

@@ -2,7 +2,7 @@
 
 `approval()` begins a branch of the workflow for it, which calls the task with a `Notice`, waits for
 the next moment or for the end of the approval, and calls it again. So it is as durable as any
-branch, under keys of its own (`refund:notify[0]/mail`), and holds one timer while it waits.
+branch, under keys of its own (`refund:notify[0]/reminder.2`), and holds one timer while it waits.
 
     asked      at once: each approver's link
     reminder   `remind_every` after the last notice was out, to all who were told so far
@@ -20,6 +20,9 @@ branch, under keys of its own (`refund:notify[0]/mail`), and holds one timer whi
   approval stays open, and the next reminder is the next try. Was it the first call and are there no
   reminders, nobody will ever know of the approval: then it is taken back, and whoever awaits it
   gets the `TaskError`. `rewake runs retry` goes on from before it.
+- **A retry of the run** may forget that people were told of the end, though they were. They are
+  asked once more then, with the same links. What is told after a retry has keys of its own
+  (`decided-1`), for it may be something else: a message is known by its call's idempotency key.
 - **At the end of a run** the last notices go out before it ends, for at most `GRACE`: what is not
   out by then is given up, with a warning. A kill tells nobody.
 - Links are good for 30 days where there is no time-out. Nobody is reminded with one that is over.
@@ -41,7 +44,7 @@ from rewake.authoring.policy import Seconds, millis, seconds
 from rewake.authoring.task import Task
 from rewake.errors import StuckError, UsageError
 from rewake.kinds import Kind
-from rewake.records import LATEST, Millis
+from rewake.records import LATEST, Millis, Retried
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpFuture
 from rewake.values.failures import described
@@ -195,8 +198,8 @@ def begin_notifying(
     asked = recorded()
     if "notify" not in asked:
         return
-    notifier = _Notifier(execution, future, task, asked, link)
     scope = execution.group(f"{future.op.name}:notify").next()
+    notifier = _Notifier(execution, future, task, asked, link, scope.path)
     branch = execution.spawn(notifier.run(), scope)
     branch.is_awaited = True  # it is nobody's mistake that it is left alone
 
@@ -211,6 +214,7 @@ class _Notifier:
         task: Task[Any, Any],
         asked: Mapping[str, Any],
         link: Callable[[str], str],
+        path: str,
     ) -> None:
         self._execution = execution
         self._wait = wait
@@ -218,13 +222,16 @@ class _Notifier:
         self._task = task
         self._asked = asked
         self._link = link
+        self._path = path
+        self._op.on_retry = self._note_retry
         self._plan = msgspec.convert(asked["notify"], Plan)
         self._expires: Millis = asked["link"][-1]
         later = self._plan.to
         self._first = [each for each in asked.get("approvers") or [] if each not in later]
         self._is_begun = self._is_out = self._is_escalated = False
-        self._reminders = 0
+        self._reminders = self._retries = 0
         self._previous: Any = None
+        self._again = execution.loop.create_future()
         self._grace: asyncio.Future[Any] | None = None
 
     async def run(self) -> None:
@@ -248,8 +255,9 @@ class _Notifier:
             return kind
         timer = None
         if kind is not None and due < self._expires:
-            timer = self._execution.request(Kind.TIMER, kind, due=due)
-        await self._until(self._wait, timer)
+            timer = self._execution.request(Kind.TIMER, "wait", due=due)
+        self._again = self._execution.loop.create_future()
+        await self._until(self._wait, timer, self._again)
         if timer is None or not timer.done():
             kind = None
         if timer is not None:
@@ -265,6 +273,13 @@ class _Notifier:
             yield now + plan.every, NoticeKind.REMINDER if self._is_out else NoticeKind.ASKED
         if plan.after is not None and not self._is_escalated:
             yield self._op.asked_at + plan.after, NoticeKind.ESCALATED
+
+    def _note_retry(self, event: Retried) -> None:
+        self._retries += 1
+        if any(key.startswith(self._path) for key in event.forgot):
+            self._is_begun = False
+            if not self._again.done():
+                self._again.set_result(None)
 
     async def _until(self, *futures: asyncio.Future[Any] | None) -> None:
         """Wait for one of these. A cancellation is the end of the run, or of all branches.
@@ -288,8 +303,10 @@ class _Notifier:
         self._is_begun = True
         self._is_escalated |= kind is NoticeKind.ESCALATED
         self._reminders += kind is NoticeKind.REMINDER
+        label = f"{kind}-{self._retries}" if self._retries else str(kind)
         try:
-            call = self._task.request(self._execution, (self._notice(kind, **about),), {})
+            given = (self._notice(kind, **about),)
+            call = self._task.request(self._execution, given, {}, label=label)
         except StuckError:
             raise
         except Exception as error:

@@ -109,13 +109,17 @@ class Task(Generic[P, R_co]):
         execution: Execution,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        *,
+        label: str = "",
         resolve: Callable[[str, Outcome], Any] | None = None,
     ) -> WorkflowFuture:
-        """Ask for a call of it in a run. `resolve` makes what is awaited of its outcome.
+        """Ask for a call of it in a run. `label` names it in its key, if not the task's own does.
 
-        Raises `TypeError` and `UsageError` as calling it does.
+        `resolve` makes what is awaited of its outcome. Raises `TypeError` and `UsageError` as
+        calling it does.
         """
-        return self._asked_for(execution, args, kwargs, self.arguments(args, kwargs), resolve)
+        arguments = self.arguments(args, kwargs)
+        return self._asked_for(execution, args, kwargs, arguments, label, resolve)
 
     def _asked_for(
         self,
@@ -123,11 +127,12 @@ class Task(Generic[P, R_co]):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         arguments: dict[str, Any],
+        label: str = "",
         resolve: Callable[[str, Outcome], Any] | None = None,
     ) -> WorkflowFuture:
         return execution.request(
             Kind.TASK,
-            self.label,
+            label or self.label,
             name=self.name if execution.is_registered(self) else closure_name(self.function),
             digest=digest(arguments),
             args=functools.partial(self._encode, execution, args, kwargs),

@@ -86,7 +86,8 @@ def note_failure(branch: asyncio.Task[Any]) -> None:
 
 def is_cut_behind(history: Sequence[Entry]) -> bool:
     """Whether a retry has cut a history behind its last event: what follows is asked for anew."""
-    return [type(entry) for entry in history[-2:]] == [Retried, Stepped]
+    last = [type(entry) for entry in history[-2:]]
+    return last == [Retried, Stepped] or last[-1:] == [Retried]
 
 
 def _context(error: BaseException) -> BaseException | None:
