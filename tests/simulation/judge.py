@@ -16,6 +16,7 @@ from rewake.views.timeline import timeline
 from tests.simulation import programs
 from tests.simulation.case import Case
 from tests.simulation.generate import Err, strip
+from tests.simulation.telling import what_is_wrong
 from tests.simulation.watch import Run
 from tests.simulation.world import SECRET, World
 from tests.support.stores import reads_of
@@ -51,6 +52,8 @@ class Judge:
             self._judge_replay(run, history)
             self._judge_end(run, _end_of(history))
         self._judge_operations(run, history)
+        for wrong in what_is_wrong(name, history, cancelled=run.cancelled or bool(run.killed_at)):
+            self._fail(run, wrong)
         left = [due for due in await world.base.due(2**53, limit=50) if name in due.key.partition]
         if left:
             self._fail(run, f"it is over, and still due: {left}")

@@ -11,6 +11,7 @@ from tests.simulation.calling import with_calls
 from tests.simulation.case import Case, case_of, linked
 from tests.simulation.faults import BEFORE, CRASH_AFTER, STALL, TOLD_FAILED, Chaos, calm, chaos_of
 from tests.simulation.generate import Generator
+from tests.simulation.telling import with_notices
 
 Scenario = Callable[[int, str], Case]
 FOR_EVER = 99
@@ -483,6 +484,24 @@ def _linked(seed: int, store: str) -> Case:
     return case
 
 
+def _told(seed: int, store: str) -> Case:
+    """People are told of approvals, while processes die and calls of the store are lost."""
+    chance = random.Random(f"told/{seed}")
+    case = case_of(seed, store)
+    case.workflow, case.kills = "main", {}
+    case.programs = {"r1": with_notices((["value", 1], 1), chance)}
+    if chance.random() < 0.3:
+        case.cancels = {"r1": chance.uniform(0.1, 5.0)}
+    return case
+
+
+def _told_and_retried(seed: int, store: str) -> Case:
+    """The same of runs that fail and are retried, so that some have been told of an end."""
+    case = _retried(seed, store)
+    case.programs["r1"] = with_notices(case.programs["r1"], random.Random(f"told/{seed}"))
+    return case
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     "machines call": _called,
     "machines call at the last moment": _called_at_the_edge,
@@ -510,6 +529,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "instances are behind": _behind,
     "a decision comes during a step": _decided_meanwhile,
     "links are handed on": _linked,
+    "people are told": _told,
+    "people are told again": _told_and_retried,
     "a resuming is denied": _denied,
     "a store refuses for minutes": _refusing,
     "an outage meets all": _out,

@@ -19,6 +19,12 @@ from tests.simulation.case import case_of
 from tests.simulation.generate import Err, strip
 from tests.simulation.loop import SimLoop
 from tests.simulation.mutants import Mutant
+from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.mutants_calling import CALLING
+from tests.simulation.mutants_holding import HOLDING
+from tests.simulation.mutants_linking import LINKING
+from tests.simulation.mutants_retrying import RETRYING
+from tests.simulation.mutants_telling import TELLING
 from tests.simulation.programs import main, told
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.simulate import run_seed, simulate
@@ -141,6 +147,15 @@ def test_a_seed_replays_exactly() -> None:
 @pytest.mark.parametrize("mutant", ALL_MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_the_simulation_notices(mutant: Mutant, whole: bool) -> None:
     """A protocol without one of its promises is caught within the seeds and scenarios above.
+@pytest.mark.parametrize(
+    "mutant",
+    [*MUTANTS, *HOLDING, *RETRYING, *CALLING, *LINKING, *TELLING],
+    ids=lambda mutant: mutant.__name__,
+)
+def test_the_simulation_notices(mutant: Mutant) -> None:
+    """A protocol without one of its promises is caught within the seeds and scenarios above."""
+    with mutant():
+        assert any(simulate(case).broken for case in everything())
 
     The one that is known to catch it comes first, unless the whole is asked for.
     """

@@ -26,6 +26,7 @@ from rewake.errors import AppError, CheckpointUnreadable
 from rewake.kinds import Kind, Purpose
 from rewake.records import Outcome, Value
 from rewake.replay.execution import Execution, current, leaf_code
+from rewake.replay.loop import WorkflowFuture
 from rewake.replay.operation import note_made
 from rewake.replay.program import Codec
 from rewake.replay.scope import short_name
@@ -101,14 +102,42 @@ class Task(Generic[P, R_co]):
         execution = current()
         if execution is None:
             return await in_place(self.function, args, kwargs, self.policy)
-        return await execution.request(
+        return await self._asked_for(execution, args, kwargs, arguments)
+
+    def request(
+        self,
+        execution: Execution,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        label: str = "",
+        resolve: Callable[[str, Outcome], Any] | None = None,
+    ) -> WorkflowFuture:
+        """Ask for a call of it in a run. `label` names it in its key, if not the task's own does.
+
+        `resolve` makes what is awaited of its outcome. Raises `TypeError` and `UsageError` as
+        calling it does.
+        """
+        arguments = self.arguments(args, kwargs)
+        return self._asked_for(execution, args, kwargs, arguments, label, resolve)
+
+    def _asked_for(
+        self,
+        execution: Execution,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        arguments: dict[str, Any],
+        label: str = "",
+        resolve: Callable[[str, Outcome], Any] | None = None,
+    ) -> WorkflowFuture:
+        return execution.request(
             Kind.TASK,
-            self.label,
+            label or self.label,
             name=self.name if execution.is_registered(self) else closure_name(self.function),
             digest=digest(arguments),
             args=functools.partial(self._encode, execution, args, kwargs),
             compare=functools.partial(self._compare, execution.codec, arguments),
-            resolve=functools.partial(self._resolve, execution.codec),
+            resolve=resolve or functools.partial(self._resolve, execution.codec),
         )
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class Standing(NamedTuple):
     decided: Approval | None
     """The decision, if there is one."""
     decided_at: Millis
+    binds: dict[str, Any] | None = None
+    """The call that it binds, if it does."""
 
 
 class Approvals:
@@ -144,7 +146,7 @@ class Approvals:
         schema = schema_of(form) if isinstance(form, dict) and form else None
         approvers = shown.get("approvers") or []
         about = (header.workflow, asked.name, told, schema, approvers, asked_at)
-        return Standing(*about, decided, at or 0)
+        return Standing(*about, decided, at or 0, shown.get("binds"))
 
     async def _asked_at(self, header: Header, key: str) -> tuple[Scheduled, Millis, bool] | None:
         """The entry that asks for the approval, when that was, and whether it is still open."""
@@ -208,11 +210,14 @@ def _check_decision(approval: object) -> None:
 def fitting(shown: dict[str, Any], approval: Approval) -> Approval:
     """The decision, whose value fits the form. Raises `InvalidInput`, which names the field.
 
-    Who approves and fills in nothing has filled in an empty object, if that fits. Who rejects
-    need fill in nothing.
+    Who approves and fills in nothing has filled in an empty object, if that fits. Who rejects, or
+    approves a call as it is, need fill in nothing.
     """
     form = shown.get("form")
-    if not isinstance(form, dict) or (approval.value is None and not approval.approved):
+    is_whole = "binds" in shown or not approval.approved
+    if form is None and "binds" in shown and approval.value is not None:
+        raise InvalidInput("the arguments of this call cannot be edited", field="value")
+    if not isinstance(form, dict) or (approval.value is None and is_whole):
         return approval
     schema = schema_of(form)
     wrong = misfits(schema, approval.value)

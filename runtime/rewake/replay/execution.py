@@ -29,7 +29,6 @@ import asyncio
 import contextvars
 import functools
 import math
-import sys
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from random import Random
@@ -335,8 +334,7 @@ class Execution:
     # --- inside ----------------------------------------------------------------------------
 
     def _ask(self, op: OpenOp, recorded: Scheduled | None, compare: Comparison = None) -> None:
-        if (handled := sys.exception()) is not None:
-            self.origins.mark(handled)
+        self.origins.mark_handled()
         op.round = self.round if recorded is None else recorded.round
         if recorded is not None:
             differs = differences.of_operation(recorded, op, compare)
@@ -381,6 +379,7 @@ class Execution:
         except KeyboardInterrupt:
             raise
         except BaseException:
+            self.origins.mark_handled()
             await self._loop.wind_up(self._main)
             raise
         by_itself = self.cancel_reason is None and self._late is None and not self._loop.dead
