@@ -31,10 +31,10 @@ from rewake.http.admission import act_of, tell_done
 from rewake.http.bodies import query_number, read_body
 from rewake.http.parts import Parts, parts_of, reply
 from rewake.http.problems import plain, problem_of
-from rewake.records import Failure, Header, Outcome
+from rewake.http.responses import ended, response_to
+from rewake.records import Header
 from rewake.values.text import storable, stored_size
-from rewake.views.runs import Links, ResultView, error_view, links, result_view
-from rewake.views.values import Values
+from rewake.views.runs import Links, links
 from rewake.webhooks.bodies import is_form, is_json
 from rewake.webhooks.delivery import Delivery
 from rewake.webhooks.hooks import Hook
@@ -255,28 +255,24 @@ async def _called(function: Any, delivery: Delivery) -> Any:
 async def _answer(
     parts: Parts, request: Request, delivery: Delivery, header: Header, became: Became
 ) -> Response:
-    """The run's id and links; where the sender waits and the run ends, its result."""
+    """What the run answers; else, where the sender waits and the run ends, its result; else its id
+    and links.
+    """
     run, outcome = header.run, None
     repeated = {"Idempotency-Replayed": "true"} if became is Became.REPEATED else {}
     wait = _wait(request, parts.hooks[delivery.path])
-    if wait:
+    if wait and not header.answer:
         try:
-            outcome = await parts.outcome(run, wait)
+            outcome = await parts.outcome(run, wait, or_response=True)
         except StuckError:  # it was started, and will go on
             outcome = None
+        header = await parts.engine.get(run)
+    if header.answer:
+        return await response_to(parts, header, repeated)
     if outcome is not None:
-        return reply(_result(outcome, parts, run), headers=repeated)
+        return ended(outcome, parts, run, repeated)
     shown = links(run)
     return reply(Accepted(run, shown), 202, {"Location": shown.self, **repeated})
-
-
-def _result(outcome: Outcome, parts: Parts, run: str) -> ResultView:
-    """The result as who may read the run sees it; why it failed is not for a sender."""
-    view = result_view(outcome, Values(parts.keys.secret, run))
-    if view.error is msgspec.UNSET:
-        return view
-    told = Failure(view.state, f"the run did not succeed; {links(run).result} says why")
-    return msgspec.structs.replace(view, error=error_view(told))
 
 
 def _wait(request: Request, hook: Hook) -> float:
