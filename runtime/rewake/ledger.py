@@ -84,8 +84,8 @@ class Received(msgspec.Struct, frozen=True, omit_defaults=True):
     """The delivery that was sent again by hand, by its id."""
     more: int = 0
     """How many before it were refused likewise and are not kept."""
-    upto: int = 0
-    """The bytes of all items of its series up to this one."""
+    before: int = 0
+    """The bytes of all items of its series before this one."""
 
 
 class ReceivedBody(msgspec.Struct, frozen=True):
@@ -99,3 +99,6 @@ class Counter(msgspec.Struct, omit_defaults=True):
 
     last: int = 0
     size: int = 0
+
+
+LedgerItem = Token | Audited | Received | ReceivedBody | Counter

@@ -21,7 +21,7 @@ from __future__ import annotations
 import msgspec
 
 from rewake.kinds import Kind, OutcomeKind
-from rewake.ledger import Audited, Counter, Received, ReceivedBody, Token
+from rewake.ledger import LedgerItem
 from rewake.states import RunState
 
 Millis = int
@@ -472,19 +472,7 @@ class View(msgspec.Struct, frozen=True):
     created: Millis
 
 
-Item = (
-    Header
-    | Chunk
-    | Operation
-    | LogBatch
-    | View
-    | Process
-    | Token
-    | Audited
-    | Received
-    | ReceivedBody
-    | Counter
-)
+Item = Header | Chunk | Operation | LogBatch | View | Process | LedgerItem
 
 
 # --- messages ----------------------------------------------------------------------------------

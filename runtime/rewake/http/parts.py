@@ -16,6 +16,7 @@ from rewake.engine.engine import Engine
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT
 from rewake.http.inbox import Inbox
+from rewake.http.keeping import Keeper
 from rewake.http.principals import Principals
 from rewake.records import Outcome
 from rewake.signing.tokens import Keys
@@ -34,6 +35,7 @@ class Parts:
     clock: Clock
     principals: Principals
     auditor: Auditor
+    keeper: Keeper
     limit: int = LIMIT
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -4,7 +4,7 @@ Each item has a number, which a counter gives it, and lies newest first. The cou
 a series has at most `last - oldest + 1` items, which two reads tell; nothing that is counted up and
 down could drift from what is there. A number that was given and not used is a gap, and harmless.
 Where the series is bounded in bytes as well the counter counts these likewise, and each item says
-how many there were up to itself (`upto`): what is there is a subtraction again.
+how many there were before it (`before`): what is there is a subtraction again.
 
 What is over the bounds is removed a few items at a time, oldest first (`trim`). An item never
 changes and its place is never used again, so it does not matter which process removes it, how many
@@ -61,11 +61,14 @@ class Series:
 
     async def append(self, item: Item, large: Item | None = None) -> int:
         """Keep an item, as the newest one, and what is `large` of it. Returns its number."""
+        size = None
+        if self._bounds.size is not None:
+            size = sum(len(msgspec.json.encode(each)) for each in (item, large) if each is not None)
 
         async def work() -> int:
-            counted, kept = await self._next(item, large), item
-            if self._bounds.size is not None:
-                kept = msgspec.structs.replace(item, upto=counted.size)
+            counted, kept = await self._next(size), item
+            if size is not None:
+                kept = msgspec.structs.replace(item, before=counted.size - size)
             place, beside = self._place(counted.last), self._place_apart(counted.last)
             await self._again(lambda: self._table.put(place, kept))
             if large is not None:  # after it, or a crash would leave what no trim finds
@@ -74,10 +77,10 @@ class Series:
 
         return await self._table.together(work)
 
-    async def _next(self, *items: Item | None) -> Counter:
+    async def _next(self, size: int | None) -> Counter:
         counter, blank, add = counter_key(self._partition), Counter(), {"last": 1}
-        if self._bounds.size is not None:
-            add["size"] = sum(len(msgspec.json.encode(each)) for each in items if each is not None)
+        if size is not None:
+            add["size"] = size
         # Repeated after a write of which nothing is known, it leaves a gap.
         count = lambda: self._table.update(counter, add=add, create=blank)  # noqa: E731
         found: Counter = (await self._again(count)).item
@@ -120,7 +123,7 @@ class Series:
         return (
             number_in(key) <= counter.last - bounds.items
             or item.at < now - bounds.age
-            or (bounds.size is not None and item.upto <= counter.size - bounds.size)
+            or (bounds.size is not None and counter.size - item.before > bounds.size)
         )
 
     def _place_apart(self, number: int) -> Key:

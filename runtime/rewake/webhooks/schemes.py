@@ -43,7 +43,8 @@ _ENCODERS: dict[str, Callable[[bytes], str]] = {
 }
 _ALGORITHMS = ("sha1", "sha256", "sha384", "sha512")
 _TIME = re.compile(r"[0-9]{1,12}", re.ASCII)
-_WRONG = "the signature is wrong: the secret is another one, or the body was changed on the way"
+WRONG = "the signature is wrong: the secret is another one, or the body was changed on the way"
+"""What an operator is told of a signature that is wrong, until more is known."""
 
 
 class Answer(NamedTuple):
@@ -132,7 +133,7 @@ def check_signature(
         for each in given[:SIGNATURES]:
             right |= hmac.compare_digest(made, each)
     if not right:
-        raise Unauthentic(_WRONG)
+        raise Unauthentic(WRONG)
 
 
 def decoded(text: str, encoding: str = "hex") -> bytes:
