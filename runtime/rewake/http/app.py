@@ -30,6 +30,7 @@ from rewake.http.hooks import deliver
 from rewake.http.inbox import Inbox
 from rewake.http.keeping import Keeper
 from rewake.http.link_headers import LinkHeaders
+from rewake.http.load import LIMITS, Limits, Load
 from rewake.http.needs import needs_of
 from rewake.http.parts import Parts
 from rewake.http.principals import Principals
@@ -82,6 +83,7 @@ def create_app(
     grace: float = 5.0,
     sweep: bool = True,
     limit: int = LIMIT,
+    limits: Limits = LIMITS,
     clock: Clock | None = None,
     development: bool = False,
 ) -> Starlette:
@@ -89,15 +91,15 @@ def create_app(
 
     `tokens` are the server's own bearer tokens; by default, the one that is derived from `secret`.
     API tokens are in the engine's store. `grace`: seconds that work under way may go on at the end.
-    `limit`: the largest body, in bytes. `development`: a webhook whose secret is missing is shut;
-    else it is a `ConfigError`.
+    `limit`: the largest body, in bytes; `limits`: of the load. `development`: a webhook whose
+    secret is missing is shut; else it is a `ConfigError`.
     """
     clock = clock or SystemClock()
     keys, store = Keys(secret, tokens), engine.services.store
     principals, auditor = Principals(keys, store.tokens, clock), Auditor(store.audit, clock)
     inbox, hooks = Inbox(engine.handle, clock), _hooks(engine, development=development)
-    keeper = Keeper(store.deliveries, clock)
-    parts = Parts(engine, keys, inbox, clock, principals, auditor, keeper, limit, hooks)
+    keeper, load = Keeper(store.deliveries, clock), Load(engine, limits)
+    parts = Parts(engine, keys, inbox, clock, principals, auditor, keeper, load, limit, hooks)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -87,7 +88,7 @@ async def replay(request: Request) -> Response:
     delivery = Delivery(
         found.path, body=body, headers=found.headers, query=found.query, received=found.at
     )
-    seen = Seen(hook, verified=True)
+    seen = Seen(hook, ExitStack(), verified=True)
     try:
         verdict = await _again(parts, hook, delivery, seen, found, principal_of(request).who)
     except (InvalidInput, HTTPException) as error:

@@ -14,6 +14,7 @@ import hashlib
 import inspect
 import re
 from collections.abc import Awaitable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ from starlette.responses import Response
 
 from rewake.authoring.workflow import Workflow
 from rewake.engine.starting import LONGEST_KEY
-from rewake.errors import InvalidInput, StuckError, Unauthentic
+from rewake.errors import InvalidInput, Overloaded, StuckError, Unauthentic
 from rewake.http.admission import act_of, tell_done
 from rewake.http.bodies import query_number, read_body
 from rewake.http.keeping import Became
@@ -63,18 +64,25 @@ async def deliver(request: Request) -> Response:
         query=request.query_params.multi_items(),
         received=parts.clock.now(),
     )
-    seen = Seen(parts.hooks.get(path))
+    with ExitStack() as room:
+        return await _delivered(parts, request, delivery, Seen(parts.hooks.get(path), room))
+
+
+async def _delivered(parts: Parts, request: Request, delivery: Delivery, seen: Seen) -> Response:
     try:
         verdict = await _judged(parts, request, delivery, seen)
     except (Unauthentic, InvalidInput, HTTPException) as error:
         verdict = refused(error)
+    except Overloaded as error:
+        verdict = refused(error)
+        seen.verified = False  # it is kept as those of strangers are: there may be any number
     except Exception as error:
         await note(request, delivery, seen, Verdict(Became.FAILED, reason=type(error).__name__))
         raise
     act = act_of(request)
     act.skip = verdict.became is not Became.STARTED
     if verdict.became is not Became.REFUSED:
-        act.who = f"hook:{path}"
+        act.who = f"hook:{delivery.path}"
     told: list[Awaitable[None]] = [note(request, delivery, seen, verdict)]
     if verdict.header is not None and verdict.became is Became.STARTED:
         told.append(tell_done(request, verdict.header))
@@ -97,6 +105,8 @@ async def _judged(parts: Parts, request: Request, delivery: Delivery, seen: Seen
     if hook.shut:
         response = plain(503, "this webhook is not set up yet", {"Retry-After": "60"})
         return Verdict(Became.REFUSED, response, reason=hook.shut)
+    if delivery.method == "POST":
+        parts.load.check()  # it costs least before anything is read
     delivery.body = await _body(request, parts)
     await hook.verify(delivery, parts.clock.now())
     seen.verified = not isinstance(hook.scheme, Anyone)
@@ -104,7 +114,8 @@ async def _judged(parts: Parts, request: Request, delivery: Delivery, seen: Seen
     if answer is not None:
         return Verdict(Became.ANSWERED, _text(answer.text, answer.media_type))
     key = seen.key = await key_of(hook, delivery)
-    _wait(request, hook)  # refused before anything is started
+    # Refused before anything is started.
+    seen.room.enter_context(parts.load.waiting(_wait(request, hook)))
     try:
         verdict = await started(parts, hook, delivery, key, f"hook:{delivery.path}")
     except (InvalidInput, HTTPException):
@@ -148,14 +159,15 @@ async def started(
     arguments = await _arguments(hook, workflow, delivery)
     if arguments is None:
         return Verdict(Became.IGNORED, Response(status_code=204))
-    header, new = await parts.engine.start(
-        hook.workflow,
-        arguments,
-        idempotency_key=key,
-        strict=hook.webhook.strict,
-        compare=False,
-        by=by,
-    )
+    with parts.load.starting():
+        header, new = await parts.engine.start(
+            hook.workflow,
+            arguments,
+            idempotency_key=key,
+            strict=hook.webhook.strict,
+            compare=False,
+            by=by,
+        )
     return Verdict(Became.STARTED if new else Became.REPEATED, header=header)
 
 

@@ -17,6 +17,7 @@ from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT
 from rewake.http.inbox import Inbox
 from rewake.http.keeping import Keeper
+from rewake.http.load import Load
 from rewake.http.principals import Principals
 from rewake.records import Outcome
 from rewake.signing.tokens import Keys
@@ -36,6 +37,7 @@ class Parts:
     principals: Principals
     auditor: Auditor
     keeper: Keeper
+    load: Load
     limit: int = LIMIT
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -6,6 +6,7 @@ Everything that was sent to a webhook comes to one `Verdict`, and `note` sees ea
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from rewake.errors import InvalidInput, Unauthentic
+from rewake.errors import InvalidInput, Overloaded, RewakeError, Unauthentic
 from rewake.http.auditor import client_of
 from rewake.http.keeping import LARGEST_KEPT, Became
 from rewake.http.parts import Parts, parts_of
@@ -47,19 +48,23 @@ class Verdict(NamedTuple):
 
 @dataclass(slots=True)
 class Seen:
-    """What was found out of a delivery. `verified`: it was sent by who may; `key`: its run's."""
+    """What was found out of a delivery. `verified`: it was sent by who may; `key`: its run's.
+
+    `room` holds its place among those that wait, until it is answered.
+    """
 
     hook: Hook | None
+    room: ExitStack
     verified: bool = False
     key: str | None = None
 
 
-def refused(error: Unauthentic | InvalidInput | HTTPException) -> Verdict:
+def refused(error: Unauthentic | InvalidInput | Overloaded | HTTPException) -> Verdict:
     """What becomes of a delivery that is refused with this error."""
     if isinstance(error, Unauthentic):
         # One answer to all: one who forges would learn from the difference.
         return Verdict(Became.REFUSED, problem_of(Unauthentic(_UNVERIFIED)), reason=str(error))
-    if isinstance(error, InvalidInput):
+    if isinstance(error, RewakeError):
         return Verdict(Became.REFUSED, problem_of(error), reason=str(error))
     response = plain(error.status_code, error.detail, error.headers)
     return Verdict(Became.REFUSED, response, reason=error.detail)
