@@ -23,7 +23,15 @@ from rewake.http.app import create_app
 from rewake.http.keeping import FEW, LARGEST_KEPT
 from rewake.signing.secret import Secret
 from rewake.stores.memory import MemoryTable
-from rewake.webhooks import anyone, bearer, github, microsoft_graph, shared_hmac, webhook
+from rewake.webhooks import (
+    anyone,
+    bearer,
+    github,
+    microsoft_graph,
+    shared_hmac,
+    standard_webhooks,
+    webhook,
+)
 from tests.support import server
 from tests.support.server import SECRET
 
@@ -32,6 +40,7 @@ SECRETS = {
     "TOKEN_SECRET": "a token of a sender",
     "GRAPH_SECRET": "the client state",
     "HMAC_SECRET": "one secret that is long",
+    "STANDARD_SECRET": "whsec_YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh",
 }
 
 
@@ -55,6 +64,7 @@ async def opened(number: int = 0) -> int:
         webhook("bearer", verify=bearer("TOKEN_SECRET", header="X-Whoever")),
         webhook("graph", verify=microsoft_graph("GRAPH_SECRET")),
         webhook("hmac", verify=shared_hmac("HMAC_SECRET", header="X-Proof")),
+        webhook("standard", verify=standard_webhooks("STANDARD_SECRET")),
     ]
 )
 async def tell(**said: Any) -> list[str]:
@@ -438,6 +448,20 @@ def test_one_that_is_not_for_us(client: TestClient, operator: TestClient, listed
     send(client, "open", b"0", headers={"Content-Type": "application/json"})
     response = operator.post(f"/v1/deliveries/{listed()[0]['id']}/replay")
     assert (response.status_code, response.json()) == (200, {"verdict": "ignored"})
+
+
+def test_a_handshake(client: TestClient, operator: TestClient, listed: Listed) -> None:
+    """Sent again, it starts no run, as it did not when it came."""
+    send(client, headers=signed(b'{"number": 1}', **{"X-GitHub-Event": "ping"}))
+    response = operator.post(f"/v1/deliveries/{listed()[0]['id']}/replay")
+    assert (response.status_code, response.json()) == (200, {"verdict": "answered"})
+
+
+def test_one_that_lacks_its_name(client: TestClient, operator: TestClient, listed: Listed) -> None:
+    """What was refused for it can start nothing that a provider's own would not start again."""
+    send(client, "standard", headers={"Content-Type": "application/json"})
+    response = operator.post(f"/v1/deliveries/{listed()[0]['id']}/replay")
+    assert (response.status_code, "webhook-id" in response.json()["detail"]) == (409, True)
 
 
 def test_one_whose_hook_is_gone(client: TestClient, operator: TestClient, listed: Listed) -> None:

@@ -105,7 +105,12 @@ async def _again(
 
     One that started a run starts another, `ID#2`; one that did not starts that of its id.
     """
-    named = await key_of(hook, delivery)
+    if hook.scheme.challenge(delivery) is not None:
+        return Verdict(Became.ANSWERED)
+    try:
+        named = await key_of(hook, delivery)
+    except LookupError as error:
+        raise RunConflict(f"nothing names this delivery, for it lacks {error}") from error
     key = seen.key = found.key or named
     if key is None or not found.run:
         return await started(parts, hook, delivery, key, by)
