@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 from rewake.authoring.response import recorded_response
+from rewake.errors import CheckpointUnreadable
 from rewake.records import Header
 from rewake.values.run_codec import RunCodec
 from tests.simulation.generate import Drawn, Err
@@ -40,7 +41,10 @@ def asked_of(program: Any) -> str | None:
 
 async def answer_of(world: World, header: Header) -> str | None:
     """What this run has answered, as whoever waited is told."""
-    kept = await reads_of(world.base).responses.of(header)
+    try:
+        kept = await reads_of(world.base).responses.of(header)
+    except CheckpointUnreadable as error:
+        return f"nothing that can be read: {error}"
     if kept is None:
         return None
     return recorded_response(RunCodec(SECRET, header.run), kept.key, kept.value).text

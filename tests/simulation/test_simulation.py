@@ -21,6 +21,7 @@ from tests.simulation.case import Case, case_of
 from tests.simulation.generate import Err, strip
 from tests.simulation.loop import SimLoop
 from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.mutants_answering import ANSWERING
 from tests.simulation.mutants_calling import CALLING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_linking import LINKING
@@ -146,7 +147,7 @@ def test_a_seed_replays_exactly() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "mutant",
-    [*MUTANTS, *HOLDING, *RETRYING, *CALLING, *LINKING],
+    [*MUTANTS, *HOLDING, *RETRYING, *CALLING, *LINKING, *ANSWERING],
     ids=lambda mutant: mutant.__name__,
 )
 def test_the_simulation_notices(mutant: Mutant) -> None:
