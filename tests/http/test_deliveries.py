@@ -20,6 +20,7 @@ from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine
 from rewake.http import keeping
 from rewake.http.app import create_app
+from rewake.http.bodies import LIMIT
 from rewake.http.keeping import FEW, LARGEST_KEPT
 from rewake.signing.secret import Secret
 from rewake.stores.memory import MemoryTable
@@ -227,6 +228,17 @@ def test_a_large_body_is_not_kept(client: TestClient, operator: TestClient, list
     assert operator.get(f"/v1/deliveries/{found['id']}").json()["body"] is None
     again = operator.post(f"/v1/deliveries/{found['id']}/replay")
     assert (again.status_code, "too large" in again.json()["detail"]) == (409, True)
+
+
+def test_what_was_not_read_is_not_sent_again(
+    client: TestClient, operator: TestClient, listed: Listed
+) -> None:
+    """A delivery that was refused before its body was read is not taken for an empty one."""
+    send(client, "open", b"x" * (LIMIT + 1))
+    [found] = listed()
+    assert (found["verdict"], found["status"]) == ("refused", 413)
+    assert operator.get(f"/v1/deliveries/{found['id']}").json()["body"] is None
+    assert operator.post(f"/v1/deliveries/{found['id']}/replay").status_code == 409
 
 
 def test_bytes_are_kept(client: TestClient, operator: TestClient, listed: Listed) -> None:

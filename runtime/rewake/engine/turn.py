@@ -470,7 +470,8 @@ def _next_wake(execution: Execution) -> Millis | None:
 
 def _goes_on(execution: Execution) -> bool:
     """Whether an operation waits for nothing: what it is asked with is told by the next commit."""
-    return any(op.kind.traits.answers for op in execution.open.values())
+    open_ = execution.open.values() if execution.responded else ()
+    return any(op.kind.traits.answers for op in open_)
 
 
 def _concerns(execution: Execution, event: Event) -> bool:

@@ -88,7 +88,7 @@ async def replay(request: Request) -> Response:
     delivery = Delivery(
         found.path, body=body, headers=found.headers, query=found.query, received=found.at
     )
-    seen = Seen(hook, ExitStack(), verified=True)
+    seen = Seen(hook, ExitStack(), read=True, verified=True)
     try:
         verdict = await _again(parts, hook, delivery, seen, found, principal_of(request).who)
     except (InvalidInput, HTTPException) as error:

@@ -108,6 +108,7 @@ async def _judged(parts: Parts, request: Request, delivery: Delivery, seen: Seen
     if delivery.method == "POST":
         parts.load.check()  # it costs least before anything is read
     delivery.body = await _body(request, parts)
+    seen.read = True
     await hook.verify(delivery, parts.clock.now())
     seen.verified = not isinstance(hook.scheme, Anyone)
     answer = hook.scheme.challenge(delivery)

@@ -50,11 +50,12 @@ class Verdict(NamedTuple):
 class Seen:
     """What was found out of a delivery. `verified`: it was sent by who may; `key`: its run's.
 
-    `room` holds its place among those that wait, until it is answered.
+    `room` holds its place among those that wait, until it is answered. `read`: its whole body was.
     """
 
     hook: Hook | None
     room: ExitStack
+    read: bool = False
     verified: bool = False
     key: str | None = None
 
@@ -89,7 +90,7 @@ async def note(
     if more is None:
         return
     body = kept_body(seen.hook, delivery.body)
-    whole = len(body) <= LARGEST_KEPT
+    whole = seen.read and len(body) <= LARGEST_KEPT
     found = msgspec.structs.replace(
         _as_it_was(delivery, seen.hook),
         at=parts.clock.now(),
