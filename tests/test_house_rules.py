@@ -53,7 +53,17 @@ FLOORS = {
     "http": ("authoring", "stores", "dispatchers", "views", "engine", "webhooks", "pages"),
     "hosts": ("app", "stores", "dispatchers", "engine", "http"),
     "embed": ("app", "stores", "dispatchers", "engine", "http", "hosts"),
-    "cli": ("replay", "authoring", "app", "stores", "dispatchers", "views", "engine", "hosts"),
+    "cli": (
+        "replay",
+        "authoring",
+        "app",
+        "stores",
+        "dispatchers",
+        "views",
+        "engine",
+        "hosts",
+        "webhooks",
+    ),
 }
 """Which rooms a room may import, besides the ground. Each stands above all that it names."""
 

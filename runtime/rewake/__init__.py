@@ -18,6 +18,7 @@ from rewake.authoring.branches import parallel, race
 from rewake.authoring.callback import Callback, callback
 from rewake.authoring.context import TaskContext, task_context
 from rewake.authoring.notifying import Notice, NoticeKind
+from rewake.authoring.response import respond
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
 from rewake.authoring.time import now, random, sleep, sleep_until, uuid4
@@ -57,6 +58,7 @@ __all__ = [
     "parallel",
     "race",
     "random",
+    "respond",
     "sleep",
     "sleep_until",
     "step",

@@ -22,6 +22,7 @@
     │   ├── StoreUnavailable      try again; a write may or may not have happened
     │   ├── StoreFull             no room to write; nothing was changed
     │   └── StoreUnsuitable       no database that this Rewake can use; choose another
+    ├── Overloaded            a server that has no room for this now; nothing was done: try again
     ├── ServerUnavailable     a server that cannot be reached, or failed: try again
     ├── LinkExpired           a signed link whose time is over; ask for a new one
     ├── TokenError            about one API token
@@ -53,6 +54,7 @@ __all__ = [
     "NonRetryable",
     "NotInARun",
     "NotYet",
+    "Overloaded",
     "ReadableElsewhere",
     "RetryAfter",
     "RewakeError",
@@ -219,6 +221,10 @@ class StoreFull(StoreError):
 
 class StoreUnsuitable(StoreError):
     """There is no database here that this Rewake can use, such as a file of another program."""
+
+
+class Overloaded(RewakeError):
+    """The server has no room for this now. Nothing was done: try again in a moment."""
 
 
 class ServerUnavailable(RewakeError):

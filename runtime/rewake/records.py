@@ -21,7 +21,7 @@ from __future__ import annotations
 import msgspec
 
 from rewake.kinds import Kind, OutcomeKind
-from rewake.ledger import Audited, Counter, Token
+from rewake.ledger import LedgerItem
 from rewake.states import RunState
 
 Millis = int
@@ -327,6 +327,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The moment of the newest event that it has observed."""
     changed: Millis = 0
     """When it last got stuck, was resumed or was ended from outside: no event tells of these."""
+    answer: str = ""
+    """The name of what it answered its caller; empty: nothing yet. The first stands for ever."""
     killed: bool = False
     """Whether it was killed: it is cancelled, and its cleanup did not run."""
     digest: str = ""
@@ -470,7 +472,7 @@ class View(msgspec.Struct, frozen=True):
     created: Millis
 
 
-Item = Header | Chunk | Operation | LogBatch | View | Process | Token | Audited | Counter
+Item = Header | Chunk | Operation | LogBatch | View | Process | LedgerItem
 
 
 # --- messages ----------------------------------------------------------------------------------

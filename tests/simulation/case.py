@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewake.engine.settings import Settings
+from tests.simulation.answering import with_response
 from tests.simulation.calling import unbeaten, with_calls
 from tests.simulation.faults import Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
@@ -75,6 +76,12 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
     case.workflow = "bounded" if bounded else "main"
     if not bounded:
         _add_waits(case, seed)
+    calls = random.Random(f"calls/{seed}")  # drawn apart: most older seeds stay what they were
+    if not bounded and calls.random() < 0.12:
+        for name, whole in case.programs.items():
+            case.programs[name] = with_calls(whole, calls)
+    if not bounded:
+        _answering(case, random.Random(f"responses/{seed}"))
     case.twice = chance.random() < 0.2
     case.lag = chance.choice((0, 0, 300))
     if faults:
@@ -106,6 +113,11 @@ def _add_waits(case: Case, seed: int) -> None:
         chance = random.Random(f"{name}/{seed}")
         if chance.random() < share:
             case.programs = {run: added(whole, chance) for run, whole in case.programs.items()}
+def _answering(case: Case, chance: random.Random) -> None:
+    """Runs that answer their callers: drawn apart as well."""
+    if chance.random() < 0.1:
+        for name, whole in case.programs.items():
+            case.programs[name] = with_response(whole, chance)
 
 
 def further(case: Case, chance: random.Random) -> None:

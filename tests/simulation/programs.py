@@ -27,6 +27,7 @@ from rewake import (
     parallel,
     race,
     random,
+    respond,
     sleep,
     step,
     task,
@@ -280,6 +281,10 @@ class Interpreter:
         except TaskError as error:
             told = error.type
         return ["~", told] if plan == "edge" else ["call", value, told]
+
+    async def do_respond(self, name: str) -> Any:
+        await respond(name)
+        return True
 
     async def do_noise(self) -> Any:
         return ["~", str(uuid4()), random().random(), now().isoformat()]

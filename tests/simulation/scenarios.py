@@ -294,6 +294,16 @@ def _retried_and_killed(seed: int, store: str) -> Case:
     return case
 
 
+def _retried_and_answered(seed: int, store: str) -> Case:
+    """Runs answer as they fail, and otherwise once they are retried: the first answer stands."""
+    case = _retried(seed, store)
+    chance = random.Random(f"answers/{seed}")
+    bad = chance.choice((["task", "work", "n1", {"fails": 1}], ["step", "s1", {"fails": 2}]))
+    undo = ["undo", bad, ["respond", "failed"]]
+    case.programs["r1"] = ["seq", undo, ["respond", "well"]], [_right(bad), True]
+    return case
+
+
 def _retried_and_set_back(seed: int, store: str) -> Case:
     """Clocks jump between the failures of a run and its retries."""
     case = _retried(seed, store)
@@ -536,6 +546,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "an outage meets all": _out,
     "failed runs are retried": _retried,
     "retried runs are killed": _retried_and_killed,
+    "retried runs have answered": _retried_and_answered,
     "clocks jump under retried runs": _retried_and_set_back,
     "few slots are free": _full,
     "loops are blocked": _blocking,

@@ -20,6 +20,7 @@ from tests.simulation.generate import Err, strip
 from tests.simulation.loop import SimLoop
 from tests.simulation.mutants import Mutant
 from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.mutants_answering import ANSWERING
 from tests.simulation.mutants_calling import CALLING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_linking import LINKING
@@ -150,6 +151,7 @@ def test_the_simulation_notices(mutant: Mutant, whole: bool) -> None:
 @pytest.mark.parametrize(
     "mutant",
     [*MUTANTS, *HOLDING, *RETRYING, *CALLING, *LINKING, *TELLING],
+    [*MUTANTS, *HOLDING, *RETRYING, *CALLING, *LINKING, *ANSWERING],
     ids=lambda mutant: mutant.__name__,
 )
 def test_the_simulation_notices(mutant: Mutant) -> None:

@@ -286,10 +286,13 @@ class Runs:
 
     # --- waiting for the end ---------------------------------------------------------------
 
-    async def result(self, run: str, wait: float = 0) -> Outcome | None:
+    async def result(
+        self, run: str, wait: float = 0, *, or_response: bool = False
+    ) -> Outcome | None:
         """The outcome of the run; None if it has not ended after `wait` seconds.
 
-        Raises `RunNotFound`, and `StuckError` if the run is stuck.
+        With `or_response`, None also as soon as it has answered its caller. Raises
+        `RunNotFound`, and `StuckError` if the run is stuck.
         """
         deadline = self._services.clock.now() + int(wait * 1000)
         while True:
@@ -301,7 +304,7 @@ class Runs:
                 if header.state in TERMINAL:
                     return await self._outcome(header)
                 left = deadline - self._services.clock.now()
-                if left <= 0:
+                if left <= 0 or (or_response and header.answer):
                     return None
                 await asyncio.wait([waiter], timeout=min(left, POLL) / 1000)
                 if waiter.done() and (outcome := waiter.result()) is not None:

@@ -44,6 +44,10 @@ class ServerConfig:
     """How many suspended runs stay in memory."""
     tasks: int = 100
     """How many attempts run at once."""
+    waiting: int = 500
+    """How many requests may wait for results at once."""
+    backlog: int = 1_000
+    """How many turns of runs may wait for this process before starts are refused."""
     grace: float = 5.0
     """How long work may go on at the end."""
     blocked: float = 30.0
@@ -104,6 +108,8 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "lease": ("REWAKE_LEASE", float),
     "cached": ("REWAKE_CACHED", int),
     "tasks": ("REWAKE_TASKS", int),
+    "waiting": ("REWAKE_WAITING", int),
+    "backlog": ("REWAKE_BACKLOG", int),
     "grace": ("REWAKE_GRACE", float),
     "blocked": ("REWAKE_BLOCKED", float),
     "proxies": ("REWAKE_PROXIES", _networks),
@@ -131,6 +137,8 @@ def _check(config: ServerConfig) -> None:
         ("blocked", 1 <= config.blocked <= 3600, "1 to 3600 seconds"),
         ("cached", config.cached >= 0, "0 or more"),
         ("tasks", config.tasks >= 1, "1 or more"),
+        ("waiting", config.waiting >= 0, "0 or more"),
+        ("backlog", config.backlog >= 1, "1 or more"),
         ("dispatcher", config.dispatcher in DISPATCHERS, " or ".join(DISPATCHERS)),
         ("log_level", config.log_level in _LEVELS, ", ".join(_LEVELS)),
         ("log_format", config.log_format in LOG_FORMATS, " or ".join(LOG_FORMATS)),

@@ -85,8 +85,8 @@ class Execution:
     outcome, in the order asked for; `cancels` counts the requests to cancel that it has observed;
     `finished` the outcome of a workflow that has ended; `error` the reason why it cannot go on;
     `machine` the machine's clock at the newest event, by which waits go on while `clock` stands;
-    `replaying` whether what it asks for now must have been recorded;
-    `where` the process of the newest attempt at a step. It must be dropped at its end (`drop`).
+    `replaying` whether what it asks for now must have been recorded; `responded` whether it has
+    answered; `where` the process of the newest attempt at a step. It must be dropped (`drop`).
     """
 
     def __init__(self, program: Program, *, run: str, seed: int, round: int = 0) -> None:
@@ -110,7 +110,7 @@ class Execution:
         self.replaying = False
         self._log = LogLines()
         self.mistakes: Final = Mistakes()
-        self.machine, self.where = 0, ""
+        self.machine, self.where, self.responded = 0, "", False
         self.origins: Final = origins.Origins()
         self._ended: Finished | None = None
         self._late: int | None = None
