@@ -30,7 +30,6 @@ from rewake.replay.operation import note_made
 from rewake.replay.program import Codec
 from rewake.replay.scope import short_name
 from rewake.values.comparing import first_difference
-from rewake.values.digests import digest
 from rewake.values.failures import task_error
 from rewake.values.references import noting_dropped
 
@@ -105,7 +104,7 @@ class Task(Generic[P, R_co]):
             Kind.TASK,
             self.label,
             name=self.name if execution.is_registered(self) else closure_name(self.function),
-            digest=digest(arguments),
+            digest=execution.codec.digest(arguments),
             args=functools.partial(self._encode, execution, args, kwargs),
             compare=functools.partial(self._compare, execution.codec, arguments),
             resolve=functools.partial(self._resolve, execution.codec),

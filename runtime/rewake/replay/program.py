@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
 from rewake.records import Outcome, Started, Value
@@ -17,6 +17,9 @@ class Codec(Protocol):
 
     def decode(self, value: Value, *, key: str, purpose: str, hint: Any = None) -> Any:
         """The value that was encoded. Raises `CheckpointUnreadable`."""
+
+    def digest(self, arguments: Mapping[str, Any]) -> str:
+        """The digest of these arguments in this run."""
 
 
 class Links(Protocol):

@@ -47,11 +47,16 @@ class Values:
         self.run = run
         self._codec = RunCodec(secret, run)
 
+    def opened(self, value: Value, *, key: str, purpose: str) -> Value:
+        """The value without the payload codec. Raises `CheckpointUnreadable`."""
+        return self._codec.opened(value, key=key, purpose=purpose)
+
     def show(self, value: Value, *, key: str, purpose: str) -> Raw:
         """The value as JSON."""
-        if value.codec != "pickle":
-            return value.body
         try:
-            return rendered(self._codec.decode(value, key=key, purpose=purpose))
+            found = self._codec.opened(value, key=key, purpose=purpose)
+            if found.codec != "pickle":
+                return found.body
+            return rendered(self._codec.decode(found, key=key, purpose=purpose))
         except RewakeError as error:
             return Raw(msgspec.json.encode({"$unreadable": str(error)}))
