@@ -32,6 +32,7 @@ from rewake.http.bodies import query_number, read_body
 from rewake.http.parts import Parts, parts_of, reply
 from rewake.http.problems import plain, problem_of
 from rewake.records import Failure, Header, Outcome
+from rewake.signing.secret import Secret
 from rewake.values.text import storable, stored_size
 from rewake.views.runs import Links, ResultView, error_view, links, result_view
 from rewake.views.values import Values
@@ -45,6 +46,7 @@ log = logging.getLogger("rewake.hooks")
 BODY_TIME = 30.0
 """Seconds in which a body must have come: whoever sends it has proved nothing yet."""
 
+_MARK = "delivery without an id"
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:$|[,;])", re.ASCII)
 _LONGEST_REASON = 300
 _UNVERIFIED = "this delivery could not be verified"
@@ -128,7 +130,7 @@ async def _judged(parts: Parts, request: Request, delivery: Delivery) -> Verdict
         return Verdict(Became.ANSWERED, _text(answer.text, answer.media_type))
     delivery.id = hook.scheme.id_of(delivery) or _key_of_sender(hook, delivery)
     _wait(request, hook)  # refused before anything is started
-    key = await _key(hook, delivery)
+    key = await _key(parts.keys.secret, hook, delivery)
     try:
         verdict = await _started(parts, hook, delivery, key)
     except (InvalidInput, HTTPException):
@@ -228,9 +230,9 @@ def _key_of_sender(hook: Hook, delivery: Delivery) -> str | None:
     return delivery.headers.get("idempotency-key") or None
 
 
-async def _key(hook: Hook, delivery: Delivery) -> str | None:
+async def _key(secret: Secret, hook: Hook, delivery: Delivery) -> str | None:
     """The idempotency key of its run: the first delivery of an id stands for all of them."""
-    named = delivery.id or hook.scheme.mark_of(delivery)
+    named = delivery.id or _mark(secret, hook, delivery)
     if hook.webhook.key is not None:
         named = await _called(hook.webhook.key, delivery)
         if not (named is None or isinstance(named, str)):
@@ -242,6 +244,15 @@ async def _key(hook: Hook, delivery: Delivery) -> str | None:
     if stored_size(key) > LONGEST_KEY:  # providers name as they like
         key = f"hook:{delivery.path}:sha256:{hashlib.sha256(key.encode()).hexdigest()}"
     return key
+
+
+def _mark(secret: Secret, hook: Hook, delivery: Delivery) -> str | None:
+    """What names a delivery that has no id: a digest of what was signed."""
+    named = hook.scheme.mark_of(delivery)
+    if named is None or secret.codec is None:
+        return named
+    # Else who reads the store could try what was in the body.
+    return f"hmac:{secret.sign(_MARK, named.encode()).hex()}"
 
 
 async def _called(function: Any, delivery: Delivery) -> Any:

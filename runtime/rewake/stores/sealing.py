@@ -85,7 +85,7 @@ class SealingTable:
 
     async def get(self, key: Key) -> Any:
         """The item, or None."""
-        return self._opened(key, await self._table.get(key))
+        return self.opened(key, await self._table.get(key))
 
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
         """Write the whole item; with `absent`, only if there is none."""
@@ -125,7 +125,7 @@ class SealingTable:
         page = await self._table.query(
             partition, prefix, limit=limit, cursor=cursor, reverse=reverse
         )
-        return Page([(key, self._opened(key, item)) for key, item in page.items], page.cursor)
+        return Page([(key, self.opened(key, item)) for key, item in page.items], page.cursor)
 
     async def due(
         self,
@@ -153,9 +153,10 @@ class SealingTable:
     # --- texts -----------------------------------------------------------------------------
 
     def _written(self, key: Key, written: Written) -> Written:
-        return Written(written.ok, self._opened(key, written.item))
+        return Written(written.ok, self.opened(key, written.item))
 
-    def _opened(self, key: Key, item: Any) -> Any:
+    def opened(self, key: Key, item: Any) -> Any:
+        """The item of this key, as it is without the codec."""
         return item if item is None else self._whole(key, item, opened_text)
 
     def _whole(self, key: Key, item: Any, change: _Change) -> Any:
