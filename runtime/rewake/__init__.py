@@ -16,6 +16,7 @@ from rewake.authoring.approval import (
 from rewake.authoring.branches import parallel, race
 from rewake.authoring.callback import Callback, callback
 from rewake.authoring.context import TaskContext, task_context
+from rewake.authoring.marking import secret
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
 from rewake.authoring.time import now, random, sleep, sleep_until, uuid4
@@ -51,6 +52,7 @@ __all__ = [
     "parallel",
     "race",
     "random",
+    "secret",
     "sleep",
     "sleep_until",
     "step",

@@ -44,6 +44,8 @@ class Value(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     codec: str
     body: msgspec.Raw
     blob: str = ""
+    hidden: tuple[str, ...] = ()
+    """Its secret parts, which nobody is shown (`rewake.values.redaction`)."""
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):

@@ -40,7 +40,7 @@ CODEC = AesGcm({"k": bytes(32)})
 CANARY = "canary-4711"
 
 READABLE = {
-    "Value": {"codec", "blob"},
+    "Value": {"codec", "blob", "hidden"},
     "Started": {"by"},
     "Scheduled": {"key", "name", "digest"},
     "Withdrawn": {"key"},

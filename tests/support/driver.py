@@ -61,7 +61,10 @@ class TestCodec:
 
     __test__ = False
 
-    def encode(self, value: Any, *, key: str, purpose: str, hint: Any = None) -> Value:
+    def encode(
+        self, value: Any, *, key: str, purpose: str, hint: Any = None, hidden: tuple[str, ...] = ()
+    ) -> Value:
+        assert not hidden
         return encode(value, hint=hint, secret=SECRET, run=RUN, key=key, purpose=purpose)
 
     def decode(self, value: Value, *, key: str, purpose: str, hint: Any = None) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from rewake.authoring.forms import Form, filled_in, recorded_form
+from rewake.authoring.forms import Form, filled_in, hidden_in_form, recorded_form
 from rewake.authoring.linking import LinkFacts, link_of, new_facts, url_of
 from rewake.authoring.policy import Seconds, millis, seconds
 from rewake.errors import (
@@ -262,6 +262,8 @@ def _ask(
             shown["link"] = msgspec.to_builtins(new_facts(execution, key, expires))
         if approvers:
             shown["approvers"] = approvers
+        if hidden := hidden_in_form(form):
+            shown["hidden"] = list(hidden)
         return codec.encode(shown, key=key, purpose=Purpose.APPROVAL)
 
     future = execution.request(

@@ -21,6 +21,7 @@ from typing import (
 
 from rewake.authoring.attempt import in_place
 from rewake.authoring.hints import return_hint, signature_of
+from rewake.authoring.marking import hidden_in_call
 from rewake.authoring.policy import Options, Policy, TaskOptions
 from rewake.errors import AppError, CheckpointUnreadable
 from rewake.kinds import Kind, Purpose
@@ -137,7 +138,8 @@ class Task(Generic[P, R_co]):
     ) -> Value:
         registered = execution.is_registered(self)
         call: Any = [list(args), kwargs] if registered else (self, args, kwargs)
-        return execution.codec.encode(call, key=key, purpose=Purpose.CALL)
+        hidden = hidden_in_call(self.function, 0 if registered else 1)
+        return execution.codec.encode(call, key=key, purpose=Purpose.CALL, hidden=hidden)
 
     def _compare(
         self, codec: Codec, asked: dict[str, Any], key: str, recorded: Value
@@ -146,7 +148,8 @@ class Task(Generic[P, R_co]):
         try:
             with noting_dropped() as dropped:
                 *_, args, kwargs = codec.decode(recorded, key=key, purpose=Purpose.CALL)
-            found = first_difference(self.arguments(tuple(args), kwargs), asked)
+            then, shown = self.arguments(tuple(args), kwargs), not hidden_in_call(self.function)
+            found = first_difference(then, asked, shown=shown)
             return found or (f"{dropped[0]} was taken away" if dropped else "")
         except Exception:
             return None

@@ -18,6 +18,7 @@ import msgspec
 
 from rewake.authoring.callback import Asked, asked_of, fitted
 from rewake.authoring.linking import link_of
+from rewake.authoring.marking import hidden_in
 from rewake.engine.deadlines import timed_out
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.runs import Runs
@@ -77,7 +78,9 @@ class Callbacks:
         def made(wait: _Wait, codec: RunCodec, key: str) -> Outcome:
             if wait.item is None or wait.item.outcome is None:
                 fitted(wait.asked.converter(codec, key), result)
-            return Outcome(OutcomeKind.OK, codec.encode(result, key=key, purpose=Purpose.CALLBACK))
+            hidden = hidden_in(wait.asked.kind(codec, key))
+            value = codec.encode(result, key=key, purpose=Purpose.CALLBACK, hidden=hidden)
+            return Outcome(OutcomeKind.OK, value)
 
         return await self._decide(token, made, carry_on=carry_on)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rewake.app import App
 from rewake.authoring.hints import return_hint
+from rewake.authoring.marking import hidden_in
 from rewake.authoring.policy import millis
 from rewake.authoring.workflow import Workflow
 from rewake.kinds import OutcomeKind, Purpose
@@ -48,7 +49,9 @@ class RunProgram:
 
     def succeed(self, result: Any) -> Outcome:
         hint = return_hint(self._workflow.function)
-        value = self.codec.encode(result, key="", purpose=Purpose.OUTPUT, hint=hint)
+        value = self.codec.encode(
+            result, key="", purpose=Purpose.OUTPUT, hint=hint, hidden=hidden_in(hint)
+        )
         return Outcome(OutcomeKind.OK, value=value)
 
     def fail(self, error: BaseException) -> Outcome:

@@ -148,7 +148,8 @@ class Runs:
         """Create this run and begin it, unless it exists, as `Create` says."""
         services, run, now = self._services, header.run, header.created
         codec = RunCodec(services.secret, run)
-        value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT)
+        hidden = services.app.workflow(header.workflow).inputs.hidden
+        value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT, hidden=hidden)
         started = Started(now, value, by)
         with services.claims.making(run, "", header.owner):
             stored, new = await self._store.start(header, started, failed)

@@ -12,8 +12,19 @@ from rewake.signing.links import Link
 class Codec(Protocol):
     """Turns values of one run into data and back. See `rewake.values.run_codec`."""
 
-    def encode(self, value: Any, *, key: str, purpose: str, hint: Any = None) -> Value:
-        """The value as data. Raises `UsageError` if it cannot be encoded."""
+    def encode(
+        self,
+        value: Any,
+        *,
+        key: str,
+        purpose: str,
+        hint: Any = None,
+        hidden: tuple[str, ...] = (),
+    ) -> Value:
+        """The value as data, of which people are not shown what is `hidden`.
+
+        Raises `UsageError` if it cannot be encoded.
+        """
 
     def decode(self, value: Value, *, key: str, purpose: str, hint: Any = None) -> Any:
         """The value that was encoded. Raises `CheckpointUnreadable`."""

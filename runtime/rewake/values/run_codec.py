@@ -48,10 +48,19 @@ class RunCodec:
         self._run = run
         self._digest_key = self._opened_key(digest_key) if digest_key else b""
 
-    def encode(self, value: Any, *, key: str, purpose: str, hint: Any = None) -> Value:
-        return codecs.encode(
+    def encode(
+        self,
+        value: Any,
+        *,
+        key: str,
+        purpose: str,
+        hint: Any = None,
+        hidden: tuple[str, ...] = (),
+    ) -> Value:
+        made = codecs.encode(
             value, hint=hint, secret=self._secret, run=self._run, key=key, purpose=purpose
         )
+        return msgspec.structs.replace(made, hidden=hidden) if hidden else made
 
     def decode(self, value: Value, *, key: str, purpose: str, hint: Any = None) -> Any:
         return codecs.decode(

@@ -10,7 +10,7 @@ import msgspec
 
 from rewake.cli.lines import duration
 from rewake.engine.program import RunProgram
-from rewake.errors import CheckpointUnreadable, NonDeterminismError
+from rewake.errors import NonDeterminismError
 from rewake.kinds import Kind, Purpose
 from rewake.records import (
     Command,
@@ -30,7 +30,7 @@ from rewake.replay.operation import OpenOp
 from rewake.values.digests import text_of
 from rewake.values.failures import said_of
 from rewake.views.moments import moment
-from rewake.views.values import Values, rendered
+from rewake.views.values import Values
 
 LONGEST = 160
 """Characters of a value that are shown."""
@@ -166,26 +166,16 @@ class Tracer(Execution):
     def _call(self, asked: Scheduled) -> str:
         if asked.args is None:
             return ""
-        try:
-            given = self._values.opened(asked.args, key=asked.key, purpose=Purpose.CALL)
-        except CheckpointUnreadable:
-            return "..."
-        if given.codec == "pickle":
-            return self._pickled_call(asked.key, given)
-        args, kwargs = msgspec.json.decode(given.body, type=tuple[list[Any], dict[str, Any]])
-        said = [_short(msgspec.json.encode(value).decode()) for value in args]
-        said += [f"{k}={_short(msgspec.json.encode(v).decode())}" for k, v in kwargs.items()]
-        return ", ".join(said)
-
-    def _pickled_call(self, key: str, given: Value) -> str:
-        """The arguments of a closure, or such as are more than JSON."""
-        try:
-            *_, args, kwargs = self.codec.decode(given, key=key, purpose=Purpose.CALL)
-        except Exception:  # what cannot be read cannot be shown
-            return "..."
-        said = [_short(bytes(rendered(each)).decode()) for each in args]
-        said += [f"{k}={_short(bytes(rendered(v)).decode())}" for k, v in kwargs.items()]
-        return ", ".join(said)
+        shown = self._values.show(asked.args, key=asked.key, purpose=Purpose.CALL)
+        match msgspec.json.decode(shown):
+            case [*_, list() as args, dict() as kwargs]:
+                said = [_short(msgspec.json.encode(value).decode()) for value in args]
+                said += [
+                    f"{k}={_short(msgspec.json.encode(v).decode())}" for k, v in kwargs.items()
+                ]
+                return ", ".join(said)
+            case _:  # what cannot be read cannot be shown
+                return "..."
 
     def _is_other(self, old: Outcome, new: Outcome) -> bool:
         """Whether an end has another value or error; two pickles of one value may differ."""
