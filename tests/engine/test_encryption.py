@@ -343,7 +343,7 @@ def forged_value() -> Value:
     return RunCodec(other, "r").encode(2, key="answer", purpose="result")
 
 
-@pytest.mark.parametrize("how", ["moved", "forged", "changed"])
+@pytest.mark.parametrize("how", ["moved", "forged", "changed", "plain"])
 def test_what_was_put_into_the_store_is_never_loaded(how: str) -> None:
     """A result that was moved, forged or changed makes the run stuck, with an error of its own."""
 
@@ -354,6 +354,7 @@ def test_what_was_put_into_the_store_is_never_loaded(how: str) -> None:
         mine, other = [(await bench.table.get(each)).outcome for each in where]
         body = bytes(mine.value.body)
         values = {
+            "plain": Value("json", type(mine.value.body)(b"2")),
             "moved": other.value,
             "forged": forged_value(),
             "changed": Value(SEALED, type(mine.value.body)(body[:-9] + b'AAAAAAA="')),

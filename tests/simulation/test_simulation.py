@@ -27,7 +27,7 @@ from tests.simulation.mutants_linking import LINKING
 from tests.simulation.mutants_retrying import RETRYING
 from tests.simulation.programs import main, told
 from tests.simulation.scenarios import SCENARIOS
-from tests.simulation.simulate import run_seed, simulate
+from tests.simulation.simulate import SEALED, run_seed, simulate
 from tests.simulation.tally import STORES, Tally
 
 SEEDS = 2_000
@@ -86,6 +86,12 @@ def test_scenarios(scenario: str, store: str) -> None:
     """What random faults would seldom bring about ends as it should, too."""
     for seed in range(20):
         assert simulate(SCENARIOS[scenario](seed, store)).broken == [], seed
+
+
+def test_behind_a_codec_it_is_the_same() -> None:
+    """Where what users store is encrypted, every run ends as it would have, too."""
+    for seed in range(720_000, 720_060):
+        assert simulate(case_of(seed, SEALED)).broken == [], seed
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -2,7 +2,8 @@
 
 Where there is a payload codec, a run has a *digest key*: random, made at its start, and kept in its
 header, sealed. Digests of arguments are keyed with it. So nobody who reads the store can try what
-the arguments may have been, and no digest changes with a key of the codec.
+the arguments may have been, and no digest changes with a key of the codec. All values of a run that
+has one are sealed; so one that is not was put there by somebody else, and no body is given it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class RunCodec:
     def __init__(self, secret: Secret, run: str, digest_key: str = "") -> None:
         self._secret = secret
         self._run = run
-        self._digest_key = self._opened_key(digest_key) if digest_key else b""
+        self._digest_key = b""
+        if digest_key:
+            self._digest_key = self._opened_key(digest_key)
 
     def encode(
         self,
@@ -63,6 +66,7 @@ class RunCodec:
         return msgspec.structs.replace(made, hidden=hidden) if hidden else made
 
     def decode(self, value: Value, *, key: str, purpose: str, hint: Any = None) -> Any:
+        self._check_sealed(value, key, purpose)
         return codecs.decode(
             value, hint=hint, secret=self._secret, run=self._run, key=key, purpose=purpose
         )
@@ -72,6 +76,13 @@ class RunCodec:
         if value.codec != SEALED:
             return value
         return codecs.opened_at(value, self._secret, Place(self._run, key, purpose))
+
+    def _check_sealed(self, value: Value, key: str, purpose: str) -> None:
+        if self._digest_key and value.codec != SEALED:
+            place = Place(self._run, key, purpose)
+            raise CheckpointForged(
+                f"cannot read {place}: it is not encrypted, as all of its run is"
+            )
 
     def digest(self, arguments: Mapping[str, Any]) -> str:
         """The digest of these arguments in this run."""
