@@ -116,6 +116,8 @@ def keys_in(text: str) -> dict[str, bytes]:
             raise ConfigError(f"REWAKE_ENCRYPTION_KEYS: there are two keys of the id {name}")
         _check(name, key, f"REWAKE_ENCRYPTION_KEYS: part {number}: ")
         keys[name] = key
+    if not keys:  # else what is meant to be encrypted would not be
+        raise ConfigError("REWAKE_ENCRYPTION_KEYS has no key in it: id:base64, of 32 random bytes")
     return keys
 
 
