@@ -133,12 +133,17 @@ class Task(Generic[P, R_co]):
     def _plain_parameters(self) -> tuple[tuple[str, ...], tuple[Any, ...]] | None:
         return _plain_parameters(self.function)
 
+    @functools.cached_property
+    def _hidden(self) -> tuple[str, ...]:
+        """The secret parts of a call."""
+        return hidden_in_call(self.function)
+
     def _encode(
         self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any], key: str
     ) -> Value:
         registered = execution.is_registered(self)
         call: Any = [list(args), kwargs] if registered else (self, args, kwargs)
-        hidden = hidden_in_call(self.function, 0 if registered else 1)
+        hidden = self._hidden if registered else hidden_in_call(self.function, under=1)
         return execution.codec.encode(call, key=key, purpose=Purpose.CALL, hidden=hidden)
 
     def _compare(
@@ -148,8 +153,8 @@ class Task(Generic[P, R_co]):
         try:
             with noting_dropped() as dropped:
                 *_, args, kwargs = codec.decode(recorded, key=key, purpose=Purpose.CALL)
-            then, shown = self.arguments(tuple(args), kwargs), not hidden_in_call(self.function)
-            found = first_difference(then, asked, shown=shown)
+            then = self.arguments(tuple(args), kwargs)
+            found = first_difference(then, asked, shown=not self._hidden)
             return found or (f"{dropped[0]} was taken away" if dropped else "")
         except Exception:
             return None
