@@ -100,7 +100,7 @@ def test_it_does_nothing_to_what_it_cannot_read(found: tuple[TestClient, dict[st
     """A decision, and a start that would have to compare arguments, are for another server: 503."""
     client, runs = found
     decided = client.post(f"/v1/runs/{runs['asks']}/approvals/boss", json={"approved": True})
-    again = {"json": {"word": CANARY}, "headers": {"Idempotency-Key": "ends"}}
+    again: Any = {"json": {"word": CANARY}, "headers": {"Idempotency-Key": "ends"}}
     started = client.post("/v1/workflows/ends/runs", **again)
     for answer in (decided, started):
         assert answer.status_code == 503

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 import pytest
 
-from rewake.codecs import AesGcm
+from rewake.codecs import AesGcm, CheckpointForged
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
     CancelRequested,
@@ -29,11 +29,12 @@ from rewake.records import (
     Stepped,
     Try,
 )
+from rewake.stores import sealing
 from rewake.stores.items import encode
 from rewake.stores.keys import chunk_key, header_key, log_key, operation_key
 from rewake.stores.memory import MemoryTable
 from rewake.stores.sealing import PARTS, TEXTS, SealingTable
-from rewake.stores.table import Key
+from rewake.stores.table import Key, Written
 from rewake.values.sealing import for_people, readable
 
 CODEC = AesGcm({"k": bytes(32)})
@@ -148,6 +149,42 @@ def test_what_was_written_is_read_and_is_not_there_to_be_read(key: Key, item: It
         await table.delete([key])
         assert (await table.update(key, set=changes, create=item)).item == item
         assert CANARY.encode() not in encode(await inner.get(key))
+
+    asyncio.run(main())
+
+
+class Other(msgspec.Struct):
+    """An item of another kind: pairs of texts, and bytes."""
+
+    pairs: list[tuple[str, str]]
+    data: bytes
+
+
+def test_pairs_and_bytes_are_sealed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the fields that are named hold; bytes that cannot be opened are not handed out."""
+    monkeypatch.setitem(sealing._FIELDS, Other, ("pairs", "data"))
+    item: Any = Other([("a", CANARY), (CANARY, "")], b"\xef\xbf\xbf" + CANARY.encode())
+
+    class Holding:
+        """A table of one item."""
+
+        kept: Any = None
+
+        async def put(self, _: Key, item: Any, *, absent: bool) -> Written:
+            self.kept = msgspec.json.decode(msgspec.json.encode(item), type=Other)
+            return Written(not absent, self.kept)
+
+        async def get(self, _: Key) -> Any:
+            return self.kept
+
+    async def main() -> None:
+        inner: Any = Holding()
+        table = SealingTable(inner, CODEC)
+        assert (await table.put(Key("D#x", "D#1"), item)).item == item
+        assert await table.get(Key("D#x", "D#1")) == item
+        assert CANARY not in repr(inner.kept)
+        with pytest.raises(CheckpointForged):
+            await table.get(Key("D#x", "D#2"))
 
     asyncio.run(main())
 

@@ -10,9 +10,9 @@ A text is bound to its item's key, and to its place in that.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -36,7 +36,7 @@ from rewake.records import (
 from rewake.signing.payloads import Context, PayloadCodec
 from rewake.stores.keys import run_of
 from rewake.stores.table import Due, Key, Page, T, Table, When, Written
-from rewake.values.sealing import opened_text, sealed_text
+from rewake.values.sealing import opened_data, opened_text, sealed_data, sealed_text
 
 TEXTS: Mapping[type, tuple[str, ...]] = {
     Failure: ("type", "message", "traceback"),
@@ -45,7 +45,7 @@ TEXTS: Mapping[type, tuple[str, ...]] = {
     CancelRequested: ("reason",),
     Header: ("cancel", "error"),
 }
-"""By struct: its fields that are texts of users. All other texts are names, ids and marks."""
+"""By struct: its fields that are texts or bytes of users. All others are names, ids and marks."""
 PARTS: Mapping[type, tuple[str, ...]] = {
     Header: ("lost_turn", "tail"),
     Chunk: ("entries",),
@@ -63,7 +63,20 @@ _FIELDS: Mapping[type, tuple[str, ...]] = {
 }
 _PURPOSE = "text"
 
-_Change = Callable[[str, PayloadCodec, Context], str]
+
+class _Change(NamedTuple):
+    """What becomes of texts, and of bytes."""
+
+    text: Callable[[str, PayloadCodec, Context], str]
+    data: Callable[[bytes, PayloadCodec, Context], bytes]
+
+    def __call__(self, value: str | bytes, codec: PayloadCodec, context: Context) -> str | bytes:
+        if isinstance(value, str):
+            return self.text(value, codec, context)
+        return self.data(value, codec, context)
+
+
+_SEAL, _OPEN = _Change(sealed_text, sealed_data), _Change(opened_text, opened_data)
 
 
 def behind_codec(table: Table, codec: PayloadCodec | None) -> Table:
@@ -89,7 +102,7 @@ class SealingTable:
 
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
         """Write the whole item; with `absent`, only if there is none."""
-        sealed = self._whole(key, item, sealed_text)
+        sealed = self._whole(key, item, _SEAL)
         return self._written(key, await self._table.put(key, sealed, absent=absent))
 
     async def update(
@@ -105,10 +118,10 @@ class SealingTable:
         changes = set
         if set is not None:
             changes = {
-                name: self._attribute(key, name, value, sealed_text) if name in _CHANGED else value
+                name: self._attribute(key, name, value, _SEAL) if name in _CHANGED else value
                 for name, value in set.items()
             }
-        made = None if create is None else self._whole(key, create, sealed_text)
+        made = None if create is None else self._whole(key, create, _SEAL)
         written = await self._table.update(key, when=when, set=changes, add=add, create=made)
         return self._written(key, written)
 
@@ -157,7 +170,7 @@ class SealingTable:
 
     def opened(self, key: Key, item: Any) -> Any:
         """The item of this key, as it is without the codec."""
-        return item if item is None else self._whole(key, item, opened_text)
+        return item if item is None else self._whole(key, item, _OPEN)
 
     def _whole(self, key: Key, item: Any, change: _Change) -> Any:
         names = _FIELDS.get(type(item))
@@ -175,7 +188,9 @@ class SealingTable:
         places = (f"{key.sort}/{name}/{number}" for number in itertools.count())
         return _changed(value, partial(self._text, run_of(key), places, change))
 
-    def _text(self, run: str, places: Any, change: _Change, text: str) -> str:
+    def _text(
+        self, run: str, places: Iterator[str], change: _Change, text: str | bytes
+    ) -> str | bytes:
         return change(text, self._codec, Context(run, next(places), _PURPOSE))
 
 
@@ -185,14 +200,14 @@ _CHANGED = frozenset(
 """The attributes of items that hold texts."""
 
 
-def _changed(value: Any, change: Callable[[str], str]) -> Any:
+def _changed(value: Any, change: Callable[[str | bytes], str | bytes]) -> Any:
     """A value in which all texts of users are changed; an empty text stays as it is."""
     if not value:
         return value
-    if isinstance(value, str):
+    if isinstance(value, str | bytes):
         return change(value)
-    if isinstance(value, list):
-        return [_changed(each, change) for each in value]
+    if isinstance(value, list | tuple):
+        return type(value)(_changed(each, change) for each in value)
     found = {
         name: _changed(old, change)
         for name in _FIELDS.get(type(value), ())

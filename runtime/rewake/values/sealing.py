@@ -28,6 +28,7 @@ SEALED = "sealed"
 """The codec of a sealed value."""
 _MARK = "\uffff"
 """Stands before a sealed text, and between why it was not opened and its data. No character."""
+_MARKED = _MARK.encode()
 _NO_CODEC = "it is encrypted, and this process has no keys (REWAKE_ENCRYPTION_KEYS, REWAKE_CODEC)"
 _FORGED = "forged"
 _BODY = msgspec.json.Decoder(str)
@@ -97,6 +98,18 @@ def opened_text(text: str, codec: PayloadCodec, context: Context) -> str:
         return f"{_MARK}{error.reason}{_MARK}{sealed}"
     except (CheckpointUnreadable, binascii.Error, ValueError):
         return f"{_MARK}{_FORGED}{_MARK}{sealed}"
+
+
+def sealed_data(data: bytes, codec: PayloadCodec, context: Context) -> bytes:
+    """Bytes, sealed for their place."""
+    return _MARKED + codec.encode(data, context)
+
+
+def opened_data(data: bytes, codec: PayloadCodec, context: Context) -> bytes:
+    """The bytes that were sealed; such as were not as they are. Raises as `opened` does."""
+    if not data.startswith(_MARKED):
+        return data
+    return _decoded(data[len(_MARKED) :], codec, context)
 
 
 def readable(text: str, what: str) -> str:
