@@ -20,9 +20,11 @@ import msgspec
 import pydantic
 import pytest
 
-from rewake import secret
+from rewake import secret, task
 from rewake.authoring.marking import hidden_in, hidden_in_call, hidden_in_value
+from rewake.signing.secret import Secret
 from rewake.values.redaction import REDACTED, hidden_in_schema, redacted
+from rewake.values.run_codec import RunCodec
 
 Word = Annotated[str, secret]
 T = TypeVar("T")
@@ -156,6 +158,43 @@ def test_the_secret_parts_of_an_object(value: Any, within: Any) -> None:
     """An object where no type says what it is: its class says what is secret in it."""
     assert hidden_in_value(within(value))
     assert not hidden_in_value(within(Plain("ann", [])))
+
+
+class Raising(type):
+    """Of a class that cannot be looked at."""
+
+    def __getattr__(cls, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+class Closed(metaclass=Raising):
+    pass
+
+
+class Opaque:
+    _fields = ("inside",)
+
+    @property
+    def inside(self) -> Any:
+        raise RuntimeError
+
+
+def test_what_cannot_be_looked_at_is_not_shown() -> None:
+    """A class or an object whose own code raises fails nothing, and is hidden as a whole."""
+    assert hidden_in(Closed) == ("",)
+    assert hidden_in_value([Opaque()]) == ("",)
+
+
+@task
+async def pins(pin: Annotated[int, secret], amount: int) -> None:
+    """Numbers are told where arguments differ, but not of such a task."""
+
+
+def test_a_difference_tells_no_secret() -> None:
+    """Where a replay asks with other arguments, only the place is named: it goes to the log."""
+    codec = RunCodec(Secret("a secret of some length"), "r")
+    recorded = codec.encode([[4711, 1], {}], key="k", purpose="call")
+    assert pins._compare(codec, {"pin": 4712, "amount": 1}, "k", recorded) == "pin differs"
 
 
 def shown(data: Any, *parts: str) -> Any:

@@ -40,6 +40,7 @@ secret: Final = _Secret()
 """Marks what is secret: `Annotated[str, secret]`. It is hidden in the API, pages and the log."""
 
 _AGAIN = "/\0"
+_ALL = ("",)
 _MOST = 100_000
 """Most objects of a value that are looked at; of a larger one nothing is shown."""
 
@@ -80,13 +81,20 @@ def hidden_in_call(function: Callable[..., Any], under: int = 0) -> tuple[str, .
 
 def hidden_in_value(value: Any) -> tuple[str, ...]:
     """The secret parts of an object that was pickled, by the classes of what is in it."""
+    try:
+        return _in_value(value)
+    except Exception:  # code of the user's own
+        return _ALL
+
+
+def _in_value(value: Any) -> tuple[str, ...]:
     found: list[str] = []
     left: list[tuple[str, Any]] = [("", value)]
     looked = 0
     while left:
         path, each = left.pop()
         if (looked := looked + 1) > _MOST:
-            return ("",)
+            return _ALL
         kind = type(each)
         if isinstance(each, dict):
             left += [(path + pointer(str(name)), inner) for name, inner in each.items()]
@@ -111,7 +119,10 @@ def _hidden_in(hint: Any) -> tuple[str, ...]:
 
 
 def _found(hint: Any) -> tuple[str, ...]:
-    paths = dict.fromkeys(_walk(hint, ()))
+    try:
+        paths = dict.fromkeys(_walk(hint, ()))
+    except Exception:  # a class whose own code raises: what cannot be known is not shown
+        return _ALL
     if all(path.endswith(_AGAIN) for path in paths):
         return ()
     return tuple(path.removesuffix(_AGAIN) for path in paths)
