@@ -14,6 +14,7 @@
     │   └── StuckError            the run needs a person; it is kept whole and can go on after a fix
     │       ├── NonDeterminismError   the code no longer does what the history says
     │       └── CheckpointUnreadable  a stored value cannot be read, or is not authentic
+    │           ├── CheckpointForged      it is encrypted, and was changed, moved or forged
     │           └── ReadableElsewhere     another process can: nobody is needed but it
     ├── TaskError             a task or step ended without a value: what workflows catch
     ├── NonRetryable          raised by a task: do not try again
@@ -43,6 +44,7 @@ from datetime import timedelta
 
 __all__ = [
     "AppError",
+    "CheckpointForged",
     "CheckpointUnreadable",
     "ConfigError",
     "DeterminismWarning",
@@ -152,6 +154,10 @@ class NonDeterminismError(StuckError):
 
 class CheckpointUnreadable(StuckError):
     """A stored value is missing, damaged, not authentic, or only readable elsewhere."""
+
+
+class CheckpointForged(CheckpointUnreadable):
+    """Stored data is not what was encrypted for its place: changed, moved, or forged."""
 
 
 class ReadableElsewhere(CheckpointUnreadable):

@@ -35,7 +35,8 @@ LATEST: Millis = 253_402_300_799_999
 class Value(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """An encoded Python value. See `rewake.values.codecs`.
 
-    `codec` is `json`, `typed` (JSON that a type hint restores) or `pickle` (signed cloudpickle).
+    `codec` is `json`, `typed` (JSON that a type hint restores) or `pickle` (signed cloudpickle), or
+    `sealed` if it passed the payload codec (`rewake.values.sealing`).
     `body` is the JSON text itself; for a pickle, a JSON string in base64. A large body is kept
     apart: then `blob` names it and `body` is `null`.
     """
@@ -43,6 +44,8 @@ class Value(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     codec: str
     body: msgspec.Raw
     blob: str = ""
+    hidden: tuple[str, ...] = ()
+    """Its secret parts, which nobody is shown (`rewake.values.redaction`)."""
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -333,6 +336,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """Whether it was killed: it is cancelled, and its cleanup did not run."""
     digest: str = ""
     """The digest of its arguments."""
+    digest_key: str = ""
+    """What its digests are keyed with, sealed (`values/run_codec.py`); empty: they are not."""
     key: str = ""
     """The idempotency key that it was started with."""
     base: str = ""

@@ -75,13 +75,7 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
     )
     case.workflow = "bounded" if bounded else "main"
     if not bounded:
-        _add_waits(case, seed)
-    calls = random.Random(f"calls/{seed}")  # drawn apart: most older seeds stay what they were
-    if not bounded and calls.random() < 0.12:
-        for name, whole in case.programs.items():
-            case.programs[name] = with_calls(whole, calls)
-    if not bounded:
-        _answering(case, random.Random(f"responses/{seed}"))
+        _add(case, seed)
     case.twice = chance.random() < 0.2
     case.lag = chance.choice((0, 0, 300))
     if faults:
@@ -105,19 +99,21 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
     return case
 
 
-def _add_waits(case: Case, seed: int) -> None:
-    """Machines that call and people who are told: drawn apart, so that most older seeds stay what
-    they were.
+ADDED = (
+    ("calls", 0.12, with_calls),
+    ("notified", 0.08, with_notices),
+    ("responses", 0.1, with_response),
+)
+
+
+def _add(case: Case, seed: int) -> None:
+    """Machines that call, people who are told, runs that answer their callers: drawn apart, so that
+    most older seeds stay what they were.
     """
-    for name, share, added in (("calls", 0.12, with_calls), ("notified", 0.08, with_notices)):
+    for name, share, added in ADDED:
         chance = random.Random(f"{name}/{seed}")
         if chance.random() < share:
             case.programs = {run: added(whole, chance) for run, whole in case.programs.items()}
-def _answering(case: Case, chance: random.Random) -> None:
-    """Runs that answer their callers: drawn apart as well."""
-    if chance.random() < 0.1:
-        for name, whole in case.programs.items():
-            case.programs[name] = with_response(whole, chance)
 
 
 def further(case: Case, chance: random.Random) -> None:

@@ -11,6 +11,8 @@ from rewake.records import Completed, Finished, Outcome, Scheduled, Stepped
 from rewake.states import RunState
 from rewake.stores.history import History
 from rewake.stores.operations import MOST_TRIES
+from rewake.stores.reads import Reads
+from rewake.stores.sealing import behind_codec
 from rewake.values.codecs import decode
 from rewake.views.timeline import timeline
 from tests.simulation import programs
@@ -20,7 +22,6 @@ from tests.simulation.generate import Err, strip
 from tests.simulation.telling import what_is_wrong
 from tests.simulation.watch import Run
 from tests.simulation.world import SECRET, World
-from tests.support.stores import reads_of
 
 
 class Judge:
@@ -46,7 +47,8 @@ class Judge:
                 self._fail(run, f"is {run.header.state}: {run.header.error}")
             return
         world = self._world
-        history = await reads_of(world.base).history(run.header)
+        reads = Reads(behind_codec(world.base, SECRET.codec), world.base)
+        history = await reads.history(await reads.header(name))
         if run.killed_at is not None:
             self._judge_kill(run, history)
         else:

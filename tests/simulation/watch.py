@@ -182,7 +182,7 @@ class Watch:
         """A write came back; if it took effect, look at what it did."""
         if not written.ok:
             return
-        item = written.item
+        item = self._world.opened(key, written.item)
         if isinstance(item, Header):
             self._wrote_header(replica, item)
         elif isinstance(item, Operation):

@@ -15,17 +15,27 @@ from typing import NamedTuple
 
 from tests.simulation.case import Case, case_of
 from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.mutants_answering import ANSWERING
 from tests.simulation.mutants_calling import CALLING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_linking import LINKING
 from tests.simulation.mutants_retrying import RETRYING
+from tests.simulation.mutants_telling import TELLING
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.simulate import simulate
 from tests.simulation.tally import STORES
 
 SEEDS = 2_000
 """How many seeds the suite has, and how many a mutant is looked for in."""
-ALL_MUTANTS: tuple[Mutant, ...] = (*MUTANTS, *HOLDING, *RETRYING, *CALLING, *LINKING)
+ALL_MUTANTS: tuple[Mutant, ...] = (
+    *MUTANTS,
+    *ANSWERING,
+    *CALLING,
+    *HOLDING,
+    *LINKING,
+    *RETRYING,
+    *TELLING,
+)
 FILE = Path(__file__).with_name("witnesses.json")
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Unpack
 import msgspec
 
 from rewake.authoring.binding import Call
-from rewake.authoring.forms import Form, filled_in, recorded_form
+from rewake.authoring.forms import Form, filled_in, hidden_in_form, recorded_form
 from rewake.authoring.linking import LinkFacts, link_of, new_facts, url_of
 from rewake.authoring.notifying import (
     NotifyOptions,
@@ -266,6 +266,8 @@ def _ask(
         if approvers:
             shown["approvers"] = approvers
         shown |= recorded_plan(more.plan, approvers)
+        if hidden := hidden_in_form(form):
+            shown["hidden"] = list(hidden)
         return codec.encode(shown, key=key, purpose=Purpose.APPROVAL)
 
     future = execution.request(

@@ -31,6 +31,7 @@ from rewake.replay.operation import OpFuture
 from rewake.replay.program import Codec
 from rewake.signing.links import LinkUse
 from rewake.values.failures import task_error
+from rewake.values.sealing import readable
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -48,9 +49,13 @@ class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def converter(self, codec: Codec, key: str) -> Converter:
         """What turns JSON data into the result. Raises `CheckpointUnreadable` if nothing can."""
+        return _as_it_is if self.result is None else Converters().of(self.kind(codec, key))
+
+    def kind(self, codec: Codec, key: str) -> Any:
+        """The type of its result, None for any. Raises `CheckpointUnreadable`."""
         if self.result is None:
-            return _as_it_is
-        return Converters().of(codec.decode(self.result, key=key, purpose=Purpose.CALLBACK))
+            return None
+        return codec.decode(self.result, key=key, purpose=Purpose.CALLBACK)
 
 
 class Callback(OpenWait, Generic[T_co]):
@@ -191,7 +196,7 @@ def _resolve(codec: Codec, convert: Converter, name: str, key: str, outcome: Out
     failure = outcome.failure
     if outcome.kind is OutcomeKind.TIMEOUT:
         told = f"the time of the callback {name!r} is over"
-        raise TimeoutError(told if failure is None else failure.message)
+        raise TimeoutError(told if failure is None else readable(failure.message, key))
     if failure is not None:
         raise task_error(failure)
     if outcome.value is None:

@@ -21,6 +21,7 @@ from typing import (
 
 from rewake.authoring.attempt import in_place
 from rewake.authoring.hints import return_hint, signature_of
+from rewake.authoring.marking import hidden_in_call
 from rewake.authoring.policy import Options, Policy, TaskOptions
 from rewake.errors import AppError, CheckpointUnreadable
 from rewake.kinds import Kind, Purpose
@@ -31,7 +32,6 @@ from rewake.replay.operation import note_made
 from rewake.replay.program import Codec
 from rewake.replay.scope import short_name
 from rewake.values.comparing import first_difference
-from rewake.values.digests import digest
 from rewake.values.failures import task_error
 from rewake.values.references import noting_dropped
 
@@ -134,7 +134,7 @@ class Task(Generic[P, R_co]):
             Kind.TASK,
             label or self.label,
             name=self.name if execution.is_registered(self) else closure_name(self.function),
-            digest=digest(arguments),
+            digest=execution.codec.digest(arguments),
             args=functools.partial(self._encode, execution, args, kwargs),
             compare=functools.partial(self._compare, execution.codec, arguments),
             resolve=resolve or functools.partial(self._resolve, execution.codec),
@@ -162,12 +162,18 @@ class Task(Generic[P, R_co]):
     def _plain_parameters(self) -> tuple[tuple[str, ...], tuple[Any, ...]] | None:
         return _plain_parameters(self.function)
 
+    @functools.cached_property
+    def _hidden(self) -> tuple[str, ...]:
+        """The secret parts of a call."""
+        return hidden_in_call(self.function)
+
     def _encode(
         self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any], key: str
     ) -> Value:
         registered = execution.is_registered(self)
         call: Any = [list(args), kwargs] if registered else (self, args, kwargs)
-        return execution.codec.encode(call, key=key, purpose=Purpose.CALL)
+        hidden = self._hidden if registered else hidden_in_call(self.function, under=1)
+        return execution.codec.encode(call, key=key, purpose=Purpose.CALL, hidden=hidden)
 
     def _compare(
         self, codec: Codec, asked: dict[str, Any], key: str, recorded: Value
@@ -176,7 +182,8 @@ class Task(Generic[P, R_co]):
         try:
             with noting_dropped() as dropped:
                 *_, args, kwargs = codec.decode(recorded, key=key, purpose=Purpose.CALL)
-            found = first_difference(self.arguments(tuple(args), kwargs), asked)
+            then = self.arguments(tuple(args), kwargs)
+            found = first_difference(then, asked, shown=not self._hidden)
             return found or (f"{dropped[0]} was taken away" if dropped else "")
         except Exception:
             return None

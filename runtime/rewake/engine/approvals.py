@@ -25,6 +25,7 @@ from rewake.records import Header, Millis, Operation, Outcome, Scheduled
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.states import TERMINAL
 from rewake.stores.history import History, StepTries, of_round
+from rewake.values.redaction import hidden_in_schema, pointer
 from rewake.values.run_codec import RunCodec
 from rewake.values.schemas import misfits, schema_of
 
@@ -83,7 +84,7 @@ class Approvals:
         approval = fitting(shown, approval)
         now = self._services.clock.now()
         late = timed_out(asked.due, now)
-        outcome, at = late or (self._outcome(run, key, approval), now)
+        outcome, at = late or (self._outcome(run, key, approval, shown), now)
         blank = Operation(run, key, Kind.APPROVAL, asked.name, asked.round)
         delivery = await self._deliveries.end_wait(blank, outcome, at, carry_on=carry_on)
         if late is not None:
@@ -190,10 +191,14 @@ class Approvals:
             raise RunConflict(f"run {run!r} is over")
         return asked
 
-    def _outcome(self, run: str, key: str, approval: Approval) -> Outcome:
-        decided = msgspec.to_builtins(approval)
-        codec = RunCodec(self._services.secret, run)
-        return Outcome(OutcomeKind.OK, codec.encode(decided, key=key, purpose=Purpose.APPROVAL))
+    def _outcome(self, run: str, key: str, approval: Approval, shown: dict[str, Any]) -> Outcome:
+        decided, codec = msgspec.to_builtins(approval), RunCodec(self._services.secret, run)
+        form = shown.get("form")
+        marked = hidden_in_schema(schema_of(form)) if isinstance(form, dict) else ()
+        marked = (*marked, *shown.get("hidden", ()))
+        hidden = tuple(pointer("value") + path for path in dict.fromkeys(marked))
+        value = codec.encode(decided, key=key, purpose=Purpose.APPROVAL, hidden=hidden)
+        return Outcome(OutcomeKind.OK, value)
 
 
 def _check_decision(approval: object) -> None:

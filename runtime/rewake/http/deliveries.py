@@ -108,7 +108,7 @@ async def _again(
     if hook.scheme.challenge(delivery) is not None:
         return Verdict(Became.ANSWERED)
     try:
-        named = await key_of(hook, delivery)
+        named = await key_of(parts.keys.secret, hook, delivery)
     except LookupError as error:
         raise RunConflict(f"nothing names this delivery, for it lacks {error}") from error
     key = seen.key = found.key or named

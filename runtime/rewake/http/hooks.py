@@ -33,6 +33,7 @@ from rewake.http.problems import plain
 from rewake.http.responses import ended, response_to
 from rewake.http.verdicts import Seen, Verdict, note, refused
 from rewake.records import Header
+from rewake.signing.secret import Secret
 from rewake.values.text import storable, stored_size
 from rewake.views.runs import Links, links
 from rewake.webhooks.bodies import is_form, is_json
@@ -44,6 +45,7 @@ from rewake.webhooks.trigger import LONGEST_WAIT
 BODY_TIME = 30.0
 """Seconds in which a body must have come: whoever sends it has proved nothing yet."""
 
+_MARK = "delivery without an id"
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:$|[,;])", re.ASCII)
 
 
@@ -114,7 +116,7 @@ async def _judged(parts: Parts, request: Request, delivery: Delivery, seen: Seen
     answer = hook.scheme.challenge(delivery)
     if answer is not None:
         return Verdict(Became.ANSWERED, _text(answer.text, answer.media_type))
-    key = seen.key = await key_of(hook, delivery)
+    key = seen.key = await key_of(parts.keys.secret, hook, delivery)
     # Refused before anything is started.
     seen.room.enter_context(parts.load.waiting(_wait(request, hook)))
     try:
@@ -227,10 +229,10 @@ def _key_of_sender(hook: Hook, delivery: Delivery) -> str | None:
     return delivery.headers.get("idempotency-key") or None
 
 
-async def key_of(hook: Hook, delivery: Delivery) -> str | None:
+async def key_of(secret: Secret, hook: Hook, delivery: Delivery) -> str | None:
     """The idempotency key of its run: the first delivery of an id stands for all of them."""
     delivery.id = hook.scheme.id_of(delivery) or _key_of_sender(hook, delivery)
-    named = delivery.id or hook.scheme.mark_of(delivery)
+    named = delivery.id or _mark(secret, hook, delivery)
     if hook.webhook.key is not None:
         named = await _called(hook.webhook.key, delivery)
         if not (named is None or isinstance(named, str)):
@@ -246,6 +248,15 @@ def bounded_key(path: str, key: str) -> str:
     if stored_size(key) > LONGEST_KEY:
         return f"hook:{path}:sha256:{hashlib.sha256(key.encode()).hexdigest()}"
     return key
+
+
+def _mark(secret: Secret, hook: Hook, delivery: Delivery) -> str | None:
+    """What names a delivery that has no id: a digest of what was signed."""
+    named = hook.scheme.mark_of(delivery)
+    if named is None or secret.codec is None:
+        return named
+    # Else who reads the store could try what was in the body.
+    return f"hmac:{secret.sign(_MARK, named.encode()).hex()}"
 
 
 async def _called(function: Any, delivery: Delivery) -> Any:

@@ -65,6 +65,7 @@ from rewake.replay.operation import OpenOp, OpFuture, nothing, resolve
 from rewake.replay.program import Program
 from rewake.replay.scope import Group, Scope, bounded
 from rewake.values.loglines import LogLines
+from rewake.values.sealing import readable
 
 asyncio_order.install()
 
@@ -97,7 +98,6 @@ class Execution:
         self.finished: Outcome | None = None
         self.error: StuckError | None = None
         self.cancel_reason: str | None = None
-        self.cancels = 0
         self.codec: Final = program.codec
         self.links: Final = program.links
         self.seed: Final = seed
@@ -110,7 +110,7 @@ class Execution:
         self.replaying = False
         self._log = LogLines()
         self.mistakes: Final = Mistakes()
-        self.machine, self.where, self.responded = 0, "", False
+        self.machine, self.cancels, self.where, self.responded = 0, 0, "", False
         self.origins: Final = origins.Origins()
         self._ended: Finished | None = None
         self._late: int | None = None
@@ -418,10 +418,10 @@ class Execution:
             op.future = None  # Each refers to the other.
 
     def _cancel(self, event: CancelRequested, _: Outcome | None) -> None:
-        self.cancel_reason = event.reason
+        self.cancel_reason = readable(event.reason, "the reason to cancel")
         self.cancels = event.number
         if self._main is not None:
-            self._main.cancel(event.reason)
+            self._main.cancel(self.cancel_reason)
 
     def _set_back(self, event: ClockSetBack, _: Outcome | None) -> None:
         for op in self.open.values():

@@ -244,9 +244,10 @@ def room_for_tail(header: Header) -> int:
     names = stored_size(header.workflow) + stored_size(header.key)
     changed = CHANGED_BYTES if header.changed else 0
     changed += RESPONSE_BYTES + len(header.answer) if header.answer else 0
+    keyed = len(_encode({"digest_key": header.digest_key})) if header.digest_key else 0
     said = {"cancel": header.cancel, "error": header.error, "lost_turn": header.lost_turn}
     told = sum(len(_encode({name: text})) for name, text in said.items() if text)
-    return HEADER_BYTES - FIXED_BYTES - changed - run - names - told
+    return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - told
 
 
 def read_at(header: Header) -> int | None:
