@@ -30,6 +30,7 @@ GROUND = (
     "kinds",
     "states",
     "ledger",
+    "streamed",
     "records",
     "access",
     "clock",

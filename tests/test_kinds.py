@@ -13,7 +13,14 @@ from rewake.records import Scheduled
 
 def test_what_is_stored_of_kinds_and_purposes_never_changes() -> None:
     """Histories and signatures hold these texts: a change would strand every run."""
-    assert [kind.value for kind in Kind] == ["task", "step", "timer", "approval", "callback"]
+    assert [kind.value for kind in Kind] == [
+        "task",
+        "step",
+        "timer",
+        "approval",
+        "callback",
+        "emit",
+    ]
     assert {purpose.value for purpose in Purpose} == {
         "input",
         "output",
@@ -21,6 +28,7 @@ def test_what_is_stored_of_kinds_and_purposes_never_changes() -> None:
         "result",
         "approval",
         "callback",
+        "emitted",
     }
     assert [kind.value for kind in OutcomeKind] == ["ok", "error", "timeout", "cancelled"]
 
@@ -35,6 +43,7 @@ def test_a_row_does_not_contradict_itself(kind: Kind) -> None:
     assert traits.due is not DueMeans.DEADLINE or traits.awaited
     assert traits.due is not DueMeans.END or not traits.awaited
     assert traits.waiting
+    assert not traits.at_once or not (traits.inline or traits.awaited or traits.due)
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -16,6 +16,7 @@ from rewake.authoring.approval import (
 from rewake.authoring.branches import parallel, race
 from rewake.authoring.callback import Callback, callback
 from rewake.authoring.context import TaskContext, task_context
+from rewake.authoring.emit import emit
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
 from rewake.authoring.time import now, random, sleep, sleep_until, uuid4
@@ -47,6 +48,7 @@ __all__ = [
     "Workflow",
     "approval",
     "callback",
+    "emit",
     "now",
     "parallel",
     "race",

@@ -10,6 +10,7 @@ rooms of its own: one in `authoring/` (how it is asked for) and one in `engine/`
     timer     its moment has come                     an entry of the history
     approval  a person decided, or its time was over  an outcome in an item of its own
     callback  a machine called, or was silent         an outcome in an item of its own
+    emit      it was asked for                        nothing: it goes on at once
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Purpose(StrEnum):
     """The form and description of an approval, and the decision on it."""
     CALLBACK = "callback"
     """The link of a callback and the type of its result, and what was sent to it."""
+    EMITTED = "emitted"
+    """An item that a run has emitted."""
 
 
 class OutcomeKind(StrEnum):
@@ -72,6 +75,8 @@ class Traits:
     """The purpose of the value that it ends with; None: there is none."""
     waiting: str
     """The word that people are shown for its state while it waits."""
+    at_once: bool = False
+    """It has ended as soon as it is asked for: its record in the history is all there is of it."""
 
     @property
     def suspends(self) -> bool:
@@ -148,5 +153,18 @@ class Kind(StrEnum):
             asked_with=Purpose.CALLBACK,
             ends_with=Purpose.CALLBACK,
             waiting="to be called",
+        ),
+    )
+    EMIT = (
+        "emit",
+        Traits(
+            awaited=False,
+            dispatched=False,
+            inline=False,
+            due=None,
+            asked_with=Purpose.EMITTED,
+            ends_with=None,
+            waiting="emitted",
+            at_once=True,
         ),
     )

@@ -20,6 +20,7 @@ import msgspec
 
 from rewake.engine.runs import LONGEST_REASON
 from rewake.kinds import Kind
+from rewake.ledger import Process
 from rewake.records import (
     CancelRequested,
     Chunk,
@@ -32,7 +33,6 @@ from rewake.records import (
     Header,
     Logged,
     Operation,
-    Process,
     Retried,
     Scheduled,
     Stepped,
