@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import asyncio
+import datetime as dt
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-import msgspec
 import pytest
 
-from rewake import emit, step, task, task_context, workflow
-from rewake.stores.places import cursor_of, first_place, place_of
-from rewake.stores.told import Telling, Told
-from rewake.views.stream import told_views
-from rewake.views.values import Values
-from tests.support.virtual import SECRET, TABLES, Bench, virtually
+from rewake import NotInARun, emit, parallel, sleep, step, task, task_context, workflow
+from rewake.errors import InvalidInput, RunNotFound, StoreUnavailable
+from rewake.stores.keys import stream_number
+from rewake.stores.memory import MemoryTable
+from rewake.stores.table import Key
+from rewake.values import emitted
+from tests.support.counting import CountingTable
+from tests.support.emptied import emptied
+from tests.support.streaming import Follower
+from tests.support.virtual import TABLES, Bench, Ended, die, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)
 warm_and_cold = pytest.mark.parametrize("cached", [256, 0], ids=["warm", "cold"])
-
-
-async def told(bench: Bench, run: str, limit: int = 100) -> list[dict[str, Any]]:
-    """All that a stream tells, page by page, each with a cursor as text."""
-    streams, place = bench.engine.services.streams, first_place(run)
-    found: list[Told] = []
-    while True:
-        page = await streams.follow(run, place, limit)
-        found += page.told
-        place = place_of(run, cursor_of(page.place))
-        if not page.more:
-            views = told_views(found, Values(SECRET, run))
-            return cast("list[dict[str, Any]]", msgspec.json.decode(msgspec.json.encode(views)))
-
-
-def items(shown: list[dict[str, Any]]) -> list[Any]:
-    """The values of the items."""
-    return [each["value"] for each in shown if each["type"] == Telling.ITEM]
+broken: list[str] = []
+_emptied = emptied(broken)
+log = logging.getLogger("app")
 
 
 @task
@@ -60,7 +53,8 @@ def test_what_is_emitted_is_told_once_and_in_order(table: str, cached: int) -> N
     async def body(bench: Bench) -> None:
         run = (await bench.start("orders")).run
         await bench.result(run)
-        shown = await told(bench, run)
+        follower = Follower(bench.engine, run)
+        shown = await follower.read()
         found = [(e["key"], e["attempt"], e["value"]) for e in shown if e["type"] == "item"]
         assert found == [
             ("emit", 1, "begins"),
@@ -69,8 +63,7 @@ def test_what_is_emitted_is_told_once_and_in_order(table: str, cached: int) -> N
             ("ship", 1, "shipped"),
             ("emit.2", 1, ["ends", 1.5, None]),
         ]
-        kinds = [(e["type"], e.get("key"), e["state"]) for e in shown if "state" in e]
-        assert kinds == [
+        assert [(e["type"], e.get("key"), e["state"]) for e in shown if "state" in e] == [
             ("state", None, "running"),
             ("operation", "charges", "started"),
             ("operation", "charges", "done"),
@@ -78,6 +71,496 @@ def test_what_is_emitted_is_told_once_and_in_order(table: str, cached: int) -> N
             ("operation", "ship", "done"),
             ("state", None, "done"),
         ]
-        assert await told(bench, run, limit=1) == shown
+        assert follower.ended
+        assert await Follower(bench.engine, run).read(limit=1) == shown
+        for place, cursor in enumerate(follower.cursors, 1):
+            assert await Follower(bench.engine, run, cursor).read(limit=2) == shown[place:]
 
     virtually([orders, charges], body, table=table, cached=cached)
+
+
+@task
+async def talks(number: int) -> None:
+    logger = task_context().logger
+    for beat in range(4):
+        task_context().emit([number, beat])
+        logger.info("beat %d of %d", beat, number)
+        await asyncio.sleep(0.7)
+
+
+@workflow
+async def crowd(count: int) -> None:
+    print("all begin")  # noqa: T201
+    await emit("before")
+    await parallel(range(count), talks)
+    await emit("after")
+
+
+@everywhere
+def test_who_follows_gets_everything_from_several_processes(table: str) -> None:
+    """Attempts of three processes emit and log at once: each one's order is kept, without a hole,
+    for those who follow in any of them.
+    """
+
+    async def body(bench: Bench) -> None:
+        engines = bench.share_messages(3)
+        run = (await bench.start("crowd", count=7)).run
+        followers = [Follower(each, run) for each in engines]
+        told = await asyncio.gather(*(each.follow(limit=5) for each in followers))
+        late = await Follower(engines[1], run).read()
+        for shown in [*told, late]:
+            items = [e["value"] for e in shown if e["type"] == "item" and "talks" in e["key"]]
+            for number in range(7):
+                assert [b for n, b in items if n == number] == [0, 1, 2, 3]
+            assert len(items) == 28
+            said = [e["message"] for e in shown if e["type"] == "log"]
+            assert said[0] == "all begin"
+            assert sorted(said[1:]) == sorted(
+                f"beat {b} of {n}" for b in range(4) for n in range(7)
+            )
+            assert [e["value"] for e in shown if e["type"] == "item" and "emit" in e["key"]] == [
+                "before",
+                "after",
+            ]
+            assert shown[-1]["state"] == "done"
+        for each in engines[1:]:
+            await each.close()
+
+    virtually([crowd, talks], body, table=table)
+
+
+@task
+async def dawdles() -> None:
+    for beat in range(6):
+        task_context().emit(beat)
+        await asyncio.sleep(1)
+
+
+@workflow
+async def waits_for_it() -> None:
+    await emit("begins")
+    await dawdles()
+
+
+def test_a_reader_is_woken_at_once_here_and_soon_elsewhere() -> None:
+    """Who follows in the process that writes is woken by that; in another one within a poll."""
+
+    async def body(bench: Bench) -> None:
+        other = bench.another()
+        run = (await bench.start("waits_for_it")).run
+        here, there = Follower(bench.engine, run), Follower(other, run)
+        await here.read()
+        await there.read()
+        seen: list[tuple[int, float]] = []
+
+        async def watch(index: int, follower: Follower) -> None:
+            while not follower.items[1:]:
+                await follower.look(wait=30)
+            seen.append((index, bench.seconds))
+
+        await asyncio.gather(watch(0, here), watch(1, there))
+        (here_first, _), (first, second) = zip(*seen, strict=True)
+        assert here_first == 0
+        assert first == pytest.approx(1.0, abs=0.01)  # what was said is written each second
+        assert second - first <= 0.26
+        await bench.result(run)
+
+    virtually([waits_for_it, dawdles], body)
+
+
+def test_what_a_lost_attempt_said_stays_and_is_told_apart() -> None:
+    """Items of an attempt that died with its process stay, up to its last second; those of the
+    next attempt say that they are of the next.
+    """
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("waits_for_it")).run
+        await asyncio.sleep(3.5)
+        die(bench.engine)
+        other = bench.another()
+        other.open()
+        follower = Follower(other, run)
+        await other.result(run, 10**6)
+        shown = [e for e in await follower.read() if e["type"] == "item" and e["key"] == "dawdles"]
+        assert [e["value"] for e in shown if e["attempt"] == 1] == [0, 1, 2]
+        assert [e["value"] for e in shown if e["attempt"] == 2] == [0, 1, 2, 3, 4, 5]
+        bench.engine = other
+
+    virtually([waits_for_it, dawdles], body)
+
+
+# --- what is no item ---------------------------------------------------------------------------
+
+_NO_ITEMS = [
+    ((1, 2), "this is of type tuple"),
+    ({"a": [1, {"b": dt.date(2026, 1, 2)}]}, r"a\[1\].b is of type date"),
+    ({1: "one"}, "this is a dict with keys that are no text"),
+    ([1, float("nan")], r"\[1\] is the number nan"),
+    (2**70, "this is the number"),
+    ("\ud800", "UTF-8 cannot hold"),
+    ("x" * 70_000, "at most 65,536 bytes of JSON, and this one 70,002"),
+]
+
+
+@pytest.mark.parametrize(("value", "told"), _NO_ITEMS)
+def test_what_is_not_json_is_refused_at_the_call(value: Any, told: str) -> None:
+    """The error names the part; it is raised in bodies, attempts, and outside of runs alike."""
+
+    @workflow
+    async def bad() -> str:
+        with pytest.raises(InvalidInput, match=told):
+            await emit(value)
+        with pytest.raises(InvalidInput, match=told):
+            await emit(value)  # again, as on a replay
+        return await step("in a step", inside)
+
+    async def inside() -> str:
+        with pytest.raises(InvalidInput, match=told):
+            task_context().emit(value)
+        with pytest.raises(InvalidInput, match=told):
+            await emit(value)
+        return "refused"
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("bad")
+        assert await bench.result(header.run) == "refused"
+        assert Follower(bench.engine, header.run).items == []
+
+    virtually([bad], body, cached=0)
+    with pytest.raises(InvalidInput, match=told):
+        asyncio.run(emit(value))
+
+
+@workflow
+async def too_much() -> list[str]:
+    said: list[str] = []
+    for number in range(7):
+        try:
+            await emit("x" * number)
+        except InvalidInput as error:
+            said.append(str(error))
+    await sleep(1)
+    return said
+
+
+@pytest.mark.parametrize(("bound", "limit"), [("MOST", 4), ("ROOM", 20)])
+@warm_and_cold
+def test_items_are_bounded(
+    monkeypatch: pytest.MonkeyPatch, bound: str, limit: int, cached: int
+) -> None:
+    """In number and in size, with an error at the call that says so, the same on replay."""
+    monkeypatch.setattr(emitted, bound, limit)
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("too_much")
+        said = await bench.result(header.run)
+        assert said
+        assert all(each.startswith(f"no more than {limit}") for each in said)
+        kept = await Follower(bench.engine, header.run).read()
+        assert len([e for e in kept if e["type"] == "item"]) == 7 - len(said)
+
+    virtually([too_much], body, cached=cached)
+
+
+def test_outside_a_run_nobody_follows() -> None:
+    """`emit` outside a run only checks its value, and a task that is called plainly works."""
+    asyncio.run(emit({"fine": True}))
+    assert asyncio.run(charges(3)) == 3
+    with pytest.raises(NotInARun):
+        task_context()
+
+
+def test_no_cursor_of_others_is_taken() -> None:
+    """A cursor of another run, a damaged or a made-up one is refused, and reads no other run."""
+
+    async def body(bench: Bench) -> None:
+        one, two = [(await bench.start("orders")).run for _ in range(2)]
+        await bench.result(one)
+        await bench.result(two)
+        follower = Follower(bench.engine, one)
+        await follower.read()
+        for cursor in (follower.cursor[:-3], "a", "%%", "W10", "bnVsbA", "WzEsMl0", "x" * 9_999):
+            with pytest.raises(InvalidInput) as refused:
+                await Follower(bench.engine, one, cursor).read()
+            assert refused.value.field == "cursor"
+        with pytest.raises(InvalidInput, match="no cursor of this run's"):
+            await Follower(bench.engine, two, follower.cursor).read()
+        with pytest.raises(RunNotFound):
+            await Follower(bench.engine, "none").read()
+
+    virtually([orders, charges], body)
+
+
+# --- retries, and states that no entry tells of --------------------------------------------------
+
+
+@task
+async def fails(number: int) -> int:
+    task_context().emit(f"trying {number}")
+    if "task" not in broken:
+        raise ConnectionError("no bank")
+    return number
+
+
+@workflow
+async def careful(at_first: bool) -> str:
+    if not at_first:
+        await emit("begins")
+        print("a line")  # noqa: T201
+        await charges(1)
+    try:
+        await emit("tries")
+        await fails(7)
+    except Exception:
+        await emit("gives up")
+        print("a last line")  # noqa: T201
+        await sleep(1)
+        await emit("has given up")
+        raise
+    else:
+        await emit("works")
+    if "body" not in broken:
+        raise ValueError("once more")
+    return "done"
+
+
+@everywhere
+@pytest.mark.parametrize("at_first", [False, True])
+def test_a_retry_takes_nothing_back_that_was_told(table: str, at_first: bool) -> None:
+    """A run that failed and is retried, twice: what the body emitted in the parts that were cut
+    off stays, marked by its round, and from whichever place a reader goes on, it gets each item and
+    each line once.
+    """
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("careful", at_first=at_first)).run
+        readers: list[Follower] = []
+
+        async def ends() -> None:
+            with pytest.raises(Ended):
+                await bench.result(run)
+            follower = Follower(bench.engine, run)
+            await follower.read(limit=3)
+            for number, cursor in enumerate(follower.cursors, 1):
+                reader = Follower(bench.engine, run, cursor)
+                reader.told = follower.told[:number]
+                readers.append(reader)
+
+        await ends()
+        broken.append("task")
+        await bench.engine.retry(run)
+        await ends()
+        broken.append("body")
+        await bench.engine.retry(run)
+        assert await bench.result(run) == "done"
+        whole = Follower(bench.engine, run)
+        told = _told(await whole.read())
+        begin = [] if at_first else [("begins", 1)]
+        tried = [("tries", 1), ("gives up", 1), ("has given up", 1), ("works", 2), ("works", 3)]
+        assert [each for each in told if each in (*begin, *tried)] == [*begin, *tried]
+        for reader in readers:
+            again = _told(await reader.read(limit=2))
+            assert sorted(map(str, again)) == sorted(map(str, told))
+            assert reader.told[-1]["state"] == "done"
+
+    def _told(shown: list[dict[str, Any]]) -> list[tuple[Any, int]]:
+        kinds = ("item", "log")
+        return [
+            (e.get("value", e.get("message")), e["attempt"]) for e in shown if e["type"] in kinds
+        ]
+
+    virtually([careful, charges, fails], body, table=table)
+
+
+@workflow
+async def stays() -> None:
+    await emit("stays")
+    await sleep(100)
+    if "body" not in broken:
+        await emit("otherwise")
+    await sleep(100)
+
+
+def test_states_that_no_entry_tells_of() -> None:
+    """That a run is stuck, resumed or killed is told too, once, with the reason."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("stays")).run
+        follower = Follower(bench.engine, run)
+        await bench.engine.result(run, 150)
+        broken.append("body")
+        bench.engine.services.cache.clear()
+        with pytest.raises(Exception, match="stuck"):
+            await bench.result(run)
+        await follower.read()
+        assert follower.told[-1]["state"] == "stuck"
+        assert "emit" in follower.told[-1]["error"]["message"]
+        assert await follower.look() == []
+        broken.clear()
+        await bench.engine.resume(run)
+        shown = await follower.look()
+        assert [each["state"] for each in shown] == ["running"]
+        await bench.engine.kill(run, "enough")
+        [killed] = await follower.look()
+        assert (killed["state"], killed["reason"], follower.ended) == ("cancelled", "enough", True)
+        assert await follower.look() == []
+
+    virtually([stays], body)
+
+
+# --- faults ------------------------------------------------------------------------------------
+
+
+def _failing(
+    bench: Bench, times: int, before: bool, call: str = "put"
+) -> Callable[..., Awaitable[Any]]:
+    """The call of the table, which fails so often where a stream is written."""
+    original, left = getattr(bench.table, call), [times]
+
+    async def failing(key: Key, *args: Any, **named: Any) -> Any:
+        if not key.sort.startswith("S#") or not left[0]:
+            return await original(key, *args, **named)
+        left[0] -= 1
+        if not before:
+            await original(key, *args, **named)
+        raise StoreUnavailable("who knows")
+
+    return failing
+
+
+@everywhere
+@pytest.mark.parametrize("before", [True, False], ids=["not written", "written"])
+@pytest.mark.parametrize("times", [1, 3, 30])
+def test_a_store_that_fails_loses_and_doubles_nothing(
+    table: str, before: bool, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a write that was told to have failed had worked or not, each item is there once."""
+
+    async def body(bench: Bench) -> None:
+        monkeypatch.setattr(bench.table, "put", _failing(bench, times, before))
+        run = (await bench.start("crowd", count=3)).run
+        await bench.result(run)
+        follower = Follower(bench.engine, run)
+        shown = await follower.read()
+        items = [e["value"] for e in shown if e["type"] == "item" and "talks" in e["key"]]
+        assert sorted(items) == [[n, b] for n in range(3) for b in range(4)]
+
+    virtually([crowd, talks], body, table=table)
+
+
+def test_numbers_have_no_gap() -> None:
+    """A batch is put at a number only once all before it are taken, whoever writes."""
+    numbers: list[int] = []
+
+    class Watched(MemoryTable):
+        async def put(self, key: Key, item: Any, *, absent: bool = False) -> Any:
+            written = await super().put(key, item, absent=absent)
+            if key.sort.startswith("S#") and written.ok:
+                numbers.append(stream_number(key.sort))
+            return written
+
+    async def body(bench: Bench) -> None:
+        engines = bench.share_messages(3)
+        run = (await bench.start("crowd", count=9)).run
+        await bench.result(run)
+        assert len(numbers) > 4
+        for each in engines[1:]:
+            await each.close()
+
+    virtually([crowd, talks], body, table=Watched())
+    assert numbers == list(range(len(numbers)))
+
+
+def test_a_reader_stops_at_a_gap_that_is_still_filled() -> None:
+    """A page of the store need not be of one moment: what it lacks is not passed over."""
+
+    class Torn(MemoryTable):
+        torn = True
+
+        async def query(self, partition: str, prefix: str = "", **more: Any) -> Any:
+            page = await super().query(partition, prefix, **more)
+            if prefix == "S#" and len(page.items) > 1 and self.torn and not more.get("reverse"):
+                self.torn = False
+                del page.items[0]
+            return page
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("crowd", count=2)).run
+        await bench.result(run)
+        follower = Follower(bench.engine, run)
+        await follower.look()
+        await follower.read()
+        items = [e["value"] for e in follower.told if e["type"] == "item" and "talks" in e["key"]]
+        assert sorted(items) == [[n, b] for n in range(2) for b in range(4)]
+
+    virtually([crowd, talks], body, table=Torn())
+
+
+# --- what it costs -----------------------------------------------------------------------------
+
+
+@workflow
+async def counts(rounds: int, emits: bool) -> None:
+    for number in range(rounds):
+        if emits:
+            await emit(number)
+        await step("work", lambda: None)
+
+
+def emits(count: int) -> None:
+    for number in range(count):
+        task_context().emit(number)
+
+
+@workflow
+async def many(count: int, inside: bool) -> None:
+    if inside:
+        await step("emits", functools.partial(emits, count))
+    else:
+        for number in range(count):
+            await emit(number)
+
+
+async def _writes(bench: Bench, table: CountingTable, workflow: str, **arguments: Any) -> int:
+    table.count_anew()
+    await bench.run(workflow, **arguments)
+    return table.writes
+
+
+def test_an_emit_between_steps_costs_no_commit() -> None:
+    """It is in the commit that comes anyway; before the first step it is one of its own."""
+    table = CountingTable()
+
+    async def body(bench: Bench) -> None:
+        for rounds in (1, 5):
+            without = await _writes(bench, table, "counts", rounds=rounds, emits=False)
+            # Its entries fill the header sooner: some more chunks of history.
+            assert await _writes(bench, table, "counts", rounds=rounds, emits=True) <= (
+                without + 1 + rounds // 2
+            )
+
+    virtually([counts], body, table=table)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["body", "attempt"])
+def test_many_items_are_linear(inside: bool) -> None:
+    """Twice the items cost at most twice the writes and reads, however they are read."""
+    table = CountingTable()
+    found: dict[int, tuple[int, int]] = {}
+
+    async def body(bench: Bench) -> None:
+        for count in (4_000, 8_000):
+            table.count_anew()
+            run = (await bench.start("many", count=count, inside=inside)).run
+            await bench.result(run)
+            writes = table.writes
+            table.count_anew()
+            follower = Follower(bench.engine, run)
+            await follower.read()
+            assert follower.items == list(range(count))
+            found[count] = (writes, table.reads)
+
+    virtually([many], body, table=table)
+    for half, whole in zip(*found.values(), strict=True):
+        assert whole <= 2.3 * half
+    assert found[8_000][0] < 1_000  # units of a KiB

@@ -43,6 +43,8 @@ class LogKeeper:
         While the store fails, that is when it works again, unless the attempt was cancelled.
         """
         self._open.pop(logs, None)
+        if asyncio._get_running_loop() is None:
+            return  # its loop is gone, and this is what the collector makes of it
         self._say(context, logs, over=True)
         newest = self._newest.pop(logs, None)
         if newest is not None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -25,12 +25,12 @@ from rewake.engine.leases import PASSING
 from rewake.records import LogBatch, Millis
 from rewake.stores.places import Place
 from rewake.stores.protocol import Store
-from rewake.stores.told import Page, read_page
+from rewake.stores.told import MOST, Page, Telling, read_page
 from rewake.streamed import StreamBatch, StreamPart
 
 log = logging.getLogger("rewake.engine")
 
-BATCH = 128 * 1024
+BATCH = 32 * 1024
 """Bytes of what is said in one batch, and of the logs that are written with it."""
 PARTS = 64
 """The most parts of a batch."""
@@ -166,16 +166,26 @@ class Streams:
 
     # --- following -------------------------------------------------------------------------
 
-    async def follow(self, run: str, place: Place, limit: int, wait: float = 0) -> Page:
+    async def follow(
+        self,
+        run: str,
+        place: Place,
+        limit: int = MOST,
+        *,
+        wait: float = 0,
+        only: Collection[Telling] = (),
+    ) -> Page:
         """Read on from a place; with `wait`, wait for so many seconds for something to be told.
 
-        Raises `RunNotFound`.
+        `only`: what is wanted of it; empty: all. Raises `RunNotFound`.
         """
         begun = self._clock.now()
         with self.watchers.watching(run) as woken:
             while True:
                 woken.clear()
                 page = await read_page(self._store, run, place, limit)
+                if only:
+                    page = page._replace(told=[each for each in page.told if each[0].what in only])
                 place, passed = page.place, self._clock.now() - begun
                 left = round(wait * 1000) - passed
                 if page.told or page.ended or (left <= 0 and not page.more):

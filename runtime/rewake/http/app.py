@@ -12,10 +12,20 @@ from starlette.routing import Route
 
 from rewake.clock import Clock, SystemClock
 from rewake.engine.engine import Engine
-from rewake.http import approvals, approving, audit, callbacks, internal, runs, tokens
+from rewake.http import (
+    approvals,
+    approving,
+    audit,
+    callbacks,
+    internal,
+    runs,
+    streams,
+    tokens,
+)
 from rewake.http.admission import admitted
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT, Endpoint, with_known_query
+from rewake.http.cors import StreamCors
 from rewake.http.gate import Gate
 from rewake.http.hooks import deliver
 from rewake.http.inbox import Inbox
@@ -38,6 +48,8 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("GET", "/v1/runs/{run}/result", runs.result),
     ("GET", "/v1/runs/{run}/history", runs.history),
     ("GET", "/v1/runs/{run}/logs", runs.logs),
+    ("GET", "/v1/runs/{run}/stream", streams.stream),
+    ("POST", "/v1/runs/{run}/links", streams.link),
     ("POST", "/v1/runs/{run}/cancel", runs.cancel),
     ("POST", "/v1/runs/{run}/kill", runs.kill),
     ("POST", "/v1/runs/{run}/resume", runs.resume),
@@ -56,6 +68,8 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/links", approvals.link),
     ("GET", "/approve/{token}", approving.show),
     ("POST", "/approve/{token}", approving.decide),
+    ("GET", "/stream/{token}", streams.by_link),
+    ("GET", "/stream/{token}/result", streams.result_by_link),
     ("POST", "/v1/invoke", internal.invoke),
     ("POST", "/v1/sweep", internal.sweep),
 )
@@ -71,13 +85,14 @@ def create_app(
     limit: int = LIMIT,
     clock: Clock | None = None,
     development: bool = False,
+    cors: Sequence[str] = (),
 ) -> Starlette:
     """The app that serves `engine`, which it opens when it starts and closes when it ends.
 
     `tokens` are the server's own bearer tokens; by default, the one that is derived from `secret`.
     API tokens are in the engine's store. `grace`: seconds that work under way may go on at the end.
     `limit`: the largest body, in bytes. `development`: a webhook whose secret is missing is shut;
-    else it is a `ConfigError`.
+    else it is a `ConfigError`. `cors`: the origins whose pages may read streams by links.
     """
     clock = clock or SystemClock()
     keys, store = Keys(secret, tokens), engine.services.store
@@ -96,7 +111,11 @@ def create_app(
 
     app = Starlette(
         routes=[_route(verb, path, each) for verb, path, each in ROUTES],
-        middleware=[Middleware(LinkHeaders), Middleware(Gate, parts=parts)],
+        middleware=[
+            Middleware(StreamCors, origins=cors),
+            Middleware(LinkHeaders),
+            Middleware(Gate, parts=parts),
+        ],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )

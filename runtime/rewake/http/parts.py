@@ -17,6 +17,7 @@ from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT
 from rewake.http.inbox import Inbox
 from rewake.http.principals import Principals
+from rewake.http.readers import Readers
 from rewake.records import Outcome
 from rewake.signing.tokens import Keys
 from rewake.webhooks.hooks import Hook
@@ -37,6 +38,7 @@ class Parts:
     limit: int = LIMIT
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+    readers: Readers = field(default_factory=Readers)
 
     def opened(self) -> bool:
         """Whether the engine was opened, as the app's lifespan does."""

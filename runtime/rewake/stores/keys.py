@@ -105,7 +105,12 @@ def operation_key(run: str, key: str) -> Key:
 
 def chunk_key(run: str, number: int, mark: str) -> Key:
     """Where the chunk of this number in its run is; `mark` is of the write that made it."""
-    return Key(run_partition(run), f"{CHUNKS}{number:08d}#{mark}")
+    return Key(run_partition(run), f"{chunks_of(number)}{mark}")
+
+
+def chunks_of(number: int) -> str:
+    """The beginning of the sort keys of the chunks of this number: most are alone."""
+    return f"{CHUNKS}{number:08d}#"
 
 
 def chunk_number(sort: str) -> int:

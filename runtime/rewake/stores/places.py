@@ -44,8 +44,12 @@ class Place(msgspec.Struct, array_like=True):
     known_items: int = 0
     known_lines: int = 0
     """How many of those that come next were told before the history was cut."""
+    begun: int = 0
+    """How much of what the next entry tells was told."""
     batch: int = 0
     """The number of the next batch."""
+    batch_begun: int = 0
+    """How much of what that tells was told."""
     state: str = ""
     """The state that was told last."""
 
@@ -53,6 +57,7 @@ class Place(msgspec.Struct, array_like=True):
         """Note that an entry was read, which was behind `base`."""
         self.behind += 1
         self.index += 1
+        self.begun = 0
         self.clock = max(self.clock, getattr(entry, "clock", 0))
 
     def new_items(self, count: int) -> int:
@@ -99,14 +104,16 @@ def place_of(run: str, cursor: str) -> Place:
 def in_cut_history(place: Place, round: int, entries: Sequence[Entry]) -> Place:
     """The place of a reader in a history that was cut since, which has these entries now."""
     index = min(place.index, _cut(place.round, entries))
-    moved = Place(place.run, round, behind=index, index=index, batch=place.batch)
-    moved.state = place.state
+    moved = Place(place.run, round, behind=index, index=index, state=place.state)
+    moved.batch, moved.batch_begun = place.batch, place.batch_begun
+    # Only lines can have been told in part.
+    lines = place.lines + place.known_lines + place.begun
     for entry in entries[:index]:
         moved.clock = max(moved.clock, getattr(entry, "clock", 0))
         moved.lines += len(entry.lines) if isinstance(entry, Logged) else 0
         moved.items += is_item(entry)
     moved.known_items = max(0, place.items + place.known_items - moved.items)
-    moved.known_lines = max(0, place.lines + place.known_lines - moved.lines)
+    moved.known_lines = max(0, lines - moved.lines)
     return moved
 
 

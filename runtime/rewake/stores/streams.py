@@ -33,6 +33,7 @@ from rewake.stores.keys import (
     CHUNKS,
     STREAM,
     chunk_number,
+    chunks_of,
     log_key,
     operation_key,
     run_partition,
@@ -42,9 +43,8 @@ from rewake.stores.keys import (
 from rewake.stores.table import Key, Table
 from rewake.streamed import StreamBatch
 
-CHUNKS_AT_ONCE = 32
-BATCHES_AT_ONCE = 8
-"""So many are read at once: of each there is less than 300 KiB."""
+MOST_AT_ONCE = 32
+"""So many chunks or batches are read at once, at the most. Some are small, and some 256 KiB."""
 
 
 class Link(NamedTuple):
@@ -88,12 +88,10 @@ class Streams:
         )
         return stream_number(page.items[0][0].sort) + 1 if page.items else 0
 
-    async def batches(self, run: str, number: int) -> list[StreamBatch]:
+    async def batches(self, run: str, number: int, limit: int) -> list[StreamBatch]:
         """Some batches from this number on, as far as there is no gap."""
         before = stream_key(run, number - 1).sort if number else None
-        page = await self._table.query(
-            run_partition(run), STREAM, limit=BATCHES_AT_ONCE, cursor=before
-        )
+        page = await self._table.query(run_partition(run), STREAM, limit=limit, cursor=before)
         found: list[StreamBatch] = []
         for key, batch in page.items:
             # A page need not be of one moment: a gap was filled since, and comes with the next.
@@ -114,8 +112,10 @@ class Streams:
 
     # --- the history, forward ----------------------------------------------------------------
 
-    async def entries(self, header: Header, base: str) -> list[Link] | None:
-        """Some of the entries behind the chunk `base` (empty: from the first on), without values.
+    async def entries(self, header: Header, base: str, limit: int) -> list[Link] | None:
+        """The entries behind the chunk `base` (empty: from the first on), without large values.
+
+        Those of up to `limit` chunks.
 
         The last of them are those in the header, if it comes to these. None: its history does not
         go on from there.
@@ -124,7 +124,7 @@ class Streams:
         if chunk_number(base) > chunk_number(header.base):
             return None
         if base != header.base:
-            links = await self._chunks(header, base)
+            links = await self._chunks(header, base, limit)
             if not links:
                 return None
         here = links[-1].name if links else base
@@ -132,11 +132,13 @@ class Streams:
             links.append(Link(here, "", header.tail))
         return links
 
-    async def _chunks(self, header: Header, base: str) -> list[Link]:
+    async def _chunks(self, header: Header, base: str, limit: int) -> list[Link]:
         """Some of the chunks behind `base`, in order; none if the history does not have it."""
-        page = await self._table.query(
-            run_partition(header.run), CHUNKS, limit=CHUNKS_AT_ONCE, cursor=base or None
-        )
+        prefix, cursor = CHUNKS, base or None
+        if limit == 1:  # most pages end in the chunk in which they begin
+            prefix, cursor = chunks_of(chunk_number(base) + 1), None
+        partition = run_partition(header.run)
+        page = await self._table.query(partition, prefix, limit=limit + 1, cursor=cursor)
         candidates: dict[int, dict[str, Chunk]] = {}
         for key, chunk in page.items:
             candidates.setdefault(chunk_number(key.sort), {})[key.sort] = chunk

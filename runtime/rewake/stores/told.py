@@ -11,6 +11,7 @@ who is told that a run has ended has got all that its attempts said.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -42,7 +43,7 @@ from rewake.records import (
 from rewake.states import END_OF, LIVE, TERMINAL, RunState
 from rewake.stores.places import Place, in_cut_history, is_item
 from rewake.stores.reads import Reads
-from rewake.stores.streams import BATCHES_AT_ONCE, Link
+from rewake.stores.streams import MOST_AT_ONCE, Link
 from rewake.streamed import StreamPart
 
 CANCELLING = "cancelling"
@@ -53,8 +54,10 @@ _ENDED = {
     OutcomeKind.TIMEOUT: "timed_out",
     OutcomeKind.CANCELLED: "cancelled",
 }
-_STEPS = 500
-"""So many entries are looked at for one page, at the most."""
+MOST = 500
+"""So many things are told in one page, at the most."""
+ROOM = 1024 * 1024
+"""About so many bytes of items and lines are."""
 
 
 class Telling(StrEnum):
@@ -87,21 +90,28 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Page(NamedTuple):
-    """What was told between two places. `ended`: the run has ended, and this was all."""
+    """What was told between two places: each thing with the place behind it.
 
-    told: list[Told]
+    `ended`: the run has ended, and this was all. `more`: there is more than that.
+    """
+
+    told: list[tuple[Told, Place]]
     place: Place
     more: bool
     ended: bool
 
 
-class _Step(NamedTuple):
-    """What one entry or one batch tells, and its place in the merge: moment, then rank."""
+class _Move(NamedTuple):
+    """One thing, or nothing, that an entry or a batch tells, and where a reader is behind it.
+
+    `order`: its place in the merge, by moment and then by rank. `batch`: the number of the next
+    batch, and how much of that was told.
+    """
 
     order: tuple[Millis, int]
-    told: list[Told]
-    place: Any
-    """The place behind the entry; of a batch its number."""
+    told: Told | None
+    place: Place | None = None
+    batch: tuple[int, int] = (0, 0)
 
 
 _ASKED, _SAID, _ENDS = range(3)
@@ -109,28 +119,41 @@ _ASKED, _SAID, _ENDS = range(3)
 
 
 async def read_page(store: Reads, run: str, place: Place, limit: int) -> Page:
-    """Read on from a place: about `limit` things. Raises `RunNotFound`."""
+    """Read on from a place: at most `limit` things. Raises `RunNotFound`."""
     header = await store.header(run)
     if place.round != header.round:
         place = in_cut_history(place, header.round, (await store.entries(header)).entries)
     history, more_history = await _history(store, header, place, limit)
-    batches, more_batches = await _batches(store, run, place.batch)
-    told: list[Told] = []
-    place, left = msgspec.structs.replace(place), [history, batches]
-    while len(told) < limit and any(left):
+    batches, more_batches = await _batches(store, run, place, limit)
+    told: list[tuple[Told, Place]] = []
+    left, room = [history, batches], ROOM
+    while len(told) < limit and room > 0 and any(left):
         if (more_history and not history) or (more_batches and not batches):
             break
         first = min((each for each in left if each), key=lambda each: each[0].order)
-        step = first.pop(0)
-        told += step.told
-        if first is history:
-            place = msgspec.structs.replace(step.place, batch=place.batch)
-        else:
-            place.batch = step.place
+        move = first.popleft()
+        place = _moved(place, move)
+        if move.told is not None:
+            told.append((move.told, place))
+            room -= _size_of(move.told)
     more = bool(more_history or more_batches or history or batches)
     if not more:
-        told += _by_header(header, place)
+        place = msgspec.structs.replace(place)
+        told += [(each, place) for each in _by_header(header, place)]
     return Page(told, place, more, header.state in TERMINAL and not more)
+
+
+def _moved(place: Place, move: _Move) -> Place:
+    batch, begun = move.batch
+    if move.place is None:
+        return msgspec.structs.replace(place, batch=batch, batch_begun=begun)
+    return msgspec.structs.replace(move.place, batch=place.batch, batch_begun=place.batch_begun)
+
+
+def _size_of(told: Told) -> int:
+    if told.value is not None:
+        return len(bytes(told.value.body))
+    return len(told.line.message) if told.line is not None else 0
 
 
 def _by_header(header: Header, place: Place) -> Iterator[Told]:
@@ -158,27 +181,34 @@ def _by_header(header: Header, place: Place) -> Iterator[Told]:
 
 async def _history(
     store: Reads, header: Header, place: Place, limit: int
-) -> tuple[list[_Step], bool]:
+) -> tuple[deque[_Move], bool]:
     """What the entries from here on tell, and whether there are more."""
-    place = msgspec.structs.replace(place)
-    steps: list[_Step] = []
-    order, count = (0, _ASKED), 0
+    before, begun = place, place.begun
+    place, moves = msgspec.structs.replace(place), deque[_Move]()
+    order, room, at_once = (0, _ASKED), ROOM, 1
     while place.index < header.count:
-        links, before = await store.streams.entries(header, place.base), place.base
-        if links is None and before:  # no place of this history: count from its beginning
+        links, base = await store.streams.entries(header, place.base, at_once), place.base
+        at_once = min(2 * at_once, MOST_AT_ONCE)
+        if links is None and base:  # no place of this history: count from its beginning
             place.base, place.behind = "", place.index
             continue
         for entry in _behind(place, links or []):
             told = [each async for each in _told(store, header.run, entry, place)]
-            count += len(told)
             order = max(order, (place.clock, _rank(entry)))
-            steps.append(_Step(order, told, msgspec.structs.replace(place)))
-            if count >= limit or len(steps) >= _STEPS:
-                return steps, place.index < header.count
-        if place.base == before and place.index < header.count:
+            behind = msgspec.structs.replace(place)
+            for number, each in list(enumerate(told, 1))[begun:]:
+                there = msgspec.structs.replace(before, begun=number)
+                moves.append(_Move(order, each, there if number < len(told) else behind))
+                room -= _size_of(each)
+            if not told:
+                moves.append(_Move(order, None, behind))
+            before, begun = behind, 0
+            if len(moves) >= min(limit, MOST) or room <= 0:
+                return moves, place.index < header.count
+        if place.base == base and place.index < header.count:
             told_it = f"run {header.run!r}: nothing is behind the place of a reader"
             raise CheckpointUnreadable(told_it)
-    return steps, False
+    return moves, False
 
 
 def _behind(place: Place, links: Sequence[Link]) -> Iterator[Entry]:
@@ -265,17 +295,24 @@ def _ended(place: Place, key: str, kind: Kind, outcome: Outcome, name: str = "")
 # --- the batches -------------------------------------------------------------------------------
 
 
-async def _batches(store: Reads, run: str, number: int) -> tuple[list[_Step], bool]:
+async def _batches(store: Reads, run: str, place: Place, limit: int) -> tuple[deque[_Move], bool]:
     """What the batches from here on tell, and whether there may be more."""
-    found = await store.streams.batches(run, number)
-    steps: list[_Step] = []
-    order = (0, _SAID)
-    for batch in found:
-        number += 1
-        told = [each for part in batch.parts for each in await _said(store, run, part)]
-        order = max(order, (min((each.at for each in told), default=0), _SAID))
-        steps.append(_Step(order, told, number))
-    return steps, len(found) == BATCHES_AT_ONCE
+    moves, order, room = deque[_Move](), (0, _SAID), ROOM
+    at, begun, at_once, more = place.batch, place.batch_begun, 1, True
+    while more and len(moves) < min(limit, MOST) and room > 0:
+        found = await store.streams.batches(run, at, at_once)
+        more, at_once = len(found) == at_once, min(2 * at_once, MOST_AT_ONCE)
+        for batch in found:
+            told = [each for part in batch.parts for each in await _said(store, run, part)]
+            order = max(order, (min((each.at for each in told), default=0), _SAID))
+            for number, each in list(enumerate(told, 1))[begun:]:
+                there = (at, number) if number < len(told) else (at + 1, 0)
+                moves.append(_Move(order, each, batch=there))
+                room -= _size_of(each)
+            if not told:
+                moves.append(_Move(order, None, batch=(at + 1, 0)))
+            at, begun = at + 1, 0
+    return moves, more
 
 
 async def _said(store: Reads, run: str, part: StreamPart) -> list[Told]:

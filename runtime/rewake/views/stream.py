@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from typing import Any
 
 from rewake.kinds import Purpose
@@ -10,13 +9,6 @@ from rewake.stores.told import Telling, Told
 from rewake.views.moments import moment
 from rewake.views.runs import error_view, line_view
 from rewake.views.values import Values
-
-
-def told_views(
-    told: Iterable[Told], values: Values, only: Collection[Telling] = ()
-) -> list[dict[str, Any]]:
-    """What was told, as JSON; with `only`, just that."""
-    return [told_view(each, values) for each in told if not only or each.what in only]
 
 
 def told_view(told: Told, values: Values) -> dict[str, Any]:
