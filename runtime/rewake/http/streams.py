@@ -134,12 +134,13 @@ async def result_by_link(request: Request) -> Response:
         return await result_reply(request, link.run)
 
 
+_Some = Annotated[list[Telling], msgspec.Meta(min_length=1, max_length=len(Telling))]
+
+
 class LinkBody(msgspec.Struct, forbid_unknown_fields=True):
     """What a link to a stream is for: what it tells, and for how many seconds it is good."""
 
-    only: Annotated[list[Telling], msgspec.Meta(min_length=1, max_length=len(Telling))] = list(
-        FOR_LINKS
-    )
+    only: _Some = msgspec.field(default_factory=lambda: list(FOR_LINKS))
     expires: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_LINK)] = LINK
 
 
