@@ -113,6 +113,10 @@ def test_who_follows_gets_everything_from_several_processes(table: str) -> None:
             for number in range(7):
                 assert [b for n, b in items if n == number] == [0, 1, 2, 3]
             assert len(items) == 28
+            for number in range(7):
+                key = f"parallel[{number}]/talks"
+                spoken = [e["type"] for e in shown if e.get("key") == key and "attempt" in e]
+                assert spoken == ["item", "log"] * 4
             said = [e["message"] for e in shown if e["type"] == "log"]
             assert said[0] == "all begin"
             assert sorted(said[1:]) == sorted(

@@ -62,30 +62,36 @@ class LogKeeper:
     def _say(self, context: TaskContext, logs: AttemptLog, *, over: bool) -> None:
         """Hand on what an attempt has said since."""
         logs.take(over=over)
-        said = [*self._lines(context, logs), *_items(context, logs)]
+        said = list(_parts(context, logs))
         if said:
             self._newest[logs] = said[-1]
             self._streams.say(context.run, said)
 
-    def _lines(self, context: TaskContext, logs: AttemptLog) -> Iterator[Said]:
-        for lines in logs.pending:
-            part = StreamPart(context.key, context.attempt, [], logs.parts)
-            log = LogBatch(context.run, context.key, context.attempt, lines)
-            size = sum(len(line.message) + _AROUND for line in lines)
-            yield Said(part, size, log)
-            logs.parts += 1
-        logs.pending.clear()
+
+def _parts(context: TaskContext, logs: AttemptLog) -> Iterator[Said]:
+    """What is new, in parts that one batch holds: a piece of the log and some items in each."""
+    run, key, attempt = context.run, context.key, context.attempt
+    pieces, logs.pending, groups = logs.pending, [], list(_items(logs))
+    for number in range(max(len(pieces), len(groups))):
+        items, size = groups[number] if number < len(groups) else ([], 0)
+        if number >= len(pieces):
+            yield Said(StreamPart(key, attempt, items), size)
+            continue
+        log = LogBatch(run, key, attempt, pieces[number])
+        size += sum(len(line.message) + _AROUND for line in log.lines)
+        yield Said(StreamPart(key, attempt, items, logs.parts), size, log)
+        logs.parts += 1
 
 
-def _items(context: TaskContext, logs: AttemptLog) -> Iterator[Said]:
-    """What was emitted, in parts that one batch holds."""
+def _items(logs: AttemptLog) -> Iterator[tuple[list[Emission], int]]:
+    """What was emitted, in groups that one batch holds, with their sizes."""
     items: list[Emission] = []
     size = 0
     for item, more in logs.take_items():
         if items and size + more + _AROUND > BATCH:
-            yield Said(StreamPart(context.key, context.attempt, items), size)
+            yield items, size
             items, size = [], 0
         items.append(item)
         size += more + _AROUND
     if items:
-        yield Said(StreamPart(context.key, context.attempt, items), size)
+        yield items, size

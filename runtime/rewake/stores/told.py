@@ -11,9 +11,12 @@ who is told that a run has ended has got all that its attempts said.
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from itertools import accumulate
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -44,7 +47,7 @@ from rewake.states import END_OF, LIVE, TERMINAL, RunState
 from rewake.stores.places import Place, in_cut_history, is_item
 from rewake.stores.reads import Reads
 from rewake.stores.streams import MOST_AT_ONCE, Link
-from rewake.streamed import StreamPart
+from rewake.streamed import StreamBatch
 
 CANCELLING = "cancelling"
 """The state of a run that was asked to cancel, as its stream tells it."""
@@ -303,9 +306,9 @@ async def _batches(store: Reads, run: str, place: Place, limit: int) -> tuple[de
         found = await store.streams.batches(run, at, at_once)
         more, at_once = len(found) == at_once, min(2 * at_once, MOST_AT_ONCE)
         for batch in found:
-            told = [each for part in batch.parts for each in await _said(store, run, part)]
-            order = max(order, (min((each.at for each in told), default=0), _SAID))
+            told = await _said(store, batch)
             for number, each in list(enumerate(told, 1))[begun:]:
+                order = max(order, (each.at, _SAID))
                 there = (at, number) if number < len(told) else (at + 1, 0)
                 moves.append(_Move(order, each, batch=there))
                 room -= _size_of(each)
@@ -315,14 +318,22 @@ async def _batches(store: Reads, run: str, place: Place, limit: int) -> tuple[de
     return moves, more
 
 
-async def _said(store: Reads, run: str, part: StreamPart) -> list[Told]:
-    """What one attempt has said, in the order of time."""
-    key, attempt = part.key, part.attempt
-    told = [
-        Told(Telling.ITEM, each.at, key, attempt, value=Value(each.codec, each.body))
-        for each in part.items
-    ]
-    if part.log is not None:
-        lines = await store.streams.lines(run, key, attempt, part.log)
-        told += [Told(Telling.LOG, line.at, key, attempt, line=line) for line in lines]
-    return sorted(told, key=lambda each: each.at)
+async def _said(store: Reads, batch: StreamBatch) -> list[Told]:
+    """What a batch has, in the order of time; what each attempt emitted and logged in its own."""
+    said: dict[tuple[Telling, str, int], list[Told]] = {}
+    for part in batch.parts:
+        key, attempt = part.key, part.attempt
+        items = said.setdefault((Telling.ITEM, key, attempt), [])
+        for each in part.items:
+            value = Value(each.codec, each.body)
+            items.append(Told(Telling.ITEM, each.at, key, attempt, value=value))
+        if part.log is not None:
+            lines = said.setdefault((Telling.LOG, key, attempt), [])
+            for line in await store.streams.lines(batch.run, key, attempt, part.log):
+                lines.append(Told(Telling.LOG, line.at, key, attempt, line=line))
+    return [told for _, told in heapq.merge(*map(_timed, said.values()), key=itemgetter(0))]
+
+
+def _timed(told: Sequence[Told]) -> Iterator[tuple[Millis, Told]]:
+    """What was said one after another, with moments that never go back, as a clock may."""
+    return zip(accumulate((each.at for each in told), max), told, strict=True)
