@@ -306,7 +306,8 @@ def costly_logs() -> Iterator[None]:
         for part, lines in enumerate(logs.pending):
             batch = LogBatch(context.run, context.key, context.attempt, lines)
             place = log_key(context.run, context.key, context.attempt, part)
-            await self._streams._store._put(place, batch)
+            store: Any = self._streams._store
+            await store._put(place, batch)
 
     with patch.object(LogKeeper, "end", old):
         yield

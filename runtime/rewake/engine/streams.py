@@ -24,7 +24,7 @@ from rewake.clock import Clock
 from rewake.engine.leases import PASSING
 from rewake.records import LogBatch, Millis
 from rewake.stores.places import Place
-from rewake.stores.protocol import Store
+from rewake.stores.reads import Reads
 from rewake.stores.told import MOST, Page, Telling, read_page
 from rewake.streamed import StreamBatch, StreamPart
 
@@ -99,7 +99,7 @@ class Watchers:
 class Streams:
     """The streams of runs, as one process writes and follows them."""
 
-    def __init__(self, store: Store, clock: Clock, mark: Callable[[], str]) -> None:
+    def __init__(self, store: Reads, clock: Clock, mark: Callable[[], str]) -> None:
         self._store = store
         self._clock = clock
         self._mark = mark
