@@ -22,6 +22,7 @@ from tests.simulation.generate import Err, strip
 from tests.simulation.loop import SimLoop
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.mutants_calling import CALLING
+from tests.simulation.mutants_following import FOLLOWING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_linking import LINKING
 from tests.simulation.mutants_retrying import RETRYING
@@ -146,7 +147,7 @@ def test_a_seed_replays_exactly() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "mutant",
-    [*MUTANTS, *HOLDING, *RETRYING, *CALLING, *LINKING],
+    [*MUTANTS, *HOLDING, *RETRYING, *CALLING, *LINKING, *FOLLOWING],
     ids=lambda mutant: mutant.__name__,
 )
 def test_the_simulation_notices(mutant: Mutant) -> None:

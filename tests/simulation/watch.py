@@ -352,7 +352,8 @@ class Watch:
                 if key in run.asked:
                     self.fail(f"{name}: {key} was asked for twice")
                 run.asked.add(key)
-                run.open[key] = entry
+                if not entry.kind.traits.at_once:
+                    run.open[key] = entry
             case Completed(key=key):
                 self._close(run, key)
                 operation = run.operations.get(key)

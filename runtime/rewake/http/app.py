@@ -111,11 +111,7 @@ def create_app(
 
     app = Starlette(
         routes=[_route(verb, path, each) for verb, path, each in ROUTES],
-        middleware=[
-            Middleware(StreamCors, origins=cors),
-            Middleware(LinkHeaders),
-            Middleware(Gate, parts=parts),
-        ],
+        middleware=_middleware(parts, cors),
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
@@ -123,6 +119,11 @@ def create_app(
     app.router.redirect_slashes = False
     app.state.parts = parts
     return app
+
+
+def _middleware(parts: Parts, cors: Sequence[str]) -> list[Middleware]:
+    around = Middleware(StreamCors, origins=cors), Middleware(LinkHeaders)
+    return [*around, Middleware(Gate, parts=parts)]
 
 
 def _hooks(engine: Engine, *, development: bool) -> dict[str, Hook]:
