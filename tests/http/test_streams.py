@@ -328,6 +328,26 @@ def test_the_token_of_a_link_is_in_no_log() -> None:
     assert without_tokens("GET /stream/abc.def/result?wait=1") == "GET /stream/***/result?wait=1"
 
 
+@workflow
+async def forges() -> None:
+    await emit("\n\nid: x\nevent: state\ndata: {}\n\n\r\n\u2028data: y")
+
+
+def test_no_item_makes_an_event() -> None:
+    """Line ends in what a run emits are escapes of JSON: an item is one event, whatever it says."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("forges")).run
+        await bench.result(run)
+        there = f"/v1/runs/{run}/stream?only=item"
+        exchange = await ask(served(bench), "GET", there, headers=EVENTS)
+        [forged] = told(exchange)
+        assert forged["value"].startswith("\n\nid: x")
+        assert [each.get("event") for each in exchange.events] == [None, "item"]
+
+    virtually([forges], body)
+
+
 @pytest.mark.parametrize("origins", [(), ("https://app.example",), ("*",)])
 def test_pages_of_others_read_only_where_it_is_said(origins: tuple[str, ...]) -> None:
     """By default no page of another origin sees an answer; those named do, by a link alone."""
