@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import functools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,7 +16,6 @@ from rewake.stores.keys import stream_number
 from rewake.stores.memory import MemoryTable
 from rewake.stores.table import Key
 from rewake.values import emitted
-from tests.support.counting import CountingTable
 from tests.support.emptied import emptied
 from tests.support.streaming import Follower
 from tests.support.virtual import TABLES, Bench, Ended, die, virtually
@@ -27,6 +25,7 @@ warm_and_cold = pytest.mark.parametrize("cached", [256, 0], ids=["warm", "cold"]
 broken: list[str] = []
 _emptied = emptied(broken)
 log = logging.getLogger("app")
+LARGE = "x" * 50_000  # so large that it is kept apart from its entry
 
 
 @task
@@ -42,6 +41,7 @@ async def orders() -> int:
     await charges(5)
     await step("ship", lambda: task_context().emit("shipped"))
     await emit(["ends", 1.5, None])
+    await emit(LARGE)
     return 1
 
 
@@ -62,6 +62,7 @@ def test_what_is_emitted_is_told_once_and_in_order(table: str, cached: int) -> N
             ("charges", 1, "charged"),
             ("ship", 1, "shipped"),
             ("emit.2", 1, ["ends", 1.5, None]),
+            ("emit.3", 1, LARGE),
         ]
         assert [(e["type"], e.get("key"), e["state"]) for e in shown if "state" in e] == [
             ("state", None, "running"),
@@ -498,73 +499,3 @@ def test_a_reader_stops_at_a_gap_that_is_still_filled() -> None:
         assert sorted(items) == [[n, b] for n in range(2) for b in range(4)]
 
     virtually([crowd, talks], body, table=Torn())
-
-
-# --- what it costs -----------------------------------------------------------------------------
-
-
-@workflow
-async def counts(rounds: int, emits: bool) -> None:
-    for number in range(rounds):
-        if emits:
-            await emit(number)
-        await step("work", lambda: None)
-
-
-def emits(count: int) -> None:
-    for number in range(count):
-        task_context().emit(number)
-
-
-@workflow
-async def many(count: int, inside: bool) -> None:
-    if inside:
-        await step("emits", functools.partial(emits, count))
-    else:
-        for number in range(count):
-            await emit(number)
-
-
-async def _writes(bench: Bench, table: CountingTable, workflow: str, **arguments: Any) -> int:
-    table.count_anew()
-    await bench.run(workflow, **arguments)
-    return table.writes
-
-
-def test_an_emit_between_steps_costs_no_commit() -> None:
-    """It is in the commit that comes anyway; before the first step it is one of its own."""
-    table = CountingTable()
-
-    async def body(bench: Bench) -> None:
-        for rounds in (1, 5):
-            without = await _writes(bench, table, "counts", rounds=rounds, emits=False)
-            # Its entries fill the header sooner: some more chunks of history.
-            assert await _writes(bench, table, "counts", rounds=rounds, emits=True) <= (
-                without + 1 + rounds // 2
-            )
-
-    virtually([counts], body, table=table)
-
-
-@pytest.mark.parametrize("inside", [False, True], ids=["body", "attempt"])
-def test_many_items_are_linear(inside: bool) -> None:
-    """Twice the items cost at most twice the writes and reads, however they are read."""
-    table = CountingTable()
-    found: dict[int, tuple[int, int]] = {}
-
-    async def body(bench: Bench) -> None:
-        for count in (4_000, 8_000):
-            table.count_anew()
-            run = (await bench.start("many", count=count, inside=inside)).run
-            await bench.result(run)
-            writes = table.writes
-            table.count_anew()
-            follower = Follower(bench.engine, run)
-            await follower.read()
-            assert follower.items == list(range(count))
-            found[count] = (writes, table.reads)
-
-    virtually([many], body, table=table)
-    for half, whole in zip(*found.values(), strict=True):
-        assert whole <= 2.3 * half
-    assert found[8_000][0] < 1_000  # units of a KiB

@@ -3,7 +3,9 @@
 In a body it is an operation that has ended as soon as it is asked for: its record in the history is
 all there is of it. So it costs no commit of its own but the one that comes next anyway (before a
 step begins, before the run waits, at its end), nobody sees it before that, and a replay emits
-nothing. In a task or a step it is kept with the attempt, as what that logs is.
+nothing. A body that only emits is not let do so for ever: after a thousand items it waits until
+they are committed, by a timer that is due at once, so that it neither blocks its process nor makes
+a commit without bound. In a task or a step it is kept with the attempt, as what that logs is.
 """
 
 from __future__ import annotations
@@ -45,3 +47,5 @@ async def emit(value: Any) -> None:
         "emit",
         args=lambda key: execution.codec.encode(value, key=key, purpose=Purpose.EMITTED),
     )
+    if not execution.loop.dead and execution.allowance.pauses(execution.origins.event):
+        await execution.request(Kind.TIMER, "emit-pause", due=execution.machine)

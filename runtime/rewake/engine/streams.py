@@ -174,12 +174,15 @@ class Streams:
         *,
         wait: float = 0,
         only: Collection[Telling] = (),
+        quiet: Millis | None = None,
     ) -> Page:
         """Read on from a place; with `wait`, wait for so many seconds for something to be told.
 
-        `only`: what is wanted of it; empty: all. Raises `RunNotFound`.
+        `only`: what is wanted of it; empty: all. `quiet`: since when nothing was told, if it is
+        followed for longer. Raises `RunNotFound`.
         """
         begun = self._clock.now()
+        quiet = begun if quiet is None else quiet
         with self.watchers.watching(run) as woken:
             while True:
                 woken.clear()
@@ -191,7 +194,7 @@ class Streams:
                 if page.told or page.ended or (left <= 0 and not page.more):
                     return page
                 if not page.more:
-                    pause = min(left, POLL if passed < SILENCE else SLOW_POLL)
+                    pause = min(left, POLL if begun + passed < quiet + SILENCE else SLOW_POLL)
                     await _until(woken, pause / 1000)
 
 

@@ -77,10 +77,12 @@ class _Reader:
     link: str = ""
     until: Millis = 0
 
-    async def page(self, place: Place, limit: int, wait: float) -> Page:
+    async def page(
+        self, place: Place, limit: int, wait: float, quiet: Millis | None = None
+    ) -> Page:
         """A page; a server that closes waits no longer. Raises `RunNotFound`."""
         streams = self.parts.engine.services.streams
-        asked = streams.follow(self.run, place, limit, wait=wait, only=self.only)
+        asked = streams.follow(self.run, place, limit, wait=wait, only=self.only, quiet=quiet)
         found = await _unless_closing(self.parts, asked)
         return found or Page([], place, more=False, ended=False)
 
@@ -217,7 +219,7 @@ class _Events(StreamingResponse):
 
 async def _told(reader: _Reader, page: Page, limit: int) -> AsyncIterator[bytes]:
     clock = reader.parts.clock
-    until = min(clock.now() + LONGEST_STREAM, reader.until or 2**53)
+    until, quiet = min(clock.now() + LONGEST_STREAM, reader.until or 2**53), clock.now()
     yield b"retry: 1000\n\n"
     while True:
         for (_, place), shown in zip(page.told, reader.shown(page), strict=True):
@@ -225,8 +227,10 @@ async def _told(reader: _Reader, page: Page, limit: int) -> AsyncIterator[bytes]
         left = (until - clock.now()) / 1000
         if page.ended or left <= 0 or reader.parts.closing.is_set():
             return
-        page = await reader.page(page.place, limit, min(HEARTBEAT, left))
-        if not page.told:
+        page = await reader.page(page.place, limit, min(HEARTBEAT, left), quiet)
+        if page.told:
+            quiet = clock.now()
+        else:
             yield b": \n\n"
 
 

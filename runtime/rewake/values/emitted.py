@@ -22,6 +22,9 @@ MOST = 100_000
 ROOM = 64 * 1024 * 1024
 """The most bytes of all of them together."""
 
+IN_A_ROW = 1_000
+"""After so many a body that does nothing else waits until they are committed."""
+
 _encode = msgspec.json.Encoder().encode
 _LONGEST_PLACE = 100
 
@@ -29,10 +32,11 @@ _LONGEST_PLACE = 100
 class Allowance:
     """How much one attempt, or one body, may still emit."""
 
-    __slots__ = ("_items", "_room")
+    __slots__ = ("_event", "_in_a_row", "_items", "_room")
 
     def __init__(self) -> None:
         self._items, self._room = MOST, ROOM
+        self._event, self._in_a_row = -1, 0
 
     def take(self, value: Any) -> int:
         """Count an item, and return its size. Raises `InvalidInput` for what is no item, or too
@@ -46,6 +50,12 @@ class Allowance:
         self._items -= 1
         self._room -= size
         return size
+
+    def pauses(self, event: int) -> bool:
+        """Count an item of a body after this event. Whether so many are enough for one commit."""
+        self._in_a_row = self._in_a_row + 1 if event == self._event else 1
+        self._event = event
+        return self._in_a_row % IN_A_ROW == 0
 
 
 def size_of(value: Any) -> int:
