@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import fields
 
 from rewake import NotInARun, emit, parallel, sleep, step, task, task_context, workflow
 from rewake.errors import InvalidInput, RunNotFound, StoreUnavailable
 from rewake.stores.keys import stream_number
 from rewake.stores.memory import MemoryTable
+from rewake.stores.places import Place, cursor_of, first_place
 from rewake.stores.table import Key
 from rewake.values import emitted
 from tests.support.emptied import emptied
@@ -292,6 +297,35 @@ def test_no_cursor_of_others_is_taken() -> None:
             await Follower(bench.engine, two, follower.cursor).read()
         with pytest.raises(RunNotFound):
             await Follower(bench.engine, "none").read()
+
+    virtually([orders, charges], body)
+
+
+COUNTS = [each.name for each in fields(Place) if each.type is int and each.name != "run"]
+
+
+@given(
+    numbers=st.lists(
+        st.integers(0, 12) | st.integers(0, 2**53 - 1), min_size=len(COUNTS), max_size=len(COUNTS)
+    ),
+    base=st.sampled_from(["", "C#00000000#x", "C#00000001#", "C#99999999#x"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_place_is_made_up_it_is_of_its_run(numbers: list[int], base: str) -> None:
+    """A cursor that was never given leads to things of that run, or is refused: nothing fails."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("orders")).run
+        await bench.result(run)
+        whole = await Follower(bench.engine, run).read()
+        place = first_place(run)
+        for name, number in zip(COUNTS, numbers, strict=True):
+            setattr(place, name, number)
+        place.base, place.round = base, place.round % 2
+        follower = Follower(bench.engine, run, cursor_of(place))
+        with contextlib.suppress(InvalidInput):
+            for each in await follower.read(limit=2):
+                assert each in whole or each["type"] == "state"
 
     virtually([orders, charges], body)
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 
 from rewake import emit, sleep, step, workflow
+from rewake.errors import StoreUnavailable
 from rewake.http import readers
 from rewake.http.link_headers import HEADERS
 from rewake.http.streams import HEARTBEAT, LONGEST_STREAM
@@ -207,6 +208,31 @@ def test_events_end_after_a_while() -> None:
             assert (await ask(app, "GET", url + more, token=None)).status == 410
 
     virtually([counts], body, url=URL)
+
+
+def test_events_end_where_the_store_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is told twice or passed over for it: their reader goes on behind the last one."""
+
+    async def body(bench: Bench) -> None:
+        app = served(bench)
+        run = (await bench.start("counts", to=3, pause=5)).run
+        there = f"/v1/runs/{run}/stream?only=item"
+        exchange = Exchange(app, "GET", there, headers=EVENTS)
+        await asyncio.sleep(7)
+
+        async def fails(*_: Any) -> None:
+            raise StoreUnavailable("away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(bench.engine.services.store, "header", fails)
+            await exchange.task
+            refused = await ask(app, "GET", there, headers=EVENTS)
+            assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        last = exchange.events[-1]["id"]
+        rest = await ask(app, "GET", there, headers={**EVENTS, "Last-Event-ID": last})
+        assert items(told(exchange) + told(rest)) == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+    virtually([counts], body)
 
 
 # --- links -------------------------------------------------------------------------------------

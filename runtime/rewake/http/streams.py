@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from rewake.errors import InvalidInput, Unauthentic
+from rewake.errors import InvalidInput, StoreError, Unauthentic
 from rewake.http.admission import note_holder
 from rewake.http.bodies import (
     query_number,
@@ -43,6 +44,8 @@ from rewake.stores.told import MOST, Page, Telling
 from rewake.views.moments import moment
 from rewake.views.stream import told_view
 from rewake.views.values import Values
+
+log = logging.getLogger("rewake.http")
 
 EVENTS = "text/event-stream"
 HEARTBEAT = 15.0
@@ -227,7 +230,11 @@ async def _told(reader: _Reader, page: Page, limit: int) -> AsyncIterator[bytes]
         left = (until - clock.now()) / 1000
         if page.ended or left <= 0 or reader.parts.closing.is_set():
             return
-        page = await reader.page(page.place, limit, min(HEARTBEAT, left), quiet)
+        try:
+            page = await reader.page(page.place, limit, min(HEARTBEAT, left), quiet)
+        except StoreError as error:
+            log.warning("events of run %s end: %s", reader.run, error)
+            return  # their reader asks again, and is told then
         if page.told:
             quiet = clock.now()
         else:

@@ -97,8 +97,13 @@ def place_of(run: str, cursor: str) -> Place:
     except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError):
         good = False
     if place is None or not good or place.run != _mark(run):
-        raise InvalidInput("this is no cursor of this run's stream", field="cursor")
+        raise no_cursor()
     return place
+
+
+def no_cursor() -> InvalidInput:
+    """The error of a reader that comes with a place that it was never given."""
+    return InvalidInput("this is no cursor of this run's stream", field="cursor")
 
 
 def in_cut_history(place: Place, round: int, entries: Sequence[Entry]) -> Place:

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from enum import StrEnum
 from itertools import accumulate
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from rewake.errors import CheckpointUnreadable
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
     CancelRequested,
@@ -44,7 +43,7 @@ from rewake.records import (
     Withdrawn,
 )
 from rewake.states import END_OF, LIVE, TERMINAL, RunState
-from rewake.stores.places import Place, in_cut_history, is_item
+from rewake.stores.places import Place, in_cut_history, is_item, no_cursor
 from rewake.stores.reads import Reads
 from rewake.stores.streams import MOST_AT_ONCE, Link
 from rewake.streamed import StreamBatch
@@ -122,7 +121,7 @@ _ASKED, _SAID, _ENDS = range(3)
 
 
 async def read_page(store: Reads, run: str, place: Place, limit: int) -> Page:
-    """Read on from a place: at most `limit` things. Raises `RunNotFound`."""
+    """Read on from a place: at most `limit` things. Raises `RunNotFound`, `InvalidInput`."""
     header = await store.header(run)
     if place.round != header.round:
         place = in_cut_history(place, header.round, (await store.entries(header)).entries)
@@ -140,9 +139,12 @@ async def read_page(store: Reads, run: str, place: Place, limit: int) -> Page:
             told.append((move.told, place))
             room -= _size_of(move.told)
     more = bool(more_history or more_batches or history or batches)
-    if not more:
-        place = msgspec.structs.replace(place)
-        told += [(each, place) for each in _by_header(header, place)]
+    last = None if more else _by_header(header, place.state)
+    if last is not None and len(told) < limit:
+        place = msgspec.structs.replace(place, state=last.state)
+        told.append((last, place))
+    elif last is not None:
+        more = True
     return Page(told, place, more, header.state in TERMINAL and not more)
 
 
@@ -159,24 +161,18 @@ def _size_of(told: Told) -> int:
     return len(told.line.message) if told.line is not None else 0
 
 
-def _by_header(header: Header, place: Place) -> Iterator[Told]:
-    """The state that no entry tells of: stuck, resumed, or ended from outside."""
-    state, before = header.state, place.state
-    if state in LIVE:
-        if before != RunState.STUCK:
-            return
-        said = RunState.RUNNING.value
-    else:
-        said = state.said
-    if said == before:
-        return
-    place.state = said
+def _by_header(header: Header, before: str) -> Told | None:
+    """A state that no entry tells of: stuck, resumed, or ended from outside."""
+    state = header.state
+    said = RunState.RUNNING.value if state in LIVE else state.said
+    if said == before or (state in LIVE and before != RunState.STUCK):
+        return None
     failure = None
     if state is RunState.STUCK:
         kind, _, message = header.error.partition(": ")
         failure = Failure(kind, message)
     reason = header.cancel or "" if state is RunState.CANCELLED else ""
-    yield Told(Telling.STATE, header.changed, state=said, failure=failure, reason=reason)
+    return Told(Telling.STATE, header.changed, state=said, failure=failure, reason=reason)
 
 
 # --- the history -------------------------------------------------------------------------------
@@ -209,8 +205,7 @@ async def _history(
             if len(moves) >= min(limit, MOST) or room <= 0:
                 return moves, place.index < header.count
         if place.base == base and place.index < header.count:
-            told_it = f"run {header.run!r}: nothing is behind the place of a reader"
-            raise CheckpointUnreadable(told_it)
+            raise no_cursor()
     return moves, False
 
 
@@ -228,7 +223,7 @@ def _rank(entry: Entry) -> int:
     return _ENDS if isinstance(entry, Completed | Stepped | Fired | Finished) else _ASKED
 
 
-async def _told(store: Reads, run: str, entry: Entry, place: Place) -> Any:
+async def _told(store: Reads, run: str, entry: Entry, place: Place) -> AsyncIterator[Told]:
     """What an entry tells, at the place behind it."""
     if is_item(entry):
         if place.new_items(1):
