@@ -170,6 +170,7 @@ def build_app(source: str | App, config: ServerConfig, *, development: bool = Fa
         grace=config.grace,
         clock=clock,
         development=development,
+        identity=config.identity,
     )
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from rewake.dispatchers.http import checked_url
 from rewake.errors import ConfigError
 from rewake.hosts.log_formats import LOG_FORMATS
+from rewake.identity.oidc import Grants, read_grants
+from rewake.identity.settings import IdentitySettings, identity_settings
 from rewake.signing.secret import Secret
 
 DISPATCHERS = ("in-process", "http")
@@ -58,6 +60,33 @@ class ServerConfig:
     """The secret that signs."""
     tokens: tuple[str, ...] = field(default=(), repr=False)
     """The bearer tokens; by default one that is derived from the secret."""
+    oidc_issuer: str = ""
+    """Whose bearer tokens are accepted too."""
+    oidc_audience: str = ""
+    """For whom these must be."""
+    oidc_scopes: Grants = field(default_factory=dict)
+    """What they allow."""
+    oidc_name: str = ""
+    """The claim that says who has one."""
+    identity_proofs: tuple[str, ...] = ()
+    """What a person must prove who decides: see `rewake.identity.settings`."""
+    identity_header: str = ""
+    """The header in which a proxy says who is logged in."""
+    identity_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What it must send beside it."""
+
+    @property
+    def identity(self) -> IdentitySettings:
+        """Whom the server believes who somebody is. Raises `ConfigError`."""
+        return identity_settings(
+            issuer=self.oidc_issuer,
+            audience=self.oidc_audience,
+            name=self.oidc_name,
+            grants=self.oidc_scopes,
+            proofs=self.identity_proofs,
+            header=self.identity_header,
+            secrets=self.identity_secrets,
+        )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> ServerConfig:
@@ -111,6 +140,13 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "log_format": ("REWAKE_LOG_FORMAT", str.lower),
     "secret": ("REWAKE_SECRET", _secret),
     "tokens": ("REWAKE_TOKEN", _texts),
+    "oidc_issuer": ("REWAKE_OIDC_ISSUER", str),
+    "oidc_audience": ("REWAKE_OIDC_AUDIENCE", str),
+    "oidc_scopes": ("REWAKE_OIDC_SCOPES", read_grants),
+    "oidc_name": ("REWAKE_OIDC_NAME", str),
+    "identity_proofs": ("REWAKE_IDENTITY", _texts),
+    "identity_header": ("REWAKE_IDENTITY_HEADER", str),
+    "identity_secrets": ("REWAKE_IDENTITY_SECRET", _texts),
 }
 """By setting: its environment variable, and the function that reads its text."""
 

@@ -22,8 +22,10 @@ from rewake.http.inbox import Inbox
 from rewake.http.link_headers import LinkHeaders
 from rewake.http.needs import needs_of
 from rewake.http.parts import Parts
+from rewake.http.people import People
 from rewake.http.principals import Principals
 from rewake.http.problems import HANDLERS
+from rewake.identity.settings import IdentitySettings
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import Keys
 from rewake.webhooks.hooks import Hook, hooks_of
@@ -71,19 +73,19 @@ def create_app(
     limit: int = LIMIT,
     clock: Clock | None = None,
     development: bool = False,
+    identity: IdentitySettings | None = None,
 ) -> Starlette:
     """The app that serves `engine`, which it opens when it starts and closes when it ends.
 
     `tokens` are the server's own bearer tokens; by default, the one that is derived from `secret`.
     API tokens are in the engine's store. `grace`: seconds that work under way may go on at the end.
     `limit`: the largest body, in bytes. `development`: a webhook whose secret is missing is shut;
-    else it is a `ConfigError`.
+    else it is a `ConfigError`. `identity`: whom it believes who somebody is, besides its tokens.
     """
-    clock = clock or SystemClock()
-    keys, store = Keys(secret, tokens), engine.services.store
-    principals, auditor = Principals(keys, store.tokens, clock), Auditor(store.audit, clock)
-    inbox, hooks = Inbox(engine.handle, clock), _hooks(engine, development=development)
-    parts = Parts(engine, keys, inbox, clock, principals, auditor, limit, hooks)
+    clock, keys = clock or SystemClock(), Keys(secret, tokens)
+    people = People(identity or IdentitySettings(), clock)
+    hooks = _hooks(engine, development=development)
+    parts = _parts(engine, keys, clock, people, limit, hooks)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
@@ -106,6 +108,15 @@ def create_app(
     return app
 
 
+def _parts(
+    engine: Engine, keys: Keys, clock: Clock, people: People, limit: int, hooks: dict[str, Hook]
+) -> Parts:
+    store = engine.services.store
+    principals = Principals(keys, store.tokens, clock, people.oidc)
+    auditor, inbox = Auditor(store.audit, clock), Inbox(engine.handle, clock)
+    return Parts(engine, keys, inbox, clock, principals, auditor, limit, hooks, people=people)
+
+
 def _hooks(engine: Engine, *, development: bool) -> dict[str, Hook]:
     webhooks = [(each, workflow.name) for each, workflow in engine.app.webhooks.values()]
     return hooks_of(webhooks, os.environ, development=development)
@@ -121,6 +132,7 @@ async def _close(parts: Parts, grace: float) -> None:
     parts.closing.set()
     await parts.auditor.close()
     await parts.principals.close()
+    await parts.people.close()
     await parts.engine.close(grace)
     await parts.inbox.close()
 

@@ -16,6 +16,7 @@ from rewake.engine.engine import Engine
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT
 from rewake.http.inbox import Inbox
+from rewake.http.people import People
 from rewake.http.principals import Principals
 from rewake.records import Outcome
 from rewake.signing.tokens import Keys
@@ -37,6 +38,7 @@ class Parts:
     limit: int = LIMIT
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+    people: People = field(kw_only=True)
 
     def opened(self) -> bool:
         """Whether the engine was opened, as the app's lifespan does."""

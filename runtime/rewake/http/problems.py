@@ -21,6 +21,7 @@ from starlette.types import ExceptionHandler
 from rewake.errors import (
     InsufficientScope,
     InvalidInput,
+    IssuerUnavailable,
     LinkExpired,
     NotYet,
     ReadableElsewhere,
@@ -70,6 +71,13 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
         "Another server can read it",
         "Try again: what was stored needs another Python, or a key, than this server has.",
         {"Retry-After": "1"},
+    ),
+    IssuerUnavailable: ProblemType(
+        503,
+        "issuer-unavailable",
+        "The issuer of this token cannot be asked",
+        "Try again in a moment: nothing was done.",
+        {"Retry-After": "10"},
     ),
     LinkExpired: ProblemType(410, "gone", "This link is of no more use"),
     Unauthentic: ProblemType(

@@ -49,7 +49,7 @@ class Keys:
         return "<Keys>"
 
 
-def bearer_in(authorizations: Sequence[str]) -> str | None:
+def bearer_in(authorizations: Sequence[str], longest: int = LONGEST) -> str | None:
     """The bearer token in the `Authorization` headers of a request, if they are one and hold one.
 
     Of several none counts: others on the way may have looked at another one than we would.
@@ -58,7 +58,7 @@ def bearer_in(authorizations: Sequence[str]) -> str | None:
         return None
     scheme, _, given = authorizations[0].partition(" ")
     given = given.strip(" ")
-    if scheme.lower() != "bearer" or not 0 < len(given) <= LONGEST or not given.isascii():
+    if scheme.lower() != "bearer" or not 0 < len(given) <= longest or not given.isascii():
         return None
     return given
 
