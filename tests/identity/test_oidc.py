@@ -265,7 +265,8 @@ def test_a_claim_inside_of_another() -> None:
     grants = json.dumps(
         {"realm_access.roles": {"ops": ["operate"]}, "https://x.example/roles": {"a": ["read"]}}
     )
-    token = Issuer().token(**{"realm_access": {"roles": ["ops"]}, "https://x.example/roles": ["a"]})
+    claims: dict[str, Any] = {"realm_access": {"roles": ["ops"]}, "https://x.example/roles": ["a"]}
+    token = Issuer().token(**claims)
     assert who(Issuer(), token, grants=grants).scopes == {"operate", "read"}
     flat = Issuer().token(realm_access=["ops"])
     assert who(Issuer(), flat, grants=grants).scopes == set()
@@ -273,7 +274,7 @@ def test_a_claim_inside_of_another() -> None:
 
 def test_an_address_counts_only_if_its_issuer_has_verified_it() -> None:
     """With `email` as the name, an address that anybody can write into their account is nobody."""
-    mail = {"email": "ann@example.com"}
+    mail: dict[str, Any] = {"email": "ann@example.com"}
     good = Issuer().token(**mail, email_verified=True)
     assert who(Issuer(), good, name="email").identity == "ann@example.com"
     for verified in (None, False, "false", 1):

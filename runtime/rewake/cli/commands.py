@@ -428,9 +428,11 @@ def runs_approve(
     json: Json = False,
 ) -> None:
     """Decide on what a run waits for."""
+    from rewake.cli.home import decider
+
     filled_in = _json_value(value)
-    approver = approver or os.environ.get("USER")
     if db is not None:
+        approver = approver or os.environ.get("USER")
         from rewake.authoring.approval import Approval, Decision
         from rewake.cli.local.approve import approve as decide_here
 
@@ -438,7 +440,8 @@ def runs_approve(
         _end(decide_here(db, run, key, Approval(decision, filled_in, approver, comment)))
     from rewake.cli.remote.runs import Server, approve
 
-    answer = {"approved": not reject, "value": filled_in, "approver": approver, "comment": comment}
+    by = decider(approver)
+    answer = {"approved": not reject, "value": filled_in, "approver": by, "comment": comment}
     _end(approve(Server(url, json), run, key, answer))
 
 

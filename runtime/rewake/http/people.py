@@ -6,14 +6,16 @@ enough: who opens it must be known, and be whom it was made for. It stays usable
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from rewake.access import Principal
 from rewake.clock import Clock
-from rewake.errors import Unauthentic
+from rewake.errors import InvalidInput, Unauthentic
 from rewake.identity import oidc
 from rewake.identity.names import is_same
 from rewake.identity.oidc import Oidc
@@ -25,8 +27,15 @@ _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="rewake"'}
 _UNKNOWN: Final = "It must be known who you are: open this link where you are logged in."
 
 
+class Opener(NamedTuple):
+    """Who opens a link: their name, and how the audit log calls them."""
+
+    name: str
+    who: str
+
+
 class People:
-    """Tells who opens a link."""
+    """Tells who decides."""
 
     def __init__(self, settings: IdentitySettings, clock: Clock) -> None:
         self._settings = settings
@@ -37,40 +46,65 @@ class People:
         """Whether who decides must be known, beside holding a link or a token."""
         return bool(self._settings.proofs)
 
-    async def holder(self, scope: Scope, holder: str) -> str:
-        """Who opens a link that was made for this holder (empty: for anybody).
+    async def opener(self, scope: Scope) -> Opener | None:
+        """Who opens a link, where that must be known; else None, and it is the link's holder.
 
-        Raises a 401 if it is not known who it is and must be, a 403 if it is somebody else; and
-        `IssuerUnavailable`.
+        Raises a 401 or 403 if it is not known, and `IssuerUnavailable`.
         """
         if not self.must_be_known:
-            return holder
-        name = await self._name(scope)
-        if name is None:
-            with_token = Proof.OIDC in self._settings.proofs
+            return None
+        found = await self._person(scope)
+        if found is None:
+            by_token = Proof.OIDC in self._settings.proofs
             raise HTTPException(
-                401 if with_token else 403, _UNKNOWN, _CHALLENGE if with_token else None
+                401 if by_token else 403, _UNKNOWN, _CHALLENGE if by_token else None
             )
-        if holder and not is_same(holder, name):
-            raise HTTPException(403, f"This link is for {holder}, and you are {name}.")
-        return name
+        return found
 
-    async def _name(self, scope: Scope) -> str | None:
+    def decider(
+        self, principal: Principal, approvers: Sequence[str], named: str | None
+    ) -> str | None:
+        """Who decides over the API on what is asked of these, if the request names somebody.
+
+        A person decides as who they are. A token is nobody: it decides in the name that it says,
+        as its scope allows, but not where it must be known who decides. Raises a 403, and
+        `InvalidInput`.
+        """
+        name = principal.identity
+        if name and named is not None and not is_same(name, named):
+            raise InvalidInput(f"you are {name}, and decide as nobody else", field="approver")
+        asked = next((each for each in approvers if name and is_same(each, name)), None)
+        if self.must_be_known and approvers and asked is None:
+            told = f"This is asked of {', '.join(approvers)}, who decide as who they are"
+            raise HTTPException(
+                403, f"{told}: {f'you are {name}' if name else 'a token does not'}."
+            )
+        return asked or name or named or principal.person
+
+    @staticmethod
+    def as_holder(found: Opener, holder: str) -> str:
+        """As whom somebody decides by a link for this holder (empty: for anybody). Raises a 403."""
+        if holder and not is_same(holder, found.name):
+            raise HTTPException(403, f"This link is for {holder}, and you are {found.name}.")
+        return holder or found.name
+
+    async def _person(self, scope: Scope) -> Opener | None:
         """Who asks, as the first says that can; None if nobody does."""
         settings, headers = self._settings, Headers(scope=scope)
         if settings.proxy is not None:
             name = name_in(settings.proxy, headers.raw)
             if name is not None:
-                return name
+                return Opener(name, f"proxy:{name}")
         if self.oidc is None or Proof.OIDC not in settings.proofs:
             return None
         given = bearer_in(headers.getlist("authorization"), oidc.LONGEST)
         if given is None or not self.oidc.is_formed(given):
             return None
         try:
-            return (await self.oidc.principal(given)).identity
+            found = await self.oidc.principal(given)
         except Unauthentic as error:
-            raise HTTPException(401, f"Who are you? {error}", _CHALLENGE) from None
+            raise HTTPException(401, f"Who are you? {error}.", _CHALLENGE) from None
+        return Opener(found.identity, found.who)
 
     async def close(self) -> None:
         """End what is being fetched."""
