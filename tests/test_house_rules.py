@@ -50,6 +50,7 @@ FLOORS = {
     "identity": (),
     "views": ("authoring", "stores"),
     "engine": ("replay", "authoring", "app", "stores", "dispatchers"),
+    "doctor": ("authoring", "engine", "identity", "webhooks"),
     "pages": (),
     "http": (
         "authoring",
@@ -60,10 +61,23 @@ FLOORS = {
         "webhooks",
         "pages",
         "identity",
+        "doctor",
     ),
     "hosts": ("app", "stores", "dispatchers", "engine", "identity", "http"),
     "embed": ("app", "stores", "dispatchers", "engine", "http", "hosts"),
-    "cli": ("replay", "authoring", "app", "stores", "dispatchers", "views", "engine", "hosts"),
+    "cli": (
+        "replay",
+        "authoring",
+        "app",
+        "stores",
+        "dispatchers",
+        "views",
+        "engine",
+        "hosts",
+        "doctor",
+        "webhooks",
+        "identity",
+    ),
 }
 """Which rooms a room may import, besides the ground. Each stands above all that it names."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -102,8 +102,28 @@ class ServerConfig:
         }
         values |= {k: v for k, v in given.items() if v is not None and k in known}
         config = cls(**values)
-        _check(config)
+        for wrong in _misfits(config):
+            raise wrong
         return config
+
+    @classmethod
+    def as_far_as_it_goes(
+        cls, environ: Mapping[str, str] = os.environ, **given: Any
+    ) -> tuple[ServerConfig, list[ConfigError]]:
+        """The settings that can be read, and what is wrong with the others: their defaults stand.
+
+        It is for telling all that is wrong at once; a server does not begin with any of it.
+        """
+        values: dict[str, Any] = {}
+        wrong: list[ConfigError] = []
+        for name, (variable, reader) in SETTINGS.items():
+            try:
+                if environ.get(variable):
+                    values[name] = _read(variable, environ[variable], reader)
+            except ConfigError as error:
+                wrong.append(error)
+        config = cls(**(values | {k: v for k, v in given.items() if v is not None}))
+        return config, [*wrong, *_misfits(config)]
 
     def with_secret(self, secret: Secret) -> ServerConfig:
         """The settings with this secret, unless they have one already."""
@@ -159,7 +179,8 @@ def _read(variable: str, text: str, reader: Callable[[str], Any]) -> Any:
         raise ConfigError(f"{variable} cannot be read as {reader.__name__.strip('_')}") from None
 
 
-def _check(config: ServerConfig) -> None:
+def _misfits(config: ServerConfig) -> Iterator[ConfigError]:
+    """What is wrong with settings that could be read."""
     for name, holds, wanted in (
         ("port", 0 <= config.port <= 65535, "0 to 65535"),
         ("lease", 0.1 <= config.lease <= 3600, "0.1 to 3600 seconds"),
@@ -172,11 +193,16 @@ def _check(config: ServerConfig) -> None:
         ("log_format", config.log_format in LOG_FORMATS, " or ".join(LOG_FORMATS)),
     ):
         if not holds:
-            raise ConfigError(f"{SETTINGS[name][0]} must be {wanted}")
-    if config.url:
-        checked_url(config.url)
-    elif config.dispatcher == "http":
-        raise ConfigError("the http dispatcher needs the address of all replicas: set REWAKE_URL")
+            yield ConfigError(f"{SETTINGS[name][0]} must be {wanted}")
+    try:
+        _ = config.identity
+        if config.url:
+            checked_url(config.url)
+    except ConfigError as error:
+        yield error
+    if config.dispatcher == "http" and not config.url:
+        told = "the http dispatcher needs the address of all replicas: set REWAKE_URL"
+        yield ConfigError(told)
 
 
 # --- the secret of a development server ----------------------------------------------------------

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from rewake.clock import Clock, SystemClock
 from rewake.engine.engine import Engine
-from rewake.http import approvals, approving, audit, callbacks, internal, runs, tokens
+from rewake.http import approvals, approving, audit, callbacks, doctor, internal, runs, tokens
 from rewake.http.admission import admitted
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT, Endpoint, with_known_query
@@ -58,6 +58,8 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/links", approvals.link),
     ("GET", "/approve/{token}", approving.show),
     ("POST", "/approve/{token}", approving.decide),
+    ("POST", "/v1/echo", doctor.echo),
+    ("POST", "/v1/doctor", doctor.examine),
     ("POST", "/v1/invoke", internal.invoke),
     ("POST", "/v1/sweep", internal.sweep),
 )

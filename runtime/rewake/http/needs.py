@@ -52,6 +52,8 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("DELETE", "/v1/tokens/{name}"): Need(Scope.ADMIN, "token.revoke", acts=True),
     ("GET", "/v1/audit"): Need(Scope.ADMIN, "audit.list"),
     ("POST", "/v1/invoke"): Need(Scope.OPERATE, "invoke", free=True),
+    ("POST", "/v1/echo"): Need(Scope.READ, "echo", free=True),
+    ("POST", "/v1/doctor"): Need(Scope.ADMIN, "doctor", acts=True),
     # It does nothing that the sweeps of any server do not do; one each minute would hide the rest.
     ("POST", "/v1/sweep"): Need(Scope.OPERATE, "sweep"),
 }

@@ -38,13 +38,13 @@ class People:
     """Tells who decides."""
 
     def __init__(self, settings: IdentitySettings, clock: Clock) -> None:
-        self._settings = settings
+        self.settings = settings
         self.oidc = None if settings.oidc is None else Oidc(settings.oidc, clock)
 
     @property
     def must_be_known(self) -> bool:
         """Whether who decides must be known, beside holding a link or a token."""
-        return bool(self._settings.proofs)
+        return bool(self.settings.proofs)
 
     async def opener(self, scope: Scope) -> Opener | None:
         """Who opens a link, where that must be known; else None, and it is the link's holder.
@@ -55,7 +55,7 @@ class People:
             return None
         found = await self._person(scope)
         if found is None:
-            by_token = Proof.OIDC in self._settings.proofs
+            by_token = Proof.OIDC in self.settings.proofs
             raise HTTPException(
                 401 if by_token else 403, _UNKNOWN, _CHALLENGE if by_token else None
             )
@@ -90,14 +90,12 @@ class People:
 
     async def _person(self, scope: Scope) -> Opener | None:
         """Who asks, as the first says that can; None if nobody does."""
-        settings, headers = self._settings, Headers(scope=scope)
-        if settings.proxy is not None:
-            name = name_in(settings.proxy, headers.raw)
-            if name is not None:
-                return Opener(name, f"proxy:{name}")
-        if self.oidc is None or Proof.OIDC not in settings.proofs:
+        name = self.named_by_proxy(scope)
+        if name is not None:
+            return Opener(name, f"proxy:{name}")
+        if self.oidc is None or Proof.OIDC not in self.settings.proofs:
             return None
-        given = bearer_in(headers.getlist("authorization"), oidc.LONGEST)
+        given = bearer_in(Headers(scope=scope).getlist("authorization"), oidc.LONGEST)
         if given is None or not self.oidc.is_formed(given):
             return None
         try:
@@ -105,6 +103,11 @@ class People:
         except Unauthentic as error:
             raise HTTPException(401, f"Who are you? {error}.", _CHALLENGE) from None
         return Opener(found.identity, found.who)
+
+    def named_by_proxy(self, scope: Scope) -> str | None:
+        """Whom a proxy names as who sent this request, if it is believed."""
+        proxy = self.settings.proxy
+        return None if proxy is None else name_in(proxy, Headers(scope=scope).raw)
 
     async def close(self) -> None:
         """End what is being fetched."""

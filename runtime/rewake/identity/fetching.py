@@ -30,7 +30,7 @@ def is_fetched(url: str) -> bool:
         return False
     if not good or parts.fragment or " " in url:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_here(host))
+    return parts.scheme == "https" or (parts.scheme == "http" and is_here(host))
 
 
 async def fetch_json(url: str) -> Any:
@@ -77,7 +77,8 @@ async def _read(content: Any) -> bytes | None:
     return bytes(body)
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
+    """Whether this is an address of this machine itself, which no name server can change."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

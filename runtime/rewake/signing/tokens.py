@@ -45,6 +45,11 @@ class Keys:
             genuine |= hmac.compare_digest(token, given)
         return genuine
 
+    @property
+    def one(self) -> str:
+        """One of them, for the server's own use."""
+        return self._tokens[0] if self._tokens else app_token(self.secret)
+
     def __repr__(self) -> str:
         return "<Keys>"
 

@@ -37,6 +37,7 @@ from rewake.stores.keys import (
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Due, Key, Page, Table
 from rewake.stores.tokens import Tokens
+from rewake.stores.trial import Trial
 
 T = TypeVar("T")
 
@@ -70,6 +71,7 @@ class Reads:
         self._blobs = Blobs(shelf, self._again)
         self.tokens = Tokens(table, self._again)
         self.audit = Audit(table, self._again)
+        self.trial = Trial(table)
 
     @property
     def joins(self) -> bool:
