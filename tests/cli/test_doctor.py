@@ -70,7 +70,7 @@ def test_what_a_running_server_finds(shell: Shell, tmp_path: Path) -> None:
         there = shell.rewake("doctor", "--server", server.url, "--json")
         assert there.returncode == 1
         assert findings(there.stdout)["address"].status is Status.FAIL  # its REWAKE_URL
-        assert findings(there.stdout)["clock"].status is Status.OK
+        assert findings(there.stdout)["your clock"].status is Status.OK
         assert SECRET not in here.stdout + there.stdout
     both = shell.rewake("doctor", "app.py", "--server", server.url)
     assert (both.returncode, both.stderr.count("\n")) == (2, 1)

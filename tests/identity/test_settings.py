@@ -29,7 +29,10 @@ def test_what_is_believed() -> None:
     found = ServerConfig.from_env(OIDC | PROXY | {"REWAKE_IDENTITY": "proxy,oidc"}).identity
     assert found.proofs == {Proof.PROXY, Proof.OIDC}
     assert found.oidc is not None
-    assert (found.oidc.name, found.oidc.grants["groups"]["ops"]) == ("sub", {Scope.OPERATE})
+    assert (found.oidc.name, found.oidc.grants["groups"]["ops"]) == (
+        "sub",
+        frozenset({Scope.OPERATE}),
+    )
     assert found.proxy is not None
     assert (found.proxy.header, len(found.proxy.secrets)) == ("x-forwarded-email", 2)
     assert "proxy knows" not in repr(found)

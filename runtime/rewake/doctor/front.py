@@ -17,6 +17,7 @@ from rewake.clock import Clock
 from rewake.doctor.findings import Finding, failure, warning, well
 from rewake.identity.fetching import is_here
 from rewake.records import Millis
+from rewake.signing.links import Link, Links, LinkUse
 from rewake.signing.messages import HEADER, sign
 from rewake.signing.secret import Secret
 
@@ -47,14 +48,13 @@ _NAME = "address"
 
 
 class Seen(msgspec.Struct):
-    """What the app saw of the request. `identity`: who it takes its sender for."""
+    """What the app saw of the request."""
 
     scheme: str
     host: str
     path: str
     headers: list[str]
     now: Millis
-    identity: str | None = None
 
 
 class Door(NamedTuple):
@@ -93,8 +93,10 @@ async def front_door(door: Door, clock: Clock) -> Sequence[Finding]:
             if seen is None:
                 return [*found, _in_the_way(url, answer)]
             found.append(clocks(seen.now, sent, clock.now()))
-            found += [*_passed(parts.scheme, seen), *_headers(seen, door.header)]
+            found += [_passed(parts.scheme, seen), _headers(seen)]
             found.append(await _authorization(session, door, url))
+            if door.header:
+                found.append(await _forged_name(session, door, url, clock.now()))
     except TimeoutError:
         told = f"{url} does not answer within {PATIENCE:g} seconds from here"
         return [*found, failure(_NAME, told, "see that the server runs and can be reached")]
@@ -109,7 +111,6 @@ async def _signed(session: Any, door: Door, url: str, now: Millis) -> _Answer:
         "Content-Type": "application/json",
         HEADER: sign(door.secret, "POST", PATH, body, now),
         **SENT,
-        **({door.header: NOBODY} if door.header else {}),
     }
     post = session.post(url + PATH, data=body, headers=headers, allow_redirects=False)
     async with post as answer:
@@ -226,23 +227,35 @@ def clocks(there: Millis, sent: Millis, now: Millis) -> Finding:
     return well("clock", "this machine and the server have the same time")
 
 
-def _passed(scheme: str, seen: Seen) -> list[Finding]:
+def _passed(scheme: str, seen: Seen) -> Finding:
     tls = "; TLS ends before it" if scheme == "https" and seen.scheme == "http" else ""
     told = f"a signed call arrives as {seen.path} at {seen.host or 'no host'}{tls}"
-    return [well(_NAME, told)]
+    return well(_NAME, told)
 
 
-def _headers(seen: Seen, header: str) -> list[Finding]:
+def _headers(seen: Seen) -> Finding:
     lost = [name for name in SENT if name.lower() not in seen.headers]
-    found = []
-    if header and seen.identity is not None:
-        told = f"anybody can say who they are: {header} arrives as it was sent, with the secret"
-        do = "let the proxy set this header on every request, or take it away"
-        found.append(failure("identity", told, do))
     if lost:
         do = "let the proxy pass them on: webhooks, long polls and idempotency keys need them"
-        return [*found, failure("headers", f"these do not arrive: {', '.join(lost)}", do)]
-    return [*found, well("headers", f"all {len(SENT)} arrive that the API and webhooks need")]
+        return failure("headers", f"these do not arrive: {', '.join(lost)}", do)
+    return well("headers", f"all {len(SENT)} arrive that the API and webhooks need")
+
+
+async def _forged_name(session: Any, door: Door, url: str, now: Millis) -> Finding:
+    """Whether the name that a browser sends is believed: by a genuine link of a run there is not.
+
+    It is a 410 for whom it was made for, and for nobody else.
+    """
+    links = Links(door.secret)
+    about = (f"doctor-{now}", "doctor", 0, NOBODY, "", now + FAR, "0")
+    link = links.url(url, Link(LinkUse.APPROVE, *about, links.signer))
+    get = session.get(link, headers={door.header: NOBODY}, allow_redirects=False)
+    async with get as answer:
+        if answer.status == 410:
+            told = f"anybody can say who they are: {door.header} arrives as a browser sends it"
+            do = "let the proxy set this header on every request that has the secret"
+            return failure("names", told, do)
+        return well("names", f"what a browser sends in {door.header} is not believed")
 
 
 async def _authorization(session: Any, door: Door, url: str) -> Finding:

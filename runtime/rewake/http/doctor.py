@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -26,8 +25,7 @@ async def echo(request: Request) -> Response:
     await signed_body(request)
     names = sorted({name.lower() for name in request.headers})
     path, host = path_of(request.scope), request.headers.get("host", "")
-    who, now = parts.people.named_by_proxy(request.scope), parts.clock.now()
-    return reply(msgspec.to_builtins(Seen(request.scope["scheme"], host, path, names, now, who)))
+    return reply(Seen(request.scope["scheme"], host, path, names, parts.clock.now()))
 
 
 async def examine(request: Request) -> Response:

@@ -90,7 +90,8 @@ class People:
 
     async def _person(self, scope: Scope) -> Opener | None:
         """Who asks, as the first says that can; None if nobody does."""
-        name = self.named_by_proxy(scope)
+        proxy = self.settings.proxy
+        name = None if proxy is None else name_in(proxy, Headers(scope=scope).raw)
         if name is not None:
             return Opener(name, f"proxy:{name}")
         if self.oidc is None or Proof.OIDC not in self.settings.proofs:
@@ -103,11 +104,6 @@ class People:
         except Unauthentic as error:
             raise HTTPException(401, f"Who are you? {error}.", _CHALLENGE) from None
         return Opener(found.identity, found.who)
-
-    def named_by_proxy(self, scope: Scope) -> str | None:
-        """Whom a proxy names as who sent this request, if it is believed."""
-        proxy = self.settings.proxy
-        return None if proxy is None else name_in(proxy, Headers(scope=scope).raw)
 
     async def close(self) -> None:
         """End what is being fetched."""
