@@ -65,9 +65,10 @@ class Front:
         if oidc is not None:
             oidc.jwks._fetch = self.issuer.fetch
 
-    def start(self, workflow: str = "refund") -> None:
+    def start(self, workflow: str = "refund", run: str = "r1") -> None:
         told.clear()
-        self.client.post(f"/v1/workflows/{workflow}/runs?id=r1&wait=0.2", headers=bearer(), json={})
+        path = f"/v1/workflows/{workflow}/runs?id={run}&wait=0.2"
+        self.client.post(path, headers=bearer(), json={})
         assert told
 
     def path(self, who: str = ANN) -> str:
@@ -89,9 +90,9 @@ class Front:
         found = self.client.get("/v1/runs/r1/result?wait=10", headers=bearer())
         return found.json()["result"]
 
-    def is_open(self) -> bool:
-        run = self.client.get("/v1/runs/r1", headers=bearer()).json()
-        return bool(run["approvals"])
+    def is_open(self, run: str = "r1") -> bool:
+        found = self.client.get(f"/v1/runs/{run}", headers=bearer()).json()
+        return bool(found["approvals"])
 
     def audited(self) -> list[tuple[str, int]]:
         entries = self.client.get("/v1/audit", headers=bearer()).json()["entries"]
@@ -229,6 +230,18 @@ def test_a_link_for_anybody_is_for_anybody_who_is_known(fronts: Fronts) -> None:
     assert front.post("any").status_code == 403
     assert front.post("any", **by_proxy(EVE)).status_code == 200
     assert front.result()["approver"] == EVE
+
+
+def test_a_link_of_another_run_is_for_that_one(fronts: Fronts) -> None:
+    """A link decides on the run and the approval that it was made for, and on no other."""
+    front = fronts()
+    front.start(run="r1")
+    first = front.path()
+    front.start(run="r2")
+    assert front.path() != first
+    assert front.client.post(first, json={"approved": False}).json()["run"] == "r1"
+    assert front.client.post(first, json={"approved": False}).status_code == 409
+    assert (front.is_open("r1"), front.is_open("r2")) == (False, True)
 
 
 # --- a token of an issuer ------------------------------------------------------------------------

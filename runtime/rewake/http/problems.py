@@ -35,7 +35,7 @@ from rewake.errors import (
     TokenNotFound,
     Unauthentic,
 )
-from rewake.signing.redacting import without_tokens
+from rewake.signing.redacting import path_shown
 from rewake.values.text import storable
 
 log = logging.getLogger("rewake.http")
@@ -150,7 +150,7 @@ def plain(status: int, detail: str = "", headers: Mapping[str, str] | None = Non
 async def _rewake_error(request: Request, error: Exception) -> Response:
     response = problem_of(error)
     if response.status_code >= 500:
-        path = without_tokens(request.url.path)
+        path = path_shown(request.scope["path"])
         log.error("%s %s failed", request.method, path, exc_info=error)
     return response
 
