@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from jwt.algorithms import RSAAlgorithm
 
 from rewake.errors import IssuerUnavailable
 from rewake.identity.fetching import LARGEST, fetch_json, is_fetched
 from rewake.identity.jwks import AGAIN, FRESH, KEPT, Jwks
-from tests.support.issuer import URL, At, Issuer, listening, public_jwk, saying
+from tests.support.issuer import URL, At, Issuer, listening, private_key, public_jwk, saying
 
 SECOND = 1 / 1000
 
@@ -174,7 +175,8 @@ def without(name: str) -> dict[str, Any]:
         {**public_jwk("RS256"), "key_ops": ["encrypt"]},
         {**public_jwk("RS256"), "key_ops": "verify"},
         {**public_jwk("RS256"), "alg": "RSA-OAEP"},
-        {**public_jwk("RS256"), "d": "AQAB"},
+        RSAAlgorithm.to_jwk(private_key("RS256"), as_dict=True)
+        | {"kid": "RS256", "key_ops": ["verify"]},
         {**public_jwk("RS256"), "kid": 7},
         {**public_jwk("RS256"), "n": "!!!"},
         {**public_jwk("RS256"), "n": 5},

@@ -22,9 +22,13 @@ NOW = 1_795_687_200
 """Seconds since the epoch, when tokens are made unless a test says otherwise."""
 
 
-@cache
 def private_key(algorithm: str, name: str = "") -> Any:
     """A key for an algorithm, made once; `name` tells one from another."""
+    return _private_key(algorithm, name)
+
+
+@cache
+def _private_key(algorithm: str, name: str) -> Any:
     match algorithm:
         case "ES256":
             return ec.generate_private_key(ec.SECP256R1())
