@@ -64,7 +64,7 @@ FLOORS = {
         "doctor",
     ),
     "hosts": ("app", "stores", "dispatchers", "engine", "identity", "http"),
-    "embed": ("app", "stores", "dispatchers", "engine", "http", "hosts"),
+    "embed": ("app", "stores", "dispatchers", "engine", "identity", "http", "hosts"),
     "cli": (
         "replay",
         "authoring",

@@ -8,6 +8,8 @@ from rewake.access import Scope
 from rewake.errors import ConfigError
 from rewake.hosts.config import ServerConfig
 from rewake.identity.names import is_name, is_same
+from rewake.identity.oidc import OidcSettings
+from rewake.identity.proxies import ProxySettings
 from rewake.identity.settings import IdentitySettings, Proof
 
 OIDC = {
@@ -62,6 +64,20 @@ def test_what_does_not_fit_together(environ: dict[str, str], named: str) -> None
     with pytest.raises(ConfigError, match=named) as caught:
         ServerConfig.from_env(environ)
     assert "proxy knows" not in str(caught.value)
+
+
+def test_half_of_it_in_code() -> None:
+    """An app that is mounted by code is refused what a server would be."""
+    proxy, oidc = ProxySettings("x-user", ("s" * 20,)), OidcSettings("https://i.example", "")
+    for asked, believed, proofs in (
+        (None, proxy, []),
+        (None, None, [Proof.PROXY]),
+        (None, None, [Proof.OIDC]),
+        (oidc, None, []),
+        (None, ProxySettings("x-user", ()), [Proof.PROXY]),
+    ):
+        with pytest.raises(ConfigError):
+            IdentitySettings(asked, believed, frozenset(proofs))
 
 
 def test_who_is_the_same() -> None:

@@ -28,11 +28,27 @@ class Proof(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IdentitySettings:
-    """Whom a server believes. `proofs` are what a person must have one of, beside the link."""
+    """Whom a server believes. `proofs` are what a person must have one of, beside the link.
+
+    Raises `ConfigError` for what cannot be relied on, or is only half of it.
+    """
 
     oidc: OidcSettings | None = None
     proxy: ProxySettings | None = None
     proofs: frozenset[Proof] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.oidc is not None:
+            check_settings(self.oidc)
+        if self.proxy is not None:
+            check_proxy(self.proxy)
+        if Proof.OIDC in self.proofs and self.oidc is None:
+            raise ConfigError("REWAKE_IDENTITY=oidc needs an issuer: set REWAKE_OIDC_ISSUER")
+        if (Proof.PROXY in self.proofs) != (self.proxy is not None):
+            told = (
+                "REWAKE_IDENTITY_HEADER and _SECRET count with REWAKE_IDENTITY=proxy, and only so"
+            )
+            raise ConfigError(f"{told}: set all three")
 
 
 def identity_settings(
@@ -49,18 +65,11 @@ def identity_settings(
     oidc = proxy = None
     if issuer:
         oidc = OidcSettings(issuer, audience, name or "sub", grants or {})
-        check_settings(oidc)
     elif audience or name or grants:
         raise ConfigError("REWAKE_OIDC_ISSUER is missing, whose tokens are to be accepted")
     wanted = _proofs(proofs)
-    if Proof.OIDC in wanted and oidc is None:
-        raise ConfigError("REWAKE_IDENTITY=oidc needs an issuer: set REWAKE_OIDC_ISSUER")
-    if Proof.PROXY in wanted:
+    if Proof.PROXY in wanted or header or secrets:
         proxy = ProxySettings(header.lower(), tuple(secrets))
-        check_proxy(proxy)
-    elif header or secrets:
-        told = "REWAKE_IDENTITY_HEADER and _SECRET count with REWAKE_IDENTITY=proxy only: set it"
-        raise ConfigError(told)
     return IdentitySettings(oidc, proxy, wanted)
 
 
