@@ -12,12 +12,13 @@ import pytest
 from rewake import approval, callback, step, workflow
 from rewake.doctor.checks import _identity, hooks_found
 from rewake.doctor.findings import Finding, Status, carried_out, well
-from rewake.doctor.machine import room, secret_strength, versions
+from rewake.doctor.machine import room, secret_strength, token_strength, versions
 from rewake.doctor.stored import keys_of_links, needed_keys, round_trip
 from rewake.errors import StoreUnavailable
 from rewake.identity.oidc import OidcSettings, read_grants
 from rewake.identity.settings import IdentitySettings, Proof
 from rewake.signing.secret import Secret
+from rewake.signing.tokens import app_token
 from rewake.webhooks.hooks import hooks_of
 from rewake.webhooks.providers import github
 from rewake.webhooks.trigger import webhook
@@ -89,6 +90,14 @@ def test_a_secret_that_can_be_guessed(secret: str, status: Status) -> None:
     assert secret not in str(found)
     assert Secret(secret).id in found.told
     assert Secret(GOOD).id in found.told
+
+
+def test_a_token_that_can_be_guessed() -> None:
+    """The server's own token is judged likewise, and not shown."""
+    for token, status in (("a" * 40, Status.FAIL), ("let-me-in-please-42-and-more", Status.WARN)):
+        found = one(asyncio.run(token_strength(token)))
+        assert (found.status, token in str(found)) == (status, False)
+    assert one(asyncio.run(token_strength(app_token(Secret(GOOD))))).status is Status.OK
 
 
 def test_no_secret() -> None:

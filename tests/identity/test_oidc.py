@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from rewake.access import Principal
 from rewake.errors import ConfigError, Unauthentic
 from rewake.identity.oidc import LONGEST, Oidc, OidcSettings, check_settings, read_grants
+from rewake.signing.secret import Secret
+from rewake.signing.tokens import Keys
 from tests.support.issuer import AUDIENCE, NOW, URL, At, Issuer, private_key, public_jwk
 
 GRANTS = '{"groups": {"ops": ["operate", "read"], "boss": ["admin"]}, "scope": {"runs": ["start"]}}'
@@ -240,6 +242,14 @@ def test_what_is_not_even_looked_at() -> None:
         "",
     ):
         assert not Oidc.is_formed(text)
+
+
+def test_a_server_takes_none_for_its_own() -> None:
+    """A token of the issuer in the server's `REWAKE_TOKEN` would be admin: it does not start."""
+    token = Issuer().token()
+    with pytest.raises(ConfigError, match="issuer") as caught:
+        Keys(Secret("a secret that is long enough"), [token])
+    assert token not in str(caught.value)
 
 
 # --- what claims allow ---------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 from rewake.clock import Clock
 from rewake.doctor.findings import Checks, Finding, failure, warning, well
 from rewake.doctor.front import Door, front_door
-from rewake.doctor.machine import room, secret_strength, versions
+from rewake.doctor.machine import room, secret_strength, token_strength, versions
 from rewake.doctor.stored import keys_of_links, round_trip
 from rewake.engine.runs import Runs
 from rewake.errors import IssuerUnavailable
@@ -39,6 +39,7 @@ def checks_of_surroundings(door: Door, identity: IdentitySettings, clock: Clock)
     """What can be checked over the network."""
     return {
         "address": lambda: front_door(door, clock),
+        "token": lambda: token_strength(door.token),
         "identity": lambda: _identity(identity, clock),
     }
 

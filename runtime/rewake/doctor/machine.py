@@ -42,6 +42,15 @@ async def secret_strength(secret: Secret | None) -> Sequence[Finding]:
     return [well(name, f"strong; key ids: {ids}")]
 
 
+async def token_strength(token: str) -> Sequence[Finding]:
+    """Whether the server's own bearer token can be guessed."""
+    bits = Secret(token).bits
+    told, do = f"the server's own has at most {bits} bits", "set REWAKE_TOKEN to a random text"
+    if bits < STRONG:
+        return [(failure if bits < WEAK else warning)("token", told, do)]
+    return [well("token", "strong")]
+
+
 async def versions() -> Sequence[Finding]:
     """What runs here."""
     python = ".".join(map(str, sys.version_info[:3]))
