@@ -40,6 +40,7 @@ from rewake.stores.shelf import Shelf
 from rewake.stores.streams import Streams
 from rewake.stores.table import Due, Key, Page, Table
 from rewake.stores.tokens import Tokens
+from rewake.stores.trial import Trial
 
 T = TypeVar("T")
 
@@ -76,6 +77,7 @@ class Reads:
         self.deliveries = Deliveries(table, self._again)
         self.responses = Responses(self._blobs, shelf, self._again)
         self.streams = Streams(table, self._blobs, self._again)
+        self.trial = Trial(table)
 
     @property
     def joins(self) -> bool:
