@@ -17,6 +17,7 @@ from rewake.records import (
     Logged,
     Millis,
     Operation,
+    Outcome,
     Process,
     Scheduled,
     Value,
@@ -60,6 +61,10 @@ class Tail(NamedTuple):
 def tail_of(entries: Sequence[Entry]) -> Tail:
     """What tells these entries again in this process."""
     return Tail(len(entries), hash(_encode(entries)))
+
+
+def _is_apart(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome.value is not None and bool(outcome.value.blob)
 
 
 class Reads:
@@ -230,7 +235,10 @@ class Reads:
         return await self._blobs.resolve(run, value)
 
     async def _by_key(self, operations: Iterable[Operation]) -> dict[str, Operation]:
-        return {each.key: await self._whole(each) for each in operations}
+        return {
+            each.key: await self._whole(each) if _is_apart(each.outcome) else each
+            for each in operations
+        }
 
     async def _whole(self, operation: Operation) -> Operation:
         outcome = operation.outcome
