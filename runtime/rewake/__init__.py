@@ -13,9 +13,11 @@ from rewake.authoring.approval import (
     approval,
     wait_for_approval,
 )
+from rewake.authoring.ballots import Vote
 from rewake.authoring.branches import parallel, race
 from rewake.authoring.callback import Callback, callback
 from rewake.authoring.context import TaskContext, task_context
+from rewake.authoring.quorum import group, groups
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
 from rewake.authoring.time import now, random, sleep, sleep_until, uuid4
@@ -44,9 +46,12 @@ __all__ = [
     "Task",
     "TaskContext",
     "TaskError",
+    "Vote",
     "Workflow",
     "approval",
     "callback",
+    "group",
+    "groups",
     "now",
     "parallel",
     "race",

@@ -429,7 +429,9 @@ class Operation(msgspec.Struct, omit_defaults=True):
     at: Millis | None = None
     """When the outcome was settled."""
     mark: str = ""
-    """The mark of the write that settled it."""
+    """The mark of the write that settled it, or of the newest vote."""
+    votes: list[Value] = []
+    """Of an approval: what was said so far, in order. See `stores/votes.py`."""
 
 
 class Process(msgspec.Struct, omit_defaults=True):

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from rewake.authoring.ballots import Action, Terms, Vote
 from rewake.authoring.forms import Form, filled_in, recorded_form
 from rewake.authoring.linking import LinkFacts, link_of, new_facts, url_of
 from rewake.authoring.policy import Seconds, millis, seconds
+from rewake.authoring.quorum import Group, terms_asked
 from rewake.errors import (
     CheckpointUnreadable,
     InvalidInput,
@@ -35,10 +37,6 @@ from rewake.signing.links import LinkUse
 
 GOOD_FOR: Final[Millis] = 30 * 24 * 3_600_000
 """How long the links of an approval without a time-out are good, in milliseconds."""
-MOST_APPROVERS: Final = 100
-"""How many people one approval can be asked of."""
-LONGEST_APPROVER: Final = 254
-"""The most bytes of an approver, such as an address."""
 
 
 class Decision(StrEnum):
@@ -49,24 +47,19 @@ class Decision(StrEnum):
     TIMED_OUT = "timed_out"
 
 
-class Action(StrEnum):
-    """What a person can do with an approval; a link may allow one of them only."""
-
-    APPROVE = "approve"
-    REJECT = "reject"
-
-
 class Approval(msgspec.Struct, frozen=True):
     """The decision on an approval, its maker, and the form as filled in (JSON data, or None).
 
     Where the form is a type, `value` is of it. `decision` tells a rejection from a time-out;
-    `approved` is true only of an approval.
+    `approved` is true only of an approval. Where several decide, `value` and `approver` are of who
+    gave the vote that decided, which is the last of `decisions`.
     """
 
     decision: Decision
     value: Any = None
     approver: str | None = None
     comment: str | None = None
+    decisions: list[Vote] = []
 
     @property
     def approved(self) -> bool:
@@ -184,8 +177,10 @@ def approval(
     *,
     form: Form | None = None,
     description: str | None = None,
-    approvers: Sequence[str] = (),
+    approvers: Sequence[str | Group] = (),
     quorum: int = 1,
+    reject: str = "any",
+    self_approval: bool = True,
     timeout: Seconds | None = None,
 ) -> PendingApproval:
     """Ask for an approval, which is open from now on, also before it is awaited.
@@ -195,18 +190,18 @@ def approval(
         answer = await ask
 
     `form`: a JSON Schema, a property map, or a type, which `answer.value` is then of; an answer
-    that does not fit is refused. `approvers`: who gets a link of their own. A link is good until
-    the time-out, or for 30 days. The rest is as with `wait_for_approval`.
+    that does not fit is refused. `approvers`: people, or groups (`group`), each of whom gets a link
+    of their own; `quorum` of them must approve. `reject`: `any` rejection rejects, or only what
+    leaves no hope (`majority`). With `self_approval=False` who started the run is not asked. A link
+    is good until the time-out, or for 30 days. The rest is as with `wait_for_approval`.
 
     Raises:
         NotInARun: outside a run.
-        UsageError: the form is none, or the approvers are not distinct texts.
+        UsageError: the form is none, or too few are asked, or not by distinct texts.
         ValueError: `timeout` is not positive.
     """
-    if quorum != 1:
-        raise UsageError(f"quorum={quorum!r}: an approval is decided by one person, so it is 1")
-    asked_of = _approvers(approvers)
-    asked = _ask("approval", name, form, description, timeout, asked_of, linked=True)
+    terms = functools.partial(terms_asked, approvers, quorum, reject, self_approval=self_approval)
+    asked = _ask("approval", name, form, description, timeout, terms, linked=True)
     return asked._stand_alone()
 
 
@@ -233,7 +228,7 @@ async def wait_for_approval(
         UsageError: the form is none.
         ValueError: `timeout` is not positive.
     """
-    return await _ask("wait_for_approval", name, form, description, timeout, [], linked=False)
+    return await _ask("wait_for_approval", name, form, description, timeout, Terms, linked=False)
 
 
 def _ask(
@@ -242,7 +237,7 @@ def _ask(
     form: Form | None,
     description: str | None,
     timeout: Seconds | None,
-    approvers: list[str],
+    terms: Callable[[], Terms],
     *,
     linked: bool,
 ) -> PendingApproval:
@@ -255,30 +250,18 @@ def _ask(
     codec, due = execution.codec, None if timeout is None else execution.machine + millis(timeout)
 
     def encoded(key: str) -> Any:
-        # Only what is new is checked: a form that was recorded stands.
+        # Only what is new is checked and found out: what was recorded stands.
         shown: dict[str, Any] = {"form": recorded_form(form), "description": description}
         if linked:
             expires = execution.machine + GOOD_FOR if due is None else min(due, LATEST)
             shown["link"] = msgspec.to_builtins(new_facts(execution, key, expires))
-        if approvers:
-            shown["approvers"] = approvers
+        shown |= terms().recorded()
         return codec.encode(shown, key=key, purpose=Purpose.APPROVAL)
 
     future = execution.request(
         Kind.APPROVAL, name, due=due, args=encoded, resolve=functools.partial(_resolve, codec, form)
     )
     return PendingApproval(execution, name, future)
-
-
-def _approvers(given: Sequence[str]) -> list[str]:
-    found: list[Any] = [] if isinstance(given, str) else list(given)
-    right = all(isinstance(each, str) and each and each.isprintable() for each in found)
-    if isinstance(given, str) or not right or len(set(found)) < len(found):
-        raise UsageError("approvers is a list of texts, such as addresses, none of them twice")
-    if len(found) > MOST_APPROVERS or any(len(e.encode()) > LONGEST_APPROVER for e in found):
-        told = f"{MOST_APPROVERS} people, and each has at most {LONGEST_APPROVER} bytes"
-        raise UsageError(f"an approval can be asked of at most {told}")
-    return found
 
 
 def _resolve(codec: Codec, form: Form | None, key: str, outcome: Outcome) -> Approval:
@@ -288,10 +271,20 @@ def _resolve(codec: Codec, form: Form | None, key: str, outcome: Outcome) -> App
         raise CheckpointUnreadable(f"the decision on {key!r} is missing ({outcome.kind})")
     decided = codec.decode(outcome.value, key=key, purpose=Purpose.APPROVAL)
     found = msgspec.convert(decided, Approval)
-    if found.value is None and not found.approved:
-        return found
+    typed = functools.partial(_typed, form)
     try:
-        return msgspec.structs.replace(found, value=filled_in(form, found.value))
+        votes = [typed(vote, vote.action is Action.APPROVE) for vote in found.decisions]
+        return msgspec.structs.replace(typed(found, found.approved), decisions=votes)
     except InvalidInput as error:
         told = f"the answer to {key!r} fits the form's schema and not its type: {error}"
         raise InvalidInput(told, field=error.field) from None
+
+
+Answer = TypeVar("Answer", Approval, Vote)
+
+
+def _typed(form: Form | None, answer: Answer, approved: bool) -> Answer:
+    """The answer with its value as what the form says; who rejects need fill in nothing."""
+    if answer.value is None and not approved:
+        return answer
+    return msgspec.structs.replace(answer, value=filled_in(form, answer.value))

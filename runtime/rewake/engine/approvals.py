@@ -4,8 +4,9 @@
 or else its deadline does (`rewake.engine.deadlines`). Either outcome is settled in the operation's
 item and delivered to the run like the outcome of a task.
 
-An answer is checked against the form here, whichever way it came. What holds a link is told what
-became of its approval (`look`); the link of an earlier round of a retried run is of no use.
+An answer is checked against the form here, whichever way it came, and counted in `engine/voting`.
+What holds a link is told what became of its approval (`look`); the link of an earlier round of a
+retried run is of no use.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rewake.authoring.approval import GOOD_FOR, Approval, Decision
-from rewake.authoring.linking import LinkFacts, nonce_of
+from rewake.authoring.ballots import Ballot, Delegation, Said, Vote
+from rewake.authoring.linking import nonce_of
 from rewake.engine.deadlines import timed_out
-from rewake.engine.deliveries import Deliveries
 from rewake.engine.runs import Runs
+from rewake.engine.voting import ACTIONS, Open, Voting
 from rewake.errors import InvalidInput, LinkExpired, RunConflict, RunNotFound
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Header, Millis, Operation, Outcome, Scheduled
@@ -40,7 +42,7 @@ class Standing(NamedTuple):
     name: str
     description: str
     schema: dict[str, Any] | None
-    approvers: list[str]
+    ballot: Ballot
     asked_at: Millis
     decided: Approval | None
     """The decision, if there is one."""
@@ -52,7 +54,7 @@ class Approvals:
 
     def __init__(self, engine: Runs) -> None:
         self._services = engine.services
-        self._deliveries = Deliveries(engine.services)
+        self._voting = Voting(engine.services)
 
     async def decide(
         self,
@@ -61,33 +63,65 @@ class Approvals:
         approval: Approval,
         *,
         round: int | None = None,
+        principal: str = "",
         carry_on: bool = True,
-    ) -> None:
-        """Record a decision on an approval; the first one stands, and wakes the run.
+    ) -> Ballot:
+        """Count a vote on an approval. What decides it stands, and wakes the run.
 
-        With `carry_on=False` another process goes on with the run, within a sweep. `round`: only
-        if it was first asked for in this round of the run.
+        Mostly one vote decides; `Ballot.decision` says whether it is decided now. With
+        `carry_on=False` another process goes on with the run, within a sweep. `round`: only if it
+        was first asked for in this round of the run. `principal`: who sends it, if the server knows
+        them otherwise than by the approval.
 
         Raises:
+            DecisionForbidden: who decides is not asked, or started the run and may not.
             InvalidInput: it is no decision that a person can make, or does not fit the form.
             RunNotFound: no such run, or it waits for no approval of that key.
-            RunConflict: decided already, withdrawn, out of time, or the run is over.
+            RunConflict: decided already, withdrawn, out of time, or the run is over; or they said
+                something else before.
         """
         _check_decision(approval)
+        found = await self._open(run, key, round)
+        approval = fitting(found.shown, approval)
+        action = ACTIONS[approval.decision]
+        said = Vote(approval.approver, action, approval.value, approval.comment)
+        return await self._say(found, said, principal, carry_on=carry_on)
+
+    async def delegate(
+        self,
+        run: str,
+        key: str,
+        delegation: Delegation,
+        *,
+        round: int | None = None,
+        principal: str = "",
+    ) -> str:
+        """Hand a vote on to somebody else. Returns their link; empty: no address is known here.
+
+        Raises as `decide` does.
+        """
+        found = await self._open(run, key, round)
+        await self._say(found, delegation, principal)
+        if not self._services.settings.url:
+            return ""
+        return self._link(found, delegation.delegate, "")[0]
+
+    async def _say(
+        self, found: Open, said: Said, principal: str, *, carry_on: bool = True
+    ) -> Ballot:
+        return await self._voting.say(found, said, principal=principal, carry_on=carry_on)
+
+    async def _open(self, run: str, key: str, round: int | None = None) -> Open:
+        """An open approval, if first asked for in this `round`."""
         asked = await self._asked(run, key)
-        shown = await self._shown(run, asked)
-        if round is not None and _first_round(asked, shown) != round:
+        found = await self._found(run, asked)
+        if round is not None and found.first_round != round:
             raise RunConflict(f"{key!r} was asked for anew, since the run was retried")
-        approval = fitting(shown, approval)
-        now = self._services.clock.now()
-        late = timed_out(asked.due, now)
-        outcome, at = late or (self._outcome(run, key, approval), now)
-        blank = Operation(run, key, Kind.APPROVAL, asked.name, asked.round)
-        delivery = await self._deliveries.end_wait(blank, outcome, at, carry_on=carry_on)
-        if late is not None:
-            raise RunConflict(f"the time to decide on {key!r} is over")
-        if not delivery.won:
-            raise RunConflict(f"{key!r} was decided already")
+        return found
+
+    async def _found(self, run: str, asked: Scheduled) -> Open:
+        item = (await self._services.store.operations(run, [asked.key])).get(asked.key)
+        return Open(run, asked, await self._shown(run, asked), item)
 
     async def link(
         self, run: str, key: str, holder: str = "", action: str = ""
@@ -99,23 +133,29 @@ class Approvals:
             RunNotFound: no such run, or it waits for no approval of that key.
             RunConflict: it is not open any more; or there is no address for links here.
         """
-        services = self._services
-        asked = await self._asked(run, key)
-        if not services.settings.url:
+        found = await self._open(run, key)
+        if not self._services.settings.url:
             raise RunConflict("there is no address for links: set REWAKE_URL")
-        shown, now = await self._shown(run, asked), services.clock.now()
-        approvers = shown.get("approvers") or []
-        if approvers and holder not in approvers:
-            told = f"it is asked of {', '.join(approvers)}: say for whom of them the link is"
+        ballot = await self._voting.ballot(found)
+        if ballot.holders and holder not in ballot.holders:
+            told = f"it is asked of {', '.join(ballot.holders)}: say for whom of them the link is"
             raise InvalidInput(told, field="approver")
         if not holder.isprintable():
             raise InvalidInput("who a link is for is one line of text", field="approver")
-        expires = now + GOOD_FOR if asked.due is None else asked.due
+        return self._link(found, holder, action)
+
+    def _link(self, found: Open, holder: str, action: str) -> tuple[str, Millis]:
+        services, due = self._services, found.asked.due
+        expires = services.clock.now() + GOOD_FOR if due is None else due
         nonce = nonce_of(services.chance)
-        about = (key, _first_round(asked, shown), holder, action, expires, nonce)
+        about = (found.asked.key, found.first_round, holder, action, expires, nonce)
         links = Links(services.secret, services.settings.url)
-        link = Link(LinkUse.APPROVE, run, *about, links.signer)
+        link = Link(LinkUse.APPROVE, found.run, *about, links.signer)
         return links.url(links.base, link), expires
+
+    async def ballot(self, run: str, key: str) -> Ballot:
+        """What was said about an open approval. Raises `RunConflict`, `RunNotFound`."""
+        return await self._voting.ballot(await self._open(run, key))
 
     async def look(self, link: Link) -> Standing:
         """What a link shows. Raises `LinkExpired` if nothing can be, or was, decided by it."""
@@ -128,9 +168,10 @@ class Approvals:
         if found is None:
             raise over
         asked, asked_at, is_open = found
-        shown = await self._shown(link.run, asked)
-        if _first_round(asked, shown) != link.round:
+        opened = await self._found(link.run, asked)
+        if opened.first_round != link.round:
             raise over
+        shown = opened.shown
         item = of_round(await store.operation(link.run, link.key), asked.round)
         outcome, at = (None, None) if item is None else (item.outcome, item.at)
         if outcome is None and timed_out(asked.due, services.clock.now()) is not None:
@@ -142,8 +183,10 @@ class Approvals:
         decided = None if outcome is None else self._decision(link, outcome)
         form, told = shown.get("form"), str(shown.get("description") or "")
         schema = schema_of(form) if isinstance(form, dict) and form else None
-        approvers = shown.get("approvers") or []
-        about = (header.workflow, asked.name, told, schema, approvers, asked_at)
+        ballot = await self._voting.ballot(opened)
+        if decided is None:
+            ballot.check_link(link.holder)
+        about = (header.workflow, asked.name, told, schema, ballot, asked_at)
         return Standing(*about, decided, at or 0)
 
     async def _asked_at(self, header: Header, key: str) -> tuple[Scheduled, Millis, bool] | None:
@@ -188,11 +231,6 @@ class Approvals:
             raise RunConflict(f"run {run!r} is over")
         return asked
 
-    def _outcome(self, run: str, key: str, approval: Approval) -> Outcome:
-        decided = msgspec.to_builtins(approval)
-        codec = RunCodec(self._services.secret, run)
-        return Outcome(OutcomeKind.OK, codec.encode(decided, key=key, purpose=Purpose.APPROVAL))
-
 
 def _check_decision(approval: object) -> None:
     try:
@@ -224,12 +262,6 @@ def fitting(shown: dict[str, Any], approval: Approval) -> Approval:
         field, message = wrong[0]
         raise InvalidInput(f"{field}: {message}{more}", field=field)
     return approval
-
-
-def _first_round(asked: Scheduled, shown: dict[str, Any]) -> int:
-    """The round in which it was first asked for: a retry of the run may have opened it again."""
-    recorded = shown.get("link")
-    return asked.round if recorded is None else msgspec.convert(recorded, LinkFacts).round
 
 
 def open_approvals(history: History) -> dict[str, Scheduled]:

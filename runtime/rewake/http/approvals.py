@@ -8,9 +8,19 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rewake.authoring.approval import LONGEST_APPROVER, Action, Approval, Decision
+from rewake.authoring.approval import Approval, Decision
+from rewake.authoring.ballots import LONGEST_APPROVER, Action, Delegation
 from rewake.engine.approvals import Approvals, approvals_of
+from rewake.engine.voting import ACTIONS
 from rewake.http.admission import check_run, principal_of
+from rewake.http.ballots import (
+    DelegationBody,
+    check_comment,
+    counted,
+    handed_on,
+    is_delegation,
+    voter,
+)
 from rewake.http.bodies import query_whole, read_object, shaped, takes_query
 from rewake.http.parts import parts_of, reply
 from rewake.states import LIVE
@@ -72,11 +82,20 @@ async def link(request: Request) -> Response:
 
 
 async def decide(request: Request) -> Response:
-    """`POST /v1/runs/{run}/approvals/{key}`: approve or reject; the first decision stands."""
+    """`POST /v1/runs/{run}/approvals/{key}`: vote, or hand a vote on; what decides stands."""
     parts, run, key = parts_of(request), request.path_params["run"], request.path_params["key"]
-    answer = shaped(await read_object(request, parts.limit), DecisionBody)
+    body, principal = await read_object(request, parts.limit), principal_of(request)
+    approvals = Approvals(parts.engine)
+    if is_delegation(body):
+        wanted = shaped(body, DelegationBody)
+        check_comment(wanted.comment)
+        who = await voter(approvals, principal, run, key, None)
+        said = Delegation(who or "", wanted.delegate, wanted.comment)
+        link = await approvals.delegate(run, key, said, principal=principal.who)
+        return reply(handed_on(run, key, said, link))
+    answer = shaped(body, DecisionBody)
     decision = Decision.APPROVED if answer.approved else Decision.REJECTED
-    approver = answer.approver or principal_of(request).person
+    approver = await voter(approvals, principal, run, key, answer.approver)
     approval = Approval(decision, answer.value, approver, answer.comment)
-    await Approvals(parts.engine).decide(run, key, approval)
-    return reply({"run": run, "key": key, "decision": decision})
+    ballot = await approvals.decide(run, key, approval, principal=principal.who)
+    return reply(counted(ballot, run, key, ACTIONS[decision]))
