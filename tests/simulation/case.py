@@ -10,6 +10,7 @@ from rewake.engine.settings import Settings
 from tests.simulation.calling import unbeaten, with_calls
 from tests.simulation.faults import Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
+from tests.simulation.voting import with_votes
 
 
 @dataclass
@@ -72,10 +73,8 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         replicas=chance.choice((1, 2, 3)),
     )
     case.workflow = "bounded" if bounded else "main"
-    calls = random.Random(f"calls/{seed}")  # drawn apart: most older seeds stay what they were
-    if not bounded and calls.random() < 0.12:
-        for name, whole in case.programs.items():
-            case.programs[name] = with_calls(whole, calls)
+    if not bounded:
+        decided_outside(case)
     case.twice = chance.random() < 0.2
     case.lag = chance.choice((0, 0, 300))
     if faults:
@@ -97,6 +96,16 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         if case.jumpy or any(what in ("outage", "refused") for _, what in case.events):
             case.programs = {name: (unbeaten(p), r) for name, (p, r) in case.programs.items()}
     return case
+
+
+def decided_outside(case: Case) -> None:
+    """Waits for machines, and for several people, beside or behind the program of some seeds."""
+    # Drawn apart: most older seeds stay what they were.
+    calls, votes = random.Random(f"calls/{case.seed}"), random.Random(f"votes/{case.seed}")
+    if calls.random() < 0.12:
+        case.programs = {name: with_calls(each, calls) for name, each in case.programs.items()}
+    if votes.random() < 0.08:
+        case.programs = {name: with_votes(each, votes) for name, each in case.programs.items()}
 
 
 def further(case: Case, chance: random.Random) -> None:

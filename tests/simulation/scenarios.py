@@ -11,6 +11,7 @@ from tests.simulation.calling import with_calls
 from tests.simulation.case import Case, case_of, linked
 from tests.simulation.faults import BEFORE, CRASH_AFTER, STALL, TOLD_FAILED, Chaos, calm, chaos_of
 from tests.simulation.generate import Generator
+from tests.simulation.voting import ballot
 
 Scenario = Callable[[int, str], Case]
 FOR_EVER = 99
@@ -454,6 +455,29 @@ def _called(seed: int, store: str) -> Case:
     return case
 
 
+def _voted(seed: int, store: str) -> Case:
+    """Several people vote, also at once, while processes die and calls of the store are lost."""
+    chance = random.Random(seed)
+    parts = [ballot(f"v{number}", chance) for number in range(4)]
+    program, right = ["gather", False, *(node for node, _ in parts)], [v for _, v in parts]
+    chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
+    settings = Settings(strikes=1000, lost=1000, cached=chance.choice((0, 256)))
+    case = Case(seed, store, {"r1": (program, right)}, chaos, settings, replicas=2)
+    case.local, case.lag = chance.random() < 0.5, chance.choice((0, 300))
+    kinds = ("crash", "stall", "pause", "heart", "close", "loop")
+    case.events = [(chance.uniform(0.0, 6.0), chance.choice(kinds)) for _ in range(3)]
+    return case
+
+
+def _voted_and_retried(seed: int, store: str) -> Case:
+    """People vote on what a retry of its failed run opens again."""
+    case, chance = _retried(seed, store), random.Random(f"votes/{seed}")
+    node, value = ballot("v1", chance, wide=True)
+    bad = ["task", "work", "n1", {"fails": chance.randint(2, 4), "ms": chance.choice((30, 700))}]
+    case.programs = {"r1": (["gather", False, node, bad], [value, ["n1", None]])}
+    return case
+
+
 def _called_at_the_edge(seed: int, store: str) -> Case:
     """Machines call at about the deadline, and it takes a while until their run hears of it."""
     case, chance = _called(seed + 1000, store), random.Random(seed)
@@ -484,6 +508,8 @@ def _linked(seed: int, store: str) -> Case:
 
 
 SCENARIOS: Mapping[str, Scenario] = {
+    "several people vote": _voted,
+    "people vote on what is retried": _voted_and_retried,
     "machines call": _called,
     "machines call at the last moment": _called_at_the_edge,
     "a task that kills its process is lost": _killing(

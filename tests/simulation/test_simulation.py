@@ -25,6 +25,7 @@ from tests.simulation.mutants_calling import CALLING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_linking import LINKING
 from tests.simulation.mutants_retrying import RETRYING
+from tests.simulation.mutants_voting import VOTING
 from tests.simulation.programs import main, told
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.simulate import run_seed, simulate
@@ -102,7 +103,7 @@ def test_plain_python_comes_to_the_same() -> None:
     tried = 0
     for seed in range(400):
         for program, right in case_of(seed, "memory").programs.values():
-            asks = any(kind in str(program) for kind in ("approve", "edge", "call"))
+            asks = any(kind in str(program) for kind in ("approve", "edge", "call", "several"))
             if asks or right == Err("timeout"):
                 continue  # that takes a run
             tried += 1
@@ -146,7 +147,7 @@ def test_a_seed_replays_exactly() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "mutant",
-    [*MUTANTS, *HOLDING, *RETRYING, *CALLING, *LINKING],
+    [*MUTANTS, *HOLDING, *RETRYING, *CALLING, *LINKING, *VOTING],
     ids=lambda mutant: mutant.__name__,
 )
 def test_the_simulation_notices(mutant: Mutant) -> None:
