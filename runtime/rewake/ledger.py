@@ -49,6 +49,14 @@ class Audited(msgspec.Struct, frozen=True, omit_defaults=True):
     """How many before it were refused likewise and have no entry of their own."""
 
 
+class Seen(msgspec.Struct, omit_defaults=True):
+    """How often the page of an approval was looked at, about."""
+
+    first: Millis
+    last: Millis = 0
+    times: int = 0
+
+
 class Counter(msgspec.Struct, omit_defaults=True):
     """The number of the newest item of a series. It only rises."""
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import msgspec
 
 from rewake.kinds import Kind, OutcomeKind
-from rewake.ledger import Audited, Counter, Token
+from rewake.ledger import Audited, Counter, Seen, Token
 from rewake.states import RunState
 
 Millis = int
@@ -99,13 +99,14 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
 class Withdrawn(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="withdrawn"):
     """Command: the workflow cancelled an operation that it had asked for, in this round.
 
-    `once`: it is a step that runs at most once.
+    `once`: it is a step that runs at most once. `why`: what whoever waits for it is told.
     """
 
     key: str
     kind: Kind
     round: int = 0
     once: bool = False
+    why: str = ""
 
 
 class LogLine(msgspec.Struct, frozen=True, array_like=True):
@@ -472,7 +473,7 @@ class View(msgspec.Struct, frozen=True):
     created: Millis
 
 
-Item = Header | Chunk | Operation | LogBatch | View | Process | Token | Audited | Counter
+Item = Header | Chunk | Operation | LogBatch | View | Process | Token | Audited | Counter | Seen
 
 
 # --- messages ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import msgspec
 
 from rewake.authoring.ballots import Ballot, Said
-from rewake.engine.voting import Open, Voting
+from rewake.engine.voting import Matter, Voting
 from rewake.records import Operation
 from rewake.stores import operations as stores_operations
 from rewake.stores import votes as stores_votes
@@ -38,7 +38,7 @@ def a_decision_follows_its_vote() -> Iterator[None]:
     """The vote that decides is written first, and then the outcome."""
     write = Voting._write
 
-    async def apart(self: Voting, found: Open, ballot: Ballot, *args: Any, **more: Any) -> bool:
+    async def apart(self: Voting, found: Matter, ballot: Ballot, *args: Any, **more: Any) -> bool:
         if ballot.decision is None:
             return await write(self, found, ballot, *args, **more)
         votes, _ = args

@@ -35,6 +35,8 @@ from rewake.replay.operation import OpenOp, OpFuture, operation
 from rewake.replay.program import Codec
 from rewake.signing.links import LinkUse
 
+LONGEST_REASON: Final = 1_000
+"""The most characters of what is said where an approval is withdrawn."""
 GOOD_FOR: Final[Millis] = 30 * 24 * 3_600_000
 """How long the links of an approval without a time-out are good, in milliseconds."""
 
@@ -113,9 +115,11 @@ class PendingApproval:
         holder = approver if approver is not None else (approvers or [""])[0]
         return self._link(holder, action or "")
 
-    def cancel(self) -> None:
-        """Withdraw it, unless it was decided: its links then say so."""
+    def cancel(self, reason: str = "") -> None:
+        """Withdraw it, unless it was decided: its links then say so, and the `reason` if any."""
         self._is_awaited = True
+        if self._op is not None:
+            self._op.why = str(reason)[:LONGEST_REASON]
         self._future.cancel()
 
     @property

@@ -197,7 +197,7 @@ class Ballot:
             if msgspec.structs.replace(before, at=said.at) == said:
                 return False
             raise RunConflict(_told(before))
-        if self.terms.counts or isinstance(said, Delegation):
+        if self.terms.is_personal or isinstance(said, Delegation):
             self._check_asked(who)
         if isinstance(said, Delegation):
             self._check_delegate(said)

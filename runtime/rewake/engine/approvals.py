@@ -20,10 +20,10 @@ from rewake.authoring.ballots import Ballot, Delegation, Said, Vote
 from rewake.authoring.linking import nonce_of
 from rewake.engine.deadlines import timed_out
 from rewake.engine.runs import Runs
-from rewake.engine.voting import ACTIONS, Open, Voting
+from rewake.engine.voting import ACTIONS, DECIDED, Matter, Voting, decided_by
 from rewake.errors import InvalidInput, LinkExpired, RunConflict, RunNotFound
 from rewake.kinds import Kind, OutcomeKind, Purpose
-from rewake.records import Header, Millis, Operation, Outcome, Scheduled
+from rewake.records import Header, Millis, Operation, Scheduled, Withdrawn
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.states import TERMINAL
 from rewake.stores.history import History, StepTries, of_round
@@ -32,6 +32,7 @@ from rewake.values.schemas import misfits, schema_of
 
 _OVER = "the run that asked for it is over"
 _LATE = "the time to decide is over"
+TIMED_OUT, WITHDRAWN = "timed_out", "withdrawn"
 _TAKEN_BACK = "it was taken back: no decision is needed any more"
 
 
@@ -47,6 +48,30 @@ class Standing(NamedTuple):
     decided: Approval | None
     """The decision, if there is one."""
     decided_at: Millis
+
+
+class Record(NamedTuple):
+    """An approval of a run, open or not.
+
+    `end`: how it ended (approved, rejected, timed_out, withdrawn), and when. `why`: what the
+    workflow said as it withdrew it.
+    """
+
+    workflow: str
+    matter: Matter
+    ballot: Ballot
+    asked_at: Millis
+    end: tuple[str, Millis] | None
+    why: str
+
+
+class _Asking(NamedTuple):
+    """The entry that asks for an approval, when that was, and whether it still does."""
+
+    entry: Scheduled
+    at: Millis
+    is_open: bool
+    why: str = ""
 
 
 class Approvals:
@@ -107,11 +132,11 @@ class Approvals:
         return self._link(found, delegation.delegate, "")[0]
 
     async def _say(
-        self, found: Open, said: Said, principal: str, *, carry_on: bool = True
+        self, found: Matter, said: Said, principal: str, *, carry_on: bool = True
     ) -> Ballot:
         return await self._voting.say(found, said, principal=principal, carry_on=carry_on)
 
-    async def _open(self, run: str, key: str, round: int | None = None) -> Open:
+    async def _open(self, run: str, key: str, round: int | None = None) -> Matter:
         """An open approval, if first asked for in this `round`."""
         asked = await self._asked(run, key)
         found = await self._found(run, asked)
@@ -119,9 +144,9 @@ class Approvals:
             raise RunConflict(f"{key!r} was asked for anew, since the run was retried")
         return found
 
-    async def _found(self, run: str, asked: Scheduled) -> Open:
+    async def _found(self, run: str, asked: Scheduled) -> Matter:
         item = (await self._services.store.operations(run, [asked.key])).get(asked.key)
-        return Open(run, asked, await self._shown(run, asked), item)
+        return Matter(run, asked, await self._shown(run, asked), item)
 
     async def link(
         self, run: str, key: str, holder: str = "", action: str = ""
@@ -144,7 +169,7 @@ class Approvals:
             raise InvalidInput("who a link is for is one line of text", field="approver")
         return self._link(found, holder, action)
 
-    def _link(self, found: Open, holder: str, action: str) -> tuple[str, Millis]:
+    def _link(self, found: Matter, holder: str, action: str) -> tuple[str, Millis]:
         services, due = self._services, found.asked.due
         expires = services.clock.now() + GOOD_FOR if due is None else due
         nonce = nonce_of(services.chance)
@@ -159,55 +184,78 @@ class Approvals:
 
     async def look(self, link: Link) -> Standing:
         """What a link shows. Raises `LinkExpired` if nothing can be, or was, decided by it."""
-        services, store = self._services, self._services.store
-        header = await store.find(link.run)
-        if header is None:
-            raise LinkExpired(_OVER)
-        over = LinkExpired(_OVER if header.state in TERMINAL else _TAKEN_BACK)
-        found = await self._asked_at(header, link.key)
-        if found is None:
-            raise over
-        asked, asked_at, is_open = found
-        opened = await self._found(link.run, asked)
-        if opened.first_round != link.round:
-            raise over
-        shown = opened.shown
-        item = of_round(await store.operation(link.run, link.key), asked.round)
-        outcome, at = (None, None) if item is None else (item.outcome, item.at)
-        if outcome is None and timed_out(asked.due, services.clock.now()) is not None:
+        header = await self._services.store.find(link.run)
+        found = None if header is None else await self._record(header, link.key)
+        if header is None or found is None or found.matter.first_round != link.round:
+            raise LinkExpired(_OVER if header is None or header.state in TERMINAL else _TAKEN_BACK)
+        ended, at = found.end or ("", 0)
+        if ended == TIMED_OUT:
             raise LinkExpired(_LATE)
-        if outcome is None and (not is_open or header.state in TERMINAL):
-            raise over
-        if outcome is not None and outcome.kind is not OutcomeKind.OK:
-            raise LinkExpired(_LATE) if outcome.kind is OutcomeKind.TIMEOUT else over
-        decided = None if outcome is None else self._decision(link, outcome)
+        if ended == WITHDRAWN:
+            over = _OVER if header.state in TERMINAL else _TAKEN_BACK
+            raise LinkExpired(found.why or over)
+        decided = decided_by(found.ballot) if ended else None
+        if decided is None:
+            found.ballot.check_link(link.holder)
+        shown, asked = found.matter.shown, found.matter.asked
         form, told = shown.get("form"), str(shown.get("description") or "")
         schema = schema_of(form) if isinstance(form, dict) and form else None
-        ballot = await self._voting.ballot(opened)
-        if decided is None:
-            ballot.check_link(link.holder)
-        about = (header.workflow, asked.name, told, schema, ballot, asked_at)
-        return Standing(*about, decided, at or 0)
+        about = (header.workflow, asked.name, told, schema, found.ballot, found.asked_at)
+        return Standing(*about, decided, at)
 
-    async def _asked_at(self, header: Header, key: str) -> tuple[Scheduled, Millis, bool] | None:
-        """The entry that asks for the approval, when that was, and whether it is still open."""
+    async def find(self, run: str, key: str) -> Record:
+        """An approval of a run, open or not. Raises `RunNotFound`."""
+        found = await self._record(await self._services.store.header(run), key)
+        if found is None:
+            raise RunNotFound(f"the run waits for no approval {key!r}")
+        return found
+
+    async def open_in(self, header: Header) -> list[Record]:
+        """The approvals of a run that are open, in the order in which they were asked for."""
+        asked = {
+            k: each for k, each in _asking(await self._entries(header)).items() if each.is_open
+        }
+        items = await self._services.store.operations(header.run, list(asked))
+        found = [await self._record_of(header, each, items.get(key)) for key, each in asked.items()]
+        return [each for each in found if each.end is None]
+
+    async def _entries(self, header: Header) -> History:
+        return await self._services.store.entries(header)
+
+    async def _record(self, header: Header, key: str) -> Record | None:
         here = self._services.cache.open_at(header, key, Kind.APPROVAL)
         if here is not None:
-            return here.scheduled(), here.asked_at, True
-        history, moments = await self._services.store.entries(header), StepTries()
-        is_open = key in {entry.key for entry in history.open(Kind.APPROVAL)}
-        for entry in history.entries:
-            moments.read(entry)
-            if isinstance(entry, Scheduled) and (entry.key, entry.kind) == (key, Kind.APPROVAL):
-                return entry, moments.clock, is_open
-        return None
-
-    def _decision(self, link: Link, outcome: Outcome) -> Approval | None:
-        if outcome.value is None:
+            asking: _Asking | None = _Asking(here.scheduled(), here.asked_at, True)
+        else:
+            asking = _asking(await self._entries(header)).get(key)
+        if asking is None:
             return None
-        codec = RunCodec(self._services.secret, link.run)
-        told = codec.decode(outcome.value, key=link.key, purpose=Purpose.APPROVAL)
-        return msgspec.convert(told, Approval)
+        items = await self._services.store.operations(header.run, [key])
+        return await self._record_of(header, asking, items.get(key))
+
+    async def _record_of(self, header: Header, asking: _Asking, item: Operation | None) -> Record:
+        asked = asking.entry
+        matter = Matter(header.run, asked, await self._shown(header.run, asked), item)
+        ballot = await self._voting.ballot(matter)
+        is_open = asking.is_open and header.state not in TERMINAL
+        end = self._end(matter, ballot, header, is_open=is_open)
+        return Record(header.workflow, matter, ballot, asking.at, end, asking.why)
+
+    def _end(
+        self, matter: Matter, ballot: Ballot, header: Header, *, is_open: bool
+    ) -> tuple[str, Millis] | None:
+        """How it ended, and when."""
+        outcome, late = matter.outcome, timed_out(matter.asked.due, self._services.clock.now())
+        if outcome is None:
+            if late is not None:
+                return TIMED_OUT, late[1]
+            return None if is_open else (WITHDRAWN, max(header.clock, header.changed))
+        assert matter.item is not None
+        at = matter.item.at or 0
+        if outcome.kind is not OutcomeKind.OK:
+            return (TIMED_OUT if outcome.kind is OutcomeKind.TIMEOUT else WITHDRAWN), at
+        assert ballot.decision is not None
+        return DECIDED[ballot.decision], at
 
     async def _shown(self, run: str, asked: Scheduled) -> dict[str, Any]:
         """What an approval was asked with."""
@@ -230,6 +278,19 @@ class Approvals:
         if header.state in TERMINAL:
             raise RunConflict(f"run {run!r} is over")
         return asked
+
+
+def _asking(history: History) -> dict[str, _Asking]:
+    """The entries that ask for approvals, by key, in the order asked."""
+    is_open = {entry.key for entry in history.open(Kind.APPROVAL)}
+    moments, found = StepTries(), dict[str, _Asking]()
+    for entry in history.entries:
+        moments.read(entry)
+        if isinstance(entry, Scheduled) and entry.kind is Kind.APPROVAL:
+            found[entry.key] = _Asking(entry, moments.clock, entry.key in is_open)
+        elif isinstance(entry, Withdrawn) and entry.key in found:
+            found[entry.key] = found[entry.key]._replace(why=entry.why)
+    return found
 
 
 def _check_decision(approval: object) -> None:

@@ -39,7 +39,7 @@ ACTIONS = {decision: action for action, decision in DECIDED.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class Matter:
     """An approval as it was found: what asks for it, what it was asked with, and its item."""
 
     run: str
@@ -73,7 +73,7 @@ def _facts(recorded: Any) -> LinkFacts:
 
 
 class _Kept(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was said, as it is encoded. `id`: no other has it; `round`: see `Open.first_round`."""
+    """What was said, as it is encoded. `id`: no other has it; `round`: see `Matter.first_round`."""
 
     id: str
     round: int
@@ -91,6 +91,12 @@ class _Kept(msgspec.Struct, frozen=True, omit_defaults=True):
         return Vote(self.by, self.action, self.value, self.comment, at)
 
 
+def decided_by(ballot: Ballot) -> Approval:
+    """The decision that the last vote has made."""
+    last = ballot.votes[-1]
+    return Approval(DECIDED[last.action], last.value, last.approver, last.comment, ballot.votes)
+
+
 class Voting:
     """Counts votes, by way of an engine (which need not be open)."""
 
@@ -98,11 +104,11 @@ class Voting:
         self._services = services
         self._deliveries = Deliveries(services)
 
-    async def ballot(self, found: Open) -> Ballot:
+    async def ballot(self, found: Matter) -> Ballot:
         """What was said about an approval so far."""
         return await self._ballot(found, await self._kept(found))
 
-    async def say(self, found: Open, said: Said, *, principal: str, carry_on: bool) -> Ballot:
+    async def say(self, found: Matter, said: Said, *, principal: str, carry_on: bool) -> Ballot:
         """Count what a person says. Returns the ballot with it, also if just this was said before.
 
         `principal`: who sends it, as the server knows them.
@@ -132,10 +138,10 @@ class Voting:
             if await self._write(found, ballot, [*values, kept], now, carry_on=carry_on):
                 return ballot
             item = (await store.operations(run, [found.asked.key])).get(found.asked.key)
-            found = Open(run, found.asked, found.shown, item)
+            found = Matter(run, found.asked, found.shown, item)
 
     async def _write(
-        self, found: Open, ballot: Ballot, votes: list[Value], now: Millis, *, carry_on: bool
+        self, found: Matter, ballot: Ballot, votes: list[Value], now: Millis, *, carry_on: bool
     ) -> bool:
         """Write what was said, and the outcome if that decides. False: somebody was faster."""
         mark = "" if found.item is None else found.item.mark
@@ -146,7 +152,7 @@ class Voting:
         delivery = await self._deliveries.end_wait(after, outcome, now, carry_on=carry_on)
         return delivery.won
 
-    async def _kept(self, found: Open) -> list[Value]:
+    async def _kept(self, found: Matter) -> list[Value]:
         """What was said of this approval, and not of another that was asked at its key."""
         if found.item is None:
             return []
@@ -158,14 +164,14 @@ class Voting:
             if self._decoded(found, each).round == found.first_round
         ]
 
-    async def _ballot(self, found: Open, votes: list[Value]) -> Ballot:
+    async def _ballot(self, found: Matter, votes: list[Value]) -> Ballot:
         whole = await self._services.store.said(found.run, votes)
         said = [self._decoded(found, each).said() for each in whole]
         return Ballot(terms_of(found.shown), said)
 
     # --- as data ---------------------------------------------------------------------------
 
-    def _encoded(self, found: Open, said: Said, now: Millis) -> Value:
+    def _encoded(self, found: Matter, said: Said, now: Millis) -> Value:
         kept = _Kept(self._services.unique(), found.first_round, now, said.approver)
         if isinstance(said, Vote):
             kept = msgspec.structs.replace(kept, action=said.action, value=said.value)
@@ -174,18 +180,15 @@ class Voting:
         kept = msgspec.structs.replace(kept, comment=said.comment)
         return self._as_value(found, msgspec.to_builtins(kept))
 
-    def _decoded(self, found: Open, value: Value) -> _Kept:
+    def _decoded(self, found: Matter, value: Value) -> _Kept:
         codec = RunCodec(self._services.secret, found.run)
         told = codec.decode(value, key=found.asked.key, purpose=Purpose.APPROVAL)
         return msgspec.convert(told, _Kept)
 
-    def _outcome(self, found: Open, ballot: Ballot) -> Outcome:
-        last = ballot.votes[-1]
-        decided = Approval(
-            DECIDED[last.action], last.value, last.approver, last.comment, ballot.votes
-        )
-        return Outcome(OutcomeKind.OK, self._as_value(found, msgspec.to_builtins(decided)))
+    def _outcome(self, found: Matter, ballot: Ballot) -> Outcome:
+        decided = msgspec.to_builtins(decided_by(ballot))
+        return Outcome(OutcomeKind.OK, self._as_value(found, decided))
 
-    def _as_value(self, found: Open, told: Any) -> Value:
+    def _as_value(self, found: Matter, told: Any) -> Value:
         codec = RunCodec(self._services.secret, found.run)
         return codec.encode(told, key=found.asked.key, purpose=Purpose.APPROVAL)

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from rewake.clock import Clock, SystemClock
 from rewake.engine.engine import Engine
-from rewake.http import approvals, approving, audit, callbacks, internal, runs, tokens
+from rewake.http import approvals, approving, audit, callbacks, internal, runs, tokens, trails
 from rewake.http.admission import admitted
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT, Endpoint, with_known_query
@@ -24,6 +24,7 @@ from rewake.http.needs import needs_of
 from rewake.http.parts import Parts
 from rewake.http.principals import Principals
 from rewake.http.problems import HANDLERS
+from rewake.http.view_counter import ViewCounter
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import Keys
 from rewake.webhooks.hooks import Hook, hooks_of
@@ -42,6 +43,7 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/runs/{run}/kill", runs.kill),
     ("POST", "/v1/runs/{run}/resume", runs.resume),
     ("POST", "/v1/runs/{run}/retry", runs.retry),
+    ("GET", "/v1/runs/{run}/approvals/{key:path}", trails.get),
     ("POST", "/v1/runs/{run}/approvals/{key:path}", approvals.decide),
     ("GET", "/v1/tokens", tokens.listing),
     ("POST", "/v1/tokens", tokens.create),
@@ -83,7 +85,8 @@ def create_app(
     keys, store = Keys(secret, tokens), engine.services.store
     principals, auditor = Principals(keys, store.tokens, clock), Auditor(store.audit, clock)
     inbox, hooks = Inbox(engine.handle, clock), _hooks(engine, development=development)
-    parts = Parts(engine, keys, inbox, clock, principals, auditor, limit, hooks)
+    views = ViewCounter(store.seen, clock)
+    parts = Parts(engine, keys, inbox, clock, principals, auditor, views, limit, hooks)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
@@ -120,6 +123,7 @@ def _route(verb: str, path: str, endpoint: Endpoint) -> Route:
 async def _close(parts: Parts, grace: float) -> None:
     parts.closing.set()
     await parts.auditor.close()
+    await parts.views.close()
     await parts.principals.close()
     await parts.engine.close(grace)
     await parts.inbox.close()

@@ -26,7 +26,7 @@ from rewake import pages
 from rewake.authoring.approval import Approval
 from rewake.authoring.ballots import Action, Ballot, Delegation, Vote
 from rewake.engine.approvals import Approvals, Standing
-from rewake.engine.voting import DECIDED
+from rewake.engine.voting import DECIDED, decided_by
 from rewake.errors import InvalidInput, LinkExpired, RewakeError, RunConflict, Unauthentic
 from rewake.http.admission import note_holder
 from rewake.http.ballots import (
@@ -53,6 +53,8 @@ LIMIT: Final = 65_536
 MOST_FIELDS: Final = 2_000
 """The most fields of a form."""
 _FORM: Final = "application/x-www-form-urlencoded"
+_PREVIEWS: Final = {"purpose", "sec-purpose", "x-moz", "x-purpose"}
+"""Headers that a browser sends with what nobody has opened yet."""
 _DELEGATE: Final = "delegate"
 _STALE: Final = "This page was open for too long. Please send it once more."
 
@@ -206,6 +208,8 @@ async def show(request: Request) -> Response:
         found = await opened.look()
     except RewakeError as error:
         return _as_page(error)
+    if request.method == "GET" and not _PREVIEWS & set(request.headers):
+        opened.parts.views.note(opened.link.run, opened.link.key)
     return _after(opened, found)
 
 
@@ -296,9 +300,7 @@ def _after(opened: _Opened, found: Standing) -> Response:
     if found.decided is not None:
         return opened.done(found, found.decided, found.decided_at)
     if found.ballot.decision is not None:  # just now
-        vote = found.ballot.votes[-1]
-        decided = Approval(DECIDED[vote.action], vote.value, vote.approver, vote.comment)
-        return opened.done(found, decided, opened.now)
+        return opened.done(found, decided_by(found.ballot), opened.now)
     mine = own_vote(found.ballot, opened.link.holder)
     return opened.page(found) if mine is None else opened.counted(found, mine)
 

@@ -13,6 +13,7 @@ from rewake.authoring.ballots import Action, Ballot, Delegation, Reject, Vote, s
 from rewake.engine.approvals import Approvals
 from rewake.engine.voting import DECIDED
 from rewake.errors import DecisionForbidden, InvalidInput
+from rewake.views.ballots import standing_of
 
 LONGEST_COMMENT = 10_000
 """The most characters of a comment."""
@@ -40,27 +41,26 @@ def check_comment(comment: str | None) -> None:
 async def voter(
     approvals: Approvals, principal: Principal, run: str, key: str, named: str | None
 ) -> str | None:
-    """As whom a principal votes, who may `name` somebody where it does not matter who decides.
+    """As whom a principal votes, by whom somebody is `named` as who decides.
 
-    Where it does, a vote is that of whoever casts it: of who is asked under the principal's name.
-    Raises `DecisionForbidden`, and as `Approvals.decide` does.
+    That counts where it does not matter who decides. Else a vote is that of whoever casts it: of
+    who is asked under the principal's name. Raises `DecisionForbidden`, and as `Approvals.decide`.
     """
     ballot = await approvals.ballot(run, key)
     if not ballot.terms.is_personal:
         return named or principal.person
     mine = [each for each in ballot.asked if same_person(each, principal.who)]
-    who = mine[0] if mine else principal.who
-    if named not in (None, who, principal.who):
+    if named in ballot.asked and named not in mine:
         told = f"a vote is that of whoever casts it: {principal.who} cannot vote as {named}"
         raise DecisionForbidden(told)
-    return who
+    return mine[0] if mine else principal.who
 
 
 def counted(ballot: Ballot, run: str, key: str, action: Action) -> dict[str, Any]:
     """The answer to a vote that was counted. Where one decides, it says what is decided alone."""
     told: dict[str, Any] = {"run": run, "key": key, "decision": DECIDED[action]}
     if ballot.terms.counts:
-        told |= {"decided": ballot.decision is not None, **standing(ballot)}
+        told |= {"decided": ballot.decision is not None, **standing_of(ballot)}
     return told
 
 
@@ -68,12 +68,6 @@ def handed_on(run: str, key: str, said: Delegation, link: str) -> dict[str, Any]
     """The answer to a delegation. `link`: that of the delegate; null: it has no address here."""
     told = {"run": run, "key": key, "approver": said.approver, "delegate": said.delegate}
     return {**told, "link": link or None}
-
-
-def standing(ballot: Ballot) -> dict[str, Any]:
-    """How a ballot stands, in numbers."""
-    rejections = len(ballot.votes) - ballot.approvals
-    return {"quorum": ballot.terms.quorum, "approvals": ballot.approvals, "rejections": rejections}
 
 
 def progress_of(ballot: Ballot) -> str:

@@ -17,6 +17,7 @@ from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT
 from rewake.http.inbox import Inbox
 from rewake.http.principals import Principals
+from rewake.http.view_counter import ViewCounter
 from rewake.records import Outcome
 from rewake.signing.tokens import Keys
 from rewake.webhooks.hooks import Hook
@@ -34,6 +35,7 @@ class Parts:
     clock: Clock
     principals: Principals
     auditor: Auditor
+    views: ViewCounter
     limit: int = LIMIT
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -82,6 +82,20 @@ class Audit:
                 entries.append(entry)
         return AuditPage(entries, reading.cursor())
 
+    async def refusals(self, run: str, about: str) -> list[Audited]:
+        """What was refused to whoever was recognised, about one thing of a run; oldest first.
+
+        Of the newest `LOOKED_AT` refusals of all.
+        """
+        found, number = list[Audited](), None
+        for _ in range(LOOKED_AT // _STEP):
+            entries = await self._series[REFUSED].before(number, _STEP)
+            found += [entry for _, entry in entries if (entry.run, entry.about) == (run, about)]
+            if len(entries) < _STEP:
+                break
+            number = entries[-1][0]
+        return found[::-1]
+
     async def trim(self, now: Millis, limit: int) -> bool:
         """Remove what is over the bounds, a few entries of each series. Whether more may be."""
         more = [await each.trim(now, limit) for each in self._series.values()]

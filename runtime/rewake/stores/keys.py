@@ -5,6 +5,7 @@
     R#<run>     C#<number>#<mark>           Chunk       older entries; <mark> is of the write
     R#<run>     O#<key>                     Operation   a task, an approval, an interrupted step
     R#<run>     L#<key>#<attempt>#<part>    LogBatch    what an attempt logged
+    R#<run>     S#<key>                     Seen        how often an approval's page was looked at
     P#<name>    P                           Process     the lease of one process
     V           <newest first>#<run>        View        what a list of runs needs
     T           T#<id>                      Token       an API token
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rewake.ledger import Audited, Counter, Token
+from rewake.ledger import Audited, Counter, Seen, Token
 from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, Process, View
 from rewake.stores.table import Key
 
@@ -35,6 +36,7 @@ TYPES: Mapping[str, type[Item]] = {
     "C": Chunk,
     "O": Operation,
     "L": LogBatch,
+    "S": Seen,
     "P": Process,
     "T": Token,
     "N": Counter,
@@ -90,6 +92,11 @@ def number_in(key: Key) -> int:
 def operation_key(run: str, key: str) -> Key:
     """Where an operation's item is."""
     return Key(run_partition(run), f"{OPERATIONS}{key}")
+
+
+def seen_key(run: str, key: str) -> Key:
+    """Where it is counted how often an approval's page was looked at."""
+    return Key(run_partition(run), f"S#{key}")
 
 
 def chunk_key(run: str, number: int, mark: str) -> Key:

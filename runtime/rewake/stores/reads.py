@@ -34,6 +34,7 @@ from rewake.stores.keys import (
     operation_key,
     run_partition,
 )
+from rewake.stores.seen import SeenPages
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Due, Key, Page, Table
 from rewake.stores.tokens import Tokens
@@ -70,6 +71,7 @@ class Reads:
         self._blobs = Blobs(shelf, self._again)
         self.tokens = Tokens(table, self._again)
         self.audit = Audit(table, self._again)
+        self.seen = SeenPages(table, self._again)
 
     @property
     def joins(self) -> bool:
