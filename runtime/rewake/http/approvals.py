@@ -117,4 +117,4 @@ async def decide(request: Request) -> Response:
     approver = await voter(approvals, principal, run, key, answer.approver)
     approval = Approval(decision, answer.value, approver, answer.comment)
     ballot = await approvals.decide(run, key, approval, principal=principal.who)
-    return reply(counted(ballot, run, key, ACTIONS[decision]))
+    return reply(counted(ballot, run, key, ACTIONS[decision], approver))

@@ -242,7 +242,7 @@ async def _by_json(request: Request, opened: _Opened) -> Response:
         if found.decided is None:
             raise
         return _conflict(found.decided)
-    told = counted(ballot, link.run, link.key, action)
+    told = counted(ballot, link.run, link.key, action, link.holder)
     return reply({**told, "approver": link.holder or None})
 
 

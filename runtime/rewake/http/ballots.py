@@ -56,9 +56,11 @@ async def voter(
     return mine[0] if mine else principal.who
 
 
-def counted(ballot: Ballot, run: str, key: str, action: Action) -> dict[str, Any]:
-    """The answer to a vote that was counted. Where one decides, it says what is decided alone."""
+def counted(ballot: Ballot, run: str, key: str, action: Action, who: str | None) -> dict[str, Any]:
+    """The answer to a vote that was counted: where it matters, as whose, and how it stands now."""
     told: dict[str, Any] = {"run": run, "key": key, "decision": DECIDED[action]}
+    if ballot.terms.is_personal:
+        told["approver"] = who
     if ballot.terms.counts:
         told |= {"decided": ballot.decision is not None, **standing_of(ballot)}
     return told
