@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from rewake import Approval, Decision, approval, group, groups, task, workflow
@@ -303,15 +304,56 @@ async def fails_meanwhile() -> list[str | None]:
     return [each.approver for each in (await ask).decisions]
 
 
-def test_a_time_out_ends_it_whatever_was_said() -> None:
-    """Too few have voted by then: it is timed out, and nothing more counts."""
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("cached", [256, 0])
+def test_a_time_out_ends_it_whatever_was_said(table: str, cached: int) -> None:
+    """Too few have voted by then: it is timed out, with what they said, and nothing more counts."""
 
     async def body(bench: Bench) -> None:
         desk = await Desk.ask(bench, "ann", "bob", timeout=60.0)
-        await desk.vote(yes("ann"))
+        await desk.vote(yes("ann", 1))
         await asyncio.sleep(60)
         with pytest.raises(RunConflict):
             await desk.vote(yes("bob"))
-        assert (await desk.result())[:2] == ["timed_out", None]
+        said = [("ann", "approve", {"n": 1})]
+        assert await desk.result() == ["timed_out", None, None, said]
+
+    virtually(APP, body, table=table, url=URL, cached=cached)
+
+
+def test_a_late_voter_ends_it_with_what_was_said() -> None:
+    """Who comes too late may find out first that the time is over."""
+
+    async def body(bench: Bench) -> None:
+        desk = await Desk.ask(bench, "ann", "bob", timeout=60.0)
+        await desk.vote(yes("ann", 1))
+        await bench.engine.close()
+        await asyncio.sleep(90)
+        other = bench.another()
+        with pytest.raises(RunConflict, match="time to decide"):
+            await Approvals(other).decide(desk.run, "pay", yes("bob"), carry_on=False)
+        bench.engine = other
+        other.open()
+        assert (await desk.result())[3] == [("ann", "approve", {"n": 1})]
 
     virtually(APP, body, url=URL)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_what_is_said_may_be_large(table: str) -> None:
+    """It is kept apart: the item of a hundred long votes stays below what a database can hold."""
+
+    async def body(bench: Bench) -> None:
+        people = [f"person-{number}@example.com" for number in range(100)]
+        desk = await Desk.ask(bench, *people, quorum=100)
+        for who in people:
+            comment = f"{who} " * 400
+            answer = Approval(Decision.APPROVED, {"n": 1}, who, comment)
+            await desk.vote(answer)
+        item = await bench.engine.services.store.operation(desk.run, "pay")
+        assert item is not None
+        kept = msgspec.structs.replace(item, outcome=None)
+        assert len(msgspec.json.encode(kept)) < 350_000
+        assert len((await desk.result())[3]) == 100
+
+    virtually(APP, body, table=table, url=URL)

@@ -10,7 +10,8 @@ from unittest.mock import patch
 import msgspec
 
 from rewake.authoring.ballots import Ballot, Said
-from rewake.engine.voting import Matter, Voting
+from rewake.engine.matters import Matter
+from rewake.engine.voting import Voting
 from rewake.records import Operation
 from rewake.stores import operations as stores_operations
 from rewake.stores import votes as stores_votes
@@ -46,7 +47,7 @@ def a_decision_follows_its_vote() -> Iterator[None]:
         after = msgspec.structs.replace(found.blank(), votes=votes, mark=mark)
         if not await self._services.store.vote(after):
             return False
-        outcome = self._outcome(found, ballot)
+        outcome = self._matters.outcome(found, ballot)
         await self._deliveries.end_wait(found.blank(), outcome, args[1], carry_on=True)
         return True
 

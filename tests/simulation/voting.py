@@ -130,18 +130,19 @@ def judge_votes(item: Operation, asked: Scheduled, told: set[str]) -> str:
     assert asked.args is not None
     codec = RunCodec(SECRET, item.run)
     terms = terms_of(codec.decode(asked.args, key=item.key, purpose=Purpose.APPROVAL))
-    if item.outcome is None or item.outcome.kind is not OutcomeKind.OK:
+    if item.outcome is None or item.outcome.value is None:
         kept = {
             codec.decode(each, key=item.key, purpose=Purpose.APPROVAL)["by"] for each in item.votes
         }
         return "" if told <= kept else f"of {told} only {kept} are kept"
-    assert item.outcome.value is not None
     found = msgspec.convert(
         codec.decode(item.outcome.value, key=item.key, purpose=Purpose.APPROVAL), Approval
     )
     people = [vote.approver for vote in found.decisions]
     if not told <= set(people) or len(set(people)) < len(people):
         return f"{told} were told that they count, and counted were {people}"
+    if item.outcome.kind is OutcomeKind.TIMEOUT:
+        return "" if Ballot(terms, found.decisions).decision is None else "it was decided in time"
     *before, last = [Ballot(terms, found.decisions[: n + 1]).decision for n in range(len(people))]
     if any(before) or last is not (Action.APPROVE if found.approved else Action.REJECT):
         return f"it is {found.decision} by {found.decisions}"

@@ -269,7 +269,7 @@ def _ask(
 
 
 def _resolve(codec: Codec, form: Form | None, key: str, outcome: Outcome) -> Approval:
-    if outcome.kind is OutcomeKind.TIMEOUT:
+    if outcome.kind is OutcomeKind.TIMEOUT and outcome.value is None:
         return Approval(Decision.TIMED_OUT)
     if outcome.value is None:
         raise CheckpointUnreadable(f"the decision on {key!r} is missing ({outcome.kind})")

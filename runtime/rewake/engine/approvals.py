@@ -19,15 +19,15 @@ from rewake.authoring.approval import GOOD_FOR, Approval, Decision
 from rewake.authoring.ballots import Ballot, Delegation, Said, Vote
 from rewake.authoring.linking import nonce_of
 from rewake.engine.deadlines import timed_out
+from rewake.engine.matters import ACTIONS, DECIDED, Matter, Matters, decided_by
 from rewake.engine.runs import Runs
-from rewake.engine.voting import ACTIONS, DECIDED, Matter, Voting, decided_by
+from rewake.engine.voting import Voting
 from rewake.errors import InvalidInput, LinkExpired, RunConflict, RunNotFound
-from rewake.kinds import Kind, OutcomeKind, Purpose
+from rewake.kinds import Kind, OutcomeKind
 from rewake.records import Header, Millis, Operation, Scheduled, Withdrawn
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.states import TERMINAL
 from rewake.stores.history import History, StepTries, of_round
-from rewake.values.run_codec import RunCodec
 from rewake.values.schemas import misfits, schema_of
 
 _OVER = "the run that asked for it is over"
@@ -79,6 +79,7 @@ class Approvals:
 
     def __init__(self, engine: Runs) -> None:
         self._services = engine.services
+        self._matters = Matters(engine.services)
         self._voting = Voting(engine.services)
 
     async def decide(
@@ -146,7 +147,7 @@ class Approvals:
 
     async def _found(self, run: str, asked: Scheduled) -> Matter:
         item = (await self._services.store.operations(run, [asked.key])).get(asked.key)
-        return Matter(run, asked, await self._shown(run, asked), item)
+        return Matter(run, asked, await self._matters.shown(run, asked), item)
 
     async def link(
         self, run: str, key: str, holder: str = "", action: str = ""
@@ -161,7 +162,7 @@ class Approvals:
         found = await self._open(run, key)
         if not self._services.settings.url:
             raise RunConflict("there is no address for links: set REWAKE_URL")
-        ballot = await self._voting.ballot(found)
+        ballot = await self._matters.ballot(found)
         if ballot.holders and holder not in ballot.holders:
             told = f"it is asked of {', '.join(ballot.holders)}: say for whom of them the link is"
             raise InvalidInput(told, field="approver")
@@ -180,7 +181,7 @@ class Approvals:
 
     async def ballot(self, run: str, key: str) -> Ballot:
         """What was said about an open approval. Raises `RunConflict`, `RunNotFound`."""
-        return await self._voting.ballot(await self._open(run, key))
+        return await self._matters.ballot(await self._open(run, key))
 
     async def look(self, link: Link) -> Standing:
         """What a link shows. Raises `LinkExpired` if nothing can be, or was, decided by it."""
@@ -235,8 +236,8 @@ class Approvals:
 
     async def _record_of(self, header: Header, asking: _Asking, item: Operation | None) -> Record:
         asked = asking.entry
-        matter = Matter(header.run, asked, await self._shown(header.run, asked), item)
-        ballot = await self._voting.ballot(matter)
+        matter = Matter(header.run, asked, await self._matters.shown(header.run, asked), item)
+        ballot = await self._matters.ballot(matter)
         is_open = asking.is_open and header.state not in TERMINAL
         end = self._end(matter, ballot, header, is_open=is_open)
         return Record(header.workflow, matter, ballot, asking.at, end, asking.why)
@@ -256,15 +257,6 @@ class Approvals:
             return (TIMED_OUT if outcome.kind is OutcomeKind.TIMEOUT else WITHDRAWN), at
         assert ballot.decision is not None
         return DECIDED[ballot.decision], at
-
-    async def _shown(self, run: str, asked: Scheduled) -> dict[str, Any]:
-        """What an approval was asked with."""
-        whole = await self._services.store.whole(run, asked)
-        if whole.args is None:
-            return {}
-        codec = RunCodec(self._services.secret, run)
-        shown: dict[str, Any] = codec.decode(whole.args, key=asked.key, purpose=Purpose.APPROVAL)
-        return shown
 
     async def _asked(self, run: str, key: str) -> Scheduled:
         """The entry that asks for the approval at this key, of a run that is not over.

@@ -12,7 +12,7 @@ from rewake.access import Scope
 from rewake.authoring.approval import Approval, Decision
 from rewake.authoring.ballots import LONGEST_APPROVER, Action, Delegation, same_person
 from rewake.engine.approvals import Approvals, Record
-from rewake.engine.voting import ACTIONS
+from rewake.engine.matters import ACTIONS
 from rewake.http.admission import check_run, principal_of
 from rewake.http.ballots import (
     DelegationBody,

@@ -26,7 +26,7 @@ from rewake import pages
 from rewake.authoring.approval import Approval
 from rewake.authoring.ballots import Action, Ballot, Delegation, Vote
 from rewake.engine.approvals import Approvals, Standing
-from rewake.engine.voting import DECIDED, decided_by
+from rewake.engine.matters import DECIDED, decided_by
 from rewake.errors import InvalidInput, LinkExpired, RewakeError, RunConflict, Unauthentic
 from rewake.http.admission import note_holder
 from rewake.http.ballots import (

@@ -11,7 +11,7 @@ from rewake.access import Principal
 from rewake.authoring.approval import Approval
 from rewake.authoring.ballots import Action, Ballot, Delegation, Reject, Vote, same_person
 from rewake.engine.approvals import Approvals
-from rewake.engine.voting import DECIDED
+from rewake.engine.matters import DECIDED
 from rewake.errors import DecisionForbidden, InvalidInput
 from rewake.views.ballots import standing_of
 
