@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from rewake import Approval, Decision, approval, group, groups, task, workflow
-from rewake.authoring.ballots import Delegation
+from rewake.authoring.ballots import same_person
 from rewake.engine.approvals import Approvals, approvals_of
 from rewake.errors import DecisionForbidden, InvalidInput, LinkExpired, RunConflict
 from rewake.signing.links import Link, Links, LinkUse
@@ -90,7 +90,7 @@ class Desk:
         return ballot.decision is not None
 
     async def delegate(self, who: str, to: str) -> str:
-        return await Approvals(self.bench.engine).delegate(self.run, "pay", Delegation(who, to))
+        return await Approvals(self.bench.engine).delegate(self.run, "pay", who, to)
 
     async def look(self, url: str) -> Any:
         return await Approvals(self.bench.engine).look(read(url))
@@ -264,6 +264,14 @@ def test_who_started_the_run_may_not_decide() -> None:
     virtually(APP, body, url=URL)
 
 
+def test_who_is_known_by_what() -> None:
+    """A token is who it is named after; what an approver is called is not taken apart."""
+    assert same_person("token:Ann@Example.com", "ann@example.com")
+    assert same_person("oidc:ann", "ANN ")
+    assert not same_person("slack:ann", "mail:ann")
+    assert not same_person("token:ann", "slack:ann")
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_votes_outlive_a_retry_of_their_run(table: str) -> None:
     """What was said of an approval that a retry opens again counts."""
@@ -357,3 +365,25 @@ def test_what_is_said_may_be_large(table: str) -> None:
         assert len((await desk.result())[3]) == 100
 
     virtually(APP, body, table=table, url=URL)
+
+
+@workflow
+async def fails_then_times_out() -> list[str | None]:
+    ask = approval("pay", approvers=["ann", "bob"], quorum=2, timeout=300.0)
+    await fails_once()
+    return [each.approver for each in (await ask).decisions]
+
+
+def test_a_time_out_after_a_retry_tells_what_was_said_before() -> None:
+    """Votes of the round before are those of the same approval."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("fails_then_times_out")).run
+        await asyncio.sleep(1)
+        await Approvals(bench.engine).decide(run, "pay", Approval(Decision.APPROVED, None, "ann"))
+        await asyncio.sleep(60)
+        await bench.engine.retry(run)
+        assert await bench.result(run) == ["ann"]
+
+    tried.clear()
+    virtually([fails_then_times_out, fails_once], body, url=URL)

@@ -363,6 +363,7 @@ def test_what_was_withdrawn_says_why(front: Front) -> None:
     )
     record = front.record().json()
     assert (record["state"], record["trail"][1]["what"]) == ("withdrawn", "withdrawn")
+    assert record["trail"][1]["comment"] == "The <b>order</b> was cancelled."
 
 
 # --- looks ---------------------------------------------------------------------------------------

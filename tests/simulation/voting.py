@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from rewake.authoring.approval import Approval, Decision
-from rewake.authoring.ballots import Action, Ballot, Delegation, terms_of
+from rewake.authoring.ballots import Action, Ballot, terms_of
 from rewake.engine.approvals import Approvals
 from rewake.errors import LinkExpired, RunConflict, StoreError
 from rewake.kinds import OutcomeKind, Purpose
@@ -95,11 +95,11 @@ class Voters:
             self._world.trace("--", "refused", f"{self._run} {self._key} {person}", str(error))
 
     async def _hand_on(self, person: str) -> None:
-        said = Delegation(person, f"for-{person}")
-        await self._insist(lambda e: Approvals(e).delegate(self._run, self._key, said))
+        to = f"for-{person}"
+        await self._insist(lambda e: Approvals(e).delegate(self._run, self._key, person, to))
         await self._must_be_refused(person, "approve")
         await asyncio.sleep(self._world.random.choice((0.0, 0.5)))
-        await self._say(said.delegate, "approve")
+        await self._say(to, "approve")
 
     async def _must_be_refused(self, person: str, action: str) -> None:
         try:

@@ -61,7 +61,7 @@ class Approval(msgspec.Struct, frozen=True):
     value: Any = None
     approver: str | None = None
     comment: str | None = None
-    decisions: list[Vote] = []
+    decisions: tuple[Vote, ...] = ()
 
     @property
     def approved(self) -> bool:
@@ -277,7 +277,7 @@ def _resolve(codec: Codec, form: Form | None, key: str, outcome: Outcome) -> App
     found = msgspec.convert(decided, Approval)
     typed = functools.partial(_typed, form)
     try:
-        votes = [typed(vote, vote.action is Action.APPROVE) for vote in found.decisions]
+        votes = tuple(typed(vote, vote.action is Action.APPROVE) for vote in found.decisions)
         return msgspec.structs.replace(typed(found, found.approved), decisions=votes)
     except InvalidInput as error:
         told = f"the answer to {key!r} fits the form's schema and not its type: {error}"

@@ -34,6 +34,8 @@ LONGEST_APPROVER: Final = 254
 """The most bytes of an approver, such as an address."""
 MOST_DELEGATIONS: Final = 100
 """How often one approval can be handed on."""
+_KNOWN_BY = ("token", "oidc", "local", "link")
+"""What a principal is known by, which stands before its name (`rewake.access`)."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -253,7 +255,8 @@ def folded(name: str) -> str:
 
 def person_in(principal: str) -> str:
     """Whom a principal names: `token:ann@example.com` is ann@example.com."""
-    return principal.partition(":")[2] or principal
+    known, _, name = principal.partition(":")
+    return name if name and known in _KNOWN_BY else principal
 
 
 def same_person(one: str, other: str) -> bool:

@@ -117,7 +117,9 @@ class Approvals:
         self,
         run: str,
         key: str,
-        delegation: Delegation,
+        approver: str,
+        to: str,
+        comment: str | None = None,
         *,
         round: int | None = None,
         principal: str = "",
@@ -127,10 +129,10 @@ class Approvals:
         Raises as `decide` does.
         """
         found = await self._open(run, key, round)
-        await self._say(found, delegation, principal)
+        await self._say(found, Delegation(approver, to, comment), principal)
         if not self._services.settings.url:
             return ""
-        return self._link(found, delegation.delegate, "")[0]
+        return self._link(found, to, "")[0]
 
     async def _say(
         self, found: Matter, said: Said, principal: str, *, carry_on: bool = True

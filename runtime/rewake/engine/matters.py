@@ -90,7 +90,8 @@ class _Kept(msgspec.Struct, frozen=True, omit_defaults=True):
 def decided_by(ballot: Ballot) -> Approval:
     """The decision that the last vote has made."""
     last = ballot.votes[-1]
-    return Approval(DECIDED[last.action], last.value, last.approver, last.comment, ballot.votes)
+    votes = tuple(ballot.votes)
+    return Approval(DECIDED[last.action], last.value, last.approver, last.comment, votes)
 
 
 class Matters:
@@ -162,11 +163,17 @@ class Matters:
         if not votes or found.item is None:
             return found.blank(), Outcome(OutcomeKind.TIMEOUT)
         ballot = await self.ballot_of(found, votes)
-        ended = Approval(Decision.TIMED_OUT, decisions=ballot.votes)
+        ended = Approval(Decision.TIMED_OUT, decisions=tuple(ballot.votes))
         value = self._as_value(found, msgspec.to_builtins(ended))
         kept = await self._services.store.shelve(found.run, value)
         after = msgspec.structs.replace(found.blank(), votes=votes, mark=found.item.mark)
         return after, Outcome(OutcomeKind.TIMEOUT, kept)
+
+
+def _is_undecided(item: Operation, round: int) -> bool:
+    """Whether it has no outcome in this round; that of an earlier one is none."""
+    own = of_round(item, round)
+    return own is None or own.outcome is None
 
 
 async def time_out(
@@ -180,7 +187,7 @@ async def time_out(
     while True:
         after, outcome = blank, Outcome(OutcomeKind.TIMEOUT)
         item = (await store.operations(blank.run, [blank.key])).get(blank.key)
-        if item is not None and item.votes and item.outcome is None:
+        if item is not None and item.votes and _is_undecided(item, blank.round):
             shown = await matters.shown(blank.run, asked)
             after, outcome = await matters.late(Matter(blank.run, asked, shown, item))
         _, found = await store.settle(after, outcome, due)

@@ -110,7 +110,8 @@ async def decide(request: Request) -> Response:
         check_comment(wanted.comment)
         who = await voter(approvals, principal, run, key, None)
         said = Delegation(who or "", wanted.delegate, wanted.comment)
-        link = await approvals.delegate(run, key, said, principal=principal.who)
+        about = (run, key, said.approver, said.delegate, said.comment)
+        link = await approvals.delegate(*about, principal=principal.who)
         return reply(handed_on(run, key, said, link))
     answer = shaped(body, DecisionBody)
     decision = Decision.APPROVED if answer.approved else Decision.REJECTED

@@ -106,7 +106,8 @@ class _Opened:
         if link.action:
             raise HTTPException(403, f"this link can only {link.action}")
         said = Delegation(link.holder, to, comment or None)
-        url = await self._approvals.delegate(link.run, link.key, said, round=link.round)
+        about = (link.run, link.key, link.holder, to, comment or None)
+        url = await self._approvals.delegate(*about, round=link.round)
         return said, url
 
     def page(

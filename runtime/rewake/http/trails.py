@@ -22,7 +22,7 @@ async def get(request: Request) -> Response:
     found = await Approvals(parts.engine).find(run, key)
     store = parts.engine.services.store
     refusals = await store.audit.refusals(plain_text(run), plain_text(key))
-    trail = trail_of(found.asked_at, found.ballot, found.end, refusals)
+    trail = trail_of(found.asked_at, found.ballot, found.end, found.why, refusals)
     if LINES in request.headers.get("accept", ""):
         lines = [msgspec.json.encode({"run": run, "key": key, **_plain(each)}) for each in trail]
         return Response(b"".join(line + b"\n" for line in lines), media_type=LINES)

@@ -142,7 +142,9 @@ def done(
 
 def handed_on(asked: Asked, *, to: str, link: str) -> str:
     """The page of who has handed it on: to whom, and the link that is theirs."""
-    return _rendered("handed_on.html", asked=asked, question=_question(asked), to=to, link=shown(link))
+    return _rendered(
+        "handed_on.html", asked=asked, question=_question(asked), to=to, link=shown(link)
+    )
 
 
 def gone(reason: str) -> str:

@@ -109,9 +109,13 @@ def seen_view(seen: Seen | None) -> SeenView | None:
 
 
 def trail_of(
-    asked_at: Millis, ballot: Ballot, end: tuple[str, Millis] | None, refusals: Sequence[Audited]
+    asked_at: Millis,
+    ballot: Ballot,
+    end: tuple[str, Millis] | None,
+    why: str,
+    refusals: Sequence[Audited],
 ) -> list[TrailEntry]:
-    """What happened to an approval, in order. `end`: how it ended, and when."""
+    """What happened to an approval, in order. `end`: how it ended, and when; `why`, if told."""
     trail = [TrailEntry(moment(asked_at), "asked"), *map(_entry_of, ballot.said)]
     trail += [
         TrailEntry(moment(each.at), "refused", each.who, status=each.status, more=each.more)
@@ -121,7 +125,7 @@ def trail_of(
         how, at = end
         decided = how in ("approved", "rejected")
         what, decision = ("decided", how) if decided else (how, None)
-        trail.append(TrailEntry(moment(at), what, decision=decision))
+        trail.append(TrailEntry(moment(at), what, decision=decision, comment=why or None))
     return sorted(trail, key=lambda entry: entry.at)
 
 
