@@ -11,7 +11,14 @@ import pytest
 from rewake import Approval, Decision, approval, group, groups, task, workflow
 from rewake.authoring.ballots import same_person
 from rewake.engine.approvals import Approvals, approvals_of
-from rewake.errors import DecisionForbidden, InvalidInput, LinkExpired, RunConflict
+from rewake.errors import (
+    AppError,
+    DecisionForbidden,
+    InvalidInput,
+    LinkExpired,
+    RunConflict,
+    UsageError,
+)
 from rewake.signing.links import Link, Links, LinkUse
 from tests.support.virtual import EPOCH, SECRET, TABLES, Bench, virtually
 
@@ -387,3 +394,43 @@ def test_a_time_out_after_a_retry_tells_what_was_said_before() -> None:
 
     tried.clear()
     virtually([fails_then_times_out, fails_once], body, url=URL)
+
+
+@workflow
+async def asks_group(name: str) -> list[str]:
+    try:
+        return list(approval("pay", approvers=[group(name)]).links)
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (lambda _: [], "not of none"),
+        (lambda _: "ann", "a list of texts"),
+        (lambda _: [3], "a list of texts"),
+        (lambda _: ["a\nb"], "a list of texts"),
+        (lambda name: {}[name], "finance"),
+        (lambda _: open("/etc/hostname").readlines(), "ForbiddenInWorkflow"),  # noqa: SIM115, PTH123
+    ],
+)
+def test_what_is_no_group(found: Any, told: str) -> None:
+    """The body gets an error that names the group, also where its function does I/O."""
+
+    async def body(bench: Bench) -> None:
+        assert told in " ".join(await bench.run("asks_group", name="finance"))
+
+    virtually([asks_group, groups(found)], body, url=URL)
+
+
+def test_an_app_has_one_function_of_groups() -> None:
+    """Two of them are an error of the app, and so is one that would have to be awaited."""
+    with pytest.raises(AppError, match="@groups"):
+        virtually([members, groups(lambda _: ["ann"])], lambda _: asyncio.sleep(0))
+
+    async def awaited(name: str) -> list[str]:
+        return [name]
+
+    with pytest.raises(UsageError, match="plain function"):
+        groups(awaited)  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ LONGEST_APPROVER: Final = 254
 """The most bytes of an approver, such as an address."""
 MOST_DELEGATIONS: Final = 100
 """How often one approval can be handed on."""
-_KNOWN_BY = ("token", "oidc", "local", "link")
+_KNOWN_BY = ("token", "oidc", "proxy", "local", "link")
 """What a principal is known by, which stands before its name (`rewake.access`)."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
