@@ -79,6 +79,7 @@ class _Opened:
         self.secret = services.secret
         self.link: Link = Links(services.secret).read(LinkUse.APPROVE, self.token, self.now)
         self._approvals = Approvals(self.parts.engine)
+        self.holder = self.link.holder
         note_holder(request, self.link)
 
     async def look(self) -> Standing:
@@ -96,7 +97,7 @@ class _Opened:
         if is_too_large(value):  # also where there is no form
             raise InvalidInput(TOO_LARGE, field="value")
         link = self.link
-        answer = Approval(DECIDED[action], value, link.holder or None, comment or None)
+        answer = Approval(DECIDED[action], value, self.holder or None, comment or None)
         return await self._approvals.decide(link.run, link.key, answer, round=link.round)
 
     async def delegate(self, to: str, comment: str | None) -> tuple[Delegation, str]:
@@ -105,8 +106,8 @@ class _Opened:
         link = self.link
         if link.action:
             raise HTTPException(403, f"this link can only {link.action}")
-        said = Delegation(link.holder, to, comment or None)
-        about = (link.run, link.key, link.holder, to, comment or None)
+        said = Delegation(self.holder, to, comment or None)
+        about = (link.run, link.key, self.holder, to, comment or None)
         url = await self._approvals.delegate(*about, round=link.round)
         return said, url
 
@@ -147,7 +148,7 @@ class _Opened:
 
     def asked(self, found: Standing) -> pages.Asked:
         """What the pages say of it."""
-        mine, ballot = self.link.holder, found.ballot
+        mine, ballot = self.holder, found.ballot
         return pages.Asked(
             title=found.name,
             description=found.description,
@@ -243,8 +244,8 @@ async def _by_json(request: Request, opened: _Opened) -> Response:
         if found.decided is None:
             raise
         return _conflict(found.decided)
-    told = counted(ballot, link.run, link.key, action, link.holder)
-    return reply({**told, "approver": link.holder or None})
+    told = counted(ballot, link.run, link.key, action, opened.holder)
+    return reply({**told, "approver": opened.holder or None})
 
 
 def _conflict(decided: Approval) -> Response:
@@ -302,7 +303,7 @@ def _after(opened: _Opened, found: Standing) -> Response:
         return opened.done(found, found.decided, found.decided_at)
     if found.ballot.decision is not None:  # just now
         return opened.done(found, decided_by(found.ballot), opened.now)
-    mine = own_vote(found.ballot, opened.link.holder)
+    mine = own_vote(found.ballot, opened.holder)
     return opened.page(found) if mine is None else opened.counted(found, mine)
 
 
