@@ -21,6 +21,7 @@ from rewake.http.load import Load
 from rewake.http.people import People
 from rewake.http.principals import Principals
 from rewake.http.readers import Readers
+from rewake.http.view_counter import ViewCounter
 from rewake.records import Outcome
 from rewake.signing.tokens import Keys
 from rewake.webhooks.hooks import Hook
@@ -40,6 +41,7 @@ class Parts:
     auditor: Auditor
     keeper: Keeper
     load: Load
+    views: ViewCounter
     limit: int = LIMIT
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)

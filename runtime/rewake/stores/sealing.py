@@ -32,6 +32,7 @@ from rewake.records import (
     Retried,
     Stepped,
     Try,
+    Withdrawn,
 )
 from rewake.signing.payloads import Context, PayloadCodec
 from rewake.stores.keys import run_of
@@ -43,6 +44,7 @@ TEXTS: Mapping[type, tuple[str, ...]] = {
     Try: ("type", "message"),
     LogLine: ("message",),
     CancelRequested: ("reason",),
+    Withdrawn: ("why",),
     Header: ("cancel", "error"),
 }
 """By struct: its fields that are texts or bytes of users. All others are names, ids and marks."""
