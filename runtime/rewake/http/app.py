@@ -86,7 +86,7 @@ def create_app(
     principals, auditor = Principals(keys, store.tokens, clock), Auditor(store.audit, clock)
     inbox, hooks = Inbox(engine.handle, clock), _hooks(engine, development=development)
     views = ViewCounter(store.seen, clock)
-    parts = Parts(engine, keys, inbox, clock, principals, auditor, views, limit, hooks)
+    parts = Parts(engine, keys, inbox, clock, principals, auditor, limit, hooks, views=views)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001

@@ -35,10 +35,10 @@ class Parts:
     clock: Clock
     principals: Principals
     auditor: Auditor
-    views: ViewCounter
     limit: int = LIMIT
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+    views: ViewCounter = field(kw_only=True)
 
     def opened(self) -> bool:
         """Whether the engine was opened, as the app's lifespan does."""
