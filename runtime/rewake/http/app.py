@@ -156,8 +156,8 @@ def _parts(
     auditor, keeper = Auditor(store.audit, clock), Keeper(store.deliveries, clock)
     inbox = Inbox(engine.handle, clock)
     views = ViewCounter(store.seen, clock)
-    made = (engine, keys, inbox, clock, principals, auditor, keeper, load, views)
-    return Parts(*made, limit, hooks, people=people)
+    made = (engine, keys, inbox, clock, principals, auditor, keeper, load)
+    return Parts(*made, limit, hooks, people=people, views=views)
 
 
 def _hooks(engine: Engine, *, development: bool) -> dict[str, Hook]:

@@ -41,12 +41,12 @@ class Parts:
     auditor: Auditor
     keeper: Keeper
     load: Load
-    views: ViewCounter
     limit: int = LIMIT
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     readers: Readers = field(default_factory=Readers)
     people: People = field(kw_only=True)
+    views: ViewCounter = field(kw_only=True)
 
     def opened(self) -> bool:
         """Whether the engine was opened, as the app's lifespan does."""
