@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -116,25 +116,31 @@ def create_app(
     hooks = _hooks(engine, development=development)
     parts = _parts(engine, keys, clock, people, Load(engine, limits), limit, hooks)
 
+    app = Starlette(
+        routes=[_route(verb, path, each) for verb, path, each in ROUTES],
+        middleware=_middleware(parts, cors),
+        exception_handlers=HANDLERS,
+        lifespan=_lifespan(parts, sweep=sweep, grace=grace),
+    )
+    # A redirect would lead to where the client's Host header says.
+    app.router.redirect_slashes = False
+    app.state.parts = parts
+    return app
+
+
+def _lifespan(
+    parts: Parts, *, sweep: bool, grace: float
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
-        engine.open(sweep=sweep)
+        parts.engine.open(sweep=sweep)
         parts.inbox.open()
         try:
             yield
         finally:
             await _close(parts, grace)
 
-    app = Starlette(
-        routes=[_route(verb, path, each) for verb, path, each in ROUTES],
-        middleware=_middleware(parts, cors),
-        exception_handlers=HANDLERS,
-        lifespan=lifespan,
-    )
-    # A redirect would lead to where the client's Host header says.
-    app.router.redirect_slashes = False
-    app.state.parts = parts
-    return app
+    return lifespan
 
 
 def _middleware(parts: Parts, cors: Sequence[str]) -> list[Middleware]:
