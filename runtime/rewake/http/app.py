@@ -21,6 +21,7 @@ from rewake.http.hooks import deliver
 from rewake.http.inbox import Inbox
 from rewake.http.link_headers import LinkHeaders
 from rewake.http.needs import needs_of
+from rewake.http.openapi import openapi
 from rewake.http.parts import Parts
 from rewake.http.principals import Principals
 from rewake.http.problems import HANDLERS
@@ -31,7 +32,9 @@ from rewake.webhooks.hooks import Hook, hooks_of
 ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("GET", "/healthz", internal.healthy),
     ("GET", "/readyz", internal.ready),
+    ("GET", "/openapi.json", openapi),
     ("GET", "/v1/workflows", runs.workflows),
+    ("GET", "/v1/workflows/{name}", runs.workflow),
     ("POST", "/v1/workflows/{name}/runs", runs.start),
     ("GET", "/v1/runs", runs.listing),
     ("GET", "/v1/runs/{run}", runs.get),
@@ -103,6 +106,7 @@ def create_app(
     # A redirect would lead to where the client's Host header says.
     app.router.redirect_slashes = False
     app.state.parts = parts
+    app.state.routes = ROUTES
     return app
 
 
@@ -113,7 +117,8 @@ def _hooks(engine: Engine, *, development: bool) -> dict[str, Hook]:
 
 def _route(verb: str, path: str, endpoint: Endpoint) -> Route:
     # A probe may say in its query what it likes.
-    checked = with_known_query(endpoint) if path.startswith("/v1/") else endpoint
+    is_asked = path.startswith(("/v1/", "/openapi.json"))
+    checked = with_known_query(endpoint) if is_asked else endpoint
     return Route(path, admitted(needs_of(verb, path), checked), methods=[verb])
 
 

@@ -30,7 +30,9 @@ class Need(NamedTuple):
 NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/healthz"): Need(Scope.READ, "health", free=True),
     ("GET", "/readyz"): Need(Scope.READ, "ready", free=True),
+    ("GET", "/openapi.json"): Need(Scope.READ, "contract.get"),
     ("GET", "/v1/workflows"): Need(Scope.READ, "workflow.list"),
+    ("GET", "/v1/workflows/{name}"): Need(Scope.READ, "workflow.get"),
     ("POST", "/v1/workflows/{name}/runs"): Need(Scope.START, "run.start", acts=True),
     ("GET", "/v1/runs"): Need(Scope.READ, "run.list"),
     ("GET", "/v1/runs/{run}"): Need(Scope.READ, "run.get"),

@@ -31,7 +31,7 @@ from rewake.views.approvals import ApprovalView, approval_view
 from rewake.views.runs import STATES, line_view, result_view, run_view
 from rewake.views.timeline import timeline
 from rewake.views.values import Values
-from rewake.views.workflows import workflow_view
+from rewake.views.workflows import detailed_view, workflow_view
 
 LONGEST_WAIT = 60.0
 """Seconds that a request may wait for a result."""
@@ -47,6 +47,11 @@ async def workflows(request: Request) -> Response:
     known = sorted(app.workflows.items())
     found = [workflow_view(workflow) for name, workflow in known if sees(name)]
     return reply({"workflows": found})
+
+
+async def workflow(request: Request) -> Response:
+    """`GET /v1/workflows/{name}`: a workflow, with schemas of what it takes and returns."""
+    return reply(detailed_view(parts_of(request).engine.app.workflow(request.path_params["name"])))
 
 
 @takes_query("id", "if_finished", "if_running", "wait")

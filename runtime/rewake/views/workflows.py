@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from rewake.authoring.hints import signature_of
+from rewake.authoring.input_schemas import with_definitions
 from rewake.authoring.workflow import Workflow
 from rewake.views.values import rendered
 
@@ -19,6 +20,16 @@ def workflow_view(workflow: Workflow[Any, Any]) -> dict[str, Any]:
         "description": inspect.getdoc(workflow.function),
         "parameters": [_parameter(parameter) for parameter in parameters],
         "webhooks": [f"/hooks/{each.path}" for each in workflow.webhooks],
+    }
+
+
+def detailed_view(workflow: Workflow[Any, Any]) -> dict[str, Any]:
+    """The view of a workflow, with JSON Schemas of its input and its result."""
+    function = workflow.function
+    return {
+        **workflow_view(workflow),
+        "input": with_definitions(lambda schemas: schemas.of_input(function)),
+        "result": with_definitions(lambda schemas: schemas.of_result(function)),
     }
 
 

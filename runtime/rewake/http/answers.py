@@ -1,0 +1,133 @@
+"""The bodies of answers that are more than one view: what pages of lists look like."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from rewake.views.access import AuditedView, TokenView
+from rewake.views.approvals import ListedApprovalView
+from rewake.views.runs import RunView
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a list; `cursor` is that of the next one, null: there is none."""
+
+    cursor: str | None
+
+
+class RunsPage(Page, frozen=True, kw_only=True):
+    """Runs, newest first."""
+
+    runs: list[RunView]
+
+
+class TokensPage(Page, frozen=True, kw_only=True):
+    """API tokens."""
+
+    tokens: list[TokenView]
+
+
+class AuditPage(Page, frozen=True, kw_only=True):
+    """Entries of the audit log, newest first."""
+
+    entries: list[AuditedView]
+
+
+class ApprovalsPage(Page, frozen=True, kw_only=True):
+    """Open approvals."""
+
+    approvals: list[ListedApprovalView]
+
+
+class ParameterView(msgspec.Struct, frozen=True):
+    """A parameter of a workflow, its type as it is written."""
+
+    name: str
+    type: str | None
+    required: bool
+    default: Any = None
+
+
+class WorkflowView(msgspec.Struct, frozen=True):
+    """A workflow: how it can be started. `webhooks`: the paths of its hooks."""
+
+    name: str
+    description: str | None
+    parameters: list[ParameterView]
+    webhooks: list[str]
+
+
+class WorkflowsPage(msgspec.Struct, frozen=True):
+    """The workflows of the app."""
+
+    workflows: list[WorkflowView]
+
+
+class WorkflowDetails(WorkflowView, frozen=True, kw_only=True):
+    """A workflow, with JSON Schemas of what it takes and returns."""
+
+    input: dict[str, Any]
+    result: dict[str, Any]
+
+
+class NotEnded(msgspec.Struct, frozen=True):
+    """A run that has not ended."""
+
+    id: str
+    state: str
+
+
+class Made(TokenView, frozen=True, kw_only=True):
+    """A new API token. `token` is told once."""
+
+    token: str
+
+
+class Linked(msgspec.Struct, frozen=True):
+    """A link to an approval."""
+
+    url: str
+    expires: str
+
+
+class DecidedView(msgspec.Struct, frozen=True):
+    """A decision that was taken."""
+
+    run: str
+    key: str
+    decision: str
+    approver: str | None = None
+
+
+class Called(msgspec.Struct, frozen=True):
+    """What a callback came to. It may have been decided before."""
+
+    state: Literal["completed", "failed"]
+
+
+class Beaten(msgspec.Struct, frozen=True):
+    """A sign of life that was taken; `until`: when the next one must have come."""
+
+    state: Literal["waiting"]
+    until: str | None
+
+
+class Up(msgspec.Struct, frozen=True):
+    """The process is up."""
+
+    status: Literal["up"]
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """The server takes work."""
+
+    status: Literal["ready"]
+    free_slots: int
+    abandoned_threads: int = 0
+    shortage: Any = None
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """An empty object."""

@@ -1,0 +1,156 @@
+"""What each route takes and answers: the table that the OpenAPI document is made of.
+
+A test compares it with the routes, and names those that it lacks. What a route needs
+(`http/needs.py`) and the query parameters that it knows (`takes_query`) stand where they are
+enforced, so the document cannot tell otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from rewake.engine.starting import LONGEST_KEY, IfFinished, IfRunning
+from rewake.http import answers, approvals, approving, callbacks, internal, runs, tokens
+from rewake.records import Invocation
+from rewake.views.access import TokenView
+from rewake.views.runs import STATES, ResultView, RunView
+
+JSON = "application/json"
+HTML = "text/html"
+FORM = "application/x-www-form-urlencoded"
+
+
+class Parameter(NamedTuple):
+    """A parameter of a query, or a header: its schema, and what it says."""
+
+    schema: Mapping[str, Any]
+    told: str
+
+
+class Answer(NamedTuple):
+    """A body that is answered. `type` is None for one that is no JSON."""
+
+    type: Any
+    media: str = JSON
+
+
+class Described(NamedTuple):
+    """A route. `answers` by status; `problems`: what it may be refused with beside what any may.
+
+    `query` overrides what `QUERY` says of a parameter. `forms`: it takes a browser's form as well.
+    `whole`: it takes no path of its own, since each workflow's has one.
+    """
+
+    answers: Mapping[int, Answer]
+    body: Any = None
+    problems: tuple[int, ...] = ()
+    query: Mapping[str, Parameter] = {}
+    headers: Mapping[str, Parameter] = {}
+    forms: bool = False
+    whole: bool = True
+
+
+def text(**more: Any) -> Mapping[str, Any]:
+    """The schema of a text."""
+    return {"type": "string", **more}
+
+
+def whole(least: int, most: int, default: int) -> Mapping[str, Any]:
+    """The schema of a whole number."""
+    return {"type": "integer", "minimum": least, "maximum": most, "default": default}
+
+
+def _values(choices: Any) -> Mapping[str, Any]:
+    return text(enum=[each.value for each in choices])
+
+
+QUERY: Mapping[str, Parameter] = {
+    "approver": Parameter(text(), "Only what is asked of this person."),
+    "cursor": Parameter(text(), "Where the page begins: the `cursor` of the page before."),
+    "id": Parameter(text(pattern="^.{1,128}$"), "The id of the new run."),
+    "if_finished": Parameter(_values(IfFinished), "What to do if the run of the key has ended."),
+    "if_running": Parameter(_values(IfRunning), "What to do if the run of the key goes on."),
+    "key": Parameter(text(), "Only runs of this idempotency key, the newest first, on one page."),
+    "limit": Parameter(whole(1, runs.LARGEST_PAGE, 50), "The most items of a page."),
+    "run": Parameter(text(), "Only what is about this run."),
+    "since": Parameter(text(format="date-time"), "Only what began then or later."),
+    "state": Parameter(text(enum=list(STATES.values())), "Only runs in this state."),
+    "wait": Parameter(
+        {"type": "number", "minimum": 0, "maximum": runs.LONGEST_WAIT, "default": 0},
+        "How many seconds to wait for the end.",
+    ),
+    "who": Parameter(text(), "Only what this principal did, such as `token:ci`."),
+    "workflow": Parameter(text(), "Only runs of this workflow."),
+}
+"""The query parameters, by name, where a route does not say otherwise."""
+
+_KEY = Parameter(
+    text(minLength=1, maxLength=LONGEST_KEY),
+    "Starts at most one run of the workflow: a repetition attaches to it.",
+)
+_VIEW = {200: Answer(RunView)}
+_ACCEPTED = {200: Answer(RunView), 202: Answer(RunView)}
+
+CONTRACT: Mapping[tuple[str, str], Described] = {
+    ("GET", "/healthz"): Described({200: Answer(answers.Up)}),
+    ("GET", "/readyz"): Described({200: Answer(answers.Ready)}),
+    ("GET", "/openapi.json"): Described({200: Answer(dict)}),
+    ("GET", "/v1/workflows"): Described({200: Answer(answers.WorkflowsPage)}),
+    ("GET", "/v1/workflows/{name}"): Described(
+        {200: Answer(answers.WorkflowDetails)}, problems=(404,)
+    ),
+    ("POST", "/v1/workflows/{name}/runs"): Described(
+        {200: Answer(ResultView), 202: Answer(RunView)},
+        body=dict[str, Any],
+        problems=(404, 409),
+        headers={"Idempotency-Key": _KEY},
+    ),
+    ("GET", "/v1/runs"): Described({200: Answer(answers.RunsPage)}),
+    ("GET", "/v1/runs/{run}"): Described(_VIEW, problems=(404, 409)),
+    ("GET", "/v1/runs/{run}/result"): Described(
+        {200: Answer(ResultView), 202: Answer(answers.NotEnded)}, problems=(404, 409)
+    ),
+    ("GET", "/v1/runs/{run}/history"): Described({200: Answer(dict)}, problems=(404, 409)),
+    ("GET", "/v1/runs/{run}/logs"): Described({200: Answer(dict)}, problems=(404, 409)),
+    ("POST", "/v1/runs/{run}/cancel"): Described(_ACCEPTED, body=runs.Cancel, problems=(404, 409)),
+    ("POST", "/v1/runs/{run}/kill"): Described(_VIEW, body=runs.Kill, problems=(404, 409)),
+    ("POST", "/v1/runs/{run}/resume"): Described(_ACCEPTED, body=runs.Action, problems=(404, 409)),
+    ("POST", "/v1/runs/{run}/retry"): Described(_ACCEPTED, body=runs.Retry, problems=(404, 409)),
+    ("POST", "/v1/runs/{run}/approvals/{key:path}"): Described(
+        {200: Answer(answers.DecidedView)}, body=approvals.DecisionBody, problems=(404, 409)
+    ),
+    ("GET", "/v1/approvals"): Described({200: Answer(answers.ApprovalsPage)}),
+    ("POST", "/v1/links"): Described(
+        {200: Answer(answers.Linked)}, body=approvals.LinkBody, problems=(404, 409)
+    ),
+    ("GET", "/approve/{token}"): Described({200: Answer(None, HTML)}, problems=(404, 410)),
+    ("POST", "/approve/{token}"): Described(
+        {200: Answer(answers.DecidedView)},
+        body=approving.Answer,
+        problems=(403, 404, 409, 410),
+        forms=True,
+    ),
+    ("GET", "/v1/tokens"): Described({200: Answer(answers.TokensPage)}),
+    ("POST", "/v1/tokens"): Described(
+        {201: Answer(answers.Made)}, body=tokens.TokenBody, problems=(409,)
+    ),
+    ("DELETE", "/v1/tokens/{name}"): Described({200: Answer(TokenView)}, problems=(404,)),
+    ("GET", "/v1/audit"): Described({200: Answer(answers.AuditPage)}),
+    ("GET", "/hooks/{path:path}"): Described({}, whole=False),
+    ("POST", "/hooks/{path:path}"): Described({}, whole=False),
+    ("POST", "/callback/{token}"): Described(
+        {200: Answer(answers.Called)}, body=Any, problems=(401, 409, 410)
+    ),
+    ("POST", "/callback/{token}/fail"): Described(
+        {200: Answer(answers.Called)}, body=callbacks.FailureBody, problems=(401, 409, 410)
+    ),
+    ("POST", "/callback/{token}/heartbeat"): Described(
+        {200: Answer(answers.Beaten)}, problems=(401, 409, 410, 422)
+    ),
+    ("POST", "/v1/invoke"): Described(
+        {202: Answer(answers.Nothing)}, body=Invocation, problems=(401,)
+    ),
+    ("POST", "/v1/sweep"): Described({200: Answer(answers.Nothing)}, body=internal.Nothing),
+}
+"""Every route, by its method and its path."""
