@@ -1,4 +1,4 @@
-"""`rewake openapi`, without a server. (What a server answers is tested in `tests/http`.)"""
+"""`rewake openapi` without a server; what a server answers is tested in `tests/http`."""
 
 import json
 

@@ -23,6 +23,7 @@ from rewake.engine.settings import Settings
 from rewake.engine.shortages import Shortages
 from rewake.engine.slots import Slots
 from rewake.engine.threads import ThreadPools
+from rewake.engine.waits import Waits
 from rewake.engine.work import Work
 from rewake.records import Invocation, Operation, Outcome, Scheduled, Try
 from rewake.signing.secret import Secret
@@ -125,12 +126,15 @@ class Services:
     """What the machine was short of."""
     logs: LogKeeper = field(init=False)
     """What the attempts of this process say."""
+    waits: Waits = field(init=False)
+    """Which approvals are open, as far as this process has looked."""
 
     def __post_init__(self) -> None:
         self.cache, self.turns = self.here.cache, self.here.turns
         self.elsewhere = Elsewhere(self.clock)
         self.shortages = Shortages(self.clock)
         self.logs = LogKeeper(self.store)
+        self.waits = Waits(self.store, self.cache)
 
     def call_home(self, callback: Callable[[], object]) -> None:
         """Call something in the engine's own event loop, from any thread."""

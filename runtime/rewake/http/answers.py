@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from rewake.views.access import AuditedView, TokenView
 from rewake.views.approvals import ListedApprovalView
+from rewake.views.history_pages import ChangedView
 from rewake.views.runs import RunView
+from rewake.views.timeline import OperationView
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +73,54 @@ class WorkflowDetails(WorkflowView, frozen=True, kw_only=True):
 
     input: dict[str, Any]
     result: dict[str, Any]
+
+
+class HistoryPage(Page, frozen=True, kw_only=True):
+    """A page of a run's history. `changed`: what its entries say of operations of earlier pages;
+    the last word on a key stands. `position`: where the next page begins, also where `cursor` is
+    null since nothing is there yet.
+    """
+
+    run: RunView
+    entries: list[dict[str, Any]]
+    operations: list[OperationView]
+    changed: list[ChangedView]
+    position: str
+
+
+class OperationsPage(Page, frozen=True, kw_only=True):
+    """A page of a run's operations, in the order in which they were asked for, without values.
+
+    `columns` and `rows` stand for `operations` with `format=columns`. `entries`: how many entries
+    the history has.
+    """
+
+    id: str
+    state: str
+    now: str
+    entries: int
+    changed: list[ChangedView]
+    position: str
+    operations: list[OperationView] | UnsetType = UNSET
+    columns: list[str] | UnsetType = UNSET
+    rows: list[list[str | int | None]] | UnsetType = UNSET
+
+
+class LineView(msgspec.Struct, frozen=True):
+    """A line that was logged; the empty key is that of the workflow's body."""
+
+    key: str
+    attempt: int
+    at: str
+    level: str
+    message: str
+
+
+class LogsPage(Page, frozen=True, kw_only=True):
+    """A page of what a run logged, in the order of time."""
+
+    id: str
+    lines: list[LineView]
 
 
 class NotEnded(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from rewake.clock import Clock, SystemClock
 from rewake.engine.engine import Engine
-from rewake.http import approvals, approving, audit, callbacks, internal, runs, tokens
+from rewake.http import approvals, approving, audit, callbacks, histories, internal, runs, tokens
 from rewake.http.admission import admitted
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT, Endpoint, with_known_query
@@ -39,8 +39,10 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("GET", "/v1/runs", runs.listing),
     ("GET", "/v1/runs/{run}", runs.get),
     ("GET", "/v1/runs/{run}/result", runs.result),
-    ("GET", "/v1/runs/{run}/history", runs.history),
-    ("GET", "/v1/runs/{run}/logs", runs.logs),
+    ("GET", "/v1/runs/{run}/history", histories.history),
+    ("GET", "/v1/runs/{run}/operations", histories.operations),
+    ("GET", "/v1/runs/{run}/operations/{key:path}", histories.operation),
+    ("GET", "/v1/runs/{run}/logs", histories.logs),
     ("POST", "/v1/runs/{run}/cancel", runs.cancel),
     ("POST", "/v1/runs/{run}/kill", runs.kill),
     ("POST", "/v1/runs/{run}/resume", runs.resume),

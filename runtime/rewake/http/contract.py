@@ -11,10 +11,21 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rewake.engine.starting import LONGEST_KEY, IfFinished, IfRunning
-from rewake.http import answers, approvals, approving, callbacks, internal, runs, tokens
+from rewake.http import (
+    answers,
+    approvals,
+    approving,
+    callbacks,
+    histories,
+    internal,
+    runs,
+    tokens,
+)
+from rewake.kinds import Kind
 from rewake.records import Invocation
 from rewake.views.access import TokenView
 from rewake.views.runs import STATES, ResultView, RunView
+from rewake.views.timeline import OPERATION_STATES, OperationView
 
 JSON = "application/json"
 HTML = "text/html"
@@ -66,16 +77,21 @@ def _values(choices: Any) -> Mapping[str, Any]:
 
 
 QUERY: Mapping[str, Parameter] = {
+    "after": Parameter(text(), "Where the page begins: `cursor` or `position` of the one before."),
     "approver": Parameter(text(), "Only what is asked of this person."),
     "cursor": Parameter(text(), "Where the page begins: the `cursor` of the page before."),
+    "format": Parameter(text(enum=["columns"]), "Rows of columns instead of objects."),
     "id": Parameter(text(pattern="^.{1,128}$"), "The id of the new run."),
     "if_finished": Parameter(_values(IfFinished), "What to do if the run of the key has ended."),
     "if_running": Parameter(_values(IfRunning), "What to do if the run of the key goes on."),
     "key": Parameter(text(), "Only runs of this idempotency key, the newest first, on one page."),
+    "kind": Parameter(_values(Kind), "Only those of this kind."),
+    "level": Parameter(text(enum=[*histories.LEVELS]), "Only lines of this level."),
     "limit": Parameter(whole(1, runs.LARGEST_PAGE, 50), "The most items of a page."),
     "run": Parameter(text(), "Only what is about this run."),
     "since": Parameter(text(format="date-time"), "Only what began then or later."),
     "state": Parameter(text(enum=list(STATES.values())), "Only runs in this state."),
+    "under": Parameter(text(), "Only this operation, or those below this key."),
     "wait": Parameter(
         {"type": "number", "minimum": 0, "maximum": runs.LONGEST_WAIT, "default": 0},
         "How many seconds to wait for the end.",
@@ -89,6 +105,7 @@ _KEY = Parameter(
     text(minLength=1, maxLength=LONGEST_KEY),
     "Starts at most one run of the workflow: a repetition attaches to it.",
 )
+_MANY = Parameter(whole(1, histories.LARGEST_PAGE, histories.LARGEST_PAGE), QUERY["limit"].told)
 _VIEW = {200: Answer(RunView)}
 _ACCEPTED = {200: Answer(RunView), 202: Answer(RunView)}
 
@@ -111,8 +128,30 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("GET", "/v1/runs/{run}/result"): Described(
         {200: Answer(ResultView), 202: Answer(answers.NotEnded)}, problems=(404, 409)
     ),
-    ("GET", "/v1/runs/{run}/history"): Described({200: Answer(dict)}, problems=(404, 409)),
-    ("GET", "/v1/runs/{run}/logs"): Described({200: Answer(dict)}, problems=(404, 409)),
+    ("GET", "/v1/runs/{run}/history"): Described(
+        {200: Answer(answers.HistoryPage)}, problems=(404, 409), query={"limit": _MANY}
+    ),
+    ("GET", "/v1/runs/{run}/operations"): Described(
+        {200: Answer(answers.OperationsPage)},
+        problems=(404, 409),
+        query={
+            "limit": Parameter(whole(1, histories.LARGEST_PAGE, 200), QUERY["limit"].told),
+            "q": Parameter(text(), "Only those with this text in their key."),
+            "state": Parameter(text(enum=[*OPERATION_STATES]), "Only those in this state."),
+        },
+    ),
+    ("GET", "/v1/runs/{run}/operations/{key:path}"): Described(
+        {200: Answer(OperationView)}, problems=(404, 409)
+    ),
+    ("GET", "/v1/runs/{run}/logs"): Described(
+        {200: Answer(answers.LogsPage)},
+        problems=(404, 409),
+        query={
+            "limit": _MANY,
+            "key": Parameter(text(), "Only of this operation; empty: of the workflow's body."),
+            "q": Parameter(text(), "Only lines with this text."),
+        },
+    ),
     ("POST", "/v1/runs/{run}/cancel"): Described(_ACCEPTED, body=runs.Cancel, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/kill"): Described(_VIEW, body=runs.Kill, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/resume"): Described(_ACCEPTED, body=runs.Action, problems=(404, 409)),

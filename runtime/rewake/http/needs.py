@@ -38,6 +38,8 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/v1/runs/{run}"): Need(Scope.READ, "run.get"),
     ("GET", "/v1/runs/{run}/result"): Need(Scope.READ, "run.result"),
     ("GET", "/v1/runs/{run}/history"): Need(Scope.READ, "run.history"),
+    ("GET", "/v1/runs/{run}/operations"): Need(Scope.READ, "run.operations"),
+    ("GET", "/v1/runs/{run}/operations/{key:path}"): Need(Scope.READ, "run.operation"),
     ("GET", "/v1/runs/{run}/logs"): Need(Scope.READ, "run.logs"),
     ("POST", "/v1/runs/{run}/cancel"): Need(Scope.OPERATE, "run.cancel", acts=True),
     ("POST", "/v1/runs/{run}/kill"): Need(Scope.OPERATE, "run.kill", acts=True),

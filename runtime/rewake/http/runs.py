@@ -28,8 +28,7 @@ from rewake.http.parts import Parts, parts_of, reply
 from rewake.records import Header, Outcome
 from rewake.states import TERMINAL, RunState
 from rewake.views.approvals import ApprovalView, approval_view
-from rewake.views.runs import STATES, line_view, result_view, run_view
-from rewake.views.timeline import timeline
+from rewake.views.runs import STATES, result_view, run_view
 from rewake.views.values import Values
 from rewake.views.workflows import detailed_view, workflow_view
 
@@ -146,31 +145,6 @@ async def result(request: Request) -> Response:
         header = await parts.engine.get(run)
         return reply({"id": run, "state": STATES[header.state]}, 202, {"Retry-After": "1"})
     return reply(result_view(outcome, Values(parts.keys.secret, run)))
-
-
-async def history(request: Request) -> Response:
-    """`GET /v1/runs/{run}/history`: every entry, and how each operation stands."""
-    parts, run = parts_of(request), request.path_params["run"]
-    header, found = await parts.engine.history(run, whole=True)
-    running = parts.engine.running_steps(run)
-    elsewhere = await parts.engine.held_elsewhere(header)
-    values = Values(parts.keys.secret, run)
-    entries, operations = timeline(found, values, running, elsewhere)
-    return reply({"run": run_view(header), "entries": entries, "operations": operations})
-
-
-@takes_query("key")
-async def logs(request: Request) -> Response:
-    """`GET /v1/runs/{run}/logs`: the lines that a run logged, in order of time.
-
-    `key=` selects one operation, and the empty key the workflow's body.
-    """
-    run = request.path_params["run"]
-    batches = await parts_of(request).engine.logs(run, request.query_params.get("key"))
-    lines = [(line, batch) for batch in batches for line in batch.lines]
-    lines.sort(key=lambda each: each[0].at)
-    shown = [{"key": b.key, "attempt": b.attempt, **line_view(line)} for line, b in lines]
-    return reply({"id": run, "lines": shown})
 
 
 A = TypeVar("A", bound="Action")
