@@ -26,6 +26,12 @@ class RunsPage(Page, frozen=True, kw_only=True):
     runs: list[RunView]
 
 
+class CountsPage(Page, frozen=True, kw_only=True):
+    """How many runs are in each state, of those that a page has looked at."""
+
+    counts: dict[str, int]
+
+
 class TokensPage(Page, frozen=True, kw_only=True):
     """API tokens."""
 

@@ -37,6 +37,7 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("GET", "/v1/workflows/{name}", runs.workflow),
     ("POST", "/v1/workflows/{name}/runs", runs.start),
     ("GET", "/v1/runs", runs.listing),
+    ("GET", "/v1/stats/runs", runs.counts),
     ("GET", "/v1/runs/{run}", runs.get),
     ("GET", "/v1/runs/{run}/result", runs.result),
     ("GET", "/v1/runs/{run}/history", histories.history),

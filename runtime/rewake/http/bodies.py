@@ -148,12 +148,27 @@ def query_choice(request: Request, name: str, choices: Mapping[str, T]) -> T | N
     return choices[text]
 
 
+def query_choices(request: Request, name: str, choices: Mapping[str, T]) -> list[T]:
+    """The choices that the query names, with commas; empty: none. Raises `InvalidInput`."""
+    text = request.query_params.get(name)
+    if text is None:
+        return []
+    if any(each not in choices for each in text.split(",")):
+        raise InvalidInput(f"{name} must be one of {', '.join(choices)}", field=name)
+    return [choices[each] for each in dict.fromkeys(text.split(","))]
+
+
 def query_moment(request: Request, name: str) -> Millis:
     """A moment from the query, 0 if it has none. Raises `InvalidInput`."""
+    return query_moment_or_none(request, name) or 0
+
+
+def query_moment_or_none(request: Request, name: str) -> Millis | None:
+    """A moment from the query, if it has one. Raises `InvalidInput`."""
     text = request.query_params.get(name)
     try:
-        return 0 if text is None else millis_of(text)
-    except ValueError:
+        return None if text is None else millis_of(text)
+    except (ValueError, OverflowError):
         told = f"{name} must be a time such as 2026-01-31T12:00:00Z"
         raise InvalidInput(told, field=name) from None
 

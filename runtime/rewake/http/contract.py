@@ -90,7 +90,9 @@ QUERY: Mapping[str, Parameter] = {
     "limit": Parameter(whole(1, runs.LARGEST_PAGE, 50), "The most items of a page."),
     "run": Parameter(text(), "Only what is about this run."),
     "since": Parameter(text(format="date-time"), "Only what began then or later."),
-    "state": Parameter(text(enum=list(STATES.values())), "Only runs in this state."),
+    "state": Parameter(text(), "Only those in this state."),
+    "q": Parameter(text(), "Only those with this text in their id."),
+    "until": Parameter(text(format="date-time"), "Only what began then or earlier."),
     "under": Parameter(text(), "Only this operation, or those below this key."),
     "wait": Parameter(
         {"type": "number", "minimum": 0, "maximum": runs.LONGEST_WAIT, "default": 0},
@@ -106,6 +108,12 @@ _KEY = Parameter(
     "Starts at most one run of the workflow: a repetition attaches to it.",
 )
 _MANY = Parameter(whole(1, histories.LARGEST_PAGE, histories.LARGEST_PAGE), QUERY["limit"].told)
+_STATE = "|".join(STATES.values())
+_OF_RUNS = {
+    "state": Parameter(
+        text(pattern=f"^({_STATE})(,({_STATE}))*$"), "Only runs in this state, or in one of these."
+    )
+}
 _VIEW = {200: Answer(RunView)}
 _ACCEPTED = {200: Answer(RunView), 202: Answer(RunView)}
 
@@ -123,7 +131,8 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
         problems=(404, 409),
         headers={"Idempotency-Key": _KEY},
     ),
-    ("GET", "/v1/runs"): Described({200: Answer(answers.RunsPage)}),
+    ("GET", "/v1/runs"): Described({200: Answer(answers.RunsPage)}, query=_OF_RUNS),
+    ("GET", "/v1/stats/runs"): Described({200: Answer(answers.CountsPage)}, query=_OF_RUNS),
     ("GET", "/v1/runs/{run}"): Described(_VIEW, problems=(404, 409)),
     ("GET", "/v1/runs/{run}/result"): Described(
         {200: Answer(ResultView), 202: Answer(answers.NotEnded)}, problems=(404, 409)

@@ -35,6 +35,7 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/v1/workflows/{name}"): Need(Scope.READ, "workflow.get"),
     ("POST", "/v1/workflows/{name}/runs"): Need(Scope.START, "run.start", acts=True),
     ("GET", "/v1/runs"): Need(Scope.READ, "run.list"),
+    ("GET", "/v1/stats/runs"): Need(Scope.READ, "run.count"),
     ("GET", "/v1/runs/{run}"): Need(Scope.READ, "run.get"),
     ("GET", "/v1/runs/{run}/result"): Need(Scope.READ, "run.result"),
     ("GET", "/v1/runs/{run}/history"): Need(Scope.READ, "run.history"),
