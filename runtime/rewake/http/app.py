@@ -15,7 +15,8 @@ from rewake.engine.engine import Engine
 from rewake.http import approvals, approving, audit, callbacks, histories, internal, runs, tokens
 from rewake.http.admission import admitted
 from rewake.http.auditor import Auditor
-from rewake.http.bodies import LIMIT, Endpoint, with_known_query
+from rewake.http.bodies import LIMIT, Endpoint, not_too_early, with_known_query
+from rewake.http.fresh import with_tag
 from rewake.http.gate import Gate
 from rewake.http.hooks import deliver
 from rewake.http.inbox import Inbox
@@ -122,6 +123,8 @@ def _route(verb: str, path: str, endpoint: Endpoint) -> Route:
     # A probe may say in its query what it likes.
     is_asked = path.startswith(("/v1/", "/openapi.json"))
     checked = with_known_query(endpoint) if is_asked else endpoint
+    if is_asked:
+        checked = with_tag(checked) if verb == "GET" else not_too_early(checked)
     return Route(path, admitted(needs_of(verb, path), checked), methods=[verb])
 
 

@@ -40,13 +40,15 @@ Workflows = Iterable[Workflow[Any, Any]]
 
 _REFERENCE = "#/components/schemas/"
 _START = ("POST", "/v1/workflows/{name}/runs")
-_BODY = (400, 413, 415, 422)
+_BODY = (400, 408, 413, 415, 422)
 _GUARDED = (401, 403)
 _ALWAYS = (503,)
 _LINKS = {
     name: {"operationId": f"run.{name}", "parameters": {"run": "$response.body#/id"}}
     for name in ("get", "result", "history", "logs", "cancel")
 }
+_TAG = {"ETag": {"description": "Of this answer.", "schema": {"type": "string"}}}
+_UNCHANGED = {"304": {"description": "It is as `If-None-Match` says", "headers": _TAG}}
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}", re.ASCII)
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "How to say who asks."},
@@ -127,7 +129,8 @@ class _Document:
                 *(_parameter(n, "header", each) for n, each in described.headers.items()),
             ],
             "responses": self._answers(described)
-            | self._problems([*described.problems, *_common(need, described)]),
+            | (_UNCHANGED if method == "GET" and not need.free else {})
+            | self._problems([*described.problems, *_common(method, path, need, described)]),
         }
         if described.body is not None:
             operation["requestBody"] = self._body(described)
@@ -233,13 +236,15 @@ class _Document:
         return {str(each): {"$ref": f"#/components/responses/{each}"} for each in wanted}
 
 
-def _common(need: Need, described: Described) -> list[int]:
+def _common(method: str, path: str, need: Need, described: Described) -> list[int]:
     """What any route of this sort may be refused with."""
     found = list(_ALWAYS)
     if not need.free:
         found += [*_GUARDED, 422]  # an unknown query parameter
     if described.body is not None:
         found += _BODY
+    if method != "GET" and not path.startswith(tuple(SELF_CHECKED)):
+        found.append(425)
     if need.acts:
         found.append(507)
     return found
