@@ -18,7 +18,7 @@ START = "/v1/workflows/total/runs"
 @pytest.fixture
 def run(client: TestClient) -> str:
     """A run that has ended."""
-    return client.post(f"{START}?id=r&wait=20", json={"numbers": [1, 2]}).json()["id"]
+    return str(client.post(f"{START}?id=r&wait=20", json={"numbers": [1, 2]}).json()["id"])
 
 
 @pytest.mark.parametrize(

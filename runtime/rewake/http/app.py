@@ -110,7 +110,7 @@ def create_app(
     # A redirect would lead to where the client's Host header says.
     app.router.redirect_slashes = False
     app.state.parts = parts
-    app.state.routes = ROUTES
+    app.state.routes, app.state.documents = ROUTES, {}
     return app
 
 

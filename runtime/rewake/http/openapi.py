@@ -49,6 +49,8 @@ _LINKS = {
 }
 _TAG = {"ETag": {"description": "Of this answer.", "schema": {"type": "string"}}}
 _UNCHANGED = {"304": {"description": "It is as `If-None-Match` says", "headers": _TAG}}
+_MOST_DOCUMENTS = 16
+"""Documents that are kept: of one app, as tokens see it."""
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}", re.ASCII)
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "How to say who asks."},
@@ -98,8 +100,13 @@ async def openapi(request: Request) -> Response:
     parts, root = parts_of(request), request.scope.get("root_path", "")
     url = parts.engine.services.settings.url or root or "/"
     known, sees = parts.engine.app.workflows.values(), principal_of(request).sees
-    seen = [each for each in known if sees(each.name)]
-    return reply(document(seen, request.app.state.routes, url=url))
+    seen = {each.name: each for each in known if sees(each.name)}
+    documents, asked = request.app.state.documents, (url, *sorted(seen))
+    if asked not in documents:  # it takes long to make, and an app does not change
+        if len(documents) >= _MOST_DOCUMENTS:
+            documents.clear()
+        documents[asked] = document(seen.values(), request.app.state.routes, url=url)
+    return reply(documents[asked])
 
 
 class _Document:
@@ -118,6 +125,9 @@ class _Document:
         # What checks by itself who may call shares one need for several routes.
         shares = path.startswith(tuple(SELF_CHECKED))
         own = f"{need.action}.{endpoint.__name__}" if shares else need.action
+        refusals = self._problems([*described.problems, *_common(method, path, need, described)])
+        if described.forms or any(each.media == HTML for each in described.answers.values()):
+            refusals = {status: self._as_page_too(status) for status in refusals}
         operation: dict[str, Any] = {
             "operationId": own,
             "summary": _told(endpoint),
@@ -130,7 +140,7 @@ class _Document:
             ],
             "responses": self._answers(described)
             | (_UNCHANGED if method == "GET" and not need.free else {})
-            | self._problems([*described.problems, *_common(method, path, need, described)]),
+            | refusals,
         }
         if described.body is not None:
             operation["requestBody"] = self._body(described)
@@ -234,6 +244,11 @@ class _Document:
             self.responses[str(status)] = found
         wanted = sorted(set(statuses))
         return {str(each): {"$ref": f"#/components/responses/{each}"} for each in wanted}
+
+    def _as_page_too(self, status: str) -> dict[str, Any]:
+        """A refusal, which who asks for a page is told on a page."""
+        told = self.responses[status]
+        return {**told, "content": {**told["content"], HTML: {"schema": {"type": "string"}}}}
 
 
 def _common(method: str, path: str, need: Need, described: Described) -> list[int]:

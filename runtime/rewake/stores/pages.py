@@ -11,6 +11,7 @@ is asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -22,6 +23,8 @@ from rewake.stores.table import Table
 _AT_ONCE = 16
 """Chunks that are read at once: each has at most 256 KiB."""
 
+Number = Annotated[int, msgspec.Meta(ge=0)]
+
 
 class Place(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """A place in a history, before the entry with the number `index`.
@@ -31,9 +34,9 @@ class Place(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     the process of the newest attempt at a step. A retried run has another history (`round`).
     """
 
-    index: int = 0
+    index: Number = 0
     chunk: str = ""
-    start: int = 0
+    start: Number = 0
     round: int = 0
     clock: Millis = 0
     where: str = ""
@@ -151,7 +154,7 @@ def check_place(place: Place) -> None:
     """Raise `InvalidInput` for a place that a client has made up."""
     number = place.chunk[len(CHUNKS) : len(CHUNKS) + 8]
     is_chunk = place.chunk.startswith(CHUNKS) and len(number) == 8 and number.isdecimal()
-    if (place.chunk and not is_chunk) or not 0 <= place.start <= place.index:
+    if (place.chunk and not is_chunk) or place.start > place.index:
         raise _no_place()
 
 

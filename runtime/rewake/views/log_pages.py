@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rewake.records import Header, LogBatch, Logged, LogLine
-from rewake.stores.pages import Place
+from rewake.stores.pages import Number, Place
 from rewake.stores.reads import Reads
 from rewake.views.runs import line_view
 
@@ -28,7 +28,7 @@ class LogPlace(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
     the place `body` of the history.
     """
 
-    line: int = 0
+    line: Number = 0
     after: str | None = None
     body: Place | None = None
 
