@@ -33,6 +33,7 @@ log = logging.getLogger("app.pages")
 async def add(number: int) -> int:
     """Cheap work, of which each seventh fails."""
     log.warning("adding %d", number)
+    log.warning("once more")
     if number % 7 == 6:
         raise ValueError(f"not {number}")
     return number
@@ -51,6 +52,7 @@ async def sequence(count: int) -> int:
     for number in range(count):
         await step("stamp", partial(int, number))
         log.warning("after %d", number)
+        log.warning("once more")
     return count
 
 
@@ -195,6 +197,21 @@ def test_one_operation(name: str) -> None:
     virtually(ALL, body)
 
 
+def test_what_is_on_a_later_page_is_not_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that another process may be at is said to run only where nothing later says more."""
+    monkeypatch.setattr(history_pages, "AHEAD", 0)
+
+    async def body(bench: Bench) -> None:
+        run, store = await ran(bench, "steps_at_once", 40), bench.engine.services.store
+        header = await bench.engine.get(run)
+        found = await pages(store, header, Asked(1, elsewhere="host:1"))
+        states = {view.state for page in found for view in page.operations}
+        assert "waiting" in states
+        assert "running" not in states
+
+    virtually(ALL, body)
+
+
 def test_what_failed_commits_left_behind_is_not_shown() -> None:
     """Chunks that no header leads to are passed over, however many and wherever they are."""
 
@@ -290,6 +307,7 @@ def test_a_place_in_another_history() -> None:
         assert header.round == 1
         for place in (
             before.place,
+            Place(3),
             Place(5, "C#99999999#x", 2, 1),
             Place(5, "C#00000000#none", 2, 1),
         ):
