@@ -4,6 +4,7 @@ PYTHON ?= python3
 URLS ?=
 PEERS ?=
 SEEDS ?=
+FIRST ?=
 MINUTES ?=
 SEED ?=
 # Half of the suite waits, for leases and servers: more than a core each.
@@ -16,7 +17,7 @@ SOURCES = $(foreach dir,runtime tests examples handlers,\
 	$(if $(shell find $(dir) -name '*.py' 2>/dev/null | head -n 1),$(dir)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench simulate fuzz soak pin clean
+.PHONY: help setup demo test check verify format bench simulate fuzz soak pin clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,13 +34,20 @@ $(STAMP): pyproject.toml requirements-dev.txt
 demo: $(STAMP) ## Run the demo: URLS='https://... https://...'
 	$(BIN)/python -m examples.link_report_demo $(URLS)
 
-test: $(STAMP) ## Run the whole test suite
+test: $(STAMP) ## Run the test suite, with a sample of what takes hours
 	$(BIN)/python -m pytest -q -n $(WORKERS)
 
 check: $(STAMP) ## Lint, check the format, check the types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(SOURCES)
+
+# What takes hours: mutants looked for from nothing, other seeds, one in ten of all points to die at.
+verify: check ## The whole of what `make test` takes a sample of: some hours
+	$(BIN)/python -m pytest -q -n $(WORKERS) --whole
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20000) --first $(or $(FIRST),10000)
+	$(BIN)/python -m tests.kill --all --every 10
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
 
 format: $(STAMP) ## Format, and repair what the linter can
 	$(BIN)/ruff check --fix-only --quiet .

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 import rewake
+import rewake.codecs
 import rewake.embed
 import rewake.webhooks
 
@@ -52,8 +53,19 @@ FLOORS = {
     "pages": (),
     "http": ("authoring", "stores", "dispatchers", "views", "engine", "webhooks", "pages"),
     "hosts": ("app", "stores", "dispatchers", "engine", "http"),
+    "codecs": (),
     "embed": ("app", "stores", "dispatchers", "engine", "http", "hosts"),
-    "cli": ("replay", "authoring", "app", "stores", "dispatchers", "views", "engine", "hosts"),
+    "cli": (
+        "replay",
+        "authoring",
+        "app",
+        "stores",
+        "dispatchers",
+        "views",
+        "engine",
+        "hosts",
+        "webhooks",
+    ),
 }
 """Which rooms a room may import, besides the ground. Each stands above all that it names."""
 
@@ -97,7 +109,7 @@ def test_no_function_is_too_long() -> None:
 
 
 @pytest.mark.parametrize(
-    "door", [rewake, rewake.embed, rewake.webhooks], ids=lambda door: door.__name__
+    "door", [rewake, rewake.codecs, rewake.embed, rewake.webhooks], ids=lambda door: door.__name__
 )
 def test_a_public_door_is_sorted_and_whole(door: ModuleType) -> None:
     """`__all__` lists exactly what the door offers, in order."""

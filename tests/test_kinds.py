@@ -13,7 +13,14 @@ from rewake.records import Scheduled
 
 def test_what_is_stored_of_kinds_and_purposes_never_changes() -> None:
     """Histories and signatures hold these texts: a change would strand every run."""
-    assert [kind.value for kind in Kind] == ["task", "step", "timer", "approval", "callback"]
+    assert [kind.value for kind in Kind] == [
+        "task",
+        "step",
+        "timer",
+        "approval",
+        "callback",
+        "response",
+    ]
     assert {purpose.value for purpose in Purpose} == {
         "input",
         "output",
@@ -21,6 +28,7 @@ def test_what_is_stored_of_kinds_and_purposes_never_changes() -> None:
         "result",
         "approval",
         "callback",
+        "response",
     }
     assert [kind.value for kind in OutcomeKind] == ["ok", "error", "timeout", "cancelled"]
 

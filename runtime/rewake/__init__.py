@@ -13,9 +13,13 @@ from rewake.authoring.approval import (
     approval,
     wait_for_approval,
 )
+from rewake.authoring.binding import Call, bind
 from rewake.authoring.branches import parallel, race
 from rewake.authoring.callback import Callback, callback
 from rewake.authoring.context import TaskContext, task_context
+from rewake.authoring.marking import secret
+from rewake.authoring.notifying import Notice, NoticeKind
+from rewake.authoring.response import respond
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
 from rewake.authoring.time import now, random, sleep, sleep_until, uuid4
@@ -32,12 +36,15 @@ from rewake.errors import (
 
 __all__ = [
     "Approval",
+    "Call",
     "Callback",
     "Decision",
     "DeterminismWarning",
     "ForbiddenInWorkflow",
     "NonRetryable",
     "NotInARun",
+    "Notice",
+    "NoticeKind",
     "PendingApproval",
     "RetryAfter",
     "RewakeError",
@@ -46,11 +53,14 @@ __all__ = [
     "TaskError",
     "Workflow",
     "approval",
+    "bind",
     "callback",
     "now",
     "parallel",
     "race",
     "random",
+    "respond",
+    "secret",
     "sleep",
     "sleep_until",
     "step",

@@ -14,6 +14,7 @@
     │   └── StuckError            the run needs a person; it is kept whole and can go on after a fix
     │       ├── NonDeterminismError   the code no longer does what the history says
     │       └── CheckpointUnreadable  a stored value cannot be read, or is not authentic
+    │           ├── CheckpointForged      it is encrypted, and was changed, moved or forged
     │           └── ReadableElsewhere     another process can: nobody is needed but it
     ├── TaskError             a task or step ended without a value: what workflows catch
     ├── NonRetryable          raised by a task: do not try again
@@ -22,6 +23,7 @@
     │   ├── StoreUnavailable      try again; a write may or may not have happened
     │   ├── StoreFull             no room to write; nothing was changed
     │   └── StoreUnsuitable       no database that this Rewake can use; choose another
+    ├── Overloaded            a server that has no room for this now; nothing was done: try again
     ├── ServerUnavailable     a server that cannot be reached, or failed: try again
     ├── LinkExpired           a signed link whose time is over; ask for a new one
     ├── TokenError            about one API token
@@ -42,6 +44,7 @@ from datetime import timedelta
 
 __all__ = [
     "AppError",
+    "CheckpointForged",
     "CheckpointUnreadable",
     "ConfigError",
     "DeterminismWarning",
@@ -53,6 +56,7 @@ __all__ = [
     "NonRetryable",
     "NotInARun",
     "NotYet",
+    "Overloaded",
     "ReadableElsewhere",
     "RetryAfter",
     "RewakeError",
@@ -152,6 +156,10 @@ class CheckpointUnreadable(StuckError):
     """A stored value is missing, damaged, not authentic, or only readable elsewhere."""
 
 
+class CheckpointForged(CheckpointUnreadable):
+    """Stored data is not what was encrypted for its place: changed, moved, or forged."""
+
+
 class ReadableElsewhere(CheckpointUnreadable):
     """A stored value cannot be read here but by another process, which what needs it waits for.
 
@@ -219,6 +227,10 @@ class StoreFull(StoreError):
 
 class StoreUnsuitable(StoreError):
     """There is no database here that this Rewake can use, such as a file of another program."""
+
+
+class Overloaded(RewakeError):
+    """The server has no room for this now. Nothing was done: try again in a moment."""
 
 
 class ServerUnavailable(RewakeError):

@@ -10,6 +10,7 @@ rooms of its own: one in `authoring/` (how it is asked for) and one in `engine/`
     timer     its moment has come                     an entry of the history
     approval  a person decided, or its time was over  an outcome in an item of its own
     callback  a machine called, or was silent         an outcome in an item of its own
+    response  it was asked for                        an entry of the history
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Purpose(StrEnum):
     """The form and description of an approval, and the decision on it."""
     CALLBACK = "callback"
     """The link of a callback and the type of its result, and what was sent to it."""
+    RESPONSE = "response"
+    """What a run answers its caller."""
 
 
 class OutcomeKind(StrEnum):
@@ -70,6 +73,8 @@ class Traits:
     """The purpose of the value that it is asked with; None: there is none."""
     ends_with: Purpose | None
     """The purpose of the value that it ends with; None: there is none."""
+    answers: bool = False
+    """What it is asked with is what the run answers its caller, from that commit on."""
     waiting: str
     """The word that people are shown for its state while it waits."""
 
@@ -148,5 +153,18 @@ class Kind(StrEnum):
             asked_with=Purpose.CALLBACK,
             ends_with=Purpose.CALLBACK,
             waiting="to be called",
+        ),
+    )
+    RESPONSE = (
+        "response",
+        Traits(
+            awaited=False,
+            dispatched=False,
+            inline=False,
+            due=DueMeans.END,
+            asked_with=Purpose.RESPONSE,
+            ends_with=None,
+            answers=True,
+            waiting="to be given",
         ),
     )

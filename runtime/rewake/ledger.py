@@ -49,7 +49,56 @@ class Audited(msgspec.Struct, frozen=True, omit_defaults=True):
     """How many before it were refused likewise and have no entry of their own."""
 
 
+class Received(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A delivery as it is kept: what was sent to a webhook, and what became of it.
+
+    Secrets in it are replaced before it is kept (`rewake.http.keeping`).
+    """
+
+    at: Millis
+    path: str
+    """The hook's path, without `/hooks/`."""
+    verdict: str
+    """What became of it (`rewake.http.keeping.Became`)."""
+    reason: str = ""
+    """Why it was refused: for operators, not for whoever sent it."""
+    status: int = 0
+    """What it was refused with."""
+    run: str = ""
+    workflow: str = ""
+    """The workflow of its hook; empty: no hook has its path."""
+    key: str = ""
+    """The idempotency key of its run, or of the first if it was sent again by hand."""
+    method: str = "POST"
+    headers: list[tuple[str, str]] = []
+    query: list[tuple[str, str]] = []
+    size: int = 0
+    """How many bytes the body had."""
+    whole: bool = True
+    """Whether its body is kept, in an item beside this one; an empty one is in none."""
+    client: str = ""
+    """The address that it came from."""
+    by: str = ""
+    """Who has sent it again by hand."""
+    of: str = ""
+    """The delivery that was sent again by hand, by its id."""
+    more: int = 0
+    """How many before it were refused likewise and are not kept."""
+    before: int = 0
+    """The bytes of all items of its series before this one."""
+
+
+class ReceivedBody(msgspec.Struct, frozen=True):
+    """The body of a delivery, so that a list of them reads none."""
+
+    data: bytes
+
+
 class Counter(msgspec.Struct, omit_defaults=True):
-    """The number of the newest item of a series. It only rises."""
+    """The number of the newest item of a series, and the bytes of all there were. It only rises."""
 
     last: int = 0
+    size: int = 0
+
+
+LedgerItem = Token | Audited | Received | ReceivedBody | Counter

@@ -21,7 +21,7 @@ from __future__ import annotations
 import msgspec
 
 from rewake.kinds import Kind, OutcomeKind
-from rewake.ledger import Audited, Counter, Token
+from rewake.ledger import LedgerItem
 from rewake.states import RunState
 
 Millis = int
@@ -35,7 +35,8 @@ LATEST: Millis = 253_402_300_799_999
 class Value(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """An encoded Python value. See `rewake.values.codecs`.
 
-    `codec` is `json`, `typed` (JSON that a type hint restores) or `pickle` (signed cloudpickle).
+    `codec` is `json`, `typed` (JSON that a type hint restores) or `pickle` (signed cloudpickle), or
+    `sealed` if it passed the payload codec (`rewake.values.sealing`).
     `body` is the JSON text itself; for a pickle, a JSON string in base64. A large body is kept
     apart: then `blob` names it and `body` is `null`.
     """
@@ -43,6 +44,8 @@ class Value(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     codec: str
     body: msgspec.Raw
     blob: str = ""
+    hidden: tuple[str, ...] = ()
+    """Its secret parts, which nobody is shown (`rewake.values.redaction`)."""
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -327,10 +330,14 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The moment of the newest event that it has observed."""
     changed: Millis = 0
     """When it last got stuck, was resumed or was ended from outside: no event tells of these."""
+    answer: str = ""
+    """The name of what it answered its caller; empty: nothing yet. The first stands for ever."""
     killed: bool = False
     """Whether it was killed: it is cancelled, and its cleanup did not run."""
     digest: str = ""
     """The digest of its arguments."""
+    digest_key: str = ""
+    """What its digests are keyed with, sealed (`values/run_codec.py`); empty: they are not."""
     key: str = ""
     """The idempotency key that it was started with."""
     base: str = ""
@@ -470,7 +477,7 @@ class View(msgspec.Struct, frozen=True):
     created: Millis
 
 
-Item = Header | Chunk | Operation | LogBatch | View | Process | Token | Audited | Counter
+Item = Header | Chunk | Operation | LogBatch | View | Process | LedgerItem
 
 
 # --- messages ----------------------------------------------------------------------------------

@@ -15,15 +15,15 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.bench import durability, floor, fsyncs, machine, memory, report, workloads
+from tests.bench import durability, floor, fsyncs, load, machine, memory, report, workloads
 from tests.bench.measure import Sample
 from tests.bench.peers import WORKLOADS, Peers
 from tests.bench.report import Report, console
 from tests.bench.workloads import QUICK, Sizes, Workload
 
-_ONCE = ("W6", "fsyncs")
+_ONCE = ("W6", "load", "fsyncs")
 """What is measured once: it takes long, or does not vary."""
-_ALL = (*WORKLOADS, "W6", "W7", "replay", "import", "fsyncs")
+_ALL = (*WORKLOADS, "W6", "W7", "load", "replay", "import", "fsyncs")
 
 
 def main() -> None:
@@ -82,7 +82,7 @@ def _floor() -> dict[str, float]:
 
 
 def _chosen(sizes: Sizes, only: Iterable[str]) -> list[Workload]:
-    found = [*workloads.workloads(sizes), *memory.workloads(sizes)]
+    found = [*workloads.workloads(sizes), *memory.workloads(sizes), *load.workloads(sizes)]
     if fsyncs.available():
         found += fsyncs.workloads(sizes.sequence)
     elif "fsyncs" in only:

@@ -37,6 +37,7 @@ class Sizes:
     sleeps: int = 1_000
     sleep: float = 1.0
     suspended: int = 100_000
+    load: float = 10.0
     repetitions: int = 3
 
 
@@ -50,6 +51,7 @@ QUICK = Sizes(
     sleeps=100,
     sleep=0.3,
     suspended=2_000,
+    load=3.0,
     repetitions=1,
 )
 

@@ -19,6 +19,7 @@ COMMANDS = (
     *(("runs", name) for name in ("list", "show", "result", "history", "logs")),
     *(("runs", name) for name in ("cancel", "kill", "resume", "retry", "approve")),
     *(("callbacks", name) for name in ("complete", "fail")),
+    *(("deliveries", name) for name in ("list", "show", "replay", "sign")),
 )
 
 

@@ -63,7 +63,7 @@ def tracer_of(body: Body, run: Recorded) -> Tracer:
     app, header = App(), run[0]
     for member in members(body):
         app.add(member)
-    program = RunProgram(app, "main", header.run, SECRET)
+    program = RunProgram(app, header, SECRET)
     return Tracer(program, Values(SECRET, header.run), run=header.run, seed=header.seed)
 
 

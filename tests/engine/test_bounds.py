@@ -53,6 +53,7 @@ def longest(run: str, key: str, **more: Any) -> Header:
     header.where = WHERE
     header.base = chunk_key(run, 10**7, UNIQUE).sort
     header.changed = more.get("changed", TODAY)
+    header.answer = UNIQUE
     header.tail = [CancelRequested(MOMENT, "")]
     left = room_for_tail(header) - len(msgspec.json.encode(header.tail))
     header.tail = [CancelRequested(MOMENT, "x" * left)] if left >= 0 else []

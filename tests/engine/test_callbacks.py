@@ -12,7 +12,7 @@ from rewake import TaskError, callback, race, sleep, step, task, workflow
 from rewake.engine.callbacks import Callbacks
 from rewake.errors import InvalidInput, LinkExpired, NotYet, RunConflict, Unauthentic
 from rewake.kinds import OutcomeKind
-from tests.support.virtual import TABLES, Bench, virtually
+from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 URL = "https://app.example"
 SENT: list[str] = []
@@ -270,3 +270,64 @@ def test_it_is_awaited_as_anything_is() -> None:
                 await callbacks.complete(tokens[lost], lost)
 
     virtually([awaits, send], body, url=URL)
+
+
+# --- one that nobody awaits, as an approval that nobody awaits -----------------------------------
+
+
+@workflow
+async def drops(how: str) -> str:
+    async def branch() -> None:
+        wait = callback("payment")
+        await send(wait.url)
+        await sleep(5)
+        if how == "branch":
+            raise ValueError("no")
+        if how == "cancel":
+            wait.cancel()
+        elif how == "race":
+            await race(wait, sleep(5))
+        elif how == "again":
+            await race(wait, sleep(5))
+            await wait
+
+    if how == "branch":
+        await asyncio.wait([asyncio.create_task(branch())])
+    else:
+        await branch()
+    await sleep(20)
+    return "done"
+
+
+@pytest.mark.parametrize("cached", [256, 0])
+@pytest.mark.parametrize(
+    ("how", "warned"), [("end", True), ("cancel", False), ("race", False), ("branch", False)]
+)
+def test_what_nobody_awaits_is_taken_back(
+    how: str, warned: bool, cached: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By `cancel()`, by a race, by the end of what asked; a body that forgot it is warned."""
+
+    async def body(bench: Bench) -> None:
+        run, token = await token_of(bench, "drops", how=how)
+        with caplog.at_level("WARNING", "rewake.workflow"):
+            await asyncio.sleep(15)
+            if how != "end":
+                with pytest.raises(LinkExpired):
+                    await Callbacks(bench.engine).complete(token, 1)
+            assert await bench.result(run) == "done"
+        assert caplog.text.count("never awaited the callback 'payment'") == warned
+
+    virtually([drops, send], body, url=URL, cached=cached)
+
+
+def test_what_was_taken_back_cannot_be_awaited_again() -> None:
+    """The error says so; it is not taken for a cancellation."""
+
+    async def body(bench: Bench) -> None:
+        with pytest.raises(Ended) as ended:
+            await bench.run("drops", how="again")
+        assert ended.value.failure is not None
+        assert "asyncio.shield" in ended.value.failure.message
+
+    virtually([drops, send], body, url=URL)

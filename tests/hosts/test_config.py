@@ -1,17 +1,21 @@
 import asyncio
+import base64
 import os
 import stat
 import subprocess
 import sys
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import rewake
+from rewake.codecs import AesGcm, Context
 from rewake.errors import ConfigError
 from rewake.hosts import building
 from rewake.hosts.config import DISPATCHERS, SETTINGS, ServerConfig, dev_secret
+from rewake.signing.secret import Secret
 from rewake.signing.tokens import app_token
 
 SECRET = "a secret that only tests may know"
@@ -80,6 +84,12 @@ def test_rotation() -> None:
         ("REWAKE_URL", "http://here?x=y"),
         ("REWAKE_URL", "here"),
         ("REWAKE_URL", "http://a..b"),
+        ("REWAKE_ENCRYPTION_KEYS", "c2hvcnQtaXNoLWtleS1vZi10ZXN0cw=="),
+        ("REWAKE_ENCRYPTION_KEYS", ","),
+        ("REWAKE_CODEC", "no_such_module_of_tests:codec"),
+        ("REWAKE_CODEC", "json:no_such_name_there"),
+        ("REWAKE_CODEC", "json"),
+        ("REWAKE_CODEC", "json:JSONDecoder"),
     ],
 )
 def test_a_bad_setting(variable: str, text: str) -> None:
@@ -88,6 +98,60 @@ def test_a_bad_setting(variable: str, text: str) -> None:
         ServerConfig.from_env({variable: text})
 
     assert len(text) < 6 or text not in str(refused.value)
+
+
+ONE, TWO = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+KEYS = f"new:{ONE},old:{TWO}"
+"""Two keys, as they stand in the environment."""
+
+
+class Reversing:
+    """A codec of the app's own."""
+
+    def encode(self, data: bytes, _: Context) -> bytes:
+        return data[::-1]
+
+    def decode(self, data: bytes, _: Context) -> bytes:
+        return data[::-1]
+
+
+reversing = Reversing()
+
+
+def test_keys_make_a_codec_that_goes_with_the_secret() -> None:
+    """Whoever is given the secret has the codec, also where the secret is found elsewhere."""
+    environ = {"REWAKE_SECRET": SECRET, "REWAKE_ENCRYPTION_KEYS": KEYS}
+    config = ServerConfig.from_env(environ)
+    assert config.secret is not None
+    assert isinstance(config.secret.codec, AesGcm)
+    assert config.secret.codec.ids == ("new", "old")
+    assert ONE not in repr(config)
+    assert repr(bytes([1]) * 4)[2:-1] not in repr(config)
+    del environ["REWAKE_SECRET"]
+    config = ServerConfig.from_env(environ).with_secret(Secret(SECRET))
+    assert config.secret is not None
+    assert isinstance(config.secret.codec, AesGcm)
+
+
+def test_a_codec_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`REWAKE_CODEC` names it; keys beside it are refused, for only one of both would count."""
+    module = types.ModuleType("codec_of_tests")
+    module.codec = reversing  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "codec_of_tests", module)
+    environ = {"REWAKE_SECRET": SECRET, "REWAKE_CODEC": "codec_of_tests:codec"}
+    secret = ServerConfig.from_env(environ).secret
+    assert secret is not None
+    assert secret.codec is reversing
+    with pytest.raises(ConfigError, match="not both"):
+        ServerConfig.from_env({**environ, "REWAKE_ENCRYPTION_KEYS": KEYS})
+
+
+def test_without_its_library_keys_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has not installed it is told what to install; without keys nobody needs it."""
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers", None)
+    with pytest.raises(ConfigError, match=r"install rewake\[encryption\]"):
+        ServerConfig.from_env({"REWAKE_ENCRYPTION_KEYS": KEYS})
+    ServerConfig.from_env({"REWAKE_SECRET": SECRET})
 
 
 @pytest.mark.parametrize("address", ["sqlite:", "sqlite://x", "postgres:foo", "S3://bucket"])

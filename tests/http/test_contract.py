@@ -3,20 +3,22 @@
 import json
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypedDict, Unpack
+from typing import Annotated, Any, TypedDict, Unpack
 
+import msgspec
 import pydantic
 import pytest
 from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
-from rewake import workflow
+from rewake import secret, workflow
 from rewake.app import App
 from rewake.http.app import ROUTES
 from rewake.http.bodies import Endpoint
 from rewake.http.contract import CONTRACT, QUERY
 from rewake.http.needs import needs_of
 from rewake.http.openapi import document
+from rewake.views.workflows import workflow_view
 from rewake.webhooks import github, webhook
 from tests.support import app as workflows
 
@@ -51,6 +53,22 @@ async def order(
 
 @workflow
 async def peculiar(one: Line | Address, *rest: int, **more: float) -> None:
+    raise NotImplementedError
+
+
+@dataclass
+class Vault:
+    name: str = "main"
+    pin: Annotated[str, secret] = "hunter3"
+
+
+VAULT = Vault(pin="hunter4")
+
+
+@workflow
+async def guarded(
+    vault: Vault, password: Annotated[str, secret] = "hunter2", other: Vault = VAULT
+) -> None:
     raise NotImplementedError
 
 
@@ -162,6 +180,18 @@ def test_what_no_schema_can_say_is_left_open() -> None:
     assert [*schema["properties"]] == ["one"]
     assert len(schema["properties"]["one"]["anyOf"]) == 2
     assert schema["additionalProperties"] == {"type": "number"}
+
+
+def test_what_is_secret_has_no_default() -> None:
+    """A default of what is marked as secret is told nowhere, and the field is known for one."""
+    found = _document(guarded)
+    shown = msgspec.json.encode([found, workflow_view(guarded)]).decode()
+    schema = found["paths"]["/v1/workflows/guarded/runs"]["post"]["requestBody"]["content"]
+
+    assert "hunter" not in shown
+    fields = schema["application/json"]["schema"]["properties"]
+    assert fields["password"] == {"type": "string", "writeOnly": True}
+    assert found["components"]["schemas"]["Vault"]["properties"]["pin"]["writeOnly"]
 
 
 def test_a_server_has_it(client: TestClient) -> None:

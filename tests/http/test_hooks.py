@@ -135,10 +135,10 @@ def test_a_delivery_that_is_not_for_us(send: Send, runs: Callable[[], list[str]]
 def test_how_a_run_failed_is_not_told(app: Starlette, send: Send) -> None:
     """A sender learns that the run failed and where to look; why is for who holds a token."""
     response = send("broken", headers=JSON)
-    assert (response.status_code, response.json()["state"]) == (200, "failed")
+    assert response.status_code == 500
     assert "hunter2" not in response.text
-    assert response.json()["id"] in response.json()["error"]["message"]
-    result = TestClient(app, headers=bearer()).get(f"/v1/runs/{response.json()['id']}/result")
+    assert response.json()["run"] in response.json()["detail"]
+    result = TestClient(app, headers=bearer()).get(f"/v1/runs/{response.json()['run']}/result")
     assert "hunter2" in result.text
 
 

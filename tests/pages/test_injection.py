@@ -92,14 +92,14 @@ def check(html: str) -> None:
 @given(
     schema=SCHEMAS,
     form=FORMS,
-    told=st.lists(texts, min_size=8, max_size=8),
+    told=st.lists(texts, min_size=9, max_size=9),
     errors=st.dictionaries(texts | st.sampled_from(["value", "value.x", "comment"]), texts),
 )
 def test_nothing_that_is_told_or_typed_is_markup(
     schema: dict[str, Any], form: dict[str, list[str]], told: list[str], errors: dict[str, str]
 ) -> None:
     """A page of hostile text parses to the elements and attributes that are ours, and no other."""
-    title, description, run, workflow, approver, who, what, nonce = told
+    title, description, run, workflow, approver, who, what, nonce, call = told
     question = asked(
         schema,
         title=title,
@@ -108,6 +108,7 @@ def test_nothing_that_is_told_or_typed_is_markup(
         workflow=workflow,
         approver=approver,
         others=[(who, what)],
+        call=call,
     )
     check(page(question, post_to="/approve/t", nonce=nonce, values=form, errors=errors))
 

@@ -14,7 +14,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from rewake import now, parallel, race, random, sleep, step, uuid4, wait_for_approval
+from rewake import (
+    Notice,
+    approval,
+    now,
+    parallel,
+    race,
+    random,
+    sleep,
+    step,
+    task,
+    uuid4,
+    wait_for_approval,
+)
 from rewake.records import Scheduled
 from tests.support.driver import Run
 from tests.support.tasks import fail, fetch
@@ -222,15 +234,37 @@ async def all_of_them() -> Any:
     return alive
 
 
+@task
+async def tell(notice: Notice) -> int:
+    return notice.number
+
+
+async def told_of() -> Any:
+    """Two approvals of which people are told; one is decided, the other is taken back."""
+    boss = approval(
+        "boss",
+        approvers=["ann"],
+        notify=tell,
+        remind_every=4,
+        escalate_after=9,
+        escalate_to=["bob"],
+    )
+    other = approval("other", notify=tell, remind_every=3)
+    await fetch("between")
+    first = await race(boss, other)
+    return [str(first.decision), await fetch("last")]
+
+
 PROGRAMS = [
     waits_for, races_of_waits, first_of_many, as_they_complete, groups, timeouts, shielded, queues,
-    locks, cancels, generators, of_our_own, all_of_them,
+    locks, cancels, generators, of_our_own, all_of_them, told_of,
 ]  # fmt: skip
 
 
 def driven(program: Any, order: int) -> list[str]:
     """What a program does: each event, and what was then asked for; last its result."""
-    answers = {"race[0]/boss": {"decision": "approved"}}
+    yes = {"decision": "approved"}
+    answers = {"race[0]/boss": yes, "boss": yes, "other": yes}
     run = Run(program, answers=answers)
     count = 0
     while run.execution.finished is None:

@@ -10,6 +10,7 @@ import time
 from tests.simulation.case import case_of
 from tests.simulation.simulate import simulate
 from tests.simulation.tally import STORES, Tally, tally_of
+from tests.simulation.witnesses import ALL_MUTANTS, look_for, write
 
 SLICE = 50
 
@@ -21,9 +22,16 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--workers", type=int, default=2, help="how many processes simulate")
     parser.add_argument("--seed", type=int, help="only this one")
-    parser.add_argument("--store", choices=STORES, help="only on this table")
+    parser.add_argument(
+        "--store", choices=(*STORES, "sealed"), help="only on this table (sealed: with a codec)"
+    )
     parser.add_argument("--trace", action="store_true", help="with --seed: all that happened")
+    parser.add_argument(
+        "--witnesses", action="store_true", help="look for who notices each mutant, and keep it"
+    )
     given = parser.parse_args()
+    if given.witnesses:
+        return _witnesses(given.workers)
     stores = (given.store,) if given.store else STORES
     if given.seed is not None:
         return _one(given.seed, stores, trace=given.trace)
@@ -60,6 +68,16 @@ def _many(seeds: range, stores: tuple[str, ...], workers: int) -> int:
                 _say(f"{total.simulations} simulations in {elapsed:.0f} s")
     _say(f"{total.table()}\nin {time.monotonic() - began:.0f} s")
     return int(bool(total.broken))
+
+
+def _witnesses(workers: int) -> int:
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        seen = pool.map(look_for, range(len(ALL_MUTANTS)), chunksize=1)
+    found = dict(zip((mutant.__name__ for mutant in ALL_MUTANTS), seen, strict=True))
+    write({name: witness for name, witness in found.items() if witness})
+    for name in (name for name, witness in found.items() if witness is None):
+        _say(f"nobody notices {name}")
+    return int(None in seen)
 
 
 def _say(text: str) -> None:

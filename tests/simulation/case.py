@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewake.engine.settings import Settings
+from tests.simulation.answering import with_response
 from tests.simulation.calling import unbeaten, with_calls
 from tests.simulation.faults import Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
+from tests.simulation.telling import with_notices
 
 
 @dataclass
@@ -72,10 +74,8 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         replicas=chance.choice((1, 2, 3)),
     )
     case.workflow = "bounded" if bounded else "main"
-    calls = random.Random(f"calls/{seed}")  # drawn apart: most older seeds stay what they were
-    if not bounded and calls.random() < 0.12:
-        for name, whole in case.programs.items():
-            case.programs[name] = with_calls(whole, calls)
+    if not bounded:
+        _add(case, seed)
     case.twice = chance.random() < 0.2
     case.lag = chance.choice((0, 0, 300))
     if faults:
@@ -97,6 +97,23 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         if case.jumpy or any(what in ("outage", "refused") for _, what in case.events):
             case.programs = {name: (unbeaten(p), r) for name, (p, r) in case.programs.items()}
     return case
+
+
+ADDED = (
+    ("calls", 0.12, with_calls),
+    ("notified", 0.08, with_notices),
+    ("responses", 0.1, with_response),
+)
+
+
+def _add(case: Case, seed: int) -> None:
+    """Machines that call, people who are told, runs that answer their callers: drawn apart, so that
+    most older seeds stay what they were.
+    """
+    for name, share, added in ADDED:
+        chance = random.Random(f"{name}/{seed}")
+        if chance.random() < share:
+            case.programs = {run: added(whole, chance) for run, whole in case.programs.items()}
 
 
 def further(case: Case, chance: random.Random) -> None:

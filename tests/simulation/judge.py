@@ -11,14 +11,17 @@ from rewake.records import Completed, Finished, Outcome, Scheduled, Stepped
 from rewake.states import RunState
 from rewake.stores.history import History
 from rewake.stores.operations import MOST_TRIES
+from rewake.stores.reads import Reads
+from rewake.stores.sealing import behind_codec
 from rewake.values.codecs import decode
 from rewake.views.timeline import timeline
 from tests.simulation import programs
+from tests.simulation.answering import answer_of, asked_of
 from tests.simulation.case import Case
 from tests.simulation.generate import Err, strip
+from tests.simulation.telling import what_is_wrong
 from tests.simulation.watch import Run
 from tests.simulation.world import SECRET, World
-from tests.support.stores import reads_of
 
 
 class Judge:
@@ -44,13 +47,17 @@ class Judge:
                 self._fail(run, f"is {run.header.state}: {run.header.error}")
             return
         world = self._world
-        history = await reads_of(world.base).history(run.header)
+        reads = Reads(behind_codec(world.base, SECRET.codec), world.base)
+        history = await reads.history(await reads.header(name))
         if run.killed_at is not None:
             self._judge_kill(run, history)
         else:
             self._judge_replay(run, history)
             self._judge_end(run, _end_of(history))
+            await self._judge_answer(run)
         self._judge_operations(run, history)
+        for wrong in what_is_wrong(name, history, cancelled=run.cancelled or bool(run.killed_at)):
+            self._fail(run, wrong)
         left = [due for due in await world.base.due(2**53, limit=50) if name in due.key.partition]
         if left:
             self._fail(run, f"it is over, and still due: {left}")
@@ -105,6 +112,13 @@ class Judge:
             came_to = strip(_plain(outcome, name)) if outcome.value else outcome
             self._fail(run, f"it came to {came_to}, instead of {right}")
         # A cancelled run ends as cancelled, or as Python lets a body end that was done by then.
+
+    async def _judge_answer(self, run: Run) -> None:
+        """A run that came to its end has answered, if its program does, and nothing else."""
+        program, _ = self._case.programs[run.header.run]
+        told, asked = await answer_of(self._world, run.header), asked_of(program)
+        if told != asked and (told is not None or run.header.state is RunState.DONE):
+            self._fail(run, f"it answered {told}, instead of {asked}")
 
     def _is_right(self, outcome: Outcome, name: str) -> bool:
         _, right = self._case.programs[name]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewake import (
     NonRetryable,
+    Notice,
     RetryAfter,
     TaskError,
     approval,
@@ -26,6 +27,7 @@ from rewake import (
     parallel,
     race,
     random,
+    respond,
     sleep,
     step,
     task,
@@ -138,6 +140,16 @@ def blocking(name: str, plan: dict[str, Any], argument: Any) -> Any:
     return at_once(name, plan, argument)
 
 
+@task(retries=2, delay=0.2)
+async def tells(notice: Notice) -> list[str]:
+    """Tell people; what was told so far is the result, and what is told next goes on from it."""
+    about = [str(notice.kind), notice.number, sorted(notice.links), notice.previous]
+    tries = begin(about)
+    if tries == 1 and notice.number % 2:
+        raise Boom(f"boom {notice.name}")
+    return [*(notice.previous or []), str(notice.kind)]
+
+
 TASKS = {
     "work": work,
     "retried": retried,
@@ -237,6 +249,20 @@ class Interpreter:
         same = given == [told, link] and ask.link("bob") == link
         return [done, ["approval", str(answer.decision), answer.value], same]
 
+    async def do_approve_told(self, name: str, options: dict[str, Any]) -> Any:
+        """An approval of which people are told, reminded and told again."""
+        after = options.get("after")
+        answer = await approval(
+            name,
+            approvers=["ann"],
+            timeout=options.get("timeout"),
+            notify=tells,
+            remind_every=options["every"],
+            escalate_after=after,
+            escalate_to=["bob"] if after else [],
+        )
+        return ["approval", str(answer.decision), answer.value]
+
     async def do_edge(self, name: str, timeout: float) -> Any:
         answer = await wait_for_approval(name, timeout=timeout)
         return ["~", str(answer.decision)]
@@ -255,6 +281,10 @@ class Interpreter:
         except TaskError as error:
             told = error.type
         return ["~", told] if plan == "edge" else ["call", value, told]
+
+    async def do_respond(self, name: str) -> Any:
+        await respond(name)
+        return True
 
     async def do_noise(self) -> Any:
         return ["~", str(uuid4()), random().random(), now().isoformat()]

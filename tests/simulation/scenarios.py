@@ -11,6 +11,7 @@ from tests.simulation.calling import with_calls
 from tests.simulation.case import Case, case_of, linked
 from tests.simulation.faults import BEFORE, CRASH_AFTER, STALL, TOLD_FAILED, Chaos, calm, chaos_of
 from tests.simulation.generate import Generator
+from tests.simulation.telling import with_notices
 
 Scenario = Callable[[int, str], Case]
 FOR_EVER = 99
@@ -293,6 +294,16 @@ def _retried_and_killed(seed: int, store: str) -> Case:
     return case
 
 
+def _retried_and_answered(seed: int, store: str) -> Case:
+    """Runs answer as they fail, and otherwise once they are retried: the first answer stands."""
+    case = _retried(seed, store)
+    chance = random.Random(f"answers/{seed}")
+    bad = chance.choice((["task", "work", "n1", {"fails": 1}], ["step", "s1", {"fails": 2}]))
+    undo = ["undo", bad, ["respond", "failed"]]
+    case.programs["r1"] = ["seq", undo, ["respond", "well"]], [_right(bad), True]
+    return case
+
+
 def _retried_and_set_back(seed: int, store: str) -> Case:
     """Clocks jump between the failures of a run and its retries."""
     case = _retried(seed, store)
@@ -483,6 +494,24 @@ def _linked(seed: int, store: str) -> Case:
     return case
 
 
+def _told(seed: int, store: str) -> Case:
+    """People are told of approvals, while processes die and calls of the store are lost."""
+    chance = random.Random(f"told/{seed}")
+    case = case_of(seed, store)
+    case.workflow, case.kills = "main", {}
+    case.programs = {"r1": with_notices((["value", 1], 1), chance)}
+    if chance.random() < 0.3:
+        case.cancels = {"r1": chance.uniform(0.1, 5.0)}
+    return case
+
+
+def _told_and_retried(seed: int, store: str) -> Case:
+    """The same of runs that fail and are retried, so that some have been told of an end."""
+    case = _retried(seed, store)
+    case.programs["r1"] = with_notices(case.programs["r1"], random.Random(f"told/{seed}"))
+    return case
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     "machines call": _called,
     "machines call at the last moment": _called_at_the_edge,
@@ -510,11 +539,14 @@ SCENARIOS: Mapping[str, Scenario] = {
     "instances are behind": _behind,
     "a decision comes during a step": _decided_meanwhile,
     "links are handed on": _linked,
+    "people are told": _told,
+    "people are told again": _told_and_retried,
     "a resuming is denied": _denied,
     "a store refuses for minutes": _refusing,
     "an outage meets all": _out,
     "failed runs are retried": _retried,
     "retried runs are killed": _retried_and_killed,
+    "retried runs have answered": _retried_and_answered,
     "clocks jump under retried runs": _retried_and_set_back,
     "few slots are free": _full,
     "loops are blocked": _blocking,

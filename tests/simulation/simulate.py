@@ -28,6 +28,10 @@ from tests.support.stores import WholeTable
 APP = App(programs)
 
 
+SEALED = "sealed"
+"""The table in memory, on which what users store passes a codec."""
+
+
 @dataclass
 class Verdict:
     """How a simulation went. `broken` is empty if every promise was kept."""
@@ -59,6 +63,7 @@ def simulate(case: Case) -> Verdict:
             replicas=case.replicas,
             transactions=case.store == "sqlite",
             jumpy=case.jumpy,
+            sealed=case.store == SEALED,
         )
         outside = Outside(case, world)
         try:
@@ -97,7 +102,7 @@ def simulate(case: Case) -> Verdict:
 def table_of(case: Case) -> Iterator[tuple[WholeTable, SimLoop]]:
     """A loop, and the table that everything of this simulation shares."""
     loop = SimLoop()
-    if case.store == "memory":
+    if case.store != "sqlite":
         yield CountingTable(now=lambda: EPOCH + int(loop.seconds * 1000), lag=case.lag), loop
         return
     folder = tempfile.mkdtemp(dir=_RAM)

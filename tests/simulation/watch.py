@@ -182,7 +182,7 @@ class Watch:
         """A write came back; if it took effect, look at what it did."""
         if not written.ok:
             return
-        item = written.item
+        item = self._world.opened(key, written.item)
         if isinstance(item, Header):
             self._wrote_header(replica, item)
         elif isinstance(item, Operation):
@@ -238,6 +238,8 @@ class Watch:
             cut = counter in ("count", "cancels") and new.round > old.round
             if getattr(new, counter) < getattr(old, counter) and not cut:
                 self.fail(f"{name}: {counter} went back")
+        if old.answer and new.answer != old.answer:
+            self.fail(f"{name}: it answered its caller twice")
         if new.state is not old.state and not may_become(old.state, new.state):
             self.fail(f"{name}: it was {old.state} and became {new.state}")
         if new.strikes > mishaps:

@@ -20,7 +20,10 @@ from rewake.engine.handover import hand_over
 from rewake.engine.logs import capture
 from rewake.engine.settings import Settings
 from rewake.records import Invocation, Millis
+from rewake.signing.aes_gcm import AesGcm
 from rewake.signing.secret import Secret
+from rewake.stores.sealing import SealingTable
+from rewake.stores.table import Key
 from tests.simulation.faults import (
     CRASH_AFTER,
     CRASH_BEFORE,
@@ -39,7 +42,9 @@ from tests.support.stores import WholeTable
 T = TypeVar("T")
 
 EPOCH: Millis = 1_700_000_000_000
-SECRET = Secret("the simulation's secret")
+PLAIN = Secret("the simulation's secret")
+SECRET = PLAIN.with_codec(AesGcm({"k": bytes(32)}))
+"""It reads what was stored under either."""
 NO_MISHAPS = ("message", "people")
 """What costs nobody a lease."""
 SPARING = (("process", "loop"), ("process", "outage"))
@@ -55,7 +60,8 @@ class World:
 
     `local`: whether each process handles what it dispatches; otherwise messages go to any.
     `jumpy`: whether clocks jump by more than the allowed skew. `favourite` gets all messages while
-    it lives; `replaces`: whether a process that died is replaced.
+    it lives; `replaces`: whether a process that died is replaced. `sealed`: what is stored
+    passes a codec.
     """
 
     def __init__(
@@ -71,8 +77,11 @@ class World:
         replicas: int,
         transactions: bool,
         jumpy: bool = False,
+        sealed: bool = False,
     ) -> None:
         self.loop = loop
+        self.secret = SECRET if sealed else PLAIN
+        self._sealing = SealingTable(base, SECRET.codec) if SECRET.codec and sealed else None
         self.app = app
         self.base = base
         self.chaos = chaos
@@ -102,6 +111,10 @@ class World:
     def true_now(self) -> Millis:
         """The time that a right clock shows."""
         return EPOCH + int(self.loop.seconds * 1000 + 1e-3)
+
+    def opened(self, key: Key, item: Any) -> Any:
+        """A stored item, as the engine sees it."""
+        return item if self._sealing is None else self._sealing.opened(key, item)
 
     def mishaps(self) -> int:
         """What may have cost somebody a lease, so far; a loop that stood still, or an outage that
@@ -293,7 +306,7 @@ class Replica:
             world.app,
             self.table,
             dispatcher,
-            SECRET,
+            world.secret,
             clock=clock,
             # Another address than others have: what was recorded wins.
             settings=replace(world.settings, url=f"https://{name}.example"),

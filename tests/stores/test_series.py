@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewake.errors import StoreUnavailable
-from rewake.ledger import Audited
+from rewake.ledger import Audited, Received, ReceivedBody
 from rewake.records import Item
 from rewake.stores.memory import MemoryTable
 from rewake.stores.series import Bounds, Series
@@ -81,6 +82,35 @@ async def test_what_is_too_old_is_removed(table: Table) -> None:
     assert await moments(series) == []
     await series.append(entry(9_000))
     assert await moments(series) == [9_000]
+
+
+@every_table
+async def test_it_is_bounded_in_bytes(table: Table) -> None:
+    """Where there is a bound of bytes, what is over it is removed, however few items there are."""
+    one = Received(0, "x" * 900, "started")
+    series = Series(table, again, "D#test", "D", Bounds(100, 10**9, 5_000), "B")
+    for at in range(8):
+        await series.append(Received(at, "x" * 900, "started"))
+    await series.trim(100, 10)
+    sizes = [len(msgspec.json.encode(each)) for _, each in await series.before(None, 100)]
+    assert 4_000 <= sum(sizes) <= 5_000
+    await series.append(one, ReceivedBody(b"y" * 3_000))
+    await series.trim(100, 10)
+    assert [number for number, _ in await series.before(None, 100)] == [9]
+
+
+@every_table
+async def test_what_is_kept_apart_is_removed_with_its_item(table: Table) -> None:
+    """A list reads nothing of it, and a trim leaves nothing behind."""
+    series = Series(table, again, "D#test", "D", Bounds(2, 10**9, 10**6), "B")
+    for at in range(4):
+        large = ReceivedBody(b"%d" % at) if at % 2 else None
+        assert await series.append(Received(at, "x", "started"), large) == at + 1
+    assert [each.at for _, each in await series.before(None, 100)] == [3, 2, 1, 0]
+    assert (await series.apart(2), await series.apart(3)) == (ReceivedBody(b"1"), None)
+    await series.trim(100, 10)
+    assert [await series.at(n) is None for n in range(1, 5)] == [True, True, False, False]
+    assert [await series.apart(n) is None for n in range(1, 5)] == [True, True, True, False]
 
 
 class _Forgetful(MemoryTable):

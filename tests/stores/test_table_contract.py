@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rewake.codecs import AesGcm
 from rewake.errors import CheckpointUnreadable
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
@@ -32,12 +33,24 @@ from rewake.records import (
 )
 from rewake.states import RunState
 from rewake.stores.memory import MemoryTable
+from rewake.stores.sealing import SealingTable
 from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Check, Due, Key, Op, Page, Written, holds
 from tests.support.stores import WholeTable
 
 H = Key("R#1", "H")
-KINDS = ["memory", "sqlite", "sqlite-unthreaded"]
+KINDS = ["memory", "sqlite", "sqlite-unthreaded", "sealed"]
+
+
+class Sealed(SealingTable):
+    """A table in memory behind a codec, which keeps large values too, as they are."""
+
+    def __init__(self) -> None:
+        inner = MemoryTable()
+        super().__init__(inner, AesGcm({"k": bytes(32)}))
+        self.put_blob, self.get_blob = inner.put_blob, inner.get_blob
+
+
 Body = Callable[..., Awaitable[None]]
 Call = tuple[str, dict[str, Any]]
 
@@ -47,7 +60,8 @@ def run(kind: str, body: Body) -> None:
 
     async def main(file: Path) -> None:
         sqlite = partial(SqliteTable, file, threaded=kind == "sqlite", durable=False)
-        table: WholeTable = MemoryTable() if kind == "memory" else sqlite()
+        made = {"memory": MemoryTable, "sealed": Sealed}
+        table: WholeTable = made[kind]() if kind in made else sqlite()
         try:
             await body(table)
         finally:

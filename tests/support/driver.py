@@ -37,6 +37,7 @@ from rewake.replay.operation import OpenOp
 from rewake.signing.links import Links
 from rewake.signing.secret import Secret
 from rewake.values.codecs import decode, encode
+from rewake.values.digests import digest
 from rewake.values.failures import failure_of
 
 RUN = "run-1"
@@ -60,11 +61,17 @@ class TestCodec:
 
     __test__ = False
 
-    def encode(self, value: Any, *, key: str, purpose: str, hint: Any = None) -> Value:
+    def encode(
+        self, value: Any, *, key: str, purpose: str, hint: Any = None, hidden: tuple[str, ...] = ()
+    ) -> Value:
+        assert not hidden
         return encode(value, hint=hint, secret=SECRET, run=RUN, key=key, purpose=purpose)
 
     def decode(self, value: Value, *, key: str, purpose: str, hint: Any = None) -> Any:
         return decode(value, hint=hint, secret=SECRET, run=RUN, key=key, purpose=purpose)
+
+    def digest(self, arguments: Mapping[str, Any]) -> str:
+        return digest(arguments)
 
 
 CODEC = TestCodec()

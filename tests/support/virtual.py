@@ -48,8 +48,16 @@ class VirtualClock:
 class Bench:
     """What a test is given: an engine that is open, and its time. `engines` makes more of them."""
 
-    def __init__(self, loop: SimLoop, app: App, table: WholeTable, settings: Settings) -> None:
+    def __init__(
+        self,
+        loop: SimLoop,
+        app: App,
+        table: WholeTable,
+        settings: Settings,
+        secret: Secret = SECRET,
+    ) -> None:
         self.loop = loop
+        self.secret = secret
         self.table = table
         self._app = app
         self._settings = settings
@@ -62,7 +70,7 @@ class Bench:
         """How much time has passed."""
         return self.loop.seconds
 
-    def another(self) -> Engine:
+    def another(self, secret: Secret | None = None) -> Engine:
         """One more engine on the same table: another process."""
         clock = VirtualClock(self.loop)
         number = len(self.made)
@@ -71,7 +79,7 @@ class Bench:
             self._app,
             self.table,
             InProcessDispatcher(clock),
-            SECRET,
+            secret or self.secret,
             clock=clock,
             settings=self._settings,
             unique=lambda: f"{number:04x}{next(count):08x}",
@@ -127,7 +135,7 @@ class Bench:
             raise Ended(outcome)
         header = await self.engine.get(run)
         hint = return_hint(self._app.workflow(header.workflow).function)
-        return RunCodec(SECRET, run).decode(
+        return RunCodec(self.secret, run).decode(
             outcome.value, key="", purpose=Purpose.OUTPUT, hint=hint
         )
 
@@ -189,6 +197,7 @@ def virtually(
     body: Callable[[Bench], Awaitable[None]],
     *,
     table: str | MemoryTable = "memory",
+    secret: Secret = SECRET,
     **settings: Any,
 ) -> None:
     """Run `body` with an engine that serves these workflows and tasks."""
@@ -204,7 +213,7 @@ def virtually(
             if table == "memory"
             else SqliteTable(Path(folder) / "a.db", threaded=False, durable=False)
         )
-        bench = Bench(loop, app, base, Settings(**settings))
+        bench = Bench(loop, app, base, Settings(**settings), secret)
 
         async def main() -> None:
             bench.engine.open()

@@ -1,9 +1,7 @@
 """`approval` and `wait_for_approval`: suspend until a person decides.
 
 An approval is open, and its time counts, from the call of `approval()`, so that its links can be
-handed on before the wait. It is withdrawn by cancelling it or its wait, by the end of the workflow,
-and with the branch that asked for it: one that failed or was cancelled takes back what nobody
-awaits, for nobody may know of it any more.
+handed on before the wait. How it is taken back: `rewake.authoring.waiting`.
 """
 
 from __future__ import annotations
@@ -12,13 +10,23 @@ import asyncio
 import functools
 from collections.abc import Generator, Sequence
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Unpack
 
 import msgspec
 
-from rewake.authoring.forms import Form, filled_in, recorded_form
+from rewake.authoring.binding import Call
+from rewake.authoring.forms import Form, filled_in, hidden_in_form, recorded_form
 from rewake.authoring.linking import LinkFacts, link_of, new_facts, url_of
+from rewake.authoring.notifying import (
+    NotifyOptions,
+    Plan,
+    begin_notifying,
+    plan_of,
+    recorded_plan,
+)
 from rewake.authoring.policy import Seconds, millis, seconds
+from rewake.authoring.task import Task
+from rewake.authoring.waiting import OpenWait
 from rewake.errors import (
     CheckpointUnreadable,
     InvalidInput,
@@ -74,7 +82,7 @@ class Approval(msgspec.Struct, frozen=True):
         return self.decision is Decision.APPROVED
 
 
-class PendingApproval:
+class PendingApproval(OpenWait):
     """An approval that is open. `await` it for the decision; `links` are for who decides.
 
     The wait may be awaited again, also by several branches. Cancelling one of them withdraws the
@@ -82,19 +90,10 @@ class PendingApproval:
     """
 
     def __init__(self, execution: Execution, name: str, future: asyncio.Future[Any]) -> None:
-        self._execution = execution
-        self._name = name
-        self._future = future
-        self._is_awaited = False
+        super().__init__(execution, future, f"the approval {name!r}")
 
     def __await__(self) -> Generator[Any, None, Approval]:
-        self._is_awaited = True
-        if self._future.cancelled() and not self._execution.loop.dead:
-            raise UsageError(
-                f"the approval {self._name!r} was withdrawn when its wait was cancelled: it cannot "
-                "be awaited again; await asyncio.shield() of it where it shall stay open"
-            )
-        return self._future.__await__()
+        return self._wait()
 
     @property
     def links(self) -> dict[str, str]:
@@ -120,31 +119,12 @@ class PendingApproval:
         holder = approver if approver is not None else (approvers or [""])[0]
         return self._link(holder, action or "")
 
-    def cancel(self) -> None:
-        """Withdraw it, unless it was decided: its links then say so."""
-        self._is_awaited = True
-        self._future.cancel()
-
-    @property
-    def forgotten(self) -> str:
-        """What it is, if nobody awaited or cancelled it."""
-        passed_over = not (self._is_awaited or self._future.cancelled())
-        return f"the approval {self._name!r}" if passed_over else ""
-
-    def _stand_alone(self) -> PendingApproval:
-        """Let it be noticed if nobody awaits it, as a plain wait is at once."""
-        self._execution.mistakes.opened(self)
-        branch = self._execution.loop.current_branch()
-        if branch is not None and branch.scope.path:  # with the workflow itself, all is withdrawn
-            # Not by the branch's own method: it is not awaited by this.
-            asyncio.Task.add_done_callback(branch, self._branch_ended)
+    def _begin(self, notify: Task[Any, Any] | None) -> PendingApproval:
+        """Let people be told of it; and let it be noticed if nobody awaits it."""
+        link = functools.partial(self._link, action="")
+        begin_notifying(self._execution, self._future, notify, self._asked, link)
+        self._stand_alone()
         return self
-
-    def _branch_ended(self, branch: asyncio.Task[Any]) -> None:
-        # `exception()` would mark the exception as seen.
-        failed = branch.cancelled() or branch._exception is not None
-        if failed and not self._is_awaited:
-            self._future.cancel()
 
     def _link(self, holder: str, action: str) -> str:
         op, execution, facts = self._op, self._execution, self._recorded()[0]
@@ -163,14 +143,19 @@ class PendingApproval:
         )
 
     def _recorded(self) -> tuple[LinkFacts | None, list[str]]:
-        """The facts of its links, and its approvers."""
-        if (op := self._op) is None or op.args is None:
-            return None, []
-        codec = self._execution.codec
-        asked = codec.decode(op.args, key=op.key, purpose=Purpose.APPROVAL)
-        recorded = asked.get("link")
+        """The facts of its links, and who is asked from the start."""
+        asked = self._asked()
+        recorded, later = asked.get("link"), asked.get("notify", {}).get("to", ())
         facts = None if recorded is None else msgspec.convert(recorded, LinkFacts)
-        return facts, asked.get("approvers") or []
+        return facts, [each for each in asked.get("approvers") or [] if each not in later]
+
+    def _asked(self) -> dict[str, Any]:
+        """What is recorded of it."""
+        if (op := self._op) is None or op.args is None:
+            return {}
+        codec = self._execution.codec
+        asked: dict[str, Any] = codec.decode(op.args, key=op.key, purpose=Purpose.APPROVAL)
+        return asked
 
     @property
     def _op(self) -> OpenOp | None:
@@ -187,6 +172,8 @@ def approval(
     approvers: Sequence[str] = (),
     quorum: int = 1,
     timeout: Seconds | None = None,
+    binds: Call[Any] | None = None,
+    **notifying: Unpack[NotifyOptions],
 ) -> PendingApproval:
     """Ask for an approval, which is open from now on, also before it is awaited.
 
@@ -196,18 +183,23 @@ def approval(
 
     `form`: a JSON Schema, a property map, or a type, which `answer.value` is then of; an answer
     that does not fit is refused. `approvers`: who gets a link of their own. A link is good until
-    the time-out, or for 30 days. The rest is as with `wait_for_approval`.
+    the time-out, or for 30 days. `binds`: the one call that it is for (`bind`), whose arguments are
+    its form. `notify`, `remind_every`, `escalate_after`, `escalate_to`: who tells people of it, and
+    when (`NotifyOptions`). The rest is as with `wait_for_approval`.
 
     Raises:
         NotInARun: outside a run.
-        UsageError: the form is none, or the approvers are not distinct texts.
-        ValueError: `timeout` is not positive.
+        UsageError: the form is none, the approvers are not distinct texts, or options do not fit.
+        ValueError: a duration is not positive.
     """
     if quorum != 1:
         raise UsageError(f"quorum={quorum!r}: an approval is decided by one person, so it is 1")
+    if binds is not None and form is not None:
+        raise UsageError("binds= makes the form of the arguments of its call: leave form= out")
     asked_of = _approvers(approvers)
-    asked = _ask("approval", name, form, description, timeout, asked_of, linked=True)
-    return asked._stand_alone()
+    more = _More(linked=True, plan=plan_of(notifying, asked_of), binds=binds)
+    asked = _ask("approval", name, form, description, timeout, asked_of, more)
+    return asked._begin(notifying.get("notify"))
 
 
 @operation
@@ -233,7 +225,15 @@ async def wait_for_approval(
         UsageError: the form is none.
         ValueError: `timeout` is not positive.
     """
-    return await _ask("wait_for_approval", name, form, description, timeout, [], linked=False)
+    return await _ask("wait_for_approval", name, form, description, timeout, [], _More())
+
+
+class _More(NamedTuple):
+    """What `approval()` alone asks with. `linked`: what can make its links is recorded with it."""
+
+    linked: bool = False
+    plan: Plan | None = None
+    binds: Call[Any] | None = None
 
 
 def _ask(
@@ -243,30 +243,44 @@ def _ask(
     description: str | None,
     timeout: Seconds | None,
     approvers: list[str],
-    *,
-    linked: bool,
+    more: _More,
 ) -> PendingApproval:
-    """Ask for it. `linked`: what can make its links is recorded with it."""
+    """Ask for it."""
     execution = current()
     if execution is None:
         raise NotInARun(f"{function}() needs a run; in a test, supply the answer instead")
     if timeout is not None and seconds(timeout) <= 0:
         raise ValueError("timeout must be more than 0")
     codec, due = execution.codec, None if timeout is None else execution.machine + millis(timeout)
+    if (binds := more.binds) is not None:
+        form = binds.taken()
 
     def encoded(key: str) -> Any:
         # Only what is new is checked: a form that was recorded stands.
         shown: dict[str, Any] = {"form": recorded_form(form), "description": description}
-        if linked:
+        if binds is not None:
+            shown["binds"] = binds.shown
+        if more.linked:
             expires = execution.machine + GOOD_FOR if due is None else min(due, LATEST)
             shown["link"] = msgspec.to_builtins(new_facts(execution, key, expires))
         if approvers:
             shown["approvers"] = approvers
+        shown |= recorded_plan(more.plan, approvers)
+        if hidden := hidden_in_form(form):
+            shown["hidden"] = list(hidden)
         return codec.encode(shown, key=key, purpose=Purpose.APPROVAL)
 
     future = execution.request(
-        Kind.APPROVAL, name, due=due, args=encoded, resolve=functools.partial(_resolve, codec, form)
+        Kind.APPROVAL,
+        name,
+        digest="" if binds is None else binds.digest,
+        due=due,
+        args=encoded,
+        compare=None if binds is None else functools.partial(binds.compare, codec),
+        resolve=functools.partial(_resolve, codec, form),
     )
+    if binds is not None:
+        binds.wait_for(execution, future)
     return PendingApproval(execution, name, future)
 
 

@@ -1,7 +1,8 @@
 """`callback`: suspend until a machine calls.
 
 A callback is open, and its time counts, from the call of `callback()`, so that its address can be
-handed on before it is awaited. It is one operation; the first of these ends it:
+handed on before it is awaited (`rewake.authoring.waiting`). It is one operation; the first of these
+ends it:
 
     POST <url>            with the result, checked against the type that it must have
     POST <url>/fail       with an error, which the workflow sees as a `TaskError`
@@ -14,13 +15,14 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Generator
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
 from rewake.authoring.conversion import Converter, Converters
 from rewake.authoring.linking import LinkFacts, check_address, link_of, new_facts, url_of
 from rewake.authoring.policy import Seconds, millis, seconds
+from rewake.authoring.waiting import OpenWait
 from rewake.errors import CheckpointUnreadable, InvalidInput, NotInARun, StuckError
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Millis, Outcome, Value
@@ -29,6 +31,7 @@ from rewake.replay.operation import OpFuture
 from rewake.replay.program import Codec
 from rewake.signing.links import LinkUse
 from rewake.values.failures import task_error
+from rewake.values.sealing import readable
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -46,35 +49,42 @@ class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def converter(self, codec: Codec, key: str) -> Converter:
         """What turns JSON data into the result. Raises `CheckpointUnreadable` if nothing can."""
+        return _as_it_is if self.result is None else Converters().of(self.kind(codec, key))
+
+    def kind(self, codec: Codec, key: str) -> Any:
+        """The type of its result, None for any. Raises `CheckpointUnreadable`."""
         if self.result is None:
-            return _as_it_is
-        return Converters().of(codec.decode(self.result, key=key, purpose=Purpose.CALLBACK))
+            return None
+        return codec.decode(self.result, key=key, purpose=Purpose.CALLBACK)
 
 
-class Callback(Generic[T_co]):
+class Callback(OpenWait, Generic[T_co]):
     """A callback that a workflow waits for. Made by `callback`; awaiting it gives its result."""
 
-    def __init__(self, execution: Execution, future: OpFuture | None, asked: Asked | None) -> None:
-        self._execution = execution
-        self._future = future
+    def __init__(
+        self, execution: Execution, name: str, future: asyncio.Future[Any], asked: Asked | None
+    ) -> None:
+        super().__init__(execution, future, f"the callback {name!r}")
         self._asked = asked
 
     @property
     def url(self) -> str:
         """The address that a machine calls: the same on every replay, for this one callback."""
-        if self._future is None or self._asked is None:
+        if self._asked is None:
             return ""  # a dropped instance cleans up, and nothing comes of what it does
-        facts, key = self._asked.link, self._future.op.key
+        facts, key = self._asked.link, self._key
         link = link_of(facts, LinkUse.CALLBACK, self._execution.run, key)
         return url_of(self._execution, facts, link)
 
     def __await__(self) -> Generator[Any, Any, T_co]:
-        future = self._future or self._execution.loop.create_future()
-        return cast("Generator[Any, Any, T_co]", future.__await__())
+        return self._wait()
+
+    @property
+    def _key(self) -> str:
+        return self._future.op.key if isinstance(self._future, OpFuture) else ""
 
     def __repr__(self) -> str:
-        key = self._future.op.key if self._future is not None else ""
-        return f"<callback {key}>"  # not its address, which is secret
+        return f"<callback {self._key}>"  # not its address, which is secret
 
 
 @overload
@@ -137,13 +147,13 @@ def callback(
         args=functools.partial(_encode, execution, result, silence),
         resolve=functools.partial(_resolve, execution.codec, convert, name),
     )
-    return _made(execution, future)
+    return _made(execution, name, future)
 
 
-def _made(execution: Execution, future: Any) -> Callback[Any]:
+def _made(execution: Execution, name: str, future: asyncio.Future[Any]) -> Callback[Any]:
     """The callback of an operation that was just asked for: what is recorded of it wins."""
     if not isinstance(future, OpFuture) or execution.error is not None:
-        return Callback(execution, None, None)
+        return Callback(execution, name, execution.loop.create_future(), None)
     op = future.op
     assert op.args is not None
     try:
@@ -154,11 +164,13 @@ def _made(execution: Execution, future: Any) -> Callback[Any]:
     check_address(execution, asked.link)
     op.silence = asked.silence
     future.add_done_callback(_seen)
-    return Callback(execution, future, asked)
+    made: Callback[Any] = Callback(execution, name, future, asked)
+    made._stand_alone()
+    return made
 
 
 def _seen(future: asyncio.Future[Any]) -> None:
-    """Take note of how it ended: a body may leave a callback behind, and nothing is wrong then."""
+    """Take note of how it ended: one that nobody awaits is warned of by itself."""
     if not future.cancelled():
         future.exception()
 
@@ -184,7 +196,7 @@ def _resolve(codec: Codec, convert: Converter, name: str, key: str, outcome: Out
     failure = outcome.failure
     if outcome.kind is OutcomeKind.TIMEOUT:
         told = f"the time of the callback {name!r} is over"
-        raise TimeoutError(told if failure is None else failure.message)
+        raise TimeoutError(told if failure is None else readable(failure.message, key))
     if failure is not None:
         raise task_error(failure)
     if outcome.value is None:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from rewake.authoring.conversion import Converter, Converters
+from rewake.authoring.marking import hidden_in
 from rewake.errors import RewakeError, UsageError
 from rewake.values.schemas import checked_schema
 
@@ -26,7 +27,20 @@ def recorded_form(form: Form | None) -> dict[str, Any] | None:
     if form is None or isinstance(form, Mapping):
         return None if form is None else checked_schema(form)
     _converter(form)
-    return checked_schema(_schema(form))
+    return checked_schema(_secretive(_schema(form), hidden_in(form)))
+
+
+def hidden_in_form(form: Form | None) -> tuple[str, ...]:
+    """The secret parts of an answer, as its type says; a schema says it by itself."""
+    return () if form is None or isinstance(form, Mapping) else hidden_in(form)
+
+
+def _secretive(schema: dict[str, Any], hidden: tuple[str, ...]) -> dict[str, Any]:
+    """The schema, whose secret fields are typed in as passwords."""
+    fields = dict(schema.get("properties", {}))
+    for name in fields.keys() & {path.removeprefix("/") for path in hidden}:
+        fields[name] = {**fields[name], "writeOnly": True, "format": "password"}
+    return {**schema, "properties": fields} if hidden and fields else schema
 
 
 def filled_in(form: Form | None, value: Any) -> Any:

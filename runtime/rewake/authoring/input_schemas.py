@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +17,7 @@ import msgspec
 
 from rewake.authoring.fields import fields_of
 from rewake.authoring.hints import hints_of, return_hint, signature_of
+from rewake.authoring.marking import hidden_in
 
 _REFERENCE = "#/$defs/"
 _UNION = (typing.Union, types.UnionType)
@@ -47,7 +48,10 @@ class Schemas:
             if each.kind is each.VAR_POSITIONAL:
                 continue
             if each.kind is not each.VAR_KEYWORD:
-                properties[each.name] = self.of(hint) | _default(each.default, each.empty)
+                hidden = hidden_in(hint)
+                default = {} if hidden else _default(each.default, each.empty)
+                mark = {"writeOnly": True} if "" in hidden else {}
+                properties[each.name] = self.of(hint) | default | mark
                 required += [each.name] if each.default is each.empty else []
             elif typing.get_origin(hint) is typing.Unpack:
                 self._add_fields(typing.get_args(hint)[0], properties, required)
@@ -76,6 +80,7 @@ class Schemas:
         template = f"{self._reference}{made}{{model}}"
         schema: dict[str, Any] = pydantic.TypeAdapter(hint).json_schema(ref_template=template)
         inner = schema.pop("$defs", {})
+        _hide([schema, *inner.values()], hidden_in(hint))
         self.definitions |= {f"{made}{name}": each for name, each in inner.items()}
         return schema
 
@@ -86,6 +91,7 @@ class Schemas:
                 [hint], schema_hook=self.of, ref_template=template
             )
             found = {f"{prefix}{name}": each for name, each in inner.items()}
+            _hide([schema, *found.values()], hidden_in(hint))
             # Two modules may each have a class of one name.
             if all(self.definitions.get(name, each) == each for name, each in found.items()):
                 self.definitions |= found
@@ -105,6 +111,16 @@ class Schemas:
         if issubclass(origin, list | set | frozenset):
             return {"type": "array", "items": self.of(inner[0]) if inner else {}}
         raise TypeError
+
+
+def _hide(schemas: Iterable[dict[str, Any]], hidden: Iterable[str]) -> None:
+    """Mark fields that are secret, and say no default of theirs."""
+    names = {path.rpartition("/")[2] for path in hidden}
+    for schema in schemas:
+        for name, each in schema.get("properties", {}).items():
+            if name in names:
+                each.pop("default", None)
+                each["writeOnly"] = True
 
 
 def _default(default: object, empty: object) -> dict[str, Any]:

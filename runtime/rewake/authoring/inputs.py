@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -11,8 +12,10 @@ from typing import Any
 from rewake.authoring.conversion import Converter, Converters
 from rewake.authoring.fields import fields_of
 from rewake.authoring.hints import hints_of, signature_of
+from rewake.authoring.marking import hidden_in
 from rewake.errors import AppError, InvalidInput
 from rewake.values.nested import json_of
+from rewake.values.redaction import ANY, pointer
 
 
 class Inputs:
@@ -25,6 +28,8 @@ class Inputs:
         self._required: list[str] = []
         self._named: dict[str, Converter] = {}
         self._rest: Converter | None = None
+        self.hidden: tuple[str, ...] = ()
+        """The secret parts of an input."""
         signature = signature_of(function)
         if signature is None:
             self._rest = _as_it_is
@@ -44,9 +49,20 @@ class Inputs:
             if name not in given:
                 raise InvalidInput(f"the argument {name!r} is missing", field=name)
         rest = self._rest or _as_it_is
-        return {
-            name: self._named.get(name, rest)(value, name, strict) for name, value in given.items()
-        }
+        try:
+            return {
+                name: self._named.get(name, rest)(value, name, strict)
+                for name, value in given.items()
+            }
+        except InvalidInput as error:
+            raise self._told(error) from None
+
+    def _told(self, error: InvalidInput) -> InvalidInput:
+        """The error; of what is secret nothing but where it is."""
+        name = re.split(r"[.\[]", error.field, maxsplit=1)[0]
+        if not any(path.split("/")[1] in (name, ANY) for path in self.hidden):
+            return error
+        return InvalidInput(f"{error.field}: it does not fit its type", field=error.field)
 
     def known(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """What of this the function takes."""
@@ -86,8 +102,10 @@ class Inputs:
                 self._add_fields(typing.get_args(hint)[0], name)
             else:
                 self._rest = self._converter(hint, name)
+                self._hide(ANY, hint)
             return
         self._named[name] = self._converter(hint, name)
+        self._hide(name, hint)
         if parameter.default is parameter.empty:
             self._required.append(name)
 
@@ -96,8 +114,12 @@ class Inputs:
         origin = typing.get_origin(kind) or kind
         for each in fields_of(origin, typing.get_args(kind)) or ():
             self._named[each.name] = self._converter(each.hint, name)
+            self._hide(each.name, each.hint)
             if each.required:
                 self._required.append(each.name)
+
+    def _hide(self, name: str, hint: Any) -> None:
+        self.hidden += tuple(pointer(name) + path for path in hidden_in(hint))
 
     def _hint(self, parameter: inspect.Parameter) -> Any:
         if parameter.annotation is parameter.empty:

@@ -21,16 +21,17 @@ from typing import (
 
 from rewake.authoring.attempt import in_place
 from rewake.authoring.hints import return_hint, signature_of
+from rewake.authoring.marking import hidden_in_call
 from rewake.authoring.policy import Options, Policy, TaskOptions
 from rewake.errors import AppError, CheckpointUnreadable
 from rewake.kinds import Kind, Purpose
 from rewake.records import Outcome, Value
 from rewake.replay.execution import Execution, current, leaf_code
+from rewake.replay.loop import WorkflowFuture
 from rewake.replay.operation import note_made
 from rewake.replay.program import Codec
 from rewake.replay.scope import short_name
 from rewake.values.comparing import first_difference
-from rewake.values.digests import digest
 from rewake.values.failures import task_error
 from rewake.values.references import noting_dropped
 
@@ -101,14 +102,42 @@ class Task(Generic[P, R_co]):
         execution = current()
         if execution is None:
             return await in_place(self.function, args, kwargs, self.policy)
-        return await execution.request(
+        return await self._asked_for(execution, args, kwargs, arguments)
+
+    def request(
+        self,
+        execution: Execution,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        label: str = "",
+        resolve: Callable[[str, Outcome], Any] | None = None,
+    ) -> WorkflowFuture:
+        """Ask for a call of it in a run. `label` names it in its key, if not the task's own does.
+
+        `resolve` makes what is awaited of its outcome. Raises `TypeError` and `UsageError` as
+        calling it does.
+        """
+        arguments = self.arguments(args, kwargs)
+        return self._asked_for(execution, args, kwargs, arguments, label, resolve)
+
+    def _asked_for(
+        self,
+        execution: Execution,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        arguments: dict[str, Any],
+        label: str = "",
+        resolve: Callable[[str, Outcome], Any] | None = None,
+    ) -> WorkflowFuture:
+        return execution.request(
             Kind.TASK,
-            self.label,
+            label or self.label,
             name=self.name if execution.is_registered(self) else closure_name(self.function),
-            digest=digest(arguments),
+            digest=execution.codec.digest(arguments),
             args=functools.partial(self._encode, execution, args, kwargs),
             compare=functools.partial(self._compare, execution.codec, arguments),
-            resolve=functools.partial(self._resolve, execution.codec),
+            resolve=resolve or functools.partial(self._resolve, execution.codec),
         )
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -133,12 +162,18 @@ class Task(Generic[P, R_co]):
     def _plain_parameters(self) -> tuple[tuple[str, ...], tuple[Any, ...]] | None:
         return _plain_parameters(self.function)
 
+    @functools.cached_property
+    def _hidden(self) -> tuple[str, ...]:
+        """The secret parts of a call."""
+        return hidden_in_call(self.function)
+
     def _encode(
         self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any], key: str
     ) -> Value:
         registered = execution.is_registered(self)
         call: Any = [list(args), kwargs] if registered else (self, args, kwargs)
-        return execution.codec.encode(call, key=key, purpose=Purpose.CALL)
+        hidden = self._hidden if registered else hidden_in_call(self.function, under=1)
+        return execution.codec.encode(call, key=key, purpose=Purpose.CALL, hidden=hidden)
 
     def _compare(
         self, codec: Codec, asked: dict[str, Any], key: str, recorded: Value
@@ -147,7 +182,8 @@ class Task(Generic[P, R_co]):
         try:
             with noting_dropped() as dropped:
                 *_, args, kwargs = codec.decode(recorded, key=key, purpose=Purpose.CALL)
-            found = first_difference(self.arguments(tuple(args), kwargs), asked)
+            then = self.arguments(tuple(args), kwargs)
+            found = first_difference(then, asked, shown=not self._hidden)
             return found or (f"{dropped[0]} was taken away" if dropped else "")
         except Exception:
             return None

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from rewake.cli.access import audit, tokens
 from rewake.cli.approval_commands import approvals
 from rewake.cli.callbacks import callbacks
+from rewake.cli.deliveries import deliveries
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import DeterminismWarning, RewakeError, UsageError
@@ -67,6 +68,7 @@ app.add_typer(tokens, name="tokens")
 app.add_typer(audit, name="audit")
 app.add_typer(callbacks, name="callbacks")
 app.add_typer(approvals, name="approvals")
+app.add_typer(deliveries, name="deliveries")
 
 Source = Annotated[str, typer.Argument(metavar="APP", help="app.py, app.py:main or package:main")]
 OptionalSource = Annotated[

@@ -26,7 +26,11 @@ def given_secret() -> Secret | None:
 
 def make_secret() -> Secret:
     """The secret in `.rewake`, which is made if there is none."""
-    return dev_secret(HOME)
+    return _with_codec(dev_secret(HOME))
+
+
+def _with_codec(secret: Secret) -> Secret:
+    return secret.with_codec(ServerConfig.from_env().codec)
 
 
 def find_secret() -> Secret:
@@ -36,7 +40,7 @@ def find_secret() -> Secret:
         return given
     if not SECRET.is_file():
         raise ConfigError(f"there is no secret: set REWAKE_SECRET (there is no {SECRET} here)")
-    return dev_secret(HOME)
+    return _with_codec(dev_secret(HOME))
 
 
 def find_token() -> str:

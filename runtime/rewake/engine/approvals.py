@@ -25,6 +25,7 @@ from rewake.records import Header, Millis, Operation, Outcome, Scheduled
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.states import TERMINAL
 from rewake.stores.history import History, StepTries, of_round
+from rewake.values.redaction import hidden_in_schema, pointer
 from rewake.values.run_codec import RunCodec
 from rewake.values.schemas import misfits, schema_of
 
@@ -45,6 +46,8 @@ class Standing(NamedTuple):
     decided: Approval | None
     """The decision, if there is one."""
     decided_at: Millis
+    binds: dict[str, Any] | None = None
+    """The call that it binds, if it does."""
 
 
 class Approvals:
@@ -81,7 +84,7 @@ class Approvals:
         approval = fitting(shown, approval)
         now = self._services.clock.now()
         late = timed_out(asked.due, now)
-        outcome, at = late or (self._outcome(run, key, approval), now)
+        outcome, at = late or (self._outcome(run, key, approval, shown), now)
         blank = Operation(run, key, Kind.APPROVAL, asked.name, asked.round)
         delivery = await self._deliveries.end_wait(blank, outcome, at, carry_on=carry_on)
         if late is not None:
@@ -144,7 +147,7 @@ class Approvals:
         schema = schema_of(form) if isinstance(form, dict) and form else None
         approvers = shown.get("approvers") or []
         about = (header.workflow, asked.name, told, schema, approvers, asked_at)
-        return Standing(*about, decided, at or 0)
+        return Standing(*about, decided, at or 0, shown.get("binds"))
 
     async def _asked_at(self, header: Header, key: str) -> tuple[Scheduled, Millis, bool] | None:
         """The entry that asks for the approval, when that was, and whether it is still open."""
@@ -188,10 +191,14 @@ class Approvals:
             raise RunConflict(f"run {run!r} is over")
         return asked
 
-    def _outcome(self, run: str, key: str, approval: Approval) -> Outcome:
-        decided = msgspec.to_builtins(approval)
-        codec = RunCodec(self._services.secret, run)
-        return Outcome(OutcomeKind.OK, codec.encode(decided, key=key, purpose=Purpose.APPROVAL))
+    def _outcome(self, run: str, key: str, approval: Approval, shown: dict[str, Any]) -> Outcome:
+        decided, codec = msgspec.to_builtins(approval), RunCodec(self._services.secret, run)
+        form = shown.get("form")
+        marked = hidden_in_schema(schema_of(form)) if isinstance(form, dict) else ()
+        marked = (*marked, *shown.get("hidden", ()))
+        hidden = tuple(pointer("value") + path for path in dict.fromkeys(marked))
+        value = codec.encode(decided, key=key, purpose=Purpose.APPROVAL, hidden=hidden)
+        return Outcome(OutcomeKind.OK, value)
 
 
 def _check_decision(approval: object) -> None:
@@ -208,11 +215,14 @@ def _check_decision(approval: object) -> None:
 def fitting(shown: dict[str, Any], approval: Approval) -> Approval:
     """The decision, whose value fits the form. Raises `InvalidInput`, which names the field.
 
-    Who approves and fills in nothing has filled in an empty object, if that fits. Who rejects
-    need fill in nothing.
+    Who approves and fills in nothing has filled in an empty object, if that fits. Who rejects, or
+    approves a call as it is, need fill in nothing.
     """
     form = shown.get("form")
-    if not isinstance(form, dict) or (approval.value is None and not approval.approved):
+    is_whole = "binds" in shown or not approval.approved
+    if form is None and "binds" in shown and approval.value is not None:
+        raise InvalidInput("the arguments of this call cannot be edited", field="value")
+    if not isinstance(form, dict) or (approval.value is None and is_whole):
         return approval
     schema = schema_of(form)
     wrong = misfits(schema, approval.value)

@@ -18,6 +18,7 @@ import msgspec
 from rewake.authoring.attempt import NotBegun, attempt
 from rewake.authoring.context import TaskContext
 from rewake.authoring.hints import return_hint
+from rewake.authoring.marking import hidden_in
 from rewake.authoring.policy import millis
 from rewake.authoring.task import Task
 from rewake.engine.apart import Stay
@@ -274,7 +275,8 @@ class Attempts:
                 result,
                 key=operation.key,
                 purpose=Purpose.RESULT,
-                hint=return_hint(call.task.function),
+                hint=(hint := return_hint(call.task.function)),
+                hidden=hidden_in(hint),
             )
         except (_Stopped, asyncio.CancelledError, NotBegun):
             raise

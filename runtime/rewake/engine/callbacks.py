@@ -18,6 +18,7 @@ import msgspec
 
 from rewake.authoring.callback import Asked, asked_of, fitted
 from rewake.authoring.linking import link_of
+from rewake.authoring.marking import hidden_in
 from rewake.engine.deadlines import timed_out
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.runs import Runs
@@ -77,7 +78,9 @@ class Callbacks:
         def made(wait: _Wait, codec: RunCodec, key: str) -> Outcome:
             if wait.item is None or wait.item.outcome is None:
                 fitted(wait.asked.converter(codec, key), result)
-            return Outcome(OutcomeKind.OK, codec.encode(result, key=key, purpose=Purpose.CALLBACK))
+            hidden = hidden_in(wait.asked.kind(codec, key))
+            value = codec.encode(result, key=key, purpose=Purpose.CALLBACK, hidden=hidden)
+            return Outcome(OutcomeKind.OK, value)
 
         return await self._decide(token, made, carry_on=carry_on)
 
@@ -118,9 +121,10 @@ class Callbacks:
         services = self._services
         wait = await self._find(token)
         run, key = wait.header.run, wait.entry.key
-        outcome = made(wait, RunCodec(services.secret, run), key)
+        codec = RunCodec(services.secret, run)
+        outcome = made(wait, codec, key)
         if wait.item is not None and wait.item.outcome is not None:
-            return _answer(wait.item, outcome)
+            return _answer(codec, wait.item, outcome)
         self._check_open(wait)
         now = services.clock.now()
         late = timed_out(wait.entry.due, now)
@@ -131,7 +135,7 @@ class Callbacks:
             return outcome.kind
         # Read whole: a large result may be kept apart.
         item = await services.store.operation(run, key)
-        return _answer(item or delivery.operation, outcome)
+        return _answer(codec, item or delivery.operation, outcome)
 
     def _check_open(self, wait: _Wait) -> None:
         if wait.item is not None:
@@ -195,9 +199,9 @@ _OVER = "the time of this callback is over"
 _WITHDRAWN = "the run does not wait for this callback any more"
 
 
-def _answer(item: Operation, outcome: Outcome) -> OutcomeKind:
+def _answer(codec: RunCodec, item: Operation, outcome: Outcome) -> OutcomeKind:
     """How it was decided, if by a call like this one. Raises `LinkExpired`, `RunConflict`."""
-    if item.outcome is None or not _same(item.outcome, outcome):
+    if item.outcome is None or not _same(codec, item.key, item.outcome, outcome):
         _check_undecided(item)
     return outcome.kind
 
@@ -222,12 +226,15 @@ def _blank(wait: _Wait) -> Operation:
     return Operation(wait.header.run, entry.key, entry.kind, entry.name, entry.round)
 
 
-def _same(one: Outcome, other: Outcome) -> bool:
+def _same(codec: RunCodec, key: str, one: Outcome, other: Outcome) -> bool:
     """Whether two calls say the same, however their JSON is written."""
-    return (one.kind, one.failure, _told(one)) == (other.kind, other.failure, _told(other))
+    if (one.kind, one.failure) != (other.kind, other.failure):
+        return False
+    return _told(codec, key, one) == _told(codec, key, other)
 
 
-def _told(outcome: Outcome) -> bytes:
+def _told(codec: RunCodec, key: str, outcome: Outcome) -> bytes:
     if outcome.value is None:
         return b""
-    return msgspec.json.encode(msgspec.json.decode(outcome.value.body), order="sorted")
+    value = codec.opened(outcome.value, key=key, purpose=Purpose.CALLBACK)
+    return msgspec.json.encode(msgspec.json.decode(value.body), order="sorted")

@@ -175,7 +175,10 @@ class Commits:
         """The commit, if it was written; None if something arrived. Raises `Overtaken`."""
         if isinstance(result, Fenced):
             raise Overtaken
+        answered = result.header.answer != self.header.answer
         self.header = result.header
+        if answered:
+            self._services.ended(self.header.run)  # who waits looks again
         if isinstance(result, Arrived):
             return None
         execution.fresh.clear()

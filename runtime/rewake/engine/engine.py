@@ -43,6 +43,7 @@ from rewake.records import Header, Invocation, Millis, Operation
 from rewake.signing.secret import Secret
 from rewake.stores.answers import Suspect
 from rewake.stores.protocol import Store
+from rewake.stores.sealing import behind_codec
 from rewake.stores.shelf import Shelf, shelf_of
 from rewake.stores.table import Due, Table
 
@@ -77,9 +78,9 @@ class Engine(Runs):
         threads: bool = True,
     ) -> None:
         self.app, self._threaded, self._pid = app, threads, os.getpid()
-        self.settings = settings or Settings()
-        clock, unique = clock or SystemClock(), unique or unique_names()
-        here, shelf = Here(Cache(self.settings.cached)), shelf or shelf_of(table)
+        self.settings, clock = settings or Settings(), clock or SystemClock()
+        here, unique = Here(Cache(self.settings.cached)), unique or unique_names()
+        shelf, table = shelf or shelf_of(table), behind_codec(table, secret.codec)
         store = Store(table, shelf, mark=unique, clock=clock, here=here, **_times(self.settings))
         super().__init__(
             Services(

@@ -23,6 +23,7 @@ from rewake.replay.execution import Execution
 from rewake.stores.history import History
 from rewake.stores.suspects import is_condemned
 from rewake.stores.writes import read_at
+from rewake.values.sealing import for_people
 
 
 class TooNew(Exception):
@@ -53,7 +54,7 @@ class Instance:
             RunNotFound: this app lacks its workflow.
         """
         if is_condemned(header, self._services.settings.strikes):
-            last = f"; the last time, {header.error}" if header.error else ""
+            last = f"; the last time, {for_people(header.error)}" if header.error else ""
             raise StuckError(f"its process died {header.deaths} times in a row{last}")
         kept = self._services.cache.take(header.run)
         if kept is not None:

@@ -30,6 +30,7 @@ from rewake.records import Failure, Header, Millis, Operation, Try
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.stores.operations import failed_try
+from rewake.values.sealing import for_people
 
 log = logging.getLogger("rewake.engine")
 
@@ -114,7 +115,7 @@ def _lost(header: Header, op: OpenOp, item: Operation, now: Millis, newest: Mill
     where = lost.where if lost is not None else ""
     over = Try(op.number + 1, min(began, ended), ended, where)
     over = msgspec.structs.replace(over, lost=lost is not None or bool(header.error))
-    kind, _, message = header.error.partition(": ")
+    kind, _, message = for_people(header.error).partition(": ")
     return failed_try(over, Failure(kind, message) if kind else None)
 
 

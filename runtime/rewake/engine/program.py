@@ -6,6 +6,7 @@ from typing import Any
 
 from rewake.app import App
 from rewake.authoring.hints import return_hint
+from rewake.authoring.marking import hidden_in
 from rewake.authoring.policy import millis
 from rewake.authoring.workflow import Workflow
 from rewake.kinds import OutcomeKind, Purpose
@@ -14,7 +15,7 @@ from rewake.replay.execution import Execution, current
 from rewake.signing.links import Links
 from rewake.signing.secret import Secret
 from rewake.values.failures import failure_of
-from rewake.values.run_codec import RunCodec
+from rewake.values.run_codec import digests_of
 
 RUNTIME = 1
 """The version of the replay core's behaviour; a run keeps the version that it began under.
@@ -24,13 +25,17 @@ RUNTIME = 1
 
 
 class RunProgram:
-    """A workflow as a `rewake.replay.program.Program`."""
+    """A workflow as a `rewake.replay.program.Program`: that of this run.
 
-    def __init__(self, app: App, name: str, run: str, secret: Secret, url: str = "") -> None:
-        self.codec = RunCodec(secret, run)
+    Raises `RunNotFound` if the app lacks it, `ReadableElsewhere` if the run's digests need a key
+    that is not known here.
+    """
+
+    def __init__(self, app: App, header: Header, secret: Secret, url: str = "") -> None:
+        self.codec = digests_of(secret, header)
         self.links = Links(secret, url)
         self._app = app
-        self._workflow: Workflow[Any, Any] = app.workflow(name)
+        self._workflow: Workflow[Any, Any] = app.workflow(header.workflow)
 
     def is_registered(self, task: object) -> bool:
         return self._app.tasks.get(getattr(task, "name", "")) is task
@@ -44,7 +49,9 @@ class RunProgram:
 
     def succeed(self, result: Any) -> Outcome:
         hint = return_hint(self._workflow.function)
-        value = self.codec.encode(result, key="", purpose=Purpose.OUTPUT, hint=hint)
+        value = self.codec.encode(
+            result, key="", purpose=Purpose.OUTPUT, hint=hint, hidden=hidden_in(hint)
+        )
         return Outcome(OutcomeKind.OK, value=value)
 
     def fail(self, error: BaseException) -> Outcome:
@@ -54,7 +61,7 @@ class RunProgram:
 def new_execution(app: App, header: Header, secret: Secret, url: str = "") -> Execution:
     """A new execution of this run, whose links live under `url`.
 
-    Raises `RunNotFound` if the app lacks the workflow.
+    Raises as `RunProgram` does.
     """
-    program = RunProgram(app, header.workflow, header.run, secret, url)
+    program = RunProgram(app, header, secret, url)
     return Execution(program, run=header.run, seed=header.seed, round=header.round)

@@ -45,8 +45,8 @@ from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.history import History
 from rewake.stores.processes import next_look
 from rewake.stores.requests import not_stuck
-from rewake.values.digests import digest
-from rewake.values.run_codec import RunCodec
+from rewake.values.run_codec import RunCodec, digests_of, new_digest_key
+from rewake.values.sealing import for_people, unmarked
 from rewake.values.text import storable, stored_size
 
 LONGEST_REASON = 200
@@ -102,10 +102,9 @@ class Runs:
         found = self._services.app.workflow(workflow)
         recorded = found.recorded(arguments, strict=strict)
         policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
-        marked = digest(arguments)
 
         async def create(run: str, failed: str) -> tuple[Header, bool]:
-            header = self._new_header(run, workflow, marked, idempotency_key or "")
+            header = self._new_header(run, workflow, arguments, idempotency_key or "")
             found, new = await self._create(header, recorded, failed, by, noted)
             # Before any policy: how a run of another workflow stands is not for who may start this.
             if found.workflow != workflow:
@@ -114,14 +113,23 @@ class Runs:
 
         name = self._name(workflow, run, idempotency_key)
         header, new = await begin_or_find(name, policy, create, self._store.find)
-        if not new and compare and (header.workflow, header.digest) != (workflow, marked):
+        if not new and compare and not self._is_of(header, workflow, arguments):
             raise _started_otherwise(header.run)
         return header, new
 
-    def _new_header(self, run: str, workflow: str, marked: str, key: str) -> Header:
+    def _is_of(self, header: Header, workflow: str, arguments: Mapping[str, Any]) -> bool:
+        """Whether a run is one of this workflow with these arguments."""
+        marked = digests_of(self._services.secret, header).digest(arguments)
+        return (header.workflow, header.digest) == (workflow, marked)
+
+    def _new_header(
+        self, run: str, workflow: str, arguments: Mapping[str, Any], key: str
+    ) -> Header:
         now, seed = self._services.clock.now(), self._services.chance.getrandbits(53)
         header = Header(run, workflow, now, seed=seed, runtime=RUNTIME)
-        header.digest, header.key = marked, storable(key)
+        secret = self._services.secret
+        header.digest_key, header.key = new_digest_key(secret, run), storable(key)
+        header.digest = digests_of(secret, header).digest(arguments)
         self._own(header)
         return header
 
@@ -136,7 +144,8 @@ class Runs:
         """Create this run and begin it, unless it exists, as `Create` says."""
         services, run, now = self._services, header.run, header.created
         codec = RunCodec(services.secret, run)
-        value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT)
+        hidden = services.app.workflow(header.workflow).inputs.hidden
+        value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT, hidden=hidden)
         started = Started(now, value, by)
         with services.claims.making(run, "", header.owner):
             stored, new = await self._store.start(header, started, failed)
@@ -248,10 +257,13 @@ class Runs:
 
     # --- waiting for the end ---------------------------------------------------------------
 
-    async def result(self, run: str, wait: float = 0) -> Outcome | None:
+    async def result(
+        self, run: str, wait: float = 0, *, or_response: bool = False
+    ) -> Outcome | None:
         """The outcome of the run; None if it has not ended after `wait` seconds.
 
-        Raises `RunNotFound`, and `StuckError` if the run is stuck.
+        With `or_response`, None also as soon as it has answered its caller. Raises
+        `RunNotFound`, and `StuckError` if the run is stuck.
         """
         deadline = self._services.clock.now() + int(wait * 1000)
         while True:
@@ -259,11 +271,11 @@ class Runs:
             try:
                 header = await self._store.header(run)
                 if header.state is RunState.STUCK:
-                    raise StuckError(f"run {run!r} is stuck: {header.error}")
+                    raise StuckError(f"run {run!r} is stuck: {for_people(header.error)}")
                 if header.state in TERMINAL:
                     return await self._outcome(header)
                 left = deadline - self._services.clock.now()
-                if left <= 0:
+                if left <= 0 or (or_response and header.answer):
                     return None
                 await asyncio.wait([waiter], timeout=min(left, POLL) / 1000)
                 if waiter.done() and (outcome := waiter.result()) is not None:
@@ -439,6 +451,8 @@ def _check_reason(reason: str) -> None:
         size = stored_size(reason)
     except UnicodeEncodeError:  # a lone surrogate
         raise InvalidInput("a reason must be text that UTF-8 can hold", field="reason") from None
+    if unmarked(reason) != reason:
+        raise InvalidInput("a reason begins with a character, not with U+FFFF", field="reason")
     if size > LONGEST_REASON:
         told = f"a reason has at most {LONGEST_REASON} bytes of UTF-8, and this one {size}"
         raise InvalidInput(told, field="reason")

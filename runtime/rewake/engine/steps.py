@@ -8,6 +8,7 @@ from typing import Any
 
 from rewake.authoring.attempt import NotBegun, attempt
 from rewake.authoring.context import TaskContext
+from rewake.authoring.marking import hidden_in
 from rewake.authoring.policy import millis
 from rewake.authoring.step import StepWork
 from rewake.engine.carrying import About, warn_of_failure
@@ -178,7 +179,11 @@ class Steps:
         if error is None:
             try:
                 value = execution.codec.encode(
-                    result, key=op.key, purpose=Purpose.RESULT, hint=work.hint
+                    result,
+                    key=op.key,
+                    purpose=Purpose.RESULT,
+                    hint=(hint := work.hint),
+                    hidden=hidden_in(hint),
                 )
             except Exception as unencodable:
                 failure = failure_of(unencodable, op.attempts + op.lost + 1)

@@ -8,10 +8,12 @@ be passed by what all processes write in between.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from rewake.engine.services import Services
 from rewake.errors import StoreError
 from rewake.records import Millis
+from rewake.stores.beside import Beside
 
 log = logging.getLogger("rewake.sweeper")
 
@@ -26,19 +28,20 @@ class Trimmer:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._audit = services.store.audit
+        self._kept: Sequence[Beside] = (services.store.audit, services.store.deliveries)
         self._looked: Millis = services.clock.now()
         self._written = 0
 
     async def trim(self) -> None:
         """Remove what is over, if it is time to look. A sweep never fails for it."""
-        now, written = self._services.clock.now(), self._audit.written
+        now, written = self._services.clock.now(), sum(each.written for each in self._kept)
         early = 0 <= now - self._looked < EVERY  # else also where the clock was set back
         if early and written - self._written < MANY:
             return
         try:
-            if await self._audit.trim(now, FEW):
+            more = [await each.trim(now, FEW) for each in self._kept]
+            if any(more):
                 return
         except StoreError as error:
-            log.warning("old entries of the audit log could not be removed: %s", error)
+            log.warning("what is kept for a while only could not be removed: %s", error)
         self._looked, self._written = now, written

@@ -176,7 +176,7 @@ class Turn:
             return await self._commits.finish(execution)
         ready = self._steps.ready(execution, self._now(execution))
         if not ready and not self._steps.running:
-            if self._unread or arrivals.heard_to(seen) > seen:
+            if self._unread or arrivals.heard_to(seen) > seen or _goes_on(execution):
                 return False
             return await self._commits.park(execution, _next_wake(execution))
         if must_commit(execution.fresh, ready):
@@ -466,6 +466,12 @@ def _next_wake(execution: Execution) -> Millis | None:
         if op.silence is not None and op.silent_at is not None:
             moments.append(op.silent_at)
     return min(moments, default=None)
+
+
+def _goes_on(execution: Execution) -> bool:
+    """Whether an operation waits for nothing: what it is asked with is told by the next commit."""
+    open_ = execution.open.values() if execution.responded else ()
+    return any(op.kind.traits.answers for op in open_)
 
 
 def _concerns(execution: Execution, event: Event) -> bool:

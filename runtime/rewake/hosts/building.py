@@ -29,6 +29,7 @@ from rewake.engine.settings import Settings
 from rewake.errors import ConfigError, StoreUnsuitable
 from rewake.hosts.config import ServerConfig, make_home
 from rewake.http.app import create_app
+from rewake.http.load import Limits
 from rewake.signing.secret import Secret
 from rewake.stores.memory import MemoryTable
 from rewake.stores.shelf import Shelf
@@ -168,6 +169,7 @@ def build_app(source: str | App, config: ServerConfig, *, development: bool = Fa
         secret,
         tokens=config.tokens,
         grace=config.grace,
+        limits=Limits(config.waiting, config.backlog),
         clock=clock,
         development=development,
     )

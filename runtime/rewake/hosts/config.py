@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
 import os
 import secrets
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
@@ -14,6 +16,8 @@ from typing import Any
 from rewake.dispatchers.http import checked_url
 from rewake.errors import ConfigError
 from rewake.hosts.log_formats import LOG_FORMATS
+from rewake.signing.aes_gcm import AesGcm, keys_in
+from rewake.signing.payloads import PayloadCodec
 from rewake.signing.secret import Secret
 
 DISPATCHERS = ("in-process", "http")
@@ -44,6 +48,10 @@ class ServerConfig:
     """How many suspended runs stay in memory."""
     tasks: int = 100
     """How many attempts run at once."""
+    waiting: int = 500
+    """How many requests may wait for results at once."""
+    backlog: int = 1_000
+    """How many turns of runs may wait for this process before starts are refused."""
     grace: float = 5.0
     """How long work may go on at the end."""
     blocked: float = 30.0
@@ -55,7 +63,11 @@ class ServerConfig:
     log_format: str = "text"
     """`text` for people, or `json`: an object a line."""
     secret: Secret | None = None
-    """The secret that signs."""
+    """The secret that signs, and with it the payload codec."""
+    codec: PayloadCodec | None = None
+    """What users' data passes on its way to the store and back."""
+    keys: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """The keys that encrypt it, by id; the first one encrypts, all of them decrypt."""
     tokens: tuple[str, ...] = field(default=(), repr=False)
     """The bearer tokens; by default one that is derived from the secret."""
 
@@ -74,11 +86,13 @@ class ServerConfig:
         values |= {k: v for k, v in given.items() if v is not None and k in known}
         config = cls(**values)
         _check(config)
-        return config
+        if config.keys:
+            config = replace(config, codec=AesGcm(config.keys))
+        return config if config.secret is None else config.with_secret(config.secret)
 
     def with_secret(self, secret: Secret) -> ServerConfig:
-        """The settings with this secret, unless they have one already."""
-        return self if self.secret is not None else replace(self, secret=secret)
+        """The settings with this secret, unless they have one already, and its codec."""
+        return replace(self, secret=(self.secret or secret).with_codec(self.codec))
 
 
 def _texts(text: str) -> tuple[str, ...]:
@@ -88,6 +102,25 @@ def _texts(text: str) -> tuple[str, ...]:
 def _secret(text: str) -> Secret:
     current, *previous = _texts(text)
     return Secret(current, *previous)
+
+
+def _codec(text: str) -> PayloadCodec:
+    """The codec that `module:name` names. Raises `ConfigError`."""
+    module, _, name = text.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a module of users raises
+        told = f"REWAKE_CODEC names no module:name that can be imported ({type(error).__name__})"
+        raise ConfigError(told) from error
+    if isinstance(found, type) or not all(callable(getattr(found, each, 0)) for each in _CODERS):
+        raise ConfigError(f"REWAKE_CODEC: {name} is no object with the methods encode and decode")
+    codec: PayloadCodec = found
+    return codec
+
+
+_CODERS = ("encode", "decode")
 
 
 def _networks(text: str) -> tuple[str, ...]:
@@ -104,12 +137,16 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "lease": ("REWAKE_LEASE", float),
     "cached": ("REWAKE_CACHED", int),
     "tasks": ("REWAKE_TASKS", int),
+    "waiting": ("REWAKE_WAITING", int),
+    "backlog": ("REWAKE_BACKLOG", int),
     "grace": ("REWAKE_GRACE", float),
     "blocked": ("REWAKE_BLOCKED", float),
     "proxies": ("REWAKE_PROXIES", _networks),
     "log_level": ("REWAKE_LOG_LEVEL", str.lower),
     "log_format": ("REWAKE_LOG_FORMAT", str.lower),
     "secret": ("REWAKE_SECRET", _secret),
+    "codec": ("REWAKE_CODEC", _codec),
+    "keys": ("REWAKE_ENCRYPTION_KEYS", keys_in),
     "tokens": ("REWAKE_TOKEN", _texts),
 }
 """By setting: its environment variable, and the function that reads its text."""
@@ -131,12 +168,16 @@ def _check(config: ServerConfig) -> None:
         ("blocked", 1 <= config.blocked <= 3600, "1 to 3600 seconds"),
         ("cached", config.cached >= 0, "0 or more"),
         ("tasks", config.tasks >= 1, "1 or more"),
+        ("waiting", config.waiting >= 0, "0 or more"),
+        ("backlog", config.backlog >= 1, "1 or more"),
         ("dispatcher", config.dispatcher in DISPATCHERS, " or ".join(DISPATCHERS)),
         ("log_level", config.log_level in _LEVELS, ", ".join(_LEVELS)),
         ("log_format", config.log_format in LOG_FORMATS, " or ".join(LOG_FORMATS)),
     ):
         if not holds:
             raise ConfigError(f"{SETTINGS[name][0]} must be {wanted}")
+    if config.codec is not None and config.keys:
+        raise ConfigError("set REWAKE_CODEC or REWAKE_ENCRYPTION_KEYS, not both")
     if config.url:
         checked_url(config.url)
     elif config.dispatcher == "http":

@@ -9,8 +9,9 @@ from msgspec import UNSET, UnsetType
 
 from rewake.views.access import AuditedView, TokenView
 from rewake.views.approvals import ListedApprovalView
+from rewake.views.deliveries import DeliveryView
 from rewake.views.history_pages import ChangedView
-from rewake.views.runs import RunView
+from rewake.views.runs import Links, RunView
 from rewake.views.timeline import OperationView
 
 
@@ -48,6 +49,20 @@ class ApprovalsPage(Page, frozen=True, kw_only=True):
     """Open approvals."""
 
     approvals: list[ListedApprovalView]
+
+
+class DeliveriesPage(Page, frozen=True, kw_only=True):
+    """Deliveries to webhooks, newest first."""
+
+    deliveries: list[DeliveryView]
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What became of a delivery that was sent again; with the run that it started."""
+
+    verdict: str
+    id: str | UnsetType = UNSET
+    links: Links | UnsetType = UNSET
 
 
 class ParameterView(msgspec.Struct, frozen=True):

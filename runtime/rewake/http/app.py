@@ -12,7 +12,17 @@ from starlette.routing import Route
 
 from rewake.clock import Clock, SystemClock
 from rewake.engine.engine import Engine
-from rewake.http import approvals, approving, audit, callbacks, histories, internal, runs, tokens
+from rewake.http import (
+    approvals,
+    approving,
+    audit,
+    callbacks,
+    deliveries,
+    histories,
+    internal,
+    runs,
+    tokens,
+)
 from rewake.http.admission import admitted
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT, Endpoint, not_too_early, with_known_query
@@ -20,7 +30,9 @@ from rewake.http.fresh import with_tag
 from rewake.http.gate import Gate
 from rewake.http.hooks import deliver
 from rewake.http.inbox import Inbox
+from rewake.http.keeping import Keeper
 from rewake.http.link_headers import LinkHeaders
+from rewake.http.load import LIMITS, Limits, Load
 from rewake.http.needs import needs_of
 from rewake.http.openapi import openapi
 from rewake.http.parts import Parts
@@ -54,6 +66,9 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/tokens", tokens.create),
     ("DELETE", "/v1/tokens/{name}", tokens.revoke),
     ("GET", "/v1/audit", audit.listing),
+    ("GET", "/v1/deliveries", deliveries.listing),
+    ("GET", "/v1/deliveries/{id}", deliveries.show),
+    ("POST", "/v1/deliveries/{id}/replay", deliveries.replay),
     ("GET", "/hooks/{path:path}", deliver),
     ("POST", "/hooks/{path:path}", deliver),
     ("POST", "/callback/{token}", callbacks.complete),
@@ -76,6 +91,7 @@ def create_app(
     grace: float = 5.0,
     sweep: bool = True,
     limit: int = LIMIT,
+    limits: Limits = LIMITS,
     clock: Clock | None = None,
     development: bool = False,
 ) -> Starlette:
@@ -83,14 +99,15 @@ def create_app(
 
     `tokens` are the server's own bearer tokens; by default, the one that is derived from `secret`.
     API tokens are in the engine's store. `grace`: seconds that work under way may go on at the end.
-    `limit`: the largest body, in bytes. `development`: a webhook whose secret is missing is shut;
-    else it is a `ConfigError`.
+    `limit`: the largest body, in bytes; `limits`: of the load. `development`: a webhook whose
+    secret is missing is shut; else it is a `ConfigError`.
     """
     clock = clock or SystemClock()
     keys, store = Keys(secret, tokens), engine.services.store
     principals, auditor = Principals(keys, store.tokens, clock), Auditor(store.audit, clock)
     inbox, hooks = Inbox(engine.handle, clock), _hooks(engine, development=development)
-    parts = Parts(engine, keys, inbox, clock, principals, auditor, limit, hooks)
+    keeper, load = Keeper(store.deliveries, clock), Load(engine, limits)
+    parts = Parts(engine, keys, inbox, clock, principals, auditor, keeper, load, limit, hooks)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
@@ -131,6 +148,7 @@ def _route(verb: str, path: str, endpoint: Endpoint) -> Route:
 async def _close(parts: Parts, grace: float) -> None:
     parts.closing.set()
     await parts.auditor.close()
+    await parts.keeper.close()
     await parts.principals.close()
     await parts.engine.close(grace)
     await parts.inbox.close()

@@ -24,6 +24,7 @@ from starlette.responses import HTMLResponse, Response
 
 from rewake import pages
 from rewake.authoring.approval import Action, Approval, Decision
+from rewake.authoring.binding import call_text
 from rewake.engine.approvals import Approvals, Standing
 from rewake.errors import InvalidInput, LinkExpired, RewakeError, RunConflict, Unauthentic
 from rewake.http.admission import note_holder
@@ -111,10 +112,11 @@ class _Opened:
         """The page that says what was decided."""
         by, comment = decided.approver or "", decided.comment or ""
         decision = str(decided.decision)
-        shown = pages.done(self._asked(found), decision=decision, by=by, at=at, comment=comment)
+        asked = self._asked(found, decided.value)
+        shown = pages.done(asked, decision=decision, by=by, at=at, comment=comment)
         return HTMLResponse(shown, status)
 
-    def _asked(self, found: Standing) -> pages.Asked:
+    def _asked(self, found: Standing, edited: Any = None) -> pages.Asked:
         mine, decided = self.link.holder, found.decided
         decisions = {} if decided is None else {decided.approver or "": str(decided.decision)}
         return pages.Asked(
@@ -128,6 +130,7 @@ class _Opened:
             expires=self.link.expires,
             action=self.link.action,
             others=[(who, decisions.get(who, "")) for who in found.approvers if who != mine],
+            call="" if found.binds is None else call_text(found.binds, edited),
         )
 
 

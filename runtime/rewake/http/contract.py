@@ -21,9 +21,11 @@ from rewake.http import (
     runs,
     tokens,
 )
+from rewake.http.keeping import Became
 from rewake.kinds import Kind
 from rewake.records import Invocation
 from rewake.views.access import TokenView
+from rewake.views.deliveries import WholeDeliveryView
 from rewake.views.runs import STATES, ResultView, RunView
 from rewake.views.timeline import OPERATION_STATES, OperationView
 
@@ -81,6 +83,7 @@ QUERY: Mapping[str, Parameter] = {
     "approver": Parameter(text(), "Only what is asked of this person."),
     "cursor": Parameter(text(), "Where the page begins: the `cursor` of the page before."),
     "format": Parameter(text(enum=["columns"]), "Rows of columns instead of objects."),
+    "hook": Parameter(text(), "Only deliveries to the hook of this path."),
     "id": Parameter(text(pattern="^.{1,128}$"), "The id of the new run."),
     "if_finished": Parameter(_values(IfFinished), "What to do if the run of the key has ended."),
     "if_running": Parameter(_values(IfRunning), "What to do if the run of the key goes on."),
@@ -94,6 +97,7 @@ QUERY: Mapping[str, Parameter] = {
     "q": Parameter(text(), "Only those with this text in their id."),
     "until": Parameter(text(format="date-time"), "Only what began then or earlier."),
     "under": Parameter(text(), "Only this operation, or those below this key."),
+    "verdict": Parameter(_values(Became), "Only deliveries of which this became."),
     "wait": Parameter(
         {"type": "number", "minimum": 0, "maximum": runs.LONGEST_WAIT, "default": 0},
         "How many seconds to wait for the end.",
@@ -195,6 +199,15 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ),
     ("POST", "/callback/{token}/heartbeat"): Described(
         {200: Answer(answers.Beaten)}, problems=(401, 409, 410, 422)
+    ),
+    ("GET", "/v1/deliveries"): Described(
+        {200: Answer(answers.DeliveriesPage)},
+        query={"workflow": Parameter(text(), "Only deliveries to hooks of this workflow.")},
+    ),
+    ("GET", "/v1/deliveries/{id}"): Described({200: Answer(WholeDeliveryView)}, problems=(404,)),
+    ("POST", "/v1/deliveries/{id}/replay"): Described(
+        {200: Answer(answers.Replayed), 202: Answer(answers.Replayed)},
+        problems=(400, 404, 409, 415),
     ),
     ("POST", "/v1/invoke"): Described(
         {202: Answer(answers.Nothing)}, body=Invocation, problems=(401,)

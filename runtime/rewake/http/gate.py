@@ -21,6 +21,7 @@ from rewake.http.needs import route_of
 from rewake.http.parts import Parts
 from rewake.http.principals import with_principal
 from rewake.http.problems import plain, problem_of
+from rewake.http.verdicts import note_stray
 
 log = logging.getLogger("rewake.http")
 
@@ -77,6 +78,7 @@ class Gate:
             route, status = route_of(scope["method"], path_of(scope)), refusal.status_code
             tell = self._parts.auditor.tell
             await tell(route.scope, route.action, status, client=client_of(scope))
+            await note_stray(self._parts, scope)
         elif isinstance(error, StoreError):
             log.error("who asks could not be known: %s", error)
         await refusal(scope, receive, send)

@@ -4,8 +4,7 @@ A delivery goes through it in one order, whatever its scheme: its size, its sign
 bytes, then a handshake, and only then what it says. Of what is not verified nothing is parsed, but
 by a function of the app that must find out whose secret it is.
 
-Everything that was sent comes to one `Verdict`, which has what the sender is told and what an
-operator may know, and `_note` sees each of them.
+Everything that was sent comes to one `Verdict` (`rewake.http.verdicts`).
 """
 
 from __future__ import annotations
@@ -13,11 +12,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
-import logging
 import re
-from collections.abc import Mapping
-from enum import StrEnum
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Mapping
+from contextlib import ExitStack
+from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -26,51 +24,29 @@ from starlette.responses import Response
 
 from rewake.authoring.workflow import Workflow
 from rewake.engine.starting import LONGEST_KEY
-from rewake.errors import InvalidInput, StuckError, Unauthentic
+from rewake.errors import InvalidInput, Overloaded, StuckError, Unauthentic
 from rewake.http.admission import act_of, tell_done
 from rewake.http.bodies import query_number, read_body
+from rewake.http.keeping import Became
 from rewake.http.parts import Parts, parts_of, reply
-from rewake.http.problems import plain, problem_of
-from rewake.records import Failure, Header, Outcome
+from rewake.http.problems import plain
+from rewake.http.responses import ended, response_to
+from rewake.http.verdicts import Seen, Verdict, note, refused
+from rewake.records import Header
+from rewake.signing.secret import Secret
 from rewake.values.text import storable, stored_size
-from rewake.views.runs import Links, ResultView, error_view, links, result_view
-from rewake.views.values import Values
+from rewake.views.runs import Links, links
 from rewake.webhooks.bodies import is_form, is_json
 from rewake.webhooks.delivery import Delivery
 from rewake.webhooks.hooks import Hook
+from rewake.webhooks.schemes import Anyone
 from rewake.webhooks.trigger import LONGEST_WAIT
-
-log = logging.getLogger("rewake.hooks")
 
 BODY_TIME = 30.0
 """Seconds in which a body must have come: whoever sends it has proved nothing yet."""
 
+_MARK = "delivery without an id"
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:$|[,;])", re.ASCII)
-_LONGEST_REASON = 300
-_UNVERIFIED = "this delivery could not be verified"
-
-
-class Became(StrEnum):
-    """What became of a delivery."""
-
-    STARTED = "started"
-    REPEATED = "repeated"
-    """It had been delivered before, and started a run then."""
-    IGNORED = "ignored"
-    """The app said that it is not for it."""
-    ANSWERED = "answered"
-    """A handshake."""
-    REFUSED = "refused"
-    FAILED = "failed"
-
-
-class Verdict(NamedTuple):
-    """What became of a delivery. `reason`: why it was refused, for operators only."""
-
-    became: Became
-    response: Response | None = None
-    header: Header | None = None
-    reason: str = ""
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -90,55 +66,77 @@ async def deliver(request: Request) -> Response:
         query=request.query_params.multi_items(),
         received=parts.clock.now(),
     )
+    with ExitStack() as room:
+        return await _delivered(parts, request, delivery, Seen(parts.hooks.get(path), room))
+
+
+async def _delivered(parts: Parts, request: Request, delivery: Delivery, seen: Seen) -> Response:
     try:
-        verdict = await _judged(parts, request, delivery)
+        verdict = await _judged(parts, request, delivery, seen)
     except (Unauthentic, InvalidInput, HTTPException) as error:
-        verdict = _refused(error)
+        verdict = refused(error)
+    except Overloaded as error:
+        verdict = refused(error)
+        seen.verified = False  # it is kept as those of strangers are: there may be any number
     except Exception as error:
-        _note(delivery, Verdict(Became.FAILED, reason=type(error).__name__))
+        await note(request, delivery, seen, Verdict(Became.FAILED, reason=type(error).__name__))
         raise
-    _note(delivery, verdict)
     act = act_of(request)
     act.skip = verdict.became is not Became.STARTED
     if verdict.became is not Became.REFUSED:
-        act.who = f"hook:{path}"
+        act.who = f"hook:{delivery.path}"
+    told: list[Awaitable[None]] = [note(request, delivery, seen, verdict)]
+    if verdict.header is not None and verdict.became is Became.STARTED:
+        told.append(tell_done(request, verdict.header))
+    await asyncio.gather(*told)  # one commit of the database for both
     if verdict.response is not None:
         return verdict.response
     assert verdict.header is not None
-    if verdict.became is Became.STARTED:
-        await tell_done(request, verdict.header)
     return await _answer(parts, request, delivery, verdict.header, verdict.became)
 
 
-async def _judged(parts: Parts, request: Request, delivery: Delivery) -> Verdict:
+async def _judged(parts: Parts, request: Request, delivery: Delivery, seen: Seen) -> Verdict:
     """What becomes of a delivery. Raises what it is refused with."""
-    hook = parts.hooks.get(delivery.path)
+    hook = seen.hook
     if hook is None:
-        raise HTTPException(404, "no workflow has a webhook of this path")
+        response = plain(404, "no workflow has a webhook of this path")
+        return Verdict(Became.REFUSED, response, reason=_nowhere(parts, delivery.path))
     if delivery.method not in hook.methods:
         allowed = ", ".join(hook.methods)
         raise HTTPException(405, f"a delivery is sent by {allowed}", {"Allow": allowed})
     if hook.shut:
         response = plain(503, "this webhook is not set up yet", {"Retry-After": "60"})
         return Verdict(Became.REFUSED, response, reason=hook.shut)
+    if delivery.method == "POST":
+        parts.load.check()  # it costs least before anything is read
     delivery.body = await _body(request, parts)
+    seen.read = True
     await hook.verify(delivery, parts.clock.now())
+    seen.verified = not isinstance(hook.scheme, Anyone)
     answer = hook.scheme.challenge(delivery)
     if answer is not None:
         return Verdict(Became.ANSWERED, _text(answer.text, answer.media_type))
-    delivery.id = hook.scheme.id_of(delivery) or _key_of_sender(hook, delivery)
-    _wait(request, hook)  # refused before anything is started
-    key = await _key(hook, delivery)
+    key = seen.key = await key_of(parts.keys.secret, hook, delivery)
+    # Refused before anything is started.
+    seen.room.enter_context(parts.load.waiting(_wait(request, hook)))
     try:
-        verdict = await _started(parts, hook, delivery, key)
+        verdict = await started(parts, hook, delivery, key, f"hook:{delivery.path}")
     except (InvalidInput, HTTPException):
-        known = await _repeated(parts, hook, key)
+        known = await repeated(parts, hook, key)
         if known is None:
             raise
         return known
     if verdict.became is Became.IGNORED:
-        return await _repeated(parts, hook, key) or verdict
+        return await repeated(parts, hook, key) or verdict
     return verdict
+
+
+def _nowhere(parts: Parts, path: str) -> str:
+    """Why there is no hook at this path, as an operator is told."""
+    near = [each for each in parts.hooks if path.endswith(f"/{each}")]
+    if near:
+        return f"no hook has this path, and /hooks/{near[0]} is one: does a proxy add to paths?"
+    return "no workflow has a webhook of this path"
 
 
 async def _body(request: Request, parts: Parts) -> bytes:
@@ -153,27 +151,30 @@ async def _body(request: Request, parts: Parts) -> bytes:
 # --- what it starts -------------------------------------------------------------------------------
 
 
-async def _started(parts: Parts, hook: Hook, delivery: Delivery, key: str | None) -> Verdict:
+async def started(
+    parts: Parts, hook: Hook, delivery: Delivery, key: str | None, by: str
+) -> Verdict:
     """Start its run, unless a delivery of this key has started one. Raises what it is refused with.
 
-    The first stands, so that what a later one says is not compared.
+    The first stands, so that what a later one says is not compared. `by`: who starts it.
     """
     workflow = parts.engine.app.workflow(hook.workflow)
     arguments = await _arguments(hook, workflow, delivery)
     if arguments is None:
         return Verdict(Became.IGNORED, Response(status_code=204))
-    header, new = await parts.engine.start(
-        hook.workflow,
-        arguments,
-        idempotency_key=key,
-        strict=hook.webhook.strict,
-        compare=False,
-        by=f"hook:{delivery.path}",
-    )
+    with parts.load.starting():
+        header, new = await parts.engine.start(
+            hook.workflow,
+            arguments,
+            idempotency_key=key,
+            strict=hook.webhook.strict,
+            compare=False,
+            by=by,
+        )
     return Verdict(Became.STARTED if new else Became.REPEATED, header=header)
 
 
-async def _repeated(parts: Parts, hook: Hook, key: str | None) -> Verdict | None:
+async def repeated(parts: Parts, hook: Hook, key: str | None) -> Verdict | None:
     """The run that a delivery of this key has started, although this one could not; or None."""
     found = await parts.engine.of_key(key, hook.workflow, 1) if key is not None else ()
     return Verdict(Became.REPEATED, header=found[0]) if found else None
@@ -228,9 +229,10 @@ def _key_of_sender(hook: Hook, delivery: Delivery) -> str | None:
     return delivery.headers.get("idempotency-key") or None
 
 
-async def _key(hook: Hook, delivery: Delivery) -> str | None:
+async def key_of(secret: Secret, hook: Hook, delivery: Delivery) -> str | None:
     """The idempotency key of its run: the first delivery of an id stands for all of them."""
-    named = delivery.id or hook.scheme.mark_of(delivery)
+    delivery.id = hook.scheme.id_of(delivery) or _key_of_sender(hook, delivery)
+    named = delivery.id or _mark(secret, hook, delivery)
     if hook.webhook.key is not None:
         named = await _called(hook.webhook.key, delivery)
         if not (named is None or isinstance(named, str)):
@@ -238,10 +240,23 @@ async def _key(hook: Hook, delivery: Delivery) -> str | None:
             raise TypeError(f"{told}, and not a text or None")
     if not named:
         return None
-    key = f"hook:{delivery.path}:{storable(named)}"
-    if stored_size(key) > LONGEST_KEY:  # providers name as they like
-        key = f"hook:{delivery.path}:sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+    return bounded_key(delivery.path, f"hook:{delivery.path}:{storable(named)}")
+
+
+def bounded_key(path: str, key: str) -> str:
+    """The key, or if it is too long, as providers name as they like, one that stands for it."""
+    if stored_size(key) > LONGEST_KEY:
+        return f"hook:{path}:sha256:{hashlib.sha256(key.encode()).hexdigest()}"
     return key
+
+
+def _mark(secret: Secret, hook: Hook, delivery: Delivery) -> str | None:
+    """What names a delivery that has no id: a digest of what was signed."""
+    named = hook.scheme.mark_of(delivery)
+    if named is None or secret.codec is None:
+        return named
+    # Else who reads the store could try what was in the body.
+    return f"hmac:{secret.sign(_MARK, named.encode()).hex()}"
 
 
 async def _called(function: Any, delivery: Delivery) -> Any:
@@ -255,28 +270,24 @@ async def _called(function: Any, delivery: Delivery) -> Any:
 async def _answer(
     parts: Parts, request: Request, delivery: Delivery, header: Header, became: Became
 ) -> Response:
-    """The run's id and links; where the sender waits and the run ends, its result."""
+    """What the run answers; else, where the sender waits and the run ends, its result; else its id
+    and links.
+    """
     run, outcome = header.run, None
     repeated = {"Idempotency-Replayed": "true"} if became is Became.REPEATED else {}
     wait = _wait(request, parts.hooks[delivery.path])
-    if wait:
+    if wait and not header.answer:
         try:
-            outcome = await parts.outcome(run, wait)
+            outcome = await parts.outcome(run, wait, or_response=True)
         except StuckError:  # it was started, and will go on
             outcome = None
+        header = await parts.engine.get(run)
+    if header.answer:
+        return await response_to(parts, header, repeated)
     if outcome is not None:
-        return reply(_result(outcome, parts, run), headers=repeated)
+        return ended(outcome, parts, run, repeated)
     shown = links(run)
     return reply(Accepted(run, shown), 202, {"Location": shown.self, **repeated})
-
-
-def _result(outcome: Outcome, parts: Parts, run: str) -> ResultView:
-    """The result as who may read the run sees it; why it failed is not for a sender."""
-    view = result_view(outcome, Values(parts.keys.secret, run))
-    if view.error is msgspec.UNSET:
-        return view
-    told = Failure(view.state, f"the run did not succeed; {links(run).result} says why")
-    return msgspec.structs.replace(view, error=error_view(told))
 
 
 def _wait(request: Request, hook: Hook) -> float:
@@ -292,35 +303,3 @@ def _text(text: str, media_type: str) -> Response:
     # What was asked is said again: it must not become a page.
     kept = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return Response(text, headers=kept, media_type=media_type)
-
-
-def _refused(error: Unauthentic | InvalidInput | HTTPException) -> Verdict:
-    if isinstance(error, Unauthentic):
-        # One answer to all: one who forges would learn from the difference.
-        return Verdict(Became.REFUSED, problem_of(Unauthentic(_UNVERIFIED)), reason=str(error))
-    if isinstance(error, InvalidInput):
-        return Verdict(Became.REFUSED, problem_of(error), reason=str(error))
-    response = plain(error.status_code, error.detail, error.headers)
-    return Verdict(Became.REFUSED, response, reason=error.detail)
-
-
-# --- what operators are told ----------------------------------------------------------------------
-
-
-def _note(delivery: Delivery, verdict: Verdict) -> None:
-    """Say what became of a delivery. This is the one place that sees each."""
-    path, run = _one_line(delivery.path), verdict.header.run if verdict.header else ""
-    if verdict.became in (Became.REFUSED, Became.FAILED):
-        reason = _one_line(verdict.reason)
-        log.warning("a delivery to /hooks/%s was %s: %s", path, _SAID[verdict.became], reason)
-    else:
-        log.info("a delivery to /hooks/%s: %s %s", path, verdict.became, run)
-
-
-_SAID = {Became.REFUSED: "refused", Became.FAILED: "not taken"}
-
-
-def _one_line(text: str) -> str:
-    """A text of a stranger, as a log can hold it."""
-    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-    return storable(shown if len(shown) <= _LONGEST_REASON else f"{shown[:_LONGEST_REASON]}…")

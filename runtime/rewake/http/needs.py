@@ -56,6 +56,9 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("POST", "/v1/tokens"): Need(Scope.ADMIN, "token.create", acts=True),
     ("DELETE", "/v1/tokens/{name}"): Need(Scope.ADMIN, "token.revoke", acts=True),
     ("GET", "/v1/audit"): Need(Scope.ADMIN, "audit.list"),
+    ("GET", "/v1/deliveries"): Need(Scope.READ, "delivery.list"),
+    ("GET", "/v1/deliveries/{id}"): Need(Scope.READ, "delivery.get"),
+    ("POST", "/v1/deliveries/{id}/replay"): Need(Scope.OPERATE, "delivery.replay", acts=True),
     ("POST", "/v1/invoke"): Need(Scope.OPERATE, "invoke", free=True),
     # It does nothing that the sweeps of any server do not do; one each minute would hide the rest.
     ("POST", "/v1/sweep"): Need(Scope.OPERATE, "sweep"),

@@ -51,6 +51,7 @@ _TAG = {"ETag": {"description": "Of this answer.", "schema": {"type": "string"}}
 _UNCHANGED = {"304": {"description": "It is as `If-None-Match` says", "headers": _TAG}}
 _MOST_DOCUMENTS = 16
 """Documents that are kept: of one app, as tokens see it."""
+_ANY: Mapping[str, Any] = {"*/*": {"schema": {}}}
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}", re.ASCII)
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "How to say who asks."},
@@ -170,7 +171,7 @@ class _Document:
         self, hook: Webhook, workflow: Workflow[Any, Any], takes: Any, ended: Mapping[str, Any]
     ) -> None:
         # What a provider sends is the provider's; a function of the app makes arguments of it.
-        any_type = {"*/*": {"schema": takes if hook.arguments is None else {}}}
+        takes_any = {"*/*": {"schema": takes if hook.arguments is None else {}}}
         wait = {**QUERY["wait"].schema, "maximum": LONGEST_WAIT, "default": hook.wait}
         started = {"description": "Accepted", "content": self._content(Answer(Accepted))}
         refusals = self._problems([400, 401, 404, 405, 408, 413, 415, 422, 500, 503])
@@ -180,11 +181,12 @@ class _Document:
             "tags": ["hook"],
             "security": [],
             "parameters": [_parameter("wait", "query", Parameter(wait, QUERY["wait"].told))],
-            "requestBody": {"required": False, "content": any_type},
+            "requestBody": {"required": False, "content": takes_any},
             "responses": {
                 "200": ended,
                 "202": started,
                 "204": {"description": "It is not for this app"},
+                "default": {"description": "What the run answers by `respond`", "content": _ANY},
                 **refusals,
             },
         }

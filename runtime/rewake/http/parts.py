@@ -16,6 +16,8 @@ from rewake.engine.engine import Engine
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT
 from rewake.http.inbox import Inbox
+from rewake.http.keeping import Keeper
+from rewake.http.load import Load
 from rewake.http.principals import Principals
 from rewake.records import Outcome
 from rewake.signing.tokens import Keys
@@ -34,6 +36,8 @@ class Parts:
     clock: Clock
     principals: Principals
     auditor: Auditor
+    keeper: Keeper
+    load: Load
     limit: int = LIMIT
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -42,14 +46,15 @@ class Parts:
         """Whether the engine was opened, as the app's lifespan does."""
         return self.engine.services.home is not None
 
-    async def outcome(self, run: str, wait: float) -> Outcome | None:
+    async def outcome(self, run: str, wait: float, *, or_response: bool = False) -> Outcome | None:
         """The run's outcome, or None if it has not ended after `wait` seconds.
 
-        A closing server waits no longer. Raises as `Engine.result` does.
+        `or_response`: or has answered its caller. A closing server waits no longer. Raises as
+        `Engine.result` does.
         """
         if not wait or self.closing.is_set():
             return await self.engine.result(run)
-        asked = asyncio.ensure_future(self.engine.result(run, wait))
+        asked = asyncio.ensure_future(self.engine.result(run, wait, or_response=or_response))
         closing = asyncio.ensure_future(self.closing.wait())
         try:
             await asyncio.wait({asked, closing}, return_when=asyncio.FIRST_COMPLETED)

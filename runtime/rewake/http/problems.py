@@ -23,6 +23,7 @@ from rewake.errors import (
     InvalidInput,
     LinkExpired,
     NotYet,
+    Overloaded,
     ReadableElsewhere,
     RewakeError,
     RunConflict,
@@ -90,6 +91,9 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
         "Try again; what was asked may or may not have happened.",
         {"Retry-After": "1"},
     ),
+    Overloaded: ProblemType(
+        503, "overloaded", "There is no room for it now", headers={"Retry-After": "1"}
+    ),
     StoreFull: ProblemType(507, "store-full", "The database is full", "Nothing was changed."),
 }
 
@@ -141,7 +145,7 @@ def plain(status: int, detail: str = "", headers: Mapping[str, str] | None = Non
 
 async def _rewake_error(request: Request, error: Exception) -> Response:
     response = problem_of(error)
-    if response.status_code >= 500:
+    if response.status_code >= 500 and not isinstance(error, Overloaded):  # there are many
         path = without_tokens(request.url.path)
         log.error("%s %s failed", request.method, path, exc_info=error)
     return response

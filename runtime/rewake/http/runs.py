@@ -68,23 +68,26 @@ async def start(request: Request) -> Response:
         raise InvalidInput("give either id= or Idempotency-Key, not both", field="id")
     if_running = query_choice(request, "if_running", _IF_RUNNING)
     if_finished = query_choice(request, "if_finished", _IF_FINISHED)
+    parts.load.check()
     arguments = await read_object(request, parts.limit)
     name = request.path_params["name"]
-    header, new = await parts.engine.start(
-        name,
-        arguments,
-        run=run,
-        idempotency_key=key,
-        if_running=if_running,
-        if_finished=if_finished,
-        by=principal_of(request).who,
-        noted=functools.partial(tell_done, request),  # before a body may keep the loop
-    )
-    await tell_done(request, header)
-    replayed = {} if new else {"Idempotency-Replayed": "true"}
-    outcome = None
-    if wait:
-        header, outcome = await _followed(parts, header, wait)
+    with parts.load.waiting(wait):
+        with parts.load.starting():
+            header, new = await parts.engine.start(
+                name,
+                arguments,
+                run=run,
+                idempotency_key=key,
+                if_running=if_running,
+                if_finished=if_finished,
+                by=principal_of(request).who,
+                noted=functools.partial(tell_done, request),  # before a body may keep the loop
+            )
+        await tell_done(request, header)
+        replayed = {} if new else {"Idempotency-Replayed": "true"}
+        outcome = None
+        if wait:
+            header, outcome = await _followed(parts, header, wait)
     if outcome is not None:
         return reply(result_view(outcome, Values(parts.keys.secret, header.run)), headers=replayed)
     view = run_view(header)
@@ -156,7 +159,8 @@ async def result(request: Request) -> Response:
     """`GET /v1/runs/{run}/result`: how a run ended; 202 if it has not."""
     parts, run = parts_of(request), request.path_params["run"]
     wait = query_number(request, "wait", 0, LONGEST_WAIT) or 0
-    outcome = await parts.outcome(run, wait)
+    with parts.load.waiting(wait):
+        outcome = await parts.outcome(run, wait)
     if outcome is None:
         header = await parts.engine.get(run)
         return reply({"id": run, "state": STATES[header.state]}, 202, {"Retry-After": "1"})

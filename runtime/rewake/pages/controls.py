@@ -20,6 +20,7 @@ MOST_RADIOS: Final = 5
 _INPUTS: Final[Mapping[Kind, str]] = {
     Kind.TEXT: "text",
     Kind.EMAIL: "email",
+    Kind.PASSWORD: "password",
     Kind.URL: "url",
     Kind.NUMBER: "number",
     Kind.INTEGER: "number",
@@ -118,6 +119,8 @@ class Drawing:
 
     def _text(self, field: Field) -> str:
         if field.kind not in LEAVES and field.kind not in _ROWS:
+            return ""
+        if field.kind is Kind.PASSWORD:  # never on a page, also not as a default
             return ""
         if self._typed is None:
             return _default_text(field)

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     TEXT = "text"
     MULTILINE = "multiline"
     EMAIL = "email"
+    PASSWORD = "password"  # noqa: S105 - it is none
     URL = "url"
     NUMBER = "number"
     INTEGER = "integer"
@@ -41,7 +42,7 @@ class Kind(StrEnum):
     CONSTANT = "constant"
 
 
-TEXTS: Final = frozenset({Kind.TEXT, Kind.MULTILINE, Kind.EMAIL, Kind.URL})
+TEXTS: Final = frozenset({Kind.TEXT, Kind.MULTILINE, Kind.EMAIL, Kind.PASSWORD, Kind.URL})
 """The kinds whose value is text as it was typed."""
 
 LEAVES: Final = TEXTS | {Kind.NUMBER, Kind.INTEGER, Kind.DATE, Kind.DATETIME, Kind.TIME}

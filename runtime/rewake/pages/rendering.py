@@ -54,6 +54,8 @@ class Asked(msgspec.Struct, frozen=True):
     action: str
     others: list[tuple[str, str]]
     """Who else is asked, and what they decided."""
+    call: str = ""
+    """What is called if it is approved, if that is known."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -262,6 +264,7 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     made.filters |= {"line": line, "paragraphs": paragraphs, "clock": _clock, "instant": _instant}
+    made.filters["shown"] = shown
     made.globals["decisions"] = _OTHERS
     made.globals["icons"] = made.get_template("icons.html").module
     made.globals["prose"] = _macro(made, "prose.html", "prose")

@@ -32,6 +32,7 @@ _FORMATS: Final = {
     "time": Kind.TIME,
     "email": Kind.EMAIL,
     "idn-email": Kind.EMAIL,
+    "password": Kind.PASSWORD,
     "uri": Kind.URL,
 }
 _SIMPLE: Final = {

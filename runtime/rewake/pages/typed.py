@@ -262,6 +262,7 @@ _READERS: Final[Mapping[Kind, Callable[[str, Field], Any]]] = {
     Kind.TEXT: _text,
     Kind.MULTILINE: _text,
     Kind.EMAIL: _email,
+    Kind.PASSWORD: _text,
     Kind.URL: _url,
     Kind.NUMBER: _number,
     Kind.INTEGER: _integer,

@@ -29,7 +29,6 @@ import asyncio
 import contextvars
 import functools
 import math
-import sys
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from random import Random
@@ -66,6 +65,7 @@ from rewake.replay.operation import OpenOp, OpFuture, nothing, resolve
 from rewake.replay.program import Program
 from rewake.replay.scope import Group, Scope, bounded
 from rewake.values.loglines import LogLines
+from rewake.values.sealing import readable
 
 asyncio_order.install()
 
@@ -86,8 +86,8 @@ class Execution:
     outcome, in the order asked for; `cancels` counts the requests to cancel that it has observed;
     `finished` the outcome of a workflow that has ended; `error` the reason why it cannot go on;
     `machine` the machine's clock at the newest event, by which waits go on while `clock` stands;
-    `replaying` whether what it asks for now must have been recorded;
-    `where` the process of the newest attempt at a step. It must be dropped at its end (`drop`).
+    `replaying` whether what it asks for now must have been recorded; `responded` whether it has
+    answered; `where` the process of the newest attempt at a step. It must be dropped (`drop`).
     """
 
     def __init__(self, program: Program, *, run: str, seed: int, round: int = 0) -> None:
@@ -98,7 +98,6 @@ class Execution:
         self.finished: Outcome | None = None
         self.error: StuckError | None = None
         self.cancel_reason: str | None = None
-        self.cancels = 0
         self.codec: Final = program.codec
         self.links: Final = program.links
         self.seed: Final = seed
@@ -111,7 +110,7 @@ class Execution:
         self.replaying = False
         self._log = LogLines()
         self.mistakes: Final = Mistakes()
-        self.machine, self.where = 0, ""
+        self.machine, self.cancels, self.where, self.responded = 0, 0, "", False
         self.origins: Final = origins.Origins()
         self._ended: Finished | None = None
         self._late: int | None = None
@@ -335,8 +334,7 @@ class Execution:
     # --- inside ----------------------------------------------------------------------------
 
     def _ask(self, op: OpenOp, recorded: Scheduled | None, compare: Comparison = None) -> None:
-        if (handled := sys.exception()) is not None:
-            self.origins.mark(handled)
+        self.origins.mark_handled()
         op.round = self.round if recorded is None else recorded.round
         if recorded is not None:
             differs = differences.of_operation(recorded, op, compare)
@@ -381,6 +379,7 @@ class Execution:
         except KeyboardInterrupt:
             raise
         except BaseException:
+            self.origins.mark_handled()
             await self._loop.wind_up(self._main)
             raise
         by_itself = self.cancel_reason is None and self._late is None and not self._loop.dead
@@ -419,10 +418,10 @@ class Execution:
             op.future = None  # Each refers to the other.
 
     def _cancel(self, event: CancelRequested, _: Outcome | None) -> None:
-        self.cancel_reason = event.reason
+        self.cancel_reason = readable(event.reason, "the reason to cancel")
         self.cancels = event.number
         if self._main is not None:
-            self._main.cancel(event.reason)
+            self._main.cancel(self.cancel_reason)
 
     def _set_back(self, event: ClockSetBack, _: Outcome | None) -> None:
         for op in self.open.values():

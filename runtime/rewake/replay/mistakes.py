@@ -106,8 +106,8 @@ class Mistakes:
             )
         for told in filter(None, (each.forgotten for each in self._opened)):
             log.warning(
-                "the workflow ended, and has never awaited %s: nothing follows from a decision; "
-                "await it, or cancel() it",
+                "the workflow ended, and has never awaited %s: nothing follows from what "
+                "comes of it; await it, or cancel() it",
                 told,
             )
         for branch in left:

@@ -46,6 +46,7 @@ class OpenOp:
         "name",
         "not_before",
         "number",
+        "on_retry",
         "place",
         "recorded",
         "resolve",
@@ -93,6 +94,8 @@ class OpenOp:
         """The timer that the workflow set with `call_at`."""
         self.future: OpFuture | None = None
         """The future that the workflow awaits."""
+        self.on_retry: Callable[[Retried], None] | None = None
+        """Told of a retry of the run while it is open."""
         self.place = ""
         """Where the user's code asks for it: noted on replay, if it is not in the history."""
         self.recorded: Scheduled | None = None
@@ -123,6 +126,8 @@ class OpenOp:
         if self.kind.traits.inline:
             self.attempts, self.retried, self.asked_at = 0, event.epoch, event.clock
             self.failure = self.not_before = None
+        if self.on_retry is not None:
+            self.on_retry(event)
 
     def try_again(self, event: Stepped) -> None:
         """Of a step: note that an attempt failed, and when the next one may begin."""

@@ -1,11 +1,12 @@
 """Where in a history an error that ended a workflow came from, so that a retry can go back to it.
 
 An error is marked when it is first seen: with its operation, as it is raised from the outcome of
-one; else when a branch ends by it, or when the body asks for an operation while it handles the
-error (a compensation, a `finally`), and so would end many events after it was raised. What is not
-marked was raised after the newest event. Of errors that follow from each other the last one counts
-whose operation is known, for a body may raise an error of its own from that of an operation. Of a
-group the member counts that was first: what followed may be its consequence.
+one; else when a branch ends by it, when the body does, whose branches may have much to clean up, or
+when it asks for an operation while it handles the error (a compensation, a `finally`), and so would
+end many events after it was raised. What is not marked was raised after the newest event. Of errors
+that follow from each other the last one counts whose operation is known, for a body may raise an
+error of its own from that of an operation. Of a group the member counts that was first: what
+followed may be its consequence.
 
 A mark is that of one instance, since a program may raise one error object in many runs.
 """
@@ -13,6 +14,7 @@ A mark is that of one instance, since a program may raise one error object in ma
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -34,11 +36,17 @@ class Origins:
     def __init__(self) -> None:
         self.event = -1
 
-    def mark(self, error: BaseException, key: str = "") -> None:
-        """Mark an error that was not seen before."""
+    def mark(self, error: BaseException, key: str = "", event: int | None = None) -> None:
+        """Mark an error that was not seen before. `event`: if a retry goes further back."""
         if self._origin(error) is None:
+            at = self.event if event is None else event
             # An exception may have a `__setattr__` and a `__getattr__` that raise.
-            BaseException.__setattr__(error, ORIGIN, Origin(self.event, key, self))
+            BaseException.__setattr__(error, ORIGIN, Origin(at, key, self))
+
+    def mark_handled(self) -> None:
+        """Mark the error that is being handled: what follows it may take many events."""
+        if (handled := sys.exception()) is not None:
+            self.mark(handled)
 
     def cause_of(self, error: BaseException) -> Cause:
         """The place from which a retry goes on after this error, which is the end."""
@@ -78,7 +86,8 @@ def note_failure(branch: asyncio.Task[Any]) -> None:
 
 def is_cut_behind(history: Sequence[Entry]) -> bool:
     """Whether a retry has cut a history behind its last event: what follows is asked for anew."""
-    return [type(entry) for entry in history[-2:]] == [Retried, Stepped]
+    last = [type(entry) for entry in history[-2:]]
+    return last == [Retried, Stepped] or last[-1:] == [Retried]
 
 
 def _context(error: BaseException) -> BaseException | None:

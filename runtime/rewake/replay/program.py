@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
 from rewake.records import Outcome, Started, Value
@@ -12,11 +12,25 @@ from rewake.signing.links import Link
 class Codec(Protocol):
     """Turns values of one run into data and back. See `rewake.values.run_codec`."""
 
-    def encode(self, value: Any, *, key: str, purpose: str, hint: Any = None) -> Value:
-        """The value as data. Raises `UsageError` if it cannot be encoded."""
+    def encode(
+        self,
+        value: Any,
+        *,
+        key: str,
+        purpose: str,
+        hint: Any = None,
+        hidden: tuple[str, ...] = (),
+    ) -> Value:
+        """The value as data, of which people are not shown what is `hidden`.
+
+        Raises `UsageError` if it cannot be encoded.
+        """
 
     def decode(self, value: Value, *, key: str, purpose: str, hint: Any = None) -> Any:
         """The value that was encoded. Raises `CheckpointUnreadable`."""
+
+    def digest(self, arguments: Mapping[str, Any]) -> str:
+        """The digest of these arguments in this run."""
 
 
 class Links(Protocol):

@@ -9,6 +9,9 @@ signed is left.
 What is kept for long names the key that signed it by an id, so that a signature of a key that is
 not known here and a wrong one are told apart. The id is derived from the secret for this purpose
 alone, as short as can be compared: nothing of the secret can be learnt from it.
+
+With it goes the payload codec, if there is one: whatever is given the secret, to read and write
+what is stored, cannot leave the codec out.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import hmac
 from typing import NoReturn
 
 from rewake.errors import ConfigError
+from rewake.signing.payloads import PayloadCodec
 
 __all__ = ["Secret"]
 
@@ -28,14 +32,22 @@ _ID_BYTES = 8
 class Secret:
     """The app's secret bytes: one current, which signs, and others that are still accepted.
 
+    `codec`: what users' data passes on its way to the store and back.
     Text is taken as UTF-8. Raises `ConfigError` for a secret of fewer than 16 bytes.
     """
 
-    __slots__ = ("_accepted", "_ids")
+    __slots__ = ("_accepted", "_ids", "codec")
 
-    def __init__(self, current: bytes | str, *previous: bytes | str) -> None:
+    def __init__(
+        self, current: bytes | str, *previous: bytes | str, codec: PayloadCodec | None = None
+    ) -> None:
         self._accepted = tuple(_checked(each) for each in (current, *previous))
         self._ids = tuple(_id_of(each) for each in self._accepted)
+        self.codec = codec
+
+    def with_codec(self, codec: PayloadCodec | None) -> Secret:
+        """The same secret, with this codec."""
+        return Secret(*self._accepted, codec=codec)
 
     @property
     def id(self) -> str:

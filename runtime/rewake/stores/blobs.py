@@ -32,7 +32,7 @@ class Blobs:
         body = bytes(value.body)
         name = hashlib.sha256(body).hexdigest()
         await self._again(lambda: self._shelf.put_blob(run, name, body))
-        return Value(value.codec, msgspec.Raw(b"null"), name)
+        return msgspec.structs.replace(value, body=msgspec.Raw(b"null"), blob=name)
 
     async def resolve(self, run: str, value: Value) -> Value:
         """The value with its body. Raises `CheckpointUnreadable` if that is gone or damaged."""
@@ -41,7 +41,7 @@ class Blobs:
         body = await self._again(lambda: self._shelf.get_blob(run, value.blob))
         if hashlib.sha256(body).hexdigest() != value.blob:
             raise CheckpointUnreadable(f"run {run!r}: the stored value {value.blob} is damaged")
-        return Value(value.codec, msgspec.Raw(body))
+        return msgspec.structs.replace(value, body=msgspec.Raw(body), blob="")
 
     async def without(self, run: str, entry: Entry) -> Entry:
         """The entry, with its value on the shelf if that is large."""

@@ -10,6 +10,9 @@
     T           T#<id>                      Token       an API token
     A#<series>  N                           Counter     the number of its newest item
     A#<series>  A#<newest first>            Audited     an entry of the audit log
+    D#<series>  N                           Counter     the same of deliveries
+    D#<series>  D#<newest first>            Received    a delivery to a webhook
+    D#<series>  B#<newest first>            ReceivedBody    its body
 
 The first letter of a sort key tells the type of the item; those of views have no such letter.
 """
@@ -18,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rewake.ledger import Audited, Counter, Token
+from rewake.ledger import Audited, Counter, Received, ReceivedBody, Token
 from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, Process, View
 from rewake.stores.table import Key
 
@@ -39,6 +42,8 @@ TYPES: Mapping[str, type[Item]] = {
     "T": Token,
     "N": Counter,
     "A": Audited,
+    "D": Received,
+    "B": ReceivedBody,
     VIEWS: View,
 }
 """The type of an item, by the first letter of its sort key; of a view by its partition."""

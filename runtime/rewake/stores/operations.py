@@ -35,6 +35,7 @@ from rewake.stores.processes import Processes
 from rewake.stores.suspects import BLAMED, CLEARED, is_suspect, losing
 from rewake.stores.table import Check, When, Written
 from rewake.stores.writes import UNOWNED
+from rewake.values.sealing import for_people
 
 MOST_TRIES = 8
 """How many attempts that are over are kept with an operation: the newest."""
@@ -417,4 +418,5 @@ def failed_try(over: Try, failure: Failure | None) -> Try:
     """The attempt with its failure, if it failed; of a long message the beginning."""
     if failure is None:
         return over
-    return msgspec.structs.replace(over, type=failure.type, message=failure.message[:_MESSAGE])
+    message = for_people(failure.message)[:_MESSAGE]
+    return msgspec.structs.replace(over, type=for_people(failure.type), message=message)

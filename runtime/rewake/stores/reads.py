@@ -23,6 +23,7 @@ from rewake.records import (
 )
 from rewake.stores.audit import Audit
 from rewake.stores.blobs import Blobs
+from rewake.stores.deliveries import Deliveries
 from rewake.stores.history import History
 from rewake.stores.keys import (
     CHUNKS,
@@ -35,6 +36,7 @@ from rewake.stores.keys import (
     run_partition,
 )
 from rewake.stores.pages import Parts, Place
+from rewake.stores.responses import Responses
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Due, Key, Page, Table
 from rewake.stores.tokens import Tokens
@@ -71,6 +73,8 @@ class Reads:
         self._blobs = Blobs(shelf, self._again)
         self.tokens = Tokens(table, self._again)
         self.audit = Audit(table, self._again)
+        self.deliveries = Deliveries(table, self._again)
+        self.responses = Responses(self._blobs, shelf, self._again)
 
     @property
     def joins(self) -> bool:

@@ -3,6 +3,8 @@
 Each item has a number, which a counter gives it, and lies newest first. The counter only rises, so
 a series has at most `last - oldest + 1` items, which two reads tell; nothing that is counted up and
 down could drift from what is there. A number that was given and not used is a gap, and harmless.
+Where the series is bounded in bytes as well the counter counts these likewise, and each item says
+how many there were before it (`before`): what is there is a subtraction again.
 
 What is over the bounds is removed a few items at a time, oldest first (`trim`). An item never
 changes and its place is never used again, so it does not matter which process removes it, how many
@@ -12,8 +14,11 @@ needed: nobody waits for it.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from rewake.ledger import Counter
 from rewake.records import Item, Millis
@@ -24,42 +29,70 @@ from rewake.stores.table import Key, Table
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How many items a series keeps, and for how long (ms)."""
+    """How many items a series keeps, for how long (ms), and how many bytes; None: any number."""
 
     items: int
     age: Millis
+    size: int | None = None
 
 
 class Series:
     """The series in one partition. `letter` is that of its items' sort keys.
 
-    Its items say when they were made (`at`).
+    Its items say when they were made (`at`). What is large can be kept apart from its item, so
+    that neither a list nor a trim reads it: `apart` is the letter of its sort key.
     """
 
     def __init__(
-        self, table: Table, again: Again, partition: str, letter: str, bounds: Bounds
+        self,
+        table: Table,
+        again: Again,
+        partition: str,
+        letter: str,
+        bounds: Bounds,
+        apart: str = "",
     ) -> None:
         self._table = table
         self._again = again
         self._partition = partition
         self._letter = letter
         self._bounds = bounds
+        self._apart = apart
 
-    async def append(self, item: Item) -> None:
-        """Keep an item, as the newest one."""
+    async def append(self, item: Item, large: Item | None = None) -> int:
+        """Keep an item, as the newest one, and what is `large` of it. Returns its number."""
+        size = None
+        if self._bounds.size is not None:
+            size = sum(len(msgspec.json.encode(each)) for each in (item, large) if each is not None)
 
-        async def work() -> None:
-            place = self._place(await self._next())
-            await self._again(lambda: self._table.put(place, item))
+        async def work() -> int:
+            counted, kept = await self._next(size), item
+            if size is not None:
+                kept = msgspec.structs.replace(item, before=counted.size - size)
+            place, beside = self._place(counted.last), self._place_apart(counted.last)
+            await self._again(lambda: self._table.put(place, kept))
+            if large is not None:  # after it, or a crash would leave what no trim finds
+                await self._again(lambda: self._table.put(beside, large))
+            return counted.last
 
-        await self._table.together(work)
+        return await self._table.together(work)
 
-    async def _next(self) -> int:
-        counter, blank = counter_key(self._partition), Counter()
+    async def _next(self, size: int | None) -> Counter:
+        counter, blank, add = counter_key(self._partition), Counter(), {"last": 1}
+        if size is not None:
+            add["size"] = size
         # Repeated after a write of which nothing is known, it leaves a gap.
-        count = lambda: self._table.update(counter, add={"last": 1}, create=blank)  # noqa: E731
-        number: int = (await self._again(count)).item.last
-        return number
+        count = lambda: self._table.update(counter, add=add, create=blank)  # noqa: E731
+        found: Counter = (await self._again(count)).item
+        return found
+
+    async def at(self, number: int) -> Any:
+        """The item of this number; None if there is none, or none any more."""
+        return await self._table.get(self._place(number))
+
+    async def apart(self, number: int) -> Any:
+        """What is kept apart from the item of this number; None if there is nothing."""
+        return await self._table.get(self._place_apart(number))
 
     async def before(self, number: int | None, limit: int) -> list[tuple[int, Any]]:
         """Items older than this number (None: the newest), newest first, with their numbers."""
@@ -77,15 +110,24 @@ class Series:
         page = await self._table.query(
             self._partition, f"{self._letter}#", limit=limit, reverse=True
         )
-        last, bounds = counter.last, self._bounds
-        over = [
-            key
-            for key, item in page.items
-            if number_in(key) <= last - bounds.items or item.at < now - bounds.age
-        ]
-        if over:
-            await self._again(lambda: self._table.delete(over))
+        over = [key for key, item in page.items if self._is_over(key, item, counter, now)]
+        # What is apart goes first, for the same reason.
+        apart = [self._place_apart(number_in(key)) for key in over if self._apart]
+        for gone in (apart, over):
+            if gone:
+                await self._again(functools.partial(self._table.delete, gone))
         return len(over) == limit
+
+    def _is_over(self, key: Key, item: Any, counter: Counter, now: Millis) -> bool:
+        bounds = self._bounds
+        return (
+            number_in(key) <= counter.last - bounds.items
+            or item.at < now - bounds.age
+            or (bounds.size is not None and counter.size - item.before > bounds.size)
+        )
+
+    def _place_apart(self, number: int) -> Key:
+        return numbered_key(self._partition, self._apart, number)
 
     def _place(self, number: int) -> Key:
         return numbered_key(self._partition, self._letter, number)

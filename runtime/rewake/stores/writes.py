@@ -23,6 +23,7 @@ from rewake.stores.answers import Arrived, Committed, Fenced
 from rewake.stores.blobs import fits
 from rewake.stores.keys import chunk_key, chunk_number, header_key, operation_key, process_key
 from rewake.stores.reads import Reads
+from rewake.stores.responses import asked_response
 from rewake.stores.set_back import MOMENTS, begun_again, is_ahead, unchanged
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Check, Key, Table, When, Written, holds
@@ -39,6 +40,8 @@ FIXED_BYTES = 582
 """Room for all fields of a header but its names and its tail, at their longest."""
 CHANGED_BYTES = 24
 """Room for `changed`, which few have. It comes as nobody holds the run: what that frees is more."""
+RESPONSE_BYTES = 12
+"""Room for `answer`, which few have, beside its name."""
 
 UNOWNED: Mapping[str, Any] = {
     "owner": "",
@@ -122,8 +125,11 @@ class Writes(Reads):
             mark = f"{mark}{_READ}{arrivals}"
 
         async def work() -> Written:
-            placed = await self._placed(held, entries, changes.get("error", held.error), name)
-            changed = {**changes, **placed, "count": held.count + len(entries), "mark": mark}
+            answered = await self._answered(held, entries, name)
+            new = msgspec.structs.replace(held, **answered) if answered else held
+            placed = await self._placed(new, entries, changes.get("error", held.error), name)
+            count = held.count + len(entries)
+            changed = {**changes, **placed, **answered, "count": count, "mark": mark}
             where = header_key(held.run)
             if due is not None:
                 early = [[*when[0], Check("due", "<=", due)]]
@@ -142,6 +148,15 @@ class Writes(Reads):
         if found is not None and all(check.holds(found) for check in self._fence(held)[0]):
             return Arrived(found)
         return Fenced()
+
+    async def _answered(
+        self, held: Header, entries: Sequence[Entry], mark: str
+    ) -> Mapping[str, str]:
+        """The change of a header by which the run answers its caller, if it has not before."""
+        asked = None if held.answer else asked_response(entries)
+        if asked is None:
+            return {}
+        return {"answer": await self.responses.put(held.run, asked, mark)}
 
     async def _placed(
         self, held: Header, entries: Sequence[Entry], error: str, mark: str
@@ -228,9 +243,11 @@ def room_for_tail(header: Header) -> int:
     run = 2 * len(header.run)  # It is in the item's key as well.
     names = stored_size(header.workflow) + stored_size(header.key)
     changed = CHANGED_BYTES if header.changed else 0
+    changed += RESPONSE_BYTES + len(header.answer) if header.answer else 0
+    keyed = len(_encode({"digest_key": header.digest_key})) if header.digest_key else 0
     said = {"cancel": header.cancel, "error": header.error, "lost_turn": header.lost_turn}
     told = sum(len(_encode({name: text})) for name, text in said.items() if text)
-    return HEADER_BYTES - FIXED_BYTES - changed - run - names - told
+    return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - told
 
 
 def read_at(header: Header) -> int | None:

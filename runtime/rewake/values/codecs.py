@@ -8,7 +8,8 @@ an `int`, a named zone into an offset) goes to the next one.
     typed    JSON that a type hint restores; proved at once by restoring and comparing
     pickle   cloudpickle, for the rest (`pickles`)
 
-The first two can be read by eye and by any Python.
+The first two can be read by eye and by any Python. Where the app has a payload codec, what comes of
+any of them is sealed (`sealing`).
 
 Aliasing between plain values is not kept: one list that occurs twice comes back as two equal ones.
 That is the same live and on replay, since a workflow only ever sees the decoded value.
@@ -27,8 +28,11 @@ from typing import Any
 
 import msgspec
 
+from rewake.errors import CheckpointForged, ReadableElsewhere
 from rewake.records import Value
+from rewake.signing.payloads import Context
 from rewake.signing.secret import Secret
+from rewake.values import sealing
 from rewake.values.fields import field_names
 from rewake.values.pickles import Place, opened, pickled, seal, unpickled, unreadable
 from rewake.values.plain import plain_types
@@ -49,13 +53,18 @@ def encode(
     `purpose` (a word such as `result`) say where the value belongs: `decode` must be given the
     same. Raises `UsageError` if no codec restores the value.
     """
+    place = Place(run, key, purpose)
+    made = _encoded(value, hint, secret, place)
+    return made if secret.codec is None else sealing.sealed(made, secret.codec, Context(*place))
+
+
+def _encoded(value: Any, hint: Any, secret: Secret, place: Place) -> Value:
     body = _plain_json(value)
     if body is not None:
         return Value("json", msgspec.Raw(body))
     body = _typed_json(value, hint)
     if body is not None:
         return Value("typed", msgspec.Raw(body))
-    place = Place(run, key, purpose)
     return Value("pickle", msgspec.Raw(seal(pickled(value, place), secret, place)))
 
 
@@ -68,8 +77,9 @@ def decode(
     yet fetched, of another Python minor, or of a type that no longer exists or fits.
     """
     place = Place(run, key, purpose)
-    if value.blob and bytes(value.body) == _NULL:
-        raise unreadable(place, f"its body is kept apart in {value.blob} and was not fetched")
+    if value.codec == sealing.SEALED:
+        value = opened_at(value, secret, place)
+    _check_fetched(value, place)
     match value.codec:
         case "json":
             return _from_json(value.body, place)
@@ -79,6 +89,23 @@ def decode(
             return unpickled(opened(value.body, secret, place), place)
         case codec:
             raise unreadable(place, f"its codec {codec!r} is not known to this version")
+
+
+def opened_at(value: Value, secret: Secret, place: Place) -> Value:
+    """The value, opened if it is sealed. Raises `CheckpointUnreadable`."""
+    _check_fetched(value, place)
+    try:
+        return sealing.opened(value, secret.codec, Context(*place))
+    except ReadableElsewhere as error:
+        told = f"cannot read {place}: {error.reason}"
+        raise ReadableElsewhere(told, reason=error.reason) from error
+    except CheckpointForged as error:
+        raise CheckpointForged(f"cannot read {place}: {error}") from error
+
+
+def _check_fetched(value: Value, place: Place) -> None:
+    if value.blob and bytes(value.body) == _NULL:
+        raise unreadable(place, f"its body is kept apart in {value.blob} and was not fetched")
 
 
 def _from_json(body: msgspec.Raw, place: Place) -> Any:

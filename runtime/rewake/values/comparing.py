@@ -27,13 +27,18 @@ _Pair = tuple[str, Any, Any]
 """A place, the recorded value there, and the one that is asked for now."""
 
 
-def first_difference(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+def first_difference(
+    recorded: Mapping[str, Any], asked: Mapping[str, Any], *, shown: bool = True
+) -> str:
     """How recorded arguments differ from those asked for: `order.id differs (...)`.
 
-    The first place counts. '' if they are the same, apart from fields that have a default and that
-    the recorded objects lack, for their class has got them since.
+    The first place counts. Without `shown`, it is named and no more. '' if they are the same, apart
+    from fields that have a default and that the recorded objects lack, for their class has got them
+    since.
     """
     for place, then, now in _differences("", recorded, asked, _DEPTH):
+        if place and not shown:
+            return f"{place} differs"
         if place:
             return f"{place} differs (recorded {_shown(then)}, asked for {_shown(now)})"
     return ""

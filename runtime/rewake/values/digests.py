@@ -17,6 +17,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import hashlib
+import hmac
 import json
 import types
 import uuid
@@ -50,8 +51,10 @@ _FLOAT_SORTER = json.JSONEncoder(
 )
 
 
-def digest(arguments: Mapping[str, Any]) -> str:
+def digest(arguments: Mapping[str, Any], key: bytes = b"") -> str:
     """Return 16 hex characters that name `arguments` (by parameter), the same in every process.
+
+    With a `key` they tell nothing of the arguments to who does not have it.
 
     Never raises, whatever the values are.
     """
@@ -59,6 +62,8 @@ def digest(arguments: Mapping[str, Any]) -> str:
     canonical = _quick_text(named)
     if canonical is None:
         canonical = _Writer().text(named).encode(errors="backslashreplace")
+    if key:
+        return hmac.digest(key, canonical, "sha256").hex()[:16]
     return hashlib.sha256(canonical).hexdigest()[:16]
 
 

@@ -16,11 +16,13 @@ import cloudpickle
 import rewake.errors
 from rewake.errors import RewakeError, TaskError, UsageError
 from rewake.records import Failure
+from rewake.values.sealing import for_people, readable, unmarked
 
 _TYPE = 200
 _MESSAGE = 4 * 1024
 _TRACEBACK = 8 * 1024
 _CUT = "…"
+_ERROR = "the error of an operation"
 _PACKAGES = (rewake.errors, asyncio, concurrent.futures, cloudpickle)
 _HOSTS = tuple(f"{Path(str(part.__file__)).parent}{os.sep}" for part in _PACKAGES)
 _HOST_FILES = frozenset({threading.__file__})
@@ -54,11 +56,14 @@ def told_failure(type: str, message: str) -> Failure:
 
 
 def task_error(failure: Failure) -> TaskError:
-    """Return the exception that a workflow sees for `failure`."""
+    """Return the exception that a workflow sees for `failure`.
+
+    Raises `CheckpointUnreadable` if it is sealed, and cannot be opened here.
+    """
     return TaskError(
-        failure.message,
-        type=failure.type,
-        traceback=failure.traceback,
+        readable(failure.message, _ERROR),
+        type=readable(failure.type, _ERROR),
+        traceback=readable(failure.traceback, _ERROR),
         attempts=failure.attempts,
     )
 
@@ -77,7 +82,9 @@ def described(exc: BaseException) -> str:
 
 def said_of(failure: Failure | None) -> str:
     """A failure in a few words; empty without one."""
-    return f"{failure.type}: {failure.message}" if failure is not None else ""
+    return (
+        f"{for_people(failure.type)}: {for_people(failure.message)}" if failure is not None else ""
+    )
 
 
 def _traceback_of(exc: BaseException) -> str:
@@ -127,14 +134,14 @@ def _is_host(file: str) -> bool:
 
 
 def _head(text: str, size: int) -> str:
-    data = _bytes_of(text[: size + 1])
+    data = _bytes_of(unmarked(text[: size + 1]))
     if len(data) <= size:
         return data.decode()
     return data[: size - len(_CUT.encode())].decode(errors="ignore") + _CUT
 
 
 def _tail(text: str, size: int) -> str:
-    data = _bytes_of(text[-size - 1 :])
+    data = _bytes_of(unmarked(text[-size - 1 :]))
     if len(data) <= size:
         return data.decode()
     kept = data[len(_CUT.encode()) + 1 - size :].decode(errors="ignore")

@@ -16,8 +16,11 @@ from rewake.views.moments import moment_or_none
 from rewake.views.values import Values
 
 
-class ApprovalView(msgspec.Struct, frozen=True):
-    """An approval that a run waits for; if `deadline` is null, it waits for ever."""
+class ApprovalView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An approval that a run waits for; if `deadline` is null, it waits for ever.
+
+    `binds`: the `task` and the `arguments` that it is for, if it is for one call.
+    """
 
     key: str
     name: str
@@ -25,6 +28,7 @@ class ApprovalView(msgspec.Struct, frozen=True):
     description: Any
     deadline: str | None
     decide: str
+    binds: Any = None
 
 
 class ListedApprovalView(ApprovalView, frozen=True, kw_only=True):
@@ -52,6 +56,7 @@ def approval_view(asked: Scheduled, values: Values) -> ApprovalView:
         description=shown.get("description"),
         deadline=moment_or_none(asked.due),
         decide=f"/v1/runs/{quote(values.run)}/approvals/{quote(asked.key)}",
+        binds=shown.get("binds"),
     )
 
 

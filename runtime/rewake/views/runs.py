@@ -11,6 +11,7 @@ from msgspec import UNSET, Raw, UnsetType
 from rewake.kinds import Purpose
 from rewake.records import Failure, Finished, Header, LogLine, Outcome
 from rewake.states import END_OF, RunState
+from rewake.values.sealing import for_people
 from rewake.views.approvals import ApprovalView
 from rewake.views.moments import moment, moment_or_none
 from rewake.views.values import Values
@@ -75,7 +76,7 @@ class ResultView(msgspec.Struct, frozen=True):
 
 def line_view(line: LogLine) -> dict[str, str]:
     """The view of a log line."""
-    return {"at": moment(line.at), "level": line.level, "message": line.message}
+    return {"at": moment(line.at), "level": line.level, "message": for_people(line.message)}
 
 
 def links(run: str) -> Links:
@@ -86,7 +87,12 @@ def links(run: str) -> Links:
 
 def error_view(failure: Failure) -> ErrorView:
     """The view of a failure."""
-    return ErrorView(failure.type, failure.message, failure.traceback, failure.attempts)
+    return ErrorView(
+        for_people(failure.type),
+        for_people(failure.message),
+        for_people(failure.traceback),
+        failure.attempts,
+    )
 
 
 def run_view(
@@ -102,12 +108,12 @@ def run_view(
         created=moment(header.created),
         updated=moment(max(header.created, header.clock, header.changed)),
         wake=moment_or_none(header.wake),
-        cancel=header.cancel,
+        cancel=None if header.cancel is None else for_people(header.cancel),
         links=links(header.run),
         error=_error_of(header, outcome),
         key=header.key or None,
         where=header.where or None if header.state is RunState.RUNNING else None,
-        held_up=header.error or None if header.state is RunState.READY else None,
+        held_up=for_people(header.error) or None if header.state is RunState.READY else None,
         killed=header.killed,
         approvals=approvals,
     )
@@ -129,8 +135,8 @@ def _error_of(header: Header, outcome: Outcome | None) -> ErrorView | None:
     if outcome is not None and outcome.failure is not None:
         return error_view(outcome.failure)
     if header.killed:  # what it had been stuck by, or lost, is not why it ended
-        return ErrorView("killed", header.cancel or "")
+        return ErrorView("killed", for_people(header.cancel or ""))
     if header.state in _ENDED_BADLY and header.error:  # its beginning, for a list
-        type_, _, message = header.error.partition(": ")
+        type_, _, message = for_people(header.error).partition(": ")
         return ErrorView(type_, message)
     return None

@@ -33,6 +33,7 @@ from rewake.records import (
 )
 from rewake.stores.history import History, StepTries
 from rewake.stores.operations import MOST_TRIES, failed_try
+from rewake.values.sealing import for_people
 from rewake.views.moments import moment, moment_or_none
 from rewake.views.runs import ErrorView, error_view, line_view
 from rewake.views.values import Values
@@ -156,7 +157,7 @@ class Reading:
                 by = {"by": entry.by} if entry.by else {}
                 return {**self._shown("input", entry.args, "", Purpose.INPUT), **by}
             case CancelRequested():
-                return {"reason": entry.reason}
+                return {"reason": for_people(entry.reason)}
             case Finished():
                 return self._outcome(entry.outcome, "", Purpose.OUTPUT)
             case Scheduled():
@@ -324,6 +325,6 @@ def _try_view(over: Try, failure: Failure | None = None) -> TryView:
         moment_or_none(over.began),
         moment_or_none(over.ended),
         over.where or None,
-        ErrorView(over.type, over.message, traceback) if over.type else None,
+        error_view(Failure(over.type, over.message, traceback)) if over.type else None,
         over.lost,
     )

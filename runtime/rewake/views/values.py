@@ -1,7 +1,8 @@
 """Values as JSON, for people to look at.
 
 A value that was stored as JSON is passed on as it is. A pickled one is shown as JSON if it can be,
-and otherwise as `{"$type": ..., "repr": ...}`; it never makes a page fail.
+and otherwise as `{"$type": ..., "repr": ...}`; it never makes a page fail. What is secret in it is
+redacted.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from rewake.authoring.marking import hidden_in_value
 from rewake.errors import RewakeError
 from rewake.records import Value
 from rewake.signing.secret import Secret
+from rewake.values.redaction import redacted
 from rewake.values.run_codec import RunCodec
 from rewake.values.text import storable
 
@@ -47,11 +50,17 @@ class Values:
         self.run = run
         self._codec = RunCodec(secret, run)
 
+    def opened(self, value: Value, *, key: str, purpose: str) -> Value:
+        """The value without the payload codec. Raises `CheckpointUnreadable`."""
+        return self._codec.opened(value, key=key, purpose=purpose)
+
     def show(self, value: Value, *, key: str, purpose: str) -> Raw:
         """The value as JSON."""
-        if value.codec != "pickle":
-            return value.body
         try:
-            return rendered(self._codec.decode(value, key=key, purpose=purpose))
+            found = self._codec.opened(value, key=key, purpose=purpose)
+            if found.codec != "pickle":
+                return redacted(found.body, found.hidden)
+            whole = self._codec.decode(found, key=key, purpose=purpose)
+            return redacted(rendered(whole), (*found.hidden, *hidden_in_value(whole)))
         except RewakeError as error:
             return Raw(msgspec.json.encode({"$unreadable": str(error)}))

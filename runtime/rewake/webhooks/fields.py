@@ -23,6 +23,10 @@ class Fields(Mapping[str, str]):
         """Every text of this name, in order."""
         return list(self._named.get(self._key(name), ()))
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """Each text with its name."""
+        return [(name, text) for name, texts in self._named.items() for text in texts]
+
     def __getitem__(self, name: str) -> str:
         return self._named[self._key(name)][0]
 

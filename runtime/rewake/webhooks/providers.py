@@ -7,6 +7,8 @@ import binascii
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from rewake.errors import Unauthentic
 from rewake.records import Millis
 from rewake.webhooks.delivery import Delivery
@@ -235,6 +237,15 @@ class _MicrosoftGraph(Scheme):
 
     def sign(self, body: bytes, secret: bytes, now: Millis) -> dict[str, str]:
         return {}  # the secret is in the body
+
+    def signed_body(self, body: bytes, secret: bytes) -> bytes:
+        told = Delivery("", body=body).part("value")
+        if not isinstance(told, list):
+            return body
+        state = secret.decode()
+        return msgspec.json.encode(
+            {"value": [{**each, "clientState": state} for each in told if isinstance(each, dict)]}
+        )
 
     def _asks(self, delivery: Delivery) -> bool:
         return "validationToken" in delivery.query

@@ -43,7 +43,8 @@ _ENCODERS: dict[str, Callable[[bytes], str]] = {
 }
 _ALGORITHMS = ("sha1", "sha256", "sha384", "sha512")
 _TIME = re.compile(r"[0-9]{1,12}", re.ASCII)
-_WRONG = "the signature is wrong: the secret is another one, or the body was changed on the way"
+WRONG = "the signature is wrong: the secret is another one, or the body was changed on the way"
+"""What an operator is told of a signature that is wrong, until more is known."""
 
 
 class Answer(NamedTuple):
@@ -96,6 +97,11 @@ class Scheme:
         """The headers of a delivery of this body that is sent now."""
         raise NotImplementedError
 
+    def signed_body(self, body: bytes, secret: bytes) -> bytes:
+        """The body as it is sent: some senders put the secret into it."""
+        del secret
+        return body
+
 
 # --- what schemes are made of -------------------------------------------------------------------
 
@@ -132,7 +138,7 @@ def check_signature(
         for each in given[:SIGNATURES]:
             right |= hmac.compare_digest(made, each)
     if not right:
-        raise Unauthentic(_WRONG)
+        raise Unauthentic(WRONG)
 
 
 def decoded(text: str, encoding: str = "hex") -> bytes:

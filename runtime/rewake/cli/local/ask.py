@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rewake.authoring.approval import Approval, Decision
+from rewake.authoring.binding import call_text
 from rewake.cli.exits import tell
 from rewake.cli.local.progress import Progress
 from rewake.engine.approvals import Approvals
@@ -86,10 +87,13 @@ async def _answer(approval: ApprovalView) -> Approval:
     tell(f"\n{approval.name} ({approval.key}) waits for a decision.")
     if approval.description:
         tell(f"  {approval.description}")
+    if approval.binds:
+        tell(f"  calls {call_text(approval.binds)}")
     if approval.deadline:
         tell(f"  until {approval.deadline}")
     approved = await _yes_or_no("approve? [y/n] ")
-    value = await _filled_in(approval.form) if approved else None
+    is_asked = approved and not approval.binds  # a call is approved here as it is
+    value = await _filled_in(approval.form) if is_asked else None
     comment = await read_line("comment (may be empty): ")
     decision = Decision.APPROVED if approved else Decision.REJECTED
     return Approval(decision, value, os.environ.get("USER"), comment or None)

@@ -37,6 +37,7 @@ from rewake.hosts.config import ServerConfig
 from rewake.records import Header, Millis
 from rewake.signing.secret import Secret
 from rewake.states import TERMINAL, RunState
+from rewake.values.sealing import for_people
 from rewake.views.approvals import approval_view
 from rewake.views.runs import ErrorView, result_view
 from rewake.views.values import Values
@@ -212,7 +213,7 @@ class _Session:
     async def _end(self, header: Header, took: Millis) -> Exit:
         self._say(f"{header.state} in {duration(took)}")
         if header.state is RunState.STUCK:
-            tell(f"the run is stuck: {header.error}")
+            tell(f"the run is stuck: {for_people(header.error)}")
             tell(f"after a fix, go on with: {self._command('--resume')}")
             return Exit.STUCK
         outcome = await self._engine.result(self._run)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rewake.authoring.binding import call_text
 from rewake.cli.lines import duration
 from rewake.kinds import Kind
 
@@ -70,12 +71,7 @@ def run_details(run: Mapping[str, Any], history: Mapping[str, Any] | None = None
     ]
     _print((), [(name, value) for name, value in facts if value])
     for approval in approvals:
-        until = f", until {when(approval['deadline'])}" if approval.get("deadline") else ""
-        print(f"waits for a decision on {approval['key']}{until}")
-        if approval.get("description"):
-            print(f"  {approval['description']}")
-        if approval.get("decide"):
-            print(f"  rewake runs approve {run['id']} {shlex.quote(approval['key'])}")
+        _open_approval(approval, run["id"])
     for operation in history.get("operations", ()):
         for line in _told(operation):
             print(line)
@@ -84,6 +80,17 @@ def run_details(run: Mapping[str, Any], history: Mapping[str, Any] | None = None
         print(f"after a fix (see `rewake replay {run['id']}`): rewake runs resume {run['id']}")
     if run["state"] == "failed":
         print(f"after a fix, it goes on from before its error: rewake runs retry {run['id']}")
+
+
+def _open_approval(approval: Mapping[str, Any], run: str) -> None:
+    until = f", until {when(approval['deadline'])}" if approval.get("deadline") else ""
+    print(f"waits for a decision on {approval['key']}{until}")
+    if approval.get("description"):
+        print(f"  {approval['description']}")
+    if approval.get("binds"):
+        print(f"  calls {call_text(approval['binds'])}")
+    if approval.get("decide"):
+        print(f"  rewake runs approve {run} {shlex.quote(approval['key'])}")
 
 
 def retries(history: Mapping[str, Any]) -> None:

@@ -38,7 +38,7 @@ def replay(options: ReplayOptions) -> Exit:
     if options.all:
         app, _ = load_app(options.app)
         return replay_all(app, secret, options.db, options.states)
-    header, history = read_run(options.db, options.run)
+    header, history = read_run(options.db, secret, options.run)
     app, _ = load_app(options.app)
     if header.runtime > RUNTIME:
         tell("note: the run is one of a newer Rewake; what that does differently is not known here")

@@ -35,7 +35,7 @@ def replay_all(app: App, secret: Secret, db: str, states: Sequence[str]) -> Exit
     worst = Exit.DONE
     for view in _views(db):
         try:
-            header, history = read_run(db, view.run)
+            header, history = read_run(db, secret, view.run)
         except RewakeError as error:
             state, verdict = "?", _unreadable(error)
         else:

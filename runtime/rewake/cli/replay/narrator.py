@@ -19,6 +19,7 @@ from rewake.records import (
     Withdrawn,
 )
 from rewake.stores.history import History
+from rewake.values.sealing import for_people
 from rewake.views.moments import moment
 
 _MARGIN = " " * 26
@@ -70,7 +71,7 @@ class Narrator:
             case Completed():
                 return self._completed(event.key)
             case CancelRequested():
-                return event.reason
+                return for_people(event.reason)
             case Retried():
                 forgot = f", forgets {', '.join(event.forgot)}" if event.forgot else ""
                 return f"after {event.failure.type}: {event.failure.message}{forgot}"

@@ -19,7 +19,9 @@ from rewake.records import Header
 from rewake.signing.secret import Secret
 from rewake.stores.history import History
 from rewake.stores.reads import Reads
+from rewake.stores.sealing import behind_codec
 from rewake.stores.sqlite.reader import SqliteReader
+from rewake.values.sealing import for_people
 from rewake.views.runs import STATES
 from rewake.views.values import Values
 
@@ -34,17 +36,17 @@ def silenced() -> Iterator[None]:
         capture.close()
 
 
-def read_run(db: str, run: str) -> tuple[Header, History]:
+def read_run(db: str, secret: Secret, run: str) -> tuple[Header, History]:
     """A run as it stands, read without changing a byte, and again if it changed meanwhile."""
     while True:
         reader = open_to_read(db)
-        found = asyncio.run(_read(reader, run))
+        found = asyncio.run(_read(reader, secret, run))
         if not reader.has_changed():
             return found
 
 
-async def _read(reader: SqliteReader, run: str) -> tuple[Header, History]:
-    reads = Reads(reader, reader)
+async def _read(reader: SqliteReader, secret: Secret, run: str) -> tuple[Header, History]:
+    reads = Reads(behind_codec(reader, secret.codec), reader)
     try:
         header = await reads.header(run)
         return header, await reads.history(header)
@@ -62,7 +64,7 @@ class Replay:
         self._logs = logs
         self._history = history
         self._values = Values(secret, header.run)
-        self._program = RunProgram(app, header.workflow, header.run, secret)
+        self._program = RunProgram(app, header, secret)
         self._code = app.workflow(header.workflow).function.__code__
 
     def run(self, *, shown: bool) -> Tracer:
@@ -107,7 +109,7 @@ class Replay:
         if tracer.waits_for:
             print(f"it waits for: {', '.join(tracer.waits_for)}")
         if self._header.error:
-            print(f"the run is stuck: {self._header.error}")
+            print(f"the run is stuck: {for_people(self._header.error)}")
         return Exit.DONE
 
     def _tracer(self) -> Tracer:

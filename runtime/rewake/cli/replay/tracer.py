@@ -28,8 +28,9 @@ from rewake.replay.execution import Execution
 from rewake.replay.loop import WorkflowFuture
 from rewake.replay.operation import OpenOp
 from rewake.values.digests import text_of
+from rewake.values.failures import said_of
 from rewake.views.moments import moment
-from rewake.views.values import Values, rendered
+from rewake.views.values import Values
 
 LONGEST = 160
 """Characters of a value that are shown."""
@@ -165,22 +166,16 @@ class Tracer(Execution):
     def _call(self, asked: Scheduled) -> str:
         if asked.args is None:
             return ""
-        if asked.args.codec == "pickle":
-            return self._pickled_call(asked.key, asked.args)
-        args, kwargs = msgspec.json.decode(asked.args.body, type=tuple[list[Any], dict[str, Any]])
-        said = [_short(msgspec.json.encode(value).decode()) for value in args]
-        said += [f"{k}={_short(msgspec.json.encode(v).decode())}" for k, v in kwargs.items()]
-        return ", ".join(said)
-
-    def _pickled_call(self, key: str, given: Value) -> str:
-        """The arguments of a closure, or such as are more than JSON."""
-        try:
-            *_, args, kwargs = self.codec.decode(given, key=key, purpose=Purpose.CALL)
-        except Exception:  # what cannot be read cannot be shown
-            return "..."
-        said = [_short(bytes(rendered(each)).decode()) for each in args]
-        said += [f"{k}={_short(bytes(rendered(v)).decode())}" for k, v in kwargs.items()]
-        return ", ".join(said)
+        shown = self._values.show(asked.args, key=asked.key, purpose=Purpose.CALL)
+        match msgspec.json.decode(shown):
+            case [*_, list() as args, dict() as kwargs]:
+                said = [_short(msgspec.json.encode(value).decode()) for value in args]
+                said += [
+                    f"{k}={_short(msgspec.json.encode(v).decode())}" for k, v in kwargs.items()
+                ]
+                return ", ".join(said)
+            case _:  # what cannot be read cannot be shown
+                return "..."
 
     def _is_other(self, old: Outcome, new: Outcome) -> bool:
         """Whether an end has another value or error; two pickles of one value may differ."""
@@ -193,17 +188,19 @@ class Tracer(Execution):
             )
         if old.value is None or new.value is None:
             return old.value is not new.value
-        if old.value.codec == new.value.codec == "pickle":
+        old_value = self._values.opened(old.value, key="", purpose=Purpose.OUTPUT)
+        new_value = self._values.opened(new.value, key="", purpose=Purpose.OUTPUT)
+        if old_value.codec == new_value.codec == "pickle":
             values = (
-                self.codec.decode(v, key="", purpose=Purpose.OUTPUT) for v in (old.value, new.value)
+                self.codec.decode(v, key="", purpose=Purpose.OUTPUT) for v in (old_value, new_value)
             )
             return len({text_of(value) for value in values}) > 1
-        return bytes(old.value.body) != bytes(new.value.body)
+        return bytes(old_value.body) != bytes(new_value.body)
 
     def outcome(self, outcome: Outcome, key: str, purpose: Purpose | None) -> str:
         """An outcome, in words."""
         if outcome.failure is not None:
-            return f"{outcome.kind}: {outcome.failure.type}: {outcome.failure.message}"
+            return f"{outcome.kind}: {said_of(outcome.failure)}"
         if outcome.value is None or purpose is None:
             return str(outcome.kind)
         return f"{outcome.kind} {self.value(outcome.value, key, purpose)}"

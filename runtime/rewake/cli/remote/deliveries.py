@@ -1,0 +1,89 @@
+"""`rewake deliveries list|show|replay`: what a server has kept of what was sent to its webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from typing import Any
+
+from rewake.cli.exits import Exit, tell
+from rewake.cli.output import write_json
+from rewake.cli.remote.acting import moment_of
+from rewake.cli.remote.client import Client
+from rewake.cli.remote.runs import Server, page_of
+from rewake.cli.tokens import print_columns, when
+
+_HEADS = ("ID", "AT", "HOOK", "VERDICT", "RUN", "BYTES", "REASON")
+
+
+def listing(url: str | None, json: bool, query: Mapping[str, object], since: str | None) -> Exit:
+    """Deliveries, newest first."""
+    begin = moment_of(since)
+    asked = {**query, "since": begin and begin.astimezone(UTC).isoformat()}
+    return page_of(Server(url, json), "deliveries", _table, asked)
+
+
+def show(url: str | None, json: bool, id: str) -> Exit:
+    """One delivery: what became of it on stderr, its body on stdout."""
+
+    async def call(client: Client) -> Exit:
+        found = (await client.get("deliveries", id)).body
+        if json:
+            write_json(found)
+        else:
+            _show(found)
+        return Exit.DONE
+
+    return Server(url, json).ask(call)
+
+
+def replay(url: str | None, json: bool, id: str) -> Exit:
+    """Send a delivery again."""
+
+    async def call(client: Client) -> Exit:
+        found = (await client.post("deliveries", id, "replay")).body
+        if json:
+            write_json(found)
+        elif "id" in found:
+            print(found["id"])
+        else:
+            tell(f"the delivery is {found['verdict']}: it starts no run")
+        return Exit.DONE
+
+    return Server(url, json).ask(call)
+
+
+def _table(found: Sequence[Mapping[str, Any]]) -> None:
+    print_columns(_HEADS, [_row(each) for each in found])
+
+
+def _row(found: Mapping[str, Any]) -> list[str]:
+    reason = found.get("reason", "")
+    if "more" in found:
+        reason += f" ({found['more']} more before it)"
+    if "of" in found:
+        reason = f"{found['of']} again, by {found.get('by', '?')} {reason}".rstrip()
+    run = found["run"] or ""
+    return [
+        found["id"],
+        when(found["at"]),
+        found["hook"],
+        found["verdict"],
+        run,
+        str(found["size"]),
+        reason,
+    ]
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    query = "&".join(f"{name}={text}" for name, text in found["query"])
+    tell(f"{found['method']} /hooks/{found['hook']}{'?' if query else ''}{query}")
+    for name, text in found["headers"]:
+        tell(f"{name}: {text}")
+    became = f"{found['verdict']} {found['run'] or ''}".rstrip()
+    reason = f": {found['reason']}" if found.get("reason") else ""
+    tell(f"{when(found['at'])}: {became}{reason}")
+    if found["body"] is None:
+        tell(f"its body of {found['size']} bytes was not kept")
+    else:
+        print(found["body"])

@@ -1,0 +1,182 @@
+"""What is marked as secret is in no answer, page, error or line of log of ours; the body has it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+import pytest
+from starlette.testclient import TestClient
+
+from rewake import approval, callback, secret, step, task, workflow
+from rewake.app import App
+from rewake.clock import SystemClock
+from rewake.codecs import AesGcm
+from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.engine import Engine
+from rewake.engine.settings import Settings
+from rewake.http.app import create_app
+from rewake.signing.secret import Secret
+from rewake.stores.sqlite.table import SqliteTable
+from rewake.webhooks import anyone, webhook
+from tests.support.server import SECRET, bearer
+
+CANARY = "canary-4711"
+Word = Annotated[str, secret]
+SEEN: list[str] = []
+"""What the code of users was given."""
+SENT: list[str] = []
+
+
+@dataclasses.dataclass
+class Login:
+    user: str
+    password: Word
+
+
+class Model(pydantic.BaseModel):
+    user: str
+    token: pydantic.SecretStr
+
+
+@task
+async def log_in(login: Login, word: Word) -> Login:
+    SEEN.extend((login.password, word))
+    return login
+
+
+@task
+async def untyped(login: Any):  # type: ignore[no-untyped-def]  # as people write
+    return {"login": [login]}
+
+
+@task
+async def send(address: str) -> None:
+    SENT.append(address)
+
+
+async def _of_steps() -> Word:
+    return CANARY
+
+
+@workflow(webhook=webhook("login", verify=anyone()))
+async def logs_in(login: Login, model: Model, word: Word, plain: str) -> list[Login]:
+    SEEN.extend((login.password, model.token.get_secret_value(), word))
+    found = await log_in(login, word=word)
+    await untyped(login)
+    SEEN.append(await step("says", _of_steps))
+    answer = await approval("ask", form=Login)
+    SEEN.append(answer.value.password)
+    typed = await approval("map", form={"pin": {"type": "string", "format": "password"}})
+    SEEN.append(typed.value["pin"])
+    wait = callback("machine", result=Login)
+    await send(wait.url)
+    SEEN.append((await wait).password)
+    return [found]
+
+
+ARGUMENTS = {
+    "login": {"user": "ann", "password": CANARY},
+    "model": {"user": "ann", "token": CANARY},
+    "word": CANARY,
+    "plain": "plainly",
+}
+
+
+@pytest.fixture(params=[None, AesGcm({"k": bytes(32)})], ids=["plain", "sealed"])
+def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestClient]:
+    """A client of a server that has these workflows."""
+    module = types.ModuleType("secretive")
+    for member in (logs_in, log_in, untyped, send):
+        setattr(module, member.name, member)
+    secret_ = Secret(SECRET, codec=request.param)
+    table = SqliteTable(tmp_path / "a.db", durable=False)
+    settings = Settings(url="http://testserver")
+    dispatcher = InProcessDispatcher(SystemClock())
+    engine = Engine(App(module), table, dispatcher, secret_, settings=settings)
+    app = create_app(engine, secret_, grace=0.1)
+    SEEN.clear()
+    SENT.clear()
+    with TestClient(app, headers=bearer(), raise_server_exceptions=False) as client:
+        yield client
+
+
+def test_a_secret_is_shown_nowhere(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    """A run that was given secrets everywhere: no answer has one, and its code has had them all."""
+    caplog.set_level(logging.DEBUG)
+    answers = [client.post("/v1/workflows/logs_in/runs?wait=0", json=ARGUMENTS)]
+    run = answers[0].json()["id"]
+    here = f"/v1/runs/{run}"
+
+    def look() -> None:
+        paths = (here, f"{here}/history", f"{here}/logs", "/v1/runs", "/v1/audit")
+        answers.extend(client.get(path) for path in paths)
+
+    def wait_for(what: str) -> None:
+        for _ in range(500):
+            if what in client.get(f"{here}/history").text:
+                return
+        raise AssertionError(what)
+
+    wait_for('"ask"')
+    look()
+    value = {"user": "bob", "password": CANARY}
+    decided = {"approved": True, "value": value}
+    answers.append(client.post(f"{here}/approvals/ask", json=decided))
+    wait_for('"map"')
+    look()
+    answers.append(
+        client.post(f"{here}/approvals/map", json={"approved": True, "value": {"pin": CANARY}})
+    )
+    for _ in range(500):
+        if SENT:
+            break
+        client.get(here)
+    answers.append(client.post(SENT[0], json=value))
+    answers.append(client.get(f"{here}/result?wait=20"))
+    look()
+    assert answers[-6].json()["result"] == [{"user": "ann", "password": "[redacted]"}]
+    assert len(SEEN) == 9
+    assert set(SEEN) == {CANARY}
+    for answer in answers:
+        assert answer.status_code < 300, answer.text
+        assert CANARY not in answer.text
+        assert CANARY not in str(answer.headers)
+    whole = client.get(f"{here}/history").text
+    assert whole.count("[redacted]") >= 9
+    assert "plainly" in whole
+    assert "ann" in whole
+    assert CANARY not in caplog.text
+
+
+def test_an_error_tells_no_secret(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    """What does not fit is told by its place, not by what is there, also of a delivery."""
+    caplog.set_level(logging.DEBUG)
+    for wrong in ({"user": "ann", "password": [CANARY]}, {"user": [CANARY], "password": ""}):
+        arguments = {**ARGUMENTS, "login": wrong, "word": ""}
+        for path in ("/v1/workflows/logs_in/runs", "/hooks/login"):
+            answer = client.post(path, json=arguments)
+            assert answer.status_code == 422
+            assert answer.json()["field"].startswith("login")
+            assert CANARY not in answer.text
+    assert CANARY not in caplog.text
+
+
+def test_a_page_asks_for_a_password_and_shows_none(client: TestClient) -> None:
+    """A secret field of a form is typed in unseen, and not shown again where another is wrong."""
+    run = client.post("/v1/workflows/logs_in/runs", json=ARGUMENTS).json()["id"]
+    link = ""
+    for _ in range(500):
+        answer = client.post("/v1/links", json={"run": run, "key": "ask"})
+        if answer.status_code < 300:
+            link = answer.json()["url"]
+            break
+    assert link
+    page = client.get(link)
+    assert 'type="password"' in page.text
+    assert CANARY not in page.text
