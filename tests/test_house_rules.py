@@ -31,6 +31,7 @@ GROUND = (
     "kinds",
     "states",
     "ledger",
+    "streamed",
     "records",
     "access",
     "clock",

@@ -20,6 +20,7 @@ def test_what_is_stored_of_kinds_and_purposes_never_changes() -> None:
         "approval",
         "callback",
         "response",
+        "emit",
     ]
     assert {purpose.value for purpose in Purpose} == {
         "input",
@@ -29,6 +30,7 @@ def test_what_is_stored_of_kinds_and_purposes_never_changes() -> None:
         "approval",
         "callback",
         "response",
+        "emitted",
     }
     assert [kind.value for kind in OutcomeKind] == ["ok", "error", "timeout", "cancelled"]
 
@@ -43,6 +45,7 @@ def test_a_row_does_not_contradict_itself(kind: Kind) -> None:
     assert traits.due is not DueMeans.DEADLINE or traits.awaited
     assert traits.due is not DueMeans.END or not traits.awaited
     assert traits.waiting
+    assert not traits.at_once or not (traits.inline or traits.awaited or traits.due)
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -17,6 +17,7 @@ from rewake.authoring.binding import Call, bind
 from rewake.authoring.branches import parallel, race
 from rewake.authoring.callback import Callback, callback
 from rewake.authoring.context import TaskContext, task_context
+from rewake.authoring.emit import emit
 from rewake.authoring.marking import secret
 from rewake.authoring.notifying import Notice, NoticeKind
 from rewake.authoring.response import respond
@@ -55,6 +56,7 @@ __all__ = [
     "approval",
     "bind",
     "callback",
+    "emit",
     "now",
     "parallel",
     "race",

@@ -12,10 +12,11 @@
     await engine.close()
 
 `create_app(engine, secret)` is the HTTP face of such an engine as a Starlette app, which opens and
-closes it; `app_from_env()` is the whole server as the environment describes it. A decision is made
-with `await Approvals(engine).decide(run, key, Approval(Decision.APPROVED))`, a callback ended with
-`await Callbacks(engine).complete(token, result)`. `MemoryTable` keeps
-everything in memory: for tests.
+closes it, with `limits=Limits(...)` of its load; `app_from_env()` is the whole server as the
+environment describes it. A decision is made with
+`await Approvals(engine).decide(run, key, Approval(Decision.APPROVED))`, a callback ended with
+`await Callbacks(engine).complete(token, result)`. `MemoryTable` keeps everything in memory: for
+tests.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from rewake.engine.results import result_of
 from rewake.engine.settings import Settings
 from rewake.hosts.building import app_from_env
 from rewake.http.app import create_app
+from rewake.http.load import Limits
 from rewake.signing.secret import Secret
 from rewake.stores.memory import MemoryTable
 from rewake.stores.sqlite.table import SqliteTable
@@ -42,6 +44,7 @@ __all__ = [
     "Engine",
     "HttpDispatcher",
     "InProcessDispatcher",
+    "Limits",
     "MemoryTable",
     "Secret",
     "Settings",

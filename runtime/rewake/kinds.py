@@ -11,6 +11,7 @@ rooms of its own: one in `authoring/` (how it is asked for) and one in `engine/`
     approval  a person decided, or its time was over  an outcome in an item of its own
     callback  a machine called, or was silent         an outcome in an item of its own
     response  it was asked for                        an entry of the history
+    emit      it was asked for                        nothing: it goes on at once
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Purpose(StrEnum):
     """The link of a callback and the type of its result, and what was sent to it."""
     RESPONSE = "response"
     """What a run answers its caller."""
+    EMITTED = "emitted"
+    """An item that a run has emitted."""
 
 
 class OutcomeKind(StrEnum):
@@ -77,6 +80,8 @@ class Traits:
     """What it is asked with is what the run answers its caller, from that commit on."""
     waiting: str
     """The word that people are shown for its state while it waits."""
+    at_once: bool = False
+    """It has ended as soon as it is asked for: its record in the history is all there is of it."""
 
     @property
     def suspends(self) -> bool:
@@ -166,5 +171,18 @@ class Kind(StrEnum):
             ends_with=None,
             answers=True,
             waiting="to be given",
+        ),
+    )
+    EMIT = (
+        "emit",
+        Traits(
+            awaited=False,
+            dispatched=False,
+            inline=False,
+            due=None,
+            asked_with=Purpose.EMITTED,
+            ends_with=None,
+            waiting="emitted",
+            at_once=True,
         ),
     )

@@ -1,4 +1,4 @@
-"""What is stored beside runs: who is let in, what they did, and what is numbered.
+"""What is stored beside runs: who holds them, who is let in, what they did, and what is numbered.
 
 Where each of these items lives is in `rewake.stores.keys`.
 """
@@ -101,4 +101,25 @@ class Counter(msgspec.Struct, omit_defaults=True):
     size: int = 0
 
 
-LedgerItem = Token | Audited | Received | ReceivedBody | Counter
+class Process(msgspec.Struct, omit_defaults=True):
+    """A process that holds something for long: its lease is that of all it holds."""
+
+    name: str
+    """A name that no other process has, and that it has until it was taken for dead."""
+    where: str
+    """The process for people, as `host:pid`."""
+    lease: Millis = 0
+    """Until when it has what it holds without renewing."""
+    over: Millis = 0
+    """When its lease was found to be over, if it has not been renewed since."""
+    dead: bool = False
+    """Whether its lease was found to be over: then it renews no more, and all may be taken."""
+    looks: int = 0
+    """How often what it held was looked for since."""
+    due: Millis | None = None
+    """When a sweep must check it."""
+    written: Millis = 0
+    """When these moments were set, by the clock of who set them. See `rewake.stores.set_back`."""
+
+
+LedgerItem = Token | Audited | Received | ReceivedBody | Counter | Process

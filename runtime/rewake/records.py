@@ -4,8 +4,8 @@ Everything here is data. Times are whole milliseconds since the Unix epoch (`Mil
 structs encode to JSON, so a stored row can be read by eye.
 
 A stored run is one `Header`, which decides, and beside it `Chunk`s (older entries of its history),
-`Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. A `Process`
-is who holds runs and tasks. What is stored beside runs is in `rewake.ledger`.
+`Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. What its
+attempts say is in `rewake.streamed`, what is stored beside runs in `rewake.ledger`.
 Where each of these items lives is in `rewake.stores.keys`.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
@@ -13,7 +13,8 @@ workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what 
 (`Started`, `Completed`, `Stepped`, `Fired`, `CancelRequested`), or that its waits move (`Retried`,
 `ClockSetBack`), and when: by the machine's clock, which may be set back. Between two events the
 workflow sees nothing new and time stands still; that is all that replay rests on. Log lines of the
-workflow's own body (`Logged`) are kept among its commands, and replay does not compare them.
+workflow's own body (`Logged`) are kept among its commands, and replay does not compare them, nor
+what it emitted in a part that a retry has cut off (`Emitted`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import msgspec
 from rewake.kinds import Kind, OutcomeKind
 from rewake.ledger import LedgerItem
 from rewake.states import RunState
+from rewake.streamed import StreamBatch
 
 Millis = int
 """A moment, in whole milliseconds since the Unix epoch (or a duration in milliseconds)."""
@@ -75,6 +77,8 @@ class Started(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     args: Value
     by: str = ""
     """Who started it (`rewake.access`); empty: nobody who had to say."""
+    round: int = 0
+    """The round that began here: a retry had cut off all that followed."""
 
 
 class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="scheduled"):
@@ -123,6 +127,15 @@ class Logged(msgspec.Struct, frozen=True, array_like=True, tag="logged"):
     """The lines that the workflow's body logged after an event; one commit keeps both, once."""
 
     lines: list[LogLine]
+
+
+class Emitted(msgspec.Struct, frozen=True, array_like=True, tag="emitted"):
+    """An item that the body emitted in what a retry has cut off: it was told, and stays told."""
+
+    key: str
+    at: Millis
+    value: Value
+    round: int
 
 
 class Cause(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -246,9 +259,11 @@ class Retried(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     """The timer that had ended the run, and begins anew."""
     forgot: list[str] = []
     """The keys of what was carried out after the error, and is forgotten."""
+    round: int = 0
+    """The round that begins with it."""
 
 
-Command = Scheduled | Withdrawn | Logged | Finished
+Command = Scheduled | Withdrawn | Logged | Emitted | Finished
 Event = Started | Completed | Stepped | Fired | CancelRequested | ClockSetBack | Retried
 Entry = Command | Event
 
@@ -439,27 +454,6 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """The mark of the write that settled it."""
 
 
-class Process(msgspec.Struct, omit_defaults=True):
-    """A process that holds something for long: its lease is that of all it holds."""
-
-    name: str
-    """A name that no other process has, and that it has until it was taken for dead."""
-    where: str
-    """The process for people, as `host:pid`."""
-    lease: Millis = 0
-    """Until when it has what it holds without renewing."""
-    over: Millis = 0
-    """When its lease was found to be over, if it has not been renewed since."""
-    dead: bool = False
-    """Whether its lease was found to be over: then it renews no more, and all may be taken."""
-    looks: int = 0
-    """How often what it held was looked for since."""
-    due: Millis | None = None
-    """When a sweep must check it."""
-    written: Millis = 0
-    """When these moments were set, by the clock of who set them. See `rewake.stores.set_back`."""
-
-
 class LogBatch(msgspec.Struct, frozen=True):
     """Lines that one attempt logged, written together. A workflow's body has the empty key."""
 
@@ -477,7 +471,7 @@ class View(msgspec.Struct, frozen=True):
     created: Millis
 
 
-Item = Header | Chunk | Operation | LogBatch | View | Process | LedgerItem
+Item = Header | Chunk | Operation | LogBatch | StreamBatch | View | LedgerItem
 
 
 # --- messages ----------------------------------------------------------------------------------

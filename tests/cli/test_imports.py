@@ -16,7 +16,7 @@ COMMANDS = (
     ("run",),
     ("replay",),
     ("start",),
-    *(("runs", name) for name in ("list", "show", "result", "history", "logs")),
+    *(("runs", name) for name in ("list", "show", "result", "history", "logs", "watch")),
     *(("runs", name) for name in ("cancel", "kill", "resume", "retry", "approve")),
     *(("callbacks", name) for name in ("complete", "fail")),
     *(("deliveries", name) for name in ("list", "show", "replay", "sign")),

@@ -10,7 +10,8 @@ import pytest
 
 from rewake import sleep, step, task, workflow
 from rewake.engine.engine import Engine
-from rewake.records import Header, Operation, Process
+from rewake.ledger import Process
+from rewake.records import Header, Operation
 from rewake.stores.keys import header_key, operation_key, process_key
 from rewake.stores.processes import KEPT, REST
 from rewake.stores.table import Key

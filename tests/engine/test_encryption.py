@@ -237,6 +237,34 @@ def test_one_process_of_two_lacks_the_key(table: str) -> None:
     virtually([waits, fails_once, fails], body, table=table, secret=SEALING, cached=0)
 
 
+@workflow
+async def cancelled() -> str:
+    try:
+        await sleep(1000)
+    except asyncio.CancelledError as error:
+        return str(error)
+    return ""
+
+
+def test_a_reason_that_cannot_be_read_is_waited_for() -> None:
+    """A body that is cancelled is given the reason, or waits for a process that can read it."""
+    new = AesGcm({"2027": bytes(range(32)), "2026": bytes(32)})
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("cancelled")).run
+        await asyncio.sleep(5)
+        other = bench.another(other_secret(new))
+        await other.cancel(run, CANARY)
+        await asyncio.sleep(100)
+        assert (await bench.engine.get(run)).state in LIVE
+        await leave(bench.engine)
+        other.open()
+        bench.engine, bench.secret = other, other_secret(new)
+        assert await bench.result(run) == CANARY
+
+    virtually([cancelled], body, secret=SEALING)
+
+
 def test_keys_are_changed_under_a_run() -> None:
     """A run that began under one key ends under the next, with the same digests."""
     new = AesGcm({"2027": bytes(range(32)), "2026": bytes(32)})

@@ -16,7 +16,8 @@ from rewake.engine.logs import AttemptLog
 from rewake.engine.services import TurnHere
 from rewake.kinds import OutcomeKind
 from rewake.records import Invocation, Outcome
-from tests.support.virtual import EPOCH, TABLES, Bench, virtually
+from rewake.values.run_codec import RunCodec
+from tests.support.virtual import EPOCH, SECRET, TABLES, Bench, virtually
 
 OK = Outcome(OutcomeKind.OK)
 
@@ -114,7 +115,7 @@ def test_what_an_attempt_logged_is_kept_with_it(table: str) -> None:
         services = bench.engine.services
         run = (await bench.start("idle")).run
         for number in (1, 2):
-            logs = AttemptLog(services.clock)
+            logs = AttemptLog(services.clock, RunCodec(SECRET, run))
             for line in (f"one of {number}", f"two of {number}"):
                 logs.log("INFO", line)
             await services.logs.end(TaskContext(run, "work", number, logs), logs)
@@ -136,8 +137,9 @@ def test_no_attempt_fails_for_its_log(caplog: pytest.LogCaptureFixture) -> None:
         async def broken(*_: object) -> None:
             raise ZeroDivisionError
 
-        services.store.log = broken
-        logs = AttemptLog(services.clock)
+        run = "r1"
+        services.store.streams.put = broken
+        logs = AttemptLog(services.clock, RunCodec(SECRET, run))
         logs.log("INFO", "said")
         await services.logs.end(TaskContext("r1", "work", 1, logs), logs)
 

@@ -240,3 +240,15 @@ def test_a_kind_of_database_without_its_colon_is_refused(address: str) -> None:
     """`memory` is no file of that name; the error says how to write either."""
     with pytest.raises(ConfigError, match=":"):
         building.open_database(address)
+
+
+def test_origins_are_said_as_a_browser_says_them() -> None:
+    """`REWAKE_CORS` is empty, `*`, or origins; what no browser ever sends is refused by name."""
+    assert ServerConfig.from_env({}).cors == ()
+    given = {"REWAKE_CORS": "https://App.example, http://localhost:3000,http://[::1]:80"}
+    expected = ("https://app.example", "http://localhost:3000", "http://[::1]:80")
+    assert ServerConfig.from_env(given).cors == expected
+    assert ServerConfig.from_env({"REWAKE_CORS": "*"}).cors == ("*",)
+    for wrong in ("app.example", "https://a.example/", "https://*.example", "https://a b", "null"):
+        with pytest.raises(ConfigError, match="REWAKE_CORS"):
+            ServerConfig.from_env({"REWAKE_CORS": wrong})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import logging
 import types
 from collections.abc import Iterator
@@ -39,6 +40,10 @@ class Login:
     password: Word
 
 
+class Way(enum.Enum):
+    FIRST = "first"
+
+
 class Model(pydantic.BaseModel):
     user: str
     token: pydantic.SecretStr
@@ -65,7 +70,9 @@ async def _of_steps() -> Word:
 
 
 @workflow(webhook=webhook("login", verify=anyone()))
-async def logs_in(login: Login, model: Model, word: Word, plain: str) -> list[Login]:
+async def logs_in(
+    login: Login, model: Model, word: Word, plain: str, way: Annotated[Way, secret] = Way.FIRST
+) -> list[Login]:
     SEEN.extend((login.password, model.token.get_secret_value(), word))
     found = await log_in(login, word=word)
     await untyped(login)
@@ -164,7 +171,21 @@ def test_an_error_tells_no_secret(client: TestClient, caplog: pytest.LogCaptureF
             assert answer.status_code == 422
             assert answer.json()["field"].startswith("login")
             assert CANARY not in answer.text
+    answer = client.post("/v1/workflows/logs_in/runs", json={**ARGUMENTS, "way": CANARY})
+    assert answer.json()["detail"] == "way: it does not fit its type"
     assert CANARY not in caplog.text
+
+
+def test_a_large_secret_is_hidden_too(client: TestClient) -> None:
+    """What is kept apart is hidden as what is not."""
+    arguments = {**ARGUMENTS, "word": f"{CANARY} " * 5_000}
+    run, history = client.post("/v1/workflows/logs_in/runs", json=arguments).json()["id"], ""
+    for _ in range(500):
+        history = client.get(f"/v1/runs/{run}/history").text
+        if '"ask"' in history:
+            break
+    assert '"ask"' in history
+    assert CANARY not in history
 
 
 def test_a_page_asks_for_a_password_and_shows_none(client: TestClient) -> None:

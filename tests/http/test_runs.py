@@ -27,7 +27,14 @@ def test_start_answers_at_once(client: TestClient) -> None:
     assert run["state"] in ("ready", "running", "done")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", run["created"])
     assert response.headers["Location"] == run["links"]["self"] == f"/v1/runs/{run['id']}"
-    assert run["links"].keys() == {"self", "result", "history", "logs", "cancel"}
+    assert run["links"].keys() == {
+        "self",
+        "result",
+        "history",
+        "logs",
+        "cancel",
+        "stream",
+    }
     assert "Idempotency-Replayed" not in response.headers
 
 
@@ -279,6 +286,8 @@ def test_kill(client: TestClient) -> None:
         ("GET", "/v1/runs/none/result"),
         ("GET", "/v1/runs/none/history"),
         ("GET", "/v1/runs/none/logs"),
+        ("GET", "/v1/runs/none/stream"),
+        ("POST", "/v1/runs/none/links"),
         ("POST", "/v1/runs/none/cancel"),
         ("POST", "/v1/runs/none/resume"),
         ("POST", "/v1/runs/none/retry"),

@@ -158,6 +158,8 @@ def limited(client: TestClient, holding: Callable[..., Holder]) -> Holder:
         ("GET", "/result?wait=1", None),
         ("GET", "/history", None),
         ("GET", "/logs", None),
+        ("GET", "/stream", None),
+        ("POST", "/links", {}),
         ("POST", "/cancel", {}),
         ("POST", "/cancel", {"dry_run": True}),
         ("POST", "/kill", {}),

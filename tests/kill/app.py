@@ -12,6 +12,7 @@ from rewake import (
     TaskError,
     approval,
     callback,
+    emit,
     now,
     parallel,
     race,
@@ -40,6 +41,7 @@ BIG = 50_000
 async def double(number: int) -> int:
     """Async, with an argument."""
     with body():
+        task_context().emit(["double", number])
         return 2 * number
 
 
@@ -93,8 +95,10 @@ async def refuse(why: str) -> None:
 @workflow
 async def everything() -> dict[str, Any]:
     """Use every primitive; take about three seconds."""
+    await emit(["body", 0])
     facts = _facts()
     kept = await step("facts", lambda: within(facts))
+    await emit(["body", 1])
     result = {
         "tasks": await _tasks(),
         "steps": await _steps(),
@@ -104,6 +108,7 @@ async def everything() -> dict[str, Any]:
         "once": await _once(),
     }
     waiting("sleep")
+    await emit(["body", 2])
     await sleep(NAP)
     waiting("sleep_until")
     await sleep_until(now() + timedelta(seconds=NAP))
@@ -116,6 +121,7 @@ async def everything() -> dict[str, Any]:
     answer = await ask
     result["approval"] = [answer.decision, answer.value, answer.approver]
     result["callback"] = await _called()
+    await emit(["body", 3])
     try:
         await refuse("the end")
     except TaskError as error:

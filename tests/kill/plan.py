@@ -21,7 +21,6 @@ CALLS: Mapping[str, int] = {
     "store.deliver": 12,
     "store.hear": 1,
     "store.cancel_withdrawn": 1,
-    "store.log": 1,
     "table.get": 20,
     "table.put": 6,
     "table.update": 60,

@@ -28,6 +28,8 @@ PATIENCE = 40.0
 """Seconds that a run may take, with a death in the middle."""
 AT_MOST_ONCE = "once"
 """The key of the step that runs at most once."""
+EMITTED = 4
+"""How much the body emits."""
 LOSER = "race.2[0]/stall"
 """The key of a task that is withdrawn, perhaps before it begins."""
 _POLL = 0.1
@@ -58,6 +60,7 @@ def carry_out(
         result = follow(fleet)
         took = time.monotonic() - began
         check_history(fleet)
+        check_stream(fleet)
         begun, ended = bodies(folder)
         calls = {unquote(path.name): path.stat().st_size for path in (folder / "calls").iterdir()}
         seen = Seen(result, begun, ended, calls, fleet.killed, took)
@@ -140,12 +143,32 @@ def check_history(fleet: Fleet) -> None:
     asked: Counter[str] = Counter()
     over: Counter[str] = Counter()
     for entry in history["entries"]:
+        if entry.get("kind") == "emit":
+            continue  # nobody waits for it
         if entry["type"] == "scheduled":
             asked[entry["key"]] += 1
         elif entry["type"] in _LAST and "retry_at" not in entry:
             over[entry["key"]] += 1
     assert set(asked.values()) == {1}, asked
     assert over == asked
+
+
+def check_stream(fleet: Fleet) -> None:
+    """What was emitted is told once, by whichever server each page comes from."""
+    told: list[dict[str, Any]] = []
+    query, ended = "", False
+    while not ended:
+        page = fleet.ask("GET", f"/v1/runs/{RUN}/stream?only=item&limit=7{query}").json()
+        told += page["items"]
+        query, ended = f"&cursor={page['cursor']}", page["ended"]
+    body = [each["value"] for each in told if each["value"][0] == "body"]
+    assert body == [["body", number] for number in range(len(body))], told
+    assert len(body) == EMITTED, told
+    said = Counter((each["key"], each["attempt"]) for each in told if each["value"][0] != "body")
+    assert set(said.values()) == {1}, told
+    history = fleet.ask("GET", f"/v1/runs/{RUN}/history").json()
+    doubled = {each["key"] for each in history["operations"] if each["name"] == "double"}
+    assert doubled == {key for key, _ in said}, told
 
 
 def check_replay(folder: Path) -> None:

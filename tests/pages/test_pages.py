@@ -53,6 +53,8 @@ CONTROLS: list[tuple[dict[str, Any], str, dict[str, str]]] = [
     ({"type": "string", "maxLength": 201}, "textarea", {"maxlength": "201"}),
     ({"type": "string", "x-multiline": True}, "textarea", {}),
     ({"type": "string", "format": "email"}, "input", {"type": "email"}),
+    ({"type": "string", "format": "password", "default": "x"}, "input", {"type": "password"}),
+    ({"type": "string", "writeOnly": True}, "input", {"type": "password"}),
     ({"type": "string", "format": "uri"}, "input", {"type": "url"}),
     ({"type": "string", "format": "date"}, "input", {"type": "date"}),
     ({"type": "string", "format": "time"}, "input", {"type": "time", "step": "any"}),
@@ -95,6 +97,20 @@ def test_a_schema_becomes_a_control(
     found = control(schema)
     assert found.tag == tag
     assert {name: found.get(name) for name in attributes} == attributes
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "format": "password", "default": "4711"},
+        {"type": "integer", "writeOnly": True, "default": 4711},
+    ],
+)
+def test_a_secret_is_on_no_page(schema: dict[str, Any]) -> None:
+    """Neither a default nor what was typed stands on a page, also where it was wrong."""
+    assert not control(schema).get("value")
+    again: dict[str, Any] = {"values": {"value.x": "4711"}, "errors": {"value.x": "wrong"}}
+    assert not control(schema, **again).get("value")
 
 
 class Way(enum.Enum):

@@ -9,6 +9,7 @@ from typing import Any
 from rewake.engine.settings import Settings
 from tests.simulation.answering import with_response
 from tests.simulation.calling import unbeaten, with_calls
+from tests.simulation.emitting import with_items
 from tests.simulation.faults import Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
 from tests.simulation.telling import with_notices
@@ -22,8 +23,8 @@ class Case:
     often (`repeats`). `kills`: when runs are killed. `events`: what happens to processes, and when;
     with `holder`, to one that holds something.
     `twice`: every run is started twice. `stuck`: the runs that must end stuck; `resumes`: somebody
-    resumes stuck runs; `retries`: failed ones are retried. `lag`: how far the due index is
-    behind (ms).
+    resumes stuck runs; `retries`: failed ones are retried. `follows`: somebody follows each run.
+    `lag`: how far the due index is behind (ms).
     """
 
     seed: int
@@ -44,6 +45,7 @@ class Case:
     stuck: frozenset[str] = frozenset()
     resumes: bool = False
     retries: bool = False
+    follows: bool = False
     lag: int = 0
 
 
@@ -130,6 +132,16 @@ def further(case: Case, chance: random.Random) -> None:
         case.kills = {name: chance.uniform(0, 8) for name in case.programs}
     if chance.random() < 0.1:
         case.programs["r1"] = linked(*case.programs["r1"])
+    if chance.random() < 0.15:
+        emitting(case)
+
+
+def emitting(case: Case) -> None:
+    """Let the programs emit, and let somebody follow."""
+    chance = random.Random(f"emits/{case.seed}")
+    case.follows = True
+    for name, whole in case.programs.items():
+        case.programs[name] = with_items(whole, chance)
 
 
 def linked(node: list[Any], right: Any) -> tuple[list[Any], Any]:

@@ -63,4 +63,5 @@ def _happened(world: World) -> int:
     runs = world.watch.runs.values()
     entries = sum(len(run.entries) + run.cut for run in runs)
     claims = sum(run.header.epoch + run.claims.total() for run in runs)
-    return entries + claims + world.begun.total() + world.chaos.fired.total() + world.crashes
+    told = world.said.total() + world.followed
+    return entries + claims + world.begun.total() + world.chaos.fired.total() + world.crashes + told

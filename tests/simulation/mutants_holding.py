@@ -19,7 +19,13 @@ from rewake.engine.slots import Slots
 from rewake.engine.sweeper import Sweeper
 from rewake.engine.turn import Turn
 from rewake.errors import RunConflict
-from rewake.records import Failure, Header, Millis, Operation, Process
+from rewake.ledger import Process
+from rewake.records import (
+    Failure,
+    Header,
+    Millis,
+    Operation,
+)
 from rewake.replay.execution import Execution
 from rewake.states import MOVES, Move
 from rewake.stores import operations

@@ -15,6 +15,7 @@ from rewake.records import Scheduled
 from rewake.states import RunState
 from tests.simulation.calling import Machine
 from tests.simulation.case import Case
+from tests.simulation.emitting import Readers
 from tests.simulation.judge import Judge
 from tests.simulation.watch import Run
 from tests.simulation.world import Gone, Replica, World
@@ -59,6 +60,7 @@ class Outside:
         self._judge = Judge(case, world)
         self._seen: set[tuple[str, str, int]] = set()
         self._going_on: set[str] = set()
+        self._readers: dict[str, Readers] = {}
         world.on_change = self._changed
 
     async def run(self) -> None:
@@ -78,11 +80,15 @@ class Outside:
             for name in self._case.programs:
                 if not world.watch.broken:
                     await self._judge.judge(world.watch.runs[name])
+                if name in self._readers and not world.watch.broken:
+                    await self._readers[name].judge(world.watch.runs[name])
 
     def _begin(self) -> None:
         """Let people start the runs, and harm them."""
         world = self._world
         for name in self._case.programs:
+            if self._case.follows:
+                self._readers[name] = Readers(world, name)
             for _ in range(1 + self._case.twice):
                 world.spawn(self._start(name))
             if name in self._case.cancels:

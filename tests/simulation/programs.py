@@ -23,6 +23,7 @@ from rewake import (
     TaskError,
     approval,
     callback,
+    emit,
     now,
     parallel,
     race,
@@ -58,6 +59,8 @@ async def body(name: str, plan: dict[str, Any], argument: Any) -> Any:
     tries = begin(argument)
     if plan.get("logs"):
         task_context().logger.info("try %d of %s", tries, name)
+    half = plan.get("emits", 0) // 2
+    tell(name, plan, range(half))
     if plan.get("ms"):
         await asyncio.sleep(plan["ms"] / 1000)
     if tries <= plan.get("kills", 0):
@@ -65,6 +68,7 @@ async def body(name: str, plan: dict[str, Any], argument: Any) -> Any:
         await asyncio.sleep(NEVER)
     if plan.get("hangs", 0) < 0 or tries <= plan.get("hangs", 0):
         await asyncio.sleep(NEVER)
+    tell(name, plan, range(half, plan.get("emits", 0)))
     fail(name, plan, tries)
     if plan.get("pad"):
         return [name, len(argument)]
@@ -73,8 +77,19 @@ async def body(name: str, plan: dict[str, Any], argument: Any) -> Any:
 
 def at_once(name: str, plan: dict[str, Any], argument: Any) -> list[Any]:
     """The same without waiting."""
-    fail(name, plan, begin(argument))
+    tries = begin(argument)
+    tell(name, plan, range(plan.get("emits", 0)))
+    fail(name, plan, tries)
     return [name, argument]
+
+
+def tell(name: str, plan: dict[str, Any], numbers: range) -> None:
+    """Emit the items of these numbers."""
+    for number in numbers:
+        context = task_context()
+        context.emit([name, context.attempt, number, plan["emits"]])
+        if WORLD:
+            WORLD[-1].said[context.run, context.key] += 1
 
 
 def fail(name: str, plan: dict[str, Any], tries: int) -> None:
@@ -179,13 +194,19 @@ async def bounded(program: list[Any]) -> Any:
 class Interpreter:
     """Runs a program. `last` is the newest value, `item` that of the enclosing `parallel`.
 
-    `lines` counts what the run has logged.
+    `lines` counts what the run has logged, `items` what its body has emitted.
     """
 
-    def __init__(self, item: Any = None, lines: Iterator[int] | None = None) -> None:
+    def __init__(
+        self,
+        item: Any = None,
+        lines: Iterator[int] | None = None,
+        items: Iterator[int] | None = None,
+    ) -> None:
         self.item = item
         self.last: Any = None
         self.lines = lines or itertools.count()
+        self.items = items or itertools.count()
 
     async def run(self, node: list[Any]) -> Any:
         kind, *rest = node
@@ -193,7 +214,8 @@ class Interpreter:
         return self.last
 
     def branch(self, node: list[Any], item: Any = None) -> Coroutine[Any, Any, Any]:
-        return Interpreter(self.item if item is None else item, self.lines).run(node)
+        there = self.item if item is None else item
+        return Interpreter(there, self.lines, self.items).run(node)
 
     async def do_value(self, value: Any) -> Any:
         return value
@@ -244,7 +266,7 @@ class Interpreter:
         ask = approval(name, approvers=["ann", "bob"])
         link = ask.links["bob"]
         given = await work(told, {}, link)
-        done = await Interpreter(self.item, self.lines).run(node)
+        done = await self.branch(node)
         answer = await ask
         same = given == [told, link] and ask.link("bob") == link
         return [done, ["approval", str(answer.decision), answer.value], same]
@@ -303,6 +325,17 @@ class Interpreter:
         if WORLD and WORLD[-1].crashes < times:
             WORLD[-1].kill_holder(run)
         return "alive"
+
+    async def do_emitting(self, node: list[Any]) -> Any:
+        """Emit before and behind something else."""
+        await self.emit()
+        try:
+            return await self.run(node)
+        finally:
+            await self.emit()
+
+    async def emit(self) -> None:
+        await emit(["body", next(self.items)])
 
     async def do_seq(self, *nodes: list[Any]) -> Any:
         results = []

@@ -8,8 +8,17 @@ from typing import Any
 
 from rewake.engine.settings import Settings
 from tests.simulation.calling import with_calls
-from tests.simulation.case import Case, case_of, linked
-from tests.simulation.faults import BEFORE, CRASH_AFTER, STALL, TOLD_FAILED, Chaos, calm, chaos_of
+from tests.simulation.case import Case, case_of, emitting, linked
+from tests.simulation.faults import (
+    BEFORE,
+    CRASH_AFTER,
+    CRASH_BEFORE,
+    STALL,
+    TOLD_FAILED,
+    Chaos,
+    calm,
+    chaos_of,
+)
 from tests.simulation.generate import Generator
 from tests.simulation.telling import with_notices
 
@@ -512,7 +521,35 @@ def _told_and_retried(seed: int, store: str) -> Case:
     return case
 
 
+def _said_last(seed: int, store: str) -> Case:
+    """Processes die, or are told nothing, as they write what their attempts said last."""
+    chance = random.Random(seed)
+    tasks = [["task", "work", f"n{number}", {"emits": 3}] for number in range(8)]
+    right = [[f"n{number}", None] for number in range(8)]
+    case = Case(seed, store, {"r1": (["seq", *tasks], right)}, calm(seed), _patient(), replicas=2)
+    call, most = ("put S", 9) if store == "memory" else ("together ", 40)
+    faults = (CRASH_BEFORE, CRASH_AFTER, TOLD_FAILED, BEFORE)
+    case.chaos.planned = {(call, chance.randint(1, most)): chance.choice(faults) for _ in range(3)}
+    case.chaos.until, case.follows = 60.0, True
+    return case
+
+
+def _followed(scenario: Scenario, first: int = 0) -> Scenario:
+    """The same from this seed on, with programs that emit, and readers."""
+
+    def case(seed: int, store: str) -> Case:
+        made = scenario(first + seed, store)
+        emitting(made)
+        return made
+
+    return case
+
+
 SCENARIOS: Mapping[str, Scenario] = {
+    "what was said last is written": lambda seed, store: _said_last(seed + 2, store),
+    "what goes wrong is followed": _followed(case_of),
+    "retries are followed": _followed(_retried, 2),
+    "holders who stall are followed": _followed(_stalling, 1),
     "machines call": _called,
     "machines call at the last moment": _called_at_the_edge,
     "a task that kills its process is lost": _killing(

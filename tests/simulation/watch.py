@@ -20,6 +20,7 @@ import msgspec
 
 from rewake.engine.runs import LONGEST_REASON
 from rewake.kinds import Kind
+from rewake.ledger import Process
 from rewake.records import (
     CancelRequested,
     Chunk,
@@ -32,7 +33,6 @@ from rewake.records import (
     Header,
     Logged,
     Operation,
-    Process,
     Retried,
     Scheduled,
     Stepped,
@@ -354,7 +354,8 @@ class Watch:
                 if key in run.asked:
                     self.fail(f"{name}: {key} was asked for twice")
                 run.asked.add(key)
-                run.open[key] = entry
+                if not entry.kind.traits.at_once:
+                    run.open[key] = entry
             case Completed(key=key):
                 self._close(run, key)
                 operation = run.operations.get(key)

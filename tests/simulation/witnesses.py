@@ -17,6 +17,7 @@ from tests.simulation.case import Case, case_of
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.mutants_answering import ANSWERING
 from tests.simulation.mutants_calling import CALLING
+from tests.simulation.mutants_following import FOLLOWING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_linking import LINKING
 from tests.simulation.mutants_retrying import RETRYING
@@ -31,6 +32,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *MUTANTS,
     *ANSWERING,
     *CALLING,
+    *FOLLOWING,
     *HOLDING,
     *LINKING,
     *RETRYING,

@@ -96,6 +96,8 @@ class World:
         self.favourite: Replica | None = None
         self.replaces = True
         self.begun: Counter[tuple[str, str]] = Counter()
+        self.said: Counter[tuple[str, str]] = Counter()
+        self.followed = 0
         self.on_change: Callable[[Run], None] = lambda run: None
         self.lines: list[str] = []
         self._tokens = random.Random(f"{seed}/tokens")

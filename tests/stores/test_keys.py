@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewake.kinds import Kind
-from rewake.records import Chunk, Header, Item, LogBatch, Operation, Process, View
+from rewake.ledger import Process
+from rewake.records import (
+    Chunk,
+    Header,
+    Item,
+    LogBatch,
+    Operation,
+    View,
+)
 from rewake.stores.items import decode, encode
 from rewake.stores.keys import (
     CHUNKS,

@@ -11,7 +11,8 @@ import pytest
 
 from rewake.engine.settings import Settings
 from rewake.errors import StoreUnavailable
-from rewake.records import Header, Process
+from rewake.ledger import Process
+from rewake.records import Header
 from rewake.states import RunState
 from rewake.stores.answers import RunClaim
 from rewake.stores.keys import header_key, process_key

@@ -77,7 +77,7 @@ def _structs(hint: Any) -> Iterator[type[msgspec.Struct]]:
 
 
 def _is_text(hint: Any) -> bool:
-    return hint is str or any(_is_text(each) for each in get_args(hint))
+    return hint in (str, bytes) or any(_is_text(each) for each in get_args(hint))
 
 
 def _reachable() -> dict[str, type[msgspec.Struct]]:

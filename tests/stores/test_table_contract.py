@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewake.codecs import AesGcm
 from rewake.errors import CheckpointUnreadable
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
@@ -33,24 +32,12 @@ from rewake.records import (
 )
 from rewake.states import RunState
 from rewake.stores.memory import MemoryTable
-from rewake.stores.sealing import SealingTable
 from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Check, Due, Key, Op, Page, Written, holds
-from tests.support.stores import WholeTable
+from tests.support.stores import Sealed, WholeTable
 
 H = Key("R#1", "H")
 KINDS = ["memory", "sqlite", "sqlite-unthreaded", "sealed"]
-
-
-class Sealed(SealingTable):
-    """A table in memory behind a codec, which keeps large values too, as they are."""
-
-    def __init__(self) -> None:
-        inner = MemoryTable()
-        super().__init__(inner, AesGcm({"k": bytes(32)}))
-        self.put_blob, self.get_blob = inner.put_blob, inner.get_blob
-
-
 Body = Callable[..., Awaitable[None]]
 Call = tuple[str, dict[str, Any]]
 

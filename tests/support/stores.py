@@ -6,17 +6,29 @@ from typing import Protocol
 
 import msgspec
 
+from rewake.codecs import AesGcm
 from rewake.engine.settings import Settings
 from rewake.records import Header
 from rewake.stores.answers import RunClaim
+from rewake.stores.memory import MemoryTable
 from rewake.stores.protocol import Store
 from rewake.stores.reads import Reads
+from rewake.stores.sealing import SealingTable
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Table
 
 
 class WholeTable(Table, Shelf, Protocol):
     """A table that keeps large values too."""
+
+
+class Sealed(SealingTable):
+    """A table in memory behind a codec, which keeps large values too, as they are."""
+
+    def __init__(self) -> None:
+        inner = MemoryTable()
+        super().__init__(inner, AesGcm({"k": bytes(32)}))
+        self.put_blob, self.get_blob = inner.put_blob, inner.get_blob
 
 
 def reads_of(table: WholeTable) -> Reads:

@@ -169,7 +169,7 @@ class _Network:
 def die(engine: Engine) -> None:
     """Let no call of this process come through any more."""
     store: Any = engine.services.store
-    store._table = _Nowhere()
+    store._table = store.streams._table = _Nowhere()
 
 
 class _Nowhere:

@@ -18,11 +18,14 @@ import pytest
 
 from rewake import (
     Approval,
+    Call,
     Callback,
+    Notice,
     PendingApproval,
     Task,
     Workflow,
     approval,
+    bind,
     callback,
     parallel,
     race,
@@ -54,6 +57,10 @@ if TYPE_CHECKING:
     @task(delay=1, jitter=0.1, retry_on=lambda error: isinstance(error, KeyError))
     def count(text: str) -> int:
         return len(text)
+
+    @task
+    async def tell(notice: Notice) -> list[str]:
+        return [notice.link]
 
     @task()
     async def nothing() -> str:
@@ -89,6 +96,17 @@ if TYPE_CHECKING:
         assert_type(await task(lambda: 5), int)
         assert_type(await Service().add(1), str)
         assert_type(await main(["u"], limit=1), dict[str, int])
+
+    async def _bound_calls() -> None:
+        call = bind(fetch, "u", deep=True)
+        assert_type(call, Call[dict[str, int]])
+        answer = await approval("fetch", binds=call, notify=tell, remind_every=timedelta(days=1))
+        assert_type(await call.run(answer), dict[str, int])
+        bind(fetch, 5)  # type: ignore[arg-type]
+        bind(fetch)  # type: ignore[call-arg]
+        await call.run(True)  # type: ignore[arg-type]
+        approval(binds=fetch)  # type: ignore[arg-type]
+        approval(notify=print)  # type: ignore[arg-type]
 
     async def _wrong_calls() -> None:
         await fetch(5)  # type: ignore[arg-type]

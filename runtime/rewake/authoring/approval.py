@@ -35,7 +35,7 @@ from rewake.errors import (
     UsageError,
 )
 from rewake.kinds import Kind, OutcomeKind, Purpose
-from rewake.records import LATEST, Millis, Outcome
+from rewake.records import LATEST, Millis, Outcome, Value
 from rewake.replay.execution import Execution, current
 from rewake.replay.operation import OpenOp, OpFuture, operation
 from rewake.replay.program import Codec
@@ -254,34 +254,42 @@ def _ask(
     codec, due = execution.codec, None if timeout is None else execution.machine + millis(timeout)
     if (binds := more.binds) is not None:
         form = binds.taken()
-
-    def encoded(key: str) -> Any:
-        # Only what is new is checked: a form that was recorded stands.
-        shown: dict[str, Any] = {"form": recorded_form(form), "description": description}
-        if binds is not None:
-            shown["binds"] = binds.shown
-        if more.linked:
-            expires = execution.machine + GOOD_FOR if due is None else min(due, LATEST)
-            shown["link"] = msgspec.to_builtins(new_facts(execution, key, expires))
-        if approvers:
-            shown["approvers"] = approvers
-        shown |= recorded_plan(more.plan, approvers)
-        if hidden := hidden_in_form(form):
-            shown["hidden"] = list(hidden)
-        return codec.encode(shown, key=key, purpose=Purpose.APPROVAL)
-
     future = execution.request(
         Kind.APPROVAL,
         name,
         digest="" if binds is None else binds.digest,
         due=due,
-        args=encoded,
+        args=functools.partial(_encoded, execution, form, description, due, approvers, more),
         compare=None if binds is None else functools.partial(binds.compare, codec),
         resolve=functools.partial(_resolve, codec, form),
     )
     if binds is not None:
         binds.wait_for(execution, future)
     return PendingApproval(execution, name, future)
+
+
+def _encoded(
+    execution: Execution,
+    form: Form | None,
+    description: str | None,
+    due: Millis | None,
+    approvers: list[str],
+    more: _More,
+    key: str,
+) -> Value:
+    """What is recorded of it. Only what is new is checked: a form that was recorded stands."""
+    shown: dict[str, Any] = {"form": recorded_form(form), "description": description}
+    if more.binds is not None:
+        shown["binds"] = more.binds.shown
+    if more.linked:
+        expires = execution.machine + GOOD_FOR if due is None else min(due, LATEST)
+        shown["link"] = msgspec.to_builtins(new_facts(execution, key, expires))
+    if approvers:
+        shown["approvers"] = approvers
+    shown |= recorded_plan(more.plan, approvers)
+    if hidden := hidden_in_form(form):
+        shown["hidden"] = list(hidden)
+    return execution.codec.encode(shown, key=key, purpose=Purpose.APPROVAL)
 
 
 def _approvers(given: Sequence[str]) -> list[str]:

@@ -6,17 +6,22 @@ import hashlib
 import logging
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from rewake.errors import NotInARun
+from rewake.values.emitted import size_of
 
 
 class HasLogger(Protocol):
-    """Makes a logger when it is first asked for: most attempts need none."""
+    """Keeps what an attempt says. Makes a logger when it is first asked for: most need none."""
 
     @property
     def logger(self) -> logging.Logger:
         """The attempt's logger."""
+        ...
+
+    def emit(self, key: str, value: Any) -> None:
+        """Keep an item, emitted at this operation. Raises `InvalidInput`."""
         ...
 
 
@@ -24,6 +29,10 @@ class LocalLog:
     """The log outside a run: plain Python logging."""
 
     logger = logging.getLogger("rewake.task")
+
+    def emit(self, key: str, value: Any) -> None:  # noqa: ARG002 - nobody follows
+        """Only check the item."""
+        size_of(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,16 @@ class TaskContext:
     def logger(self) -> logging.Logger:
         """A logger whose lines are kept with the run."""
         return self.logs.logger
+
+    def emit(self, value: Any) -> None:
+        """Append an item to the run's stream, for whoever follows it. See `emit`.
+
+        It is kept within a second, with what else this attempt says, and at the latest with its
+        end; only a process that dies takes the last second with it.
+
+        Raises `InvalidInput` for a value that is not JSON or too large, and for an item too many.
+        """
+        self.logs.emit(self.key, value)
 
     @property
     def idempotency_key(self) -> str:

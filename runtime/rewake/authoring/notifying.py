@@ -223,7 +223,7 @@ class _Notifier:
         self._asked = asked
         self._link = link
         self._path = path
-        self._op.on_retry = self._note_retry
+        wait.on_retry = self._note_retry
         self._plan = msgspec.convert(asked["notify"], Plan)
         self._expires: Millis = asked["link"][-1]
         later = self._plan.to

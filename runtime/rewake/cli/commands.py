@@ -16,6 +16,7 @@ from rewake.cli.approval_commands import approvals
 from rewake.cli.callbacks import callbacks
 from rewake.cli.deliveries import deliveries
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
+from rewake.cli.watch import runs_watch
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import DeterminismWarning, RewakeError, UsageError
 
@@ -346,6 +347,9 @@ def runs_logs(
     from rewake.cli.remote.runs import Server, logs
 
     _end(logs(Server(url, json), run, key))
+
+
+runs.command("watch")(runs_watch)
 
 
 @runs.command("cancel")

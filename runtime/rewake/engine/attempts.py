@@ -305,7 +305,7 @@ class Attempts:
     async def _run(self, call: _Call, operation: Operation, body: _Body) -> Any:
         body.check()
         services = self._services
-        logs = AttemptLog(services.clock)
+        logs = AttemptLog(services.clock, RunCodec(services.secret, operation.run))
         context = TaskContext(operation.run, operation.key, operation.number, logs)
         policy, elapsed = call.task.policy, self._elapsed(operation)
         attempted = attempt(

@@ -183,6 +183,7 @@ class Commits:
             return None
         execution.fresh.clear()
         self._steps.committed()
+        self._services.streams.watchers.tell(self.header.run)
         return result
 
     # --- parking ---------------------------------------------------------------------------

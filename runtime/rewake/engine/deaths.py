@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 
 from rewake.engine.looks import PAGE, look_at_each
 from rewake.engine.services import Services
-from rewake.records import Header, Millis, Operation, Process
+from rewake.ledger import Process
+from rewake.records import Header, Millis, Operation
 from rewake.stores.keys import process_key
 from rewake.stores.processes import KEPT, next_look
 from rewake.stores.table import Due, Key

@@ -167,6 +167,7 @@ class Engine(Runs):
             self._sweeping.cancel()
         self._sweeper.close()
         await services.work.end(grace)
+        services.streams.close()
         await services.claims.sweep(0)  # what was claimed by work that was cancelled
         await services.dispatcher.close()
         await services.heart.close()

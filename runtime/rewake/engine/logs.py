@@ -23,10 +23,14 @@ from typing import Any, Protocol, TextIO, cast
 from rewake.authoring.context import current_context
 from rewake.clock import Clock
 from rewake.engine.carrying import stamp
+from rewake.kinds import Purpose
 from rewake.records import LogLine
 from rewake.replay.execution import current as current_execution
+from rewake.streamed import Emission
+from rewake.values.emitted import Allowance
 from rewake.values.failures import described
 from rewake.values.loglines import LogLines
+from rewake.values.run_codec import RunCodec
 
 _STREAMS = {"stdout": "STDOUT", "stderr": "STDERR"}
 _formatter = logging.Formatter()
@@ -46,11 +50,14 @@ class Sink(Protocol):
 
 
 class AttemptLog:
-    """The log of one attempt."""
+    """What one attempt says: its log, and the items that it emits."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, codec: RunCodec) -> None:
         self._clock = clock
+        self._codec = codec
         self._lines = LogLines()
+        self._allowance = Allowance()
+        self._items: list[tuple[Emission, int]] = []
         self._lock = threading.Lock()  # a sync attempt speaks in its thread
         self.pending: list[list[LogLine]] = []
         """Pieces that were taken and are not stored yet."""
@@ -68,6 +75,22 @@ class AttemptLog:
         with self._lock:
             self._lines.write(self._clock.now(), level, text)
         return True
+
+    def emit(self, key: str, value: Any) -> None:
+        """Keep an item. Raises `InvalidInput`."""
+        with self._lock:
+            size = self._allowance.take(value)
+            encoded = self._codec.encode(value, key=key, purpose=Purpose.EMITTED)
+            item = Emission(self._clock.now(), encoded.codec, encoded.body)
+            self._items.append((item, size))
+
+    def take_items(self) -> list[tuple[Emission, int]]:
+        """Take the items since the last call, with their sizes."""
+        if not self._items:
+            return []
+        with self._lock:
+            taken, self._items = self._items, []
+        return taken
 
     def take(self, *, over: bool) -> None:
         """Move what is new into `pending`, in pieces that a store has room for.

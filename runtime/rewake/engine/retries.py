@@ -11,7 +11,8 @@
    keys of tasks.
 4. What succeeded after the cut (a compensation) would be forgotten, and a step that runs at most
    once and failed, or was withdrawn after it, would be begun again: so the caller must agree.
-5. No attempt gives its number back: those at steps that are cut off are kept in items of theirs.
+5. What the body logged or emitted stays: it was told. So what a reader counts of it only grows.
+6. No attempt gives its number back: those at steps that are cut off are kept in items of theirs.
 
 The cut history replaces the old one in one conditional write of the header, while the run is
 failed and no newer run of its idempotency key is begun (`rewake.engine.starting`).
@@ -32,6 +33,7 @@ from rewake.records import (
     CancelRequested,
     Cause,
     Completed,
+    Emitted,
     Entry,
     Event,
     Finished,
@@ -45,6 +47,7 @@ from rewake.records import (
     Started,
     Stepped,
     Try,
+    Value,
     Withdrawn,
 )
 from rewake.replay.differences import key_of
@@ -88,18 +91,30 @@ def cut(header: Header, history: History, now: Millis) -> Cut:
     for place, entry in enumerate(entries):
         attempts.read(entry, gone=place >= at + _repeats(end.cause, event))
     made.tries = attempts.gone
-    logged = [entry for entry in gone if isinstance(entry, Logged)]
+    told = list(_told(gone, event))
     if isinstance(event, Started):
-        made.entries = [replace(event, clock=now), *logged]
+        made.entries = [replace(event, clock=now, round=header.round + 1), *told]
         return made
     reopened = _Reopening(header, history, end.cause, now)
     mark = replace(_retried(header, end, event, asked, now), forgot=list(lost))
     made.entries = [*reopened.reopened(kept, event), mark]
     made.reopened = reopened.made
-    made.entries += logged
+    made.entries += told
     if _repeats(end.cause, event) and isinstance(event, Stepped):
         made.entries.append(attempts.seen_again(event, now))
     return made
+
+
+def _told(gone: Sequence[Entry], event: Entry) -> Iterable[Entry]:
+    """What the body said in the part that is cut off: readers were told, in this order."""
+    clock = 0
+    for entry in [event, *gone]:
+        clock = max(clock, getattr(entry, "clock", 0))
+        match entry:
+            case Logged() | Emitted():
+                yield entry
+            case Scheduled(kind=kind, args=Value() as value) if kind.traits.at_once:
+                yield Emitted(entry.key, clock, value, entry.round)
 
 
 def _repeats(cause: Cause, event: Entry) -> bool:
@@ -122,7 +137,7 @@ def _retried(
 ) -> Retried:
     assert end.outcome.failure is not None
     assert end.cause is not None
-    made = Retried(now, header.epoch, end.outcome.failure)
+    made = Retried(now, header.epoch, end.outcome.failure, round=header.round + 1)
     if not isinstance(event, Fired):
         return made
     late = end.cause.late and asked[event.key].name in _ASYNCIO

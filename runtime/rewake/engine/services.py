@@ -22,6 +22,7 @@ from rewake.engine.log_keeper import LogKeeper
 from rewake.engine.settings import Settings
 from rewake.engine.shortages import Shortages
 from rewake.engine.slots import Slots
+from rewake.engine.streams import Streams
 from rewake.engine.threads import ThreadPools
 from rewake.engine.waits import Waits
 from rewake.engine.work import Work
@@ -124,6 +125,8 @@ class Services:
     """What this process has put back for another."""
     shortages: Shortages = field(init=False)
     """What the machine was short of."""
+    streams: Streams = field(init=False)
+    """The streams of runs, as this process writes and follows them."""
     logs: LogKeeper = field(init=False)
     """What the attempts of this process say."""
     waits: Waits = field(init=False)
@@ -133,7 +136,8 @@ class Services:
         self.cache, self.turns = self.here.cache, self.here.turns
         self.elsewhere = Elsewhere(self.clock)
         self.shortages = Shortages(self.clock)
-        self.logs = LogKeeper(self.store)
+        self.streams = Streams(self.store, self.clock, self.unique)
+        self.logs = LogKeeper(self.streams)
         self.waits = Waits(self.store, self.cache)
 
     def call_home(self, callback: Callable[[], object]) -> None:
@@ -149,6 +153,7 @@ class Services:
 
     def ended(self, run: str, outcome: Outcome | None = None) -> None:
         """Wake the callers that wait for the run to end."""
+        self.streams.watchers.tell(run)
         for waiter in self.waiters.pop(run, ()):
             if not waiter.done():
                 waiter.set_result(outcome)

@@ -21,6 +21,7 @@ from rewake.records import Attempted, Failure, Millis, Outcome, Scheduled, Stepp
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.values.failures import failure_of, said_of
+from rewake.values.run_codec import RunCodec
 
 _LOST = Failure("lost", "the step began and its result was lost; it runs at most once")
 
@@ -141,7 +142,7 @@ class Steps:
 
     async def _attempt(self, op: OpenOp) -> tuple[Any, BaseException | None]:
         work, services = op.work, self._services
-        logs = AttemptLog(services.clock)
+        logs = AttemptLog(services.clock, RunCodec(services.secret, self._run))
         context = TaskContext(self._run, op.key, op.number, logs)
         elapsed = _elapsed(op, services.clock.now())
         try:

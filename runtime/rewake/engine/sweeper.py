@@ -19,6 +19,7 @@ from rewake.engine.services import Services
 from rewake.engine.trimmer import Trimmer
 from rewake.errors import StuckError
 from rewake.kinds import OutcomeKind
+from rewake.ledger import Process
 from rewake.records import (
     Entry,
     Header,
@@ -26,7 +27,6 @@ from rewake.records import (
     Millis,
     Operation,
     Outcome,
-    Process,
     Scheduled,
     Withdrawn,
 )

@@ -172,6 +172,7 @@ def build_app(source: str | App, config: ServerConfig, *, development: bool = Fa
         limits=Limits(config.waiting, config.backlog),
         clock=clock,
         development=development,
+        cors=config.cors,
     )
 
 

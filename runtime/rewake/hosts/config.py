@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import ipaddress
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from rewake.signing.secret import Secret
 DISPATCHERS = ("in-process", "http")
 """How messages may travel."""
 
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -58,6 +60,8 @@ class ServerConfig:
     """How long one task, step or body may block the event loop before it is given up."""
     proxies: tuple[str, ...] = ()
     """The addresses or networks of proxies that are believed where a request comes from."""
+    cors: tuple[str, ...] = ()
+    """The origins whose pages may read streams by links; `*`: any."""
     log_level: str = "info"
     """One of debug, info, warning, error."""
     log_format: str = "text"
@@ -127,6 +131,14 @@ def _networks(text: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(part)) for part in _texts(text))
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    """Origins as a browser says them: a scheme, a host, perhaps a port, and nothing more."""
+    found = tuple(each.lower() for each in _texts(text))
+    if not all(each == "*" or _ORIGIN.fullmatch(each) for each in found):
+        raise ValueError(text)
+    return found
+
+
 SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "app": ("REWAKE_APP", str),
     "host": ("REWAKE_HOST", str),
@@ -142,6 +154,7 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "grace": ("REWAKE_GRACE", float),
     "blocked": ("REWAKE_BLOCKED", float),
     "proxies": ("REWAKE_PROXIES", _networks),
+    "cors": ("REWAKE_CORS", _origins),
     "log_level": ("REWAKE_LOG_LEVEL", str.lower),
     "log_format": ("REWAKE_LOG_FORMAT", str.lower),
     "secret": ("REWAKE_SECRET", _secret),

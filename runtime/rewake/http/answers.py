@@ -144,6 +144,27 @@ class LogsPage(Page, frozen=True, kw_only=True):
     lines: list[LineView]
 
 
+class Linked(msgspec.Struct, frozen=True):
+    """A link to an approval."""
+
+    url: str
+    expires: str
+
+
+class StreamPage(msgspec.Struct, frozen=True):
+    """What a run has told; `cursor` is behind all of it, also when the run has `ended`."""
+
+    items: list[dict[str, Any]]
+    cursor: str
+    ended: bool
+
+
+class StreamLink(Linked, frozen=True, kw_only=True):
+    """A link to the stream of a run."""
+
+    only: list[str]
+
+
 class NotEnded(msgspec.Struct, frozen=True):
     """A run that has not ended."""
 
@@ -155,13 +176,6 @@ class Made(TokenView, frozen=True, kw_only=True):
     """A new API token. `token` is told once."""
 
     token: str
-
-
-class Linked(msgspec.Struct, frozen=True):
-    """A link to an approval."""
-
-    url: str
-    expires: str
 
 
 class DecidedView(msgspec.Struct, frozen=True):

@@ -21,11 +21,13 @@ from rewake.http import (
     histories,
     internal,
     runs,
+    streams,
     tokens,
 )
 from rewake.http.admission import admitted
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT, Endpoint, not_too_early, with_known_query
+from rewake.http.cors import StreamCors
 from rewake.http.fresh import with_tag
 from rewake.http.gate import Gate
 from rewake.http.hooks import deliver
@@ -57,6 +59,8 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("GET", "/v1/runs/{run}/operations", histories.operations),
     ("GET", "/v1/runs/{run}/operations/{key:path}", histories.operation),
     ("GET", "/v1/runs/{run}/logs", histories.logs),
+    ("GET", "/v1/runs/{run}/stream", streams.stream),
+    ("POST", "/v1/runs/{run}/links", streams.link),
     ("POST", "/v1/runs/{run}/cancel", runs.cancel),
     ("POST", "/v1/runs/{run}/kill", runs.kill),
     ("POST", "/v1/runs/{run}/resume", runs.resume),
@@ -78,6 +82,8 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/links", approvals.link),
     ("GET", "/approve/{token}", approving.show),
     ("POST", "/approve/{token}", approving.decide),
+    ("GET", "/stream/{token}", streams.by_link),
+    ("GET", "/stream/{token}/result", streams.result_by_link),
     ("POST", "/v1/invoke", internal.invoke),
     ("POST", "/v1/sweep", internal.sweep),
 )
@@ -94,13 +100,15 @@ def create_app(
     limits: Limits = LIMITS,
     clock: Clock | None = None,
     development: bool = False,
+    cors: Sequence[str] = (),
 ) -> Starlette:
     """The app that serves `engine`, which it opens when it starts and closes when it ends.
 
     `tokens` are the server's own bearer tokens; by default, the one that is derived from `secret`.
     API tokens are in the engine's store. `grace`: seconds that work under way may go on at the end.
     `limit`: the largest body, in bytes; `limits`: of the load. `development`: a webhook whose
-    secret is missing is shut; else it is a `ConfigError`.
+    secret is missing is shut; else it is a `ConfigError`. `cors`: the origins whose pages may read
+    streams by links.
     """
     clock = clock or SystemClock()
     keys, store = Keys(secret, tokens), engine.services.store
@@ -120,7 +128,7 @@ def create_app(
 
     app = Starlette(
         routes=[_route(verb, path, each) for verb, path, each in ROUTES],
-        middleware=[Middleware(LinkHeaders), Middleware(Gate, parts=parts)],
+        middleware=_middleware(parts, cors),
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
@@ -129,6 +137,11 @@ def create_app(
     app.state.parts = parts
     app.state.routes, app.state.documents = ROUTES, {}
     return app
+
+
+def _middleware(parts: Parts, cors: Sequence[str]) -> list[Middleware]:
+    around = Middleware(StreamCors, origins=cors), Middleware(LinkHeaders)
+    return [*around, Middleware(Gate, parts=parts)]
 
 
 def _hooks(engine: Engine, *, development: bool) -> dict[str, Hook]:

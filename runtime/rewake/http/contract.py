@@ -19,11 +19,13 @@ from rewake.http import (
     histories,
     internal,
     runs,
+    streams,
     tokens,
 )
 from rewake.http.keeping import Became
 from rewake.kinds import Kind
 from rewake.records import Invocation
+from rewake.stores.told import MOST, Telling
 from rewake.views.access import TokenView
 from rewake.views.deliveries import WholeDeliveryView
 from rewake.views.runs import STATES, ResultView, RunView
@@ -46,6 +48,8 @@ class Answer(NamedTuple):
 
     type: Any
     media: str = JSON
+    also: tuple[str, ...] = ()
+    """Other content that it may have, as is asked for."""
 
 
 class Described(NamedTuple):
@@ -118,6 +122,14 @@ _OF_RUNS = {
         text(pattern=f"^({_STATE})(,({_STATE}))*$"), "Only runs in this state, or in one of these."
     )
 }
+_RESULT = {200: Answer(ResultView), 202: Answer(answers.NotEnded)}
+_STREAM = {200: Answer(answers.StreamPage, also=(streams.EVENTS,)), 204: Answer(None, "")}
+_TOLD = "|".join(Telling)
+_OF_STREAM = {
+    "limit": Parameter(whole(1, MOST, MOST), QUERY["limit"].told),
+    "only": Parameter(text(pattern=f"^({_TOLD})(,({_TOLD}))*$"), "Only these."),
+    "wait": Parameter(QUERY["wait"].schema, "How many seconds to wait for what is new."),
+}
 _VIEW = {200: Answer(RunView)}
 _ACCEPTED = {200: Answer(RunView), 202: Answer(RunView)}
 
@@ -138,9 +150,7 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("GET", "/v1/runs"): Described({200: Answer(answers.RunsPage)}, query=_OF_RUNS),
     ("GET", "/v1/stats/runs"): Described({200: Answer(answers.CountsPage)}, query=_OF_RUNS),
     ("GET", "/v1/runs/{run}"): Described(_VIEW, problems=(404, 409)),
-    ("GET", "/v1/runs/{run}/result"): Described(
-        {200: Answer(ResultView), 202: Answer(answers.NotEnded)}, problems=(404, 409)
-    ),
+    ("GET", "/v1/runs/{run}/result"): Described(_RESULT, problems=(404, 409)),
     ("GET", "/v1/runs/{run}/history"): Described(
         {200: Answer(answers.HistoryPage)}, problems=(404, 409), query={"limit": _MANY}
     ),
@@ -165,6 +175,12 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
             "q": Parameter(text(), "Only lines with this text."),
         },
     ),
+    ("GET", "/v1/runs/{run}/stream"): Described(_STREAM, problems=(404,), query=_OF_STREAM),
+    ("POST", "/v1/runs/{run}/links"): Described(
+        {200: Answer(answers.StreamLink)}, body=streams.LinkBody, problems=(404, 409)
+    ),
+    ("GET", "/stream/{token}"): Described(_STREAM, problems=(403, 404, 410, 422), query=_OF_STREAM),
+    ("GET", "/stream/{token}/result"): Described(_RESULT, problems=(404, 409, 410, 422)),
     ("POST", "/v1/runs/{run}/cancel"): Described(_ACCEPTED, body=runs.Cancel, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/kill"): Described(_VIEW, body=runs.Kill, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/resume"): Described(_ACCEPTED, body=runs.Action, problems=(404, 409)),

@@ -20,8 +20,8 @@ from rewake.signing.redacting import without_tokens
 
 log = logging.getLogger("rewake.http")
 
-PATHS: Final = ("/approve/",)
-"""Where links of people live."""
+PATHS: Final = ("/approve/", "/stream/")
+"""Where links of people live, and those for a browser."""
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": pages.CSP,
     "Referrer-Policy": "no-referrer",

@@ -42,6 +42,8 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/v1/runs/{run}/operations"): Need(Scope.READ, "run.operations"),
     ("GET", "/v1/runs/{run}/operations/{key:path}"): Need(Scope.READ, "run.operation"),
     ("GET", "/v1/runs/{run}/logs"): Need(Scope.READ, "run.logs"),
+    ("GET", "/v1/runs/{run}/stream"): Need(Scope.READ, "run.stream"),
+    ("POST", "/v1/runs/{run}/links"): Need(Scope.READ, "stream.link", acts=True),
     ("POST", "/v1/runs/{run}/cancel"): Need(Scope.OPERATE, "run.cancel", acts=True),
     ("POST", "/v1/runs/{run}/kill"): Need(Scope.OPERATE, "run.kill", acts=True),
     ("POST", "/v1/runs/{run}/resume"): Need(Scope.OPERATE, "run.resume", acts=True),

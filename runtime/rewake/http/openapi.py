@@ -51,6 +51,7 @@ _TAG = {"ETag": {"description": "Of this answer.", "schema": {"type": "string"}}
 _UNCHANGED = {"304": {"description": "It is as `If-None-Match` says", "headers": _TAG}}
 _MOST_DOCUMENTS = 16
 """Documents that are kept: of one app, as tokens see it."""
+_TEXT = {"type": "string"}
 _ANY: Mapping[str, Any] = {"*/*": {"schema": {}}}
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}", re.ASCII)
 _HEADERS: Mapping[int, Mapping[str, str]] = {
@@ -216,12 +217,15 @@ class _Document:
             content = self._content(each)
             if described.forms:
                 content |= {HTML: {"schema": {"type": "string"}}}
-            found[str(status)] = {"description": HTTPStatus(status).phrase, "content": content}
+            found[str(status)] = {"description": HTTPStatus(status).phrase}
+            if content:
+                found[str(status)]["content"] = content
         return found
 
     def _content(self, answer: Answer) -> dict[str, Any]:
-        schema = {"type": "string"} if answer.type is None else self.schemas.of(answer.type)
-        return {answer.media: {"schema": schema}}
+        schema = _TEXT if answer.type is None else self.schemas.of(answer.type)
+        found: dict[str, Any] = {answer.media: {"schema": schema}} if answer.media else {}
+        return found | {media: {"schema": _TEXT} for media in answer.also}
 
     def _body(self, described: Described) -> dict[str, Any]:
         found = _json_body(self.schemas.of(described.body), required=_is_required(described.body))

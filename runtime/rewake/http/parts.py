@@ -19,6 +19,7 @@ from rewake.http.inbox import Inbox
 from rewake.http.keeping import Keeper
 from rewake.http.load import Load
 from rewake.http.principals import Principals
+from rewake.http.readers import Readers
 from rewake.records import Outcome
 from rewake.signing.tokens import Keys
 from rewake.webhooks.hooks import Hook
@@ -41,6 +42,7 @@ class Parts:
     limit: int = LIMIT
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+    readers: Readers = field(default_factory=Readers)
 
     def opened(self) -> bool:
         """Whether the engine was opened, as the app's lifespan does."""

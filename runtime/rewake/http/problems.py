@@ -92,7 +92,11 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
         {"Retry-After": "1"},
     ),
     Overloaded: ProblemType(
-        503, "overloaded", "There is no room for it now", headers={"Retry-After": "1"}
+        503,
+        "overloaded",
+        "There is no room for it now",
+        "Try again in a moment: nothing was done.",
+        {"Retry-After": "1"},
     ),
     StoreFull: ProblemType(507, "store-full", "The database is full", "Nothing was changed."),
 }

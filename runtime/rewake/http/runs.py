@@ -157,7 +157,12 @@ async def get(request: Request) -> Response:
 @takes_query("wait")
 async def result(request: Request) -> Response:
     """`GET /v1/runs/{run}/result`: how a run ended; 202 if it has not."""
-    parts, run = parts_of(request), request.path_params["run"]
+    return await result_reply(request, request.path_params["run"])
+
+
+async def result_reply(request: Request, run: str) -> Response:
+    """The answer to who asks how a run ended."""
+    parts = parts_of(request)
     wait = query_number(request, "wait", 0, LONGEST_WAIT) or 0
     with parts.load.waiting(wait):
         outcome = await parts.outcome(run, wait)

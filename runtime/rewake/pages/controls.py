@@ -120,7 +120,7 @@ class Drawing:
     def _text(self, field: Field) -> str:
         if field.kind not in LEAVES and field.kind not in _ROWS:
             return ""
-        if field.kind is Kind.PASSWORD:  # never on a page, also not as a default
+        if field.is_secret:  # never on a page, also not as a default
             return ""
         if self._typed is None:
             return _default_text(field)

@@ -79,6 +79,11 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
         return self.schema.get("default")
 
     @property
+    def is_secret(self) -> bool:
+        """Whether nobody is to see what is typed."""
+        return self.kind is Kind.PASSWORD or self.schema.get("writeOnly") is True
+
+    @property
     def help(self) -> str:
         """What the form says of it."""
         told = self.schema.get("description")

@@ -244,6 +244,8 @@ def _kind(schema: Schema) -> Kind | None:
 
 def _kind_of_text(schema: Schema) -> Kind:
     format_, longest = schema.get("format"), schema.get("maxLength")
+    if schema.get("writeOnly") is True:
+        return Kind.PASSWORD
     if isinstance(format_, str) and format_ in _FORMATS:
         return _FORMATS[format_]
     has_lines = isinstance(longest, (int, float)) and longest > _LONG_TEXT

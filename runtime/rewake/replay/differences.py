@@ -8,9 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rewake.records import Command, Entry, Finished, Scheduled, Value, Withdrawn
+from rewake.records import (
+    Command,
+    Emitted,
+    Entry,
+    Finished,
+    Logged,
+    Scheduled,
+    Value,
+    Withdrawn,
+)
 from rewake.replay.operation import OpenOp
 from rewake.values.failures import said_of
+from rewake.values.loglines import LogLines
 
 _LONGEST = 200
 """The most characters of an error that are told."""
@@ -27,6 +37,14 @@ class Difference(NamedTuple):
 
     key: str
     told: str
+
+
+def compared(history: Sequence[Entry], log: LogLines) -> Sequence[Entry]:
+    """The history without what replay passes over; lines count against the limit of the log."""
+    for entry in history:
+        if isinstance(entry, Logged):
+            log.count(entry.lines)
+    return [entry for entry in history if not isinstance(entry, Logged | Emitted)]
 
 
 def of_operation(recorded: Scheduled, op: OpenOp, compare: Comparison = None) -> str:

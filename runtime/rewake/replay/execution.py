@@ -42,6 +42,7 @@ from rewake.records import (
     ClockSetBack,
     Command,
     Completed,
+    Emitted,
     Entry,
     Event,
     Finished,
@@ -64,12 +65,13 @@ from rewake.replay.mistakes import Mistakes
 from rewake.replay.operation import OpenOp, OpFuture, nothing, resolve
 from rewake.replay.program import Program
 from rewake.replay.scope import Group, Scope, bounded
+from rewake.values.emitted import Allowance
 from rewake.values.loglines import LogLines
 from rewake.values.sealing import readable
 
 asyncio_order.install()
 
-_COMMANDS = (Scheduled, Withdrawn, Logged, Finished)
+_COMMANDS = (Scheduled, Withdrawn, Logged, Emitted, Finished)
 
 leaf_code: set[object] = set()
 """Code objects of coroutines that await one operation and return its result, nothing else.
@@ -109,6 +111,7 @@ class Execution:
         self._expected: dict[str, Scheduled] = {}
         self.replaying = False
         self._log = LogLines()
+        self.allowance: Final = Allowance()
         self.mistakes: Final = Mistakes()
         self.machine, self.cancels, self.where, self.responded = 0, 0, "", False
         self.origins: Final = origins.Origins()
@@ -136,7 +139,7 @@ class Execution:
         `outcomes` has the outcome of every key that a `Completed` names. If the history is only
         its `Started`, the first commands are appended to `fresh`.
         """
-        history = self._without_log(history)
+        history = differences.compared(history, self._log)
         self.replaying = len(history) > 1 or self._main is not None
         with self._loop:
             self._replay(history, outcomes)
@@ -345,8 +348,11 @@ class Execution:
             op.due = recorded.due
         op.place = places.asked_here(self._loop) if self.replaying and not recorded else ""
         op.asked_at = self.machine
-        self.open[op.key] = op
         self._asked[op.key] = op
+        if not op.kind.traits.at_once:
+            self.open[op.key] = op
+        elif op.future is not None:
+            op.future.set_result(None)
 
     def _apply(self, event: Event, outcome: Outcome | None) -> None:
         self.origins.event += 1
@@ -442,9 +448,9 @@ class Execution:
         """Take the commands issued since the last event, now that the workflow is blocked."""
         commands: list[Command] = [Logged(lines) for lines in self._log.take(self.clock)]
         commands += [op.withdrawn() for op in self._withdrawn]
-        if self._ended is None:
-            commands += [op.scheduled() for op in self._asked.values()]
-        else:
+        at_end, asked = self._ended is not None, self._asked.values()
+        commands += [op.scheduled() for op in asked if op.kind.traits.at_once or not at_end]
+        if self._ended is not None:
             commands.extend(
                 op.withdrawn() for op in self.open.values() if op.key not in self._asked
             )
@@ -459,13 +465,6 @@ class Execution:
         if asked != recorded and (found := differences.of_segment(recorded, asked)):
             place = places.of_key(self.open.get(found.key), self._main)
             self._stick(found.key, found.told + place)
-
-    def _without_log(self, history: Sequence[Entry]) -> Sequence[Entry]:
-        """The history without its log entries, which only count against the run's limit of log."""
-        for entry in history:
-            if isinstance(entry, Logged):
-                self._log.count(entry.lines)
-        return [entry for entry in history if not isinstance(entry, Logged)]
 
     def _stick(self, key: str, what: str) -> None:
         where = f"{key}: " if key else ""

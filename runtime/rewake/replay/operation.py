@@ -46,7 +46,6 @@ class OpenOp:
         "name",
         "not_before",
         "number",
-        "on_retry",
         "place",
         "recorded",
         "resolve",
@@ -94,8 +93,6 @@ class OpenOp:
         """The timer that the workflow set with `call_at`."""
         self.future: OpFuture | None = None
         """The future that the workflow awaits."""
-        self.on_retry: Callable[[Retried], None] | None = None
-        """Told of a retry of the run while it is open."""
         self.place = ""
         """Where the user's code asks for it: noted on replay, if it is not in the history."""
         self.recorded: Scheduled | None = None
@@ -126,8 +123,8 @@ class OpenOp:
         if self.kind.traits.inline:
             self.attempts, self.retried, self.asked_at = 0, event.epoch, event.clock
             self.failure = self.not_before = None
-        if self.on_retry is not None:
-            self.on_retry(event)
+        if self.future is not None and self.future.on_retry is not None:
+            self.future.on_retry(event)
 
     def try_again(self, event: Stepped) -> None:
         """Of a step: note that an attempt failed, and when the next one may begin."""
@@ -155,11 +152,13 @@ def nothing(_key: str, _outcome: Outcome) -> None:
 class OpFuture(WorkflowFuture):
     """The future of one operation. Cancelling it withdraws the operation."""
 
-    __slots__ = ("_withdraw", "op")
+    __slots__ = ("_withdraw", "on_retry", "op")
 
     def __init__(self, loop: WorkflowLoop, op: OpenOp, withdraw: Callable[[OpenOp], None]) -> None:
         super().__init__(loop=loop)
         self.op = op
+        self.on_retry: Callable[[Retried], None] | None = None
+        """Told of a retry of the run while it is open."""
         self._withdraw = withdraw
 
     def cancel(self, msg: Any | None = None) -> bool:

@@ -21,7 +21,7 @@ from rewake.stores.table import Table
 BOUNDS = Bounds(items=20_000, age=90 * 86_400_000)
 """Of each series."""
 REFUSED, STRANGERS = "refused", "strangers"
-SERIES = (Scope.START, Scope.DECIDE, Scope.OPERATE, Scope.ADMIN, REFUSED, STRANGERS)
+SERIES = (Scope.START, Scope.READ, Scope.DECIDE, Scope.OPERATE, Scope.ADMIN, REFUSED, STRANGERS)
 """The series, by the last part of their partitions."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from rewake.errors import CheckpointUnreadable
-from rewake.records import Entry, Finished, Scheduled, Started, Stepped, Value
+from rewake.records import Emitted, Entry, Finished, Scheduled, Started, Stepped, Value
 from rewake.stores.shelf import Shelf
 
 BLOB_BYTES = 32 * 1024
@@ -70,7 +70,7 @@ def _value_of(entry: Entry) -> Value | None:
         return entry.args
     if isinstance(entry, Stepped | Finished):
         return entry.outcome.value
-    return None
+    return entry.value if isinstance(entry, Emitted) else None
 
 
 def _with_value(entry: Entry, value: Value | None) -> Entry:
@@ -79,4 +79,6 @@ def _with_value(entry: Entry, value: Value | None) -> Entry:
     if isinstance(entry, Stepped | Finished):
         outcome = msgspec.structs.replace(entry.outcome, value=value)
         return msgspec.structs.replace(entry, outcome=outcome)
+    if isinstance(entry, Emitted) and value is not None:
+        return msgspec.structs.replace(entry, value=value)
     return entry

@@ -5,6 +5,7 @@
     R#<run>     C#<number>#<mark>           Chunk       older entries; <mark> is of the write
     R#<run>     O#<key>                     Operation   a task, an approval, an interrupted step
     R#<run>     L#<key>#<attempt>#<part>    LogBatch    what an attempt logged
+    R#<run>     S#<number>                  StreamBatch what attempts said, in the order told
     P#<name>    P                           Process     the lease of one process
     V           <newest first>#<run>        View        what a list of runs needs
     T           T#<id>                      Token       an API token
@@ -21,23 +22,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rewake.ledger import Audited, Counter, Received, ReceivedBody, Token
-from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, Process, View
+from rewake.ledger import Audited, Counter, Process, Received, ReceivedBody, Token
+from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, View
 from rewake.stores.table import Key
+from rewake.streamed import StreamBatch
 
 VIEWS = "V"
 """The partition in which runs are listed."""
 TOKENS = "T"
 """The partition of all API tokens."""
 
-CHUNKS, OPERATIONS, LOGS = "C#", "O#", "L#"
-"""The first letters of the sort keys of a run's chunks, operations and logs."""
+CHUNKS, OPERATIONS, LOGS, STREAM = "C#", "O#", "L#", "S#"
+"""The first letters of the sort keys of a run's chunks, operations, logs and stream."""
 
 TYPES: Mapping[str, type[Item]] = {
     "H": Header,
     "C": Chunk,
     "O": Operation,
     "L": LogBatch,
+    "S": StreamBatch,
     "P": Process,
     "T": Token,
     "N": Counter,
@@ -99,7 +102,12 @@ def operation_key(run: str, key: str) -> Key:
 
 def chunk_key(run: str, number: int, mark: str) -> Key:
     """Where the chunk of this number in its run is; `mark` is of the write that made it."""
-    return Key(run_partition(run), f"{CHUNKS}{number:08d}#{mark}")
+    return Key(run_partition(run), f"{chunks_of(number)}{mark}")
+
+
+def chunks_of(number: int) -> str:
+    """The beginning of the sort keys of the chunks of this number: most are alone."""
+    return f"{CHUNKS}{number:08d}#"
 
 
 def chunk_number(sort: str) -> int:
@@ -115,6 +123,16 @@ def log_key(run: str, key: str, attempt: int, part: int) -> Key:
 def logs_of(key: str) -> str:
     """The beginning of the sort keys of one operation's logs."""
     return f"{LOGS}{key}#"
+
+
+def stream_key(run: str, number: int) -> Key:
+    """Where the batch of this number in a run's stream is, from 0."""
+    return Key(run_partition(run), f"{STREAM}{number:010d}")
+
+
+def stream_number(sort: str) -> int:
+    """The number of the batch that this sort key names."""
+    return int(sort.removeprefix(STREAM))
 
 
 def view_key(view: View) -> Key:

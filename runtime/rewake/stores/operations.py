@@ -19,7 +19,6 @@ from rewake.records import (
     Failure,
     Finished,
     Header,
-    LogBatch,
     Millis,
     Operation,
     Outcome,
@@ -30,7 +29,7 @@ from rewake.records import (
 )
 from rewake.stores.answers import Refused, Taken, TaskClaim
 from rewake.stores.history import History
-from rewake.stores.keys import log_key, operation_key
+from rewake.stores.keys import operation_key
 from rewake.stores.processes import Processes
 from rewake.stores.suspects import BLAMED, CLEARED, is_suspect, losing
 from rewake.stores.table import Check, When, Written
@@ -364,10 +363,6 @@ class Operations(Processes):
         """Remove the due time of a delivered outcome: the run's header covers it now."""
         if operation.due is not None:
             await self._update(operation_key(operation.run, operation.key), set={"due": None})
-
-    async def log(self, batch: LogBatch, part: int) -> None:
-        """Keep lines that an attempt logged. The same `part`, written again, is replaced."""
-        await self._put(log_key(batch.run, batch.key, batch.attempt, part), batch)
 
 
 def _open_and_of(owner: str) -> When:

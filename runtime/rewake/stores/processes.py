@@ -23,7 +23,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rewake.records import Header, Millis, Operation, Process
+from rewake.ledger import Process
+from rewake.records import Header, Millis, Operation
 from rewake.stores.keys import process_key
 from rewake.stores.table import Check, When
 from rewake.stores.writes import Writes, key_of

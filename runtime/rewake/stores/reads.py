@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from rewake.errors import CheckpointUnreadable, RunNotFound, StoreUnavailable
+from rewake.ledger import Process
 from rewake.records import (
     Chunk,
     Entry,
@@ -17,7 +18,6 @@ from rewake.records import (
     Logged,
     Millis,
     Operation,
-    Process,
     Scheduled,
     Value,
 )
@@ -38,6 +38,7 @@ from rewake.stores.keys import (
 from rewake.stores.pages import Parts, Place
 from rewake.stores.responses import Responses
 from rewake.stores.shelf import Shelf
+from rewake.stores.streams import Streams
 from rewake.stores.table import Due, Key, Page, Table
 from rewake.stores.tokens import Tokens
 
@@ -75,6 +76,7 @@ class Reads:
         self.audit = Audit(table, self._again)
         self.deliveries = Deliveries(table, self._again)
         self.responses = Responses(self._blobs, shelf, self._again)
+        self.streams = Streams(table, self._blobs, self._again)
 
     @property
     def joins(self) -> bool:

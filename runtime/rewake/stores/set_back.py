@@ -22,7 +22,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rewake.records import Header, Millis, Operation, Process
+from rewake.ledger import Process
+from rewake.records import Header, Millis, Operation
 from rewake.states import RunState
 from rewake.stores.table import Check
 

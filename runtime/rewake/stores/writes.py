@@ -17,7 +17,14 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from rewake.clock import Clock
-from rewake.records import Chunk, Entry, Header, Millis, Operation, Process
+from rewake.ledger import Process
+from rewake.records import (
+    Chunk,
+    Entry,
+    Header,
+    Millis,
+    Operation,
+)
 from rewake.states import MOVES, Move
 from rewake.stores.answers import Arrived, Committed, Fenced
 from rewake.stores.blobs import fits

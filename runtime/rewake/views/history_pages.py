@@ -16,6 +16,7 @@ import msgspec
 from rewake.kinds import DueMeans, Kind
 from rewake.records import (
     Completed,
+    Emitted,
     Entry,
     Finished,
     Fired,
@@ -203,7 +204,7 @@ class _Page:
         key = getattr(entry, "key", "")
         reading.read(entry)
         if isinstance(entry, Scheduled):
-            self._found += 1
+            self._found += entry.key in reading.operations
         elif key and key not in known and key not in self._skipped:
             self._change(entry)
 
@@ -291,8 +292,9 @@ def _closes(entry: Entry) -> bool:
 
 
 def _has_item(entry: Scheduled) -> bool:
-    """Whether an operation may have an item of its own; a timer never has."""
-    return entry.kind.traits.due is not DueMeans.END
+    """Whether an operation may have an item of its own: no timer, and nothing that ends at once."""
+    traits = entry.kind.traits
+    return not traits.at_once and traits.due is not DueMeans.END
 
 
 def _size(of: Entry | Operation) -> int:
@@ -303,6 +305,8 @@ def _size(of: Entry | Operation) -> int:
         values = [of.outcome.value]
     elif isinstance(of, Operation):
         values = [of.outcome.value if of.outcome is not None else None]
+    elif isinstance(of, Emitted):
+        values = [of.value]
     else:
         values = []
     return sum(len(bytes(each.body)) for each in values if each is not None)

@@ -38,6 +38,7 @@ class Links(msgspec.Struct, frozen=True):
     history: str
     logs: str
     cancel: str
+    stream: str
 
 
 class RunView(msgspec.Struct, frozen=True):
@@ -82,7 +83,8 @@ def line_view(line: LogLine) -> dict[str, str]:
 def links(run: str) -> Links:
     """The links of a run."""
     here = f"/v1/runs/{quote(run)}"
-    return Links(here, f"{here}/result", f"{here}/history", f"{here}/logs", f"{here}/cancel")
+    parts = ("result", "history", "logs", "cancel", "stream")
+    return Links(here, *(f"{here}/{part}" for part in parts))
 
 
 def error_view(failure: Failure) -> ErrorView:

@@ -15,6 +15,7 @@ from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import (
     CancelRequested,
     ClockSetBack,
+    Emitted,
     Entry,
     Failure,
     Finished,
@@ -160,10 +161,8 @@ class Reading:
                 return {"reason": for_people(entry.reason)}
             case Finished():
                 return self._outcome(entry.outcome, "", Purpose.OUTPUT)
-            case Scheduled():
-                self._ask(entry)
-                about = {"key": entry.key, "kind": entry.kind, "name": entry.name}
-                return about if entry.due is None else {**about, "due": moment(entry.due)}
+            case Scheduled() | Emitted():
+                return self._asked(entry)
             case Stepped():
                 self._step(entry)
                 shown = {
@@ -185,6 +184,16 @@ class Reading:
                 pass
         return {} if isinstance(entry, ClockSetBack) else {"key": entry.key}
 
+    def _asked(self, entry: Scheduled | Emitted) -> dict[str, Any]:
+        if isinstance(entry, Emitted):
+            item = self._shown("value", entry.value, entry.key, Purpose.EMITTED)
+            return {"key": entry.key, **item}
+        self._ask(entry)
+        about = {"key": entry.key, "kind": entry.kind, "name": entry.name}
+        if entry.kind.traits.at_once and entry.args is not None:
+            about |= self._shown("value", entry.args, entry.key, Purpose.EMITTED)
+        return about if entry.due is None else {**about, "due": moment(entry.due)}
+
     def _retry(self) -> None:
         """The steps that wait for their next attempt begin at once."""
         for view in self.operations.values():
@@ -205,6 +214,8 @@ class Reading:
         return shown
 
     def _ask(self, entry: Scheduled) -> None:
+        if entry.kind.traits.at_once:
+            return  # nobody waits for it, and nothing becomes of it
         view = OperationView(
             entry.key,
             entry.kind,

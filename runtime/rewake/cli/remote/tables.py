@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from rewake.authoring.binding import call_text
 from rewake.cli.lines import duration
+from rewake.cli.output import harmless
 from rewake.kinds import Kind
 
 Columns = Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]
@@ -169,15 +169,7 @@ def log_lines(lines: Iterable[Mapping[str, Any]]) -> None:
     for line in lines:
         where = f"{line['key']}#{line['attempt']}" if line["key"] else "workflow"
         said = f"{when(line['at'])} {line['level']:<7} {where}  {line['message']}"
-        print(_harmless(said) if sys.stdout.isatty() else said)
-
-
-def _harmless(text: str) -> str:
-    """The text without what a terminal obeys: its control characters are shown as escapes."""
-    return "".join(
-        each if each in "\n\t" or unicodedata.category(each) != "Cc" else f"\\x{ord(each):02x}"
-        for each in text
-    )
+        print(harmless(said))
 
 
 def when(moment: str) -> str:

@@ -1,0 +1,42 @@
+"""`rewake runs watch --db`: a run in a file, which another process carries on."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import msgspec
+
+from rewake.cli.exits import Exit
+from rewake.cli.home import find_secret
+from rewake.cli.told import Teller
+from rewake.clock import SystemClock
+from rewake.engine.streams import Streams
+from rewake.hosts.building import open_existing
+from rewake.stores.places import first_place
+from rewake.stores.reads import Reads
+from rewake.views.stream import told_view
+from rewake.views.values import Values
+
+_LONG = 60.0
+
+
+def watch(db: str, run: str, teller: Teller) -> Exit:
+    """Follow a run until it ends, or is stuck. Raises `RunNotFound`, `StoreUnsuitable`."""
+    return asyncio.run(_watch(db, run, teller))
+
+
+async def _watch(db: str, run: str, teller: Teller) -> Exit:
+    values, database = Values(find_secret(), run), open_existing(db)
+    store = Reads(database.table, database.shelf)
+    streams, place = Streams(store, SystemClock(), secrets.token_hex), first_place(run)
+    try:
+        while True:
+            page = await streams.follow(run, place, wait=_LONG)
+            shown = msgspec.json.encode([told_view(told, values) for told, _ in page.told])
+            teller.told(msgspec.json.decode(shown))
+            place = page.place
+            if page.ended or teller.stuck:
+                return teller.exit()
+    finally:
+        await store.close()

@@ -1,0 +1,78 @@
+"""What a run tells, as lines: for people, or a JSON object each for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from rewake.cli.exits import STATES, Exit, tell
+from rewake.cli.output import harmless
+from rewake.errors import UsageError
+from rewake.stores.told import Telling
+
+_STUCK = "stuck"
+_NAMES = {each.value: each for each in Telling}
+
+
+class Teller:
+    """Prints what a run tells, of the kinds that are wanted, and knows how it stands."""
+
+    def __init__(self, only: str | None = None, *, json: bool = False) -> None:
+        """Raises `UsageError`."""
+        self._json = json
+        self._wanted = list(Telling) if only is None else [_named(each) for each in only.split(",")]
+        self._state = ""
+
+    def told(self, views: Sequence[Mapping[str, Any]]) -> None:
+        """Print these, in order."""
+        for each in views:
+            if each["type"] == Telling.STATE:
+                self._state = each["state"]
+            if each["type"] in self._wanted:
+                line = msgspec.json.encode(each).decode() if self._json else _line(each)
+                print(harmless(line), flush=True)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the run needs a person: nothing more is told then."""
+        return self._state == _STUCK
+
+    def exit(self) -> Exit:
+        """How a command ends that has followed the run to here."""
+        if self.stuck:
+            tell("the run is stuck: after a fix, resume it and watch it again")
+        return STATES.get(self._state, Exit.PENDING)
+
+
+def _named(name: str) -> Telling:
+    if name not in _NAMES:
+        raise UsageError(f"--only is some of {', '.join(_NAMES)}, with commas between them")
+    return _NAMES[name]
+
+
+def _line(view: Mapping[str, Any]) -> str:
+    at = view["at"][11:23]
+    match view["type"]:
+        case Telling.ITEM:
+            said = msgspec.json.encode(view["value"]).decode()
+            who = _attempt(view)
+        case Telling.LOG:
+            said, who = f"{view['level']} {view['message']}", _attempt(view)
+        case Telling.OPERATION:
+            said, who = f"{view['kind']} {view['state'].replace('_', ' ')}", view["key"]
+        case _:
+            said, who = view["state"], "run"
+    error = view.get("error")
+    if error is not None:
+        said += f": {error['type']}: {error['message']}".partition("\n")[0]
+    if view.get("reason"):
+        said += f": {view['reason']}"
+    return f"{at}  {who:<24}  {said}"
+
+
+def _attempt(view: Mapping[str, Any]) -> str:
+    """Who has said it: an attempt, or the body."""
+    number = view["attempt"]
+    return f"{view['key'] or 'workflow'}{f'#{number}' if number > 1 else ''}"
