@@ -7,7 +7,8 @@
     admin     all of these, and tokens and the audit log
 
 A *principal* is whoever stands behind a request. It is known by a name (`who`), which is recorded
-with what it does: `token:<name>` for an API token, `bootstrap` for the token of the server itself.
+with what it does: `token:<name>` for an API token, `bootstrap` for the token of the server itself,
+`oidc:<name>` for a person or machine that an issuer vouches for.
 A token may be limited to some workflows; then runs of others do not exist for it.
 """
 
@@ -41,16 +42,20 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks for something, and what they may do. Without `workflows` it is of all of them."""
+    """Who asks for something, and what they may do. Without `workflows` it is of all of them.
+
+    `identity`: whom an issuer says it is; empty: a token, which anybody may have.
+    """
 
     who: str
     scopes: frozenset[str]
     workflows: frozenset[str] = frozenset()
+    identity: str = ""
 
     @property
     def person(self) -> str | None:
         """Who decided, where a decision does not say: anybody may have the server's own token."""
-        return None if self is BOOTSTRAP else self.who
+        return None if self is BOOTSTRAP else self.identity or self.who
 
     def require(self, scope: Scope) -> None:
         """Raise `InsufficientScope` unless the scope is given."""

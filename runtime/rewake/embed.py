@@ -12,8 +12,9 @@
     await engine.close()
 
 `create_app(engine, secret)` is the HTTP face of such an engine as a Starlette app, which opens and
-closes it, with `limits=Limits(...)` of its load; `app_from_env()` is the whole server as the
-environment describes it. A decision is made with
+closes it, with `limits=Limits(...)` of its load; `identity=IdentitySettings(...)` says whom it
+believes who somebody is. `app_from_env()` is the whole server as the environment describes it. A
+decision is made with
 `await Approvals(engine).decide(run, key, Approval(Decision.APPROVED))`, a callback ended with
 `await Callbacks(engine).complete(token, result)`. `MemoryTable` keeps everything in memory: for
 tests.
@@ -33,6 +34,9 @@ from rewake.engine.settings import Settings
 from rewake.hosts.building import app_from_env
 from rewake.http.app import create_app
 from rewake.http.load import Limits
+from rewake.identity.oidc import OidcSettings
+from rewake.identity.proxies import ProxySettings
+from rewake.identity.settings import IdentitySettings, Proof
 from rewake.signing.secret import Secret
 from rewake.stores.memory import MemoryTable
 from rewake.stores.sqlite.table import SqliteTable
@@ -43,9 +47,13 @@ __all__ = [
     "Callbacks",
     "Engine",
     "HttpDispatcher",
+    "IdentitySettings",
     "InProcessDispatcher",
     "Limits",
     "MemoryTable",
+    "OidcSettings",
+    "Proof",
+    "ProxySettings",
     "Secret",
     "Settings",
     "SqliteTable",

@@ -25,6 +25,7 @@
     │   └── StoreUnsuitable       no database that this Rewake can use; choose another
     ├── Overloaded            a server that has no room for this now; nothing was done: try again
     ├── ServerUnavailable     a server that cannot be reached, or failed: try again
+    ├── IssuerUnavailable     who issued a token cannot be asked now: try again
     ├── LinkExpired           a signed link whose time is over; ask for a new one
     ├── TokenError            about one API token
     │   ├── TokenNotFound         there is none of that name
@@ -51,6 +52,7 @@ __all__ = [
     "ForbiddenInWorkflow",
     "InsufficientScope",
     "InvalidInput",
+    "IssuerUnavailable",
     "LinkExpired",
     "NonDeterminismError",
     "NonRetryable",
@@ -235,6 +237,13 @@ class Overloaded(RewakeError):
 
 class ServerUnavailable(RewakeError):
     """A Rewake server cannot be reached, or failed. Try again; it may have done its work."""
+
+
+class IssuerUnavailable(RewakeError):
+    """Who issued a bearer token cannot be asked now, so nobody knows whether it is good: try again.
+
+    Only tokens of that issuer are concerned.
+    """
 
 
 class LinkExpired(RewakeError):

@@ -7,6 +7,8 @@
     sh            not run: every command must be one that there is
     json          must be JSON
     ini           must be a unit of systemd whose command is one that there is
+    env           must be settings that a server can begin with
+    nginx         must set the headers by which a proxy is believed
     dockerfile    its last line must start a command that there is
     text, none    what is shown; not run
 
@@ -33,6 +35,7 @@ from types import TracebackType
 from typing import Self
 
 import rewake
+from rewake.hosts.config import ServerConfig
 from tests.docs.markdown import ROOT, Block
 
 PATIENCE = 60.0
@@ -88,6 +91,8 @@ class Reader:
             "sh": self._known,
             "json": self._json,
             "ini": self._unit,
+            "env": self._environment,
+            "nginx": self._proxy,
             "dockerfile": self._image,
             "text": self._shown,
             "": self._shown,
@@ -175,6 +180,13 @@ class Reader:
         unit.read_string(block.text)
         program, command, _ = unit["Service"]["ExecStart"].split()
         assert (Path(program).name, command) == ("rewake", "serve"), block
+
+    def _environment(self, block: Block) -> None:
+        ServerConfig.from_env(dict(line.split("=", 1) for line in block.text.splitlines()))
+
+    def _proxy(self, block: Block) -> None:
+        named = {line.split()[1] for line in block.text.splitlines() if "proxy_set_header" in line}
+        assert {"X-Forwarded-Email", "Rewake-Identity-Secret"} <= named, block
 
     def _image(self, block: Block) -> None:
         last = block.text.rstrip().splitlines()[-1]

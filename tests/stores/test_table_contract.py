@@ -47,8 +47,7 @@ def run(kind: str, body: Body) -> None:
 
     async def main(file: Path) -> None:
         sqlite = partial(SqliteTable, file, threaded=kind == "sqlite", durable=False)
-        made = {"memory": MemoryTable, "sealed": Sealed}
-        table: WholeTable = made[kind]() if kind in made else sqlite()
+        table: WholeTable = {"memory": MemoryTable, "sealed": Sealed}.get(kind, sqlite)()
         try:
             await body(table)
         finally:

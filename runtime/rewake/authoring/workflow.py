@@ -82,16 +82,26 @@ class Workflow(Generic[P, R_co]):
 
         A body may change a list that is a default; the next run, or a replay, must not see that.
         """
-        signature = signature_of(self.function)
-        parameters = signature.parameters.values() if signature else ()
-        changeable = [p for p in parameters if _is_changeable(type(p.default))]
-        named = {p.name: _copied(p.default) for p in changeable} | dict(arguments)
+        named = {p.name: _copied(p.default) for p in self._changeable} | dict(arguments)
         positional: list[Any] = []
-        for p in parameters:
-            if p.kind is not p.POSITIONAL_ONLY or (p.name not in named and p.default is p.empty):
+        for p in self._positional_only:
+            if p.name not in named and p.default is p.empty:
                 break  # what is missing, Python says
             positional.append(named.pop(p.name, p.default))
         return cast("Coroutine[Any, Any, R_co]", self.function(*positional, **named))
+
+    @functools.cached_property
+    def _parameters(self) -> Sequence[inspect.Parameter]:
+        signature = signature_of(self.function)
+        return tuple(signature.parameters.values()) if signature else ()
+
+    @functools.cached_property
+    def _changeable(self) -> Sequence[inspect.Parameter]:
+        return [p for p in self._parameters if _is_changeable(type(p.default))]
+
+    @functools.cached_property
+    def _positional_only(self) -> Sequence[inspect.Parameter]:
+        return [p for p in self._parameters if p.kind is p.POSITIONAL_ONLY]
 
     def arguments(self, given: Mapping[str, Any], *, strict: bool = True) -> dict[str, Any]:
         """The input of a run as the arguments of the function, converted by its type hints.
@@ -111,7 +121,7 @@ class Workflow(Generic[P, R_co]):
         """
         made = self.arguments(given, strict=strict)
         with suppress(Exception):  # an __eq__ of the user's own
-            if made == self.arguments(given, strict=strict):
+            if made == given or made == self.arguments(given, strict=strict):
                 return dict(given)
         return made
 

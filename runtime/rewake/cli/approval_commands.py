@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Annotated, Any
 
 import typer
@@ -104,9 +103,10 @@ def _decide(
     url: str | None,
     json: bool,
 ) -> None:
+    from rewake.cli.home import decider
     from rewake.cli.remote.runs import Server, approve
 
-    by = approver or os.environ.get("USER")
+    by = decider(approver)
     answer = {"approved": approved, "value": value, "approver": by, "comment": comment}
     raise typer.Exit(approve(Server(url, json), run, key, answer))
 

@@ -15,6 +15,7 @@ from rewake.cli.access import audit, tokens
 from rewake.cli.approval_commands import approvals
 from rewake.cli.callbacks import callbacks
 from rewake.cli.deliveries import deliveries
+from rewake.cli.doctor_command import doctor
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
 from rewake.cli.watch import runs_watch
 from rewake.engine.starting import IfFinished, IfRunning
@@ -70,6 +71,7 @@ app.add_typer(audit, name="audit")
 app.add_typer(callbacks, name="callbacks")
 app.add_typer(approvals, name="approvals")
 app.add_typer(deliveries, name="deliveries")
+app.command("doctor")(doctor)
 
 Source = Annotated[str, typer.Argument(metavar="APP", help="app.py, app.py:main or package:main")]
 OptionalSource = Annotated[
@@ -447,9 +449,11 @@ def runs_approve(
     json: Json = False,
 ) -> None:
     """Decide on what a run waits for."""
+    from rewake.cli.home import decider
+
     filled_in = _json_value(value)
-    approver = approver or os.environ.get("USER")
     if db is not None:
+        approver = approver or os.environ.get("USER")
         from rewake.authoring.approval import Approval, Decision
         from rewake.cli.local.approve import approve as decide_here
 
@@ -457,7 +461,8 @@ def runs_approve(
         _end(decide_here(db, run, key, Approval(decision, filled_in, approver, comment)))
     from rewake.cli.remote.runs import Server, approve
 
-    answer = {"approved": not reject, "value": filled_in, "approver": approver, "comment": comment}
+    by = decider(approver)
+    answer = {"approved": not reject, "value": filled_in, "approver": by, "comment": comment}
     _end(approve(Server(url, json), run, key, answer))
 
 

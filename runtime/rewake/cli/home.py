@@ -56,6 +56,12 @@ def find_token() -> str:
         ) from None
 
 
+def decider(given: str | None) -> str | None:
+    """Who decides: as given, else USER; an issuer's token (a JWT) says it, so nobody else does."""
+    names_its_holder = os.environ.get("REWAKE_TOKEN", "").count(".") == 2
+    return given or (None if names_its_holder else os.environ.get("USER"))
+
+
 def database(given: str | None) -> str:
     """The database's address: as given, else REWAKE_DB, else the file in `.rewake`."""
     return given or os.environ.get("REWAKE_DB") or str(DATABASE)

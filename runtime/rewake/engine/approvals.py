@@ -92,6 +92,11 @@ class Approvals:
         if not delivery.won:
             raise RunConflict(f"{key!r} was decided already")
 
+    async def approvers(self, run: str, key: str) -> list[str]:
+        """Whom it is asked of; empty: whoever may decide. Raises `RunNotFound`, `RunConflict`."""
+        shown = await self._shown(run, await self._asked(run, key))
+        return shown.get("approvers") or []
+
     async def link(
         self, run: str, key: str, holder: str = "", action: str = ""
     ) -> tuple[str, Millis]:

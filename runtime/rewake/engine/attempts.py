@@ -74,9 +74,10 @@ class _Body:
     async def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run `work` and return its result. Raises its exception, or `_Stopped` if stopped."""
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._task = task = asyncio.ensure_future(_settled(work, over))
+        never_began = partial(_tell, over)
+        self._task = task = asyncio.ensure_future(_settled(work, over, never_began))
         # One that is cancelled before its first step, by whomever, does not come to say so itself.
-        task.add_done_callback(partial(_tell, over))
+        task.add_done_callback(never_began)
         try:
             await over  # and not the task, which this would cancel, and then wait for
         except asyncio.CancelledError:
@@ -267,7 +268,8 @@ class Attempts:
             reason = f"this app has no task {invocation.name!r}"
             return await self._put_back(operation, owner, invocation, reason)
         # A claim that took long may be another's by now, or before the first beat.
-        if not await self._services.heart.makes_sure(owner):
+        heart = self._services.heart
+        if not (heart.is_sure(owner) or await heart.makes_sure(owner)):
             raise _Stopped
         try:
             result = await self._run(call, operation, body)
@@ -446,17 +448,18 @@ def _tell(over: asyncio.Future[None], _: object = None) -> None:
 
 
 async def _settled(
-    body: Awaitable[Any], over: asyncio.Future[None]
+    body: Awaitable[Any], over: asyncio.Future[None], never_began: Callable[[object], None]
 ) -> tuple[Any, BaseException | None]:
     """Await `body`, with its exception as a value: asyncio lets some of them stop the loop.
 
     As `over` is told here, who waits for it goes on in the very next round of the loop.
     """
+    if (task := asyncio.current_task()) is not None:
+        task.remove_done_callback(never_began)
     try:
         return await body, None
     except asyncio.CancelledError as error:
-        current = asyncio.current_task()
-        if current is not None and current.cancelling():
+        if task is not None and task.cancelling():
             raise
         return None, NonRetryable(f"the task cancelled itself: {error}")
     except BaseException as error:

@@ -80,7 +80,7 @@ class Commits:
         committed = self._accepted(execution, result)
         assert committed is not None
         self._tell_waits(entries)
-        await self._follow_up(committed, entries, sole=False)
+        await self._follow_up(committed, entries, dispatched(entries))
 
     async def park(self, execution: Execution, wake: Millis | None) -> bool:
         """Commit and suspend until `wake` or an arrival. Returns False if something has arrived.
@@ -92,8 +92,8 @@ class Commits:
             raise StuckError("it waits for something that nothing can bring about (a deadlock)")
         run, check_at = self.header.run, self._check_at(execution)
         entries = await self._store.offload(run, execution.fresh)
-        gap = execution.arrivals_needed()
-        take = self._claims(entries)
+        gap, tasks = execution.arrivals_needed(), dispatched(entries)
+        take = self._claims(tasks)
         taken = 0
         try:
             result = await self._store.park(
@@ -118,7 +118,7 @@ class Commits:
         # Before the dispatch, so that an outcome that comes at once finds a cached instance.
         self._instance.suspend(self.header)
         try:
-            await self._follow_up(committed, entries, sole=gap <= 1)
+            await self._follow_up(committed, entries, tasks, sole=gap <= 1)
         except StoreError:
             # Only a replay finds in the history the operations that are still to be cancelled.
             self._services.cache.drop(run)
@@ -145,7 +145,7 @@ class Commits:
         self._services.ended(self.header.run, execution.finished)
         self._tell_failure(execution.finished)
         runs_log.info("run %s of %s has ended: %s", self.header.run, self.header.workflow, state)
-        await self._follow_up(committed, entries, sole=False)
+        await self._cancel_withdrawn(entries)
         if due is not None:
             await self._store.lay_down(self.header)
         return True
@@ -154,7 +154,7 @@ class Commits:
         """Say what a run now waits for, of what others bring about, and how they do."""
         run = self.header.run
         for each in entries:
-            if not isinstance(each, Scheduled):
+            if type(each) is not Scheduled:
                 continue
             if each.kind is Kind.APPROVAL:
                 told = "run %s waits for a decision: rewake runs approve %s %s"
@@ -201,13 +201,12 @@ class Commits:
     def _in_grace(self) -> Millis:
         return self._services.clock.now() + self._services.settings.grace
 
-    def _claims(self, entries: Sequence[Entry]) -> Sequence[TaskClaim]:
-        """The tasks that this process begins at once, to be claimed in the commit itself.
+    def _claims(self, tasks: Sequence[Scheduled]) -> Sequence[TaskClaim]:
+        """Claims on those that this process begins at once, to be made in the commit itself.
 
         A slot is reserved for each. Where each claim is a write of its own these are few: nothing
         of it is held before the last one is claimed.
         """
-        tasks = dispatched(entries)
         if not self._store.joins:
             tasks = tasks[:IN_TURN]
         reserved = self._services.reserve_slots(len(tasks)) if tasks else 0
@@ -233,11 +232,16 @@ class Commits:
     # --- after a commit --------------------------------------------------------------------
 
     async def _follow_up(
-        self, committed: Committed, entries: Sequence[Entry], *, sole: bool
+        self,
+        committed: Committed,
+        entries: Sequence[Entry],
+        tasks: Sequence[Scheduled],
+        *,
+        sole: bool = False,
     ) -> None:
-        """Begin or dispatch the committed tasks, and cancel withdrawn operations."""
+        """Begin or dispatch the committed `tasks`, and cancel withdrawn operations."""
         run, others = self.header.run, []
-        for task in dispatched(entries):
+        for task in tasks:
             invocation = task.message(run, sole=sole)
             taken = committed.taken.get(task.key)
             if taken is None:
@@ -249,7 +253,7 @@ class Commits:
         await self._cancel_withdrawn(entries)
 
     async def _cancel_withdrawn(self, entries: Sequence[Entry]) -> None:
-        gone: list[Entry] = [entry for entry in entries if isinstance(entry, Withdrawn)]
+        gone: list[Entry] = [entry for entry in entries if type(entry) is Withdrawn]
         if not gone:
             return
         await self._steps.cancel([key_of(entry) for entry in gone])
@@ -265,28 +269,28 @@ def must_commit(fresh: Sequence[Entry], ready: Sequence[OpenOp]) -> bool:
     """
     if any(op.work.at_most_once for op in ready):
         return bool(fresh)
-    return any(not (isinstance(entry, Logged) or _asks_for_step(entry)) for entry in fresh)
+    return any(not (_asks_for_step(entry) or isinstance(entry, Logged)) for entry in fresh)
 
 
 def dispatched(entries: Sequence[Entry]) -> list[Scheduled]:
     """The operations of a commit that are to be dispatched, without those it withdraws again."""
-    asked = [e for e in entries if isinstance(e, Scheduled) and e.kind.traits.dispatched]
+    asked = [e for e in entries if type(e) is Scheduled and e.kind.traits.dispatched]
     if not asked:
         return asked
-    gone = {entry.key for entry in entries if isinstance(entry, Withdrawn)}
+    gone = {entry.key for entry in entries if type(entry) is Withdrawn}
     return [entry for entry in asked if entry.key not in gone] if gone else asked
 
 
 def _withdraws(entries: Sequence[Entry]) -> bool:
     """Whether an operation is withdrawn that has an item of its own to cancel."""
-    return any(isinstance(entry, Withdrawn) and entry.kind.traits.awaited for entry in entries)
+    return any(type(entry) is Withdrawn and entry.kind.traits.awaited for entry in entries)
 
 
 def _asks_for_step(entry: Entry) -> bool:
-    return isinstance(entry, Scheduled) and entry.kind.traits.inline
+    return type(entry) is Scheduled and entry.kind.traits.inline
 
 
 def _is_progress(entry: Entry) -> bool:
-    return isinstance(entry, Completed | Fired) or (
-        isinstance(entry, Stepped) and entry.retry_at is None
-    )
+    if type(entry) is Stepped:
+        return entry.retry_at is None
+    return type(entry) is Completed or type(entry) is Fired

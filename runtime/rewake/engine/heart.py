@@ -149,6 +149,11 @@ class Heart:
             self._lost(hold)
             self._leave(hold)
 
+    def is_sure(self, owner: str) -> bool:
+        """Whether a claim is kept and leaves time: then there is nothing to make sure of."""
+        hold = self._held.get(owner)
+        return hold is not None and not self._is_late(hold)
+
     async def makes_sure(self, owner: str, *, whenever: bool = False) -> bool:
         """Keep a claim until an answer leaves it time; False if another has it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rewake.authoring.attempt import NotBegun, attempt
@@ -56,14 +56,14 @@ class Steps:
             and not 0 < op.retried == epoch - 1
         ]
 
-    def ready(self, execution: Execution, now: Millis) -> list[OpenOp]:
+    def ready(self, execution: Execution, now: Callable[[Execution], Millis]) -> list[OpenOp]:
         """The steps that may start."""
         return [
             op
             for op in execution.open.values()
             if op.kind.traits.inline
             and op.key not in self.running
-            and (op.not_before is None or op.not_before <= now)
+            and (op.not_before is None or op.not_before <= now(execution))
         ]
 
     def start(self, ops: Sequence[OpenOp]) -> None:

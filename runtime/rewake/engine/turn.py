@@ -35,6 +35,7 @@ from rewake.records import (
     CancelRequested,
     ClockSetBack,
     Completed,
+    Entry,
     Event,
     Fired,
     Header,
@@ -104,7 +105,8 @@ class Turn:
         try:
             with self._services.heart.holding(self._new_hold()):
                 # A claim that took long may be another's by now, or before the first beat.
-                await self._make_sure()
+                if not self._services.heart.is_sure(owner):
+                    await self._make_sure()
                 await self._carry_on(known)
         except Overtaken:
             self._on_overtaken()
@@ -134,7 +136,8 @@ class Turn:
     async def _carry_on(self, known: Operation | None) -> None:
         try:
             execution = await self._instance.take(self._commits.header)
-            await self._number_attempts(execution)
+            if self._instance.steps or not self._numbered:
+                await self._number_attempts(execution)
             if self._instance.replayed:
                 self._steps.find_begun(execution, self._commits.header.epoch)
             if self._instance.retried:
@@ -148,9 +151,10 @@ class Turn:
             await self._carry_on(None)
 
     async def _number_attempts(self, execution: Execution) -> None:
-        if self._numbered and not self._instance.replayed:
-            return
         header, known = self._commits.header, self._instance.steps
+        if not any(op.kind.traits.inline for op in execution.open.values()):
+            self._numbered = True
+            return
         # What a replay read may be the records of who took this over, by whichever clock.
         await self._make_sure(whenever=bool(known))
         lost, check = not self._numbered, self._fresh_header
@@ -174,7 +178,7 @@ class Turn:
         check(execution)
         if execution.finished is not None:
             return await self._commits.finish(execution)
-        ready = self._steps.ready(execution, self._now(execution))
+        ready = self._steps.ready(execution, self._now)
         if not ready and not self._steps.running:
             if self._unread or arrivals.heard_to(seen) > seen or _goes_on(execution):
                 return False
@@ -221,14 +225,14 @@ class Turn:
     ) -> Sequence[Operation]:
         # An uncommitted operation was not asked for yet: it can have no outcome, and after a crash
         # here the next turn may ask for it at another time.
-        fresh = {entry.key for entry in execution.fresh if isinstance(entry, Scheduled)}
+        fresh = _scheduled(execution.fresh) if execution.fresh else ()
         awaited = {
             op.key: op
             for op in execution.open.values()
             if op.kind.traits.awaited and op.key not in fresh
         }
         found, keys = self._instance.arrivals.found(), self._arrived(len(awaited))
-        settled = {key: operation for key, operation in found.items() if key in awaited}
+        settled = {key: found[key] for key in awaited if key in found} if found else {}
         if known is not None and known.key in awaited and (len(awaited) == 1 or keys is not None):
             settled[known.key] = known
         if len(settled) < len(awaited):
@@ -460,9 +464,12 @@ class Turn:
 
 
 def _next_wake(execution: Execution) -> Millis | None:
-    moments = [op.due for op in execution.open.values() if op.due is not None]
-    moments += [o.not_before for o in execution.open.values() if o.not_before is not None]
+    moments: list[Millis] = []
     for op in execution.open.values():
+        if op.due is not None:
+            moments.append(op.due)
+        if op.not_before is not None:
+            moments.append(op.not_before)
         if op.silence is not None and op.silent_at is not None:
             moments.append(op.silent_at)
     return min(moments, default=None)
@@ -474,9 +481,11 @@ def _goes_on(execution: Execution) -> bool:
     return any(op.kind.traits.answers for op in open_)
 
 
+def _scheduled(entries: Sequence[Entry]) -> set[str]:
+    return {entry.key for entry in entries if type(entry) is Scheduled}
+
+
 def _concerns(execution: Execution, event: Event) -> bool:
     """Whether the event is about an open operation: an earlier event may have closed it."""
-    return (
-        isinstance(event, CancelRequested | ClockSetBack)
-        or getattr(event, "key", "") in execution.open
-    )
+    about = getattr(event, "key", "")
+    return about in execution.open or isinstance(event, CancelRequested | ClockSetBack)

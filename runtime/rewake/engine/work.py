@@ -23,7 +23,8 @@ class Work:
     def __init__(self) -> None:
         self.closing = False
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._background: set[asyncio.Task[None]] = set()
+        self._begun: set[asyncio.Task[None]] = set()
+        """What was begun here, for asyncio itself keeps no task; one that never started stays."""
 
     async def do(self, run: str, work: Awaitable[None]) -> None:
         """Await `work` for a run. A `RewakeError` is logged: a due time covers its work."""
@@ -41,12 +42,11 @@ class Work:
         finally:
             if task is not None and outermost:
                 self._under_way.discard(task)
+                self._begun.discard(task)
 
     def begin(self, run: str, work: Awaitable[None]) -> None:
         """Do `work` in an asyncio task of its own."""
-        task = asyncio.ensure_future(self.do(run, work))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._begun.add(asyncio.ensure_future(self.do(run, work)))
 
     async def end(self, grace: float) -> None:
         """Let the work under way end within `grace` seconds, then cancel it and wait for its end.

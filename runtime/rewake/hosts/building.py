@@ -87,7 +87,7 @@ def open_database(address: str) -> Database:
 
 def open_existing(address: str) -> Database:
     """An existing database, by its address. Raises `StoreUnsuitable` if there is none."""
-    file = _file_of(address)
+    file = file_of(address)
     if not Path(file).is_file():
         raise StoreUnsuitable(f"there is no database {file}")
     return _sqlite(file)
@@ -95,10 +95,10 @@ def open_existing(address: str) -> Database:
 
 def open_to_read(address: str) -> SqliteReader:
     """A database of which no byte changes. Raises as `open_existing` does."""
-    return SqliteReader(_file_of(address))
+    return SqliteReader(file_of(address))
 
 
-def _file_of(address: str) -> str:
+def file_of(address: str) -> str:
     """The file of a database that is one. Raises `StoreUnsuitable` for one in memory."""
     scheme, place = _parts_of(address)
     if scheme == "memory":
@@ -173,6 +173,7 @@ def build_app(source: str | App, config: ServerConfig, *, development: bool = Fa
         clock=clock,
         development=development,
         cors=config.cors,
+        identity=config.identity,
     )
 
 

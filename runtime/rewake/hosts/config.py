@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import Any
 from rewake.dispatchers.http import checked_url
 from rewake.errors import ConfigError
 from rewake.hosts.log_formats import LOG_FORMATS
+from rewake.identity.oidc import Grants, read_grants
+from rewake.identity.settings import IdentitySettings, identity_settings
 from rewake.signing.aes_gcm import AesGcm, keys_in
 from rewake.signing.payloads import PayloadCodec
 from rewake.signing.secret import Secret
@@ -74,6 +76,33 @@ class ServerConfig:
     """The keys that encrypt it, by id; the first one encrypts, all of them decrypt."""
     tokens: tuple[str, ...] = field(default=(), repr=False)
     """The bearer tokens; by default one that is derived from the secret."""
+    oidc_issuer: str = ""
+    """Whose bearer tokens are accepted too."""
+    oidc_audience: str = ""
+    """For whom these must be."""
+    oidc_scopes: Grants = field(default_factory=dict)
+    """What they allow."""
+    oidc_name: str = ""
+    """The claim that says who has one."""
+    identity_proofs: tuple[str, ...] = ()
+    """What a person must prove who decides: see `rewake.identity.settings`."""
+    identity_header: str = ""
+    """The header in which a proxy says who is logged in."""
+    identity_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What it must send beside it."""
+
+    @property
+    def identity(self) -> IdentitySettings:
+        """Whom the server believes who somebody is. Raises `ConfigError`."""
+        return identity_settings(
+            issuer=self.oidc_issuer,
+            audience=self.oidc_audience,
+            name=self.oidc_name,
+            grants=self.oidc_scopes,
+            proofs=self.identity_proofs,
+            header=self.identity_header,
+            secrets=self.identity_secrets,
+        )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> ServerConfig:
@@ -89,10 +118,34 @@ class ServerConfig:
         }
         values |= {k: v for k, v in given.items() if v is not None and k in known}
         config = cls(**values)
-        _check(config)
-        if config.keys:
-            config = replace(config, codec=AesGcm(config.keys))
-        return config if config.secret is None else config.with_secret(config.secret)
+        for wrong in _misfits(config):
+            raise wrong
+        return config._complete()
+
+    def _complete(self) -> ServerConfig:
+        """The settings with the codec of their keys, which a secret that is given takes along."""
+        made = replace(self, codec=AesGcm(self.keys)) if self.keys else self
+        return made if made.secret is None else made.with_secret(made.secret)
+
+    @classmethod
+    def as_far_as_it_goes(
+        cls, environ: Mapping[str, str] = os.environ, **given: Any
+    ) -> tuple[ServerConfig, list[ConfigError]]:
+        """The settings that can be read, and what is wrong with the others: their defaults stand.
+
+        It is for telling all that is wrong at once; a server does not begin with any of it.
+        """
+        values: dict[str, Any] = {}
+        wrong: list[ConfigError] = []
+        for name, (variable, reader) in SETTINGS.items():
+            try:
+                if environ.get(variable):
+                    values[name] = _read(variable, environ[variable], reader)
+            except ConfigError as error:
+                wrong.append(error)
+        config = cls(**(values | {k: v for k, v in given.items() if v is not None}))
+        wrong += _misfits(config)
+        return config if wrong else config._complete(), wrong
 
     def with_secret(self, secret: Secret) -> ServerConfig:
         """The settings with this secret, unless they have one already, and its codec."""
@@ -161,6 +214,13 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "codec": ("REWAKE_CODEC", _codec),
     "keys": ("REWAKE_ENCRYPTION_KEYS", keys_in),
     "tokens": ("REWAKE_TOKEN", _texts),
+    "oidc_issuer": ("REWAKE_OIDC_ISSUER", str),
+    "oidc_audience": ("REWAKE_OIDC_AUDIENCE", str),
+    "oidc_scopes": ("REWAKE_OIDC_SCOPES", read_grants),
+    "oidc_name": ("REWAKE_OIDC_NAME", str),
+    "identity_proofs": ("REWAKE_IDENTITY", _texts),
+    "identity_header": ("REWAKE_IDENTITY_HEADER", str),
+    "identity_secrets": ("REWAKE_IDENTITY_SECRET", _texts),
 }
 """By setting: its environment variable, and the function that reads its text."""
 
@@ -173,7 +233,8 @@ def _read(variable: str, text: str, reader: Callable[[str], Any]) -> Any:
         raise ConfigError(f"{variable} cannot be read as {reader.__name__.strip('_')}") from None
 
 
-def _check(config: ServerConfig) -> None:
+def _misfits(config: ServerConfig) -> Iterator[ConfigError]:
+    """What is wrong with settings that could be read."""
     for name, holds, wanted in (
         ("port", 0 <= config.port <= 65535, "0 to 65535"),
         ("lease", 0.1 <= config.lease <= 3600, "0.1 to 3600 seconds"),
@@ -188,13 +249,18 @@ def _check(config: ServerConfig) -> None:
         ("log_format", config.log_format in LOG_FORMATS, " or ".join(LOG_FORMATS)),
     ):
         if not holds:
-            raise ConfigError(f"{SETTINGS[name][0]} must be {wanted}")
+            yield ConfigError(f"{SETTINGS[name][0]} must be {wanted}")
     if config.codec is not None and config.keys:
-        raise ConfigError("set REWAKE_CODEC or REWAKE_ENCRYPTION_KEYS, not both")
-    if config.url:
-        checked_url(config.url)
-    elif config.dispatcher == "http":
-        raise ConfigError("the http dispatcher needs the address of all replicas: set REWAKE_URL")
+        yield ConfigError("set REWAKE_CODEC or REWAKE_ENCRYPTION_KEYS, not both")
+    try:
+        _ = config.identity
+        if config.url:
+            checked_url(config.url)
+    except ConfigError as error:
+        yield error
+    if config.dispatcher == "http" and not config.url:
+        told = "the http dispatcher needs the address of all replicas: set REWAKE_URL"
+        yield ConfigError(told)
 
 
 # --- the secret of a development server ----------------------------------------------------------

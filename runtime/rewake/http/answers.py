@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from rewake.doctor.findings import Finding
 from rewake.views.access import AuditedView, TokenView
 from rewake.views.approvals import ListedApprovalView
 from rewake.views.deliveries import DeliveryView
@@ -213,6 +214,13 @@ class Ready(msgspec.Struct, frozen=True):
     free_slots: int
     abandoned_threads: int = 0
     shortage: Any = None
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """What `rewake doctor` finds; `now` is the server's clock, in milliseconds."""
+
+    findings: list[Finding]
+    now: int
 
 
 class Nothing(msgspec.Struct, frozen=True):

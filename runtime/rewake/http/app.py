@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -18,6 +18,7 @@ from rewake.http import (
     audit,
     callbacks,
     deliveries,
+    doctor,
     histories,
     internal,
     runs,
@@ -38,8 +39,10 @@ from rewake.http.load import LIMITS, Limits, Load
 from rewake.http.needs import needs_of
 from rewake.http.openapi import openapi
 from rewake.http.parts import Parts
+from rewake.http.people import People
 from rewake.http.principals import Principals
 from rewake.http.problems import HANDLERS
+from rewake.identity.settings import IdentitySettings
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import Keys
 from rewake.webhooks.hooks import Hook, hooks_of
@@ -84,6 +87,8 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/approve/{token}", approving.decide),
     ("GET", "/stream/{token}", streams.by_link),
     ("GET", "/stream/{token}/result", streams.result_by_link),
+    ("POST", "/v1/echo", doctor.echo),
+    ("POST", "/v1/doctor", doctor.examine),
     ("POST", "/v1/invoke", internal.invoke),
     ("POST", "/v1/sweep", internal.sweep),
 )
@@ -101,6 +106,7 @@ def create_app(
     clock: Clock | None = None,
     development: bool = False,
     cors: Sequence[str] = (),
+    identity: IdentitySettings | None = None,
 ) -> Starlette:
     """The app that serves `engine`, which it opens when it starts and closes when it ends.
 
@@ -108,29 +114,18 @@ def create_app(
     API tokens are in the engine's store. `grace`: seconds that work under way may go on at the end.
     `limit`: the largest body, in bytes; `limits`: of the load. `development`: a webhook whose
     secret is missing is shut; else it is a `ConfigError`. `cors`: the origins whose pages may read
-    streams by links.
+    streams by links. `identity`: whom it believes who somebody is, besides its tokens.
     """
-    clock = clock or SystemClock()
-    keys, store = Keys(secret, tokens), engine.services.store
-    principals, auditor = Principals(keys, store.tokens, clock), Auditor(store.audit, clock)
-    inbox, hooks = Inbox(engine.handle, clock), _hooks(engine, development=development)
-    keeper, load = Keeper(store.deliveries, clock), Load(engine, limits)
-    parts = Parts(engine, keys, inbox, clock, principals, auditor, keeper, load, limit, hooks)
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
-        engine.open(sweep=sweep)
-        parts.inbox.open()
-        try:
-            yield
-        finally:
-            await _close(parts, grace)
+    clock, keys = clock or SystemClock(), Keys(secret, tokens)
+    people = People(identity or IdentitySettings(), clock)
+    hooks = _hooks(engine, development=development)
+    parts = _parts(engine, keys, clock, people, Load(engine, limits), limit, hooks)
 
     app = Starlette(
         routes=[_route(verb, path, each) for verb, path, each in ROUTES],
         middleware=_middleware(parts, cors),
         exception_handlers=HANDLERS,
-        lifespan=lifespan,
+        lifespan=_lifespan(parts, sweep=sweep, grace=grace),
     )
     # A redirect would lead to where the client's Host header says.
     app.router.redirect_slashes = False
@@ -139,9 +134,41 @@ def create_app(
     return app
 
 
+def _lifespan(
+    parts: Parts, *, sweep: bool, grace: float
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
+        parts.engine.open(sweep=sweep)
+        parts.inbox.open()
+        try:
+            yield
+        finally:
+            await _close(parts, grace)
+
+    return lifespan
+
+
 def _middleware(parts: Parts, cors: Sequence[str]) -> list[Middleware]:
     around = Middleware(StreamCors, origins=cors), Middleware(LinkHeaders)
     return [*around, Middleware(Gate, parts=parts)]
+
+
+def _parts(
+    engine: Engine,
+    keys: Keys,
+    clock: Clock,
+    people: People,
+    load: Load,
+    limit: int,
+    hooks: dict[str, Hook],
+) -> Parts:
+    store = engine.services.store
+    principals = Principals(keys, store.tokens, clock, people.oidc)
+    auditor, keeper = Auditor(store.audit, clock), Keeper(store.deliveries, clock)
+    inbox = Inbox(engine.handle, clock)
+    made = (engine, keys, inbox, clock, principals, auditor, keeper, load)
+    return Parts(*made, limit, hooks, people=people)
 
 
 def _hooks(engine: Engine, *, development: bool) -> dict[str, Hook]:
@@ -163,6 +190,7 @@ async def _close(parts: Parts, grace: float) -> None:
     await parts.auditor.close()
     await parts.keeper.close()
     await parts.principals.close()
+    await parts.people.close()
     await parts.engine.close(grace)
     await parts.inbox.close()
 

@@ -76,7 +76,9 @@ async def decide(request: Request) -> Response:
     parts, run, key = parts_of(request), request.path_params["run"], request.path_params["key"]
     answer = shaped(await read_object(request, parts.limit), DecisionBody)
     decision = Decision.APPROVED if answer.approved else Decision.REJECTED
-    approver = answer.approver or principal_of(request).person
+    approvals = Approvals(parts.engine)
+    approvers = await approvals.approvers(run, key) if parts.people.must_be_known else []
+    approver = parts.people.decider(principal_of(request), approvers, answer.approver)
     approval = Approval(decision, answer.value, approver, answer.comment)
-    await Approvals(parts.engine).decide(run, key, approval)
+    await approvals.decide(run, key, approval)
     return reply({"run": run, "key": key, "decision": decision})

@@ -2,8 +2,9 @@
 
 Showing decides nothing, uses nothing up and writes nothing, however often previews and scanners
 ask. A form is taken from the page alone: its nonce was signed for this link. JSON needs none, for
-no page of others can send it. What a link is for is in the link: who decides is its holder, and one
-that is for an action allows that only.
+no page of others can send it. What a link is for is in the link: who decides is its holder (whom
+the server may also ask to prove it, `http/people.py`), and one that is for an action allows that
+only.
 
 **A link that is not genuine is a 404**, always the same one: nobody is asked who they are, as no
 credentials would help, and what a stranger tries to guess is told apart in nothing. One that was
@@ -27,7 +28,7 @@ from rewake.authoring.approval import Action, Approval, Decision
 from rewake.authoring.binding import call_text
 from rewake.engine.approvals import Approvals, Standing
 from rewake.errors import InvalidInput, LinkExpired, RewakeError, RunConflict, Unauthentic
-from rewake.http.admission import note_holder
+from rewake.http.admission import act_of, note_holder
 from rewake.http.bodies import media_type_of, read_body, read_object, shaped
 from rewake.http.parts import Parts, parts_of, reply
 from rewake.http.problems import Problem, plain, problem, problem_of
@@ -69,7 +70,16 @@ class _Opened:
         self.secret = services.secret
         self.link: Link = Links(services.secret).read(LinkUse.APPROVE, self.token, self.now)
         self._approvals = Approvals(self.parts.engine)
+        self.holder = self.link.holder
         note_holder(request, self.link)
+
+    async def know(self, request: Request) -> None:
+        """Find out who opens it. Raises a 401 or 403 for whom it is not, and `RewakeError`."""
+        people = self.parts.people
+        found = await people.opener(request.scope)
+        if found is not None:
+            act_of(request).who = found.who
+            self.holder = people.as_holder(found, self.link.holder)
 
     async def look(self) -> Standing:
         """What it is of. Raises `LinkExpired`."""
@@ -88,7 +98,7 @@ class _Opened:
         if is_too_large(value):  # also where there is no form
             raise InvalidInput(TOO_LARGE, field="value")
         link, decision = self.link, _DECISIONS[action]
-        answer = Approval(decision, value, link.holder or None, comment or None)
+        answer = Approval(decision, value, self.holder or None, comment or None)
         await self._approvals.decide(link.run, link.key, answer, round=link.round)
         return answer
 
@@ -176,8 +186,9 @@ async def show(request: Request) -> Response:
     """`GET /approve/{token}`: what is asked, or what was decided. Decides and writes nothing."""
     try:
         opened = _Opened(request)
+        await opened.know(request)
         found = await opened.look()
-    except RewakeError as error:
+    except (RewakeError, HTTPException) as error:
         return _as_page(error)
     if found.decided is not None:
         return opened.done(found, found.decided, found.decided_at)
@@ -189,6 +200,7 @@ async def decide(request: Request) -> Response:
     by_form = media_type_of(request) == _FORM
     try:
         opened = _Opened(request)
+        await opened.know(request)
         return await (_by_form if by_form else _by_json)(request, opened)
     except (RewakeError, HTTPException) as error:
         return (_as_page if by_form else _as_problem)(error)

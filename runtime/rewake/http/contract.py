@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from rewake.doctor.front import Seen
 from rewake.engine.starting import LONGEST_KEY, IfFinished, IfRunning
 from rewake.http import (
     answers,
@@ -192,11 +193,13 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("POST", "/v1/links"): Described(
         {200: Answer(answers.Linked)}, body=approvals.LinkBody, problems=(404, 409)
     ),
-    ("GET", "/approve/{token}"): Described({200: Answer(None, HTML)}, problems=(404, 410)),
+    ("GET", "/approve/{token}"): Described(
+        {200: Answer(None, HTML)}, problems=(401, 403, 404, 410)
+    ),
     ("POST", "/approve/{token}"): Described(
         {200: Answer(answers.DecidedView)},
         body=approving.Answer,
-        problems=(403, 404, 409, 410),
+        problems=(401, 403, 404, 409, 410),
         forms=True,
     ),
     ("GET", "/v1/tokens"): Described({200: Answer(answers.TokensPage)}),
@@ -225,6 +228,8 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
         {200: Answer(answers.Replayed), 202: Answer(answers.Replayed)},
         problems=(400, 404, 409, 415),
     ),
+    ("POST", "/v1/echo"): Described({200: Answer(Seen)}, problems=(401, 408, 413, 422)),
+    ("POST", "/v1/doctor"): Described({200: Answer(answers.Examined)}, body=internal.Nothing),
     ("POST", "/v1/invoke"): Described(
         {202: Answer(answers.Nothing)}, body=Invocation, problems=(401,)
     ),

@@ -27,7 +27,7 @@ log = logging.getLogger("rewake.http")
 
 OPEN = frozenset({"/healthz", "/readyz"})
 """Paths that answer without a token."""
-SIGNED = frozenset({"/v1/invoke", "/v1/sweep"})
+SIGNED = frozenset({"/v1/invoke", "/v1/sweep", "/v1/echo"})
 """Paths whose endpoints check a signature (or, for a sweep, a token)."""
 SELF_CHECKED = tuple(needs.SELF_CHECKED)
 """What paths begin with whose endpoints check who may call, each in its own way."""

@@ -26,7 +26,7 @@ _decoder = msgspec.json.Decoder(Invocation)
 async def invoke(request: Request) -> Response:
     """`POST /v1/invoke`: take a signed message, and work on it after the answer."""
     parts = parts_of(request)
-    body = await _signed_body(request)
+    body = await signed_body(request)
     try:
         invocation = _decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -48,7 +48,7 @@ async def sweep(request: Request) -> Response:
     if principal_in(request.scope) is not None:
         shaped(await read_object(request, parts.limit), Nothing)
     else:
-        await _signed_body(request)
+        await signed_body(request)
     await parts.engine.sweep()
     return reply({})
 
@@ -74,7 +74,7 @@ async def ready(request: Request) -> Response:
     return reply(state | {name: told for name, told in troubles.items() if told})
 
 
-async def _signed_body(request: Request) -> bytes:
+async def signed_body(request: Request) -> bytes:
     """The body, if the signature on it is right. Raises `Unauthentic`."""
     parts = parts_of(request)
     body = await read_body(request, parts.limit)

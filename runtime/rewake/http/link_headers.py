@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rewake import pages
 from rewake.http.gate import path_of
 from rewake.http.problems import plain
-from rewake.signing.redacting import without_tokens
+from rewake.signing.redacting import path_shown
 
 log = logging.getLogger("rewake.http")
 
@@ -57,7 +57,7 @@ class LinkHeaders:
             await self._app(scope, receive, guarded)
         except Exception:
             # Outside of here it would be logged with its path, and answered without the headers.
-            path = without_tokens(scope["path"])
+            path = path_shown(scope["path"])
             log.exception("%s %s failed", scope["method"], path)
             if not begun:
                 await plain(500)(scope, receive, guarded)

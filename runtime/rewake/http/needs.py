@@ -62,6 +62,8 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/v1/deliveries/{id}"): Need(Scope.READ, "delivery.get"),
     ("POST", "/v1/deliveries/{id}/replay"): Need(Scope.OPERATE, "delivery.replay", acts=True),
     ("POST", "/v1/invoke"): Need(Scope.OPERATE, "invoke", free=True),
+    ("POST", "/v1/echo"): Need(Scope.READ, "echo", free=True),
+    ("POST", "/v1/doctor"): Need(Scope.ADMIN, "doctor", acts=True),
     # It does nothing that the sweeps of any server do not do; one each minute would hide the rest.
     ("POST", "/v1/sweep"): Need(Scope.OPERATE, "sweep"),
 }

@@ -18,6 +18,7 @@ from rewake.http.bodies import LIMIT
 from rewake.http.inbox import Inbox
 from rewake.http.keeping import Keeper
 from rewake.http.load import Load
+from rewake.http.people import People
 from rewake.http.principals import Principals
 from rewake.http.readers import Readers
 from rewake.records import Outcome
@@ -43,6 +44,7 @@ class Parts:
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     readers: Readers = field(default_factory=Readers)
+    people: People = field(kw_only=True)
 
     def opened(self) -> bool:
         """Whether the engine was opened, as the app's lifespan does."""

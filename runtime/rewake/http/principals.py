@@ -2,7 +2,8 @@
 
 Nothing that is read of an API token is kept: each request reads its item, once, by its key. In
 SQLite that takes 40 microseconds, a few hundredths of a request, so a cache would gain little, and
-would let a token live on that was revoked. The token of the server itself is in no store.
+would let a token live on that was revoked. The token of the server itself is in no store, nor are
+those of an issuer (`identity/oidc.py`), which are told by their form and only there.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from typing import Any
 from rewake.access import BOOTSTRAP, Principal, of_token
 from rewake.clock import Clock
 from rewake.errors import Unauthentic
+from rewake.identity import oidc
+from rewake.identity.oidc import Oidc
 from rewake.ledger import Token
 from rewake.records import Millis
 from rewake.signing.api_tokens import digest_of, id_in
-from rewake.signing.tokens import Keys, bearer_in
+from rewake.signing.tokens import LONGEST, Keys, bearer_in
 from rewake.stores.tokens import Tokens
 
 log = logging.getLogger("rewake.http")
@@ -33,25 +36,32 @@ _NOBODY = "0" * 64
 
 
 class Principals:
-    """Tells who asks. `keys` has the tokens of the server itself, `tokens` are the API tokens."""
+    """Tells who asks. `keys` has the tokens of the server itself, `tokens` are the API tokens.
 
-    def __init__(self, keys: Keys, tokens: Tokens, clock: Clock) -> None:
+    `oidc` knows those of an issuer, if there is one.
+    """
+
+    def __init__(self, keys: Keys, tokens: Tokens, clock: Clock, oidc: Oidc | None = None) -> None:
         self._keys = keys
         self._tokens = tokens
         self._clock = clock
+        self._oidc = oidc
         self._noted: dict[str, Millis] = {}
         self._notes: set[asyncio.Task[None]] = set()
 
     async def of(self, authorizations: Sequence[str]) -> Principal:
         """Who has sent these `Authorization` headers.
 
-        Raises `Unauthentic`, and `StoreError` if it cannot be known: then nobody is let in.
+        Raises `Unauthentic`, and `StoreError` or `IssuerUnavailable` if it cannot be known: then
+        nobody is let in.
         """
-        given = bearer_in(authorizations)
+        given = bearer_in(authorizations, LONGEST if self._oidc is None else oidc.LONGEST)
         if given is None:
             raise Unauthentic(_WRONG if authorizations else "a bearer token is needed")
         if self._keys.admits(given):
             return BOOTSTRAP
+        if self._oidc is not None and self._oidc.is_formed(given):
+            return await self._oidc.principal(given)
         named = id_in(given)
         token = await self._tokens.find(named) if named else None
         digest = _NOBODY if token is None else token.digest

@@ -21,6 +21,7 @@ from starlette.types import ExceptionHandler
 from rewake.errors import (
     InsufficientScope,
     InvalidInput,
+    IssuerUnavailable,
     LinkExpired,
     NotYet,
     Overloaded,
@@ -35,7 +36,7 @@ from rewake.errors import (
     TokenNotFound,
     Unauthentic,
 )
-from rewake.signing.redacting import without_tokens
+from rewake.signing.redacting import path_shown
 from rewake.values.text import storable
 
 log = logging.getLogger("rewake.http")
@@ -71,6 +72,13 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
         "Another server can read it",
         "Try again: what was stored needs another Python, or a key, than this server has.",
         {"Retry-After": "1"},
+    ),
+    IssuerUnavailable: ProblemType(
+        503,
+        "issuer-unavailable",
+        "The issuer of this token cannot be asked",
+        "Try again in a moment: nothing was done.",
+        {"Retry-After": "10"},
     ),
     LinkExpired: ProblemType(410, "gone", "This link is of no more use"),
     Unauthentic: ProblemType(
@@ -150,7 +158,7 @@ def plain(status: int, detail: str = "", headers: Mapping[str, str] | None = Non
 async def _rewake_error(request: Request, error: Exception) -> Response:
     response = problem_of(error)
     if response.status_code >= 500 and not isinstance(error, Overloaded):  # there are many
-        path = without_tokens(request.url.path)
+        path = path_shown(request.scope["path"])
         log.error("%s %s failed", request.method, path, exc_info=error)
     return response
 

@@ -71,7 +71,7 @@ from rewake.values.sealing import readable
 
 asyncio_order.install()
 
-_COMMANDS = (Scheduled, Withdrawn, Logged, Emitted, Finished)
+_COMMANDS = frozenset({Scheduled, Withdrawn, Logged, Emitted, Finished})
 
 leaf_code: set[object] = set()
 """Code objects of coroutines that await one operation and return its result, nothing else.
@@ -153,7 +153,7 @@ class Execution:
                 position = len(history)
         while position < len(history) and self.error is None:
             end = position + 1
-            while end < len(history) and isinstance(history[end], _COMMANDS):
+            while end < len(history) and type(history[end]) in _COMMANDS:
                 end += 1
             if end == len(history) and origins.is_cut_behind(history):
                 self.replaying = False
@@ -163,14 +163,14 @@ class Execution:
     def _replay_segment(
         self, segment: Sequence[Entry], outcomes: Mapping[str, Outcome], *, new: bool
     ) -> None:
-        event, *commands = segment
-        key = key_of(event)
-        if isinstance(event, _COMMANDS):
+        event: Any = segment[0]
+        commands, key = segment[1:], key_of(event)
+        if type(event) in _COMMANDS:
             return self._stick("", "the history does not begin with an event")
         if self.finished is not None:
             what = f"the code ended before the history, which has a {type(event).__name__} here"
             return self._stick(key, what)
-        self._expected = {c.key: c for c in commands if isinstance(c, Scheduled)}
+        self._expected = {c.key: c for c in commands if type(c) is Scheduled}
         self._apply(event, outcomes.get(key))
         if self.error is not None:
             return None
@@ -406,12 +406,12 @@ class Execution:
         self._settle(event.key, _FIRED)
 
     def _stepped(self, event: Stepped, _: Outcome | None) -> None:
-        op = self.open.get(event.key)
-        self.where = event.where or self.where
-        if op is None or event.retry_at is None:
-            self._settle(event.key, event.outcome)
-        else:
-            op.try_again(event)
+        op, over = self.open.get(event.key), event.attempt
+        if over is not None:
+            self.where = over.where or self.where
+            if op is not None and over.retry_at is not None:
+                return op.try_again(event)
+        return self._settle(event.key, event.outcome)
 
     def _settle(self, key: str, outcome: Outcome) -> None:
         op = self.open.pop(key, None)

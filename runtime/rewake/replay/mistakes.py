@@ -14,6 +14,7 @@ has its reason; so has one that an async generator made, which may have been lef
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
 import sys
 from collections.abc import Coroutine, Sequence
@@ -33,16 +34,17 @@ class _Made(NamedTuple):
     branch: Branch
     code: CodeType
     """Of what made it."""
-    line: int
+    instruction: int
+    """The one in the code that did."""
 
     @property
     def file(self) -> str:
         return self.code.co_filename
 
     @property
-    def is_untouched(self) -> bool:
-        coro = self.coro  # as in `inspect.getcoroutinestate`
-        return coro.cr_frame is not None and not (coro.cr_running or coro.cr_suspended)
+    def line(self) -> int | None:
+        # Sought only when it is told of: that takes longer than to make a coroutine.
+        return next(itertools.islice(self.code.co_positions(), self.instruction // 2, None))[0]
 
     @property
     def is_excused(self) -> bool:
@@ -69,7 +71,7 @@ class Mistakes:
     __slots__ = ("_made", "_opened", "_prune_at", "_refusals")
 
     def __init__(self) -> None:
-        self._made: list[_Made] = []
+        self._made: list[tuple[Any, Branch, CodeType, int]] = []
         self._prune_at = 64
         self._refusals: list[str] = []
         self._opened: list[OpenWait] = []
@@ -77,15 +79,15 @@ class Mistakes:
     def made(self, coro: Coroutine[Any, Any, Any], branch: Branch, depth: int) -> None:
         """Note a coroutine of an operation, which the frame `depth` above this one made."""
         frame = sys._getframe(depth)
-        self._made.append(_Made(coro, branch, frame.f_code, frame.f_lineno))
+        self._made.append((coro, branch, frame.f_code, frame.f_lasti))
         if len(self._made) > self._prune_at:
-            self._made = [each for each in self._made if each.is_untouched]
+            self._made = [each for each in self._made if _is_untouched(each[0])]
             self._prune_at = 2 * len(self._made) + 64
 
     def place_of(self, coro: object) -> tuple[str, int] | None:
         """File and line at which a coroutine was made that may still be noted."""
-        found = [(each.file, each.line) for each in self._made if each.coro is coro]
-        return found[0] if found else None
+        found = [_Made(*each) for each in self._made if each[0] is coro]
+        return (found[0].file, found[0].line or 0) if found else None
 
     def opened(self, wait: OpenWait) -> None:
         """Note a wait that is open before it is awaited."""
@@ -120,7 +122,8 @@ class Mistakes:
 
     def check(self) -> None:
         """Raise `UsageError` if an operation was made and never awaited."""
-        forgotten = [each for each in self._made if each.is_untouched and not each.is_excused]
+        untouched = [_Made(*each) for each in self._made if _is_untouched(each[0])]
+        forgotten = [each for each in untouched if not each.is_excused]
         if forgotten:
             first = forgotten[0]
             more = f" (and {len(forgotten) - 1} more)" if len(forgotten) > 1 else ""
@@ -131,8 +134,13 @@ class Mistakes:
 
     def end(self) -> None:
         """Close what nobody will await, so that Python does not warn of it."""
-        for each in self._made:
-            if each.is_untouched:
-                each.coro.close()
+        for coro, *_ in self._made:
+            if _is_untouched(coro):
+                coro.close()
         self._made.clear()
         self._opened.clear()
+
+
+def _is_untouched(coro: Any) -> bool:
+    # As in `inspect.getcoroutinestate`.
+    return coro.cr_frame is not None and not (coro.cr_running or coro.cr_suspended)

@@ -17,6 +17,8 @@ what is stored, cannot leave the codec out.
 from __future__ import annotations
 
 import hmac
+import math
+from collections import Counter
 from typing import NoReturn
 
 from rewake.errors import ConfigError
@@ -27,6 +29,7 @@ __all__ = ["Secret"]
 _MINIMUM = 16
 """Fewest bytes of a secret (128 bits)."""
 _ID_BYTES = 8
+_WORDS = (b"secret", b"password", b"change", b"example", b"rewake", b"qwerty", b"12345")
 
 
 class Secret:
@@ -53,6 +56,24 @@ class Secret:
     def id(self) -> str:
         """The id of the key that signs: 16 hexadecimal digits."""
         return self._ids[0]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all keys that are accepted, first of the one that signs."""
+        return self._ids
+
+    @property
+    def bits(self) -> int:
+        """At most so many random bits are in the key that signs, by the bytes that it is of."""
+        counts = Counter(self._accepted[0])
+        size = counts.total()
+        return int(-sum(n * math.log2(n / size) for n in counts.values()))
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether the key that signs has words in it that only people write."""
+        text = self._accepted[0].lower()
+        return b" " in text or any(word in text for word in _WORDS)
 
     def knows(self, id: str) -> bool:
         """Whether the key of this id is accepted here."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -65,12 +66,19 @@ def fits(entry: Entry) -> bool:
     return value is None or bool(value.blob) or len(bytes(value.body)) <= BLOB_BYTES
 
 
+_VALUES: Mapping[type, Callable[[Entry], Value | None]] = {
+    Emitted: attrgetter("value"),
+    Started: attrgetter("args"),
+    Scheduled: attrgetter("args"),
+    Stepped: attrgetter("outcome.value"),
+    Finished: attrgetter("outcome.value"),
+}
+"""Where an entry has its value; all others have none."""
+
+
 def _value_of(entry: Entry) -> Value | None:
-    if isinstance(entry, Started | Scheduled):
-        return entry.args
-    if isinstance(entry, Stepped | Finished):
-        return entry.outcome.value
-    return entry.value if isinstance(entry, Emitted) else None
+    get = _VALUES.get(type(entry))
+    return None if get is None else get(entry)
 
 
 def _with_value(entry: Entry, value: Value | None) -> Entry:

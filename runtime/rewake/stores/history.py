@@ -47,13 +47,11 @@ class History(msgspec.Struct, frozen=True):
 
     def awaited(self) -> list[Scheduled]:
         """The open operations that end from outside, in the order asked."""
-        closed = {e.key for e in self.entries if isinstance(e, Completed | Withdrawn)}
+        closed = {e.key for e in self.entries if type(e) is Completed or type(e) is Withdrawn}
         return [
             entry
             for entry in self.entries
-            if isinstance(entry, Scheduled)
-            and entry.kind.traits.awaited
-            and entry.key not in closed
+            if type(entry) is Scheduled and entry.kind.traits.awaited and entry.key not in closed
         ]
 
 

@@ -62,10 +62,12 @@ def change(
     base = create if found is None else found
     if base is None or not holds(when, found):
         return None
-    changes, defaults = dict(set) if set else {}, _DEFAULTS[type(base)]
-    for name, value in changes.items():
-        if value is None and name in defaults:
-            changes[name] = _default(defaults[name])
+    changes = dict(set) if set else {}
+    if None in changes.values():
+        defaults = _DEFAULTS[type(base)]
+        for name, value in changes.items():
+            if value is None and name in defaults:
+                changes[name] = _default(defaults[name])
     for name, increment in add.items() if add else ():
         if name in changes:
             raise ValueError(f"{name} cannot be set and added to at once")

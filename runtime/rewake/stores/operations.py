@@ -326,8 +326,9 @@ class Operations(Processes):
 
     async def cancel_withdrawn(self, run: str, history: History, now: Millis) -> None:
         """Settle as cancelled the operations that were withdrawn and have no outcome."""
-        gone = [entry for entry in history.entries if isinstance(entry, Withdrawn)]
-        await self._cancel_all(run, gone, history, now)
+        gone = [entry for entry in history.entries if type(entry) is Withdrawn]
+        if gone:
+            await self._cancel_all(run, gone, history, now)
 
     async def cancel_open(self, run: str, history: History, now: Millis) -> None:
         """Settle as cancelled what an ended run has withdrawn, or has left open as it was ended."""

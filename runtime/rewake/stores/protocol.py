@@ -53,7 +53,7 @@ from rewake.stores.answers import (
 )
 from rewake.stores.keys import header_key, view_key
 from rewake.stores.requests import FORCE, Requests
-from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, is_suspect, losing
+from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, absolved, is_suspect, losing
 from rewake.stores.table import Check, Key, When, Written, holds
 from rewake.stores.writes import UNOWNED, begins
 from rewake.values.text import storable, stored_size
@@ -84,12 +84,13 @@ class Store(Requests):
         async def work() -> tuple[Header, bool]:
             if failed and (before := await self.supersede(failed)).state not in TERMINAL:
                 return before, False
-            header.count, header.written = 1, self._clock.now()
-            header.base, header.tail = await self._place(header, [entry], header.mark)
+            base, tail = await self._place(header, [entry], header.mark)
+            new = {"count": 1, "written": self._clock.now(), "base": base, "tail": tail}
+            first = msgspec.structs.replace(header, **new)
             view = View(header.run, header.workflow, header.created)
             # First: a view without a run is skipped, but a run without one would not be listed.
             await self._put(view_key(view), view)
-            written = await self._put(header_key(header.run), header, absent=True)
+            written = await self._put(header_key(header.run), first, absent=True)
             current: Header = written.item
             mine = (current.seed, current.created) == (header.seed, header.created)
             if not mine and current.created != header.created:
@@ -99,15 +100,18 @@ class Store(Requests):
 
         return await self._table.together(work)
 
-    async def claim(self, run: str, claim: RunClaim) -> Header | Suspect | None:
+    async def claim(
+        self, run: str, claim: RunClaim, seen: Header | None = None
+    ) -> Header | Suspect | None:
         """Claim the run; None if it does not exist, has ended, is stuck, or has a live owner.
 
         A claim that ran out under it is counted as lost; a suspect is claimed apart only.
+        `seen`: its header a moment ago, if that is known.
         """
 
         async def work() -> Header | Suspect | None:
             innocent = [[begins(Move.CLAIM), Check("deaths", "<", COMPANY)]]
-            written = await self._take(run, claim, innocent, Move.CLAIM, {"epoch": 1})
+            written = await self._take(run, claim, innocent, Move.CLAIM, {"epoch": 1}, seen=seen)
             while not written.ok:
                 found: Header | None = written.item
                 if found is None or found.owner == claim.owner:
@@ -155,6 +159,7 @@ class Store(Requests):
         move: Move,
         add: Mapping[str, int],
         how: Mapping[str, Any] = {},
+        seen: Header | None = None,
     ) -> Written:
         """Claim the run if `when` holds. A due time before the lease's end stays: it is early.
 
@@ -165,21 +170,22 @@ class Store(Requests):
         taken["where"] = claim.where
         taken |= {"lease": leased["lease"], "process": ""}
         early = Check("due", "<=", leased["due"])
-        written = await self._update(
-            header_key(run), when=[[*checks, early] for checks in when], set=taken, add=add
-        )
-        found: Header | None = written.item
-        if written.ok or found is None or found.owner == claim.owner:
-            return written
-        if early.holds(found) or not holds(when, found):
-            return written
+        if seen is None or early.holds(seen):
+            written = await self._update(
+                header_key(run), when=[[*checks, early] for checks in when], set=taken, add=add
+            )
+            found: Header | None = written.item
+            if written.ok or found is None or found.owner == claim.owner:
+                return written
+            if early.holds(found) or not holds(when, found):
+                return written
         return await self._update(header_key(run), when=when, set={**taken, **leased}, add=add)
 
     async def commit(
         self, held: Header, entries: Sequence[Entry], *, progress: bool
     ) -> Committed | Fenced:
         """Append entries and keep the claim. `progress`: a new outcome is among them."""
-        changes: Mapping[str, Any] = {**CLEARED, "apart": False, "error": ""} if progress else {}
+        changes: Mapping[str, Any] = {"apart": False, **absolved(held)} if progress else {}
         result = await self._append(held, entries, changes)
         assert not isinstance(result, Arrived)
         return result
@@ -208,11 +214,11 @@ class Store(Requests):
             "wake": wake,
             "check_at": check_at,
             "rest": held.epoch,
-            "lost_turn": None,
-            **CLEARED,
-            "error": "",
+            **absolved(held),
             **UNOWNED,
         }
+        if held.lost_turn is not None:
+            changes["lost_turn"] = None
         stays = None
         if held.due is not None and due is not None and 0 <= due - held.due <= near:
             stays = due
@@ -431,7 +437,7 @@ class Store(Requests):
         # What was parked is no suspect; if it has become one since, it must be begun apart.
         claimed = None
         if wake and claim and not self._has(run):
-            found = await self._taking_it(run, self.claim(run, claim))
+            found = await self._taking_it(run, self.claim(run, claim, header))
             claimed = found if isinstance(found, Header) else None
         if claimed or not wake:
             await self._unguard(operation)

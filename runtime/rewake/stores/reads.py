@@ -18,6 +18,7 @@ from rewake.records import (
     Logged,
     Millis,
     Operation,
+    Outcome,
     Scheduled,
     Value,
 )
@@ -41,6 +42,7 @@ from rewake.stores.shelf import Shelf
 from rewake.stores.streams import Streams
 from rewake.stores.table import Due, Key, Page, Table
 from rewake.stores.tokens import Tokens
+from rewake.stores.trial import Trial
 
 T = TypeVar("T")
 
@@ -66,6 +68,10 @@ def tail_of(entries: Sequence[Entry]) -> Tail:
     return Tail(len(entries), hash(_encode(entries)))
 
 
+def _is_apart(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome.value is not None and bool(outcome.value.blob)
+
+
 class Reads:
     """Reads of a table, as the protocol lays it out. Large values come back whole."""
 
@@ -77,6 +83,7 @@ class Reads:
         self.deliveries = Deliveries(table, self._again)
         self.responses = Responses(self._blobs, shelf, self._again)
         self.streams = Streams(table, self._blobs, self._again)
+        self.trial = Trial(table)
 
     @property
     def joins(self) -> bool:
@@ -255,7 +262,10 @@ class Reads:
         return await self._blobs.resolve(run, value)
 
     async def _by_key(self, operations: Iterable[Operation]) -> dict[str, Operation]:
-        return {each.key: await self._whole(each) for each in operations}
+        return {
+            each.key: await self._whole(each) if _is_apart(each.outcome) else each
+            for each in operations
+        }
 
     async def _whole(self, operation: Operation) -> Operation:
         outcome = operation.outcome

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from rewake.ledger import Received, ReceivedBody
 from rewake.records import (
     CancelRequested,
     Chunk,
@@ -44,6 +45,8 @@ TEXTS: Mapping[type, tuple[str, ...]] = {
     LogLine: ("message",),
     CancelRequested: ("reason",),
     Header: ("cancel", "error"),
+    Received: ("reason", "headers", "query"),
+    ReceivedBody: ("data",),
 }
 """By struct: its fields that are texts or bytes of users. All others are names, ids and marks."""
 PARTS: Mapping[type, tuple[str, ...]] = {

@@ -35,6 +35,15 @@ BLAMED: Mapping[str, int] = {"deaths": 1, "strikes": 1}
 """What is added to an item whose fault it is known to be, as if it had been the only suspect."""
 
 
+def absolved(held: Header) -> Mapping[str, int | str]:
+    """The changes by which a run that makes progress is no suspect, and has no error, any more.
+
+    Mostly there are none. Only a claim makes a suspect of it, so it is as its holder claimed it.
+    """
+    suspect = held.deaths or held.strikes or held.taken or held.error
+    return {**CLEARED, "error": ""} if suspect else {}
+
+
 def is_suspect(deaths: int) -> bool:
     """Whether that under which so many processes died in a row must be begun apart."""
     return deaths >= COMPANY

@@ -9,6 +9,7 @@ written once, in `rewake.stores.protocol`.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -45,13 +46,14 @@ class Check(msgspec.Struct, frozen=True, array_like=True):
 
 
 _TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "=": lambda actual, value: actual is not None and actual == value,
-    "<": lambda actual, value: actual is not None and actual < value,
-    "<=": lambda actual, value: actual is not None and actual <= value,
-    "absent": lambda actual, _: actual is None,
-    "present": lambda actual, _: actual is not None,
-    "in": lambda actual, value: actual is not None and actual in value,
+    "=": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    "absent": lambda _, __: False,
+    "present": lambda _, __: True,
+    "in": lambda actual, value: actual in value,
 }
+"""The tests of an attribute that is there."""
 
 When = Sequence[Sequence[Check]]
 """A condition: at least one of these alternatives, in which all checks hold. Empty: always."""
@@ -63,7 +65,10 @@ def holds(when: When, item: Item | None) -> bool:
     for checks in when:
         for check in checks:
             actual = None if item is None else getattr(item, check.attribute)
-            if not _TESTS[check.op](actual, check.value):
+            if actual is None:
+                if check.op != "absent":
+                    break
+            elif not _TESTS[check.op](actual, check.value):
                 break
         else:
             return True
@@ -168,8 +173,9 @@ class Table(Protocol):
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work`, and its calls of this table as close together as the backend can.
 
-        SQLite makes one transaction of it, and one commit of all that is waiting. Others
-        only run it: the protocol never relies on more than single writes.
+        SQLite makes one transaction of it, and one commit of all that is waiting. If another of
+        these fails, it may run `work` again, after it has undone what that wrote. Others only run
+        it: the protocol never relies on more than single writes.
         """
         ...
 

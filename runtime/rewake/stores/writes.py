@@ -252,9 +252,15 @@ def room_for_tail(header: Header) -> int:
     changed = CHANGED_BYTES if header.changed else 0
     changed += RESPONSE_BYTES + len(header.answer) if header.answer else 0
     keyed = len(_encode({"digest_key": header.digest_key})) if header.digest_key else 0
+    return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - _told(header)
+
+
+def _told(header: Header) -> int:
+    """How many bytes of a header are what was said of the run; mostly nothing was."""
+    if not (header.cancel or header.error or header.lost_turn):
+        return 0
     said = {"cancel": header.cancel, "error": header.error, "lost_turn": header.lost_turn}
-    told = sum(len(_encode({name: text})) for name, text in said.items() if text)
-    return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - told
+    return sum(len(_encode({name: text})) for name, text in said.items() if text)
 
 
 def read_at(header: Header) -> int | None:

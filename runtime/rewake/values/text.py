@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+_encode = msgspec.json.Encoder().encode
+
 
 def storable(text: str) -> str:
     """The text as UTF-8 can hold it: lone surrogates, which Python allows, become escapes."""
@@ -15,4 +17,4 @@ def stored_size(text: str) -> int:
 
     A character takes up to six. Raises `UnicodeEncodeError` for one that UTF-8 cannot hold.
     """
-    return len(msgspec.json.encode(text)) - 2
+    return len(_encode(text)) - 2

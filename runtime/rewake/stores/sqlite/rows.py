@@ -17,6 +17,7 @@ _WRITE = (
     "INSERT INTO items VALUES (?, ?, ?, ?) ON CONFLICT (partition, sort) DO UPDATE"
     " SET due = excluded.due, body = excluded.body"
 )
+_CHANGE_BODY = "UPDATE items SET body = ? WHERE partition = ? AND sort = ?"
 _DELETE = "DELETE FROM items WHERE partition = ? AND sort = ?"
 _RANGE = "SELECT sort, body FROM items WHERE partition = ? AND sort >= ? AND sort < ?"
 _FORWARD = f"{_RANGE} ORDER BY sort LIMIT ?"
@@ -59,7 +60,12 @@ class Rows:
             return Written(False, found)
         body = encode(item)
         # Decoded before it is kept: an item that could not be read back is never written.
-        return self.replace(key, decode(key, body), body)
+        stored = decode(key, body)
+        if found is None or getattr(found, "due", None) != getattr(stored, "due", None):
+            return self.replace(key, stored, body)
+        # Most changes leave the due time as it is, and then its index is not touched.
+        self._execute(_CHANGE_BODY, (body, key.partition, key.sort))
+        return Written(True, stored)
 
     def query(
         self, partition: str, prefix: str, limit: int | None, cursor: str | None, reverse: bool

@@ -68,6 +68,11 @@ class SqliteTable:
         return forks.descriptors_of(*(Path(f"{self._path}{end}") for end in ("", "-wal", "-shm")))
 
     @property
+    def folder(self) -> Path:
+        """Where the file is, for whoever asks how much room there is."""
+        return self._path.parent
+
+    @property
     def commits(self) -> int:
         """The number of transactions so far that changed something."""
         return self._writer.commits

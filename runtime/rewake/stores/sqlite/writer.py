@@ -3,9 +3,10 @@
 The cost of a durable write is the sync at its COMMIT, so commits are what is shared. Everything
 that waits runs in one transaction, is committed once, and only then answered: under load a commit
 carries hundreds of writes, and alone a write waits for nobody. Jobs in a transaction stay
-independent. A write touches one row, so one that fails leaves nothing behind; a job of several
-writes runs in a savepoint. Only when SQLite rolls the whole transaction back (no room, an I/O
-error) do all its jobs fail, and then none of them has happened.
+independent. A write touches one row, so one that fails leaves nothing behind. When a job fails that
+has written something before, which is rare, all are undone and run again, each in a savepoint of
+its own now. Only when SQLite rolls the whole transaction back (no room, an I/O error) do all its
+jobs fail, and then none of them has happened.
 
 There are two places to commit. A few jobs are committed *near*: in the event loop, once it has
 run what was ready, since on a fast disk a sync takes less time than waking two threads. Many
@@ -73,7 +74,8 @@ class Writer:
     async def run(self, work: Callable[[Rows], Any], several: bool) -> Any:
         """Run `work` in a transaction, and return what it returns once that is durable.
 
-        `several`: it may write more than once, and then does all or nothing.
+        `several`: it may write more than once, and then does all or nothing. It may be run again,
+        after what it wrote was undone.
         """
         if self._near is None:
             await asyncio.sleep(0)
@@ -161,10 +163,7 @@ class Writer:
         self._active.rows = rows
         try:
             connection.execute("BEGIN IMMEDIATE")
-            if len(jobs) == 1:  # Then the transaction is its savepoint.
-                ends = [_End(jobs[0].run(rows), None)]
-            else:
-                ends = [_attempt(rows, job) for job in jobs]
+            ends = _run_all(rows, jobs)
             began = time.perf_counter()
             connection.execute("COMMIT")
         except BaseException as error:  # The callers are told; the thread lives on.
@@ -197,14 +196,37 @@ class _End(NamedTuple):
     error: BaseException | None
 
 
-def _attempt(rows: Rows, job: _Job) -> _End:
+class _HalfDone(Exception):
+    """A job failed after it had written something, and was in no savepoint of its own."""
+
+
+def _run_all(rows: Rows, jobs: Sequence[_Job]) -> list[_End]:
+    """Run jobs in one transaction: each does all of its writes, or none.
+
+    A savepoint costs as much as half a write, so they share one until a job fails half-way.
+    """
+    if len(jobs) == 1:  # Then the transaction is its savepoint.
+        return [_End(jobs[0].run(rows), None)]
+    rows.connection.execute("SAVEPOINT jobs")
     try:
-        if job.several:
+        return [_attempt(rows, job, apart=False) for job in jobs]
+    except _HalfDone:
+        rows.connection.execute("ROLLBACK TO jobs")
+    return [_attempt(rows, job, apart=True) for job in jobs]
+
+
+def _attempt(rows: Rows, job: _Job, *, apart: bool) -> _End:
+    connection = rows.connection
+    before = connection.total_changes
+    try:
+        if apart and job.several:
             return _End(_all_or_nothing(rows, job), None)
         return _End(job.run(rows), None)
     except BaseException as error:
-        if not rows.connection.in_transaction:
+        if not connection.in_transaction:
             raise  # SQLite rolled back the neighbours' work too.
+        if job.several and not apart and connection.total_changes != before:
+            raise _HalfDone from error
         return _End(None, translate(error))
 
 

@@ -1,0 +1,33 @@
+"""The command `rewake doctor`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rewake.errors import UsageError
+
+
+def doctor(
+    source: Annotated[
+        str | None, typer.Argument(metavar="APP", help="The app's file or module; or REWAKE_APP.")
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Let this running server check itself.")
+    ] = None,
+    db: Annotated[
+        str | None, typer.Option(help="The SQLite file (REWAKE_DB, .rewake/rewake.db).")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")] = False,
+) -> None:
+    """Check how a server is set up, a line for each finding. Exit code 1: something is wrong."""
+    if server is not None:
+        if source is not None or db is not None:
+            raise UsageError("--server checks that server: give neither APP nor --db")
+        from rewake.cli.remote.doctor import examine
+
+        raise typer.Exit(examine(server, json))
+    from rewake.cli.local.doctor import examine as examine_here
+
+    raise typer.Exit(examine_here(source, db, json))

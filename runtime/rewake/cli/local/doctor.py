@@ -1,0 +1,115 @@
+"""`rewake doctor`: what a server would find that is started here, with these settings.
+
+Each part is tried by itself: an app that cannot be loaded hides nothing of the database, and wrong
+settings nothing of those that are right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from rewake.app import App, load_app
+from rewake.cli.exits import Exit
+from rewake.cli.findings import show_findings
+from rewake.cli.home import SECRET
+from rewake.clock import SystemClock
+from rewake.doctor.checks import (
+    checks_of_database,
+    checks_of_machine,
+    checks_of_surroundings,
+    hooks_found,
+)
+from rewake.doctor.findings import Finding, carried_out, failure, warning, well
+from rewake.doctor.front import Door
+from rewake.engine.engine import Engine
+from rewake.errors import ConfigError, RewakeError, StoreUnsuitable
+from rewake.hosts.building import build_engine, file_of
+from rewake.hosts.config import ServerConfig, dev_secret
+from rewake.identity.settings import IdentitySettings
+from rewake.signing.secret import Secret
+from rewake.signing.tokens import app_token
+from rewake.webhooks.hooks import hooks_of
+
+
+def examine(source: str | None, db: str | None, json: bool) -> Exit:
+    """Check what can be checked from here."""
+    return show_findings(asyncio.run(_findings(source, db)), json=json)
+
+
+async def _findings(source: str | None, db: str | None) -> list[Finding]:
+    config, wrong = ServerConfig.as_far_as_it_goes(app=source, db=db)
+    found = [failure("settings", str(each), "mend this variable") for each in wrong]
+    if not wrong:
+        found = [well("settings", "all can be read")]
+    app, of_app = _app(config)
+    secret, of_secret = _secret(config)
+    engine, folder, of_database = _engine(app, config, secret)
+    clock = SystemClock()
+    checks = {**checks_of_machine(secret, folder)}
+    try:
+        if engine is not None:
+            checks |= checks_of_database(engine)
+        if secret is not None:
+            checks |= checks_of_surroundings(_door(config, secret), _identity(config), clock)
+        return [*found, *of_app, *of_secret, *of_database, *await carried_out(checks)]
+    finally:
+        if engine is not None:
+            await engine.close()
+
+
+def _app(config: ServerConfig) -> tuple[App, list[Finding]]:
+    try:
+        app = load_app(config.app)[0]
+    except Exception as error:  # of any kind: it is a user's code
+        told = f"{config.app} cannot be loaded: {error}"
+        return App(), [failure("app", told, "mend the app, or name another: rewake doctor APP")]
+    webhooks = [(each, workflow.name) for each, workflow in app.webhooks.values()]
+    try:
+        hooks = hooks_found(hooks_of(webhooks, os.environ, development=True))
+    except RewakeError as error:
+        hooks = [failure("webhooks", str(error), "mend what it names")]
+    names = ", ".join(sorted(app.workflows)) or "no workflow"
+    return app, [well("app", f"{config.app} has {names}"), *hooks]
+
+
+def _secret(config: ServerConfig) -> tuple[Secret | None, list[Finding]]:
+    """The secret, also that of a development server."""
+    if config.secret is not None or not SECRET.is_file():
+        return config.secret, []
+    told = f"REWAKE_SECRET is not set: `rewake dev` uses {SECRET}, `rewake serve` does not start"
+    do = "set REWAKE_SECRET before you serve in production"
+    return dev_secret(SECRET.parent), [warning("secret", told, do)]
+
+
+def _engine(
+    app: App, config: ServerConfig, secret: Secret | None
+) -> tuple[Engine | None, Path | None, list[Finding]]:
+    """An engine that is never opened: it takes no messages and carries nothing out."""
+    try:
+        file = Path(file_of(config.db)).expanduser()
+        folder = file.parent if file.parent.is_dir() else Path()
+        if not file.is_file():
+            told = f"there is no {file} yet: it is made when a server starts"
+            return None, folder, [warning("database", told, "see REWAKE_DB, if there should be")]
+        if secret is None:
+            return None, folder, []
+        return build_engine(app, config, secret, SystemClock()), folder, []
+    except StoreUnsuitable as error:
+        return None, None, [warning("database", str(error), "set REWAKE_DB to a file")]
+    except RewakeError as error:
+        return None, None, [failure("database", str(error), "see REWAKE_DB, and who may write")]
+
+
+def _door(config: ServerConfig, secret: Secret) -> Door:
+    token = config.tokens[0] if config.tokens else app_token(secret)
+    header = _identity(config).proxy
+    return Door(config.url, secret, token, "" if header is None else header.header)
+
+
+def _identity(config: ServerConfig) -> IdentitySettings:
+    try:
+        return config.identity
+    except ConfigError:  # it is told among the settings
+        return IdentitySettings()

@@ -1,0 +1,110 @@
+"""Checks of the database: that it can be written and read, and which keys its open links need."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from rewake.authoring.callback import asked_of
+from rewake.authoring.linking import LinkFacts
+from rewake.doctor.findings import Finding, failure, warning, well
+from rewake.engine.runs import Runs
+from rewake.errors import StuckError
+from rewake.kinds import Kind, Purpose
+from rewake.records import Scheduled
+from rewake.states import LIVE, RunState
+from rewake.values.run_codec import RunCodec
+
+SLOW: Final = 250.0
+"""Milliseconds for a write, a read and a deletion, above which all is slow."""
+MOST_RUNS: Final = 5_000
+"""So many runs that have not ended are looked at."""
+_PAGE = 200
+
+
+async def round_trip(engine: Runs) -> Sequence[Finding]:
+    """Write, read and delete an item."""
+    services, begun = engine.services, time.perf_counter()
+    same = await services.store.trial.round_trip(services.unique())
+    took = (time.perf_counter() - begun) * 1000
+    told = f"written, read and deleted in {took:.0f} ms"
+    if not same:
+        told = "what was written is not what is read, or it stays when it is deleted"
+        return [failure("database", told, "use a local disk, and no copy of a file that is open")]
+    if took > SLOW:
+        do = "each step of a run writes: use a faster disk, and no network share"
+        return [warning("database", told, do)]
+    return [well("database", told)]
+
+
+async def keys_of_links(engine: Runs) -> Sequence[Finding]:
+    """Which keys signed the links that are open, and whether each is known here."""
+    secret, needed = engine.services.secret, await needed_keys(engine)
+    told = ", ".join(f"{name} ({count})" for name, count in sorted(needed.ids.items()))
+    unknown = sorted(name for name in needed.ids if not secret.knows(name))
+    more = f"; only the newest {MOST_RUNS:,} runs were looked at" if needed.more else ""
+    more += f"; {needed.unread} could not be read here" if needed.unread else ""
+    if unknown:
+        do = "put their secrets back into REWAKE_SECRET, behind a comma, until those links are over"
+        told = f"open links were signed by keys that are not known here: {', '.join(unknown)}"
+        return [failure("keys of links", told + more, do)]
+    others = [each for each in secret.ids if each not in needed.ids and each != secret.id]
+    unused = f"; no open link needs {', '.join(others)}" if others and not needed.more else ""
+    if not needed.ids:
+        return [well("keys of links", f"no open link{unused}{more}")]
+    return [well("keys of links", f"open links by key: {told}{unused}{more}")]
+
+
+class Needed(msgspec.Struct):
+    """How many open waits with links each key has signed. `more`: there are runs beyond these."""
+
+    ids: Counter[str]
+    unread: int = 0
+    more: bool = False
+
+
+async def needed_keys(engine: Runs) -> Needed:
+    """The ids of the keys of all open links."""
+    found, cursor, looked = Needed(Counter()), None, 0
+    while True:
+        states = (*LIVE, RunState.STUCK)
+        headers, cursor = await engine.list(limit=_PAGE, cursor=cursor, states=states)
+        for header in headers:
+            history = await engine.services.store.entries(header)
+            for kind in _SIGNERS:
+                for asked in history.open(kind):
+                    await _count(engine, header.run, asked, found)
+        looked += len(headers)
+        if cursor is None or looked >= MOST_RUNS:
+            found.more = cursor is not None
+            return found
+
+
+async def _count(engine: Runs, run: str, asked: Scheduled, found: Needed) -> None:
+    try:
+        whole = await engine.services.store.whole(run, asked)
+        facts = _SIGNERS[asked.kind](RunCodec(engine.services.secret, run), whole)
+    except StuckError:
+        found.unread += 1
+        return
+    if facts is not None:
+        found.ids[facts.signer] += 1
+
+
+def _of_approval(codec: RunCodec, asked: Scheduled) -> LinkFacts | None:
+    if asked.args is None:
+        return None
+    shown: dict[str, Any] = codec.decode(asked.args, key=asked.key, purpose=Purpose.APPROVAL)
+    recorded = shown.get("link")
+    return None if recorded is None else msgspec.convert(recorded, LinkFacts)
+
+
+def _of_callback(codec: RunCodec, asked: Scheduled) -> LinkFacts | None:
+    return None if asked.args is None else asked_of(codec, asked.key, asked.args).link
+
+
+_SIGNERS = {Kind.APPROVAL: _of_approval, Kind.CALLBACK: _of_callback}
