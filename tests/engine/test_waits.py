@@ -37,6 +37,12 @@ async def open_now(engine: Engine, run: str) -> dict[str, str]:
     return {each.name: each.key for each in asked}
 
 
+async def moments(engine: Engine, run: str) -> list[int]:
+    """When what is open was asked for."""
+    waits = engine.services.waits
+    return [each.asked_at for each in await waits.approvals(await engine.get(run))]
+
+
 async def whole(engine: Engine, run: str) -> dict[str, str]:
     """The same, of a process that has never looked."""
     engine.services.waits._known.clear()
@@ -63,6 +69,7 @@ def test_what_is_open_at_each_moment() -> None:
             now = await open_now(follower, run)
             assert now == await whole(stranger, run) == await open_now(bench.engine, run)
             seen.append([*now])
+            assert len({tuple(await moments(each, run)) for each in bench.made}) == 1
             if name in now:
                 await decisions.decide(run, now[name], Approval(Decision.APPROVED))
         assert seen[0] == ["first"]

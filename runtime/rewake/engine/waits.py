@@ -9,15 +9,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from rewake.engine.cache import Cache
 from rewake.kinds import Kind
-from rewake.records import Completed, Header, Scheduled, Withdrawn
+from rewake.records import Completed, Header, Millis, Scheduled, Withdrawn
 from rewake.stores.pages import Place
 from rewake.stores.reads import Reads
 
 MOST = 1_000
 """Runs of which it is known what they wait for; the one looked at longest ago is dropped first."""
+
+
+class Waiting(NamedTuple):
+    """An approval that is open: what it was asked with, and when."""
+
+    entry: Scheduled
+    asked_at: Millis
 
 
 @dataclass(slots=True)
@@ -26,7 +34,7 @@ class _Known:
 
     created: int
     place: Place
-    asked: dict[str, Scheduled] = field(default_factory=dict)
+    asked: dict[str, Waiting] = field(default_factory=dict)
 
 
 class Waits:
@@ -37,12 +45,12 @@ class Waits:
         self._cache = cache
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
-    async def approvals(self, header: Header) -> list[Scheduled]:
+    async def approvals(self, header: Header) -> list[Waiting]:
         """The approvals that are open as of this header, or a later one, in the order asked."""
         here = self._cache.at(header)
         if here is not None:
-            open_ = here.open.values()
-            return [each.scheduled() for each in open_ if each.kind is Kind.APPROVAL]
+            asked = [each for each in here.open.values() if each.kind is Kind.APPROVAL]
+            return [Waiting(each.scheduled(), each.asked_at) for each in asked]
         known = self._known.pop(header.run, None)
         if known is None or not _is_of(known, header):
             known = _Known(header.created, Place(round=header.round))
@@ -55,16 +63,17 @@ class Waits:
         return list(known.asked.values())
 
     async def _read(self, header: Header, known: _Known) -> _Known:
-        place, asked = known.place, dict(known.asked)
+        place, asked, clock = known.place, dict(known.asked), known.place.clock
         parts = self._store.parts(header, place)
         while (part := await parts.next()) is not None:
             for entry in part.entries[max(0, place.index - part.start) :]:
+                clock = max(clock, getattr(entry, "clock", 0))
                 if isinstance(entry, Scheduled) and entry.kind is Kind.APPROVAL:
-                    asked[entry.key] = entry
+                    asked[entry.key] = Waiting(entry, clock)
                 elif isinstance(entry, Completed | Withdrawn):
                     asked.pop(entry.key, None)
             begun = part.start + len(part.entries)
-            place = Place(begun, part.chunk, part.start, header.round)
+            place = Place(begun, part.chunk, part.start, header.round, clock)
         return _Known(header.created, place, asked)
 
 
