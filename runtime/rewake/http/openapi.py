@@ -51,6 +51,10 @@ _TAG = {"ETag": {"description": "Of this answer.", "schema": {"type": "string"}}
 _UNCHANGED = {"304": {"description": "It is as `If-None-Match` says", "headers": _TAG}}
 _MOST_DOCUMENTS = 16
 """Documents that are kept: of one app, as tokens see it."""
+_IF_NONE_MATCH = {
+    "If-None-Match": Parameter({"type": "string"}, "The `ETag` of the answer that one has.")
+}
+_PREFER = Parameter({"type": "string"}, "`wait=20`: how many seconds to wait, like `wait`.")
 _TEXT = {"type": "string"}
 _ANY: Mapping[str, Any] = {"*/*": {"schema": {}}}
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}", re.ASCII)
@@ -130,6 +134,8 @@ class _Document:
         refusals = self._problems([*described.problems, *_common(method, path, need, described)])
         if described.forms or any(each.media == HTML for each in described.answers.values()):
             refusals = {status: self._as_page_too(status) for status in refusals}
+        is_read = method == "GET" and not need.free
+        headers = {**described.headers, **(_IF_NONE_MATCH if is_read else {})}
         operation: dict[str, Any] = {
             "operationId": own,
             "summary": _told(endpoint),
@@ -138,11 +144,9 @@ class _Document:
             "parameters": [
                 *_in_path(path),
                 *(_parameter(name, "query", described.query.get(name)) for name in names),
-                *(_parameter(n, "header", each) for n, each in described.headers.items()),
+                *(_parameter(n, "header", each) for n, each in headers.items()),
             ],
-            "responses": self._answers(described)
-            | (_UNCHANGED if method == "GET" and not need.free else {})
-            | refusals,
+            "responses": self._answers(described) | (_UNCHANGED if is_read else {}) | refusals,
         }
         if described.body is not None:
             operation["requestBody"] = self._body(described)
@@ -181,7 +185,10 @@ class _Document:
             "summary": f"A delivery that starts a run of {workflow.name}.",
             "tags": ["hook"],
             "security": [],
-            "parameters": [_parameter("wait", "query", Parameter(wait, QUERY["wait"].told))],
+            "parameters": [
+                _parameter("wait", "query", Parameter(wait, QUERY["wait"].told)),
+                _parameter("Prefer", "header", _PREFER),
+            ],
             "requestBody": {"required": False, "content": takes_any},
             "responses": {
                 "200": ended,
