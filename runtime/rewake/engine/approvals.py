@@ -345,7 +345,7 @@ def _is_decided(item: Operation | None) -> bool:
 async def approvals_of(engine: Runs, header: Header) -> list[Scheduled]:
     """The open approvals of a run, with nothing read of what its other operations came to."""
     store, run = engine.services.store, header.run
-    asked = (await store.entries(header)).open(Kind.APPROVAL)
+    asked = [each.entry for each in await engine.services.waits.approvals(header)]
     items = await store.outcomes(run, [entry.key for entry in asked])
     decided = {entry.key for entry in asked if of_round(items.get(entry.key), entry.round)}
     return [await store.whole(run, entry) for entry in asked if entry.key not in decided]
