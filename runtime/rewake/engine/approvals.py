@@ -216,7 +216,8 @@ class Approvals:
     async def open_in(self, header: Header) -> list[Record]:
         """The approvals of a run that are open, in the order in which they were asked for."""
         asked = {
-            k: each for k, each in _asking(await self._entries(header)).items() if each.is_open
+            each.entry.key: _Asking(each.entry, each.asked_at, True)
+            for each in await self._services.waits.approvals(header)
         }
         items = await self._services.store.operations(header.run, list(asked))
         found = [await self._listed(header, each, items.get(key)) for key, each in asked.items()]

@@ -5,6 +5,8 @@ each workflow's type hints. It says what is enforced elsewhere, and enforces not
 from __future__ import annotations
 
 import re
+import types
+import typing
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -302,6 +304,8 @@ def _json_body(schema: Any, *, required: bool) -> dict[str, Any]:
 
 
 def _is_required(body: Any) -> bool:
+    if isinstance(body, types.UnionType):
+        return all(map(_is_required, typing.get_args(body)))
     if isinstance(body, type) and issubclass(body, msgspec.Struct):
         return any(each.required for each in msgspec.structs.fields(body))
     return False
