@@ -191,13 +191,13 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("POST", "/v1/runs/{run}/kill"): Described(_VIEW, body=runs.Kill, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/resume"): Described(_ACCEPTED, body=runs.Action, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/retry"): Described(_ACCEPTED, body=runs.Retry, problems=(404, 409)),
+    ("GET", "/v1/runs/{run}/approvals/{key:path}"): Described(
+        {200: Answer(ApprovalRecord, also=(trails.LINES,))}, problems=(404, 409)
+    ),
     ("POST", "/v1/runs/{run}/approvals/{key:path}"): Described(
         {200: Answer(answers.DecidedView | answers.HandedOn)},
         body=approvals.DecisionBody | DelegationBody,
         problems=(404, 409),
-    ),
-    ("GET", "/v1/runs/{run}/approvals/{key:path}"): Described(
-        {200: Answer(ApprovalRecord, also=(trails.LINES,))}, problems=(404, 409)
     ),
     ("GET", "/v1/approvals"): Described({200: Answer(answers.ApprovalsPage)}),
     ("POST", "/v1/links"): Described(
