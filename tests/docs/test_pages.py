@@ -11,7 +11,7 @@ from tests.docs.reader import Reader
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_code_block_works(page: Path, tmp_path: Path) -> None:
     """A reader who does what a page says, in its order, sees what it says."""
     with Reader(tmp_path) as reader:
@@ -19,7 +19,7 @@ def test_every_code_block_works(page: Path, tmp_path: Path) -> None:
             reader.read(block)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_link_leads_somewhere(page: Path) -> None:
     """A link inside the repository goes to a file, and to a heading, that exists."""
     for target in links_of(page):
