@@ -33,6 +33,7 @@ from rewake.records import (
     Retried,
     Stepped,
     Try,
+    Withdrawn,
 )
 from rewake.signing.payloads import Context, PayloadCodec
 from rewake.stores.keys import run_of
@@ -44,6 +45,7 @@ TEXTS: Mapping[type, tuple[str, ...]] = {
     Try: ("type", "message"),
     LogLine: ("message",),
     CancelRequested: ("reason",),
+    Withdrawn: ("why",),
     Header: ("cancel", "error"),
     Received: ("reason", "headers", "query"),
     ReceivedBody: ("data",),
