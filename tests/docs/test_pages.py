@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.markdown import PAGES, ROOT, anchors_of, blocks_of, links_of
+from tests.docs.markdown import PAGES, ROOT, anchors_of, blocks_of, links_of, prose_of
 from tests.docs.reader import Reader
 
 
@@ -37,6 +37,15 @@ def test_the_readme_is_short() -> None:
 
     assert len(text.splitlines()) < 120
     assert len(text.partition("## Limits")[0].splitlines()) < 80
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nothing_is_said_twice(page: Path) -> None:
+    """No line of a page's text stands on it twice, as after two changes that both added it."""
+    lines = [line.strip() for line in prose_of(page).splitlines()]
+    said = [line for line in lines if len(line) > 60 and not line.startswith("`tests/")]
+
+    assert sorted(said) == sorted(set(said))
 
 
 def test_no_page_tells_of_the_machine_it_was_written_on() -> None:
