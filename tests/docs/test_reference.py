@@ -13,6 +13,7 @@ from rewake.authoring.policy import TaskOptions
 from rewake.cli.commands import app
 from rewake.hosts.config import SETTINGS
 from rewake.http.app import ROUTES
+from rewake.http.needs import NEEDS, SELF_CHECKED
 from rewake.http.problems import PROBLEMS
 from tests.docs.markdown import ROOT
 
@@ -51,6 +52,13 @@ def test_every_setting_is_there(variable: str) -> None:
 def test_every_route_is_there(method: str, path: str) -> None:
     """The table of requests has each route."""
     assert f"| `{method} {path.replace(':path', '')}` |" in REFERENCE
+
+
+def test_every_action_is_there() -> None:
+    """What the audit log calls what is done is in the reference, each by one name."""
+    needs = [*NEEDS.values(), *SELF_CHECKED.values()]
+    for action in {need.action for need in needs if need.acts}:
+        assert f"`{action}`" in REFERENCE, action
 
 
 def test_every_problem_is_there() -> None:
