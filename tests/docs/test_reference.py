@@ -80,6 +80,19 @@ def test_every_command_and_option_is_there() -> None:
     assert told <= known
 
 
+def test_the_server_to_ask_is_one_option() -> None:
+    """Commands take the server that they ask as `--server`; `--url` is a deployment's own."""
+    options = {
+        (option, path)
+        for path, command in _commands(get_command(app), "rewake")
+        for parameter in command.params
+        for option in parameter.opts
+    }
+
+    assert [path for option, path in sorted(options) if option == "--url"] == ["rewake serve"]
+    assert ("--server", "rewake start") in options
+
+
 def _commands(command: Any, path: str) -> list[tuple[str, Any]]:
     inner = getattr(command, "commands", None)
     if inner is None:
