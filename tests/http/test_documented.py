@@ -50,7 +50,7 @@ CHECKS = [
     response_headers_conformance,
 ]
 RUNS = ("ended", "failed", "sleeps", "asks")
-KEYS = ("manager", "director", "payment", "label", "sleep", "price")
+KEYS = ("manager", "board", "director", "payment", "label", "sleep", "price")
 
 
 @pytest.fixture(scope="module")

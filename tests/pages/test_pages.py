@@ -359,7 +359,7 @@ def test_the_heading_is_the_question() -> None:
 
 
 def test_what_was_decided() -> None:
-    """Afterwards the page says what, when, with which comment, by whom if that is known; no form."""
+    """Afterwards it says what, when, with which comment, and by whom if that is known."""
     found = tree(done(asked(), decision="rejected", by="bob", at=0, comment="No.\nReally."))
     assert "Rejected" in words(found.find("body"))
     told = {words(each.find("dt")): each.find("dd") for each in found.find(".//dl")}

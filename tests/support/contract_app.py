@@ -73,9 +73,11 @@ async def nap() -> None:
 async def ask() -> str:
     """Wait for people and for a machine."""
     one = approval("manager", form=Parcel, description="Send it?", approvers=["ann@example.com"])
+    two = approval("board", approvers=["ann@example.com", "bob@example.com"], quorum=2)
     other = callback("payment", result=int)
     answer = await wait_for_approval("director", form={"amount": {"type": "integer"}})
     await one
+    await two
     await other
     return str(answer.decision)
 

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from rewake.doctor.findings import Finding
 from rewake.views.access import AuditedView, TokenView
-from rewake.views.approvals import ListedApprovalView
+from rewake.views.ballots import InboxView
 from rewake.views.deliveries import DeliveryView
 from rewake.views.history_pages import ChangedView
 from rewake.views.runs import Links, RunView
@@ -49,7 +49,7 @@ class AuditPage(Page, frozen=True, kw_only=True):
 class ApprovalsPage(Page, frozen=True, kw_only=True):
     """Open approvals."""
 
-    approvals: list[ListedApprovalView]
+    approvals: list[InboxView]
 
 
 class DeliveriesPage(Page, frozen=True, kw_only=True):
@@ -180,12 +180,26 @@ class Made(TokenView, frozen=True, kw_only=True):
 
 
 class DecidedView(msgspec.Struct, frozen=True):
-    """A decision that was taken."""
+    """A decision that was taken, or a vote that was counted: then also how the ballot stands."""
 
     run: str
     key: str
     decision: str
     approver: str | None = None
+    decided: bool | UnsetType = UNSET
+    quorum: int | UnsetType = UNSET
+    approvals: int | UnsetType = UNSET
+    rejections: int | UnsetType = UNSET
+
+
+class HandedOn(msgspec.Struct, frozen=True):
+    """A vote that was handed on; `link`: that of the delegate, if links have an address here."""
+
+    run: str
+    key: str
+    approver: str
+    delegate: str
+    link: str | None
 
 
 class Called(msgspec.Struct, frozen=True):

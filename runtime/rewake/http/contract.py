@@ -22,12 +22,15 @@ from rewake.http import (
     runs,
     streams,
     tokens,
+    trails,
 )
+from rewake.http.ballots import DelegationBody
 from rewake.http.keeping import Became
 from rewake.kinds import Kind
 from rewake.records import Invocation
 from rewake.stores.told import MOST, Telling
 from rewake.views.access import TokenView
+from rewake.views.ballots import ApprovalRecord
 from rewake.views.deliveries import WholeDeliveryView
 from rewake.views.runs import STATES, ResultView, RunView
 from rewake.views.timeline import OPERATION_STATES, OperationView
@@ -85,9 +88,11 @@ def _values(choices: Any) -> Mapping[str, Any]:
 
 QUERY: Mapping[str, Parameter] = {
     "after": Parameter(text(), "Where the page begins: `cursor` or `position` of the one before."),
-    "approver": Parameter(text(), "Only what is asked of this person."),
+    "approver": Parameter(text(), "Only what waits for this person."),
+    "asked_before": Parameter(text(format="date-time"), "Only what was asked for before then."),
     "cursor": Parameter(text(), "Where the page begins: the `cursor` of the page before."),
     "format": Parameter(text(enum=["columns"]), "Rows of columns instead of objects."),
+    "group": Parameter(text(), "Only what is asked of this group."),
     "hook": Parameter(text(), "Only deliveries to the hook of this path."),
     "id": Parameter(text(pattern="^.{1,128}$"), "The id of the new run."),
     "if_finished": Parameter(_values(IfFinished), "What to do if the run of the key has ended."),
@@ -186,8 +191,13 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("POST", "/v1/runs/{run}/kill"): Described(_VIEW, body=runs.Kill, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/resume"): Described(_ACCEPTED, body=runs.Action, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/retry"): Described(_ACCEPTED, body=runs.Retry, problems=(404, 409)),
+    ("GET", "/v1/runs/{run}/approvals/{key:path}"): Described(
+        {200: Answer(ApprovalRecord, also=(trails.LINES,))}, problems=(404, 409)
+    ),
     ("POST", "/v1/runs/{run}/approvals/{key:path}"): Described(
-        {200: Answer(answers.DecidedView)}, body=approvals.DecisionBody, problems=(404, 409)
+        {200: Answer(answers.DecidedView | answers.HandedOn)},
+        body=approvals.DecisionBody | DelegationBody,
+        problems=(404, 409),
     ),
     ("GET", "/v1/approvals"): Described({200: Answer(answers.ApprovalsPage)}),
     ("POST", "/v1/links"): Described(
@@ -197,8 +207,8 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
         {200: Answer(None, HTML)}, problems=(401, 403, 404, 410)
     ),
     ("POST", "/approve/{token}"): Described(
-        {200: Answer(answers.DecidedView)},
-        body=approving.Answer,
+        {200: Answer(answers.DecidedView | answers.HandedOn)},
+        body=approving.Answer | DelegationBody,
         problems=(401, 403, 404, 409, 410),
         forms=True,
     ),

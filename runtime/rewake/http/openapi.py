@@ -5,6 +5,7 @@ each workflow's type hints. It says what is enforced elsewhere, and enforces not
 from __future__ import annotations
 
 import re
+import typing
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -56,6 +57,7 @@ _IF_NONE_MATCH = {
 }
 _PREFER = Parameter({"type": "string"}, "`wait=20`: how many seconds to wait, like `wait`.")
 _TEXT = {"type": "string"}
+_UNDESCRIBED = Parameter(_TEXT, "")
 _ANY: Mapping[str, Any] = {"*/*": {"schema": {}}}
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}", re.ASCII)
 _HEADERS: Mapping[int, Mapping[str, str]] = {
@@ -293,7 +295,7 @@ def _in_path(path: str) -> list[dict[str, Any]]:
 
 
 def _parameter(name: str, where: str, given: Parameter | None) -> dict[str, Any]:
-    found = given or QUERY[name]
+    found = given or QUERY.get(name, _UNDESCRIBED)  # a test names what is not described
     return {"name": name, "in": where, "description": found.told, "schema": dict(found.schema)}
 
 
@@ -302,6 +304,8 @@ def _json_body(schema: Any, *, required: bool) -> dict[str, Any]:
 
 
 def _is_required(body: Any) -> bool:
-    if isinstance(body, type) and issubclass(body, msgspec.Struct):
-        return any(each.required for each in msgspec.structs.fields(body))
-    return False
+    """Whether an empty body would lack something."""
+    kinds = typing.get_args(body) or (body,)
+    if not all(isinstance(each, type) and issubclass(each, msgspec.Struct) for each in kinds):
+        return False
+    return all(any(f.required for f in msgspec.structs.fields(each)) for each in kinds)
