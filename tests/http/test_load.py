@@ -21,9 +21,12 @@ from rewake.engine.services import TurnHere
 from rewake.http.app import create_app
 from rewake.http.load import Limits
 from rewake.signing.secret import Secret
+from rewake.states import LIVE
 from rewake.stores.memory import MemoryTable
 from rewake.webhooks import anyone, webhook
+from tests.support.asgi import URL, Exchange, ask, parts, served
 from tests.support.server import SECRET, bearer
+from tests.support.virtual import Bench, virtually
 
 BEGUN: Counter[int] = Counter()
 GATE: list[asyncio.Event] = []
@@ -147,6 +150,44 @@ def test_a_request_that_fails_leaves_its_place() -> None:
         assert (await client.post("/hooks/counted?wait=20", json={"number": 1})).status_code == 200
 
     serving(made(waiting=1), body)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/hooks/waits"),
+        ("POST", "/v1/workflows/waits/runs?wait=60"),
+        ("GET", "/v1/runs/{run}/result?wait=60"),
+        ("GET", "/stream/{link}/result?wait=60"),
+        ("GET", "/v1/runs/{run}/stream?wait=60&cursor={cursor}"),
+    ],
+)
+def test_a_client_that_goes_away_leaves_its_place(method: str, path: str) -> None:
+    """Whoever gives up, as senders do after seconds, and asks again, takes one place and not one
+    for each time: it is free at once. The run that was started goes on.
+    """
+
+    async def body(bench: Bench) -> None:
+        app = served(bench, limits=Limits(waiting=1))
+        run = (await bench.start("waits")).run
+        await asyncio.sleep(1)
+        link = (await ask(app, "POST", f"/v1/runs/{run}/links")).json["url"].split("/")[-1]
+        cursor = (await ask(app, "GET", f"/v1/runs/{run}/stream")).json["cursor"]
+        there = path.format(run=run, link=link, cursor=cursor)
+        begun = bench.seconds
+        for _ in range(3):
+            asked = Exchange(app, method, there, headers={"content-type": "application/json"})
+            await asyncio.sleep(1)
+            assert not asked.task.done()
+            assert parts(app).load._waiting + parts(app).readers._by.total() > 0
+            await asked.leave()
+            assert asked.status < 500
+            assert parts(app).load._waiting + parts(app).readers._by.total() == 0
+        assert bench.seconds - begun < 5
+        known, _ = await bench.engine.list()
+        assert {each.state in LIVE for each in known} == {True}
+
+    virtually([waits], body, url=URL)
 
 
 # --- starting -------------------------------------------------------------------------------------

@@ -278,7 +278,7 @@ async def _answer(
     wait = _wait(request, parts.hooks[delivery.path])
     if wait and not header.answer:
         try:
-            outcome = await parts.outcome(run, wait, or_response=True)
+            outcome = await parts.outcome(request, run, wait, or_response=True)
         except StuckError:  # it was started, and will go on
             outcome = None
         header = await parts.engine.get(run)
