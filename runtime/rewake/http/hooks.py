@@ -113,6 +113,7 @@ async def _judged(parts: Parts, request: Request, delivery: Delivery, seen: Seen
     seen.read = True
     await hook.verify(delivery, parts.clock.now())
     seen.verified = not isinstance(hook.scheme, Anyone)
+    delivery.replace(hook.scheme.without_proof(delivery.body))  # nor is it for the run to store
     answer = hook.scheme.challenge(delivery)
     if answer is not None:
         return Verdict(Became.ANSWERED, _text(answer.text, answer.media_type))

@@ -52,6 +52,7 @@ def kept_query(given: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def kept_body(hook: Hook | None, body: bytes) -> bytes:
     """The body of a delivery without the secrets of its hook, which some senders put there."""
+    body = hook.scheme.without_proof(body) if hook is not None else body
     secrets = [each for found in hook.secrets.values() for each in found] if hook else []
     for each in secrets:
         if len(each) >= _SHORTEST_SECRET:

@@ -102,6 +102,13 @@ class Scheme:
         del secret
         return body
 
+    def without_proof(self, body: bytes) -> bytes:
+        """The body without what proves in it who sent it: it was checked, and is for nobody else.
+
+        Also of a delivery that was refused, whose proof may be right where the secret is wrong.
+        """
+        return body
+
 
 # --- what schemes are made of -------------------------------------------------------------------
 
