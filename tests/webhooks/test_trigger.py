@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
+import msgspec
 import pytest
 
 from rewake import workflow
@@ -126,6 +127,36 @@ def test_a_function_that_knows_no_secret(found: Any) -> None:
         hook = Hook(webhook("a", verify=github(source)), "w", {})
         with pytest.raises(Unauthentic, match=r"knows none|fails"):
             asyncio.run(hook.verify(delivery, 0))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'"x"', b"null", b"{", b'{"team": {}}', b'{"team": "x"}']
+)
+def test_a_function_that_cannot_read_a_delivery(body: bytes) -> None:
+    """Whatever is sent to it nobody is let in, and nothing has failed: it is not verified yet."""
+
+    def strictly(delivery: Delivery) -> str:
+        return msgspec.convert(delivery.json, dict[str, int])["team"].to_bytes(1, "big").hex()
+
+    def checked(delivery: Delivery) -> str:
+        assert isinstance(delivery.json, str)
+        return str(1 // len(delivery.json.strip("x")))
+
+    for source in (lambda each: each.json.get("team").strip("x"), strictly, checked):
+        hook = Hook(webhook("a", verify=github(source)), "w", {})
+        with pytest.raises(Unauthentic):
+            asyncio.run(hook.verify(Delivery("a", body=body), 0))
+
+
+def test_what_a_function_asks_may_be_down() -> None:
+    """It is no refusal if the function cannot know: the sender is to come again."""
+
+    def down(_: Delivery) -> str:
+        raise ConnectionError("down")
+
+    hook = Hook(webhook("a", verify=github(down)), "w", {})
+    with pytest.raises(ConnectionError):
+        asyncio.run(hook.verify(Delivery("a"), 0))
 
 
 def test_a_webhook_changes_no_workflow() -> None:
