@@ -94,14 +94,15 @@ def test_a_delivery_starts_a_run(app: Starlette, send: Send) -> None:
     assert client.get(told["links"]["result"], params={"wait": 20}).json()["result"] == "a/b@c0ffee"
 
 
-@pytest.mark.parametrize("by", ["query", "prefer", "webhook"])
+@pytest.mark.parametrize("by", ["query", "prefer", "several", "webhook"])
 def test_a_sender_that_waits_is_given_the_result(app: Starlette, send: Send, by: str) -> None:
     """By `?wait=`, `Prefer: wait=`, or as the webhook says: the answer is that of `/result`."""
-    path = {"query": "github/push?wait=20", "prefer": "github/push", "webhook": "hmac"}[by]
-    headers = pushed() | ({"Prefer": 'respond-async, wait="20"'} if by == "prefer" else {})
+    path = {"query": "github/push?wait=20", "webhook": "hmac"}.get(by, "github/push")
+    wishes = {"prefer": ['respond-async, wait="20"'], "several": ["return=minimal", "Wait=20"]}
+    headers = [*pushed().items(), *(("Prefer", each) for each in wishes.get(by, []))]
     if by == "webhook":
         signed = workflows.tell.webhooks[3].verify.sign(PUSH, b"one secret that is long", 0)
-        headers = {**JSON, **signed}
+        headers = [*JSON.items(), *signed.items()]
     response = send(path, PUSH, headers=headers)
     assert response.status_code == 200
     result = TestClient(app, headers=bearer()).get(f"/v1/runs/{response.json()['id']}/result")
@@ -435,6 +436,13 @@ def test_a_body_that_does_not_come(app: Starlette, monkeypatch: pytest.MonkeyPat
     asyncio.run(trickle())
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_who_sent_what_the_app_cannot_do(app: Starlette, send: Send) -> None:
+    """The audit log has it under the webhook's name: whoever was verified is no stranger."""
+    assert send("github/push", b"{}", headers=pushed(b"{}")).status_code == 500
+    [entry] = TestClient(app, headers=bearer()).get("/v1/audit").json()["entries"]
+    assert (entry["who"], entry["status"]) == ("hook:github/push", 500)
 
 
 def test_what_the_app_cannot_do(send: Send, runs: Callable[[], list[str]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from rewake.errors import InvalidInput
@@ -29,16 +29,19 @@ _CLOSE = {"Connection": "close"}  # what is left of the body is not read
 
 
 async def read_body(request: Request, limit: int = LIMIT) -> bytes:
-    """The body, which is not read further than the limit. Raises a 413."""
+    """The body, which is not read further than the limit. Raises a 413, or a 400: it never came."""
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+    except ClientDisconnect:  # nobody hears it, but who looks for the cause
+        raise HTTPException(400, "the client went away before all of its body had come") from None
     return b"".join(chunks)
 
 

@@ -46,7 +46,9 @@ BODY_TIME = 30.0
 """Seconds in which a body must have come: whoever sends it has proved nothing yet."""
 
 _MARK = "delivery without an id"
-_PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:$|[,;])", re.ASCII)
+_PREFER_WAIT = re.compile(
+    r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE
+)
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -79,6 +81,8 @@ async def _delivered(parts: Parts, request: Request, delivery: Delivery, seen: S
         verdict = refused(error)
         seen.verified = False  # it is kept as those of strangers are: there may be any number
     except Exception as error:
+        if seen.verified:
+            act_of(request).who = f"hook:{delivery.path}"
         await note(request, delivery, seen, Verdict(Became.FAILED, reason=type(error).__name__))
         raise
     act = act_of(request)
@@ -296,7 +300,7 @@ def _wait(request: Request, hook: Hook) -> float:
     asked = query_number(request, "wait", 0, LONGEST_WAIT)
     if asked is not None:
         return asked
-    preferred = _PREFER_WAIT.search(request.headers.get("prefer", ""))
+    preferred = _PREFER_WAIT.search(",".join(request.headers.getlist("prefer")))
     return min(float(preferred[1]), LONGEST_WAIT) if preferred else hook.webhook.wait
 
 
