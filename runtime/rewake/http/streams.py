@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from rewake.errors import InvalidInput, StoreError, Unauthentic
+from rewake.errors import InvalidInput, RewakeError, Unauthentic
 from rewake.http.admission import note_holder
 from rewake.http.bodies import (
     query_number,
@@ -224,7 +224,7 @@ async def _told(reader: _Reader, page: Page, limit: int) -> AsyncIterator[bytes]
             return
         try:
             page = await reader.page(page.place, limit, min(HEARTBEAT, left), quiet=quiet)
-        except StoreError as error:
+        except RewakeError as error:
             log.warning("events of run %s end: %s", reader.run, error)
             return  # their reader asks again, and is told then
         if page.told:
