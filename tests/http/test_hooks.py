@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -389,6 +390,27 @@ def test_a_body_of_any_type_is_the_apps_to_read(send: Send) -> None:
     assert send("raw", b"\0\1\2", headers=headers).json()["result"]["id"] is None
     refused = send("orders", b"\0\1\2", headers=headers)
     assert refused.status_code == 415
+
+
+def test_a_body_that_is_compressed(send: Send, runs: Callable[[], list[str]]) -> None:
+    """It is verified as it was sent. Nobody unpacks it but an app that reads bodies itself; else it
+    is told how to send it.
+    """
+    body = gzip.compress(b'{"order": {"id": 7}}')
+    headers = {**JSON, "Content-Encoding": "gzip"}
+    refused = send("orders", body, headers=headers)
+    assert (refused.status_code, refused.headers["Accept-Encoding"]) == (415, "identity")
+    assert "Content-Encoding" in refused.json()["detail"]
+    assert runs() == []
+    assert send("raw", body, headers=headers).json()["result"]["size"] == len(body)
+    plain = {**JSON, "Content-Encoding": "Identity"}
+    assert send("orders", b'{"order": {"id": 7}}', headers=plain).json()["result"]["id"] == 7
+
+
+def test_json_behind_a_byte_order_mark(send: Send) -> None:
+    """It is read, as some platforms send it; the mark is passed over."""
+    body = b'\xef\xbb\xbf{"order": {"id": 7}}'
+    assert send("orders", body, headers=JSON).json()["result"]["id"] == 7
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,18 @@ async def read_body(request: Request, limit: int = LIMIT) -> bytes:
     return b"".join(chunks)
 
 
+def is_coded(coding: str | None) -> bool:
+    """Whether a body of this Content-Encoding is another one than it seems."""
+    return coding is not None and coding.strip().lower() not in ("", "identity")
+
+
+def not_coded(coding: str | None) -> None:
+    """Raise a 415 for a body that is compressed: how large it becomes would have no bound."""
+    if is_coded(coding):
+        told = "the body is compressed (Content-Encoding): send it as it is"
+        raise HTTPException(415, told, {"Accept-Encoding": "identity"})
+
+
 def media_type_of(request: Request) -> str:
     """What the body is said to be, without its parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -63,6 +75,7 @@ async def read_json(request: Request, limit: int = LIMIT, empty: Any = None) -> 
     body = await read_body(request, limit)
     if not body:
         return empty
+    not_coded(request.headers.get("content-encoding"))
     if not _JSON.fullmatch(media_type_of(request)):
         raise HTTPException(415, "send JSON, with Content-Type: application/json")
     try:

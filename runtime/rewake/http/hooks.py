@@ -26,7 +26,7 @@ from rewake.authoring.workflow import Workflow
 from rewake.engine.starting import LONGEST_KEY
 from rewake.errors import InvalidInput, Overloaded, StuckError, Unauthentic
 from rewake.http.admission import act_of, tell_done
-from rewake.http.bodies import query_number, read_body
+from rewake.http.bodies import is_coded, not_coded, query_number, read_body
 from rewake.http.keeping import Became
 from rewake.http.parts import Parts, parts_of, reply
 from rewake.http.problems import plain
@@ -189,9 +189,11 @@ async def _arguments(
     hook: Hook, workflow: Workflow[Any, Any], delivery: Delivery
 ) -> Mapping[str, Any] | None:
     """The arguments of its run; None: it is not for us. Raises `InvalidInput`, a 400 or 415."""
-    if is_json(delivery.content_type) and delivery.body:
+    make, coding = hook.webhook.arguments, delivery.headers.get("content-encoding")
+    if make is None:
+        not_coded(coding)
+    if is_json(delivery.content_type) and delivery.body and not is_coded(coding):
         _readable(delivery)
-    make = hook.webhook.arguments
     if make is not None:
         made = await _called(make, delivery)
         if not (made is None or isinstance(made, Mapping)):
