@@ -15,7 +15,7 @@ from rewake.webhooks.schemes import Scheme
 
 REDACTED = "[redacted]"
 LONGEST_TEXT = 2_000
-"""The most characters of a header, or of a value of the query, that are kept."""
+"""The most characters of a name, or of a value, of a header or the query that are kept."""
 MOST_TEXTS = 64
 _SHORTEST_SECRET = 6
 """A secret of fewer bytes is not looked for in bodies: everything would be full of it."""
@@ -34,7 +34,10 @@ def kept_headers(hook: Hook | None, given: Iterable[tuple[str, str]]) -> list[tu
     """The headers of a delivery without what is secret in them."""
     hidden = hidden_headers(hook.scheme) if hook is not None else frozenset()
     return [
-        (name, REDACTED if name.lower() in hidden or _is_secret(name) else text[:LONGEST_TEXT])
+        (
+            name[:LONGEST_TEXT],
+            REDACTED if name.lower() in hidden or _is_secret(name) else text[:LONGEST_TEXT],
+        )
         for name, text in list(given)[:MOST_TEXTS]
     ]
 
