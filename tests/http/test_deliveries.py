@@ -23,7 +23,6 @@ from rewake.http.app import create_app
 from rewake.http.bodies import LIMIT
 from rewake.http.keeping import FEW, LARGEST_KEPT
 from rewake.signing.secret import Secret
-from rewake.stores.audit import Wanted
 from rewake.stores.memory import MemoryTable
 from rewake.webhooks import (
     anyone,
@@ -248,41 +247,6 @@ def test_a_proof_in_a_body_is_not_kept(
     assert inputs == [inputs[0]] * 3
     assert "hidden" not in json.dumps([shown, told])
     assert json.dumps([shown, told]).count("mail") == 7
-
-
-def test_a_sender_that_hangs_up(app: Starlette) -> None:
-    """One that goes away before its body has come is refused, with that for a reason: nothing has
-    failed, as an operator, or the audit log, would look for.
-    """
-
-    async def send(path: str) -> None:
-        parts = [
-            {"type": "http.request", "body": b'{"numb', "more_body": True},
-            {"type": "http.disconnect"},
-        ]
-
-        async def receive() -> Any:
-            return parts.pop(0)
-
-        async def heard(message: Any) -> None:
-            assert message.get("status", 400) == 400
-
-        headers = [(b"authorization", server.bearer()["Authorization"].encode())]
-        scope = {"type": "http", "method": "POST", "path": path, "query_string": b""}
-        await app({**scope, "headers": headers}, receive, heard)
-
-    async def main() -> None:
-        async with app.router.lifespan_context(app):
-            store = app.state.parts.engine.services.store
-            await send("/hooks/open")
-            [kept] = (await store.deliveries.page(lambda _: True, limit=5)).deliveries
-            assert (kept.delivery.verdict, kept.delivery.whole) == ("refused", False)
-            assert "went away" in kept.delivery.reason
-            await send("/v1/workflows/push/runs")
-            [told] = (await store.audit.page(Wanted(), limit=5)).entries
-            assert (told.action, told.status) == ("run.start", 400)
-
-    asyncio.run(main())
 
 
 def test_a_large_body_is_not_kept(client: TestClient, operator: TestClient, listed: Listed) -> None:

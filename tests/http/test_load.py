@@ -22,6 +22,7 @@ from rewake.http.app import create_app
 from rewake.http.load import Limits
 from rewake.signing.secret import Secret
 from rewake.states import LIVE
+from rewake.stores.audit import Wanted
 from rewake.stores.memory import MemoryTable
 from rewake.webhooks import anyone, webhook
 from tests.support.asgi import URL, Exchange, ask, parts, served
@@ -188,6 +189,42 @@ def test_a_client_that_goes_away_leaves_its_place(method: str, path: str) -> Non
         assert {each.state in LIVE for each in known} == {True}
 
     virtually([waits], body, url=URL)
+
+
+def test_a_sender_that_hangs_up() -> None:
+    """One that goes away before its body has come is refused, with that for a reason: nothing has
+    failed, as an operator, or the audit log, would look for.
+    """
+    app = made()
+
+    async def send(path: str) -> None:
+        parts = [
+            {"type": "http.request", "body": b'{"numb', "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+
+        async def receive() -> Any:
+            return parts.pop(0)
+
+        async def heard(message: Any) -> None:
+            assert message.get("status", 400) == 400
+
+        headers = [(b"authorization", bearer()["Authorization"].encode())]
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b""}
+        await app({**scope, "headers": headers}, receive, heard)
+
+    async def main() -> None:
+        async with app.router.lifespan_context(app):
+            store = app.state.parts.engine.services.store
+            await send("/hooks/plain")
+            [kept] = (await store.deliveries.page(lambda _: True, limit=5)).deliveries
+            assert (kept.delivery.verdict, kept.delivery.whole) == ("refused", False)
+            assert "went away" in kept.delivery.reason
+            await send("/v1/workflows/waits/runs")
+            [told] = (await store.audit.page(Wanted(), limit=5)).entries
+            assert (told.action, told.status) == ("run.start", 400)
+
+    asyncio.run(main())
 
 
 # --- starting -------------------------------------------------------------------------------------
