@@ -26,10 +26,10 @@ from rewake.app import App
 from rewake.engine.threads import NAMES as SYNC_THREADS
 from rewake.engine.watchdog import bounded
 from rewake.errors import ConfigError, UsageError
-from rewake.hosts.bounded_http import BoundedHttp
 from rewake.hosts.building import build_app
 from rewake.hosts.config import ServerConfig
 from rewake.hosts.log_formats import configure_logging
+from rewake.hosts.protocol import BoundedProtocol
 from rewake.hosts.request_logs import bound_request_logs
 from rewake.http.app import begin_closing, told_to_end
 
@@ -107,10 +107,10 @@ def serve(
             log.warning("REWAKE_URL is not set: a run that reads a link waits until it is")
         settings = uvicorn.Config(
             app,
-            http=BoundedHttp,
             log_config=None,
             access_log=config.log_level == "debug",
             lifespan="on",
+            http=BoundedProtocol,
             ws="none",
             server_header=False,
             proxy_headers=bool(config.proxies),

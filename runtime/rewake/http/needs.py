@@ -30,12 +30,17 @@ class Need(NamedTuple):
 NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/healthz"): Need(Scope.READ, "health", free=True),
     ("GET", "/readyz"): Need(Scope.READ, "ready", free=True),
+    ("GET", "/openapi.json"): Need(Scope.READ, "contract.get"),
     ("GET", "/v1/workflows"): Need(Scope.READ, "workflow.list"),
+    ("GET", "/v1/workflows/{name}"): Need(Scope.READ, "workflow.get"),
     ("POST", "/v1/workflows/{name}/runs"): Need(Scope.START, "run.start", acts=True),
     ("GET", "/v1/runs"): Need(Scope.READ, "run.list"),
+    ("GET", "/v1/stats/runs"): Need(Scope.READ, "run.count"),
     ("GET", "/v1/runs/{run}"): Need(Scope.READ, "run.get"),
     ("GET", "/v1/runs/{run}/result"): Need(Scope.READ, "run.result"),
     ("GET", "/v1/runs/{run}/history"): Need(Scope.READ, "run.history"),
+    ("GET", "/v1/runs/{run}/operations"): Need(Scope.READ, "run.operations"),
+    ("GET", "/v1/runs/{run}/operations/{key:path}"): Need(Scope.READ, "run.operation"),
     ("GET", "/v1/runs/{run}/logs"): Need(Scope.READ, "run.logs"),
     ("GET", "/v1/runs/{run}/stream"): Need(Scope.READ, "run.stream"),
     ("POST", "/v1/runs/{run}/links"): Need(Scope.READ, "stream.link", acts=True),
@@ -43,6 +48,7 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("POST", "/v1/runs/{run}/kill"): Need(Scope.OPERATE, "run.kill", acts=True),
     ("POST", "/v1/runs/{run}/resume"): Need(Scope.OPERATE, "run.resume", acts=True),
     ("POST", "/v1/runs/{run}/retry"): Need(Scope.OPERATE, "run.retry", acts=True),
+    ("GET", "/v1/runs/{run}/approvals/{key:path}"): Need(Scope.READ, "approval.get"),
     ("POST", "/v1/runs/{run}/approvals/{key:path}"): Need(
         Scope.DECIDE, "approval.decide", acts=True
     ),

@@ -6,6 +6,7 @@
     R#<run>     O#<key>                     Operation   a task, an approval, an interrupted step
     R#<run>     L#<key>#<attempt>#<part>    LogBatch    what an attempt logged
     R#<run>     S#<number>                  StreamBatch what attempts said, in the order told
+    R#<run>     W#<key>                     Seen        how often an approval's page was looked at
     P#<name>    P                           Process     the lease of one process
     V           <newest first>#<run>        View        what a list of runs needs
     T           T#<id>                      Token       an API token
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rewake.ledger import Audited, Counter, Process, Received, ReceivedBody, Token
+from rewake.ledger import Audited, Counter, Process, Received, ReceivedBody, Seen, Token
 from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, View
 from rewake.stores.table import Key
 from rewake.streamed import StreamBatch
@@ -41,6 +42,7 @@ TYPES: Mapping[str, type[Item]] = {
     "O": Operation,
     "L": LogBatch,
     "S": StreamBatch,
+    "W": Seen,
     "P": Process,
     "T": Token,
     "N": Counter,
@@ -100,6 +102,11 @@ def operation_key(run: str, key: str) -> Key:
     return Key(run_partition(run), f"{OPERATIONS}{key}")
 
 
+def seen_key(run: str, key: str) -> Key:
+    """Where it is counted how often an approval's page was looked at."""
+    return Key(run_partition(run), f"W#{key}")
+
+
 def chunk_key(run: str, number: int, mark: str) -> Key:
     """Where the chunk of this number in its run is; `mark` is of the write that made it."""
     return Key(run_partition(run), f"{chunks_of(number)}{mark}")
@@ -138,6 +145,21 @@ def stream_number(sort: str) -> int:
 def view_key(view: View) -> Key:
     """Where a run's view is: newest first."""
     return Key(VIEWS, f"{_LATEST - view.created:015d}#{view.run}")
+
+
+def views_until(moment: Millis) -> str:
+    """A cursor behind the views of all runs that were started later than this moment."""
+    return f"{max(0, _LATEST - moment):015d}"
+
+
+def moment_of_view(sort: str) -> str:
+    """The part of a view's sort key, or of a cursor, that tells the moment."""
+    return sort[:15]
+
+
+def views_behind(sort: str) -> str:
+    """A cursor behind the views of all runs that were started at the moment of this one."""
+    return f"{moment_of_view(sort)}$"
 
 
 def view_of(key: Key) -> View:

@@ -72,6 +72,10 @@ class Client:
         """POST a JSON body. Raises `RewakeError` if it fails."""
         return await self._send("POST", path, body, headers=headers, query=query)
 
+    async def get_at(self, path: str) -> Reply:
+        """GET what is not below `/v1`. Raises `RewakeError` if it fails."""
+        return await self._send("GET", (), at=path)
+
     async def delete(self, *path: str) -> Reply:
         """DELETE. Raises `RewakeError` if it fails."""
         return await self._send("DELETE", path)
@@ -85,6 +89,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, object] | None = None,
         wait: float = 0,
+        at: str = "",
     ) -> Reply:
         assert self._session is not None
         given = {**(query or {}), "wait": wait or None}
@@ -92,7 +97,7 @@ class Client:
         try:
             async with self._session.request(
                 method,
-                self._address(path),
+                f"{self.url}/{at}" if at else self._address(path),
                 params={k: str(v) for k, v in given.items() if v is not None},
                 data=data,
                 headers={"Content-Type": "application/json", **(headers or {})},
