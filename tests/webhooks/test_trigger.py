@@ -21,7 +21,9 @@ from rewake.webhooks import (
     bearer,
     github,
     shared_hmac,
+    slack,
     standard_webhooks,
+    stripe,
     webhook,
 )
 from rewake.webhooks.hooks import Hook, hooks_of
@@ -157,6 +159,20 @@ def test_what_a_function_asks_may_be_down() -> None:
     hook = Hook(webhook("a", verify=github(down)), "w", {})
     with pytest.raises(ConnectionError):
         asyncio.run(hook.verify(Delivery("a"), 0))
+
+
+@pytest.mark.parametrize("tolerance", [float("nan"), float("inf"), 0, -1, 10**9, None, "300"])
+def test_a_tolerance_that_is_none(tolerance: Any) -> None:
+    """What would let any time pass, or none, is refused: nobody would see it until it is used."""
+    made: list[Callable[[], object]] = [
+        lambda: stripe("S", tolerance=tolerance),
+        lambda: slack("S", tolerance=tolerance),
+        lambda: standard_webhooks("S", tolerance=tolerance),
+        lambda: shared_hmac("S", header="X-S", timestamp="X-T", tolerance=tolerance),
+    ]
+    for make in made:
+        with pytest.raises(AppError, match="tolerance"):
+            make()
 
 
 def test_a_webhook_changes_no_workflow() -> None:

@@ -28,6 +28,7 @@ from rewake.webhooks.schemes import (
     new_id,
     only_header,
     signature,
+    tolerance_of,
     whole_seconds,
 )
 
@@ -120,7 +121,7 @@ class _Meta(_Hub):
 class _Stripe(Scheme):
     def __init__(self, secret: SecretSource, tolerance: float) -> None:
         super().__init__(secret)
-        self._tolerance = tolerance
+        self._tolerance = tolerance_of(tolerance)
 
     def verify(self, delivery: Delivery, secrets: Secrets, now: Millis) -> None:
         pairs = [
@@ -152,7 +153,7 @@ class _Slack(Scheme):
 
     def __init__(self, secret: SecretSource, tolerance: float) -> None:
         super().__init__(secret)
-        self._tolerance = tolerance
+        self._tolerance = tolerance_of(tolerance)
 
     def verify(self, delivery: Delivery, secrets: Secrets, now: Millis) -> None:
         time = only_header(delivery, self._TIME)
@@ -187,7 +188,7 @@ class _StandardWebhooks(Scheme):
         super().__init__(secret)
         self._id, self._time = f"{prefix}-id", f"{prefix}-timestamp"
         self._header = f"{prefix}-signature"
-        self._tolerance = tolerance
+        self._tolerance = tolerance_of(tolerance)
 
     def secrets_of(self, texts: Iterable[bytes]) -> Secrets:
         return tuple(_unwrapped(each) for each in texts)
