@@ -22,7 +22,7 @@ _SHORTEST_SECRET = 6
 
 _SECRET = re.compile(
     r"authori[sz]ation|cookie|signature|secret|passw|token|credential|session|api-?key|^x-auth|"
-    r"hmac|digest$",
+    r"hmac|digest$|jwt|assertion|oidc|bearer|(access|functions|subscription)-?key|[-_](sig|pass)$",
     re.ASCII | re.IGNORECASE,
 )
 _SECRET_QUERY = re.compile(rf"{_SECRET.pattern}|^sig$|^key$|^code$|^auth$", re.IGNORECASE)
