@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from rewake.authoring.response import recorded_response
-from rewake.errors import CheckpointUnreadable
+from rewake.errors import CheckpointUnreadable, ReadableElsewhere
 from rewake.http.parts import Parts, reply
 from rewake.http.problems import Problem, problem
-from rewake.kinds import OutcomeKind
+from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Header, Outcome
 from rewake.values.run_codec import RunCodec
 from rewake.views.runs import links, result_view
@@ -42,9 +42,24 @@ async def response_to(parts: Parts, header: Header, more: Mapping[str, str]) -> 
 
 
 def ended(outcome: Outcome, parts: Parts, run: str, more: Mapping[str, str]) -> Response:
-    """The result, as who may read the run sees it. Why it failed is not for a sender."""
-    if outcome.kind is OutcomeKind.OK:
-        return reply(result_view(outcome, Values(parts.keys.secret, run)), headers=more)
+    """The result, as who may read the run sees it. Why it failed is not for a sender.
+
+    Raises `ReadableElsewhere`: a sender would take for the result what says that it is none.
+    """
+    values = Values(parts.keys.secret, run)
+    if outcome.kind is OutcomeKind.OK and _is_readable(outcome, values):
+        return reply(result_view(outcome, values), headers=more)
     told = f"{links(run).result} says why, to who may read the run"
     found = Problem("The run did not succeed", 500, "urn:rewake:problem:run-failed", told, run=run)
     return problem(found, more)
+
+
+def _is_readable(outcome: Outcome, values: Values) -> bool:
+    try:
+        if outcome.value is not None:
+            values.read(outcome.value, key="", purpose=Purpose.OUTPUT)
+    except ReadableElsewhere:
+        raise
+    except CheckpointUnreadable:
+        return False
+    return True

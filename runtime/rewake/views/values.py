@@ -55,12 +55,16 @@ class Values:
         return self._codec.opened(value, key=key, purpose=purpose)
 
     def show(self, value: Value, *, key: str, purpose: str) -> Raw:
-        """The value as JSON."""
+        """The value as JSON; of one that cannot be read, that."""
         try:
-            found = self._codec.opened(value, key=key, purpose=purpose)
-            if found.codec != "pickle":
-                return redacted(found.body, found.hidden)
-            whole = self._codec.decode(found, key=key, purpose=purpose)
-            return redacted(rendered(whole), (*found.hidden, *hidden_in_value(whole)))
+            return self.read(value, key=key, purpose=purpose)
         except RewakeError as error:
             return Raw(msgspec.json.encode({"$unreadable": str(error)}))
+
+    def read(self, value: Value, *, key: str, purpose: str) -> Raw:
+        """The value as JSON. Raises `CheckpointUnreadable`."""
+        found = self._codec.opened(value, key=key, purpose=purpose)
+        if found.codec != "pickle":
+            return redacted(found.body, found.hidden)
+        whole = self._codec.decode(found, key=key, purpose=purpose)
+        return redacted(rendered(whole), (*found.hidden, *hidden_in_value(whole)))
