@@ -149,10 +149,9 @@ class Call(Generic[R_co]):
     def _note_decision(self, execution: Execution) -> None:
         self._decided_at = execution.origins.event
 
-    @property
-    def digest(self) -> str:
-        """The digest of the task's name and the arguments that it was bound with."""
-        return digest({"task": self._task.name, "arguments": self._digest})
+    def digest(self, codec: Codec) -> str:
+        """The digest, in one run, of the task's name and the arguments that it was bound with."""
+        return codec.digest({"task": self._task.name, "arguments": self._digest})
 
     @property
     def shown(self) -> dict[str, Any]:
