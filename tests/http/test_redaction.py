@@ -14,7 +14,7 @@ import pydantic
 import pytest
 from starlette.testclient import TestClient
 
-from rewake import approval, callback, secret, step, task, workflow
+from rewake import Notice, approval, bind, callback, secret, step, task, workflow
 from rewake.app import App
 from rewake.clock import SystemClock
 from rewake.codecs import AesGcm
@@ -87,6 +87,23 @@ async def logs_in(
     return [found]
 
 
+@task
+async def calls(user: str, word: Word, login: Login, loose: Any) -> str:
+    SEEN.extend((word, login.password, loose.password))
+    return user
+
+
+@task
+async def tell(notice: Notice) -> None:
+    SENT.append(notice.call)
+
+
+@workflow
+async def binds(word: Word) -> str:
+    call = bind(calls, "ann", word, Login("bob", word), Login("eve", word))
+    return await call.run(await approval("call", binds=call, notify=tell))
+
+
 ARGUMENTS = {
     "login": {"user": "ann", "password": CANARY},
     "model": {"user": "ann", "token": CANARY},
@@ -99,7 +116,7 @@ ARGUMENTS = {
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestClient]:
     """A client of a server that has these workflows."""
     module = types.ModuleType("secretive")
-    for member in (logs_in, log_in, untyped, send):
+    for member in (logs_in, log_in, untyped, send, binds, calls, tell):
         setattr(module, member.name, member)
     secret_ = Secret(SECRET, codec=request.param)
     table = SqliteTable(tmp_path / "a.db", durable=False)
@@ -201,3 +218,25 @@ def test_a_page_asks_for_a_password_and_shows_none(client: TestClient) -> None:
     page = client.get(link)
     assert 'type="password"' in page.text
     assert CANARY not in page.text
+
+
+def test_the_secrets_of_a_bound_call_are_shown_to_nobody(client: TestClient) -> None:
+    """Neither before nor after the decision, nor to who is told; what is open can be edited."""
+    run = client.post("/v1/workflows/binds/runs", json={"word": CANARY}).json()["id"]
+    here, link = f"/v1/runs/{run}", ""
+    for _ in range(500):
+        answer = client.post("/v1/links", json={"run": run, "key": "call"})
+        if answer.status_code < 300 and SENT:
+            link = answer.json()["url"]
+            break
+    shown = [client.get(path) for path in (link, here, "/v1/approvals")]
+    assert 'name="value.user"' in shown[0].text
+    assert "value.word" not in shown[0].text
+    [listed] = shown[2].json()["approvals"]
+    assert listed["binds"]["arguments"]["login"] == {"user": "bob", "password": "[redacted]"}
+    edited = client.post(link, json={"approved": True, "value": {"user": "zoe"}})
+    assert edited.status_code == 200
+    assert client.get(f"{here}/result?wait=20").json()["result"] == "zoe"
+    shown += [client.get(path) for path in (link, here, f"{here}/history")]
+    assert SEEN == [CANARY] * 3
+    assert CANARY not in "".join([*SENT, *(each.text for each in shown)])
