@@ -129,7 +129,7 @@ class _Opened:
         errors: Mapping[str, str] = {},
     ) -> Response:
         """The page on which one decides."""
-        nonce = new_nonce(self.secret, self.token, self.now)
+        nonce = new_nonce(self.secret, self.token, self.holder, self.now)
         # Relative, so that it leads back here below any prefix.
         post_to = self.token
         shown = pages.page(
@@ -275,7 +275,7 @@ async def _by_form(request: Request, opened: _Opened) -> Response:
         return opened.done(found, found.decided, found.decided_at, 409)
     values = {name: each[0] if len(each) == 1 else each for name, each in posted.items()}
     nonce, chosen = _one(posted, "nonce"), _one(posted, "decision")
-    if not is_fresh(opened.secret, opened.token, nonce, opened.now):
+    if not is_fresh(opened.secret, opened.token, opened.holder, nonce, opened.now):
         return opened.page(found, 403, values, {"": _STALE})
     comment = _one(posted, "comment").strip()
     if chosen == _DELEGATE:
