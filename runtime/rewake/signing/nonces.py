@@ -1,8 +1,9 @@
 """Nonces of forms: a form that a page did not offer, or offered long ago, is not taken.
 
-A nonce is not stored. It is signed, and bound to the link that the page was opened by, to who opened
-it and to the time when that was. So it is worth nothing in a form of another link; nor in one that
-somebody else's browser is made to send, where a proxy logs people in and a link is for anybody.
+A nonce is not stored. It is signed, and bound to the link that the page was opened by, to who
+opened it, and to the time when that was. So it is worth nothing in a form of another link; nor in
+one that somebody else's browser is made to send, where a proxy logs people in and a link is for
+anybody.
 """
 
 from __future__ import annotations
