@@ -104,6 +104,22 @@ async def binds(word: Word) -> str:
     return await call.run(await approval("call", binds=call, notify=tell))
 
 
+@dataclasses.dataclass
+class Account:
+    login: Login
+    pin: Annotated[int, secret] = 4711
+    word: Word = CANARY
+
+
+@workflow
+async def nests() -> None:
+    answer = await approval("typed", form=Account)
+    SEEN.append(answer.value.word)
+    word = {"type": "string", "writeOnly": True, "default": CANARY, "examples": [CANARY]}
+    inner = {"type": "object", "properties": {"word": word}, "default": {"word": CANARY}}
+    await approval("map", form={"inner": inner, "word": word})
+
+
 ARGUMENTS = {
     "login": {"user": "ann", "password": CANARY},
     "model": {"user": "ann", "token": CANARY},
@@ -116,7 +132,7 @@ ARGUMENTS = {
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestClient]:
     """A client of a server that has these workflows."""
     module = types.ModuleType("secretive")
-    for member in (logs_in, log_in, untyped, send, binds, calls, tell):
+    for member in (logs_in, log_in, untyped, send, binds, calls, tell, nests):
         setattr(module, member.name, member)
     secret_ = Secret(SECRET, codec=request.param)
     table = SqliteTable(tmp_path / "a.db", durable=False)
@@ -240,3 +256,25 @@ def test_the_secrets_of_a_bound_call_are_shown_to_nobody(client: TestClient) -> 
     shown += [client.get(path) for path in (link, here, f"{here}/history")]
     assert SEEN == [CANARY] * 3
     assert CANARY not in "".join([*SENT, *(each.text for each in shown)])
+
+
+def test_a_form_does_not_tell_the_secrets_that_it_begins_with(client: TestClient) -> None:
+    """A default is what is left out becomes, and shown to nobody, however deep in the form."""
+    run = client.post("/v1/workflows/nests/runs", json={}).json()["id"]
+    for key in ("typed", "map"):
+        link = ""
+        for _ in range(500):
+            answer = client.post("/v1/links", json={"run": run, "key": key})
+            if answer.status_code < 300:
+                link = answer.json()["url"]
+                break
+        page = client.get(link)
+        shown = [page, client.get("/v1/approvals"), client.get(f"/v1/runs/{run}")]
+        for each in shown:
+            assert each.status_code == 200
+            assert CANARY not in each.text
+            assert "4711" not in each.text
+        assert page.text.count('type="password"') == (3 if key == "typed" else 2)
+        value = {"login": {"user": "ann", "password": ""}} if key == "typed" else {}
+        assert client.post(link, json={"approved": True, "value": value}).status_code == 200
+    assert SEEN == [CANARY]
