@@ -67,7 +67,7 @@ async def listing(request: Request) -> Response:
     )
     found = []
     for header in headers:
-        values = Values(parts.keys.secret, header.run)
+        values = Values(parts.keys.secret, header.run, sealed=header.digest_key != "")
         for each in await Approvals(parts.engine).open_in(header):
             if _is_wanted(each, query.get("approver"), query.get("group"), before):
                 asked, at = each.matter.asked, each.asked_at

@@ -148,7 +148,7 @@ async def get(request: Request) -> Response:
     if header.state in TERMINAL:
         outcome = await parts.engine.result(run)
     elif header.state is not RunState.STUCK:
-        values = Values(parts.keys.secret, run)
+        values = Values(parts.keys.secret, run, sealed=header.digest_key != "")
         asked = await approvals_of(parts.engine, header)
         approvals = [approval_view(each, values) for each in asked]
     return reply(run_view(header, outcome, approvals))

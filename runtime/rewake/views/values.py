@@ -44,11 +44,11 @@ def _described(value: Any) -> dict[str, str]:
 
 
 class Values:
-    """Shows the values of one run."""
+    """Shows the values of one run. `sealed`: it began encrypted, so that a plain one is forged."""
 
-    def __init__(self, secret: Secret, run: str) -> None:
+    def __init__(self, secret: Secret, run: str, *, sealed: bool = False) -> None:
         self.run = run
-        self._codec = RunCodec(secret, run)
+        self._codec = RunCodec(secret, run, sealed=sealed)
 
     def opened(self, value: Value, *, key: str, purpose: str) -> Value:
         """The value without the payload codec. Raises `CheckpointUnreadable`."""
