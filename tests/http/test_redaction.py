@@ -9,6 +9,7 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import pydantic
 import pytest
@@ -120,6 +121,22 @@ async def nests() -> None:
     await approval("map", form={"inner": inner, "word": word})
 
 
+@task
+async def mail(links: dict[str, str], wrapped: str) -> str:
+    logging.getLogger("app").warning("mailed %s", links)
+    return wrapped
+
+
+@workflow
+async def links() -> str:
+    ask, wait = approval("ask", approvers=["ann"]), callback("machine")
+    found = {**ask.links, "machine": wait.url}
+    SENT.extend(found.values())
+    await mail(found, "https://safe.example/?u=" + quote(ask.link("ann"), safe=""))
+    await ask
+    raise ValueError(f"it says {found}")
+
+
 ARGUMENTS = {
     "login": {"user": "ann", "password": CANARY},
     "model": {"user": "ann", "token": CANARY},
@@ -132,7 +149,7 @@ ARGUMENTS = {
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestClient]:
     """A client of a server that has these workflows."""
     module = types.ModuleType("secretive")
-    for member in (logs_in, log_in, untyped, send, binds, calls, tell, nests):
+    for member in (logs_in, log_in, untyped, send, binds, calls, tell, nests, mail, links):
         setattr(module, member.name, member)
     secret_ = Secret(SECRET, codec=request.param)
     table = SqliteTable(tmp_path / "a.db", durable=False)
@@ -278,3 +295,24 @@ def test_a_form_does_not_tell_the_secrets_that_it_begins_with(client: TestClient
         value = {"login": {"user": "ann", "password": ""}} if key == "typed" else {}
         assert client.post(link, json={"approved": True, "value": value}).status_code == 200
     assert SEEN == [CANARY]
+
+
+def test_who_reads_a_run_can_use_none_of_its_links(client: TestClient) -> None:
+    """In its history, operations, logs and errors a link has no token: to read is not to decide."""
+    run = client.post("/v1/workflows/links/runs?wait=0.2", json={}).json()["id"]
+    here = f"/v1/runs/{run}"
+    pages = (here, f"{here}/history", f"{here}/logs", f"{here}/operations/mail", f"{here}/result")
+    for _ in range(500):
+        if "mailed" in client.get(f"{here}/logs").text:
+            break
+    texts = [client.get(page).text for page in pages]
+    ask, machine = SENT[:2]
+    assert client.post(ask, json={"approved": True}).status_code == 200
+    texts.append(client.get(f"{here}/result?wait=20").text)
+    texts += [client.get(page).text for page in pages]
+    assert "it says" in texts[-1]
+    for text in texts:
+        assert ask.rpartition("/")[2] not in text
+        assert machine.rpartition("/")[2] not in text
+    assert texts[1].count("/approve/***") == 1
+    assert texts[1].count("%2Fapprove%2F***") == 2

@@ -45,7 +45,7 @@ async def response_to(parts: Parts, header: Header, more: Mapping[str, str]) -> 
 def ended(outcome: Outcome, parts: Parts, run: str, more: Mapping[str, str]) -> Response:
     """The result, as who may read the run sees it. Why it failed is not for a sender."""
     if outcome.kind is OutcomeKind.OK:
-        return reply(result_view(outcome, Values(parts.keys.secret, run)), headers=more)
+        return reply(result_view(outcome, Values(parts.keys.secret, run, said=True)), headers=more)
     told = f"{links(run).result} says why, to who may read the run"
     found = Problem("The run did not succeed", 500, "urn:rewake:problem:run-failed", told, run=run)
     return problem(found, more)

@@ -89,7 +89,9 @@ async def start(request: Request) -> Response:
         if wait:
             header, outcome = await _followed(parts, header, wait)
     if outcome is not None:
-        return reply(result_view(outcome, Values(parts.keys.secret, header.run)), headers=replayed)
+        return reply(
+            result_view(outcome, Values(parts.keys.secret, header.run, said=True)), headers=replayed
+        )
     view = run_view(header)
     return reply(view, 202, {"Location": view.links.self, **replayed})
 
@@ -169,7 +171,7 @@ async def result_reply(request: Request, run: str) -> Response:
     if outcome is None:
         header = await parts.engine.get(run)
         return reply({"id": run, "state": STATES[header.state]}, 202, {"Retry-After": "1"})
-    return reply(result_view(outcome, Values(parts.keys.secret, run)))
+    return reply(result_view(outcome, Values(parts.keys.secret, run, said=True)))
 
 
 A = TypeVar("A", bound="Action")

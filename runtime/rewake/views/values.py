@@ -16,6 +16,7 @@ from msgspec import Raw
 from rewake.authoring.marking import hidden_in_value
 from rewake.errors import RewakeError
 from rewake.records import Value
+from rewake.signing.redacting import without_links
 from rewake.signing.secret import Secret
 from rewake.values.redaction import redacted
 from rewake.values.run_codec import RunCodec
@@ -44,10 +45,17 @@ def _described(value: Any) -> dict[str, str]:
 
 
 class Values:
-    """Shows the values of one run. `sealed`: it began encrypted, so that a plain one is forged."""
+    """Shows the values of one run.
 
-    def __init__(self, secret: Secret, run: str, *, sealed: bool = False) -> None:
+    `sealed`: it began encrypted, so that a plain one is forged. `said`: they are what the run says
+    to whoever follows it, and has the links that it says; of others links are no links any more.
+    """
+
+    def __init__(
+        self, secret: Secret, run: str, *, sealed: bool = False, said: bool = False
+    ) -> None:
         self.run = run
+        self._said = said
         self._codec = RunCodec(secret, run, sealed=sealed)
 
     def opened(self, value: Value, *, key: str, purpose: str) -> Value:
@@ -56,6 +64,10 @@ class Values:
 
     def show(self, value: Value, *, key: str, purpose: str) -> Raw:
         """The value as JSON."""
+        shown = self._show(value, key=key, purpose=purpose)
+        return shown if self._said else Raw(without_links(bytes(shown).decode()).encode())
+
+    def _show(self, value: Value, *, key: str, purpose: str) -> Raw:
         try:
             found = self._codec.opened(value, key=key, purpose=purpose)
             if found.codec != "pickle":
