@@ -17,7 +17,6 @@ from rewake.errors import StuckError
 from rewake.http.admission import check_run, principal_of
 from rewake.http.ballots import (
     DelegationBody,
-    check_comment,
     counted,
     handed_on,
     is_delegation,
@@ -113,7 +112,6 @@ async def decide(request: Request) -> Response:
     approvals = Approvals(parts.engine)
     if is_delegation(body):
         wanted = shaped(body, DelegationBody)
-        check_comment(wanted.comment)
         ballot = await approvals.ballot(run, key)
         who = voter(ballot, parts.people, principal, None)
         said = Delegation(who or "", wanted.delegate, wanted.comment)

@@ -33,7 +33,6 @@ from rewake.errors import InvalidInput, LinkExpired, RewakeError, RunConflict, U
 from rewake.http.admission import act_of, note_holder
 from rewake.http.ballots import (
     DelegationBody,
-    check_comment,
     counted,
     handed_on,
     is_delegation,
@@ -46,7 +45,6 @@ from rewake.http.parts import Parts, parts_of, reply
 from rewake.http.problems import Problem, plain, problem, problem_of
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.signing.nonces import is_fresh, new_nonce
-from rewake.values.schemas import TOO_LARGE, is_too_large
 
 log = logging.getLogger("rewake.http")
 
@@ -103,16 +101,12 @@ class _Opened:
 
     async def decide(self, action: Action, value: Any, comment: str | None) -> Ballot:
         """Vote. Raises `InvalidInput`, `RunConflict`, `LinkExpired`, `DecisionForbidden`."""
-        check_comment(comment)
-        if is_too_large(value):  # also where there is no form
-            raise InvalidInput(TOO_LARGE, field="value")
         link = self.link
         answer = Approval(DECIDED[action], value, self.holder or None, comment or None)
         return await self._approvals.decide(link.run, link.key, answer, round=link.round)
 
     async def delegate(self, to: str, comment: str | None) -> tuple[Delegation, str]:
         """Hand the vote on. Returns that, and the delegate's link. Raises as `decide` does."""
-        check_comment(comment)
         link = self.link
         if link.action:
             raise HTTPException(403, f"this link can only {link.action}")
