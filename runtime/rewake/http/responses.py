@@ -30,7 +30,8 @@ async def response_to(parts: Parts, header: Header, more: Mapping[str, str]) -> 
     kept = await parts.engine.services.store.responses.of(header)
     if kept is None:
         raise CheckpointUnreadable(f"what run {header.run!r} answered is missing")
-    found = recorded_response(RunCodec(parts.keys.secret, header.run), kept.key, kept.value)
+    codec = RunCodec(parts.keys.secret, header.run, sealed=header.digest_key != "")
+    found = recorded_response(codec, kept.key, kept.value)
     given = {name.lower() for name, _ in found.headers}
     response = Response(found.body, found.status)
     for name, text in [*found.headers, *more.items()]:
@@ -46,7 +47,7 @@ def ended(outcome: Outcome, parts: Parts, run: str, more: Mapping[str, str]) -> 
 
     Raises `ReadableElsewhere`: a sender would take for the result what says that it is none.
     """
-    values = Values(parts.keys.secret, run)
+    values = Values(parts.keys.secret, run, said=True)
     if outcome.kind is OutcomeKind.OK and _is_readable(outcome, values):
         return reply(result_view(outcome, values), headers=more)
     told = f"{links(run).result} says why, to who may read the run"

@@ -89,7 +89,9 @@ async def start(request: Request) -> Response:
         if wait:
             header, outcome = await _followed(request, header, wait)
     if outcome is not None:
-        return reply(result_view(outcome, Values(parts.keys.secret, header.run)), headers=replayed)
+        return reply(
+            result_view(outcome, Values(parts.keys.secret, header.run, said=True)), headers=replayed
+        )
     view = run_view(header)
     return reply(view, 202, {"Location": view.links.self, **replayed})
 
@@ -148,7 +150,7 @@ async def get(request: Request) -> Response:
     if header.state in TERMINAL:
         outcome = await parts.engine.result(run)
     elif header.state is not RunState.STUCK:
-        values = Values(parts.keys.secret, run)
+        values = Values(parts.keys.secret, run, sealed=header.digest_key != "")
         asked = await approvals_of(parts.engine, header)
         approvals = [approval_view(each, values) for each in asked]
     return reply(run_view(header, outcome, approvals))
@@ -169,7 +171,7 @@ async def result_reply(request: Request, run: str) -> Response:
     if outcome is None:
         header = await parts.engine.get(run)
         return reply({"id": run, "state": STATES[header.state]}, 202, {"Retry-After": "1"})
-    return reply(result_view(outcome, Values(parts.keys.secret, run)))
+    return reply(result_view(outcome, Values(parts.keys.secret, run, said=True)))
 
 
 A = TypeVar("A", bound="Action")

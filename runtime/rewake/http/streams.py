@@ -93,7 +93,7 @@ class _Reader:
 
     def shown(self, page: Page) -> list[dict[str, Any]]:
         """The page as JSON."""
-        values = Values(self.parts.keys.secret, self.run)
+        values = Values(self.parts.keys.secret, self.run, said=True)
         return [told_view(told, values) for told, _ in page.told]
 
 
