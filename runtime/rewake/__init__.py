@@ -15,6 +15,7 @@ from rewake.authoring.approval import (
     approval,
     wait_for_approval,
 )
+from rewake.authoring.ballots import Vote
 from rewake.authoring.binding import Call, bind
 from rewake.authoring.branches import parallel, race
 from rewake.authoring.callback import Callback, callback
@@ -22,6 +23,7 @@ from rewake.authoring.context import TaskContext, task_context
 from rewake.authoring.emit import emit
 from rewake.authoring.marking import secret
 from rewake.authoring.notifying import Notice, NoticeKind
+from rewake.authoring.quorum import group, groups
 from rewake.authoring.response import respond
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
@@ -60,11 +62,14 @@ __all__ = [
     "Task",
     "TaskContext",
     "TaskError",
+    "Vote",
     "Workflow",
     "approval",
     "bind",
     "callback",
     "emit",
+    "group",
+    "groups",
     "now",
     "parallel",
     "race",

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rewake.authoring.quorum import Groups
 from rewake.authoring.task import Task
 from rewake.authoring.workflow import Workflow
 from rewake.errors import AppError, RunNotFound
@@ -28,19 +29,21 @@ class App:
 
     Made from modules: every `Workflow` and `Task` in their namespaces belongs to it, imported ones
     too. Raises `AppError` if two of a kind have one name, two webhooks one path, or if a workflow
-    takes what no input can be converted to. `webhooks` has the workflow of each path.
+    takes what no input can be converted to. `webhooks` has the workflow of each path, and `groups`
+    is the function that says who is in a group, if there is one.
     """
 
     def __init__(self, *modules: ModuleType) -> None:
         self.workflows: dict[str, Workflow[Any, Any]] = {}
         self.tasks: dict[str, Task[Any, Any]] = {}
         self.webhooks: dict[str, tuple[Webhook, Workflow[Any, Any]]] = {}
+        self.groups: Groups | None = None
         for module in modules:
             for found in list(vars(module).values()):
                 self.add(found)
 
     def add(self, found: object) -> None:
-        """Add a workflow or a task; any other object is ignored.
+        """Add a workflow, a task or the function of groups; any other object is ignored.
 
         Raises `AppError` for a workflow with a parameter that no input can be converted to.
         """
@@ -51,6 +54,10 @@ class App:
                 self._add_webhook(each, found)
         elif isinstance(found, Task):
             _enter(self.tasks, found.name, found, "task")
+        elif isinstance(found, Groups):
+            if self.groups not in (None, found):
+                raise AppError("two functions are marked with @groups; one says who is in each")
+            self.groups = found
 
     def _add_webhook(self, added: Webhook, of: Workflow[Any, Any]) -> None:
         known, other = self.webhooks.setdefault(added.path, (added, of))

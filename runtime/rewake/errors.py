@@ -30,6 +30,7 @@
     ├── TokenError            about one API token
     │   ├── TokenNotFound         there is none of that name
     │   └── TokenExists           there is one of that name; revoke it first, or take another name
+    ├── DecisionForbidden     a person who may not decide on this approval: they are not asked
     ├── InsufficientScope     a token that is good, but not for this; `scope` is what it lacks
     └── Unauthentic           a signature that is missing, wrong or stale; never retried
 
@@ -48,6 +49,7 @@ __all__ = [
     "CheckpointForged",
     "CheckpointUnreadable",
     "ConfigError",
+    "DecisionForbidden",
     "DeterminismWarning",
     "ForbiddenInWorkflow",
     "InsufficientScope",
@@ -260,6 +262,10 @@ class TokenNotFound(TokenError):
 
 class TokenExists(TokenError):
     """There is a token of that name. Revoke it first, or take another name."""
+
+
+class DecisionForbidden(RewakeError):
+    """This person may not decide on this approval: they are not asked, or started the run."""
 
 
 class InsufficientScope(RewakeError):

@@ -94,6 +94,14 @@ class ReceivedBody(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class Seen(msgspec.Struct, omit_defaults=True):
+    """How often the page of an approval was looked at, about."""
+
+    first: Millis
+    last: Millis = 0
+    times: int = 0
+
+
 class Counter(msgspec.Struct, omit_defaults=True):
     """The number of the newest item of a series, and the bytes of all there were. It only rises."""
 
@@ -122,4 +130,4 @@ class Process(msgspec.Struct, omit_defaults=True):
     """When these moments were set, by the clock of who set them. See `rewake.stores.set_back`."""
 
 
-LedgerItem = Token | Audited | Received | ReceivedBody | Counter | Process
+LedgerItem = Token | Audited | Received | ReceivedBody | Counter | Process | Seen

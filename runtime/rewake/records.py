@@ -106,13 +106,14 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
 class Withdrawn(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="withdrawn"):
     """Command: the workflow cancelled an operation that it had asked for, in this round.
 
-    `once`: it is a step that runs at most once.
+    `once`: it is a step that runs at most once. `why`: what whoever waits for it is told.
     """
 
     key: str
     kind: Kind
     round: int = 0
     once: bool = False
+    why: str = ""
 
 
 class LogLine(msgspec.Struct, frozen=True, array_like=True):
@@ -451,7 +452,9 @@ class Operation(msgspec.Struct, omit_defaults=True):
     at: Millis | None = None
     """When the outcome was settled."""
     mark: str = ""
-    """The mark of the write that settled it."""
+    """The mark of the write that settled it, or of the newest vote."""
+    votes: list[Value] = []
+    """Of an approval: what was said so far, in order. See `stores/votes.py`."""
 
 
 class LogBatch(msgspec.Struct, frozen=True):

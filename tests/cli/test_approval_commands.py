@@ -26,6 +26,11 @@ async def pays(amount: int) -> str:
     )
     answer = await ask
     return f"{answer.decision} {answer.value} {answer.approver}"
+
+@workflow
+async def shares() -> list[str]:
+    answer = await approval("pay", approvers=["ann", "bob"], quorum=2)
+    return [vote.approver for vote in answer.decisions]
 """
 
 
@@ -104,6 +109,33 @@ def test_listing_and_deciding(client: Client) -> None:
     assert client.json("approvals", "list")["approvals"] == []
     told = client.rewake("runs", "result", one, "--wait", "20").stdout
     assert told.strip() == "\"approved {'amount': 9} carla\""
+
+
+def test_several_people_decide(client: Client) -> None:
+    """A vote is that of the token; one is handed on; the trail has a line for each step."""
+    run = client.started("shares", {})
+    eventually(lambda: client.json("runs", "show", run).get("approvals"), "it waits")
+    server = client.shell.settings["REWAKE_SERVER"]
+    grant = ("--name", "ann", "--scope", "decide,read", "--server", server)
+    ann = client.rewake("tokens", "create", *grant).stdout.strip()
+    refused = client.rewake("approvals", "approve", run)
+    assert (refused.exit_code, "is not asked" in refused.stderr) == (2, True)
+    assert client.rewake("approvals", "delegate", run).exit_code == 2
+    hand_on = ("delegate", run, "--to", "carla", "--comment", "away")
+    done = client.rewake("approvals", *hand_on, REWAKE_TOKEN=ann)
+    assert done.exit_code == 0, done.stderr
+    assert "ann has handed pay on to carla" in done.stderr
+    bob = client.rewake("approvals", "link", run, "--approver", "bob")
+    for link in (done.stdout.strip(), bob.stdout.strip()):
+        here = server + link.removeprefix("https://app.example/below")
+        assert httpx2.post(here, json={"approved": True}, trust_env=False).status_code == 200
+    told = client.rewake("runs", "result", run, "--wait", "20").stdout
+    assert json.loads(told) == ["carla", "bob"]
+    lines = client.rewake("approvals", "show", run, "pay", "--trail").stdout.splitlines()
+    happened = [json.loads(line)["what"] for line in lines]
+    assert happened == ["asked", "refused", "delegated", "voted", "voted", "decided"]
+    [record] = json.loads(client.rewake("approvals", "show", run, "pay").stdout)
+    assert record["state"] == "approved"
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_run_of_a_process_that_was_killed_can_be_replayed(shell: Shell) -> Non
 def test_a_run_can_be_replayed_while_it_runs(shell: Shell) -> None:
     """The process that has it does not notice."""
     shell.write("app.py", APP)
-    command = ("run", "app.py:paused", "--input", '{"seconds": 5}', "--id", "mine")
+    command = ("run", "app.py:paused", "--input", '{"seconds": 10}', "--id", "mine")
     with shell.begin(*command) as run:
         run.says("sleeping")
         assert "it waits for: sleep" in shell.rewake("replay", "mine").stdout

@@ -75,7 +75,9 @@ async def over_http(handler: Handler) -> AsyncIterator[Dispatcher]:
     inbox = Inbox(handler, CLOCK)
     inbox.open()
     app = Starlette(routes=[Route("/v1/invoke", internal.invoke, methods=["POST"])])
-    app.state.parts = Parts(NOTHING, Keys(SECRET), inbox, CLOCK, *[NOTHING] * 4, people=NOTHING)
+    app.state.parts = Parts(
+        NOTHING, Keys(SECRET), inbox, CLOCK, *[NOTHING] * 4, people=NOTHING, views=NOTHING
+    )
     listener = socket.create_server(("127.0.0.1", 0))
     server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))

@@ -14,7 +14,7 @@ import msgspec
 import pydantic
 import pytest
 
-from rewake import Approval, Decision, approval, wait_for_approval, workflow
+from rewake import Approval, Decision, approval, group, wait_for_approval, workflow
 from rewake.engine.approvals import Approvals, approvals_of
 from rewake.errors import InvalidInput, UsageError
 from tests.support.virtual import Bench, Ended, virtually
@@ -179,11 +179,19 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "twice": ({"approvers": ["a", "a"]}, "none of them twice"),
     "blank": ({"approvers": ["a", ""]}, "list of texts"),
     "number": ({"approvers": [3]}, "list of texts"),
-    "header": ({"approvers": ["a\r\nBcc: b"]}, "list of texts"),
+    "header": ({"approvers": ["a\r\nBcc: b"]}, "an approver is a line"),
+    "case": ({"approvers": ["a@b.c", "A@B.C "]}, "none of them twice"),
     "many": ({"approvers": [str(i) for i in range(101)]}, "at most 100"),
     "long": ({"approvers": ["ä" * 128]}, "254 bytes"),
-    "quorum": ({"quorum": 2}, "so it is 1"),
-    "nobody": ({"quorum": 0}, "so it is 1"),
+    "quorum": ({"quorum": 2}, "it is asked of 0 people"),
+    "too many": ({"quorum": 3, "approvers": ["a", "b"]}, "it is asked of 2 people"),
+    "nobody": ({"quorum": 0}, "1 or more"),
+    "half": ({"quorum": 1.5, "approvers": ["a", "b"]}, "1 or more"),
+    "truth": ({"quorum": True}, "1 or more"),
+    "reject": ({"reject": "none", "approvers": ["a"]}, "'any' or 'majority'"),
+    "majority": ({"reject": "majority"}, "needs approvers"),
+    "self": ({"self_approval": False}, "needs approvers"),
+    "group": ({"approvers": [group("finance")]}, "@groups"),
 }
 
 

@@ -19,7 +19,7 @@ from rewake.engine.approvals import Approvals
 from rewake.engine.callbacks import Callbacks
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere, RunConflict
 from rewake.kinds import OutcomeKind
-from rewake.records import Scheduled, Value
+from rewake.records import Scheduled, Value, Withdrawn
 from rewake.signing.secret import Secret
 from rewake.states import LIVE, RunState
 from rewake.stores.keys import header_key, operation_key
@@ -103,6 +103,11 @@ async def everywhere(word: str, order: Any = None) -> Any:
     )
     answer = await asked
     found.append(answer.value["why"] + (answer.comment or ""))
+    several = approval("several", approvers=[f"{word}-1", f"{word}-2"], quorum=2)
+    found.append(str((await several).decisions))
+    taken = approval("taken", approvers=[word])
+    await step("asked", lambda: word)
+    taken.cancel(f"not needed: {word}")
     for _ in range(2):
         wait = callback("machine", timeout=timedelta(days=1))
         await send(wait.url)
@@ -125,6 +130,7 @@ async def put_everywhere(bench: Bench, word: str) -> str:
     decided = Approval(Decision.APPROVED, value={"why": word}, comment=word)
     await Approvals(bench.engine).decide(run, "boss", decided)
     await asyncio.sleep(1)
+    await let_several_decide(bench, run, word)
     callbacks = Callbacks(bench.engine)
     await callbacks.complete(SENT[0].rpartition("/")[2], {"word": word})
     await asyncio.sleep(1)
@@ -133,6 +139,17 @@ async def put_everywhere(bench: Bench, word: str) -> str:
     await bench.engine.cancel(run, f"because of {word}")
     await asyncio.sleep(1)
     return run
+
+
+async def let_several_decide(bench: Bench, run: str, word: str) -> None:
+    """One hands the vote on, the other approves, and so does the delegate."""
+    of = Approvals(bench.engine)
+    await of.delegate(run, "several", f"{word}-1", f"{word}-3", f"{word} is away")
+    for who, decides in ((f"{word}-2", False), (f"{word}-3", True)):
+        vote = Approval(Decision.APPROVED, {"why": word}, who, f"{word} said {'so ' * 900}")
+        ballot = await of.decide(run, "several", vote)
+        assert (ballot.decision is not None) is decides
+    await asyncio.sleep(1)
 
 
 def stored(table: Any) -> bytes:
@@ -162,6 +179,8 @@ def test_no_word_of_a_user_is_in_the_database(table: str, cached: int) -> None:
         said = " ".join(line.message for batch in logs for line in batch.lines)
         assert said.count(CANARY) >= 6
         assert CANARY in repr(history)
+        whys = [each.why for each in history.entries if isinstance(each, Withdrawn)]
+        assert f"not needed: {CANARY}" in whys
         found[bench.secret is SEALING] = stored(bench.table)
 
     for secret in (SECRET, SEALING):
@@ -173,6 +192,27 @@ def test_no_word_of_a_user_is_in_the_database(table: str, cached: int) -> None:
         assert word.encode() not in sealed
     # Nor is it in the pickles of the plain one only because they are in base64.
     assert b"Order" not in sealed
+
+
+def test_a_list_of_approvals_is_not_spoiled_by_one_that_cannot_be_read() -> None:
+    """Who lacks the key of a run is shown that its approval is there, and those of others."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("votes", word=CANARY)).run
+        await asyncio.sleep(20)
+        vote = Approval(Decision.APPROVED, None, f"{CANARY}-1", "as I see it")
+        await Approvals(bench.engine).decide(run, "several", vote)
+        header = await bench.engine.get(run)
+        for secret, people in ((SEALING, [f"{CANARY}-2"]), (SECRET, [])):
+            (found,) = await Approvals(bench.another(secret)).open_in(header)
+            assert (found.matter.asked.key, found.ballot.waits_for) == ("several", people)
+
+    virtually([votes], body, secret=SEALING)
+
+
+@workflow
+async def votes(word: str) -> None:
+    await approval("several", approvers=[f"{word}-1", f"{word}-2"], quorum=2)
 
 
 @workflow

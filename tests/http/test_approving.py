@@ -63,6 +63,7 @@ async def refund(timeout: float | None = None) -> dict[str, Any]:
     await step("tell", lambda: told.update(links))
     answer = await ask
     shown: dict[str, Any] = msgspec.to_builtins(answer)
+    del shown["decisions"]
     return shown
 
 

@@ -6,14 +6,14 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import httpx2
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from rewake import workflow
+from rewake import secret, workflow
 from rewake.app import App
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
@@ -211,12 +211,42 @@ def test_no_secret_is_kept(client: TestClient, operator: TestClient, listed: Lis
     shown = [operator.get(f"/v1/deliveries/{each['id']}").json() for each in listed()]
     assert len(shown) == 4
     text = json.dumps(shown)
-    for secret in (*SECRETS.values(), "hidden", good["X-Hub-Signature-256"]):
-        assert secret not in text
+    for each in (*SECRETS.values(), "hidden", good["X-Hub-Signature-256"]):
+        assert each not in text
     assert "page" in text
     assert "d-1" in text
     proof = [text for each in shown for name, text in each["headers"] if name == "x-proof"]
     assert proof == ["[redacted]"]
+
+
+@workflow(
+    webhook=[
+        webhook("marked", verify=anyone()),
+        webhook("marked/other", verify=anyone(), arguments=lambda delivery: {"pin": "1"}),
+    ]
+)
+async def marked(pin: Annotated[str, secret], place: str = "") -> int:
+    return len(pin)
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "shown"),
+    [
+        ("marked", {"json": {"pin": "4711", "place": "x"}}, '{"pin":"[redacted]","place":"x"}'),
+        ("marked", {"data": {"pin": "4711"}}, "[redacted]"),
+        ("marked/other", {"json": {"hidden": "4711"}}, "[redacted]"),
+    ],
+)
+def test_what_is_marked_as_secret_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, path: str, given: Any, shown: str
+) -> None:
+    """A field that the workflow marks is hidden from who looks at a delivery; else all of it is."""
+    for name, text in SECRETS.items():
+        monkeypatch.setenv(name, text)
+    with TestClient(made(marked), headers=server.bearer()) as client:
+        assert client.post(f"/hooks/{path}", **given).status_code == 202
+        found = client.get("/v1/deliveries").json()["deliveries"][0]
+        assert client.get(f"/v1/deliveries/{found['id']}").json()["body"] == shown
 
 
 def test_a_large_body_is_not_kept(client: TestClient, operator: TestClient, listed: Listed) -> None:

@@ -55,6 +55,15 @@ async def anybody() -> dict[str, Any]:
     return shown
 
 
+@workflow
+async def several() -> dict[str, Any]:
+    ask = approval("refund", approvers=[ANN, BOB], quorum=2)
+    links = dict(ask.links)
+    await step("tell", lambda: told.update(links))
+    shown: dict[str, Any] = msgspec.to_builtins(await ask)
+    return shown
+
+
 class Front:
     """A front door at which who decides must be known."""
 
@@ -110,8 +119,8 @@ def fronts(tmp_path: Path) -> Iterator[Fronts]:
     @contextmanager
     def served(*proofs: Proof) -> Iterator[TestClient]:
         app, secret, clock = App(), Secret(SECRET), Running()
-        app.add(refund)
-        app.add(anybody)
+        for each in (refund, anybody, several):
+            app.add(each)
         table = SqliteTable(tmp_path / "rewake.db", durable=False)
         url = Settings(url="https://app.example")
         dispatcher = InProcessDispatcher(clock)
@@ -327,3 +336,38 @@ def test_without_the_setting_a_person_is_recorded_all_the_same(fronts: Fronts) -
     assert wrong.status_code == 422
     assert front.over_the_api(bearer()["Authorization"].split()[1], approver=BOB).status_code == 200
     assert front.result()["approver"] == BOB
+
+
+# --- where several decide ------------------------------------------------------------------------
+
+
+def test_a_delegate_is_who_it_was_handed_to(fronts: Fronts) -> None:
+    """Not who handed it on, though they see the link; and nobody hands on the vote of another."""
+    front = fronts(Proof.PROXY)
+    front.start("several")
+    body = {"delegate": EVE}
+    refused = front.client.post(front.path(), json=body, headers=by_proxy(BOB))
+    assert refused.status_code == 403
+    made = front.client.post(front.path(), json=body, headers=by_proxy(ANN))
+    told[EVE] = made.json()["link"]
+    assert front.post(EVE, **by_proxy(ANN)).status_code == 403
+    assert front.post(BOB, **by_proxy(ANN)).status_code == 403
+    counted = front.post(EVE, **by_proxy(EVE)).json()
+    assert (counted["approver"], counted["approvals"], counted["decided"]) == (EVE, 1, False)
+    assert front.post(BOB, **by_proxy(BOB)).json()["decided"] is True
+    assert [each["approver"] for each in front.result()["decisions"]] == [EVE, BOB]
+
+
+@pytest.mark.parametrize("proofs", [(Proof.OIDC,), ()])
+def test_over_the_api_a_vote_is_that_of_the_person(fronts: Fronts, proofs: Any) -> None:
+    """Of the approver who has the name that the issuer says, and of nobody else."""
+    front = fronts(*proofs)
+    front.start("several")
+    ann, eve = (front.token(who, groups=["deciders"]) for who in ("Ann@example.com", EVE))
+    assert front.over_the_api(eve).status_code == 403
+    assert front.over_the_api(ann, approver=BOB).status_code == 422
+    machine = bearer()["Authorization"].split()[1]
+    assert front.over_the_api(machine, approver=BOB).status_code == 403
+    assert front.over_the_api(ann).json()["approver"] == ANN
+    assert front.over_the_api(ann).json()["approvals"] == 1
+    assert front.post(BOB, **by_proxy(BOB)).status_code == (401 if proofs else 200)

@@ -267,7 +267,6 @@ def test_a_server_takes_none_for_its_own() -> None:
         ({"groups": {"ops": True}}, set()),
         ({"scopes": "runs", "scope": "RUNS"}, set()),
     ],
-    ids=str,
 )
 def test_claims_give_scopes(claims: dict[str, Any], scopes: set[str]) -> None:
     """Each value that the settings name gives its scopes; no other gives any."""

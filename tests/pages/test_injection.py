@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewake.pages import CSP, done, gone, page, refused
+from rewake.pages import CSP, done, gone, handed_on, page, refused
 from rewake.pages.rendering import TEMPLATES
 from tests.pages.posting import FORMS, NASTY, SCHEMAS, texts
 from tests.support.deciding import EVERY_KIND, asked
@@ -33,6 +33,8 @@ OURS: dict[str, set[str]] = {
     "div": {"class", "id", "role", "aria-labelledby", "tabindex", "autofocus"},
     "span": {"class"},
     "bdi": {"class"},
+    "details": {"class", "open"},
+    "summary": set(),
     "dl": {"class"},
     "dt": set(),
     "dd": set(),
@@ -57,7 +59,16 @@ FREE = {"value", "name", "pattern", "content", "datetime", "d", "action", "href"
 """The attributes whose values come from outside; the rest are of these words."""
 WORDS = re.compile(r"[a-z0-9 .,=-]*|f\d+(-[0-9aeh]+)?( f\d+-[aeh])*|utf-8|[+-]?[\d.]+(e[+-]?\d+)?")
 NAME = re.compile(r'value(\.\w+|\["([^"\\\x00-\x1f]|\\.)*"\])*')
-NAMES = {"nonce", "comment", "decision", "viewport", "color-scheme", "robots", "referrer"}
+NAMES = {
+    "nonce",
+    "comment",
+    "delegate",
+    "decision",
+    "viewport",
+    "color-scheme",
+    "robots",
+    "referrer",
+}
 
 
 def elements(html: str) -> Iterator[tuple[str, dict[str, str], Any]]:
@@ -78,7 +89,9 @@ def check(html: str) -> None:
         if tag != "meta" and "name" in attributes:
             assert attributes["name"] in NAMES or NAME.fullmatch(attributes["name"])
         if "href" in attributes:
-            assert re.match(r"https?://|#(f\d+(-\d+)?|comment)$", attributes["href"], re.IGNORECASE)
+            assert re.match(
+                r"https?://|#(f\d+(-\d+)?|comment|delegate)$", attributes["href"], re.IGNORECASE
+            )
         assert attributes.get("action", "/approve/t") == "/approve/t"
     counts = {tag: sum(each == tag for each, *_ in found) for tag in ("html", "title", "style")}
     assert counts == {"html": 1, "title": 1, "style": 1}
@@ -116,8 +129,12 @@ def test_nothing_that_is_told_or_typed_is_markup(
 @settings(max_examples=60, deadline=None)
 @given(told=st.lists(texts, min_size=4, max_size=4))
 def test_nor_is_it_on_the_other_pages(told: list[str]) -> None:
-    """The same of what was decided, of a link that is gone, and of a refusal."""
-    question = asked(None, title=told[0], approver=told[1])
+    """The same of what was decided, voted, handed on, of a link that is gone, and of a refusal."""
+    question = asked(None, title=told[0], approver=told[1], progress=told[2], can_delegate=True)
+    check(handed_on(question, to=told[2], link=told[3]))
+    check(done(question, decision=told[2], by=told[1], at=0, comment=told[3], is_open=True))
+    again = {"delegate": told[2]}
+    check(page(question, post_to="/approve/t", nonce="n", values=again, errors=again))
     check(done(question, decision=told[2], by=told[1], at=0, comment=told[3]))
     check(gone(told[0]))
     check(refused(told[0], told[1]))

@@ -13,6 +13,7 @@ from tests.simulation.emitting import with_items
 from tests.simulation.faults import Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
 from tests.simulation.telling import with_notices
+from tests.simulation.voting import with_votes
 
 
 @dataclass
@@ -105,12 +106,13 @@ ADDED = (
     ("calls", 0.12, with_calls),
     ("notified", 0.08, with_notices),
     ("responses", 0.1, with_response),
+    ("votes", 0.08, with_votes),
 )
 
 
 def _add(case: Case, seed: int) -> None:
-    """Machines that call, people who are told, runs that answer their callers: drawn apart, so that
-    most older seeds stay what they were.
+    """Machines that call, people who are told or vote, runs that answer their callers: drawn apart,
+    so that most older seeds stay what they were.
     """
     for name, share, added in ADDED:
         chance = random.Random(f"{name}/{seed}")

@@ -20,12 +20,14 @@ from tests.simulation.answering import answer_of, asked_of
 from tests.simulation.case import Case
 from tests.simulation.generate import Err, strip
 from tests.simulation.telling import what_is_wrong
+from tests.simulation.voting import judge_votes
 from tests.simulation.watch import Run
 from tests.simulation.world import SECRET, World
 
 
 class Judge:
     """`approved`: the approvals, by run and key, of which somebody was told that they stand.
+    `voted`: by run, key and person, the votes of which somebody was told that they count.
 
     `cancelled`: the runs of which somebody was told that they will be cancelled; `killed`: that
     they are. `asked`: how often somebody asked for a run's cancellation.
@@ -35,6 +37,7 @@ class Judge:
         self._case = case
         self._world = world
         self.approved: set[tuple[str, str]] = set()
+        self.voted: set[tuple[str, str, str]] = set()
         self.cancelled: set[str] = set()
         self.killed: set[str] = set()
         self.asked: Counter[str] = Counter()
@@ -142,10 +145,21 @@ class Judge:
                 if begun > most:
                     self._fail(run, f"{entry.key} began {begun} times, and may only {most} times")
         self._judge_record(run, history)
+        self._judge_votes(run, history)
         for key in [key for who, key in self.approved if who == name]:
             outcome = operations[key].outcome
             if outcome is None or outcome.kind is not OutcomeKind.OK:
                 self._fail(run, f"{key} was decided, and is recorded as {outcome}")
+
+    def _judge_votes(self, run: Run, history: History) -> None:
+        """Who was told that their vote counts is among those who decided, once."""
+        for entry in history.entries:
+            if isinstance(entry, Scheduled) and entry.name.startswith("several-"):
+                item = history.operations.get(entry.key)
+                told = {p for r, k, p in self.voted if (r, k) == (run.header.run, entry.key)}
+                wrong = "" if item is None else judge_votes(item, entry, told)
+                if wrong or (told and item is None):
+                    self._fail(run, f"{entry.key}: {wrong or 'nothing is kept of it'}")
 
     def _judge_record(self, run: Run, history: History) -> None:
         """Each attempt at a step that has ended is on record."""

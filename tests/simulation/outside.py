@@ -17,6 +17,7 @@ from tests.simulation.calling import Machine
 from tests.simulation.case import Case
 from tests.simulation.emitting import Readers
 from tests.simulation.judge import Judge
+from tests.simulation.voting import Voters
 from tests.simulation.watch import Run
 from tests.simulation.world import Gone, Replica, World
 
@@ -188,7 +189,10 @@ class Outside:
         for key, asked in run.open.items():
             if asked.kind is Kind.APPROVAL and (name, key, asked.round) not in self._seen:
                 self._seen.add((name, key, asked.round))
-                self._world.spawn(self._decide(name, key, asked))
+                if asked.name.startswith("several-"):
+                    Voters(self._world, self._judge, name, asked).vote()
+                else:
+                    self._world.spawn(self._decide(name, key, asked))
             elif asked.kind is Kind.CALLBACK and (name, key, asked.round) not in self._seen:
                 self._seen.add((name, key, asked.round))
                 self._world.spawn(Machine(self._world, self._judge, name, asked).call())
@@ -265,7 +269,8 @@ class Outside:
             case "jump":
                 # A deadline of an approval stays where it is, and would be an hour late.
                 waits = any(
-                    kind in str(self._case.programs) for kind in ("approve", "edge", "call")
+                    kind in str(self._case.programs)
+                    for kind in ("approve", "edge", "call", "several")
                 )
                 far = 40_000 if waits else AHEAD
                 return chance.choice((-60_000, -20_000, -7_000, 7_000, far))

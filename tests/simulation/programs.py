@@ -285,6 +285,16 @@ class Interpreter:
         )
         return ["approval", str(answer.decision), answer.value]
 
+    async def do_several(self, name: str, options: dict[str, Any]) -> Any:
+        ask = approval(
+            name,
+            approvers=options["people"],
+            quorum=options["quorum"],
+            reject=options["reject"],
+            timeout=options["timeout"],
+        )
+        return ["ballot", str((await ask).decision)]
+
     async def do_edge(self, name: str, timeout: float) -> Any:
         answer = await wait_for_approval(name, timeout=timeout)
         return ["~", str(answer.decision)]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rewake.engine.settings import Settings
-from tests.simulation.calling import with_calls
 from tests.simulation.case import Case, case_of, emitting, linked
 from tests.simulation.faults import (
     BEFORE,
@@ -20,7 +19,9 @@ from tests.simulation.faults import (
     chaos_of,
 )
 from tests.simulation.generate import Generator
+from tests.simulation.scenarios_outside import called, called_at_the_edge, told, voted
 from tests.simulation.telling import with_notices
+from tests.simulation.voting import ballot
 
 Scenario = Callable[[int, str], Case]
 FOR_EVER = 99
@@ -460,26 +461,12 @@ def _claimed_meanwhile(seed: int, store: str) -> Case:
     return case
 
 
-def _called(seed: int, store: str) -> Case:
-    """Machines call, beat and fall silent, while processes die and calls of the store are lost."""
-    chance = random.Random(seed)
-    parts = [with_calls((["value", number], number), chance) for number in range(3)]
-    program, right = ["gather", False, *(node for node, _ in parts)], [v for _, v in parts]
-    chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
-    settings = Settings(strikes=1000, lost=1000, cached=chance.choice((0, 256)))
-    case = Case(seed, store, {"r1": (program, right)}, chaos, settings, replicas=2)
-    case.local, case.lag = chance.random() < 0.5, chance.choice((0, 300))
-    kinds = ("crash", "stall", "pause", "heart", "close", "loop")
-    case.events = [(chance.uniform(0.0, 15.0), chance.choice(kinds)) for _ in range(3)]
-    return case
-
-
-def _called_at_the_edge(seed: int, store: str) -> Case:
-    """Machines call at about the deadline, and it takes a while until their run hears of it."""
-    case, chance = _called(seed + 1000, store), random.Random(seed)
-    edges = [["call", f"edge-c{number}", {"timeout": 3}] for number in range(4)]
-    case.seed, case.chaos.slow = seed, chance.choice((0.02, 0.2))
-    case.programs = {"r1": (["gather", False, *edges], ["~" for _ in edges])}
+def _voted_and_retried(seed: int, store: str) -> Case:
+    """People vote on what a retry of its failed run opens again."""
+    case, chance = _retried(seed, store), random.Random(f"votes/{seed}")
+    node, value = ballot("v1", chance, wide=True)
+    bad = ["task", "work", "n1", {"fails": chance.randint(2, 4), "ms": chance.choice((30, 700))}]
+    case.programs = {"r1": (["gather", False, node, bad], [value, ["n1", None]])}
     return case
 
 
@@ -500,17 +487,6 @@ def _linked(seed: int, store: str) -> Case:
     case = case_of(seed, store)
     case.cancels, case.kills = {}, {}
     case.programs = {run: linked(*drawn) for run, drawn in case.programs.items()}
-    return case
-
-
-def _told(seed: int, store: str) -> Case:
-    """People are told of approvals, while processes die and calls of the store are lost."""
-    chance = random.Random(f"told/{seed}")
-    case = case_of(seed, store)
-    case.workflow, case.kills = "main", {}
-    case.programs = {"r1": with_notices((["value", 1], 1), chance)}
-    if chance.random() < 0.3:
-        case.cancels = {"r1": chance.uniform(0.1, 5.0)}
     return case
 
 
@@ -550,8 +526,10 @@ SCENARIOS: Mapping[str, Scenario] = {
     "what goes wrong is followed": _followed(case_of),
     "retries are followed": _followed(_retried, 2),
     "holders who stall are followed": _followed(_stalling, 1),
-    "machines call": _called,
-    "machines call at the last moment": _called_at_the_edge,
+    "several people vote": voted,
+    "people vote on what is retried": _voted_and_retried,
+    "machines call": called,
+    "machines call at the last moment": called_at_the_edge,
     "a task that kills its process is lost": _killing(
         ["try", ["task", "work", "n1", {"kills": FOR_EVER}], None, None], ["caught", "lost"]
     ),
@@ -576,7 +554,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "instances are behind": _behind,
     "a decision comes during a step": _decided_meanwhile,
     "links are handed on": _linked,
-    "people are told": _told,
+    "people are told": told,
     "people are told again": _told_and_retried,
     "a resuming is denied": _denied,
     "a store refuses for minutes": _refusing,

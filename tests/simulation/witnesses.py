@@ -22,6 +22,7 @@ from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_linking import LINKING
 from tests.simulation.mutants_retrying import RETRYING
 from tests.simulation.mutants_telling import TELLING
+from tests.simulation.mutants_voting import VOTING
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.simulate import simulate
 from tests.simulation.tally import STORES
@@ -37,6 +38,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *LINKING,
     *RETRYING,
     *TELLING,
+    *VOTING,
 )
 FILE = Path(__file__).with_name("witnesses.json")
 

@@ -54,7 +54,7 @@ READABLE = {
     "Retried": {"over", "anew", "forgot"},
     "Header": {
         *("run", "workflow", "owner", "process", "mark", "taken", "where"),
-        *("digest", "digest_key", "key", "base"),
+        *("answer", "digest", "digest_key", "key", "base"),
     },
     "Chunk": {"previous"},
     "Try": {"where"},
@@ -62,8 +62,13 @@ READABLE = {
     "Process": {"name", "where"},
     "LogBatch": {"run", "key"},
     "View": {"run", "workflow"},
+    "StreamBatch": {"run", "mark"},
+    "StreamPart": {"key"},
+    "Emission": {"codec"},
+    "Emitted": {"key"},
     "Token": {"name", "digest", "scopes", "by", "workflows"},
     "Audited": {"who", "action", "run", "about", "client"},
+    "Received": {"path", "verdict", "run", "workflow", "key", "method", "client", "by", "of"},
 }
 """The texts that stay readable: names, ids, keys, places, marks."""
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from enum import StrEnum
-from typing import Any, Final, NamedTuple, Unpack
+from typing import Any, Final, NamedTuple, TypeVar, Unpack
 
 import msgspec
 
+from rewake.authoring.ballots import Action, Terms, Vote
 from rewake.authoring.binding import Call
 from rewake.authoring.forms import Form, filled_in, hidden_in_form, recorded_form
 from rewake.authoring.linking import LinkFacts, link_of, new_facts, url_of
@@ -25,6 +26,7 @@ from rewake.authoring.notifying import (
     recorded_plan,
 )
 from rewake.authoring.policy import Seconds, millis, seconds
+from rewake.authoring.quorum import Group, terms_asked
 from rewake.authoring.task import Task
 from rewake.authoring.waiting import OpenWait
 from rewake.errors import (
@@ -41,12 +43,10 @@ from rewake.replay.operation import OpenOp, OpFuture, operation
 from rewake.replay.program import Codec
 from rewake.signing.links import LinkUse
 
+LONGEST_REASON: Final = 1_000
+"""The most characters of what is said where an approval is withdrawn."""
 GOOD_FOR: Final[Millis] = 30 * 24 * 3_600_000
 """How long the links of an approval without a time-out are good, in milliseconds."""
-MOST_APPROVERS: Final = 100
-"""How many people one approval can be asked of."""
-LONGEST_APPROVER: Final = 254
-"""The most bytes of an approver, such as an address."""
 
 
 class Decision(StrEnum):
@@ -57,24 +57,19 @@ class Decision(StrEnum):
     TIMED_OUT = "timed_out"
 
 
-class Action(StrEnum):
-    """What a person can do with an approval; a link may allow one of them only."""
-
-    APPROVE = "approve"
-    REJECT = "reject"
-
-
 class Approval(msgspec.Struct, frozen=True):
     """The decision on an approval, its maker, and the form as filled in (JSON data, or None).
 
     Where the form is a type, `value` is of it. `decision` tells a rejection from a time-out;
-    `approved` is true only of an approval.
+    `approved` is true only of an approval. Where several decide, `value` and `approver` are of who
+    gave the vote that decided, which is the last of `decisions`.
     """
 
     decision: Decision
     value: Any = None
     approver: str | None = None
     comment: str | None = None
+    decisions: tuple[Vote, ...] = ()
 
     @property
     def approved(self) -> bool:
@@ -118,6 +113,12 @@ class PendingApproval(OpenWait):
             raise UsageError(f"{approver!r} is not asked for this approval, but {known}")
         holder = approver if approver is not None else (approvers or [""])[0]
         return self._link(holder, action or "")
+
+    def cancel(self, reason: str = "") -> None:
+        """Withdraw it, unless it was decided: its links then say so, and the `reason` if any."""
+        if self._op is not None:
+            self._op.why = str(reason)[:LONGEST_REASON]
+        super().cancel()
 
     def _begin(self, notify: Task[Any, Any] | None) -> PendingApproval:
         """Let people be told of it; and let it be noticed if nobody awaits it."""
@@ -169,8 +170,10 @@ def approval(
     *,
     form: Form | None = None,
     description: str | None = None,
-    approvers: Sequence[str] = (),
+    approvers: Sequence[str | Group] = (),
     quorum: int = 1,
+    reject: str = "any",
+    self_approval: bool = True,
     timeout: Seconds | None = None,
     binds: Call[Any] | None = None,
     **notifying: Unpack[NotifyOptions],
@@ -182,23 +185,26 @@ def approval(
         answer = await ask
 
     `form`: a JSON Schema, a property map, or a type, which `answer.value` is then of; an answer
-    that does not fit is refused. `approvers`: who gets a link of their own. A link is good until
-    the time-out, or for 30 days. `binds`: the one call that it is for (`bind`), whose arguments are
-    its form. `notify`, `remind_every`, `escalate_after`, `escalate_to`: who tells people of it, and
-    when (`NotifyOptions`). The rest is as with `wait_for_approval`.
+    that does not fit is refused. `approvers`: people, or groups (`group`), each of whom gets a link
+    of their own; `quorum` of them must approve. `reject`: `any` rejection rejects, or only what
+    leaves no hope (`majority`). With `self_approval=False` who started the run is not asked. A link
+    is good until the time-out, or for 30 days. `binds`: the one call that it is for (`bind`), whose
+    arguments are its form, where one person decides. `notify`, `remind_every`, `escalate_after`,
+    `escalate_to`: who tells people of it, and when (`NotifyOptions`). The rest is as with
+    `wait_for_approval`.
 
     Raises:
         NotInARun: outside a run.
-        UsageError: the form is none, the approvers are not distinct texts, or options do not fit.
+        UsageError: the form is none, too few are asked, or not by distinct texts, or options do not
+            fit.
         ValueError: a duration is not positive.
     """
-    if quorum != 1:
-        raise UsageError(f"quorum={quorum!r}: an approval is decided by one person, so it is 1")
     if binds is not None and form is not None:
         raise UsageError("binds= makes the form of the arguments of its call: leave form= out")
-    asked_of = _approvers(approvers)
-    more = _More(linked=True, plan=plan_of(notifying, asked_of), binds=binds)
-    asked = _ask("approval", name, form, description, timeout, asked_of, more)
+    terms = functools.partial(terms_asked, approvers, quorum, reject, self_approval=self_approval)
+    plan = plan_of(notifying, approvers)
+    more = _More(terms, linked=True, plan=plan, binds=binds, editable=quorum == 1)
+    asked = _ask("approval", name, form, description, timeout, more)
     return asked._begin(notifying.get("notify"))
 
 
@@ -225,15 +231,21 @@ async def wait_for_approval(
         UsageError: the form is none.
         ValueError: `timeout` is not positive.
     """
-    return await _ask("wait_for_approval", name, form, description, timeout, [], _More())
+    return await _ask("wait_for_approval", name, form, description, timeout, _More())
 
 
 class _More(NamedTuple):
-    """What `approval()` alone asks with. `linked`: what can make its links is recorded with it."""
+    """What `approval()` alone asks with. `linked`: what can make its links is recorded with it.
 
+    `editable`: whether who decides may change the arguments of a call that it binds. Where several
+    do, they must have approved the same.
+    """
+
+    terms: Callable[[], Terms] = Terms
     linked: bool = False
     plan: Plan | None = None
     binds: Call[Any] | None = None
+    editable: bool = True
 
 
 def _ask(
@@ -242,7 +254,6 @@ def _ask(
     form: Form | None,
     description: str | None,
     timeout: Seconds | None,
-    approvers: list[str],
     more: _More,
 ) -> PendingApproval:
     """Ask for it."""
@@ -253,13 +264,14 @@ def _ask(
         raise ValueError("timeout must be more than 0")
     codec, due = execution.codec, None if timeout is None else execution.machine + millis(timeout)
     if (binds := more.binds) is not None:
-        form = binds.taken()
+        taken = binds.taken()
+        form = taken if more.editable else None
     future = execution.request(
         Kind.APPROVAL,
         name,
         digest="" if binds is None else binds.digest,
         due=due,
-        args=functools.partial(_encoded, execution, form, description, due, approvers, more),
+        args=functools.partial(_encoded, execution, form, description, due, more),
         compare=None if binds is None else functools.partial(binds.compare, codec),
         resolve=functools.partial(_resolve, codec, form),
     )
@@ -273,47 +285,45 @@ def _encoded(
     form: Form | None,
     description: str | None,
     due: Millis | None,
-    approvers: list[str],
     more: _More,
     key: str,
 ) -> Value:
-    """What is recorded of it. Only what is new is checked: a form that was recorded stands."""
+    """What is recorded of it. Only what is new is found out and checked: the recorded stands."""
     shown: dict[str, Any] = {"form": recorded_form(form), "description": description}
     if more.binds is not None:
         shown["binds"] = more.binds.shown
     if more.linked:
         expires = execution.machine + GOOD_FOR if due is None else min(due, LATEST)
         shown["link"] = msgspec.to_builtins(new_facts(execution, key, expires))
-    if approvers:
-        shown["approvers"] = approvers
-    shown |= recorded_plan(more.plan, approvers)
+    terms = more.terms()
+    shown |= terms.recorded()
+    shown |= recorded_plan(more.plan, terms)
     if hidden := hidden_in_form(form):
         shown["hidden"] = list(hidden)
     return execution.codec.encode(shown, key=key, purpose=Purpose.APPROVAL)
 
 
-def _approvers(given: Sequence[str]) -> list[str]:
-    found: list[Any] = [] if isinstance(given, str) else list(given)
-    right = all(isinstance(each, str) and each and each.isprintable() for each in found)
-    if isinstance(given, str) or not right or len(set(found)) < len(found):
-        raise UsageError("approvers is a list of texts, such as addresses, none of them twice")
-    if len(found) > MOST_APPROVERS or any(len(e.encode()) > LONGEST_APPROVER for e in found):
-        told = f"{MOST_APPROVERS} people, and each has at most {LONGEST_APPROVER} bytes"
-        raise UsageError(f"an approval can be asked of at most {told}")
-    return found
-
-
 def _resolve(codec: Codec, form: Form | None, key: str, outcome: Outcome) -> Approval:
-    if outcome.kind is OutcomeKind.TIMEOUT:
+    if outcome.kind is OutcomeKind.TIMEOUT and outcome.value is None:
         return Approval(Decision.TIMED_OUT)
     if outcome.value is None:
         raise CheckpointUnreadable(f"the decision on {key!r} is missing ({outcome.kind})")
     decided = codec.decode(outcome.value, key=key, purpose=Purpose.APPROVAL)
     found = msgspec.convert(decided, Approval)
-    if found.value is None and not found.approved:
-        return found
+    typed = functools.partial(_typed, form)
     try:
-        return msgspec.structs.replace(found, value=filled_in(form, found.value))
+        votes = tuple(typed(vote, vote.action is Action.APPROVE) for vote in found.decisions)
+        return msgspec.structs.replace(typed(found, found.approved), decisions=votes)
     except InvalidInput as error:
         told = f"the answer to {key!r} fits the form's schema and not its type: {error}"
         raise InvalidInput(told, field=error.field) from None
+
+
+Answer = TypeVar("Answer", Approval, Vote)
+
+
+def _typed(form: Form | None, answer: Answer, approved: bool) -> Answer:
+    """The answer with its value as what the form says; who rejects need fill in nothing."""
+    if answer.value is None and not approved:
+        return answer
+    return msgspec.structs.replace(answer, value=filled_in(form, answer.value))

@@ -39,6 +39,7 @@ from typing import Any, Final, TypedDict
 
 import msgspec
 
+from rewake.authoring.ballots import Action, Terms, folded
 from rewake.authoring.binding import call_text
 from rewake.authoring.policy import Seconds, millis, seconds
 from rewake.authoring.task import Task
@@ -92,7 +93,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     whom it is for, with or without a link. `number`: of a reminder, from 1. `until`: when the
     links are over. `call`: what is called if it is approved, of an approval that binds a call.
     `decision` (`approved`, `rejected`, `timed_out`), `approver` and `comment` are those of one that
-    is decided. `previous`: what the task returned for the notice before.
+    is decided, and `approvals` and `rejections` how many there were then. `quorum`: how many must
+    approve. `previous`: what the task returned for the notice before.
     """
 
     kind: NoticeKind
@@ -108,6 +110,9 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     decision: str | None = None
     approver: str | None = None
     comment: str | None = None
+    quorum: int = 1
+    approvals: int = 0
+    rejections: int = 0
     previous: Any = None
 
     @property
@@ -148,7 +153,7 @@ def plan_of(options: NotifyOptions, approvers: Sequence[object]) -> Plan | None:
     task.arguments((None,), {})
     if bool(to) != (after is not None):
         raise UsageError("escalate_after= and escalate_to= go together: when, and whom to ask then")
-    if isinstance(to, str) or not all(map(_is_name, to)) or len(set(to)) < len(to):
+    if isinstance(to, str) or not all(map(_is_name, to)) or len({*map(folded, to)}) < len(to):
         told = f"each of at most {LONGEST_NAME} bytes, and none of them twice"
         raise UsageError(f"escalate_to is a list of texts, such as addresses, {told}")
     if to and not approvers:
@@ -167,15 +172,17 @@ def _is_name(given: object) -> bool:
     return is_line and len(str(given).encode()) <= LONGEST_NAME
 
 
-def recorded_plan(plan: Plan | None, asked: list[str]) -> dict[str, Any]:
-    """What is recorded of a plan with an approval that is `asked` of these from the start.
+def recorded_plan(plan: Plan | None, terms: Terms) -> dict[str, Any]:
+    """What is recorded of a plan with an approval that has these terms from the start.
 
-    Those of the escalation belong to its approvers, but for those who are asked already. Raises
-    `UsageError` if they are too many.
+    Those of the escalation belong to its approvers, but for those who are asked already, and for
+    who may not decide since they started the run. Raises `UsageError` if they are too many.
     """
     if plan is None:
         return {}
-    later = [each for each in plan.to if each not in asked]
+    asked = terms.approvers
+    known = {folded(each) for each in asked}
+    later = [each for each in plan.to if folded(each) not in known and not terms.bars(each)]
     if len(asked) + len(later) > MOST_PEOPLE:
         raise UsageError(
             f"an approval can be asked of at most {MOST_PEOPLE} people, later ones too"
@@ -328,6 +335,8 @@ class _Notifier:
             return await self._tell(NoticeKind.WITHDRAWN)
         answer = self._wait.result()
         about = {"approver": answer.approver, "comment": answer.comment}
+        about["approvals"] = sum(vote.action is Action.APPROVE for vote in answer.decisions)
+        about["rejections"] = len(answer.decisions) - about["approvals"]
         return await self._tell(NoticeKind.DECIDED, decision=str(answer.decision), **about)
 
     def _notice(self, kind: NoticeKind, **about: Any) -> Notice:
@@ -345,6 +354,7 @@ class _Notifier:
             until=_EPOCH + dt.timedelta(milliseconds=self._expires),
             description=self._asked.get("description"),
             call=call_text(binds) if (binds := self._asked.get("binds")) else "",
+            quorum=self._asked.get("quorum", 1),
             people=people,
             links={each: self._link(each) for each in asked},
             number=self._reminders if kind is NoticeKind.REMINDER else 0,

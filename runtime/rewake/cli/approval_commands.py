@@ -25,7 +25,9 @@ Decider = Annotated[str | None, typer.Option("--approver", help="Who decides (US
 @approvals.command("list")
 def approvals_list(
     workflow: Annotated[str | None, typer.Option(help="Of this workflow only.")] = None,
-    approver: Annotated[str | None, typer.Option(help="Asked of this person only.")] = None,
+    approver: Annotated[str | None, typer.Option(help="That wait for this person.")] = None,
+    group: Annotated[str | None, typer.Option(help="Asked of this group.")] = None,
+    asked_before: Annotated[str | None, typer.Option(help="Asked before this time.")] = None,
     limit: Annotated[int | None, typer.Option(help="Of so many runs (50, at most 200).")] = None,
     cursor: Annotated[str | None, typer.Option(help="The next page, as the last one said.")] = None,
     url: Url = None,
@@ -36,16 +38,22 @@ def approvals_list(
     from rewake.cli.remote.runs import Server
 
     query = {"workflow": workflow, "approver": approver, "limit": limit, "cursor": cursor}
+    query |= {"group": group, "asked_before": asked_before}
     raise typer.Exit(listing(Server(url, json), query))
 
 
 @approvals.command("show")
-def approvals_show(run: Run, key: Key = None, url: Url = None) -> None:
-    """Show what a run waits for, as JSON: form, deadline, where to decide."""
+def approvals_show(
+    run: Run,
+    key: Key = None,
+    trail: Annotated[bool, typer.Option("--trail", help="What happened, a line each.")] = False,
+    url: Url = None,
+) -> None:
+    """Show what a run waits for, as JSON: form, deadline, who has voted and what happened."""
     from rewake.cli.remote.approvals import show
     from rewake.cli.remote.runs import Server
 
-    raise typer.Exit(show(Server(url), run, key))
+    raise typer.Exit(show(Server(url), run, key, trail=trail))
 
 
 @approvals.command("link")
@@ -91,6 +99,24 @@ def approvals_reject(
 ) -> None:
     """Reject it."""
     _decide(False, run, key, None, comment, approver, url, json)
+
+
+@approvals.command("delegate")
+def approvals_delegate(
+    run: Run,
+    key: Key = None,
+    to: Annotated[str, typer.Option(help="Who shall decide instead.")] = "",
+    comment: Comment = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Hand your vote on to somebody else, and print their link."""
+    from rewake.cli.remote.approvals import delegate
+    from rewake.cli.remote.runs import Server
+
+    if not to:
+        raise UsageError("say to whom: --to ann@example.com")
+    raise typer.Exit(delegate(Server(url, json), run, key, to, comment))
 
 
 def _decide(

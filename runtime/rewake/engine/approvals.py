@@ -4,8 +4,9 @@
 or else its deadline does (`rewake.engine.deadlines`). Either outcome is settled in the operation's
 item and delivered to the run like the outcome of a task.
 
-An answer is checked against the form here, whichever way it came. What holds a link is told what
-became of its approval (`look`); the link of an earlier round of a retried run is of no use.
+An answer is checked against the form here, whichever way it came, and counted in `engine/voting`.
+What holds a link is told what became of its approval (`look`); the link of an earlier round of a
+retried run is of no use.
 """
 
 from __future__ import annotations
@@ -15,22 +16,24 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rewake.authoring.approval import GOOD_FOR, Approval, Decision
-from rewake.authoring.linking import LinkFacts, nonce_of
+from rewake.authoring.ballots import Ballot, Delegation, Said, Terms, Vote
+from rewake.authoring.linking import nonce_of
 from rewake.engine.deadlines import timed_out
-from rewake.engine.deliveries import Deliveries
+from rewake.engine.matters import ACTIONS, DECIDED, Matter, Matters, decided_by
 from rewake.engine.runs import Runs
-from rewake.errors import InvalidInput, LinkExpired, RunConflict, RunNotFound
-from rewake.kinds import Kind, OutcomeKind, Purpose
-from rewake.records import Header, Millis, Operation, Outcome, Scheduled
+from rewake.engine.voting import Voting
+from rewake.errors import CheckpointUnreadable, InvalidInput, LinkExpired, RunConflict, RunNotFound
+from rewake.kinds import Kind, OutcomeKind
+from rewake.records import Header, Millis, Operation, Scheduled, Withdrawn
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.states import TERMINAL
 from rewake.stores.history import History, StepTries, of_round
-from rewake.values.redaction import hidden_in_schema, pointer
-from rewake.values.run_codec import RunCodec
 from rewake.values.schemas import misfits, schema_of
+from rewake.values.sealing import for_people
 
 _OVER = "the run that asked for it is over"
 _LATE = "the time to decide is over"
+TIMED_OUT, WITHDRAWN = "timed_out", "withdrawn"
 _TAKEN_BACK = "it was taken back: no decision is needed any more"
 
 
@@ -41,7 +44,7 @@ class Standing(NamedTuple):
     name: str
     description: str
     schema: dict[str, Any] | None
-    approvers: list[str]
+    ballot: Ballot
     asked_at: Millis
     decided: Approval | None
     """The decision, if there is one."""
@@ -50,12 +53,37 @@ class Standing(NamedTuple):
     """The call that it binds, if it does."""
 
 
+class Record(NamedTuple):
+    """An approval of a run, open or not.
+
+    `end`: how it ended (approved, rejected, timed_out, withdrawn), and when. `why`: what the
+    workflow said as it withdrew it.
+    """
+
+    workflow: str
+    matter: Matter
+    ballot: Ballot
+    asked_at: Millis
+    end: tuple[str, Millis] | None
+    why: str
+
+
+class _Asking(NamedTuple):
+    """The entry that asks for an approval, when that was, and whether it still does."""
+
+    entry: Scheduled
+    at: Millis
+    is_open: bool
+    why: str = ""
+
+
 class Approvals:
     """Decides on approvals, by way of an engine (which need not be open)."""
 
     def __init__(self, engine: Runs) -> None:
         self._services = engine.services
-        self._deliveries = Deliveries(engine.services)
+        self._matters = Matters(engine.services)
+        self._voting = Voting(engine.services)
 
     async def decide(
         self,
@@ -64,38 +92,67 @@ class Approvals:
         approval: Approval,
         *,
         round: int | None = None,
+        principal: str = "",
         carry_on: bool = True,
-    ) -> None:
-        """Record a decision on an approval; the first one stands, and wakes the run.
+    ) -> Ballot:
+        """Count a vote on an approval. What decides it stands, and wakes the run.
 
-        With `carry_on=False` another process goes on with the run, within a sweep. `round`: only
-        if it was first asked for in this round of the run.
+        Mostly one vote decides; `Ballot.decision` says whether it is decided now. With
+        `carry_on=False` another process goes on with the run, within a sweep. `round`: only if it
+        was first asked for in this round of the run. `principal`: who sends it, if the server knows
+        them otherwise than by the approval.
 
         Raises:
+            DecisionForbidden: who decides is not asked, or started the run and may not.
             InvalidInput: it is no decision that a person can make, or does not fit the form.
             RunNotFound: no such run, or it waits for no approval of that key.
-            RunConflict: decided already, withdrawn, out of time, or the run is over.
+            RunConflict: decided already, withdrawn, out of time, or the run is over; or they said
+                something else before.
         """
         _check_decision(approval)
-        asked = await self._asked(run, key)
-        shown = await self._shown(run, asked)
-        if round is not None and _first_round(asked, shown) != round:
-            raise RunConflict(f"{key!r} was asked for anew, since the run was retried")
-        approval = fitting(shown, approval)
-        now = self._services.clock.now()
-        late = timed_out(asked.due, now)
-        outcome, at = late or (self._outcome(run, key, approval, shown), now)
-        blank = Operation(run, key, Kind.APPROVAL, asked.name, asked.round)
-        delivery = await self._deliveries.end_wait(blank, outcome, at, carry_on=carry_on)
-        if late is not None:
-            raise RunConflict(f"the time to decide on {key!r} is over")
-        if not delivery.won:
-            raise RunConflict(f"{key!r} was decided already")
+        found = await self._open(run, key, round)
+        approval = fitting(found.shown, approval)
+        action = ACTIONS[approval.decision]
+        said = Vote(approval.approver, action, approval.value, approval.comment)
+        return await self._say(found, said, principal, carry_on=carry_on)
 
-    async def approvers(self, run: str, key: str) -> list[str]:
-        """Whom it is asked of; empty: whoever may decide. Raises `RunNotFound`, `RunConflict`."""
-        shown = await self._shown(run, await self._asked(run, key))
-        return shown.get("approvers") or []
+    async def delegate(
+        self,
+        run: str,
+        key: str,
+        approver: str,
+        to: str,
+        comment: str | None = None,
+        *,
+        round: int | None = None,
+        principal: str = "",
+    ) -> str:
+        """Hand a vote on to somebody else. Returns their link; empty: no address is known here.
+
+        Raises as `decide` does.
+        """
+        found = await self._open(run, key, round)
+        await self._say(found, Delegation(approver, to, comment), principal)
+        if not self._services.settings.url:
+            return ""
+        return self._link(found, to, "")[0]
+
+    async def _say(
+        self, found: Matter, said: Said, principal: str, *, carry_on: bool = True
+    ) -> Ballot:
+        return await self._voting.say(found, said, principal=principal, carry_on=carry_on)
+
+    async def _open(self, run: str, key: str, round: int | None = None) -> Matter:
+        """An open approval, if first asked for in this `round`."""
+        asked = await self._asked(run, key)
+        found = await self._found(run, asked)
+        if round is not None and found.first_round != round:
+            raise RunConflict(f"{key!r} was asked for anew, since the run was retried")
+        return found
+
+    async def _found(self, run: str, asked: Scheduled) -> Matter:
+        item = (await self._services.store.operations(run, [asked.key])).get(asked.key)
+        return Matter(run, asked, await self._matters.shown(run, asked), item)
 
     async def link(
         self, run: str, key: str, holder: str = "", action: str = ""
@@ -107,81 +164,115 @@ class Approvals:
             RunNotFound: no such run, or it waits for no approval of that key.
             RunConflict: it is not open any more; or there is no address for links here.
         """
-        services = self._services
-        asked = await self._asked(run, key)
-        if not services.settings.url:
+        found = await self._open(run, key)
+        if not self._services.settings.url:
             raise RunConflict("there is no address for links: set REWAKE_URL")
-        shown, now = await self._shown(run, asked), services.clock.now()
-        approvers = shown.get("approvers") or []
-        if approvers and holder not in approvers:
-            told = f"it is asked of {', '.join(approvers)}: say for whom of them the link is"
+        ballot = await self._matters.ballot(found)
+        if ballot.holders and holder not in ballot.holders:
+            told = f"it is asked of {', '.join(ballot.holders)}: say for whom of them the link is"
             raise InvalidInput(told, field="approver")
         if not holder.isprintable():
             raise InvalidInput("who a link is for is one line of text", field="approver")
-        expires = now + GOOD_FOR if asked.due is None else asked.due
+        return self._link(found, holder, action)
+
+    def _link(self, found: Matter, holder: str, action: str) -> tuple[str, Millis]:
+        services, due = self._services, found.asked.due
+        expires = services.clock.now() + GOOD_FOR if due is None else due
         nonce = nonce_of(services.chance)
-        about = (key, _first_round(asked, shown), holder, action, expires, nonce)
+        about = (found.asked.key, found.first_round, holder, action, expires, nonce)
         links = Links(services.secret, services.settings.url)
-        link = Link(LinkUse.APPROVE, run, *about, links.signer)
+        link = Link(LinkUse.APPROVE, found.run, *about, links.signer)
         return links.url(links.base, link), expires
+
+    async def ballot(self, run: str, key: str) -> Ballot:
+        """What was said about an open approval. Raises `RunConflict`, `RunNotFound`."""
+        return await self._matters.ballot(await self._open(run, key))
 
     async def look(self, link: Link) -> Standing:
         """What a link shows. Raises `LinkExpired` if nothing can be, or was, decided by it."""
-        services, store = self._services, self._services.store
-        header = await store.find(link.run)
-        if header is None:
-            raise LinkExpired(_OVER)
-        over = LinkExpired(_OVER if header.state in TERMINAL else _TAKEN_BACK)
-        found = await self._asked_at(header, link.key)
-        if found is None:
-            raise over
-        asked, asked_at, is_open = found
-        shown = await self._shown(link.run, asked)
-        if _first_round(asked, shown) != link.round:
-            raise over
-        item = of_round(await store.operation(link.run, link.key), asked.round)
-        outcome, at = (None, None) if item is None else (item.outcome, item.at)
-        if outcome is None and timed_out(asked.due, services.clock.now()) is not None:
+        header = await self._services.store.find(link.run)
+        found = None if header is None else await self._record(header, link.key)
+        if header is None or found is None or found.matter.first_round != link.round:
+            raise LinkExpired(_OVER if header is None or header.state in TERMINAL else _TAKEN_BACK)
+        ended, at = found.end or ("", 0)
+        if ended == TIMED_OUT:
             raise LinkExpired(_LATE)
-        if outcome is None and (not is_open or header.state in TERMINAL):
-            raise over
-        if outcome is not None and outcome.kind is not OutcomeKind.OK:
-            raise LinkExpired(_LATE) if outcome.kind is OutcomeKind.TIMEOUT else over
-        decided = None if outcome is None else self._decision(link, outcome)
+        if ended == WITHDRAWN:
+            over = _OVER if header.state in TERMINAL else _TAKEN_BACK
+            raise LinkExpired(found.why or over)
+        decided = decided_by(found.ballot) if ended else None
+        if decided is None:
+            found.ballot.check_link(link.holder)
+        shown, asked = found.matter.shown, found.matter.asked
         form, told = shown.get("form"), str(shown.get("description") or "")
         schema = schema_of(form) if isinstance(form, dict) and form else None
-        approvers = shown.get("approvers") or []
-        about = (header.workflow, asked.name, told, schema, approvers, asked_at)
-        return Standing(*about, decided, at or 0, shown.get("binds"))
+        about = (header.workflow, asked.name, told, schema, found.ballot, found.asked_at)
+        return Standing(*about, decided, at, shown.get("binds"))
 
-    async def _asked_at(self, header: Header, key: str) -> tuple[Scheduled, Millis, bool] | None:
-        """The entry that asks for the approval, when that was, and whether it is still open."""
+    async def find(self, run: str, key: str) -> Record:
+        """An approval of a run, open or not. Raises `RunNotFound`."""
+        found = await self._record(await self._services.store.header(run), key)
+        if found is None:
+            raise RunNotFound(f"the run waits for no approval {key!r}")
+        return found
+
+    async def open_in(self, header: Header) -> list[Record]:
+        """The approvals of a run that are open, in the order in which they were asked for."""
+        asked = {
+            k: each for k, each in _asking(await self._entries(header)).items() if each.is_open
+        }
+        items = await self._services.store.operations(header.run, list(asked))
+        found = [await self._listed(header, each, items.get(key)) for key, each in asked.items()]
+        return [each for each in found if each is not None and each.end is None]
+
+    async def _listed(
+        self, header: Header, asking: _Asking, item: Operation | None
+    ) -> Record | None:
+        """A record for a list, which one that cannot be read here must not spoil."""
+        try:
+            return await self._record_of(header, asking, item)
+        except CheckpointUnreadable:
+            matter = Matter(header.run, asking.entry, {}, item)
+            blank = Record(header.workflow, matter, Ballot(Terms()), asking.at, None, "")
+            return blank if matter.outcome is None else None
+
+    async def _entries(self, header: Header) -> History:
+        return await self._services.store.entries(header)
+
+    async def _record(self, header: Header, key: str) -> Record | None:
         here = self._services.cache.open_at(header, key, Kind.APPROVAL)
         if here is not None:
-            return here.scheduled(), here.asked_at, True
-        history, moments = await self._services.store.entries(header), StepTries()
-        is_open = key in {entry.key for entry in history.open(Kind.APPROVAL)}
-        for entry in history.entries:
-            moments.read(entry)
-            if isinstance(entry, Scheduled) and (entry.key, entry.kind) == (key, Kind.APPROVAL):
-                return entry, moments.clock, is_open
-        return None
-
-    def _decision(self, link: Link, outcome: Outcome) -> Approval | None:
-        if outcome.value is None:
+            asking: _Asking | None = _Asking(here.scheduled(), here.asked_at, True)
+        else:
+            asking = _asking(await self._entries(header)).get(key)
+        if asking is None:
             return None
-        codec = RunCodec(self._services.secret, link.run)
-        told = codec.decode(outcome.value, key=link.key, purpose=Purpose.APPROVAL)
-        return msgspec.convert(told, Approval)
+        items = await self._services.store.operations(header.run, [key])
+        return await self._record_of(header, asking, items.get(key))
 
-    async def _shown(self, run: str, asked: Scheduled) -> dict[str, Any]:
-        """What an approval was asked with."""
-        whole = await self._services.store.whole(run, asked)
-        if whole.args is None:
-            return {}
-        codec = RunCodec(self._services.secret, run)
-        shown: dict[str, Any] = codec.decode(whole.args, key=asked.key, purpose=Purpose.APPROVAL)
-        return shown
+    async def _record_of(self, header: Header, asking: _Asking, item: Operation | None) -> Record:
+        asked = asking.entry
+        matter = Matter(header.run, asked, await self._matters.shown(header.run, asked), item)
+        ballot = await self._matters.ballot(matter)
+        is_open = asking.is_open and header.state not in TERMINAL
+        end = self._end(matter, ballot, header, is_open=is_open)
+        return Record(header.workflow, matter, ballot, asking.at, end, asking.why)
+
+    def _end(
+        self, matter: Matter, ballot: Ballot, header: Header, *, is_open: bool
+    ) -> tuple[str, Millis] | None:
+        """How it ended, and when."""
+        outcome, late = matter.outcome, timed_out(matter.asked.due, self._services.clock.now())
+        if outcome is None:
+            if late is not None:
+                return TIMED_OUT, late[1]
+            return None if is_open else (WITHDRAWN, max(header.clock, header.changed))
+        assert matter.item is not None
+        at = matter.item.at or 0
+        if outcome.kind is not OutcomeKind.OK:
+            return (TIMED_OUT if outcome.kind is OutcomeKind.TIMEOUT else WITHDRAWN), at
+        assert ballot.decision is not None
+        return DECIDED[ballot.decision], at
 
     async def _asked(self, run: str, key: str) -> Scheduled:
         """The entry that asks for the approval at this key, of a run that is not over.
@@ -196,14 +287,18 @@ class Approvals:
             raise RunConflict(f"run {run!r} is over")
         return asked
 
-    def _outcome(self, run: str, key: str, approval: Approval, shown: dict[str, Any]) -> Outcome:
-        decided, codec = msgspec.to_builtins(approval), RunCodec(self._services.secret, run)
-        form = shown.get("form")
-        marked = hidden_in_schema(schema_of(form)) if isinstance(form, dict) else ()
-        marked = (*marked, *shown.get("hidden", ()))
-        hidden = tuple(pointer("value") + path for path in dict.fromkeys(marked))
-        value = codec.encode(decided, key=key, purpose=Purpose.APPROVAL, hidden=hidden)
-        return Outcome(OutcomeKind.OK, value)
+
+def _asking(history: History) -> dict[str, _Asking]:
+    """The entries that ask for approvals, by key, in the order asked."""
+    is_open = {entry.key for entry in history.open(Kind.APPROVAL)}
+    moments, found = StepTries(), dict[str, _Asking]()
+    for entry in history.entries:
+        moments.read(entry)
+        if isinstance(entry, Scheduled) and entry.kind is Kind.APPROVAL:
+            found[entry.key] = _Asking(entry, moments.clock, entry.key in is_open)
+        elif isinstance(entry, Withdrawn) and entry.key in found:
+            found[entry.key] = found[entry.key]._replace(why=for_people(entry.why))
+    return found
 
 
 def _check_decision(approval: object) -> None:
@@ -239,12 +334,6 @@ def fitting(shown: dict[str, Any], approval: Approval) -> Approval:
         field, message = wrong[0]
         raise InvalidInput(f"{field}: {message}{more}", field=field)
     return approval
-
-
-def _first_round(asked: Scheduled, shown: dict[str, Any]) -> int:
-    """The round in which it was first asked for: a retry of the run may have opened it again."""
-    recorded = shown.get("link")
-    return asked.round if recorded is None else msgspec.convert(recorded, LinkFacts).round
 
 
 def open_approvals(history: History) -> dict[str, Scheduled]:

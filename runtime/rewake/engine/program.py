@@ -8,6 +8,7 @@ from rewake.app import App
 from rewake.authoring.hints import return_hint
 from rewake.authoring.marking import hidden_in
 from rewake.authoring.policy import millis
+from rewake.authoring.quorum import Setting, setting
 from rewake.authoring.workflow import Workflow
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Header, Outcome, Started
@@ -44,6 +45,7 @@ class RunProgram:
         execution, timeout = current(), self._workflow.timeout
         assert execution is not None
         execution.set_deadline(None if timeout is None else started.clock + millis(timeout))
+        setting.set(Setting(started.by, self._app.groups))
         given = self.codec.decode(started.args, key="", purpose=Purpose.INPUT)
         return await self._workflow.call(self._workflow.arguments(given, strict=False))
 

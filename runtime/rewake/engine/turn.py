@@ -26,6 +26,7 @@ from rewake.engine.heart import Hold
 from rewake.engine.instance import Instance, TooNew, check
 from rewake.engine.interrupted import number_anew, number_attempts
 from rewake.engine.leases import PASSING
+from rewake.engine.matters import time_out
 from rewake.engine.services import Services, TurnHere
 from rewake.engine.shortages import shortage
 from rewake.engine.steps import Steps
@@ -247,7 +248,7 @@ class Turn:
                 continue
             late = timed_out(op.due, now)
             if late is not None:
-                settled[op.key] = await self._time_out(op, *late)
+                settled[op.key] = await self._time_out(op, late[1])
             elif op.silent_at is not None and op.silent_at <= now:
                 settled |= await self._end_silence(op, op.silent_at, now)
         return list(settled.values())
@@ -269,11 +270,10 @@ class Turn:
         arrivals.read(seen)
         return keys
 
-    async def _time_out(self, op: OpenOp, outcome: Outcome, due: Millis) -> Operation:
+    async def _time_out(self, op: OpenOp, due: Millis) -> Operation:
         """Settle a wait whose time is over. An outcome that was settled before stands."""
         operation = Operation(self._commits.header.run, op.key, op.kind, op.name, op.round)
-        _, found = await self._store.settle(operation, outcome, due)
-        return found
+        return await time_out(self._services, operation, op.scheduled(), due)
 
     async def _end_silence(
         self, op: OpenOp, silent_at: Millis, now: Millis

@@ -23,6 +23,7 @@ from rewake.http import (
     runs,
     streams,
     tokens,
+    trails,
 )
 from rewake.http.admission import admitted
 from rewake.http.auditor import Auditor
@@ -39,6 +40,7 @@ from rewake.http.parts import Parts
 from rewake.http.people import People
 from rewake.http.principals import Principals
 from rewake.http.problems import HANDLERS
+from rewake.http.view_counter import ViewCounter
 from rewake.identity.settings import IdentitySettings
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import Keys
@@ -60,6 +62,7 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/runs/{run}/kill", runs.kill),
     ("POST", "/v1/runs/{run}/resume", runs.resume),
     ("POST", "/v1/runs/{run}/retry", runs.retry),
+    ("GET", "/v1/runs/{run}/approvals/{key:path}", trails.get),
     ("POST", "/v1/runs/{run}/approvals/{key:path}", approvals.decide),
     ("GET", "/v1/tokens", tokens.listing),
     ("POST", "/v1/tokens", tokens.create),
@@ -158,8 +161,9 @@ def _parts(
     principals = Principals(keys, store.tokens, clock, people.oidc)
     auditor, keeper = Auditor(store.audit, clock), Keeper(store.deliveries, clock)
     inbox = Inbox(engine.handle, clock)
+    views = ViewCounter(store.seen, clock)
     made = (engine, keys, inbox, clock, principals, auditor, keeper, load)
-    return Parts(*made, limit, hooks, people=people)
+    return Parts(*made, limit, hooks, people=people, views=views)
 
 
 def _hooks(engine: Engine, *, development: bool) -> dict[str, Hook]:
@@ -177,6 +181,7 @@ async def _close(parts: Parts, grace: float) -> None:
     parts.closing.set()
     await parts.auditor.close()
     await parts.keeper.close()
+    await parts.views.close()
     await parts.principals.close()
     await parts.people.close()
     await parts.engine.close(grace)

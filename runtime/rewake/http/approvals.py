@@ -8,13 +8,26 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rewake.authoring.approval import LONGEST_APPROVER, Action, Approval, Decision
-from rewake.engine.approvals import Approvals, approvals_of
+from rewake.access import Scope
+from rewake.authoring.approval import Approval, Decision
+from rewake.authoring.ballots import LONGEST_APPROVER, Action, Delegation, same_person
+from rewake.engine.approvals import Approvals, Record
+from rewake.engine.matters import ACTIONS
 from rewake.http.admission import check_run, principal_of
-from rewake.http.bodies import query_whole, read_object, shaped, takes_query
+from rewake.http.ballots import (
+    DelegationBody,
+    check_comment,
+    counted,
+    handed_on,
+    is_delegation,
+    voter,
+)
+from rewake.http.bodies import query_moment, query_whole, read_object, shaped, takes_query
 from rewake.http.parts import parts_of, reply
+from rewake.records import LATEST, Millis
 from rewake.states import LIVE
 from rewake.views.approvals import listed_approval_view
+from rewake.views.ballots import inbox_of
 from rewake.views.moments import moment
 from rewake.views.values import Values
 
@@ -40,10 +53,11 @@ class LinkBody(msgspec.Struct, forbid_unknown_fields=True):
     action: Action | None = None
 
 
-@takes_query("approver", "cursor", "limit", "workflow")
+@takes_query("approver", "asked_before", "cursor", "group", "limit", "workflow")
 async def listing(request: Request) -> Response:
     """`GET /v1/approvals`: what runs wait for; a page is of so many runs that have not ended."""
     parts, query = parts_of(request), request.query_params
+    before = query_moment(request, "asked_before") or LATEST
     headers, cursor = await parts.engine.list(
         limit=query_whole(request, "limit", 1, LARGEST_PAGE, 50),
         cursor=query.get("cursor"),
@@ -54,11 +68,22 @@ async def listing(request: Request) -> Response:
     found = []
     for header in headers:
         values = Values(parts.keys.secret, header.run)
-        for asked in await approvals_of(parts.engine, header):
-            view = listed_approval_view(asked, header.workflow, values)
-            if query.get("approver") in (None, *view.approvers):
-                found.append(view)
+        for each in await Approvals(parts.engine).open_in(header):
+            if _is_wanted(each, query.get("approver"), query.get("group"), before):
+                asked, at = each.matter.asked, each.asked_at
+                view = listed_approval_view(asked, at, header.workflow, values)
+                found.append(inbox_of(view, each.ballot))
     return reply({"approvals": found, "cursor": cursor})
+
+
+def _is_wanted(found: Record, approver: str | None, group: str | None, before: Millis) -> bool:
+    """Whether an open approval is in this inbox. Who has voted, or handed it on, is done."""
+    ballot = found.ballot
+    return (
+        approver in (None, *ballot.waits_for)
+        and (group is None or group in ballot.terms.groups)
+        and found.asked_at < before
+    )
 
 
 async def link(request: Request) -> Response:
@@ -66,19 +91,33 @@ async def link(request: Request) -> Response:
     parts = parts_of(request)
     wanted = shaped(await read_object(request, parts.limit), LinkBody)
     await check_run(request, wanted.run)
+    approvals, principal = Approvals(parts.engine), principal_of(request)
+    ballot = await approvals.ballot(wanted.run, wanted.key)
+    if ballot.terms.is_personal and not same_person(wanted.approver, principal.who):
+        principal.require(Scope.ADMIN)  # who has it decides as somebody else
     about = (wanted.run, wanted.key, wanted.approver, wanted.action or "")
-    url, expires = await Approvals(parts.engine).link(*about)
+    url, expires = await approvals.link(*about)
     return reply({"url": url, "expires": moment(expires)})
 
 
 async def decide(request: Request) -> Response:
-    """`POST /v1/runs/{run}/approvals/{key}`: approve or reject; the first decision stands."""
+    """`POST /v1/runs/{run}/approvals/{key}`: vote, or hand a vote on; what decides stands."""
     parts, run, key = parts_of(request), request.path_params["run"], request.path_params["key"]
-    answer = shaped(await read_object(request, parts.limit), DecisionBody)
-    decision = Decision.APPROVED if answer.approved else Decision.REJECTED
+    body, principal = await read_object(request, parts.limit), principal_of(request)
     approvals = Approvals(parts.engine)
-    approvers = await approvals.approvers(run, key) if parts.people.must_be_known else []
-    approver = parts.people.decider(principal_of(request), approvers, answer.approver)
+    if is_delegation(body):
+        wanted = shaped(body, DelegationBody)
+        check_comment(wanted.comment)
+        ballot = await approvals.ballot(run, key)
+        who = voter(ballot, parts.people, principal, None)
+        said = Delegation(who or "", wanted.delegate, wanted.comment)
+        about = (run, key, said.approver, said.delegate, said.comment)
+        link = await approvals.delegate(*about, principal=principal.who)
+        return reply(handed_on(run, key, said, link))
+    answer = shaped(body, DecisionBody)
+    decision = Decision.APPROVED if answer.approved else Decision.REJECTED
+    ballot = await approvals.ballot(run, key)
+    approver = voter(ballot, parts.people, principal, answer.approver)
     approval = Approval(decision, answer.value, approver, answer.comment)
-    await approvals.decide(run, key, approval)
-    return reply({"run": run, "key": key, "decision": decision})
+    ballot = await approvals.decide(run, key, approval, principal=principal.who)
+    return reply(counted(ballot, run, key, ACTIONS[decision], approver))

@@ -24,11 +24,23 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from rewake import pages
-from rewake.authoring.approval import Action, Approval, Decision
+from rewake.authoring.approval import Approval
+from rewake.authoring.ballots import Action, Ballot, Delegation, Vote
 from rewake.authoring.binding import call_text
 from rewake.engine.approvals import Approvals, Standing
+from rewake.engine.matters import DECIDED, decided_by
 from rewake.errors import InvalidInput, LinkExpired, RewakeError, RunConflict, Unauthentic
 from rewake.http.admission import act_of, note_holder
+from rewake.http.ballots import (
+    DelegationBody,
+    check_comment,
+    counted,
+    handed_on,
+    is_delegation,
+    others_of,
+    own_vote,
+    progress_of,
+)
 from rewake.http.bodies import media_type_of, read_body, read_object, shaped
 from rewake.http.parts import Parts, parts_of, reply
 from rewake.http.problems import Problem, plain, problem, problem_of
@@ -42,11 +54,10 @@ LIMIT: Final = 65_536
 """The largest body, in bytes: what a person fills in."""
 MOST_FIELDS: Final = 2_000
 """The most fields of a form."""
-LONGEST_COMMENT: Final = 10_000
-"""The most characters of a comment."""
-
 _FORM: Final = "application/x-www-form-urlencoded"
-_DECISIONS: Final = {Action.APPROVE: Decision.APPROVED, Action.REJECT: Decision.REJECTED}
+_PREVIEWS: Final = {"purpose", "sec-purpose", "x-moz", "x-purpose"}
+"""Headers that a browser sends with what nobody has opened yet."""
+_DELEGATE: Final = "delegate"
 _STALE: Final = "This page was open for too long. Please send it once more."
 
 
@@ -90,17 +101,25 @@ class _Opened:
         if self.link.action not in ("", action):
             raise HTTPException(403, f"this link can only {self.link.action}")
 
-    async def decide(self, action: Action, value: Any, comment: str | None) -> Approval:
-        """Decide. Raises `InvalidInput`, `RunConflict`, `LinkExpired`."""
-        if comment is not None and len(comment) > LONGEST_COMMENT:
-            told = f"a comment may have at most {LONGEST_COMMENT:,} characters"
-            raise InvalidInput(told, field="comment")
+    async def decide(self, action: Action, value: Any, comment: str | None) -> Ballot:
+        """Vote. Raises `InvalidInput`, `RunConflict`, `LinkExpired`, `DecisionForbidden`."""
+        check_comment(comment)
         if is_too_large(value):  # also where there is no form
             raise InvalidInput(TOO_LARGE, field="value")
-        link, decision = self.link, _DECISIONS[action]
-        answer = Approval(decision, value, self.holder or None, comment or None)
-        await self._approvals.decide(link.run, link.key, answer, round=link.round)
-        return answer
+        link = self.link
+        answer = Approval(DECIDED[action], value, self.holder or None, comment or None)
+        return await self._approvals.decide(link.run, link.key, answer, round=link.round)
+
+    async def delegate(self, to: str, comment: str | None) -> tuple[Delegation, str]:
+        """Hand the vote on. Returns that, and the delegate's link. Raises as `decide` does."""
+        check_comment(comment)
+        link = self.link
+        if link.action:
+            raise HTTPException(403, f"this link can only {link.action}")
+        said = Delegation(self.holder, to, comment or None)
+        about = (link.run, link.key, self.holder, to, comment or None)
+        url = await self._approvals.delegate(*about, round=link.round)
+        return said, url
 
     def page(
         self,
@@ -114,7 +133,7 @@ class _Opened:
         # Relative, so that it leads back here below any prefix.
         post_to = self.token
         shown = pages.page(
-            self._asked(found), post_to=post_to, nonce=nonce, values=values, errors=errors
+            self.asked(found), post_to=post_to, nonce=nonce, values=values, errors=errors
         )
         return HTMLResponse(shown, status)
 
@@ -122,13 +141,25 @@ class _Opened:
         """The page that says what was decided."""
         by, comment = decided.approver or "", decided.comment or ""
         decision = str(decided.decision)
-        asked = self._asked(found, decided.value)
+        asked = self.asked(found, decided.value)
         shown = pages.done(asked, decision=decision, by=by, at=at, comment=comment)
         return HTMLResponse(shown, status)
 
-    def _asked(self, found: Standing, edited: Any = None) -> pages.Asked:
-        mine, decided = self.link.holder, found.decided
-        decisions = {} if decided is None else {decided.approver or "": str(decided.decision)}
+    def counted(self, found: Standing, mine: Vote, status: int = 200) -> Response:
+        """The page of who has voted, where that decides nothing yet."""
+        shown = pages.done(
+            self.asked(found),
+            decision=str(DECIDED[mine.action]),
+            by=mine.approver or "",
+            at=int(mine.at.timestamp() * 1000),
+            comment=mine.comment or "",
+            is_open=True,
+        )
+        return HTMLResponse(shown, status)
+
+    def asked(self, found: Standing, edited: Any = None) -> pages.Asked:
+        """What the pages say of it."""
+        mine, ballot = self.holder, found.ballot
         return pages.Asked(
             title=found.name,
             description=found.description,
@@ -139,8 +170,10 @@ class _Opened:
             asked_at=found.asked_at,
             expires=self.link.expires,
             action=self.link.action,
-            others=[(who, decisions.get(who, "")) for who in found.approvers if who != mine],
+            others=others_of(ballot, mine, found.decided),
             call="" if found.binds is None else call_text(found.binds, edited),
+            progress=progress_of(ballot),
+            can_delegate=mine in ballot.holders and not self.link.action,
         )
 
 
@@ -190,9 +223,9 @@ async def show(request: Request) -> Response:
         found = await opened.look()
     except (RewakeError, HTTPException) as error:
         return _as_page(error)
-    if found.decided is not None:
-        return opened.done(found, found.decided, found.decided_at)
-    return opened.page(found)
+    if request.method == "GET" and not _PREVIEWS & set(request.headers):
+        opened.parts.views.note(opened.link.run, opened.link.key)
+    return _after(opened, found)
 
 
 async def decide(request: Request) -> Response:
@@ -210,19 +243,23 @@ async def _by_json(request: Request, opened: _Opened) -> Response:
     found = await opened.look()
     if found.decided is not None:
         return _conflict(found.decided)
-    answer = shaped(await read_object(request, LIMIT), Answer)
+    body, link = await read_object(request, LIMIT), opened.link
+    if is_delegation(body):
+        wanted = shaped(body, DelegationBody)
+        said, url = await opened.delegate(wanted.delegate, wanted.comment)
+        return reply(handed_on(link.run, link.key, said, url))
+    answer = shaped(body, Answer)
     action = Action.APPROVE if answer.approved else Action.REJECT
     opened.check(action)
     try:
-        decided = await opened.decide(action, answer.value, answer.comment)
+        ballot = await opened.decide(action, answer.value, answer.comment)
     except RunConflict:  # somebody was faster
         found = await opened.look()
         if found.decided is None:
             raise
         return _conflict(found.decided)
-    link = opened.link
-    about = {"run": link.run, "key": link.key, "decision": decided.decision}
-    return reply({**about, "approver": decided.approver})
+    told = counted(ballot, link.run, link.key, action, opened.holder)
+    return reply({**told, "approver": opened.holder or None})
 
 
 def _conflict(decided: Approval) -> Response:
@@ -240,6 +277,9 @@ async def _by_form(request: Request, opened: _Opened) -> Response:
     nonce, chosen = _one(posted, "nonce"), _one(posted, "decision")
     if not is_fresh(opened.secret, opened.token, nonce, opened.now):
         return opened.page(found, 403, values, {"": _STALE})
+    comment = _one(posted, "comment").strip()
+    if chosen == _DELEGATE:
+        return await _hand_on(opened, found, posted, values)
     if chosen not in list(Action):
         return opened.page(found, 422, values, {"decision": "Approve or reject."})
     action, value = Action(chosen), None
@@ -249,7 +289,7 @@ async def _by_form(request: Request, opened: _Opened) -> Response:
         if errors:
             return opened.page(found, 422, values, errors)
     try:
-        decided = await opened.decide(action, value, _one(posted, "comment").strip())
+        ballot = await opened.decide(action, value, comment)
     except InvalidInput as error:
         return opened.page(found, 422, values, {error.field: str(error)})
     except RunConflict:  # somebody was faster
@@ -257,7 +297,28 @@ async def _by_form(request: Request, opened: _Opened) -> Response:
         if found.decided is None:
             raise
         return opened.done(found, found.decided, found.decided_at, 409)
-    return opened.done(found, decided, opened.now)
+    return _after(opened, found._replace(ballot=ballot))
+
+
+async def _hand_on(
+    opened: _Opened, found: Standing, posted: Mapping[str, list[str]], values: Mapping[str, Any]
+) -> Response:
+    try:
+        to = _one(posted, _DELEGATE).strip()
+        said, url = await opened.delegate(to, _one(posted, "comment").strip())
+    except InvalidInput as error:
+        return opened.page(found, 422, values, {error.field: str(error)})
+    return HTMLResponse(pages.handed_on(opened.asked(found), to=said.delegate, link=url))
+
+
+def _after(opened: _Opened, found: Standing) -> Response:
+    """The page of what was decided, or of the own vote; else that on which one decides."""
+    if found.decided is not None:
+        return opened.done(found, found.decided, found.decided_at)
+    if found.ballot.decision is not None:  # just now
+        return opened.done(found, decided_by(found.ballot), opened.now)
+    mine = own_vote(found.ballot, opened.holder)
+    return opened.page(found) if mine is None else opened.counted(found, mine)
 
 
 def _fields(body: bytes) -> dict[str, list[str]]:

@@ -81,7 +81,9 @@ class Auditor:
                 return
             refusals.written += 1
             more, refusals.left_out = refusals.left_out, 0
-        entry = Audited(now, who, action, status, _plain(run), _plain(about), _plain(client), more)
+        entry = Audited(
+            now, who, action, status, plain_text(run), plain_text(about), plain_text(client), more
+        )
         _say(entry)
         writing = asyncio.ensure_future(self._write(entry, scope))
         self._under_way.add(writing)
@@ -124,7 +126,7 @@ def client_of(scope: Mapping[str, Any]) -> str:
         return ""
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """A short text without a token in it, which cannot pretend to be another line of a log."""
     return redacted(text)[:_LONGEST].encode("unicode_escape").decode("ascii")[:_LONGEST]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +20,8 @@ from rewake.http.parts import Parts, parts_of, reply
 from rewake.http.verdicts import Seen, Verdict, note, refused
 from rewake.ledger import Received
 from rewake.stores.deliveries import Kept
+from rewake.values.redaction import REDACTED
+from rewake.values.redaction import redacted as hidden_from
 from rewake.views.deliveries import delivery_view, whole_delivery_view
 from rewake.views.runs import links
 from rewake.webhooks.delivery import Delivery
@@ -61,8 +64,24 @@ async def listing(request: Request) -> Response:
 async def show(request: Request) -> Response:
     """`GET /v1/deliveries/{id}`: one of them, with what was sent."""
     kept = await _find(request)
-    body = await parts_of(request).engine.services.store.deliveries.body(kept)
-    return reply(whole_delivery_view(kept, body))
+    parts = parts_of(request)
+    body = await parts.engine.services.store.deliveries.body(kept)
+    return reply(whole_delivery_view(kept, None if body is None else _shown(parts, kept, body)))
+
+
+def _shown(parts: Parts, kept: Kept, body: bytes) -> bytes:
+    """A body without what the workflow marks as secret; nothing of it, if that has no place."""
+    found = parts.engine.app.workflows.get(kept.delivery.workflow)
+    hidden = () if found is None else found.inputs.hidden
+    hook = parts.hooks.get(kept.delivery.path)
+    if not hidden:
+        return body
+    try:
+        if hook is not None and hook.webhook.arguments is None:
+            return bytes(hidden_from(msgspec.Raw(body), hidden))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    return REDACTED.encode()
 
 
 async def replay(request: Request) -> Response:

@@ -43,6 +43,7 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("POST", "/v1/runs/{run}/kill"): Need(Scope.OPERATE, "run.kill", acts=True),
     ("POST", "/v1/runs/{run}/resume"): Need(Scope.OPERATE, "run.resume", acts=True),
     ("POST", "/v1/runs/{run}/retry"): Need(Scope.OPERATE, "run.retry", acts=True),
+    ("GET", "/v1/runs/{run}/approvals/{key:path}"): Need(Scope.READ, "approval.get"),
     ("POST", "/v1/runs/{run}/approvals/{key:path}"): Need(
         Scope.DECIDE, "approval.decide", acts=True
     ),

@@ -21,6 +21,7 @@ from rewake.http.load import Load
 from rewake.http.people import People
 from rewake.http.principals import Principals
 from rewake.http.readers import Readers
+from rewake.http.view_counter import ViewCounter
 from rewake.records import Outcome
 from rewake.signing.tokens import Keys
 from rewake.webhooks.hooks import Hook
@@ -45,6 +46,7 @@ class Parts:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     readers: Readers = field(default_factory=Readers)
     people: People = field(kw_only=True)
+    views: ViewCounter = field(kw_only=True)
 
     def opened(self) -> bool:
         """Whether the engine was opened, as the app's lifespan does."""

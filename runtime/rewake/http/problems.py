@@ -19,6 +19,7 @@ from starlette.routing import Match, Route
 from starlette.types import ExceptionHandler
 
 from rewake.errors import (
+    DecisionForbidden,
     InsufficientScope,
     InvalidInput,
     IssuerUnavailable,
@@ -90,6 +91,7 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
         "This token is not for that",
         headers={"WWW-Authenticate": 'Bearer realm="rewake", error="insufficient_scope"'},
     ),
+    DecisionForbidden: ProblemType(403, "decision-forbidden", "You may not decide on this"),
     TokenNotFound: ProblemType(404, "token-not-found", "There is no such token"),
     TokenExists: ProblemType(409, "token-exists", "There is such a token already"),
     StoreUnavailable: ProblemType(

@@ -56,6 +56,10 @@ class Asked(msgspec.Struct, frozen=True):
     """Who else is asked, and what they decided."""
     call: str = ""
     """What is called if it is approved, if that is known."""
+    progress: str = ""
+    """How many must decide, where one is not enough."""
+    can_delegate: bool = False
+    """Whether the holder can hand it on to somebody else."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -102,6 +106,7 @@ def page(
     is_asked = root is not None and root.kind is not Kind.CONSTANT
     form = drawing.control(root) if root is not None and is_asked else None
     comment = _comment(typed.get("comment", [""]), located.get("comment", ""))
+    delegate = _delegate(typed.get("delegate", [""]), located.get("delegate", ""))
     problems = [Problem(shown(told[path])) for path, place in places.items() if not place]
     return _rendered(
         "ask.html",
@@ -111,12 +116,18 @@ def page(
         nonce=nonce,
         form=form,
         comment=comment,
-        problems=[*problems, *_problems(form, comment)],
+        delegate=delegate,
+        problems=[*problems, *_problems(form, comment, delegate)],
     )
 
 
-def done(asked: Asked, *, decision: str, by: str, at: int, comment: str) -> str:
-    """The page of what is decided: `decision` is `approved`, `rejected` or `timed_out`."""
+def done(
+    asked: Asked, *, decision: str, by: str, at: int, comment: str, is_open: bool = False
+) -> str:
+    """The page of what is decided: `decision` is `approved`, `rejected` or `timed_out`.
+
+    `is_open`: it is one vote of several, and the approval is still open.
+    """
     word, state = _WORDS.get(decision, (line(decision), "over"))
     return _rendered(
         "done.html",
@@ -127,6 +138,14 @@ def done(asked: Asked, *, decision: str, by: str, at: int, comment: str) -> str:
         by=by,
         at=at,
         comment=comment,
+        is_open=is_open,
+    )
+
+
+def handed_on(asked: Asked, *, to: str, link: str) -> str:
+    """The page of who has handed it on: to whom, and the link that is theirs."""
+    return _rendered(
+        "handed_on.html", asked=asked, question=_question(asked), to=to, link=shown(link)
     )
 
 
@@ -167,7 +186,7 @@ def _rendered(name: str, **told: Any) -> str:
 
 def _place(path: str, root: Field | None) -> str:
     """The path of the innermost control that an error is about; none if there is none."""
-    if path == "comment":
+    if path in ("comment", "delegate"):
         return path
     paths = [] if root is None else [each.path for each in _shown_of(root)]
     inner = [each for each in paths if path == each or _is_inside(path, each)]
@@ -187,9 +206,9 @@ def _shown_of(root: Field) -> Iterator[Field]:
         yield from _shown_of(member)
 
 
-def _problems(form: Control | None, comment: Control) -> Iterator[Problem]:
+def _problems(form: Control | None, *others: Control) -> Iterator[Problem]:
     """The errors of controls, in the order of the page."""
-    for control in [*(form.all() if form is not None else ()), comment]:
+    for control in [*(form.all() if form is not None else ()), *others]:
         if control.error:
             yield Problem(control.error, control.label, control.focus)
 
@@ -223,6 +242,21 @@ def _comment(typed: Sequence[str], error: str) -> Control:
         error=shown(error),
         attributes={"rows": "2", "maxlength": str(LONGEST_COMMENT)},
         is_optional=True,
+        text=typed[0] if typed else "",
+    )
+
+
+def _delegate(typed: Sequence[str], error: str) -> Control:
+    return Control(
+        shape="input",
+        id="delegate",
+        name="delegate",
+        label="Who shall decide instead",
+        help=[],
+        advice="Such as an address. They get a link of their own, and yours is used up.",
+        error=shown(error),
+        attributes={"type": "text", "maxlength": "254", "autocomplete": "off"},
+        is_optional=False,
         text=typed[0] if typed else "",
     )
 

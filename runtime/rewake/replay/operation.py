@@ -53,6 +53,7 @@ class OpenOp:
         "round",
         "silence",
         "timer",
+        "why",
         "work",
     )
 
@@ -95,6 +96,8 @@ class OpenOp:
         """The future that the workflow awaits."""
         self.place = ""
         """Where the user's code asks for it: noted on replay, if it is not in the history."""
+        self.why = ""
+        """What is said where it is withdrawn."""
         self.recorded: Scheduled | None = None
         """On replay: the recorded command that asked for it."""
         self.resolve: Callable[[str, Outcome], Any] = nothing
@@ -142,7 +145,7 @@ class OpenOp:
     def withdrawn(self) -> Withdrawn:
         """The command that cancels this operation."""
         once = self.kind.traits.inline and self.work.at_most_once
-        return Withdrawn(self.key, self.kind, self.round, once)
+        return Withdrawn(self.key, self.kind, self.round, once, self.why)
 
 
 def nothing(_key: str, _outcome: Outcome) -> None:

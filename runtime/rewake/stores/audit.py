@@ -64,3 +64,14 @@ class Audit(Beside):
         """A page of the entries that are wanted, newest first. Raises `ValueError` for a cursor."""
         found = await self.select(wanted.has, since=wanted.since, limit=limit, cursor=cursor)
         return AuditPage([each.item for each in found.items], found.cursor)
+
+    async def refusals(self, run: str, about: str) -> list[Audited]:
+        """What was refused to whoever was recognised, about one thing of a run; oldest first.
+
+        Of the newest `LOOKED_AT` refusals of all.
+        """
+        return [
+            entry
+            for entry in await self.newest(REFUSED)
+            if (entry.run, entry.about) == (run, about)
+        ][::-1]

@@ -85,6 +85,17 @@ class Beside:
                 found.append(item)
         return Page(found, reading.cursor())
 
+    async def newest(self, name: str) -> list[Any]:
+        """The newest items of one series, newest first; `LOOKED_AT` at the most."""
+        found, number = list[Any](), None
+        for _ in range(LOOKED_AT // _STEP):
+            items = await self._series[name].before(number, _STEP)
+            found += [item for _, item in items]
+            if len(items) < _STEP:
+                break
+            number = items[-1][0]
+        return found
+
     async def trim(self, now: Millis, limit: int) -> bool:
         """Remove what is over the bounds, a few items of each series. Whether more may be."""
         more = [await each.trim(now, limit) for each in self._series.values()]

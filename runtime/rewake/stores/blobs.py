@@ -26,9 +26,9 @@ class Blobs:
         self._shelf = shelf
         self._again = again
 
-    async def offload(self, run: str, value: Value | None) -> Value | None:
-        """The value itself, or if it is large, one that only names its body."""
-        if value is None or value.blob or len(bytes(value.body)) <= BLOB_BYTES:
+    async def offload(self, run: str, value: Value | None, least: int = BLOB_BYTES) -> Value | None:
+        """The value itself, or if it is larger than `least`, one that only names its body."""
+        if value is None or value.blob or len(bytes(value.body)) <= least:
             return value
         body = bytes(value.body)
         name = hashlib.sha256(body).hexdigest()

@@ -6,6 +6,7 @@
     R#<run>     O#<key>                     Operation   a task, an approval, an interrupted step
     R#<run>     L#<key>#<attempt>#<part>    LogBatch    what an attempt logged
     R#<run>     S#<number>                  StreamBatch what attempts said, in the order told
+    R#<run>     W#<key>                     Seen        how often an approval's page was looked at
     P#<name>    P                           Process     the lease of one process
     V           <newest first>#<run>        View        what a list of runs needs
     T           T#<id>                      Token       an API token
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rewake.ledger import Audited, Counter, Process, Received, ReceivedBody, Token
+from rewake.ledger import Audited, Counter, Process, Received, ReceivedBody, Seen, Token
 from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, View
 from rewake.stores.table import Key
 from rewake.streamed import StreamBatch
@@ -41,6 +42,7 @@ TYPES: Mapping[str, type[Item]] = {
     "O": Operation,
     "L": LogBatch,
     "S": StreamBatch,
+    "W": Seen,
     "P": Process,
     "T": Token,
     "N": Counter,
@@ -98,6 +100,11 @@ def number_in(key: Key) -> int:
 def operation_key(run: str, key: str) -> Key:
     """Where an operation's item is."""
     return Key(run_partition(run), f"{OPERATIONS}{key}")
+
+
+def seen_key(run: str, key: str) -> Key:
+    """Where it is counted how often an approval's page was looked at."""
+    return Key(run_partition(run), f"W#{key}")
 
 
 def chunk_key(run: str, number: int, mark: str) -> Key:

@@ -113,10 +113,11 @@ class Operations(Processes):
         changes = msgspec.structs.asdict(blank)
         del changes["written"]  # it is of this write
         changes |= {"number": found.number, "before": found.before + found.attempts}
-        changes |= {"tries": tries_so_far(found)[-MOST_TRIES:], **more}
+        changes |= {"tries": tries_so_far(found)[-MOST_TRIES:], "votes": found.votes, **more}
         if more.get("owner"):  # it is claimed with that
             changes |= {"attempts": 1, "number": found.number + 1}
-        same = [Check("round", "=", found.round), Check("number", "=", found.number)]
+        names = ("round", "number", "mark")
+        same = [Check(name, "=", getattr(found, name)) for name in names]
         return await self._update(operation_key(blank.run, blank.key), when=[same], set=changes)
 
     def _claimable(self, found: Operation, claim: TaskClaim) -> bool:
@@ -293,14 +294,14 @@ class Operations(Processes):
 
         With `owner`, only while that owner holds the task (so failures are recorded). `due`: when a
         sweep must check that it arrived, also if the item was guarded until later. `silent`: only
-        if it may be silent no longer than until then.
+        if it may be silent no longer than until then. Votes are kept with it: see `as_read`.
         """
-        mark = self._mark()
-        where = operation_key(operation.run, operation.key)
-        check = [Check("outcome", "absent"), Check("round", "=", operation.round)]
+        where, mark = operation_key(operation.run, operation.key), self._mark()
+        check = as_read(operation)
         if silent is not None:
             check.append(Check("lease", "<=", silent))
         new = {"outcome": outcome, "at": at, "mark": mark, "args": None, **UNOWNED}
+        new |= {"votes": operation.votes} if operation.votes else {}
         if due is not None:
             new["due"] = due
         # What a process holds is not due for long, and its deliverer may die before it arrives.
@@ -318,7 +319,7 @@ class Operations(Processes):
             soon = {**new, "due": self._clock.now() + SOON}
             written = await self._update(where, when=[check], set=soon)
             found = written.item
-        while not written.ok and found is not None and found.round < operation.round:
+        while not written.ok and found is not None and may_renew(found, operation):
             written = await self._renew_item(found, operation, new)
             found = written.item
         won = written.ok or (found is not None and found.mark == mark)
@@ -364,6 +365,18 @@ class Operations(Processes):
         """Remove the due time of a delivered outcome: the run's header covers it now."""
         if operation.due is not None:
             await self._update(operation_key(operation.run, operation.key), set={"due": None})
+
+
+def as_read(operation: Operation) -> list[Check]:
+    """The condition that it has no outcome; with votes, that the item is as who voted read it."""
+    checks = [Check("outcome", "absent"), Check("round", "=", operation.round)]
+    return [*checks, Check("mark", "=", operation.mark)] if operation.votes else checks
+
+
+def may_renew(found: Operation, wanted: Operation) -> bool:
+    """Whether an item is of an earlier round, and nothing was said that `wanted` lacks."""
+    more = bool(wanted.votes) and found.mark != wanted.mark
+    return found.round < wanted.round and not more
 
 
 def _open_and_of(owner: str) -> When:

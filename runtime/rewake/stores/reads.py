@@ -37,6 +37,7 @@ from rewake.stores.keys import (
     run_partition,
 )
 from rewake.stores.responses import Responses
+from rewake.stores.seen import SeenPages
 from rewake.stores.shelf import Shelf
 from rewake.stores.streams import Streams
 from rewake.stores.table import Due, Key, Page, Table
@@ -83,6 +84,7 @@ class Reads:
         self.responses = Responses(self._blobs, shelf, self._again)
         self.streams = Streams(table, self._blobs, self._again)
         self.trial = Trial(table)
+        self.seen = SeenPages(table, self._again)
 
     @property
     def joins(self) -> bool:

@@ -10,16 +10,16 @@ from rewake.errors import RunConflict, RunNotFound
 from rewake.records import Entry, Header, Millis
 from rewake.states import MOVES, Move
 from rewake.stores.keys import header_key
-from rewake.stores.operations import Operations
 from rewake.stores.suspects import CLEARED
 from rewake.stores.table import Check, Written
+from rewake.stores.votes import Votes
 from rewake.stores.writes import UNOWNED, begins
 
 FORCE = 10**6
 """By how much a failure or a cancellation lowers the gap, so that it always wakes the run."""
 
 
-class Requests(Operations):
+class Requests(Votes):
     """What people ask of a run."""
 
     async def cancel(self, run: str, reason: str, now: Millis) -> Header:

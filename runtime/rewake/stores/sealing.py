@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from rewake.ledger import Received, ReceivedBody
 from rewake.records import (
     CancelRequested,
     Chunk,
@@ -32,6 +33,7 @@ from rewake.records import (
     Retried,
     Stepped,
     Try,
+    Withdrawn,
 )
 from rewake.signing.payloads import Context, PayloadCodec
 from rewake.stores.keys import run_of
@@ -43,7 +45,10 @@ TEXTS: Mapping[type, tuple[str, ...]] = {
     Try: ("type", "message"),
     LogLine: ("message",),
     CancelRequested: ("reason",),
+    Withdrawn: ("why",),
     Header: ("cancel", "error"),
+    Received: ("reason", "headers", "query"),
+    ReceivedBody: ("data",),
 }
 """By struct: its fields that are texts or bytes of users. All others are names, ids and marks."""
 PARTS: Mapping[type, tuple[str, ...]] = {

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import msgspec
 
 from rewake.kinds import Purpose
-from rewake.records import Scheduled
-from rewake.views.moments import moment_or_none
+from rewake.records import Millis, Scheduled
+from rewake.views.moments import moment, moment_or_none
 from rewake.views.values import Values
 
 
@@ -32,18 +32,22 @@ class ApprovalView(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ListedApprovalView(ApprovalView, frozen=True, kw_only=True):
-    """An open approval of any run; `approvers`: who has a link of their own."""
+    """An approval of any run. `approvers`: who has a link of their own; `asked`: when it was."""
 
     run: str
     workflow: str
     approvers: list[str]
+    asked: str
 
 
-def listed_approval_view(asked: Scheduled, workflow: str, values: Values) -> ListedApprovalView:
-    """The view of an approval among those of other runs."""
+def listed_approval_view(
+    asked: Scheduled, at: Millis, workflow: str, values: Values
+) -> ListedApprovalView:
+    """The view of an approval among those of other runs, asked for `at` that moment."""
     view = msgspec.structs.asdict(approval_view(asked, values))
     approvers = _shown(asked, values).get("approvers") or []
-    return ListedApprovalView(**view, run=values.run, workflow=workflow, approvers=approvers)
+    about = {"run": values.run, "workflow": workflow, "asked": moment(at)}
+    return ListedApprovalView(**view, **about, approvers=approvers)
 
 
 def approval_view(asked: Scheduled, values: Values) -> ApprovalView:

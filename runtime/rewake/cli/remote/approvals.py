@@ -11,7 +11,6 @@ from rewake.cli.output import write_json
 from rewake.cli.remote import tables
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server, page_of
-from rewake.errors import RunNotFound
 
 
 def listing(server: Server, query: Mapping[str, object]) -> Exit:
@@ -19,16 +18,35 @@ def listing(server: Server, query: Mapping[str, object]) -> Exit:
     return page_of(server, "approvals", tables.approvals_table, query)
 
 
-def show(server: Server, run: str, key: str | None) -> Exit:
-    """What one run waits for: the form, the deadline, the address."""
+def show(server: Server, run: str, key: str | None, *, trail: bool) -> Exit:
+    """What one run waits for, or the approval at a key, open or not; or what happened to it."""
 
     async def call(client: Client) -> Exit:
-        found = await _open(client, run)
-        if key is not None:
-            found = [each for each in found if each["key"] == key]
-            if not found:
-                raise RunNotFound(f"the run waits for no approval {key!r}")
-        write_json(found)
+        keys = [each["key"] for each in await _open(client, run)] if key is None else [key]
+        found = [(await client.get("runs", run, "approvals", each)).body for each in keys]
+        if not trail:
+            write_json(found)
+            return Exit.DONE
+        for record in found:
+            for entry in record["trail"]:
+                write_json({"run": run, "key": record["key"], **entry})
+        return Exit.DONE
+
+    return server.ask(call)
+
+
+def delegate(server: Server, run: str, key: str | None, to: str, comment: str | None) -> Exit:
+    """Hand a vote on, and print the link of who has it now."""
+
+    async def call(client: Client) -> Exit:
+        chosen = key or the_one([each["key"] for each in await _open(client, run)], run)
+        body = {"delegate": to, "comment": comment}
+        found = (await client.post("runs", run, "approvals", chosen, body=body)).body
+        if server.json:
+            write_json(found)
+        else:
+            tell(f"{found['approver']} has handed {chosen} on to {to}, whose link is")
+            print(found["link"] or "")
         return Exit.DONE
 
     return server.ask(call)

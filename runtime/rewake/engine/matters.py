@@ -1,0 +1,208 @@
+"""Matters: approvals as they are stored, with what was said about each.
+
+What was said is kept as values of the run, so that it is as private as all of the run. Votes of
+another approval that was asked for at the same key, before a retry, are not of this one: each says
+in which round its approval was first asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from rewake.authoring.approval import Approval, Decision
+from rewake.authoring.ballots import (
+    Action,
+    Ballot,
+    Delegation,
+    Said,
+    Vote,
+    moment_of,
+    terms_of,
+)
+from rewake.authoring.linking import LinkFacts
+from rewake.engine.services import Services
+from rewake.kinds import Kind, OutcomeKind, Purpose
+from rewake.records import Millis, Operation, Outcome, Scheduled, Value
+from rewake.stores.history import of_round
+from rewake.values.redaction import ANY, hidden_in_schema, pointer
+from rewake.values.run_codec import RunCodec
+from rewake.values.schemas import schema_of
+
+DECIDED = {Action.APPROVE: Decision.APPROVED, Action.REJECT: Decision.REJECTED}
+"""What a vote is called that decides."""
+ACTIONS = {decision: action for action, decision in DECIDED.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Matter:
+    """An approval as it was found: what asks for it, what it was asked with, and its item."""
+
+    run: str
+    asked: Scheduled
+    shown: dict[str, Any]
+    item: Operation | None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Its outcome, if it has one."""
+        item = of_round(self.item, self.asked.round)
+        return None if item is None else item.outcome
+
+    @property
+    def first_round(self) -> int:
+        """The round in which it was first asked for: a retry of the run may have opened it again.
+
+        What was said since counts.
+        """
+        recorded = self.shown.get("link")
+        return self.asked.round if recorded is None else _facts(recorded).round
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The parts of an answer that are secret, as its form and its type say."""
+        form = self.shown.get("form")
+        marked = hidden_in_schema(schema_of(form)) if isinstance(form, dict) else ()
+        return tuple(dict.fromkeys((*marked, *self.shown.get("hidden", ()))))
+
+    def blank(self) -> Operation:
+        """Its item, if there is none."""
+        asked = self.asked
+        return Operation(self.run, asked.key, Kind.APPROVAL, asked.name, asked.round)
+
+
+def _facts(recorded: Any) -> LinkFacts:
+    return msgspec.convert(recorded, LinkFacts)
+
+
+class _Kept(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was said, as it is encoded. `id`: no other has it; `round`: see `Matter.first_round`."""
+
+    id: str
+    round: int
+    at: Millis
+    by: str | None
+    action: Action | None = None
+    value: Any = None
+    comment: str | None = None
+    to: str = ""
+
+    def said(self) -> Said:
+        at = moment_of(self.at)
+        if self.action is None:
+            return Delegation(self.by or "", self.to, self.comment, at)
+        return Vote(self.by, self.action, self.value, self.comment, at)
+
+
+def decided_by(ballot: Ballot) -> Approval:
+    """The decision that the last vote has made."""
+    last = ballot.votes[-1]
+    votes = tuple(ballot.votes)
+    return Approval(DECIDED[last.action], last.value, last.approver, last.comment, votes)
+
+
+class Matters:
+    """Reads and writes what was said about approvals as data."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def ballot(self, found: Matter) -> Ballot:
+        """What was said about an approval so far."""
+        return await self.ballot_of(found, await self.kept(found))
+
+    async def kept(self, found: Matter) -> list[Value]:
+        """What was said of this approval, and not of another that was asked at its key."""
+        if found.item is None:
+            return []
+        votes = found.item.votes
+        whole = await self._services.store.said(found.run, votes)
+        return [
+            vote
+            for vote, each in zip(votes, whole, strict=True)
+            if self._decoded(found, each).round == found.first_round
+        ]
+
+    async def ballot_of(self, found: Matter, votes: list[Value]) -> Ballot:
+        """The ballot of these votes."""
+        whole = await self._services.store.said(found.run, votes)
+        said = [self._decoded(found, each).said() for each in whole]
+        return Ballot(terms_of(found.shown), said)
+
+    # --- as data ---------------------------------------------------------------------------
+
+    def encoded(self, found: Matter, said: Said, now: Millis) -> Value:
+        """What is said now, as it is kept."""
+        kept = _Kept(self._services.unique(), found.first_round, now, said.approver)
+        if isinstance(said, Vote):
+            kept = msgspec.structs.replace(kept, action=said.action, value=said.value)
+        else:
+            kept = msgspec.structs.replace(kept, to=said.delegate)
+        kept = msgspec.structs.replace(kept, comment=said.comment)
+        return self._as_value(found, msgspec.to_builtins(kept))
+
+    def _decoded(self, found: Matter, value: Value) -> _Kept:
+        codec = RunCodec(self._services.secret, found.run)
+        told = codec.decode(value, key=found.asked.key, purpose=Purpose.APPROVAL)
+        return msgspec.convert(told, _Kept)
+
+    def outcome(self, found: Matter, ballot: Ballot) -> Outcome:
+        """The outcome that the last vote has made."""
+        decided = msgspec.to_builtins(decided_by(ballot))
+        return Outcome(OutcomeKind.OK, self._as_value(found, decided))
+
+    def _as_value(self, found: Matter, told: Any) -> Value:
+        codec, purpose = RunCodec(self._services.secret, found.run), Purpose.APPROVAL
+        places = pointer("value"), pointer("decisions", ANY, "value")
+        hidden = tuple(place + path for path in found.hidden for place in places)
+        return codec.encode(told, key=found.asked.key, purpose=purpose, hidden=hidden)
+
+    async def shown(self, run: str, asked: Scheduled) -> dict[str, Any]:
+        """What an approval was asked with."""
+        whole = await self._services.store.whole(run, asked)
+        if whole.args is None:
+            return {}
+        codec = RunCodec(self._services.secret, run)
+        shown: dict[str, Any] = codec.decode(whole.args, key=asked.key, purpose=Purpose.APPROVAL)
+        return shown
+
+    async def late(self, found: Matter) -> tuple[Operation, Outcome]:
+        """How it ends as its time is over, with what was said until then, and the item for that."""
+        votes = await self.kept(found)
+        if not votes or found.item is None:
+            return found.blank(), Outcome(OutcomeKind.TIMEOUT)
+        ballot = await self.ballot_of(found, votes)
+        ended = Approval(Decision.TIMED_OUT, decisions=tuple(ballot.votes))
+        value = self._as_value(found, msgspec.to_builtins(ended))
+        kept = await self._services.store.shelve(found.run, value)
+        after = msgspec.structs.replace(found.blank(), votes=votes, mark=found.item.mark)
+        return after, Outcome(OutcomeKind.TIMEOUT, kept)
+
+
+def _is_undecided(item: Operation, round: int) -> bool:
+    """Whether it has no outcome in this round; that of an earlier one is none."""
+    own = of_round(item, round)
+    return own is None or own.outcome is None
+
+
+async def time_out(
+    services: Services, blank: Operation, asked: Scheduled, due: Millis
+) -> Operation:
+    """Settle a wait whose time is over. An outcome that was settled before stands.
+
+    What was said of it stands with the outcome; if more is said meanwhile, that too.
+    """
+    store, matters = services.store, Matters(services)
+    while True:
+        after, outcome = blank, Outcome(OutcomeKind.TIMEOUT)
+        item = (await store.operations(blank.run, [blank.key])).get(blank.key)
+        if item is not None and item.votes and _is_undecided(item, blank.round):
+            shown = await matters.shown(blank.run, asked)
+            after, outcome = await matters.late(Matter(blank.run, asked, shown, item))
+        _, found = await store.settle(after, outcome, due)
+        if not after.votes or found.round > blank.round:
+            return found
+        if found.outcome is not None:
+            return await store.operation(blank.run, blank.key) or found

@@ -1,0 +1,60 @@
+"""Situations that are decided outside: machines call, people vote, people are told."""
+
+from __future__ import annotations
+
+import random
+
+from rewake.engine.settings import Settings
+from tests.simulation.calling import with_calls
+from tests.simulation.case import Case, case_of
+from tests.simulation.faults import chaos_of
+from tests.simulation.telling import with_notices
+from tests.simulation.voting import ballot
+
+
+def called(seed: int, store: str) -> Case:
+    """Machines call, beat and fall silent, while processes die and calls of the store are lost."""
+    chance = random.Random(seed)
+    parts = [with_calls((["value", number], number), chance) for number in range(3)]
+    program, right = ["gather", False, *(node for node, _ in parts)], [v for _, v in parts]
+    chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
+    settings = Settings(strikes=1000, lost=1000, cached=chance.choice((0, 256)))
+    case = Case(seed, store, {"r1": (program, right)}, chaos, settings, replicas=2)
+    case.local, case.lag = chance.random() < 0.5, chance.choice((0, 300))
+    kinds = ("crash", "stall", "pause", "heart", "close", "loop")
+    case.events = [(chance.uniform(0.0, 15.0), chance.choice(kinds)) for _ in range(3)]
+    return case
+
+
+def called_at_the_edge(seed: int, store: str) -> Case:
+    """Machines call at about the deadline, and it takes a while until their run hears of it."""
+    case, chance = called(seed + 1000, store), random.Random(seed)
+    edges = [["call", f"edge-c{number}", {"timeout": 3}] for number in range(4)]
+    case.seed, case.chaos.slow = seed, chance.choice((0.02, 0.2))
+    case.programs = {"r1": (["gather", False, *edges], ["~" for _ in edges])}
+    return case
+
+
+def voted(seed: int, store: str) -> Case:
+    """Several people vote, also at once, while processes die and calls of the store are lost."""
+    chance = random.Random(seed)
+    parts = [ballot(f"v{number}", chance) for number in range(4)]
+    program, right = ["gather", False, *(node for node, _ in parts)], [v for _, v in parts]
+    chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
+    settings = Settings(strikes=1000, lost=1000, cached=chance.choice((0, 256)))
+    case = Case(seed, store, {"r1": (program, right)}, chaos, settings, replicas=2)
+    case.local, case.lag = chance.random() < 0.5, chance.choice((0, 300))
+    kinds = ("crash", "stall", "pause", "heart", "close", "loop")
+    case.events = [(chance.uniform(0.0, 6.0), chance.choice(kinds)) for _ in range(3)]
+    return case
+
+
+def told(seed: int, store: str) -> Case:
+    """People are told of approvals, while processes die and calls of the store are lost."""
+    chance = random.Random(f"told/{seed}")
+    case = case_of(seed, store)
+    case.workflow, case.kills = "main", {}
+    case.programs = {"r1": with_notices((["value", 1], 1), chance)}
+    if chance.random() < 0.3:
+        case.cancels = {"r1": chance.uniform(0.1, 5.0)}
+    return case
