@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rewake.errors import (
+    DecisionForbidden,
     InsufficientScope,
     InvalidInput,
     IssuerUnavailable,
@@ -45,6 +46,7 @@ ERRORS: Mapping[str, type[RewakeError]] = {
     "gone": LinkExpired,
     "unauthentic": Unauthentic,
     "insufficient-scope": InsufficientScope,
+    "decision-forbidden": DecisionForbidden,
     "token-not-found": TokenNotFound,
     "token-exists": TokenExists,
     "store-unavailable": StoreUnavailable,

@@ -12,7 +12,7 @@ from rewake.client import flows
 from rewake.client.answers import Lost
 from rewake.client.asking import Flow, Manner, Pause
 from rewake.client.encoding import encoded
-from rewake.client.flows import Options, View
+from rewake.client.flows import PAGE, Options, View
 from rewake.client.settings import headers_of, server_token, server_url
 from rewake.client.transports import AiohttpTransport, AsyncTransport
 from rewake.client.typed import (
@@ -159,14 +159,18 @@ class AsyncClient:
         key: str | None = None,
     ) -> AsyncIterator[View]:
         """Runs, newest first. `since`: started then or later. `key`: those of this key."""
-        query = query_of(workflow=name_of(workflow), state=state, since=since, key=key)
+        query = query_of(workflow=name_of(workflow), state=state, since=since, key=key, limit=PAGE)
         return self.pages("runs", "runs", query=query)
 
     def approvals(
-        self, workflow: AnyWorkflow | str | None = None, *, approver: str | None = None
+        self,
+        workflow: AnyWorkflow | str | None = None,
+        *,
+        approver: str | None = None,
+        group: str | None = None,
     ) -> AsyncIterator[View]:
         """What runs wait for, of the newest run first."""
-        query = query_of(workflow=name_of(workflow), approver=approver)
+        query = query_of(workflow=name_of(workflow), approver=approver, group=group)
         return self.pages("approvals", "approvals", query=query)
 
     def history(self, run: str) -> AsyncIterator[View]:
@@ -248,6 +252,13 @@ class AsyncClient:
     ) -> View:
         """Reject an approval."""
         return await self.decide(run, key, approved=False, approver=approver, comment=comment)
+
+    async def delegate(
+        self, run: str, key: str, delegate: str, *, comment: str | None = None
+    ) -> View:
+        """Hand a vote on to another person; the answer has their link."""
+        body = {"delegate": delegate, "comment": comment}
+        return await self._act(run, "approvals", key, **body)
 
     async def _act(self, run: str, *path: str, **body: object) -> View:
         return await self.do(flows.done(self.manner, "runs", run, *path, body=body))

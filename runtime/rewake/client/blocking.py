@@ -146,7 +146,8 @@ class _Connection:
             target = f"{parts.scheme}://{parts.netloc}{target}"
         self._http.sock.settimeout(_left(deadline))
         self._http.response_class = functools.partial(_Response, deadline)  # type: ignore[assignment]
-        sent = {"Host": parts.netloc, **headers, **self._headers}
+        told = {"Host": parts.netloc, **headers, **self._headers}
+        sent = {name: text.encode() for name, text in told.items()}  # else it would be Latin-1
         with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before the end
             self._http.request(ask.method, target or "/", body=ask.body, headers=sent)
         with self._http.getresponse() as response:

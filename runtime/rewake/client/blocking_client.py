@@ -13,7 +13,7 @@ from rewake.client.answers import Lost
 from rewake.client.asking import Flow, Manner, Pause
 from rewake.client.blocking import BlockingTransport
 from rewake.client.encoding import encoded
-from rewake.client.flows import Options, View
+from rewake.client.flows import PAGE, Options, View
 from rewake.client.settings import headers_of, server_token, server_url
 from rewake.client.transports import Transport
 from rewake.client.typed import (
@@ -130,13 +130,17 @@ class Client:
         since: datetime | None = None,
         key: str | None = None,
     ) -> Iterator[View]:
-        query = query_of(workflow=name_of(workflow), state=state, since=since, key=key)
+        query = query_of(workflow=name_of(workflow), state=state, since=since, key=key, limit=PAGE)
         return self.pages("runs", "runs", query=query)
 
     def approvals(
-        self, workflow: AnyWorkflow | str | None = None, *, approver: str | None = None
+        self,
+        workflow: AnyWorkflow | str | None = None,
+        *,
+        approver: str | None = None,
+        group: str | None = None,
     ) -> Iterator[View]:
-        query = query_of(workflow=name_of(workflow), approver=approver)
+        query = query_of(workflow=name_of(workflow), approver=approver, group=group)
         return self.pages("approvals", "approvals", query=query)
 
     def history(self, run: str) -> Iterator[View]:
@@ -205,6 +209,10 @@ class Client:
         self, run: str, key: str, *, approver: str | None = None, comment: str | None = None
     ) -> View:
         return self.decide(run, key, approved=False, approver=approver, comment=comment)
+
+    def delegate(self, run: str, key: str, delegate: str, *, comment: str | None = None) -> View:
+        body = {"delegate": delegate, "comment": comment}
+        return self._act(run, "approvals", key, **body)
 
     def _act(self, run: str, *path: str, **body: object) -> View:
         return self.do(flows.done(self.manner, "runs", run, *path, body=body))

@@ -23,6 +23,8 @@ from rewake.errors import UsageError
 
 View = dict[str, Any]
 """What the server tells of something, as the reference has it."""
+PAGE = 200
+"""How many runs are asked for at once."""
 
 _CALLBACK = re.compile(r"https?://[^/?#@\s]+/([^?#\s]+/)?callback/[^/?#\s]+/?")
 

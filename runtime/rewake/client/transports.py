@@ -8,6 +8,7 @@ listens on 127.0.0.1 is not the proxy's to reach.
 from __future__ import annotations
 
 import asyncio
+import io
 import ipaddress
 import os
 from collections.abc import Mapping
@@ -97,7 +98,7 @@ class AiohttpTransport:
             async with session.request(
                 ask.method,
                 URL(address, encoded=True),
-                data=ask.body,
+                data=None if ask.body is None else io.BytesIO(ask.body),
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=self._timeout + ask.wait),
                 allow_redirects=False,

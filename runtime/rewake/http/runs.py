@@ -255,7 +255,12 @@ async def _followed(parts: Parts, header: Header, wait: float) -> tuple[Header, 
 
 
 def _idempotency_key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is not None:
-        check_key(key)
+    text = request.headers.get("idempotency-key")
+    if text is None:
+        return None
+    try:
+        key = text.encode("latin-1").decode()  # headers are bytes, and a query is UTF-8, too
+    except UnicodeDecodeError:
+        raise InvalidInput("a key is a text in UTF-8", field="Idempotency-Key") from None
+    check_key(key)
     return key
