@@ -24,7 +24,7 @@ from rewake.http.bodies import (
     shaped,
     takes_query,
 )
-from rewake.http.parts import Parts, parts_of, reply
+from rewake.http.parts import Parts, located, parts_of, reply
 from rewake.records import Header, Outcome
 from rewake.states import TERMINAL, RunState
 from rewake.views.approvals import ApprovalView, approval_view
@@ -84,7 +84,7 @@ async def start(request: Request) -> Response:
     if outcome is not None:
         return reply(result_view(outcome, Values(parts.keys.secret, header.run)), headers=replayed)
     view = run_view(header)
-    return reply(view, 202, {"Location": view.links.self, **replayed})
+    return reply(view, 202, {"Location": located(request, view.links.self), **replayed})
 
 
 @takes_query("cursor", "key", "limit", "since", "state", "workflow")
