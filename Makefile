@@ -17,7 +17,7 @@ SOURCES = $(foreach dir,runtime tests examples handlers,\
 	$(if $(shell find $(dir) -name '*.py' 2>/dev/null | head -n 1),$(dir)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check verify format bench simulate soak pin clean
+.PHONY: help setup demo test check verify format bench simulate fuzz soak pin clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench: $(STAMP) ## Measure: PEERS='...' compares with other systems
 
 simulate: $(STAMP) ## Run seeded simulations of crashes and lost messages: SEEDS=1000
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000)
+
+fuzz: $(STAMP) ## Send the HTTP API what its document says, and what it does not: TIMES=50
+	REWAKE_FUZZ=$(or $(TIMES),50) $(BIN)/python -m pytest -q --timeout 3600 tests/http/test_documented.py
 
 soak: $(STAMP) ## Two servers under load and all kinds of harm: MINUTES=10 SEED=1
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)

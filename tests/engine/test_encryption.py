@@ -18,7 +18,7 @@ from rewake.codecs import AesGcm, CheckpointForged, Context
 from rewake.engine.approvals import Approvals
 from rewake.engine.callbacks import Callbacks
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere, RunConflict
-from rewake.kinds import OutcomeKind
+from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Scheduled, Value, Withdrawn
 from rewake.signing.secret import Secret
 from rewake.states import LIVE, RunState
@@ -437,6 +437,29 @@ def test_what_was_put_into_the_store_is_never_loaded(how: str) -> None:
         assert await bench.result(runs[1]) == 1
 
     virtually([takes, answer], body, secret=SEALING)
+
+
+@pytest.mark.parametrize("how", ["forged", "plain"])
+def test_a_vote_that_was_put_into_the_store_never_counts(how: str) -> None:
+    """What nobody encrypted for this run is no vote, and no vote after it makes it one."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("votes", word="ann")).run
+        await asyncio.sleep(20)
+        of, said = Approvals(bench.engine), Approval(Decision.APPROVED, None, "ann-1")
+        await of.decide(run, "several", said)
+        where = operation_key(run, "several")
+        kept = (await bench.table.get(where)).votes
+        plain = RunCodec(SEALING, run).opened(kept[0], key="several", purpose=Purpose.APPROVAL)
+        other = RunCodec(SECRET.with_codec(AesGcm({"2026": bytes(range(32))})), run)
+        told = RunCodec(SECRET, run).decode(plain, key="several", purpose=Purpose.APPROVAL)
+        forged = other.encode(told, key="several", purpose=Purpose.APPROVAL)
+        await bench.table.update(where, set={"votes": [plain if how == "plain" else forged]})
+        with pytest.raises(CheckpointForged):
+            await of.decide(run, "several", Approval(Decision.APPROVED, None, "ann-2"))
+        assert (await bench.engine.get(run)).state in LIVE
+
+    virtually([votes], body, secret=SEALING)
 
 
 def test_an_error_that_was_changed_is_never_seen() -> None:

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from rewake.access import Scope
-from rewake.engine import runs
+from rewake.engine import listing
 from rewake.errors import StoreUnavailable
 from rewake.http import needs
 from rewake.http.app import ROUTES
@@ -196,7 +196,7 @@ def test_a_cursor_names_no_run_of_others(
     client: TestClient, limited: Holder, monkeypatch: pytest.MonkeyPatch, looked_at: int
 ) -> None:
     """Pages go on to the last of the runs, and none says which others lie between."""
-    monkeypatch.setattr(runs, "LOOKED_AT", looked_at)
+    monkeypatch.setattr(listing, "LOOKED_AT", looked_at)
     for number in range(12):
         client.post(f"/v1/workflows/nap/runs?id=secret-{number}", json={"seconds": 600})
         if number % 6 == 0:

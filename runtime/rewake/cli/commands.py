@@ -251,6 +251,19 @@ def replay(
     _end(carry_out(ReplayOptions(run, source, database(db), pdb, logs, every, states)))
 
 
+@app.command()
+def openapi(
+    source: Annotated[
+        str | None, typer.Option("--app", help="The app's file or module; else a server is asked.")
+    ] = None,
+    url: Url = None,
+) -> None:
+    """The HTTP API as an OpenAPI 3.1 document, each workflow's own requests too."""
+    from rewake.cli.openapi import openapi as carry_out
+
+    _end(carry_out(source, url))
+
+
 # --- asking a server ---------------------------------------------------------------------------
 
 

@@ -156,10 +156,16 @@ class AsyncClient:
         *,
         state: str | None = None,
         since: datetime | None = None,
+        until: datetime | None = None,
         key: str | None = None,
     ) -> AsyncIterator[View]:
-        """Runs, newest first. `since`: started then or later. `key`: those of this key."""
-        query = query_of(workflow=name_of(workflow), state=state, since=since, key=key, limit=PAGE)
+        """Runs, newest first.
+
+        `state`: one, or several with commas. `since`, `until`: started then or later, or earlier.
+        `key`: those of this key.
+        """
+        times = {"since": since, "until": until}
+        query = query_of(workflow=name_of(workflow), state=state, key=key, limit=PAGE, **times)
         return self.pages("runs", "runs", query=query)
 
     def approvals(
@@ -178,7 +184,9 @@ class AsyncClient:
         return self.pages("entries", "runs", run, "history", cursor_name="after")
 
     def logs(self, run: str, key: str | None = None) -> AsyncIterator[View]:
-        """The lines that a run logged. `key`: of one operation, an empty one of the body."""
+        """The lines that a run logged, each operation's in order. `key`: of one operation, an
+        empty one of the body.
+        """
         query = query_of(key=key)
         return self.pages("lines", "runs", run, "logs", query=query, cursor_name="after")
 
@@ -196,7 +204,7 @@ class AsyncClient:
             page = await self.do(flows.fetched(self.manner, *path, query=asked))
             for item in page[name]:
                 yield item
-            cursor = page.get("cursor")
+            cursor = page["cursor"]
             if cursor is None:
                 return
 

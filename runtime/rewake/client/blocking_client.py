@@ -128,9 +128,11 @@ class Client:
         *,
         state: str | None = None,
         since: datetime | None = None,
+        until: datetime | None = None,
         key: str | None = None,
     ) -> Iterator[View]:
-        query = query_of(workflow=name_of(workflow), state=state, since=since, key=key, limit=PAGE)
+        times = {"since": since, "until": until}
+        query = query_of(workflow=name_of(workflow), state=state, key=key, limit=PAGE, **times)
         return self.pages("runs", "runs", query=query)
 
     def approvals(
@@ -162,7 +164,7 @@ class Client:
             asked = {**query, cursor_name: cursor}
             page = self.do(flows.fetched(self.manner, *path, query=asked))
             yield from page[name]
-            cursor = page.get("cursor")
+            cursor = page["cursor"]
             if cursor is None:
                 return
 

@@ -144,15 +144,12 @@ class Approvals:
 
     async def _open(self, run: str, key: str, round: int | None = None) -> Matter:
         """An open approval, if first asked for in this `round`."""
-        asked = await self._asked(run, key)
-        found = await self._found(run, asked)
+        header, asked = await self._asked(run, key)
+        item = (await self._services.store.operations(run, [key])).get(key)
+        found = await self._matters.find(header, asked, item)
         if round is not None and found.first_round != round:
             raise RunConflict(f"{key!r} was asked for anew, since the run was retried")
         return found
-
-    async def _found(self, run: str, asked: Scheduled) -> Matter:
-        item = (await self._services.store.operations(run, [asked.key])).get(asked.key)
-        return Matter(run, asked, await self._matters.shown(run, asked), item)
 
     async def link(
         self, run: str, key: str, holder: str = "", action: str = ""
@@ -219,7 +216,8 @@ class Approvals:
     async def open_in(self, header: Header) -> list[Record]:
         """The approvals of a run that are open, in the order in which they were asked for."""
         asked = {
-            k: each for k, each in _asking(await self._entries(header)).items() if each.is_open
+            each.entry.key: _Asking(each.entry, each.asked_at, is_open=True)
+            for each in await self._services.waits.approvals(header)
         }
         items = await self._services.store.operations(header.run, list(asked))
         found = [await self._listed(header, each, items.get(key)) for key, each in asked.items()]
@@ -232,7 +230,7 @@ class Approvals:
         try:
             return await self._record_of(header, asking, item)
         except CheckpointUnreadable:
-            matter = Matter(header.run, asking.entry, {}, item)
+            matter = Matter(header.run, header.digest_key, asking.entry, {}, item)
             blank = Record(header.workflow, matter, Ballot(Terms()), asking.at, None, "")
             return blank if matter.outcome is None else None
 
@@ -251,8 +249,7 @@ class Approvals:
         return await self._record_of(header, asking, items.get(key))
 
     async def _record_of(self, header: Header, asking: _Asking, item: Operation | None) -> Record:
-        asked = asking.entry
-        matter = Matter(header.run, asked, await self._matters.shown(header.run, asked), item)
+        matter = await self._matters.find(header, asking.entry, item)
         ballot = await self._matters.ballot(matter)
         is_open = asking.is_open and header.state not in TERMINAL
         end = self._end(matter, ballot, header, is_open=is_open)
@@ -274,8 +271,8 @@ class Approvals:
         assert ballot.decision is not None
         return DECIDED[ballot.decision], at
 
-    async def _asked(self, run: str, key: str) -> Scheduled:
-        """The entry that asks for the approval at this key, of a run that is not over.
+    async def _asked(self, run: str, key: str) -> tuple[Header, Scheduled]:
+        """A run that is not over, and the entry that asks for the approval at this key.
 
         Raises `RunNotFound`, `RunConflict`.
         """
@@ -285,7 +282,7 @@ class Approvals:
         asked = _asked(await store.entries(header), key) if here is None else here.scheduled()
         if header.state in TERMINAL:
             raise RunConflict(f"run {run!r} is over")
-        return asked
+        return header, asked
 
 
 def _asking(history: History) -> dict[str, _Asking]:
@@ -349,7 +346,7 @@ def _is_decided(item: Operation | None) -> bool:
 async def approvals_of(engine: Runs, header: Header) -> list[Scheduled]:
     """The open approvals of a run, with nothing read of what its other operations came to."""
     store, run = engine.services.store, header.run
-    asked = (await store.entries(header)).open(Kind.APPROVAL)
+    asked = [each.entry for each in await engine.services.waits.approvals(header)]
     items = await store.outcomes(run, [entry.key for entry in asked])
     decided = {entry.key for entry in asked if of_round(items.get(entry.key), entry.round)}
     return [await store.whole(run, entry) for entry in asked if entry.key not in decided]

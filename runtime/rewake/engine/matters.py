@@ -25,7 +25,7 @@ from rewake.authoring.ballots import (
 from rewake.authoring.linking import LinkFacts
 from rewake.engine.services import Services
 from rewake.kinds import Kind, OutcomeKind, Purpose
-from rewake.records import Millis, Operation, Outcome, Scheduled, Value
+from rewake.records import Header, Millis, Operation, Outcome, Scheduled, Value
 from rewake.stores.history import of_round
 from rewake.values.redaction import ANY, hidden_in_schema, pointer
 from rewake.values.run_codec import RunCodec
@@ -38,9 +38,13 @@ ACTIONS = {decision: action for action, decision in DECIDED.items()}
 
 @dataclass(frozen=True, slots=True)
 class Matter:
-    """An approval as it was found: what asks for it, what it was asked with, and its item."""
+    """An approval as it was found: what asks for it, what it was asked with, and its item.
+
+    `digest_key`: that of its run's header. Nothing that is not encrypted counts in a run with one.
+    """
 
     run: str
+    digest_key: str
     asked: Scheduled
     shown: dict[str, Any]
     item: Operation | None
@@ -144,7 +148,7 @@ class Matters:
         return self._as_value(found, msgspec.to_builtins(kept))
 
     def _decoded(self, found: Matter, value: Value) -> _Kept:
-        codec = RunCodec(self._services.secret, found.run)
+        codec = self._codec(found.run, found.digest_key)
         told = codec.decode(value, key=found.asked.key, purpose=Purpose.APPROVAL)
         return msgspec.convert(told, _Kept)
 
@@ -154,19 +158,21 @@ class Matters:
         return Outcome(OutcomeKind.OK, self._as_value(found, decided))
 
     def _as_value(self, found: Matter, told: Any) -> Value:
-        codec, purpose = RunCodec(self._services.secret, found.run), Purpose.APPROVAL
+        codec, purpose = self._codec(found.run, found.digest_key), Purpose.APPROVAL
         places = pointer("value"), pointer("decisions", ANY, "value")
         hidden = tuple(place + path for path in found.hidden for place in places)
         return codec.encode(told, key=found.asked.key, purpose=purpose, hidden=hidden)
 
-    async def shown(self, run: str, asked: Scheduled) -> dict[str, Any]:
-        """What an approval was asked with."""
-        whole = await self._services.store.whole(run, asked)
-        if whole.args is None:
-            return {}
-        codec = RunCodec(self._services.secret, run)
-        shown: dict[str, Any] = codec.decode(whole.args, key=asked.key, purpose=Purpose.APPROVAL)
-        return shown
+    def _codec(self, run: str, digest_key: str) -> RunCodec:
+        return RunCodec(self._services.secret, run, digest_key)
+
+    async def find(self, header: Header, asked: Scheduled, item: Operation | None) -> Matter:
+        """An approval of a run, whose item is this."""
+        whole, shown = await self._services.store.whole(header.run, asked), dict[str, Any]()
+        if whole.args is not None:
+            codec = self._codec(header.run, header.digest_key)
+            shown = codec.decode(whole.args, key=asked.key, purpose=Purpose.APPROVAL)
+        return Matter(header.run, header.digest_key, asked, shown, item)
 
     async def late(self, found: Matter) -> tuple[Operation, Outcome]:
         """How it ends as its time is over, with what was said until then, and the item for that."""
@@ -188,7 +194,7 @@ def _is_undecided(item: Operation, round: int) -> bool:
 
 
 async def time_out(
-    services: Services, blank: Operation, asked: Scheduled, due: Millis
+    services: Services, header: Header, blank: Operation, asked: Scheduled, due: Millis
 ) -> Operation:
     """Settle a wait whose time is over. An outcome that was settled before stands.
 
@@ -199,8 +205,7 @@ async def time_out(
         after, outcome = blank, Outcome(OutcomeKind.TIMEOUT)
         item = (await store.operations(blank.run, [blank.key])).get(blank.key)
         if item is not None and item.votes and _is_undecided(item, blank.round):
-            shown = await matters.shown(blank.run, asked)
-            after, outcome = await matters.late(Matter(blank.run, asked, shown, item))
+            after, outcome = await matters.late(await matters.find(header, asked, item))
         _, found = await store.settle(after, outcome, due)
         if not after.votes or found.round > blank.round:
             return found

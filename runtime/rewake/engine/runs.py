@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from rewake.engine.carrying import carrying_out, runs_log
-from rewake.engine.listing import discreet, unreadable
+from rewake.engine.listing import Listing, Wanted
 from rewake.engine.program import RUNTIME
 from rewake.engine.retries import cut
 from rewake.engine.services import Services
@@ -25,10 +25,8 @@ from rewake.engine.starting import (
 )
 from rewake.engine.turn import Turn
 from rewake.errors import (
-    CheckpointUnreadable,
     InvalidInput,
     RunConflict,
-    RunNotFound,
     StuckError,
 )
 from rewake.kinds import OutcomeKind, Purpose
@@ -42,7 +40,6 @@ from rewake.records import (
     Scheduled,
     Started,
     Try,
-    View,
 )
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.history import History
@@ -54,8 +51,6 @@ from rewake.values.text import storable, stored_size
 
 LONGEST_REASON = 200
 """The most bytes of a reason to cancel, as JSON in UTF-8 without its quotation marks."""
-LOOKED_AT = 1_000
-"""How many views one page of a list looks at, at the most, to be full."""
 _NAMED = 5
 Noted = Callable[[Header], Awaitable[None]]
 POLL = 250
@@ -68,6 +63,7 @@ class Runs:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._store = services.store
+        self.listing = Listing(services.store)
 
     @property
     def services(self) -> Services:
@@ -230,52 +226,18 @@ class Runs:
         workflow: str | None = None,
         state: RunState | None = None,
         since: Millis = 0,
+        until: Millis | None = None,
+        text: str = "",
         workflows: Collection[str] = (),
         states: Collection[RunState] = (),
     ) -> tuple[list[Header], str | None]:
         """One page of runs, newest first, and the cursor of the next (None: there is none).
 
-        Of one `workflow`; `workflows`: who asks may know of no others, not even by the cursor.
-        `states`: those in any of these; empty: in any.
-
-        `since`: those that were started then or later; older ones are not looked at.
-        A page is full unless the list ends, or `LOOKED_AT` views that no filter passes lie between.
+        `states`: those in any of these; empty: in any. `engine/listing.py` has the rest.
         """
-        headers: list[Header] = []
-        left = LOOKED_AT
-        wanted = workflows if workflow is None else {workflow} & set(workflows or {workflow})
-        if workflow is not None and not wanted:
-            return [], None
-        while True:
-            page = await self._store.views(limit=limit - len(headers), cursor=cursor)
-            cursor, left = page.cursor, left - len(page.items)
-            for _, view in page.items:
-                if view.created < since:
-                    return headers, None
-                header = await self._listed(view, wanted)
-                if header is None or (workflows and header.workflow not in workflows):
-                    continue
-                if state not in (None, header.state):
-                    continue
-                if not states or header.state in states:
-                    headers.append(header)
-            if cursor is None or len(headers) >= limit or left <= 0:
-                return headers, discreet(cursor, headers) if workflows else cursor
-
-    async def _listed(self, view: View, workflows: Collection[str]) -> Header | None:
-        """The run of a view; None if it is of none of these workflows, or there is none."""
-        if workflows and view.workflow not in ("", *workflows):
-            return None
-        try:
-            header = await self._store.header(view.run)
-        except RunNotFound:
-            return None  # a start that died before its header
-        except CheckpointUnreadable as error:
-            return unreadable(view, error)
-        if workflows and header.workflow not in workflows:
-            return None
-        # A start of a run that existed may have died before it removed its view.
-        return header if header.created == view.created else None
+        wanted_in = (state,) if state is not None else states
+        wanted = Wanted(workflow, wanted_in, since, until, text, workflows)
+        return await self.listing.page(wanted, limit, cursor)
 
     async def of_key(
         self, key: str, workflow: str | None, limit: int, *, workflows: Collection[str] = ()

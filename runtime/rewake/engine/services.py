@@ -24,6 +24,7 @@ from rewake.engine.shortages import Shortages
 from rewake.engine.slots import Slots
 from rewake.engine.streams import Streams
 from rewake.engine.threads import ThreadPools
+from rewake.engine.waits import Waits
 from rewake.engine.work import Work
 from rewake.records import Invocation, Operation, Outcome, Scheduled, Try
 from rewake.signing.secret import Secret
@@ -128,6 +129,8 @@ class Services:
     """The streams of runs, as this process writes and follows them."""
     logs: LogKeeper = field(init=False)
     """What the attempts of this process say."""
+    waits: Waits = field(init=False)
+    """Which approvals are open, as far as this process has looked."""
 
     def __post_init__(self) -> None:
         self.cache, self.turns = self.here.cache, self.here.turns
@@ -135,6 +138,7 @@ class Services:
         self.shortages = Shortages(self.clock)
         self.streams = Streams(self.store, self.clock, self.unique)
         self.logs = LogKeeper(self.streams)
+        self.waits = Waits(self.store, self.cache)
 
     def call_home(self, callback: Callable[[], object]) -> None:
         """Call something in the engine's own event loop, from any thread."""

@@ -272,8 +272,9 @@ class Turn:
 
     async def _time_out(self, op: OpenOp, due: Millis) -> Operation:
         """Settle a wait whose time is over. An outcome that was settled before stands."""
-        operation = Operation(self._commits.header.run, op.key, op.kind, op.name, op.round)
-        return await time_out(self._services, operation, op.scheduled(), due)
+        header = self._commits.header
+        operation = Operation(header.run, op.key, op.kind, op.name, op.round)
+        return await time_out(self._services, header, operation, op.scheduled(), due)
 
     async def _end_silence(
         self, op: OpenOp, silent_at: Millis, now: Millis

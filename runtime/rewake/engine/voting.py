@@ -8,6 +8,8 @@ every vote was counted behind all that were there before it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from rewake.authoring.ballots import Ballot, Said, moment_of
@@ -57,7 +59,7 @@ class Voting:
             if await self._write(found, ballot, [*values, kept], now, carry_on=carry_on):
                 return ballot
             item = (await store.operations(run, [found.asked.key])).get(found.asked.key)
-            found = Matter(run, found.asked, found.shown, item)
+            found = replace(found, item=item)
 
     async def _write(
         self, found: Matter, ballot: Ballot, votes: list[Value], now: Millis, *, carry_on: bool

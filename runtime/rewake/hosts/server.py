@@ -29,6 +29,7 @@ from rewake.errors import ConfigError, UsageError
 from rewake.hosts.building import build_app
 from rewake.hosts.config import ServerConfig
 from rewake.hosts.log_formats import configure_logging
+from rewake.hosts.protocol import BoundedProtocol
 from rewake.hosts.request_logs import bound_request_logs
 from rewake.http.app import begin_closing, told_to_end
 
@@ -109,6 +110,7 @@ def serve(
             log_config=None,
             access_log=config.log_level == "debug",
             lifespan="on",
+            http=BoundedProtocol,
             ws="none",
             server_header=False,
             proxy_headers=bool(config.proxies),

@@ -19,6 +19,7 @@ from rewake.http import (
     callbacks,
     deliveries,
     doctor,
+    histories,
     internal,
     runs,
     streams,
@@ -27,8 +28,9 @@ from rewake.http import (
 )
 from rewake.http.admission import admitted
 from rewake.http.auditor import Auditor
-from rewake.http.bodies import LIMIT, Endpoint, with_known_query
+from rewake.http.bodies import LIMIT, Endpoint, not_too_early, with_known_query
 from rewake.http.cors import StreamCors
+from rewake.http.fresh import with_tag
 from rewake.http.gate import Gate
 from rewake.http.hooks import deliver
 from rewake.http.inbox import Inbox
@@ -36,6 +38,7 @@ from rewake.http.keeping import Keeper
 from rewake.http.link_headers import LinkHeaders
 from rewake.http.load import LIMITS, Limits, Load
 from rewake.http.needs import needs_of
+from rewake.http.openapi import openapi
 from rewake.http.parts import Parts
 from rewake.http.people import People
 from rewake.http.principals import Principals
@@ -49,13 +52,18 @@ from rewake.webhooks.hooks import Hook, hooks_of
 ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("GET", "/healthz", internal.healthy),
     ("GET", "/readyz", internal.ready),
+    ("GET", "/openapi.json", openapi),
     ("GET", "/v1/workflows", runs.workflows),
+    ("GET", "/v1/workflows/{name}", runs.workflow),
     ("POST", "/v1/workflows/{name}/runs", runs.start),
     ("GET", "/v1/runs", runs.listing),
+    ("GET", "/v1/stats/runs", runs.counts),
     ("GET", "/v1/runs/{run}", runs.get),
     ("GET", "/v1/runs/{run}/result", runs.result),
-    ("GET", "/v1/runs/{run}/history", runs.history),
-    ("GET", "/v1/runs/{run}/logs", runs.logs),
+    ("GET", "/v1/runs/{run}/history", histories.history),
+    ("GET", "/v1/runs/{run}/operations", histories.operations),
+    ("GET", "/v1/runs/{run}/operations/{key:path}", histories.operation),
+    ("GET", "/v1/runs/{run}/logs", histories.logs),
     ("GET", "/v1/runs/{run}/stream", streams.stream),
     ("POST", "/v1/runs/{run}/links", streams.link),
     ("POST", "/v1/runs/{run}/cancel", runs.cancel),
@@ -125,6 +133,7 @@ def create_app(
     # A redirect would lead to where the client's Host header says.
     app.router.redirect_slashes = False
     app.state.parts = parts
+    app.state.routes, app.state.documents = ROUTES, {}
     return app
 
 
@@ -173,7 +182,10 @@ def _hooks(engine: Engine, *, development: bool) -> dict[str, Hook]:
 
 def _route(verb: str, path: str, endpoint: Endpoint) -> Route:
     # A probe may say in its query what it likes.
-    checked = with_known_query(endpoint) if path.startswith("/v1/") else endpoint
+    is_asked = path.startswith(("/v1/", "/openapi.json"))
+    checked = with_known_query(endpoint) if is_asked else endpoint
+    if is_asked:
+        checked = with_tag(checked) if verb == "GET" else not_too_early(checked)
     return Route(path, admitted(needs_of(verb, path), checked), methods=[verb])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,18 +22,31 @@ T = TypeVar("T")
 
 LIMIT = 1024 * 1024
 """The largest body, in bytes."""
+BODY_TIME = 30.0
+"""Seconds in which a body must have come."""
 
 _JSON = re.compile(r"application/(json|[\w.-]+\+json)", re.ASCII)
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _FIELD = re.compile(r"field `(.*?)`")
+_MOST_DIGITS = 18
 _CLOSE = {"Connection": "close"}  # what is left of the body is not read
 
 
 async def read_body(request: Request, limit: int = LIMIT) -> bytes:
-    """The body, which is not read further than the limit. Raises a 413."""
+    """The body, which is read no further than the limit, and no longer. Raises a 408 or 413."""
     declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > limit:
+    # A number of many digits takes long to read.
+    if declared.isdecimal() and (len(declared) > _MOST_DIGITS or int(declared) > limit):
         raise _too_large(limit)
+    try:
+        async with asyncio.timeout(BODY_TIME):
+            return await _read(request, limit)
+    except TimeoutError:
+        told = f"the body did not come within {BODY_TIME:g} seconds"
+        raise HTTPException(408, told, _CLOSE) from None
+
+
+async def _read(request: Request, limit: int) -> bytes:
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -83,6 +97,21 @@ def shaped(found: dict[str, Any], form: type[T]) -> T:
 # --- the query ---------------------------------------------------------------------------------
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def not_too_early(endpoint: Endpoint) -> Endpoint:
+    """The endpoint, which does nothing for what a TLS server got before its handshake was over.
+
+    That may be a repetition by a stranger (RFC 8470), who can start nothing so.
+    """
+
+    @functools.wraps(endpoint)
+    async def checked(request: Request) -> Response:
+        if request.headers.get("early-data") == "1":
+            raise HTTPException(425, "send it again, once the connection is established")
+        return await endpoint(request)
+
+    return checked
 
 
 def takes_query(*names: str) -> Callable[[Endpoint], Endpoint]:
@@ -148,12 +177,27 @@ def query_choice(request: Request, name: str, choices: Mapping[str, T]) -> T | N
     return choices[text]
 
 
+def query_choices(request: Request, name: str, choices: Mapping[str, T]) -> list[T]:
+    """The choices that the query names, with commas; empty: none. Raises `InvalidInput`."""
+    text = request.query_params.get(name)
+    if text is None:
+        return []
+    if any(each not in choices for each in text.split(",")):
+        raise InvalidInput(f"{name} must be one of {', '.join(choices)}", field=name)
+    return [choices[each] for each in dict.fromkeys(text.split(","))]
+
+
 def query_moment(request: Request, name: str) -> Millis:
     """A moment from the query, 0 if it has none. Raises `InvalidInput`."""
+    return query_moment_or_none(request, name) or 0
+
+
+def query_moment_or_none(request: Request, name: str) -> Millis | None:
+    """A moment from the query, if it has one. Raises `InvalidInput`."""
     text = request.query_params.get(name)
     try:
-        return 0 if text is None else millis_of(text)
-    except ValueError:
+        return None if text is None else millis_of(text)
+    except (ValueError, OverflowError):
         told = f"{name} must be a time such as 2026-01-31T12:00:00Z"
         raise InvalidInput(told, field=name) from None
 

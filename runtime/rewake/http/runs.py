@@ -12,12 +12,15 @@ from starlette.responses import Response
 
 from rewake.engine.approvals import approvals_of
 from rewake.engine.engine import Engine
+from rewake.engine.listing import Wanted, said
 from rewake.engine.starting import IfFinished, IfRunning, check_key
 from rewake.errors import InvalidInput, StuckError
 from rewake.http.admission import act_of, principal_of, tell_done
 from rewake.http.bodies import (
     query_choice,
+    query_choices,
     query_moment,
+    query_moment_or_none,
     query_number,
     query_whole,
     read_object,
@@ -28,10 +31,9 @@ from rewake.http.parts import Parts, located, parts_of, reply
 from rewake.records import Header, Outcome
 from rewake.states import TERMINAL, RunState
 from rewake.views.approvals import ApprovalView, approval_view
-from rewake.views.runs import STATES, line_view, result_view, run_view
-from rewake.views.timeline import timeline
+from rewake.views.runs import STATES, result_view, run_view
 from rewake.views.values import Values
-from rewake.views.workflows import workflow_view
+from rewake.views.workflows import detailed_view, workflow_view
 
 LONGEST_WAIT = 60.0
 """Seconds that a request may wait for a result."""
@@ -47,6 +49,11 @@ async def workflows(request: Request) -> Response:
     known = sorted(app.workflows.items())
     found = [workflow_view(workflow) for name, workflow in known if sees(name)]
     return reply({"workflows": found})
+
+
+async def workflow(request: Request) -> Response:
+    """`GET /v1/workflows/{name}`: a workflow, with schemas of what it takes and returns."""
+    return reply(detailed_view(parts_of(request).engine.app.workflow(request.path_params["name"])))
 
 
 @takes_query("id", "if_finished", "if_running", "wait")
@@ -87,35 +94,48 @@ async def start(request: Request) -> Response:
     return reply(view, 202, {"Location": located(request, view.links.self), **replayed})
 
 
-@takes_query("cursor", "key", "limit", "since", "state", "workflow")
+@takes_query("cursor", "key", "limit", "q", "since", "state", "until", "workflow")
 async def listing(request: Request) -> Response:
     """`GET /v1/runs`: runs, newest first."""
-    query = request.query_params
+    query, limit = request.query_params, query_whole(request, "limit", 1, LARGEST_PAGE, 50)
+    wanted = _wanted(request)
     if "key" in query:
-        return await _of_key(request, query["key"])
-    headers, cursor = await parts_of(request).engine.list(
-        limit=query_whole(request, "limit", 1, LARGEST_PAGE, 50),
-        cursor=query.get("cursor"),
-        workflow=query.get("workflow"),
-        state=query_choice(request, "state", _NAMED),
-        since=query_moment(request, "since"),
-        workflows=principal_of(request).workflows,
-    )
+        return await _of_key(request, query["key"], wanted, limit)
+    runs = parts_of(request).engine.listing
+    headers, cursor = await runs.page(wanted, limit, query.get("cursor"))
     return reply({"runs": [run_view(header) for header in headers], "cursor": cursor})
 
 
-async def _of_key(request: Request, key: str) -> Response:
-    """The runs of an idempotency key, all on one page: `limit` of them, the newest."""
-    state = query_choice(request, "state", _NAMED)
-    found = await parts_of(request).engine.of_key(
-        key,
-        request.query_params.get("workflow"),
-        query_whole(request, "limit", 1, LARGEST_PAGE, 50),
-        workflows=principal_of(request).workflows,
+@takes_query("cursor", "q", "since", "state", "until", "workflow")
+async def counts(request: Request) -> Response:
+    """`GET /v1/stats/runs`: how many runs are in each state, of the newest ones.
+
+    A page looks at a bounded number; who adds pages up has them all.
+    """
+    cursor = request.query_params.get("cursor")
+    counted = await parts_of(request).engine.listing.count(_wanted(request), cursor)
+    return reply({"counts": said(counted.states), "cursor": counted.cursor})
+
+
+def _wanted(request: Request) -> Wanted:
+    """Which runs the query names."""
+    query = request.query_params
+    return Wanted(
+        query.get("workflow"),
+        query_choices(request, "state", _NAMED),
+        query_moment(request, "since"),
+        query_moment_or_none(request, "until"),
+        query.get("q", ""),
+        principal_of(request).workflows,
     )
-    since = query_moment(request, "since")
-    chosen = [each for each in found if each.created >= since]
-    shown = [run_view(header) for header in chosen if state in (None, header.state)]
+
+
+async def _of_key(request: Request, key: str, wanted: Wanted, limit: int) -> Response:
+    """The runs of an idempotency key, all on one page: `limit` of them, the newest."""
+    found = await parts_of(request).engine.of_key(
+        key, wanted.workflow, limit, workflows=wanted.workflows
+    )
+    shown = [run_view(header) for header in found if wanted.has(header)]
     return reply({"runs": shown, "cursor": None})
 
 
@@ -150,31 +170,6 @@ async def result_reply(request: Request, run: str) -> Response:
         header = await parts.engine.get(run)
         return reply({"id": run, "state": STATES[header.state]}, 202, {"Retry-After": "1"})
     return reply(result_view(outcome, Values(parts.keys.secret, run)))
-
-
-async def history(request: Request) -> Response:
-    """`GET /v1/runs/{run}/history`: every entry, and how each operation stands."""
-    parts, run = parts_of(request), request.path_params["run"]
-    header, found = await parts.engine.history(run, whole=True)
-    running = parts.engine.running_steps(run)
-    elsewhere = await parts.engine.held_elsewhere(header)
-    values = Values(parts.keys.secret, run)
-    entries, operations = timeline(found, values, running, elsewhere)
-    return reply({"run": run_view(header), "entries": entries, "operations": operations})
-
-
-@takes_query("key")
-async def logs(request: Request) -> Response:
-    """`GET /v1/runs/{run}/logs`: the lines that a run logged, in order of time.
-
-    `key=` selects one operation, and the empty key the workflow's body.
-    """
-    run = request.path_params["run"]
-    batches = await parts_of(request).engine.logs(run, request.query_params.get("key"))
-    lines = [(line, batch) for batch in batches for line in batch.lines]
-    lines.sort(key=lambda each: each[0].at)
-    shown = [{"key": b.key, "attempt": b.attempt, **line_view(line)} for line, b in lines]
-    return reply({"id": run, "lines": shown})
 
 
 A = TypeVar("A", bound="Action")

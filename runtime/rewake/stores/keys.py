@@ -147,6 +147,21 @@ def view_key(view: View) -> Key:
     return Key(VIEWS, f"{_LATEST - view.created:015d}#{view.run}")
 
 
+def views_until(moment: Millis) -> str:
+    """A cursor behind the views of all runs that were started later than this moment."""
+    return f"{max(0, _LATEST - moment):015d}"
+
+
+def moment_of_view(sort: str) -> str:
+    """The part of a view's sort key, or of a cursor, that tells the moment."""
+    return sort[:15]
+
+
+def views_behind(sort: str) -> str:
+    """A cursor behind the views of all runs that were started at the moment of this one."""
+    return f"{moment_of_view(sort)}$"
+
+
 def view_of(key: Key) -> View:
     """What the key of a view says of it: all but the workflow, which the run's header has too."""
     moment, _, run = key.sort.partition("#")

@@ -36,6 +36,7 @@ from rewake.stores.keys import (
     operation_key,
     run_partition,
 )
+from rewake.stores.pages import Parts, Place
 from rewake.stores.responses import Responses
 from rewake.stores.seen import SeenPages
 from rewake.stores.shelf import Shelf
@@ -131,6 +132,15 @@ class Reads:
         """What the run asked for and observed, without its operations and large values."""
         return History(await self._entries(header), {})
 
+    def parts(self, header: Header, place: Place) -> Parts:
+        """The history that this header names from a place on, a part at a time."""
+        return Parts(self._table, header, place)
+
+    async def restored(self, run: str, entry: Entry) -> Entry:
+        """An entry of an outline, with its value whole."""
+        [whole] = await self._blobs.restore(run, [entry])
+        return whole
+
     async def since(self, header: Header, base: str, tail: Tail) -> list[Entry] | None:
         """The entries behind those that an earlier header named, by `base` and `tail`.
 
@@ -208,6 +218,15 @@ class Reads:
         """One operation's item."""
         found: Operation | None = await self._table.get(operation_key(run, key))
         return None if found is None else await self._whole(found)
+
+    async def with_result(self, operation: Operation) -> Operation:
+        """An operation's item, with the value of its outcome whole."""
+        return await self._whole(operation)
+
+    async def batches(self, run: str, key: str | None, *, limit: int, cursor: str | None) -> Page:
+        """A page of the logs of attempts, of all or of one operation, by key and attempt."""
+        prefix = LOGS if key is None else logs_of(key)
+        return await self._table.query(run_partition(run), prefix, limit=limit, cursor=cursor)
 
     async def logs(self, header: Header, key: str | None = None) -> list[LogBatch]:
         """The log of the workflow's body (its key is empty), then of attempts; or of one key."""

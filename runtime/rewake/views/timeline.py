@@ -39,12 +39,16 @@ from rewake.views.moments import moment, moment_or_none
 from rewake.views.runs import ErrorView, error_view, line_view
 from rewake.views.values import Values
 
-_ENDED = {
+ENDED = {
     OutcomeKind.OK: "done",
     OutcomeKind.ERROR: "failed",
     OutcomeKind.TIMEOUT: "timed_out",
     OutcomeKind.CANCELLED: "cancelled",
 }
+
+
+OPERATION_STATES = ("waiting", "running", "retrying", *ENDED.values(), "withdrawn")
+"""Every state of an operation."""
 
 
 class TryView(msgspec.Struct, frozen=True):
@@ -101,7 +105,8 @@ def timeline(
     attempts at them that go on, which no history has yet. `elsewhere`: the other process that
     carries the run on, and in it the steps that are open.
     """
-    reading = _Reading(history, values)
+    reading = Reading(values)
+    reading.items.update(history.operations)
     for entry in history.entries:
         reading.read(entry)
     for key, (name, attempt) in running.items():
@@ -111,27 +116,41 @@ def timeline(
     return reading.entries, list(reading.operations.values())
 
 
-class _Reading:
-    """One pass through a history. A command has no time of its own, so it gets the last event's."""
+class Reading:
+    """One pass through a history. A command has no time of its own, so it gets the last event's.
 
-    def __init__(self, history: History, values: Values | None) -> None:
+    It may begin at the entry with the number `index`; `items` has the items of operations.
+    """
+
+    def __init__(self, values: Values | None, index: int = 0) -> None:
         self.entries: list[dict[str, Any]] = []
         self.operations: dict[str, OperationView] = {}
-        self._items = history.operations
+        self.items: dict[str, Operation] = {}
+        self.tries = StepTries()
         self._values = values
-        self._tries = StepTries()
+        self._index = index
 
     def read(self, entry: Entry) -> None:
-        over = self._tries.read(entry)
-        if isinstance(entry, Stepped) and over is not None:
-            self._try(entry.key, failed_try(over, entry.outcome.failure), entry.outcome.failure)
+        """Read the next entry."""
+        self._count_try(entry)
         shown: dict[str, Any] = {
-            "index": len(self.entries),
+            "index": self._index + len(self.entries),
             "type": entry.__struct_config__.tag,
-            "at": moment(self._tries.clock),
+            "at": moment(self.tries.clock),
         }
         shown.update(self._details(entry))
         self.entries.append(shown)
+
+    def _count_try(self, entry: Entry) -> None:
+        over = self.tries.read(entry)
+        if isinstance(entry, Stepped) and over is not None:
+            self._try(entry.key, failed_try(over, entry.outcome.failure), entry.outcome.failure)
+
+    def read_ahead(self, entry: Entry) -> None:
+        """Read an entry only for what it says of the operations that are here."""
+        self._count_try(entry)
+        if not isinstance(entry, Scheduled):
+            self._details(entry)
 
     def _details(self, entry: Entry) -> dict[str, Any]:
         match entry:
@@ -153,7 +172,7 @@ class _Reading:
                 again = entry.retry_at
                 return shown if again is None else {**shown, "retry_at": moment(again)}
             case Fired():
-                self._end(entry.key, "done", self._tries.clock)
+                self._end(entry.key, "done", self.tries.clock)
             case Withdrawn():
                 self._withdraw(entry.key)
             case Retried():
@@ -202,14 +221,14 @@ class _Reading:
             entry.kind,
             entry.name,
             "waiting",
-            asked=moment(self._tries.clock),
+            asked=moment(self.tries.clock),
             due=moment_or_none(entry.due),
         )
         if entry.args is not None and entry.kind.traits.dispatched:
             shown = self._shown("arguments", entry.args, entry.key, Purpose.CALL)
             view.arguments = shown.get("arguments", UNSET)
         self.operations[entry.key] = view
-        item = self._items.get(entry.key)
+        item = self.items.get(entry.key)
         if item is not None:
             self._follow(view, item, entry.round)
 
@@ -255,10 +274,10 @@ class _Reading:
         """Add an attempt at a step that goes on."""
         view = self.operations.get(key)
         if view is None:  # it is committed with its end
-            view = OperationView(key, Kind.STEP, name, "", asked=moment(self._tries.clock))
+            view = OperationView(key, Kind.STEP, name, "", asked=moment(self.tries.clock))
             self.operations[key] = view
-            if key in self._items:
-                self._follow(view, self._items[key], 0)
+            if key in self.items:
+                self._follow(view, self.items[key], 0)
         if view.ended is None and self._try(key, attempt):
             view.state, view.due, view.error = "running", None, UNSET
 
@@ -278,11 +297,11 @@ class _Reading:
     ) -> None:
         shown = self._outcome(outcome, view.key, view.kind.traits.ends_with)
         view.result, view.error = shown.get("result", UNSET), shown.get("error", UNSET)
-        self._end(view.key, _ENDED[outcome.kind], at, started)
+        self._end(view.key, ENDED[outcome.kind], at, started)
 
     def _withdraw(self, key: str) -> None:
         """Whatever became of it, the workflow had taken it back before it saw any of that."""
-        self._end(key, "withdrawn", self._tries.clock)
+        self._end(key, "withdrawn", self.tries.clock)
         if key in self.operations:
             self.operations[key].state = "withdrawn"
 
@@ -292,7 +311,7 @@ class _Reading:
             return
         view.state, view.ended = state, moment_or_none(at)
         if at is not None:
-            view.duration = max(0, at - (started or self._tries.asked[key]))
+            view.duration = max(0, at - (started or self.tries.asked[key]))
 
 
 def _tries(item: Operation) -> list[TryView]:

@@ -10,9 +10,6 @@ from rewake.client.answers import Reply
 from rewake.client.asking import Ask, Flow, Manner, sending
 from rewake.client.async_client import AsyncClient
 from rewake.client.encoding import encoded
-from rewake.client.settings import URL
-
-__all__ = ["URL", "Client", "Reply"]
 
 T = TypeVar("T")
 
@@ -48,6 +45,10 @@ class Client:
         """POST a JSON body. Raises `RewakeError` if it fails."""
         data = None if body is None else encoded(body)
         return await self._send(Ask("POST", ("v1", *path), body=data))
+
+    async def get_at(self, path: str) -> Reply:
+        """GET what is not below `/v1`. Raises `RewakeError` if it fails."""
+        return await self._send(Ask("GET", (path,)))
 
     async def delete(self, *path: str) -> Reply:
         """DELETE. Raises `RewakeError` if it fails."""

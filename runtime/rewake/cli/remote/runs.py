@@ -13,11 +13,15 @@ from rewake.cli.inputs import the_one
 from rewake.cli.output import tell_failure, write_json
 from rewake.cli.remote import tables
 from rewake.cli.remote.client import Client
+from rewake.cli.remote.pages import history_of, logs_of
 from rewake.client import flows
 from rewake.client.encoding import encoded
 from rewake.client.flows import Options
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import RewakeError, StuckError, UsageError
+
+SHOWN_PAGES = 5
+"""Pages of a history that are read to show a run."""
 
 Call = Callable[[Client], Awaitable[Exit]]
 
@@ -139,8 +143,10 @@ def show(server: Server, run: str) -> Exit:
             return Exit.DONE
         told: dict[str, Any] = {}
         with suppress(RewakeError):  # a history that cannot be read hides no state
-            told = (await client.get(*_of(run, "history"))).body
+            told = await history_of(client, run, SHOWN_PAGES)
         tables.run_details(found, told)
+        if told.get("cursor"):
+            tell(f"this is its beginning; `rewake runs history {run}` has all of it")
         return Exit.DONE
 
     return server.ask(call)
@@ -153,21 +159,28 @@ def history(server: Server, run: str) -> Exit:
         tables.operations_table(found["operations"])
         tables.retries(found)
 
-    return _view(server, show, *_of(run, "history"))
+    return _whole(server, show, lambda client: history_of(client, run))
 
 
 def logs(server: Server, run: str, key: str | None) -> Exit:
     """The lines that a run logged."""
-    return _view(
-        server,
-        lambda found: tables.log_lines(found["lines"]),
-        *_of(run, "logs"),
-        query={"key": key},
-    )
+
+    def show(found: Mapping[str, Any]) -> None:
+        tables.log_lines(found["lines"])
+
+    return _whole(server, show, lambda client: logs_of(client, run, key))
 
 
-def _of(run: str, part: str) -> tuple[str, str, str]:
-    return "runs", run, part
+def _whole(
+    server: Server,
+    shown: Callable[[dict[str, Any]], None],
+    read: Callable[[Client], Awaitable[dict[str, Any]]],
+) -> Exit:
+    async def call(client: Client) -> Exit:
+        (write_json if server.json else shown)(await read(client))
+        return Exit.DONE
+
+    return server.ask(call)
 
 
 def _view(
