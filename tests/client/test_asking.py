@@ -202,6 +202,9 @@ def test_the_server_says_when_to_come_again() -> None:
     script = Scripted(BUSY, RUN)
     at_once(lambda: script.client().get("r"))
     assert 3.1 <= script.times[1] <= 3.2
+    late = Scripted(BUSY._replace(headers={"retry-after": "300"}), RUN)
+    at_once(lambda: late.client(patience=1000).get("r"))
+    assert late.times[1] >= 300
     impatient = Scripted(BUSY, RUN)
     assert isinstance(failing(lambda: impatient.client(patience=2).get("r")), Overloaded)
     for odd in ("Wed, 21 Oct 2026 07:28:00 GMT", "soon", "inf", "nan", "-5", ""):

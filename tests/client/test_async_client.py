@@ -103,12 +103,21 @@ async def waits() -> object:
     return await wait
 
 
+class Piece:
+    """What JSON cannot hold."""
+
+
+@workflow
+async def holds() -> Piece:
+    return Piece()
+
+
 @workflow(name="takes-any")
 async def takes_any(first: int, /, *more: int, **rest: int) -> dict[str, int]:
     return {"first": first, **rest}
 
 
-MEMBERS = (doubles, shows, counts, asks, breaks, waits, takes_any)
+MEMBERS = (doubles, shows, counts, asks, breaks, waits, holds, takes_any)
 
 
 def with_client(
@@ -392,6 +401,12 @@ def test_a_result_of_another_type_says_so() -> None:
         with pytest.raises(InvalidInput, match="is not what <workflow counts> returns here"):
             await run.result()
         assert await client.result(run.id) == 1
+        pieces = await client.start(holds)
+        with pytest.raises(InvalidInput, match="no JSON can become Piece"):
+            await pieces.result()
+        assert (await client.result(pieces.id))["$type"].endswith("Piece")
+        with pytest.raises(UsageError, match="start takes a workflow"):
+            await client.start(len)  # type: ignore[call-overload]
 
     with_client(body)
 

@@ -43,7 +43,6 @@ TOO_SOON = 1.0
 """Seconds: a long poll that ends sooner with nothing is of a server that closes."""
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 8.0
-_LONGEST_AFTER = 60.0
 _NO_IDS = ("", ".", "..")
 
 
@@ -114,7 +113,7 @@ class Manner:
     def pause(self, tries: int, least: float) -> float:
         """Seconds until the next try; some chance keeps many clients apart."""
         most = min(_FIRST_PAUSE * (1 << min(tries, 10)), _LONGEST_PAUSE)
-        return min(least, _LONGEST_AFTER) + most * self.chance.uniform(0.5, 1)
+        return least + most * self.chance.uniform(0.5, 1)
 
 
 def sending(ask: Ask, manner: Manner, until: float | None = None) -> Flow[Reply]:

@@ -20,6 +20,7 @@ from rewake.client.typed import (
     StartOptions,
     arguments_of,
     checked,
+    checked_name,
     name_of,
     query_of,
     value_of,
@@ -95,7 +96,7 @@ class AsyncClient:
         """
         if isinstance(workflow, Workflow):
             return await self.with_options().start(workflow, *args, **kwargs)
-        return await self._by_name(workflow, *args, **kwargs)
+        return await self._by_name(checked_name(workflow), *args, **kwargs)
 
     def with_options(self, **options: Unpack[StartOptions]) -> AsyncStarter:
         """What starts runs with an id or a key: `with_options(key="7").start(deploy, "x")`."""

@@ -21,6 +21,7 @@ from rewake.client.typed import (
     StartOptions,
     arguments_of,
     checked,
+    checked_name,
     name_of,
     query_of,
     value_of,
@@ -79,7 +80,7 @@ class Client:
     def start(self, workflow: Any, /, *args: Any, **kwargs: Any) -> Run[Any]:
         if isinstance(workflow, Workflow):
             return self.with_options().start(workflow, *args, **kwargs)
-        return self._by_name(workflow, *args, **kwargs)
+        return self._by_name(checked_name(workflow), *args, **kwargs)
 
     def with_options(self, **options: Unpack[StartOptions]) -> Starter:
         """What starts runs with an id or a key: `with_options(key="7").start(deploy, "x")`."""

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict
 from rewake.authoring.conversion import Converters
 from rewake.authoring.hints import return_hint, signature_of
 from rewake.authoring.workflow import Workflow
-from rewake.errors import InvalidInput, NotYet, TaskError, UsageError
+from rewake.errors import AppError, InvalidInput, NotYet, TaskError, UsageError
 
 AnyWorkflow = Workflow[..., Any]
 
@@ -50,9 +50,10 @@ def value_of(view: Mapping[str, Any], workflow: AnyWorkflow | None) -> Any:
         return view["result"]
     try:
         return Converters().of(hint)(view["result"], "result", False)
-    except InvalidInput as error:
+    except (AppError, InvalidInput) as error:
         told = f"the result of run {view['id']} is not what {workflow!r} returns here ({error})"
-        raise InvalidInput(f"{told}; get it as JSON by the run's id", field=error.field) from None
+        field = getattr(error, "field", "result")
+        raise InvalidInput(f"{told}; get it as JSON by the run's id", field=field) from None
 
 
 class StartOptions(TypedDict, total=False):
@@ -71,6 +72,13 @@ def checked(view: Mapping[str, Any], workflow: AnyWorkflow) -> None:
     """Raise `UsageError` unless a run is of this workflow."""
     if view["workflow"] != workflow.name:
         raise UsageError(f"run {view['id']} is of {view['workflow']!r}, not of {workflow!r}")
+
+
+def checked_name(workflow: object) -> str:
+    """What was given to `start` instead of a workflow object. Raises `UsageError`."""
+    if isinstance(workflow, str):
+        return workflow
+    raise UsageError(f"start takes a workflow or the name of one, and not {workflow!r}")
 
 
 def name_of(workflow: AnyWorkflow | str | None) -> str | None:
