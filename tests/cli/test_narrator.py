@@ -120,7 +120,7 @@ WHOLE = f"""\
 {DAY}22:13:20.000Z  completed  greet  ok "hello you?"
 {MARGIN}asks for   boss  approval boss {{"form":null,"description":null}}
 {DAY}22:13:20.500Z  completed  boss  ok {{"decision":"approved","value":null,"approver":null,\
-"comment":null}}
+"comment":null,"decisions":[{{"approver":null,"action":"approve","value":null,"comment":null,"at":"2023-11-1…
 {MARGIN}asks for   sleep  timer sleep until {DAY}22:13:21.500Z (1.0 s)
 {DAY}22:13:21.500Z  fired      sleep
 {MARGIN}asks for   count  step count

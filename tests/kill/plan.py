@@ -67,6 +67,11 @@ OTHERS = frozenset(
         "is_held",
         "has_task",
         "let_go",
+        "message",
+        "restored",
+        "said",
+        "shelve",
+        "with_result",
     )
 ) | {"table.delete"}
 """Left to `--all`: they only read, are part of another one, or depend on what the clock does."""
