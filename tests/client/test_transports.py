@@ -411,6 +411,25 @@ def test_threads_share_a_client() -> None:
         assert server.connections <= 12
 
 
+def test_what_another_process_or_an_idle_while_may_have_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A connection is not used by a forked child, nor when a server is about to close it."""
+    with serving(always(response())) as server, Client(server.url, TOKEN) as client:
+        client.get("r")
+        client.get("r")
+        assert server.connections == 1
+        with monkeypatch.context() as patched:
+            patched.setattr("rewake.client.blocking.os.getpid", lambda: -1)
+            client.get("r")
+        assert server.connections == 2
+        client.get("r")
+        connections = server.connections
+        monkeypatch.setattr("rewake.client.blocking.IDLE", 0)
+        client.get("r")
+        assert server.connections == connections + 1
+
+
 def test_a_thread_that_is_interrupted_leaves_no_half_answer_behind() -> None:
     """The next request does not read what was meant for the one before."""
 

@@ -24,7 +24,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from rewake.client.answers import Answer, Lost
 from rewake.client.asking import Ask
-from rewake.client.transports import distrusted, proxy_for, reason_of
+from rewake.client.transports import IDLE, distrusted, proxy_for, reason_of
 from rewake.errors import UsageError
 
 _KEPT = 10
@@ -83,7 +83,9 @@ class BlockingTransport:
             with self._lock:
                 if self._closed:
                     raise UsageError("this client is closed")
-                if self._process != os.getpid():  # the connections are the parent's
+                if self._process != os.getpid():  # they are the parent's; its ends stay open
+                    for each in self._idle:
+                        each.close()
                     self._process, self._idle = os.getpid(), []
                 found = next((each for each in self._idle if each.place == place), None)
                 if found is None:
@@ -107,6 +109,7 @@ class _Connection:
     def __init__(self, place: tuple[Any, ...], parts: SplitResult, proxy: str | None) -> None:
         self.place = place
         self.reusable = False
+        self._used = 0.0
         self._absolute = proxy is not None and parts.scheme == "http"
         self._headers: dict[str, str] = {}
         secure = parts.scheme == "https"
@@ -123,9 +126,9 @@ class _Connection:
             self._headers = known
 
     def stands(self) -> bool:
-        """Whether the server has not closed it, as far as is known."""
+        """Whether the server has not closed it, and will not do so now, as far as is known."""
         sock = self._http.sock
-        if sock is None:
+        if sock is None or time.monotonic() - self._used > IDLE:
             return False
         poll = select.poll()
         poll.register(sock, select.POLLIN)
@@ -152,7 +155,7 @@ class _Connection:
             self._http.request(ask.method, target or "/", body=ask.body, headers=sent)
         with self._http.getresponse() as response:
             body = response.read()
-            self.reusable = not response.will_close
+            self.reusable, self._used = not response.will_close, time.monotonic()
             kept = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, kept, body)
 

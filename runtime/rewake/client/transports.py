@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 
+IDLE = 4.0
+"""Seconds for which an idle connection is kept: servers close them after five, and what is sent at
+that moment is lost.
+"""
+
+
 class AsyncTransport(Protocol):
     """Sends requests in coroutines. An answer that does not come is `Lost`, and no error."""
 
@@ -129,7 +135,10 @@ class AiohttpTransport:
             raise UsageError("this client is closed")
         if self._session is None:
             self._loop = loop
-            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(keepalive_timeout=IDLE),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
         if self._loop is not loop:
             raise UsageError("an AsyncClient is used in one event loop: make one in each")
         return self._session
