@@ -86,15 +86,16 @@ __all__ = [
     "workflow",
 ]
 
+if not TYPE_CHECKING:  # else a type checker would take any name for one of ours
 
-def __getattr__(name: str) -> Any:
-    """The clients, which are imported where they are used: a workflow needs no HTTP."""
-    if name == "AsyncClient":
-        from rewake.client.async_client import AsyncClient  # noqa: PLC0415
+    def __getattr__(name: str) -> Any:
+        """The clients, which are imported where they are used: a workflow needs no HTTP."""
+        if name == "AsyncClient":
+            from rewake.client.async_client import AsyncClient  # noqa: PLC0415
 
-        return AsyncClient
-    if name == "Client":
-        from rewake.client.blocking_client import Client  # noqa: PLC0415
+            return AsyncClient
+        if name == "Client":
+            from rewake.client.blocking_client import Client  # noqa: PLC0415
 
-        return Client
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return Client
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import assert_type
 
     from rewake import AsyncClient, Client, workflow
+    from rewake import Clients as Misspelt  # type: ignore[attr-defined] # noqa: F401
     from rewake.client.async_client import AsyncRun
     from rewake.client.blocking_client import Run
 
