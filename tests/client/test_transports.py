@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,25 @@ def test_a_body_that_is_refused_before_its_end(by: Any) -> None:
 
     with serving(serve) as server, pytest.raises(UsageError, match="at most 1 MiB"):
         by(lambda client: client.start("main", {"x": "y" * 3_000_000}), server.url, patience=0)
+
+
+def test_an_answer_counts_although_the_request_broke_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that hangs up in the middle of a body has said why."""
+    send = HTTPConnection.send
+
+    def broken(self: HTTPConnection, data: bytes) -> None:
+        if len(data) > 10_000:
+            raise BrokenPipeError
+        send(self, data)
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65536)
+        detail = b'{"title": "Too large", "status": 413}'
+        connection.sendall(response(detail, "413 Content Too Large", "Connection: close"))
+
+    monkeypatch.setattr(HTTPConnection, "send", broken)
+    with serving(serve) as server, pytest.raises(UsageError, match="Too large"):
+        by_blocking(lambda client: client.start("main", {"x": "y" * 20_000}), server.url)
 
 
 @KINDS

@@ -97,7 +97,7 @@ class BlockingTransport:
 
     def _give_back(self, connection: _Connection) -> None:
         with self._lock:
-            if connection.reusable and not self._closed and len(self._idle) < _KEPT:
+            if connection.stands() and not self._closed and len(self._idle) < _KEPT:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -108,7 +108,6 @@ class _Connection:
 
     def __init__(self, place: tuple[Any, ...], parts: SplitResult, proxy: str | None) -> None:
         self.place = place
-        self.reusable = False
         self._used = 0.0
         self._absolute = proxy is not None and parts.scheme == "http"
         self._headers: dict[str, str] = {}
@@ -155,7 +154,7 @@ class _Connection:
             self._http.request(ask.method, target or "/", body=ask.body, headers=sent)
         with self._http.getresponse() as response:
             body = response.read()
-            self.reusable, self._used = not response.will_close, time.monotonic()
+            self._used = time.monotonic()
             kept = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, kept, body)
 
