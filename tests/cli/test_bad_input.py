@@ -168,13 +168,13 @@ CASES = (
     Case("start without a token", ["start", "main"], ["there is no token"]),
     Case(
         "start at no URL",
-        ["start", "main", "--url", "localhost:1"],
+        ["start", "main", "--server", "localhost:1"],
         ["needs http:// or https://"],
         settings={"REWAKE_SECRET": SECRET},
     ),
     Case(
         "start at a URL without a host",
-        ["start", "main", "--url", "http://"],
+        ["start", "main", "--server", "http://"],
         ["http:", "a host"],
         settings={"REWAKE_SECRET": SECRET},
     ),

@@ -94,7 +94,7 @@ def test_a_test_delivery_with_another_secret(shell: Shell) -> None:
         ("tenants?tenant=b", [], {}, "no secret for this delivery"),
         ("hmac", ["--header", "X-A"], {}, "--header is one line"),
         ("hmac", ["--header", "X-A: b\nX-C: d"], {}, "--header is one line"),
-        ("hmac", ["--url", "nowhere"], {}, "--url is the URL of a server"),
+        ("hmac", ["--server", "nowhere"], {}, "--server is the URL of a server"),
         ("hmac", ["--app", "nowhere.py"], {}, "there is no file nowhere.py"),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_body_that_is_not_there(shell: Shell, tmp_path: Path) -> None:
 
 def test_a_server_that_is_not_there(shell: Shell) -> None:
     """It is told apart from a delivery that was refused."""
-    done = sign(shell, "hmac", "--url", "http://127.0.0.1:9")
+    done = sign(shell, "hmac", "--server", "http://127.0.0.1:9")
     assert done.exit_code == 6
     assert "cannot reach http://127.0.0.1:9/hooks/hmac" in done.stderr
 

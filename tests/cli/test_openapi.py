@@ -19,7 +19,7 @@ def test_the_document_of_an_app(shell: Shell) -> None:
 
 def test_an_app_or_a_server(shell: Shell) -> None:
     """What cannot be meant both ways is refused in one line, and so is an app that there is not."""
-    both = shell.rewake("openapi", "--app", "app.py", "--url", "http://127.0.0.1:1")
+    both = shell.rewake("openapi", "--app", "app.py", "--server", "http://127.0.0.1:1")
     none = shell.rewake("openapi", "--app", "none.py")
 
     for told in (both, none):

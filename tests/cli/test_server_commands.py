@@ -258,7 +258,7 @@ def test_a_wrong_token_is_one_line(client: Client) -> None:
 
 def test_a_server_that_is_not_there_is_one_line(client: Client) -> None:
     """Exit code 6, with the address."""
-    gone = client.rewake("runs", "list", "--url", "http://127.0.0.1:1")
+    gone = client.rewake("runs", "list", "--server", "http://127.0.0.1:1")
     assert gone.exit_code == 6
     assert gone.stderr == "rewake: cannot reach http://127.0.0.1:1: Connection refused\n"
 
@@ -278,7 +278,7 @@ def test_a_server_of_another_kind_is_one_line(client: Client) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Other) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        found = client.rewake("runs", "list", "--url", url)
+        found = client.rewake("runs", "list", "--server", url)
         server.shutdown()
     assert found.exit_code == 6
     assert found.stderr == f"rewake: {url} is not a Rewake server (status 200)\n"

@@ -26,8 +26,17 @@ def test_a_guarantee_is_tested(file: str, test: str) -> None:
     assert test in names_in(file)
 
 
+PROMISED = TEXT.split("## What this assumes")[0]
+
+
+def test_guarantees_are_counted() -> None:
+    """Their numbers are 1, 2, 3 and so on, so that one can be spoken of."""
+    numbers = [int(each) for each in re.findall(r"^(\d+)\. ", PROMISED, flags=re.MULTILINE)]
+
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
 def test_every_guarantee_names_one() -> None:
     """No numbered sentence stands without a test or a measurement."""
-    promised = TEXT.split("## What this assumes")[0]
-    for sentence in re.split(r"^\d+\. ", promised, flags=re.MULTILINE)[1:]:
+    for sentence in re.split(r"^\d+\. ", PROMISED, flags=re.MULTILINE)[1:]:
         assert "`tests/" in sentence, sentence

@@ -13,6 +13,7 @@ from rewake.authoring.policy import TaskOptions
 from rewake.cli.commands import app
 from rewake.hosts.config import SETTINGS
 from rewake.http.app import ROUTES
+from rewake.http.needs import NEEDS, SELF_CHECKED
 from rewake.http.problems import PROBLEMS
 from tests.docs.markdown import ROOT
 
@@ -53,6 +54,13 @@ def test_every_route_is_there(method: str, path: str) -> None:
     assert f"| `{method} {path.replace(':path', '')}` |" in REFERENCE
 
 
+def test_every_action_is_there() -> None:
+    """What the audit log calls what is done is in the reference, each by one name."""
+    needs = [*NEEDS.values(), *SELF_CHECKED.values()]
+    for action in {need.action for need in needs if need.acts}:
+        assert f"`{action}`" in REFERENCE, action
+
+
 def test_every_problem_is_there() -> None:
     """The table of errors has each type, with its status."""
     for kind in PROBLEMS.values():
@@ -70,6 +78,19 @@ def test_every_command_and_option_is_there() -> None:
             assert not options or any(f"`{each}`" in REFERENCE for each in options), options
     told = set(re.findall(r"`(--[a-z-]+)`", REFERENCE))
     assert told <= known
+
+
+def test_the_server_to_ask_is_one_option() -> None:
+    """Commands take the server that they ask as `--server`; `--url` is a deployment's own."""
+    options = {
+        (option, path)
+        for path, command in _commands(get_command(app), "rewake")
+        for parameter in command.params
+        for option in parameter.opts
+    }
+
+    assert [path for option, path in sorted(options) if option == "--url"] == ["rewake serve"]
+    assert ("--server", "rewake start") in options
 
 
 def _commands(command: Any, path: str) -> list[tuple[str, Any]]:

@@ -83,7 +83,7 @@ def test_each_is_written_with_who_it_came_from(client: TestClient) -> None:
     assert client.post("/hooks/closed", json={}).status_code == 401
     assert entries(client) == [
         ("hook:orders", "hook", "", 202),
-        ("link:ann", "approval.link", "boss", 200),
+        ("link:ann", "approval.decide", "boss", 200),
         ("link", "callback", "paid", 200),
         (None, "hook", "", 401),
     ]

@@ -105,7 +105,7 @@ class Front:
 
     def audited(self) -> list[tuple[str, int]]:
         entries = self.client.get("/v1/audit", headers=bearer()).json()["entries"]
-        return [(e["who"], e["status"]) for e in entries if e["action"] == "approval.link"]
+        return [(e["who"], e["status"]) for e in entries if e["action"] == "approval.decide"]
 
 
 Fronts = Callable[..., Front]

@@ -10,7 +10,7 @@ import pytest
 
 from rewake.pages import parse
 
-HOW_TO = (Path(__file__).parents[2] / "docs/how-to.md").read_text()
+HOW_TO = (Path(__file__).parents[2] / "docs/how-to/approvals.md").read_text()
 ROWS = re.findall(r"^\| `(\{.*?\})`[^|]*\| [^|]+ \| `(.*?)` \| `(.*?)` \|$", HOW_TO, re.MULTILINE)
 
 

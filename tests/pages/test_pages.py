@@ -359,7 +359,7 @@ def test_the_heading_is_the_question() -> None:
 
 
 def test_what_was_decided() -> None:
-    """Afterwards the page says what, by whom, when and with which comment, and has no form."""
+    """Afterwards it says what, when, with which comment, and by whom if that is known."""
     found = tree(done(asked(), decision="rejected", by="bob", at=0, comment="No.\nReally."))
     assert "Rejected" in words(found.find("body"))
     told = {words(each.find("dt")): each.find("dd") for each in found.find(".//dl")}
@@ -368,6 +368,7 @@ def test_what_was_decided() -> None:
     assert list(told["Comment"].itertext()) == ["No.", "Really."]
     assert found.find(".//form") is None
     assert "Nobody decided in time" in done(asked(), decision="timed_out", by="", at=0, comment="")
+    assert "Decided by" not in done(asked(), decision="approved", by="", at=0, comment="")
 
 
 def test_pages_of_links_that_decide_nothing() -> None:

@@ -6,6 +6,7 @@ A test is a coroutine that is given a `Stage`; everything outside it happens in 
 from __future__ import annotations
 
 import asyncio
+import operator
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -155,15 +156,16 @@ class Stage:
 
     def fault(self, replica: Replica, method: str, *faults: tuple[str, str, str]) -> None:
         """When the process next calls this method, let these (call, item, fault) happen in it."""
-        store = replica.engine._store
-        original = getattr(store, method)
+        part, _, name = method.rpartition(".")
+        store = operator.attrgetter(part)(replica.engine._store) if part else replica.engine._store
+        original = getattr(store, name)
 
         async def armed(*args: Any, **named: Any) -> Any:
-            setattr(store, method, original)
+            setattr(store, name, original)
             self.chaos.asked = list(faults)
             return await original(*args, **named)
 
-        setattr(store, method, armed)
+        setattr(store, name, armed)
 
     def add(self) -> Replica:
         """Start another process."""

@@ -21,7 +21,9 @@ Server = Annotated[
     typer.Option("--server", help="A server (REWAKE_SERVER); without one, the database."),
 ]
 Db = Annotated[str | None, typer.Option(help="The SQLite file (REWAKE_DB, .rewake/rewake.db).")]
-Url = Annotated[str | None, typer.Option(help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")]
+Url = Annotated[
+    str | None, typer.Option("--server", help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

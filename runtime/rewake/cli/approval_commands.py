@@ -15,7 +15,9 @@ approvals = typer.Typer(
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
 Key = Annotated[str | None, typer.Argument(help="Which approval, where it waits for several.")]
-Url = Annotated[str | None, typer.Option(help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")]
+Url = Annotated[
+    str | None, typer.Option("--server", help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 Value = Annotated[str | None, typer.Option(help="What is filled in, as JSON.")]
 Comment = Annotated[str | None, typer.Option(help="Kept with the decision.")]

@@ -86,7 +86,9 @@ LogFormat = Annotated[
 ]
 Input = Annotated[str | None, typer.Option(help="The arguments by name, as a JSON object.")]
 InputFile = Annotated[str | None, typer.Option(help="A file with them; - is stdin.")]
-Url = Annotated[str | None, typer.Option(help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")]
+Url = Annotated[
+    str | None, typer.Option("--server", help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 DiscardCleanup = Annotated[
     bool, typer.Option("--discard-cleanup", help="Forget what succeeded after the error.")

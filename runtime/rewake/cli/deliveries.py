@@ -10,7 +10,9 @@ import typer
 deliveries = typer.Typer(help="What was sent to webhooks.", no_args_is_help=False)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The id of a delivery, as the list has it.")]
-Url = Annotated[str | None, typer.Option(help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")]
+Url = Annotated[
+    str | None, typer.Option("--server", help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 
 

@@ -26,7 +26,7 @@ def _here(source: str, url: str | None) -> Exit:
     from rewake.hosts.contract import contract_of
 
     if url is not None:
-        raise UsageError("--url asks a server, and --app asks none: give one of them")
+        raise UsageError("--server asks a server, and --app asks none: give one of them")
     with pure_stdout() as result:  # an app may print as it is imported
         app, _ = load_app(source)
         write_json(contract_of(app), result)

@@ -18,7 +18,7 @@ def runs_watch(
     ] = None,
     server: Annotated[
         str | None,
-        typer.Option("--server", "--url", help="The server (REWAKE_SERVER, 127.0.0.1:8000)."),
+        typer.Option("--server", help="The server (REWAKE_SERVER, 127.0.0.1:8000)."),
     ] = None,
     db: Annotated[str | None, typer.Option(help="A SQLite file, instead of a server.")] = None,
     json: Annotated[bool, typer.Option("--json", help="An object a line, for machines.")] = False,

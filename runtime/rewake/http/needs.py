@@ -71,7 +71,7 @@ NEEDS: Mapping[tuple[str, str], Need] = {
 
 SELF_CHECKED: Mapping[str, Need] = {
     "/hooks/": Need(Scope.START, "hook", acts=True, free=True),
-    "/approve/": Need(Scope.DECIDE, "approval.link", acts=True, free=True),
+    "/approve/": Need(Scope.DECIDE, "approval.decide", acts=True, free=True),
     "/callback/": Need(Scope.START, "callback", acts=True, free=True),
     "/stream/": Need(Scope.READ, "stream", free=True),
 }

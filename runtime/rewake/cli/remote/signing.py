@@ -54,7 +54,7 @@ def send(wish: Wish, url: str | None) -> Exit:
     delivery = Delivery(path, body=body, headers=more.items(), query=parse_qsl(query))
     base = (url or os.environ.get("REWAKE_SERVER") or URL).rstrip("/")
     if not is_base_url(base):
-        raise ConfigError("--url is the URL of a server, with http:// or https:// and a host")
+        raise ConfigError("--server is the URL of a server, with http:// or https:// and a host")
     address = f"{base}/hooks/{wish.path.strip('/').removeprefix('hooks/')}"
     return asyncio.run(_sent(address, webhook.verify, delivery, more))
 
