@@ -68,6 +68,7 @@ FLOORS = {
     "hosts": ("app", "stores", "dispatchers", "engine", "identity", "http"),
     "codecs": (),
     "embed": ("app", "stores", "dispatchers", "engine", "identity", "http", "hosts"),
+    "client": ("authoring", "dispatchers"),
     "cli": (
         "replay",
         "authoring",
@@ -80,6 +81,7 @@ FLOORS = {
         "webhooks",
         "identity",
         "doctor",
+        "client",
     ),
 }
 """Which rooms a room may import, besides the ground. Each stands above all that it names."""

@@ -6,6 +6,8 @@ A workflow replays from its checkpoints and holds nothing while it waits; a task
 runs as an invocation of its own; a step is one whose result is kept in place.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from rewake.authoring.approval import (
     Approval,
     Decision,
@@ -37,10 +39,16 @@ from rewake.errors import (
     TaskError,
 )
 
+if TYPE_CHECKING:
+    from rewake.client.async_client import AsyncClient
+    from rewake.client.blocking_client import Client
+
 __all__ = [
     "Approval",
+    "AsyncClient",
     "Call",
     "Callback",
+    "Client",
     "Decision",
     "DeterminismWarning",
     "ForbiddenInWorkflow",
@@ -77,3 +85,17 @@ __all__ = [
     "wait_for_approval",
     "workflow",
 ]
+
+if not TYPE_CHECKING:  # else a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        """The clients, which are imported where they are used: a workflow needs no HTTP."""
+        if name == "AsyncClient":
+            from rewake.client.async_client import AsyncClient  # noqa: PLC0415
+
+            return AsyncClient
+        if name == "Client":
+            from rewake.client.blocking_client import Client  # noqa: PLC0415
+
+            return Client
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

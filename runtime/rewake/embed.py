@@ -13,7 +13,8 @@
 
 `create_app(engine, secret)` is the HTTP face of such an engine as a Starlette app, which opens and
 closes it, with `limits=Limits(...)` of its load; `identity=IdentitySettings(...)` says whom it
-believes who somebody is. `app_from_env()` is the whole server as the environment describes it. A
+believes who somebody is. `app_from_env()` is the whole server as the environment describes it. An
+app that has one of them mounted runs it in its own lifespan: `async with running(runs)`. A
 decision is made with
 `await Approvals(engine).decide(run, key, Approval(Decision.APPROVED))`, a callback ended with
 `await Callbacks(engine).complete(token, result)`. `MemoryTable` keeps everything in memory: for
@@ -32,7 +33,7 @@ from rewake.engine.engine import Engine
 from rewake.engine.results import result_of
 from rewake.engine.settings import Settings
 from rewake.hosts.building import app_from_env
-from rewake.http.app import create_app
+from rewake.http.app import create_app, running
 from rewake.http.load import Limits
 from rewake.identity.oidc import OidcSettings
 from rewake.identity.proxies import ProxySettings
@@ -62,4 +63,5 @@ __all__ = [
     "create_app",
     "load_app",
     "result_of",
+    "running",
 ]

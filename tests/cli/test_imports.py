@@ -38,7 +38,10 @@ def imported_by(statement: str) -> set[str]:
 
 def test_the_library_does_without_what_only_its_faces_need() -> None:
     """`import rewake` in user code, or in a Lambda, does not pay for the CLI or the server."""
-    assert not imported_by("import rewake") & {"typer", "rich", "starlette", "uvicorn", "aiohttp"}
+    faces = {"typer", "rich", "starlette", "uvicorn", "aiohttp", "http.client"}
+    assert not imported_by("import rewake") & faces
+    assert not imported_by("from rewake import Client") & (faces - {"http.client"})
+    assert "aiohttp" not in imported_by("from rewake import AsyncClient")
 
 
 def test_help_does_without_what_only_commands_need() -> None:

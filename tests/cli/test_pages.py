@@ -6,8 +6,9 @@ import asyncio
 import copy
 from typing import Any, cast
 
-from rewake.cli.remote.client import Client, Reply
+from rewake.cli.remote.client import Client
 from rewake.cli.remote.pages import history_of, logs_of
+from rewake.client.answers import Reply
 
 ASKED = "2026-01-01T00:00:00.000Z"
 ENDED = "2026-01-01T00:00:01.500Z"

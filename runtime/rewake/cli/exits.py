@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rewake.errors import (
+    DecisionForbidden,
     DeterminismWarning,
     InsufficientScope,
+    LinkExpired,
     RunConflict,
     RunNotFound,
     StoreUnsuitable,
@@ -60,6 +62,8 @@ _USAGE = (
     StoreUnsuitable,
     Unauthentic,
     InsufficientScope,
+    DecisionForbidden,
+    LinkExpired,
     TokenError,
 )
 

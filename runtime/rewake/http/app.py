@@ -200,6 +200,16 @@ async def _close(parts: Parts, grace: float) -> None:
     await parts.inbox.close()
 
 
+@asynccontextmanager
+async def running(app: Starlette) -> AsyncIterator[None]:
+    """Let the app run within the block, as its lifespan does where it is served by itself.
+
+    For the lifespan of an app that it is mounted in, which is the only one that servers run.
+    """
+    async with app.router.lifespan_context(app):
+        yield
+
+
 def begin_closing(app: Starlette) -> None:
     """Let waiting requests return, and take no more work: the server is about to end."""
     parts: Parts = app.state.parts

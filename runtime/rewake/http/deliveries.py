@@ -16,7 +16,7 @@ from rewake.http.admission import act_of, principal_of
 from rewake.http.bodies import query_choice, query_moment, query_whole, takes_query
 from rewake.http.hooks import bounded_key, key_of, repeated, started
 from rewake.http.keeping import Became
-from rewake.http.parts import Parts, parts_of, reply
+from rewake.http.parts import Parts, located, parts_of, reply
 from rewake.http.verdicts import Seen, Verdict, note, refused
 from rewake.ledger import Received
 from rewake.stores.deliveries import Kept
@@ -150,7 +150,8 @@ def _told(request: Request, verdict: Verdict) -> Response:
     run = verdict.header.run
     act_of(request).run = run
     shown = links(run)
-    return reply({**told, "id": run, "links": shown}, 202, {"Location": shown.self})
+    place = {"Location": located(request, shown.self)}
+    return reply({**told, "id": run, "links": shown}, 202, place)
 
 
 async def _find(request: Request) -> Kept:

@@ -35,7 +35,7 @@ SELF_CHECKED = tuple(needs.SELF_CHECKED)
 _CLOSED = plain(
     503,
     "the lifespan of this app did not run, so nothing would carry a run out: an app that mounts it"
-    " must run it (`lifespan=` of the outer app, see the how-to)",
+    " must run it in its own (`async with running(app)`, of `rewake.embed`)",
 )
 
 

@@ -28,7 +28,7 @@ from rewake.errors import InvalidInput, Overloaded, StuckError, Unauthentic
 from rewake.http.admission import act_of, tell_done
 from rewake.http.bodies import is_coded, not_coded, query_number, read_body
 from rewake.http.keeping import Became
-from rewake.http.parts import Parts, parts_of, reply
+from rewake.http.parts import Parts, located, parts_of, reply
 from rewake.http.problems import plain
 from rewake.http.responses import ended, response_to
 from rewake.http.verdicts import Seen, Verdict, note, refused
@@ -294,7 +294,8 @@ async def _answer(
     if outcome is not None:
         return ended(outcome, parts, run, repeated)
     shown = links(run)
-    return reply(Accepted(run, shown), 202, {"Location": shown.self, **repeated})
+    place = {"Location": located(request, shown.self)}
+    return reply(Accepted(run, shown), 202, {**place, **repeated})
 
 
 def _wait(request: Request, hook: Hook) -> float:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.requests import Request
@@ -99,6 +100,15 @@ def parts_of(request: Request) -> Parts:
     """The parts of the app that got the request."""
     parts: Parts = request.app.state.parts
     return parts
+
+
+def located(request: Request, path: str) -> str:
+    """Where a path of this app is for who asks it by its host: below the prefix of `REWAKE_URL`,
+    else of the app that it is mounted in.
+    """
+    url = parts_of(request).engine.services.settings.url
+    prefix: str = urlsplit(url).path if url else request.scope.get("root_path", "")
+    return prefix.rstrip("/") + path
 
 
 def reply(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

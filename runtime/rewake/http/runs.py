@@ -27,7 +27,7 @@ from rewake.http.bodies import (
     shaped,
     takes_query,
 )
-from rewake.http.parts import parts_of, reply
+from rewake.http.parts import located, parts_of, reply
 from rewake.records import Header, Outcome
 from rewake.states import TERMINAL, RunState
 from rewake.views.approvals import ApprovalView, approval_view
@@ -93,7 +93,7 @@ async def start(request: Request) -> Response:
             result_view(outcome, Values(parts.keys.secret, header.run, said=True)), headers=replayed
         )
     view = run_view(header)
-    return reply(view, 202, {"Location": view.links.self, **replayed})
+    return reply(view, 202, {"Location": located(request, view.links.self), **replayed})
 
 
 @takes_query("cursor", "key", "limit", "q", "since", "state", "until", "workflow")
@@ -253,7 +253,12 @@ async def _followed(request: Request, header: Header, wait: float) -> tuple[Head
 
 
 def _idempotency_key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is not None:
-        check_key(key)
+    text = request.headers.get("idempotency-key")
+    if text is None:
+        return None
+    try:
+        key = text.encode("latin-1").decode()  # headers are bytes, and a query is UTF-8, too
+    except UnicodeDecodeError:
+        raise InvalidInput("a key is a text in UTF-8", field="Idempotency-Key") from None
+    check_key(key)
     return key

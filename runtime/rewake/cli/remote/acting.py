@@ -51,18 +51,13 @@ class Selection:
 
     async def runs(self, client: Client) -> AsyncIterator[dict[str, Any]]:
         """The runs, newest first; without a state, those on which the command acts."""
-        since, cursor = moment_of(self.since), None
+        since = moment_of(self.since)
         query = {"workflow": self.workflow, "state": self.state, "limit": _PAGE}
         if since is not None:  # the server looks at none that is older
             query["since"] = since.astimezone(UTC).isoformat()
-        while True:
-            page = (await client.get("runs", query={**query, "cursor": cursor})).body
-            for run in page["runs"]:
-                if self.state is not None or run["state"] in self.acts_on:
-                    yield run
-            cursor = page["cursor"]
-            if cursor is None:
-                return
+        async for run in client.pages("runs", "runs", query=query):
+            if self.state is not None or run["state"] in self.acts_on:
+                yield run
 
 
 def act(server: Server, chosen: Selection, action: str, **given: object) -> Exit:

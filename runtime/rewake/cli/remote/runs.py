@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from rewake.cli.output import tell_failure, write_json
 from rewake.cli.remote import tables
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.pages import history_of, logs_of
+from rewake.client import flows
+from rewake.client.encoding import encoded
+from rewake.client.flows import Options
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import RewakeError, StuckError, UsageError
 
-LONGEST_WAIT = 30.0
-"""Seconds that one request waits; a longer wait takes several requests."""
 SHOWN_PAGES = 5
 """Pages of a history that are read to show a run."""
 
@@ -51,33 +51,27 @@ class Again:
     if_running: IfRunning | None = None
     if_finished: IfFinished | None = None
 
-    def headers(self) -> dict[str, str]:
-        """The headers of the request. Raises `UsageError` for a key that no header can hold."""
-        if self.key is None:
-            return {}
-        if not self.key.isprintable():
+    def checked(self) -> Options:
+        """The options of the start. Raises `UsageError`, which names the option."""
+        if self.key is not None and not self.key.isprintable():
             raise UsageError("--key must be one line of text")
-        return {"Idempotency-Key": self.key}
-
-    def query(self) -> dict[str, object]:
-        """The query of the request. Raises `UsageError` for policies without a key."""
         found = {"if_running": self.if_running, "if_finished": self.if_finished}
         for name, value in found.items():
             if value is not None and self.key is None:
                 raise UsageError(f"--{name.replace('_', '-')} needs --key")
-        return {**found}
+        running, finished = (None if each is None else each.value for each in found.values())
+        return Options(None, self.key, running, finished)
 
 
 def start(
     server: Server, workflow: str, arguments: dict[str, Any], again: Again, wait: float | None
 ) -> Exit:
     """Start a run, and perhaps wait for its result."""
-    headers, query = again.headers(), again.query()
+    options = again.checked()
 
     async def call(client: Client) -> Exit:
-        answer = await client.post(
-            "workflows", workflow, "runs", body=arguments, headers=headers, query=query
-        )
+        body = encoded(arguments)
+        answer = await client.do(flows.start(client.manner, workflow, body, options))
         run: str = answer.body["id"]
         if wait is not None:
             tell(f"run {run}")
@@ -97,16 +91,12 @@ def result(server: Server, run: str, wait: float) -> Exit:
 
 
 async def _result(server: Server, client: Client, run: str, wait: float) -> Exit:
-    deadline = time.monotonic() + wait
-    while True:
-        left = max(0.0, min(deadline - time.monotonic(), LONGEST_WAIT))
-        try:
-            answer = await client.get("runs", run, "result", wait=round(left, 3))
-        except StuckError as error:
-            tell(f"the run is stuck: {error}")
-            return Exit.STUCK
-        if answer.status != 202 or time.monotonic() >= deadline:
-            return _show_result(server, answer.body)
+    try:
+        answer = await client.do(flows.outcome(client.manner, run, wait))
+    except StuckError as error:
+        tell(f"the run is stuck: {error}")
+        return Exit.STUCK
+    return _show_result(server, answer.body)
 
 
 def _show_result(server: Server, view: dict[str, Any]) -> Exit:

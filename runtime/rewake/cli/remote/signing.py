@@ -14,7 +14,7 @@ import aiohttp
 
 from rewake.app import load_app
 from rewake.cli.exits import Exit, tell
-from rewake.cli.remote.client import URL
+from rewake.client.settings import URL
 from rewake.clock import SystemClock
 from rewake.dispatchers.http import is_base_url
 from rewake.errors import (

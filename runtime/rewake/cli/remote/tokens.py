@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rewake.cli.exits import Exit
 from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
@@ -34,14 +32,8 @@ def listing(url: str, json: bool) -> Exit:
     """What each token allows."""
 
     async def call(client: Client) -> Exit:
-        found: list[dict[str, Any]] = []
-        cursor = None
-        while True:
-            page = (await client.get("tokens", query={"limit": _PAGE, "cursor": cursor})).body
-            found += page["tokens"]
-            cursor = page["cursor"]
-            if cursor is None:
-                break
+        pages = client.pages("tokens", "tokens", query={"limit": _PAGE})
+        found = [token async for token in pages]
         if json:
             write_json({"tokens": found})
         else:

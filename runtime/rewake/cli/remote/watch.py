@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import replace
 
 from rewake.cli.exits import Exit, tell
-from rewake.cli.remote.client import Client, Reply
-from rewake.cli.remote.runs import LONGEST_WAIT, Server
+from rewake.cli.remote.client import Client
+from rewake.cli.remote.runs import Server
 from rewake.cli.told import Teller
-from rewake.errors import ServerUnavailable
+from rewake.client import flows
+from rewake.errors import RewakeError
 
-PATIENCE = 60
+PATIENCE = 60.0
 """Seconds for which a server that has answered may be away."""
 
 
@@ -19,26 +20,17 @@ def watch(url: str | None, run: str, teller: Teller) -> Exit:
 
     async def call(client: Client) -> Exit:
         cursor: str | None = None
+        manner = client.manner
         while True:
-            page = (await _page(client, run, cursor)).body
+            page = await client.do(flows.told(manner, run, cursor, None))
             teller.told(page["items"])
             cursor = page["cursor"]
             if page["ended"] or teller.stuck:
                 return teller.exit()
+            manner = replace(client.manner, patience=PATIENCE, retried=_tell)
 
     return Server(url).ask(call)
 
 
-async def _page(client: Client, run: str, cursor: str | None) -> Reply:
-    """The next page. Raises `ServerUnavailable` if it never answered, or is away for long."""
-    query, wait = {"cursor": cursor}, LONGEST_WAIT if cursor else 0
-    for left in reversed(range(PATIENCE)):
-        try:
-            return await client.get("runs", run, "stream", query=query, wait=wait)
-        except ServerUnavailable as error:
-            if cursor is None or not left:
-                raise
-            if left == PATIENCE - 1:
-                tell(f"{error}; trying again")
-            await asyncio.sleep(1)
-    raise AssertionError("unreachable")
+def _tell(error: RewakeError) -> None:
+    tell(f"{error}; trying again")

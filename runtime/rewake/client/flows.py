@@ -1,0 +1,133 @@
+"""The operations of a client, as flows: what each of them asks, and what of the answer it gives."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rewake.client.answers import Reply
+from rewake.client.asking import (
+    LONGEST_WAIT,
+    TOO_SOON,
+    Ask,
+    Flow,
+    Manner,
+    Pause,
+    sending,
+)
+from rewake.client.encoding import encoded
+from rewake.errors import UsageError
+
+View = dict[str, Any]
+"""What the server tells of something, as the reference has it."""
+PAGE = 200
+"""How many runs are asked for at once."""
+
+_CALLBACK = re.compile(r"https?://[^/?#@\s]+/([^?#\s]+/)?callback/[^/?#\s]+/?")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run is started. `id` and `key` name it, the policies say what a start does that finds
+    it there; `wait`: so many seconds for its result.
+    """
+
+    id: str | None = None
+    key: str | None = None
+    if_running: str | None = None
+    if_finished: str | None = None
+    wait: float = 0
+
+    def named(self) -> Options:
+        """The same with a name, so that the start can be sent again. Raises `UsageError`."""
+        policies = {"if_running": self.if_running, "if_finished": self.if_finished}
+        nameless = self.id is None and self.key is None
+        for name, value in policies.items():
+            if value is not None and nameless:
+                raise UsageError(f"{name}= is about the run of an id or a key: give one")
+        if self.key is not None and (not self.key.isprintable() or self.key != self.key.strip()):
+            raise UsageError("a key is one line of text, without spaces around it")
+        return replace(self, id=secrets.token_hex(16)) if nameless else self
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether of two such starts the second is answered with the run of the first."""
+        return self.if_running in (None, "attach") and self.if_finished in (None, "attach")
+
+
+def start(manner: Manner, workflow: str, body: bytes, options: Options) -> Flow[Reply]:
+    """Start a run, which may be there already."""
+    named = options.named()
+    ask = Ask(
+        "POST",
+        ("v1", "workflows", workflow, "runs"),
+        {"id": named.id, "if_running": named.if_running, "if_finished": named.if_finished},
+        body,
+        {} if named.key is None else {"Idempotency-Key": named.key},
+        wait=options.wait,
+        repeatable=named.repeatable,
+    )
+    return (yield from sending(ask, manner))
+
+
+def outcome(manner: Manner, run: str, wait: float | None) -> Flow[Reply]:
+    """How a run ended: 202 if it has not within `wait` seconds; with None however long it takes.
+
+    A server that answers too soon, since it is closing, is asked again after a pause. Raises
+    `StuckError`.
+    """
+    until = None if wait is None else manner.now() + wait
+    while True:
+        began = manner.now()
+        left = LONGEST_WAIT if until is None else min(max(0.0, until - began), LONGEST_WAIT)
+        path = ("v1", "runs", run, "result")
+        ask = Ask("GET", path, wait=round(left, 3), repeatable=True)
+        reply = yield from sending(ask, manner, until)
+        now = manner.now()
+        if reply.status != 202 or (until is not None and now >= until):
+            return reply
+        if now - began < min(left, TOO_SOON):
+            yield Pause(TOO_SOON if until is None else min(TOO_SOON, until - now))
+
+
+def told(manner: Manner, run: str, cursor: str | None, only: Sequence[str] | None) -> Flow[View]:
+    """The next page of what a run tells, which may be empty after a long poll."""
+    query = {"cursor": cursor, "only": None if only is None else ",".join(only)}
+    path, began = ("v1", "runs", run, "stream"), manner.now()
+    ask = Ask("GET", path, query, wait=LONGEST_WAIT, repeatable=True)
+    page: View = (yield from sending(ask, manner)).body
+    nothing = not (page["items"] or page["ended"])
+    if nothing and manner.now() - began < TOO_SOON:
+        yield Pause(TOO_SOON)
+    return page
+
+
+def fetched(manner: Manner, *path: str, query: Mapping[str, object] | None = None) -> Flow[View]:
+    """What is at a path."""
+    ask = Ask("GET", ("v1", *path), query or {}, repeatable=True)
+    return (yield from sending(ask, manner)).body  # type: ignore[no-any-return]
+
+
+def done(manner: Manner, *path: str, body: Mapping[str, object]) -> Flow[View]:
+    """Do what is at a path, once. What is None in the body is left out."""
+    given = {name: value for name, value in body.items() if value is not None}
+    ask = Ask("POST", ("v1", *path), body=encoded(given))
+    return (yield from sending(ask, manner)).body  # type: ignore[no-any-return]
+
+
+def called(manner: Manner, address: str, *path: str, body: object = None) -> Flow[View]:
+    """Call a callback by its address; for the same call twice it has the same answer."""
+    if not _CALLBACK.fullmatch(address):
+        raise UsageError("URL is no address of a callback: https://HOST/callback/TOKEN")
+    at = "/".join([address.rstrip("/"), *path])
+    ask = Ask("POST", body=encoded(body), repeatable=True, at=at)
+    return (yield from sending(ask, manner)).body  # type: ignore[no-any-return]
+
+
+def is_new(reply: Reply, options: Options) -> bool:
+    """Whether a start has made its run: the answer to the first of two that were sent is lost."""
+    nameless = options.id is None and options.key is None
+    return nameless or "idempotency-replayed" not in reply.headers

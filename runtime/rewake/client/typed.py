@@ -1,0 +1,94 @@
+"""What a workflow object says of its runs: the names of its arguments, the type of its result."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal, TypedDict
+
+from rewake.authoring.conversion import Converters
+from rewake.authoring.hints import return_hint, signature_of
+from rewake.authoring.workflow import Workflow
+from rewake.errors import AppError, InvalidInput, NotYet, TaskError, UsageError
+
+AnyWorkflow = Workflow[..., Any]
+
+
+def arguments_of(
+    workflow: AnyWorkflow, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by name. Raises `TypeError`, as the call would, and `UsageError`."""
+    signature = signature_of(workflow.function)
+    if signature is None:
+        if args:
+            raise UsageError(f"{workflow!r} has no names for its arguments: give them by name")
+        return dict(kwargs)
+    found: dict[str, Any] = {}
+    for name, value in signature.bind(*args, **kwargs).arguments.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            raise UsageError(f"an input has names only, and *{name} of {workflow!r} has none")
+        found |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+    return found
+
+
+def value_of(view: Mapping[str, Any], workflow: AnyWorkflow | None) -> Any:
+    """What a run returned: as the workflow's type hint says, without a workflow as JSON.
+
+    Raises `TaskError` if it did not succeed, `NotYet` if it has not ended, and `InvalidInput` if
+    its result is not of that type.
+    """
+    if "error" in view:
+        error = view["error"]
+        more = {name: error[name] for name in ("type", "traceback", "attempts") if name in error}
+        raise TaskError(error["message"], **more)
+    if "result" not in view:
+        raise NotYet(f"run {view['id']} has not ended: it is {view['state']}")
+    hint = None if workflow is None else return_hint(workflow.function)
+    if workflow is None or hint is None:
+        return view["result"]
+    try:
+        return Converters().of(hint)(view["result"], "result", False)
+    except (AppError, InvalidInput) as error:
+        told = f"the result of run {view['id']} is not what {workflow!r} returns here ({error})"
+        field = getattr(error, "field", "result")
+        raise InvalidInput(f"{told}; get it as JSON by the run's id", field=field) from None
+
+
+class StartOptions(TypedDict, total=False):
+    """`id`: of the run, for ever. `key`: an idempotency key. `if_running`, `if_finished`: what a
+    start does that finds a run of that name. `wait`: seconds for its result.
+    """
+
+    id: str
+    key: str
+    if_running: Literal["attach", "reject"]
+    if_finished: Literal["attach", "reject", "restart", "restart_failed"]
+    wait: float
+
+
+def checked(view: Mapping[str, Any], workflow: AnyWorkflow) -> None:
+    """Raise `UsageError` unless a run is of this workflow."""
+    if view["workflow"] != workflow.name:
+        raise UsageError(f"run {view['id']} is of {view['workflow']!r}, not of {workflow!r}")
+
+
+def checked_name(workflow: object) -> str:
+    """What was given to `start` instead of a workflow object. Raises `UsageError`."""
+    if isinstance(workflow, str):
+        return workflow
+    raise UsageError(f"start takes a workflow or the name of one, and not {workflow!r}")
+
+
+def name_of(workflow: AnyWorkflow | str | None) -> str | None:
+    """The name of a workflow, as the server knows it."""
+    return workflow.name if isinstance(workflow, Workflow) else workflow
+
+
+def query_of(**query: object) -> dict[str, object]:
+    """The query of a list; a moment is one whose zone is known, as it is here if none is said."""
+    return {
+        name: value.astimezone().isoformat() if isinstance(value, datetime) else value
+        for name, value in query.items()
+    }
