@@ -134,7 +134,10 @@ _TOLD = "|".join(Telling)
 _OF_STREAM = {
     "limit": Parameter(whole(1, MOST, MOST), QUERY["limit"].told),
     "only": Parameter(text(pattern=f"^({_TOLD})(,({_TOLD}))*$"), "Only these."),
-    "wait": Parameter(QUERY["wait"].schema, "How many seconds to wait for what is new."),
+    "wait": Parameter(
+        {**QUERY["wait"].schema, "default": streams.DEFAULT_WAIT},
+        "How many seconds to wait for what is new.",
+    ),
 }
 _VIEW = {200: Answer(RunView)}
 _ACCEPTED = {200: Answer(RunView), 202: Answer(RunView)}

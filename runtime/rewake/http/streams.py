@@ -47,6 +47,8 @@ from rewake.views.values import Values
 log = logging.getLogger("rewake.http")
 
 EVENTS = "text/event-stream"
+DEFAULT_WAIT = 20.0
+"""Seconds that a page waits for what is new, unless its request says otherwise."""
 HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent, so that no proxy takes events for dead."""
 LONGEST_STREAM: Millis = 900_000
@@ -182,11 +184,14 @@ async def _answer(request: Request, reader: _Reader) -> Response:
     cursor = again or request.query_params.get("cursor")
     place = place_of(reader.run, cursor) if cursor else first_place(reader.run)
     limit = query_whole(request, "limit", 1, MOST, MOST)
-    wait = query_number(request, "wait", 0, LONGEST_WAIT) or 0
+    wait = query_number(request, "wait", 0, LONGEST_WAIT)
     if events and request.method != "HEAD":
         return await _events(reader, place, limit)
-    with reader.parts.readers.waiting(reader.link) if wait else contextlib.nullcontext():
-        page = await reader.page(place, limit, wait, *([hung_up(request)] if wait else []))
+    page = await reader.page(place, limit, 0)
+    wait = DEFAULT_WAIT if wait is None and request.method != "HEAD" else wait
+    if wait and not (page.told or page.ended):
+        with reader.parts.readers.waiting(reader.link):
+            page = await reader.page(page.place, limit, wait, hung_up(request))
     shown = {"items": reader.shown(page), "cursor": cursor_of(page.place), "ended": page.ended}
     return reply(shown)
 
