@@ -45,6 +45,7 @@ check: $(STAMP) ## Lint, check the format, check the types
 # What takes hours: mutants looked for from nothing, other seeds, one in ten of all points to die at.
 verify: check ## The whole of what `make test` takes a sample of: some hours
 	$(BIN)/python -m pytest -q -n $(WORKERS) --whole
+	$(MAKE) --no-print-directory fuzz
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20000) --first $(or $(FIRST),10000)
 	$(BIN)/python -m tests.kill --all --every 10
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)

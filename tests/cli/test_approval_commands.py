@@ -6,10 +6,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import httpx2
 import pytest
 
+from rewake.cli.remote import runs
+from rewake.cli.remote.approvals import listing
+from rewake.cli.remote.runs import Server
 from tests.cli.shell import Shell, eventually
 from tests.cli.test_server_commands import SECRET, Client
 
@@ -51,6 +55,16 @@ def test_a_run_without_a_server_makes_links_too(tmp_path: Path) -> None:
     shell = Shell(tmp_path, REWAKE_SECRET=SECRET, REWAKE_URL="https://app.example")
     shell.write("app.py", LINKS)
     assert shell.rewake("run", "app.py", "--quiet").stdout.strip() == "true"
+
+
+def test_a_list_says_what_is_not_in_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs of which the server cannot read what they wait for are named."""
+    page = {"approvals": [], "cursor": None, "unread": ["r1", "r2"]}
+    monkeypatch.setattr(runs, "_view", lambda _, show, *__, **___: show(page))
+    listing(cast(Server, None), {})
+    assert "wait for: r1, r2" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

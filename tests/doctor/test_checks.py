@@ -19,6 +19,8 @@ from rewake.identity.oidc import OidcSettings, read_grants
 from rewake.identity.settings import IdentitySettings, Proof
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import app_token
+from rewake.stores.keys import run_partition
+from rewake.stores.table import Key
 from rewake.webhooks.hooks import hooks_of
 from rewake.webhooks.providers import github
 from rewake.webhooks.trigger import webhook
@@ -177,6 +179,21 @@ def test_keys_that_open_links_need() -> None:
         assert f"no open link needs {Secret(GOOD).id}" in found.told
 
     virtually([links, ends], work, url="https://app.example")
+
+
+def test_a_run_that_cannot_be_read_hides_no_key() -> None:
+    """It is counted and warned of; the keys that the others need are told all the same."""
+
+    async def work(bench: Bench) -> None:
+        runs = [(await bench.start("links", callbacks=2)).run for _ in range(2)]
+        await asyncio.sleep(1)
+        header = await bench.engine.get(runs[0])
+        await bench.table.delete([Key(run_partition(runs[0]), header.base)])
+        found = one(await keys_of_links(bench.engine))
+        assert found.status is Status.WARN
+        assert found.told == f"open links by key: {SECRET.id} (4); 1 could not be read here"
+
+    virtually([links], work, url="https://app.example")
 
 
 def test_webhooks_without_their_secrets() -> None:

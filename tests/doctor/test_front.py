@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Seque
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import uvicorn
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -208,3 +209,22 @@ def test_a_proxy_that_lets_anybody_say_who_they_are(proxied: Proxied) -> None:
 
     for way in (careful, guarded, None):
         assert proxied.found(way, header=HEADER)["names"].status is Status.OK
+
+
+def test_no_token_is_sent_to_who_only_says_that_it_is_the_server(proxied: Proxied) -> None:
+    """An answer without the secret, or to another request, is that of another program."""
+    asked: list[Scope] = []
+
+    def pretending(made: Seen) -> Way:
+        def pretends(scope: Scope) -> Response:
+            asked.append(scope)
+            return Response(msgspec.json.encode(made), media_type="application/json")
+
+        return answering(pretends)
+
+    seen = Seen("http", "app.example", "/v1/echo", [], SystemClock().now())
+    others = seen.proved(Secret("guessed, and wrong"), ""), seen.proved(Secret(SECRET), "another")
+    for each in (seen, *others):
+        assert "another program answers" in proxied.refused(pretending(each))
+    assert len(asked) == 3
+    assert all(b"authorization" not in dict(each["headers"]) for each in asked)

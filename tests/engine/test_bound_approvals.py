@@ -474,3 +474,27 @@ def test_what_cannot_be_bound_is_told(how: str, said: str) -> None:
         assert said in ended.value.failure.message
 
     virtually([wrongly, refund], body, url=URL)
+
+
+@workflow
+async def sends(size: int) -> int:
+    call = bind(send, "ann", "x" * size)
+    return await call.run(await approval("send", binds=call))
+
+
+@task
+async def send(to: str, text: str) -> int:
+    return len(to + text)
+
+
+@pytest.mark.parametrize("size", [10, 40_000, 400_000])
+def test_a_call_of_any_size_can_be_approved(size: int) -> None:
+    """What is too large for a form is approved as it is; the rest can still be edited."""
+
+    async def body(bench: Bench) -> None:
+        run = await asked(bench, "sends", size=size)
+        edited = {"to": "bo", **({"text": "y"} if size == 10 else {})}
+        await decide(bench, run, edited, "send")
+        assert await bench.result(run) == (3 if size == 10 else size + 2)
+
+    virtually([sends, send], body, url=URL)

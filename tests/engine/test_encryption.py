@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rewake import TaskError, approval, callback, sleep, step, task, task_context, workflow
+from rewake import TaskError, approval, bind, callback, sleep, step, task, task_context, workflow
 from rewake.authoring.approval import Approval, Decision
 from rewake.codecs import AesGcm, CheckpointForged, Context
 from rewake.engine.approvals import Approvals
@@ -369,6 +369,28 @@ def test_digests_say_nothing() -> None:
         assert len(set(digests)) == 3
 
     virtually([calls, fails_once], body, secret=SEALING)
+
+
+@workflow
+async def binds(word: str) -> str:
+    call = bind(pickled, word)
+    return (await approval("boss", binds=call)).decision
+
+
+def test_nor_does_that_of_a_bound_call() -> None:
+    """What an approval binds has another digest in each run."""
+
+    async def body(bench: Bench) -> None:
+        found = set()
+        for _ in range(2):
+            run = (await bench.start("binds", word="yes")).run
+            await asyncio.sleep(1)
+            _, history = await bench.engine.history(run)
+            found |= {each.digest for each in history.entries if isinstance(each, Scheduled)}
+        assert len(found) == 2
+        assert "" not in found
+
+    virtually([binds, pickled], body, secret=SEALING)
 
 
 def test_starts_are_compared_all_the_same() -> None:

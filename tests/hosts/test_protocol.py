@@ -127,6 +127,36 @@ def test_a_head_without_an_end(begun: bytes) -> None:
     connected(body)
 
 
+CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("begun", [b"3;", b"0\r\nx: ", b"0\r\n"])
+def test_what_has_no_end_beside_a_body(begun: bytes) -> None:
+    """What is said of a chunk, or follows the last one, is bounded as a head is: it is no body."""
+    more = b"x: y\r\n" * 1_000 if begun == b"0\r\n" else b"a" * 6_000
+
+    async def body(connection: Connection) -> None:
+        await connection.send(CHUNKED, b"2\r\nab\r\n", begun)
+        sent = 0
+        while not connection.is_closed:
+            await connection.send(more)
+            sent += len(more)
+        assert LARGEST_HEAD - len(more) < sent < LARGEST_HEAD + 2 * len(more)
+        assert b" 200 " not in connection.written
+
+    connected(body)
+
+
+def test_chunks_may_be_many() -> None:
+    """However much is said of all of them together, and in however small pieces."""
+
+    async def body(connection: Connection) -> None:
+        chunks = [b"1;a=b\r\nx\r\n" * 1_000 for _ in range(20)]
+        assert await connection.send(CHUNKED, *chunks, b"0\r\nx: y\r\n", b"\r\n") == (200, False)
+
+    connected(body)
+
+
 def test_a_body_is_not_bounded_here() -> None:
     """A large body behind a small head gets through, and so does the next request."""
     post = b"POST /a HTTP/1.1\r\n" + HOST + b"content-length: 300000\r\n\r\n"

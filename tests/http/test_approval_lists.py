@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import pytest
@@ -42,6 +43,20 @@ def test_what_is_open_in_all_runs(front: Front) -> None:  # noqa: F811
     assert len(listed(front, approver=BOB)["approvals"]) == 2
     assert listed(front, approver="eve")["approvals"] == []
     assert listed(front, workflow="withdraws")["approvals"] == []
+
+
+def test_a_run_that_cannot_be_read_hides_no_other(front: Front) -> None:  # noqa: F811
+    """It is named, and what the others wait for is listed."""
+    front.start()
+    front.client.post("/v1/workflows/refund/runs?id=r2&wait=0.2", json={}, headers=bearer())
+    services = front.engine.services
+    services.cache.clear()
+    with sqlite3.connect(front.database) as database:
+        broken = "DELETE FROM items WHERE partition = 'R#r2' AND sort LIKE 'C#%'"
+        assert database.execute(broken).rowcount
+    database.close()
+    found = listed(front)
+    assert ([each["run"] for each in found["approvals"]], found["unread"]) == (["r1"], ["r2"])
 
 
 def wanted(front: Front, **about: Any) -> Any:  # noqa: F811

@@ -64,6 +64,10 @@ def test_an_approval_that_nobody_asked_for(asked: TestClient) -> None:
         ({"approved": True, "approver": 3}, "approver"),
         ({"approved": True, "comment": []}, "comment"),
         ({"approved": True, "vlaue": 3}, "vlaue"),
+        ({"approved": True, "approver": "Ada\nof another line"}, "approver"),
+        ({"approved": True, "approver": "a" * 255}, "approver"),
+        ({"approved": True, "comment": "x" * 10_001}, "comment"),
+        ({"approved": True, "value": [0] * 3_000}, "value"),
     ],
 )
 def test_a_body_that_does_not_fit(asked: TestClient, body: object, field: str) -> None:

@@ -122,3 +122,15 @@ def test_a_denial_says_why(client: TestClient) -> None:
     denied = client.post(PATH[0], json={"approved": False, "comment": "not to her"})
     assert denied.status_code == 200
     assert result(client) == "no: not to her"
+
+
+@pytest.mark.parametrize("character", ["a", "\n", "漢", "\U0001f600"])
+def test_the_longest_comment_can_be_typed(client: TestClient, character: str) -> None:
+    """Whatever it is written in, and however a browser sends it; it is recorded as it was meant."""
+    start(client, "hello")
+    [nonce] = re.findall(r'name="nonce" value="([^"]*)"', client.get(PATH[0]).text)
+    comment = f"|{character * 9_998}|"
+    sent = comment.replace("\n", "\r\n")
+    body = urlencode({"nonce": unescape(nonce), "decision": "reject", "comment": sent})
+    assert client.post(PATH[0], content=body, headers=KIND).status_code == 200
+    assert result(client) == f"no: {comment}"

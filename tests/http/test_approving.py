@@ -421,7 +421,7 @@ def test_bodies_are_bounded(front: Front) -> None:
     """Too long, too deep or too many fields: 413, 400 or 422, and nothing is decided."""
     front.start()
     by_form = {"Content-Type": "application/x-www-form-urlencoded"}
-    long = front.client.post(front.path(), content=b"x=" + b"a" * 70_000, headers=by_form)
+    long = front.client.post(front.path(), content=b"x=" + b"a" * 1_100_000, headers=by_form)
     many = front.client.post(front.path(), content=b"a=&" * 3_000, headers=by_form)
     deep = b'{"approved": true, "value": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"
     nested = front.client.post(
@@ -459,13 +459,14 @@ def test_other_methods_are_refused(front: Front, method: str) -> None:
 def nonces(front: Front) -> dict[str, str]:
     secret, now = front.secret, front.clock.now()
     mine, other = (front.path(who).rpartition("/")[2] for who in (ANN, BOB))
-    fresh = new_nonce(secret, mine, now)
+    fresh = new_nonce(secret, mine, ANN, now)
     return {
         "none": "",
-        "of another link": new_nonce(secret, other, now),
-        "of another secret": new_nonce(Secret("the secret of another app"), mine, now),
-        "stale": new_nonce(secret, mine, now - GOOD_FOR - 1),
-        "of the future": new_nonce(secret, mine, now + 3_600_000),
+        "of another link": new_nonce(secret, other, ANN, now),
+        "of another person": new_nonce(secret, mine, BOB, now),
+        "of another secret": new_nonce(Secret("the secret of another app"), mine, ANN, now),
+        "stale": new_nonce(secret, mine, ANN, now - GOOD_FOR - 1),
+        "of the future": new_nonce(secret, mine, ANN, now + 3_600_000),
         "of another time": f"{now + 1}.{fresh.partition('.')[2]}",
         "cut off": fresh[:-1],
         "odd": "٣.٣",
@@ -482,7 +483,7 @@ def test_a_form_needs_the_nonce_of_its_page(front: Front) -> None:
         assert answer.status_code == 403, name
         assert "kept" in answer.text
     assert front.state() == "suspended"
-    fresh = new_nonce(front.secret, front.path().rpartition("/")[2], front.clock.now())
+    fresh = new_nonce(front.secret, front.path().rpartition("/")[2], ANN, front.clock.now())
     assert front.submit(nonce=fresh, decision="reject").status_code == 200
 
 

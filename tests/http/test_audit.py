@@ -176,10 +176,10 @@ def test_an_action_is_written_before_its_result_is_waited_for(
     parts = app.state.parts
     outcome = type(parts).outcome
 
-    async def looked(self: Any, run: str, wait: float) -> Any:
+    async def looked(self: Any, request: Any, run: str, wait: float) -> Any:
         page = await parts.engine.services.store.audit.page(Wanted(run=run), limit=5)
         seen.append(page.entries)
-        return await outcome(self, run, wait)
+        return await outcome(self, request, run, wait)
 
     monkeypatch.setattr(type(parts), "outcome", looked)
     client.post("/v1/workflows/total/runs?id=a&wait=10", json={"numbers": [1]})

@@ -179,6 +179,8 @@ def test_a_body_that_is_none(
     headers = {"Content-Type": media_type} if media_type else {}
     for end in ("", "/fail"):
         assert client.post(path + end, content=content, headers=headers).status_code == status
+        coded = {**headers, "Content-Encoding": "gzip"}
+        assert client.post(path + end, content=content, headers=coded).status_code in (413, 415)
     assert client.post(path, json={"amount": 3}).status_code == 200
 
 

@@ -64,6 +64,9 @@ async def opened(number: int = 0) -> int:
     webhook=[
         webhook("bearer", verify=bearer("TOKEN_SECRET", header="X-Whoever")),
         webhook("graph", verify=microsoft_graph("GRAPH_SECRET")),
+        webhook(
+            "tenants", verify=microsoft_graph(lambda delivery: f"hidden {delivery.query['t']}")
+        ),
         webhook("hmac", verify=shared_hmac("HMAC_SECRET", header="X-Proof")),
         webhook("standard", verify=standard_webhooks("STANDARD_SECRET")),
     ]
@@ -217,6 +220,33 @@ def test_no_secret_is_kept(client: TestClient, operator: TestClient, listed: Lis
     assert "d-1" in text
     proof = [text for each in shown for name, text in each["headers"] if name == "x-proof"]
     assert proof == ["[redacted]"]
+
+
+def test_a_proof_in_a_body_is_not_kept(
+    client: TestClient, operator: TestClient, listed: Listed
+) -> None:
+    """It is in no delivery, right or wrong, nor in what the run is started with and stores; and
+    what is sent again starts the same.
+    """
+
+    def sent(state: str) -> int:
+        body = json.dumps({"value": [{"clientState": state, "resource": "mail"}]}).encode()
+        return send(
+            client, "tenants?t=a", body, headers={"Content-Type": "application/json"}
+        ).status_code
+
+    assert [sent("hidden a"), sent("hidden before")] == [202, 401]
+    refused, good = listed()
+    operator.post(f"/v1/deliveries/{good['id']}/replay")
+    operator.post(f"/v1/deliveries/{refused['id']}/replay")
+    shown = [operator.get(f"/v1/deliveries/{each['id']}").json() for each in listed()]
+    runs = {each["run"] for each in shown} - {None}
+    assert len(runs) == 3
+    told = [operator.get(f"/v1/runs/{run}/history").json()["entries"][0] for run in runs]
+    inputs = [each["input"] for each in told]
+    assert inputs == [inputs[0]] * 3
+    assert "hidden" not in json.dumps([shown, told])
+    assert json.dumps([shown, told]).count("mail") == 7
 
 
 @workflow(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -94,14 +95,15 @@ def test_a_delivery_starts_a_run(app: Starlette, send: Send) -> None:
     assert client.get(told["links"]["result"], params={"wait": 20}).json()["result"] == "a/b@c0ffee"
 
 
-@pytest.mark.parametrize("by", ["query", "prefer", "webhook"])
+@pytest.mark.parametrize("by", ["query", "prefer", "several", "webhook"])
 def test_a_sender_that_waits_is_given_the_result(app: Starlette, send: Send, by: str) -> None:
     """By `?wait=`, `Prefer: wait=`, or as the webhook says: the answer is that of `/result`."""
-    path = {"query": "github/push?wait=20", "prefer": "github/push", "webhook": "hmac"}[by]
-    headers = pushed() | ({"Prefer": 'respond-async, wait="20"'} if by == "prefer" else {})
+    path = {"query": "github/push?wait=20", "webhook": "hmac"}.get(by, "github/push")
+    wishes = {"prefer": ['respond-async, wait="20"'], "several": ["return=minimal", "Wait=20"]}
+    headers = [*pushed().items(), *(("Prefer", each) for each in wishes.get(by, []))]
     if by == "webhook":
         signed = workflows.tell.webhooks[3].verify.sign(PUSH, b"one secret that is long", 0)
-        headers = {**JSON, **signed}
+        headers = [*JSON.items(), *signed.items()]
     response = send(path, PUSH, headers=headers)
     assert response.status_code == 200
     result = TestClient(app, headers=bearer()).get(f"/v1/runs/{response.json()['id']}/result")
@@ -390,6 +392,27 @@ def test_a_body_of_any_type_is_the_apps_to_read(send: Send) -> None:
     assert refused.status_code == 415
 
 
+def test_a_body_that_is_compressed(send: Send, runs: Callable[[], list[str]]) -> None:
+    """It is verified as it was sent. Nobody unpacks it but an app that reads bodies itself; else it
+    is told how to send it.
+    """
+    body = gzip.compress(b'{"order": {"id": 7}}')
+    headers = {**JSON, "Content-Encoding": "gzip"}
+    refused = send("orders", body, headers=headers)
+    assert (refused.status_code, refused.headers["Accept-Encoding"]) == (415, "identity")
+    assert "Content-Encoding" in refused.json()["detail"]
+    assert runs() == []
+    assert send("raw", body, headers=headers).json()["result"]["size"] == len(body)
+    plain = {**JSON, "Content-Encoding": "Identity"}
+    assert send("orders", b'{"order": {"id": 7}}', headers=plain).json()["result"]["id"] == 7
+
+
+def test_json_behind_a_byte_order_mark(send: Send) -> None:
+    """It is read, as some platforms send it; the mark is passed over."""
+    body = b'\xef\xbb\xbf{"order": {"id": 7}}'
+    assert send("orders", body, headers=JSON).json()["result"]["id"] == 7
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -435,6 +458,13 @@ def test_a_body_that_does_not_come(app: Starlette, monkeypatch: pytest.MonkeyPat
     asyncio.run(trickle())
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_who_sent_what_the_app_cannot_do(app: Starlette, send: Send) -> None:
+    """The audit log has it under the webhook's name: whoever was verified is no stranger."""
+    assert send("github/push", b"{}", headers=pushed(b"{}")).status_code == 500
+    [entry] = TestClient(app, headers=bearer()).get("/v1/audit").json()["entries"]
+    assert (entry["who"], entry["status"]) == ("hook:github/push", 500)
 
 
 def test_what_the_app_cannot_do(send: Send, runs: Callable[[], list[str]]) -> None:

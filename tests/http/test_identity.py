@@ -241,6 +241,22 @@ def test_a_link_for_anybody_is_for_anybody_who_is_known(fronts: Fronts) -> None:
     assert front.result()["approver"] == EVE
 
 
+def test_the_form_of_a_page_is_for_who_opened_it(fronts: Fronts) -> None:
+    """Who can open a link makes nobody else's browser decide by it (CSRF): its form is theirs."""
+    front = fronts(Proof.PROXY)
+    front.start("anybody")
+    page = front.client.get(front.path("any"), headers=by_proxy(EVE)).text
+    found = re.search(r'name="nonce" value="([^"]*)"', page)
+    assert found
+    fields = urlencode({"nonce": unescape(found[1]), "decision": "approve"})
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    for who, status in ((BOB, 403), (EVE, 200)):
+        headers = {**kind, **by_proxy(who)}
+        posted = front.client.post(front.path("any"), content=fields, headers=headers)
+        assert posted.status_code == status
+    assert front.result()["approver"] == EVE
+
+
 def test_a_link_of_another_run_is_for_that_one(fronts: Fronts) -> None:
     """A link decides on the run and the approval that it was made for, and on no other."""
     front = fronts()

@@ -21,9 +21,13 @@ from rewake.engine.services import TurnHere
 from rewake.http.app import create_app
 from rewake.http.load import Limits
 from rewake.signing.secret import Secret
+from rewake.states import LIVE
+from rewake.stores.audit import Wanted
 from rewake.stores.memory import MemoryTable
 from rewake.webhooks import anyone, webhook
+from tests.support.asgi import URL, Exchange, ask, parts, served
 from tests.support.server import SECRET, bearer
+from tests.support.virtual import Bench, virtually
 
 BEGUN: Counter[int] = Counter()
 GATE: list[asyncio.Event] = []
@@ -147,6 +151,80 @@ def test_a_request_that_fails_leaves_its_place() -> None:
         assert (await client.post("/hooks/counted?wait=20", json={"number": 1})).status_code == 200
 
     serving(made(waiting=1), body)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/hooks/waits"),
+        ("POST", "/v1/workflows/waits/runs?wait=60"),
+        ("GET", "/v1/runs/{run}/result?wait=60"),
+        ("GET", "/stream/{link}/result?wait=60"),
+        ("GET", "/v1/runs/{run}/stream?wait=60&cursor={cursor}"),
+    ],
+)
+def test_a_client_that_goes_away_leaves_its_place(method: str, path: str) -> None:
+    """Whoever gives up, as senders do after seconds, and asks again, takes one place and not one
+    for each time: it is free at once. The run that was started goes on.
+    """
+
+    async def body(bench: Bench) -> None:
+        app = served(bench, limits=Limits(waiting=1))
+        run = (await bench.start("waits")).run
+        await asyncio.sleep(1)
+        link = (await ask(app, "POST", f"/v1/runs/{run}/links")).json["url"].split("/")[-1]
+        cursor = (await ask(app, "GET", f"/v1/runs/{run}/stream")).json["cursor"]
+        there = path.format(run=run, link=link, cursor=cursor)
+        begun = bench.seconds
+        for _ in range(3):
+            asked = Exchange(app, method, there, headers={"content-type": "application/json"})
+            await asyncio.sleep(1)
+            assert not asked.task.done()
+            assert parts(app).load._waiting + parts(app).readers._by.total() > 0
+            await asked.leave()
+            assert asked.status < 500
+            assert parts(app).load._waiting + parts(app).readers._by.total() == 0
+        assert bench.seconds - begun < 5
+        known, _ = await bench.engine.list()
+        assert {each.state in LIVE for each in known} == {True}
+
+    virtually([waits], body, url=URL)
+
+
+def test_a_sender_that_hangs_up() -> None:
+    """One that goes away before its body has come is refused, with that for a reason: nothing has
+    failed, as an operator, or the audit log, would look for.
+    """
+    app = made()
+
+    async def send(path: str) -> None:
+        parts = [
+            {"type": "http.request", "body": b'{"numb', "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+
+        async def receive() -> Any:
+            return parts.pop(0)
+
+        async def heard(message: Any) -> None:
+            assert message.get("status", 400) == 400
+
+        headers = [(b"authorization", bearer()["Authorization"].encode())]
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b""}
+        await app({**scope, "headers": headers}, receive, heard)
+
+    async def main() -> None:
+        async with app.router.lifespan_context(app):
+            store = app.state.parts.engine.services.store
+            await send("/hooks/plain")
+            [kept] = (await store.deliveries.page(lambda _: True, limit=5)).deliveries
+            assert (kept.delivery.verdict, kept.delivery.whole) == ("refused", False)
+            assert "went away" in kept.delivery.reason
+            await send("/v1/workflows/waits/runs")
+            [told] = (await store.audit.page(Wanted(), limit=5)).entries
+            assert (told.action, told.status) == ("run.start", 400)
+
+    asyncio.run(main())
 
 
 # --- starting -------------------------------------------------------------------------------------

@@ -9,12 +9,13 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import pydantic
 import pytest
 from starlette.testclient import TestClient
 
-from rewake import approval, callback, secret, step, task, workflow
+from rewake import Notice, approval, bind, callback, secret, step, task, workflow
 from rewake.app import App
 from rewake.clock import SystemClock
 from rewake.codecs import AesGcm
@@ -87,6 +88,55 @@ async def logs_in(
     return [found]
 
 
+@task
+async def calls(user: str, word: Word, login: Login, loose: Any) -> str:
+    SEEN.extend((word, login.password, loose.password))
+    return user
+
+
+@task
+async def tell(notice: Notice) -> None:
+    SENT.append(notice.call)
+
+
+@workflow
+async def binds(word: Word) -> str:
+    call = bind(calls, "ann", word, Login("bob", word), Login("eve", word))
+    return await call.run(await approval("call", binds=call, notify=tell))
+
+
+@dataclasses.dataclass
+class Account:
+    login: Login
+    pin: Annotated[int, secret] = 4711
+    word: Word = CANARY
+
+
+@workflow
+async def nests() -> None:
+    answer = await approval("typed", form=Account)
+    SEEN.append(answer.value.word)
+    word = {"type": "string", "writeOnly": True, "default": CANARY, "examples": [CANARY]}
+    inner = {"type": "object", "properties": {"word": word}, "default": {"word": CANARY}}
+    await approval("map", form={"inner": inner, "word": word})
+
+
+@task
+async def mail(links: dict[str, str], wrapped: str) -> str:
+    logging.getLogger("app").warning("mailed %s", links)
+    return wrapped
+
+
+@workflow
+async def links() -> str:
+    ask, wait = approval("ask", approvers=["ann"]), callback("machine")
+    found = {**ask.links, "machine": wait.url}
+    SENT.extend(found.values())
+    await mail(found, "https://safe.example/?u=" + quote(ask.link("ann"), safe=""))
+    await ask
+    raise ValueError(f"it says {found}")
+
+
 ARGUMENTS = {
     "login": {"user": "ann", "password": CANARY},
     "model": {"user": "ann", "token": CANARY},
@@ -99,7 +149,7 @@ ARGUMENTS = {
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestClient]:
     """A client of a server that has these workflows."""
     module = types.ModuleType("secretive")
-    for member in (logs_in, log_in, untyped, send):
+    for member in (logs_in, log_in, untyped, send, binds, calls, tell, nests, mail, links):
         setattr(module, member.name, member)
     secret_ = Secret(SECRET, codec=request.param)
     table = SqliteTable(tmp_path / "a.db", durable=False)
@@ -201,3 +251,68 @@ def test_a_page_asks_for_a_password_and_shows_none(client: TestClient) -> None:
     page = client.get(link)
     assert 'type="password"' in page.text
     assert CANARY not in page.text
+
+
+def test_the_secrets_of_a_bound_call_are_shown_to_nobody(client: TestClient) -> None:
+    """Neither before nor after the decision, nor to who is told; what is open can be edited."""
+    run = client.post("/v1/workflows/binds/runs", json={"word": CANARY}).json()["id"]
+    here, link = f"/v1/runs/{run}", ""
+    for _ in range(500):
+        answer = client.post("/v1/links", json={"run": run, "key": "call"})
+        if answer.status_code < 300 and SENT:
+            link = answer.json()["url"]
+            break
+    shown = [client.get(path) for path in (link, here, "/v1/approvals")]
+    assert 'name="value.user"' in shown[0].text
+    assert "value.word" not in shown[0].text
+    [listed] = shown[2].json()["approvals"]
+    assert listed["binds"]["arguments"]["login"] == {"user": "bob", "password": "[redacted]"}
+    edited = client.post(link, json={"approved": True, "value": {"user": "zoe"}})
+    assert edited.status_code == 200
+    assert client.get(f"{here}/result?wait=20").json()["result"] == "zoe"
+    shown += [client.get(path) for path in (link, here, f"{here}/history")]
+    assert SEEN == [CANARY] * 3
+    assert CANARY not in "".join([*SENT, *(each.text for each in shown)])
+
+
+def test_a_form_does_not_tell_the_secrets_that_it_begins_with(client: TestClient) -> None:
+    """A default is what is left out becomes, and shown to nobody, however deep in the form."""
+    run = client.post("/v1/workflows/nests/runs", json={}).json()["id"]
+    for key in ("typed", "map"):
+        link = ""
+        for _ in range(500):
+            answer = client.post("/v1/links", json={"run": run, "key": key})
+            if answer.status_code < 300:
+                link = answer.json()["url"]
+                break
+        page = client.get(link)
+        shown = [page, client.get("/v1/approvals"), client.get(f"/v1/runs/{run}")]
+        for each in shown:
+            assert each.status_code == 200
+            assert CANARY not in each.text
+            assert "4711" not in each.text
+        assert page.text.count('type="password"') == (3 if key == "typed" else 2)
+        value = {"login": {"user": "ann", "password": ""}} if key == "typed" else {}
+        assert client.post(link, json={"approved": True, "value": value}).status_code == 200
+    assert SEEN == [CANARY]
+
+
+def test_who_reads_a_run_can_use_none_of_its_links(client: TestClient) -> None:
+    """In its history, operations, logs and errors a link has no token: to read is not to decide."""
+    run = client.post("/v1/workflows/links/runs?wait=0.2", json={}).json()["id"]
+    here = f"/v1/runs/{run}"
+    pages = (here, f"{here}/history", f"{here}/logs", f"{here}/operations/mail", f"{here}/result")
+    for _ in range(500):
+        if "mailed" in client.get(f"{here}/logs").text:
+            break
+    texts = [client.get(page).text for page in pages]
+    ask, machine = SENT[:2]
+    assert client.post(ask, json={"approved": True}).status_code == 200
+    texts.append(client.get(f"{here}/result?wait=20").text)
+    texts += [client.get(page).text for page in pages]
+    assert "it says" in texts[-1]
+    for text in texts:
+        assert ask.rpartition("/")[2] not in text
+        assert machine.rpartition("/")[2] not in text
+    assert texts[1].count("/approve/***") == 1
+    assert texts[1].count("%2Fapprove%2F***") == 2

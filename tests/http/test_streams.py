@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 
 from rewake import emit, sleep, step, workflow
-from rewake.errors import StoreUnavailable
+from rewake.errors import ReadableElsewhere, StoreUnavailable, StuckError
 from rewake.http import readers
 from rewake.http.link_headers import HEADERS
 from rewake.http.streams import HEARTBEAT, LONGEST_STREAM
@@ -210,8 +210,16 @@ def test_events_end_after_a_while() -> None:
     virtually([counts], body, url=URL)
 
 
-def test_events_end_where_the_store_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is told twice or passed over for it: their reader goes on behind the last one."""
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(StoreUnavailable("away"), 503), (ReadableElsewhere("a key"), 503), (StuckError("cut"), 409)],
+)
+def test_events_end_where_the_store_fails(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    """Or has what cannot be read. Nothing is told twice or passed over for it: their reader goes on
+    behind the last one, and is told then.
+    """
 
     async def body(bench: Bench) -> None:
         app = served(bench)
@@ -221,13 +229,16 @@ def test_events_end_where_the_store_fails(monkeypatch: pytest.MonkeyPatch) -> No
         await asyncio.sleep(7)
 
         async def fails(*_: Any) -> None:
-            raise StoreUnavailable("away")
+            raise error
 
         with monkeypatch.context() as patch:
             patch.setattr(bench.engine.services.store, "header", fails)
             await exchange.task
             refused = await ask(app, "GET", there, headers=EVENTS)
-            assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+            assert (refused.status, refused.headers.get("retry-after") == "1") == (
+                status,
+                status == 503,
+            )
         last = exchange.events[-1]["id"]
         rest = await ask(app, "GET", there, headers={**EVENTS, "Last-Event-ID": last})
         assert items(told(exchange) + told(rest)) == [{"n": 0}, {"n": 1}, {"n": 2}]

@@ -18,6 +18,7 @@ from rewake.engine.engine import Engine
 from rewake.http.app import create_app
 from rewake.signing.secret import Secret
 from rewake.stores.memory import MemoryTable
+from rewake.webhooks import anyone, webhook
 from tests.support.server import SECRET, bearer
 
 CANARY = "canary-4711"
@@ -38,6 +39,11 @@ async def ends(word: str) -> str:
     return await tries(word)
 
 
+@workflow(webhook=webhook("told", verify=anyone(), wait=1))
+async def told(word: str) -> str:
+    return word
+
+
 @workflow
 async def fails(word: str) -> str:
     raise ValueError(word)
@@ -52,7 +58,7 @@ async def asks(word: str) -> str:
 def server(table: MemoryTable, codec: AesGcm | None) -> TestClient:
     """A client of a server of its own on this table."""
     module: Any = types.ModuleType("without_keys")
-    for member in (ends, fails, asks, tries):
+    for member in (ends, fails, asks, tries, told):
         setattr(module, member.name, member)
     secret = Secret(SECRET, codec=codec)
     engine = Engine(App(module), table, InProcessDispatcher(SystemClock()), secret)
@@ -106,3 +112,23 @@ def test_it_does_nothing_to_what_it_cannot_read(found: tuple[TestClient, dict[st
         assert answer.status_code == 503
         assert answer.json()["type"] == "urn:rewake:problem:readable-elsewhere"
         assert "Retry-After" in answer.headers
+
+
+def test_no_sender_is_given_what_it_cannot_read() -> None:
+    """The result of a delivery that comes again is for another server: 503, and the sender, which
+    would take for it whatever it is given, comes again.
+    """
+    table = MemoryTable()
+
+    def send(client: TestClient) -> Any:
+        again = {"Idempotency-Key": "d"}
+        return client.post("/hooks/told", json={"word": CANARY}, headers=again)
+
+    with server(table, AesGcm({"k": bytes(32)})) as client:
+        assert send(client).json()["result"] == CANARY
+    with server(table, None) as client:
+        answer = send(client)
+        assert answer.status_code == 503
+        assert answer.json()["type"] == "urn:rewake:problem:readable-elsewhere"
+        assert answer.headers["Retry-After"] == "1"
+        assert "unreadable" not in answer.text

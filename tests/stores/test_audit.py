@@ -60,6 +60,24 @@ async def test_what_is_wanted(table: Table) -> None:
 
 
 @every_table
+async def test_what_was_written_by_other_clocks(table: Table) -> None:
+    """What was done since a moment is found also behind what a clock that is late, or was set back,
+    says is older; and nothing else is.
+    """
+    audit, hour = audit_of(table), 3_600_000
+    for at in (5 * hour, 2, 7 * hour, 6 * hour + 3, 7 * hour - 1, 6 * hour + 1):
+        await audit.append(Audited(at, "token:a", "act", 202), Scope.START)
+    found, cursor = list[int](), None
+    while True:
+        page = await audit.page(Wanted(since=6 * hour + 2), limit=1, cursor=cursor)
+        found += [each.at for each in page.entries]
+        cursor = page.cursor
+        if cursor is None:
+            break
+    assert found == [7 * hour - 1, 6 * hour + 3, 7 * hour]
+
+
+@every_table
 async def test_what_is_frequent_pushes_out_nothing_else(table: Table) -> None:
     """Neither a million starts nor any number of refusals removes what an admin did."""
     audit = audit_of(table, items=3)

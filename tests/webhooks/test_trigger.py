@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
+import msgspec
 import pytest
 
 from rewake import workflow
@@ -20,7 +21,9 @@ from rewake.webhooks import (
     bearer,
     github,
     shared_hmac,
+    slack,
     standard_webhooks,
+    stripe,
     webhook,
 )
 from rewake.webhooks.hooks import Hook, hooks_of
@@ -126,6 +129,50 @@ def test_a_function_that_knows_no_secret(found: Any) -> None:
         hook = Hook(webhook("a", verify=github(source)), "w", {})
         with pytest.raises(Unauthentic, match=r"knows none|fails"):
             asyncio.run(hook.verify(delivery, 0))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'"x"', b"null", b"{", b'{"team": {}}', b'{"team": "x"}']
+)
+def test_a_function_that_cannot_read_a_delivery(body: bytes) -> None:
+    """Whatever is sent to it nobody is let in, and nothing has failed: it is not verified yet."""
+
+    def strictly(delivery: Delivery) -> str:
+        return msgspec.convert(delivery.json, dict[str, int])["team"].to_bytes(1, "big").hex()
+
+    def checked(delivery: Delivery) -> str:
+        assert isinstance(delivery.json, str)
+        return str(1 // len(delivery.json.strip("x")))
+
+    for source in (lambda each: each.json.get("team").strip("x"), strictly, checked):
+        hook = Hook(webhook("a", verify=github(source)), "w", {})
+        with pytest.raises(Unauthentic):
+            asyncio.run(hook.verify(Delivery("a", body=body), 0))
+
+
+def test_what_a_function_asks_may_be_down() -> None:
+    """It is no refusal if the function cannot know: the sender is to come again."""
+
+    def down(_: Delivery) -> str:
+        raise ConnectionError("down")
+
+    hook = Hook(webhook("a", verify=github(down)), "w", {})
+    with pytest.raises(ConnectionError):
+        asyncio.run(hook.verify(Delivery("a"), 0))
+
+
+@pytest.mark.parametrize("tolerance", [float("nan"), float("inf"), 0, -1, 10**9, None, "300"])
+def test_a_tolerance_that_is_none(tolerance: Any) -> None:
+    """What would let any time pass, or none, is refused: nobody would see it until it is used."""
+    made: list[Callable[[], object]] = [
+        lambda: stripe("S", tolerance=tolerance),
+        lambda: slack("S", tolerance=tolerance),
+        lambda: standard_webhooks("S", tolerance=tolerance),
+        lambda: shared_hmac("S", header="X-S", timestamp="X-T", tolerance=tolerance),
+    ]
+    for make in made:
+        with pytest.raises(AppError, match="tolerance"):
+            make()
 
 
 def test_a_webhook_changes_no_workflow() -> None:

@@ -269,7 +269,7 @@ def _ask(
     future = execution.request(
         Kind.APPROVAL,
         name,
-        digest="" if binds is None else binds.digest,
+        digest="" if binds is None else binds.digest(codec),
         due=due,
         args=functools.partial(_encoded, execution, form, description, due, more),
         compare=None if binds is None else functools.partial(binds.compare, codec),

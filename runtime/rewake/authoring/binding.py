@@ -12,7 +12,8 @@
   by that, `rewake runs retry` goes back to before the decision: a retry asks again. (Attempts of
   the one call, by the policy of its task or after a death, are the same call.)
 - **People see what they approve**: the call, and a form of those arguments that can be edited. What
-  is edited is checked by the types of the task's parameters, and is what is then called.
+  is edited is checked by the types of the task's parameters, and is what is then called. What is
+  marked as secret is neither recorded here nor shown, and so cannot be edited.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import msgspec
 from rewake.authoring.conversion import Converters
 from rewake.authoring.forms import recorded_form
 from rewake.authoring.hints import hints_of, signature_of
+from rewake.authoring.marking import hidden_in, hidden_in_value
 from rewake.authoring.task import Task, result_of
 from rewake.errors import InvalidInput, NotInARun, RewakeError, TaskError, UsageError
 from rewake.kinds import Purpose
@@ -37,6 +39,7 @@ from rewake.replay.operation import OpFuture, operation
 from rewake.replay.program import Codec
 from rewake.values.comparing import first_difference
 from rewake.values.digests import digest
+from rewake.values.redaction import REDACTED, redacted
 from rewake.values.schemas import misfits
 
 P = ParamSpec("P")
@@ -45,6 +48,8 @@ R_co = TypeVar("R_co", covariant=True)
 
 _LONGEST = 2_000
 """Characters of an argument that is shown and cannot be edited."""
+_ROOM = 32_768
+"""Bytes of all arguments that can be edited: half of what a form may have."""
 _SCALARS = (str, int, float, bool)
 _EDITABLE = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -149,10 +154,9 @@ class Call(Generic[R_co]):
     def _note_decision(self, execution: Execution) -> None:
         self._decided_at = execution.origins.event
 
-    @property
-    def digest(self) -> str:
-        """The digest of the task's name and the arguments that it was bound with."""
-        return digest({"task": self._task.name, "arguments": self._digest})
+    def digest(self, codec: Codec) -> str:
+        """The digest, in one run, of the task's name and the arguments that it was bound with."""
+        return codec.digest({"task": self._task.name, "arguments": self._digest})
 
     @property
     def shown(self) -> dict[str, Any]:
@@ -193,7 +197,7 @@ class _Form:
     """The arguments of a call: as they are shown, as a form, and as what was filled in.
 
     A form has a parameter if its type is one that JSON becomes, and if a page gives back what it
-    shows. The others are shown, and stay.
+    shows. The others are shown, and stay; so are those for which the form has no more room.
     """
 
     def __init__(self, task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -201,18 +205,23 @@ class _Form:
         signature = signature_of(task.function)
         self._bound = None if signature is None else signature.bind(*args, **kwargs)
         hints = hints_of(task.function)
-        self.arguments: dict[str, Any] = {} if self._bound else {"args": args, "kwargs": kwargs}
+        self.arguments: dict[str, Any] = {}
         self._fields: dict[str, tuple[Any, Any]] = {}
+        self._room = _ROOM
+        if self._bound is None:
+            self.arguments = {"args": _shown(args, None), "kwargs": _shown(kwargs, None)}
         if self._bound is not None and signature is not None:
             self._bound.apply_defaults()
             for name, value in self._bound.arguments.items():
                 hint = hints.get(name, type(value) if type(value) in _SCALARS else Any)
                 is_editable = signature.parameters[name].kind in _EDITABLE
                 self._add(name, value, hint, is_editable=is_editable)
-        self.arguments = {name: _plain(value) for name, value in self.arguments.items()}
 
     def _add(self, name: str, value: Any, hint: Any, *, is_editable: bool) -> None:
-        self.arguments[name] = value
+        self.arguments[name] = _shown(value, hint)
+        size = len(_json(self.arguments[name]))
+        if size > self._room or _hidden(value, hint):
+            return
         try:
             plain = msgspec.to_builtins(value, str_keys=True)
             made = recorded_form(_struct({name: hint})) or {}
@@ -221,6 +230,7 @@ class _Form:
         except (RewakeError, TypeError, ValueError, msgspec.MsgspecError):
             return
         if fits and is_editable:
+            self._room -= size
             self._fields[name] = (hint, plain)
 
     @functools.cached_property
@@ -277,12 +287,19 @@ def _is_same(one: Any, other: Any) -> bool:
         return False
 
 
-def _plain(value: Any) -> Any:
+def _hidden(value: Any, hint: Any) -> tuple[str, ...]:
+    """The secret parts of an argument: by the type of its parameter, or by its own."""
+    return (*hidden_in(hint), *hidden_in_value(value))
+
+
+def _shown(value: Any, hint: Any) -> Any:
     """An argument as JSON data, for people to look at."""
+    hidden = _hidden(value, hint)
     try:
-        return msgspec.json.decode(msgspec.json.encode(msgspec.to_builtins(value, str_keys=True)))
+        plain = msgspec.json.encode(msgspec.to_builtins(value, str_keys=True))
+        return msgspec.json.decode(redacted(msgspec.Raw(plain), hidden))
     except Exception:  # of any type
-        text = repr(value)
+        text = REDACTED if hidden else repr(value)
         return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 

@@ -16,31 +16,32 @@ import msgspec
 from rewake.authoring.conversion import Converter, Converters
 from rewake.authoring.marking import hidden_in
 from rewake.errors import RewakeError, UsageError
-from rewake.values.schemas import checked_schema
+from rewake.values.redaction import secretive, without_secrets
+from rewake.values.schemas import checked_schema, schema_of
 
 Form: TypeAlias = Mapping[str, Any] | Any
 """A JSON Schema, a property map, or a type."""
 
 
 def recorded_form(form: Form | None) -> dict[str, Any] | None:
-    """The form as it is recorded. Raises `UsageError` if it is none."""
-    if form is None or isinstance(form, Mapping):
-        return None if form is None else checked_schema(form)
-    _converter(form)
-    return checked_schema(_secretive(_schema(form), hidden_in(form)))
+    """The form as it is recorded, without the defaults of what is secret: people are shown it.
+
+    Raises `UsageError` if it is none.
+    """
+    if form is None:
+        return None
+    if not isinstance(form, Mapping):
+        _converter(form)
+        return without_secrets(checked_schema(_schema(form)))
+    plain = checked_schema(form)
+    schema = schema_of(plain)
+    bare = without_secrets(schema)
+    return bare if schema == plain else bare["properties"]
 
 
 def hidden_in_form(form: Form | None) -> tuple[str, ...]:
     """The secret parts of an answer, as its type says; a schema says it by itself."""
     return () if form is None or isinstance(form, Mapping) else hidden_in(form)
-
-
-def _secretive(schema: dict[str, Any], hidden: tuple[str, ...]) -> dict[str, Any]:
-    """The schema, whose secret fields are typed in as passwords."""
-    fields = dict(schema.get("properties", {}))
-    for name in fields.keys() & {path.removeprefix("/") for path in hidden}:
-        fields[name] = {**fields[name], "writeOnly": True, "format": "password"}
-    return {**schema, "properties": fields} if hidden and fields else schema
 
 
 def filled_in(form: Form | None, value: Any) -> Any:
@@ -55,6 +56,7 @@ def _schema(kind: Any) -> dict[str, Any]:
         found = _by_pydantic(kind) or msgspec.json.schema(kind)
     except Exception as error:
         raise UsageError(f"no form can be made of {kind!r}: {error}") from None
+    found = secretive(found, hidden_in(kind))
     reference = found.get("$ref", "")
     inner = found.get("$defs", {}).get(reference.removeprefix("#/$defs/"))
     # The fields of a form are looked for at its top.

@@ -2,7 +2,8 @@
 
 `POST /v1/echo` answers what the app saw of a request that is signed with the app's secret: where it
 came from, its path, which headers arrived. What differs is what a proxy on the way has made of it.
-What comes back instead of such an answer tells what is in the way.
+What comes back instead of such an answer tells what is in the way. An answer is proved with the
+secret, for whoever gives a genuine one is then sent a bearer token.
 """
 
 from __future__ import annotations
@@ -45,16 +46,34 @@ SENT: Final[Mapping[str, str]] = {
 NOBODY: Final = "nobody@rewake.invalid"
 """Whom no proxy lets in."""
 _NAME = "address"
+_PURPOSE = "doctor's echo"
 
 
 class Seen(msgspec.Struct):
-    """What the app saw of the request."""
+    """What the app saw of the request. `proof`: that this answers it, by who has the secret."""
 
     scheme: str
     host: str
     path: str
     headers: list[str]
     now: Millis
+    proof: str = ""
+
+    def proved(self, secret: Secret, asked: str) -> Seen:
+        """This, as the answer to the request with that signature."""
+        signature = secret.sign(_PURPOSE, *self._signed(asked))
+        return msgspec.structs.replace(self, proof=signature.hex())
+
+    def answers(self, secret: Secret, asked: str) -> bool:
+        """Whether it is the genuine answer to the request with that signature."""
+        try:
+            proof = bytes.fromhex(self.proof)
+        except ValueError:
+            return False
+        return secret.verify(proof, _PURPOSE, *self._signed(asked))
+
+    def _signed(self, asked: str) -> tuple[bytes, bytes]:
+        return asked.encode(), msgspec.json.encode(msgspec.structs.replace(self, proof=""))
 
 
 class Door(NamedTuple):
@@ -67,6 +86,9 @@ class Door(NamedTuple):
 
 
 class _Answer(NamedTuple):
+    """`asked`: the signature of the request that it answers."""
+
+    asked: str
     status: int
     body: bytes
     place: str
@@ -89,7 +111,7 @@ async def front_door(door: Door, clock: Clock) -> Sequence[Finding]:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             sent = clock.now()
             answer = await _signed(session, door, url, sent)
-            seen = _seen(answer)
+            seen = _seen(answer, door.secret)
             if seen is None:
                 return [*found, _in_the_way(url, answer)]
             found.append(clocks(seen.now, sent, clock.now()))
@@ -107,25 +129,22 @@ async def front_door(door: Door, clock: Clock) -> Sequence[Finding]:
 
 async def _signed(session: Any, door: Door, url: str, now: Millis) -> _Answer:
     body = b'{"from":"doctor"}'
-    headers = {
-        "Content-Type": "application/json",
-        HEADER: sign(door.secret, "POST", PATH, body, now),
-        **SENT,
-    }
+    signature = sign(door.secret, "POST", PATH, body, now)
+    headers = {"Content-Type": "application/json", HEADER: signature, **SENT}
     post = session.post(url + PATH, data=body, headers=headers, allow_redirects=False)
     async with post as answer:
-        return _Answer(
-            answer.status, await answer.content.read(65_536), answer.headers.get("Location", "")
-        )
+        body, place = await answer.content.read(65_536), answer.headers.get("Location", "")
+        return _Answer(signature, answer.status, body, place)
 
 
-def _seen(answer: _Answer) -> Seen | None:
+def _seen(answer: _Answer, secret: Secret) -> Seen | None:
     if answer.status != 200:
         return None
     try:
-        return msgspec.json.decode(answer.body, type=Seen)
+        seen = msgspec.json.decode(answer.body, type=Seen)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
+    return seen if seen.answers(secret, answer.asked) else None
 
 
 # --- what is in the way --------------------------------------------------------------------------

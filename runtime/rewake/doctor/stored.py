@@ -15,7 +15,7 @@ from rewake.doctor.findings import Finding, failure, warning, well
 from rewake.engine.runs import Runs
 from rewake.errors import StuckError
 from rewake.kinds import Kind, Purpose
-from rewake.records import Scheduled
+from rewake.records import Header, Scheduled
 from rewake.states import LIVE, RunState
 from rewake.values.run_codec import RunCodec
 
@@ -52,6 +52,10 @@ async def keys_of_links(engine: Runs) -> Sequence[Finding]:
         do = "put their secrets back into REWAKE_SECRET, behind a comma, until those links are over"
         told = f"open links were signed by keys that are not known here: {', '.join(unknown)}"
         return [failure("keys of links", told + more, do)]
+    if needed.unread:
+        do = "see which runs are stuck, and whether another server has the keys to read them"
+        known = f"open links by key: {told}" if told else "no other open link"
+        return [warning("keys of links", known + more, do)]
     others = [each for each in secret.ids if each not in needed.ids and each != secret.id]
     unused = f"; no open link needs {', '.join(others)}" if others and not needed.more else ""
     if not needed.ids:
@@ -60,7 +64,10 @@ async def keys_of_links(engine: Runs) -> Sequence[Finding]:
 
 
 class Needed(msgspec.Struct):
-    """How many open waits with links each key has signed. `more`: there are runs beyond these."""
+    """How many open waits with links each key has signed.
+
+    `unread`: how many more runs and waits cannot be read here. `more`: there are runs beyond these.
+    """
 
     ids: Counter[str]
     unread: int = 0
@@ -74,14 +81,22 @@ async def needed_keys(engine: Runs) -> Needed:
         states = (*LIVE, RunState.STUCK)
         headers, cursor = await engine.list(limit=_PAGE, cursor=cursor, states=states)
         for header in headers:
-            history = await engine.services.store.entries(header)
-            for kind in _SIGNERS:
-                for asked in history.open(kind):
-                    await _count(engine, header.run, asked, found)
+            await _count_run(engine, header, found)
         looked += len(headers)
         if cursor is None or looked >= MOST_RUNS:
             found.more = cursor is not None
             return found
+
+
+async def _count_run(engine: Runs, header: Header, found: Needed) -> None:
+    try:
+        history = await engine.services.store.entries(header)
+    except StuckError:  # it hides what it needs, and not what the others do
+        found.unread += 1
+        return
+    for kind in _SIGNERS:
+        for asked in history.open(kind):
+            await _count(engine, header.run, asked, found)
 
 
 async def _count(engine: Runs, run: str, asked: Scheduled, found: Needed) -> None:

@@ -16,7 +16,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rewake.authoring.approval import GOOD_FOR, Approval, Decision
-from rewake.authoring.ballots import Ballot, Delegation, Said, Terms, Vote
+from rewake.authoring.ballots import (
+    LONGEST_APPROVER,
+    Ballot,
+    Delegation,
+    Said,
+    Terms,
+    Vote,
+    is_name,
+)
 from rewake.authoring.linking import nonce_of
 from rewake.engine.deadlines import timed_out
 from rewake.engine.matters import ACTIONS, DECIDED, Matter, Matters, decided_by
@@ -28,9 +36,11 @@ from rewake.records import Header, Millis, Operation, Scheduled, Withdrawn
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.states import TERMINAL
 from rewake.stores.history import History, StepTries, of_round
-from rewake.values.schemas import misfits, schema_of
+from rewake.values.schemas import TOO_LARGE, is_too_large, misfits, schema_of
 from rewake.values.sealing import for_people
 
+LONGEST_COMMENT = 10_000
+"""The most characters of a comment."""
 _OVER = "the run that asked for it is over"
 _LATE = "the time to decide is over"
 TIMED_OUT, WITHDRAWN = "timed_out", "withdrawn"
@@ -110,6 +120,7 @@ class Approvals:
                 something else before.
         """
         _check_decision(approval)
+        _check_bounds(approval.approver, approval.value, approval.comment)
         found = await self._open(run, key, round)
         approval = fitting(found.shown, approval)
         action = ACTIONS[approval.decision]
@@ -131,6 +142,7 @@ class Approvals:
 
         Raises as `decide` does.
         """
+        _check_bounds(None, None, comment)
         found = await self._open(run, key, round)
         await self._say(found, Delegation(approver, to, comment), principal)
         if not self._services.settings.url:
@@ -307,6 +319,18 @@ def _check_decision(approval: object) -> None:
     except (msgspec.MsgspecError, TypeError) as error:
         raise InvalidInput(f"a decision cannot be stored: {error}", field="approval") from None
     raise InvalidInput("a decision is an Approval, approved or rejected", field="approval")
+
+
+def _check_bounds(approver: str | None, value: Any, comment: str | None) -> None:
+    """Raise `InvalidInput` for what is said at too great a length, also where no form bounds it."""
+    if approver is not None and not is_name(approver):
+        told = f"who decides is one line of at most {LONGEST_APPROVER} bytes"
+        raise InvalidInput(told, field="approver")
+    if is_too_large(value):
+        raise InvalidInput(TOO_LARGE, field="value")
+    if comment is not None and len(comment) > LONGEST_COMMENT:
+        told = f"a comment may have at most {LONGEST_COMMENT:,} characters"
+        raise InvalidInput(told, field="comment")
 
 
 def fitting(shown: dict[str, Any], approval: Approval) -> Approval:

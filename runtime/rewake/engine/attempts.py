@@ -28,6 +28,7 @@ from rewake.engine.handover import REASON
 from rewake.engine.heart import Hold
 from rewake.engine.leases import PASSING
 from rewake.engine.logs import AttemptLog
+from rewake.engine.run_codecs import codec_for
 from rewake.engine.services import Services
 from rewake.engine.shortages import shortage
 from rewake.engine.work import CLEANUP
@@ -259,7 +260,7 @@ class Attempts:
             return await self._fail(operation, owner, _lost(operation))
         codec = RunCodec(self._services.secret, operation.run)
         try:
-            call = await self._call(codec, operation, invocation)
+            call = await self._call(operation, invocation)
         except ReadableElsewhere as error:
             return await self._put_back(operation, owner, invocation, error.reason)
         except CheckpointUnreadable as error:
@@ -287,14 +288,13 @@ class Attempts:
         outcome = Outcome(OutcomeKind.OK, value=value)
         return await self._deliver(operation, outcome, sole=invocation.sole)
 
-    async def _call(
-        self, codec: RunCodec, operation: Operation, invocation: Invocation
-    ) -> _Call | None:
+    async def _call(self, operation: Operation, invocation: Invocation) -> _Call | None:
         """The call to make; None if this app has no such task. Raises `CheckpointUnreadable`."""
         given = invocation.args
         if given is None:
             raise CheckpointUnreadable(f"the message for {operation.key!r} has no arguments")
         whole: Value = await self._store.resolve(operation.run, given)
+        codec = await codec_for(self._services, operation.run, whole)
         decoded = codec.decode(whole, key=operation.key, purpose=Purpose.CALL)
         if isinstance(decoded, tuple):
             return _Call(*decoded)

@@ -121,7 +121,7 @@ class Callbacks:
         services = self._services
         wait = await self._find(token)
         run, key = wait.header.run, wait.entry.key
-        codec = RunCodec(services.secret, run)
+        codec = RunCodec(services.secret, run, sealed=wait.header.digest_key != "")
         outcome = made(wait, codec, key)
         if wait.item is not None and wait.item.outcome is not None:
             return _answer(codec, wait.item, outcome)
@@ -174,7 +174,8 @@ class Callbacks:
         entry, is_open = found
         entry = await services.store.whole(run, entry)
         assert entry.args is not None
-        asked = asked_of(RunCodec(services.secret, run), entry.key, entry.args)
+        codec = RunCodec(services.secret, run, sealed=header.digest_key != "")
+        asked = asked_of(codec, entry.key, entry.args)
         if link_of(asked.link, LinkUse.CALLBACK, run, entry.key) != link:
             return None
         item = of_round(await services.store.operation(run, entry.key), entry.round)

@@ -25,5 +25,5 @@ def result_of(engine: Engine, header: Header, outcome: Outcome) -> Any:
         raise CheckpointUnreadable(f"the result of run {header.run} is missing")
     services = engine.services
     hint = return_hint(services.app.workflow(header.workflow).function)
-    codec = RunCodec(services.secret, header.run)
+    codec = RunCodec(services.secret, header.run, sealed=header.digest_key != "")
     return codec.decode(outcome.value, key="", purpose=Purpose.OUTPUT, hint=hint)

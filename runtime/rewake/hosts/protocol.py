@@ -18,7 +18,7 @@ from rewake.http.problems import MEDIA_TYPE, Problem
 LONGEST_URL = 16 * 1024
 """Bytes of an address."""
 LARGEST_HEAD = 64 * 1024
-"""Bytes of an address and all headers."""
+"""Bytes of an address and all headers, or of what comes beside a body: behind it, in its chunks."""
 MOST_HEADERS = 200
 HEAD_TIME = 20.0
 """Seconds in which a connection must have said what it wants."""
@@ -31,6 +31,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **named)
         self._in_head = True
         self._size = 0
+        self._beside = 0
         self._patience: asyncio.TimerHandle | None = None
         self._is_refused = False
 
@@ -47,9 +48,10 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._in_head:
             self._size += len(data)  # but for what came together with its beginning
+        self._beside += len(data)
         super().data_received(data)
         # One header may be longer than all that was read of it so far.
-        if self._in_head and self._size > LARGEST_HEAD:
+        if (self._in_head and self._size > LARGEST_HEAD) or self._beside > LARGEST_HEAD:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif not self._is_busy() and self.timeout_keep_alive_task is None:
             self._wait()  # what came begins nothing: it was an empty line
@@ -62,6 +64,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._beside = 0
         self._stop_waiting()
         if len(self.url) > LONGEST_URL:
             self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG)
@@ -73,10 +76,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        self._beside = 0
         if not self._is_refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._beside = 0
         if not self._is_refused:
             super().on_message_complete()
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 
 from rewake.http.gate import SELF_CHECKED
+from rewake.signing.api_tokens import redacted
 from rewake.signing.redacting import without_tokens
 
 _PATH = 2  # of what uvicorn logs: client, method, path with query, version, status
 
 
 class NoTokens(logging.Filter):
-    """Takes the tokens of links out of the paths of an access log."""
+    """Takes tokens out of an access log: those of links in paths, and what a query has of ours."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let the record pass, without them."""
         if isinstance(record.args, tuple):
             record.args = tuple(
-                without_tokens(each) if isinstance(each, str) else each for each in record.args
+                redacted(without_tokens(each)) if isinstance(each, str) else each
+                for each in record.args
             )
         return True
 
@@ -36,6 +38,6 @@ def _without_query(record: logging.LogRecord) -> bool:
     given = record.args
     if isinstance(given, tuple) and len(given) > _PATH:
         path, asked, _ = str(given[_PATH]).partition("?")
-        if asked and path.startswith(SELF_CHECKED):
+        if asked and any(each in path for each in SELF_CHECKED):  # also below a proxy's prefix
             record.args = (*given[:_PATH], f"{path}?…", *given[_PATH + 1 :])
     return True

@@ -47,9 +47,10 @@ class AuditPage(Page, frozen=True, kw_only=True):
 
 
 class ApprovalsPage(Page, frozen=True, kw_only=True):
-    """Open approvals."""
+    """Open approvals. `unread`: runs whose approvals this server cannot read."""
 
     approvals: list[InboxView]
+    unread: list[str]
 
 
 class DeliveriesPage(Page, frozen=True, kw_only=True):

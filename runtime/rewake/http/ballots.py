@@ -11,12 +11,9 @@ from rewake.access import Principal
 from rewake.authoring.approval import Approval
 from rewake.authoring.ballots import Action, Ballot, Delegation, Reject, Vote, same_person
 from rewake.engine.matters import DECIDED
-from rewake.errors import DecisionForbidden, InvalidInput
+from rewake.errors import DecisionForbidden
 from rewake.http.people import People
 from rewake.views.ballots import standing_of
-
-LONGEST_COMMENT = 10_000
-"""The most characters of a comment."""
 
 
 class DelegationBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -29,13 +26,6 @@ class DelegationBody(msgspec.Struct, forbid_unknown_fields=True):
 def is_delegation(body: Mapping[str, Any]) -> bool:
     """Whether a body hands a vote on, and does not decide."""
     return "delegate" in body
-
-
-def check_comment(comment: str | None) -> None:
-    """Raise `InvalidInput` if a comment is too long to be kept."""
-    if comment is not None and len(comment) > LONGEST_COMMENT:
-        told = f"a comment may have at most {LONGEST_COMMENT:,} characters"
-        raise InvalidInput(told, field="comment")
 
 
 def voter(ballot: Ballot, people: People, principal: Principal, named: str | None) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from rewake.errors import InvalidInput
@@ -33,7 +33,10 @@ _CLOSE = {"Connection": "close"}  # what is left of the body is not read
 
 
 async def read_body(request: Request, limit: int = LIMIT) -> bytes:
-    """The body, which is read no further than the limit, and no longer. Raises a 408 or 413."""
+    """The body, which is read no further than the limit, and no longer.
+
+    Raises a 408 or 413, or a 400 if its client goes away.
+    """
     declared = request.headers.get("content-length", "0")
     # A number of many digits takes long to read.
     if declared.isdecimal() and (len(declared) > _MOST_DIGITS or int(declared) > limit):
@@ -48,12 +51,27 @@ async def read_body(request: Request, limit: int = LIMIT) -> bytes:
 
 async def _read(request: Request, limit: int) -> bytes:
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+    except ClientDisconnect:  # nobody hears it, but who looks for the cause
+        raise HTTPException(400, "the client went away before all of its body had come") from None
     return b"".join(chunks)
+
+
+def is_coded(coding: str | None) -> bool:
+    """Whether a body of this Content-Encoding is another one than it seems."""
+    return coding is not None and coding.strip().lower() not in ("", "identity")
+
+
+def not_coded(coding: str | None) -> None:
+    """Raise a 415 for a body that is compressed: how large it becomes would have no bound."""
+    if is_coded(coding):
+        told = "the body is compressed (Content-Encoding): send it as it is"
+        raise HTTPException(415, told, {"Accept-Encoding": "identity"})
 
 
 def media_type_of(request: Request) -> str:
@@ -74,6 +92,7 @@ async def read_json(request: Request, limit: int = LIMIT, empty: Any = None) -> 
     body = await read_body(request, limit)
     if not body:
         return empty
+    not_coded(request.headers.get("content-encoding"))
     if not _JSON.fullmatch(media_type_of(request)):
         raise HTTPException(415, "send JSON, with Content-Type: application/json")
     try:

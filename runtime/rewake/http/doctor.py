@@ -17,6 +17,7 @@ from rewake.http.bodies import read_object, shaped
 from rewake.http.gate import path_of
 from rewake.http.internal import Nothing, signed_body
 from rewake.http.parts import Parts, parts_of, reply
+from rewake.signing.messages import HEADER
 
 
 async def echo(request: Request) -> Response:
@@ -25,7 +26,8 @@ async def echo(request: Request) -> Response:
     await signed_body(request)
     names = sorted({name.lower() for name in request.headers})
     path, host = path_of(request.scope), request.headers.get("host", "")
-    return reply(Seen(request.scope["scheme"], host, path, names, parts.clock.now()))
+    seen = Seen(request.scope["scheme"], host, path, names, parts.clock.now())
+    return reply(seen.proved(parts.keys.secret, request.headers[HEADER]))
 
 
 async def examine(request: Request) -> Response:

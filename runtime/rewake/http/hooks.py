@@ -26,7 +26,7 @@ from rewake.authoring.workflow import Workflow
 from rewake.engine.starting import LONGEST_KEY
 from rewake.errors import InvalidInput, Overloaded, StuckError, Unauthentic
 from rewake.http.admission import act_of, tell_done
-from rewake.http.bodies import query_number, read_body
+from rewake.http.bodies import is_coded, not_coded, query_number, read_body
 from rewake.http.keeping import Became
 from rewake.http.parts import Parts, located, parts_of, reply
 from rewake.http.problems import plain
@@ -46,7 +46,9 @@ BODY_TIME = 30.0
 """Seconds in which a body must have come: whoever sends it has proved nothing yet."""
 
 _MARK = "delivery without an id"
-_PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:$|[,;])", re.ASCII)
+_PREFER_WAIT = re.compile(
+    r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE
+)
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -79,6 +81,8 @@ async def _delivered(parts: Parts, request: Request, delivery: Delivery, seen: S
         verdict = refused(error)
         seen.verified = False  # it is kept as those of strangers are: there may be any number
     except Exception as error:
+        if seen.verified:
+            act_of(request).who = f"hook:{delivery.path}"
         await note(request, delivery, seen, Verdict(Became.FAILED, reason=type(error).__name__))
         raise
     act = act_of(request)
@@ -113,6 +117,7 @@ async def _judged(parts: Parts, request: Request, delivery: Delivery, seen: Seen
     seen.read = True
     await hook.verify(delivery, parts.clock.now())
     seen.verified = not isinstance(hook.scheme, Anyone)
+    delivery.replace(hook.scheme.without_proof(delivery.body))  # nor is it for the run to store
     answer = hook.scheme.challenge(delivery)
     if answer is not None:
         return Verdict(Became.ANSWERED, _text(answer.text, answer.media_type))
@@ -184,9 +189,11 @@ async def _arguments(
     hook: Hook, workflow: Workflow[Any, Any], delivery: Delivery
 ) -> Mapping[str, Any] | None:
     """The arguments of its run; None: it is not for us. Raises `InvalidInput`, a 400 or 415."""
-    if is_json(delivery.content_type) and delivery.body:
+    make, coding = hook.webhook.arguments, delivery.headers.get("content-encoding")
+    if make is None:
+        not_coded(coding)
+    if is_json(delivery.content_type) and delivery.body and not is_coded(coding):
         _readable(delivery)
-    make = hook.webhook.arguments
     if make is not None:
         made = await _called(make, delivery)
         if not (made is None or isinstance(made, Mapping)):
@@ -278,7 +285,7 @@ async def _answer(
     wait = _wait(request, parts.hooks[delivery.path])
     if wait and not header.answer:
         try:
-            outcome = await parts.outcome(run, wait, or_response=True)
+            outcome = await parts.outcome(request, run, wait, or_response=True)
         except StuckError:  # it was started, and will go on
             outcome = None
         header = await parts.engine.get(run)
@@ -296,7 +303,7 @@ def _wait(request: Request, hook: Hook) -> float:
     asked = query_number(request, "wait", 0, LONGEST_WAIT)
     if asked is not None:
         return asked
-    preferred = _PREFER_WAIT.search(request.headers.get("prefer", ""))
+    preferred = _PREFER_WAIT.search(",".join(request.headers.getlist("prefer")))
     return min(float(preferred[1]), LONGEST_WAIT) if preferred else hook.webhook.wait
 
 

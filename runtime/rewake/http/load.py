@@ -7,7 +7,7 @@ wait for something else, cost nothing. It is how many turns wait for this proces
 processor and its database (the *backlog*); starts that are being written count as well.
 
 A request that waits for a result holds a connection and looks at its run now and then, whoever
-carries the run. So of these there is a number of its own.
+carries the run. So of these there is a number of its own, and who has gone away is none of them.
 
 Both refuse before anything is written: whoever is told a 503 may send the same again.
 """

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,6 +26,8 @@ from rewake.http.view_counter import ViewCounter
 from rewake.records import Outcome
 from rewake.signing.tokens import Keys
 from rewake.webhooks.hooks import Hook
+
+T = TypeVar("T")
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -53,22 +55,45 @@ class Parts:
         """Whether the engine was opened, as the app's lifespan does."""
         return self.engine.services.home is not None
 
-    async def outcome(self, run: str, wait: float, *, or_response: bool = False) -> Outcome | None:
+    async def outcome(
+        self, request: Request, run: str, wait: float, *, or_response: bool = False
+    ) -> Outcome | None:
         """The run's outcome, or None if it has not ended after `wait` seconds.
 
-        `or_response`: or has answered its caller. A closing server waits no longer. Raises as
+        `or_response`: or has answered its caller. It is waited for as in `waited`. Raises as
         `Engine.result` does.
         """
         if not wait or self.closing.is_set():
             return await self.engine.result(run)
-        asked = asyncio.ensure_future(self.engine.result(run, wait, or_response=or_response))
-        closing = asyncio.ensure_future(self.closing.wait())
+        asked = self.engine.result(run, wait, or_response=or_response)
+        return await self.waited(asked, hung_up(request))
+
+    async def waited(
+        self, asked: Coroutine[Any, Any, T], *ends: Coroutine[Any, Any, None]
+    ) -> T | None:
+        """What is asked for; None if one of `ends` comes first, or the server closes.
+
+        A place among those that wait is worth more than an answer that nobody hears: a client that
+        gives up and asks again would else hold one for each time.
+        """
+        work = asyncio.ensure_future(asked)
+        rest = [asyncio.ensure_future(each) for each in (_set(self.closing), *ends)]
         try:
-            await asyncio.wait({asked, closing}, return_when=asyncio.FIRST_COMPLETED)
-            return asked.result() if asked.done() else None
+            await asyncio.wait({work, *rest}, return_when=asyncio.FIRST_COMPLETED)
+            return work.result() if work.done() else None
         finally:
-            asked.cancel()
-            closing.cancel()
+            for each in (work, *rest):
+                each.cancel()
+
+
+async def hung_up(request: Request) -> None:
+    """Return once the client of a request, whose body is not needed any more, has gone away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def parts_of(request: Request) -> Parts:

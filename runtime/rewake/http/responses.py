@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from rewake.authoring.response import recorded_response
-from rewake.errors import CheckpointUnreadable
+from rewake.errors import CheckpointUnreadable, ReadableElsewhere
 from rewake.http.parts import Parts, reply
 from rewake.http.problems import Problem, problem
-from rewake.kinds import OutcomeKind
+from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Header, Outcome
 from rewake.values.run_codec import RunCodec
 from rewake.views.runs import links, result_view
@@ -30,7 +30,8 @@ async def response_to(parts: Parts, header: Header, more: Mapping[str, str]) -> 
     kept = await parts.engine.services.store.responses.of(header)
     if kept is None:
         raise CheckpointUnreadable(f"what run {header.run!r} answered is missing")
-    found = recorded_response(RunCodec(parts.keys.secret, header.run), kept.key, kept.value)
+    codec = RunCodec(parts.keys.secret, header.run, sealed=header.digest_key != "")
+    found = recorded_response(codec, kept.key, kept.value)
     given = {name.lower() for name, _ in found.headers}
     response = Response(found.body, found.status)
     for name, text in [*found.headers, *more.items()]:
@@ -42,9 +43,24 @@ async def response_to(parts: Parts, header: Header, more: Mapping[str, str]) -> 
 
 
 def ended(outcome: Outcome, parts: Parts, run: str, more: Mapping[str, str]) -> Response:
-    """The result, as who may read the run sees it. Why it failed is not for a sender."""
-    if outcome.kind is OutcomeKind.OK:
-        return reply(result_view(outcome, Values(parts.keys.secret, run)), headers=more)
+    """The result, as who may read the run sees it. Why it failed is not for a sender.
+
+    Raises `ReadableElsewhere`: a sender would take for the result what says that it is none.
+    """
+    values = Values(parts.keys.secret, run, said=True)
+    if outcome.kind is OutcomeKind.OK and _is_readable(outcome, values):
+        return reply(result_view(outcome, values), headers=more)
     told = f"{links(run).result} says why, to who may read the run"
     found = Problem("The run did not succeed", 500, "urn:rewake:problem:run-failed", told, run=run)
     return problem(found, more)
+
+
+def _is_readable(outcome: Outcome, values: Values) -> bool:
+    try:
+        if outcome.value is not None:
+            values.read(outcome.value, key="", purpose=Purpose.OUTPUT)
+    except ReadableElsewhere:
+        raise
+    except CheckpointUnreadable:
+        return False
+    return True

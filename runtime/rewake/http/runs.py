@@ -27,7 +27,7 @@ from rewake.http.bodies import (
     shaped,
     takes_query,
 )
-from rewake.http.parts import Parts, located, parts_of, reply
+from rewake.http.parts import located, parts_of, reply
 from rewake.records import Header, Outcome
 from rewake.states import TERMINAL, RunState
 from rewake.views.approvals import ApprovalView, approval_view
@@ -87,9 +87,11 @@ async def start(request: Request) -> Response:
         replayed = {} if new else {"Idempotency-Replayed": "true"}
         outcome = None
         if wait:
-            header, outcome = await _followed(parts, header, wait)
+            header, outcome = await _followed(request, header, wait)
     if outcome is not None:
-        return reply(result_view(outcome, Values(parts.keys.secret, header.run)), headers=replayed)
+        return reply(
+            result_view(outcome, Values(parts.keys.secret, header.run, said=True)), headers=replayed
+        )
     view = run_view(header)
     return reply(view, 202, {"Location": located(request, view.links.self), **replayed})
 
@@ -148,7 +150,7 @@ async def get(request: Request) -> Response:
     if header.state in TERMINAL:
         outcome = await parts.engine.result(run)
     elif header.state is not RunState.STUCK:
-        values = Values(parts.keys.secret, run)
+        values = Values(parts.keys.secret, run, sealed=header.digest_key != "")
         asked = await approvals_of(parts.engine, header)
         approvals = [approval_view(each, values) for each in asked]
     return reply(run_view(header, outcome, approvals))
@@ -165,11 +167,11 @@ async def result_reply(request: Request, run: str) -> Response:
     parts = parts_of(request)
     wait = query_number(request, "wait", 0, LONGEST_WAIT) or 0
     with parts.load.waiting(wait):
-        outcome = await parts.outcome(run, wait)
+        outcome = await parts.outcome(request, run, wait)
     if outcome is None:
         header = await parts.engine.get(run)
         return reply({"id": run, "state": STATES[header.state]}, 202, {"Retry-After": "1"})
-    return reply(result_view(outcome, Values(parts.keys.secret, run)))
+    return reply(result_view(outcome, Values(parts.keys.secret, run, said=True)))
 
 
 A = TypeVar("A", bound="Action")
@@ -240,10 +242,11 @@ def _accepted(header: Header, asked: Action) -> Response:
     return reply(run_view(header), 200 if asked.dry_run else 202)
 
 
-async def _followed(parts: Parts, header: Header, wait: float) -> tuple[Header, Outcome | None]:
+async def _followed(request: Request, header: Header, wait: float) -> tuple[Header, Outcome | None]:
     """The run after the wait. A run that got stuck is no error here: it was started."""
+    parts = parts_of(request)
     try:
-        outcome = await parts.outcome(header.run, wait)
+        outcome = await parts.outcome(request, header.run, wait)
     except StuckError:
         outcome = None
     return (header if outcome else await parts.engine.get(header.run)), outcome

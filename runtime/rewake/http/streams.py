@@ -11,13 +11,12 @@ a link may be passed on.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -25,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from rewake.errors import InvalidInput, StoreError, Unauthentic
+from rewake.errors import InvalidInput, RewakeError, Unauthentic
 from rewake.http.admission import note_holder
 from rewake.http.bodies import (
     query_number,
@@ -35,7 +34,7 @@ from rewake.http.bodies import (
     takes_query,
     with_known_query,
 )
-from rewake.http.parts import Parts, parts_of, reply
+from rewake.http.parts import Parts, hung_up, parts_of, reply
 from rewake.http.runs import LONGEST_WAIT, result_reply
 from rewake.records import Millis
 from rewake.signing.links import Link, Links, LinkUse
@@ -67,8 +66,6 @@ _EVENT_HEADERS = {
 _NAMES = {each.value: each for each in Telling}
 _QUERY = ("cursor", "limit", "only", "wait")
 
-T = TypeVar("T")
-
 
 @dataclass(slots=True)
 class _Reader:
@@ -81,28 +78,23 @@ class _Reader:
     until: Millis = 0
 
     async def page(
-        self, place: Place, limit: int, wait: float, quiet: Millis | None = None
+        self,
+        place: Place,
+        limit: int,
+        wait: float,
+        *ends: Coroutine[Any, Any, None],
+        quiet: Millis | None = None,
     ) -> Page:
-        """A page; a server that closes waits no longer. Raises `RunNotFound`."""
+        """A page, waited for as in `Parts.waited`. Raises `RunNotFound`."""
         streams = self.parts.engine.services.streams
         asked = streams.follow(self.run, place, limit, wait=wait, only=self.only, quiet=quiet)
-        found = await _unless_closing(self.parts, asked)
+        found = await self.parts.waited(asked, *ends)
         return found or Page([], place, more=False, ended=False)
 
     def shown(self, page: Page) -> list[dict[str, Any]]:
         """The page as JSON."""
-        values = Values(self.parts.keys.secret, self.run)
+        values = Values(self.parts.keys.secret, self.run, said=True)
         return [told_view(told, values) for told, _ in page.told]
-
-
-async def _unless_closing(parts: Parts, asked: Coroutine[Any, Any, T]) -> T | None:
-    work, closing = asyncio.ensure_future(asked), asyncio.ensure_future(parts.closing.wait())
-    try:
-        await asyncio.wait({work, closing}, return_when=asyncio.FIRST_COMPLETED)
-        return work.result() if work.done() else None
-    finally:
-        work.cancel()
-        closing.cancel()
 
 
 # --- the endpoints -----------------------------------------------------------------------------
@@ -194,7 +186,7 @@ async def _answer(request: Request, reader: _Reader) -> Response:
     if events and request.method != "HEAD":
         return await _events(reader, place, limit)
     with reader.parts.readers.waiting(reader.link) if wait else contextlib.nullcontext():
-        page = await reader.page(place, limit, wait)
+        page = await reader.page(place, limit, wait, *([hung_up(request)] if wait else []))
     shown = {"items": reader.shown(page), "cursor": cursor_of(page.place), "ended": page.ended}
     return reply(shown)
 
@@ -231,8 +223,8 @@ async def _told(reader: _Reader, page: Page, limit: int) -> AsyncIterator[bytes]
         if page.ended or left <= 0 or reader.parts.closing.is_set():
             return
         try:
-            page = await reader.page(page.place, limit, min(HEARTBEAT, left), quiet)
-        except StoreError as error:
+            page = await reader.page(page.place, limit, min(HEARTBEAT, left), quiet=quiet)
+        except RewakeError as error:
             log.warning("events of run %s end: %s", reader.run, error)
             return  # their reader asks again, and is told then
         if page.told:

@@ -166,5 +166,6 @@ _SAID = {Became.REFUSED: "refused", Became.FAILED: "not taken"}
 
 def _one_line(text: str) -> str:
     """A text of a stranger, as a log can hold it."""
-    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    begun = text[: _LONGEST_REASON + 1]  # a stranger's path may be long
+    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in begun)
     return storable(shown if len(shown) <= _LONGEST_REASON else f"{shown[:_LONGEST_REASON]}…")

@@ -214,6 +214,7 @@ def _attributes(field: Field, text: str, is_asked: bool) -> dict[str, str]:
         found["rows"] = str(_ROWS[field.kind])
     if field.kind in _INPUTS:
         found["type"] = _INPUTS[field.kind] if _holds(field, text) else "text"
+        found |= {"type": "password"} if field.is_secret else {}
     return found
 
 

@@ -13,6 +13,10 @@ from rewake.stores.table import Table
 
 LOOKED_AT = 2_000
 """How many items one page looks at, at the most, to be full."""
+SKEW: Millis = 3_600_000
+"""So much earlier an item may say that it was made than one that is older: clocks differ, and are
+set back. Further back none is looked for that was made since a moment.
+"""
 _STEP = 100
 _DIGITS = 12
 
@@ -81,7 +85,7 @@ class Beside:
             item = await reading.next(since)
             if item is None:
                 return Page(found, None)
-            if has(item.item):
+            if item.item.at >= since and has(item.item):
                 found.append(item)
         return Page(found, reading.cursor())
 
@@ -122,14 +126,14 @@ class _Reading:
         self._read: dict[str, list[tuple[int, Any]]] = {}
 
     async def next(self, since: Millis) -> Numbered | None:
-        """The next item; None if there is no more that was made then or later."""
+        """The next item; None if no more can have been made then or later."""
         if not self._read:
             for name in self._series:
                 await self._step(name)
         if not self._ahead:
             return None
         at, name, number, item = heapq.heappop(self._ahead)
-        if -at < since:
+        if -at < since - SKEW:
             return None
         self._places[name] = number
         await self._step(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from typing import Any
 
 import msgspec
@@ -14,6 +15,10 @@ DEPTH = 64
 
 def json_of(data: bytes | str) -> Any:
     """What this is as JSON. Raises `ValueError`, whose text says what is wrong with it."""
+    if isinstance(data, bytes):
+        data = data.removeprefix(
+            BOM_UTF8
+        )  # as some platforms write; RFC 8259 allows to pass it over
     try:
         found = msgspec.json.decode(data)
     except msgspec.DecodeError as error:

@@ -7,6 +7,7 @@ item or key; the empty one is the whole value. `rewake.authoring.marking` finds 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -91,3 +92,76 @@ def _at(root: Any, reference: str) -> Any:
     for part in reference.split("/")[1:]:
         root = root.get(_name(part)) if isinstance(root, Mapping) else None
     return root
+
+
+# --- secrets in the schema itself ----------------------------------------------------------------
+
+_MAPS = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
+_MEMBERS = ("allOf", "anyOf", "oneOf", "prefixItems")
+_SINGLE = ("items", "additionalProperties", "contains", "not", "if", "then", "else")
+
+
+def secretive(schema: Mapping[str, Any], hidden: Collection[str]) -> dict[str, Any]:
+    """The schema of a type, in which the secret parts of the type say so: they are passwords."""
+    made = copy.deepcopy(dict(schema))
+    for each in hidden:
+        _mark(made, made, [_name(part) for part in each.split("/")[1:]])
+    return made
+
+
+def _mark(schema: Any, root: Any, parts: Sequence[str]) -> None:
+    if not isinstance(schema, dict):
+        return
+    if not parts:
+        schema |= {"writeOnly": True, "format": "password"}
+        return
+    part, rest = parts[0], parts[1:]
+    if isinstance(reference := schema.get("$ref"), str):
+        _mark(_at(root, reference), root, parts)
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        for member in schema.get(keyword, ()):
+            _mark(member, root, parts)
+    _mark(schema.get("properties", {}).get(part), root, rest)
+    for index, member in enumerate(schema.get("prefixItems", ())):
+        if part in (ANY, str(index)):
+            _mark(member, root, rest)
+    for keyword in ("items", "additionalProperties") if part == ANY else ():
+        _mark(schema.get(keyword), root, rest)
+
+
+def without_secrets(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema without the defaults and examples of what is secret in what fits it."""
+    made: dict[str, Any] = _bare(schema, schema)
+    return made
+
+
+def _bare(schema: Any, root: Any) -> Any:
+    if not isinstance(schema, Mapping):
+        return schema
+    made = {keyword: _bare_within(keyword, each, root) for keyword, each in schema.items()}
+    for path in _in_schema(schema, root, ()):
+        made.pop("examples", None)
+        if path == "":
+            made.pop("default", None)
+        elif "default" in made:
+            made["default"] = _without(made["default"], [_name(e) for e in path.split("/")[1:]])
+    return made
+
+
+def _bare_within(keyword: str, value: Any, root: Any) -> Any:
+    if keyword in _MAPS and isinstance(value, Mapping):
+        return {name: _bare(each, root) for name, each in value.items()}
+    if keyword in _MEMBERS and isinstance(value, list):
+        return [_bare(each, root) for each in value]
+    return _bare(value, root) if keyword in _SINGLE else value
+
+
+def _without(data: Any, parts: Sequence[str]) -> Any:
+    """The data, in which this part is left out."""
+    part, rest = parts[0], parts[1:]
+    if isinstance(data, dict):
+        kept = {n: each for n, each in data.items() if rest or part not in (ANY, n)}
+        return {n: _without(e, rest) if part in (ANY, n) else e for n, e in kept.items()}
+    if isinstance(data, list):
+        return [_without(each, rest) for each in data] if rest else []
+    return data

@@ -38,15 +38,19 @@ def new_digest_key(secret: Secret, run: str) -> str:
 class RunCodec:
     """The codec of one run, as `rewake.replay.program.Codec` describes it.
 
-    `digest_key`: that of its header, for digests. Raises `ReadableElsewhere` if it cannot be opened
+    `digest_key`: that of its header, for digests. `sealed`: the run has one, so that a plain value
+    is forged. Raises `ReadableElsewhere` if it cannot be opened
     here, and `CheckpointForged` if it is none.
     """
 
-    __slots__ = ("_digest_key", "_run", "_secret")
+    __slots__ = ("_digest_key", "_run", "_sealed", "_secret")
 
-    def __init__(self, secret: Secret, run: str, digest_key: str = "") -> None:
+    def __init__(
+        self, secret: Secret, run: str, digest_key: str = "", *, sealed: bool = False
+    ) -> None:
         self._secret = secret
         self._run = run
+        self._sealed = sealed or digest_key != ""
         self._digest_key = b""
         if digest_key:
             self._digest_key = self._opened_key(digest_key)
@@ -73,12 +77,13 @@ class RunCodec:
 
     def opened(self, value: Value, *, key: str, purpose: str) -> Value:
         """The value as it is without the payload codec. Raises `CheckpointUnreadable`."""
+        self._check_sealed(value, key, purpose)
         if value.codec != SEALED:
             return value
         return codecs.opened_at(value, self._secret, Place(self._run, key, purpose))
 
     def _check_sealed(self, value: Value, key: str, purpose: str) -> None:
-        if self._digest_key and value.codec != SEALED:
+        if self._sealed and value.codec != SEALED:
             place = Place(self._run, key, purpose)
             raise CheckpointForged(
                 f"cannot read {place}: it is not encrypted, as all of its run is"

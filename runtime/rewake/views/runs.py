@@ -10,6 +10,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from rewake.kinds import Purpose
 from rewake.records import Failure, Finished, Header, LogLine, Outcome
+from rewake.signing.redacting import without_links
 from rewake.states import END_OF, RunState
 from rewake.values.sealing import for_people
 from rewake.views.approvals import ApprovalView
@@ -75,9 +76,14 @@ class ResultView(msgspec.Struct, frozen=True):
     error: ErrorView | UnsetType = UNSET
 
 
+def _told(text: str) -> str:
+    """What code of users has said, for whoever may read it: a link in it opens nothing."""
+    return without_links(for_people(text))
+
+
 def line_view(line: LogLine) -> dict[str, str]:
     """The view of a log line."""
-    return {"at": moment(line.at), "level": line.level, "message": for_people(line.message)}
+    return {"at": moment(line.at), "level": line.level, "message": _told(line.message)}
 
 
 def links(run: str) -> Links:
@@ -91,8 +97,8 @@ def error_view(failure: Failure) -> ErrorView:
     """The view of a failure."""
     return ErrorView(
         for_people(failure.type),
-        for_people(failure.message),
-        for_people(failure.traceback),
+        _told(failure.message),
+        _told(failure.traceback),
         failure.attempts,
     )
 
@@ -110,12 +116,12 @@ def run_view(
         created=moment(header.created),
         updated=moment(max(header.created, header.clock, header.changed)),
         wake=moment_or_none(header.wake),
-        cancel=None if header.cancel is None else for_people(header.cancel),
+        cancel=None if header.cancel is None else _told(header.cancel),
         links=links(header.run),
         error=_error_of(header, outcome),
         key=header.key or None,
         where=header.where or None if header.state is RunState.RUNNING else None,
-        held_up=for_people(header.error) or None if header.state is RunState.READY else None,
+        held_up=_told(header.error) or None if header.state is RunState.READY else None,
         killed=header.killed,
         approvals=approvals,
     )
@@ -137,8 +143,8 @@ def _error_of(header: Header, outcome: Outcome | None) -> ErrorView | None:
     if outcome is not None and outcome.failure is not None:
         return error_view(outcome.failure)
     if header.killed:  # what it had been stuck by, or lost, is not why it ended
-        return ErrorView("killed", for_people(header.cancel or ""))
+        return ErrorView("killed", _told(header.cancel or ""))
     if header.state in _ENDED_BADLY and header.error:  # its beginning, for a list
-        type_, _, message = for_people(header.error).partition(": ")
+        type_, _, message = _told(header.error).partition(": ")
         return ErrorView(type_, message)
     return None

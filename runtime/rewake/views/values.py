@@ -16,6 +16,7 @@ from msgspec import Raw
 from rewake.authoring.marking import hidden_in_value
 from rewake.errors import RewakeError
 from rewake.records import Value
+from rewake.signing.redacting import without_links
 from rewake.signing.secret import Secret
 from rewake.values.redaction import redacted
 from rewake.values.run_codec import RunCodec
@@ -44,23 +45,35 @@ def _described(value: Any) -> dict[str, str]:
 
 
 class Values:
-    """Shows the values of one run."""
+    """Shows the values of one run.
 
-    def __init__(self, secret: Secret, run: str) -> None:
+    `sealed`: it began encrypted, so that a plain one is forged. `said`: they are what the run says
+    to whoever follows it, and has the links that it says; of others links are no links any more.
+    """
+
+    def __init__(
+        self, secret: Secret, run: str, *, sealed: bool = False, said: bool = False
+    ) -> None:
         self.run = run
-        self._codec = RunCodec(secret, run)
+        self._said = said
+        self._codec = RunCodec(secret, run, sealed=sealed)
 
     def opened(self, value: Value, *, key: str, purpose: str) -> Value:
         """The value without the payload codec. Raises `CheckpointUnreadable`."""
         return self._codec.opened(value, key=key, purpose=purpose)
 
     def show(self, value: Value, *, key: str, purpose: str) -> Raw:
-        """The value as JSON."""
+        """The value as JSON; of one that cannot be read, that."""
         try:
-            found = self._codec.opened(value, key=key, purpose=purpose)
-            if found.codec != "pickle":
-                return redacted(found.body, found.hidden)
-            whole = self._codec.decode(found, key=key, purpose=purpose)
-            return redacted(rendered(whole), (*found.hidden, *hidden_in_value(whole)))
+            shown = self.read(value, key=key, purpose=purpose)
         except RewakeError as error:
-            return Raw(msgspec.json.encode({"$unreadable": str(error)}))
+            shown = Raw(msgspec.json.encode({"$unreadable": str(error)}))
+        return shown if self._said else Raw(without_links(bytes(shown).decode()).encode())
+
+    def read(self, value: Value, *, key: str, purpose: str) -> Raw:
+        """The value as JSON. Raises `CheckpointUnreadable`."""
+        found = self._codec.opened(value, key=key, purpose=purpose)
+        if found.codec != "pickle":
+            return redacted(found.body, found.hidden)
+        whole = self._codec.decode(found, key=key, purpose=purpose)
+        return redacted(rendered(whole), (*found.hidden, *hidden_in_value(whole)))

@@ -15,9 +15,12 @@ from rewake.webhooks.fields import Fields
 
 __all__ = ["Delivery", "File"]
 
+_READ_FROM_IT = ("json", "form", "files", "_parsed")
+
 
 class Delivery:
     """One request to a webhook. `body` is what was sent, byte for byte; the rest is read from it.
+    A secret by which it proved who sent it is not in its body any more once it is verified.
 
     `path` is that of the hook, without `/hooks/`. Names of `headers` have no case. `id` is the
     provider's name of the delivery, once it is verified; None if it has none.
@@ -75,6 +78,13 @@ class Delivery:
     @functools.cached_property
     def _parsed(self) -> Form:
         return form_of(self.content_type, self.body)
+
+    def replace(self, body: bytes) -> None:
+        """Take this for its body."""
+        if body != self.body:
+            self.body = body
+            for name in _READ_FROM_IT:
+                self.__dict__.pop(name, None)
 
     def part(self, *names: str) -> Any:
         """A part of the JSON body by the names that lead to it; None if there is no such part."""

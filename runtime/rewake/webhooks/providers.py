@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +28,7 @@ from rewake.webhooks.schemes import (
     new_id,
     only_header,
     signature,
+    tolerance_of,
     whole_seconds,
 )
 
@@ -119,7 +121,7 @@ class _Meta(_Hub):
 class _Stripe(Scheme):
     def __init__(self, secret: SecretSource, tolerance: float) -> None:
         super().__init__(secret)
-        self._tolerance = tolerance
+        self._tolerance = tolerance_of(tolerance)
 
     def verify(self, delivery: Delivery, secrets: Secrets, now: Millis) -> None:
         pairs = [
@@ -151,7 +153,7 @@ class _Slack(Scheme):
 
     def __init__(self, secret: SecretSource, tolerance: float) -> None:
         super().__init__(secret)
-        self._tolerance = tolerance
+        self._tolerance = tolerance_of(tolerance)
 
     def verify(self, delivery: Delivery, secrets: Secrets, now: Millis) -> None:
         time = only_header(delivery, self._TIME)
@@ -186,7 +188,7 @@ class _StandardWebhooks(Scheme):
         super().__init__(secret)
         self._id, self._time = f"{prefix}-id", f"{prefix}-timestamp"
         self._header = f"{prefix}-signature"
-        self._tolerance = tolerance
+        self._tolerance = tolerance_of(tolerance)
 
     def secrets_of(self, texts: Iterable[bytes]) -> Secrets:
         return tuple(_unwrapped(each) for each in texts)
@@ -247,8 +249,15 @@ class _MicrosoftGraph(Scheme):
             {"value": [{**each, "clientState": state} for each in told if isinstance(each, dict)]}
         )
 
+    def without_proof(self, body: bytes) -> bytes:
+        return _CLIENT_STATE.sub(rb'\1"[redacted]"', body)
+
     def _asks(self, delivery: Delivery) -> bool:
         return "validationToken" in delivery.query
+
+
+_CLIENT_STATE = re.compile(rb'("clientState"\s*:\s*)"(?:[^"\\]|\\.)*+(?:"|$)', re.DOTALL)
+"""The secret of a notification, also one that was cut off."""
 
 
 def _slacks(time: str, body: bytes) -> bytes:

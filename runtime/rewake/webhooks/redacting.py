@@ -15,14 +15,14 @@ from rewake.webhooks.schemes import Scheme
 
 REDACTED = "[redacted]"
 LONGEST_TEXT = 2_000
-"""The most characters of a header, or of a value of the query, that are kept."""
+"""The most characters of a name, or of a value, of a header or the query that are kept."""
 MOST_TEXTS = 64
 _SHORTEST_SECRET = 6
 """A secret of fewer bytes is not looked for in bodies: everything would be full of it."""
 
 _SECRET = re.compile(
     r"authori[sz]ation|cookie|signature|secret|passw|token|credential|session|api-?key|^x-auth|"
-    r"hmac|digest$",
+    r"hmac|digest$|jwt|assertion|oidc|bearer|(access|functions|subscription)-?key|[-_](sig|pass)$",
     re.ASCII | re.IGNORECASE,
 )
 _SECRET_QUERY = re.compile(rf"{_SECRET.pattern}|^sig$|^key$|^code$|^auth$", re.IGNORECASE)
@@ -34,7 +34,10 @@ def kept_headers(hook: Hook | None, given: Iterable[tuple[str, str]]) -> list[tu
     """The headers of a delivery without what is secret in them."""
     hidden = hidden_headers(hook.scheme) if hook is not None else frozenset()
     return [
-        (name, REDACTED if name.lower() in hidden or _is_secret(name) else text[:LONGEST_TEXT])
+        (
+            name[:LONGEST_TEXT],
+            REDACTED if name.lower() in hidden or _is_secret(name) else text[:LONGEST_TEXT],
+        )
         for name, text in list(given)[:MOST_TEXTS]
     ]
 
@@ -52,6 +55,7 @@ def kept_query(given: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def kept_body(hook: Hook | None, body: bytes) -> bytes:
     """The body of a delivery without the secrets of its hook, which some senders put there."""
+    body = hook.scheme.without_proof(body) if hook is not None else body
     secrets = [each for found in hook.secrets.values() for each in found] if hook else []
     for each in secrets:
         if len(each) >= _SHORTEST_SECRET:

@@ -17,7 +17,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from rewake.errors import AppError, Unauthentic
 from rewake.records import Millis
@@ -25,6 +25,8 @@ from rewake.webhooks.delivery import Delivery
 
 TOLERANCE = 300
 """Seconds that the time of a signature may differ from now, in either direction."""
+LONGEST_TOLERANCE = 30 * 86_400
+"""The most seconds that it may differ: a signature that is good for ever has no time."""
 SIGNATURES = 16
 """The most signatures of one delivery that are looked at."""
 
@@ -102,6 +104,13 @@ class Scheme:
         del secret
         return body
 
+    def without_proof(self, body: bytes) -> bytes:
+        """The body without what proves in it who sent it: it was checked, and is for nobody else.
+
+        Also of a delivery that was refused, whose proof may be right where the secret is wrong.
+        """
+        return body
+
 
 # --- what schemes are made of -------------------------------------------------------------------
 
@@ -159,6 +168,13 @@ def whole_seconds(text: str) -> int:
     if not _TIME.fullmatch(text):
         raise Unauthentic("the time of the signature is no whole number of seconds")
     return int(text)
+
+
+def tolerance_of(seconds: Any) -> float:
+    """The tolerance of a scheme. Raises `AppError`: nothing is too old for NaN, nor for ever."""
+    if not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_TOLERANCE:
+        raise AppError(f"tolerance= is a number of seconds, up to {LONGEST_TOLERANCE:,}")
+    return seconds
 
 
 def check_fresh(time: int, now: Millis, tolerance: float) -> None:
@@ -258,7 +274,8 @@ class _SharedHmac(Scheme):
         if encoding not in _DECODERS:
             raise AppError(f"encoding= is one of {', '.join(_DECODERS)}")
         self._header, self._prefix, self._timestamp, self._id = header, prefix, timestamp, id
-        self._algorithm, self._encoding, self._tolerance = algorithm, encoding, tolerance
+        self._algorithm, self._encoding = algorithm, encoding
+        self._tolerance = tolerance_of(tolerance)
         self._parts = re.split(r"(\{[a-z]+\})", signed)
         named = [each for each in self._parts if each.startswith("{")]
         allowed = {"{body}", "{timestamp}" if timestamp else "", "{id}" if id else ""}

@@ -5,9 +5,25 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 
+from msgspec import MsgspecError
+
 from rewake.errors import ConfigError, InvalidInput, Unauthentic
 from rewake.webhooks.delivery import Delivery
 from rewake.webhooks.schemes import Found, Scheme, Secrets, SecretSource
+
+_UNREADABLE = (
+    InvalidInput,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MsgspecError,
+    TypeError,
+    ValueError,
+)
+"""What a function that cannot read a delivery raises. Anybody can send it such a one; while what it
+asks may be down, and then a sender has to come again.
+"""
 
 
 def secrets_from(source: str, scheme: Scheme, environ: Mapping[str, str], path: str) -> Secrets:
@@ -36,8 +52,7 @@ async def secrets_for(source: SecretSource, scheme: Scheme, delivery: Delivery) 
         if inspect.isawaitable(found):
             found = await found
         secrets = scheme.secrets_of(each for each in _texts(found) if each)
-    except (InvalidInput, LookupError, TypeError, ValueError) as error:
-        # Anybody can send what it cannot read.
+    except _UNREADABLE as error:
         told = f"the function that names its secret fails: {type(error).__name__}"
         raise Unauthentic(told) from error
     if not secrets:

@@ -200,7 +200,7 @@ class _Session:
         steps = list(self._engine.running_steps(self._run))
         operations = operations_of(history, steps, self._clock.now())
         display.show(operations)
-        values = Values(self._secret, self._run)
+        values = Values(self._secret, self._run, said=True)
         waiting = {} if header.state in TERMINAL else open_approvals(history)
         whole = self._engine.services.store.whole
         asked = [await whole(self._run, each) for each in waiting.values()]
@@ -218,7 +218,7 @@ class _Session:
             return Exit.STUCK
         outcome = await self._engine.result(self._run)
         assert outcome is not None
-        view = result_view(outcome, Values(self._secret, self._run))
+        view = result_view(outcome, Values(self._secret, self._run, said=True))
         if isinstance(view.error, ErrorView):
             tell_failure(view.state, msgspec.to_builtins(view.error))
             if header.state is RunState.FAILED:

@@ -27,7 +27,7 @@ def watch(db: str, run: str, teller: Teller) -> Exit:
 
 
 async def _watch(db: str, run: str, teller: Teller) -> Exit:
-    values, database = Values(find_secret(), run), open_existing(db)
+    values, database = Values(find_secret(), run, said=True), open_existing(db)
     store = Reads(database.table, database.shelf)
     streams, place = Streams(store, SystemClock(), secrets.token_hex), first_place(run)
     try:

@@ -129,6 +129,8 @@ def page_of(
         shown(page[name or what])
         if page["cursor"]:
             tell(f"more with --cursor {page['cursor']}")
+        if unread := page.get("unread"):
+            tell(f"the server cannot read what these runs wait for: {', '.join(unread)}")
 
     return _view(server, show, what, query=query)
 
