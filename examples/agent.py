@@ -1,7 +1,7 @@
 """An agent that may search on its own, and refunds only what a person has approved.
 
     REWAKE_URL=http://127.0.0.1:8000 rewake dev examples/agent.py
-    rewake runs start main --input '{"goal": "Refund order o1", "approvers": ["ann@example.com"]}'
+    rewake start main --input '{"goal": "Refund order o1", "approvers": ["ann@example.com"]}'
 
 This is the loop that an agent framework runs: ask the model, carry out the tools that it calls,
 give it what came of them. Each of these is durable here. `think` is where pydantic-ai's

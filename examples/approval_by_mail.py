@@ -1,7 +1,7 @@
 """Ask by e-mail, remind, ask somebody else after a while, and say what was decided.
 
     SMTP=127.0.0.1:1025 rewake dev examples/approval_by_mail.py
-    rewake runs start main --input '{"order": "o1", "approvers": ["ann@example.com"]}'
+    rewake start main --input '{"order": "o1", "approvers": ["ann@example.com"]}'
 
 Each person has a message with a link of their own. All messages about one approval are one thread,
 and a message that is sent again, since nobody knows whether it was sent, has the same id: mail

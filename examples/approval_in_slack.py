@@ -1,7 +1,7 @@
 """Ask in Slack, by direct messages that are rewritten once it is decided.
 
     SLACK_TOKEN=xoxb-... rewake dev examples/approval_in_slack.py
-    rewake runs start main --input '{"order": "o1", "approvers": ["U012AB3CD"]}'
+    rewake start main --input '{"order": "o1", "approvers": ["U012AB3CD"]}'
 
 The approvers are ids of Slack's members, and each gets a link of their own. The app needs the
 scopes `chat:write`, `im:history` and `im:write`. Slack has no idempotency keys, so each message
