@@ -26,7 +26,7 @@ from rewake import (
     wait_for_approval,
     workflow,
 )
-from tests.kill.points import body, waiting, within
+from tests.kill.points import body, hand_on, waiting, within
 
 NAP = 0.15
 """Seconds: long enough to die in."""
@@ -135,7 +135,7 @@ async def everything() -> dict[str, Any]:
 
 async def _called() -> list[int]:
     wait = callback("paid", result=int, heartbeat_timeout=NEVER)
-    await step("hand on", lambda: within(wait.url))
+    await step("hand on", lambda: within(hand_on(wait.url)))
     waiting("callback")
     return [await wait]
 

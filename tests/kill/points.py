@@ -23,6 +23,9 @@ from urllib.parse import quote
 
 from rewake import task_context
 
+ADDRESS = "address"
+"""The file that tells the machine where to call."""
+
 T = TypeVar("T")
 
 BEFORE, AFTER, INSIDE = "before", "after", "inside"
@@ -169,6 +172,11 @@ def within(value: T) -> T:
     """A body that only gives a value."""
     with body():
         return value
+
+
+def hand_on(address: str) -> bool:
+    """Tell the machine of the scenario where to call: no answer of a server has that."""
+    return bool(Path(os.environ["REWAKE_TEST_FOLDER"], ADDRESS).write_text(address))
 
 
 class _Waiting:

@@ -19,7 +19,7 @@ from rewake.records import Finished
 from rewake.signing.secret import Secret
 from rewake.stores.sqlite.table import SqliteTable
 from tests.kill.fleet import APP, Fleet
-from tests.kill.points import Kill
+from tests.kill.points import ADDRESS, Kill
 from tests.support.server import SECRET
 from tests.support.stores import reads_of
 
@@ -109,7 +109,7 @@ def call_back(fleet: Fleet) -> None:
         return
     if operations["paid"]["state"] != "waiting":
         return
-    path = urlsplit(operations["hand on"]["result"]).path
+    path = urlsplit((fleet.folder / ADDRESS).read_text()).path
     beat = fleet.ask("POST", f"{path}/heartbeat")
     assert beat.status_code == 200, beat.text
     answer = fleet.ask("POST", path, json=7)
