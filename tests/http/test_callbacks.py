@@ -271,10 +271,10 @@ def test_no_log_has_the_token(
         assert client.post(path, json={"amount": 3}).status_code == 503
         access = logging.getLogger("uvicorn.access")
         access.addFilter(told := NoTokens())
-        access.info('%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "POST", f"{path}/fail?a", "1.1", 200)
+        access.info('%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "POST", f"{path}/fail", "1.1", 200)
         access.removeFilter(told)
     assert "POST /callback/*** failed" in caplog.text
-    assert "POST /callback/***/fail?a HTTP/1.1" in caplog.text
+    assert "POST /callback/***/fail HTTP/1.1" in caplog.text
     ours = [r.getMessage() for r in caplog.records if not r.name.startswith(("httpx", "httpcore"))]
     assert token not in "\n".join(ours)
 
@@ -285,7 +285,9 @@ def test_the_address_is_what_is_configured(client: TestClient) -> None:
     assert httpx2.URL(SENT[0]).host == "testserver"
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.binary(max_size=200) | st.from_regex(r'[\[\{"0-9eE+\-.a\\u,:}\] ]{0,60}').map(str.encode),
     st.sampled_from(["", "/fail", "/heartbeat"]),
