@@ -35,10 +35,12 @@ def checks_of_database(engine: Runs) -> Checks:
     }
 
 
-def checks_of_surroundings(door: Door, identity: IdentitySettings, clock: Clock) -> Checks:
-    """What can be checked over the network."""
+def checks_of_surroundings(
+    door: Door, identity: IdentitySettings, clock: Clock, *, running: bool = True
+) -> Checks:
+    """What can be checked over the network. Not `running`: the server need not have begun."""
     return {
-        "address": lambda: front_door(door, clock),
+        "address": lambda: front_door(door, clock, running=running),
         "token": lambda: token_strength(door.token),
         "identity": lambda: _identity(identity, clock),
     }

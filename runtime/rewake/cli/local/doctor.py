@@ -52,7 +52,8 @@ async def _findings(source: str | None, db: str | None) -> list[Finding]:
         if engine is not None:
             checks |= checks_of_database(engine)
         if secret is not None:
-            checks |= checks_of_surroundings(_door(config, secret), _identity(config), clock)
+            door, identity = _door(config, secret), _identity(config)
+            checks |= checks_of_surroundings(door, identity, clock, running=False)
         return [*found, *of_app, *of_secret, *of_database, *await carried_out(checks)]
     finally:
         if engine is not None:
