@@ -42,7 +42,7 @@ from rewake.http.ballots import (
 )
 from rewake.http.bodies import media_type_of, read_body, read_object, shaped
 from rewake.http.parts import Parts, parts_of, reply
-from rewake.http.problems import Problem, plain, problem, problem_of
+from rewake.http.problems import Problem, log_failure, plain, problem, problem_of
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.signing.nonces import is_fresh, new_nonce
 
@@ -202,7 +202,7 @@ def _as_problem(error: Exception) -> Response:
         case _:
             response = problem_of(error)
     if response.status_code >= 500:
-        log.error("a link could not be followed", exc_info=error)
+        log_failure("a link could not be followed", error)
     return response
 
 
