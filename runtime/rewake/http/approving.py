@@ -85,7 +85,12 @@ class _Opened:
     async def know(self, request: Request) -> None:
         """Find out who opens it. Raises a 401 or 403 for whom it is not, and `RewakeError`."""
         people = self.parts.people
-        found = await people.opener(request.scope)
+        try:
+            found = await people.opener(request.scope)
+        except HTTPException as error:
+            if isinstance(error.__cause__, Unauthentic):
+                act_of(request).why = error.__cause__.why
+            raise
         if found is not None:
             act_of(request).who = found.who
             self.holder = people.as_holder(found, self.link.holder)
