@@ -62,6 +62,12 @@ def test_before_the_first_start(shell: Shell) -> None:
     found = findings(done.stdout)
     assert done.returncode == 0, done.stdout
     assert {found[each].status for each in ("address", "database")} == {Status.WARN}
+    assert (found["encryption"].status, found["encryption"].told[:3]) == (Status.OK, "off")
+    shell.settings["REWAKE_ENCRYPTION_KEYS"] = ""
+    assert "warn  encryption" in shell.rewake("doctor").stdout
+    mistyped = shell.rewake("doctor", "--db", "gone/a.db", "--json")
+    assert mistyped.returncode == 1
+    assert findings(mistyped.stdout)["database"].status is Status.FAIL
 
 
 def test_what_a_running_server_finds(shell: Shell, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rewake.clock import Clock
+from rewake.doctor.encryption import encryption
 from rewake.doctor.findings import Checks, Finding, failure, warning, well
 from rewake.doctor.front import Door, front_door
 from rewake.doctor.machine import room, secret_strength, token_strength, versions
@@ -31,6 +32,7 @@ def checks_of_database(engine: Runs) -> Checks:
     """What can be checked in the database."""
     return {
         "database": lambda: round_trip(engine),
+        "encryption": lambda: encryption(engine.services.secret, engine),
         "keys of links": lambda: keys_of_links(engine),
     }
 
