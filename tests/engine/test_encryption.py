@@ -25,7 +25,7 @@ from rewake.states import LIVE, RunState
 from rewake.stores.keys import header_key, operation_key
 from rewake.stores.memory import MemoryTable
 from rewake.values.run_codec import RunCodec
-from rewake.values.sealing import SEALED, opened_text, readable, sealed_text
+from rewake.values.sealing import SEALED
 from tests.support.virtual import SECRET, TABLES, Bench, Ended, virtually
 
 CODEC = AesGcm({"2026": bytes(32)})
@@ -565,18 +565,6 @@ def test_a_codec_that_fails_is_waited_for() -> None:
         assert CANARY in await bench.result(run)
 
     virtually([waits, fails_once, fails], body, secret=SECRET.with_codec(codec))
-
-
-def test_another_key_under_a_known_id_is_told() -> None:
-    """Where nothing is wrong but the bytes of a key, the message leads there."""
-    context = Context("r", "k", "result")
-    stored = AesGcm({"2026": bytes(32)}).encode(b"4711", context)
-    with pytest.raises(CheckpointForged, match="or the key 2026 is another one here"):
-        AesGcm({"2026": b"x" * 32}).decode(stored, context)
-    codec = AesGcm({"2026": b"x" * 32})
-    text = opened_text(sealed_text("why", AesGcm({"2026": bytes(32)}), context), codec, context)
-    with pytest.raises(CheckpointForged, match="or the key of its id is another one here"):
-        readable(text, "a reason")
 
 
 def test_a_text_that_looks_encrypted_is_a_text() -> None:
