@@ -277,7 +277,14 @@ class InsufficientScope(RewakeError):
 
 
 class Unauthentic(RewakeError):
-    """A signature or token is missing, wrong or stale."""
+    """A signature or token is missing, wrong or stale.
+
+    `why` is for the server's own log, where the sender is not told as much.
+    """
+
+    def __init__(self, message: str, *, why: str = "") -> None:
+        super().__init__(message)
+        self.why = why or message
 
 
 class DeterminismWarning(UserWarning):

@@ -51,6 +51,25 @@ def test_wrong_settings_hide_nothing(shell: Shell) -> None:
     assert not (shell.folder / ".rewake").exists()
 
 
+def test_before_the_first_start(shell: Shell) -> None:
+    """It is a gate before a deploy: what is there only once the server runs fails nothing."""
+    shell.write("app.py", APP_FILE.read_text())
+    shell.settings = {
+        "REWAKE_SECRET": "q9yXn2J0wVt3mB7cZ5kLrD8sHfG1aPuE",
+        "REWAKE_URL": "http://127.0.0.1:1",
+    }
+    done = shell.rewake("doctor", "--json")
+    found = findings(done.stdout)
+    assert done.returncode == 0, done.stdout
+    assert {found[each].status for each in ("address", "database")} == {Status.WARN}
+    assert (found["encryption"].status, found["encryption"].told[:3]) == (Status.OK, "off")
+    shell.settings["REWAKE_ENCRYPTION_KEYS"] = ""
+    assert "warn  encryption" in shell.rewake("doctor").stdout
+    mistyped = shell.rewake("doctor", "--db", "gone/a.db", "--json")
+    assert mistyped.returncode == 1
+    assert findings(mistyped.stdout)["database"].status is Status.FAIL
+
+
 def test_what_a_running_server_finds(shell: Shell, tmp_path: Path) -> None:
     """From here and by the server itself, all is well; wrong use is one line and exit code 2."""
     shell.write("app.py", APP_FILE.read_text())

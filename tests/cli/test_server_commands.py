@@ -23,6 +23,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shell, C
     """A production server on a free port, and a shell that is told its address and secret."""
     shell = Shell(tmp_path_factory.mktemp("server"), REWAKE_SECRET=SECRET)
     shell.write("app.py", APP)
+    (shell.folder / "x").mkdir()
     with shell.begin("serve", "app.py", "--port", "0", "--db", "x/y.db") as command:
         command.says("serving on ")
         found = re.search(r"serving on (http://\S+)", command.stderr)

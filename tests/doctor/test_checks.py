@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from rewake import approval, callback, step, workflow
+from rewake.codecs import AesGcm
 from rewake.doctor.checks import _identity, hooks_found
 from rewake.doctor.findings import Finding, Status, carried_out, well
 from rewake.doctor.machine import room, secret_strength, token_strength, versions
@@ -27,6 +28,7 @@ from rewake.webhooks.trigger import webhook
 from tests.support.issuer import AUDIENCE, Answer, At, Issuer, listening, saying
 from tests.support.virtual import SECRET, Bench, virtually
 
+SEALING = Secret(b"a secret of the virtual world", codec=AesGcm({"k": bytes(32)}))
 GOOD = "q9yXn2J0wVt3mB7cZ5kLrD8sHfG1aPuE"
 
 
@@ -133,6 +135,18 @@ def test_the_database_keeps_what_it_is_given(table: str) -> None:
         assert (store.trial.folder is None) == (table == "memory")
 
     virtually([links], work, table=table)
+
+
+@pytest.mark.parametrize("table", ["memory", "sqlite"])
+def test_the_disk_of_an_encrypted_database(table: str) -> None:
+    """Where a database is on this machine is known also behind a codec."""
+
+    async def work(bench: Bench) -> None:
+        folder = bench.engine.services.store.trial.folder
+        assert folder == getattr(bench.table, "folder", None)
+        assert (folder is None) == (table == "memory")
+
+    virtually([links], work, table=table, secret=SEALING)
 
 
 def test_a_database_that_forgets() -> None:

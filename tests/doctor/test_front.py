@@ -177,6 +177,25 @@ def test_an_address_at_which_nobody_is(proxied: Proxied) -> None:
     assert proxied.found(url="")["address"].status is Status.WARN
 
 
+def test_a_server_that_has_not_begun(proxied: Proxied) -> None:
+    """Before a server is started, that none is there is no fault; what is there instead is one."""
+
+    def found(url: str, way: Way | None = None) -> Finding:
+        proxied.way = way
+        door = Door(url, Secret(SECRET), TOKEN)
+        [asked] = asyncio.run(front_door(door, SystemClock(), running=False))
+        return asked
+
+    for asked in (
+        found("http://127.0.0.1:1"),
+        found(proxied.url, answering(lambda _: PlainTextResponse("bad", 502))),
+    ):
+        assert (asked.status, "no server is there yet" in asked.told) == (Status.WARN, True)
+        assert "--server" in asked.do
+    other = found(proxied.url, answering(lambda _: PlainTextResponse("<html>")))
+    assert (other.status, "another program" in other.told) == (Status.FAIL, True)
+
+
 def test_an_address_without_tls(proxied: Proxied) -> None:
     """Over http elsewhere than on this machine, links can be overheard."""
     found = proxied.found(url="http://rewake.invalid")

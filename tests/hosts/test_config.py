@@ -164,6 +164,7 @@ def test_an_address_of_no_database(address: str) -> None:
 
 def test_a_path_with_a_colon(tmp_path: Path) -> None:
     """It is told from a scheme by its folder; `~` is the home of its user."""
+    (tmp_path / "home").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         patch.setenv("HOME", str(tmp_path / "home"))
@@ -200,6 +201,30 @@ def test_the_folder_of_an_app_is_its_owners(
     assert (home / ".gitignore").read_text() == "*\n"
     modes = {stat.S_IMODE(file.stat().st_mode) for file in home.glob("rewake.db*")}
     assert modes == {0o600}
+
+
+def test_a_database_is_its_owners(tmp_path: Path) -> None:
+    """Wherever it is, what is made of it is 0600; one that is there keeps its mode."""
+    asyncio.run(building.open_database(str(tmp_path / "a.db")).table.close())
+    opened = building.open_database(str(tmp_path / "b.db"))
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    assert len(list(tmp_path.iterdir())) > 2  # also beside it
+    assert modes == {0o600}
+    asyncio.run(opened.table.close())
+    (tmp_path / "a.db").chmod(0o640)
+    asyncio.run(building.open_database(str(tmp_path / "a.db")).table.close())
+    assert stat.S_IMODE((tmp_path / "a.db").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("path", ["gone/a.db", "gone/.rewake/rewake.db", "sqlite:gone/a/b.db"])
+def test_a_database_in_no_folder(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that may be mistyped makes no folders: it is refused, and names the one."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="there is no folder gone"):
+        building.open_database(path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_dev_secret_is_race_safe(tmp_path: Path) -> None:

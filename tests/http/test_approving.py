@@ -573,7 +573,7 @@ def test_no_link_of_any_use_is_logged_as_it_fails(
     app = Starlette(routes=routes, exception_handlers=HANDLERS)
     assert TestClient(app).get(f"/{use}/to.ken/beat").status_code == 503
     told = [each.getMessage() for each in caplog.records if each.name == "rewake.http"]
-    assert told == [f"GET /{use}/***/beat failed"]
+    assert told == [f"GET /{use}/***/beat failed: no disk"]
 
 
 def test_the_page_leads_nowhere_else(front: Front) -> None:

@@ -282,6 +282,19 @@ def test_whom_the_issuer_names_decides(fronts: Fronts) -> None:
     assert front.audited() == [(f"oidc:{ANN}", 200)]
 
 
+def test_why_nobody_decides_by_a_token_is_in_the_log(
+    fronts: Fronts, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A token that a link's page refuses is told of as at the front door: to operators."""
+    front = fronts(Proof.OIDC)
+    front.start()
+    caplog.set_level("INFO", logger="rewake.audit")
+    token = front.token(aud="another-app")
+    assert front.post(Authorization=f"Bearer {token}").status_code == 401
+    told = [each.getMessage() for each in caplog.records if each.name == "rewake.audit"]
+    assert any("REWAKE_OIDC_AUDIENCE" in line for line in told)
+
+
 def test_a_token_of_somebody_else_or_of_nobody(fronts: Fronts) -> None:
     """Another person's is a 403; none, a forged or an expired one, and the server's own, a 401."""
     front = fronts(Proof.OIDC)

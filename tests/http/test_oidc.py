@@ -108,6 +108,41 @@ def test_what_is_no_token_of_the_issuer(door: TestClient, issuer: Issuer) -> Non
     assert (expired.status_code, "expired" in expired.json()["detail"]) == (401, True)
 
 
+def test_an_operator_is_told_why(
+    door: TestClient, issuer: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refused token is a line of the log that says what is wrong, with nothing of the token; so
+    many a minute as the audit log has. The sender is told no more than before.
+    """
+    caplog.set_level("INFO", logger="rewake.audit")
+    aud, old = issuer.token(aud="another-app"), issuer.token(exp=NOW - 600)
+    forged = issuer.token(key="evil", header={"kid": "RS256"})
+    why = {
+        aud: "it is for another audience than REWAKE_OIDC_AUDIENCE",
+        issuer.token(iss="https://other.example"): "another issuer than REWAKE_OIDC_ISSUER",
+        forged: "its signature is wrong",
+        issuer.token(header={"kid": "gone"}): "has no key that it names",
+        old: "has expired",
+        issuer.token(sub=None): "it has no claim sub",
+        "a.b.c": "its header cannot be read",
+    }
+    for token, told in why.items():
+        caplog.clear()
+        answer = ask(door, token, "GET", "/v1/runs")
+        [record] = caplog.records
+        line = record.getMessage()
+        assert line.startswith("a stranger: ")
+        assert told in line
+        assert len(line) < 600
+        assert "another-app" not in line
+        assert all(part not in line for part in token.split(".") if len(part) > 9)
+        assert token == old or "no claim sub" in told or told not in answer.text
+    caplog.clear()
+    for _ in range(50):
+        ask(door, aud, "GET", "/v1/runs")
+    assert len(caplog.records) <= 20
+
+
 def test_an_issuer_that_is_down_shuts_out_its_own_only(door: TestClient, issuer: Issuer) -> None:
     """Its tokens are answered 503 and `Retry-After`; all others go on, and so does health."""
     issuer.down = True

@@ -132,3 +132,20 @@ def test_no_sender_is_given_what_it_cannot_read() -> None:
         assert answer.json()["type"] == "urn:rewake:problem:readable-elsewhere"
         assert answer.headers["Retry-After"] == "1"
         assert "unreadable" not in answer.text
+
+
+def test_what_it_cannot_read_is_one_line_of_its_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A delivery that needs another key is a 503, and the log says which in a line: no trace-back,
+    for nothing went wrong in the server.
+    """
+    table = MemoryTable()
+    with server(table, AesGcm({"k": bytes(32)})) as client:
+        client.post("/hooks/told", json={"word": CANARY})
+        [kept] = client.get("/v1/deliveries").json()["deliveries"]
+    with server(table, AesGcm({"other": bytes(32)})) as client:
+        caplog.clear()
+        assert client.get(f"/v1/deliveries/{kept['id']}").status_code == 503
+    [record] = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert record.exc_info is None
+    assert "key k encrypted it" in record.getMessage()
+    assert "\n" not in record.getMessage()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rewake.codecs import AesGcm, CheckpointForged, Context, ReadableElsewhere
 from rewake.errors import ConfigError
 from rewake.signing.aes_gcm import keys_in
+from rewake.values.sealing import opened_text, readable, sealed_text
 
 OLD, NEW = bytes(range(32)), bytes(range(1, 33))
 HERE = Context("run-1", "fetch", "result")
@@ -127,3 +128,15 @@ def test_no_key_is_none() -> None:
         AesGcm({})
     with pytest.raises(ConfigError):
         AesGcm({"k": b"short"})
+
+
+def test_another_key_under_a_known_id_is_told() -> None:
+    """Where nothing is wrong but the bytes of a key, the message leads there."""
+    context = Context("r", "k", "result")
+    stored = AesGcm({"2026": bytes(32)}).encode(b"4711", context)
+    with pytest.raises(CheckpointForged, match="or the key 2026 is another one here"):
+        AesGcm({"2026": b"x" * 32}).decode(stored, context)
+    codec = AesGcm({"2026": b"x" * 32})
+    text = opened_text(sealed_text("why", AesGcm({"2026": bytes(32)}), context), codec, context)
+    with pytest.raises(CheckpointForged, match="or the key of its id is another one here"):
+        readable(text, "a reason")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rewake.clock import Clock
+from rewake.doctor.encryption import encryption
 from rewake.doctor.findings import Checks, Finding, failure, warning, well
 from rewake.doctor.front import Door, front_door
 from rewake.doctor.machine import room, secret_strength, token_strength, versions
@@ -31,14 +32,17 @@ def checks_of_database(engine: Runs) -> Checks:
     """What can be checked in the database."""
     return {
         "database": lambda: round_trip(engine),
+        "encryption": lambda: encryption(engine.services.secret, engine),
         "keys of links": lambda: keys_of_links(engine),
     }
 
 
-def checks_of_surroundings(door: Door, identity: IdentitySettings, clock: Clock) -> Checks:
-    """What can be checked over the network."""
+def checks_of_surroundings(
+    door: Door, identity: IdentitySettings, clock: Clock, *, running: bool = True
+) -> Checks:
+    """What can be checked over the network. Not `running`: the server need not have begun."""
     return {
-        "address": lambda: front_door(door, clock),
+        "address": lambda: front_door(door, clock, running=running),
         "token": lambda: token_strength(door.token),
         "identity": lambda: _identity(identity, clock),
     }

@@ -8,6 +8,7 @@ secret, for whoever gives a genuine one is then sent a bearer token.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -94,8 +95,8 @@ class _Answer(NamedTuple):
     place: str
 
 
-async def front_door(door: Door, clock: Clock) -> Sequence[Finding]:
-    """What stands between the world and the app."""
+async def front_door(door: Door, clock: Clock, *, running: bool = True) -> Sequence[Finding]:
+    """What stands between the world and the app. Not `running`: it need not have begun."""
     if not door.url:
         told = "REWAKE_URL is not set: a run that reads a link waits until it is"
         return [warning(_NAME, told, "set it to the address by which others reach the server")]
@@ -112,6 +113,8 @@ async def front_door(door: Door, clock: Clock) -> Sequence[Finding]:
             sent = clock.now()
             answer = await _signed(session, door, url, sent)
             seen = _seen(answer, door.secret)
+            if seen is None and not running and answer.status in _NO_SERVER:
+                return [*found, _not_begun(f"{url} answers {answer.status}")]
             if seen is None:
                 return [*found, _in_the_way(url, answer)]
             found.append(clocks(seen.now, sent, clock.now()))
@@ -123,6 +126,8 @@ async def front_door(door: Door, clock: Clock) -> Sequence[Finding]:
         told = f"{url} does not answer within {PATIENCE:g} seconds from here"
         return [*found, failure(_NAME, told, "see that the server runs and can be reached")]
     except (aiohttp.ClientError, OSError) as error:
+        if not running and getattr(error, "errno", None) == errno.ECONNREFUSED:
+            return [*found, _not_begun(url)]
         return [*found, failure(_NAME, *_unreachable(url, error))]
     return found
 
@@ -182,6 +187,8 @@ _REFUSALS: Sequence[tuple[int, str, str, str]] = (
     ),
 )
 """By status and a part of what our own server says: what it means, and what to do."""
+_NO_SERVER = (502, 503, 504)
+"""What a proxy answers that has none behind it."""
 _STATUSES: Sequence[tuple[Callable[[int], bool], str, str]] = (
     (
         lambda status: status in (401, 403),
@@ -189,7 +196,7 @@ _STATUSES: Sequence[tuple[Callable[[int], bool], str, str]] = (
         "let it pass /v1, /hooks and /callback on without a login: they check for themselves",
     ),
     (
-        lambda status: status in (502, 503, 504),
+        lambda status: status in _NO_SERVER,
         "a proxy answers that no server is behind it",
         "start the server, and see that the proxy reaches its REWAKE_HOST and REWAKE_PORT",
     ),
@@ -213,6 +220,13 @@ def _in_the_way(url: str, answer: _Answer) -> Finding:
             return failure(_NAME, f"{url} answers {status}: {meaning}", do)
     meaning, do = _ANOTHER
     return failure(_NAME, f"{url} answers {status}: {meaning}", do)
+
+
+def _not_begun(told: str) -> Finding:
+    do = (
+        "once the server runs, ask again with --server: what a proxy makes of requests is seen then"
+    )
+    return warning(_NAME, f"{told}: not asked, for no server is there yet", do)
 
 
 def _problem(answer: _Answer) -> _Problem | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,14 +54,25 @@ class Database(NamedTuple):
 
 def _sqlite(place: str) -> Database:
     file = Path(place).expanduser()
+    check_place(file)
     if file.parent.name == HOME:
         make_home(file.parent)
-        # SQLite gives its log and its index the mode of the database.
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-    else:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():  # to open and close one that SQLite has open takes its locks away
+        with suppress(OSError):  # SQLite says what is wrong
+            # SQLite gives its log and its index the mode of the database.
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
     table = SqliteTable(file)
     return Database(table, table)
+
+
+def check_place(file: Path) -> None:
+    """Raise `ConfigError` if a database has no folder: its path may be mistyped.
+
+    Only `.rewake` is made.
+    """
+    folder = file.parent.parent if file.parent.name == HOME else file.parent
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder} for the database {file.name}: make it")
 
 
 def _memory(place: str) -> Database:

@@ -30,7 +30,8 @@ from rewake.signing.links import Link
 class Act(msgspec.Struct):
     """What the audit log will say of a request. `skip`: nothing was done. `told`: it says so.
 
-    `who`: who did it, as an endpoint that checks by itself has found out.
+    `who`: who did it, as an endpoint that checks by itself has found out. `why`: for what it was
+    refused, for the server's log alone.
     """
 
     need: Need
@@ -39,6 +40,7 @@ class Act(msgspec.Struct):
     about: str = ""
     skip: bool = False
     told: bool = False
+    why: str = ""
 
 
 def principal_of(request: Request) -> Principal:
@@ -136,6 +138,7 @@ async def _tell(request: Request, status: int) -> None:
         client=client_of(request.scope),
         run=act.run,
         about=act.about,
+        why=act.why,
     )
 
 

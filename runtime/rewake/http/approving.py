@@ -42,7 +42,7 @@ from rewake.http.ballots import (
 )
 from rewake.http.bodies import media_type_of, read_body, read_object, shaped
 from rewake.http.parts import Parts, parts_of, reply
-from rewake.http.problems import Problem, plain, problem, problem_of
+from rewake.http.problems import Problem, log_failure, plain, problem, problem_of
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.signing.nonces import is_fresh, new_nonce
 
@@ -85,7 +85,12 @@ class _Opened:
     async def know(self, request: Request) -> None:
         """Find out who opens it. Raises a 401 or 403 for whom it is not, and `RewakeError`."""
         people = self.parts.people
-        found = await people.opener(request.scope)
+        try:
+            found = await people.opener(request.scope)
+        except HTTPException as error:
+            if isinstance(error.__cause__, Unauthentic):
+                act_of(request).why = error.__cause__.why
+            raise
         if found is not None:
             act_of(request).who = found.who
             self.holder = people.as_holder(found, self.link.holder)
@@ -202,7 +207,7 @@ def _as_problem(error: Exception) -> Response:
         case _:
             response = problem_of(error)
     if response.status_code >= 500:
-        log.error("a link could not be followed", exc_info=error)
+        log_failure("a link could not be followed", error)
     return response
 
 

@@ -71,8 +71,12 @@ class Auditor:
         client: str = "",
         run: str = "",
         about: str = "",
+        why: str = "",
     ) -> None:
-        """Write that this was done or, by its status, refused or tried in vain. Raises nothing."""
+        """Write that this was done or, by its status, refused or tried in vain. Raises nothing.
+
+        `why` is for the server's log alone.
+        """
         now, more = self._clock.now(), 0
         if status >= 400:
             refusals = self._of(who, now)
@@ -84,7 +88,7 @@ class Auditor:
         entry = Audited(
             now, who, action, status, plain_text(run), plain_text(about), plain_text(client), more
         )
-        _say(entry)
+        _say(entry, plain_text(why))
         writing = asyncio.ensure_future(self._write(entry, scope))
         self._under_way.add(writing)
         writing.add_done_callback(self._under_way.discard)
@@ -131,13 +135,14 @@ def plain_text(text: str) -> str:
     return redacted(text)[:_LONGEST].encode("unicode_escape").decode("ascii")[:_LONGEST]
 
 
-def _say(entry: Audited) -> None:
+def _say(entry: Audited, why: str) -> None:
     run = f"run {entry.run}" if entry.run else ""
     told = " ".join(each for each in (entry.action, run, entry.about) if each)
     more = f", {entry.more} more like it before" if entry.more else ""
-    line = "%s: %s %s from %s%s"
+    reason = f": {why}" if why else ""
+    line = "%s: %s %s from %s%s%s"
     who = entry.who or _STRANGER
-    log.info(line, who, told, entry.status, entry.client or "?", more, extra=_extra(entry))
+    log.info(line, who, told, entry.status, entry.client or "?", more, reason, extra=_extra(entry))
 
 
 def _extra(entry: Audited) -> dict[str, Any]:

@@ -77,7 +77,8 @@ class Gate:
         if isinstance(error, Unauthentic):
             route, status = route_of(scope["method"], path_of(scope)), refusal.status_code
             tell = self._parts.auditor.tell
-            await tell(route.scope, route.action, status, client=client_of(scope))
+            client = client_of(scope)
+            await tell(route.scope, route.action, status, client=client, why=error.why)
             await note_stray(self._parts, scope)
         elif isinstance(error, StoreError):
             log.error("who asks could not be known: %s", error)

@@ -102,7 +102,7 @@ class People:
         try:
             found = await self.oidc.principal(given)
         except Unauthentic as error:
-            raise HTTPException(401, f"Who are you? {error}.", _CHALLENGE) from None
+            raise HTTPException(401, f"Who are you? {error}.", _CHALLENGE) from error
         return Opener(found.identity, found.who)
 
     async def close(self) -> None:

@@ -43,6 +43,8 @@ from rewake.values.text import storable
 log = logging.getLogger("rewake.http")
 
 MEDIA_TYPE = "application/problem+json"
+_LONGEST = 500
+"""Characters of an error that one line of the log has."""
 
 
 class ProblemType(NamedTuple):
@@ -160,9 +162,17 @@ def plain(status: int, detail: str = "", headers: Mapping[str, str] | None = Non
 async def _rewake_error(request: Request, error: Exception) -> Response:
     response = problem_of(error)
     if response.status_code >= 500 and not isinstance(error, Overloaded):  # there are many
-        path = path_shown(request.scope["path"])
-        log.error("%s %s failed", request.method, path, exc_info=error)
+        log_failure(f"{request.method} {path_shown(request.scope['path'])} failed", error)
     return response
+
+
+def log_failure(what: str, error: Exception) -> None:
+    """Say in the log why an answer is a 5xx: in one line, but for what nobody foresaw."""
+    if not isinstance(error, tuple(PROBLEMS)):
+        log.error("%s", what, exc_info=error)
+        return
+    told = str(error).encode("unicode_escape").decode("ascii")  # it may have been sent
+    log.error("%s: %s", what, told[:_LONGEST])
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

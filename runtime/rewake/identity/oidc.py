@@ -42,6 +42,13 @@ _TYPES = (None, "jwt", "at+jwt", "application/at+jwt")
 _LISTS = ("scope", "scp")
 """Claims that are lists of words in one text."""
 _WRONG = "this bearer token is not accepted here"
+_TROUBLES: Mapping[str, str] = {
+    "InvalidSignatureError": "its signature is wrong",
+    "InvalidAudienceError": "it is for another audience than REWAKE_OIDC_AUDIENCE",
+    "InvalidIssuerError": "it is of another issuer than REWAKE_OIDC_ISSUER",
+    "MissingRequiredClaimError": "it lacks one of the claims exp, iss and aud",
+}
+"""By the name of PyJWT's error: what an operator is told. Nothing of the token is in it."""
 
 Grants = Mapping[str, Mapping[str, frozenset[Scope]]]
 """By claim and value: the scopes that it gives."""
@@ -82,7 +89,8 @@ class Oidc:
         header = _header(token)
         key = await self.jwks.key(header.alg, header.kid)
         if key is None:
-            raise Unauthentic(_WRONG)
+            told = "its issuer has no key that it names, or none for its algorithm"
+            raise Unauthentic(_WRONG, why=_why(told))
         claims = self._verified(token, header.alg, key)
         self._check_time(claims)
         # A token that is bound to a key of its holder is no bearer token (RFC 7800, RFC 9449).
@@ -112,8 +120,9 @@ class Oidc:
                     "verify_iat": False,
                 },
             )
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-            raise Unauthentic(_WRONG) from None
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+            told = _TROUBLES.get(type(error).__name__, "it cannot be read")
+            raise Unauthentic(_WRONG, why=_why(told)) from None
 
     def _check_time(self, claims: Mapping[str, Any]) -> None:
         """Raise `Unauthentic` unless it is the time of the token."""
@@ -121,7 +130,7 @@ class Oidc:
         for name in ("exp", "nbf", "iat"):
             at = claims.get(name, now)
             if isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at):
-                raise Unauthentic(_WRONG)
+                raise Unauthentic(_WRONG, why=_why(f"its claim {name} is no time"))
             if name == "exp" and at + LEEWAY <= now:  # only its holder is told
                 raise Unauthentic("this token has expired: ask for a new one")
             if name != "exp" and at - LEEWAY > now:
@@ -139,6 +148,11 @@ class Oidc:
         return name
 
 
+def _why(told: str) -> str:
+    """What the log has of a token whose sender is told no more than that it is not accepted."""
+    return f"a token of an issuer: {told}"
+
+
 def _header(token: str) -> _Header:
     """What a token says of its key. Raises `Unauthentic` for what is not accepted of anybody."""
     text = token.partition(".")[0]
@@ -146,7 +160,7 @@ def _header(token: str) -> _Header:
         data = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
         header = msgspec.json.decode(data, type=_Header)
     except (binascii.Error, msgspec.MsgspecError, ValueError, RecursionError):
-        raise Unauthentic(_WRONG) from None
+        raise Unauthentic(_WRONG, why=_why("its header cannot be read")) from None
     typ = header.typ if header.typ is None else header.typ.lower()
     long = len(header.kid or "") > LONGEST_KEY_ID
     # No extension is understood here, so none that must be.
@@ -156,7 +170,8 @@ def _header(token: str) -> _Header:
         or long
         or header.crit is not msgspec.UNSET
     ):
-        raise Unauthentic(_WRONG)
+        told = "its header has an algorithm, a type or an extension that is not accepted"
+        raise Unauthentic(_WRONG, why=_why(told))
     return header
 
 

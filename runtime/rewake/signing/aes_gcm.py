@@ -30,6 +30,8 @@ _PURPOSE = b"rewake/encryption/1/"
 _CACHED = 1024
 """Keys of so many runs are at hand; to derive one takes microseconds."""
 _FORGED = "it is not what was encrypted for this place: changed, moved, or forged"
+_OR_KEY = f"{_FORGED}; or the key {{}} is another one here (see REWAKE_ENCRYPTION_KEYS)"
+"""Where the key's id is known, its bytes may be wrong: that looks the same."""
 
 
 class AesGcm:
@@ -72,7 +74,7 @@ class AesGcm:
             nonce, sealed = rest[:_NONCE], rest[_NONCE:]
             return bytes(cipher.decrypt(nonce, sealed, _bound(head, context)))
         except InvalidTag:
-            raise CheckpointForged(_FORGED) from None
+            raise CheckpointForged(_OR_KEY.format(key_id)) from None
 
     def __repr__(self) -> str:
         return f"<AesGcm, keys {', '.join(self._keys)}>"

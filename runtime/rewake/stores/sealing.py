@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -100,6 +101,12 @@ class SealingTable:
     def joins(self) -> bool:
         """Whether `together` makes one write of many, so that none of them waits for another."""
         return self._table.joins
+
+    @property
+    def folder(self) -> Path | None:
+        """Where on this machine the table is; None: nowhere, or it does not say."""
+        found: Path | None = getattr(self._table, "folder", None)
+        return found
 
     async def get(self, key: Key) -> Any:
         """The item, or None."""

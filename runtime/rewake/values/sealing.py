@@ -118,7 +118,8 @@ def readable(text: str, what: str) -> str:
         return text
     reason = _reason(text)
     if reason == _FORGED:
-        raise CheckpointForged(f"cannot read {what}: it is damaged, moved, or forged")
+        told = "it is damaged, moved, or forged; or the key of its id is another one here"
+        raise CheckpointForged(f"cannot read {what}: {told}")
     raise ReadableElsewhere(f"cannot read {what}: {reason}", reason=reason)
 
 

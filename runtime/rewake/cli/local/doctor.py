@@ -21,11 +21,12 @@ from rewake.doctor.checks import (
     checks_of_surroundings,
     hooks_found,
 )
+from rewake.doctor.encryption import encryption
 from rewake.doctor.findings import Finding, carried_out, failure, warning, well
 from rewake.doctor.front import Door
 from rewake.engine.engine import Engine
 from rewake.errors import ConfigError, RewakeError, StoreUnsuitable
-from rewake.hosts.building import build_engine, file_of
+from rewake.hosts.building import build_engine, check_place, file_of
 from rewake.hosts.config import ServerConfig, dev_secret
 from rewake.identity.settings import IdentitySettings
 from rewake.signing.secret import Secret
@@ -51,8 +52,13 @@ async def _findings(source: str | None, db: str | None) -> list[Finding]:
     try:
         if engine is not None:
             checks |= checks_of_database(engine)
+        elif secret is not None:
+            checks["encryption"] = lambda: encryption(secret, None)
+        if wrong:  # of the keys too, perhaps
+            checks.pop("encryption", None)
         if secret is not None:
-            checks |= checks_of_surroundings(_door(config, secret), _identity(config), clock)
+            door, identity = _door(config, secret), _identity(config)
+            checks |= checks_of_surroundings(door, identity, clock, running=False)
         return [*found, *of_app, *of_secret, *of_database, *await carried_out(checks)]
     finally:
         if engine is not None:
@@ -80,7 +86,7 @@ def _secret(config: ServerConfig) -> tuple[Secret | None, list[Finding]]:
         return config.secret, []
     told = f"REWAKE_SECRET is not set: `rewake dev` uses {SECRET}, `rewake serve` does not start"
     do = "set REWAKE_SECRET before you serve in production"
-    return dev_secret(SECRET.parent), [warning("secret", told, do)]
+    return dev_secret(SECRET.parent).with_codec(config.codec), [warning("secret", told, do)]
 
 
 def _engine(
@@ -89,6 +95,7 @@ def _engine(
     """An engine that is never opened: it takes no messages and carries nothing out."""
     try:
         file = Path(file_of(config.db)).expanduser()
+        check_place(file)
         folder = file.parent if file.parent.is_dir() else Path()
         if not file.is_file():
             told = f"there is no {file} yet: it is made when a server starts"
