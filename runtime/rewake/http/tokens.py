@@ -9,9 +9,11 @@ from starlette.responses import Response
 from rewake.errors import InvalidInput
 from rewake.http.admission import act_of, principal_of
 from rewake.http.bodies import query_whole, read_object, shaped, takes_query
+from rewake.http.cursors import next_cursor, place_in
 from rewake.http.parts import parts_of, reply
 from rewake.records import Millis
 from rewake.signing.api_tokens import make_token
+from rewake.stores.keys import is_token_place
 from rewake.views.access import token_view
 from rewake.views.moments import millis_of
 
@@ -32,8 +34,10 @@ async def listing(request: Request) -> Response:
     """`GET /v1/tokens`: what each token allows, never a token itself."""
     limit = query_whole(request, "limit", 1, LARGEST_PAGE, 50)
     store = parts_of(request).engine.services.store
-    page = await store.tokens.page(limit=limit, cursor=request.query_params.get("cursor"))
-    return reply({"tokens": [token_view(each) for each in page.tokens], "cursor": page.cursor})
+    place = place_in(request, "cursor", str, is_token_place)
+    page = await store.tokens.page(limit=limit, cursor=place)
+    found = [token_view(each) for each in page.tokens]
+    return reply({"tokens": found, "cursor": next_cursor(page.cursor)})
 
 
 async def create(request: Request) -> Response:
