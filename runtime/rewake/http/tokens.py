@@ -48,7 +48,10 @@ async def create(request: Request) -> Response:
     expires, who, now = _moment(asked.expires), principal_of(request).who, parts.clock.now()
     text, token = make_token(asked.name, asked.scopes, asked.workflows, expires, by=who, now=now)
     await parts.engine.services.store.tokens.create(token)
-    return reply({**msgspec.to_builtins(token_view(token)), "token": text}, 201)
+    # One that was, or will be, deployed is no error; one that is misspelt should be seen.
+    unknown = [each for each in token.workflows if each not in parts.engine.app.workflows]
+    told = {"unknown": unknown} if unknown else {}
+    return reply({**msgspec.to_builtins(token_view(token)), "token": text, **told}, 201)
 
 
 async def revoke(request: Request) -> Response:
