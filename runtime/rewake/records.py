@@ -218,11 +218,12 @@ class Stepped(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
         return "" if self.attempt is None else self.attempt.where
 
 
-class Fired(msgspec.Struct, frozen=True, array_like=True, tag="fired"):
-    """Event: a timer's due time had passed."""
+class Fired(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="fired"):
+    """Event: the due time of a timer, or of another operation that ends so, had passed."""
 
     key: str
     clock: Millis
+    kind: Kind = Kind.TIMER
 
 
 class CancelRequested(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):

@@ -218,7 +218,7 @@ MISFITS: list[tuple[Any, Any, str]] = [
     (Rate, 7.5, "value"),
     (Cat, {"name": 3}, "value.name"),
     (Cat, {"name": "a", "nmae": "b"}, "value.nmae"),
-    (Cat, {}, "value"),
+    (Cat, {}, "value.name"),
     (Cat | None, {"name": 3}, "value"),
     (Cat | Dog, {"name": "a", "bones": 1}, "value"),
     (Cat | Box[str], "x", "value"),
@@ -231,7 +231,7 @@ MISFITS: list[tuple[Any, Any, str]] = [
     (Checked, {"count": -1}, "value"),
     (Checked, {"count": 1, "twice": 3}, "value.twice"),
     (Options, {"name": "a", "pth": "b"}, "value.pth"),
-    (Options, {"path": "a"}, "value"),
+    (Options, {"path": "a"}, "value.name"),
     (Shape, {"sides": 3, "file": 3}, "value.file"),
     (Shape, {"sides": 3, "file": "a", "flie": "b"}, "value.flie"),
     (list[Shape], [{"sides": 3, "file": "a", "flie": "b"}], "value[0].flie"),
@@ -242,7 +242,7 @@ MISFITS: list[tuple[Any, Any, str]] = [
         {"topHeight": 2, "shapes": {"1": [{**SHAPES["1"][0], "x": 1}]}},
         "value.shapes['1'][0].x",
     ),
-    (Owner, {"_name": "a"}, "value"),
+    (Owner, {"_name": "a"}, "value.name"),
     (Annotated[list[Cat], msgspec.Meta(max_length=0)], [{"name": "a"}], "value"),
 ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rewake import Approval, Decision, sleep, step, task, wait_for_approval, workflow
+from rewake import Approval, Decision, respond, sleep, step, task, wait_for_approval, workflow
 from rewake.app import App
 from rewake.cli.replay.narrator import Narrator
 from rewake.cli.replay.tracer import LONGEST, Difference, Tracer
@@ -114,6 +114,11 @@ async def quiet(who: str) -> None:
     await sleep(1)
 
 
+async def answers(who: str) -> None:
+    await respond(who)
+    await sleep(1)
+
+
 WHOLE = f"""\
 {DAY}22:13:20.000Z  started      {{"who":"you"}}
 {MARGIN}asks for   greet  task greet("you", mark="?")
@@ -171,6 +176,17 @@ def test_a_history_is_told_line_by_line(
     feed(tracer, run)
     assert capsys.readouterr().out == story
     assert (tracer.difference, tracer.error) == (None, None)
+
+
+def test_an_answer_is_no_timer(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that answers is said to have answered; what had its time has fired."""
+    run = recorded(answers)
+    tracer = tracer_of(answers, run)
+    Narrator(tracer, run[1])
+    capsys.readouterr()
+    feed(tracer, run)
+    said = [line.split()[1:3] for line in capsys.readouterr().out.splitlines() if "Z  " in line]
+    assert said[1:] == [["answered", "respond"], ["fired", "sleep"]]
 
 
 def test_a_narrator_speaks_only_while_somebody_listens(

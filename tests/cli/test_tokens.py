@@ -136,6 +136,10 @@ def test_a_token_on_a_server(shell: Shell, server: ServerProcess) -> None:
     assert refused.stderr == "rewake: this token lacks the scope start\n"
     shell.settings = admin
     assert "ci" in shell.rewake("tokens", "list").stdout
+    odd = ("--name", "odd", "--scope", "read", "--workflow", "nope", "--workflow", "total")
+    warned = shell.rewake("tokens", "create", *odd)
+    assert (warned.returncode, warned.stdout.count("\n")) == (0, 1)
+    assert warned.stderr == "warning: this server has no workflow nope\n"
     assert shell.rewake("tokens", "revoke", "ci").returncode == 0
     shell.settings = {"REWAKE_TOKEN": made.stdout.strip(), "REWAKE_SERVER": server.url}
     assert shell.rewake("runs", "list").returncode == 2

@@ -18,7 +18,10 @@ from rewake.authoring.response import (
 )
 from rewake.engine.engine import Engine
 from rewake.errors import InvalidInput, UsageError
+from rewake.kinds import Kind
 from rewake.states import RunState
+from rewake.stores.places import first_place
+from rewake.stores.told import read_page
 from rewake.values.run_codec import RunCodec
 from tests.support.virtual import SECRET, TABLES, Bench, Ended, die, virtually
 
@@ -97,6 +100,22 @@ async def answer(engine: Engine, run: str) -> Response | None:
     if kept is None:
         return None
     return recorded_response(RunCodec(SECRET, run), kept.key, kept.value)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_it_is_told_as_what_it_is(table: str) -> None:
+    """To who follows a run it begins and ends as a response, and not as a timer."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("early")).run
+        await bench.result(run)
+        page = await read_page(bench.engine.services.store, run, first_place(run), 500)
+        told = [(each.kind, each.state) for each, _ in page.told if each.key == "respond"]
+        assert told == [(Kind.RESPONSE, "started"), (Kind.RESPONSE, "done")]
+        timers = [each.state for each, _ in page.told if each.kind is Kind.TIMER]
+        assert timers == ["started", "done"] * 2
+
+    virtually([early], body, table=table)
 
 
 # --- when it is given -----------------------------------------------------------------------------

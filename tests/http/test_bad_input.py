@@ -176,11 +176,15 @@ def test_a_bad_reason(client: TestClient, body: object, field: str) -> None:
 
 
 def test_unknown_paths(client: TestClient) -> None:
-    """A path that does not exist is a problem like any other."""
+    """A path that does not exist is a problem like any other, with a type."""
     for path in ("/", "/v1/none", "/v1/runs/", "/v1/runs/a/b/c"):
         response = client.get(path, follow_redirects=False)
         assert response.status_code == 404
-        assert response.json() == {"title": "Not Found", "status": 404}
+        assert response.json() == {
+            "title": "Not Found",
+            "status": 404,
+            "type": "about:blank",
+        }
 
 
 @pytest.mark.parametrize(
@@ -212,7 +216,11 @@ def test_what_nobody_expected(
     response = client.get("/v1/runs/a")
 
     assert response.status_code == 500
-    assert response.json() == {"title": "Internal Server Error", "status": 500}
+    assert response.json() == {
+        "title": "Internal Server Error",
+        "status": 500,
+        "type": "about:blank",
+    }
 
 
 def test_the_body_of_a_stranger_is_not_read(stranger: Stranger) -> None:

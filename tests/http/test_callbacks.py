@@ -135,7 +135,7 @@ def test_nothing_but_a_post_does_anything(client: TestClient, method: str, end: 
     ("end", "sent", "field"),
     [
         ("", {"amount": "much"}, "amount"),
-        ("", {}, ""),
+        ("", {}, "amount"),
         ("", [3], ""),
         ("", None, ""),
         ("/fail", {}, "type"),

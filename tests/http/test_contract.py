@@ -1,6 +1,8 @@
 """The document that tells clients what the HTTP API takes and answers."""
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, TypedDict, Unpack
@@ -137,7 +139,8 @@ def test_a_workflow_has_operations_of_its_own() -> None:
     body = start["requestBody"]["content"]["application/json"]["schema"]
     assert body["required"] == ["lines", "to"]
     assert body["properties"]["lines"]["items"] == {"$ref": "#/components/schemas/Line"}
-    assert body["properties"]["to"]["required"] == ["street"]
+    assert body["properties"]["to"] == {"$ref": "#/components/schemas/Address"}
+    assert found["components"]["schemas"]["Address"]["required"] == ["street"]
     assert body["properties"]["color"]["default"] == "red"
     assert body["properties"]["gift"] == {"type": "boolean"}
     assert body["additionalProperties"] is False
@@ -169,6 +172,50 @@ def test_two_classes_of_one_name_are_two() -> None:
         body = start["requestBody"]["content"]["application/json"]["schema"]
         name = body["properties"]["line"]["$ref"].rpartition("/")[2]
         assert schemas[name]["properties"]["value"]["type"] == json_type
+
+
+@dataclass
+class _Parcel:
+    """Its name is none in every language."""
+
+    items: tuple[int, str] = (1, "b")
+    default: str = "x"
+
+
+@workflow(webhook=webhook("parcels", verify=github(secret="SHOP"), arguments=lambda _: {}))
+async def send(parcel: _Parcel, to: Address, *, size: tuple[int, int] = (1, 1)) -> list[Address]:
+    raise NotImplementedError
+
+
+def _parts(found: Any) -> Iterator[Any]:
+    """Every object in a document."""
+    if isinstance(found, dict):
+        yield found
+    for each in found.values() if isinstance(found, dict) else found:
+        if isinstance(each, dict | list):
+            yield from _parts(each)
+
+
+def test_generators_of_clients_understand_it() -> None:
+    """Each schema has a name that is one in any language, by which it is also titled; none is a
+    mere `false`, and no body is of a type that only `*/*` says: else generators drop operations.
+    """
+    found = _document(order, send, peculiar)
+    schemas = found["components"]["schemas"]
+
+    assert [name for name in schemas if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name)] == []
+    assert {name: each["title"] for name, each in schemas.items()} == {
+        name: name for name in schemas
+    }
+    assert len({name.replace("_", "").lower() for name in schemas}) == len(schemas)
+    parts = [*_parts(found)]
+    assert [each for each in parts if each.get("items") is False] == []
+    assert [each for each in parts if "*/*" in each] == []
+    known = {f"#/components/schemas/{name}" for name in schemas}
+    references = {each["$ref"] for each in parts if "/schemas/" in str(each.get("$ref"))}
+    assert references <= known
+    pair = schemas["Parcel"]["properties"]["items"]
+    assert (len(pair["prefixItems"]), pair["minItems"], pair["maxItems"]) == (2, 2, 2)
 
 
 def test_what_no_schema_can_say_is_left_open() -> None:

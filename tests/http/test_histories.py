@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from starlette.testclient import TestClient
 
 from rewake.http import histories
-from rewake.http.cursors import cursor_of
+from rewake.stores.cursors import cursor_of
 from rewake.stores.pages import Place
 from rewake.views.log_pages import LogPlace
 

@@ -290,6 +290,15 @@ def test_a_name_is_that_of_one_token(client: TestClient) -> None:
     assert token["scopes"] == ["read"]
 
 
+def test_a_workflow_that_there_is_not_is_told(client: TestClient) -> None:
+    """A token may be for what is not deployed now; who makes it sees what may be misspelt."""
+    body = {"name": "ci", "scopes": ["read"], "workflows": ["total", "nope"]}
+    made = client.post("/v1/tokens", json=body)
+    assert (made.status_code, made.json()["unknown"]) == (201, ["nope"])
+    known = client.post("/v1/tokens", json={**body, "name": "other", "workflows": ["total"]})
+    assert "unknown" not in known.json()
+
+
 def test_tokens_are_listed_in_pages(client: TestClient) -> None:
     """A list goes on from its cursor."""
     for number in range(3):

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import collections.abc
 import enum
+import re
 import sys
 import types
 import typing
@@ -49,12 +50,19 @@ _LISTS: Final[Mapping[Any, Callable[[Any], Any]]] = {
     collections.abc.Sequence: list,
     collections.abc.Set: set,
 }
+_MISSING: Final = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 _MAPPINGS: Final = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
 def misfit(path: str, message: str) -> InvalidInput:
     """The error for a part of the input that does not fit."""
     return InvalidInput(f"{path}: {message}", field=path)
+
+
+def lacking(path: str, name: str) -> InvalidInput:
+    """The error for a part of the input that lacks a field: this field does not fit."""
+    told = f"{path}: Object missing required field `{name}`"
+    return InvalidInput(told, field=f"{path}.{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,9 @@ class _ByMsgspec:
             found = msgspec.convert(value, self.hint, str_keys=True, dec_hook=made)
         except msgspec.ValidationError as error:
             message, _, inside = str(error).partition(" - at `$")
-            raise misfit(f"{path}{inside.rstrip('`')}", message) from None
+            there = f"{path}{inside.rstrip('`')}"
+            lacks = _MISSING.fullmatch(message)
+            raise (lacking(there, lacks[1]) if lacks else misfit(there, message)) from None
         if strict and self.has_fields:
             _check_known(value, found, path)
         return found
@@ -313,7 +323,7 @@ class Converters:
             given = mapping(value, path, strict)
             for name in required:
                 if name not in given:
-                    raise misfit(path, f"Object missing required field `{name}`")
+                    raise lacking(path, name)
             for name in given if strict else ():
                 if name not in converters:
                     raise misfit(f"{path}.{name}", f"{_named(kind)} has no such field")

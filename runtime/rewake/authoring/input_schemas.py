@@ -6,6 +6,7 @@ hint says that no schema can say is left open (`{}`), so a schema never refuses 
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 import typing
@@ -20,6 +21,12 @@ from rewake.authoring.hints import hints_of, return_hint, signature_of
 from rewake.authoring.marking import hidden_in
 
 _REFERENCE = "#/$defs/"
+_RAW = "raw:"
+"""Stands before the name of a class, until it has the name of its definition."""
+_NO_NAME = re.compile(r"[^A-Za-z0-9_]")
+_NAMED = frozenset({"properties", "patternProperties", "mapping"})
+"""What has a schema, or a reference, by any name."""
+_DATA = frozenset({"default", "const", "enum", "examples"})
 _UNION = (typing.Union, types.UnionType)
 
 
@@ -76,26 +83,35 @@ class Schemas:
         pydantic: Any = sys.modules.get("pydantic")
         if pydantic is None or not hasattr(hint, "__pydantic_validator__"):
             raise TypeError
-        made = f"{hint.__module__}.{hint.__qualname__}.".replace("<locals>.", "")
-        template = f"{self._reference}{made}{{model}}"
+        template = f"{_RAW}{{model}}"
         schema: dict[str, Any] = pydantic.TypeAdapter(hint).json_schema(ref_template=template)
         inner = schema.pop("$defs", {})
-        _hide([schema, *inner.values()], hidden_in(hint))
-        self.definitions |= {f"{made}{name}": each for name, each in inner.items()}
-        return schema
+        if "$ref" not in schema and "title" in schema:  # one definition, wherever it is used
+            name = hint.__name__ + "_" * (hint.__name__ in inner)
+            inner[name], schema = schema, {"$ref": f"{_RAW}{name}"}
+        return self._defined(schema, inner, hint)
 
     def _by_msgspec(self, hint: Any) -> dict[str, Any]:
-        for prefix in ("", *(f"{number}." for number in range(2, 100))):
-            template = f"{self._reference}{prefix}{{name}}"
-            (schema,), inner = msgspec.json.schema_components(
-                [hint], schema_hook=self.of, ref_template=template
-            )
-            found = {f"{prefix}{name}": each for name, each in inner.items()}
-            _hide([schema, *found.values()], hidden_in(hint))
-            # Two modules may each have a class of one name.
+        (schema,), inner = msgspec.json.schema_components(
+            [hint], schema_hook=self.of, ref_template=f"{_RAW}{{name}}"
+        )
+        return self._defined(schema, inner, hint)
+
+    def _defined(self, schema: Any, inner: Mapping[str, Any], hint: Any) -> dict[str, Any]:
+        """The schema, when its classes have become definitions."""
+        _hide([schema, *inner.values()], hidden_in(hint))
+        # Two modules may each have a class of one name.
+        for suffix in ("", *(f"_{number}" for number in range(2, 100))):
+            names = _names(inner, suffix)
+            references = {f"{_RAW}{raw}": self._reference + name for raw, name in names.items()}
+            found = {
+                name: {**_for_clients(inner[raw], references), "title": name}
+                for raw, name in names.items()
+            }
             if all(self.definitions.get(name, each) == each for name, each in found.items()):
                 self.definitions |= found
-                return schema
+                made: dict[str, Any] = _for_clients(schema, references)
+                return made
         raise TypeError
 
     def _by_parts(self, hint: Any) -> dict[str, Any]:
@@ -111,6 +127,34 @@ class Schemas:
         if issubclass(origin, list | set | frozenset):
             return {"type": "array", "items": self.of(inner[0]) if inner else {}}
         raise TypeError
+
+
+def _names(classes: Iterable[str], suffix: str) -> dict[str, str]:
+    """A name for each class that a program that is made of the document can have as well."""
+    names: dict[str, str] = {}
+    for each in classes:
+        name = _NO_NAME.sub("_", each).lstrip("_0123456789") or "Type"
+        while f"{name}{suffix}" in names.values():
+            name += "_"
+        names[each] = f"{name}{suffix}"
+    return names
+
+
+def _for_clients(schema: Any, references: Mapping[str, str]) -> Any:
+    """The schema with references to the definitions, and without what generators stumble over."""
+    if isinstance(schema, list):
+        return [_for_clients(each, references) for each in schema]
+    if not isinstance(schema, dict):
+        return references.get(schema, schema) if isinstance(schema, str) else schema
+    found = {}
+    for key, each in schema.items():
+        if key in _NAMED:
+            found[key] = {name: _for_clients(inner, references) for name, inner in each.items()}
+        elif key in _DATA:
+            found[key] = each
+        elif key != "items" or each is not False or "maxItems" not in schema:  # which says it too
+            found[key] = _for_clients(each, references)
+    return found
 
 
 def _hide(schemas: Iterable[dict[str, Any]], hidden: Iterable[str]) -> None:

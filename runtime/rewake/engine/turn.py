@@ -207,7 +207,7 @@ class Turn:
             event = Completed(operation.key, now)
             found.append((operation.at or now, operation.key, event, operation.outcome))
         found += [
-            (op.due, op.key, Fired(op.key, now), None)
+            (op.due, op.key, Fired(op.key, now, op.kind), None)
             for op in execution.open.values()
             if op.due is not None and op.due <= now and op.kind.traits.due is DueMeans.END
         ]

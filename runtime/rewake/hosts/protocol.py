@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from rewake.http.problems import MEDIA_TYPE, Problem
+from rewake.http.problems import BLANK, MEDIA_TYPE, Problem
 
 LONGEST_URL = 16 * 1024
 """Bytes of an address."""
@@ -114,7 +114,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_busy():
             self.transport.close()  # an answer is under way, which no other may come into
             return
-        body = msgspec.json.encode(Problem(status.phrase, status))
+        body = msgspec.json.encode(Problem(status.phrase, status, BLANK))
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\n"
             f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"

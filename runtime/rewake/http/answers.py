@@ -175,9 +175,10 @@ class NotEnded(msgspec.Struct, frozen=True):
 
 
 class Made(TokenView, frozen=True, kw_only=True):
-    """A new API token. `token` is told once."""
+    """A new API token. `token` is told once. `unknown`: workflows that there are not here."""
 
     token: str
+    unknown: list[str] | UnsetType = UNSET
 
 
 class DecidedView(msgspec.Struct, frozen=True):

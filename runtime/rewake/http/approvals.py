@@ -23,9 +23,11 @@ from rewake.http.ballots import (
     voter,
 )
 from rewake.http.bodies import query_moment, query_whole, read_object, shaped, takes_query
+from rewake.http.cursors import next_cursor, place_in
 from rewake.http.parts import parts_of, reply
 from rewake.records import LATEST, Millis
 from rewake.states import LIVE
+from rewake.stores.keys import is_view_place
 from rewake.views.approvals import listed_approval_view
 from rewake.views.ballots import inbox_of
 from rewake.views.moments import moment
@@ -58,9 +60,9 @@ async def listing(request: Request) -> Response:
     """`GET /v1/approvals`: what runs wait for; a page is of so many runs that have not ended."""
     parts, query = parts_of(request), request.query_params
     before = query_moment(request, "asked_before") or LATEST
-    headers, cursor = await parts.engine.list(
+    headers, sort = await parts.engine.list(
         limit=query_whole(request, "limit", 1, LARGEST_PAGE, 50),
-        cursor=query.get("cursor"),
+        cursor=place_in(request, "cursor", str, is_view_place),
         workflow=query.get("workflow"),
         workflows=principal_of(request).workflows,
         states=LIVE,
@@ -78,7 +80,7 @@ async def listing(request: Request) -> Response:
                 asked, at = each.matter.asked, each.asked_at
                 view = listed_approval_view(asked, at, header.workflow, values)
                 found.append(inbox_of(view, each.ballot))
-    return reply({"approvals": found, "cursor": cursor, "unread": unread})
+    return reply({"approvals": found, "cursor": next_cursor(sort), "unread": unread})
 
 
 def _is_wanted(found: Record, approver: str | None, group: str | None, before: Millis) -> bool:

@@ -1,39 +1,39 @@
-"""Cursors: a place in a list as text, which clients only pass back."""
+"""The cursors in a query: where a page begins, as the one before it told."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
-import msgspec
 from starlette.requests import Request
 
 from rewake.errors import InvalidInput
+from rewake.stores.cursors import cursor_of, place_of
 
 T = TypeVar("T")
 
-LONGEST = 2_048
-"""Characters of a cursor."""
 
+def place_in(
+    request: Request, name: str, kind: type[T], fits: Callable[[T], bool] | None = None
+) -> T | None:
+    """The place that the query names, if any; `fits`: whether the list has such places.
 
-def cursor_of(place: Any) -> str:
-    """The cursor that stands for a place."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
-
-
-def place_in(request: Request, name: str, kind: type[T]) -> T | None:
-    """The place that the query names, if any. Raises `InvalidInput`."""
+    Raises `InvalidInput`.
+    """
     query: Mapping[str, str] = request.query_params
     text = query.get(name)
     if text is None:
         return None
     try:
-        if len(text) > LONGEST:
+        place = place_of(text, kind)
+        if fits is not None and not fits(place):
             raise ValueError
-        body = base64.b64decode(text + "=" * (-len(text) % 4), "-_", validate=True)
-        return msgspec.json.decode(body, type=kind)
-    except (binascii.Error, ValueError, RecursionError):
+    except ValueError:
         told = f"{name} is the cursor of a page before, as it was told"
         raise InvalidInput(told, field=name) from None
+    return place
+
+
+def next_cursor(sort: str | None) -> str | None:
+    """The cursor of the next page of a list, which begins behind this sort key, if there is one."""
+    return None if sort is None else cursor_of(sort)

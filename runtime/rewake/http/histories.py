@@ -10,10 +10,11 @@ from starlette.responses import Response
 
 from rewake.errors import RunNotFound
 from rewake.http.bodies import query_choice, query_whole, takes_query
-from rewake.http.cursors import cursor_of, place_in
+from rewake.http.cursors import place_in
 from rewake.http.parts import Parts, parts_of, reply
 from rewake.kinds import Kind
 from rewake.records import Header
+from rewake.stores.cursors import cursor_of
 from rewake.stores.pages import Place, check_place
 from rewake.views.history_pages import (
     LOOKED_AT,

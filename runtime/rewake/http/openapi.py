@@ -58,7 +58,12 @@ _IF_NONE_MATCH = {
 _PREFER = Parameter({"type": "string"}, "`wait=20`: how many seconds to wait, like `wait`.")
 _TEXT = {"type": "string"}
 _UNDESCRIBED = Parameter(_TEXT, "")
-_ANY: Mapping[str, Any] = {"*/*": {"schema": {}}}
+_SHAPED = (JSON, FORM)
+_FORMATS: Mapping[str, Any] = {
+    JSON: {"schema": {}},
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+}
+"""Any body. Generators pass over `*/*`, and with it the whole operation."""
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}", re.ASCII)
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "How to say who asks."},
@@ -178,7 +183,7 @@ class _Document:
         self, hook: Webhook, workflow: Workflow[Any, Any], takes: Any, ended: Mapping[str, Any]
     ) -> None:
         # What a provider sends is the provider's; a function of the app makes arguments of it.
-        takes_any = {"*/*": {"schema": takes if hook.arguments is None else {}}}
+        takes_any = _FORMATS if hook.arguments else {media: {"schema": takes} for media in _SHAPED}
         wait = {**QUERY["wait"].schema, "maximum": LONGEST_WAIT, "default": hook.wait}
         started = {"description": "Accepted", "content": self._content(Answer(Accepted))}
         refusals = self._problems([400, 401, 404, 405, 408, 413, 415, 422, 500, 503])
@@ -196,7 +201,7 @@ class _Document:
                 "200": ended,
                 "202": started,
                 "204": {"description": "It is not for this app"},
-                "default": {"description": "What the run answers by `respond`", "content": _ANY},
+                "default": {"description": "What the run answers by `respond`: anything"},
                 **refusals,
             },
         }

@@ -45,6 +45,8 @@ log = logging.getLogger("rewake.http")
 MEDIA_TYPE = "application/problem+json"
 _LONGEST = 500
 """Characters of an error that one line of the log has."""
+BLANK = "about:blank"
+"""The type of a problem of which its status says all."""
 
 
 class ProblemType(NamedTuple):
@@ -116,12 +118,12 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
 
 class Problem(msgspec.Struct, omit_defaults=True):
     """The body of an error. `field` is the part of the input that does not fit, `run` the run that
-    is there already, `scope` what a token lacks.
+    is there already, `scope` what a token lacks. `type` is `BLANK` where the status says it all.
     """
 
     title: str
     status: int
-    type: str = "about:blank"
+    type: str
     detail: str = ""
     field: str = ""
     run: str = ""
@@ -156,7 +158,7 @@ def problem_of(error: Exception) -> Response:
 
 def plain(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> Response:
     """The response for a problem that an HTTP status describes."""
-    return problem(Problem(HTTPStatus(status).phrase, status, detail=detail), headers)
+    return problem(Problem(HTTPStatus(status).phrase, status, BLANK, detail), headers)
 
 
 async def _rewake_error(request: Request, error: Exception) -> Response:

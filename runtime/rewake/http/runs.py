@@ -27,9 +27,11 @@ from rewake.http.bodies import (
     shaped,
     takes_query,
 )
+from rewake.http.cursors import next_cursor, place_in
 from rewake.http.parts import located, parts_of, reply
 from rewake.records import Header, Outcome
 from rewake.states import TERMINAL, RunState
+from rewake.stores.keys import is_view_place
 from rewake.views.approvals import ApprovalView, approval_view
 from rewake.views.runs import STATES, result_view, run_view
 from rewake.views.values import Values
@@ -101,11 +103,12 @@ async def listing(request: Request) -> Response:
     """`GET /v1/runs`: runs, newest first."""
     query, limit = request.query_params, query_whole(request, "limit", 1, LARGEST_PAGE, 50)
     wanted = _wanted(request)
+    place = place_in(request, "cursor", str, is_view_place)
     if "key" in query:
         return await _of_key(request, query["key"], wanted, limit)
     runs = parts_of(request).engine.listing
-    headers, cursor = await runs.page(wanted, limit, query.get("cursor"))
-    return reply({"runs": [run_view(header) for header in headers], "cursor": cursor})
+    headers, sort = await runs.page(wanted, limit, place)
+    return reply({"runs": [run_view(each) for each in headers], "cursor": next_cursor(sort)})
 
 
 @takes_query("cursor", "q", "since", "state", "until", "workflow")
@@ -114,9 +117,9 @@ async def counts(request: Request) -> Response:
 
     A page looks at a bounded number; who adds pages up has them all.
     """
-    cursor = request.query_params.get("cursor")
-    counted = await parts_of(request).engine.listing.count(_wanted(request), cursor)
-    return reply({"counts": said(counted.states), "cursor": counted.cursor})
+    place = place_in(request, "cursor", str, is_view_place)
+    counted = await parts_of(request).engine.listing.count(_wanted(request), place)
+    return reply({"counts": said(counted.states), "cursor": next_cursor(counted.cursor)})
 
 
 def _wanted(request: Request) -> Wanted:

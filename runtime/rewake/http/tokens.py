@@ -9,9 +9,11 @@ from starlette.responses import Response
 from rewake.errors import InvalidInput
 from rewake.http.admission import act_of, principal_of
 from rewake.http.bodies import query_whole, read_object, shaped, takes_query
+from rewake.http.cursors import next_cursor, place_in
 from rewake.http.parts import parts_of, reply
 from rewake.records import Millis
 from rewake.signing.api_tokens import make_token
+from rewake.stores.keys import is_token_place
 from rewake.views.access import token_view
 from rewake.views.moments import millis_of
 
@@ -32,8 +34,10 @@ async def listing(request: Request) -> Response:
     """`GET /v1/tokens`: what each token allows, never a token itself."""
     limit = query_whole(request, "limit", 1, LARGEST_PAGE, 50)
     store = parts_of(request).engine.services.store
-    page = await store.tokens.page(limit=limit, cursor=request.query_params.get("cursor"))
-    return reply({"tokens": [token_view(each) for each in page.tokens], "cursor": page.cursor})
+    place = place_in(request, "cursor", str, is_token_place)
+    page = await store.tokens.page(limit=limit, cursor=place)
+    found = [token_view(each) for each in page.tokens]
+    return reply({"tokens": found, "cursor": next_cursor(page.cursor)})
 
 
 async def create(request: Request) -> Response:
@@ -44,7 +48,10 @@ async def create(request: Request) -> Response:
     expires, who, now = _moment(asked.expires), principal_of(request).who, parts.clock.now()
     text, token = make_token(asked.name, asked.scopes, asked.workflows, expires, by=who, now=now)
     await parts.engine.services.store.tokens.create(token)
-    return reply({**msgspec.to_builtins(token_view(token)), "token": text}, 201)
+    # One that was, or will be, deployed is no error; one that is misspelt should be seen.
+    unknown = [each for each in token.workflows if each not in parts.engine.app.workflows]
+    told = {"unknown": unknown} if unknown else {}
+    return reply({**msgspec.to_builtins(token_view(token)), "token": text, **told}, 201)
 
 
 async def revoke(request: Request) -> Response:

@@ -21,6 +21,7 @@ The first letter of a sort key tells the type of the item; those of views have n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from rewake.ledger import Audited, Counter, Process, Received, ReceivedBody, Seen, Token
@@ -55,6 +56,8 @@ TYPES: Mapping[str, type[Item]] = {
 
 _LATEST: Millis = 10**15
 _MOST_NUMBERS = 10**12
+_VIEW_PLACE = re.compile(r"[0-9]{15}(#.+|\$)", re.DOTALL)
+_TOKEN_PLACE = re.compile(r"T#[0-9a-f]{16}")
 
 
 def run_partition(run: str) -> str:
@@ -80,6 +83,11 @@ def process_key(name: str) -> Key:
 def token_key(id: str) -> Key:
     """Where the token of this id is."""
     return Key(TOKENS, f"T#{id}")
+
+
+def is_token_place(sort: str) -> bool:
+    """Whether this is a cursor of a list of tokens."""
+    return _TOKEN_PLACE.fullmatch(sort) is not None
 
 
 def counter_key(series: str) -> Key:
@@ -160,6 +168,11 @@ def moment_of_view(sort: str) -> str:
 def views_behind(sort: str) -> str:
     """A cursor behind the views of all runs that were started at the moment of this one."""
     return f"{moment_of_view(sort)}$"
+
+
+def is_view_place(sort: str) -> bool:
+    """Whether this is a cursor of a list of runs: a view's sort key, or what stands behind some."""
+    return _VIEW_PLACE.fullmatch(sort) is not None
 
 
 def view_of(key: Key) -> View:

@@ -10,8 +10,6 @@ place of an earlier round goes back to the cut, and passes over as many as it ha
 
 from __future__ import annotations
 
-import base64
-import binascii
 import zlib
 from collections.abc import Sequence
 
@@ -19,10 +17,8 @@ import msgspec
 
 from rewake.errors import InvalidInput
 from rewake.records import Emitted, Entry, Logged, Millis, Retried, Scheduled, Started
+from rewake.stores import cursors
 from rewake.stores.keys import CHUNKS, chunk_number
-
-_LONGEST = 512
-"""The most characters of a cursor that is read."""
 
 
 class Place(msgspec.Struct, array_like=True):
@@ -82,19 +78,18 @@ def first_place(run: str) -> Place:
 
 def cursor_of(place: Place) -> str:
     """A place as a cursor."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode("ascii")
+    return cursors.cursor_of(place)
 
 
 def place_of(run: str, cursor: str) -> Place:
     """The place that a cursor says. Raises `InvalidInput` for one that no reader was given."""
     place = None
     try:
-        data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
-        place = msgspec.json.decode(data, type=Place)
+        place = cursors.place_of(cursor, Place)
         counts = [each for each in msgspec.structs.astuple(place) if isinstance(each, int)]
         chunk = not place.base or (place.base.startswith(CHUNKS) and chunk_number(place.base) >= 0)
-        good = len(cursor) <= _LONGEST and chunk and min(counts) >= 0 and max(counts) < 2**53
-    except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError):
+        good = chunk and min(counts) >= 0 and max(counts) < 2**53
+    except ValueError:
         good = False
     if place is None or not good or place.run != _mark(run):
         raise no_cursor()

@@ -277,8 +277,8 @@ def _plainly(entry: Entry, place: Place) -> Iterator[Told]:
             yield Told(
                 Telling.OPERATION, at, key, kind=Kind.STEP, state="retrying", failure=failure
             )
-        case Fired(key=key):
-            yield _ended(place, key, Kind.TIMER, Outcome(OutcomeKind.OK))
+        case Fired(key=key, kind=kind):
+            yield _ended(place, key, kind, Outcome(OutcomeKind.OK))
         case Withdrawn(key=key, kind=kind):
             yield Told(Telling.OPERATION, at, key, kind=kind, state="withdrawn")
 

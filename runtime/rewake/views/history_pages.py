@@ -277,7 +277,7 @@ def _changed(entry: Entry, reading: Reading) -> tuple[ChangedView, Kind] | None:
             ended = ChangedView(entry.key, ENDED[entry.outcome.kind], moment(entry.ended))
             return ended, Kind.STEP
         case Fired():
-            return ChangedView(entry.key, "done", moment(clock)), Kind.TIMER
+            return ChangedView(entry.key, "done", moment(clock)), entry.kind
         case Withdrawn():
             return ChangedView(entry.key, "withdrawn", moment(clock)), entry.kind
         case _:

@@ -138,6 +138,8 @@ class _Done:
         if self._json:
             about = {"action": self._action, "dry_run": self._dry_run}
             write_json({**about, "runs": self._runs, "refused": self.refused})
+        elif not self._runs and not self.refused:
+            tell(f"no run to {self._action}")
 
 
 def moment_of(since: str | None) -> datetime | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewake.cli.exits import Exit
+from rewake.cli.exits import Exit, tell
 from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server
@@ -22,7 +22,10 @@ def create(url: str, wish: Wish) -> Exit:
     }
 
     async def call(client: Client) -> Exit:
-        print((await client.post("tokens", body=body)).body["token"])
+        made = (await client.post("tokens", body=body)).body
+        print(made["token"])
+        if made.get("unknown"):
+            tell(f"warning: this server has no workflow {', '.join(made['unknown'])}")
         return Exit.DONE
 
     return Server(url).ask(call)

@@ -12,6 +12,7 @@ from rewake.records import (
     Completed,
     Entry,
     Event,
+    Fired,
     Retried,
     Scheduled,
     Started,
@@ -41,9 +42,11 @@ class Narrator:
 
     def _event(self, event: Event) -> None:
         if self._listens():
-            key, kind = getattr(event, "key", ""), event.__struct_config__.tag
+            key, said = getattr(event, "key", ""), event.__struct_config__.tag
+            if isinstance(event, Fired) and event.kind.traits.answers:
+                said = "answered"
             print(
-                f"{moment(event.clock)}  {kind:<10} {key}  {self._details(event)}".rstrip(),
+                f"{moment(event.clock)}  {said:<10} {key}  {self._details(event)}".rstrip(),
                 file=self._out,
             )
 
