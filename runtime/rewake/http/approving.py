@@ -57,6 +57,9 @@ _PREVIEWS: Final = {"purpose", "sec-purpose", "x-moz", "x-purpose"}
 """Headers that a browser sends with what nobody has opened yet."""
 _DELEGATE: Final = "delegate"
 _STALE: Final = "This page was open for too long. Please send it once more."
+_NO_PAGE: Final = (
+    "This was not sent from this page. Decide here, or send JSON (Content-Type: application/json)."
+)
 
 
 class Answer(msgspec.Struct, forbid_unknown_fields=True):
@@ -270,7 +273,7 @@ async def _by_form(request: Request, opened: _Opened) -> Response:
     values = {name: each[0] if len(each) == 1 else each for name, each in posted.items()}
     nonce, chosen = _one(posted, "nonce"), _one(posted, "decision")
     if not is_fresh(opened.secret, opened.token, opened.holder, nonce, opened.now):
-        return opened.page(found, 403, values, {"": _STALE})
+        return opened.page(found, 403, values, {"": _STALE if nonce else _NO_PAGE})
     comment = _one(posted, "comment").strip()
     if chosen == _DELEGATE:
         return await _hand_on(opened, found, posted, values)
