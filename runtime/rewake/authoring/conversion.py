@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import collections.abc
 import enum
+import re
 import sys
 import types
 import typing
@@ -52,9 +53,20 @@ _LISTS: Final[Mapping[Any, Callable[[Any], Any]]] = {
 _MAPPINGS: Final = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
-def misfit(path: str, message: str) -> InvalidInput:
+# What msgspec says in names of fields and types alone. All else that it says may have a value.
+_OF_NAMES: Final = re.compile(
+    r"Object (missing required|contains unknown) field `[^`]*`|Expected `[^`]*`, got `[^`]*`"
+)
+_NAMES_IN_PYDANTIC: Final = ("missing", "extra_forbidden")
+
+
+class Misshapen(InvalidInput):
+    """Input that does not fit, told by names of fields and types alone: no value is in it."""
+
+
+def misfit(path: str, message: str, kind: type[InvalidInput] = InvalidInput) -> InvalidInput:
     """The error for a part of the input that does not fit."""
-    return InvalidInput(f"{path}: {message}", field=path)
+    return kind(f"{path}: {message}", field=path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +88,10 @@ class _ByMsgspec:
             found = msgspec.convert(value, self.hint, str_keys=True, dec_hook=made)
         except msgspec.ValidationError as error:
             message, _, inside = str(error).partition(" - at `$")
-            raise misfit(f"{path}{inside.rstrip('`')}", message) from None
+            # What has a cause was said by a class of the app, or one that it uses.
+            is_of_names = error.__cause__ is None and _OF_NAMES.fullmatch(message)
+            kind = Misshapen if is_of_names else InvalidInput
+            raise misfit(f"{path}{inside.rstrip('`')}", message, kind) from None
         if strict and self.has_fields:
             _check_known(value, found, path)
         return found
@@ -209,7 +224,9 @@ class Converters:
                 raise refused[0]
             if not made:
                 told = "; ".join(str(each) for each in refused)
-                raise misfit(path, f"it fits none of {names} ({told})")
+                of_names = all(isinstance(each, Misshapen) for each in refused)
+                kind = Misshapen if of_names else InvalidInput
+                raise misfit(path, f"it fits none of {names} ({told})", kind)
             if any(not _is_same(made[0], other) for other in made[1:]):
                 raise misfit(path, f"it fits more than one of {names}: say which by its fields")
             return made[0]
@@ -313,10 +330,11 @@ class Converters:
             given = mapping(value, path, strict)
             for name in required:
                 if name not in given:
-                    raise misfit(path, f"Object missing required field `{name}`")
+                    raise misfit(path, f"Object missing required field `{name}`", Misshapen)
             for name in given if strict else ():
                 if name not in converters:
-                    raise misfit(f"{path}.{name}", f"{_named(kind)} has no such field")
+                    told = f"{_named(kind)} has no such field"
+                    raise misfit(f"{path}.{name}", told, Misshapen)
             made = {
                 name: convert_field(given[name], f"{path}.{name}", strict)
                 for name, convert_field in converters.items()
@@ -386,7 +404,8 @@ def _check_known(given: Any, made: Any, path: str) -> None:
     elif isinstance(given, dict) and (fields := _fields_made(made)) is not None:
         for name, each in given.items():
             if name not in fields:
-                raise misfit(f"{path}.{name}", f"{_named(type(made))} has no such field")
+                told = f"{_named(type(made))} has no such field"
+                raise misfit(f"{path}.{name}", told, Misshapen)
             _check_known(each, fields[name], f"{path}.{name}")
 
 
@@ -474,4 +493,5 @@ def _checked(validate: Callable[[], Any], path: str) -> Any:
             raise misfit(path, str(error)) from None
         first = problems[0]
         parts = [f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"]]
-        raise misfit(f"{path}{''.join(parts)}", first["msg"]) from None
+        kind = Misshapen if first["type"] in _NAMES_IN_PYDANTIC else InvalidInput
+        raise misfit(f"{path}{''.join(parts)}", first["msg"], kind) from None
