@@ -139,6 +139,7 @@ def test_several_people_decide(client: Client) -> None:
     done = client.rewake("approvals", *hand_on, REWAKE_TOKEN=ann)
     assert done.exit_code == 0, done.stderr
     assert "ann has handed pay on to carla" in done.stderr
+    assert "carla, for ann, bob" in client.rewake("approvals", "list").stdout
     bob = client.rewake("approvals", "link", run, "--approver", "bob")
     for link in (done.stdout.strip(), bob.stdout.strip()):
         here = server + link.removeprefix("https://app.example/below")

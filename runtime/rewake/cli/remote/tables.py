@@ -194,7 +194,7 @@ _APPROVAL_COLUMNS: Columns = (
     ("KEY", lambda each: each["key"]),
     ("WORKFLOW", lambda each: each["workflow"]),
     ("UNTIL", lambda each: when(each["deadline"]) if each["deadline"] else ""),
-    ("OF", lambda each: ", ".join(each["approvers"])),
+    ("OF", lambda each: ", ".join(_holders(each))),
     ("", lambda each: str(each["description"] or "").partition("\n")[0]),
 )
 _OPERATION_COLUMNS: Columns = (
@@ -206,6 +206,27 @@ _OPERATION_COLUMNS: Columns = (
     ("ATTEMPTS", lambda each: str(each["attempts"] or "")),
     ("", _error),
 )
+
+
+def _holders(approval: Mapping[str, Any]) -> list[str]:
+    """Who has a vote, each with whom they got it from."""
+    given = approval["delegated_by"]
+    got = {by: who for who, by in given.items()}
+    holders = []
+    for asked in approval["approvers"]:
+        holder = asked
+        while holder in got:
+            holder = got[holder]
+        holders.append(_named(holder, given))
+    return holders
+
+
+def _named(who: str, given: Mapping[str, str]) -> str:
+    """A person, and for whom they have their vote."""
+    names = [who]
+    while names[-1] in given:
+        names.append(given[names[-1]])
+    return ", for ".join(names)
 
 
 def _print_columns(columns: Columns, shown: Iterable[Mapping[str, Any]]) -> None:
