@@ -147,7 +147,8 @@ def test_the_page_says_who_else_and_how_many(front: Front) -> None:
     assert "2 of 3 must approve. So far: 0 approved" in page
     counted = front.submit(BOB, "approve", comment="<b>ok")
     assert counted.status_code == 200
-    assert "Your vote is counted" in counted.text
+    assert "<title>Your vote is counted: " in counted.text
+    assert "<title>Approved" not in counted.text
     assert "&lt;b&gt;ok" in counted.text
     again = front.client.get(front.path(BOB))
     assert (again.status_code, "nonce" in again.text) == (200, False)

@@ -35,6 +35,7 @@ async def get(request: Request) -> Response:
             **held_in(found.ballot, found.ballot.waits_for if found.end is None else []),
             state="open" if found.end is None else found.end[0],
             reject=found.ballot.terms.reject,
+            personal=found.ballot.terms.is_personal,
             groups=found.ballot.terms.groups,
             votes=seats_of(found.ballot, found.matter.hidden),
             views=seen_view(await store.seen.of(run, key)),

@@ -69,11 +69,13 @@ class InboxView(ListedApprovalView, frozen=True, kw_only=True):
 class ApprovalRecord(InboxView, frozen=True, kw_only=True):
     """One approval, open or not, with all that is known of it.
 
-    `state`: open, approved, rejected, timed_out or withdrawn.
+    `state`: open, approved, rejected, timed_out or withdrawn. `personal`: a vote is only that of
+    whoever casts it.
     """
 
     state: str
     reject: str
+    personal: bool
     groups: dict[str, list[str]]
     votes: list[SeatView]
     views: SeenView | None
