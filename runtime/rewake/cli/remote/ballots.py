@@ -57,7 +57,7 @@ def decided_lines(
     comment = f": {made['comment']}" if made.get("comment") else ""
     yield f"{key} was {made.get('decision', 'decided')}{by}{comment}"
     votes = [] if record is None else [each for each in record["votes"] if each["action"]]
-    for vote in votes if len(votes) > 1 else ():
+    for vote in sorted(votes, key=lambda vote: str(vote["at"])) if len(votes) > 1 else ():
         said = f": {vote['comment']}" if vote["comment"] else ""
         yield f"  {_DID[vote['action']]} by {_named(vote['approver'] or 'somebody', given)}{said}"
 
@@ -80,7 +80,8 @@ def _named(who: str, given: Mapping[str, str]) -> str:
     names = [who]
     while names[-1] in given:
         names.append(given[names[-1]])
-    return ", for ".join(names)
+    # In brackets, for names stand in lists with commas.
+    return who if len(names) == 1 else f"{who} (for {', for '.join(names[1:])})"
 
 
 _DID = {"approve": "approved", "reject": "rejected"}
