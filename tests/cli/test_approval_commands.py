@@ -32,6 +32,10 @@ async def pays(amount: int) -> str:
     return f"{answer.decision} {answer.value} {answer.approver}"
 
 @workflow
+async def counts() -> None:
+    await approval("pay", description="Pay?\\nAll of it.", approvers=["eve", "dan"], quorum=2)
+
+@workflow
 async def shares() -> list[str]:
     answer = await approval("pay", approvers=["ann", "bob"], quorum=2)
     return [vote.approver for vote in answer.decisions]
@@ -125,6 +129,41 @@ def test_listing_and_deciding(client: Client) -> None:
     assert told.strip() == "\"approved {'amount': 9} carla\""
 
 
+def test_a_run_shows_how_a_ballot_stands(client: Client) -> None:
+    """Who has one of several votes is told how many are missing; the run shows who has voted and
+    who has not, and commands that work where nobody votes for others; then, all who decided.
+    """
+    run = client.started("counts", {})
+    eventually(lambda: client.json("runs", "show", run).get("approvals"), "it waits")
+    server = client.shell.settings["REWAKE_SERVER"]
+    grant = ("--scope", "decide,read", "--server", server)
+    # Who is asked last votes first: votes are told in the order of time.
+    holder = {
+        name: client.rewake("tokens", "create", "--name", name, *grant).stdout.strip()
+        for name in ("dan", "eve")
+    }
+    done = client.rewake("approvals", "approve", run, REWAKE_TOKEN=holder["dan"])
+    assert done.stdout == (
+        f"the vote on pay of run {run} is counted (approved); it is not decided yet: "
+        "1 of 2 approved, 1 more needed\n"
+    )
+    shown = client.rewake("runs", "show", run).stdout
+    assert "\n  Pay?\n  All of it.\n" in shown
+    assert "  1 of 2 approved, 0 rejected; waits for eve\n" in shown
+    assert "runs approve" not in shown
+    assert f"\n  rewake approvals link {run} pay --approver eve\n" in shown
+    assert client.rewake("approvals", "link", run, "pay", "--approver", "eve").exit_code == 0
+    hand_on = ("approvals", "delegate", run, "--to", "fay")
+    link = client.rewake(*hand_on, REWAKE_TOKEN=holder["eve"]).stdout.strip()
+    here = server + link.removeprefix("https://app.example/below")
+    body = {"approved": True, "comment": "fine"}
+    assert httpx2.post(here, json=body, trust_env=False).status_code == 200
+    client.rewake("runs", "result", run, "--wait", "20")
+    shown = client.rewake("runs", "show", run).stdout
+    assert "pay was approved by fay (for eve): fine\n" in shown
+    assert "  approved by dan\n  approved by fay (for eve): fine\n" in shown
+
+
 def test_several_people_decide(client: Client) -> None:
     """A vote is that of the token; one is handed on; the trail has a line for each step."""
     run = client.started("shares", {})
@@ -139,6 +178,7 @@ def test_several_people_decide(client: Client) -> None:
     done = client.rewake("approvals", *hand_on, REWAKE_TOKEN=ann)
     assert done.exit_code == 0, done.stderr
     assert "ann has handed pay on to carla" in done.stderr
+    assert "carla (for ann), bob" in client.rewake("approvals", "list").stdout
     bob = client.rewake("approvals", "link", run, "--approver", "bob")
     for link in (done.stdout.strip(), bob.stdout.strip()):
         here = server + link.removeprefix("https://app.example/below")

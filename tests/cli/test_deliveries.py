@@ -32,6 +32,7 @@ from rewake.webhooks import (
     webhook("meta", verify=meta("META_SECRET", verify_token="META_TOKEN")),
     webhook("graph", verify=microsoft_graph("GRAPH_SECRET")),
     webhook("anyone", verify=anyone()),
+    webhook("fails", verify=anyone(), arguments=lambda d: {"number": d.json["none"]}),
     webhook("tenants", verify=bearer(lambda d: {"a": "secret of a"}[d.query["tenant"]])),
 ])
 async def main(number: int = 0) -> int:
@@ -154,5 +155,10 @@ def test_sending_one_again(shell: Shell) -> None:
     run = done.stdout.strip()
     assert run != newest["run"]
     assert rewake(shell, "runs", "result", run, "--wait", "20").stdout.strip() == "7"
+    sign(shell, "fails")
+    listed = rewake(shell, "deliveries", "list", "--hook", "fails", "--json").stdout
+    done = rewake(shell, "deliveries", "replay", json.loads(listed)["deliveries"][0]["id"])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "arguments= of the webhook fails raised KeyError (app.py, line" in done.stderr
     done = rewake(shell, "deliveries", "replay", "started-999999")
     assert (done.exit_code, "no delivery" in done.stderr) == (2, True)

@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from rewake import Approval, Decision, respond, sleep, step, task, wait_for_approval, workflow
+from rewake import (
+    Approval,
+    Decision,
+    callback,
+    respond,
+    sleep,
+    step,
+    task,
+    wait_for_approval,
+    workflow,
+)
 from rewake.app import App
 from rewake.cli.replay.narrator import Narrator
 from rewake.cli.replay.tracer import LONGEST, Difference, Tracer
@@ -55,7 +65,7 @@ def recorded(body: Body, who: str = "you", *, cancel: bool = False) -> Recorded:
         await asyncio.sleep(10)
         found.append(await bench.engine.history(run))
 
-    virtually(members(body), record)
+    virtually(members(body), record, url="https://app.example")
     return found[0]
 
 
@@ -200,6 +210,28 @@ def test_a_narrator_speaks_only_while_somebody_listens(
     feed(tracer, run)
     assert capsys.readouterr().out.splitlines() == WHOLE.splitlines()[:4]
     assert tracer.events == 5
+
+
+async def called(who: str) -> Any:
+    wait = callback("paid", result=dict[str, int], heartbeat_timeout=1)
+    try:
+        return await wait
+    except TimeoutError:
+        return who
+
+
+def test_of_a_callback_nothing_is_shown_that_only_its_link_needs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its name and its time are told, and neither the facts of its link nor its encoded type."""
+    run = recorded(called)
+    tracer = tracer_of(called, run)
+    Narrator(tracer, run[1])
+    capsys.readouterr()
+    feed(tracer, run)
+    [asks] = [each for each in capsys.readouterr().out.splitlines() if "asks for" in each]
+    assert asks.strip().startswith("asks for   paid  callback paid")
+    assert not {"{", "["} & set(asks)
 
 
 def test_a_long_value_is_cut(capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,6 +152,10 @@ def test_a_token_on_a_server(shell: Shell, server: ServerProcess) -> None:
     only = json.loads(shell.rewake("audit", "list", "--who", "token:ci", "--json").stdout)
     assert [each["action"] for each in only["entries"]] == ["run.start"]
     assert made.stdout.strip() not in server.logs()
+    assert server.client.get("/v1/runs", headers={"Authorization": "none"}).status_code == 401
+    strangers = shell.rewake("audit", "list", "--who", "a stranger").stdout.splitlines()[1:]
+    assert strangers
+    assert all("a stranger" in each for each in strangers)
 
 
 def test_a_trusted_proxy_says_where_a_request_comes_from(server: ServerProcess) -> None:

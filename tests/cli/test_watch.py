@@ -107,6 +107,17 @@ def test_a_terminal_is_told_nothing_that_it_obeys(
     assert "\\x1b[31mred\\x9b1m" in out
 
 
+def test_columns_stay_where_a_long_key_has_put_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """Once a key was longer than the column, the lines after it are as wide."""
+    teller = Teller()
+    for key in ("short", "a-key-that-is-longer-than-the-column", "short"):
+        view = {"type": "item", "value": 1, "attempt": 1, "at": "2026-01-31T12:00:00.000Z"}
+        teller.told([{**view, "key": key}])
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert len(first) < len(rest[0])
+    assert {line.rindex("1") for line in rest} == {len(rest[0]) - 1}
+
+
 def test_for_machines_and_in_a_file(shell: Shell) -> None:
     """With --json each line is an object; --db reads the file that a server has open, and tells
     the same.

@@ -475,6 +475,15 @@ def nonces(front: Front) -> dict[str, str]:
     }
 
 
+def test_a_form_that_comes_from_no_page_is_told_so(front: Front) -> None:
+    """A form without a nonce, such as that of a script, is told how decisions are sent."""
+    front.start()
+    answer = front.client.post(front.path(), data={"approved": "true"})
+    assert answer.status_code == 403
+    assert "was not sent from this page" in answer.text
+    assert "too long" not in answer.text
+
+
 def test_a_form_needs_the_nonce_of_its_page(front: Front) -> None:
     """Without a fresh one for this link nothing is decided; the page comes back with a new one."""
     front.start()

@@ -147,7 +147,8 @@ def test_the_page_says_who_else_and_how_many(front: Front) -> None:
     assert "2 of 3 must approve. So far: 0 approved" in page
     counted = front.submit(BOB, "approve", comment="<b>ok")
     assert counted.status_code == 200
-    assert "Your vote is counted" in counted.text
+    assert "<title>Your vote is counted: " in counted.text
+    assert "<title>Approved" not in counted.text
     assert "&lt;b&gt;ok" in counted.text
     again = front.client.get(front.path(BOB))
     assert (again.status_code, "nonce" in again.text) == (200, False)
@@ -224,6 +225,22 @@ def test_handing_a_vote_on_by_link(front: Front) -> None:
     assert front.vote("carla").json()["approver"] == "carla"
     front.vote(BOB)
     assert front.result()[2] == ["carla", BOB]
+
+
+def test_who_handed_on_is_named_beside_the_delegate(front: Front) -> None:
+    """On the delegate's page before and after they vote, to others, in conflicts and in lists."""
+    front.start()
+    for who, to in ((ANN, "carla"), ("carla", "dora")):
+        told[to] = front.client.post(front.path(who), json={"delegate": to}).json()["link"]
+    page = front.client.get(front.path("dora")).text
+    assert f"Handed on by</dt><dd><bdi>carla, for {ANN}</bdi>" in page
+    assert "Handed on by" not in front.client.get(front.path(BOB)).text
+    [listed] = front.client.get("/v1/approvals", headers=bearer()).json()["approvals"]
+    assert listed["delegated_by"] == {"carla": ANN, "dora": "carla"}
+    front.vote(BOB)
+    decided = front.submit("dora", "approve").text
+    assert f"Decided by</dt><dd><bdi>dora, for carla, for {ANN}</bdi>" in decided
+    assert f"by dora, for carla, for {ANN}" in front.vote(EVE).json()["detail"]
 
 
 def test_handing_a_vote_on_by_the_page(front: Front) -> None:

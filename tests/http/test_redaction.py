@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
+import msgspec
 import pydantic
 import pytest
 from starlette.testclient import TestClient
 
 from rewake import Notice, approval, bind, callback, secret, step, task, workflow
 from rewake.app import App
+from rewake.authoring.inputs import Inputs
 from rewake.clock import SystemClock
 from rewake.codecs import AesGcm
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
+from rewake.errors import InvalidInput
 from rewake.http.app import create_app
 from rewake.signing.secret import Secret
 from rewake.stores.sqlite.table import SqliteTable
@@ -224,6 +227,68 @@ def test_an_error_tells_no_secret(client: TestClient, caplog: pytest.LogCaptureF
     answer = client.post("/v1/workflows/logs_in/runs", json={**ARGUMENTS, "way": CANARY})
     assert answer.json()["detail"] == "way: it does not fit its type"
     assert CANARY not in caplog.text
+
+
+@dataclasses.dataclass
+class Parcel:
+    item: str
+    quantity: int
+    code: Annotated[str, secret] = ""
+
+
+class Letter(msgspec.Struct):
+    pages: int
+    code: Annotated[str, secret] = ""
+
+    def __post_init__(self) -> None:
+        if self.code:
+            raise ValueError(f"Object missing required field `{self.code}`")
+
+
+class Form(pydantic.BaseModel, extra="forbid"):
+    count: int
+    code: pydantic.SecretStr = pydantic.SecretStr("")
+
+
+def sends(parcel: Parcel, letter: Letter, form: Form, either: Parcel | int = 0) -> None:
+    """Takes what has secret fields."""
+
+
+FITTING = {"parcel": {"item": "", "quantity": 1}, "letter": {"pages": 1}, "form": {"count": 1}}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"parcel": {"item": CANARY}}, "parcel: Object missing required field `quantity`"),
+        (
+            {"parcel": {"item": "", "quantity": 1, "x": CANARY}},
+            "parcel.x: Parcel has no such field",
+        ),
+        (
+            {"parcel": {"item": "", "quantity": CANARY}},
+            "parcel.quantity: Expected `int`, got `str`",
+        ),
+        (
+            {"either": {"item": CANARY}},
+            "either: it fits none of Parcel, int (either: Object missing required field `quantity`;"
+            " either: Expected `int`, got `object`)",
+        ),
+        ({"letter": {"code": CANARY}}, "letter: Object missing required field `pages`"),
+        ({"letter": {"pages": 1, "x": CANARY}}, "letter.x: Letter has no such field"),
+        ({"letter": {"pages": 1, "code": CANARY}}, "letter: it does not fit its type"),
+        ({"form": {"code": CANARY}}, "form.count: Field required"),
+        ({"form": {"count": 1, "x": CANARY}}, "form.x: Extra inputs are not permitted"),
+        ({"form": {"count": CANARY}}, "form.count: it does not fit its type"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_names_of_fields_are_no_secret(given: dict[str, Any], told: str) -> None:
+    """Which field is missing, unknown or of another type is told beside a secret, and no value."""
+    with pytest.raises(InvalidInput) as raised:
+        Inputs("sends", sends).convert({**FITTING, **given}, strict=True)
+    assert str(raised.value) == told
+    assert CANARY not in str(raised.value)
 
 
 def test_a_large_secret_is_hidden_too(client: TestClient) -> None:

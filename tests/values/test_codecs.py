@@ -22,10 +22,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere, UsageError
+from rewake.kinds import Purpose
 from rewake.records import Value
 from rewake.signing.secret import Secret
 from rewake.values import pickles
 from rewake.values.codecs import decode, encode
+from rewake.values.pickles import Place
 from tests.support.values import (
     MOMENT,
     PLACE,
@@ -152,6 +154,12 @@ def test_damaged_json_is_unreadable(body: bytes) -> None:
     """Damaged JSON is an error that names the place, never a value."""
     with pytest.raises(CheckpointUnreadable, match=r"the result of fetch\.2 in run r1"):
         decode(Value("json", msgspec.Raw(body)), **PLACE)
+
+
+def test_a_place_is_named_by_a_noun() -> None:
+    """What an error says of a value that a run emitted can be read."""
+    place = Place("r1", "emit", Purpose.EMITTED)
+    assert str(place) == "the emitted item of emit in run r1"
 
 
 def test_unfetched_body_is_unreadable() -> None:

@@ -163,6 +163,18 @@ class Ballot:
         voted = {vote.approver for vote in self.votes}
         return [each for each in self._holders if each not in voted]
 
+    @property
+    def delegated_by(self) -> dict[str, str]:
+        """Who handed a vote on, by who got it."""
+        return {each.delegate: each.approver for each in self.delegations.values()}
+
+    def named(self, who: str) -> str:
+        """A person for people: with whom they got their vote from, and whom those from."""
+        given, names = self.delegated_by, [who]
+        while names[-1] in given:  # no vote goes round in a circle
+            names.append(given[names[-1]])
+        return ", for ".join(names)
+
     def of(self, who: str | None) -> Said | None:
         """What this person said, if anything."""
         if who is None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import collections.abc
 import enum
-import re
 import sys
 import types
 import typing
@@ -32,6 +31,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from rewake.authoring.fields import Field, fields_of, substituted
+from rewake.authoring.misfits import NAMES_IN_PYDANTIC, Misshapen, lacking, misfit, msgspec_misfit
 from rewake.errors import AppError, InvalidInput
 
 Converter = Callable[[Any, str, bool], Any]
@@ -50,19 +50,7 @@ _LISTS: Final[Mapping[Any, Callable[[Any], Any]]] = {
     collections.abc.Sequence: list,
     collections.abc.Set: set,
 }
-_MISSING: Final = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 _MAPPINGS: Final = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
-
-
-def misfit(path: str, message: str) -> InvalidInput:
-    """The error for a part of the input that does not fit."""
-    return InvalidInput(f"{path}: {message}", field=path)
-
-
-def lacking(path: str, name: str) -> InvalidInput:
-    """The error for a part of the input that lacks a field: this field does not fit."""
-    told = f"{path}: Object missing required field `{name}`"
-    return InvalidInput(told, field=f"{path}.{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +73,9 @@ class _ByMsgspec:
         except msgspec.ValidationError as error:
             message, _, inside = str(error).partition(" - at `$")
             there = f"{path}{inside.rstrip('`')}"
-            lacks = _MISSING.fullmatch(message)
-            raise (lacking(there, lacks[1]) if lacks else misfit(there, message)) from None
+            # What has a cause was said by a class of the app, or one that it uses.
+            told_here = error.__cause__ is None
+            raise (msgspec_misfit if told_here else misfit)(there, message) from None
         if strict and self.has_fields:
             _check_known(value, found, path)
         return found
@@ -219,7 +208,9 @@ class Converters:
                 raise refused[0]
             if not made:
                 told = "; ".join(str(each) for each in refused)
-                raise misfit(path, f"it fits none of {names} ({told})")
+                of_names = all(isinstance(each, Misshapen) for each in refused)
+                kind = Misshapen if of_names else InvalidInput
+                raise misfit(path, f"it fits none of {names} ({told})", kind)
             if any(not _is_same(made[0], other) for other in made[1:]):
                 raise misfit(path, f"it fits more than one of {names}: say which by its fields")
             return made[0]
@@ -326,7 +317,8 @@ class Converters:
                     raise lacking(path, name)
             for name in given if strict else ():
                 if name not in converters:
-                    raise misfit(f"{path}.{name}", f"{_named(kind)} has no such field")
+                    told = f"{_named(kind)} has no such field"
+                    raise misfit(f"{path}.{name}", told, Misshapen)
             made = {
                 name: convert_field(given[name], f"{path}.{name}", strict)
                 for name, convert_field in converters.items()
@@ -396,7 +388,8 @@ def _check_known(given: Any, made: Any, path: str) -> None:
     elif isinstance(given, dict) and (fields := _fields_made(made)) is not None:
         for name, each in given.items():
             if name not in fields:
-                raise misfit(f"{path}.{name}", f"{_named(type(made))} has no such field")
+                told = f"{_named(type(made))} has no such field"
+                raise misfit(f"{path}.{name}", told, Misshapen)
             _check_known(each, fields[name], f"{path}.{name}")
 
 
@@ -484,4 +477,5 @@ def _checked(validate: Callable[[], Any], path: str) -> Any:
             raise misfit(path, str(error)) from None
         first = problems[0]
         parts = [f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"]]
-        raise misfit(f"{path}{''.join(parts)}", first["msg"]) from None
+        kind = Misshapen if first["type"] in NAMES_IN_PYDANTIC else InvalidInput
+        raise misfit(f"{path}{''.join(parts)}", first["msg"], kind) from None

@@ -13,6 +13,7 @@ from rewake.authoring.conversion import Converter, Converters
 from rewake.authoring.fields import fields_of
 from rewake.authoring.hints import hints_of, signature_of
 from rewake.authoring.marking import hidden_in
+from rewake.authoring.misfits import Misshapen
 from rewake.errors import AppError, InvalidInput
 from rewake.values.nested import json_of
 from rewake.values.redaction import ANY, pointer
@@ -58,9 +59,10 @@ class Inputs:
             raise self._told(error) from None
 
     def _told(self, error: InvalidInput) -> InvalidInput:
-        """The error; of what is secret nothing but where it is."""
+        """The error; of what is secret nothing but where it is, and which name is wrong there."""
         name = re.split(r"[.\[]", error.field, maxsplit=1)[0]
-        if not any(path.split("/")[1] in (name, ANY) for path in self.hidden):
+        is_hidden = any(path.split("/")[1] in (name, ANY) for path in self.hidden)
+        if isinstance(error, Misshapen) or not is_hidden:
             return error
         return InvalidInput(f"{error.field}: it does not fit its type", field=error.field)
 

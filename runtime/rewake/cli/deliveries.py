@@ -39,7 +39,7 @@ def deliveries_list(
 
 @deliveries.command("show")
 def deliveries_show(id: Id, url: Url = None, json: Json = False) -> None:
-    """A delivery as it was sent, without its secrets, and why it was refused."""
+    """A delivery as it was sent, without what is secret in it, and why it was refused."""
     from rewake.cli.remote.deliveries import show
 
     raise typer.Exit(show(url, json, id))

@@ -13,6 +13,8 @@ from rewake.errors import UsageError
 from rewake.stores.told import Telling
 
 _STUCK = "stuck"
+_WIDTH = 24
+"""How wide the column of who says a line is, until one needs more."""
 _NAMES = {each.value: each for each in Telling}
 
 
@@ -24,6 +26,7 @@ class Teller:
         self._json = json
         self._wanted = list(Telling) if only is None else [_named(each) for each in only.split(",")]
         self._state = ""
+        self._width = _WIDTH
 
     def told(self, views: Sequence[Mapping[str, Any]]) -> None:
         """Print these, in order."""
@@ -31,8 +34,13 @@ class Teller:
             if each["type"] == Telling.STATE:
                 self._state = each["state"]
             if each["type"] in self._wanted:
-                line = msgspec.json.encode(each).decode() if self._json else _line(each)
+                line = msgspec.json.encode(each).decode() if self._json else self._line(each)
                 print(harmless(line), flush=True)
+
+    def _line(self, view: Mapping[str, Any]) -> str:
+        who, said = _parts(view)
+        self._width = max(self._width, len(who))  # what is printed already cannot be moved
+        return f"{view['at'][11:23]}  {who:<{self._width}}  {said}"
 
     @property
     def stuck(self) -> bool:
@@ -52,8 +60,8 @@ def _named(name: str) -> Telling:
     return _NAMES[name]
 
 
-def _line(view: Mapping[str, Any]) -> str:
-    at = view["at"][11:23]
+def _parts(view: Mapping[str, Any]) -> tuple[str, str]:
+    """Who says a line, and what."""
     match view["type"]:
         case Telling.ITEM:
             said = msgspec.json.encode(view["value"]).decode()
@@ -69,7 +77,7 @@ def _line(view: Mapping[str, Any]) -> str:
         said += f": {error['type']}: {error['message']}".partition("\n")[0]
     if view.get("reason"):
         said += f": {view['reason']}"
-    return f"{at}  {who:<24}  {said}"
+    return who, said
 
 
 def _attempt(view: Mapping[str, Any]) -> str:

@@ -71,7 +71,11 @@ async def _identity(identity: IdentitySettings, clock: Clock) -> Sequence[Findin
         do = "see REWAKE_OIDC_ISSUER, and that this machine reaches it; its tokens are refused"
         return [*found, failure("issuer", str(error), do)]
     if not any(oidc.grants.values()):
-        told = f"{oidc.issuer} has {count} keys, and its tokens allow nothing"
+        told = f"{oidc.issuer} has {_keys(count)}, and its tokens allow nothing"
         do = "say in REWAKE_OIDC_SCOPES what they do, unless people only decide by links"
         return [*found, warning("issuer", told, do)]
-    return [*found, well("issuer", f"{oidc.issuer} has {count} keys that can be used")]
+    return [*found, well("issuer", f"{oidc.issuer} has {_keys(count)} that can be used")]
+
+
+def _keys(count: int) -> str:
+    return f"{count} key" if count == 1 else f"{count} keys"

@@ -60,11 +60,15 @@ class DeliveriesPage(Page, frozen=True, kw_only=True):
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """What became of a delivery that was sent again; with the run that it started."""
+    """What became of a delivery that was sent again; with the run that it started.
+
+    `reason`: why the verdict is `failed`.
+    """
 
     verdict: str
     id: str | UnsetType = UNSET
     links: Links | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
 
 
 class ParameterView(msgspec.Struct, frozen=True):

@@ -57,6 +57,9 @@ _PREVIEWS: Final = {"purpose", "sec-purpose", "x-moz", "x-purpose"}
 """Headers that a browser sends with what nobody has opened yet."""
 _DELEGATE: Final = "delegate"
 _STALE: Final = "This page was open for too long. Please send it once more."
+_NO_PAGE: Final = (
+    "This was not sent from this page. Decide here, or send JSON (Content-Type: application/json)."
+)
 
 
 class Answer(msgspec.Struct, forbid_unknown_fields=True):
@@ -138,7 +141,7 @@ class _Opened:
 
     def done(self, found: Standing, decided: Approval, at: int, status: int = 200) -> Response:
         """The page that says what was decided."""
-        by, comment = decided.approver or "", decided.comment or ""
+        by, comment = found.ballot.named(decided.approver or ""), decided.comment or ""
         decision = str(decided.decision)
         asked = self.asked(found, decided.value)
         shown = pages.done(asked, decision=decision, by=by, at=at, comment=comment)
@@ -149,7 +152,7 @@ class _Opened:
         shown = pages.done(
             self.asked(found),
             decision=str(DECIDED[mine.action]),
-            by=mine.approver or "",
+            by=found.ballot.named(mine.approver or ""),
             at=int(mine.at.timestamp() * 1000),
             comment=mine.comment or "",
             is_open=True,
@@ -173,6 +176,7 @@ class _Opened:
             call="" if found.binds is None else call_text(found.binds, edited),
             progress=progress_of(ballot),
             can_delegate=mine in ballot.holders and not self.link.action,
+            given_by=ballot.named(mine).removeprefix(mine).removeprefix(", for "),
         )
 
 
@@ -241,7 +245,7 @@ async def decide(request: Request) -> Response:
 async def _by_json(request: Request, opened: _Opened) -> Response:
     found = await opened.look()
     if found.decided is not None:
-        return _conflict(found.decided)
+        return _conflict(found, found.decided)
     body, link = await read_object(request, LIMIT), opened.link
     if is_delegation(body):
         wanted = shaped(body, DelegationBody)
@@ -256,13 +260,13 @@ async def _by_json(request: Request, opened: _Opened) -> Response:
         found = await opened.look()
         if found.decided is None:
             raise
-        return _conflict(found.decided)
+        return _conflict(found, found.decided)
     told = counted(ballot, link.run, link.key, action, opened.holder)
     return reply({**told, "approver": opened.holder or None})
 
 
-def _conflict(decided: Approval) -> Response:
-    by = f" by {decided.approver}" if decided.approver else ""
+def _conflict(found: Standing, decided: Approval) -> Response:
+    by = f" by {found.ballot.named(decided.approver)}" if decided.approver else ""
     told = f"it was decided already: {decided.decision}{by}"
     return problem(Problem("Conflict", 409, "urn:rewake:problem:conflict", told))
 
@@ -275,7 +279,7 @@ async def _by_form(request: Request, opened: _Opened) -> Response:
     values = {name: each[0] if len(each) == 1 else each for name, each in posted.items()}
     nonce, chosen = _one(posted, "nonce"), _one(posted, "decision")
     if not is_fresh(opened.secret, opened.token, opened.holder, nonce, opened.now):
-        return opened.page(found, 403, values, {"": _STALE})
+        return opened.page(found, 403, values, {"": _STALE if nonce else _NO_PAGE})
     comment = _one(posted, "comment").strip()
     if chosen == _DELEGATE:
         return await _hand_on(opened, found, posted, values)

@@ -78,12 +78,7 @@ def others_of(ballot: Ballot, holder: str, decided: Approval | None) -> list[tup
     said = {vote.approver: str(DECIDED[vote.action]) for vote in ballot.votes}
     if decided is not None:
         said.setdefault(decided.approver, str(decided.decision))
-    given = {each.delegate: each.approver for each in ballot.delegations.values()}
-    return [
-        (f"{who}, for {given[who]}" if who in given else who, said.get(who, ""))
-        for who in ballot.holders
-        if who != holder
-    ]
+    return [(ballot.named(who), said.get(who, "")) for who in ballot.holders if who != holder]
 
 
 def own_vote(ballot: Ballot, holder: str) -> Vote | None:

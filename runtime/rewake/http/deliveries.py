@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,7 +18,7 @@ from rewake.http.bodies import query_choice, query_moment, query_whole, takes_qu
 from rewake.http.hooks import bounded_key, key_of, repeated, started
 from rewake.http.keeping import Became
 from rewake.http.parts import Parts, located, parts_of, reply
-from rewake.http.verdicts import Seen, Verdict, note, refused
+from rewake.http.verdicts import HookFailed, Seen, Verdict, failed, note, refused
 from rewake.ledger import Received
 from rewake.stores.deliveries import Kept
 from rewake.values.redaction import REDACTED
@@ -26,6 +27,8 @@ from rewake.views.deliveries import delivery_view, whole_delivery_view
 from rewake.views.runs import links
 from rewake.webhooks.delivery import Delivery
 from rewake.webhooks.hooks import Hook
+
+log = logging.getLogger("rewake.hooks")
 
 LARGEST_PAGE = 200
 _VERDICTS = {each.value: each for each in Became}
@@ -113,6 +116,9 @@ async def replay(request: Request) -> Response:
     except (InvalidInput, HTTPException) as error:
         await note(request, delivery, seen, refused(error), of=kept.id)
         raise
+    except HookFailed as error:
+        verdict = failed(error)
+        log.error("delivery %s was sent again, and %s", kept.id, error, exc_info=error)
     await note(request, delivery, seen, verdict, of=kept.id)
     return _told(request, verdict)
 
@@ -145,6 +151,8 @@ async def _again(
 
 def _told(request: Request, verdict: Verdict) -> Response:
     told: dict[str, Any] = {"verdict": verdict.became}
+    if verdict.became is Became.FAILED:
+        told["reason"] = verdict.reason
     if verdict.header is None:
         return reply(told)
     run = verdict.header.run

@@ -13,8 +13,10 @@ import asyncio
 import hashlib
 import inspect
 import re
+import traceback
 from collections.abc import Awaitable, Mapping
 from contextlib import ExitStack
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -24,14 +26,14 @@ from starlette.responses import Response
 
 from rewake.authoring.workflow import Workflow
 from rewake.engine.starting import LONGEST_KEY
-from rewake.errors import InvalidInput, Overloaded, StuckError, Unauthentic
+from rewake.errors import InvalidInput, Overloaded, RewakeError, StuckError, Unauthentic
 from rewake.http.admission import act_of, tell_done
 from rewake.http.bodies import is_coded, not_coded, query_number, read_body
 from rewake.http.keeping import Became
 from rewake.http.parts import Parts, located, parts_of, reply
 from rewake.http.problems import plain
 from rewake.http.responses import ended, response_to
-from rewake.http.verdicts import Seen, Verdict, note, refused
+from rewake.http.verdicts import HookFailed, Seen, Verdict, failed, note, refused
 from rewake.records import Header
 from rewake.signing.secret import Secret
 from rewake.values.text import storable, stored_size
@@ -83,7 +85,7 @@ async def _delivered(parts: Parts, request: Request, delivery: Delivery, seen: S
     except Exception as error:
         if seen.verified:
             act_of(request).who = f"hook:{delivery.path}"
-        await note(request, delivery, seen, Verdict(Became.FAILED, reason=type(error).__name__))
+        await note(request, delivery, seen, failed(error))
         raise
     act = act_of(request)
     act.skip = verdict.became is not Became.STARTED
@@ -195,10 +197,10 @@ async def _arguments(
     if is_json(delivery.content_type) and delivery.body and not is_coded(coding):
         _readable(delivery)
     if make is not None:
-        made = await _called(make, delivery)
+        made = await _called("arguments", make, delivery)
         if not (made is None or isinstance(made, Mapping)):
             told = f"arguments= of the webhook {delivery.path} returned {type(made).__name__}"
-            raise TypeError(f"{told}, and not a dict or None")
+            raise HookFailed(f"{told}, and not a dict or None")
         return made
     found = _fields(workflow, delivery)
     return found if hook.webhook.strict else workflow.inputs.known(found)
@@ -241,10 +243,10 @@ async def key_of(secret: Secret, hook: Hook, delivery: Delivery) -> str | None:
     delivery.id = hook.scheme.id_of(delivery) or _key_of_sender(hook, delivery)
     named = delivery.id or _mark(secret, hook, delivery)
     if hook.webhook.key is not None:
-        named = await _called(hook.webhook.key, delivery)
+        named = await _called("key", hook.webhook.key, delivery)
         if not (named is None or isinstance(named, str)):
             told = f"key= of the webhook {delivery.path} returned {type(named).__name__}"
-            raise TypeError(f"{told}, and not a text or None")
+            raise HookFailed(f"{told}, and not a text or None")
     if not named:
         return None
     return bounded_key(delivery.path, f"hook:{delivery.path}:{storable(named)}")
@@ -266,9 +268,19 @@ def _mark(secret: Secret, hook: Hook, delivery: Delivery) -> str | None:
     return f"hmac:{secret.sign(_MARK, named.encode()).hex()}"
 
 
-async def _called(function: Any, delivery: Delivery) -> Any:
-    made = function(delivery)
-    return await made if inspect.isawaitable(made) else made
+async def _called(option: str, function: Any, delivery: Delivery) -> Any:
+    """What a function of the app makes of a delivery. Raises `HookFailed`, and what refuses it."""
+    try:
+        made = function(delivery)
+        return await made if inspect.isawaitable(made) else made
+    except (RewakeError, HTTPException):
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{PurePath(frame.filename).name}, line {frame.lineno}"
+        # Its message may have parts of the delivery, and is in the log of the server alone.
+        told = f"{option}= of the webhook {delivery.path} raised {type(error).__name__} ({place})"
+        raise HookFailed(told) from error
 
 
 # --- what the sender is told ----------------------------------------------------------------------

@@ -10,7 +10,7 @@ from rewake.engine.approvals import Approvals
 from rewake.http.auditor import plain_text
 from rewake.http.parts import parts_of, reply
 from rewake.views.approvals import listed_approval_view
-from rewake.views.ballots import ApprovalRecord, seats_of, seen_view, standing_of, trail_of
+from rewake.views.ballots import ApprovalRecord, held_in, seats_of, seen_view, standing_of, trail_of
 from rewake.views.values import Values
 
 LINES = "application/x-ndjson"
@@ -32,9 +32,10 @@ async def get(request: Request) -> Response:
         ApprovalRecord(
             **msgspec.structs.asdict(view),
             **standing_of(found.ballot),
-            waits_for=found.ballot.waits_for if found.end is None else [],
+            **held_in(found.ballot, found.ballot.waits_for if found.end is None else []),
             state="open" if found.end is None else found.end[0],
             reject=found.ballot.terms.reject,
+            personal=found.ballot.terms.is_personal,
             groups=found.ballot.terms.groups,
             votes=seats_of(found.ballot, found.matter.hidden),
             views=seen_view(await store.seen.of(run, key)),

@@ -60,6 +60,16 @@ class Seen:
     key: str | None = None
 
 
+class HookFailed(Exception):
+    """`arguments=` or `key=` of a webhook has failed: which, and where, with no part of a value."""
+
+
+def failed(error: Exception) -> Verdict:
+    """What becomes of a delivery by which something here fails."""
+    told = str(error) if isinstance(error, HookFailed) else type(error).__name__
+    return Verdict(Became.FAILED, reason=told)
+
+
 def refused(error: Unauthentic | InvalidInput | Overloaded | HTTPException) -> Verdict:
     """What becomes of a delivery that is refused with this error."""
     if isinstance(error, Unauthentic):

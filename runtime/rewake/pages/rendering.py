@@ -60,6 +60,8 @@ class Asked(msgspec.Struct, frozen=True):
     """How many must decide, where one is not enough."""
     can_delegate: bool = False
     """Whether the holder can hand it on to somebody else."""
+    given_by: str = ""
+    """Who handed it on to the holder, if somebody did."""
 
 
 class Question(msgspec.Struct, frozen=True):

@@ -46,6 +46,10 @@ class Pickle(NamedTuple):
         return f"{'code' if self.holds_code else 'pickle'} {self.python} {key_id}".encode()
 
 
+_CALLED = {"emitted": "emitted item"}
+"""What people are told of a purpose, where it is no noun."""
+
+
 class Place(NamedTuple):
     """Where a value belongs."""
 
@@ -54,7 +58,8 @@ class Place(NamedTuple):
     purpose: str
 
     def __str__(self) -> str:
-        return f"the {self.purpose} of {self.key or 'the workflow'} in run {self.run}"
+        what = _CALLED.get(self.purpose, self.purpose)
+        return f"the {what} of {self.key or 'the workflow'} in run {self.run}"
 
 
 def unreadable(place: Place, reason: str) -> CheckpointUnreadable:

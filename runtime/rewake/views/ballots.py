@@ -54,22 +54,28 @@ class TrailEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class InboxView(ListedApprovalView, frozen=True, kw_only=True):
-    """An open approval of any run, and who has not decided yet (`waits_for`)."""
+    """An open approval of any run, and who has not decided yet (`waits_for`).
+
+    `delegated_by`: who handed a vote on, by who has got it.
+    """
 
     quorum: int
     approvals: int
     rejections: int
     waits_for: list[str]
+    delegated_by: dict[str, str]
 
 
 class ApprovalRecord(InboxView, frozen=True, kw_only=True):
     """One approval, open or not, with all that is known of it.
 
-    `state`: open, approved, rejected, timed_out or withdrawn.
+    `state`: open, approved, rejected, timed_out or withdrawn. `personal`: a vote is only that of
+    whoever casts it.
     """
 
     state: str
     reject: str
+    personal: bool
     groups: dict[str, list[str]]
     votes: list[SeatView]
     views: SeenView | None
@@ -82,10 +88,15 @@ def standing_of(ballot: Ballot) -> dict[str, Any]:
     return {"quorum": ballot.terms.quorum, "approvals": ballot.approvals, "rejections": rejections}
 
 
+def held_in(ballot: Ballot, waits_for: list[str]) -> dict[str, Any]:
+    """Whose turn it is, and who handed what on."""
+    return {"waits_for": waits_for, "delegated_by": ballot.delegated_by}
+
+
 def inbox_of(view: ListedApprovalView, ballot: Ballot) -> InboxView:
     """The view of an open approval among those of other runs, with how its ballot stands."""
     shown = msgspec.structs.asdict(view)
-    return InboxView(**shown, **standing_of(ballot), waits_for=ballot.waits_for)
+    return InboxView(**shown, **standing_of(ballot), **held_in(ballot, ballot.waits_for))
 
 
 def seats_of(ballot: Ballot, hidden: Sequence[str]) -> list[SeatView]:
@@ -93,7 +104,7 @@ def seats_of(ballot: Ballot, hidden: Sequence[str]) -> list[SeatView]:
 
     `hidden`: the parts of what they filled in that are secret.
     """
-    given = {each.delegate: each.approver for each in ballot.delegations.values()}
+    given = ballot.delegated_by
     said = {vote.approver: vote for vote in ballot.votes}
     others = [who for who in said if who not in ballot.holders]
     seats = []

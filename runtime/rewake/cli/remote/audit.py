@@ -11,11 +11,16 @@ from rewake.cli.remote.acting import moment_of
 from rewake.cli.remote.runs import Server, page_of
 from rewake.cli.tokens import print_columns, when
 
+_STRANGER = "a stranger"
+"""What the table calls who is not known, whose name is empty."""
+
 
 def listing(url: str | None, json: bool, query: Mapping[str, object], since: str | None) -> Exit:
     """What was done and refused, newest first."""
     begin = moment_of(since)
     asked = {**query, "since": begin and begin.astimezone(UTC).isoformat()}
+    if asked.get("who") == _STRANGER:
+        asked["who"] = ""
     return page_of(Server(url, json), "audit", _table, asked, "entries")
 
 
@@ -33,7 +38,7 @@ def _row(entry: Mapping[str, Any]) -> list[str]:
     )
     return [
         when(entry["at"]),
-        entry["who"] or "a stranger",
+        entry["who"] or _STRANGER,
         entry["action"],
         outcome,
         entry.get("run", ""),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
-from rewake.cli.exits import Exit, tell
+from rewake.cli.exits import Exit, complain, tell
 from rewake.cli.output import write_json
 from rewake.cli.remote.acting import moment_of
 from rewake.cli.remote.client import Client
@@ -14,6 +14,8 @@ from rewake.cli.remote.runs import Server, page_of
 from rewake.cli.tokens import print_columns, when
 
 _HEADS = ("ID", "AT", "HOOK", "VERDICT", "RUN", "BYTES", "REASON")
+
+_FAILED = "failed"
 
 
 def listing(url: str | None, json: bool, query: Mapping[str, object], since: str | None) -> Exit:
@@ -46,9 +48,11 @@ def replay(url: str | None, json: bool, id: str) -> Exit:
             write_json(found)
         elif "id" in found:
             print(found["id"])
-        else:
+        elif found["verdict"] != _FAILED:
             tell(f"the delivery is {found['verdict']}: it starts no run")
-        return Exit.DONE
+        else:
+            complain(f"{found['reason']}: the log of the server has the whole error")
+        return Exit.FAILED if found["verdict"] == _FAILED else Exit.DONE
 
     return Server(url, json).ask(call)
 

@@ -12,6 +12,7 @@ from rewake.cli.exits import STATES, Exit, tell
 from rewake.cli.inputs import the_one
 from rewake.cli.output import tell_failure, write_json
 from rewake.cli.remote import tables
+from rewake.cli.remote.ballots import counted_line
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.pages import history_of, logs_of
 from rewake.client import flows
@@ -21,6 +22,7 @@ from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import RewakeError, StuckError, UsageError
 
 SHOWN_PAGES = 5
+_MOST_RECORDS = 20
 """Pages of a history that are read to show a run."""
 
 Call = Callable[[Client], Awaitable[Exit]]
@@ -146,12 +148,25 @@ def show(server: Server, run: str) -> Exit:
         told: dict[str, Any] = {}
         with suppress(RewakeError):  # a history that cannot be read hides no state
             told = await history_of(client, run, SHOWN_PAGES)
-        tables.run_details(found, told)
+        tables.run_details(found, told, await _records(client, found, told))
         if told.get("cursor"):
             tell(f"this is its beginning; `rewake runs history {run}` has all of it")
         return Exit.DONE
 
     return server.ask(call)
+
+
+async def _records(
+    client: Client, run: Mapping[str, Any], history: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is known of the approvals of a run, by their keys; of the first, if there are many."""
+    keys = [each["key"] for each in run.get("approvals") or ()]
+    keys += [each["key"] for each in history.get("operations", ()) if each["kind"] == "approval"]
+    records = {}
+    for key in list(dict.fromkeys(keys))[:_MOST_RECORDS]:
+        with suppress(RewakeError):  # what cannot be read hides no state
+            records[key] = (await client.get("runs", run["id"], "approvals", key)).body
+    return records
 
 
 def history(server: Server, run: str) -> Exit:
@@ -208,7 +223,7 @@ def approve(server: Server, run: str, key: str | None, answer: dict[str, Any]) -
         if server.json:
             write_json(found)
         else:
-            print(f"{found['key']} of run {found['run']} is {found['decision']}")
+            print(counted_line(found))
         return Exit.DONE
 
     return server.ask(call)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -13,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rewake.authoring.binding import call_text
 from rewake.cli.lines import duration
 from rewake.cli.output import harmless
+from rewake.cli.remote.ballots import decided_lines, holders_of, open_lines
 from rewake.kinds import Kind
 
 Columns = Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]
@@ -44,8 +43,15 @@ def approvals_table(approvals: Iterable[Mapping[str, Any]]) -> None:
     _print_columns(_APPROVAL_COLUMNS, approvals)
 
 
-def run_details(run: Mapping[str, Any], history: Mapping[str, Any] | None = None) -> None:
-    """One run: its facts, its open operations and approvals, and what was decided."""
+def run_details(
+    run: Mapping[str, Any],
+    history: Mapping[str, Any] | None = None,
+    records: Mapping[str, Mapping[str, Any]] = {},
+) -> None:
+    """One run: its facts, its open operations and approvals, and what was decided.
+
+    `records`: what is known of its approvals, by their keys.
+    """
     history = history or {}
     approvals = run.get("approvals") or ()
     wake = run.get("wake")
@@ -71,26 +77,16 @@ def run_details(run: Mapping[str, Any], history: Mapping[str, Any] | None = None
     ]
     _print((), [(name, value) for name, value in facts if value])
     for approval in approvals:
-        _open_approval(approval, run["id"])
+        for line in open_lines(approval, run["id"], records.get(approval["key"])):
+            print(line)
     for operation in history.get("operations", ()):
-        for line in _told(operation):
+        for line in _told(operation, records.get(operation["key"])):
             print(line)
     retries(history)
     if run["state"] == "stuck":
         print(f"after a fix (see `rewake replay {run['id']}`): rewake runs resume {run['id']}")
     if run["state"] == "failed":
         print(f"after a fix, it goes on from before its error: rewake runs retry {run['id']}")
-
-
-def _open_approval(approval: Mapping[str, Any], run: str) -> None:
-    until = f", until {when(approval['deadline'])}" if approval.get("deadline") else ""
-    print(f"waits for a decision on {approval['key']}{until}")
-    if approval.get("description"):
-        print(f"  {approval['description']}")
-    if approval.get("binds"):
-        print(f"  calls {call_text(approval['binds'])}")
-    if approval.get("decide"):
-        print(f"  rewake runs approve {run} {shlex.quote(approval['key'])}")
 
 
 def retries(history: Mapping[str, Any]) -> None:
@@ -112,7 +108,7 @@ def _started_by(history: Mapping[str, Any]) -> str:
     return next((each["by"] for each in entries if each.get("by")), "")
 
 
-def _told(operation: Mapping[str, Any]) -> Iterator[str]:
+def _told(operation: Mapping[str, Any], record: Mapping[str, Any] | None) -> Iterator[str]:
     """What is to be said of an operation: while it is open, and of a decision who made it."""
     key, state = operation["key"], operation["state"]
     if state == "running":
@@ -127,10 +123,7 @@ def _told(operation: Mapping[str, Any]) -> Iterator[str]:
         until = f", until {when(operation['due'])}" if operation.get("due") else ""
         yield f"waits {Kind.CALLBACK.traits.waiting}: {key}{until}"
     elif operation["kind"] == "approval" and isinstance(operation.get("result"), dict):
-        made = operation["result"]
-        by = f" by {made['approver']}" if made.get("approver") else ""
-        comment = f": {made['comment']}" if made.get("comment") else ""
-        yield f"{key} was {made.get('decision', 'decided')}{by}{comment}"
+        yield from decided_lines(key, operation["result"], record)
     yield from _tried(operation)
 
 
@@ -194,7 +187,7 @@ _APPROVAL_COLUMNS: Columns = (
     ("KEY", lambda each: each["key"]),
     ("WORKFLOW", lambda each: each["workflow"]),
     ("UNTIL", lambda each: when(each["deadline"]) if each["deadline"] else ""),
-    ("OF", lambda each: ", ".join(each["approvers"])),
+    ("OF", lambda each: ", ".join(holders_of(each))),
     ("", lambda each: str(each["description"] or "").partition("\n")[0]),
 )
 _OPERATION_COLUMNS: Columns = (
