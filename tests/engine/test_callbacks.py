@@ -120,7 +120,12 @@ def test_a_result_that_does_not_fit_leaves_it_open() -> None:
     async def body(bench: Bench) -> None:
         run, token = await token_of(bench)
         callbacks = Callbacks(bench.engine)
-        for wrong, field in (({"amount": "a lot"}, "amount"), ({}, ""), (None, ""), ([1], "")):
+        for wrong, field in (
+            ({"amount": "a lot"}, "amount"),
+            ({}, "amount"),
+            (None, ""),
+            ([1], ""),
+        ):
             with pytest.raises(InvalidInput) as refused:
                 await callbacks.complete(token, wrong)
             assert refused.value.field == field

@@ -10,7 +10,7 @@ import pytest
 
 from rewake import now, sleep, sleep_until, step, wait_for_approval, workflow
 from rewake.kinds import Kind
-from rewake.records import ClockSetBack
+from rewake.records import ClockSetBack, Scheduled
 from tests.support.virtual import TABLES, Bench, virtually
 
 HOUR = 3_600_000
@@ -122,7 +122,7 @@ def test_a_moment_stays_where_it_is() -> None:
         await bench.result(run)
         assert 149 <= bench.seconds < 153
         _, history = await bench.engine.history(run)
-        timers = [e for e in history.entries if getattr(e, "kind", None) is Kind.TIMER]
+        timers = [e for e in history.entries if isinstance(e, Scheduled) and e.kind is Kind.TIMER]
         assert len(timers) == 2
 
     virtually([until_noon], body)

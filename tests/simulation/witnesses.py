@@ -28,7 +28,7 @@ from tests.simulation.simulate import simulate
 from tests.simulation.tally import STORES
 
 SEEDS = 2_000
-"""How many seeds the suite has, and how many a mutant is looked for in."""
+"""How many seeds a mutant is looked for in."""
 ALL_MUTANTS: tuple[Mutant, ...] = (
     *MUTANTS,
     *ANSWERING,
