@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from starlette.testclient import TestClient
 
-from rewake import approval, group, groups, step, workflow
+from rewake import Notice, approval, group, groups, step, task, workflow
 from rewake.app import App
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine
@@ -104,7 +104,7 @@ class Front:
 @pytest.fixture
 def front(tmp_path: Path) -> Iterator[Front]:
     app, secret, clock = App(), Secret(SECRET), Clock()
-    for each in (pays, members):
+    for each in (pays, members, tells, reminds):
         app.add(each)
     table = SqliteTable(tmp_path / "rewake.db", durable=False)
     settings = Settings(url="https://app.example/below")
@@ -334,6 +334,33 @@ def test_the_trail(front: Front) -> None:
     assert lines.headers["content-type"].startswith("application/x-ndjson")
     told = [msgspec.json.decode(line) for line in lines.content.splitlines()]
     assert told == [{"run": "r1", "key": "pay", **each} for each in record["trail"]]
+
+
+@task
+async def tells(notice: Notice) -> str:
+    return notice.kind
+
+
+@workflow
+async def reminds(name: str = "pay") -> str:
+    other = approval("other", approvers=[EVE], notify=tells)
+    ask = approval(name, approvers=[ANN], notify=tells, remind_every=0.3, timeout=60)
+    await step("tell", lambda: told.update(ask.links))
+    answer = await ask
+    other.cancel()
+    return answer.decision
+
+
+def test_the_trail_has_who_was_told(front: Front) -> None:
+    """Notices and reminders of it, and not those of another approval, are in its trail."""
+    front.client.post("/v1/workflows/reminds/runs?id=r1&wait=2", json={}, headers=bearer())
+    front.vote(ANN)
+    assert front.result() == "approved"
+    trail = front.record().json()["trail"]
+    kinds = [each["notice"] for each in trail if each["what"] == "notified"]
+    assert (kinds[0], kinds[-1]) == ("asked", "decided")
+    assert set(kinds[1:-1]) == {"reminder"}
+    assert all(each["people"] == [ANN] for each in trail if each["what"] == "notified")
 
 
 def test_the_record_of_what_there_is_not(front: Front) -> None:

@@ -59,6 +59,8 @@ MOST_PEOPLE: Final = 100
 """How many people one approval can be asked of, those of its escalation among them."""
 LONGEST_NAME: Final = 254
 """The most bytes of a person, such as an address."""
+MARK: Final = ":notify["
+"""What the key of each operation has that tells of an approval."""
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -205,7 +207,7 @@ def begin_notifying(
     asked = recorded()
     if "notify" not in asked:
         return
-    scope = execution.group(f"{future.op.name}:notify").next()
+    scope = execution.group(f"{future.op.name}{MARK[:-1]}").next()
     notifier = _Notifier(execution, future, task, asked, link, scope.path)
     branch = execution.spawn(notifier.run(), scope)
     branch.is_awaited = True  # it is nobody's mistake that it is left alone

@@ -6,9 +6,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rewake.engine.approvals import Approvals
+from rewake.authoring.notifying import Notice
+from rewake.engine.approvals import Approvals, Record
+from rewake.engine.notices import notices_of
 from rewake.http.auditor import plain_text
-from rewake.http.parts import parts_of, reply
+from rewake.http.parts import Parts, parts_of, reply
+from rewake.records import Millis
 from rewake.views.approvals import listed_approval_view
 from rewake.views.ballots import ApprovalRecord, held_in, seats_of, seen_view, standing_of, trail_of
 from rewake.views.values import Values
@@ -22,7 +25,8 @@ async def get(request: Request) -> Response:
     found = await Approvals(parts.engine).find(run, key)
     store = parts.engine.services.store
     refusals = await store.audit.refusals(plain_text(run), plain_text(key))
-    trail = trail_of(found.asked_at, found.ballot, found.end, found.why, refusals)
+    notices = await _notices(parts, found)
+    trail = trail_of(found.asked_at, found.ballot, found.end, found.why, refusals, notices)
     if LINES in request.headers.get("accept", ""):
         lines = [msgspec.json.encode({"run": run, "key": key, **_plain(each)}) for each in trail]
         return Response(b"".join(line + b"\n" for line in lines), media_type=LINES)
@@ -42,6 +46,15 @@ async def get(request: Request) -> Response:
             trail=trail,
         )
     )
+
+
+async def _notices(parts: Parts, found: Record) -> list[tuple[Millis, Notice]]:
+    """Who was told of it, if anybody was to be: it takes the whole history."""
+    if "notify" not in found.matter.shown:
+        return []
+    services = parts.engine.services
+    header = await services.store.header(found.matter.run)
+    return await notices_of(services, header, found.matter.asked.key)
 
 
 def _plain(entry: msgspec.Struct) -> dict[str, object]:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from rewake.authoring.ballots import Ballot, Delegation, Said, Vote
+from rewake.authoring.notifying import Notice
 from rewake.ledger import Audited, Seen
 from rewake.records import Millis
 from rewake.values.redaction import redacted
@@ -38,7 +39,8 @@ class SeenView(msgspec.Struct, frozen=True):
 class TrailEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """Something that happened to an approval.
 
-    `what`: asked, voted, delegated, refused, decided, timed_out or withdrawn.
+    `what`: asked, notified, voted, delegated, refused, decided, timed_out or withdrawn. `notice`:
+    the kind of a notice, which told `people`.
     """
 
     at: str
@@ -51,6 +53,8 @@ class TrailEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int | None = None
     more: int = 0
     """Of what was refused: so many before it were likewise, and have no entry."""
+    notice: str | None = None
+    people: list[str] = []
 
 
 class InboxView(ListedApprovalView, frozen=True, kw_only=True):
@@ -130,9 +134,14 @@ def trail_of(
     end: tuple[str, Millis] | None,
     why: str,
     refusals: Sequence[Audited],
+    notices: Sequence[tuple[Millis, Notice]] = (),
 ) -> list[TrailEntry]:
     """What happened to an approval, in order. `end`: how it ended, and when; `why`, if told."""
     trail = [TrailEntry(moment(asked_at), "asked"), *map(_entry_of, ballot.said)]
+    trail += [
+        TrailEntry(moment(at), "notified", notice=each.kind, people=each.people)
+        for at, each in notices
+    ]
     trail += [
         TrailEntry(moment(each.at), "refused", each.who, status=each.status, more=each.more)
         for each in refusals
