@@ -9,6 +9,7 @@ from typing import Any
 
 from rewake import (
     NonRetryable,
+    Notice,
     TaskError,
     approval,
     callback,
@@ -17,6 +18,7 @@ from rewake import (
     parallel,
     race,
     random,
+    respond,
     sleep,
     sleep_until,
     step,
@@ -92,6 +94,13 @@ async def refuse(why: str) -> None:
         raise NonRetryable(why)
 
 
+@task
+async def tell(notice: Notice) -> str:
+    """Is told of an approval."""
+    with body():
+        return notice.kind
+
+
 @workflow
 async def everything() -> dict[str, Any]:
     """Use every primitive; take about three seconds."""
@@ -114,8 +123,9 @@ async def everything() -> dict[str, Any]:
     await sleep_until(now() + timedelta(seconds=NAP))
     later = _facts()
     kept_later = await step("later facts", lambda: within(later))
-    ask = approval("sign-off", description="sure?", approvers=["Ada"])
-    link = ask.link()
+    await respond({"later": kept_later}, status=201)
+    ask = approval("sign-off", approvers=["Ada", "Bob"], quorum=2, notify=tell)
+    link = ask.link("Ada")
     kept_link = await step("link", lambda: within(link))
     waiting("approval")
     answer = await ask

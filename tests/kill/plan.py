@@ -20,6 +20,7 @@ CALLS: Mapping[str, int] = {
     "store.retry_task": 1,
     "store.deliver": 12,
     "store.hear": 1,
+    "store.vote": 1,
     "store.cancel_withdrawn": 1,
     "table.get": 20,
     "table.put": 6,
@@ -99,6 +100,8 @@ BODIES = (
     "later facts",
     "hand on",
     "link",
+    "sign-off:notify[0]/asked",
+    "sign-off:notify[0]/decided",
     "cleanup",
 )
 """The keys of tasks and steps to die in: each function and each step once."""

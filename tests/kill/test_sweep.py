@@ -28,7 +28,7 @@ EXPECTED = {
     "asyncio": [["10", "NonRetryable: gathered"], 12, "GROUPED", True],
     "failures": ["TimeoutError", "NonRetryable: in a group"],
     "once": "kept",
-    "approval": ["approved", {"amount": 3}, "Ada"],
+    "approval": ["approved", {"amount": 3}, "Bob"],
     "callback": [7],
     "the end": "NonRetryable",
     "cleanup": "clean",
