@@ -21,7 +21,7 @@ from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine
 from rewake.errors import ConfigError
-from rewake.http import hooks as hooks_module
+from rewake.http import bodies
 from rewake.http.app import create_app
 from rewake.http.bodies import LIMIT
 from rewake.signing.secret import Secret
@@ -434,7 +434,7 @@ def test_a_body_that_is_no_use(
 
 def test_a_body_that_does_not_come(app: Starlette, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who sends a byte now and then is not waited for: after a while it is a 408."""
-    monkeypatch.setattr(hooks_module, "BODY_TIME", 0.01)
+    monkeypatch.setattr(bodies, "BODY_TIME", 0.01)
     sent: list[Any] = []
 
     async def receive() -> Any:

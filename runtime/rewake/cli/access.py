@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from rewake.cli.exits import Exit
+from rewake.cli.options import Cursor, Db, Json, Limit, Since, Url
 from rewake.errors import InvalidInput
 
 tokens = typer.Typer(help="Make, list and revoke API tokens.", no_args_is_help=False)
@@ -20,11 +21,6 @@ Server = Annotated[
     str | None,
     typer.Option("--server", help="A server (REWAKE_SERVER); without one, the database."),
 ]
-Db = Annotated[str | None, typer.Option(help="The SQLite file (REWAKE_DB, .rewake/rewake.db).")]
-Url = Annotated[
-    str | None, typer.Option("--server", help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")
-]
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -87,9 +83,9 @@ def tokens_revoke(name: TokenName, server: Server = None, db: Db = None) -> None
 def audit_list(
     who: Annotated[str | None, typer.Option(help="Only of them: token:NAME, bootstrap.")] = None,
     run: Annotated[str | None, typer.Option(help="Only about this run.")] = None,
-    since: Annotated[str | None, typer.Option(help="Then or later (2h, 7d, a time).")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="So many at most.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Go on from here.")] = None,
+    since: Since = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     url: Url = None,
     json: Json = False,
 ) -> None:

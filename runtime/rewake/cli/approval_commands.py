@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
+from rewake.cli.inputs import json_value
+from rewake.cli.options import ApprovalKey, Comment, Json, RunId, Url, Value
 from rewake.errors import UsageError
 
 approvals = typer.Typer(
     help="What the runs of a server wait for: look, decide, make links.", no_args_is_help=False
 )
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
-Key = Annotated[str | None, typer.Argument(help="Which approval, where it waits for several.")]
-Url = Annotated[
-    str | None, typer.Option("--server", help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")
-]
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
-Value = Annotated[str | None, typer.Option(help="What is filled in, as JSON.")]
-Comment = Annotated[str | None, typer.Option(help="Kept with the decision.")]
 Decider = Annotated[str | None, typer.Option("--approver", help="Who decides (USER).")]
 
 
@@ -46,8 +39,8 @@ def approvals_list(
 
 @approvals.command("show")
 def approvals_show(
-    run: Run,
-    key: Key = None,
+    run: RunId,
+    key: ApprovalKey = None,
     trail: Annotated[bool, typer.Option("--trail", help="What happened, a line each.")] = False,
     url: Url = None,
 ) -> None:
@@ -60,8 +53,8 @@ def approvals_show(
 
 @approvals.command("link")
 def approvals_link(
-    run: Run,
-    key: Key = None,
+    run: RunId,
+    key: ApprovalKey = None,
     approver: Annotated[str, typer.Option(help="For whom.")] = "",
     action: Annotated[str | None, typer.Option(help="approve or reject: only that.")] = None,
     url: Url = None,
@@ -78,8 +71,8 @@ def approvals_link(
 
 @approvals.command("approve")
 def approvals_approve(
-    run: Run,
-    key: Key = None,
+    run: RunId,
+    key: ApprovalKey = None,
     value: Value = None,
     comment: Comment = None,
     approver: Decider = None,
@@ -87,13 +80,13 @@ def approvals_approve(
     json: Json = False,
 ) -> None:
     """Approve what a run waits for."""
-    _decide(True, run, key, _json(value), comment, approver, url, json)
+    _decide(True, run, key, json_value(value), comment, approver, url, json)
 
 
 @approvals.command("reject")
 def approvals_reject(
-    run: Run,
-    key: Key = None,
+    run: RunId,
+    key: ApprovalKey = None,
     comment: Comment = None,
     approver: Decider = None,
     url: Url = None,
@@ -105,8 +98,8 @@ def approvals_reject(
 
 @approvals.command("delegate")
 def approvals_delegate(
-    run: Run,
-    key: Key = None,
+    run: RunId,
+    key: ApprovalKey = None,
     to: Annotated[str, typer.Option(help="Who shall decide instead.")] = "",
     comment: Comment = None,
     url: Url = None,
@@ -137,10 +130,3 @@ def _decide(
     by = decider(approver)
     answer = {"approved": approved, "value": value, "approver": by, "comment": comment}
     raise typer.Exit(approve(Server(url, json), run, key, answer))
-
-
-def _json(text: str | None) -> Any:
-    try:
-        return None if text is None else json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"--value is not JSON: {error}") from None

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rewake.errors import UsageError
+from rewake.cli.inputs import json_value
+from rewake.cli.options import Json
 
 callbacks = typer.Typer(help="End a callback in a machine's place.", no_args_is_help=False)
 
 Address = Annotated[str, typer.Argument(metavar="URL", help="The callback's whole address.")]
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 
 
 @callbacks.command("complete")
@@ -24,7 +23,7 @@ def complete(
     """Complete it with a result."""
     from rewake.cli.remote.callbacks import call
 
-    raise typer.Exit(call(url, _result(value), json=json))
+    raise typer.Exit(call(url, json_value(value), json=json))
 
 
 @callbacks.command("fail")
@@ -38,10 +37,3 @@ def fail(
     from rewake.cli.remote.callbacks import call
 
     raise typer.Exit(call(url, {"type": type, "message": message}, "fail", json=json))
-
-
-def _result(text: str | None) -> Any:
-    try:
-        return None if text is None else json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"--value is not JSON: {error}") from None

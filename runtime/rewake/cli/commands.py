@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import warnings
@@ -17,6 +16,18 @@ from rewake.cli.callbacks import callbacks
 from rewake.cli.deliveries import deliveries
 from rewake.cli.doctor_command import doctor
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
+from rewake.cli.inputs import json_value
+from rewake.cli.options import (
+    ApprovalKey,
+    Comment,
+    Cursor,
+    Db,
+    Json,
+    Limit,
+    RunId,
+    Url,
+    Value,
+)
 from rewake.cli.watch import runs_watch
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import DeterminismWarning, RewakeError, UsageError
@@ -77,8 +88,6 @@ Source = Annotated[str, typer.Argument(metavar="APP", help="app.py, app.py:main 
 OptionalSource = Annotated[
     str | None, typer.Argument(metavar="APP", help="The app's file or module; or REWAKE_APP.")
 ]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
-Db = Annotated[str | None, typer.Option(help="The SQLite file (REWAKE_DB, .rewake/rewake.db).")]
 Host = Annotated[str | None, typer.Option(help="Where to listen (REWAKE_HOST, 127.0.0.1).")]
 Port = Annotated[int | None, typer.Option(help="0 takes any (REWAKE_PORT, 8000).")]
 LogFormat = Annotated[
@@ -86,17 +95,13 @@ LogFormat = Annotated[
 ]
 Input = Annotated[str | None, typer.Option(help="The arguments by name, as a JSON object.")]
 InputFile = Annotated[str | None, typer.Option(help="A file with them; - is stdin.")]
-Url = Annotated[
-    str | None, typer.Option("--server", help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")
-]
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 DiscardCleanup = Annotated[
     bool, typer.Option("--discard-cleanup", help="Forget what succeeded after the error.")
 ]
 OptionalRunId = Annotated[str | None, typer.Argument(metavar="[RUN]", help="The id of a run.")]
 OfState = Annotated[str | None, typer.Option("--state", help="Many: all in this state.")]
 OfWorkflow = Annotated[str | None, typer.Option("--workflow", help="Many: all of this workflow.")]
-Since = Annotated[str | None, typer.Option(help="Many: started since then (2h, 7d, a time).")]
+OfSince = Annotated[str | None, typer.Option(help="Many: started since then (2h, 7d, a time).")]
 Reason = Annotated[str | None, typer.Option(help="Kept with the run; at most 200 bytes.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only name them, and refusals.")]
 Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the end.")]
@@ -304,8 +309,8 @@ def runs_list(
     workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
     state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
     key: Annotated[str | None, typer.Option(help="Only of this idempotency key.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="So many at most.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Go on from here.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
@@ -365,7 +370,7 @@ def runs_cancel(
     ] = False,
     state: OfState = None,
     workflow: OfWorkflow = None,
-    since: Since = None,
+    since: OfSince = None,
     dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
@@ -384,7 +389,7 @@ def runs_kill(
     reason: Reason = None,
     state: OfState = None,
     workflow: OfWorkflow = None,
-    since: Since = None,
+    since: OfSince = None,
     dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
@@ -402,7 +407,7 @@ def runs_resume(
     run: OptionalRunId = None,
     state: OfState = None,
     workflow: OfWorkflow = None,
-    since: Since = None,
+    since: OfSince = None,
     dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
@@ -421,7 +426,7 @@ def runs_retry(
     discard_cleanup: DiscardCleanup = False,
     state: OfState = None,
     workflow: OfWorkflow = None,
-    since: Since = None,
+    since: OfSince = None,
     dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
@@ -437,12 +442,10 @@ def runs_retry(
 @runs.command("approve")
 def runs_approve(
     run: RunId,
-    key: Annotated[
-        str | None, typer.Argument(help="Which approval, where it waits for several.")
-    ] = None,
+    key: ApprovalKey = None,
     reject: Annotated[bool, typer.Option("--reject", help="Reject instead.")] = False,
-    value: Annotated[str | None, typer.Option(help="What is filled in, as JSON.")] = None,
-    comment: Annotated[str | None, typer.Option(help="Kept with the decision.")] = None,
+    value: Value = None,
+    comment: Comment = None,
     approver: Annotated[str | None, typer.Option(help="Who decides (USER).")] = None,
     db: Annotated[
         str | None, typer.Option(help="Decide in this file, for a `rewake run`: no server.")
@@ -453,7 +456,7 @@ def runs_approve(
     """Decide on what a run waits for."""
     from rewake.cli.home import decider
 
-    filled_in = _json_value(value)
+    filled_in = json_value(value)
     if db is not None:
         approver = approver or os.environ.get("USER")
         from rewake.authoring.approval import Approval, Decision
@@ -466,13 +469,6 @@ def runs_approve(
     by = decider(approver)
     answer = {"approved": not reject, "value": filled_in, "approver": by, "comment": comment}
     _end(approve(Server(url, json), run, key, answer))
-
-
-def _json_value(text: str | None) -> Any:
-    try:
-        return None if text is None else json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"--value is not JSON: {error}") from None
 
 
 def _end(code: Exit) -> NoReturn:

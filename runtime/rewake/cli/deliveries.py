@@ -7,13 +7,11 @@ from typing import Annotated
 
 import typer
 
+from rewake.cli.options import Cursor, Json, Limit, Since, Url
+
 deliveries = typer.Typer(help="What was sent to webhooks.", no_args_is_help=False)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The id of a delivery, as the list has it.")]
-Url = Annotated[
-    str | None, typer.Option("--server", help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")
-]
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 
 
 @deliveries.command("list")
@@ -24,9 +22,9 @@ def deliveries_list(
         typer.Option(help="Only started, repeated, ignored, answered, refused or failed ones."),
     ] = None,
     workflow: Annotated[str | None, typer.Option(help="Only to hooks of this workflow.")] = None,
-    since: Annotated[str | None, typer.Option(help="Then or later (2h, 7d, a time).")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="So many at most.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Go on from here.")] = None,
+    since: Since = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     url: Url = None,
     json: Json = False,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from rewake.cli.options import Db, Json
 from rewake.errors import UsageError
 
 
@@ -16,10 +17,8 @@ def doctor(
     server: Annotated[
         str | None, typer.Option(help="Let this running server check itself.")
     ] = None,
-    db: Annotated[
-        str | None, typer.Option(help="The SQLite file (REWAKE_DB, .rewake/rewake.db).")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")] = False,
+    db: Db = None,
+    json: Json = False,
 ) -> None:
     """Check how a server is set up, a line for each finding. Exit code 1: something is wrong."""
     if server is not None:

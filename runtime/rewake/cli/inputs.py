@@ -1,4 +1,4 @@
-"""Inputs of commands: a run's arguments as a JSON object, and the approval that is meant."""
+"""Inputs of commands: arguments and values as JSON, and the approval that is meant."""
 
 from __future__ import annotations
 
@@ -43,6 +43,14 @@ def _object(text: str, option: str) -> dict[str, Any]:
 
 def _no_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON number")
+
+
+def json_value(text: str | None) -> Any:
+    """What `--value` says, as JSON; None without it. Raises `UsageError`."""
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--value is not JSON: {error}") from None
 
 
 def the_one(keys: list[str], run: str) -> str:

@@ -9,10 +9,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from rewake.kinds import Kind
 from rewake.records import Millis
+from rewake.views.moments import millis_of
 from rewake.views.runs import ErrorView
 from rewake.views.timeline import OperationView
 
@@ -104,11 +104,6 @@ def _notes(operation: OperationView, now: Millis) -> list[str]:
     if isinstance(error, ErrorView):
         notes.append(f"{error.type}: {error.message}".partition("\n")[0])
     return notes
-
-
-def millis_of(moment: str) -> Millis:
-    """A moment as it is shown (RFC 3339), in milliseconds."""
-    return round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
 _UNITS: Sequence[tuple[Millis, Callable[[Millis], str]]] = (

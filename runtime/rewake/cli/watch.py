@@ -6,9 +6,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from rewake.cli.options import RunId
 from rewake.errors import UsageError
-
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
 
 
 def runs_watch(

@@ -22,7 +22,7 @@ from rewake.http.ballots import (
     is_delegation,
     voter,
 )
-from rewake.http.bodies import query_moment, query_whole, read_object, shaped, takes_query
+from rewake.http.bodies import query_limit, query_moment, read_object, shaped, takes_query
 from rewake.http.cursors import next_cursor, place_in
 from rewake.http.parts import parts_of, reply
 from rewake.records import LATEST, Millis
@@ -32,9 +32,6 @@ from rewake.views.approvals import listed_approval_view
 from rewake.views.ballots import inbox_of
 from rewake.views.moments import moment
 from rewake.views.values import Values
-
-LARGEST_PAGE = 200
-"""The most runs of which one page has the approvals."""
 
 
 class DecisionBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,7 +58,7 @@ async def listing(request: Request) -> Response:
     parts, query = parts_of(request), request.query_params
     before = query_moment(request, "asked_before") or LATEST
     headers, sort = await parts.engine.list(
-        limit=query_whole(request, "limit", 1, LARGEST_PAGE, 50),
+        limit=query_limit(request),
         cursor=place_in(request, "cursor", str, is_view_place),
         workflow=query.get("workflow"),
         workflows=principal_of(request).workflows,

@@ -45,6 +45,7 @@ from rewake.http.parts import Parts, parts_of, reply
 from rewake.http.problems import Problem, log_failure, plain, problem, problem_of
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.signing.nonces import is_fresh, new_nonce
+from rewake.views.moments import millis_at
 
 log = logging.getLogger("rewake.http")
 
@@ -153,7 +154,7 @@ class _Opened:
             self.asked(found),
             decision=str(DECIDED[mine.action]),
             by=found.ballot.named(mine.approver or ""),
-            at=int(mine.at.timestamp() * 1000),
+            at=millis_at(mine.at),
             comment=mine.comment or "",
             is_open=True,
         )

@@ -6,12 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.errors import InvalidInput
-from rewake.http.bodies import query_moment, query_whole, takes_query
+from rewake.http.bodies import query_limit, query_moment, takes_query
 from rewake.http.parts import parts_of, reply
 from rewake.stores.audit import Wanted
 from rewake.views.access import audited_view
-
-LARGEST_PAGE = 200
 
 
 @takes_query("cursor", "limit", "run", "since", "who")
@@ -19,7 +17,7 @@ async def listing(request: Request) -> Response:
     """`GET /v1/audit`: what was done and refused, newest first."""
     query = request.query_params
     wanted = Wanted(query.get("who"), query.get("run"), query_moment(request, "since"))
-    limit = query_whole(request, "limit", 1, LARGEST_PAGE, 50)
+    limit = query_limit(request)
     audit = parts_of(request).engine.services.store.audit
     try:
         page = await audit.page(wanted, limit=limit, cursor=query.get("cursor"))

@@ -19,15 +19,14 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from rewake.access import Scope
 from rewake.clock import Clock
+from rewake.http.writes import FewAMinute, Writes
 from rewake.ledger import Audited
-from rewake.records import Millis
 from rewake.signing.api_tokens import redacted
 from rewake.stores.audit import Audit
 
@@ -35,21 +34,11 @@ log = logging.getLogger("rewake.audit")
 
 FEW = 20
 """The most refusals of one principal that are written in a minute; as many of all strangers."""
-_MINUTE: Millis = 60_000
 _MOST_KNOWN = 1_000
 _PATIENCE = 2.0
 """Seconds that an answer waits for its entry."""
 _LONGEST = 255
 _STRANGER = "a stranger"
-
-
-@dataclass(slots=True)
-class _Refusals:
-    """The refusals of one principal in a minute."""
-
-    since: Millis
-    written: int = 0
-    left_out: int = 0
 
 
 class Auditor:
@@ -58,8 +47,8 @@ class Auditor:
     def __init__(self, audit: Audit, clock: Clock) -> None:
         self._audit = audit
         self._clock = clock
-        self._refusals: dict[str, _Refusals] = {}
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._refusals = FewAMinute(FEW, _MOST_KNOWN)
+        self._writes = Writes()
 
     async def tell(
         self,
@@ -77,32 +66,16 @@ class Auditor:
 
         `why` is for the server's log alone.
         """
-        now, more = self._clock.now(), 0
-        if status >= 400:
-            refusals = self._of(who, now)
-            if refusals.written >= FEW:
-                refusals.left_out += 1
-                return
-            refusals.written += 1
-            more, refusals.left_out = refusals.left_out, 0
+        now = self._clock.now()
+        more = self._refusals.admit(who, now) if status >= 400 else 0
+        if more is None:
+            return
         entry = Audited(
             now, who, action, status, plain_text(run), plain_text(about), plain_text(client), more
         )
         _say(entry, plain_text(why))
-        writing = asyncio.ensure_future(self._write(entry, scope))
-        self._under_way.add(writing)
-        writing.add_done_callback(self._under_way.discard)
+        writing = self._writes.begin(self._write(entry, scope))
         await asyncio.wait({writing}, timeout=_PATIENCE)
-
-    def _of(self, who: str, now: Millis) -> _Refusals:
-        found = self._refusals.get(who)
-        if found is None:
-            if len(self._refusals) >= _MOST_KNOWN:
-                self._refusals.pop(next(iter(self._refusals)))
-            found = self._refusals[who] = _Refusals(now)
-        if not 0 <= now - found.since < _MINUTE:
-            found.since, found.written = now, 0
-        return found
 
     async def _write(self, entry: Audited, scope: Scope) -> None:
         try:
@@ -113,12 +86,10 @@ class Auditor:
 
     async def close(self) -> None:
         """Wait for what is being written, and say how many refusals had no entry."""
-        for who, found in self._refusals.items():
-            if found.left_out:
-                told = "%d more requests of %s were refused and have no entry"
-                log.info(told, found.left_out, who or _STRANGER)
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=_PATIENCE)
+        for who, count in self._refusals.left_out().items():
+            told = "%d more requests of %s were refused and have no entry"
+            log.info(told, count, who or _STRANGER)
+        await self._writes.close(_PATIENCE)
 
 
 def client_of(scope: Mapping[str, Any]) -> str:

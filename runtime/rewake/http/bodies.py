@@ -115,6 +115,11 @@ def shaped(found: dict[str, Any], form: type[T]) -> T:
 
 # --- the query ---------------------------------------------------------------------------------
 
+LARGEST_PAGE = 200
+"""The most items of a page of a list, or of runs whose items it has."""
+PAGE = 50
+"""So many, if nothing is said."""
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -184,6 +189,11 @@ def query_whole(request: Request, name: str, least: int, most: int, default: int
     if number != int(number):
         raise InvalidInput(f"{name} must be a whole number", field=name)
     return int(number)
+
+
+def query_limit(request: Request) -> int:
+    """How many items a page of a list may have. Raises `InvalidInput`."""
+    return query_whole(request, "limit", 1, LARGEST_PAGE, PAGE)
 
 
 def query_choice(request: Request, name: str, choices: Mapping[str, T]) -> T | None:

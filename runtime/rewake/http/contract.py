@@ -25,6 +25,7 @@ from rewake.http import (
     trails,
 )
 from rewake.http.ballots import DelegationBody
+from rewake.http.bodies import LARGEST_PAGE, PAGE
 from rewake.http.keeping import Became
 from rewake.kinds import Kind
 from rewake.records import Invocation
@@ -100,7 +101,7 @@ QUERY: Mapping[str, Parameter] = {
     "key": Parameter(text(), "Only runs of this idempotency key, the newest first, on one page."),
     "kind": Parameter(_values(Kind), "Only those of this kind."),
     "level": Parameter(text(enum=[*histories.LEVELS]), "Only lines of this level."),
-    "limit": Parameter(whole(1, runs.LARGEST_PAGE, 50), "The most items of a page."),
+    "limit": Parameter(whole(1, LARGEST_PAGE, PAGE), "The most items of a page."),
     "run": Parameter(text(), "Only what is about this run."),
     "since": Parameter(text(format="date-time"), "Only what began then or later."),
     "state": Parameter(text(), "Only those in this state."),

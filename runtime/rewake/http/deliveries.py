@@ -14,7 +14,7 @@ from starlette.responses import Response
 from rewake.access import Principal
 from rewake.errors import InvalidInput, RunConflict, RunNotFound
 from rewake.http.admission import act_of, principal_of
-from rewake.http.bodies import query_choice, query_moment, query_whole, takes_query
+from rewake.http.bodies import query_choice, query_limit, query_moment, takes_query
 from rewake.http.hooks import bounded_key, key_of, repeated, started
 from rewake.http.keeping import Became
 from rewake.http.parts import Parts, located, parts_of, reply
@@ -30,7 +30,6 @@ from rewake.webhooks.hooks import Hook
 
 log = logging.getLogger("rewake.hooks")
 
-LARGEST_PAGE = 200
 _VERDICTS = {each.value: each for each in Became}
 _NOT_KEPT = "its body was not kept, so that it cannot be sent again: it was too large, or not read"
 
@@ -55,7 +54,7 @@ async def listing(request: Request) -> Response:
         page = await deliveries.page(
             wanted,
             since=query_moment(request, "since"),
-            limit=query_whole(request, "limit", 1, LARGEST_PAGE, 50),
+            limit=query_limit(request),
             cursor=query.get("cursor"),
         )
     except ValueError as error:

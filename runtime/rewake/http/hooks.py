@@ -44,9 +44,6 @@ from rewake.webhooks.hooks import Hook
 from rewake.webhooks.schemes import Anyone
 from rewake.webhooks.trigger import LONGEST_WAIT
 
-BODY_TIME = 30.0
-"""Seconds in which a body must have come: whoever sends it has proved nothing yet."""
-
 _MARK = "delivery without an id"
 _PREFER_WAIT = re.compile(
     r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE
@@ -115,7 +112,7 @@ async def _judged(parts: Parts, request: Request, delivery: Delivery, seen: Seen
         return Verdict(Became.REFUSED, response, reason=hook.shut)
     if delivery.method == "POST":
         parts.load.check()  # it costs least before anything is read
-    delivery.body = await _body(request, parts)
+    delivery.body = await read_body(request, parts.limit)
     seen.read = True
     await hook.verify(delivery, parts.clock.now())
     seen.verified = not isinstance(hook.scheme, Anyone)
@@ -144,15 +141,6 @@ def _nowhere(parts: Parts, path: str) -> str:
     if near:
         return f"no hook has this path, and /hooks/{near[0]} is one: does a proxy add to paths?"
     return "no workflow has a webhook of this path"
-
-
-async def _body(request: Request, parts: Parts) -> bytes:
-    try:
-        async with asyncio.timeout(BODY_TIME):
-            return await read_body(request, parts.limit)
-    except TimeoutError:
-        told = f"the body did not come within {BODY_TIME:g} seconds"
-        raise HTTPException(408, told, {"Connection": "close"}) from None
 
 
 # --- what it starts -------------------------------------------------------------------------------

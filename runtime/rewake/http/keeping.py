@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from enum import StrEnum
 
 from rewake.clock import Clock
+from rewake.http.writes import FewAMinute, Writes
 from rewake.ledger import Received
-from rewake.records import Millis
 from rewake.stores.deliveries import FAILED, PASSED, STARTED, STRANGERS, Deliveries
 
 log = logging.getLogger("rewake.hooks")
@@ -29,7 +28,6 @@ LARGEST_KEPT = 256 * 1024
 """The most bytes of a body that is kept."""
 MOST_UNDER_WAY = 500
 """So many are being written at the most; more are not kept, for the database is behind."""
-_MINUTE: Millis = 60_000
 _PATIENCE = 2.0
 """Seconds that an answer waits for its entry."""
 
@@ -48,48 +46,28 @@ class Became(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(slots=True)
-class _Strangers:
-    """What strangers sent to one hook in a minute."""
-
-    since: Millis
-    kept: int = 0
-    left_out: int = 0
-
-
 class Keeper:
     """Keeps the deliveries to the hooks of one app."""
 
     def __init__(self, deliveries: Deliveries, clock: Clock) -> None:
         self._deliveries = deliveries
         self._clock = clock
-        self._strangers: dict[str, _Strangers] = {}
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._strangers = FewAMinute(FEW)
+        self._writes = Writes()
 
     def admit(self, hook: str) -> int | None:
         """Whether one of a stranger is kept: how many before it were not; None: it is left out.
 
         `hook` is the path of the hook; empty for paths that none has.
         """
-        now = self._clock.now()
-        found = self._strangers.setdefault(hook, _Strangers(now))
-        if not 0 <= now - found.since < _MINUTE:
-            found.since, found.kept = now, 0
-        if found.kept >= FEW:
-            found.left_out += 1
-            return None
-        found.kept += 1
-        more, found.left_out = found.left_out, 0
-        return more
+        return self._strangers.admit(hook, self._clock.now())
 
     async def keep(self, delivery: Received, body: bytes, *, known: bool) -> None:
         """Keep a delivery. `known`: it was verified. Raises nothing."""
-        if len(self._under_way) >= MOST_UNDER_WAY:
+        if len(self._writes) >= MOST_UNDER_WAY:
             log.error("a delivery to /hooks/%s is not kept: the database is behind", delivery.path)
             return
-        writing = asyncio.ensure_future(self._write(delivery, body, series_of(delivery, known)))
-        self._under_way.add(writing)
-        writing.add_done_callback(self._under_way.discard)
+        writing = self._writes.begin(self._write(delivery, body, series_of(delivery, known)))
         await asyncio.wait({writing}, timeout=_PATIENCE)
 
     async def _write(self, delivery: Received, body: bytes, series: str) -> None:
@@ -100,8 +78,7 @@ class Keeper:
 
     async def close(self) -> None:
         """Wait for what is being written."""
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=_PATIENCE)
+        await self._writes.close(_PATIENCE)
 
 
 def series_of(delivery: Received, known: bool) -> str:

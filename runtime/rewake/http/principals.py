@@ -8,7 +8,6 @@ those of an issuer (`identity/oidc.py`), which are told by their form and only t
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import logging
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 from rewake.access import BOOTSTRAP, Principal, of_token
 from rewake.clock import Clock
 from rewake.errors import Unauthentic
+from rewake.http.writes import Writes
 from rewake.identity import oidc
 from rewake.identity.oidc import Oidc
 from rewake.ledger import Token
@@ -31,6 +31,7 @@ USED_EVERY: Millis = 60_000
 """So seldom it is written that a token is used."""
 _MOST_NOTES = 100
 """The most tokens whose use is being written at once; that of others is noted the next time."""
+_PATIENCE = 1.0
 _STATE, _NAME = "state", "rewake_principal"
 _NOBODY = "0" * 64
 
@@ -47,7 +48,7 @@ class Principals:
         self._clock = clock
         self._oidc = oidc
         self._noted: dict[str, Millis] = {}
-        self._notes: set[asyncio.Task[None]] = set()
+        self._notes = Writes()
 
     async def of(self, authorizations: Sequence[str]) -> Principal:
         """Who has sent these `Authorization` headers.
@@ -81,9 +82,7 @@ class Principals:
         if len(self._noted) >= _MOST_NOTES:
             self._noted.clear()
         self._noted[token.digest] = now
-        note = asyncio.ensure_future(self._write(token, now))
-        self._notes.add(note)
-        note.add_done_callback(self._notes.discard)
+        self._notes.begin(self._write(token, now))
 
     async def _write(self, token: Token, now: Millis) -> None:
         try:
@@ -93,8 +92,7 @@ class Principals:
 
     async def close(self) -> None:
         """Wait for what is being written."""
-        if self._notes:
-            await asyncio.wait(self._notes, timeout=1.0)
+        await self._notes.close(_PATIENCE)
 
 
 _WRONG = "this bearer token is not accepted here (see `rewake token`)"

@@ -19,10 +19,10 @@ from rewake.http.admission import act_of, principal_of, tell_done
 from rewake.http.bodies import (
     query_choice,
     query_choices,
+    query_limit,
     query_moment,
     query_moment_or_none,
     query_number,
-    query_whole,
     read_object,
     shaped,
     takes_query,
@@ -39,7 +39,6 @@ from rewake.views.workflows import detailed_view, workflow_view
 
 LONGEST_WAIT = 60.0
 """Seconds that a request may wait for a result."""
-LARGEST_PAGE = 200
 _NAMED: Mapping[str, RunState] = {name: state for state, name in STATES.items()}
 _IF_RUNNING = {each.value: each for each in IfRunning}
 _IF_FINISHED = {each.value: each for each in IfFinished}
@@ -101,7 +100,7 @@ async def start(request: Request) -> Response:
 @takes_query("cursor", "key", "limit", "q", "since", "state", "until", "workflow")
 async def listing(request: Request) -> Response:
     """`GET /v1/runs`: runs, newest first."""
-    query, limit = request.query_params, query_whole(request, "limit", 1, LARGEST_PAGE, 50)
+    query, limit = request.query_params, query_limit(request)
     wanted = _wanted(request)
     place = place_in(request, "cursor", str, is_view_place)
     if "key" in query:

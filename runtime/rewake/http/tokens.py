@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from rewake.errors import InvalidInput
 from rewake.http.admission import act_of, principal_of
-from rewake.http.bodies import query_whole, read_object, shaped, takes_query
+from rewake.http.bodies import query_limit, read_object, shaped, takes_query
 from rewake.http.cursors import next_cursor, place_in
 from rewake.http.parts import parts_of, reply
 from rewake.records import Millis
@@ -16,8 +16,6 @@ from rewake.signing.api_tokens import make_token
 from rewake.stores.keys import is_token_place
 from rewake.views.access import token_view
 from rewake.views.moments import millis_of
-
-LARGEST_PAGE = 200
 
 
 class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -32,7 +30,7 @@ class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
 @takes_query("cursor", "limit")
 async def listing(request: Request) -> Response:
     """`GET /v1/tokens`: what each token allows, never a token itself."""
-    limit = query_whole(request, "limit", 1, LARGEST_PAGE, 50)
+    limit = query_limit(request)
     store = parts_of(request).engine.services.store
     place = place_in(request, "cursor", str, is_token_place)
     page = await store.tokens.page(limit=limit, cursor=place)

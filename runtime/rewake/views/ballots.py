@@ -14,7 +14,7 @@ from rewake.ledger import Audited, Seen
 from rewake.records import Millis
 from rewake.values.redaction import redacted
 from rewake.views.approvals import ListedApprovalView
-from rewake.views.moments import moment
+from rewake.views.moments import millis_at, moment
 
 
 class SeatView(msgspec.Struct, frozen=True):
@@ -163,4 +163,4 @@ def _entry_of(said: Said) -> TrailEntry:
 
 
 def _shown(at: datetime) -> str:
-    return moment(int(at.timestamp() * 1000))
+    return moment(millis_at(at))

@@ -27,5 +27,9 @@ def moment_or_none(millis: Millis | None) -> str | None:
 def millis_of(text: str) -> Millis:
     """The moment that RFC 3339 text tells, in UTC if it does not say. Raises `ValueError`."""
     told = datetime.fromisoformat(text)
-    there = told if told.tzinfo is not None else told.replace(tzinfo=UTC)
-    return (there - _EPOCH) // timedelta(milliseconds=1)
+    return millis_at(told if told.tzinfo is not None else told.replace(tzinfo=UTC))
+
+
+def millis_at(told: datetime) -> Millis:
+    """A moment whose zone is known, in milliseconds."""
+    return (told - _EPOCH) // timedelta(milliseconds=1)

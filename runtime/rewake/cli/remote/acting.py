@@ -51,10 +51,8 @@ class Selection:
 
     async def runs(self, client: Client) -> AsyncIterator[dict[str, Any]]:
         """The runs, newest first; without a state, those on which the command acts."""
-        since = moment_of(self.since)
         query = {"workflow": self.workflow, "state": self.state, "limit": _PAGE}
-        if since is not None:  # the server looks at none that is older
-            query["since"] = since.astimezone(UTC).isoformat()
+        query["since"] = moment_of(self.since)  # the server looks at none that is older
         async for run in client.pages("runs", "runs", query=query):
             if self.state is not None or run["state"] in self.acts_on:
                 yield run
@@ -142,15 +140,15 @@ class _Done:
             tell(f"no run to {self._action}")
 
 
-def moment_of(since: str | None) -> datetime | None:
-    """A moment, given as such or as how long ago it was. Raises `UsageError`."""
+def moment_of(since: str | None) -> str | None:
+    """What `--since` says, a moment or how long ago it was, for a query. Raises `UsageError`."""
     if since is None:
         return None
     ago = re.fullmatch(r"(\d{1,6})([smhd])", since)
     if ago is not None:
         now = datetime.fromtimestamp(SystemClock().now() / 1000, UTC)
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).isoformat()
     try:
-        return datetime.fromisoformat(since).astimezone()
+        return datetime.fromisoformat(since).astimezone(UTC).isoformat()
     except (ValueError, OverflowError):
         raise UsageError("--since is 30m, 2h, 7d, or a time such as 2026-01-31T12:00") from None

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from rewake.cli.exits import Exit, tell
-from rewake.cli.inputs import the_one
 from rewake.cli.output import write_json
 from rewake.cli.remote import tables
 from rewake.cli.remote.client import Client
-from rewake.cli.remote.runs import Server, page_of
+from rewake.cli.remote.runs import Server, only_approval, open_approvals, page_of
 
 
 def listing(server: Server, query: Mapping[str, object]) -> Exit:
@@ -22,7 +20,7 @@ def show(server: Server, run: str, key: str | None, *, trail: bool) -> Exit:
     """What one run waits for, or the approval at a key, open or not; or what happened to it."""
 
     async def call(client: Client) -> Exit:
-        keys = [each["key"] for each in await _open(client, run)] if key is None else [key]
+        keys = [each["key"] for each in await open_approvals(client, run)] if key is None else [key]
         found = [(await client.get("runs", run, "approvals", each)).body for each in keys]
         if not trail:
             write_json(found)
@@ -39,7 +37,7 @@ def delegate(server: Server, run: str, key: str | None, to: str, comment: str | 
     """Hand a vote on, and print the link of who has it now."""
 
     async def call(client: Client) -> Exit:
-        chosen = key or the_one([each["key"] for each in await _open(client, run)], run)
+        chosen = key or await only_approval(client, run)
         body = {"delegate": to, "comment": comment}
         found = (await client.post("runs", run, "approvals", chosen, body=body)).body
         if server.json:
@@ -56,7 +54,7 @@ def link(server: Server, run: str, key: str | None, approver: str, action: str |
     """Print a fresh link, alone on its line."""
 
     async def call(client: Client) -> Exit:
-        chosen = key or the_one([each["key"] for each in await _open(client, run)], run)
+        chosen = key or await only_approval(client, run)
         wanted = {"run": run, "key": chosen, "approver": approver, "action": action}
         found = (await client.post("links", body=wanted)).body
         if server.json:
@@ -67,7 +65,3 @@ def link(server: Server, run: str, key: str | None, approver: str, action: str |
         return Exit.DONE
 
     return server.ask(call)
-
-
-async def _open(client: Client, run: str) -> list[dict[str, Any]]:
-    return (await client.get("runs", run)).body.get("approvals") or []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 from typing import Any
 
 from rewake.cli.exits import Exit
@@ -17,8 +16,7 @@ _STRANGER = "a stranger"
 
 def listing(url: str | None, json: bool, query: Mapping[str, object], since: str | None) -> Exit:
     """What was done and refused, newest first."""
-    begin = moment_of(since)
-    asked = {**query, "since": begin and begin.astimezone(UTC).isoformat()}
+    asked = {**query, "since": moment_of(since)}
     if asked.get("who") == _STRANGER:
         asked["who"] = ""
     return page_of(Server(url, json), "audit", _table, asked, "entries")

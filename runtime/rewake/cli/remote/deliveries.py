@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 from typing import Any
 
 from rewake.cli.exits import Exit, complain, tell
@@ -20,8 +19,7 @@ _FAILED = "failed"
 
 def listing(url: str | None, json: bool, query: Mapping[str, object], since: str | None) -> Exit:
     """Deliveries, newest first."""
-    begin = moment_of(since)
-    asked = {**query, "since": begin and begin.astimezone(UTC).isoformat()}
+    asked = {**query, "since": moment_of(since)}
     return page_of(Server(url, json), "deliveries", _table, asked)
 
 

@@ -22,8 +22,8 @@ from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import RewakeError, StuckError, UsageError
 
 SHOWN_PAGES = 5
-_MOST_RECORDS = 20
 """Pages of a history that are read to show a run."""
+_MOST_RECORDS = 20
 
 Call = Callable[[Client], Awaitable[Exit]]
 
@@ -218,7 +218,7 @@ def approve(server: Server, run: str, key: str | None, answer: dict[str, Any]) -
     """Decide on an approval."""
 
     async def call(client: Client) -> Exit:
-        chosen = key or the_one([a["key"] for a in await _approvals(client, run)], run)
+        chosen = key or await only_approval(client, run)
         found = (await client.post("runs", run, "approvals", chosen, body=answer)).body
         if server.json:
             write_json(found)
@@ -229,5 +229,11 @@ def approve(server: Server, run: str, key: str | None, answer: dict[str, Any]) -
     return server.ask(call)
 
 
-async def _approvals(client: Client, run: str) -> list[dict[str, Any]]:
+async def only_approval(client: Client, run: str) -> str:
+    """The key of the one approval that a run waits for. Raises as `the_one` does."""
+    return the_one([each["key"] for each in await open_approvals(client, run)], run)
+
+
+async def open_approvals(client: Client, run: str) -> list[dict[str, Any]]:
+    """The approvals that a run waits for."""
     return (await client.get("runs", run)).body.get("approvals") or []
