@@ -18,11 +18,19 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from rewake.authoring.ballots import Reject, Terms, folded, is_name, person_in, same_person
+from rewake.authoring.ballots import (
+    LONGEST_APPROVER,
+    Reject,
+    Terms,
+    folded,
+    is_name,
+    person_in,
+    same_person,
+)
 from rewake.errors import UsageError
 
 MOST_APPROVERS: Final = 100
-"""How many people one approval can be asked of."""
+"""How many people one approval can be asked of, those of its escalation among them."""
 
 Members = Callable[[str], Iterable[str]]
 
@@ -120,7 +128,7 @@ def _check_kinds(approvers: Sequence[Any], quorum: Any, reject: Any) -> None:
         raise UsageError(_NO_NAMES)
     long = [each for each in given if isinstance(each, str) and not is_name(each)]
     if long:
-        told = "a line of at most 254 bytes, such as an address"
+        told = f"a line of at most {LONGEST_APPROVER} bytes, such as an address"
         raise UsageError(f"an approver is {told}, and not {long[0][:80]!r}")
     if type(quorum) is not int or quorum < 1:
         raise UsageError(f"quorum={quorum!r}: it is how many must approve, 1 or more")
