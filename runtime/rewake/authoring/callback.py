@@ -21,7 +21,7 @@ import msgspec
 
 from rewake.authoring.conversion import Converter, Converters
 from rewake.authoring.linking import LinkFacts, check_address, link_of, new_facts, url_of
-from rewake.authoring.policy import Seconds, millis, seconds
+from rewake.authoring.policy import Seconds, positive
 from rewake.authoring.waiting import OpenWait
 from rewake.errors import CheckpointUnreadable, InvalidInput, NotInARun, StuckError
 from rewake.kinds import Kind, OutcomeKind, Purpose
@@ -135,15 +135,13 @@ def callback(
     execution = current()
     if execution is None:
         raise NotInARun("callback() needs a run; in a test, supply the result instead")
-    for option, given in (("timeout", timeout), ("heartbeat_timeout", heartbeat_timeout)):
-        if given is not None and seconds(given) <= 0:
-            raise ValueError(f"{option} must be more than 0")
+    limit = positive("timeout", timeout)
+    silence = positive("heartbeat_timeout", heartbeat_timeout)
     convert = _as_it_is if result is None else Converters().of(result)
-    silence = None if heartbeat_timeout is None else millis(heartbeat_timeout)
     future = execution.request(
         Kind.CALLBACK,
         name,
-        due=None if timeout is None else execution.machine + millis(timeout),
+        due=None if limit is None else execution.machine + limit,
         args=functools.partial(_encode, execution, result, silence),
         resolve=functools.partial(_resolve, execution.codec, convert, name),
     )

@@ -48,7 +48,7 @@ from rewake.authoring.ballots import (
     moment_of,
 )
 from rewake.authoring.binding import call_text
-from rewake.authoring.policy import Seconds, millis, seconds
+from rewake.authoring.policy import Seconds, positive
 from rewake.authoring.quorum import MOST_APPROVERS
 from rewake.authoring.task import Task
 from rewake.errors import StuckError, UsageError
@@ -160,13 +160,7 @@ def plan_of(options: NotifyOptions, approvers: Sequence[object]) -> Plan | None:
         raise UsageError(f"escalate_to is a list of texts, such as addresses, {told}")
     if to and not approvers:
         raise UsageError("escalate_to= needs approvers=: else whoever has the link is asked")
-    return Plan(_positive("remind_every", every), _positive("escalate_after", after), list(to))
-
-
-def _positive(name: str, given: Seconds | None) -> Millis | None:
-    if given is not None and seconds(given) <= 0:
-        raise ValueError(f"{name} must be more than 0")
-    return None if given is None else millis(given)
+    return Plan(positive("remind_every", every), positive("escalate_after", after), list(to))
 
 
 def recorded_plan(plan: Plan | None, terms: Terms) -> dict[str, Any]:
