@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
-from rewake.authoring.conversion import Converter, Converters
+from rewake.authoring.conversion import Converter, Converters, as_it_is
 from rewake.authoring.linking import LinkFacts, check_address, link_of, new_facts, url_of
 from rewake.authoring.policy import Seconds, positive
 from rewake.authoring.waiting import OpenWait
@@ -49,7 +49,7 @@ class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def converter(self, codec: Codec, key: str) -> Converter:
         """What turns JSON data into the result. Raises `CheckpointUnreadable` if nothing can."""
-        return _as_it_is if self.result is None else Converters().of(self.kind(codec, key))
+        return as_it_is if self.result is None else Converters().of(self.kind(codec, key))
 
     def kind(self, codec: Codec, key: str) -> Any:
         """The type of its result, None for any. Raises `CheckpointUnreadable`."""
@@ -137,7 +137,7 @@ def callback(
         raise NotInARun("callback() needs a run; in a test, supply the result instead")
     limit = positive("timeout", timeout)
     silence = positive("heartbeat_timeout", heartbeat_timeout)
-    convert = _as_it_is if result is None else Converters().of(result)
+    convert = as_it_is if result is None else Converters().of(result)
     future = execution.request(
         Kind.CALLBACK,
         name,
@@ -207,7 +207,7 @@ def _resolve(codec: Codec, convert: Converter, name: str, key: str, outcome: Out
         raise CheckpointUnreadable(told) from error
 
 
-def fitted(convert: Callable[[Any, str, bool], Any], given: Any) -> Any:
+def fitted(convert: Converter, given: Any) -> Any:
     """What was sent, as the type that it must have. Raises `InvalidInput`; `field` is its part.
 
     A field that the type does not have is passed over: who sends may add to it at any time.
@@ -217,7 +217,3 @@ def fitted(convert: Callable[[Any, str, bool], Any], given: Any) -> Any:
     except InvalidInput as error:
         told = str(error).removeprefix(": ").removeprefix(".")
         raise InvalidInput(told, field=error.field.removeprefix(".")) from error
-
-
-def _as_it_is(value: Any, _path: str, _strict: bool) -> Any:
-    return value
