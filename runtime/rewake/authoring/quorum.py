@@ -25,7 +25,6 @@ from rewake.authoring.ballots import (
     folded,
     is_name,
     person_in,
-    same_person,
 )
 from rewake.errors import UsageError
 
@@ -107,7 +106,8 @@ def terms_asked(
         in_groups[each.name] = _members(each.name, here.members)
         for person in in_groups[each.name]:
             people.setdefault(folded(person), person)
-    asked = [person for person in people.values() if not _is(person, starter)]
+    bars = Terms(starter=starter).bars
+    asked = [person for person in people.values() if not bars(person)]
     if len(asked) > MOST_APPROVERS:
         raise UsageError(f"an approval can be asked of at most {MOST_APPROVERS} people")
     _check_enough(asked, quorum, reject, approvers, self_approval=self_approval, starter=starter)
@@ -115,10 +115,6 @@ def terms_asked(
 
 
 _NO_NAMES = "approvers is a list of texts, such as addresses, none of them twice, and of groups"
-
-
-def _is(person: str, starter: str) -> bool:
-    return bool(starter) and same_person(person, starter)
 
 
 def _check_kinds(approvers: Sequence[Any], quorum: Any, reject: Any) -> None:
