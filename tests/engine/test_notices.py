@@ -532,6 +532,10 @@ async def takes_nothing() -> None: ...
             "at most 100 people",
         ),
         (
+            {"approvers": ["c"], "notify": tell, "escalate_to": [" "], "escalate_after": 5},
+            "list of texts",
+        ),
+        (
             {
                 "approvers": ["c"],
                 "notify": tell,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from rewake.engine.settings import Settings
 from tests.simulation.calling import with_calls
 from tests.simulation.case import Case, case_of
 from tests.simulation.faults import chaos_of
+from tests.simulation.generate import Drawn
 from tests.simulation.telling import with_notices
 from tests.simulation.voting import ballot
 
@@ -16,14 +18,7 @@ def called(seed: int, store: str) -> Case:
     """Machines call, beat and fall silent, while processes die and calls of the store are lost."""
     chance = random.Random(seed)
     parts = [with_calls((["value", number], number), chance) for number in range(3)]
-    program, right = ["gather", False, *(node for node, _ in parts)], [v for _, v in parts]
-    chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
-    settings = Settings(strikes=1000, lost=1000, cached=chance.choice((0, 256)))
-    case = Case(seed, store, {"r1": (program, right)}, chaos, settings, replicas=2)
-    case.local, case.lag = chance.random() < 0.5, chance.choice((0, 300))
-    kinds = ("crash", "stall", "pause", "heart", "close", "loop")
-    case.events = [(chance.uniform(0.0, 15.0), chance.choice(kinds)) for _ in range(3)]
-    return case
+    return _beset(seed, store, chance, parts, seconds=15.0)
 
 
 def called_at_the_edge(seed: int, store: str) -> Case:
@@ -39,13 +34,20 @@ def voted(seed: int, store: str) -> Case:
     """Several people vote, also at once, while processes die and calls of the store are lost."""
     chance = random.Random(seed)
     parts = [ballot(f"v{number}", chance) for number in range(4)]
+    return _beset(seed, store, chance, parts, seconds=6.0)
+
+
+def _beset(
+    seed: int, store: str, chance: random.Random, parts: Sequence[Drawn], *, seconds: float
+) -> Case:
+    """All of these at once, in a run whose processes have trouble for so long."""
     program, right = ["gather", False, *(node for node, _ in parts)], [v for _, v in parts]
     chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
     settings = Settings(strikes=1000, lost=1000, cached=chance.choice((0, 256)))
     case = Case(seed, store, {"r1": (program, right)}, chaos, settings, replicas=2)
     case.local, case.lag = chance.random() < 0.5, chance.choice((0, 300))
     kinds = ("crash", "stall", "pause", "heart", "close", "loop")
-    case.events = [(chance.uniform(0.0, 6.0), chance.choice(kinds)) for _ in range(3)]
+    case.events = [(chance.uniform(0.0, seconds), chance.choice(kinds)) for _ in range(3)]
     return case
 
 

@@ -25,7 +25,7 @@ from rewake.authoring.notifying import (
     plan_of,
     recorded_plan,
 )
-from rewake.authoring.policy import Seconds, millis, seconds
+from rewake.authoring.policy import Seconds, positive
 from rewake.authoring.quorum import Group, terms_asked
 from rewake.authoring.task import Task
 from rewake.authoring.waiting import OpenWait
@@ -260,9 +260,8 @@ def _ask(
     execution = current()
     if execution is None:
         raise NotInARun(f"{function}() needs a run; in a test, supply the answer instead")
-    if timeout is not None and seconds(timeout) <= 0:
-        raise ValueError("timeout must be more than 0")
-    codec, due = execution.codec, None if timeout is None else execution.machine + millis(timeout)
+    limit = positive("timeout", timeout)
+    codec, due = execution.codec, None if limit is None else execution.machine + limit
     if (binds := more.binds) is not None:
         taken = binds.taken()
         form = taken if more.editable else None

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
-from rewake.authoring.conversion import Converter, Converters
+from rewake.authoring.conversion import Converter, Converters, as_it_is
 from rewake.authoring.linking import LinkFacts, check_address, link_of, new_facts, url_of
-from rewake.authoring.policy import Seconds, millis, seconds
+from rewake.authoring.policy import Seconds, positive
 from rewake.authoring.waiting import OpenWait
 from rewake.errors import CheckpointUnreadable, InvalidInput, NotInARun, StuckError
 from rewake.kinds import Kind, OutcomeKind, Purpose
@@ -49,7 +49,7 @@ class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def converter(self, codec: Codec, key: str) -> Converter:
         """What turns JSON data into the result. Raises `CheckpointUnreadable` if nothing can."""
-        return _as_it_is if self.result is None else Converters().of(self.kind(codec, key))
+        return as_it_is if self.result is None else Converters().of(self.kind(codec, key))
 
     def kind(self, codec: Codec, key: str) -> Any:
         """The type of its result, None for any. Raises `CheckpointUnreadable`."""
@@ -135,15 +135,13 @@ def callback(
     execution = current()
     if execution is None:
         raise NotInARun("callback() needs a run; in a test, supply the result instead")
-    for option, given in (("timeout", timeout), ("heartbeat_timeout", heartbeat_timeout)):
-        if given is not None and seconds(given) <= 0:
-            raise ValueError(f"{option} must be more than 0")
-    convert = _as_it_is if result is None else Converters().of(result)
-    silence = None if heartbeat_timeout is None else millis(heartbeat_timeout)
+    limit = positive("timeout", timeout)
+    silence = positive("heartbeat_timeout", heartbeat_timeout)
+    convert = as_it_is if result is None else Converters().of(result)
     future = execution.request(
         Kind.CALLBACK,
         name,
-        due=None if timeout is None else execution.machine + millis(timeout),
+        due=None if limit is None else execution.machine + limit,
         args=functools.partial(_encode, execution, result, silence),
         resolve=functools.partial(_resolve, execution.codec, convert, name),
     )
@@ -209,7 +207,7 @@ def _resolve(codec: Codec, convert: Converter, name: str, key: str, outcome: Out
         raise CheckpointUnreadable(told) from error
 
 
-def fitted(convert: Callable[[Any, str, bool], Any], given: Any) -> Any:
+def fitted(convert: Converter, given: Any) -> Any:
     """What was sent, as the type that it must have. Raises `InvalidInput`; `field` is its part.
 
     A field that the type does not have is passed over: who sends may add to it at any time.
@@ -219,7 +217,3 @@ def fitted(convert: Callable[[Any, str, bool], Any], given: Any) -> Any:
     except InvalidInput as error:
         told = str(error).removeprefix(": ").removeprefix(".")
         raise InvalidInput(told, field=error.field.removeprefix(".")) from error
-
-
-def _as_it_is(value: Any, _path: str, _strict: bool) -> Any:
-    return value

@@ -53,6 +53,11 @@ _LISTS: Final[Mapping[Any, Callable[[Any], Any]]] = {
 _MAPPINGS: Final = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
+def as_it_is(value: Any, _path: str, _strict: bool) -> Any:
+    """The `Converter` of what may be anything."""
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class _ByMsgspec:
     """Converts what msgspec knows, down to its leaves. `has_fields`: objects with fields, too."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from rewake.authoring.conversion import Converter, Converters
+from rewake.authoring.conversion import Converter, Converters, as_it_is
 from rewake.authoring.fields import fields_of
 from rewake.authoring.hints import hints_of, signature_of
 from rewake.authoring.marking import hidden_in
@@ -33,7 +33,7 @@ class Inputs:
         """The secret parts of an input."""
         signature = signature_of(function)
         if signature is None:
-            self._rest = _as_it_is
+            self._rest = as_it_is
         for parameter in signature.parameters.values() if signature else ():
             self._add(parameter)
 
@@ -49,7 +49,7 @@ class Inputs:
         for name in self._required:
             if name not in given:
                 raise InvalidInput(f"the argument {name!r} is missing", field=name)
-        rest = self._rest or _as_it_is
+        rest = self._rest or as_it_is
         try:
             return {
                 name: self._named.get(name, rest)(value, name, strict)
@@ -87,7 +87,7 @@ class Inputs:
         readings: list[Any] = [list(texts), read]
         if len(texts) == 1:
             readings = [texts[0], read[0], *([None] if not texts[0] else []), *readings]
-        convert = self._named.get(name, self._rest or _as_it_is)
+        convert = self._named.get(name, self._rest or as_it_is)
         for each in readings:
             with suppress(InvalidInput):
                 convert(each, name, False)
@@ -149,7 +149,3 @@ def _json_or_text(text: str) -> Any:
         return json_of(text)
     except ValueError:
         return text
-
-
-def _as_it_is(value: Any, _path: str, _strict: bool) -> Any:
-    return value

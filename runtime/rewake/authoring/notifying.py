@@ -39,9 +39,17 @@ from typing import Any, Final, TypedDict
 
 import msgspec
 
-from rewake.authoring.ballots import Action, Terms, folded
+from rewake.authoring.ballots import (
+    LONGEST_APPROVER,
+    Action,
+    Terms,
+    folded,
+    is_name,
+    moment_of,
+)
 from rewake.authoring.binding import call_text
-from rewake.authoring.policy import Seconds, millis, seconds
+from rewake.authoring.policy import Seconds, positive
+from rewake.authoring.quorum import MOST_APPROVERS
 from rewake.authoring.task import Task
 from rewake.errors import StuckError, UsageError
 from rewake.kinds import Kind
@@ -55,13 +63,8 @@ log = logging.getLogger("rewake.workflow")
 GRACE: Final[Millis] = 60_000
 """How long the end of a run waits for the last notices, in milliseconds."""
 
-MOST_PEOPLE: Final = 100
-"""How many people one approval can be asked of, those of its escalation among them."""
-LONGEST_NAME: Final = 254
-"""The most bytes of a person, such as an address."""
 MARK: Final = ":notify["
 """What the key of each operation has that tells of an approval."""
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class NotifyOptions(TypedDict, total=False):
@@ -155,23 +158,12 @@ def plan_of(options: NotifyOptions, approvers: Sequence[object]) -> Plan | None:
     task.arguments((None,), {})
     if bool(to) != (after is not None):
         raise UsageError("escalate_after= and escalate_to= go together: when, and whom to ask then")
-    if isinstance(to, str) or not all(map(_is_name, to)) or len({*map(folded, to)}) < len(to):
-        told = f"each of at most {LONGEST_NAME} bytes, and none of them twice"
+    if isinstance(to, str) or not all(map(is_name, to)) or len({*map(folded, to)}) < len(to):
+        told = f"each of at most {LONGEST_APPROVER} bytes, and none of them twice"
         raise UsageError(f"escalate_to is a list of texts, such as addresses, {told}")
     if to and not approvers:
         raise UsageError("escalate_to= needs approvers=: else whoever has the link is asked")
-    return Plan(_positive("remind_every", every), _positive("escalate_after", after), list(to))
-
-
-def _positive(name: str, given: Seconds | None) -> Millis | None:
-    if given is not None and seconds(given) <= 0:
-        raise ValueError(f"{name} must be more than 0")
-    return None if given is None else millis(given)
-
-
-def _is_name(given: object) -> bool:
-    is_line = isinstance(given, str) and given != "" and given.isprintable()
-    return is_line and len(str(given).encode()) <= LONGEST_NAME
+    return Plan(positive("remind_every", every), positive("escalate_after", after), list(to))
 
 
 def recorded_plan(plan: Plan | None, terms: Terms) -> dict[str, Any]:
@@ -185,9 +177,9 @@ def recorded_plan(plan: Plan | None, terms: Terms) -> dict[str, Any]:
     asked = terms.approvers
     known = {folded(each) for each in asked}
     later = [each for each in plan.to if folded(each) not in known and not terms.bars(each)]
-    if len(asked) + len(later) > MOST_PEOPLE:
+    if len(asked) + len(later) > MOST_APPROVERS:
         raise UsageError(
-            f"an approval can be asked of at most {MOST_PEOPLE} people, later ones too"
+            f"an approval can be asked of at most {MOST_APPROVERS} people, later ones too"
         )
     plan = msgspec.structs.replace(plan, to=later, after=plan.after if later else None)
     people = {"approvers": [*asked, *later]} if later else {}
@@ -353,7 +345,7 @@ class _Notifier:
             run=self._execution.run,
             key=self._op.key,
             name=self._op.name,
-            until=_EPOCH + dt.timedelta(milliseconds=self._expires),
+            until=moment_of(self._expires),
             description=self._asked.get("description"),
             call=call_text(binds) if (binds := self._asked.get("binds")) else "",
             quorum=self._asked.get("quorum", 1),

@@ -69,6 +69,17 @@ def millis(duration: Seconds) -> int:
     return ceil(seconds(duration) * 1000 - 1e-6)
 
 
+def positive(name: str, duration: Seconds | None) -> int | None:
+    """The duration that an option gives, in milliseconds; None if it gives none.
+
+    Raises `ValueError` unless it is more than 0.
+    """
+    if duration is None:
+        return None
+    _check(seconds(duration) > 0, name, "more than 0")
+    return millis(duration)
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """`Options`, checked and with their defaults."""

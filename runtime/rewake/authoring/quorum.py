@@ -18,11 +18,18 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from rewake.authoring.ballots import Reject, Terms, folded, is_name, person_in, same_person
+from rewake.authoring.ballots import (
+    LONGEST_APPROVER,
+    Reject,
+    Terms,
+    folded,
+    is_name,
+    person_in,
+)
 from rewake.errors import UsageError
 
 MOST_APPROVERS: Final = 100
-"""How many people one approval can be asked of."""
+"""How many people one approval can be asked of, those of its escalation among them."""
 
 Members = Callable[[str], Iterable[str]]
 
@@ -99,7 +106,8 @@ def terms_asked(
         in_groups[each.name] = _members(each.name, here.members)
         for person in in_groups[each.name]:
             people.setdefault(folded(person), person)
-    asked = [person for person in people.values() if not _is(person, starter)]
+    bars = Terms(starter=starter).bars
+    asked = [person for person in people.values() if not bars(person)]
     if len(asked) > MOST_APPROVERS:
         raise UsageError(f"an approval can be asked of at most {MOST_APPROVERS} people")
     _check_enough(asked, quorum, reject, approvers, self_approval=self_approval, starter=starter)
@@ -109,10 +117,6 @@ def terms_asked(
 _NO_NAMES = "approvers is a list of texts, such as addresses, none of them twice, and of groups"
 
 
-def _is(person: str, starter: str) -> bool:
-    return bool(starter) and same_person(person, starter)
-
-
 def _check_kinds(approvers: Sequence[Any], quorum: Any, reject: Any) -> None:
     given = [] if isinstance(approvers, str) else list(approvers)
     right = all(isinstance(each, Group) or (isinstance(each, str) and each) for each in given)
@@ -120,7 +124,7 @@ def _check_kinds(approvers: Sequence[Any], quorum: Any, reject: Any) -> None:
         raise UsageError(_NO_NAMES)
     long = [each for each in given if isinstance(each, str) and not is_name(each)]
     if long:
-        told = "a line of at most 254 bytes, such as an address"
+        told = f"a line of at most {LONGEST_APPROVER} bytes, such as an address"
         raise UsageError(f"an approver is {told}, and not {long[0][:80]!r}")
     if type(quorum) is not int or quorum < 1:
         raise UsageError(f"quorum={quorum!r}: it is how many must approve, 1 or more")

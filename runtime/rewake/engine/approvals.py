@@ -20,7 +20,6 @@ from rewake.authoring.ballots import (
     LONGEST_APPROVER,
     Ballot,
     Delegation,
-    Said,
     Terms,
     Vote,
     is_name,
@@ -125,7 +124,7 @@ class Approvals:
         approval = fitting(found.shown, approval)
         action = ACTIONS[approval.decision]
         said = Vote(approval.approver, action, approval.value, approval.comment)
-        return await self._say(found, said, principal, carry_on=carry_on)
+        return await self._voting.say(found, said, principal=principal, carry_on=carry_on)
 
     async def delegate(
         self,
@@ -144,15 +143,11 @@ class Approvals:
         """
         _check_bounds(None, None, comment)
         found = await self._open(run, key, round)
-        await self._say(found, Delegation(approver, to, comment), principal)
+        said = Delegation(approver, to, comment)
+        await self._voting.say(found, said, principal=principal, carry_on=True)
         if not self._services.settings.url:
             return ""
         return self._link(found, to, "")[0]
-
-    async def _say(
-        self, found: Matter, said: Said, principal: str, *, carry_on: bool = True
-    ) -> Ballot:
-        return await self._voting.say(found, said, principal=principal, carry_on=carry_on)
 
     async def _open(self, run: str, key: str, round: int | None = None) -> Matter:
         """An open approval, if first asked for in this `round`."""
@@ -246,15 +241,12 @@ class Approvals:
             blank = Record(header.workflow, matter, Ballot(Terms()), asking.at, None, "")
             return blank if matter.outcome is None else None
 
-    async def _entries(self, header: Header) -> History:
-        return await self._services.store.entries(header)
-
     async def _record(self, header: Header, key: str) -> Record | None:
         here = self._services.cache.open_at(header, key, Kind.APPROVAL)
         if here is not None:
             asking: _Asking | None = _Asking(here.scheduled(), here.asked_at, True)
         else:
-            asking = _asking(await self._entries(header)).get(key)
+            asking = _asking(await self._services.store.entries(header)).get(key)
         if asking is None:
             return None
         items = await self._services.store.operations(header.run, [key])

@@ -115,25 +115,22 @@ class Matters:
 
     async def ballot(self, found: Matter) -> Ballot:
         """What was said about an approval so far."""
-        return await self.ballot_of(found, await self.kept(found))
+        _, ballot = await self.counted(found)
+        return ballot
 
-    async def kept(self, found: Matter) -> list[Value]:
-        """What was said of this approval, and not of another that was asked at its key."""
-        if found.item is None:
-            return []
-        votes = found.item.votes
-        whole = await self._services.store.said(found.run, votes)
-        return [
-            vote
-            for vote, each in zip(votes, whole, strict=True)
-            if self._decoded(found, each).round == found.first_round
-        ]
+    async def counted(self, found: Matter) -> tuple[list[Value], Ballot]:
+        """What was said of this approval, and not of another that was asked at its key.
 
-    async def ballot_of(self, found: Matter, votes: list[Value]) -> Ballot:
-        """The ballot of these votes."""
+        As it is kept, and as the ballot that it makes.
+        """
+        terms, first_round = terms_of(found.shown), found.first_round
+        if found.item is None or not found.item.votes:
+            return [], Ballot(terms)
+        votes, codec = found.item.votes, self._codec(found.run, found.digest_key)
         whole = await self._services.store.said(found.run, votes)
-        said = [self._decoded(found, each).said() for each in whole]
-        return Ballot(terms_of(found.shown), said)
+        read = [_decoded(codec, found.asked.key, each) for each in whole]
+        own = [pair for pair in zip(votes, read, strict=True) if pair[1].round == first_round]
+        return [vote for vote, _ in own], Ballot(terms, [each.said() for _, each in own])
 
     # --- as data ---------------------------------------------------------------------------
 
@@ -146,11 +143,6 @@ class Matters:
             kept = msgspec.structs.replace(kept, to=said.delegate)
         kept = msgspec.structs.replace(kept, comment=said.comment)
         return self._as_value(found, msgspec.to_builtins(kept))
-
-    def _decoded(self, found: Matter, value: Value) -> _Kept:
-        codec = self._codec(found.run, found.digest_key)
-        told = codec.decode(value, key=found.asked.key, purpose=Purpose.APPROVAL)
-        return msgspec.convert(told, _Kept)
 
     def outcome(self, found: Matter, ballot: Ballot) -> Outcome:
         """The outcome that the last vote has made."""
@@ -176,15 +168,18 @@ class Matters:
 
     async def late(self, found: Matter) -> tuple[Operation, Outcome]:
         """How it ends as its time is over, with what was said until then, and the item for that."""
-        votes = await self.kept(found)
+        votes, ballot = await self.counted(found)
         if not votes or found.item is None:
             return found.blank(), Outcome(OutcomeKind.TIMEOUT)
-        ballot = await self.ballot_of(found, votes)
         ended = Approval(Decision.TIMED_OUT, decisions=tuple(ballot.votes))
         value = self._as_value(found, msgspec.to_builtins(ended))
         kept = await self._services.store.shelve(found.run, value)
         after = msgspec.structs.replace(found.blank(), votes=votes, mark=found.item.mark)
         return after, Outcome(OutcomeKind.TIMEOUT, kept)
+
+
+def _decoded(codec: RunCodec, key: str, value: Value) -> _Kept:
+    return msgspec.convert(codec.decode(value, key=key, purpose=Purpose.APPROVAL), _Kept)
 
 
 def _is_undecided(item: Operation, round: int) -> bool:

@@ -48,8 +48,7 @@ class Voting:
                 after, outcome = await self._matters.late(found)
                 await self._deliveries.end_wait(after, outcome, late[1], carry_on=carry_on)
                 raise RunConflict(f"the time to decide on {found.asked.key!r} is over")
-            values = await self._matters.kept(found)
-            ballot = await self._matters.ballot_of(found, values)
+            values, ballot = await self._matters.counted(found)
             ballot.terms.check_person(said.approver, principal)
             said = msgspec.structs.replace(said, at=moment_of(now := clock.now()))
             if not ballot.takes(said):
