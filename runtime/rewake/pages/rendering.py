@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from rewake.pages.controls import Control, Drawing
-from rewake.pages.fields import ROOT, Field, Kind
+from rewake.pages.fields import Field, Kind
 from rewake.pages.prose import line, paragraphs, shown
 from rewake.pages.schemas import root_field
+from rewake.values.schemas import ROOT
 
 if TYPE_CHECKING:
     from jinja2 import Environment

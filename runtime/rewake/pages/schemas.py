@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from rewake.pages.fields import LEAVES, ROOT, Choice, Field, Kind, path_of
+from rewake.pages.fields import LEAVES, Choice, Field, Kind
+from rewake.values.schemas import ROOT, path_of
 
 MOST_FIELDS: Final = 200
 MOST_CHOICES: Final = 500
