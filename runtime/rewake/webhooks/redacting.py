@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from rewake.values.redaction import REDACTED
 from rewake.webhooks.hooks import Hook
 from rewake.webhooks.schemes import Scheme
 
-REDACTED = "[redacted]"
 LONGEST_TEXT = 2_000
 """The most characters of a name, or of a value, of a header or the query that are kept."""
 MOST_TEXTS = 64
