@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from rewake.signing.links import LinkUse
 from tests.http.conftest import Stranger
 from tests.http.test_approving import ANN, BOB, Front, front  # noqa: F401 - a fixture
+from tests.support.approving import link_path
 from tests.support.server import bearer
 
 
@@ -73,7 +74,7 @@ def test_a_fresh_link_decides_as_those_of_the_workflow(front: Front) -> None:  #
     [asked] = listed(front)["approvals"]
     assert expires == asked["deadline"]
     assert url not in front.links.values()
-    path = f"/approve/{url.partition('/approve/')[2]}"
+    path = link_path(url)
     assert url == f"https://app.example/below{path}"
     assert front.client.post(path, json={"approved": False}).status_code == 403
     body = {"approved": True, "value": {"amount": 1}}

@@ -21,10 +21,10 @@ from rewake.engine.settings import Settings
 from rewake.http.app import create_app
 from rewake.signing.secret import Secret
 from rewake.stores.sqlite.table import SqliteTable
+from tests.support.approving import BY_FORM, link_path, nonces_in
 from tests.support.server import SECRET, bearer
 
 PATH: list[str] = []
-KIND = {"Content-Type": "application/x-www-form-urlencoded"}
 HOSTILE = '"><script>alert(1)</script>\u202etxt'
 
 
@@ -36,7 +36,7 @@ async def send(to: str, text: str, copies: int = 1) -> str:
 @task
 async def tell(notice: Notice) -> None:
     if notice.link:
-        PATH[:] = [f"/approve/{notice.link.partition('/approve/')[2]}", notice.call]
+        PATH[:] = [link_path(notice.link), notice.call]
 
 
 @workflow
@@ -91,18 +91,18 @@ def test_the_form_of_the_page_edits_the_arguments(client: TestClient, edited: bo
     """Sent back untouched, it is the call as it was bound."""
     start(client, "a\nb")
     page = client.get(PATH[0]).text
-    [nonce] = re.findall(r'name="nonce" value="([^"]*)"', page)
+    [nonce] = nonces_in(page)
     fields = {"value.to": "eve", "value.text": "a\r\nb", "value.copies": "2" if edited else "1"}
     for name, value in fields.items():
         assert f'name="{name}"' in page
         assert edited or value.replace("\r\n", "\n") in unescape(page)
-    body = {"nonce": unescape(nonce), "decision": "approve", "comment": "", **fields}
-    decided = client.post(PATH[0], content=urlencode(body), headers=KIND)
+    body = {"nonce": nonce, "decision": "approve", "comment": "", **fields}
+    decided = client.post(PATH[0], content=urlencode(body), headers=BY_FORM)
     assert decided.status_code == 200
     assert f"copies={2 if edited else 1})" in decided.text
     assert f"copies={2 if edited else 1})" in client.get(PATH[0]).text
     assert result(client) == f"eve: a\nb x{2 if edited else 1}"
-    assert client.post(PATH[0], content=urlencode(body), headers=KIND).status_code == 409
+    assert client.post(PATH[0], content=urlencode(body), headers=BY_FORM).status_code == 409
 
 
 def test_json_approves_it_as_it_is_or_edited(client: TestClient) -> None:
@@ -128,9 +128,9 @@ def test_a_denial_says_why(client: TestClient) -> None:
 def test_the_longest_comment_can_be_typed(client: TestClient, character: str) -> None:
     """Whatever it is written in, and however a browser sends it; it is recorded as it was meant."""
     start(client, "hello")
-    [nonce] = re.findall(r'name="nonce" value="([^"]*)"', client.get(PATH[0]).text)
+    [nonce] = nonces_in(client.get(PATH[0]).text)
     comment = f"|{character * 9_998}|"
     sent = comment.replace("\n", "\r\n")
-    body = urlencode({"nonce": unescape(nonce), "decision": "reject", "comment": sent})
-    assert client.post(PATH[0], content=body, headers=KIND).status_code == 200
+    body = urlencode({"nonce": nonce, "decision": "reject", "comment": sent})
+    assert client.post(PATH[0], content=body, headers=BY_FORM).status_code == 200
     assert result(client) == f"no: {comment}"

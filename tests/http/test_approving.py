@@ -7,7 +7,6 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -39,6 +38,7 @@ from rewake.signing.links import Link, Links, LinkUse
 from rewake.signing.nonces import GOOD_FOR, new_nonce
 from rewake.signing.secret import Secret
 from rewake.stores.sqlite.table import SqliteTable
+from tests.support.approving import BY_FORM, link_path, nonces_in
 from tests.support.server import SECRET, bearer
 
 FORM = {
@@ -112,7 +112,7 @@ class Front:
         return Links(self.secret).read(use, token, 0)
 
     def path(self, who: str = ANN) -> str:
-        return f"/approve/{told[who].partition('/approve/')[2]}"
+        return link_path(told[who])
 
     def state(self) -> str:
         return str(self.client.get("/v1/runs/r1", headers=bearer()).json()["state"])
@@ -129,11 +129,9 @@ class Front:
     ) -> httpx2.Response:
         path = self.path(who)
         if nonce is None:
-            found = re.search(r'name="nonce" value="([^"]*)"', self.client.get(path).text)
-            nonce = unescape(found[1]) if found else ""
+            nonce = next(iter(nonces_in(self.client.get(path).text)), "")
         fields = {"nonce": nonce, **fields}
-        kind = {"Content-Type": "application/x-www-form-urlencoded"}
-        return self.client.post(path, content=urlencode(fields), headers=kind)
+        return self.client.post(path, content=urlencode(fields), headers=BY_FORM)
 
 
 @pytest.fixture
@@ -370,11 +368,10 @@ def test_no_forgery_is_told_from_another(front: Front) -> None:
     answers: dict[str, set[tuple[int, bytes]]] = {"GET": set(), "JSON": set(), "FORM": set()}
     for token in forged(front):
         path = f"/approve/{token}"
-        by_form = {"Content-Type": "application/x-www-form-urlencoded"}
         for way, answer in (
             ("GET", front.client.get(path)),
             ("JSON", front.client.post(path, json={"approved": True})),
-            ("FORM", front.client.post(path, content="decision=approve", headers=by_form)),
+            ("FORM", front.client.post(path, content="decision=approve", headers=BY_FORM)),
         ):
             answers[way].add((answer.status_code, answer.content))
             assert "www-authenticate" not in answer.headers
@@ -420,9 +417,8 @@ def test_other_content_types_are_refused(front: Front, kind: str) -> None:
 def test_bodies_are_bounded(front: Front) -> None:
     """Too long, too deep or too many fields: 413, 400 or 422, and nothing is decided."""
     front.start()
-    by_form = {"Content-Type": "application/x-www-form-urlencoded"}
-    long = front.client.post(front.path(), content=b"x=" + b"a" * 1_100_000, headers=by_form)
-    many = front.client.post(front.path(), content=b"a=&" * 3_000, headers=by_form)
+    long = front.client.post(front.path(), content=b"x=" + b"a" * 1_100_000, headers=BY_FORM)
+    many = front.client.post(front.path(), content=b"a=&" * 3_000, headers=BY_FORM)
     deep = b'{"approved": true, "value": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"
     nested = front.client.post(
         front.path(), content=deep, headers={"Content-Type": "application/json"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -24,6 +23,7 @@ from rewake.http.app import create_app
 from rewake.signing.secret import Secret
 from rewake.stores.sqlite.table import SqliteTable
 from tests.http.test_approving import Clock, stored
+from tests.support.approving import BY_FORM, link_path, nonces_in
 from tests.support.server import SECRET, bearer
 
 ANN, BOB, EVE = "ann@example.com", "bob@example.com", "eve@example.com"
@@ -81,17 +81,16 @@ class Front:
         return {"Authorization": f"Bearer {made.json()['token']}"}
 
     def path(self, who: str) -> str:
-        return f"/approve/{told[who].partition('/approve/')[2]}"
+        return link_path(told[who])
 
     def vote(self, who: str, approved: bool = True, **more: Any) -> httpx2.Response:
         return self.client.post(self.path(who), json={"approved": approved, **more})
 
     def submit(self, who: str, decision: str, **fields: str) -> httpx2.Response:
         path = self.path(who)
-        nonce = re.search(r'name="nonce" value="([^"]*)"', self.client.get(path).text)
-        posted = {"nonce": unescape(nonce[1]) if nonce else "", "decision": decision, **fields}
-        kind = {"Content-Type": "application/x-www-form-urlencoded"}
-        return self.client.post(path, content=urlencode(posted), headers=kind)
+        nonce = next(iter(nonces_in(self.client.get(path).text)), "")
+        posted = {"nonce": nonce, "decision": decision, **fields}
+        return self.client.post(path, content=urlencode(posted), headers=BY_FORM)
 
     def record(self, run: str = "r1", **headers: str) -> httpx2.Response:
         return self.client.get(f"/v1/runs/{run}/approvals/pay", headers=bearer() | headers)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -27,6 +25,7 @@ from rewake.identity.settings import IdentitySettings, Proof
 from rewake.signing.secret import Secret
 from rewake.stores.sqlite.table import SqliteTable
 from tests.http.test_oidc import Running
+from tests.support.approving import BY_FORM, link_path, nonces_in
 from tests.support.issuer import AUDIENCE, URL, Issuer
 from tests.support.server import SECRET, bearer
 
@@ -81,7 +80,7 @@ class Front:
         assert told
 
     def path(self, who: str = ANN) -> str:
-        return f"/approve/{told[who].partition('/approve/')[2]}"
+        return link_path(told[who])
 
     def post(self, who: str = ANN, /, **headers: str) -> httpx2.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -156,12 +155,10 @@ def test_whom_the_proxy_names_decides(fronts: Fronts) -> None:
     headers = by_proxy("Ann@Example.com")
     page = front.client.get(front.path(), headers=headers)
     assert page.status_code == 200
-    found = re.search(r'name="nonce" value="([^"]*)"', page.text)
-    assert found
-    fields = {"nonce": unescape(found[1]), "decision": "approve"}
-    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    [nonce] = nonces_in(page.text)
+    fields = {"nonce": nonce, "decision": "approve"}
     posted = front.client.post(
-        front.path(), content=urlencode(fields), headers={**kind, **by_proxy(secret=OLD)}
+        front.path(), content=urlencode(fields), headers={**BY_FORM, **by_proxy(secret=OLD)}
     )
     assert posted.status_code == 200
     assert front.result()["approver"] == ANN
@@ -246,12 +243,10 @@ def test_the_form_of_a_page_is_for_who_opened_it(fronts: Fronts) -> None:
     front = fronts(Proof.PROXY)
     front.start("anybody")
     page = front.client.get(front.path("any"), headers=by_proxy(EVE)).text
-    found = re.search(r'name="nonce" value="([^"]*)"', page)
-    assert found
-    fields = urlencode({"nonce": unescape(found[1]), "decision": "approve"})
-    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    [nonce] = nonces_in(page)
+    fields = urlencode({"nonce": nonce, "decision": "approve"})
     for who, status in ((BOB, 403), (EVE, 200)):
-        headers = {**kind, **by_proxy(who)}
+        headers = {**BY_FORM, **by_proxy(who)}
         posted = front.client.post(front.path("any"), content=fields, headers=headers)
         assert posted.status_code == status
     assert front.result()["approver"] == EVE

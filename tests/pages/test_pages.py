@@ -14,9 +14,10 @@ import msgspec
 import pydantic
 import pytest
 
-from rewake.pages import done, gone, page, parse, path_of, refused
+from rewake.pages import done, gone, page, parse, refused
 from rewake.pages.fields import Field
 from rewake.pages.schemas import DEEPEST, MOST_CHOICES, MOST_FIELDS, root_field
+from rewake.values.schemas import path_of
 from tests.support.deciding import EVERY_KIND, asked
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rewake.values.redaction import REDACTED
 from rewake.webhooks import (
     anyone,
     basic,
@@ -21,7 +22,6 @@ from rewake.webhooks.hooks import Hook
 from rewake.webhooks.redacting import (
     LONGEST_TEXT,
     MOST_TEXTS,
-    REDACTED,
     hidden_headers,
     kept_body,
     kept_headers,

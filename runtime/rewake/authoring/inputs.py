@@ -16,7 +16,8 @@ from rewake.authoring.marking import hidden_in
 from rewake.authoring.misfits import Misshapen
 from rewake.errors import AppError, InvalidInput
 from rewake.values.nested import json_of
-from rewake.values.redaction import ANY, pointer
+from rewake.values.pointers import pointer
+from rewake.values.redaction import ANY
 
 
 class Inputs:

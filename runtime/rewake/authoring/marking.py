@@ -24,7 +24,8 @@ import msgspec
 
 from rewake.authoring.fields import fields_of
 from rewake.authoring.hints import hints_of, signature_of
-from rewake.values.redaction import ANY, pointer
+from rewake.values.pointers import pointer
+from rewake.values.redaction import ANY
 
 __all__ = ["hidden_in", "hidden_in_call", "hidden_in_value", "secret"]
 

@@ -27,7 +27,8 @@ from rewake.engine.services import Services
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Header, Millis, Operation, Outcome, Scheduled, Value
 from rewake.stores.history import of_round
-from rewake.values.redaction import ANY, hidden_in_schema, pointer
+from rewake.values.pointers import pointer
+from rewake.values.redaction import ANY, hidden_in_schema
 from rewake.values.run_codec import RunCodec
 from rewake.values.schemas import schema_of
 

@@ -14,7 +14,6 @@ Names of controls are the paths of fields (`value.amount`); beside them the form
 """
 
 from rewake.pages.answers import parse
-from rewake.pages.fields import path_of
 from rewake.pages.rendering import CSP, Asked, done, gone, handed_on, page, refused
 
-__all__ = ["CSP", "Asked", "done", "gone", "handed_on", "page", "parse", "path_of", "refused"]
+__all__ = ["CSP", "Asked", "done", "gone", "handed_on", "page", "parse", "refused"]

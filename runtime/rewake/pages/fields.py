@@ -1,20 +1,15 @@
 """The fields of a form: what a person can be asked in one.
 
-A field has a path, as errors name it and as its control is called: `value`, `value.amount`,
-`value.items[2]`, and `value["a.b"]` where a key is no identifier. So paths are never ambiguous.
+A field has a path, as errors name it (`values/schemas.py`), and its control is called by it.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
-
-ROOT: Final = "value"
-"""The path of the whole answer; the field of a JSON answer that holds it has the same name."""
 
 _VAST: Final = 10**300
 _MANY: Final = 2**31
@@ -123,13 +118,3 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
             yield self
         for _, member in self.members:
             yield from member.leaves()
-
-
-def path_of(parts: Iterable[str | int], start: str = ROOT) -> str:
-    """The path of what is found by these keys and places."""
-    path = start
-    for part in parts:
-        is_plain = isinstance(part, str) and part.isidentifier()
-        path += f".{part}" if is_plain else f"[{json.dumps(part, ensure_ascii=False)}]"
-    # A key that UTF-8 cannot hold is escaped, as JSON would.
-    return path.encode(errors="backslashreplace").decode()

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from rewake.pages.controls import Control, Drawing
-from rewake.pages.fields import ROOT, Field, Kind
+from rewake.pages.fields import Field, Kind
 from rewake.pages.prose import line, paragraphs, shown
 from rewake.pages.schemas import root_field
+from rewake.values.schemas import ROOT
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -107,8 +108,7 @@ def page(
     drawing = Drawing(typed if values or errors else None, located)
     is_asked = root is not None and root.kind is not Kind.CONSTANT
     form = drawing.control(root) if root is not None and is_asked else None
-    comment = _comment(typed.get("comment", [""]), located.get("comment", ""))
-    delegate = _delegate(typed.get("delegate", [""]), located.get("delegate", ""))
+    beside = {name: _filled(each, typed, located) for name, each in _BESIDE.items()}
     problems = [Problem(shown(told[path])) for path, place in places.items() if not place]
     return _rendered(
         "ask.html",
@@ -117,9 +117,8 @@ def page(
         post_to=post_to,
         nonce=nonce,
         form=form,
-        comment=comment,
-        delegate=delegate,
-        problems=[*problems, *_problems(form, comment, delegate)],
+        **beside,
+        problems=[*problems, *_problems(form, *beside.values())],
     )
 
 
@@ -188,7 +187,7 @@ def _rendered(name: str, **told: Any) -> str:
 
 def _place(path: str, root: Field | None) -> str:
     """The path of the innermost control that an error is about; none if there is none."""
-    if path in ("comment", "delegate"):
+    if path in _BESIDE:
         return path
     paths = [] if root is None else [each.path for each in _shown_of(root)]
     inner = [each for each in paths if path == each or _is_inside(path, each)]
@@ -233,34 +232,38 @@ def _posted(value: Any) -> list[str]:
     return [value if isinstance(value, str) else str(value)]
 
 
-def _comment(typed: Sequence[str], error: str) -> Control:
-    return Control(
-        shape="textarea",
-        id="comment",
-        name="comment",
-        label="Comment",
-        help=[],
-        advice="",
-        error=shown(error),
-        attributes={"rows": "2", "maxlength": str(LONGEST_COMMENT)},
-        is_optional=True,
-        text=typed[0] if typed else "",
-    )
+_COMMENT: Final = Control(
+    shape="textarea",
+    id="comment",
+    name="comment",
+    label="Comment",
+    help=[],
+    advice="",
+    error="",
+    attributes={"rows": "2", "maxlength": str(LONGEST_COMMENT)},
+    is_optional=True,
+)
+_DELEGATE: Final = Control(
+    shape="input",
+    id="delegate",
+    name="delegate",
+    label="Who shall decide instead",
+    help=[],
+    advice="Such as an address. They get a link of their own, and yours is used up.",
+    error="",
+    attributes={"type": "text", "maxlength": "254", "autocomplete": "off"},
+    is_optional=False,
+)
+_BESIDE: Final = {each.name: each for each in (_COMMENT, _DELEGATE)}
+"""What a page asks beside the form, by name."""
 
 
-def _delegate(typed: Sequence[str], error: str) -> Control:
-    return Control(
-        shape="input",
-        id="delegate",
-        name="delegate",
-        label="Who shall decide instead",
-        help=[],
-        advice="Such as an address. They get a link of their own, and yours is used up.",
-        error=shown(error),
-        attributes={"type": "text", "maxlength": "254", "autocomplete": "off"},
-        is_optional=False,
-        text=typed[0] if typed else "",
-    )
+def _filled(
+    blank: Control, typed: Mapping[str, Sequence[str]], errors: Mapping[str, str]
+) -> Control:
+    posted = typed.get(blank.name, ())
+    error = shown(errors.get(blank.name, ""))
+    return msgspec.structs.replace(blank, text=posted[0] if posted else "", error=error)
 
 
 def _moment(at: int) -> datetime | None:

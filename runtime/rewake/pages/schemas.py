@@ -16,7 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
-from rewake.pages.fields import LEAVES, ROOT, Choice, Field, Kind, path_of
+from rewake.pages.fields import LEAVES, Choice, Field, Kind
+from rewake.values.pointers import pointed
+from rewake.values.schemas import ROOT, path_of
 
 MOST_FIELDS: Final = 200
 MOST_CHOICES: Final = 500
@@ -193,10 +195,7 @@ class _Reader:
         """What a reference into the schema itself points at: any other is followed nowhere."""
         if not reference.startswith("#"):
             return None
-        there: Any = self._whole
-        for part in reference[1:].split("/")[1:]:
-            key = part.replace("~1", "/").replace("~0", "~")
-            there = there.get(key) if isinstance(there, Mapping) else None
+        there = pointed(self._whole, reference)
         # The title of what is pointed at names a type, not this use of it.
         if isinstance(there, Mapping):
             return {name: each for name, each in there.items() if name != "title"}

@@ -56,6 +56,7 @@ TYPES: Mapping[str, type[Item]] = {
 
 _LATEST: Millis = 10**15
 _MOST_NUMBERS = 10**12
+_CHUNK_PLACE = re.compile(rf"{CHUNKS}[0-9]{{8}}.*", re.DOTALL)
 _VIEW_PLACE = re.compile(r"[0-9]{15}(#.+|\$)", re.DOTALL)
 _TOKEN_PLACE = re.compile(r"T#[0-9a-f]{16}")
 
@@ -128,6 +129,11 @@ def chunks_of(number: int) -> str:
 def chunk_number(sort: str) -> int:
     """The number of the chunk that this sort key names, from 0; -1 for an empty sort key."""
     return int(sort[len(CHUNKS) : len(CHUNKS) + 8]) if sort else -1
+
+
+def is_chunk_place(sort: str) -> bool:
+    """Whether this can be the sort key of a chunk: a client says it in a cursor."""
+    return _CHUNK_PLACE.fullmatch(sort) is not None
 
 
 def log_key(run: str, key: str, attempt: int, part: int) -> Key:

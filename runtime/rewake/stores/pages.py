@@ -17,7 +17,7 @@ import msgspec
 
 from rewake.errors import CheckpointUnreadable, InvalidInput
 from rewake.records import Chunk, Entry, Header, Millis
-from rewake.stores.keys import CHUNKS, chunk_number, run_partition
+from rewake.stores.keys import CHUNKS, chunk_number, chunks_of, is_chunk_place, run_partition
 from rewake.stores.table import Table
 
 _AT_ONCE = 16
@@ -106,8 +106,7 @@ class _Chain:
         self._base = header.base
         self._levels: dict[int, dict[str, Chunk]] = {}
         self._read_to = chunk_number(name)
-        self._cursor: str | None = _before(self._read_to + 1)
-        self._ahead: list[tuple[str, Chunk]] = []
+        self._cursor: str | None = chunks_of(self._read_to + 1)
 
     async def next(self) -> Chunk | None:
         """The next chunk; None behind the last one."""
@@ -145,16 +144,9 @@ class _Chain:
         return self._levels.setdefault(number, {})
 
 
-def _before(number: int) -> str:
-    """A cursor before all chunks of this number."""
-    return f"{CHUNKS}{number:08d}"
-
-
 def check_place(place: Place) -> None:
     """Raise `InvalidInput` for a place that a client has made up."""
-    number = place.chunk[len(CHUNKS) : len(CHUNKS) + 8]
-    is_chunk = place.chunk.startswith(CHUNKS) and len(number) == 8 and number.isdecimal()
-    if (place.chunk and not is_chunk) or place.start > place.index:
+    if (place.chunk and not is_chunk_place(place.chunk)) or place.start > place.index:
         raise _no_place()
 
 

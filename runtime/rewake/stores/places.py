@@ -18,7 +18,7 @@ import msgspec
 from rewake.errors import InvalidInput
 from rewake.records import Emitted, Entry, Logged, Millis, Retried, Scheduled, Started
 from rewake.stores import cursors
-from rewake.stores.keys import CHUNKS, chunk_number
+from rewake.stores.keys import is_chunk_place
 
 
 class Place(msgspec.Struct, array_like=True):
@@ -87,7 +87,7 @@ def place_of(run: str, cursor: str) -> Place:
     try:
         place = cursors.place_of(cursor, Place)
         counts = [each for each in msgspec.structs.astuple(place) if isinstance(each, int)]
-        chunk = not place.base or (place.base.startswith(CHUNKS) and chunk_number(place.base) >= 0)
+        chunk = not place.base or is_chunk_place(place.base)
         good = chunk and min(counts) >= 0 and max(counts) < 2**53
     except ValueError:
         good = False

@@ -13,14 +13,11 @@ from typing import Any
 
 import msgspec
 
+from rewake.values.pointers import parts_of, pointed, pointer
+
 REDACTED = "[redacted]"
 """What is shown instead."""
 ANY = "*"
-
-
-def pointer(*parts: str | int) -> str:
-    """The JSON pointer of these keys and indexes."""
-    return "".join(f"/{str(each).replace('~', '~0').replace('/', '~1')}" for each in parts)
 
 
 def redacted(body: msgspec.Raw, hidden: Collection[str]) -> msgspec.Raw:
@@ -29,12 +26,8 @@ def redacted(body: msgspec.Raw, hidden: Collection[str]) -> msgspec.Raw:
         return body
     data = msgspec.json.decode(body)
     for each in hidden:
-        data = _hide(data, [_name(part) for part in each.split("/")[1:]])
+        data = _hide(data, parts_of(each))
     return msgspec.Raw(msgspec.json.encode(data))
-
-
-def _name(part: str) -> str:
-    return part.replace("~1", "/").replace("~0", "~")
 
 
 def _hide(data: Any, parts: Sequence[str]) -> Any:
@@ -69,7 +62,7 @@ def _in_schema(schema: Any, root: Any, above: tuple[int, ...]) -> Iterator[str]:
     within = (*above, id(schema))
     reference = schema.get("$ref")
     if isinstance(reference, str) and reference.startswith("#"):
-        yield from _in_schema(_at(root, reference), root, within)
+        yield from _in_schema(pointed(root, reference), root, within)
     for name, each in _mapping(schema, "properties"):
         yield from (pointer(name) + path for path in _in_schema(each, root, within))
     for keyword in ("items", "additionalProperties"):
@@ -88,12 +81,6 @@ def _mapping(schema: Mapping[str, Any], keyword: str) -> Iterator[tuple[str, Any
         yield from found.items()
 
 
-def _at(root: Any, reference: str) -> Any:
-    for part in reference.split("/")[1:]:
-        root = root.get(_name(part)) if isinstance(root, Mapping) else None
-    return root
-
-
 # --- secrets in the schema itself ----------------------------------------------------------------
 
 _MAPS = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
@@ -105,7 +92,7 @@ def secretive(schema: Mapping[str, Any], hidden: Collection[str]) -> dict[str, A
     """The schema of a type, in which the secret parts of the type say so: they are passwords."""
     made = copy.deepcopy(dict(schema))
     for each in hidden:
-        _mark(made, made, [_name(part) for part in each.split("/")[1:]])
+        _mark(made, made, parts_of(each))
     return made
 
 
@@ -117,7 +104,7 @@ def _mark(schema: Any, root: Any, parts: Sequence[str]) -> None:
         return
     part, rest = parts[0], parts[1:]
     if isinstance(reference := schema.get("$ref"), str):
-        _mark(_at(root, reference), root, parts)
+        _mark(pointed(root, reference), root, parts)
     for keyword in ("allOf", "anyOf", "oneOf"):
         for member in schema.get(keyword, ()):
             _mark(member, root, parts)
@@ -144,7 +131,7 @@ def _bare(schema: Any, root: Any) -> Any:
         if path == "":
             made.pop("default", None)
         elif "default" in made:
-            made["default"] = _without(made["default"], [_name(e) for e in path.split("/")[1:]])
+            made["default"] = _without(made["default"], parts_of(path))
     return made
 
 

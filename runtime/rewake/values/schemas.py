@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
@@ -21,6 +22,8 @@ import msgspec
 
 from rewake.errors import UsageError
 
+ROOT: Final = "value"
+"""The path of the whole answer; the field of a JSON answer that holds it has the same name."""
 MOST_BYTES: Final = 65_536
 """The largest schema, as JSON."""
 DEEPEST: Final = 32
@@ -87,11 +90,11 @@ def checked_schema(form: Mapping[str, Any]) -> dict[str, Any]:
 def misfits(schema: Mapping[str, Any], value: Any) -> list[Misfit]:
     """What of an answer (JSON data) does not fit; empty if it does."""
     if is_too_large(value):
-        return [Misfit(path_of(()), TOO_LARGE)]
+        return [Misfit(ROOT, TOO_LARGE)]
     try:
         return _found(_validator(schema), value)
     except Exception as error:  # a number that no float holds, a text that no pattern ends on
-        return [Misfit(path_of(()), f"it cannot be checked ({type(error).__name__})")]
+        return [Misfit(ROOT, f"it cannot be checked ({type(error).__name__})")]
 
 
 def _found(validator: Any, value: Any) -> list[Misfit]:
@@ -143,13 +146,17 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def path_of(parts: Iterable[str | int]) -> str:
-    """The path of a part of the answer: `value`, `value.lines[2].price`, `value["a.b"]`."""
-    found = "value"
+def path_of(parts: Iterable[str | int], start: str = ROOT) -> str:
+    """The path of a part of the answer: `value`, `value.lines[2].price`, `value["a.b"]`.
+
+    No two parts have the same: a key that is no identifier is quoted.
+    """
+    path = start
     for part in parts:
-        plain = isinstance(part, str) and part.isidentifier()
-        found += f".{part}" if plain else f"[{_json(part)}]"
-    return found
+        is_plain = isinstance(part, str) and part.isidentifier()
+        path += f".{part}" if is_plain else f"[{json.dumps(part, ensure_ascii=False)}]"
+    # A key that UTF-8 cannot hold is escaped, as JSON would.
+    return path.encode(errors="backslashreplace").decode()
 
 
 # --- what is looked at ---------------------------------------------------------------------------

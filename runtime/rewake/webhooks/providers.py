@@ -12,6 +12,7 @@ import msgspec
 
 from rewake.errors import Unauthentic
 from rewake.records import Millis
+from rewake.values.redaction import REDACTED
 from rewake.webhooks.delivery import Delivery
 from rewake.webhooks.schemes import (
     TOLERANCE,
@@ -250,7 +251,7 @@ class _MicrosoftGraph(Scheme):
         )
 
     def without_proof(self, body: bytes) -> bytes:
-        return _CLIENT_STATE.sub(rb'\1"[redacted]"', body)
+        return _CLIENT_STATE.sub(rb'\1"%b"' % REDACTED.encode(), body)
 
     def _asks(self, delivery: Delivery) -> bool:
         return "validationToken" in delivery.query

@@ -7,13 +7,14 @@ scheme puts the secret or a signature in is found by signing twice, so that none
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from rewake.values.redaction import REDACTED
 from rewake.webhooks.hooks import Hook
 from rewake.webhooks.schemes import Scheme
 
-REDACTED = "[redacted]"
 LONGEST_TEXT = 2_000
 """The most characters of a name, or of a value, of a header or the query that are kept."""
 MOST_TEXTS = 64
@@ -33,23 +34,18 @@ _HARMLESS = re.compile(r"timestamp$|[-_]time$|[-_]id$", re.ASCII | re.IGNORECASE
 def kept_headers(hook: Hook | None, given: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The headers of a delivery without what is secret in them."""
     hidden = hidden_headers(hook.scheme) if hook is not None else frozenset()
-    return [
-        (
-            name[:LONGEST_TEXT],
-            REDACTED if name.lower() in hidden or _is_secret(name) else text[:LONGEST_TEXT],
-        )
-        for name, text in list(given)[:MOST_TEXTS]
-    ]
+    return _kept(given, lambda name: name.lower() in hidden or _is_secret(name))
 
 
 def kept_query(given: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The query of a delivery without what is secret in it."""
+    return _kept(given, lambda name: _SECRET_QUERY.search(name) is not None)
+
+
+def _kept(given: Iterable[tuple[str, str]], hides: Callable[[str], bool]) -> list[tuple[str, str]]:
     return [
-        (
-            name[:LONGEST_TEXT],
-            REDACTED if _SECRET_QUERY.search(name) else text[:LONGEST_TEXT],
-        )
-        for name, text in list(given)[:MOST_TEXTS]
+        (name[:LONGEST_TEXT], REDACTED if hides(name) else text[:LONGEST_TEXT])
+        for name, text in itertools.islice(given, MOST_TEXTS)
     ]
 
 
