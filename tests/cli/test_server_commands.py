@@ -204,6 +204,7 @@ def test_many_runs_at_once_for_machines(client: Client) -> None:
         (("--dry-run",), "give a RUN, or name many"),
         (("r1", "--state", "stuck"), "give either a RUN, or"),
         (("--since", "yesterday"), "--since is 30m"),
+        (("--since", "999999d"), "--since is 30m"),
     ],
 )
 def test_what_names_no_runs(client: Client, options: tuple[str, ...], told: str) -> None:

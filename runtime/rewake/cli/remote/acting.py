@@ -145,10 +145,10 @@ def moment_of(since: str | None) -> str | None:
     if since is None:
         return None
     ago = re.fullmatch(r"(\d{1,6})([smhd])", since)
-    if ago is not None:
-        now = datetime.fromtimestamp(SystemClock().now() / 1000, UTC)
-        return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).isoformat()
     try:
+        if ago is not None:
+            now = datetime.fromtimestamp(SystemClock().now() / 1000, UTC)
+            return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).isoformat()
         return datetime.fromisoformat(since).astimezone(UTC).isoformat()
     except (ValueError, OverflowError):
         raise UsageError("--since is 30m, 2h, 7d, or a time such as 2026-01-31T12:00") from None
