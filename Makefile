@@ -7,8 +7,8 @@ SEEDS ?=
 FIRST ?=
 MINUTES ?=
 SEED ?=
-# Half of the suite waits, for leases and servers: more than a core each.
-WORKERS ?= 3
+# Half of the suite waits, for leases and servers: two to a core of a small machine.
+WORKERS ?= 4
 BIN := .venv/bin
 STAMP := .venv/.installed
 
