@@ -15,6 +15,7 @@ from rewake.codecs import AesGcm, Context
 from rewake.errors import ConfigError
 from rewake.hosts import building
 from rewake.hosts.config import DISPATCHERS, SETTINGS, ServerConfig, dev_secret
+from rewake.hosts.databases import Address, open_database
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import app_token
 
@@ -158,7 +159,7 @@ def test_without_its_library_keys_are_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_an_address_of_no_database(address: str) -> None:
     """A scheme that is not known, or names no file, is refused; it is not a file's name."""
     with pytest.raises(ConfigError):
-        building.open_database(address)
+        open_database(Address(address))
     assert not Path(address).exists()
 
 
@@ -169,7 +170,7 @@ def test_a_path_with_a_colon(tmp_path: Path) -> None:
         patch.chdir(tmp_path)
         patch.setenv("HOME", str(tmp_path / "home"))
         for address in ("./a:b", "sqlite:~/c.db"):
-            asyncio.run(building.open_database(address).table.close())
+            asyncio.run(open_database(Address(address)).table.close())
     assert (tmp_path / "a:b").exists()
     assert (tmp_path / "home" / "c.db").exists()
 
@@ -194,7 +195,7 @@ def test_the_folder_of_an_app_is_its_owners(
 ) -> None:
     """`.rewake/` is 0700 and ignored by git, and the database in it 0600."""
     monkeypatch.chdir(tmp_path)
-    asyncio.run(building.open_database(ServerConfig().db).table.close())
+    asyncio.run(open_database(Address(ServerConfig().db)).table.close())
 
     home = tmp_path / ".rewake"
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
@@ -205,14 +206,14 @@ def test_the_folder_of_an_app_is_its_owners(
 
 def test_a_database_is_its_owners(tmp_path: Path) -> None:
     """Wherever it is, what is made of it is 0600; one that is there keeps its mode."""
-    asyncio.run(building.open_database(str(tmp_path / "a.db")).table.close())
-    opened = building.open_database(str(tmp_path / "b.db"))
+    asyncio.run(open_database(Address(str(tmp_path / "a.db"))).table.close())
+    opened = open_database(Address(str(tmp_path / "b.db")))
     modes = {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
     assert len(list(tmp_path.iterdir())) > 2  # also beside it
     assert modes == {0o600}
     asyncio.run(opened.table.close())
     (tmp_path / "a.db").chmod(0o640)
-    asyncio.run(building.open_database(str(tmp_path / "a.db")).table.close())
+    asyncio.run(open_database(Address(str(tmp_path / "a.db"))).table.close())
     assert stat.S_IMODE((tmp_path / "a.db").stat().st_mode) == 0o640
 
 
@@ -223,7 +224,7 @@ def test_a_database_in_no_folder(
     """A path that may be mistyped makes no folders: it is refused, and names the one."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="there is no folder gone"):
-        building.open_database(path)
+        open_database(Address(path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -264,7 +265,7 @@ def test_every_dispatcher_that_can_be_named_can_be_built() -> None:
 def test_a_kind_of_database_without_its_colon_is_refused(address: str) -> None:
     """`memory` is no file of that name; the error says how to write either."""
     with pytest.raises(ConfigError, match=":"):
-        building.open_database(address)
+        open_database(Address(address))
 
 
 def test_origins_are_said_as_a_browser_says_them() -> None:

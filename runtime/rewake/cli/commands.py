@@ -28,6 +28,7 @@ from rewake.cli.options import (
     Url,
     Value,
 )
+from rewake.cli.tables_command import tables
 from rewake.cli.watch import runs_watch
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import DeterminismWarning, RewakeError, UsageError
@@ -82,6 +83,7 @@ app.add_typer(audit, name="audit")
 app.add_typer(callbacks, name="callbacks")
 app.add_typer(approvals, name="approvals")
 app.add_typer(deliveries, name="deliveries")
+app.add_typer(tables, name="tables")
 app.command("doctor")(doctor)
 
 Source = Annotated[str, typer.Argument(metavar="APP", help="app.py, app.py:main or package:main")]
@@ -448,7 +450,7 @@ def runs_approve(
     comment: Comment = None,
     approver: Annotated[str | None, typer.Option(help="Who decides (USER).")] = None,
     db: Annotated[
-        str | None, typer.Option(help="Decide in this file, for a `rewake run`: no server.")
+        str | None, typer.Option(help="Decide in this database, for a `rewake run`: no server.")
     ] = None,
     url: Url = None,
     json: Json = False,
@@ -460,10 +462,11 @@ def runs_approve(
     if db is not None:
         approver = approver or os.environ.get("USER")
         from rewake.authoring.approval import Approval, Decision
+        from rewake.cli.home import database
         from rewake.cli.local.approve import approve as decide_here
 
         decision = Decision.REJECTED if reject else Decision.APPROVED
-        _end(decide_here(db, run, key, Approval(decision, filled_in, approver, comment)))
+        _end(decide_here(database(db), run, key, Approval(decision, filled_in, approver, comment)))
     from rewake.cli.remote.runs import Server, approve
 
     by = decider(approver)

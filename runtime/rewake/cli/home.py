@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rewake.errors import ConfigError
 from rewake.hosts.config import ServerConfig, dev_secret
+from rewake.hosts.databases import Address
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import app_token
 
@@ -62,6 +63,7 @@ def decider(given: str | None) -> str | None:
     return given or (None if names_its_holder else os.environ.get("USER"))
 
 
-def database(given: str | None) -> str:
+def database(given: str | None) -> Address:
     """The database's address: as given, else REWAKE_DB, else the file in `.rewake`."""
-    return given or os.environ.get("REWAKE_DB") or str(DATABASE)
+    db = given or os.environ.get("REWAKE_DB") or str(DATABASE)
+    return Address(db, os.environ.get("REWAKE_BLOBS", ""))

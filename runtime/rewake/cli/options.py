@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
-Db = Annotated[str | None, typer.Option(help="The SQLite file (REWAKE_DB, .rewake/rewake.db).")]
+Db = Annotated[str | None, typer.Option(help="The database (REWAKE_DB, .rewake/rewake.db).")]
 Url = Annotated[
     str | None, typer.Option("--server", help="The server (REWAKE_SERVER, http://127.0.0.1:8000).")
 ]

@@ -19,7 +19,7 @@ def runs_watch(
         str | None,
         typer.Option("--server", help="The server (REWAKE_SERVER, 127.0.0.1:8000)."),
     ] = None,
-    db: Annotated[str | None, typer.Option(help="A SQLite file, instead of a server.")] = None,
+    db: Annotated[str | None, typer.Option(help="A database, instead of a server.")] = None,
     json: Annotated[bool, typer.Option("--json", help="An object a line, for machines.")] = False,
 ) -> NoReturn:
     """Follow a run until it ends: what it emits, logs and does. Exits as its result does."""
@@ -29,9 +29,10 @@ def runs_watch(
     if db is not None and server is not None:
         raise UsageError("give either --server or --db, not both")
     if db is not None:
+        from rewake.cli.home import database
         from rewake.cli.local.watch import watch as watch_here
 
-        raise typer.Exit(watch_here(db, run, teller))
+        raise typer.Exit(watch_here(database(db), run, teller))
     from rewake.cli.remote.watch import watch
 
     raise typer.Exit(watch(server, run, teller))

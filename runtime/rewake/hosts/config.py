@@ -41,7 +41,9 @@ class ServerConfig:
     port: int = 8000
     """The port; 0 takes any."""
     db: str = ".rewake/rewake.db"
-    """The address of the database: a SQLite file, or another that `building` knows."""
+    """The address of the database: a SQLite file, or another that `databases` knows."""
+    blobs: str = ""
+    """Where large values are, if not in the database."""
     dispatcher: str = "in-process"
     """How messages travel. `http`: they go to `url`, and any replica takes any message."""
     url: str = ""
@@ -197,6 +199,7 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "host": ("REWAKE_HOST", str),
     "port": ("REWAKE_PORT", int),
     "db": ("REWAKE_DB", str),
+    "blobs": ("REWAKE_BLOBS", str),
     "dispatcher": ("REWAKE_DISPATCHER", str),
     "url": ("REWAKE_URL", str),
     "lease": ("REWAKE_LEASE", float),

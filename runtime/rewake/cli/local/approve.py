@@ -15,11 +15,11 @@ from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.approvals import Approvals, open_approvals
 from rewake.engine.engine import Engine
-from rewake.hosts.building import open_existing
+from rewake.hosts.databases import Address, open_existing
 from rewake.signing.secret import Secret
 
 
-def approve(db: str, run: str, key: str | None, approval: Approval) -> Exit:
+def approve(db: Address, run: str, key: str | None, approval: Approval) -> Exit:
     """Record the decision; the process that has the run finds it within a second."""
     secret = find_secret()
     chosen = asyncio.run(_decide(db, secret, run, key, approval))
@@ -27,7 +27,9 @@ def approve(db: str, run: str, key: str | None, approval: Approval) -> Exit:
     return Exit.DONE
 
 
-async def _decide(db: str, secret: Secret, run: str, key: str | None, approval: Approval) -> str:
+async def _decide(
+    db: Address, secret: Secret, run: str, key: str | None, approval: Approval
+) -> str:
     # An engine that is never opened: it takes no messages and carries nothing out.
     table, shelf = open_existing(db)
     engine = Engine(App(), table, InProcessDispatcher(SystemClock()), secret, shelf=shelf)

@@ -26,8 +26,9 @@ from rewake.doctor.findings import Finding, carried_out, failure, warning, well
 from rewake.doctor.front import Door
 from rewake.engine.engine import Engine
 from rewake.errors import ConfigError, RewakeError, StoreUnsuitable
-from rewake.hosts.building import build_engine, check_place, file_of
+from rewake.hosts.building import build_engine
 from rewake.hosts.config import ServerConfig, dev_secret
+from rewake.hosts.databases import Address, check_place, file_of
 from rewake.identity.settings import IdentitySettings
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import app_token
@@ -93,13 +94,15 @@ def _engine(
     app: App, config: ServerConfig, secret: Secret | None
 ) -> tuple[Engine | None, Path | None, list[Finding]]:
     """An engine that is never opened: it takes no messages and carries nothing out."""
+    address, folder = Address(config.db, config.blobs), None
     try:
-        file = Path(file_of(config.db)).expanduser()
-        check_place(file)
-        folder = file.parent if file.parent.is_dir() else Path()
-        if not file.is_file():
-            told = f"there is no {file} yet: it is made when a server starts"
-            return None, folder, [warning("database", told, "see REWAKE_DB, if there should be")]
+        if (file := file_of(address)) is not None:
+            check_place(file)
+            folder = file.parent if file.parent.is_dir() else Path()
+            if not file.is_file():
+                told = f"there is no {file} yet: it is made when a server starts"
+                do = "see REWAKE_DB, if there should be"
+                return None, folder, [warning("database", told, do)]
         if secret is None:
             return None, folder, []
         return build_engine(app, config, secret, SystemClock()), folder, []

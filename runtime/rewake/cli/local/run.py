@@ -32,8 +32,8 @@ from rewake.engine.settings import Settings
 from rewake.engine.starting import check_id
 from rewake.engine.turn import STUCK_LOG
 from rewake.errors import AppError, RunConflict, RunNotFound, StuckError
-from rewake.hosts.building import Database, open_database, open_existing
 from rewake.hosts.config import ServerConfig
+from rewake.hosts.databases import Address, Database, open_database, open_existing
 from rewake.records import Header, Millis
 from rewake.signing.secret import Secret
 from rewake.states import TERMINAL, RunState
@@ -56,7 +56,7 @@ class RunOptions:
     """The options of the command. Without `arguments`, an existing run goes on with its own."""
 
     source: str
-    db: str
+    db: Address
     arguments: dict[str, Any] | None = None
     run: str | None = None
     resume: bool = False
@@ -238,11 +238,11 @@ class _Session:
     def _command(self, *more: str) -> str:
         options = self._options
         source = f"{options.source.removesuffix(':' + self._workflow)}:{self._workflow}"
-        db = ["--db", options.db]
+        db = ["--db", str(options.db)]
         return shlex.join(["rewake", "run", source, "--id", self._run, *db, *more])
 
     def _approve_command(self, key: str) -> str:
-        db = ["--db", self._options.db]
+        db = ["--db", str(self._options.db)]
         return shlex.join(["rewake", "runs", "approve", self._run, key, *db])
 
 

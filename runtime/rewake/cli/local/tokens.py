@@ -14,7 +14,7 @@ from rewake.cli.local.auditing import me, write_done
 from rewake.cli.output import write_json
 from rewake.cli.tokens import Wish, show_tokens
 from rewake.clock import SystemClock
-from rewake.hosts.building import open_existing
+from rewake.hosts.databases import open_existing
 from rewake.ledger import Token
 from rewake.signing.api_tokens import make_token
 from rewake.stores.reads import Reads

@@ -12,7 +12,7 @@ from rewake.cli.home import find_secret
 from rewake.cli.told import Teller
 from rewake.clock import SystemClock
 from rewake.engine.streams import Streams
-from rewake.hosts.building import open_existing
+from rewake.hosts.databases import Address, open_existing
 from rewake.stores.places import first_place
 from rewake.stores.reads import Reads
 from rewake.views.stream import told_view
@@ -21,12 +21,12 @@ from rewake.views.values import Values
 _LONG = 60.0
 
 
-def watch(db: str, run: str, teller: Teller) -> Exit:
+def watch(db: Address, run: str, teller: Teller) -> Exit:
     """Follow a run until it ends, or is stuck. Raises `RunNotFound`, `StoreUnsuitable`."""
     return asyncio.run(_watch(db, run, teller))
 
 
-async def _watch(db: str, run: str, teller: Teller) -> Exit:
+async def _watch(db: Address, run: str, teller: Teller) -> Exit:
     values, database = Values(find_secret(), run, said=True), open_existing(db)
     store = Reads(database.table, database.shelf)
     streams, place = Streams(store, SystemClock(), secrets.token_hex), first_place(run)

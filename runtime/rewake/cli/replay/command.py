@@ -15,6 +15,7 @@ from rewake.cli.replay.every import replay_all
 from rewake.cli.replay.replaying import Replay, read_run
 from rewake.engine.program import RUNTIME
 from rewake.errors import UsageError
+from rewake.hosts.databases import Address
 from rewake.views.runs import STATES
 
 
@@ -24,7 +25,7 @@ class ReplayOptions:
 
     run: str
     app: str
-    db: str
+    db: Address
     debug: bool = False
     logs: bool = False
     all: bool = False

@@ -11,7 +11,7 @@ from rewake.app import App
 from rewake.cli.exits import Exit, tell
 from rewake.cli.replay.replaying import Replay, read_run, silenced
 from rewake.errors import NonDeterminismError, RewakeError, RunNotFound
-from rewake.hosts.building import open_to_read
+from rewake.hosts.databases import Address, open_to_read
 from rewake.records import Header, View
 from rewake.signing.secret import Secret
 from rewake.stores.history import History
@@ -29,7 +29,7 @@ class Verdict(NamedTuple):
     exit: Exit
 
 
-def replay_all(app: App, secret: Secret, db: str, states: Sequence[str]) -> Exit:
+def replay_all(app: App, secret: Secret, db: Address, states: Sequence[str]) -> Exit:
     """Replay every run that is in one of these states; of any state, if none is given."""
     words: Counter[str] = Counter()
     worst = Exit.DONE
@@ -52,12 +52,12 @@ def replay_all(app: App, secret: Secret, db: str, states: Sequence[str]) -> Exit
     return worst
 
 
-def _views(db: str) -> list[View]:
+def _views(db: Address) -> list[View]:
     """The views of all runs, oldest first."""
     while True:
-        reader = open_to_read(db)
-        found = asyncio.run(_all_views(Reads(reader, reader)))
-        if not reader.has_changed():
+        table, shelf, torn = open_to_read(db)
+        found = asyncio.run(_all_views(Reads(table, shelf)))
+        if not torn():
             return found[::-1]
 
 

@@ -14,13 +14,12 @@ from rewake.cli.replay.tracer import Difference, Tracer
 from rewake.engine.logs import capture
 from rewake.engine.program import RunProgram
 from rewake.errors import NonDeterminismError
-from rewake.hosts.building import open_to_read
+from rewake.hosts.databases import Address, Reader, open_to_read
 from rewake.records import Header
 from rewake.signing.secret import Secret
 from rewake.stores.history import History
 from rewake.stores.reads import Reads
 from rewake.stores.sealing import behind_codec
-from rewake.stores.sqlite.reader import SqliteReader
 from rewake.values.sealing import for_people
 from rewake.views.runs import STATES
 from rewake.views.values import Values
@@ -36,17 +35,17 @@ def silenced() -> Iterator[None]:
         capture.close()
 
 
-def read_run(db: str, secret: Secret, run: str) -> tuple[Header, History]:
+def read_run(db: Address, secret: Secret, run: str) -> tuple[Header, History]:
     """A run as it stands, read without changing a byte, and again if it changed meanwhile."""
     while True:
         reader = open_to_read(db)
         found = asyncio.run(_read(reader, secret, run))
-        if not reader.has_changed():
+        if not reader.torn():
             return found
 
 
-async def _read(reader: SqliteReader, secret: Secret, run: str) -> tuple[Header, History]:
-    reads = Reads(behind_codec(reader, secret.codec), reader)
+async def _read(reader: Reader, secret: Secret, run: str) -> tuple[Header, History]:
+    reads = Reads(behind_codec(reader.table, secret.codec), reader.shelf)
     try:
         header = await reads.header(run)
         return header, await reads.history(header)

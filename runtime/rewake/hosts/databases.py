@@ -1,0 +1,220 @@
+"""The databases, each by the scheme of its address, and the place for large values beside it.
+
+    path/to/file.db or sqlite:path/to/file.db    one file: items and large values
+    memory:                                      gone with the process: for tests
+
+Another one is a row of `_KINDS`, and a module in `rewake.stores` that is imported only by whoever
+names it, for its driver is an extra.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+from urllib.parse import urlsplit
+
+from rewake.errors import ConfigError, StoreUnsuitable
+from rewake.hosts.config import make_home
+from rewake.stores.memory import MemoryTable
+from rewake.stores.shelf import Shelf
+from rewake.stores.sqlite.reader import SqliteReader
+from rewake.stores.sqlite.table import SqliteTable
+from rewake.stores.table import Table
+
+
+class Database(NamedTuple):
+    """A table for items, and a shelf for large values."""
+
+    table: Table
+    shelf: Shelf
+
+
+class Reader(NamedTuple):
+    """A database of which no byte changes. `torn`: what was read must be read again."""
+
+    table: Table
+    shelf: Shelf
+    torn: Callable[[], bool]
+
+
+class Address(NamedTuple):
+    """Where a database is: what `REWAKE_DB` says, and what `REWAKE_BLOBS` says."""
+
+    db: str
+    blobs: str = ""
+
+    def __str__(self) -> str:
+        """For people and logs: without a password."""
+        name, _, rest = self.db.partition("://")
+        _, at, place = urlsplit(self.db).netloc.rpartition("@") if rest else ("", "", "")
+        return f"{name}://{place}{urlsplit(self.db).path}" if at else self.db
+
+
+class Kind(NamedTuple):
+    """What can be done with a kind of database, by what follows the scheme of its address.
+
+    `open`: to serve from it. `existing`: the same, but never made. `reader`: no byte of it changes.
+    `create`: make what is missing, and say what was; `check`: say what does not fit. Each raises
+    `ConfigError` for an address that is not understood, and `StoreError`.
+    """
+
+    open: Callable[[str, str], Database]
+    existing: Callable[[str, str], Database]
+    reader: Callable[[str, str], Reader]
+    create: Callable[[str, str], Awaitable[list[str]]]
+    check: Callable[[str, str], Awaitable[list[str]]]
+
+
+# --- SQLite --------------------------------------------------------------------------------------
+
+
+HOME = ".rewake"
+"""The folder of an app's own files."""
+
+
+def _open_file(place: str, blobs: str) -> Database:
+    file = _file(place, blobs)
+    check_place(file)
+    if file.parent.name == HOME:
+        make_home(file.parent)
+    if not file.exists():  # to open and close one that SQLite has open takes its locks away
+        with suppress(OSError):  # SQLite says what is wrong
+            # SQLite gives its log and its index the mode of the database.
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    table = SqliteTable(file)
+    return Database(table, table)
+
+
+def _existing_file(place: str, blobs: str) -> Database:
+    file = _file(place, blobs)
+    if not file.is_file():
+        raise StoreUnsuitable(f"there is no database {file}")
+    return _open_file(place, blobs)
+
+
+def _read_file(place: str, blobs: str) -> Reader:
+    reader = SqliteReader(_file(place, blobs))
+    return Reader(reader, reader, reader.has_changed)
+
+
+async def _create_file(place: str, blobs: str) -> list[str]:
+    file = _file(place, blobs)
+    made = [] if file.is_file() else [f"the database {file}"]
+    await _open_file(place, blobs).table.close()
+    return made
+
+
+async def _check_file(place: str, blobs: str) -> list[str]:
+    await _existing_file(place, blobs).table.close()
+    return []
+
+
+def _file(place: str, blobs: str) -> Path:
+    if not place or place.startswith("//"):
+        raise ConfigError("a SQLite file is named by its path: sqlite:PATH, or just PATH")
+    if blobs:
+        raise ConfigError("a SQLite file keeps large values itself: REWAKE_BLOBS is for others")
+    return Path(place).expanduser()
+
+
+def check_place(file: Path) -> None:
+    """Raise `ConfigError` if a database has no folder: its path may be mistyped.
+
+    Only `.rewake` is made.
+    """
+    folder = file.parent.parent if file.parent.name == HOME else file.parent
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder} for the database {file.name}: make it")
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def _memory(place: str, blobs: str) -> Database:
+    if place or blobs:
+        raise ConfigError("memory: has no name, and keeps large values itself")
+    table = MemoryTable()
+    return Database(table, table)
+
+
+def _gone(*_: str) -> NoReturn:
+    raise StoreUnsuitable("a database in memory is gone with the process that had it")
+
+
+async def _nothing(place: str, blobs: str) -> list[str]:
+    _memory(place, blobs)
+    return []
+
+
+# --- all of them ---------------------------------------------------------------------------------
+
+
+_KINDS: Mapping[str, Kind] = {
+    "sqlite": Kind(_open_file, _existing_file, _read_file, _create_file, _check_file),
+    "memory": Kind(_memory, _gone, _gone, _nothing, _nothing),
+}
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+"""What an address begins with that is no path; a path with a colon can begin with `./`."""
+
+
+def open_database(address: Address) -> Database:
+    """The database at an address; a SQLite file is made if there is none.
+
+    Raises `ConfigError` for an address that is not understood, and `StoreError`.
+    """
+    kind, place = _parts_of(address.db)
+    return kind.open(place, address.blobs)
+
+
+def open_existing(address: Address) -> Database:
+    """An existing database, by its address. Raises `StoreUnsuitable` if there is none."""
+    kind, place = _parts_of(address.db)
+    return kind.existing(place, address.blobs)
+
+
+def open_to_read(address: Address) -> Reader:
+    """A database of which no byte changes. Raises as `open_existing` does."""
+    kind, place = _parts_of(address.db)
+    return kind.reader(place, address.blobs)
+
+
+async def create_database(address: Address) -> list[str]:
+    """Make what is missing of a database. Returns what that was. Raises as `open_database` does."""
+    kind, place = _parts_of(address.db)
+    return await kind.create(place, address.blobs)
+
+
+async def check_database(address: Address) -> list[str]:
+    """What of a database does not fit, a line each. Raises as `open_existing` does."""
+    kind, place = _parts_of(address.db)
+    return await kind.check(place, address.blobs)
+
+
+def file_of(address: Address) -> Path | None:
+    """The file of a database that is one; None if it is none. Raises `ConfigError`."""
+    kind, place = _parts_of(address.db)
+    return _file(place, address.blobs) if kind is _KINDS["sqlite"] else None
+
+
+def _parts_of(db: str) -> tuple[Kind, str]:
+    """The kind of a database and the rest of its address; a plain path is a SQLite file."""
+    scheme = _SCHEME.match(db)
+    if scheme is None and db.lower() in _KINDS:
+        raise ConfigError(
+            f"{db!r} is a kind of database and names no file: {db}: with a colon is "
+            f"the one of this process, a file of that name is ./{db}"
+            if db.lower() == "memory"
+            else "a SQLite file is named by its path: sqlite:PATH, or just PATH"
+        )
+    if scheme is None:
+        return _KINDS["sqlite"], db
+    name, place = scheme[1].lower(), db[scheme.end() :]
+    if name not in _KINDS:
+        known = ", ".join(f"{each}:" for each in _KINDS)
+        raise ConfigError(f"{name}: is no database that Rewake knows ({known} or a path)")
+    return _KINDS[name], place
