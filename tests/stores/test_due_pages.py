@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rewake.stores.table import Due, Key
-from tests.stores.test_table_contract import every_table, header, operation
+from tests.stores.test_table_contract import header, operation
 from tests.support.stores import WholeTable
+from tests.support.tables import every_table
 
 
 @pytest.mark.parametrize("partition", [None, "R#1"])

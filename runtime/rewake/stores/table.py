@@ -44,6 +44,10 @@ class Check(msgspec.Struct, frozen=True, array_like=True):
         """Whether the test is true of `item`."""
         return holds([[self]], item)
 
+    def holds_of(self, value: Any) -> bool:
+        """Whether the test is true of an attribute with this value, which is not None."""
+        return _TESTS[self.op](value, self.value)
+
 
 _TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -93,7 +97,7 @@ class Page(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-class Due(msgspec.Struct, frozen=True, array_like=True):
+class Due(msgspec.Struct, frozen=True, array_like=True, order=True):
     """An entry of the due index."""
 
     due: Millis

@@ -1,0 +1,127 @@
+"""A shelf in a bucket of S3, or of anything that speaks as S3 does.
+
+    PREFIX/<run>/<name>    a value, with the digest of its bytes beside it
+
+All of a run is under its name, so that it can be removed with it. The first writing of a name
+stands; a store that does not know `If-None-Match` writes the same bytes again, for a name is the
+hash of what it names. Encryption at rest is asked for with each value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from rewake.aws.tries import Tries
+from rewake.aws.wire import Answer, Lost, NotSent, Wire
+from rewake.errors import CheckpointUnreadable, StoreUnavailable
+
+DIGEST = "x-amz-meta-sha256"
+"""The header that keeps the digest of a value."""
+ENCRYPTION = "x-amz-server-side-encryption"
+"""The header that asks for encryption at rest."""
+_CODE = re.compile(rb"<Code>([^<]*)</Code>")
+_MESSAGE = re.compile(rb"<Message>([^<]*)</Message>")
+_THROTTLED = frozenset({"SlowDown", "RequestTimeout", "OperationAborted", "ThrottlingException"})
+_CONFLICT = "ConditionalRequestConflict"
+_SKEWED = "RequestTimeTooSkewed"
+_EXPIRED = frozenset({"ExpiredToken", "InvalidAccessKeyId", "InvalidToken"})
+_AGAIN = 2
+_THERE = 412
+
+
+class S3Shelf:
+    """A `Shelf` in `bucket`, below `prefix`. `encryption` is how values are encrypted there."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        bucket: str,
+        prefix: str = "",
+        *,
+        encryption: str = "AES256",
+        chance: random.Random | None = None,
+    ) -> None:
+        self._wire = wire
+        self._bucket = bucket
+        self._prefix = prefix
+        self._encryption = {ENCRYPTION: encryption} if encryption else {}
+        self._chance = chance or random.Random()
+
+    async def put_blob(self, run: str, name: str, data: bytes) -> None:
+        """Keep a large value under its run. Writing the same name again changes nothing."""
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "If-None-Match": "*",
+            DIGEST: hashlib.sha256(data).hexdigest(),
+            **self._encryption,
+        }
+        answer = await self._ask("PUT", self._path(run, name), headers, data)
+        if answer.status not in (200, _THERE):
+            raise self._refusal("keep", answer)
+
+    async def get_blob(self, run: str, name: str) -> bytes:
+        """A large value. Raises `CheckpointUnreadable` if it is not there, or damaged."""
+        answer = await self._ask("GET", self._path(run, name), {}, b"")
+        if answer.status == 404 and code_of(answer) in ("NoSuchKey", ""):
+            raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
+        if answer.status != 200:
+            raise self._refusal("read", answer)
+        told = answer.headers.get(DIGEST)
+        if told is not None and told != hashlib.sha256(answer.body).hexdigest():
+            raise CheckpointUnreadable(f"run {run}: the stored value {name!r} is damaged")
+        return answer.body
+
+    async def close(self) -> None:
+        """End the connections."""
+        await self._wire.close()
+
+    def _path(self, run: str, name: str) -> str:
+        parts = [self._bucket, *filter(None, self._prefix.split("/")), run, name]
+        return "".join(f"/{quote(part, safe='-_.~')}" for part in parts)
+
+    async def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """The answer, once it says something: whatever is asked here may be asked twice."""
+        tries, signed = Tries(self._chance), 0
+        while True:
+            try:
+                answer = await self._wire.send(method, path, headers, body)
+            except (NotSent, Lost) as error:
+                await tries.again(str(error))
+                continue
+            code = code_of(answer)
+            again = answer.status >= 500 or code in _THROTTLED or code == _CONFLICT
+            if code in _EXPIRED or code == _SKEWED:
+                signed += 1
+                again = signed <= _AGAIN
+                if code in _EXPIRED:
+                    await self._wire.renew()
+            if not again:
+                return answer
+            await tries.again(f"S3: {said(answer)}")
+
+    def _refusal(self, doing: str, answer: Answer) -> StoreUnavailable:
+        return StoreUnavailable(f"s3://{self._bucket} does not {doing} a value: {said(answer)}")
+
+
+def code_of(answer: Answer) -> str:
+    """The code of an error; empty if the answer has none."""
+    found = _CODE.search(answer.body) if answer.status >= 300 else None
+    return found[1].decode(errors="replace") if found else ""
+
+
+def said(answer: Answer) -> str:
+    """What an error says, in one line."""
+    message = _MESSAGE.search(answer.body)
+    text = message[1].decode(errors="replace") if message else ""
+    told = (
+        f"{code_of(answer) or answer.status}: {text}"
+        if text
+        else f"{code_of(answer) or answer.status}"
+    )
+    region = answer.headers.get("x-amz-bucket-region")
+    moved = answer.status in (301, 307) and region
+    return f"{told} (the bucket is in {region})" if moved else told

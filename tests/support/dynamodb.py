@@ -1,0 +1,38 @@
+"""A table of DynamoDB that is a shelf as well, as the contract wants it: values are in S3."""
+
+from __future__ import annotations
+
+import functools
+
+from rewake.aws.account import Account, Place
+from rewake.aws.wire import SignedWire
+from rewake.stores.dynamodb.client import Client
+from rewake.stores.dynamodb.table import DynamoTable
+from rewake.stores.s3.shelf import S3Shelf
+
+
+@functools.cache
+def account() -> Account:
+    """Who tests are to AWS: it takes a while to find out."""
+    return Account()
+
+
+@functools.cache
+def place(service: str) -> Place:
+    """Where a service is."""
+    return account().place(service)
+
+
+class WholeDynamoTable(DynamoTable):
+    """The part of a table and of a bucket that `app` names."""
+
+    def __init__(self, name: str, bucket: str, app: str) -> None:
+        wire = SignedWire(account(), "dynamodb", place("dynamodb"))
+        super().__init__(Client(wire), name, app)
+        shelf = SignedWire(account(), "s3", place("s3"))
+        self._shelf = S3Shelf(shelf, bucket, app)
+        self.put_blob, self.get_blob = self._shelf.put_blob, self._shelf.get_blob
+
+    async def close(self) -> None:
+        await super().close()
+        await self._shelf.close()
