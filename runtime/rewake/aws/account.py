@@ -17,6 +17,12 @@ from rewake.errors import ConfigError, StoreUnavailable
 if TYPE_CHECKING:
     from botocore.session import Session
 
+_PATIENCE: dict[str, Any] = {
+    "connect_timeout": 3,
+    "read_timeout": 20,
+    "retries": {"mode": "standard", "total_max_attempts": 3},
+}
+"""How long a client of botocore waits: somebody waits for it."""
 _INSTALL = "pip install 'rewake[aws]'"
 
 
@@ -53,14 +59,17 @@ class Account:
         client = self.client(service)
         return Place(client.meta.endpoint_url, client.meta.region_name)
 
-    def client(self, service: str, **options: Any) -> Any:
+    def client(self, service: str) -> Any:
         """A client of botocore, for what is not done often. Raises `ConfigError`."""
+        from botocore.config import Config  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError, NoRegionError  # noqa: PLC0415
 
-        region = options.pop("region_name", None) or _region(self._session)
+        region = _region(self._session)
         try:
             with self._lock:  # a session is not for several threads at once
-                return self._session.create_client(service, region_name=region, **options)
+                return self._session.create_client(
+                    service, region_name=region, config=Config(**_PATIENCE)
+                )
         except NoRegionError as error:
             raise ConfigError("AWS needs a region: set AWS_REGION") from error
         except (BotoCoreError, ValueError) as error:

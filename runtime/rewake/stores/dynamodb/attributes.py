@@ -34,7 +34,7 @@ PARTITION, SORT, PART, FORM = "pk", "sk", "part", "form"
 """The attributes that are no fields."""
 DUE = "due"
 """The field by which the due index is sorted."""
-SHARDS = 16
+SHARDS = 8
 """The parts of the due index: one takes about 1,000 writes a second. It may grow, and not shrink:
 what is in a part that nobody asks for is found by nobody."""
 DIGITS = 38

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from rewake.aws.account import Account
-from rewake.errors import StoreError, StoreUnavailable
+from rewake.errors import CheckpointUnreadable, StoreError, StoreUnavailable
+from rewake.ledger import Seen
 from rewake.stores.dynamodb.definition import (
     INDEX,
     definition,
@@ -17,12 +19,16 @@ from rewake.stores.dynamodb.definition import (
     is_on_demand,
     misfits,
 )
+from rewake.stores.keys import seen_key
+from rewake.stores.shelf import Shelf
+from rewake.stores.table import Table
 
 log = logging.getLogger("rewake.store")
 
 PATIENCE = 600.0
 """Seconds that an index may take to be made."""
 _PAUSE = 0.5
+_SAMPLE = b"rewake tables check"
 
 
 def create_table(account: Account, name: str) -> list[str]:
@@ -72,6 +78,31 @@ def check_table(account: Account, name: str) -> list[str]:
     if not is_on_demand(found):
         log.warning("the table %s is not on demand: what is beyond its capacity waits", name)
     return [f"the table {name}: {each}" for each in wrong]
+
+
+async def tried(table: Table, shelf: Shelf) -> list[str]:
+    """What may not be done there, or does not work, a line each: each call is tried once."""
+    name = f"rewake-check-{secrets.token_hex(8)}"
+    first, second = seen_key(name, "1"), seen_key(name, "2")
+    calls: Mapping[str, Callable[[], Awaitable[Any]]] = {
+        "an item cannot be written": lambda: table.put(first, Seen(1)),
+        "an item cannot be made": lambda: table.put(second, Seen(1), absent=True),
+        "an item cannot be changed": lambda: table.update(first, add={"times": 1}),
+        "an item cannot be read": lambda: table.get(first),
+        "items cannot be listed": lambda: table.query(first.partition),
+        "the due index cannot be read": lambda: table.due(0, limit=1),
+        "an item cannot be removed": lambda: table.delete([first]),
+        "items cannot be removed": lambda: table.delete([first, second]),
+        "a large value cannot be kept": lambda: shelf.put_blob("rewake-check", "check", _SAMPLE),
+        "a large value cannot be read": lambda: shelf.get_blob("rewake-check", "check"),
+    }
+    wrong = []
+    for what, call in calls.items():
+        try:
+            await call()
+        except (StoreError, CheckpointUnreadable) as error:
+            wrong.append(f"{what}: {error}")
+    return wrong
 
 
 def _described(client: Any, name: str) -> Any:
