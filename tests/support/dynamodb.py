@@ -9,11 +9,13 @@ from rewake.aws.wire import SignedWire
 from rewake.stores.dynamodb.client import Client
 from rewake.stores.dynamodb.table import DynamoTable
 from rewake.stores.s3.shelf import S3Shelf
+from tests.support.aws import aws
 
 
 @functools.cache
 def account() -> Account:
     """Who tests are to AWS: it takes a while to find out."""
+    aws()
     return Account()
 
 
@@ -23,14 +25,17 @@ def place(service: str) -> Place:
     return account().place(service)
 
 
+def wire(service: str) -> SignedWire:
+    """A wire to a service."""
+    return SignedWire(account(), service, place(service))
+
+
 class WholeDynamoTable(DynamoTable):
     """The part of a table and of a bucket that `app` names."""
 
     def __init__(self, name: str, bucket: str, app: str) -> None:
-        wire = SignedWire(account(), "dynamodb", place("dynamodb"))
-        super().__init__(Client(wire), name, app)
-        shelf = SignedWire(account(), "s3", place("s3"))
-        self._shelf = S3Shelf(shelf, bucket, app)
+        super().__init__(Client(wire("dynamodb")), name, app)
+        self._shelf = S3Shelf(wire("s3"), bucket, app)
         self.put_blob, self.get_blob = self._shelf.put_blob, self._shelf.get_blob
 
     async def close(self) -> None:
