@@ -58,8 +58,7 @@ class SmallDynamo:
         self._waiting: deque[tuple[Millis, tuple[str, str], tuple[str, int] | None]] = deque()
         self._now, self._lag = now, lag
         self._chance, self._busy = chance or random.Random(0), busy
-        self.writes = self.index_writes = self.looks = self.calls = 0
-        self.reads = 0.0
+        self.writes = self.index_writes = self.reads = self.looks = self.calls = 0
         self.largest: dict[str, int] = {}
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -147,7 +146,7 @@ class SmallDynamo:
         condition = request.get("ConditionExpression", "")
         _refuse_unused({*names, *values}, {*used, *_TOKEN.findall(condition)})
         if condition and not _test(condition)(found or {}, names, values):
-            self.writes += math.ceil(_units(found, 1))
+            self.writes += _units(found, 1)
             raise Refusal("ConditionalCheckFailedException", "", found)
 
     def _find(self, key: Attributes) -> Attributes | None:
@@ -159,7 +158,7 @@ class SmallDynamo:
             raise Refusal("ValidationException", "a key is empty or too long")
         if _size(item) > LARGEST:
             raise Refusal("ValidationException", "Item size has exceeded the maximum allowed size")
-        self.writes += math.ceil(max(_units(found, 1), _units(item, 1)))
+        self.writes += max(_units(found, 1), _units(item, 1))
         before, after = _entry(found), _entry(item)
         if before != after:
             self.index_writes += (before is not None) + (after is not None)
@@ -195,7 +194,8 @@ class SmallDynamo:
             if page and size > PAGE:
                 break
             page.append(item)
-        self.reads += max(1, math.ceil(size / 4096)) * (0.5 if "IndexName" in request else 1)
+        if "IndexName" not in request:  # looks are counted by themselves
+            self.reads += max(1, math.ceil(size / 4096))
         more = len(page) < len(matching) or len(page) == request.get("Limit")
         answer: dict[str, Any] = {
             "Items": [x for x in page if not kept or _test(kept)(x, names, values)]
@@ -248,7 +248,7 @@ def _entry(item: Attributes | None) -> tuple[str, int] | None:
     return item["part"]["S"], int(item["due"]["N"])
 
 
-def _units(item: Attributes | None, kib: int) -> float:
+def _units(item: Attributes | None, kib: int) -> int:
     return max(1, math.ceil(_size(item) / (kib * 1024)))
 
 
