@@ -254,6 +254,23 @@ def test_what_had_no_time_is_removed_later() -> None:
     assert script.asked[1][1]["RequestItems"] == rest
 
 
+def test_many_items_are_read_in_the_order_of_their_keys() -> None:
+    """A hundred a request; what DynamoDB had no time for, or 16 MB no room, is asked again."""
+
+    def some(request: Mapping[str, Any]) -> Answer:
+        batch = request["RequestItems"]["t"]
+        there = [{**STORED, **key} for key in batch["Keys"][:40] if key["sk"]["S"] != "H7"]
+        rest = {"t": {**batch, "Keys": batch["Keys"][40:]}} if batch["Keys"][40:] else {}
+        return well({"Responses": {"t": there}, "UnprocessedKeys": rest})
+
+    script = Script(some)
+    keys = [Key("R#1", f"H{number}") for number in reversed(range(110))]
+    found, seconds = play(script, lambda table: table.get_many([*keys, keys[0]]))
+    assert [item is None for item in found] == [*(key.sort == "H7" for key in keys), False]
+    assert len(script.asked) == 4
+    assert seconds == 0
+
+
 def test_what_a_newer_rewake_wrote_is_left_alone() -> None:
     """The condition says so, so that it is not changed; and it is not read wrongly."""
     newer = {**STORED, "form": {"N": "2"}, "tail": {"S": '[["unheard of"]]'}}

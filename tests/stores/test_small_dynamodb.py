@@ -95,8 +95,8 @@ def test_it_does_what_ministack_does(story: list[tuple[str, dict[str, Any]]]) ->
             for name, arguments in story:
                 expected = await getattr(theirs, name)(**arguments)
                 assert await getattr(ours, name)(**arguments) == expected, (name, arguments)
-            for key in KEYS:
-                assert await ours.get(key) == await theirs.get(key)
+            several = [*KEYS, Key("R#1", "O#none")]
+            assert await ours.get_many(several) == await theirs.get_many(several)
         finally:
             await theirs.close()
 

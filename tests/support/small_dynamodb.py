@@ -84,7 +84,7 @@ class SmallDynamo:
 
     def _throttle(self, operation: str) -> None:
         if self._busy and self._chance.random() < self._busy:
-            if operation in ("GetItem", "Query") and self._chance.random() < 0.5:
+            if operation in ("GetItem", "BatchGetItem", "Query") and self._chance.random() < 0.5:
                 raise Lost("no answer came")
             busy = ("ProvisionedThroughputExceededException", "TransactionConflictException")
             raise Refusal(self._chance.choice(busy))
@@ -169,6 +169,18 @@ class SmallDynamo:
             kind = where[1][0]
             self.largest[kind] = max(self.largest.get(kind, 0), _size(item))
             self.items.setdefault(where[0], {})[where[1]] = item
+
+    def _BatchGetItem(self, request: Any) -> Any:  # noqa: N802
+        [(table, batch)] = request["RequestItems"].items()
+        keys = batch["Keys"]
+        if not 0 < len(keys) <= 100 or len({json.dumps(key) for key in keys}) < len(keys):
+            raise Refusal("ValidationException", "1 to 100 keys, each once")
+        done = len(keys) if not self._busy else self._chance.randint(0, len(keys))
+        found = [self._find(key) for key in keys[:done]]
+        self.reads += sum(_units(item, 4) for item in found)
+        rest = {table: {**batch, "Keys": keys[done:]}} if done < len(keys) else {}
+        there = [item for item in found if item is not None]
+        return {"Responses": {table: there}, "UnprocessedKeys": rest}
 
     # --- many items ------------------------------------------------------------------------
 

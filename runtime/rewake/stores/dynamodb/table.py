@@ -25,6 +25,8 @@ from rewake.stores.table import Due, Key, Page, T, When, Written, holds
 
 _BATCH = 25
 """The most items that one request removes."""
+_READ = 100
+"""The most items that one request reads by their keys."""
 _FOUND = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 
 
@@ -43,6 +45,30 @@ class DynamoTable:
         request = {"TableName": self._name, "Key": self._names.key(key), "ConsistentRead": True}
         reply = await self._client.read("GetItem", request)
         return None if reply.item is None else item_of(key, reply.item)
+
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        """The items of these keys, in their order; None for each that is missing."""
+        found: dict[Key, Any] = {}
+        batches = [keys[start : start + _READ] for start in range(0, len(keys), _READ)]
+        for batch in batches:
+            found |= await self._read(batch)
+        return [found.get(key) for key in keys]
+
+    async def _read(self, keys: Sequence[Key]) -> dict[Key, Any]:
+        """Those of a few items that there are; what DynamoDB had no time for is asked again."""
+        wanted = [self._names.key(key) for key in dict.fromkeys(keys)]
+        left: Any = {self._name: {"Keys": wanted, "ConsistentRead": True}}
+        found: dict[Key, Any] = {}
+        tries = self._client.tries()
+        while left:
+            reply = await self._client.read("BatchGetItem", {"RequestItems": left})
+            for raws in reply.responses.get(self._name, []):
+                key = self._names.key_of(raws)
+                found[key] = item_of(key, raws)
+            progress, left = len(reply.responses.get(self._name, [])), reply.unprocessed_keys
+            if left and not progress:
+                await tries.again("BatchGetItem: some items could not be read yet")
+        return found
 
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
         """Write the whole item; with `absent`, only if there is none."""
