@@ -275,10 +275,10 @@ def _copied(item: Attributes | None) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _value_size(letter: str, value: Any) -> int:
     if letter == "N":
-        return len(value.lstrip("-")) // 2 + 1 + value.startswith("-")
+        return len(str(value).lstrip("-")) // 2 + 1 + str(value).startswith("-")
     if letter == "B":
         return len(base64.b64decode(value))
-    return 1 if letter == "BOOL" else len(value.encode())
+    return 1 if letter == "BOOL" else len(str(value).encode())
 
 
 # --- expressions ---------------------------------------------------------------------------------

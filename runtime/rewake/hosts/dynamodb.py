@@ -15,7 +15,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from rewake.aws.account import Account
+from rewake.aws.account import Account, this_account
 from rewake.aws.wire import SignedWire
 from rewake.errors import ConfigError, StoreUnsuitable
 from rewake.hosts.databases import Database, Reader
@@ -65,12 +65,12 @@ def where(place: str, blobs: str) -> Where:
 
 def open_to_serve(place: str, blobs: str) -> Database:
     """The table and the bucket, which are neither made nor looked at here."""
-    return _opened(where(place, blobs), Account())
+    return _opened(where(place, blobs), this_account())
 
 
 def open_existing(place: str, blobs: str) -> Database:
     """The same. Raises `StoreUnsuitable` if the table does not fit."""
-    at, account = where(place, blobs), Account()
+    at, account = where(place, blobs), this_account()
     if wrong := check_table(account, at.table):
         raise StoreUnsuitable(wrong[0])
     return _opened(at, account)
@@ -84,14 +84,14 @@ def open_to_read(place: str, blobs: str) -> Reader:
 
 async def create(place: str, blobs: str) -> list[str]:
     """Make what is missing. Returns what that was. Raises `StoreError`."""
-    at, account = where(place, blobs), Account()
+    at, account = where(place, blobs), this_account()
     made = await asyncio.to_thread(create_table, account, at.table)
     return made + await asyncio.to_thread(create_bucket, account, at.bucket)
 
 
 async def check(place: str, blobs: str) -> list[str]:
     """What does not fit, a line each; what may be done there is tried. Raises `StoreError`."""
-    at, account = where(place, blobs), Account()
+    at, account = where(place, blobs), this_account()
     wrong = await asyncio.to_thread(check_table, account, at.table)
     wrong += await asyncio.to_thread(check_bucket, account, at.bucket)
     if wrong:
