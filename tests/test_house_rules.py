@@ -28,6 +28,7 @@ LONGEST_FUNCTION = 45
 
 GROUND = (
     "errors",
+    "tags",
     "kinds",
     "states",
     "ledger",
