@@ -29,6 +29,7 @@ LONGEST_FUNCTION = 45
 
 GROUND = (
     "errors",
+    "tags",
     "kinds",
     "states",
     "ledger",

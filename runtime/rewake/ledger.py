@@ -126,8 +126,20 @@ class Process(msgspec.Struct, omit_defaults=True):
     """How often what it held was looked for since."""
     due: Millis | None = None
     """When a sweep must check it."""
+    tag: str = ""
+    """Whose sweep that is: as of an operation."""
+    tags: list[str] = []
+    """The tags of what it may hold, the empty one for untagged work; none: nothing but that."""
     written: Millis = 0
     """When these moments were set, by the clock of who set them. See `rewake.stores.set_back`."""
 
 
-LedgerItem = Token | Audited | Received | ReceivedBody | Counter | Process | Seen
+class KnownTag(msgspec.Struct, omit_defaults=True):
+    """A tag that a task was asked for with, or a server is started with."""
+
+    tag: str
+    until: Millis = 0
+    """Until when a server serves it, by the newest word of any."""
+
+
+LedgerItem = Token | Audited | Received | ReceivedBody | Counter | Process | Seen | KnownTag

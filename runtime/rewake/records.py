@@ -87,7 +87,8 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     `name` is the function (or the timer's kind), `digest` the digest of a task's arguments; replay
     compares kind, name and digest. `args` holds the arguments, with which a lost message is sent
     again, and `due` is a timer's moment or an approval's deadline: both stand as recorded. `round`
-    is that of its outcome: how often the run had been retried.
+    is that of its outcome: how often the run had been retried. `tag` says which servers carry a
+    task out; empty: any.
     """
 
     key: str
@@ -97,10 +98,13 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     args: Value | None = None
     due: Millis | None = None
     round: int = 0
+    tag: str = ""
 
     def message(self, run: str, *, sole: bool = False) -> Invocation:
         """The message that asks for this task to be carried out."""
-        return Invocation(run, self.key, self.name, self.args, sole=sole, round=self.round)
+        return Invocation(
+            run, self.key, self.name, self.args, sole=sole, round=self.round, tag=self.tag
+        )
 
 
 class Withdrawn(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="withdrawn"):
@@ -440,6 +444,9 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """The earliest moment of the next attempt (a backoff)."""
     due: Millis | None = None
     """When a sweep must check it; None: its run's header covers it."""
+    tag: str = ""
+    """Whose sweep that is: of the servers that carry out tasks of this tag. Empty: of all others,
+    as of every operation that has an outcome."""
     written: Millis = 0
     """When these moments were set, by the clock of who set them. See `rewake.stores.set_back`."""
     first: Millis | None = None
@@ -488,6 +495,7 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     is empty for the run itself. `not_before` asks for delivery at that moment, not earlier. The
     number of attempts comes from a task's item, never from the message. `sole`: any one outcome
     wakes the run, which saves a write if that still holds. `round`: that in which it was asked for.
+    `tag`: that of the task.
     """
 
     run: str
@@ -497,3 +505,4 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     not_before: Millis | None = None
     sole: bool = False
     round: int = 0
+    tag: str = ""

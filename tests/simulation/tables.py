@@ -82,12 +82,13 @@ class FaultyTable:
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         assert partition is None, "teach the simulation to sweep for one run alone"
         return await self._call(
-            "due", None, lambda: self._base.due(until, limit=limit, after=after)
+            "due", None, lambda: self._base.due(until, limit=limit, tag=tag, after=after)
         )
 
     async def delete(self, keys: Sequence[Key]) -> None:

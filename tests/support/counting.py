@@ -8,7 +8,7 @@ from typing import Any
 from rewake.records import Item, Millis
 from rewake.stores.items import encode
 from rewake.stores.memory import MemoryTable
-from rewake.stores.table import Due, Key, Page, Written
+from rewake.stores.table import Due, Key, Page, Written, indexed
 
 _KIB = 1024
 
@@ -71,7 +71,7 @@ class CountingTable(MemoryTable):
         stored = super()._store(key, found, item)
         kind = key.sort[0]
         self.largest[kind] = max(self.largest.get(kind, 0), _size(key, stored))
-        before, after = getattr(found, "due", None), getattr(stored, "due", None)
+        before, after = indexed(found), indexed(stored)
         if before != after:
             self.index += (before is not None) + (after is not None)
         return stored

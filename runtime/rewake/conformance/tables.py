@@ -252,37 +252,72 @@ class TableContract(ConcurrentTables):
         await table.delete([H])
         await self.due(table, [], 100, limit=10)
 
+    @pytest.mark.parametrize("tag", ["", "gpu"])
     @pytest.mark.parametrize("partition", [None, "R#1"])
     @with_a_table
     async def test_the_due_index_is_read_in_pages(
-        self, table: Table, partition: str | None
+        self, table: Table, partition: str | None, tag: str
     ) -> None:
         """Behind an entry come those that are due later, or then and with a later key; none twice.
 
-        The entry itself need not be there any more.
+        The entry itself need not be there any more. What has another tag is never among them.
         """
-        every = [Due(10 * n, Key(f"R#{run}", "H")) for n, run in enumerate("12", 1)]
-        every += [Due(50, Key(f"R#{run}", f"O#{n}")) for run in "12" for n in range(5)]
+        every = [] if tag else [Due(10 * n, Key(f"R#{run}", "H")) for n, run in enumerate("12", 1)]
+        every += [Due(50, Key(f"R#{run}", f"O#{n}")) for run in "12" for n in range(6)]
         for due in every:
             sort = due.key.sort
-            item = header() if sort == "H" else operation(sort)
+            item = header() if sort == "H" else operation(sort, tag=tag)
             item.due = due.due
             await table.put(due.key, item)
+            other = Key(due.key.partition, f"O#other-{due.due}{sort}")
+            apart = operation(other.sort, due=due.due, tag="" if tag else "gpu")
+            await table.put(other, apart)
         wanted = sorted(
             (due for due in every if partition in (None, due.key.partition)),
             key=lambda due: (due.due, due.key),
         )
-        await self.due(table, wanted, 99, limit=20, partition=partition)
+        asked: dict[str, Any] = {"partition": partition, "tag": tag}
+        await self.due(table, wanted, 99, limit=20, **asked)
         for size in (1, 2, 3, 20):
             seen: list[Due] = []
             while page := await table.due(
-                99, limit=size, partition=partition, after=seen[-1] if seen else None
+                99, limit=size, after=seen[-1] if seen else None, **asked
             ):
                 seen += page
             assert seen == wanted
         await table.delete([wanted[2].key])
-        await self.due(table, [wanted[3]], 99, limit=1, partition=partition, after=wanted[2])
-        assert await table.due(9, limit=1, partition=partition, after=wanted[0]) == []
+        await self.due(table, [wanted[3]], 99, limit=1, after=wanted[2], **asked)
+        assert await table.due(9, limit=1, after=wanted[0], **asked) == []
+
+    @with_a_table
+    async def test_a_tag_is_a_part_of_the_due_index(self, table: Table) -> None:
+        """An item is found under its tag alone, and follows it, also if its due time stays."""
+        key = Key("R#1", "O#a")
+
+        async def is_found(*tags: str) -> None:
+            for tag in ("", "cpu", "gpu"):
+                wanted = [Due(5, key)] if tag in tags else []
+                await self.due(table, wanted, 9, limit=9, tag=tag)
+
+        await table.update(key, create=operation("a", tag="gpu"), set={"due": 5})
+        await is_found("gpu")
+        await table.update(key, set={"owner": "me"})
+        await is_found("gpu")
+        await table.update(key, set={"tag": "cpu"})
+        await is_found("cpu")
+        await table.update(key, set={"due": 6})
+        await self.due(table, [Due(6, key)], 9, limit=9, tag="cpu")
+        await table.update(key, set={"tag": "", "due": 5})
+        await is_found("")
+        await table.update(key, set={"tag": "gpu", "due": None})
+        await is_found()
+        await table.update(key, set={"due": 5})
+        await is_found("gpu")
+        await table.put(key, operation("a", due=5))
+        await is_found("")
+        await table.put(key, operation("a", due=5, tag="gpu"))
+        await table.delete([key])
+        await is_found()
 
     @with_a_table
     async def test_delete(self, table: Table) -> None:

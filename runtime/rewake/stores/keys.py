@@ -10,6 +10,7 @@
     P#<name>    P                           Process     the lease of one process
     V           <newest first>#<run>        View        what a list of runs needs
     T           T#<id>                      Token       an API token
+    G           G#<tag>                     KnownTag    a tag of tasks, and whether it is served
     A#<series>  N                           Counter     the number of its newest item
     A#<series>  A#<newest first>            Audited     an entry of the audit log
     D#<series>  N                           Counter     the same of deliveries
@@ -24,7 +25,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from rewake.ledger import Audited, Counter, Process, Received, ReceivedBody, Seen, Token
+from rewake.ledger import (
+    Audited,
+    Counter,
+    KnownTag,
+    Process,
+    Received,
+    ReceivedBody,
+    Seen,
+    Token,
+)
 from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, View
 from rewake.stores.table import Key
 from rewake.streamed import StreamBatch
@@ -33,6 +43,8 @@ VIEWS = "V"
 """The partition in which runs are listed."""
 TOKENS = "T"
 """The partition of all API tokens."""
+TAGS = "G"
+"""The partition of all tags that tasks had, or servers serve."""
 
 CHUNKS, OPERATIONS, LOGS, STREAM = "C#", "O#", "L#", "S#"
 """The first letters of the sort keys of a run's chunks, operations, logs and stream."""
@@ -46,6 +58,7 @@ TYPES: Mapping[str, type[Item]] = {
     "W": Seen,
     "P": Process,
     "T": Token,
+    "G": KnownTag,
     "N": Counter,
     "A": Audited,
     "D": Received,
@@ -84,6 +97,11 @@ def process_key(name: str) -> Key:
 def token_key(id: str) -> Key:
     """Where the token of this id is."""
     return Key(TOKENS, f"T#{id}")
+
+
+def tag_key(tag: str) -> Key:
+    """Where it is kept whether a tag is served."""
+    return Key(TAGS, f"G#{tag}")
 
 
 def is_token_place(sort: str) -> bool:

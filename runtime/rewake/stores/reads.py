@@ -245,14 +245,20 @@ class Reads:
         return found + [batch for _, batch in await self._all(run, prefix)]
 
     async def due(
-        self, until: Millis, *, limit: int, run: str | None = None, after: Due | None = None
+        self,
+        until: Millis,
+        *,
+        limit: int,
+        tag: str = "",
+        run: str | None = None,
+        after: Due | None = None,
     ) -> list[Due]:
-        """The entries of the due index until then, earliest first; with `run`, of that run only.
+        """The entries of a tag's due index until then, earliest first; with `run`, only of that.
 
         With `after`, those behind that entry.
         """
         partition = None if run is None else run_partition(run)
-        return await self._table.due(until, limit=limit, partition=partition, after=after)
+        return await self._table.due(until, limit=limit, tag=tag, partition=partition, after=after)
 
     async def item(self, key: Key) -> Header | Operation | Process | None:
         """The item behind an entry of the due index."""

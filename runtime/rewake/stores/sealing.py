@@ -157,11 +157,12 @@ class SealingTable:
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time, then by key."""
-        return await self._table.due(until, limit=limit, partition=partition, after=after)
+        return await self._table.due(until, limit=limit, tag=tag, partition=partition, after=after)
 
     async def delete(self, keys: Sequence[Key]) -> None:
         """Remove items; a missing one is no error."""

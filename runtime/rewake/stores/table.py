@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -100,12 +100,27 @@ class Due(msgspec.Struct, frozen=True, array_like=True):
     key: Key
 
 
+class Indexed(NamedTuple):
+    """Where an item stands in the due index: its due time in the part of its tag."""
+
+    due: Millis
+    tag: str
+
+
+def indexed(item: Item | None) -> Indexed | None:
+    """Where an item stands in the due index; None: not in it."""
+    due: Millis | None = getattr(item, "due", None)
+    return None if due is None else Indexed(due, getattr(item, "tag", ""))
+
+
 class Table(Protocol):
     """The contract that every backend keeps; `rewake.conformance.TableContract` checks it.
 
     Reads of items are strongly consistent. The due index may lag behind the items; it is a
-    hint, and its reader checks the item. Every method may raise `StoreUnavailable`,
-    and a write that did so may or may not have happened.
+    hint, and its reader checks the item. It has a part for each tag, and an item is in the part
+    of its `tag` (one without that attribute, or with an empty one, in that of the empty tag), so
+    that whoever looks at one part never passes what waits in another. Every method may raise
+    `StoreUnavailable`, and a write that did so may or may not have happened.
     """
 
     @property
@@ -157,12 +172,14 @@ class Table(Protocol):
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time, then by key.
 
-        With `partition`, only those of its items; with `after`, only those behind that entry.
+        Only those of `tag`; with `partition`, only those of its items; with `after`, only those
+        behind that entry.
         """
         ...
 

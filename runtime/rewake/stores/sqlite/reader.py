@@ -58,11 +58,12 @@ class SqliteReader:
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time, then by key."""
-        return self._read(lambda rows: rows.due(until, limit, partition, after))
+        return self._read(lambda rows: rows.due(until, limit, tag, partition, after))
 
     async def get_blob(self, run: str, name: str) -> bytes:
         """A large value. Raises `CheckpointUnreadable` if it is not there."""

@@ -120,12 +120,13 @@ class SqliteTable:
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time, then by key."""
         self._file.check()  # Once a sweep is often enough.
-        return await self._read(lambda rows: rows.due(until, limit, partition, after))
+        return await self._read(lambda rows: rows.due(until, limit, tag, partition, after))
 
     async def delete(self, keys: Sequence[Key]) -> None:
         """Remove items, all or none; a missing one is no error."""
