@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from rewake.records import Item, Millis
@@ -30,6 +31,7 @@ class CountingTable(MemoryTable):
         """Forget what was counted so far, but not the largest items."""
         self.writes = self.index = self.refused = 0
         self.reads = self.gets = self.items = self.blobs = self.looks = 0
+        self.batches = self.queries = 0
 
     @property
     def units(self) -> int:
@@ -47,6 +49,13 @@ class CountingTable(MemoryTable):
         self.gets += 1
         self.reads += _blocks(_size(key, item), 4)
         return item
+
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        items = await super().get_many(keys)
+        self.gets += len(keys)
+        self.batches += math.ceil(len(keys) / 100)
+        self.reads += sum(_blocks(_size(*each), 4) for each in zip(keys, items, strict=True))
+        return items
 
     async def query(self, partition: str, prefix: str = "", **more: Any) -> Page:
         page = await super().query(partition, prefix, **more)
