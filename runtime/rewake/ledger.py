@@ -109,6 +109,12 @@ class Counter(msgspec.Struct, omit_defaults=True):
     size: int = 0
 
 
+class Day(msgspec.Struct, frozen=True):
+    """That runs were started on this day: the number of days since 1970."""
+
+    day: int
+
+
 class Process(msgspec.Struct, omit_defaults=True):
     """A process that holds something for long: its lease is that of all it holds."""
 
@@ -130,4 +136,4 @@ class Process(msgspec.Struct, omit_defaults=True):
     """When these moments were set, by the clock of who set them. See `rewake.stores.set_back`."""
 
 
-LedgerItem = Token | Audited | Received | ReceivedBody | Counter | Process | Seen
+LedgerItem = Token | Audited | Received | ReceivedBody | Counter | Day | Process | Seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ class CountingTable(MemoryTable):
 
     A write is a unit a KiB of its item, also if its condition fails. A due time that appears or
     goes is a unit of the index, and one that moves is two. A read is a unit for each 4 KiB, and a
-    look at the due index one as well.
+    look at the due index one as well. `places` has the write units by partition.
     """
 
     def __init__(self, **how: Any) -> None:
@@ -32,6 +33,7 @@ class CountingTable(MemoryTable):
         self.writes = self.index = self.refused = 0
         self.reads = self.gets = self.items = self.blobs = self.looks = 0
         self.batches = self.queries = 0
+        self.places = Counter[str]()
 
     @property
     def units(self) -> int:
@@ -59,6 +61,7 @@ class CountingTable(MemoryTable):
 
     async def query(self, partition: str, prefix: str = "", **more: Any) -> Page:
         page = await super().query(partition, prefix, **more)
+        self.queries += 1
         self.items += len(page.items)
         self.reads += _blocks(sum(_size(key, item) for key, item in page.items), 4)
         return page
@@ -72,7 +75,9 @@ class CountingTable(MemoryTable):
         return await super().get_blob(run, name)
 
     def _written(self, key: Key, written: Written) -> Written:
-        self.writes += _blocks(_size(key, written.item), 1)
+        units = _blocks(_size(key, written.item), 1)
+        self.writes += units
+        self.places[key.partition] += units
         self.refused += not written.ok
         return written
 

@@ -25,6 +25,9 @@ from rewake.stores.table import Due, Key, Page, Spread, T, When, Written
 MAX_ITEM = 400 * 1024
 """The largest item, in bytes, its key included."""
 
+SPREAD = Spread(4)
+"""Items are spread as DynamoDB needs it, over fewer partitions."""
+
 MAX_PARTITION = 2048
 """The longest partition, in UTF-8 bytes."""
 
@@ -49,7 +52,7 @@ class MemoryTable:
         *,
         now: Callable[[], Millis] = _stopped_clock,
         lag: Millis = 0,
-        spread: Spread = Spread(4),
+        spread: Spread = SPREAD,
     ) -> None:
         self.spread = spread
         self._lock = threading.Lock()
