@@ -109,6 +109,12 @@ class Counter(msgspec.Struct, omit_defaults=True):
     size: int = 0
 
 
+class Day(msgspec.Struct, frozen=True):
+    """That runs were started on this day: the number of days since 1970."""
+
+    day: int
+
+
 class Process(msgspec.Struct, omit_defaults=True):
     """A process that holds something for long: its lease is that of all it holds."""
 
@@ -142,4 +148,4 @@ class KnownTag(msgspec.Struct, omit_defaults=True):
     """Until when a server serves it, by the newest word of any."""
 
 
-LedgerItem = Token | Audited | Received | ReceivedBody | Counter | Process | Seen | KnownTag
+LedgerItem = Token | Audited | Received | ReceivedBody | Counter | Day | Process | Seen | KnownTag

@@ -278,13 +278,10 @@ Entry = Command | Event
 
 
 class Header(msgspec.Struct, omit_defaults=True):
-    """The one item that decides about a run.
+    """The one item that decides about a run: what it is, who holds it, and its history.
 
     It has at most 1 KiB with its key, but for what is added between two commits: `cancel`,
-    `lost_turn` and the `error` of a turn that is given up.
-
-    Three groups of fields: what the run is (set once), who holds it and when it must be looked at,
-    and its history. `epoch` and `count` together are the fence of every commit.
+    `lost_turn` and the `error` of a turn that is given up. `epoch` and `count` fence every commit.
     """
 
     run: str
@@ -361,6 +358,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """What its digests are keyed with, sealed (`values/run_codec.py`); empty: they are not."""
     key: str = ""
     """The idempotency key that it was started with."""
+    wide: int = 0
+    """Whether some of its items lie in other partitions, and which. See `stores/layout.py`."""
     base: str = ""
     """The sort key of the newest chunk; empty: there is none."""
     tail: list[Entry] = []
@@ -466,7 +465,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
 
 
 class LogBatch(msgspec.Struct, frozen=True):
-    """Lines that one attempt logged, written together. A workflow's body has the empty key."""
+    """Lines that one attempt logged together. A workflow's body has the empty key."""
 
     run: str
     key: str

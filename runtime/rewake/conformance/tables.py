@@ -59,6 +59,25 @@ class TableContract(ConcurrentTables):
         assert await table.get(Key("R#1", "O#x")) is None
 
     @with_a_table
+    async def test_many_are_got_in_the_order_asked(self, table: Table) -> None:
+        """Of any partitions and types, however many; None stands for each that is missing."""
+        keys = [Key(f"R#{n % 7}", f"O#{n}") for n in range(230)]
+        for key in keys[::2]:
+            await table.put(key, operation(key.sort))
+        await table.put(H, header())
+        found = await table.get_many([H, *keys[::-1]])
+        expected = [operation(key.sort) if n % 2 == 0 else None for n, key in enumerate(keys)]
+        assert found == [header(), *expected[::-1]]
+        assert await table.get_many([]) == []
+
+    @with_a_table
+    async def test_many_are_read_as_they_were_written(self, table: Table) -> None:
+        """What was written before the call is found, like by `get`."""
+        for epoch in range(3):
+            await table.put(H, header(epoch=epoch))
+            assert await table.get_many([Key("R#2", "H"), H]) == [None, header(epoch=epoch)]
+
+    @with_a_table
     async def test_put_writes_the_whole_item(self, table: Table) -> None:
         """A second `put` leaves nothing of the first, and answers what now stands."""
         await table.put(H, header(due=5, cancel="why"))

@@ -32,7 +32,7 @@ from rewake.records import (
 )
 from rewake.states import TERMINAL, RunState
 from rewake.stores.history import History, is_unattended
-from rewake.stores.keys import header_key, operation_key, run_of, run_partition
+from rewake.stores.keys import header_key, is_of_run, run_of
 from rewake.stores.processes import next_look
 from rewake.stores.table import Due, Key
 from rewake.stores.writes import read_at
@@ -148,7 +148,7 @@ class Sweeper:
         if isinstance(error, PASSING):
             return  # it is the store's trouble, not the item's
         self._aside.put(key)
-        if isinstance(error, StuckError) and key.partition == run_partition(run_of(key)):
+        if isinstance(error, StuckError) and is_of_run(key):
             # A turn of this run fails to read it too, and makes it stuck.
             await self._services.wake(run_of(key))
 
@@ -177,7 +177,7 @@ class Sweeper:
         elif isinstance(item, Header):
             await self._check_run(item, item.due, now)
         else:
-            await self._check_operation(item, item.due, now)
+            await self._check_operation(item, key, item.due, now)
 
     async def _check_process(self, process: Process, due: Millis, now: Millis) -> None:
         for each in await self._deaths.check(process, due, now):
@@ -301,12 +301,13 @@ class Sweeper:
         queued = self._services.has_queued
         asked = [e for e in asked if isinstance(e, Withdrawn) or not queued(header.run, e)]
         keys = [each.key for each in asked if each.kind.traits.awaited]
-        return History(entries, await self._store.operations(header.run, keys))
+        return History(entries, await self._store.operations(header.run, keys, header.count))
 
     # --- operations ------------------------------------------------------------------------
 
-    async def _check_operation(self, operation: Operation, due: Millis, now: Millis) -> None:
-        key = operation_key(operation.run, operation.key)
+    async def _check_operation(
+        self, operation: Operation, key: Key, due: Millis, now: Millis
+    ) -> None:
         if operation.owner and await self._is_kept(operation, key, due, now):
             return
         dispatched, open_ = operation.kind.traits.dispatched, operation.outcome is None

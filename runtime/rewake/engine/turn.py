@@ -240,7 +240,8 @@ class Turn:
             asked = awaited if keys is None else [key for key in keys if key in awaited]
             wanted = [key for key in asked if key not in settled]
             if wanted:
-                settled |= await self._store.outcomes(self._commits.header.run, wanted)
+                run, count = self._commits.header.run, self._commits.header.count
+                settled |= await self._store.outcomes(run, wanted, count)
         # An outcome of another round is none.
         settled = {k: found for k, found in settled.items() if found.round == awaited[k].round}
         for op in awaited.values():

@@ -20,10 +20,13 @@ from typing import Any
 from rewake.errors import CheckpointUnreadable, StoreError
 from rewake.records import Item, Millis
 from rewake.stores.items import change, decode, encode
-from rewake.stores.table import Due, Indexed, Key, Page, T, When, Written, indexed
+from rewake.stores.table import Due, Indexed, Key, Page, Spread, T, When, Written, indexed
 
 MAX_ITEM = 400 * 1024
 """The largest item, in bytes, its key included."""
+
+SPREAD = Spread(4)
+"""Items are spread as DynamoDB needs it, over fewer partitions."""
 
 MAX_PARTITION = 2048
 """The longest partition, in UTF-8 bytes."""
@@ -39,12 +42,19 @@ def _stopped_clock() -> Millis:
 class MemoryTable:
     """A `Table` in memory. The due index follows the items after `lag` ms of the clock `now`.
 
-    Without a lag the clock does not matter.
+    Without a lag the clock does not matter. Items are spread as DynamoDB needs it.
     """
 
     joins = False
 
-    def __init__(self, *, now: Callable[[], Millis] = _stopped_clock, lag: Millis = 0) -> None:
+    def __init__(
+        self,
+        *,
+        now: Callable[[], Millis] = _stopped_clock,
+        lag: Millis = 0,
+        spread: Spread = SPREAD,
+    ) -> None:
+        self.spread = spread
         self._lock = threading.Lock()
         self._partitions: dict[str, dict[str, bytes]] = {}
         self._blobs: dict[tuple[str, str], bytes] = {}
@@ -55,6 +65,15 @@ class MemoryTable:
         await asyncio.sleep(0)
         with self._lock:
             return self._load(key)
+
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        """The items of these keys, which may be of different moments."""
+        found = []
+        for key in keys:
+            await asyncio.sleep(0)
+            with self._lock:
+                found.append(self._load(key))
+        return found
 
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
         """Write the whole item; with `absent`, only if there is none."""

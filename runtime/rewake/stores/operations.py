@@ -29,7 +29,6 @@ from rewake.records import (
 )
 from rewake.stores.answers import Refused, Taken, TaskClaim
 from rewake.stores.history import History
-from rewake.stores.keys import operation_key
 from rewake.stores.processes import Processes
 from rewake.stores.suspects import BLAMED, CLEARED, is_suspect, losing
 from rewake.stores.table import Check, When, Written
@@ -58,7 +57,7 @@ class Operations(Processes):
         second claim on the item is guarded, since its run's header may no longer cover it.
         In a new round it waits until an attempt that was cancelled must have heard of that.
         """
-        owner, where = claim.owner, operation_key(claim.run, claim.key)
+        owner, where = claim.owner, self.layout.operation(claim.run, claim.key)
         first = Operation(claim.run, claim.key, Kind.TASK, claim.name, claim.round, first=claim.now)
         begin: dict[str, Any] = {"owner": owner, "lease": claim.now + claim.lease}
         begin |= {"began": claim.now, "written": claim.now, "where": claim.where}
@@ -100,7 +99,7 @@ class Operations(Processes):
         guarded |= {"apart": is_suspect(deaths), "taken": found.owner or found.taken}
         same = [Check(name, "=", getattr(found, name)) for name in _HELD]
         return await self._update(
-            operation_key(claim.run, claim.key),
+            self.layout.operation(claim.run, claim.key),
             when=[[Check("outcome", "absent"), *same]],
             set=guarded,
             add={**_ONE_MORE, **more},
@@ -118,7 +117,7 @@ class Operations(Processes):
             changes |= {"attempts": 1, "number": found.number + 1}
         names = ("round", "number", "mark")
         same = [Check(name, "=", getattr(found, name)) for name in names]
-        return await self._update(operation_key(blank.run, blank.key), when=[same], set=changes)
+        return await self._update(self.layout.item(blank), when=[same], set=changes)
 
     def _claimable(self, found: Operation, claim: TaskClaim) -> bool:
         if found.round < claim.round:
@@ -145,7 +144,7 @@ class Operations(Processes):
         False if it has an outcome or another owner.
         """
         written = await self._update(
-            operation_key(run, key),
+            self.layout.operation(run, key),
             when=_open_and_of(owner),
             set={**self._held_until(now, lease, process), "apart": apart},
         )
@@ -158,7 +157,7 @@ class Operations(Processes):
 
     async def absolve_task(self, run: str, key: str, owner: str) -> None:
         """Forget the deaths under a task, if it was last taken from this owner, who lives."""
-        where = operation_key(run, key)
+        where = self.layout.operation(run, key)
         found: Operation | None = await self._table.get(where)
         # Read first: most tasks that are stopped were withdrawn, and must not cost a write.
         if found is not None and found.taken == owner:
@@ -207,7 +206,7 @@ class Operations(Processes):
 
     async def _held_task(self, run: str, key: str, owner: str) -> Operation | None:
         """The task's item, None if this owner does not hold it."""
-        where = operation_key(run, key)
+        where = self.layout.operation(run, key)
         found: Operation | None = await self._again(lambda: self._table.get(where))
         return None if found is None or found.owner != owner else found
 
@@ -222,7 +221,7 @@ class Operations(Processes):
         **more: Any,
     ) -> bool:
         written = await self._update(
-            operation_key(run, key),
+            self.layout.operation(run, key),
             when=_open_and_of(owner),
             set={**UNOWNED, "not_before": at, "due": at, **more},
             add=add,
@@ -238,7 +237,7 @@ class Operations(Processes):
         mark = self._mark()
         same = Check("number", "=", found.number) if found.number else Check("run", "absent")
         written = await self._update(
-            operation_key(found.run, found.key),
+            self.layout.item(found),
             when=[[same]],
             set={
                 "number": over.attempt,
@@ -255,7 +254,7 @@ class Operations(Processes):
     async def keep_tries(self, run: str, key: str, tries: Sequence[Try]) -> None:
         """Keep attempts at a step that its history will no longer have, those that are not kept."""
         for over in tries:
-            found = await self.operation(run, key) or Operation(run, key, Kind.STEP)
+            found = await self.step(run, key) or Operation(run, key, Kind.STEP)
             if found.number < over.attempt:
                 await self.interrupt_step(found, over, counts=True)
 
@@ -269,7 +268,7 @@ class Operations(Processes):
         create = msgspec.structs.replace(blank, written=self._clock.now())
         open_ = [Check("outcome", "absent"), Check("round", "=", operation.round)]
         written = await self._update(
-            operation_key(operation.run, operation.key),
+            self.layout.item(operation),
             when=[open_, [Check("run", "absent")]],
             set={"lease": until},
             create=create,
@@ -296,7 +295,7 @@ class Operations(Processes):
         sweep must check that it arrived, also if the item was guarded until later. `silent`: only
         if it may be silent no longer than until then. Votes are kept with it: see `as_read`.
         """
-        where, mark = operation_key(operation.run, operation.key), self._mark()
+        where, mark = self.layout.item(operation), self._mark()
         check = as_read(operation)
         if silent is not None:
             check.append(Check("lease", "<=", silent))
@@ -345,7 +344,7 @@ class Operations(Processes):
         try:
             history = await self.outline(header)
         except CheckpointUnreadable:
-            for item in (await self._operations(header.run)).values():
+            for item in (await self._operations(header)).values():
                 if item.kind.traits.awaited and item.outcome is None:
                     await self.settle(item, Outcome(OutcomeKind.CANCELLED), now)
         else:
@@ -364,7 +363,7 @@ class Operations(Processes):
     async def _unguard(self, operation: Operation) -> None:
         """Remove the due time of a delivered outcome: the run's header covers it now."""
         if operation.due is not None:
-            await self._update(operation_key(operation.run, operation.key), set={"due": None})
+            await self._update(self.layout.item(operation), set={"due": None})
 
 
 def as_read(operation: Operation) -> list[Check]:

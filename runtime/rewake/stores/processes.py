@@ -27,7 +27,7 @@ from rewake.ledger import Process
 from rewake.records import Header, Millis, Operation
 from rewake.stores.keys import process_key
 from rewake.stores.table import Check, When
-from rewake.stores.writes import Writes, key_of
+from rewake.stores.writes import Writes
 
 REST: Millis = 300_000
 """So long what a living process holds is not looked at again, in milliseconds."""
@@ -106,7 +106,7 @@ class Processes(Writes):
         if isinstance(item, Header):
             found["check_at"] = None  # of no use while the run is held, and a header has no room
         same = [Check("lease", "=", item.lease), Check("over", "=", item.over)]
-        await self._update(key_of(item), when=[same], set=found)
+        await self._update(self._key_of(item), when=[same], set=found)
         return False
 
     async def is_held(self, item: Header | Operation, now: Millis) -> bool:

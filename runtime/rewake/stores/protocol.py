@@ -51,7 +51,7 @@ from rewake.stores.answers import (
     Taken,
     TaskClaim,
 )
-from rewake.stores.keys import header_key, view_key
+from rewake.stores.keys import header_key
 from rewake.stores.requests import FORCE, Requests
 from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, absolved, is_suspect, losing
 from rewake.stores.table import Check, Key, When, Written, holds
@@ -89,13 +89,13 @@ class Store(Requests):
             first = msgspec.structs.replace(header, **new)
             view = View(header.run, header.workflow, header.created)
             # First: a view without a run is skipped, but a run without one would not be listed.
-            await self._put(view_key(view), view)
+            await self.listed.put(view)
             written = await self._put(header_key(header.run), first, absent=True)
             current: Header = written.item
             mine = (current.seed, current.created) == (header.seed, header.created)
             if not mine and current.created != header.created:
                 # Else starts of one key would fill the list with views of no run.
-                await self._again(lambda: self._table.delete([view_key(view)]))
+                await self.listed.remove(view)
             return current, written.ok or mine
 
         return await self._table.together(work)

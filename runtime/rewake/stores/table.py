@@ -93,6 +93,18 @@ class Page(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
+class Spread(msgspec.Struct, frozen=True):
+    """How far a table wants items spread over partitions. `stores/layout.py` has what follows.
+
+    It says where stored items lie, so it is one for ever, for each kind of table.
+    """
+
+    shards: int = 1
+    """Over how many partitions the items lie of what many write at once. 1: all stay together."""
+    first: int = 256
+    """So many operations of a run lie together, at least: only what is wider is spread."""
+
+
 class Due(msgspec.Struct, frozen=True, array_like=True):
     """An entry of the due index."""
 
@@ -128,8 +140,20 @@ class Table(Protocol):
         """Whether `together` makes one write of many, so that none of them waits for another."""
         ...
 
+    @property
+    def spread(self) -> Spread:
+        """How far items are spread, because one partition takes so many writes and no more."""
+        ...
+
     async def get(self, key: Key) -> Any:
         """The item, or None."""
+        ...
+
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        """The items of these keys, which differ, in their order; None for each that is missing.
+
+        Any number of keys. Each is read for itself: they need not be of one moment.
+        """
         ...
 
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:

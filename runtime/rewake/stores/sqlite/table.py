@@ -25,7 +25,7 @@ from rewake.stores.items import change, decode, encode
 from rewake.stores.sqlite.file import OpenFile, connect, refuse_foreign, translate
 from rewake.stores.sqlite.rows import Rows
 from rewake.stores.sqlite.writer import Writer
-from rewake.stores.table import Due, Key, Page, T, When, Written
+from rewake.stores.table import Due, Key, Page, Spread, T, When, Written
 
 
 class SqliteTable:
@@ -39,6 +39,7 @@ class SqliteTable:
     """
 
     joins = True
+    spread = Spread()
 
     def __init__(
         self,
@@ -80,6 +81,10 @@ class SqliteTable:
     async def get(self, key: Key) -> Any:
         """The item, or None."""
         return await self._read(lambda rows: rows.get(key))
+
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        """The items of these keys, in one visit."""
+        return await self._read(lambda rows: [rows.get(key) for key in keys])
 
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
         """Write the whole item; with `absent`, only if there is none."""
