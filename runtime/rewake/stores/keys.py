@@ -22,7 +22,7 @@ The first letter of a sort key tells the type of the item; those of views have n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rewake.ledger import Audited, Counter, Process, Received, ReceivedBody, Seen, Token
 from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, View
@@ -64,6 +64,11 @@ _TOKEN_PLACE = re.compile(r"T#[0-9a-f]{16}")
 def run_partition(run: str) -> str:
     """The partition that holds all of a run."""
     return f"R#{run}"
+
+
+def partitions_of(run: str) -> Sequence[str]:
+    """The partitions that hold all of a run, its header in the last of them."""
+    return (run_partition(run),)
 
 
 def run_of(key: Key) -> str:

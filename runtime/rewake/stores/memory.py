@@ -20,7 +20,7 @@ from typing import Any
 from rewake.errors import CheckpointUnreadable, StoreError
 from rewake.records import Item, Millis
 from rewake.stores.items import change, decode, encode
-from rewake.stores.table import Due, Key, Page, T, When, Written
+from rewake.stores.table import Due, Key, Page, T, When, Written, holds
 
 MAX_ITEM = 400 * 1024
 """The largest item, in bytes, its key included."""
@@ -119,12 +119,12 @@ class MemoryTable:
         with self._lock:
             return self._index.earliest(until, limit, partition, after)
 
-    async def delete(self, keys: Sequence[Key]) -> None:
-        """Remove items, one by one; a missing one is no error."""
+    async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
+        """Remove items, one by one, if `when` holds; a missing one is no error."""
         for key in keys:
             await asyncio.sleep(0)
             with self._lock:
-                self._remove(key)
+                self._remove(key, when)
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         """Keep a large value under its run. Writing the same name again changes nothing."""
@@ -140,6 +140,15 @@ class MemoryTable:
         if data is None:
             raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
         return data
+
+    async def delete_blobs(self, run: str, *, limit: int) -> bool:
+        """Remove large values of a run, at most so many. Whether there may be more."""
+        await asyncio.sleep(0)
+        with self._lock:
+            found = [place for place in self._blobs if place[0] == run][:limit]
+            for place in found:
+                del self._blobs[place]
+        return len(found) == limit
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work`; no transaction spans its writes."""
@@ -161,9 +170,9 @@ class MemoryTable:
         self._index.follow(key, _due(found), _due(stored))
         return stored
 
-    def _remove(self, key: Key) -> None:
+    def _remove(self, key: Key, when: When) -> None:
         found = self._load(key)
-        if found is None:
+        if found is None or not holds(when, found):
             return
         del self._partitions[key.partition][key.sort]
         self._index.follow(key, _due(found), None)

@@ -22,6 +22,7 @@ from rewake.records import (
     Scheduled,
     Value,
 )
+from rewake.states import RunState
 from rewake.stores.audit import Audit
 from rewake.stores.blobs import Blobs
 from rewake.stores.deliveries import Deliveries
@@ -78,6 +79,7 @@ class Reads:
 
     def __init__(self, table: Table, shelf: Shelf) -> None:
         self._table = table
+        self._shelf = shelf
         self._blobs = Blobs(shelf, self._again)
         self.tokens = Tokens(table, self._again)
         self.audit = Audit(table, self._again)
@@ -104,7 +106,15 @@ class Reads:
         return found
 
     async def find(self, run: str) -> Header | None:
-        """A run's header, None if there is no such run."""
+        """A run's header, None if there is no such run, or none any more."""
+        found = await self.standing(run)
+        return None if found is None or found.state is RunState.REMOVED else found
+
+    async def standing(self, run: str) -> Header | None:
+        """What stands in the place of a run's header: the run, or the stone of one that is removed.
+
+        None if nothing does.
+        """
         found: Header | None = await self._table.get(header_key(run))
         return found
 
