@@ -336,6 +336,12 @@ class Header(msgspec.Struct, omit_defaults=True):
     """How often it was retried after it had failed."""
     newer: bool = False
     """Whether it failed, and a newer run of its idempotency key is begun: it stays as it is."""
+    hold: bool = False
+    """Whether somebody holds it: then it is not removed."""
+    was: RunState | None = None
+    """Of one that is removed: the state in which it ended."""
+    floor: int = 0
+    """Of the first run of a key, if that is removed: the first generation that may be there."""
     taken: str = ""
     """The claim that it was last taken from, which seemed dead."""
     where: str = ""
@@ -366,6 +372,11 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The entries after those of the chunks."""
     error: str = ""
     """Why it is stuck or failed; else why its last claim was lost, or it was put back, if known."""
+
+    @property
+    def ended(self) -> Millis:
+        """When it ended, if it has: its newest event, or when it was ended from outside."""
+        return max(self.created, self.clock, self.changed)
 
 
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):

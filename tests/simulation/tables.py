@@ -100,9 +100,9 @@ class FaultyTable:
             "due", None, lambda: self._base.due(until, limit=limit, tag=tag, after=after)
         )
 
-    async def delete(self, keys: Sequence[Key]) -> None:
-        [key] = keys
-        await self._call("delete", key, lambda: self._base.delete(keys))
+    async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
+        for key in keys:
+            await self._call("delete", key, lambda key=key: self._base.delete([key], when=when))  # type: ignore[misc]
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         where = Key(run, name)
@@ -110,6 +110,12 @@ class FaultyTable:
 
     async def get_blob(self, run: str, name: str) -> bytes:
         return await self._call("get_blob", Key(run, name), lambda: self._base.get_blob(run, name))
+
+    async def delete_blobs(self, run: str, *, limit: int) -> bool:
+        where = Key(run, "")
+        return await self._call(
+            "delete_blobs", where, lambda: self._base.delete_blobs(run, limit=limit)
+        )
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
         if not self._transactions or self._inside is not None:

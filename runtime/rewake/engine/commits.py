@@ -134,8 +134,9 @@ class Commits:
         assert execution.finished is not None
         entries = await self._store.offload(self.header.run, execution.fresh)
         state = END_OF[execution.finished.kind]
-        # An ended run stays due until all that it withdrew is cancelled.
-        due = self._in_grace() if _withdraws(entries) else None
+        # An ended run stays due until all that it withdrew is cancelled; then, for its removal.
+        last = self._services.keeping.due(self.header, state, self._services.clock.now())
+        due = self._in_grace() if _withdraws(entries) else last
         result = await self._store.finish(self.header, entries, state=state, due=due)
         committed = self._accepted(execution, result)
         if committed is None:
@@ -146,8 +147,8 @@ class Commits:
         self._tell_failure(execution.finished)
         runs_log.info("run %s of %s has ended: %s", self.header.run, self.header.workflow, state)
         await self._cancel_withdrawn(entries)
-        if due is not None:
-            await self._store.lay_down(self.header)
+        if due != last:
+            await self._store.lay_down(self.header, last)
         return True
 
     def _tell_waits(self, entries: Sequence[Entry]) -> None:

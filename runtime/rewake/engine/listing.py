@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Header, Millis, View
-from rewake.states import RunState
+from rewake.states import SHOWN, RunState
 from rewake.stores.keys import moment_of_view, view_key, views_behind, views_until
 from rewake.stores.reads import Reads
 from rewake.values.failures import described
@@ -47,7 +47,7 @@ class Wanted:
         begun = self.since <= header.created
         if self.until is not None:
             begun = begun and header.created <= self.until
-        return begun and self.text in header.run and header.state in (self.states or RunState)
+        return begun and self.text in header.run and header.state in (self.states or SHOWN)
 
     def is_of(self, header: Header) -> bool:
         """Whether a run is of a workflow that is wanted."""
@@ -220,4 +220,4 @@ def unreadable(view: View, error: CheckpointUnreadable) -> Header:
 
 def said(states: Mapping[RunState, int]) -> dict[str, int]:
     """Counts by what users call the states, each of them named."""
-    return {state.said: states.get(state, 0) for state in RunState}
+    return {state.said: states.get(state, 0) for state in SHOWN}

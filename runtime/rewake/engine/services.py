@@ -17,6 +17,7 @@ from rewake.engine.arrivals import Arrivals
 from rewake.engine.cache import Cache
 from rewake.engine.elsewhere import Elsewhere
 from rewake.engine.heart import Heart
+from rewake.engine.keeping import Keeping
 from rewake.engine.leases import Claims
 from rewake.engine.log_keeper import LogKeeper
 from rewake.engine.settings import Settings
@@ -121,6 +122,8 @@ class Services:
     """The suspended instances."""
     turns: dict[str, TurnHere] = field(init=False)
     """By run: its turn in this process."""
+    keeping: Keeping = field(init=False)
+    """How long runs are kept that have ended, and who removes them."""
     elsewhere: Elsewhere = field(init=False)
     """What this process has put back for another."""
     shortages: Shortages = field(init=False)
@@ -134,6 +137,7 @@ class Services:
 
     def __post_init__(self) -> None:
         self.cache, self.turns = self.here.cache, self.here.turns
+        self.keeping = Keeping(self.app, self.store, self.clock, self.settings)
         self.elsewhere = Elsewhere(self.clock)
         self.shortages = Shortages(self.clock)
         self.streams = Streams(self.store, self.clock, self.unique)

@@ -94,6 +94,7 @@ class Sweeper:
                 break
         if self._only is None:
             await self._trimmer.trim()
+            await self._services.keeping.sweep()
 
     def close(self) -> None:
         """Cancel all timers and checks."""
@@ -206,7 +207,7 @@ class Sweeper:
                 return
         elif header.state is not RunState.READY:
             await self._store.cancel_left(header, now)
-            await self._store.lay_down(header)
+            await self._store.lay_down(header, self._services.keeping.due_of(header))
             return
         if await self._store.postpone(key, due, now + settings.grace):
             await self._services.wake(header.run)

@@ -20,7 +20,18 @@ from typing import Any
 from rewake.errors import CheckpointUnreadable, StoreError
 from rewake.records import Item, Millis
 from rewake.stores.items import change, decode, encode
-from rewake.stores.table import Due, Indexed, Key, Page, Spread, T, When, Written, indexed
+from rewake.stores.table import (
+    Due,
+    Indexed,
+    Key,
+    Page,
+    Spread,
+    T,
+    When,
+    Written,
+    holds,
+    indexed,
+)
 
 MAX_ITEM = 400 * 1024
 """The largest item, in bytes, its key included."""
@@ -139,12 +150,12 @@ class MemoryTable:
         with self._lock:
             return self._index.earliest(until, limit, tag, partition, after)
 
-    async def delete(self, keys: Sequence[Key]) -> None:
-        """Remove items, one by one; a missing one is no error."""
+    async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
+        """Remove items, one by one, if `when` holds; a missing one is no error."""
         for key in keys:
             await asyncio.sleep(0)
             with self._lock:
-                self._remove(key)
+                self._remove(key, when)
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         """Keep a large value under its run. Writing the same name again changes nothing."""
@@ -160,6 +171,15 @@ class MemoryTable:
         if data is None:
             raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
         return data
+
+    async def delete_blobs(self, run: str, *, limit: int) -> bool:
+        """Remove large values of a run, at most so many. Whether there may be more."""
+        await asyncio.sleep(0)
+        with self._lock:
+            found = [place for place in self._blobs if place[0] == run][:limit]
+            for place in found:
+                del self._blobs[place]
+        return len(found) == limit
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work`; no transaction spans its writes."""
@@ -181,9 +201,9 @@ class MemoryTable:
         self._index.follow(key, indexed(found), indexed(stored))
         return stored
 
-    def _remove(self, key: Key) -> None:
+    def _remove(self, key: Key, when: When) -> None:
         found = self._load(key)
-        if found is None:
+        if found is None or not holds(when, found):
             return
         del self._partitions[key.partition][key.sort]
         self._index.follow(key, indexed(found), None)

@@ -43,6 +43,8 @@ _MESSAGE = 160
 _ONE_MORE = {"attempts": 1, "number": 1}
 DISCARDED = Failure("discarded", "it worked, and its run was retried from before that")
 """What is kept of an attempt that worked, once its run goes on as if it had not been made."""
+_GONE = Outcome(OutcomeKind.CANCELLED)
+"""What a task of a run came to that is there no more."""
 _HELD = ("owner", "lease", "process")
 """What a claim, or a renewal, of a task changes."""
 
@@ -50,8 +52,10 @@ _HELD = ("owner", "lease", "process")
 class Operations(Processes):
     """The writes of the protocol to the item of one operation."""
 
-    async def claim_task(self, claim: TaskClaim) -> Taken | Refused:
+    async def claim_task(self, claim: TaskClaim, *, sure: bool = True) -> Taken | Refused:
         """Claim a task for one attempt, if it has no outcome, no live owner, and need not wait.
+
+        Unless it is `sure` that its run is there: what asks for it may have been long on its way.
 
         An attempt whose lease ran out is counted as lost; a suspect is claimed apart only. From the
         second claim on the item is guarded, since its run's header may no longer cover it.
@@ -63,6 +67,8 @@ class Operations(Processes):
         begin |= {"began": claim.now, "written": claim.now, "where": claim.where}
 
         async def work() -> Taken | Refused:
+            if not sure and await self.find(claim.run) is None:
+                return Refused(msgspec.structs.replace(first, outcome=_GONE))
             fresh = [[Check("run", "absent")]]
             written = await self._update(where, when=fresh, set=begin, add=_ONE_MORE, create=first)
             lost = False

@@ -15,11 +15,12 @@ Every method obeys these rules; `docs/architecture.md` gives the reasons.
    that duty moves, the new due time is written before the old one is removed. An item is *guarded*
    when it has a due time of its own.
 
-The protocol is one class in seven rooms, each on top of the one before: `reads`, `writes` (the
+The protocol is one class in eight rooms, each on top of the one before: `reads`, `writes` (the
 commit point: rules 1, 2 and 4), `processes` (who lives), `operations` (one item each), `votes`,
-`requests` (what people ask of a run), and here the claims and turns of a run, and delivery. Each
-method is one operation, run through `Table.together`: on SQLite it is one transaction, elsewhere
-single writes in the order given. The states between which it moves a run are in `rewake.states`.
+`requests` (what people ask of a run), `removal` (of what has ended), and here the claims and turns
+of a run, and delivery. Each method is one operation, run through `Table.together`: on SQLite it is
+one transaction, elsewhere single writes in the order given. The states between which it moves a run
+are in `rewake.states`.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ from rewake.stores.answers import (
     TaskClaim,
 )
 from rewake.stores.keys import header_key
-from rewake.stores.requests import FORCE, Requests
+from rewake.stores.removal import Removal
+from rewake.stores.requests import FORCE
 from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, absolved, is_suspect, losing
 from rewake.stores.table import Check, Key, When, Written, holds
 from rewake.stores.writes import UNOWNED, begins
@@ -64,16 +66,16 @@ ERROR_BYTES = 400
 T = TypeVar("T")
 
 
-class Store(Requests):
+class Store(Removal):
     """The whole protocol, as the engine uses it."""
 
     async def start(
-        self, header: Header, started: Started, failed: str = ""
+        self, header: Header, started: Started, follows: Header | None = None
     ) -> tuple[Header, bool]:
         """Create a run unless it exists. Returns its header, and whether it is new.
 
-        `failed`: the run that it follows, which is marked as superseded first; if that goes on, it
-        is returned.
+        `follows`: the run, or the stone, that is marked first as one that a newer run of its key
+        follows; if it is not as it was, it is returned.
 
         If the database reported the write that made it as failed, the run is recognised by its seed
         and not by its mark: it may have gone on since, even to its end.
@@ -82,7 +84,7 @@ class Store(Requests):
         [entry] = await self.offload(header.run, [started])
 
         async def work() -> tuple[Header, bool]:
-            if failed and (before := await self.supersede(failed)).state not in TERMINAL:
+            if follows is not None and (before := await self._followed(follows)) is not None:
                 return before, False
             base, tail = await self._place(header, [entry], header.mark)
             new = {"count": 1, "written": self._clock.now(), "base": base, "tail": tail}
@@ -99,6 +101,16 @@ class Store(Requests):
             return current, written.ok or mine
 
         return await self._table.together(work)
+
+    async def _followed(self, before: Header) -> Header | None:
+        """Mark a failed run, or the stone of a key, as one that a newer run follows.
+
+        None if that may be; else what stands in its place.
+        """
+        if before.state is RunState.REMOVED:
+            return await self.go_on_from(before)
+        found = await self.supersede(before.run)
+        return None if found.state in TERMINAL else found
 
     async def claim(
         self, run: str, claim: RunClaim, seen: Header | None = None

@@ -22,6 +22,7 @@ from rewake.records import (
     Scheduled,
     Value,
 )
+from rewake.states import RunState
 from rewake.stores import layout
 from rewake.stores.audit import Audit
 from rewake.stores.blobs import Blobs
@@ -85,6 +86,7 @@ class Reads:
 
     def __init__(self, table: Table, shelf: Shelf) -> None:
         self._table = table
+        self._shelf = shelf
         self._blobs = Blobs(shelf, self._again)
         self.layout = Layout(table.spread)
         self.listed = Views(table, self.layout, self._again)
@@ -113,7 +115,15 @@ class Reads:
         return found
 
     async def find(self, run: str) -> Header | None:
-        """A run's header, None if there is no such run."""
+        """A run's header, None if there is no such run, or none any more."""
+        found = await self.standing(run)
+        return None if found is None or found.state is RunState.REMOVED else found
+
+    async def standing(self, run: str) -> Header | None:
+        """What stands in the place of a run's header: the run, or the stone of one that is removed.
+
+        None if nothing does.
+        """
         found: Header | None = await self._table.get(header_key(run))
         return found
 

@@ -174,9 +174,9 @@ class SealingTable:
         """The earliest entries of the due index at or before `until`, by due time, then by key."""
         return await self._table.due(until, limit=limit, tag=tag, partition=partition, after=after)
 
-    async def delete(self, keys: Sequence[Key]) -> None:
-        """Remove items; a missing one is no error."""
-        await self._table.delete(keys)
+    async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
+        """Remove items, each if `when` holds; a missing one is no error."""
+        await self._table.delete(keys, when=when)
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work`, and its calls of this table as close together as the backend can."""

@@ -207,8 +207,11 @@ class Table(Protocol):
         """
         ...
 
-    async def delete(self, keys: Sequence[Key]) -> None:
-        """Remove items; a missing one is no error."""
+    async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
+        """Remove items; a missing one is no error.
+
+        With `when`, each only if its condition holds at that moment; others stay, without error.
+        """
         ...
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:

@@ -43,7 +43,7 @@ HEADER_BYTES = 1024
 
 What a request or a loss adds later (`cancel`, `lost_turn`) may make it longer, to the next commit.
 """
-FIXED_BYTES = 582
+FIXED_BYTES = 594
 """Room for all fields of a header but its names and its tail, at their longest."""
 CHANGED_BYTES = 24
 """Room for `changed`, which few have. It comes as nobody holds the run: what that frees is more."""

@@ -87,7 +87,7 @@ class SqliteReader:
     async def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise StoreUnavailable("the database is open for reading only")
 
-    put = update = delete = put_blob = _refuse
+    put = update = delete = put_blob = delete_blobs = _refuse
 
     async def close(self) -> None:
         """Close the file."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Item, Millis
 from rewake.stores.items import decode, encode
-from rewake.stores.table import Due, Key, Page, Written, indexed
+from rewake.stores.table import Due, Key, Page, When, Written, holds, indexed
 
 _GET = "SELECT body FROM items WHERE partition = ? AND sort = ?"
 _NEW = "INSERT INTO items (partition, sort, due, tag, body) VALUES (?, ?, ?, ?, ?)"
@@ -29,6 +29,9 @@ _DUE_THERE = f"{_FROM_DUE} AND (due, sort) > (?, ?) AND partition = ? ORDER BY d
 _FIRST = Due(-1, Key("", ""))
 _PUT_BLOB = "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _GET_BLOB = "SELECT data FROM blobs WHERE run = ? AND name = ?"
+_DELETE_BLOBS = (
+    "DELETE FROM blobs WHERE run = ? AND name IN (SELECT name FROM blobs WHERE run = ? LIMIT ?)"
+)
 
 _AFTER_ALL_TEXT = b""  # SQLite orders every blob after every text.
 _LAST_CHARACTER = "\U0010ffff"
@@ -94,8 +97,9 @@ class Rows:
         rows = self._execute(statement, (*where, limit)).fetchall()
         return [Due(due, Key(partition, sort)) for due, partition, sort in rows]
 
-    def delete(self, keys: Sequence[Key]) -> None:
-        self.connection.executemany(_DELETE, [(key.partition, key.sort) for key in keys])
+    def delete(self, keys: Sequence[Key], when: When) -> None:
+        gone = [key for key in keys if holds(when, self.get(key))] if when else keys
+        self.connection.executemany(_DELETE, [(key.partition, key.sort) for key in gone])
 
     def put_blob(self, run: str, name: str, data: bytes) -> None:
         self._execute(_PUT_BLOB, (run, name, data))
@@ -105,6 +109,9 @@ class Rows:
         if not rows:
             raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
         return cast(bytes, rows[0][0])
+
+    def delete_blobs(self, run: str, limit: int) -> bool:
+        return self._execute(_DELETE_BLOBS, (run, run, limit)).rowcount == limit
 
 
 def _row(key: Key, item: Item, body: bytes) -> tuple[str, str, Millis | None, str, bytes]:

@@ -133,9 +133,9 @@ class SqliteTable:
         self._file.check()  # Once a sweep is often enough.
         return await self._read(lambda rows: rows.due(until, limit, tag, partition, after))
 
-    async def delete(self, keys: Sequence[Key]) -> None:
-        """Remove items, all or none; a missing one is no error."""
-        await self._write(lambda rows: rows.delete(keys), several=len(keys) > 1)
+    async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
+        """Remove items, each if `when` holds, all or none; a missing one is no error."""
+        await self._write(lambda rows: rows.delete(keys, when), several=len(keys) > 1)
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         """Keep a large value under its run. Writing the same name again changes nothing."""
@@ -144,6 +144,10 @@ class SqliteTable:
     async def get_blob(self, run: str, name: str) -> bytes:
         """A large value. Raises `CheckpointUnreadable` if it is not there."""
         return await self._read(lambda rows: rows.get_blob(run, name))
+
+    async def delete_blobs(self, run: str, *, limit: int) -> bool:
+        """Remove large values of a run, at most so many. Whether there may be more."""
+        return await self._write(lambda rows: rows.delete_blobs(run, limit))
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work` in one transaction: all of its writes, or none if it raises.
