@@ -101,7 +101,7 @@ class Due(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Table(Protocol):
-    """The contract that every backend keeps; `tests/stores/test_table_contract.py` checks it.
+    """The contract that every backend keeps; `rewake.conformance.TableContract` checks it.
 
     Reads of items are strongly consistent. The due index may lag behind the items; it is a
     hint, and its reader checks the item. Every method may raise `StoreUnavailable`,
