@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from rewake.errors import ConfigError
 from rewake.records import Millis
+from rewake.tags import Served
 
 LONGEST_WHERE = 18
 """The most characters of the name of a process: a header has little room."""
@@ -40,6 +41,8 @@ class Settings:
     url: str = ""
     """The address of all replicas, under which links live; empty: there are no links."""
 
+    served: Served = field(default_factory=Served)
+    """Whether untagged work is taken, and tasks of which tags."""
     where: str = field(default_factory=lambda: f"{_host()}:{os.getpid()}")
     """The process, as it is shown with the attempts that it carried out."""
 

@@ -36,6 +36,7 @@ from rewake.stores.keys import (
     operation_key,
     run_partition,
 )
+from rewake.stores.known_tags import KnownTags
 from rewake.stores.pages import Parts, Place
 from rewake.stores.responses import Responses
 from rewake.stores.seen import SeenPages
@@ -86,6 +87,7 @@ class Reads:
         self.streams = Streams(table, self._blobs, self._again)
         self.trial = Trial(table)
         self.seen = SeenPages(table, self._again)
+        self.known_tags = KnownTags(table, self._again)
 
     @property
     def joins(self) -> bool:

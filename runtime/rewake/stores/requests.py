@@ -136,6 +136,16 @@ class Requests(Votes):
         )
         return _there(run, written)
 
+    async def hand_on(self, seen: Header) -> None:
+        """Make a run due at once that waits for a process to go on with it, unless one has it.
+
+        Who claimed it since it was `seen` has read what had arrived by then.
+        """
+        now = self._clock.now()
+        if seen.due is None or seen.due > now:
+            same = [Check("state", "=", seen.state), Check("epoch", "=", seen.epoch)]
+            await self._update(header_key(seen.run), when=[same], set={"due": now})
+
     async def lay_down(self, ended: Header) -> None:
         """Note that nothing of an ended run is left to do, unless it goes on."""
         same = [Check("mark", "=", ended.mark), Check("state", "=", ended.state)]
