@@ -21,7 +21,7 @@ _TAG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 def checked_tag(tag: str) -> str:
     """The tag of a task, if it can be one. Raises `ValueError`."""
-    if not isinstance(tag, str) or len(tag) > LONGEST or not _TAG.fullmatch(tag):
+    if len(tag) > LONGEST or not _TAG.fullmatch(tag):
         told = f"a tag is up to {LONGEST} of a-z, 0-9 and single hyphens in between"
         raise ValueError(f"{told}, not {tag!r}"[:200])
     if tag == DEFAULT:

@@ -208,10 +208,11 @@ class Commits:
         A slot is reserved for each. Where each claim is a write of its own these are few: nothing
         of it is held before the last one is claimed.
         """
+        own = [task for task in tasks if self._services.begins(task.tag)]
         if not self._store.joins:
-            tasks = tasks[:IN_TURN]
-        reserved = self._services.reserve_slots(len(tasks)) if tasks else 0
-        return [self._services.task_claim(self.header.run, task) for task in tasks[:reserved]]
+            own = own[:IN_TURN]
+        reserved = self._services.slots.reserve(len(own)) if own else 0
+        return [self._services.task_claim(self.header.run, task) for task in own[:reserved]]
 
     async def _release_claims(self, claims: Sequence[TaskClaim]) -> None:
         """Release claims of a commit that may have been written, although nothing came of it."""
@@ -250,7 +251,7 @@ class Commits:
             else:
                 self._services.begin(invocation, taken)
         if others:
-            await self._services.dispatcher.dispatch(others)
+            await self._services.dispatch(others)
         await self._cancel_withdrawn(entries)
 
     async def _cancel_withdrawn(self, entries: Sequence[Entry]) -> None:

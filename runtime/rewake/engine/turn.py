@@ -360,9 +360,7 @@ class Turn:
     async def _dispatch(self, asked: Sequence[Scheduled]) -> None:
         run = self._commits.header.run
         entries = await self._store.offload(run, asked)
-        await self._services.dispatcher.dispatch(
-            [task.message(run) for task in dispatched(entries)]
-        )
+        await self._services.dispatch([task.message(run) for task in dispatched(entries)])
 
     async def _fresh_header(self) -> Header:
         """The newest header: its arrivals, its request to cancel. Raises `Overtaken`."""

@@ -8,6 +8,7 @@ round first, as if there were none; whoever acts for an earlier one changes noth
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from rewake.records import (
     Failure,
     Finished,
     Header,
+    Invocation,
     Millis,
     Operation,
     Outcome,
@@ -63,6 +65,7 @@ class Operations(Processes):
         """
         owner, where = claim.owner, self.layout.operation(claim.run, claim.key)
         first = Operation(claim.run, claim.key, Kind.TASK, claim.name, claim.round, first=claim.now)
+        first.tag = claim.tag
         begin: dict[str, Any] = {"owner": owner, "lease": claim.now + claim.lease}
         begin |= {"began": claim.now, "written": claim.now, "where": claim.where}
 
@@ -92,6 +95,7 @@ class Operations(Processes):
     ) -> Written | Refused:
         """Claim a task that was claimed before, if its owner is dead and it need not be apart."""
         guarded = {**begin, "process": "", "not_before": None, "due": begin["lease"] + self._margin}
+        guarded |= {"tag": claim.tag, "first": found.first or claim.now}
         more: Mapping[str, int] = {}
         if found.owner:
             ended = await self.ended(found, claim.now)
@@ -124,6 +128,44 @@ class Operations(Processes):
         names = ("round", "number", "mark")
         same = [Check(name, "=", getattr(found, name)) for name in names]
         return await self._update(self.layout.item(blank), when=[same], set=changes)
+
+    async def offer(self, tasks: Sequence[Invocation], now: Millis, lease: Millis) -> None:
+        """Let the servers of their tags find tasks that nobody cares for, by the due index.
+
+        They are guarded from then on, with their arguments, so that nobody reads a history for
+        them.
+        """
+
+        async def work() -> None:
+            for task in tasks:
+                await self._offer(task, now, lease)
+
+        if self.joins:
+            await self._table.together(work)
+        else:
+            await asyncio.gather(*(self._offer(task, now, lease) for task in tasks))
+
+    async def _offer(self, task: Invocation, now: Millis, lease: Millis) -> None:
+        run, now = task.run, max(now, task.not_before or 0)
+        where = self.layout.operation(run, task.key)
+        new: dict[str, Any] = {"due": now, "args": await self._blobs.offload(run, task.args)}
+        blank = Operation(run, task.key, Kind.TASK, task.name, task.round, tag=task.tag)
+        free = [Check(name, "absent") for name in ("outcome", "due")]
+        free.append(Check("round", "=", task.round))
+        create = msgspec.structs.replace(blank, written=now)
+        written = await self._update(
+            where,
+            when=[[Check("run", "absent")], free],
+            set={**new, "tag": task.tag},
+            create=create,
+        )
+        found: Operation = written.item
+        while not written.ok and found.round < task.round:
+            # An attempt of the round before may run on, and must be over when this one begins.
+            begin = max(now, free_at(found, now, lease, self._margin))
+            later = {**new, "due": begin, "not_before": begin}
+            written = await self._renew_item(found, blank, later)
+            found = written.item
 
     def _claimable(self, found: Operation, claim: TaskClaim) -> bool:
         if found.round < claim.round:
@@ -305,9 +347,10 @@ class Operations(Processes):
         check = as_read(operation)
         if silent is not None:
             check.append(Check("lease", "<=", silent))
-        new = {"outcome": outcome, "at": at, "mark": mark, "args": None, **UNOWNED}
+        # Anybody may look after an outcome, and nobody waits for one of what was withdrawn.
+        new = {"outcome": outcome, "at": at, "mark": mark, "args": None, "tag": "", **UNOWNED}
         new |= {"votes": operation.votes} if operation.votes else {}
-        if due is not None:
+        if due is not None or outcome.kind is OutcomeKind.CANCELLED:
             new["due"] = due
         # What a process holds is not due for long, and its deliverer may die before it arrives.
         near = [[*check, Check("process", "=", "")]]

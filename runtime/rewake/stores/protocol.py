@@ -358,8 +358,8 @@ class Store(Removal):
 
         `operation` is the item to create if there is none; `at` is when the outcome came to be,
         perhaps long ago. `due` and `silent` are as in `settle`. Without a `claim`, a run that
-        should go on is only reported. `sole`: any one outcome probably wakes the run, so that
-        arriving and claiming are tried as one write.
+        should go on is reported, and due at once for another process. `sole`: any one outcome
+        probably wakes the run, so that arriving and claiming are tried as one write.
         """
         value = await self._blobs.offload(operation.run, outcome.value)
         outcome = msgspec.structs.replace(outcome, value=value)
@@ -451,7 +451,9 @@ class Store(Removal):
         if wake and claim and not self._has(run):
             found = await self._taking_it(run, self.claim(run, claim, header))
             claimed = found if isinstance(found, Header) else None
-        if claimed or not wake:
+        if wake and claim is None:
+            await self.hand_on(header)
+        if claimed or not wake or claim is None:
             await self._unguard(operation)
         return Delivery(won, operation, claimed or header, claimed is not None, wake, arrival)
 

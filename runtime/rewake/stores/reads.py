@@ -37,6 +37,7 @@ from rewake.stores.keys import (
     operation_key,
     run_partition,
 )
+from rewake.stores.known_tags import KnownTags
 from rewake.stores.layout import Layout
 from rewake.stores.merging import everything, merged
 from rewake.stores.pages import Parts, Place
@@ -97,6 +98,7 @@ class Reads:
         self.streams = Streams(table, self.layout, self._blobs, self._again)
         self.trial = Trial(table)
         self.seen = SeenPages(table, self._again)
+        self.known_tags = KnownTags(table, self._again)
 
     @property
     def joins(self) -> bool:
