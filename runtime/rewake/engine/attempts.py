@@ -286,7 +286,8 @@ class Attempts:
         except BaseException as error:
             return await self._failed(operation, owner, invocation, call, error)
         outcome = Outcome(OutcomeKind.OK, value=value)
-        return await self._deliver(operation, outcome, sole=invocation.sole)
+        sole, joined = invocation.sole, invocation.joined
+        return await self._deliver(operation, outcome, sole=sole, joined=joined)
 
     async def _call(self, operation: Operation, invocation: Invocation) -> _Call | None:
         """The call to make; None if this app has no such task. Raises `CheckpointUnreadable`."""
@@ -377,7 +378,7 @@ class Attempts:
         outcome: Outcome,
         *,
         owner: str | None = None,
-        sole: bool = False,
+        **hints: bool,
     ) -> Delivery:
         services = self._services
         blank = blank_of(operation)
@@ -387,7 +388,7 @@ class Attempts:
         async def deliver() -> Delivery:
             claim = services.run_claim(operation.run, owned)
             return await self._store.deliver(
-                blank, outcome, claim.now, owner=owner, claim=claim, sole=sole
+                blank, outcome, claim.now, owner=owner, claim=claim, **hints
             )
 
         with services.claims.making(operation.run, "", owned, errors=()):

@@ -7,6 +7,7 @@
     R#<run>     L#<key>#<attempt>#<part>    LogBatch    what an attempt logged
     R#<run>     S#<number>                  StreamBatch what attempts said, in the order told
     R#<run>     W#<key>                     Seen        how often an approval's page was looked at
+    O#<..>#<run> J                          Join        arrivals of a shard of a wide run
     P#<name>    P                           Process     the lease of one process
     V           <newest first>#<run>        View        what a list of runs needs
     Y           Y#<newest first>            Day         that runs were started on that day
@@ -28,7 +29,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from rewake.ledger import Audited, Counter, Day, Process, Received, ReceivedBody, Seen, Token
+from rewake.ledger import Audited, Counter, Day, Join, Process, Received, ReceivedBody, Seen, Token
 from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, View
 from rewake.stores.table import Key
 from rewake.streamed import StreamBatch
@@ -56,6 +57,7 @@ TYPES: Mapping[str, type[Item]] = {
     "A": Audited,
     "D": Received,
     "B": ReceivedBody,
+    "J": Join,
     DAYS: Day,
     VIEWS: View,
 }
@@ -79,6 +81,11 @@ def run_partition(run: str) -> str:
 def shard_partition(run: str, shard: int) -> str:
     """The partition of a shard of a run, which holds some operations of a wide one."""
     return f"O#{shard:02d}#{run}"
+
+
+def join_key(run: str, shard: int) -> Key:
+    """Where arrivals of a shard of a run are counted."""
+    return Key(shard_partition(run, shard), "J")
 
 
 def run_of(key: Key) -> str:
