@@ -115,6 +115,15 @@ class Day(msgspec.Struct, frozen=True):
     day: int
 
 
+class Join(msgspec.Struct, omit_defaults=True):
+    """Where arrivals of one shard of a wide run are counted (`rewake.stores.joins`)."""
+
+    number: int = 0
+    """That of its newest opening or closing."""
+    missing: int = 0
+    """Minus how many arrivals are missing; 0: it is closed."""
+
+
 class Process(msgspec.Struct, omit_defaults=True):
     """A process that holds something for long: its lease is that of all it holds."""
 
@@ -148,4 +157,6 @@ class KnownTag(msgspec.Struct, omit_defaults=True):
     """Until when a server serves it, by the newest word of any."""
 
 
-LedgerItem = Token | Audited | Received | ReceivedBody | Counter | Day | Process | Seen | KnownTag
+LedgerItem = (
+    Token | Audited | Received | ReceivedBody | Counter | Day | Join | Process | Seen | KnownTag
+)

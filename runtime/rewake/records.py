@@ -29,7 +29,6 @@ from rewake.streamed import StreamBatch
 Millis = int
 """A moment, in whole milliseconds since the Unix epoch (or a duration in milliseconds)."""
 
-
 LATEST: Millis = 253_402_300_799_999
 """The end of the year 9999, at which every longer wait ends."""
 
@@ -100,10 +99,10 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     round: int = 0
     tag: str = ""
 
-    def message(self, run: str, *, sole: bool = False) -> Invocation:
+    def message(self, run: str, **hints: bool) -> Invocation:
         """The message that asks for this task to be carried out."""
         return Invocation(
-            run, self.key, self.name, self.args, sole=sole, round=self.round, tag=self.tag
+            run, self.key, self.name, self.args, round=self.round, tag=self.tag, **hints
         )
 
 
@@ -366,6 +365,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The idempotency key that it was started with."""
     wide: int = 0
     """Whether some of its items lie in other partitions, and which. See `stores/layout.py`."""
+    joins: int = 0
+    """The number of the newest opening or closing of its join items. See `stores/joins.py`."""
     base: str = ""
     """The sort key of the newest chunk; empty: there is none."""
     tail: list[Entry] = []
@@ -444,8 +445,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
     owner: str = ""
     """The claim that holds it, by a name that no other claim has; empty: nobody holds it."""
     lease: Millis = 0
-    """Until when its holder has it, if it has a lease of its own. Of a callback, which nobody
-    holds: until when nothing need be heard of it."""
+    """Until when its holder has it by a lease of its own; a callback: may be silent."""
     process: str = ""
     """The process whose lease it is held by; empty: it has its own. See `stores/processes.py`."""
     over: Millis = 0
@@ -504,8 +504,8 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     It is only a hint: it may be lost, repeated, late or early, and the stored state decides. `key`
     is empty for the run itself. `not_before` asks for delivery at that moment, not earlier. The
     number of attempts comes from a task's item, never from the message. `sole`: any one outcome
-    wakes the run, which saves a write if that still holds. `round`: that in which it was asked for.
-    `tag`: that of the task.
+    wakes the run, which saves a write if that still holds; `joined`: a join item may count it.
+    `round`: that in which it was asked for. `tag`: that of the task.
     """
 
     run: str
@@ -516,3 +516,4 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     sole: bool = False
     round: int = 0
     tag: str = ""
+    joined: bool = False

@@ -20,7 +20,8 @@ class CountingTable(MemoryTable):
 
     A write is a unit a KiB of its item, also if its condition fails. A due time that appears or
     goes is a unit of the index, and one that moves is two. A read is a unit for each 4 KiB, and a
-    look at the due index one as well. `places` has the write units by partition.
+    look at the due index one as well. `places` has the write units by partition,
+    `headers` the writes to headers.
     """
 
     def __init__(self, **how: Any) -> None:
@@ -34,6 +35,7 @@ class CountingTable(MemoryTable):
         self.reads = self.gets = self.items = self.blobs = self.looks = 0
         self.batches = self.queries = 0
         self.places = Counter[str]()
+        self.headers = 0
 
     @property
     def units(self) -> int:
@@ -78,6 +80,7 @@ class CountingTable(MemoryTable):
         units = _blocks(_size(key, written.item), 1)
         self.writes += units
         self.places[key.partition] += units
+        self.headers += key.sort == "H"
         self.refused += not written.ok
         return written
 

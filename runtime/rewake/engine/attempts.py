@@ -35,7 +35,6 @@ from rewake.errors import CheckpointUnreadable, ReadableElsewhere, RewakeError
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
 from rewake.stores.answers import Delivery, Refused
-from rewake.stores.keys import operation_key
 from rewake.stores.operations import blank_of, free_at, tries_of
 from rewake.stores.suspects import is_condemned
 from rewake.stores.table import Due
@@ -263,7 +262,8 @@ class Attempts:
         except BaseException as error:
             return await self._failed(operation, owner, invocation, call, error)
         outcome = Outcome(OutcomeKind.OK, value=value)
-        return await self._deliver(operation, outcome, sole=invocation.sole)
+        sole, joined = invocation.sole, invocation.joined
+        return await self._deliver(operation, outcome, sole=sole, joined=joined)
 
     async def _call(self, operation: Operation, invocation: Invocation) -> _Call | None:
         """The call to make; None if this app has no such task. Raises `CheckpointUnreadable`."""
@@ -354,7 +354,7 @@ class Attempts:
         outcome: Outcome,
         *,
         owner: str | None = None,
-        sole: bool = False,
+        **hints: bool,
     ) -> Delivery:
         services = self._services
         blank = blank_of(operation)
@@ -363,9 +363,7 @@ class Attempts:
 
         async def deliver() -> Delivery:
             claim, now = services.claim_to_carry_on(operation.run, owned), services.clock.now()
-            return await self._store.deliver(
-                blank, outcome, now, owner=owner, claim=claim, sole=sole
-            )
+            return await self._store.deliver(blank, outcome, now, owner=owner, claim=claim, **hints)
 
         with services.claims.making(operation.run, "", owned, errors=()):
             return await self._insist(deliver)
@@ -398,7 +396,7 @@ class Attempts:
         later = at > services.clock.now() + services.settings.horizon
         if invocation.tag:
             if not later:
-                services.arm(Due(at, operation_key(run, key)))
+                services.arm(Due(at, self._store.layout.operation(run, key)))
             return
         if services.dispatcher.local and later:
             return  # the due index finds it in time, and needs no memory for it

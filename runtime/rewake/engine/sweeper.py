@@ -10,6 +10,8 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+import msgspec
+
 from rewake.engine.aside import MAX_TIMES, Aside
 from rewake.engine.clock_watch import ClockWatch
 from rewake.engine.deaths import Deaths
@@ -33,6 +35,7 @@ from rewake.records import (
 )
 from rewake.states import TERMINAL, RunState
 from rewake.stores.history import History, is_unattended
+from rewake.stores.joins import may_be_open
 from rewake.stores.keys import header_key, is_of_run, run_of
 from rewake.stores.processes import next_look
 from rewake.stores.suspects import is_suspect
@@ -282,7 +285,7 @@ class Sweeper:
                 operation = await self._store.set_right(operation)
             # By all clocks: else nobody could take it yet, and the next check is a grace away.
             if operation is None or is_unattended(operation, now - settings.skew):
-                unattended.append(await self._store.message(header.run, entry))
+                unattended.append(await self._store.message(header, entry))
             elif operation.outcome is not None:
                 settled += 1
             elif operation.due is None:  # a guarded task has a check of its own
@@ -380,12 +383,14 @@ class Sweeper:
         run, args = header.run, operation.args
         if args is not None:
             whole = await self._store.resolve(run, args)
-            more = (operation.round, operation.tag)
-            return Invocation(run, operation.key, operation.name, whole, None, False, *more)
+            about = Invocation(
+                run, operation.key, operation.name, whole, round=operation.round, tag=operation.tag
+            )
+            return msgspec.structs.replace(about, joined=may_be_open(header))
         history = await self._store.entries(header)
         for entry in history.dispatched():
             if (entry.key, entry.round) == (operation.key, operation.round):
-                return await self._store.message(run, entry)
+                return await self._store.message(header, entry)
         return None
 
 

@@ -168,6 +168,8 @@ class Turn:
         self._check_held()
         # What was heard need not be learnt from a park that fails.
         arrivals = self._instance.arrivals
+        if await self._commits.close_joins():
+            arrivals.forget()
         header = self._commits.header
         seen = header.arrivals = arrivals.heard_to(header.arrivals)
         now = self._now(execution)

@@ -7,6 +7,7 @@
     R#<run>     L#<key>#<attempt>#<part>    LogBatch    what an attempt logged
     R#<run>     S#<number>                  StreamBatch what attempts said, in the order told
     R#<run>     W#<key>                     Seen        how often an approval's page was looked at
+    O#<..>#<run> J                          Join        arrivals of a shard of a wide run
     P#<name>    P                           Process     the lease of one process
     V           <newest first>#<run>        View        what a list of runs needs
     Y           Y#<newest first>            Day         that runs were started on that day
@@ -33,6 +34,7 @@ from rewake.ledger import (
     Audited,
     Counter,
     Day,
+    Join,
     KnownTag,
     Process,
     Received,
@@ -70,6 +72,7 @@ TYPES: Mapping[str, type[Item]] = {
     "A": Audited,
     "D": Received,
     "B": ReceivedBody,
+    "J": Join,
     DAYS: Day,
     VIEWS: View,
 }
@@ -93,6 +96,11 @@ def run_partition(run: str) -> str:
 def shard_partition(run: str, shard: int) -> str:
     """The partition of a shard of a run, which holds some operations of a wide one."""
     return f"O#{shard:02d}#{run}"
+
+
+def join_key(run: str, shard: int) -> Key:
+    """Where arrivals of a shard of a run are counted."""
+    return Key(shard_partition(run, shard), "J")
 
 
 def run_of(key: Key) -> str:

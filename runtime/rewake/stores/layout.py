@@ -53,7 +53,7 @@ class Layout:
 
     def __init__(self, spread: Spread) -> None:
         self.shards = spread.shards
-        self._first = spread.first
+        self.first = spread.first
 
     def operation(self, run: str, key: str) -> Key:
         """Where the item of an operation is that ends from outside."""
@@ -111,10 +111,15 @@ class Layout:
             return self._beside(key, item.run, item.key)
         return self.view(item) if isinstance(item, View) else key
 
-    def _beside(self, place: Key, run: str, key: str) -> Key:
+    def shard(self, key: str) -> int | None:
+        """The shard of its run in which an operation lies; None: it lies with its run."""
         if self.shards == 1 or self._is_among_first(key):
-            return place
-        return Key(shard_partition(run, _hash(key) % self.shards), place.sort)
+            return None
+        return _hash(key) % self.shards
+
+    def _beside(self, place: Key, run: str, key: str) -> Key:
+        shard = self.shard(key)
+        return place if shard is None else Key(shard_partition(run, shard), place.sort)
 
     def _is_among_first(self, key: str) -> bool:
         """Whether no more than `first` operations of its run come before this one."""
@@ -122,7 +127,7 @@ class Layout:
             return not key.startswith("~")
         # The numbers of a path that was cut are not known any more.
         counts = [int(n) if n else int(branch) + 1 for n, branch in _NUMBER.findall(key)]
-        return not key.startswith("~") and prod(counts) <= self._first
+        return not key.startswith("~") and prod(counts) <= self.first
 
 
 def _hash(text: str) -> int:

@@ -15,11 +15,11 @@ Every method obeys these rules; `docs/architecture.md` gives the reasons.
    that duty moves, the new due time is written before the old one is removed. An item is *guarded*
    when it has a due time of its own.
 
-The protocol is one class in eight rooms, each on top of the one before: `reads`, `writes` (the
+The protocol is one class in nine rooms, each on top of the one before: `reads`, `writes` (the
 commit point: rules 1, 2 and 4), `processes` (who lives), `operations` (one item each), `votes`,
-`requests` (what people ask of a run), `removal` (of what has ended), and here the claims and turns
-of a run, and delivery. Each method is one operation, run through `Table.together`: on SQLite it is
-one transaction, elsewhere single writes in the order given. The states between which it moves a run
+`requests` (of people), `joins`, `removal` (of what has ended), and here the claims and turns of a
+run, and delivery. Each method is one operation, run through `Table.together`: on SQLite it is one
+transaction, elsewhere single writes in the order given. The states between which it moves a run
 are in `rewake.states`.
 """
 
@@ -351,6 +351,7 @@ class Store(Removal):
         owner: str | None = None,
         claim: RunClaim | None = None,
         sole: bool = False,
+        joined: bool = False,
         due: Millis | None = None,
         silent: Millis | None = None,
     ) -> Delivery:
@@ -359,7 +360,8 @@ class Store(Removal):
         `operation` is the item to create if there is none; `at` is when the outcome came to be,
         perhaps long ago. `due` and `silent` are as in `settle`. Without a `claim`, a run that
         should go on is reported, and due at once for another process. `sole`: any one outcome
-        probably wakes the run, so that arriving and claiming are tried as one write.
+        probably wakes the run, so that arriving and claiming are tried as one write. `joined`: a
+        join item may count it.
         """
         value = await self._blobs.offload(operation.run, outcome.value)
         outcome = msgspec.structs.replace(outcome, value=value)
@@ -371,6 +373,9 @@ class Store(Removal):
             if found.outcome is None:  # a failure of an attempt that no longer counts
                 return Delivery(won, found, None, False, False)
             force = found.outcome.failure is not None
+            if joined and not force and await self._count_down(found):
+                await self._unguard(found)
+                return Delivery(won, found, None, False, False)
             if claim is not None and (sole or force) and not self._has(found.run):
                 header, arrival = await self._arrive_and_claim(found, force, claim)
                 if header is not None:

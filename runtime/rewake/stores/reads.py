@@ -196,9 +196,10 @@ class Reads:
         [entry] = await self._blobs.restore(header.run, entries[-1:])
         return entry
 
-    async def message(self, run: str, task: Scheduled) -> Invocation:
+    async def message(self, header: Header, task: Scheduled) -> Invocation:
         """The message for a task that an outline names, whose arguments may be large."""
-        return (await self.whole(run, task)).message(run)
+        whole = await self.whole(header.run, task)
+        return whole.message(header.run, joined=header.joins % 2 == 1)
 
     async def whole(self, run: str, asked: Scheduled) -> Scheduled:
         """An entry of an outline, with its arguments."""

@@ -37,8 +37,8 @@ from rewake.records import Header, Millis, View
 from rewake.states import MOVES, Move, RunState
 from rewake.stores import layout
 from rewake.stores.generations import generation, place_of
+from rewake.stores.joins import Joins
 from rewake.stores.keys import header_key
-from rewake.stores.requests import Requests
 from rewake.stores.table import Check, Due, Key
 from rewake.stores.writes import UNOWNED, begins
 
@@ -69,7 +69,7 @@ def is_ended_due(due: Millis | None) -> bool:
     return due is not None and due >= ENDED
 
 
-class Removal(Requests):
+class Removal(Joins):
     """The removal of ended runs. `later` and `remembered` (ms) are as in the text above."""
 
     later: Millis = 600_000

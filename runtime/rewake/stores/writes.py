@@ -47,8 +47,8 @@ FIXED_BYTES = 594
 """Room for all fields of a header but its names and its tail, at their longest."""
 CHANGED_BYTES = 24
 """Room for `changed`, which few have. It comes as nobody holds the run: what that frees is more."""
-WIDE_BYTES = 9
-"""Room for `wide`, which few have."""
+WIDE_BYTES, JOINS_BYTES = 9, 16
+"""Room for `wide` and `joins`, which few have."""
 RESPONSE_BYTES = 12
 """Room for `answer`, which few have, beside its name."""
 
@@ -160,6 +160,8 @@ class Writes(Reads):
     ) -> dict[str, Any]:
         """The changes of a header by which entries are appended, whose bodies are put first."""
         noted: dict[str, Any] = {**await self._answered(held, entries, mark)}
+        if held.joins:
+            changes = {"joins": held.joins, **changes}
         if (wide := self.layout.wide(entries, held.wide)) != held.wide:
             noted["wide"] = wide
         new = msgspec.structs.replace(held, **noted) if noted else held
@@ -258,6 +260,7 @@ def room_for_tail(header: Header) -> int:
     names = stored_size(header.workflow) + stored_size(header.key)
     changed = CHANGED_BYTES if header.changed else 0
     changed += WIDE_BYTES if header.wide else 0
+    changed += JOINS_BYTES if header.joins else 0
     changed += RESPONSE_BYTES + len(header.answer) if header.answer else 0
     keyed = len(_encode({"digest_key": header.digest_key})) if header.digest_key else 0
     return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - _told(header)
