@@ -15,7 +15,7 @@ from rewake.errors import CheckpointUnreadable, StoreUnavailable
 from rewake.stores.s3.bucket import check_bucket
 from rewake.stores.s3.shelf import S3Shelf
 from tests.simulation.loop import SimLoop
-from tests.support.aws import bucket_name
+from tests.support.aws import bucket_name, whole_table
 from tests.support.dynamodb import account
 
 WELL = Answer(200, {}, b"")
@@ -164,3 +164,32 @@ def test_a_bucket_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(account(), "client", lambda _: client)
     told = f"the bucket {name} is in eu-west-1, and this is us-east-1"
     assert check_bucket(account(), name) == [told]
+
+
+def test_values_of_a_run_are_removed_in_bounded_steps() -> None:
+    """All of one run, and none of another whose name begins alike."""
+
+    async def body() -> None:
+        table = whole_table()
+        for name in ("a", "b", "c"):
+            await table.put_blob("r&1", name, b"x")
+        await table.put_blob("r&10", "a", b"other")
+        assert await table.delete_blobs("r&1", limit=2)
+        assert not await table.delete_blobs("r&1", limit=2)
+        assert not await table.delete_blobs("r&1", limit=2)
+        for name in ("a", "b", "c"):
+            with pytest.raises(CheckpointUnreadable):
+                await table.get_blob("r&1", name)
+        assert await table.get_blob("r&10", "a") == b"other"
+        await table.close()
+
+    asyncio.run(body())
+
+
+def test_what_may_not_be_removed_is_told() -> None:
+    """S3 says it in an answer that is else well."""
+    listed = Answer(200, {}, b"<Key>a/b/r:1/n</Key><IsTruncated>false</IsTruncated>")
+    shut = Answer(200, {}, b"<DeleteResult><Error><Code>AccessDenied</Code></Error></DeleteResult>")
+    raised = play(Script(listed, shut), lambda shelf: shelf.delete_blobs("r:1", limit=9))
+    assert isinstance(raised, StoreUnavailable)
+    assert "AccessDenied" in str(raised)

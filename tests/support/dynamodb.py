@@ -37,6 +37,7 @@ class WholeDynamoTable(DynamoTable):
         super().__init__(Client(wire("dynamodb")), name, app)
         self._shelf = S3Shelf(wire("s3"), bucket, app)
         self.put_blob, self.get_blob = self._shelf.put_blob, self._shelf.get_blob
+        self.delete_blobs = self._shelf.delete_blobs
 
     async def close(self) -> None:
         await super().close()

@@ -127,7 +127,9 @@ class SmallDynamo:
         return {"Attributes": item} if request.get("ReturnValues") == "ALL_NEW" else {}
 
     def _DeleteItem(self, request: Any) -> Any:  # noqa: N802
-        self._store(request["Key"], self._find(request["Key"]), None)
+        found = self._find(request["Key"])
+        self._check(request, found, [])
+        self._store(request["Key"], found, None)
         return {}
 
     def _BatchWriteItem(self, request: Any) -> Any:  # noqa: N802

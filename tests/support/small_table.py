@@ -19,6 +19,7 @@ class SmallTable(DynamoTable):
         self.server = server
         beside = MemoryTable()
         self.put_blob, self.get_blob = beside.put_blob, beside.get_blob
+        self.delete_blobs = beside.delete_blobs
 
     @property
     def writes(self) -> int:

@@ -12,7 +12,7 @@ import msgspec
 
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Item
-from rewake.stores.keys import TYPES, VIEWS, view_of
+from rewake.stores.keys import TYPES, VIEWS, is_view, view_of
 from rewake.stores.table import Key, When, holds
 
 _encoder = msgspec.json.Encoder()
@@ -33,7 +33,7 @@ def encode(item: Item) -> bytes:
 
 def type_of(key: Key) -> type[Item]:
     """The type of the item under a key."""
-    return TYPES[VIEWS if key.partition == VIEWS else key.sort[0]]
+    return TYPES[VIEWS if is_view(key) else key.sort[0]]
 
 
 def decode(key: Key, body: bytes) -> Any:
@@ -45,7 +45,7 @@ def decode(key: Key, body: bytes) -> Any:
     try:
         return _decoders[type_of(key)].decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        if key.partition == VIEWS:
+        if is_view(key):
             return view_of(key)
         told = f"the item {key.sort} of {key.partition} is of no form that this Rewake knows"
         raise CheckpointUnreadable(f"{told} ({error})") from error

@@ -2,7 +2,7 @@
 
     pk      the partition, behind the name of an app that shares the table
     sk      the sort key
-    part    the part of the due index that it is in; only of items that can be due
+    part    the part of the due index that it is in, by its tag; only of items that can be due
     form    what is needed to read it; no item of this Rewake has one
     others  the fields of the item, by their names
 
@@ -32,8 +32,8 @@ from rewake.stores.table import Key
 
 PARTITION, SORT, PART, FORM = "pk", "sk", "part", "form"
 """The attributes that are no fields."""
-DUE = "due"
-"""The field by which the due index is sorted."""
+DUE, TAG = "due", "tag"
+"""The fields by which the due index is sorted, and divided."""
 SHARDS = 8
 """The parts of the due index: one takes about 1,000 writes a second. It may grow, and not shrink:
 what is in a part that nobody asks for is found by nobody."""
@@ -197,12 +197,21 @@ class Names:
         """A partition as it is stored."""
         return self._prefix + partition
 
-    def shards(self) -> list[str]:
-        """The parts of the due index as they are stored."""
-        return [f"{self._prefix}{number}" for number in range(SHARDS)]
+    def parts(self, tag: str) -> list[str]:
+        """The parts of the due index that have the items of a tag, as they are stored."""
+        return [self._part(number, tag) for number in range(SHARDS)]
 
-    def item(self, key: Key, body: bytes) -> dict[str, Attribute]:
-        """All attributes of an item, which is given as JSON. Raises `StoreError`."""
+    def part(self, key: Key, tag: str) -> Attribute:
+        """The part of the due index that an item is in."""
+        # By its whole key, for many of a run may be due.
+        number = zlib.crc32(f"{key.partition}\0{key.sort}".encode()) % SHARDS
+        return {"S": self._part(number, tag)}
+
+    def _part(self, number: int, tag: str) -> str:
+        return f"{self._prefix}{number}#{tag}" if tag else f"{self._prefix}{number}"
+
+    def item(self, key: Key, item: Item, body: bytes) -> dict[str, Attribute]:
+        """All attributes of an item, whose JSON is `body`. Raises `StoreError`."""
         fields = FIELDS[type_of(key)]
         found = {
             **self.key(key),
@@ -213,18 +222,13 @@ class Names:
             },
         }
         if DUE in fields:
-            found[PART] = {"S": f"{self._prefix}{_shard_of(key)}"}
+            found[PART] = self.part(key, getattr(item, TAG, ""))
         return found
 
     def key_of(self, raws: Raws) -> Key:
         """The key that is among these attributes."""
         partition, sort = _text(raws[PARTITION]["S"]), _text(raws[SORT]["S"])
         return Key(partition.removeprefix(self._prefix), sort)
-
-
-def _shard_of(key: Key) -> int:
-    """The part of the index that an item is in: by its whole key, for many of a run may be due."""
-    return zlib.crc32(f"{key.partition}\0{key.sort}".encode()) % SHARDS
 
 
 def _check_size(what: str, text: str, most: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from rewake.records import Item
 from rewake.stores.dynamodb.attributes import (
     FORM,
+    PART,
     PARTITION,
     Attribute,
     added,
@@ -71,9 +72,19 @@ class Expressions:
         joined = [each[0] if len(each) == 1 else f"({' AND '.join(each)})" for each in terms]
         return f"{_THERE} AND ({' OR '.join(joined)})"
 
-    def update(self, set: Mapping[str, Any] | None, add: Mapping[str, int] | None) -> str:
-        """The changes; empty if there are none. Raises as `items.change` does."""
+    def update(
+        self,
+        set: Mapping[str, Any] | None,
+        add: Mapping[str, int] | None,
+        part: Attribute | None = None,
+    ) -> str:
+        """The changes; empty if there are none. Raises as `items.change` does.
+
+        `part`: the part of the due index that the item moves to.
+        """
         sets, removes, adds = [], [], []
+        if part is not None:
+            sets.append(f"{self._name(PART)} = {self._value(part)}")
         for name, value in (set or {}).items():
             attribute = changed(self._kind, name, value)
             if attribute is None:

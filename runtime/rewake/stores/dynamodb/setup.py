@@ -89,12 +89,14 @@ async def tried(table: Table, shelf: Shelf) -> list[str]:
         "an item cannot be made": lambda: table.put(second, Seen(1), absent=True),
         "an item cannot be changed": lambda: table.update(first, add={"times": 1}),
         "an item cannot be read": lambda: table.get(first),
+        "items cannot be read": lambda: table.get_many([first, second]),
         "items cannot be listed": lambda: table.query(first.partition),
         "the due index cannot be read": lambda: table.due(0, limit=1),
         "an item cannot be removed": lambda: table.delete([first]),
         "items cannot be removed": lambda: table.delete([first, second]),
-        "a large value cannot be kept": lambda: shelf.put_blob("rewake-check", "check", _SAMPLE),
-        "a large value cannot be read": lambda: shelf.get_blob("rewake-check", "check"),
+        "a large value cannot be kept": lambda: shelf.put_blob(name, "check", _SAMPLE),
+        "a large value cannot be read": lambda: shelf.get_blob(name, "check"),
+        "large values cannot be removed": lambda: shelf.delete_blobs(name, limit=1),
     }
     wrong = []
     for what, call in calls.items():

@@ -16,12 +16,21 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rewake.records import Item, Millis
-from rewake.stores.dynamodb.attributes import DUE, PART, PARTITION, SORT, Names, Raws, item_of
+from rewake.stores.dynamodb.attributes import (
+    DUE,
+    PART,
+    PARTITION,
+    SORT,
+    TAG,
+    Names,
+    Raws,
+    item_of,
+)
 from rewake.stores.dynamodb.client import Client
 from rewake.stores.dynamodb.definition import INDEX
 from rewake.stores.dynamodb.expressions import ABSENT, Expressions
 from rewake.stores.items import change, decode, encode, type_of
-from rewake.stores.table import Due, Key, Page, T, When, Written, holds
+from rewake.stores.table import Due, Key, Page, Spread, T, When, Written, holds
 
 _BATCH = 25
 """The most items that one request removes."""
@@ -34,6 +43,7 @@ class DynamoTable:
     """A `Table` in the DynamoDB table `name`, or in the part of it that belongs to `app`."""
 
     joins = False
+    spread = Spread(16)
 
     def __init__(self, client: Client, name: str, app: str = "") -> None:
         self._client = client
@@ -75,7 +85,10 @@ class DynamoTable:
         body = encode(item)
         # Decoded before it is kept: an item that could not be read back is never written.
         stored = decode(key, body)
-        request: dict[str, Any] = {"TableName": self._name, "Item": self._names.item(key, body)}
+        request: dict[str, Any] = {
+            "TableName": self._name,
+            "Item": self._names.item(key, stored, body),
+        }
         if not absent:
             await self._client.read("PutItem", request)  # to write it twice is to write it once
             return Written(True, stored)
@@ -124,7 +137,8 @@ class DynamoTable:
     ) -> Written:
         """Change an item that is there."""
         expressions = Expressions(type_of(key))
-        changes = expressions.update(set, add)
+        part = self._names.part(key, set[TAG]) if set and TAG in set else None
+        changes = expressions.update(set, add, part)
         condition = expressions.condition(when)
         if condition is None:
             return Written(False, await self.get(key))
@@ -186,12 +200,13 @@ class DynamoTable:
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time, then by key."""
         asked = [
-            self._due_of(shard, until, limit, partition, after) for shard in self._names.shards()
+            self._due_of(part, until, limit, partition, after) for part in self._names.parts(tag)
         ]
         found = await asyncio.gather(*asked, return_exceptions=True)
         entries: list[Due] = []
@@ -202,10 +217,10 @@ class DynamoTable:
         return heapq.nsmallest(limit, entries)
 
     async def _due_of(
-        self, shard: str, until: Millis, limit: int, partition: str | None, after: Due | None
+        self, part: str, until: Millis, limit: int, partition: str | None, after: Due | None
     ) -> list[Due]:
         """The same of one part of the index; entries of one moment come in no order."""
-        values = {":part": {"S": shard}, ":until": {"N": str(until)}}
+        values = {":part": {"S": part}, ":until": {"N": str(until)}}
         request: dict[str, Any] = {
             "TableName": self._name,
             "IndexName": INDEX,
@@ -237,16 +252,27 @@ class DynamoTable:
                 return entries
             request["ExclusiveStartKey"] = more
 
-    async def delete(self, keys: Sequence[Key]) -> None:
-        """Remove items; a missing one is no error."""
+    async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
+        """Remove items; a missing one is no error. With `when`, each only if that holds."""
         wanted = list(dict.fromkeys(keys))
-        if len(wanted) == 1:
-            request = {"TableName": self._name, "Key": self._names.key(wanted[0])}
-            await self._client.read("DeleteItem", request)  # twice is as good as once
+        if when or len(wanted) == 1:
+            for key in wanted:
+                await self._delete(key, when)
             return
         removed = [{"DeleteRequest": {"Key": self._names.key(key)}} for key in wanted]
         for start in range(0, len(removed), _BATCH):
             await self._remove(removed[start : start + _BATCH])
+
+    async def _delete(self, key: Key, when: When) -> None:
+        """Remove one item, if the condition holds."""
+        request: dict[str, Any] = {"TableName": self._name, "Key": self._names.key(key)}
+        if when:
+            expressions = Expressions(type_of(key))
+            condition = expressions.condition(when)
+            if condition is None:
+                return
+            request |= {"ConditionExpression": condition, **expressions.request()}
+        await self._client.read("DeleteItem", request)  # twice is as good as once
 
     async def _remove(self, batch: Iterable[Mapping[str, Any]]) -> None:
         """Remove a few items; what DynamoDB had no time for is asked again."""

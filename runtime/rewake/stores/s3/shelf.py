@@ -10,10 +10,12 @@ hash of what it names. Encryption at rest is asked for with each value.
 from __future__ import annotations
 
 import hashlib
+import html
 import random
 import re
-from collections.abc import Mapping
-from urllib.parse import quote
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, urlencode
 
 from rewake.aws.tries import Tries
 from rewake.aws.wire import Answer, Lost, NotSent, Wire
@@ -23,6 +25,9 @@ DIGEST = "x-amz-meta-sha256"
 """The header that keeps the digest of a value."""
 ENCRYPTION = "x-amz-server-side-encryption"
 """The header that asks for encryption at rest."""
+_KEY = re.compile(rb"<Key>([^<]*)</Key>")
+_LISTED = 1_000
+"""The most objects that one request lists, or removes."""
 _CODE = re.compile(rb"<Code>([^<]*)</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]*)</Message>")
 _THROTTLED = frozenset({"SlowDown", "RequestTimeout", "OperationAborted", "ThrottlingException"})
@@ -75,13 +80,39 @@ class S3Shelf:
             raise CheckpointUnreadable(f"run {run}: the stored value {name!r} is damaged")
         return answer.body
 
+    async def delete_blobs(self, run: str, *, limit: int) -> bool:
+        """Remove values of a run, at most so many. Whether there may be more."""
+        begin = "/".join(self._key(run, ""))
+        most = min(limit, _LISTED)
+        query = {"list-type": "2", "max-keys": str(most), "prefix": begin}
+        listed = await self._ask("GET", f"/{self._bucket}?{urlencode(query)}", {}, b"")
+        if listed.status != 200:
+            raise self._refusal("list", listed)
+        keys = [html.unescape(each.decode()) for each in _KEY.findall(listed.body)]
+        if keys:
+            await self._delete(keys)
+        return b"<IsTruncated>true<" in listed.body
+
+    async def _delete(self, keys: Sequence[str]) -> None:
+        """Remove some objects; one that is not there is no error."""
+        named = "".join(f"<Object><Key>{html.escape(key)}</Key></Object>" for key in keys)
+        body = f"<Delete><Quiet>true</Quiet>{named}</Delete>".encode()
+        digest = hashlib.md5(body, usedforsecurity=False).digest()  # S3 asks for it
+        headers = {"Content-Type": "application/xml", "Content-MD5": b64encode(digest).decode()}
+        answer = await self._ask("POST", f"/{self._bucket}?delete=", headers, body)
+        if answer.status != 200 or b"<Error>" in answer.body:
+            raise self._refusal("remove", answer)
+
     async def close(self) -> None:
         """End the connections."""
         await self._wire.close()
 
     def _path(self, run: str, name: str) -> str:
-        parts = [self._bucket, *filter(None, self._prefix.split("/")), run, name]
+        parts = [self._bucket, *self._key(run, name)]
         return "".join(f"/{quote(part, safe='-_.~')}" for part in parts)
+
+    def _key(self, run: str, name: str) -> list[str]:
+        return [*filter(None, self._prefix.split("/")), run, name]
 
     async def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """The answer, once it says something: whatever is asked here may be asked twice."""
@@ -109,7 +140,7 @@ class S3Shelf:
 
 def code_of(answer: Answer) -> str:
     """The code of an error; empty if the answer has none."""
-    found = _CODE.search(answer.body) if answer.status >= 300 else None
+    found = _CODE.search(answer.body) if answer.status >= 300 or b"<Error>" in answer.body else None
     return found[1].decode(errors="replace") if found else ""
 
 
