@@ -11,18 +11,25 @@ from uuid import uuid4
 
 import pytest
 
+from rewake.aws.wire import Answer
 from rewake.cli.exits import Exit
 from rewake.cli.local.tables import check, create
 from rewake.errors import ConfigError, StoreError, StoreUnsuitable
 from rewake.hosts.databases import Address, open_database, open_existing, refuse_unfit
 from rewake.hosts.dynamodb import where
 from rewake.ledger import Seen
+from rewake.stores.dynamodb.client import Client
 from rewake.stores.dynamodb.definition import definition, misfits, template
+from rewake.stores.dynamodb.setup import tried
+from rewake.stores.dynamodb.table import DynamoTable
 from rewake.stores.keys import seen_key
 from tests.support.aws import aws, bucket_name, table_name
 from tests.support.dynamodb import account
+from tests.support.small_dynamodb import SmallDynamo
+from tests.support.small_table import SmallTable
 
-TEMPLATE = Path(__file__).parents[2] / "infra" / "cloudformation" / "store.json"
+INFRA = Path(__file__).parents[2] / "infra"
+TEMPLATE = INFRA / "cloudformation" / "store.json"
 
 
 @pytest.mark.parametrize(
@@ -172,6 +179,48 @@ def test_an_emulator_that_is_down_is_told(blobs: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")
     with pytest.raises(StoreError, match=r"127\.0\.0\.1:9"):
         refuse_unfit(Address("dynamodb://table", blobs))
+
+
+@pytest.mark.parametrize("name", ["runtime", "tables-create"])
+def test_the_policies_are_told(name: str) -> None:
+    """The page has them word for word."""
+    policy = (INFRA / "iam" / f"{name}.json").read_text()
+    assert policy.strip() in (INFRA.parent / "docs" / "how-to" / "aws.md").read_text()
+
+
+def test_a_server_may_do_what_it_does_and_no_more() -> None:
+    """Each operation that is asked for is in the policy of the runtime, and none besides."""
+    server, asked = SmallDynamo(), set[str]()
+
+    class Spy(SmallDynamo):
+        async def send(
+            self, method: str, path: str, headers: Mapping[str, str], body: bytes
+        ) -> Answer:
+            asked.add(headers["X-Amz-Target"].partition(".")[2])
+            return await server.send(method, path, headers, body)
+
+    table = DynamoTable(Client(Spy()), "t")
+    assert asyncio.run(tried(table, SmallTable(SmallDynamo()))) == []
+    looked = {"DescribeTable", "DescribeTimeToLive"}
+    policy = json.loads((INFRA / "iam" / "runtime.json").read_text())["Statement"]
+    assert set(policy[0]["Action"]) == {f"dynamodb:{name}" for name in asked | looked}
+
+
+def test_what_may_not_be_done_is_told() -> None:
+    """Each thing that is denied is a line, with what AWS says of it."""
+
+    class Denied(SmallDynamo):
+        async def send(
+            self, method: str, path: str, headers: Mapping[str, str], body: bytes
+        ) -> Answer:
+            if headers["X-Amz-Target"].endswith(".UpdateItem"):
+                told = {"__type": "x#AccessDeniedException", "message": "not dynamodb:UpdateItem"}
+                return Answer(400, {}, json.dumps(told).encode())
+            return await super().send(method, path, headers, body)
+
+    wrong = asyncio.run(tried(DynamoTable(Client(Denied()), "t"), SmallTable(SmallDynamo())))
+    told = "UpdateItem: AccessDeniedException: not dynamodb:UpdateItem"
+    assert wrong == [f"an item cannot be changed: {told}"]
 
 
 def test_the_template_is_the_definition() -> None:
