@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rewake.aws.wire import Answer, Lost, NotSent
-from rewake.errors import CheckpointUnreadable, StoreError, StoreUnavailable
+from rewake.errors import ReadableElsewhere, StoreError, StoreUnavailable
 from rewake.ledger import Counter
 from rewake.records import Header
 from rewake.stores.dynamodb.client import Client
@@ -276,7 +276,7 @@ def test_what_a_newer_rewake_wrote_is_left_alone() -> None:
     newer = {**STORED, "form": {"N": "2"}, "tail": {"S": '[["unheard of"]]'}}
     script = Script(fault("ConditionalCheckFailedException", Item=newer))
     error, _ = play(script, add)
-    assert isinstance(error, CheckpointUnreadable)
+    assert isinstance(error, ReadableElsewhere)
     assert "attribute_not_exists(form)" in script.asked[0][1]["ConditionExpression"]
 
 

@@ -16,6 +16,7 @@ other table, and what cannot be read is refused by the same code.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Mapping
 from decimal import Decimal
@@ -25,7 +26,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 
-from rewake.errors import CheckpointUnreadable, StoreError
+from rewake.errors import CheckpointUnreadable, ReadableElsewhere, StoreError
 from rewake.records import Item
 from rewake.stores.items import decode, type_of
 from rewake.stores.table import Key
@@ -113,20 +114,21 @@ def _field(info: msgspec.structs.FieldInfo) -> Field:
     return Field(letter or "S", not letter, checked, default, info.required)
 
 
-FIELDS: Mapping[type[Item], Mapping[str, Field]] = {
-    kind: {each.encode_name: _field(each) for each in msgspec.structs.fields(kind)}
-    for kind in get_args(Item)
-}
-"""The fields of each type of item."""
+@functools.cache
+def _fields_of(kind: type[Item]) -> Mapping[str, Field]:
+    return {each.encode_name: _field(each) for each in msgspec.structs.fields(kind)}
 
 
 def item_of(key: Key, raws: Raws) -> Any:
-    """The item with these attributes. Raises `CheckpointUnreadable`."""
+    """The item with these attributes. Raises `CheckpointUnreadable`.
+
+    A newer Rewake that writes what this one cannot read says so by `form`, and no condition of this
+    one holds then: it would else change what it cannot read.
+    """
     if FORM in raws:
-        raise CheckpointUnreadable(
-            f"the item {key.sort} of {key.partition} is of a newer Rewake than this"
-        )
-    fields = FIELDS[type_of(key)]
+        told = f"the item {key.sort} of {key.partition} is of a newer Rewake than this"
+        raise ReadableElsewhere(told, reason="a newer Rewake wrote it")
+    fields = _fields_of(type_of(key))
     known = {
         name: fields[name].raw(attribute) for name, attribute in raws.items() if name in fields
     }
@@ -175,9 +177,10 @@ def is_always_there(kind: type[Item], name: str) -> bool:
 
 
 def _known(kind: type[Item], name: str) -> Field:
-    if name not in FIELDS[kind]:
+    fields = _fields_of(kind)
+    if name not in fields:
         raise AttributeError(f"a {kind.__name__} has no {name}")
-    return FIELDS[kind][name]
+    return fields[name]
 
 
 class Names:
@@ -212,7 +215,7 @@ class Names:
 
     def item(self, key: Key, item: Item, body: bytes) -> dict[str, Attribute]:
         """All attributes of an item, whose JSON is `body`. Raises `StoreError`."""
-        fields = FIELDS[type_of(key)]
+        fields = _fields_of(type(item))
         found = {
             **self.key(key),
             **{

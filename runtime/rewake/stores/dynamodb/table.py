@@ -87,7 +87,7 @@ class DynamoTable:
         stored = decode(key, body)
         request: dict[str, Any] = {
             "TableName": self._name,
-            "Item": self._names.item(key, stored, body),
+            "Item": self._names.item(key, item, body),
         }
         if not absent:
             await self._client.read("PutItem", request)  # to write it twice is to write it once
