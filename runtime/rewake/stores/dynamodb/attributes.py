@@ -187,7 +187,7 @@ class Names:
     """The places of items in a table that several apps may share, each behind its own name."""
 
     def __init__(self, app: str = "") -> None:
-        self._prefix = f"{app}/" if app else ""
+        self.prefix = f"{app}/" if app else ""
 
     def key(self, key: Key) -> dict[str, Attribute]:
         """The attributes of a key. Raises `StoreError` if it is too long."""
@@ -198,7 +198,7 @@ class Names:
 
     def partition(self, partition: str) -> str:
         """A partition as it is stored."""
-        return self._prefix + partition
+        return self.prefix + partition
 
     def parts(self, tag: str) -> list[str]:
         """The parts of the due index that have the items of a tag, as they are stored."""
@@ -211,7 +211,7 @@ class Names:
         return {"S": self._part(number, tag)}
 
     def _part(self, number: int, tag: str) -> str:
-        return f"{self._prefix}{number}#{tag}" if tag else f"{self._prefix}{number}"
+        return f"{self.prefix}{number}#{tag}" if tag else f"{self.prefix}{number}"
 
     def item(self, key: Key, item: Item, body: bytes) -> dict[str, Attribute]:
         """All attributes of an item, whose JSON is `body`. Raises `StoreError`."""
@@ -231,7 +231,7 @@ class Names:
     def key_of(self, raws: Raws) -> Key:
         """The key that is among these attributes."""
         partition, sort = _text(raws[PARTITION]["S"]), _text(raws[SORT]["S"])
-        return Key(partition.removeprefix(self._prefix), sort)
+        return Key(partition.removeprefix(self.prefix), sort)
 
 
 def _check_size(what: str, text: str, most: int) -> None:

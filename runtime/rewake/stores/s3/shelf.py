@@ -82,16 +82,30 @@ class S3Shelf:
 
     async def delete_blobs(self, run: str, *, limit: int) -> bool:
         """Remove values of a run, at most so many. Whether there may be more."""
-        begin = "/".join(self._key(run, ""))
-        most = min(limit, _LISTED)
-        query = {"list-type": "2", "max-keys": str(most), "prefix": begin}
-        listed = await self._ask("GET", f"/{self._bucket}?{urlencode(query)}", {}, b"")
+        keys, more = await self._list("/".join(self._key(run, "")), limit)
+        if keys:
+            await self._delete(keys)
+        return more
+
+    async def listed(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        """The values that there are, by run and name, behind this one: for who copies them."""
+        begin = "/".join([*self._key("", "")[:-2], ""]) if self._prefix else ""
+        behind = "/".join(self._key(*after)) if after[0] else ""
+        keys, _ = await self._list(begin, limit, behind)
+        parts = [key.removeprefix(begin).split("/") for key in keys]
+        return [(run, name) for run, name in parts]
+
+    async def _list(self, begin: str, limit: int, behind: str = "") -> tuple[list[str], bool]:
+        """Some of the keys that begin so, behind this one. And whether there are more."""
+        query = {"list-type": "2", "max-keys": str(min(limit, _LISTED)), "prefix": begin}
+        query |= {"start-after": behind} if behind else {}
+        # Signed as it is sent: in the order of names.
+        asked = urlencode(sorted(query.items()), quote_via=quote, safe="-_.~")
+        listed = await self._ask("GET", f"/{self._bucket}?{asked}", {}, b"")
         if listed.status != 200:
             raise self._refusal("list", listed)
         keys = [html.unescape(each.decode()) for each in _KEY.findall(listed.body)]
-        if keys:
-            await self._delete(keys)
-        return b"<IsTruncated>true<" in listed.body
+        return keys, b"<IsTruncated>true<" in listed.body
 
     async def _delete(self, keys: Sequence[str]) -> None:
         """Remove some objects; one that is not there is no error."""
