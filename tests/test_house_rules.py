@@ -40,6 +40,7 @@ GROUND = (
     "forks",
     "signing",
     "values",
+    "aws",
 )
 """What any room may import that stands above it, in this order from the bottom."""
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tests.support.counting import CountingTable
+from tests.support.small_table import SmallTable
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -24,7 +25,7 @@ LOOKS = 2
 def units_of(world: World) -> Counter[str]:
     """The operations of all runs, and what they cost; nothing on a table that does not count."""
     table = world.base
-    if not isinstance(table, CountingTable):
+    if not isinstance(table, CountingTable | SmallTable):
         return Counter()
     return Counter(
         operations=sum(len(run.asked) for run in world.watch.runs.values()),

@@ -200,7 +200,7 @@ def virtually(
     members: Sequence[object],
     body: Callable[[Bench], Awaitable[None]],
     *,
-    table: str | MemoryTable = "memory",
+    table: str | WholeTable = "memory",
     secret: Secret = SECRET,
     **settings: Any,
 ) -> None:
@@ -212,7 +212,7 @@ def virtually(
     with tempfile.TemporaryDirectory() as folder:
         base: WholeTable = (
             table
-            if isinstance(table, MemoryTable)
+            if not isinstance(table, str)
             else MemoryTable()
             if table == "memory"
             else SqliteTable(Path(folder) / "a.db", threaded=False, durable=False)
