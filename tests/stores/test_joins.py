@@ -164,7 +164,7 @@ def test_a_holder_that_was_overtaken_opens_nothing() -> None:
         counts = store.joined(KEYS)
         number = store._number
 
-        async def later(*_: object) -> None:
+        async def later(run: str, shard: int, number: int, missing: int) -> None:
             pass
 
         store._number = later  # type: ignore[method-assign]

@@ -156,9 +156,7 @@ class Sweeper:
 
     async def _check_all(self, found: Sequence[Due]) -> None:
         """Check each item by itself. One whose check fails stays due."""
-        results = await asyncio.gather(
-            *(self._check(due) for due in found), return_exceptions=True
-        )
+        results = await asyncio.gather(*(self._check(due) for due in found), return_exceptions=True)
         failed: list[tuple[Key, Exception]] = []
         for due, result in zip(found, results, strict=True):
             if isinstance(result, Exception):
