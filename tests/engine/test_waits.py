@@ -82,7 +82,7 @@ def test_what_is_open_at_each_moment() -> None:
 @workflow
 async def quiet(count: int) -> None:
     for number in range(count):
-        await step("s", lambda n=number: n)
+        await step("s", partial(int, number))
     await sleep(60)
 
 

@@ -73,6 +73,12 @@ OTHERS = frozenset(
         "said",
         "shelve",
         "with_result",
+        "headers",
+        "steps",
+        "step",
+        "joined",
+        "open_joins",
+        "close_joins",
     )
 ) | {"table.delete", "table.get_many"}
 """Left to `--all`: they only read, are part of another one, or depend on what the clock does."""
