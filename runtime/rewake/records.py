@@ -5,8 +5,7 @@ structs encode to JSON, so a stored row can be read by eye.
 
 A stored run is one `Header`, which decides, and beside it `Chunk`s (older entries of its history),
 `Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. What its
-attempts say is in `rewake.streamed`, what is stored beside runs in `rewake.ledger`.
-Where each of these items lives is in `rewake.stores.keys`.
+attempts say is in `rewake.streamed`, what is beside runs in `rewake.ledger`; keys: `stores.keys`.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
 workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what it then observed
@@ -363,6 +362,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """What its digests are keyed with, sealed (`values/run_codec.py`); empty: they are not."""
     key: str = ""
     """The idempotency key that it was started with."""
+    asks: bool = False
+    """Whether an approval may be open: else nobody need look for one in its history."""
     wide: int = 0
     """Whether some of its items lie in other partitions, and which. See `stores/layout.py`."""
     joins: int = 0
@@ -396,9 +397,8 @@ class Try(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     where: str = ""
     """The process, as `host:pid`."""
     type: str = ""
-    """The type of its exception; empty: there was none."""
+    """The type of its exception; empty: there was none. `message` is the beginning of its text."""
     message: str = ""
-    """The beginning of the exception's message."""
     lost: bool = False
     """Whether its lease ran out."""
 

@@ -105,6 +105,7 @@ class Commits:
                 gap=gap - joined,
                 wake=wake,
                 check_at=check_at,
+                asks=any(op.kind is Kind.APPROVAL for op in open_),
                 take=take,
                 near=self._services.settings.sweep,
             )
