@@ -73,7 +73,8 @@ class OperationView(msgspec.Struct):
     in milliseconds, from `started` (or from `asked`, if no process claimed it) to `ended`.
     `attempts` counts all attempts but those that were handed over, `lost` those whose process
     died. `error` is its failure, or while it is retried, its newest attempt's. `tries` are its
-    newest attempts, one by one; `arguments` what a task was called with.
+    newest attempts, one by one; `arguments` what a task was called with, `tag` the servers that
+    carry it out.
     """
 
     key: str
@@ -91,6 +92,7 @@ class OperationView(msgspec.Struct):
     error: ErrorView | UnsetType = UNSET
     tries: list[TryView] = []
     arguments: Raw | UnsetType = UNSET
+    tag: str | UnsetType = UNSET
 
 
 def timeline(
@@ -223,6 +225,7 @@ class Reading:
             "waiting",
             asked=moment(self.tries.clock),
             due=moment_or_none(entry.due),
+            tag=entry.tag or UNSET,
         )
         if entry.args is not None and entry.kind.traits.dispatched:
             shown = self._shown("arguments", entry.args, entry.key, Purpose.CALL)
