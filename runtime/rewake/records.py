@@ -23,6 +23,7 @@ import msgspec
 
 from rewake.kinds import Kind, OutcomeKind
 from rewake.ledger import LedgerItem
+from rewake.noted import Attempted, Cause
 from rewake.states import RunState
 from rewake.streamed import StreamBatch
 
@@ -86,8 +87,7 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     `name` is the function (or the timer's kind), `digest` the digest of a task's arguments; replay
     compares kind, name and digest. `args` holds the arguments, with which a lost message is sent
     again, and `due` is a timer's moment or an approval's deadline: both stand as recorded. `round`
-    is that of its outcome: how often the run had been retried. `tag` says which servers carry a
-    task out; empty: any.
+    is that of its outcome: how often the run had been retried.
     """
 
     key: str
@@ -97,13 +97,30 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     args: Value | None = None
     due: Millis | None = None
     round: int = 0
-    tag: str = ""
+
+    @property
+    def tag(self) -> str:
+        """Which servers carry a task out; empty: those that serve what has no tag."""
+        return ""
 
     def message(self, run: str, **hints: bool) -> Invocation:
         """The message that asks for this task to be carried out."""
         return Invocation(
             run, self.key, self.name, self.args, round=self.round, tag=self.tag, **hints
         )
+
+
+class ScheduledFor(Scheduled, frozen=True, array_like=True, omit_defaults=True, tag="for"):
+    """Command: the workflow asked for a task for the servers of a tag.
+
+    A type of its own, so that all others do without the field.
+    """
+
+    servers: str = ""
+
+    @property
+    def tag(self) -> str:
+        return self.servers
 
 
 class Withdrawn(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="withdrawn"):
@@ -142,17 +159,6 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True, tag="emitted"):
     round: int
 
 
-class Cause(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """What a failed run ended by: the place in its history from which a retry goes on."""
-
-    event: int
-    """The number of the event, from 0, after which the error was raised."""
-    key: str = ""
-    """The operation whose error it was; empty: the body itself raised it."""
-    late: bool = False
-    """Whether the error is, or follows from, a `TimeoutError`."""
-
-
 class Finished(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="finished"):
     """Command: the workflow ended; with a `cause` where it failed. Always the last entry."""
 
@@ -165,21 +171,6 @@ class Completed(msgspec.Struct, frozen=True, array_like=True, tag="completed"):
 
     key: str
     clock: Millis
-
-
-class Attempted(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """What there is to say of one attempt at a step."""
-
-    began: Millis
-    retry_at: Millis | None = None
-    number: int = 0
-    """Its number, if attempts that did not end lie between; 0: it is the next one."""
-    where: str = ""
-    """The process, as `host:pid`; empty: that of the attempt before it in the history."""
-    ended: Millis | None = None
-    """When it ended, if its run was retried since, and this is how that was seen again."""
-    once: bool = False
-    """Of a failed attempt: whether its step runs at most once."""
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="stepped"):
@@ -268,7 +259,7 @@ class Retried(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     """The round that begins with it."""
 
 
-Command = Scheduled | Withdrawn | Logged | Emitted | Finished
+Command = Scheduled | ScheduledFor | Withdrawn | Logged | Emitted | Finished
 Event = Started | Completed | Stepped | Fired | CancelRequested | ClockSetBack | Retried
 Entry = Command | Event
 

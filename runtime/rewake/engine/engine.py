@@ -85,10 +85,7 @@ class Engine(Runs):
         here, unique = Here(Cache(self.settings.cached)), unique or unique_names()
         shelf, table = shelf or shelf_of(table), behind_codec(table, secret.codec)
         store = Store(table, shelf, mark=unique, clock=clock, here=here, **_times(self.settings))
-        asked = {task.tag for task in app.tasks.values()}
-        routed = routed_tags(dispatcher)
-        tags = Tags(store, clock, self.settings, routed=routed, asked=asked)
-        heart = Heart(store, clock, self.settings, unique, threaded=threads, tags=lambda: tags.held)
+        tags = Tags(store, clock, self.settings, routed_tags(dispatcher), app.tags)
         super().__init__(
             Services(
                 app=app,
@@ -98,7 +95,7 @@ class Engine(Runs):
                 secret=secret,
                 settings=self.settings,
                 claims=Claims(store, clock, self.settings),
-                heart=heart,
+                heart=Heart(store, clock, self.settings, unique, tags, threaded=threads),
                 here=here,
                 work=Work(),
                 slots=Slots(self.settings.tasks),

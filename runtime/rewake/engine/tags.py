@@ -39,15 +39,14 @@ class Tags:
         store: Store,
         clock: Clock,
         settings: Settings,
-        *,
-        routed: Iterable[str] = (),
-        asked: Iterable[str] = (),
+        routed: Iterable[str],
+        asked: Iterable[str],
     ) -> None:
         self._store, self._clock, self._lease = store, clock, settings.lease
         self._served = settings.served
         self._routed = frozenset(tag for tag in routed if tag not in self._served)
         self._noted = set[str]()
-        self._known = {*self._served.tags, *self._routed, *filter(None, asked)}
+        self._known = {*self._served.tags, *self._routed, *asked}
         self._beat_at: Millis | None = None
         self._told = set[str]()
         self.missing: list[str] = []

@@ -137,7 +137,7 @@ class Reading:
         self._count_try(entry)
         shown: dict[str, Any] = {
             "index": self._index + len(self.entries),
-            "type": entry.__struct_config__.tag,
+            "type": "scheduled" if isinstance(entry, Scheduled) else entry.__struct_config__.tag,
             "at": moment(self.tries.clock),
         }
         shown.update(self._details(entry))
@@ -192,6 +192,7 @@ class Reading:
             return {"key": entry.key, **item}
         self._ask(entry)
         about = {"key": entry.key, "kind": entry.kind, "name": entry.name}
+        about |= {"tag": entry.tag} if entry.tag else {}
         if entry.kind.traits.at_once and entry.args is not None:
             about |= self._shown("value", entry.args, entry.key, Purpose.EMITTED)
         return about if entry.due is None else {**about, "due": moment(entry.due)}
