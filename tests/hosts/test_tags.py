@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
+from rewake.cli.remote.tables import run_details
 from tests.support.server import PATIENCE, ServerProcess
 
 APP = Path(__file__).parents[1] / "support" / "tagged_app.py"
@@ -38,7 +40,9 @@ def until(seen: Callable[[], bool]) -> float:
     return time.monotonic() - began
 
 
-def test_each_task_runs_where_it_belongs(tmp_path: Path) -> None:
+def test_each_task_runs_where_it_belongs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Of two servers on one file each begins its own, within a second; what a killed one held
     waits for the next of its tag, and who asks is told that nobody serves it.
     """
@@ -57,6 +61,8 @@ def test_each_task_runs_where_it_belongs(tmp_path: Path) -> None:
         seen = plain.client.get(f"/v1/runs/{run}").json()
         assert seen["state"] == "suspended"
         assert seen["unserved_tags"] == ["gpu"]
+        run_details(seen)
+        assert "rewake serve --tags gpu" in capsys.readouterr().out
         assert plain.logs().count("tasks wait for the tag gpu, which no server serves") == 1
         findings = plain.client.post("/v1/doctor", json={}).json()["findings"]
         assert ["gpu" in each["told"] for each in findings if each["check"] == "tags"] == [True]

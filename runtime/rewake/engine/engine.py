@@ -104,17 +104,13 @@ class Engine(Runs):
                 chance=chance or random.Random(),
                 threads=ThreadPools(self.settings.tasks, own=threads),
                 begin=self._begin,
-                take=self._take,
-                look_soon=self._look_soon,
                 arm=self._arm,
                 tags=tags,
             )
         )
-        deliveries = Deliveries(self._services)
-        self._attempts = Attempts(self._services, deliveries)
-        self._sweeper = Sweeper(self._services, deliveries)
-        self._watchdog = Watchdog(self._services)
-        self._claiming = dict[str, bool]()
+        parts = self._services, Deliveries(self._services)
+        self._attempts, self._sweeper = Attempts(*parts), Sweeper(*parts)
+        self._watchdog, self._claiming = Watchdog(self._services), dict[str, bool]()
 
     @property
     def abandoned_threads(self) -> int:
@@ -252,12 +248,6 @@ class Engine(Runs):
     def _begin(self, invocation: Invocation, operation: Operation) -> None:
         work = self._attempts.carry_out(invocation, operation)
         self._services.work.begin(invocation.run, work)
-
-    def _take(self, invocation: Invocation) -> None:
-        self._services.work.begin(invocation.run, self._attempts.take(invocation))
-
-    def _look_soon(self) -> None:
-        self._sweeper.look_soon()
 
     def _arm(self, due: Due) -> None:
         self._sweeper.arm(due)
