@@ -5,8 +5,8 @@ structs encode to JSON, so a stored row can be read by eye.
 
 A stored run is one `Header`, which decides, and beside it `Chunk`s (older entries of its history),
 `Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. What its
-attempts say is in `rewake.streamed`, what is stored beside runs in `rewake.ledger`.
-Where each of these items lives is in `rewake.stores.keys`.
+attempts say is in `rewake.streamed`, what is stored beside runs in `rewake.ledger`, and where each
+of these items lives in `rewake.stores.keys`.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
 workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what it then observed
@@ -101,26 +101,18 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     @property
     def tag(self) -> str:
         """Which servers carry a task out; empty: those that serve what has no tag."""
-        return ""
+        return getattr(self, "servers", "")
 
     def message(self, run: str, **hints: bool) -> Invocation:
         """The message that asks for this task to be carried out."""
-        return Invocation(
-            run, self.key, self.name, self.args, round=self.round, tag=self.tag, **hints
-        )
+        key, name, args = self.key, self.name, self.args
+        return Invocation(run, key, name, args, round=self.round, tag=self.tag, **hints)
 
 
 class ScheduledFor(Scheduled, frozen=True, array_like=True, omit_defaults=True, tag="for"):
-    """Command: the workflow asked for a task for the servers of a tag.
-
-    A type of its own, so that all others do without the field.
-    """
+    """The same for the servers of a tag: a type of its own, so that no other has the field."""
 
     servers: str = ""
-
-    @property
-    def tag(self) -> str:
-        return self.servers
 
 
 class Withdrawn(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="withdrawn"):
@@ -446,8 +438,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
     due: Millis | None = None
     """When a sweep must check it; None: its run's header covers it."""
     tag: str = ""
-    """Whose sweep that is: of the servers that carry out tasks of this tag. Empty: of all others,
-    as of every operation that has an outcome."""
+    """Whose sweep that is: that of servers of this tag. Empty, and once it has an outcome: any."""
     written: Millis = 0
     """When these moments were set, by the clock of who set them. See `rewake.stores.set_back`."""
     first: Millis | None = None
@@ -496,7 +487,6 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     is empty for the run itself. `not_before` asks for delivery at that moment, not earlier. The
     number of attempts comes from a task's item, never from the message. `sole`: any one outcome
     wakes the run, which saves a write if that still holds; `joined`: a join item may count it.
-    `round`: that in which it was asked for. `tag`: that of the task.
     """
 
     run: str
