@@ -11,7 +11,7 @@ from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
 from rewake.errors import RunConflict, RunNotFound, StoreError
 from rewake.kinds import Kind
-from rewake.records import Scheduled
+from rewake.records import LATEST, Scheduled
 from rewake.states import RunState
 from tests.simulation.calling import Machine
 from tests.simulation.case import Case
@@ -126,7 +126,7 @@ class Outside:
         world = self._world
         for _ in range(DRAIN):
             await asyncio.sleep(4 + world.refused_for())
-            due = [await world.base.due(2**53, limit=1, tag=tag) for tag in world.tags]
+            due = [await world.base.due(LATEST, limit=1, tag=tag) for tag in world.tags]
             if world.alive() and not any(due):
                 return
 
