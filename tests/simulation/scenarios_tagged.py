@@ -59,7 +59,22 @@ def retried_rounds(seed: int, store: str) -> Case:
     return case
 
 
+def wide(seed: int, store: str) -> Case:
+    """Many branches at once wait for tasks of the tag, of which few processes have room for few."""
+    chance = random.Random(f"wide/{seed}")
+    names = [f"n{number}" for number in range(30 + seed % 20)]
+    tasks = [["task", "work", name, {"tag": TAG, "ms": chance.randint(5, 400)}] for name in names]
+    right = [[name, None] for name in names]
+    settings = Settings(strikes=1000, lost=1000, tasks=chance.choice((2, 5)))
+    chaos = calm(seed) if chance.random() < 0.5 else Chaos(random.Random(seed), messages=0.3)
+    case = Case(seed, store, {"r1": (["gather", False, *tasks], right)}, chaos, settings)
+    case.local, case.roles = chance.random() < 0.5, chance.choice(ROLES)
+    case.events = [(chance.uniform(0.5, 4.0), chance.choice(("crash", "pause", "close")))]
+    return case
+
+
 TAGGED_SCENARIOS = {
+    "many tagged tasks wait": wide,
     "processes serve tags": tagged,
     "a tag is served late": joined_late,
     "who served both is lost": lost_with_both,
