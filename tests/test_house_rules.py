@@ -34,6 +34,7 @@ GROUND = (
     "states",
     "ledger",
     "streamed",
+    "noted",
     "records",
     "access",
     "clock",

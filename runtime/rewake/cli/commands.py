@@ -162,6 +162,10 @@ def serve(
     url: Annotated[
         str | None, typer.Option(help="The address of all replicas, for http (REWAKE_URL).")
     ] = None,
+    tags: Annotated[
+        str | None,
+        typer.Option(help="Serve only tasks of these tags; default: those without (REWAKE_TAGS)."),
+    ] = None,
     lease: Annotated[
         float | None, typer.Option(help="Seconds after which a dead replica is noticed.")
     ] = None,
@@ -184,6 +188,7 @@ def serve(
         db=db,
         dispatcher=dispatcher,
         url=url,
+        tags=tags,
         lease=lease,
         tasks=tasks,
         grace=grace,

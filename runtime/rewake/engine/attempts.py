@@ -61,6 +61,7 @@ class Attempts:
         self._services = services
         self._store = services.store
         self._deliveries = deliveries
+        services.take = self._begin_in_slot
 
     async def handle(self, invocation: Invocation) -> None:
         """Carry out one attempt, if the stored state says that one is needed."""
@@ -69,8 +70,11 @@ class Attempts:
             await self._wait_for_slot(here, invocation.round)
             await self._follow(self._attempt(here, invocation))
 
-    async def take(self, invocation: Invocation) -> None:
-        """The same, in a slot that is reserved."""
+    def _begin_in_slot(self, invocation: Invocation) -> None:
+        self._services.work.begin(invocation.run, self._take(invocation))
+
+    async def _take(self, invocation: Invocation) -> None:
+        """The same as `handle`, in a slot that is reserved."""
         here = (invocation.run, invocation.key)
         try:
             begins = await self._is_to_begin(here)

@@ -85,10 +85,7 @@ class Engine(Runs):
         here, unique = Here(Cache(self.settings.cached)), unique or unique_names()
         shelf, table = shelf or shelf_of(table), behind_codec(table, secret.codec)
         store = Store(table, shelf, mark=unique, clock=clock, here=here, **_times(self.settings))
-        asked = {task.tag for task in app.tasks.values()}
-        routed = routed_tags(dispatcher)
-        tags = Tags(store, clock, self.settings, routed=routed, asked=asked)
-        heart = Heart(store, clock, self.settings, unique, threaded=threads, tags=lambda: tags.held)
+        tags = Tags(store, clock, self.settings, routed_tags(dispatcher), app.tags)
         super().__init__(
             Services(
                 app=app,
@@ -98,7 +95,7 @@ class Engine(Runs):
                 secret=secret,
                 settings=self.settings,
                 claims=Claims(store, clock, self.settings),
-                heart=heart,
+                heart=Heart(store, clock, self.settings, unique, tags, threaded=threads),
                 here=here,
                 work=Work(),
                 slots=Slots(self.settings.tasks),
@@ -107,17 +104,13 @@ class Engine(Runs):
                 chance=chance or random.Random(),
                 threads=ThreadPools(self.settings.tasks, own=threads),
                 begin=self._begin,
-                take=self._take,
-                look_soon=self._look_soon,
                 arm=self._arm,
                 tags=tags,
             )
         )
-        deliveries = Deliveries(self._services)
-        self._attempts = Attempts(self._services, deliveries)
-        self._sweeper = Sweeper(self._services, deliveries)
-        self._watchdog = Watchdog(self._services)
-        self._claiming = dict[str, bool]()
+        parts = self._services, Deliveries(self._services)
+        self._attempts, self._sweeper = Attempts(*parts), Sweeper(*parts)
+        self._watchdog, self._claiming = Watchdog(self._services), dict[str, bool]()
 
     @property
     def abandoned_threads(self) -> int:
@@ -255,12 +248,6 @@ class Engine(Runs):
     def _begin(self, invocation: Invocation, operation: Operation) -> None:
         work = self._attempts.carry_out(invocation, operation)
         self._services.work.begin(invocation.run, work)
-
-    def _take(self, invocation: Invocation) -> None:
-        self._services.work.begin(invocation.run, self._attempts.take(invocation))
-
-    def _look_soon(self) -> None:
-        self._sweeper.look_soon()
 
     def _arm(self, due: Due) -> None:
         self._sweeper.arm(due)

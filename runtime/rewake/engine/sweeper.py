@@ -91,10 +91,6 @@ class Sweeper:
             await self._trimmer.trim()
             await self._services.keeping.sweep()
 
-    def look_soon(self) -> None:
-        """Look for tasks of this process's tags before the next sweep."""
-        self._intake.look_soon()
-
     async def _sweep_untagged(self) -> None:
         shown: set[Due] = set()
         seen: set[Key] = set()

@@ -485,7 +485,7 @@ def _goes_on(execution: Execution) -> bool:
 
 
 def _scheduled(entries: Sequence[Entry]) -> set[str]:
-    return {entry.key for entry in entries if type(entry) is Scheduled}
+    return {entry.key for entry in entries if isinstance(entry, Scheduled)}
 
 
 def _concerns(execution: Execution, event: Event) -> bool:

@@ -4,8 +4,10 @@
     a dispatcher  in-process                                   work stays in the process
                   http                                         to REWAKE_URL, any replica takes it
 
+    a route       https://HOST[/PATH]                          messages for a tag's tasks go there
+
 Another dispatcher is a row in a table here, its name in `config.DISPATCHERS`, and a module of its
-own.
+own; another kind of route is a row, by what its address begins with.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from rewake.clock import Clock, SystemClock
 from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.dispatchers.http import HttpDispatcher
 from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.dispatchers.routes import Router
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.errors import ConfigError
@@ -28,6 +31,9 @@ from rewake.hosts.databases import Address, open_database
 from rewake.http.app import create_app
 from rewake.http.load import Limits
 from rewake.signing.secret import Secret
+from rewake.tags import EVERY, Served
+
+_UNTAGGED = Served()
 
 # --- dispatchers -------------------------------------------------------------------------------
 
@@ -38,12 +44,48 @@ _DISPATCHERS: Mapping[str, Callable[[ServerConfig, Secret, Clock], Dispatcher]] 
 }
 
 
+def _http_route(address: str, secret: Secret, clock: Clock) -> Dispatcher:
+    return HttpDispatcher(address, secret, clock)
+
+
+_ROUTES: Mapping[str, Callable[[str, Secret, Clock], Dispatcher]] = {
+    "https": _http_route,
+    "http": _http_route,
+}
+"""By what stands before the first colon of its address: what makes a route."""
+
+
+def _dispatcher(config: ServerConfig, secret: Secret, clock: Clock) -> Dispatcher:
+    """The dispatcher, with the routes that messages of tags take. Raises `ConfigError`."""
+    main = _DISPATCHERS[config.dispatcher](config, secret, clock)
+    routes = {tag: _route(tag, to, secret, clock) for tag, to in config.routes.items()}
+    return Router(main, routes) if routes else main
+
+
+def _route(tag: str, address: str, secret: Secret, clock: Clock) -> Dispatcher:
+    kind, _, _ = address.partition(":")
+    make = _ROUTES.get(kind.lower())
+    if make is None:
+        known = ", ".join(f"{each}:" for each in _ROUTES)
+        raise ConfigError(f"REWAKE_ROUTES: the address for {tag} begins with none of {known}")
+    try:
+        return make(address, secret, clock)
+    except ConfigError:
+        told = f"REWAKE_ROUTES: the address for {tag} must be http(s)://host[:port][/path]"
+        raise ConfigError(told) from None
+
+
 # --- the whole ---------------------------------------------------------------------------------
 
 
-def build_engine(app: App, config: ServerConfig, secret: Secret, clock: Clock) -> Engine:
-    """An engine that serves `app` as configured. Raises `ConfigError`, `StoreError`."""
-    dispatcher = _DISPATCHERS[config.dispatcher](config, secret, clock)
+def build_engine(
+    app: App, config: ServerConfig, secret: Secret, clock: Clock, *, unless_said: Served = _UNTAGGED
+) -> Engine:
+    """An engine that serves `app` as configured. Raises `ConfigError`, `StoreError`.
+
+    `unless_said`: what it serves if the settings do not say.
+    """
+    dispatcher = _dispatcher(config, secret, clock)
     table, shelf = open_database(Address(config.db, config.blobs))
     settings = Settings(
         lease=round(config.lease * 1000),
@@ -52,6 +94,7 @@ def build_engine(app: App, config: ServerConfig, secret: Secret, clock: Clock) -
         tasks=config.tasks,
         url=config.url,
         keep=config.keep,
+        served=config.served or unless_said,
     )
     return Engine(app, table, dispatcher, secret, shelf=shelf, clock=clock, settings=settings)
 
@@ -59,14 +102,15 @@ def build_engine(app: App, config: ServerConfig, secret: Secret, clock: Clock) -
 def build_app(source: str | App, config: ServerConfig, *, development: bool = False) -> Starlette:
     """The ASGI app that serves `source`. Raises `AppError`, `ConfigError`, `StoreError`.
 
-    `development`: what is not set up yet is warned of, and shut.
+    `development`: what is not set up yet is warned of, and shut; tasks of all tags are served.
     """
     secret = config.secret
     if secret is None:
         raise ConfigError("there is no secret: set REWAKE_SECRET to a long random text")
     app = load_app(source)[0] if isinstance(source, str) else source
     clock = SystemClock()
-    engine = build_engine(app, config, secret, clock)
+    serves = EVERY if development else _UNTAGGED
+    engine = build_engine(app, config, secret, clock, unless_said=serves)
     return create_app(
         engine,
         secret,

@@ -23,6 +23,7 @@ from rewake.identity.settings import IdentitySettings, identity_settings
 from rewake.signing.aes_gcm import AesGcm, keys_in
 from rewake.signing.payloads import PayloadCodec
 from rewake.signing.secret import Secret
+from rewake.tags import Served, checked_tag, served
 
 DISPATCHERS = ("in-process", "http")
 """How messages may travel."""
@@ -49,6 +50,11 @@ class ServerConfig:
     """How messages travel. `http`: they go to `url`, and any replica takes any message."""
     url: str = ""
     """The one address of all replicas."""
+    tags: tuple[str, ...] = ()
+    """What is served: tasks of these tags, and what has none if `default` is among them; without
+    any, what has none."""
+    routes: Mapping[str, str] = field(default_factory=dict)
+    """By tag: the address to which messages for its tasks go."""
     lease: float = 5.0
     """After how long a dead replica is noticed."""
     cached: int = 256
@@ -95,6 +101,14 @@ class ServerConfig:
     """The header in which a proxy says who is logged in."""
     identity_secrets: tuple[str, ...] = field(default=(), repr=False)
     """What it must send beside it."""
+
+    @property
+    def served(self) -> Served | None:
+        """What is served; None if that is not said. Raises `ConfigError`."""
+        try:
+            return served(self.tags) if self.tags else None
+        except ValueError as error:
+            raise ConfigError(f"REWAKE_TAGS: {error}") from None
 
     @property
     def identity(self) -> IdentitySettings:
@@ -161,6 +175,21 @@ def _texts(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def _routes(text: str) -> Mapping[str, str]:
+    """Addresses by tag. The address is left out of an error: a password may be in it."""
+    found: dict[str, str] = {}
+    for part in _texts(text):
+        tag, sign, address = (each.strip() for each in part.partition("="))
+        try:
+            checked_tag(tag)
+        except ValueError as error:
+            raise ConfigError(f"REWAKE_ROUTES: {error}") from None
+        if not sign or not address or tag in found:
+            raise ConfigError(f"REWAKE_ROUTES: {tag} needs one address: TAG=ADDRESS,TAG=ADDRESS")
+        found[tag] = address
+    return found
+
+
 def _secret(text: str) -> Secret:
     current, *previous = _texts(text)
     return Secret(current, *previous)
@@ -205,6 +234,8 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "blobs": ("REWAKE_BLOBS", str),
     "dispatcher": ("REWAKE_DISPATCHER", str),
     "url": ("REWAKE_URL", str),
+    "tags": ("REWAKE_TAGS", _texts),
+    "routes": ("REWAKE_ROUTES", _routes),
     "lease": ("REWAKE_LEASE", float),
     "cached": ("REWAKE_CACHED", int),
     "tasks": ("REWAKE_TASKS", int),
@@ -260,7 +291,7 @@ def _misfits(config: ServerConfig) -> Iterator[ConfigError]:
     if config.codec is not None and config.keys:
         yield ConfigError("set REWAKE_CODEC or REWAKE_ENCRYPTION_KEYS, not both")
     try:
-        _ = config.identity
+        _ = config.identity, config.served
         if config.url:
             checked_url(config.url)
     except ConfigError as error:

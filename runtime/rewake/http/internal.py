@@ -69,7 +69,11 @@ async def ready(request: Request) -> Response:
     except (StoreError, TimeoutError):
         raise HTTPException(503, "the database does not answer", _LATER) from None
     engine = parts.engine
-    troubles = {"abandoned_threads": engine.abandoned_threads, "shortage": engine.shortage}
+    troubles = {
+        "abandoned_threads": engine.abandoned_threads,
+        "shortage": engine.shortage,
+        "unserved_tags": engine.services.tags.missing,
+    }
     state = {"status": "ready", "free_slots": engine.free_slots}
     return reply(state | {name: told for name, told in troubles.items() if told})
 
