@@ -39,6 +39,7 @@ from rewake.engine.tags import Tags
 from rewake.engine.threads import ThreadPools
 from rewake.engine.turn import Turn
 from rewake.engine.watchdog import Watchdog
+from rewake.engine.within import done_within
 from rewake.engine.work import Work
 from rewake.errors import ConfigError
 from rewake.records import Header, Invocation, Millis, Operation
@@ -201,9 +202,27 @@ class Engine(Runs):
         else:
             await work.do(invocation.run, self._take_run(invocation.run))
 
+    async def handle_within(self, invocation: Invocation, seconds: float) -> None:
+        """Act on one message in so many seconds. What is not over then is handed over."""
+        await done_within(self._services, invocation, self.handle(invocation), seconds)
+
     async def sweep(self) -> None:
         """Check all items that are due, once."""
         await self._sweeper.sweep()
+
+    async def rest(self, seconds: float) -> None:
+        """Come to rest: hold nothing, and have nothing to send, for the process may stand still.
+
+        Work under way may end within so many seconds; then it is released.
+        """
+        services, loop = self._services, asyncio.get_running_loop()
+        until = loop.time() + seconds
+        await self._sweeper.linger(min(seconds, self.settings.horizon / 1000))
+        self._sweeper.close()
+        await services.work.rest(until - loop.time())
+        await services.claims.sweep(0)
+        await services.heart.rest()
+        await services.dispatcher.flush()
 
     async def _pass_on(self, invocation: Invocation) -> None:
         """Let others find by the due index what came here, and is not served here.

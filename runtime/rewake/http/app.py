@@ -110,6 +110,7 @@ def create_app(
     development: bool = False,
     cors: Sequence[str] = (),
     identity: IdentitySettings | None = None,
+    streams: bool = True,
 ) -> Starlette:
     """The app that serves `engine`, which it opens when it starts and closes when it ends.
 
@@ -117,12 +118,14 @@ def create_app(
     API tokens are in the engine's store. `grace`: seconds that work under way may go on at the end.
     `limit`: the largest body, in bytes; `limits`: of the load. `development`: a webhook whose
     secret is missing is shut; else it is a `ConfigError`. `cors`: the origins whose pages may read
-    streams by links. `identity`: whom it believes who somebody is, besides its tokens.
+    streams by links. `identity`: whom it believes who somebody is, besides its tokens. `streams`:
+    whether what is sent of an answer arrives before the answer is whole.
     """
     clock, keys = clock or SystemClock(), Keys(secret, tokens)
     people = People(identity or IdentitySettings(), clock)
     hooks = _hooks(engine, development=development)
     parts = _parts(engine, keys, clock, people, Load(engine, limits), limit, hooks)
+    parts.streams = streams
 
     app = Starlette(
         routes=[_route(verb, path, each) for verb, path, each in ROUTES],
@@ -169,7 +172,8 @@ def _parts(
     store = engine.services.store
     principals = Principals(keys, store.tokens, clock, people.oidc)
     auditor, keeper = Auditor(store.audit, clock), Keeper(store.deliveries, clock)
-    inbox = Inbox(engine.handle, clock)
+    within = engine.handle_within if engine.settings.pauses else None
+    inbox = Inbox(engine.handle, clock, within=within)
     views = ViewCounter(store.seen, clock)
     made = (engine, keys, inbox, clock, principals, auditor, keeper, load)
     return Parts(*made, limit, hooks, people=people, views=views)
@@ -208,6 +212,14 @@ async def running(app: Starlette) -> AsyncIterator[None]:
     """
     async with app.router.lifespan_context(app):
         yield
+
+
+async def rest(app: Starlette, seconds: float) -> None:
+    """Let nothing be held or left to send, within so many seconds: the process may stand still."""
+    parts: Parts = app.state.parts
+    await parts.engine.rest(seconds)
+    await parts.views.rest()
+    await parts.principals.close()
 
 
 def begin_closing(app: Starlette) -> None:

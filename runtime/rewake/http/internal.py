@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from rewake.errors import InvalidInput, StoreError
 from rewake.http.bodies import read_body, read_object, shaped
 from rewake.http.gate import path_of
-from rewake.http.parts import parts_of, reply
+from rewake.http.parts import parts_of, reply, seconds_left
 from rewake.http.principals import principal_in
 from rewake.records import Invocation
 from rewake.signing import messages
@@ -24,7 +25,10 @@ _decoder = msgspec.json.Decoder(Invocation)
 
 
 async def invoke(request: Request) -> Response:
-    """`POST /v1/invoke`: take a signed message, and work on it after the answer."""
+    """`POST /v1/invoke`: take a signed message, and work on it after the answer.
+
+    Where the process stands still once it has answered, the work comes first.
+    """
     parts = parts_of(request)
     body = await signed_body(request)
     try:
@@ -33,7 +37,7 @@ async def invoke(request: Request) -> Response:
         raise InvalidInput(f"the body is not a message: {error}") from None
     if parts.closing.is_set():
         raise HTTPException(503, "this replica is closing", _LATER)
-    if not await parts.inbox.take(invocation):
+    if not await parts.inbox.take(invocation, seconds_left(request.scope)):
         raise HTTPException(503, "this replica has no room", _LATER)
     return reply({}, 202)
 
@@ -49,7 +53,9 @@ async def sweep(request: Request) -> Response:
         shaped(await read_object(request, parts.limit), Nothing)
     else:
         await signed_body(request)
-    await parts.engine.sweep()
+    with contextlib.suppress(TimeoutError):  # the next sweep finds what is left
+        async with asyncio.timeout(seconds_left(request.scope)):
+            await parts.engine.sweep()
     return reply({})
 
 

@@ -29,6 +29,10 @@ from rewake.webhooks.hooks import Hook
 
 T = TypeVar("T")
 
+UNTIL = "rewake.until"
+"""The key in a scope of the time, by the event loop, until which its request may take."""
+_LONG = 86_400.0
+
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -50,6 +54,8 @@ class Parts:
     readers: Readers = field(default_factory=Readers)
     people: People = field(kw_only=True)
     views: ViewCounter = field(kw_only=True)
+    streams: bool = field(default=True, kw_only=True)
+    """Whether what is sent of an answer arrives before the answer is whole."""
 
     def opened(self) -> bool:
         """Whether the engine was opened, as the app's lifespan does."""
@@ -60,9 +66,10 @@ class Parts:
     ) -> Outcome | None:
         """The run's outcome, or None if it has not ended after `wait` seconds.
 
-        `or_response`: or has answered its caller. It is waited for as in `waited`. Raises as
-        `Engine.result` does.
+        `or_response`: or has answered its caller. It is waited for as in `waited`, and no longer
+        than the request may take. Raises as `Engine.result` does.
         """
+        wait = min(wait, seconds_left(request.scope))
         if not wait or self.closing.is_set():
             return await self.engine.result(run)
         asked = self.engine.result(run, wait, or_response=or_response)
@@ -84,6 +91,12 @@ class Parts:
         finally:
             for each in (work, *rest):
                 each.cancel()
+
+
+def seconds_left(scope: Mapping[str, Any]) -> float:
+    """How many seconds its host gives a request from now on; a day, where that has no bound."""
+    until: float | None = scope.get(UNTIL)
+    return _LONG if until is None else max(0.0, until - asyncio.get_running_loop().time())
 
 
 async def hung_up(request: Request) -> None:
