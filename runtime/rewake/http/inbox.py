@@ -1,7 +1,8 @@
 """The inbox: messages that arrived over HTTP and are being worked on.
 
 No answer waits for that work, unless the process stands still between requests. So that a flood
-cannot fill the memory, the inbox has room for `ROOM` messages and refuses more; a sweep then finds their work.
+cannot fill the memory, the inbox has room for `ROOM` messages and refuses more; a sweep then finds
+their work.
 """
 
 from __future__ import annotations
