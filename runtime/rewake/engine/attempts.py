@@ -441,7 +441,8 @@ def _tell_loss(operation: Operation, last: bool) -> None:
 
 def _lost(operation: Operation) -> Failure:
     last = operation.failure
-    reason = f"; the last: {last.message}" if last is not None and last.type in (REASON, LATE) else ""
+    known = last is not None and last.type in (REASON, LATE)
+    reason = f"; the last: {last.message}" if last is not None and known else ""
     return Failure(
         "lost",
         f"{operation.lost} attempts ended with their process, without an outcome{reason}",

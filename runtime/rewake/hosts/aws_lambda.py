@@ -35,6 +35,8 @@ NAME: Final = "aws-lambda"
 
 _MODULES: Mapping[str, tuple[str, ...]] = {"http": ("aiohttp",)}
 """By dispatcher: what it would import with the first message."""
+_TEXTS = ("text/", "application/json", "application/problem+json", "application/x-ndjson")
+"""What is no Base64 in an answer."""
 _FUNCTION_URL = ".lambda-url."
 
 Event = dict[str, Any]
@@ -95,7 +97,7 @@ class LambdaHost:
             served = build_app(self._app, self._config, seconds_of=_seconds_of)
             self._loop, self._served = asyncio.new_event_loop(), served
             asyncio.set_event_loop(self._loop)  # where Mangum looks for it
-            self._http = self._adapter(served, lifespan="off")
+            self._http = self._adapter(served, lifespan="off", text_mime_types=[*_TEXTS])
         return self._loop
 
 
