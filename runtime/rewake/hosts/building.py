@@ -117,7 +117,10 @@ def build_app(
     return made
 
 
-def app_from_env(environ: Mapping[str, str] = os.environ) -> Starlette:
-    """The ASGI app that the environment describes. Raises as `build_app` does."""
-    config = ServerConfig.from_env(environ)
+def app_from_env(environ: Mapping[str, str] = os.environ, *, platform: str = "") -> Starlette:
+    """The ASGI app that the environment describes. Raises as `build_app` does.
+
+    `platform`: where it runs, if that is known: a name of `rewake.hosts.hosts`.
+    """
+    config = ServerConfig.from_env(environ, platform=platform or None)
     return build_app(config.app, config)

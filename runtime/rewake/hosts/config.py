@@ -127,7 +127,7 @@ class ServerConfig:
             if environ.get(variable)
         }
         values |= {k: v for k, v in given.items() if v is not None and k in known}
-        config = cls(**_of_platform(values))
+        config = cls(**_usual(environ) | _of_platform(values))
         for wrong in _misfits(config):
             raise wrong
         return config._complete()
@@ -160,13 +160,19 @@ class ServerConfig:
             except ConfigError as error:
                 wrong.append(error)
         values |= {k: v for k, v in given.items() if v is not None}
-        config = cls(**_of_platform(values))
+        config = cls(**_usual(environ) | _of_platform(values))
         wrong += _misfits(config)
         return config if wrong else config._complete(), wrong
 
     def with_secret(self, secret: Secret) -> ServerConfig:
         """The settings with this secret, unless they have one already, and its codec."""
         return replace(self, secret=(self.secret or secret).with_codec(self.codec))
+
+
+def _usual(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The port that many platforms say in `PORT`."""
+    text = environ.get("PORT", "")
+    return {"port": int(text)} if text.isdecimal() else {}
 
 
 def _of_platform(values: dict[str, Any]) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def _table(*hosts: Host) -> Mapping[str, Host]:
 HOSTS = _table(
     Host(name="container", title="a container", goes_on=True),
     Host(name="asgi", title="an ASGI server", goes_on=True),
+    Host(name="wsgi", title="a WSGI server", goes_on=True),
     Host(
         name="aws-lambda",
         title="AWS Lambda",
