@@ -16,6 +16,7 @@ from rewake.dispatchers.dispatcher import Handler
 from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
+from rewake.engine.within import ending_at
 from rewake.kinds import OutcomeKind
 from rewake.ledger import Process
 from rewake.records import Header, Invocation, Operation
@@ -77,10 +78,14 @@ class Bench:
     async def deliver(self, seconds: float = LIMIT) -> Invocation:
         """Do the next message as an invocation does, and come to rest."""
         invocation = self.mail.sent.pop(0)
-        await self.engine.handle_within(invocation, seconds)
+        await self.handle(invocation, seconds)
         await self.engine.rest(1)
         self.holds_nothing()
         return invocation
+
+    async def handle(self, invocation: Invocation, seconds: float) -> None:
+        with ending_at(asyncio.get_running_loop().time() + seconds):
+            await self.engine.handle(invocation)
 
     def holds_nothing(self) -> None:
         """No lease can run out, whoever looks and however long this process stands still."""
@@ -306,7 +311,7 @@ def test_one_that_is_told_to_end_hands_over_too(when: float) -> None:
     async def body(bench: Bench) -> None:
         run = await bench.start("works", seconds=90)
         await bench.deliver()
-        task = asyncio.ensure_future(bench.engine.handle_within(bench.mail.sent.pop(), LIMIT))
+        task = asyncio.ensure_future(bench.handle(bench.mail.sent.pop(), LIMIT))
         await asyncio.sleep(when)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

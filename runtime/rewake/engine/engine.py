@@ -39,7 +39,7 @@ from rewake.engine.tags import Tags
 from rewake.engine.threads import ThreadPools
 from rewake.engine.turn import Turn
 from rewake.engine.watchdog import Watchdog
-from rewake.engine.within import done_within
+from rewake.engine.within import done_within, seconds_left
 from rewake.engine.work import Work
 from rewake.errors import ConfigError
 from rewake.records import Header, Invocation, Millis, Operation
@@ -191,7 +191,17 @@ class Engine(Runs):
         await services.store.close()
 
     async def handle(self, invocation: Invocation) -> None:
-        """Act on one message. The stored state decides whether there is anything to do."""
+        """Act on one message. The stored state decides whether there is anything to do.
+
+        What is not over in the time that there is (`within.ending_at`) is handed over.
+        """
+        left, work = seconds_left(), self._handle(invocation)
+        if left is None:
+            await work
+        else:
+            await done_within(self._services, invocation, work, left)
+
+    async def _handle(self, invocation: Invocation) -> None:
         work = self._services.work
         if work.closing:
             return
@@ -201,10 +211,6 @@ class Engine(Runs):
             await work.do(invocation.run, self._attempts.handle(invocation))
         else:
             await work.do(invocation.run, self._take_run(invocation.run))
-
-    async def handle_within(self, invocation: Invocation, seconds: float) -> None:
-        """Act on one message in so many seconds. What is not over then is handed over."""
-        await done_within(self._services, invocation, self.handle(invocation), seconds)
 
     async def sweep(self) -> None:
         """Check all items that are due, once."""

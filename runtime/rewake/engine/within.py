@@ -1,4 +1,6 @@
-"""One message whose work must be over in time: on a host that ends a request after a while.
+"""Work that must be over in time: on a host that ends a request, or an invocation, after a while.
+
+Whoever takes a request says until when (`ending_at`), for all that is done in it.
 
 What is not over then is handed over: its claim is released and the message is sent again, so that
 another invocation begins at once. That is no death and no strike. But an attempt that has had the
@@ -10,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,6 +30,24 @@ T = TypeVar("T")
 
 REASON = "deadline"
 """Why it was lost: the type of its failure."""
+
+_until: ContextVar[float | None] = ContextVar("until", default=None)
+
+
+@contextmanager
+def ending_at(until: float) -> Iterator[None]:
+    """Let what is done in the block be over at that time of the event loop."""
+    before = _until.set(until)
+    try:
+        yield
+    finally:
+        _until.reset(before)
+
+
+def seconds_left() -> float | None:
+    """How many seconds there are for what is done now; None: as many as it takes."""
+    until = _until.get()
+    return None if until is None else max(0.0, until - asyncio.get_running_loop().time())
 
 
 async def done_within(

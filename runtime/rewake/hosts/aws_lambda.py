@@ -87,9 +87,8 @@ class LambdaHost:
     async def _carry_out(self, handle: Handle, event: Event, seconds: float) -> Any:
         assert self._served is not None
         pauses: Pauses = self._served.state.pauses
-        async with pauses.working(seconds) as until:
-            left = until - asyncio.get_running_loop().time()
-            return await handle(self._served.state.parts.engine, event, left)
+        async with pauses.working(seconds):
+            return await handle(self._served.state.parts.engine, event)
 
     def _opened(self) -> asyncio.AbstractEventLoop:
         """The event loop, which is kept from event to event, and all that lives in it."""
@@ -101,8 +100,8 @@ class LambdaHost:
         return self._loop
 
 
-Handle = Callable[[Engine, Event, float], Awaitable[Any]]
-"""Acts on an event of AWS within so many seconds."""
+Handle = Callable[[Engine, Event], Awaitable[Any]]
+"""Acts on an event of AWS, in the time that there is (`within.ending_at`)."""
 
 
 def _handler_of(event: Event) -> Handle:

@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-
 T = TypeVar("T")
 
 

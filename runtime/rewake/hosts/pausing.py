@@ -25,9 +25,9 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rewake.engine.within import ending_at
 from rewake.hosts.hosts import Host
 from rewake.http.app import rest, running
-from rewake.http.parts import UNTIL
 from rewake.http.problems import BLANK, MEDIA_TYPE, Problem
 
 WORK = ("/v1/invoke", "/v1/sweep")
@@ -77,7 +77,8 @@ class Pauses:
         self._under_way += 1
         try:
             await self.open()
-            yield until
+            with ending_at(until):
+                yield until
         finally:
             self._under_way -= 1
             if not self._under_way and self._app.state.parts.opened():
@@ -107,11 +108,10 @@ class Pausing:
         seconds = self._seconds(scope)
         answer = _Answer(send, self._host)
         async with self._pauses.working(seconds) as until:
-            scope[UNTIL] = until
-            if not scope["path"].endswith(WORK) and self._host.patience is not None:
-                now = asyncio.get_running_loop().time()
-                scope[UNTIL] = min(until, now + self._host.patience)
-            await self._app(scope, receive, answer.take)
+            patience = None if scope["path"].endswith(WORK) else self._host.patience
+            soon = until if patience is None else asyncio.get_running_loop().time() + patience
+            with ending_at(min(until, soon)):
+                await self._app(scope, receive, answer.take)
         await answer.end()
 
     def _seconds(self, scope: Scope) -> float:

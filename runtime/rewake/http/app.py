@@ -172,8 +172,7 @@ def _parts(
     store = engine.services.store
     principals = Principals(keys, store.tokens, clock, people.oidc)
     auditor, keeper = Auditor(store.audit, clock), Keeper(store.deliveries, clock)
-    within = engine.handle_within if engine.settings.pauses else None
-    inbox = Inbox(engine.handle, clock, within=within)
+    inbox = Inbox(engine.handle, clock, first=engine.settings.pauses)
     views = ViewCounter(store.seen, clock)
     made = (engine, keys, inbox, clock, principals, auditor, keeper, load)
     return Parts(*made, limit, hooks, people=people, views=views)

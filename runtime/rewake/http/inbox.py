@@ -7,33 +7,28 @@ their work.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Handler
 from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.within import seconds_left
 from rewake.records import Invocation
 
 ROOM = 2_000
 """How many messages may be under way."""
 
 
-Within = Callable[[Invocation, float], Awaitable[object]]
-"""Handles a message within so many seconds."""
-
-
 class Inbox:
     """Calls `handler` with each message, in an asyncio task of its own.
 
-    With `within`, a message is handled by that, before it is answered.
+    With `first`, a message is answered only when it was handled.
     """
 
     def __init__(
-        self, handler: Handler, clock: Clock, room: int = ROOM, *, within: Within | None = None
+        self, handler: Handler, clock: Clock, room: int = ROOM, *, first: bool = False
     ) -> None:
         self._handler = handler
         self._clock = clock
-        self._within = within
+        self._first = first
         self._room = room
         self._under_way = 0
         # It folds messages about one task together, and holds early ones until their time.
@@ -43,30 +38,22 @@ class Inbox:
         """Begin to take messages."""
         self._local.open(self._handle)
 
-    async def take(self, invocation: Invocation, seconds: float) -> bool:
-        """Take a message; False if there is no room. `seconds`: how long its request may take."""
+    async def take(self, invocation: Invocation) -> bool:
+        """Take a message; False if there is no room."""
         if self._under_way >= self._room:
             return False
-        if self._within is None:
+        if not self._first:
             await self._local.dispatch([invocation])
-        else:
-            await self._carry_out(self._within, invocation, seconds)
+            return True
+        wait, left = (invocation.not_before or 0) - self._clock.now(), seconds_left()
+        if left is None or wait < left * 1000:  # else the due index covers it
+            await self._clock.sleep(max(0, wait))
+            await self._handle(invocation)
         return True
 
     async def close(self) -> None:
         """Take no more messages, and wait for those under way."""
         await self._local.close()
-
-    async def _carry_out(self, within: Within, invocation: Invocation, seconds: float) -> None:
-        wait = max(0, (invocation.not_before or 0) - self._clock.now())
-        if wait >= seconds * 1000:
-            return  # the due index covers it
-        self._under_way += 1
-        try:
-            await self._clock.sleep(wait)
-            await within(invocation, seconds - wait / 1000)
-        finally:
-            self._under_way -= 1
 
     async def _handle(self, invocation: Invocation) -> None:
         self._under_way += 1

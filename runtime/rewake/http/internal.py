@@ -10,10 +10,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from rewake.engine.within import seconds_left
 from rewake.errors import InvalidInput, StoreError
 from rewake.http.bodies import read_body, read_object, shaped
 from rewake.http.gate import path_of
-from rewake.http.parts import parts_of, reply, seconds_left
+from rewake.http.parts import parts_of, reply
 from rewake.http.principals import principal_in
 from rewake.records import Invocation
 from rewake.signing import messages
@@ -37,7 +38,7 @@ async def invoke(request: Request) -> Response:
         raise InvalidInput(f"the body is not a message: {error}") from None
     if parts.closing.is_set():
         raise HTTPException(503, "this replica is closing", _LATER)
-    if not await parts.inbox.take(invocation, seconds_left(request.scope)):
+    if not await parts.inbox.take(invocation):
         raise HTTPException(503, "this replica has no room", _LATER)
     return reply({}, 202)
 
@@ -54,7 +55,7 @@ async def sweep(request: Request) -> Response:
     else:
         await signed_body(request)
     with contextlib.suppress(TimeoutError):  # the next sweep finds what is left
-        async with asyncio.timeout(seconds_left(request.scope)):
+        async with asyncio.timeout(seconds_left()):
             await parts.engine.sweep()
     return reply({})
 

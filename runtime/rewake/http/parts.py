@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from rewake.clock import Clock
 from rewake.engine.engine import Engine
+from rewake.engine.within import seconds_left
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT
 from rewake.http.inbox import Inbox
@@ -28,10 +29,6 @@ from rewake.signing.tokens import Keys
 from rewake.webhooks.hooks import Hook
 
 T = TypeVar("T")
-
-UNTIL = "rewake.until"
-"""The key in a scope of the time, by the event loop, until which its request may take."""
-_LONG = 86_400.0
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -69,7 +66,7 @@ class Parts:
         `or_response`: or has answered its caller. It is waited for as in `waited`, and no longer
         than the request may take. Raises as `Engine.result` does.
         """
-        wait = min(wait, seconds_left(request.scope))
+        wait = no_longer(wait)
         if not wait or self.closing.is_set():
             return await self.engine.result(run)
         asked = self.engine.result(run, wait, or_response=or_response)
@@ -93,10 +90,10 @@ class Parts:
                 each.cancel()
 
 
-def seconds_left(scope: Mapping[str, Any]) -> float:
-    """How many seconds its host gives a request from now on; a day, where that has no bound."""
-    until: float | None = scope.get(UNTIL)
-    return _LONG if until is None else max(0.0, until - asyncio.get_running_loop().time())
+def no_longer(wait: float) -> float:
+    """So many seconds, or as many as there are for this request."""
+    left = seconds_left()
+    return wait if left is None else min(wait, left)
 
 
 async def hung_up(request: Request) -> None:

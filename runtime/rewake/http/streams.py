@@ -35,7 +35,7 @@ from rewake.http.bodies import (
     takes_query,
     with_known_query,
 )
-from rewake.http.parts import Parts, hung_up, parts_of, reply, seconds_left
+from rewake.http.parts import Parts, hung_up, no_longer, parts_of, reply
 from rewake.http.runs import LONGEST_WAIT, result_reply
 from rewake.records import Millis
 from rewake.signing.links import Link, Links, LinkUse
@@ -186,31 +186,29 @@ async def _answer(request: Request, reader: _Reader) -> Response:
     place = place_of(reader.run, cursor) if cursor else first_place(reader.run)
     limit = query_whole(request, "limit", 1, MOST, MOST)
     wait = query_number(request, "wait", 0, LONGEST_WAIT)
-    left = seconds_left(request.scope)
     if events and request.method != "HEAD":
         return await _events(request, reader, place, limit)
     page = await reader.page(place, limit, 0)
     wait = DEFAULT_WAIT if wait is None and request.method != "HEAD" else wait
     if wait and not (page.told or page.ended):
         with reader.parts.readers.waiting(reader.link):
-            page = await reader.page(page.place, limit, min(wait, left), hung_up(request))
+            page = await reader.page(page.place, limit, no_longer(wait), hung_up(request))
     shown = {"items": reader.shown(page), "cursor": cursor_of(page.place), "ended": page.ended}
     return reply(shown)
 
 
 async def _events(request: Request, reader: _Reader, place: Place, limit: int) -> Response:
     """The stream as events, until the run has ended."""
-    left = seconds_left(request.scope)
-    if not reader.parts.streams:
-        with reader.parts.readers.waiting(reader.link):
-            wait = min(DEFAULT_WAIT, left)
-            page = await reader.page(place, limit, wait, hung_up(request))
-        left = 0
-    else:
+    longest = no_longer(LONGEST_STREAM / 1000)
+    if reader.parts.streams:
         page = await reader.page(place, limit, 0)
+    else:
+        with reader.parts.readers.waiting(reader.link):
+            page = await reader.page(place, limit, no_longer(DEFAULT_WAIT), hung_up(request))
+        longest = 0
     if page.ended and not page.told:
         return Response(status_code=204, headers=_EVENT_HEADERS)
-    return _Events(reader, page, limit, left)
+    return _Events(reader, page, limit, longest)
 
 
 class _Events(StreamingResponse):
@@ -229,7 +227,7 @@ class _Events(StreamingResponse):
 async def _told(reader: _Reader, page: Page, limit: int, longest: Millis) -> AsyncIterator[bytes]:
     clock = reader.parts.clock
     quiet = clock.now()
-    until = min(quiet + min(LONGEST_STREAM, longest), reader.until or 2**53)
+    until = min(quiet + longest, reader.until or 2**53)
     yield b"retry: 1000\n\n"
     while True:
         for (_, place), shown in zip(page.told, reader.shown(page), strict=True):
