@@ -52,10 +52,12 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     app = importlib.import_module(sys.argv[1]).app
-    [made] = app.get_functions()
-    Handler.function = staticmethod(made.get_user_function())
+    made = {each.get_function_name(): each.get_user_function() for each in app.get_functions()}
+    Handler.function = staticmethod(made["http_app_func"])
     Handler.loop = asyncio.new_event_loop()
     threading.Thread(target=Handler.loop.run_forever, daemon=True).start()
+    # A timer may come before any request.
+    asyncio.run_coroutine_threadsafe(made["sweep"](None), Handler.loop).result()
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
 
 

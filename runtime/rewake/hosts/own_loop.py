@@ -30,7 +30,7 @@ class OwnLoop:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await acknowledge(receive, send)
             return
         here = asyncio.get_running_loop()
 
@@ -60,7 +60,8 @@ async def _in(loop: asyncio.AbstractEventLoop, begin: Callable[[], Awaitable[T]]
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), loop))
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
+async def acknowledge(receive: Receive, send: Send) -> None:
+    """Answer a lifespan of which nothing depends."""
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})

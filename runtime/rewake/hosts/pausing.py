@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -27,7 +27,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rewake.engine.within import ending_at
 from rewake.hosts.hosts import Host
+from rewake.hosts.own_loop import acknowledge
 from rewake.http.app import rest, running
+from rewake.http.parts import Parts
 from rewake.http.problems import BLANK, MEDIA_TYPE, Problem
 
 WORK = ("/v1/invoke", "/v1/sweep")
@@ -52,9 +54,14 @@ class Pauses:
         self._opening: asyncio.Future[None] | None = None
         self._running: Any = None
 
+    def opened(self) -> bool:
+        """Whether the app is open, by a lifespan or a request."""
+        parts: Parts = self._app.state.parts
+        return parts.opened()
+
     async def open(self) -> None:
         """Open the app, unless a lifespan did."""
-        if self._app.state.parts.opened():
+        if self.opened():
             return
         if self._opening is None:
             self._opening = asyncio.ensure_future(self._open())
@@ -81,8 +88,17 @@ class Pauses:
                 yield until
         finally:
             self._under_way -= 1
-            if not self._under_way and self._app.state.parts.opened():
+            if not self._under_way and self.opened():
                 await rest(self._app, max(0.0, until - loop.time()))
+
+
+async def sweep(app: Starlette, seconds: float) -> None:
+    """Check all that is due, for a platform that says by itself when: within so many seconds."""
+    pauses: Pauses = app.state.pauses
+    async with pauses.working(seconds) as until:
+        with suppress(TimeoutError):  # the next one finds what is left
+            async with asyncio.timeout_at(until):
+                await app.state.parts.engine.sweep()
 
 
 class Pausing:
@@ -102,6 +118,9 @@ class Pausing:
         self._seconds_of = seconds_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" and self._pauses.opened():
+            await acknowledge(receive, send)  # something came before it
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
