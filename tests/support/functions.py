@@ -54,7 +54,8 @@ class _Quiet(BaseHTTPRequestHandler):
 
     def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+        kept = {name: value for name, value in headers.items() if name != "content-length"}
+        for name, value in {**kept, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)

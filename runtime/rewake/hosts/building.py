@@ -110,6 +110,7 @@ def build_app(
         cors=config.cors,
         identity=config.identity,
         streams=host.streams,
+        platform=host.name,
     )
     if not host.goes_on:
         pauses = made.state.pauses = Pauses(made)

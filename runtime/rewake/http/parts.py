@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.clock import Clock
+from rewake.doctor.host import Ticks
 from rewake.engine.engine import Engine
 from rewake.engine.within import seconds_left
 from rewake.http.auditor import Auditor
@@ -51,6 +52,8 @@ class Parts:
     readers: Readers = field(default_factory=Readers)
     people: People = field(kw_only=True)
     views: ViewCounter = field(kw_only=True)
+    ticks: Ticks = field(kw_only=True)
+    platform: str = field(default="container", kw_only=True)
     streams: bool = field(default=True, kw_only=True)
     """Whether what is sent of an answer arrives before the answer is whole."""
 
