@@ -21,12 +21,13 @@ from tests.support.server import APP, SECRET, TOKEN, ServerProcess
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of seconds instead of minutes."""
-    monkeypatch.setattr(host, "LONGEST", 2.0)
     monkeypatch.setattr(host, "BREAK", 1.5)
 
 
 def found(url: str) -> dict[str, Finding]:
-    return {each.check: each for each in asyncio.run(carried_out(checks_of_host(url, TOKEN), 60))}
+    return {
+        each.check: each for each in asyncio.run(carried_out(checks_of_host(url, TOKEN, 2.0), 60))
+    }
 
 
 def test_a_server_that_goes_on(tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_a_proxy_in_the_way() -> None:
         await site.start()
         server: Any = site._server
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        told = {each.check: each for each in await carried_out(checks_of_host(url, TOKEN), 60)}
+        told = {each.check: each for each in await carried_out(checks_of_host(url, TOKEN, 2.0), 60)}
         await runner.cleanup()
         return told
 

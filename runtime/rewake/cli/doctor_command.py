@@ -20,6 +20,9 @@ def doctor(
     host: Annotated[
         bool, typer.Option("--host", help="Find out what the host of that server carries.")
     ] = False,
+    longest: Annotated[
+        float, typer.Option(min=0, max=60, help="With --host: seconds that an answer is let take.")
+    ] = 60.0,
     db: Db = None,
     json: Json = False,
 ) -> None:
@@ -31,7 +34,7 @@ def doctor(
             raise UsageError("--server checks that server: give neither APP nor --db")
         from rewake.cli.remote.doctor import examine, examine_host
 
-        raise typer.Exit(examine_host(server, json) if host else examine(server, json))
+        raise typer.Exit(examine_host(server, longest, json) if host else examine(server, json))
     from rewake.cli.local.doctor import examine as examine_here
 
     raise typer.Exit(examine_here(source, db, json))

@@ -94,9 +94,12 @@ def pattern(size: int) -> bytes:
     return (bytes(range(255, -1, -1)) * (size // 256 + 1))[:size]
 
 
-def checks_of_host(url: str, token: str) -> Checks:
-    """What can be found out of the host of the server at that address."""
-    door = _Door(url.rstrip("/") + PATH, {"Authorization": f"Bearer {token}"})
+def checks_of_host(url: str, token: str, longest: float = LONGEST) -> Checks:
+    """What can be found out of the host of the server at that address.
+
+    `longest`: how many seconds an answer is let take.
+    """
+    door = _Door(url.rstrip("/") + PATH, {"Authorization": f"Bearer {token}"}, longest)
     return {
         "standing still": door.standing_still,
         "requests": door.requests,
@@ -109,8 +112,9 @@ def checks_of_host(url: str, token: str) -> Checks:
 class _Door:
     """The front door, and the checks that go through it. Each has a connection of its own."""
 
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str], longest: float = LONGEST) -> None:
         self._url = url
+        self._longest = longest
         self._headers = {**headers, "Content-Type": "application/octet-stream"}
 
     async def standing_still(self) -> Sequence[Finding]:
@@ -166,13 +170,13 @@ class _Door:
     async def time(self) -> Sequence[Finding]:
         name, begun = "time", time.monotonic()
         try:
-            status, _, _ = await self._ask(hold=LONGEST)
+            status, _, _ = await self._ask(hold=self._longest)
         except (OSError, TimeoutError) as error:
             status = type(error).__name__
         took = time.monotonic() - begun
         if status != 200:
             told = f"an answer is not waited for: {status} after {took:.0f} s"
-            do = f"let what is before the server wait for {LONGEST:g} s, or wait= for less"
+            do = f"let what is before the server wait for {self._longest:g} s, or wait= for less"
             return [warning(name, told, do)]
         return [well(name, f"an answer may take {took:.0f} s")]
 

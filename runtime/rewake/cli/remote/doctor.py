@@ -17,9 +17,9 @@ from rewake.doctor.front import clocks
 from rewake.doctor.host import PATIENCE, checks_of_host
 
 
-def examine_host(url: str, json: bool) -> Exit:
-    """Find out from here what its host carries: it takes about a minute and a half."""
-    checks = checks_of_host(url, find_token())
+def examine_host(url: str, longest: float, json: bool) -> Exit:
+    """Find out from here what its host carries. `longest`: seconds that an answer is let take."""
+    checks = checks_of_host(url, find_token(), longest)
     return show_findings(asyncio.run(carried_out(checks, PATIENCE)), json=json)
 
 
