@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -19,8 +18,8 @@ import pytest
 
 from rewake.errors import UsageError
 from rewake.hosts.aws_lambda import _handler_of
-from tests.support.functions import ROOT, Failed, Function, request_event
-from tests.support.server import bearer
+from tests.support.functions import ROOT, Failed, Function, held_in, request_event
+from tests.support.server import SECRET, bearer
 
 APP = ROOT / "tests" / "support" / "function_app.py"
 HANDLER = "handlers.aws_lambda.handler"
@@ -55,13 +54,6 @@ def eventually(found: Callable[[], Any], what: str) -> Any:
             return got
         time.sleep(0.05)
     raise AssertionError(f"never: {what}")
-
-
-def held_in(folder: Path) -> list[str]:
-    """What somebody holds in a database, and the processes that have an item in it."""
-    with sqlite3.connect(f"file:{folder / 'rewake.db'}?mode=ro", uri=True) as database:
-        rows = [str(row) for row in database.execute("SELECT * FROM items")]
-    return [row for row in rows if '"owner":"' in row or row.startswith("('P#")]
 
 
 def test_a_run_goes_on_from_invocation_to_invocation(function: Function) -> None:
@@ -252,3 +244,47 @@ def test_what_a_function_imports_before_its_first_event(tmp_path: Path) -> None:
     )
     heavy = {"typer", "rich", "boto3", "botocore", "uvicorn", "mangum", "aiohttp", "cryptography"}
     assert not heavy & set(found.stdout.split())
+
+
+SNAPSHOT = """
+import json, os, sys
+from handlers.aws_lambda import handler
+
+class Context:
+    def get_remaining_time_in_millis(self):
+        return 20000
+
+pipes = []
+for _ in range(2):
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        answer = handler(json.loads(os.environ["EVENT"]), Context())
+        services = handler._served.state.parts.engine.services
+        drawn = [services.unique(), services.heart.name, services.chance.random()]
+        os.write(writer, json.dumps([answer["statusCode"], answer["body"], drawn]).encode())
+        os._exit(0)
+    os.close(writer)
+    pipes.append(reader)
+print(json.dumps([json.loads(os.fdopen(each).read()) for each in pipes]))
+"""
+
+
+def test_a_snapshot_that_is_restored_twice_is_two_processes(tmp_path: Path) -> None:
+    """What a function has after it has started (forked here) is nothing that two must not share."""
+    event = request_event("POST", "/v1/workflows/naps/runs", bearer(), b'{"seconds": 60}')
+    event["headers"]["content-type"] = "application/json"
+    given = {k: str(v) for k, v in environ(tmp_path, url="http://127.0.0.1:9").items()}
+    path = os.pathsep.join([str(ROOT / "runtime"), str(ROOT)])
+    given |= {"PYTHONPATH": path, "EVENT": json.dumps(event), "REWAKE_SECRET": SECRET}
+    found = subprocess.run(
+        [sys.executable, "-c", SNAPSHOT],
+        env={**os.environ, **given},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second = json.loads(found.stdout.splitlines()[-1])
+
+    assert (first[0], second[0]) == (202, 202), found.stderr
+    assert json.loads(first[1])["id"] != json.loads(second[1])["id"]
+    assert not set(map(str, first[2])) & set(map(str, second[2]))

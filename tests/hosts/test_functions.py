@@ -21,7 +21,7 @@ from rewake.errors import ConfigError
 from rewake.hosts.building import app_from_env
 from rewake.hosts.hosts import HOSTS
 from rewake.hosts.own_loop import OwnLoop
-from tests.support.functions import ROOT
+from tests.support.functions import ROOT, held_in
 from tests.support.server import APP, SECRET, client_of
 
 PATIENCE = 40.0
@@ -116,11 +116,22 @@ def test_google_cloud_run(tmp_path: Path) -> None:
 
 
 def test_any_wsgi_server(tmp_path: Path) -> None:
-    """`handlers/wsgi.py` under gunicorn's threads: it goes on between requests, and sweeps."""
+    """`handlers/wsgi.py` under gunicorn's threads: it goes on between requests, and sweeps.
+
+    When it is told to end, it releases what it holds.
+    """
     given = environ(tmp_path, free_port()) | {"REWAKE_DISPATCHER": "in-process"}
+    given["REWAKE_GRACE"] = "0.1"
     arguments = ["gunicorn", "handlers.wsgi:application", "--threads", "8"]
     with process([*arguments, "--bind", f"127.0.0.1:{given['PORT']}"], given) as client:
         carries_a_run(client)
+        trace = tmp_path / "trace"
+        client.post("/v1/workflows/held/runs", json={"trace": str(trace)})
+        until = time.monotonic() + PATIENCE
+        while not (trace.exists() and held_in(tmp_path)):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    assert held_in(tmp_path) == []
 
 
 def test_vercel(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import json
 import os
 import queue
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -291,3 +292,10 @@ def request_event(
         except UnicodeDecodeError:
             event |= {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
     return event
+
+
+def held_in(folder: Path) -> list[str]:
+    """What somebody holds in a database, and the processes that have an item in it."""
+    with sqlite3.connect(f"file:{folder / 'rewake.db'}?mode=ro", uri=True) as database:
+        rows = [str(row) for row in database.execute("SELECT * FROM items")]
+    return [row for row in rows if '"owner":"' in row or row.startswith("('P#")]

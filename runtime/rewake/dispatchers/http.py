@@ -42,7 +42,7 @@ BACKLOG = 10_000
 """How many messages may be under way or waiting; the due index covers all others."""
 TIMEOUT = 10.0
 """Seconds until a message that is not answered counts as lost."""
-REFUSAL = 0.5
+REFUSAL = 0.25
 """Seconds in which a replica that works before it answers would have refused a message."""
 _KEEP_ALIVE = 4.0  # Shorter than servers keep idle connections, or a message meets a closed one.
 _LAST_WORDS = 1.0  # Seconds for messages that are under way when the dispatcher closes.

@@ -111,7 +111,7 @@ def _handler_of(event: Event) -> Handle:
         (records[0].get("eventSource") == "aws:sqs", "handle_sqs"),
         ("message" in event, "handle_invoke"),
         (
-            "sweep" in event or event.get("source") in ("aws.scheduler", "aws.events"),
+            event.get("rewake") == "sweep" or event.get("detail-type") == "Scheduled Event",
             "handle_schedule",
         ),
     ):

@@ -125,7 +125,7 @@ def refusals(host: Host, app: App, *, dispatcher: str, db: str) -> Iterator[str]
     if host.deadline is None:
         return
     for name, task in sorted(app.tasks.items()):
-        wanted = task.policy.timeout
+        wanted = None if task.tag else task.policy.timeout  # one with a tag runs elsewhere
         if wanted is not None and seconds(wanted) >= host.deadline:
             yield (
                 f"the task {name!r} may take {seconds(wanted):g} s, and {host.title} ends a"
