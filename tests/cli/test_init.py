@@ -111,7 +111,7 @@ def test_the_files_of_platforms_are_well_formed(tmp_path: Path) -> None:
     assert {each["handler"] for each in found["functions"].values()} == {
         "handlers/aws_lambda.handler"
     }
-    assert [each["timeout"] for each in found["functions"].values()] == [30, 900, 60]
+    assert [each["timeout"] for each in found["functions"].values()] == [29, 900, 60]
     visible = found["resources"]["Resources"]["Messages"]["Properties"]["VisibilityTimeout"]
     assert visible > found["functions"]["worker"]["timeout"]
     assert httpx2.Response(200, text=text_of("host.json")).json()["version"] == "2.0"
