@@ -70,7 +70,7 @@ FLOORS = {
         "identity",
         "doctor",
     ),
-    "hosts": ("app", "stores", "dispatchers", "engine", "identity", "http"),
+    "hosts": ("authoring", "app", "stores", "dispatchers", "engine", "identity", "http"),
     "codecs": (),
     "embed": ("app", "stores", "dispatchers", "engine", "identity", "http", "hosts"),
     "client": ("authoring", "dispatchers"),

@@ -52,7 +52,14 @@ async def over_http(handler: Handler) -> AsyncIterator[Dispatcher]:
     inbox.open()
     app = Starlette(routes=[Route("/v1/invoke", internal.invoke, methods=["POST"])])
     app.state.parts = Parts(
-        NOTHING, Keys(SECRET), inbox, CLOCK, *[NOTHING] * 4, people=NOTHING, views=NOTHING
+        NOTHING,
+        Keys(SECRET),
+        inbox,
+        CLOCK,
+        *[NOTHING] * 4,
+        people=NOTHING,
+        views=NOTHING,
+        ticks=NOTHING,
     )
     listener = socket.create_server(("127.0.0.1", 0))
     server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))

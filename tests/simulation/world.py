@@ -505,6 +505,9 @@ class NetworkDispatcher:
             self._replica.world.send(invocation, wait / 1000)
         await _after_dispatch(self._replica, fault)
 
+    async def flush(self) -> None:
+        """What was dispatched is on its way."""
+
     async def close(self) -> None:
         """Nothing is kept here."""
 

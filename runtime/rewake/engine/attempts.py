@@ -31,6 +31,7 @@ from rewake.engine.run_codecs import codec_for
 from rewake.engine.services import Services
 from rewake.engine.shortages import shortage
 from rewake.engine.stoppable import Body, Stopped
+from rewake.engine.within import REASON as LATE
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere, RewakeError
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
@@ -444,7 +445,8 @@ def _tell_loss(operation: Operation, last: bool) -> None:
 
 def _lost(operation: Operation) -> Failure:
     last = operation.failure
-    reason = f"; the last: {last.message}" if last is not None and last.type == REASON else ""
+    known = last is not None and last.type in (REASON, LATE)
+    reason = f"; the last: {last.message}" if last is not None and known else ""
     return Failure(
         "lost",
         f"{operation.lost} attempts ended with their process, without an outcome{reason}",

@@ -39,6 +39,7 @@ from rewake.engine.tags import Tags
 from rewake.engine.threads import ThreadPools
 from rewake.engine.turn import Turn
 from rewake.engine.watchdog import Watchdog
+from rewake.engine.within import done_within, seconds_left
 from rewake.engine.work import Work
 from rewake.errors import ConfigError
 from rewake.records import Header, Invocation, Millis, Operation
@@ -183,7 +184,17 @@ class Engine(Runs):
         await services.store.close()
 
     async def handle(self, invocation: Invocation) -> None:
-        """Act on one message. The stored state decides whether there is anything to do."""
+        """Act on one message. The stored state decides whether there is anything to do.
+
+        What is not over in the time that there is (`within.ending_at`) is handed over.
+        """
+        left, work = seconds_left(), self._handle(invocation)
+        if left is None:
+            await work
+        else:
+            await done_within(self._services, invocation, work, left)
+
+    async def _handle(self, invocation: Invocation) -> None:
         work = self._services.work
         if work.closing:
             return
@@ -197,6 +208,20 @@ class Engine(Runs):
     async def sweep(self) -> None:
         """Check all items that are due, once."""
         await self._sweeper.sweep()
+
+    async def rest(self, seconds: float) -> None:
+        """Come to rest: hold nothing, and have nothing to send, for the process may stand still.
+
+        Work under way may end within so many seconds; then it is released.
+        """
+        services, loop = self._services, asyncio.get_running_loop()
+        until = loop.time() + seconds
+        await self._sweeper.linger(min(seconds, self.settings.horizon / 1000))
+        self._sweeper.close()
+        await services.work.rest(until - loop.time())
+        await services.claims.sweep(0)
+        await services.heart.rest()
+        await services.dispatcher.flush()
 
     async def _pass_on(self, invocation: Invocation) -> None:
         """Let others find by the due index what came here, and is not served here.

@@ -201,6 +201,10 @@ class Heart:
                 self._beating.cancel()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
+        await self.rest()
+
+    async def rest(self) -> None:
+        """Leave nothing that has this process's name, once nothing is held."""
         await self._all(list(self._left.values()), self._let_go)
         await self._rest(closing=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -118,6 +119,19 @@ class Sweeper:
 
     def _is_left_alone(self, due: Due) -> bool:
         return due.key in self._aside or due in self._behind
+
+    async def linger(self, seconds: float) -> None:
+        """Wait for what is checked, and for timers that are due within so many seconds."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while (left := until - loop.time()) > 0:
+            if self._checking:
+                await asyncio.wait(self._checking, timeout=left)
+                continue
+            first = min((timer.when() for _, timer in self._armed.values()), default=math.inf)
+            if first > until:
+                return
+            await asyncio.sleep(max(0.0, first - loop.time()))
 
     def close(self) -> None:
         """Cancel all timers and checks."""

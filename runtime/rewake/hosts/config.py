@@ -17,6 +17,7 @@ from typing import Any
 from rewake.authoring.keep import DEFAULT, Keep, keep_in
 from rewake.dispatchers.http import checked_url
 from rewake.errors import ConfigError
+from rewake.hosts.hosts import HOSTS, Host
 from rewake.hosts.log_formats import LOG_FORMATS
 from rewake.identity.oidc import Grants, read_grants
 from rewake.identity.settings import IdentitySettings, identity_settings
@@ -55,6 +56,10 @@ class ServerConfig:
     any, what has none."""
     routes: Mapping[str, str] = field(default_factory=dict)
     """By tag: the address to which messages for its tasks go."""
+    platform: str = "container"
+    """Where it runs: a name of `rewake.hosts.hosts`."""
+    deadline: float = 0.0
+    """How long a request may take there; 0: as long as is usual there."""
     lease: float = 5.0
     """After how long a dead replica is noticed."""
     cached: int = 256
@@ -136,10 +141,16 @@ class ServerConfig:
             if environ.get(variable)
         }
         values |= {k: v for k, v in given.items() if v is not None and k in known}
-        config = cls(**values)
+        config = cls(**_usual(environ) | _of_platform(values))
         for wrong in _misfits(config):
             raise wrong
         return config._complete()
+
+    @property
+    def runs_on(self) -> Host:
+        """The host that it runs on, with what is set of it."""
+        host = HOSTS[self.platform]
+        return replace(host, deadline=self.deadline) if self.deadline else host
 
     def _complete(self) -> ServerConfig:
         """The settings with the codec of their keys, which a secret that is given takes along."""
@@ -162,13 +173,26 @@ class ServerConfig:
                     values[name] = _read(variable, environ[variable], reader)
             except ConfigError as error:
                 wrong.append(error)
-        config = cls(**(values | {k: v for k, v in given.items() if v is not None}))
+        values |= {k: v for k, v in given.items() if v is not None}
+        config = cls(**_usual(environ) | _of_platform(values))
         wrong += _misfits(config)
         return config if wrong else config._complete(), wrong
 
     def with_secret(self, secret: Secret) -> ServerConfig:
         """The settings with this secret, unless they have one already, and its codec."""
         return replace(self, secret=(self.secret or secret).with_codec(self.codec))
+
+
+def _usual(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The port that many platforms say in `PORT`."""
+    text = environ.get("PORT", "")
+    return {"port": int(text)} if text.isdecimal() else {}
+
+
+def _of_platform(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with what is usual on their platform."""
+    host = HOSTS.get(values.get("platform", ""))
+    return values if host is None else {"lease": host.lease, **values}
 
 
 def _texts(text: str) -> tuple[str, ...]:
@@ -236,6 +260,8 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "url": ("REWAKE_URL", str),
     "tags": ("REWAKE_TAGS", _texts),
     "routes": ("REWAKE_ROUTES", _routes),
+    "platform": ("REWAKE_PLATFORM", str),
+    "deadline": ("REWAKE_DEADLINE", float),
     "lease": ("REWAKE_LEASE", float),
     "cached": ("REWAKE_CACHED", int),
     "tasks": ("REWAKE_TASKS", int),
@@ -282,6 +308,8 @@ def _misfits(config: ServerConfig) -> Iterator[ConfigError]:
         ("tasks", config.tasks >= 1, "1 or more"),
         ("waiting", config.waiting >= 0, "0 or more"),
         ("backlog", config.backlog >= 1, "1 or more"),
+        ("platform", config.platform in HOSTS, ", ".join(HOSTS)),
+        ("deadline", 0 <= config.deadline <= 86_400, "0 to 86400 seconds"),
         ("dispatcher", config.dispatcher in DISPATCHERS, " or ".join(DISPATCHERS)),
         ("log_level", config.log_level in _LEVELS, ", ".join(_LEVELS)),
         ("log_format", config.log_format in LOG_FORMATS, " or ".join(LOG_FORMATS)),
