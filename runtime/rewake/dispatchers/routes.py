@@ -43,6 +43,9 @@ class Router:
         for tag, some in ways.items():
             await self._routes.get(tag, self._main).dispatch(some)
 
+    async def flush(self) -> None:
+        await asyncio.gather(*(each.flush() for each in self._all()))
+
     async def close(self) -> None:
         await asyncio.gather(*(each.close() for each in self._all()))
 
