@@ -53,6 +53,8 @@ OTHERS = frozenset(
         "item",
         "postpone",
         "redeliver",
+        "offer",
+        "hand_on",
         "views",
         "outline",
         "entries",
