@@ -317,6 +317,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The earliest moment at which a sweep must check it; None: never."""
     wake: Millis | None = None
     """When its next timer or deadline is due."""
+    sent: Millis | None = None
+    """The `wake` for which a message was sent ahead, which its transport keeps until then."""
     check_at: Millis | None = None
     """When a sweep must check its tasks."""
     written: Millis = 0

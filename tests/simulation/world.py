@@ -481,6 +481,8 @@ class NetworkDispatcher:
     """Messages go to any process, this one among them."""
 
     local = False
+    reach: Millis = 0
+    dead_letters = None
 
     def __init__(self, replica: Replica, clock: SimClock) -> None:
         self._replica = replica

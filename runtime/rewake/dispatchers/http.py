@@ -51,6 +51,8 @@ class HttpDispatcher:
     """
 
     local = False
+    reach = 0
+    dead_letters = None
 
     def __init__(self, base_url: str, secret: Secret, clock: Clock) -> None:
         self._url = checked_url(base_url) + PATH

@@ -22,6 +22,7 @@ from rewake.authoring.marking import hidden_in
 from rewake.authoring.policy import millis
 from rewake.authoring.task import Task
 from rewake.engine.apart import Stay
+from rewake.engine.asked import arguments_of
 from rewake.engine.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.handover import REASON
@@ -109,11 +110,15 @@ class Attempts:
         self._store = services.store
         self._deliveries = deliveries
 
-    async def handle(self, invocation: Invocation) -> None:
-        """Carry out one attempt, if the stored state says that one is needed."""
+    async def handle(self, invocation: Invocation) -> bool:
+        """Carry out one attempt, if the stored state says that one is needed.
+
+        Returns whether the task has come to its end by it.
+        """
         delivery = await self._attempt(invocation)
         if delivery is not None:
             await self._deliveries.follow(delivery)
+        return delivery is not None
 
     async def _attempt(self, invocation: Invocation) -> Delivery | None:
         services, here = self._services, (invocation.run, invocation.key)
@@ -290,9 +295,7 @@ class Attempts:
 
     async def _call(self, operation: Operation, invocation: Invocation) -> _Call | None:
         """The call to make; None if this app has no such task. Raises `CheckpointUnreadable`."""
-        given = invocation.args
-        if given is None:
-            raise CheckpointUnreadable(f"the message for {operation.key!r} has no arguments")
+        given = invocation.args or await arguments_of(self._store, operation)
         whole: Value = await self._store.resolve(operation.run, given)
         codec = await codec_for(self._services, operation.run, whole)
         decoded = codec.decode(whole, key=operation.key, purpose=Purpose.CALL)
@@ -359,9 +362,10 @@ class Attempts:
             return await self._fail(operation, owner, failure)
         run, key = operation.run, operation.key
         tries = tries_of(operation, clock.now(), failure)
+        due = at + self._services.settings.grace if self._services.goes_ahead(at) else at
         if await self._insist(
             lambda: self._store.retry_task(
-                run, key, owner, at=at, failure=failure, tries=tries, args=invocation.args
+                run, key, owner, at=at, due=due, failure=failure, tries=tries, args=invocation.args
             )
         ):
             await self._again(invocation, at)

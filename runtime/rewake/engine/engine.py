@@ -21,12 +21,13 @@ import msgspec
 from rewake import forks
 from rewake.app import App
 from rewake.clock import Clock, SystemClock
-from rewake.dispatchers.dispatcher import Dispatcher
+from rewake.dispatchers.dispatcher import Closing, Dispatcher
 from rewake.engine.apart import Apart
 from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Cache
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.heart import Heart
+from rewake.engine.held import held_until
 from rewake.engine.leases import Claims
 from rewake.engine.logs import capture
 from rewake.engine.runs import Runs
@@ -41,6 +42,7 @@ from rewake.engine.work import Work
 from rewake.errors import ConfigError
 from rewake.records import Header, Invocation, Millis, Operation
 from rewake.signing.secret import Secret
+from rewake.states import RunState
 from rewake.stores.answers import Suspect
 from rewake.stores.protocol import Store
 from rewake.stores.sealing import behind_codec
@@ -140,7 +142,10 @@ class Engine(Runs):
         self._services.heart.open()
         if self._threaded:
             self._watchdog.open()
-        self._services.dispatcher.open(self.handle)
+        # Who keeps messages has to hear what became of them.
+        self._services.dispatcher.open(
+            self.take if self._services.dispatcher.reach else self.handle
+        )
         if sweep:
             self._sweeping = asyncio.ensure_future(self._sweeper.run(only))
 
@@ -181,33 +186,64 @@ class Engine(Runs):
 
     async def handle(self, invocation: Invocation) -> None:
         """Act on one message. The stored state decides whether there is anything to do."""
+        await self._handle(invocation)
+
+    async def take(self, invocation: Invocation) -> Millis | None:
+        """Act on a message of a transport that keeps it. Raises `Closing`.
+
+        Returns the moment from which on it is of use again, since another process has its work, or
+        could not be begun here; None: nothing of it is left to do.
+        """
+        services = self._services
+        if services.work.closing:
+            raise Closing
+        if not invocation.key and invocation.not_before is not None:
+            # Many are late for a time-out that never came: a look costs less than a claim.
+            header = await services.store.find(invocation.run)
+            if header is None or not _is_to_wake(header, services.clock.now()):
+                early = header is not None and header.wake == invocation.not_before
+                return invocation.not_before if early else None
+        if await self._handle(invocation):
+            return None
+        if services.work.closing:
+            raise Closing
+        return await held_until(services, invocation)
+
+    async def sweep(self, ahead: Millis = 0) -> None:
+        """Check all items that are due, once.
+
+        `ahead`: where no process lives until the next sweep, what is due within that time is sent.
+        """
+        await self._sweeper.sweep(ahead)
+
+    async def _handle(self, invocation: Invocation) -> bool:
+        """Act on one message. Returns whether what it is about was carried out here."""
         work = self._services.work
         if work.closing:
-            return
+            return False
         if invocation.key:
-            await work.do(invocation.run, self._attempts.handle(invocation))
-        else:
-            await work.do(invocation.run, self._take_run(invocation.run))
+            return bool(await work.do(invocation.run, self._attempts.handle(invocation)))
+        return bool(await work.do(invocation.run, self._take_run(invocation.run)))
 
-    async def sweep(self) -> None:
-        """Check all items that are due, once."""
-        await self._sweeper.sweep()
-
-    async def _take_run(self, run: str) -> None:
+    async def _take_run(self, run: str) -> bool:
+        """Go on with a run. Returns whether it could be claimed."""
         services = self._services
         if services.elsewhere.is_aside(run, ""):
-            return
+            return False
         claimed = await self._claim(run)
         if isinstance(claimed, Header):
             await Turn(services, claimed).run()
-        elif claimed is not None:
+            return True
+        if claimed is not None:
             async with services.apart.entering(run, "", claimed.deaths) as stay:
                 if stay is None:
-                    return
+                    return False
                 claim = msgspec.structs.replace(services.run_claim(run), apart=True)
                 claimed = await services.claims.run(run, claim)
                 if isinstance(claimed, Header):
                     await Turn(services, claimed, stay=stay).run()
+                    return True
+        return False
 
     async def _claim(self, run: str) -> Header | Suspect | None:
         """Claim a run, and once more for all messages that came meanwhile, if that was refused."""
@@ -234,6 +270,12 @@ class Engine(Runs):
 
     def _arm(self, due: Due) -> None:
         self._sweeper.arm(due)
+
+
+def _is_to_wake(header: Header, now: Millis) -> bool:
+    """Whether a message that was sent for a moment finds its run waiting for that, or worse."""
+    waits = header.state is RunState.PARKED and header.gap > 0
+    return not waits or (header.wake is not None and header.wake <= now)
 
 
 def _times(settings: Settings) -> dict[str, Millis]:

@@ -26,7 +26,7 @@ from rewake.engine.streams import Streams
 from rewake.engine.threads import ThreadPools
 from rewake.engine.waits import Waits
 from rewake.engine.work import Work
-from rewake.records import Invocation, Operation, Outcome, Scheduled, Try
+from rewake.records import Invocation, Millis, Operation, Outcome, Scheduled, Try
 from rewake.signing.secret import Secret
 from rewake.stores.answers import RunClaim, TaskClaim
 from rewake.stores.protocol import Store
@@ -180,6 +180,11 @@ class Services:
     def reserve_slots(self, wanted: int) -> int:
         """Reserve slots for tasks that this process dispatches to itself. Returns how many."""
         return self.slots.reserve(wanted) if self.dispatcher.local else 0
+
+    def goes_ahead(self, at: Millis) -> bool:
+        """Whether a message for then is sent now, and kept by what carries it."""
+        reach = self.dispatcher.reach
+        return reach > 0 and at <= self.clock.now() + reach
 
     def has_queued(self, run: str, asked: Scheduled) -> bool:
         """Whether a message for this task waits here for a slot: it will be looked at then."""

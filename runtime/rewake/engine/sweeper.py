@@ -10,7 +10,9 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from rewake.engine.ahead import Ahead, look_at
 from rewake.engine.aside import MAX_TIMES, Aside
+from rewake.engine.asked import message_for
 from rewake.engine.clock_watch import ClockWatch
 from rewake.engine.deaths import Deaths
 from rewake.engine.deliveries import Deliveries
@@ -57,6 +59,7 @@ class Sweeper:
         self._clock_watch = ClockWatch(services)
         self._deaths = Deaths(services)
         self._trimmer = Trimmer(services)
+        self._ahead = Ahead(services)
 
     async def run(self, only: str | None = None) -> None:
         """Sweep for ever; with `only`, check nothing but this run."""
@@ -68,8 +71,11 @@ class Sweeper:
                 log.warning("a sweep failed; the next one tries again", exc_info=True)
             await self._services.clock.sleep(self._services.settings.sweep)
 
-    async def sweep(self) -> None:
-        """Check all items that are due, and arm timers for those that will be soon."""
+    async def sweep(self, ahead: Millis = 0) -> None:
+        """Check all items that are due, and arm timers for those that will be soon.
+
+        `ahead`: what is due within that time is not left to timers but sent now (`engine/ahead`).
+        """
         await self._services.claims.sweep()
         await self._clock_watch.look(self._only)
         if self._only is not None:
@@ -77,10 +83,14 @@ class Sweeper:
         seen: set[Key] = set()
         while True:
             now = self._services.clock.now()
-            until, limit = now + self._services.settings.horizon, PAGE + len(self._aside)
+            until = now + max(ahead, self._services.settings.horizon)
+            limit = PAGE + len(self._aside)
             found = await self._store.due(until, limit=limit, run=self._only)
-            for due in found:
-                if due.due > now:
+            later = [due for due in found if due.due > now]
+            if ahead:
+                await self._ahead.send(later, until)
+            else:
+                for due in later:
                     self.arm(due)
             over = [due for due in found if due.due <= now]
             # Each item once: where the disk is full or the index is behind, it would be due again.
@@ -236,17 +246,22 @@ class Sweeper:
     async def _is_to_wake(self, header: Header, now: Millis) -> bool:
         """Whether nothing but waking a parked run is left to do."""
         check = header.check_at is not None and header.check_at <= now
-        moments = [m for m in (header.wake, header.check_at) if m is not None]
-        if _must_wake(header, now) and not check:
+        wake = look_at(header, self._services.settings.grace)
+        moments = [m for m in (wake, header.check_at) if m is not None]
+        if self._must_wake(header, now) and not check:
             return True
         if check or not moments:
             await self._check_operations(header, now)
             return False
         # It is early: moving it costs more than another look, if that is soon.
         if min(moments) > now + self._services.settings.sweep:
-            await self._store.recheck(header, check_at=header.check_at, wake=header.wake)
+            await self._store.recheck(header, check_at=header.check_at, wake=wake)
         self._arm_soon(Due(min(moments), header_key(header.run)), now)
         return False
+
+    def _must_wake(self, header: Header, now: Millis) -> bool:
+        wake = look_at(header, self._services.settings.grace)
+        return header.gap <= 0 or (wake is not None and wake <= now)
 
     async def _check_operations(self, header: Header, now: Millis) -> None:
         """Check the tasks of a parked run that have no due time of their own."""
@@ -255,7 +270,7 @@ class Sweeper:
         await self._store.cancel_withdrawn(header.run, history, now)
         unattended: list[Invocation] = []
         checks: list[Millis] = []
-        wake = _must_wake(header, now)
+        wake = self._must_wake(header, now)
         settled = 0
         for entry in history.dispatched():
             if self._services.has_queued(header.run, entry):
@@ -275,7 +290,7 @@ class Sweeper:
         if wake or unattended:
             checks.append(now + settings.grace)
         check_at = min(checks, default=None)
-        timer = None if wake else header.wake
+        timer = None if wake else look_at(header, settings.grace)
         # Of more outcomes than that, some never arrived: no number tells a turn to read them.
         read = read_at(header)
         missed = settled > (0 if read is None else header.arrivals - read)
@@ -325,32 +340,12 @@ class Sweeper:
         if not over and not dispatched:
             self._services.work.begin(operation.run, self._deliveries.fall_silent(operation))
             return
-        message = None if over else await self._message(header, operation)
+        message = None if over else await message_for(self._store, header, operation)
         if message is None:
             await self._store.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
             await self._store.postpone(key, now + self._services.settings.grace, None)
             return
         await self._services.dispatcher.dispatch([message])
-
-    async def _message(self, header: Header, operation: Operation) -> Invocation | None:
-        """The message for an open task; None if the workflow waits for it no more.
-
-        Many wait for a retry at once, so these carry what the history says. Where one was withdrawn
-        meanwhile, whoever goes on with its run settles it.
-        """
-        run, args = header.run, operation.args
-        if args is not None:
-            whole = await self._store.resolve(run, args)
-            return Invocation(run, operation.key, operation.name, whole, round=operation.round)
-        history = await self._store.entries(header)
-        for entry in history.dispatched():
-            if (entry.key, entry.round) == (operation.key, operation.round):
-                return await self._store.message(run, entry)
-        return None
-
-
-def _must_wake(header: Header, now: Millis) -> bool:
-    return header.gap <= 0 or (header.wake is not None and header.wake <= now)
 
 
 def _backoff(deaths: int) -> Millis:

@@ -3,6 +3,8 @@
     a database    see `rewake.hosts.databases`
     a dispatcher  in-process                                   work stays in the process
                   http                                         to REWAKE_URL, any replica takes it
+    sqs                                          into a queue, from which any replica takes it
+    lambda                                       to a function, and what has to wait into a queue
 
 Another dispatcher is a row in a table here, its name in `config.DISPATCHERS`, and a module of its
 own.
@@ -10,16 +12,21 @@ own.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from starlette.applications import Starlette
 
 from rewake.app import App, load_app
+from rewake.aws.client import AwsClient, check_installed
+from rewake.aws.queue import Queue, check_queues
 from rewake.clock import Clock, SystemClock
+from rewake.dispatchers.aws_lambda import LambdaDispatcher
 from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.dispatchers.http import HttpDispatcher
 from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.dispatchers.sqs import SqsDispatcher, open_queue, parked_name
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.errors import ConfigError
@@ -32,10 +39,40 @@ from rewake.signing.secret import Secret
 # --- dispatchers -------------------------------------------------------------------------------
 
 
+def _over_sqs(config: ServerConfig, secret: Secret, clock: Clock) -> SqsDispatcher:
+    check_installed()
+    queue = open_queue(config.queue)
+    parked = open_queue(config.dead_letters or parked_name(config.queue))
+    return SqsDispatcher(queue, parked, secret, clock, consumes=config.consume, room=config.tasks)
+
+
+def _over_lambda(config: ServerConfig, secret: Secret, clock: Clock) -> LambdaDispatcher:
+    check_installed()
+    later = _over_sqs(config, secret, clock) if config.queue else None
+    return LambdaDispatcher(config.function, AwsClient("lambda"), secret, clock, later)
+
+
 _DISPATCHERS: Mapping[str, Callable[[ServerConfig, Secret, Clock], Dispatcher]] = {
     "in-process": lambda _config, _secret, clock: InProcessDispatcher(clock),
     "http": lambda config, secret, clock: HttpDispatcher(config.url, secret, clock),
+    "sqs": _over_sqs,
+    "lambda": _over_lambda,
 }
+
+
+def check_dispatcher(dispatcher: Dispatcher) -> None:
+    """Raise `ConfigError`, in one line, if what carries messages is not there or does not fit."""
+    queues = getattr(dispatcher, "queues", ())
+    if queues:
+        asyncio.run(_checked(queues))
+
+
+async def _checked(queues: Sequence[Queue]) -> None:
+    try:
+        await check_queues(*queues)
+    finally:
+        for queue in queues:
+            await queue.close()
 
 
 # --- the whole ---------------------------------------------------------------------------------

@@ -198,16 +198,19 @@ class Store(Requests):
         gap: int,
         wake: Millis | None,
         check_at: Millis | None,
+        ahead: Millis = 0,
         take: Sequence[TaskClaim] = (),
         near: Millis = 0,
     ) -> Committed | Fenced | Arrived:
         """Append entries and suspend, unless something arrived since `held.arrivals` was read.
 
-        `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `take`:
-        tasks among the entries that this process begins itself; they are claimed as well.
-        A due time stays if it is early by less than `near`.
+        `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `ahead`:
+        a message goes out for `wake`, so a look comes so much later. `take`: tasks among the
+        entries that this process begins itself; they are claimed as well. A due time stays if it
+        is early by less than `near`.
         """
-        due = _earliest(wake, check_at)
+        sent = wake if ahead else None
+        due = _earliest(wake if sent is None else sent + ahead, check_at)
         changes = {
             "state": MOVES[Move.PARK].target,
             "gap": gap,
@@ -219,6 +222,8 @@ class Store(Requests):
         }
         if held.lost_turn is not None:
             changes["lost_turn"] = None
+        if sent != held.sent:
+            changes["sent"] = sent
         stays = None
         if held.due is not None and due is not None and 0 <= due - held.due <= near:
             stays = due

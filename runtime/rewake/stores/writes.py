@@ -47,6 +47,8 @@ FIXED_BYTES = 582
 """Room for all fields of a header but its names and its tail, at their longest."""
 CHANGED_BYTES = 24
 """Room for `changed`, which few have. It comes as nobody holds the run: what that frees is more."""
+SENT_BYTES = 21
+"""Room for `sent`, which only runs have whose messages a queue keeps."""
 RESPONSE_BYTES = 12
 """Room for `answer`, which few have, beside its name."""
 
@@ -133,7 +135,8 @@ class Writes(Reads):
 
         async def work() -> Written:
             answered = await self._answered(held, entries, name)
-            new = msgspec.structs.replace(held, **answered) if answered else held
+            known = {**answered, "sent": changes["sent"]} if "sent" in changes else answered
+            new = msgspec.structs.replace(held, **known) if known else held
             placed = await self._placed(new, entries, changes.get("error", held.error), name)
             count = held.count + len(entries)
             changed = {**changes, **placed, **answered, "count": count, "mark": mark}
@@ -251,6 +254,7 @@ def room_for_tail(header: Header) -> int:
     names = stored_size(header.workflow) + stored_size(header.key)
     changed = CHANGED_BYTES if header.changed else 0
     changed += RESPONSE_BYTES + len(header.answer) if header.answer else 0
+    changed += SENT_BYTES if header.sent else 0
     keyed = len(_encode({"digest_key": header.digest_key})) if header.digest_key else 0
     return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - _told(header)
 
