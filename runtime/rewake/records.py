@@ -4,9 +4,8 @@ Everything here is data. Times are whole milliseconds since the Unix epoch (`Mil
 structs encode to JSON, so a stored row can be read by eye.
 
 A stored run is one `Header`, which decides, and beside it `Chunk`s (older entries of its history),
-`Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. What its
-attempts say is in `rewake.streamed`, what is stored beside runs in `rewake.ledger`.
-Where each of these items lives is in `rewake.stores.keys`.
+`Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. `streamed`
+has what its attempts say, `ledger` what is stored beside runs, `stores.keys` where all of it is.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
 workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what it then observed
@@ -487,9 +486,9 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     """A message: there may be work for this run, or for this operation of it.
 
     It is only a hint: it may be lost, repeated, late or early, and the stored state decides. `key`
-    is empty for the run itself. `not_before` asks for delivery at that moment, not earlier. The
-    number of attempts comes from a task's item, never from the message. `sole`: any one outcome
-    wakes the run, which saves a write if that still holds. `round`: that in which it was asked for.
+    is empty for the run itself. `not_before` asks for delivery at that moment, not earlier. `sole`:
+    any one outcome wakes the run, which saves a write if that still holds. `round`: that in which
+    it was asked for. `args`: None where they would be too large; the history has them.
     """
 
     run: str

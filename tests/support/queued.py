@@ -1,9 +1,10 @@
-"""Engines whose messages go through a queue, in virtual time: processes that live, or a function."""
+"""Engines whose messages go through a queue, in virtual time: of processes, or of a function."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 from rewake.clock import Clock
 from rewake.dispatchers.sqs import SqsDispatcher
@@ -11,7 +12,7 @@ from rewake.engine.engine import Engine
 from rewake.hosts.lambda_events import handle_schedule, handle_sqs
 from rewake.signing.secret import Secret
 from tests.support.sqs import FakeSqs, Held
-from tests.support.virtual import SECRET
+from tests.support.virtual import SECRET, die
 
 QUEUE, DEAD = "work", "work-dead"
 
@@ -41,6 +42,15 @@ class Account:
     def dead(self) -> list[Held]:
         """The messages that were parked."""
         return self.sqs.queues[DEAD]
+
+
+def cut_off(engine: Engine) -> None:
+    """Let a process die: none of its calls comes through, and what it took comes back by time."""
+    die(engine)
+    dispatcher = engine.services.dispatcher
+    consumer: Any = dispatcher._consumer if isinstance(dispatcher, SqsDispatcher) else None
+    for each in (*consumer._loops, *consumer._work):
+        each.cancel()
 
 
 class Function:

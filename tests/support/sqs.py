@@ -96,26 +96,30 @@ class FakeSqs:
                 raise TransportUnavailable("no queue", code="QueueDoesNotExist")
             return {"QueueUrl": f"https://sqs.test/{body['QueueName']}"}
         queue = self.queues[body["QueueUrl"].rpartition("/")[2]]
-        done: dict[str, Any] = {}
-        match action:
-            case "SendMessageBatch":
-                done = self._send(queue, body["Entries"])
-            case "ReceiveMessage":
-                done = await self._receive(queue, body)
-            case "DeleteMessageBatch":
-                handles = {each["ReceiptHandle"] for each in body["Entries"]}
-                queue[:] = [each for each in queue if each.handle not in handles]
-            case "ChangeMessageVisibilityBatch":
-                waits = {e["ReceiptHandle"]: e["VisibilityTimeout"] for e in body["Entries"]}
-                for each in queue:
-                    if each.handle in waits:
-                        each.visible = self._time() + waits[each.handle]
-            case "GetQueueAttributes":
-                done = {"Attributes": {"QueueArn": "arn"}}
-        if faults.unanswered and action != "ReceiveMessage":
+        if action == "ReceiveMessage":
+            return await self._receive(queue, body)
+        act = {
+            "SendMessageBatch": self._send,
+            "DeleteMessageBatch": self._delete,
+            "ChangeMessageVisibilityBatch": self._hide,
+        }
+        done = act[action](queue, body["Entries"])
+        if faults.unanswered:
             faults.unanswered -= 1
             raise TransportUnavailable("the answer is lost", passes=True)
         return done
+
+    def _delete(self, queue: list[Held], entries: list[dict[str, Any]]) -> dict[str, Any]:
+        handles = {each["ReceiptHandle"] for each in entries}
+        queue[:] = [each for each in queue if each.handle not in handles]
+        return {}
+
+    def _hide(self, queue: list[Held], entries: list[dict[str, Any]]) -> dict[str, Any]:
+        waits = {each["ReceiptHandle"]: each["VisibilityTimeout"] for each in entries}
+        for each in queue:
+            if each.handle in waits:
+                each.visible = self._time() + waits[each.handle]
+        return {}
 
     def _send(self, queue: list[Held], entries: list[dict[str, Any]]) -> dict[str, Any]:
         assert 1 <= len(entries) <= 10

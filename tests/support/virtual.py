@@ -204,7 +204,7 @@ def virtually(
     table: str | MemoryTable = "memory",
     secret: Secret = SECRET,
     carrier: Carrier = InProcessDispatcher,
-    sweep: bool = True,
+    sweeps: bool = True,
     **settings: Any,
 ) -> None:
     """Run `body` with an engine that serves these workflows and tasks.
@@ -226,7 +226,7 @@ def virtually(
         bench = Bench(loop, app, base, Settings(**settings), secret, carrier)
 
         async def main() -> None:
-            bench.engine.open(sweep=sweep)
+            bench.engine.open(sweep=sweeps)
             try:
                 await body(bench)
                 await bench.engine.close()

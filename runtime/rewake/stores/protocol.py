@@ -205,12 +205,10 @@ class Store(Requests):
         """Append entries and suspend, unless something arrived since `held.arrivals` was read.
 
         `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `ahead`:
-        a message goes out for `wake`, so a look comes so much later. `take`: tasks among the
-        entries that this process begins itself; they are claimed as well. A due time stays if it
-        is early by less than `near`.
+        a message is sent for `wake`, and looked for so much later. `take`: tasks among the entries
+        that this process begins itself, claimed as well. A due time may be early by `near`.
         """
-        sent = wake if ahead else None
-        due = _earliest(wake if sent is None else sent + ahead, check_at)
+        due = _earliest(None if wake is None else wake + ahead, check_at)
         changes = {
             "state": MOVES[Move.PARK].target,
             "gap": gap,
@@ -222,12 +220,10 @@ class Store(Requests):
         }
         if held.lost_turn is not None:
             changes["lost_turn"] = None
-        if sent != held.sent:
+        if (sent := wake if ahead else None) != held.sent:
             changes["sent"] = sent
-        stays = None
-        if held.due is not None and due is not None and 0 <= due - held.due <= near:
-            stays = due
-        else:
+        stays = due if _is_near(held.due, due, near) else None
+        if stays is None:
             changes["due"] = due
 
         async def work() -> Committed | Fenced | Arrived:
@@ -494,6 +490,11 @@ def _bounded(error: str) -> str:
     while (over := stored_size(text) - ERROR_BYTES) > 0:
         text = text[: len(text) - max(1, over // 6)]
     return text
+
+
+def _is_near(stored: Millis | None, due: Millis | None, near: Millis) -> bool:
+    """Whether a stored due time is early by so little that it stays."""
+    return stored is not None and due is not None and 0 <= due - stored <= near
 
 
 def _earliest(*moments: Millis | None) -> Millis | None:
