@@ -21,12 +21,11 @@ from rewake.http import internal
 from rewake.http.inbox import Inbox
 from rewake.http.parts import Parts
 from rewake.records import Invocation, Value
-from rewake.signing.secret import Secret
 from rewake.signing.tokens import Keys
+from tests.support.queues import SECRET, over_lambda, over_sqs
 
 CLOCK = SystemClock()
 NOTHING = cast(Any, None)
-SECRET = Secret("a secret that only tests may know")
 PATIENCE = 10.0
 
 Rig = Callable[[Handler], AbstractAsyncContextManager[Dispatcher]]
@@ -93,7 +92,10 @@ async def over_http(handler: Handler) -> AsyncIterator[Dispatcher]:
         await inbox.close()
 
 
-@pytest.fixture(params=[in_process, over_http], ids=["in-process", "http"])
+@pytest.fixture(
+    params=[in_process, over_http, over_sqs, over_lambda],
+    ids=["in-process", "http", "sqs", "lambda"],
+)
 def rig(request: pytest.FixtureRequest) -> Rig:
     """Each way to carry messages."""
     found: Rig = request.param
@@ -199,7 +201,9 @@ def test_does_not_wait_for_the_work(rig: Rig) -> None:
 
 
 def test_close_drops_what_is_delayed(rig: Rig) -> None:
-    """After closing, nothing is delivered that was not due before."""
+    """After closing, nothing is delivered that was not due before, unless it is on its way."""
+    if rig is over_lambda:
+        pytest.skip("what is due within two seconds waits in the function that it invokes")
 
     async def scenario() -> None:
         receiver = Receiver()

@@ -119,7 +119,7 @@ class AwsClient:
         from aiohttp import ClientError, ClientTimeout  # noqa: PLC0415 - `import rewake` stays light
         from yarl import URL  # noqa: PLC0415
 
-        place = await self._found()
+        place = await self.find()
         url = place.endpoint.rstrip("/") + path
         signed = await self._signed(place, method, url, data, headers)
         try:
@@ -152,7 +152,8 @@ class AwsClient:
             )
         return self._session
 
-    async def _found(self) -> _Place:
+    async def find(self) -> _Place:
+        """Find where the service is, and as whom it is asked: it takes a while at first."""
         if self._place is None:
             async with self._finding:
                 if self._place is None:

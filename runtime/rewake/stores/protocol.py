@@ -55,7 +55,7 @@ from rewake.stores.keys import header_key, view_key
 from rewake.stores.requests import FORCE, Requests
 from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, absolved, is_suspect, losing
 from rewake.stores.table import Check, Key, When, Written, holds
-from rewake.stores.writes import UNOWNED, begins
+from rewake.stores.writes import UNOWNED, begins, is_near
 from rewake.values.text import storable, stored_size
 
 ERROR_BYTES = 400
@@ -218,11 +218,10 @@ class Store(Requests):
             **absolved(held),
             **UNOWNED,
         }
-        if held.lost_turn is not None:
-            changes["lost_turn"] = None
+        changes |= {} if held.lost_turn is None else {"lost_turn": None}
         if (sent := wake if ahead else None) != held.sent:
             changes["sent"] = sent
-        stays = due if _is_near(held.due, due, near) else None
+        stays = due if is_near(held.due, due, near) else None
         if stays is None:
             changes["due"] = due
 
@@ -490,11 +489,6 @@ def _bounded(error: str) -> str:
     while (over := stored_size(text) - ERROR_BYTES) > 0:
         text = text[: len(text) - max(1, over // 6)]
     return text
-
-
-def _is_near(stored: Millis | None, due: Millis | None, near: Millis) -> bool:
-    """Whether a stored due time is early by so little that it stays."""
-    return stored is not None and due is not None and 0 <= due - stored <= near
 
 
 def _earliest(*moments: Millis | None) -> Millis | None:

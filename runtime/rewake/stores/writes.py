@@ -293,3 +293,8 @@ def _chunks(entries: list[Entry], size: int) -> Iterator[list[Entry]]:
 
 def _clock_of(entries: Sequence[Entry], clock: Millis) -> Millis:
     return max([clock, *(getattr(entry, "clock", 0) for entry in entries)])
+
+
+def is_near(stored: Millis | None, due: Millis | None, near: Millis) -> bool:
+    """Whether a stored due time is early by so little that it stays."""
+    return stored is not None and due is not None and 0 <= due - stored <= near
