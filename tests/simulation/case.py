@@ -25,7 +25,8 @@ class Case:
     with `holder`, to one that holds something.
     `twice`: every run is started twice. `stuck`: the runs that must end stuck; `resumes`: somebody
     resumes stuck runs; `retries`: failed ones are retried. `follows`: somebody follows each run.
-    `lag`: how far the due index is behind (ms).
+    `lag`: how far the due index is behind (ms). `queued`: a queue keeps messages until they are
+    done, and takes them long before their time.
     """
 
     seed: int
@@ -48,6 +49,7 @@ class Case:
     retries: bool = False
     follows: bool = False
     lag: int = 0
+    queued: bool = False
 
 
 def case_of(seed: int, store: str, *, faults: bool = True) -> Case:

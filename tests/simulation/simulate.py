@@ -64,6 +64,7 @@ def simulate(case: Case) -> Verdict:
             transactions=case.store == "sqlite",
             jumpy=case.jumpy,
             sealed=case.store == SEALED,
+            queued=case.queued,
         )
         outside = Outside(case, world)
         try:

@@ -12,10 +12,14 @@ from rewake import parallel, sleep, task, wait_for_approval, workflow
 @task
 async def mark(trace: str, name: str) -> str:
     """Leave a mark, with the process that left it."""
-    with Path(trace).open("a") as file:
-        file.write(f"{name} {os.getpid()}\n")
+    _leave(Path(trace), f"{name} {os.getpid()}\n")
     await asyncio.sleep(0.1)
     return name
+
+
+def _leave(trace: Path, line: str) -> None:
+    with trace.open("a") as file:
+        file.write(line)
 
 
 @workflow

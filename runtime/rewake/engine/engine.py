@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import random
 import secrets
@@ -27,7 +28,7 @@ from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Cache
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.heart import Heart
-from rewake.engine.held import held_until
+from rewake.engine.held import SOON, held_until
 from rewake.engine.leases import Claims
 from rewake.engine.logs import capture
 from rewake.engine.runs import Runs
@@ -39,7 +40,7 @@ from rewake.engine.threads import ThreadPools
 from rewake.engine.turn import Turn
 from rewake.engine.watchdog import Watchdog
 from rewake.engine.work import Work
-from rewake.errors import ConfigError
+from rewake.errors import ConfigError, StoreError
 from rewake.records import Header, Invocation, Millis, Operation
 from rewake.signing.secret import Secret
 from rewake.states import RunState
@@ -48,6 +49,8 @@ from rewake.stores.protocol import Store
 from rewake.stores.sealing import behind_codec
 from rewake.stores.shelf import Shelf, shelf_of
 from rewake.stores.table import Due, Table
+
+log = logging.getLogger("rewake.engine")
 
 _DIGITS = string.digits + string.ascii_letters
 
@@ -194,9 +197,16 @@ class Engine(Runs):
         Returns the moment from which on it is of use again, since another process has its work, or
         could not be begun here; None: nothing of it is left to do.
         """
-        services = self._services
-        if services.work.closing:
+        if self._services.work.closing:
             raise Closing
+        try:
+            return await self._take(invocation)
+        except StoreError:
+            log.warning("a message about run %s comes again", invocation.run, exc_info=True)
+            return self._services.clock.now() + SOON
+
+    async def _take(self, invocation: Invocation) -> Millis | None:
+        services = self._services
         if not invocation.key and invocation.not_before is not None:
             # Many are late for a time-out that never came: a look costs less than a claim.
             header = await services.store.find(invocation.run)
