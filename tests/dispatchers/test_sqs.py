@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rewake import now, sleep, task, wait_for_approval, workflow
+from rewake import now, parallel, sleep, task, wait_for_approval, workflow
 from rewake.authoring.approval import Approval, Decision
 from rewake.aws.queue import Outgoing
 from rewake.dispatchers.receiving import TRIES
@@ -70,12 +70,17 @@ async def mixed() -> list[str]:
 
 
 @workflow
+async def wide(n: int, seconds: float) -> int:
+    return len(await parallel(range(n), lambda number: work(str(number), seconds)))
+
+
+@workflow
 async def bounded(seconds: float) -> str:
     async with asyncio.timeout(200):
         return await work("quick", seconds)
 
 
-MEMBERS = [chain, sleeper, large, mixed, bounded, work, flaky]
+MEMBERS = [chain, wide, sleeper, large, mixed, bounded, work, flaky]
 
 
 def queued(
@@ -266,6 +271,21 @@ def test_no_more_tasks_are_taken_than_there_is_room_for() -> None:
         for each in headers:
             assert await bench.result(each.run) == "quick"
         assert ran["quick"] == 30
+
+    queued(body, Account(room=4), tasks=4)
+
+
+def test_what_waits_in_the_queue_is_not_sent_again() -> None:
+    """Where there is more to do than gets done, messages that nobody lost are hardly repeated.
+
+    With a message for each that waits, and each sweep, it would be more than 2,600.
+    """
+
+    async def body(bench: Bench, account: Account) -> None:
+        header = await bench.start("wide", n=200, seconds=2.0)
+        assert await bench.result(header.run) == 200
+        assert sum(ran.values()) == 200
+        assert len(account.sqs.sent) < 400
 
     queued(body, Account(room=4), tasks=4)
 

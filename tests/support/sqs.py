@@ -96,6 +96,9 @@ class FakeSqs:
                 raise TransportUnavailable("no queue", code="QueueDoesNotExist")
             return {"QueueUrl": f"https://sqs.test/{body['QueueName']}"}
         queue = self.queues[body["QueueUrl"].rpartition("/")[2]]
+        if action == "GetQueueAttributes":
+            waiting = sum(each.visible <= self._time() for each in queue)
+            return {"Attributes": {"ApproximateNumberOfMessages": str(waiting)}}
         if action == "ReceiveMessage":
             return await self._receive(queue, body)
         act = {

@@ -102,6 +102,12 @@ class Queue:
         found: dict[str, str] = answer.get("Attributes") or {}
         return found
 
+    async def waiting(self) -> int:
+        """About how many messages wait to be received; of those that are delayed, none."""
+        names = ["ApproximateNumberOfMessages"]
+        answer = await self._ask("GetQueueAttributes", {"AttributeNames": names})
+        return int((answer.get("Attributes") or {}).get(names[0], 0))
+
     async def close(self) -> None:
         """Close the connections."""
         await self._asks.close()

@@ -87,6 +87,10 @@ class Dispatcher(Protocol):
         """Send messages off, each not before its `not_before`; does not wait for their work."""
         ...
 
+    async def is_behind(self) -> bool:
+        """Whether messages wait until somebody takes them, so that one that is late is not lost."""
+        ...
+
     async def close(self) -> None:
         """Stop sending. Delayed messages that nobody keeps are not sent: the due index covers."""
         ...

@@ -84,6 +84,9 @@ class HttpDispatcher:
             elif wait <= HORIZON:
                 self._delays.add(invocation, wait)
 
+    async def is_behind(self) -> bool:
+        return False
+
     async def close(self) -> None:
         session, self._session = self._session, None
         self._delays.clear()

@@ -66,6 +66,9 @@ class InProcessDispatcher:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("an invocation failed; its run's due time covers it", exc_info=error)
 
+    async def is_behind(self) -> bool:
+        return False
+
     async def close(self) -> None:
         self._handler = None
         self._delays.clear()

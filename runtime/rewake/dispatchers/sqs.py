@@ -42,6 +42,7 @@ PATIENCE = 3.0
 _TRIES = 3
 _PAUSE = 0.1
 _LAST_WORDS = 2.0
+_KNOWN: Millis = 2_000  # For how long it is known how many messages wait.
 
 
 class _Lot:
@@ -89,6 +90,8 @@ class SqsDispatcher:
         self._senders: set[asyncio.Task[None]] = set()
         self._closed = True
         self._failing = False
+        self._looked_at: Millis = 0
+        self._waiting = 0
 
     def open(self, handler: Handler) -> None:
         self._closed = False
@@ -117,6 +120,16 @@ class SqsDispatcher:
             sender.add_done_callback(self._senders.discard)
         # A host may stand still as soon as whoever dispatches has returned.
         await asyncio.wait({lot.over}, timeout=PATIENCE)
+
+    async def is_behind(self) -> bool:
+        now = self._clock.now()
+        if not 0 <= now - self._looked_at < _KNOWN:
+            self._looked_at = now
+            try:
+                self._waiting = await self._queue.waiting()
+            except RewakeError:
+                self._waiting = 0
+        return self._waiting > 0
 
     async def close(self) -> None:
         self._closed = True

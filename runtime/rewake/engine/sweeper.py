@@ -218,7 +218,8 @@ class Sweeper:
             await self._store.cancel_left(header, now)
             await self._store.lay_down(header)
             return
-        if await self._store.postpone(key, due, now + settings.grace):
+        sent = header.epoch == 0 and await self._services.is_in_a_queue()
+        if await self._store.postpone(key, due, now + settings.grace) and not sent:
             await self._services.wake(header.run)
 
     async def _is_kept(self, item: Header | Operation, key: Key, due: Millis, now: Millis) -> bool:
@@ -273,10 +274,11 @@ class Sweeper:
         wake = self._must_wake(header, now)
         settled = 0
         for entry in history.dispatched():
-            if self._services.has_queued(header.run, entry):
+            operation = history.item(entry)
+            sent = operation is None and await self._services.is_in_a_queue()
+            if sent or self._services.has_queued(header.run, entry):
                 checks.append(now + settings.grace)
                 continue
-            operation = history.item(entry)
             if operation is not None:
                 operation = await self._store.set_right(operation)
             # By all clocks: else nobody could take it yet, and the next check is a grace away.
@@ -345,7 +347,9 @@ class Sweeper:
             await self._store.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
             await self._store.postpone(key, now + self._services.settings.grace, None)
             return
-        await self._services.dispatcher.dispatch([message])
+        waits = operation.not_before is not None and operation.not_before < due
+        if not (waits and not operation.owner and await self._services.is_in_a_queue()):
+            await self._services.dispatcher.dispatch([message])
 
 
 def _backoff(deaths: int) -> Millis:

@@ -65,8 +65,8 @@ def opened(secret: Secret, envelope: str | Mapping[str, Any]) -> Invocation | Re
     """The message in an envelope, if its signature is right."""
     try:
         found = msgspec.json.decode(envelope) if isinstance(envelope, str) else envelope
-        version = found[NAME]
-        if isinstance(version, int) and version > VERSION:
+        version = msgspec.convert(found[NAME], int)
+        if version > VERSION:
             return Refusal(f"it is of version {version}, which is newer than this server", True)
         given = msgspec.convert(found, _Envelope)
     except (msgspec.MsgspecError, ValueError, TypeError, KeyError, RecursionError):
