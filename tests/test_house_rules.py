@@ -38,6 +38,7 @@ GROUND = (
     "forks",
     "signing",
     "values",
+    "aws",
 )
 """What any room may import that stands above it, in this order from the bottom."""
 
@@ -48,8 +49,7 @@ FLOORS = {
     "checking": ("replay", "authoring"),
     "app": ("authoring", "checking", "webhooks"),
     "stores": (),
-    "aws": (),
-    "dispatchers": ("aws",),
+    "dispatchers": (),
     "identity": (),
     "views": ("authoring", "stores"),
     "engine": ("replay", "authoring", "app", "stores", "dispatchers"),
@@ -66,7 +66,7 @@ FLOORS = {
         "identity",
         "doctor",
     ),
-    "hosts": ("app", "stores", "aws", "dispatchers", "engine", "identity", "http"),
+    "hosts": ("app", "stores", "dispatchers", "engine", "identity", "http"),
     "codecs": (),
     "embed": ("app", "stores", "dispatchers", "engine", "identity", "http", "hosts"),
     "client": ("authoring", "dispatchers"),

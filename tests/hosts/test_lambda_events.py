@@ -94,7 +94,8 @@ def test_events_are_told_apart() -> None:
     assert [kind(message) for kind in kinds] == [False, True, False]
     assert [kind({"rewake": "sweep"}) for kind in kinds] == [False, False, True]
     assert [kind(rule) for kind in kinds] == [False, False, True]
-    for other in ({"version": "2.0", "requestContext": {}}, {"Records": []}, [], None, "text"):
+    others: list[Any] = [{"version": "2.0", "requestContext": {}}, {"Records": []}, [], None, ""]
+    for other in others:
         assert [kind(other) for kind in kinds] == [False, False, False]
 
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewake.aws.client import TIMEOUT, TRIES
+from rewake.aws.client import TRIES
 from rewake.aws.queue import Queue
+from rewake.aws.wire import TIMEOUT
 from rewake.errors import TransportUnavailable
 from rewake.records import Millis
 

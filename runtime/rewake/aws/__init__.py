@@ -1,1 +1,1 @@
-"""What all that speaks to AWS shares: credentials, signatures and requests."""
+"""What talks to AWS: who this process is there, and requests that are signed so."""
