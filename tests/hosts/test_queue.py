@@ -77,7 +77,7 @@ def test_what_cannot_be_handled_is_shown_and_sent_again(queue: str, tmp_path: Pa
         assert message["reason"] == "it is no message of Rewake"
         whole = server.client.get(f"/v1/dead-letters/{message['id']}").json()
         assert whole["message"] == '{"rewake": 1, "what": "is this"}'
-        again = server.client.post("/v1/dead-letters/redrive", json={"id": message["id"]})
+        again = server.client.post("/v1/dead-letters", json={"id": message["id"]})
         assert again.json() == {"sent": 1}
         [second] = _until(parked)
         assert second["id"] != message["id"]

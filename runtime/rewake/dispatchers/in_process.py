@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from rewake.clock import Clock
 from rewake.dispatchers.delays import Delays
-from rewake.dispatchers.dispatcher import Handler
+from rewake.dispatchers.dispatcher import Closing, Handler
 from rewake.records import Invocation
 
 log = logging.getLogger("rewake.dispatcher")
@@ -63,7 +63,8 @@ class InProcessDispatcher:
 
     def _ended(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, Closing):
             log.error("an invocation failed; its run's due time covers it", exc_info=error)
 
     async def is_behind(self) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import msgspec
 
 from rewake.engine.asked import message_for
-from rewake.engine.looks import look_at_each
+from rewake.engine.looks import PAGE, look_at_each
 from rewake.engine.services import Services
 from rewake.records import Header, Invocation, Millis, Operation
 from rewake.states import TERMINAL, RunState
@@ -39,17 +39,24 @@ class Ahead:
         self._services = services
         self._store = services.store
 
-    async def send(self, found: Sequence[Due], until: Millis) -> None:
-        """Send the messages for these items, which are due until then."""
-        if not self._services.goes_ahead(until):
-            return
+    async def send(self, until: Millis) -> None:
+        """Send the messages for all that is due until then."""
+        last: Due | None = None
+        while self._services.goes_ahead(until):
+            found = await self._store.due(until, limit=PAGE, after=last)
+            now = self._services.clock.now()
+            await self._send([due for due in found if due.due > now], until)
+            if len(found) < PAGE:
+                return
+            last = found[-1]
 
+    async def _send(self, found: Sequence[Due], until: Millis) -> None:
         async def look(key: Key) -> Invocation | None:
             return await self._message(key, until)
 
         messages = [each for _, each in await look_at_each(found, look) if each is not None]
         if messages:
-            await self._services.dispatcher.dispatch(messages)
+            await self._services.dispatch(messages)
 
     async def _message(self, key: Key, until: Millis) -> Invocation | None:
         """The message for an item, if this process is the one to send it."""

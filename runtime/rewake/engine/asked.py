@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Header, Invocation, Operation, Value
+from rewake.stores.joins import may_be_open
 from rewake.stores.protocol import Store
 
 
@@ -16,11 +19,14 @@ async def message_for(store: Store, header: Header, operation: Operation) -> Inv
     run, args = header.run, operation.args
     if args is not None:
         whole = await store.resolve(run, args)
-        return Invocation(run, operation.key, operation.name, whole, round=operation.round)
+        about = Invocation(
+            run, operation.key, operation.name, whole, round=operation.round, tag=operation.tag
+        )
+        return msgspec.structs.replace(about, joined=may_be_open(header))
     history = await store.entries(header)
     for entry in history.dispatched():
         if (entry.key, entry.round) == (operation.key, operation.round):
-            return await store.message(run, entry)
+            return await store.message(header, entry)
     return None
 
 

@@ -23,6 +23,7 @@ from rewake import forks
 from rewake.app import App
 from rewake.clock import Clock, SystemClock
 from rewake.dispatchers.dispatcher import Closing, Dispatcher
+from rewake.dispatchers.routes import routed_tags
 from rewake.engine.apart import Apart
 from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Cache
@@ -36,6 +37,7 @@ from rewake.engine.services import Here, Services
 from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
 from rewake.engine.sweeper import Sweeper
+from rewake.engine.tags import Tags
 from rewake.engine.threads import ThreadPools
 from rewake.engine.turn import Turn
 from rewake.engine.watchdog import Watchdog
@@ -87,6 +89,10 @@ class Engine(Runs):
         here, unique = Here(Cache(self.settings.cached)), unique or unique_names()
         shelf, table = shelf or shelf_of(table), behind_codec(table, secret.codec)
         store = Store(table, shelf, mark=unique, clock=clock, here=here, **_times(self.settings))
+        asked = {task.tag for task in app.tasks.values()}
+        routed = routed_tags(dispatcher)
+        tags = Tags(store, clock, self.settings, routed=routed, asked=asked)
+        heart = Heart(store, clock, self.settings, unique, threaded=threads, tags=lambda: tags.held)
         super().__init__(
             Services(
                 app=app,
@@ -96,7 +102,7 @@ class Engine(Runs):
                 secret=secret,
                 settings=self.settings,
                 claims=Claims(store, clock, self.settings),
-                heart=Heart(store, clock, self.settings, unique, threaded=threads),
+                heart=heart,
                 here=here,
                 work=Work(),
                 slots=Slots(self.settings.tasks),
@@ -105,7 +111,10 @@ class Engine(Runs):
                 chance=chance or random.Random(),
                 threads=ThreadPools(self.settings.tasks, own=threads),
                 begin=self._begin,
+                take=self._take,
+                look_soon=self._look_soon,
                 arm=self._arm,
+                tags=tags,
             )
         )
         deliveries = Deliveries(self._services)
@@ -145,10 +154,10 @@ class Engine(Runs):
         self._services.heart.open()
         if self._threaded:
             self._watchdog.open()
+        dispatcher = self._services.dispatcher
         # Who keeps messages has to hear what became of them.
-        self._services.dispatcher.open(
-            self.take if self._services.dispatcher.reach else self.handle
-        )
+        kept = not dispatcher.local or routed_tags(dispatcher)
+        dispatcher.open(self.take if kept else self.handle)
         if sweep:
             self._sweeping = asyncio.ensure_future(self._sweeper.run(only))
 
@@ -200,12 +209,13 @@ class Engine(Runs):
         if self._services.work.closing:
             raise Closing
         try:
-            return await self._take(invocation)
+            return await self._come_of(invocation)
         except StoreError:
             log.warning("a message about run %s comes again", invocation.run, exc_info=True)
             return self._services.clock.now() + SOON
 
-    async def _take(self, invocation: Invocation) -> Millis | None:
+    async def _come_of(self, invocation: Invocation) -> Millis | None:
+        """When a message is of use again that was acted on."""
         services = self._services
         if not invocation.key and invocation.not_before is not None:
             # Many are late for a time-out that never came: a look costs less than a claim.
@@ -231,9 +241,24 @@ class Engine(Runs):
         work = self._services.work
         if work.closing:
             return False
+        if not self._services.tags.serves(invocation.tag):
+            return bool(await work.do(invocation.run, self._pass_on(invocation)))
         if invocation.key:
             return bool(await work.do(invocation.run, self._attempts.handle(invocation)))
         return bool(await work.do(invocation.run, self._take_run(invocation.run)))
+
+    async def _pass_on(self, invocation: Invocation) -> bool:
+        """Let others find by the due index what came here, and is not served here.
+
+        No message does that: it could come back, and go on for ever.
+        """
+        if invocation.tag:
+            await self._services.offer([invocation])
+        elif not invocation.key:  # else a look at its run finds it
+            header = await self._services.store.find(invocation.run)
+            if header is not None and header.state in (RunState.READY, RunState.PARKED):
+                await self._services.store.hand_on(header)
+        return True
 
     async def _take_run(self, run: str) -> bool:
         """Go on with a run. Returns whether it could be claimed."""
@@ -277,6 +302,12 @@ class Engine(Runs):
     def _begin(self, invocation: Invocation, operation: Operation) -> None:
         work = self._attempts.carry_out(invocation, operation)
         self._services.work.begin(invocation.run, work)
+
+    def _take(self, invocation: Invocation) -> None:
+        self._services.work.begin(invocation.run, self._attempts.take(invocation))
+
+    def _look_soon(self) -> None:
+        self._sweeper.look_soon()
 
     def _arm(self, due: Due) -> None:
         self._sweeper.arm(due)

@@ -81,7 +81,7 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("GET", "/v1/deliveries/{id}", deliveries.show),
     ("POST", "/v1/deliveries/{id}/replay", deliveries.replay),
     ("GET", "/v1/dead-letters", dead_letters.listing),
-    ("POST", "/v1/dead-letters/redrive", dead_letters.redrive),
+    ("POST", "/v1/dead-letters", dead_letters.redrive),
     ("GET", "/v1/dead-letters/{id}", dead_letters.show),
     ("GET", "/hooks/{path:path}", deliver),
     ("POST", "/hooks/{path:path}", deliver),

@@ -249,7 +249,7 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("GET", "/v1/dead-letters/{id}"): Described(
         {200: Answer(answers.DeadLetter)}, problems=(404, 503)
     ),
-    ("POST", "/v1/dead-letters/redrive"): Described(
+    ("POST", "/v1/dead-letters"): Described(
         {200: Answer(answers.Redriven)}, body=dead_letters.RedriveBody, problems=(404, 503)
     ),
     ("POST", "/v1/echo"): Described({200: Answer(Seen)}, problems=(401, 408, 413, 422)),

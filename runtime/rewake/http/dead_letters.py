@@ -38,7 +38,7 @@ async def show(request: Request) -> Response:
 
 
 async def redrive(request: Request) -> Response:
-    """`POST /v1/dead-letters/redrive`: send one, or all that can be seen, again as they were."""
+    """`POST /v1/dead-letters`: send one, or all that can be seen, again as they were."""
     asked = shaped(await read_object(request, parts_of(request).limit), RedriveBody)
     act_of(request).about = asked.id or ""
     sent = await _letters(request).redrive(asked.id)

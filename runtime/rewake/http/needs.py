@@ -65,7 +65,7 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     # They may be about runs of any workflow, or forged: for nobody who is limited to some.
     ("GET", "/v1/dead-letters"): Need(Scope.ADMIN, "dead-letter.list"),
     ("GET", "/v1/dead-letters/{id}"): Need(Scope.ADMIN, "dead-letter.get"),
-    ("POST", "/v1/dead-letters/redrive"): Need(Scope.ADMIN, "dead-letter.redrive", acts=True),
+    ("POST", "/v1/dead-letters"): Need(Scope.ADMIN, "dead-letter.redrive", acts=True),
     ("POST", "/v1/invoke"): Need(Scope.OPERATE, "invoke", free=True),
     ("POST", "/v1/echo"): Need(Scope.READ, "echo", free=True),
     ("POST", "/v1/doctor"): Need(Scope.ADMIN, "doctor", acts=True),

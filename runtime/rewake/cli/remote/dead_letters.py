@@ -50,7 +50,7 @@ def redrive(url: str | None, json: bool, id: str | None) -> Exit:
     """Send one message, or all of them, again."""
 
     async def call(client: Client) -> Exit:
-        found = (await client.post(_PATH, "redrive", body={"id": id})).body
+        found = (await client.post(_PATH, body={"id": id})).body
         if json:
             write_json(found)
         else:
