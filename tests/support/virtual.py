@@ -175,6 +175,9 @@ class _Network:
         """Whatever is sent arrives."""
         return False
 
+    async def flush(self) -> None:
+        """What was dispatched is on its way."""
+
     async def close(self) -> None:
         """Nothing is kept here."""
 
@@ -209,7 +212,7 @@ def virtually(
     members: Sequence[object],
     body: Callable[[Bench], Awaitable[None]],
     *,
-    table: str | MemoryTable = "memory",
+    table: str | WholeTable = "memory",
     secret: Secret = SECRET,
     carrier: Carrier = InProcessDispatcher,
     sweeps: bool = True,
@@ -226,7 +229,7 @@ def virtually(
     with tempfile.TemporaryDirectory() as folder:
         base: WholeTable = (
             table
-            if isinstance(table, MemoryTable)
+            if not isinstance(table, str)
             else MemoryTable()
             if table == "memory"
             else SqliteTable(Path(folder) / "a.db", threaded=False, durable=False)

@@ -8,6 +8,8 @@ some minutes before, so that no request waits for it.
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 import os
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,6 +50,7 @@ class Account:
         self._session = _session()
         self._lock = threading.Lock()
         self._credentials: Any = None
+        self._clients: dict[str, Any] = {}
 
     @property
     def session(self) -> Session:
@@ -64,12 +67,13 @@ class Account:
         from botocore.config import Config  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError, NoRegionError  # noqa: PLC0415
 
-        region = _region(self._session)
         try:
-            with self._lock:  # a session is not for several threads at once
-                return self._session.create_client(
-                    service, region_name=region, config=Config(**_PATIENCE)
-                )
+            with self._lock:  # a session is not for several threads at once; its clients are
+                if service not in self._clients:
+                    self._clients[service] = self._session.create_client(
+                        service, region_name=_region(self._session), config=Config(**_PATIENCE)
+                    )
+                return self._clients[service]
         except NoRegionError as error:
             raise ConfigError("AWS needs a region: set AWS_REGION") from error
         except (BotoCoreError, ValueError) as error:
@@ -108,6 +112,16 @@ class Account:
         return self._fetched()
 
 
+def this_account() -> Account:
+    """The account that the environment names, made once as long as that is the same."""
+    return _account(tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith("AWS_"))))
+
+
+@functools.lru_cache(1)
+def _account(_: tuple[tuple[str, str], ...]) -> Account:
+    return Account()
+
+
 def _frozen(credentials: Any) -> Keys:
     found = credentials.get_frozen_credentials()
     return Keys(found.access_key, found.secret_key, found.token)
@@ -118,6 +132,7 @@ def _session() -> Session:
         from botocore.session import get_session  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError(f"AWS needs boto3: {_INSTALL}") from error
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # it tells of each endpoint it finds
     return get_session()
 
 

@@ -56,15 +56,7 @@ class Lost(Exception):
 class Wire(Protocol):
     """What carries requests to a service. Raises `NotSent` or `Lost`."""
 
-    async def send(
-        self,
-        method: str,
-        path: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        *,
-        timeout: float = TIMEOUT,
-    ) -> Answer:
+    async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """The answer to a request, whatever it says."""
         ...
 

@@ -98,6 +98,12 @@ class LambdaDispatcher:
     async def is_behind(self) -> bool:
         return False  # Lambda's own queue shows nobody what waits in it
 
+    async def flush(self) -> None:
+        while self._sending:
+            await asyncio.wait(self._sending)
+        if self.later is not None:
+            await self.later.flush()
+
     async def close(self) -> None:
         self._closed = True
         if self._sending:

@@ -91,6 +91,10 @@ class Dispatcher(Protocol):
         """Whether messages wait until somebody takes them, so that one that is late is not lost."""
         ...
 
+    async def flush(self) -> None:
+        """Wait until what is to be sent now has been sent: the process may stand still then."""
+        ...
+
     async def close(self) -> None:
         """Stop sending. Delayed messages that nobody keeps are not sent: the due index covers."""
         ...

@@ -70,6 +70,9 @@ class InProcessDispatcher:
     async def is_behind(self) -> bool:
         return False
 
+    async def flush(self) -> None:
+        """There is nothing to send: what it carries stays in this process."""
+
     async def close(self) -> None:
         self._handler = None
         self._delays.clear()

@@ -59,6 +59,9 @@ class Router:
         for tag, some in ways.items():
             await self._routes.get(tag, self._main).dispatch(some)
 
+    async def flush(self) -> None:
+        await asyncio.gather(*(each.flush() for each in self._all()))
+
     async def is_behind(self) -> bool:
         return await self._main.is_behind()
 

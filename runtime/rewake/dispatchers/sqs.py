@@ -131,6 +131,10 @@ class SqsDispatcher:
                 self._waiting = 0
         return self._waiting > 0
 
+    async def flush(self) -> None:
+        while self._senders:
+            await asyncio.wait(self._senders)
+
     async def close(self) -> None:
         self._closed = True
         if self._consumer is not None:

@@ -107,6 +107,7 @@ class Commits:
                 wake=wake,
                 check_at=check_at,
                 ahead=self._services.settings.grace if ahead else 0,
+                asks=any(op.kind is Kind.APPROVAL for op in open_),
                 take=take,
                 near=self._services.settings.sweep,
             )
@@ -160,7 +161,7 @@ class Commits:
         """Say what a run now waits for, of what others bring about, and how they do."""
         run = self.header.run
         for each in entries:
-            if type(each) is not Scheduled:
+            if not isinstance(each, Scheduled):
                 continue
             if each.kind is Kind.APPROVAL:
                 told = "run %s waits for a decision: rewake runs approve %s %s"
@@ -310,7 +311,7 @@ def must_commit(fresh: Sequence[Entry], ready: Sequence[OpenOp]) -> bool:
 
 def dispatched(entries: Sequence[Entry]) -> list[Scheduled]:
     """The operations of a commit that are to be dispatched, without those it withdraws again."""
-    asked = [e for e in entries if type(e) is Scheduled and e.kind.traits.dispatched]
+    asked = [e for e in entries if isinstance(e, Scheduled) and e.kind.traits.dispatched]
     if not asked:
         return asked
     gone = {entry.key for entry in entries if type(entry) is Withdrawn}
@@ -323,7 +324,7 @@ def _withdraws(entries: Sequence[Entry]) -> bool:
 
 
 def _asks_for_step(entry: Entry) -> bool:
-    return type(entry) is Scheduled and entry.kind.traits.inline
+    return isinstance(entry, Scheduled) and entry.kind.traits.inline
 
 
 def _is_progress(entry: Entry) -> bool:

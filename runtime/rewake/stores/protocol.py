@@ -211,6 +211,7 @@ class Store(Removal):
         wake: Millis | None,
         check_at: Millis | None,
         ahead: Millis = 0,
+        asks: bool = False,
         take: Sequence[TaskClaim] = (),
         near: Millis = 0,
     ) -> Committed | Fenced | Arrived:
@@ -219,6 +220,7 @@ class Store(Removal):
         `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `ahead`:
         a message is sent for `wake`, and looked for so much later. `take`: tasks among the entries
         that this process begins itself, claimed as well. A due time may be early by `near`.
+        `asks`: an approval may be open.
         """
         due = _earliest(None if wake is None else wake + ahead, check_at)
         changes = {
@@ -227,6 +229,7 @@ class Store(Removal):
             "wake": wake,
             "check_at": check_at,
             "rest": held.epoch,
+            "asks": asks,
             **absolved(held),
             **UNOWNED,
         }
@@ -284,10 +287,7 @@ class Store(Removal):
         await self._append(held, [], {"rest": held.epoch})
 
     async def release(self, run: str, owner: str, at: Millis, why: str = "") -> None:
-        """Release the run: any process may claim it from `at` on, and this claim is no loss.
-
-        `why`: the reason for which it is put back, if it is.
-        """
+        """Release the run, perhaps for a reason: any may claim it from `at` on; it is no loss."""
         more = {"error": _bounded(why)} if why else {}
         await self._release(run, owner, at, {}, **more)
 
