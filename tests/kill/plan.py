@@ -85,7 +85,7 @@ OTHERS = frozenset(
         "open_joins",
         "close_joins",
     )
-) | {"table.delete"}
+) | {"table.delete", "table.get_many", "dispatch.is_behind", "dispatch.flush"}
 """Left to `--all`: they only read, are part of another one, or depend on what the clock does."""
 
 BODIES = (

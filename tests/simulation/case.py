@@ -28,6 +28,8 @@ class Case:
     with `holder`, to one that holds something.
     `twice`: every run is started twice. `stuck`: the runs that must end stuck; `resumes`: somebody
     resumes stuck runs; `retries`: failed ones are retried. `follows`: somebody follows each run.
+    `lag`: how far the due index is behind (ms). `queued`: a queue keeps messages until they are
+    done, and takes them long before their time.
     `lag`: how far the due index is behind (ms). `roles`: what the processes serve, one after the
     other; `joins`: when others come, and what they serve. `replaces`: whether one that dies is
     replaced.
@@ -53,6 +55,7 @@ class Case:
     retries: bool = False
     follows: bool = False
     lag: int = 0
+    queued: bool = False
     roles: tuple[Served, ...] = (UNTAGGED,)
     joins: list[tuple[float, Served]] = field(default_factory=list)
     replaces: bool = True

@@ -528,7 +528,15 @@ def _followed(scenario: Scenario, first: int = 0) -> Scenario:
     return case
 
 
+def _queued(seed: int, store: str) -> Case:
+    """A queue carries the messages, and keeps those that are sent ahead; some are lost."""
+    case = case_of(seed, store)
+    case.local, case.queued = False, True
+    return case
+
+
 SCENARIOS: Mapping[str, Scenario] = {
+    "a queue keeps the messages": _queued,
     "what was said last is written": lambda seed, store: _said_last(seed + 2, store),
     "what goes wrong is followed": _followed(case_of),
     "retries are followed": _followed(_retried, 2),

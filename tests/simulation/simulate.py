@@ -71,6 +71,7 @@ def simulate(case: Case) -> Verdict:
             transactions=case.store == "sqlite",
             jumpy=case.jumpy,
             sealed=case.store == SEALED,
+            queued=case.queued,
         )
         world.replaces = case.replaces
         outside = Outside(case, world)

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from rewake.cli.access import audit, tokens
 from rewake.cli.approval_commands import approvals
 from rewake.cli.callbacks import callbacks
+from rewake.cli.dead_letters import deadletters
 from rewake.cli.deliveries import deliveries
 from rewake.cli.doctor_command import doctor
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
@@ -84,6 +85,7 @@ app.add_typer(audit, name="audit")
 app.add_typer(callbacks, name="callbacks")
 app.add_typer(approvals, name="approvals")
 app.add_typer(deliveries, name="deliveries")
+app.add_typer(deadletters, name="deadletters")
 app.add_typer(tables, name="tables")
 app.command("doctor")(doctor)
 app.command("init")(init)
@@ -159,7 +161,7 @@ def serve(
     port: Port = None,
     db: Db = None,
     dispatcher: Annotated[
-        str | None, typer.Option(help="in-process or http (REWAKE_DISPATCHER).")
+        str | None, typer.Option(help="in-process, http, sqs or lambda (REWAKE_DISPATCHER).")
     ] = None,
     url: Annotated[
         str | None, typer.Option(help="The address of all replicas, for http (REWAKE_URL).")

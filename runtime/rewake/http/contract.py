@@ -18,6 +18,7 @@ from rewake.http import (
     approvals,
     approving,
     callbacks,
+    dead_letters,
     histories,
     internal,
     runs,
@@ -242,6 +243,15 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("POST", "/v1/deliveries/{id}/replay"): Described(
         {200: Answer(answers.Replayed), 202: Answer(answers.Replayed)},
         problems=(400, 404, 409, 415),
+    ),
+    ("GET", "/v1/dead-letters"): Described(
+        {200: Answer(answers.DeadLettersPage)}, problems=(404, 503)
+    ),
+    ("GET", "/v1/dead-letters/{id}"): Described(
+        {200: Answer(answers.DeadLetter)}, problems=(404, 503)
+    ),
+    ("POST", "/v1/dead-letters"): Described(
+        {200: Answer(answers.Redriven)}, body=dead_letters.RedriveBody, problems=(404, 503)
     ),
     ("POST", "/v1/echo"): Described({200: Answer(Seen)}, problems=(401, 408, 413, 422)),
     ("POST", "/v1/doctor"): Described({200: Answer(answers.Examined)}, body=internal.Nothing),

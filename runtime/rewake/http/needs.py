@@ -62,6 +62,10 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/v1/deliveries"): Need(Scope.READ, "delivery.list"),
     ("GET", "/v1/deliveries/{id}"): Need(Scope.READ, "delivery.get"),
     ("POST", "/v1/deliveries/{id}/replay"): Need(Scope.OPERATE, "delivery.replay", acts=True),
+    # They may be about runs of any workflow, or forged: for nobody who is limited to some.
+    ("GET", "/v1/dead-letters"): Need(Scope.ADMIN, "dead-letter.list"),
+    ("GET", "/v1/dead-letters/{id}"): Need(Scope.ADMIN, "dead-letter.get"),
+    ("POST", "/v1/dead-letters"): Need(Scope.ADMIN, "dead-letter.redrive", acts=True),
     ("POST", "/v1/invoke"): Need(Scope.OPERATE, "invoke", free=True),
     ("POST", "/v1/echo"): Need(Scope.READ, "echo", free=True),
     ("POST", "/v1/doctor"): Need(Scope.ADMIN, "doctor", acts=True),

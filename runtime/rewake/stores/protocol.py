@@ -57,7 +57,7 @@ from rewake.stores.removal import Removal
 from rewake.stores.requests import FORCE
 from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, absolved, is_suspect, losing
 from rewake.stores.table import Check, Key, When, Written, holds
-from rewake.stores.writes import UNOWNED, begins
+from rewake.stores.writes import UNOWNED, begins, is_near
 from rewake.values.text import storable, stored_size
 
 ERROR_BYTES = 400
@@ -210,17 +210,19 @@ class Store(Removal):
         gap: int,
         wake: Millis | None,
         check_at: Millis | None,
+        ahead: Millis = 0,
         asks: bool = False,
         take: Sequence[TaskClaim] = (),
         near: Millis = 0,
     ) -> Committed | Fenced | Arrived:
         """Append entries and suspend, unless something arrived since `held.arrivals` was read.
 
-        `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `take`:
-        tasks among the entries that this process begins itself; they are claimed as well.
-        A due time stays if it is early by less than `near`. `asks`: an approval may be open.
+        `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `ahead`:
+        a message is sent for `wake`, and looked for so much later. `take`: tasks among the entries
+        that this process begins itself, claimed as well. A due time may be early by `near`.
+        `asks`: an approval may be open.
         """
-        due = _earliest(wake, check_at)
+        due = _earliest(None if wake is None else wake + ahead, check_at)
         changes = {
             "state": MOVES[Move.PARK].target,
             "gap": gap,
@@ -232,9 +234,11 @@ class Store(Removal):
             **UNOWNED,
         }
         changes |= {} if held.lost_turn is None else {"lost_turn": None}
-        early = held.due is not None and due is not None and 0 <= due - held.due <= near
-        stays = due if early else None
-        changes |= {} if early else {"due": due}
+        if (sent := wake if ahead else None) != held.sent:
+            changes["sent"] = sent
+        stays = due if is_near(held.due, due, near) else None
+        if stays is None:
+            changes["due"] = due
 
         async def work() -> Committed | Fenced | Arrived:
             result = await self._append(held, entries, changes, arrivals=held.arrivals, due=stays)
