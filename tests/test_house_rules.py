@@ -30,6 +30,7 @@ GROUND = (
     "errors",
     "kinds",
     "states",
+    "keep",
     "ledger",
     "streamed",
     "records",

@@ -2,11 +2,9 @@
 
 Everything here is data. Times are whole milliseconds since the Unix epoch (`Millis`); the
 structs encode to JSON, so a stored row can be read by eye.
-
 A stored run is one `Header`, which decides, and beside it `Chunk`s (older entries of its history),
-`Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. What its
-attempts say is in `rewake.streamed`, what is stored beside runs in `rewake.ledger`.
-Where each of these items lives is in `rewake.stores.keys`.
+`Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. Of what else
+is stored, `streamed` and `ledger` have the structs. `stores.keys` says where each of them lives.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
 workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what it then observed
@@ -28,7 +26,6 @@ from rewake.streamed import StreamBatch
 
 Millis = int
 """A moment, in whole milliseconds since the Unix epoch (or a duration in milliseconds)."""
-
 
 LATEST: Millis = 253_402_300_799_999
 """The end of the year 9999, at which every longer wait ends."""
@@ -279,8 +276,7 @@ class Header(msgspec.Struct, omit_defaults=True):
     It has at most 1 KiB with its key, but for what is added between two commits: `cancel`,
     `lost_turn` and the `error` of a turn that is given up.
 
-    Three groups of fields: what the run is (set once), who holds it and when it must be looked at,
-    and its history. `epoch` and `count` together are the fence of every commit.
+    `epoch` and `count` together are the fence of every commit.
     """
 
     run: str
@@ -336,11 +332,11 @@ class Header(msgspec.Struct, omit_defaults=True):
     newer: bool = False
     """Whether it failed, and a newer run of its idempotency key is begun: it stays as it is."""
     hold: bool = False
-    """Whether somebody holds it: then it is not removed."""
+    """Whether somebody holds it, so that it is not removed."""
     was: RunState | None = None
-    """Of one that is removed: the state in which it ended."""
+    """How a removed one ended."""
     floor: int = 0
-    """Of the first run of a key, if that is removed: the first generation that may be there."""
+    """Of the first run of a key, if removed: the first generation that may be there."""
     taken: str = ""
     """The claim that it was last taken from, which seemed dead."""
     where: str = ""
@@ -369,11 +365,6 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The entries after those of the chunks."""
     error: str = ""
     """Why it is stuck or failed; else why its last claim was lost, or it was put back, if known."""
-
-    @property
-    def ended(self) -> Millis:
-        """When it ended, if it has: its newest event, or when it was ended from outside."""
-        return max(self.created, self.clock, self.changed)
 
 
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -487,9 +478,6 @@ class View(msgspec.Struct, frozen=True):
 
 
 Item = Header | Chunk | Operation | LogBatch | StreamBatch | View | LedgerItem
-
-
-# --- messages ----------------------------------------------------------------------------------
 
 
 class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -134,6 +134,6 @@ def test_a_sleep_costs_no_more_where_a_sweep_comes_at_the_same_time(seconds: flo
 
 
 def test_a_branch_reads_what_it_waits_for() -> None:
-    """Two items, one for each of its tasks, and no more in a wider fan-out."""
+    """For each of its two tasks the item, and the run's header; no more in a wider fan-out."""
     for n in (100, 600):
-        assert cost("branches", n).reads < 3 * n
+        assert cost("branches", n).reads < 5 * n

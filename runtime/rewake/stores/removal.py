@@ -34,7 +34,7 @@ from typing import Any
 import msgspec
 
 from rewake.records import Header, Millis, View
-from rewake.states import MOVES, Move, RunState
+from rewake.states import MOVES, TERMINAL, Move, RunState
 from rewake.stores.generations import generation, place_of
 from rewake.stores.keys import header_key, partitions_of, view_key
 from rewake.stores.requests import Requests
@@ -66,6 +66,11 @@ def removal_due(moment: Millis) -> Millis:
 def is_ended_due(due: Millis | None) -> bool:
     """Whether this is the due time of an ended run of which nothing but its removal is left."""
     return due is not None and due >= ENDED
+
+
+def ended_at(header: Header) -> Millis:
+    """When a run ended, if it has: its newest event, or when it was ended from outside."""
+    return max(header.created, header.clock, header.changed)
 
 
 class Removal(Requests):
@@ -122,11 +127,11 @@ class Removal(Requests):
     async def settle_stone(self, stone: Header, now: Millis) -> None:
         """Let a stone of which all is cleared wait, or go if its time is over."""
         place = place_of(stone.run)
-        if now < stone.ended + self.later:
+        if now < ended_at(stone) + self.later:
             if stone.due is not None and stone.due <= removal_due(now):
-                await self._move(stone, stone.ended + self.later)
-        elif now < stone.ended + self.remembered:
-            await self._move(stone, stone.ended + self.remembered)
+                await self._move(stone, ended_at(stone) + self.later)
+        elif now < ended_at(stone) + self.remembered:
+            await self._move(stone, ended_at(stone) + self.remembered)
         elif place is None:
             await self._take_away(stone)
         elif place[1] == 1:
@@ -154,7 +159,17 @@ class Removal(Requests):
         else:
             await self._move(stone, now + max(1, self.remembered // 30))
 
-    async def go_on_from(self, stone: Header) -> Header | None:
+    async def followed(self, before: Header) -> Header | None:
+        """Mark a failed run, or the stone of a key, as one that a newer run follows.
+
+        None if that may be; else what stands in its place.
+        """
+        if before.state is RunState.REMOVED:
+            return await self._go_on_from(before)
+        found = await self.supersede(before.run)
+        return None if found.state in TERMINAL else found
+
+    async def _go_on_from(self, stone: Header) -> Header | None:
         """Note that a run of a key is begun of which no older one is left but this stone.
 
         None if it may be; else what stands in the place of the first run, or stood there.
