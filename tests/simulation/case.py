@@ -12,6 +12,7 @@ from tests.simulation.calling import unbeaten, with_calls
 from tests.simulation.emitting import with_items
 from tests.simulation.faults import Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
+from tests.simulation.removing import KEEP
 from tests.simulation.telling import with_notices
 from tests.simulation.voting import with_votes
 
@@ -25,7 +26,8 @@ class Case:
     with `holder`, to one that holds something.
     `twice`: every run is started twice. `stuck`: the runs that must end stuck; `resumes`: somebody
     resumes stuck runs; `retries`: failed ones are retried. `follows`: somebody follows each run.
-    `lag`: how far the due index is behind (ms).
+    `lag`: how far the due index is behind (ms). `keep`: for how many seconds ended runs are kept;
+    None: for ever. `keyed`: people start by a key instead, and there are no `programs`.
     """
 
     seed: int
@@ -48,6 +50,8 @@ class Case:
     retries: bool = False
     follows: bool = False
     lag: int = 0
+    keep: float | None = None
+    keyed: bool = False
 
 
 def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
@@ -97,9 +101,21 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         if chance.random() < 0.15:
             case.events.append((chance.uniform(0, 15), "blocked"))
         further(case, random.Random(f"further/{seed}"))
+        if chance_of("removed", seed) < 0.1 and not case.jumpy and not _is_out(case):
+            case.keep = KEEP
         if case.jumpy or any(what in ("outage", "refused") for _, what in case.events):
             case.programs = {name: (unbeaten(p), r) for name, (p, r) in case.programs.items()}
     return case
+
+
+def chance_of(what: str, seed: int) -> float:
+    """A draw of its own, which moves no other."""
+    return random.Random(f"{what}/{seed}").random()
+
+
+def _is_out(case: Case) -> bool:
+    """Whether the store is out for long, so that runs end late."""
+    return any(what in ("outage", "refused") for _, what in case.events)
 
 
 ADDED = (

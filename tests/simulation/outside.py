@@ -11,12 +11,13 @@ from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
 from rewake.errors import RunConflict, RunNotFound, StoreError
 from rewake.kinds import Kind
-from rewake.records import Scheduled
+from rewake.records import LATEST, Scheduled
 from rewake.states import RunState
 from tests.simulation.calling import Machine
 from tests.simulation.case import Case
 from tests.simulation.emitting import Readers
 from tests.simulation.judge import Judge
+from tests.simulation.removing import Keyed, Removing
 from tests.simulation.voting import Voters
 from tests.simulation.watch import Run
 from tests.simulation.world import Gone, Replica, World
@@ -67,6 +68,8 @@ class Outside:
     async def run(self) -> None:
         """The whole simulation."""
         world = self._world
+        if self._case.keyed:
+            return await Keyed(self._case, world).run()
         world.open()
         for when, what in self._case.events:
             world.later(when, lambda what=what: self._event(what))  # type: ignore[misc]
@@ -83,6 +86,9 @@ class Outside:
                     await self._judge.judge(world.watch.runs[name])
                 if name in self._readers and not world.watch.broken:
                     await self._readers[name].judge(world.watch.runs[name])
+            if self._case.keep is not None and not self._case.stuck and not world.watch.broken:
+                await Removing(self._case, world).run()
+        return None
 
     def _begin(self) -> None:
         """Let people start the runs, and harm them."""
@@ -123,7 +129,7 @@ class Outside:
     async def _until_nothing_is_due(self) -> None:
         for _ in range(DRAIN):
             await asyncio.sleep(4 + self._world.refused_for())
-            if self._world.alive() and not await self._world.base.due(2**53, limit=1):
+            if self._world.alive() and not await self._world.base.due(LATEST, limit=1):
                 return
 
     def _what_is_left(self) -> str:

@@ -20,6 +20,7 @@ from tests.simulation.mutants_calling import CALLING
 from tests.simulation.mutants_following import FOLLOWING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_linking import LINKING
+from tests.simulation.mutants_removing import REMOVING
 from tests.simulation.mutants_retrying import RETRYING
 from tests.simulation.mutants_telling import TELLING
 from tests.simulation.mutants_voting import VOTING
@@ -36,6 +37,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *FOLLOWING,
     *HOLDING,
     *LINKING,
+    *REMOVING,
     *RETRYING,
     *TELLING,
     *VOTING,
