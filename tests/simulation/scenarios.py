@@ -18,9 +18,9 @@ from tests.simulation.faults import (
     calm,
     chaos_of,
 )
-from tests.simulation.generate import Err, Generator
-from tests.simulation.removing import KEEP, SHORT
+from tests.simulation.generate import Generator
 from tests.simulation.scenarios_outside import called, called_at_the_edge, told, voted
+from tests.simulation.scenarios_removing import keyed, removed, retried_and_removed
 from tests.simulation.telling import with_notices
 from tests.simulation.voting import ballot
 
@@ -522,42 +522,10 @@ def _followed(scenario: Scenario, first: int = 0) -> Scenario:
     return case
 
 
-def _removed(seed: int, store: str) -> Case:
-    """Ended runs are removed, and processes die over that."""
-    case = case_of(seed, store)
-    case.jumpy, case.cancels = False, {}
-    case.events = []
-    case.keep = KEEP
-    return case
-
-
-def _retried_and_removed(seed: int, store: str) -> Case:
-    """Failed runs are retried while they are removed."""
-    chance = random.Random(seed)
-    task = ["task", "work", "n1", {"fails": chance.randint(1, 3)}]
-    program = ["seq", ["task", "work", "n0", {"big": True}], task]
-    case = Case(seed, store, {"r1": (program, Err("n1"))}, calm(seed), _patient(), replicas=2)
-    case.local, case.keep = chance.random() < 0.5, KEEP
-    return case
-
-
-def _keyed(seed: int, store: str) -> Case:
-    """People start by one key, whose runs are removed soon after their ends."""
-    chance = random.Random(seed)
-    chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
-    chaos.until, chaos.rate, chaos.budget = 250.0, 0.01, 20
-    chaos.outage = None
-    case = Case(seed, store, {}, chaos, _patient(), replicas=3)
-    case.local, case.keep, case.keyed = chance.random() < 0.5, SHORT, True
-    kinds = ("crash", "stall", "pause", "close")
-    case.events = [(chance.uniform(0.0, 250.0), chance.choice(kinds)) for _ in range(6)]
-    return case
-
-
 SCENARIOS: Mapping[str, Scenario] = {
-    "ended runs are removed": _removed,
-    "failed runs are removed": _retried_and_removed,
-    "a key counts on": _keyed,
+    "ended runs are removed": removed,
+    "failed runs are removed": retried_and_removed,
+    "a key counts on": keyed,
     "what was said last is written": lambda seed, store: _said_last(seed + 2, store),
     "what goes wrong is followed": _followed(case_of),
     "retries are followed": _followed(_retried, 2),

@@ -296,6 +296,7 @@ class Watch:
         name, mishaps = f"run {new.run}", self._world.mishaps()
         for counter in ("epoch", "round", "count", "arrivals", "clock", "cancels"):
             cut = counter in ("count", "cancels") and new.round > old.round
+            cut = cut or new.state is RunState.REMOVED
             if getattr(new, counter) < getattr(old, counter) and not cut:
                 self.fail(f"{name}: {counter} went back")
         if old.answer and new.answer != old.answer and new.state is not RunState.REMOVED:

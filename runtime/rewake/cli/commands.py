@@ -17,6 +17,7 @@ from rewake.cli.deliveries import deliveries
 from rewake.cli.doctor_command import doctor
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
 from rewake.cli.inputs import json_value
+from rewake.cli.keeping import runs_erase, runs_export, runs_hold, runs_purge, runs_unhold
 from rewake.cli.options import (
     ApprovalKey,
     Comment,
@@ -439,6 +440,13 @@ def runs_retry(
 
     chosen = Selection(run, state, workflow, since, dry_run, acts_on=("failed",))
     _end(act(Server(url, json), chosen, "retry", discard_cleanup=discard_cleanup or None))
+
+
+runs.command("hold")(runs_hold)
+runs.command("unhold")(runs_unhold)
+runs.command("erase")(runs_erase)
+runs.command("purge")(runs_purge)
+runs.command("export")(runs_export)
 
 
 @runs.command("approve")

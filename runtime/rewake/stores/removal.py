@@ -68,6 +68,13 @@ def is_ended_due(due: Millis | None) -> bool:
     return due is not None and due >= ENDED
 
 
+def kept_until(header: Header) -> Millis | None:
+    """When an ended run is to be removed, if it is and nobody holds it."""
+    if header.hold or header.due is None or header.due < ENDED:
+        return None
+    return header.due - ENDED
+
+
 def ended_at(header: Header) -> Millis:
     """When a run ended, if it has: its newest event, or when it was ended from outside."""
     return max(header.created, header.clock, header.changed)
