@@ -11,6 +11,7 @@ import pytest
 
 from rewake import Approval, Decision, step, task, wait_for_approval, workflow
 from rewake.engine.approvals import Approvals
+from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.engine.starting import IfFinished, name_of_key
 from rewake.errors import RunNotFound, RunRemoved
@@ -22,7 +23,7 @@ from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)
 DAY = 86_400
-SLOW: Any = {"sweep": 600_000, "lease": 1_800_000}
+SLOW: Any = {"sweep": 3_600_000, "lease": 7_200_000}
 """Settings under which months pass quickly."""
 BIG = "x" * 50_000
 FIRST, SECOND, THIRD = (name_of_key("waits", "k").generation(n) for n in (1, 2, 3))
@@ -161,10 +162,10 @@ def test_a_workflow_has_its_own_time(table: str) -> None:
         with pytest.raises(Ended):
             await bench.result(bad)
         await bench.result(good)
-        await asyncio.sleep(3600 + 120)
+        await asyncio.sleep(3 * 3600)
         with pytest.raises(RunNotFound):
             await bench.engine.get(good)
-        await asyncio.sleep(400 * DAY)
+        await asyncio.sleep(100 * DAY)
         assert (await bench.engine.get(bad)).state is RunState.FAILED
 
     virtually(MEMBERS, body, table=table, **SLOW)
@@ -181,7 +182,7 @@ def test_what_has_not_ended_stays(table: str) -> None:
         await bench.engine.services.store._table.update(  # as a body that differs leaves it
             header_key(stuck.run), set={"state": RunState.STUCK, "due": None}
         )
-        await asyncio.sleep(400 * DAY)
+        await asyncio.sleep(100 * DAY)
         assert (await bench.engine.get(run)).state is RunState.PARKED
         assert (await bench.engine.get(stuck.run)).state is RunState.STUCK
         await approve(bench, run)
@@ -229,7 +230,7 @@ def test_late_messages_create_nothing(table: str) -> None:
     async def body(bench: Bench) -> None:
         run = (await bench.start("plain")).run
         await bench.result(run)
-        for seconds in (3600, 3600, 31 * DAY):
+        for seconds in (3 * 3600, 3600, 31 * DAY):
             await asyncio.sleep(seconds)
             await bench.engine.handle(Invocation(run, "double", "double", None))
             await bench.engine.handle(Invocation(run))
@@ -246,7 +247,7 @@ def test_an_id_stays_taken_for_a_while(table: str) -> None:
     async def body(bench: Bench) -> None:
         await bench.engine.start("plain", {}, run="mine")
         await bench.result("mine")
-        await asyncio.sleep(3600)
+        await asyncio.sleep(3 * 3600)
         assert await left(bench, "mine") == ["H"]
         with pytest.raises(RunRemoved):
             await bench.engine.start("plain", {}, run="mine")
@@ -324,3 +325,80 @@ def test_the_first_run_of_a_key_may_stay_longer(table: str) -> None:
             assert await left(bench, run) == []
 
     virtually(MEMBERS, body, table=table, **SLOW, keep=keep_in("1d"))
+
+
+# --- deaths --------------------------------------------------------------------------------------
+
+
+class Mortal:
+    """A table and shelf as a process sees them that dies at its n-th call, or just after it."""
+
+    def __init__(self, engine: Engine, base: Any, nth: int, *, after: bool) -> None:
+        self._engine, self._base = engine, base
+        self._left, self._after = nth, after
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._base, name)
+        if name in ("joins", "due"):
+            return found
+
+        async def call(*args: Any, **more: Any) -> Any:
+            self._left -= 1
+            if self._left:
+                return await found(*args, **more)
+            if self._after:
+                await found(*args, **more)
+            self._engine.services.store._table = self._engine.services.store._shelf = NOWHERE
+            return await asyncio.Event().wait()
+
+        return call
+
+
+class _Nowhere:
+    def __getattr__(self, _: str) -> Any:
+        async def for_ever(*_: Any, **__: Any) -> None:
+            await asyncio.Event().wait()
+
+        return for_ever
+
+
+NOWHERE: Any = _Nowhere()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("table", TABLES)
+def test_whoever_dies_over_a_removal_leaves_it_to_others(table: str, after: bool) -> None:
+    """At whichever call: the run is whole, or it is gone for everybody and soon nothing is left."""
+    deaths = 0
+
+    async def body(bench: Bench, nth: int) -> None:
+        nonlocal deaths
+        run = (await bench.start("heavy")).run
+        await bench.result(run)
+        whole = await left(bench, run)
+        mortal = bench.another()
+        store: Any = mortal.services.store
+        store._table = store._shelf = Mortal(mortal, store._table, nth, after=after)
+        doomed = asyncio.ensure_future(mortal.erase(run))
+        await asyncio.sleep(1)
+        if doomed.done():
+            return
+        deaths += 1
+        try:
+            await bench.engine.get(run)
+            assert await left(bench, run) == whole
+            await bench.engine.erase(run)
+        except RunNotFound:
+            assert await bench.engine.list() == ([], None)
+        await asyncio.sleep(600)
+        assert await left(bench, run) == []
+        doomed.cancel()
+
+    quick: Any = {"sweep": 20_000, "lease": 600_000, "later": 60_000, "remembered": 120_000}
+    for nth in range(1, 30):
+        before = deaths
+        virtually(MEMBERS, lambda bench, nth=nth: body(bench, nth), table=table, **quick)  # type: ignore[misc]
+        if deaths == before:
+            break
+    assert deaths > 5
+    assert nth < 29

@@ -73,8 +73,18 @@ OTHERS = frozenset(
         "said",
         "shelve",
         "with_result",
+        "standing",
+        "followed",
+        "lay_down",
+        "hold",
+        "let_be_removed",
+        "to_remove",
+        "remove",
+        "clear",
+        "settle_stone",
+        "look_soon",
     )
-) | {"table.delete"}
+) | {"table.delete", "table.delete_blobs"}
 """Left to `--all`: they only read, are part of another one, or depend on what the clock does."""
 
 BODIES = (

@@ -385,6 +385,34 @@ async def test_blobs(table: WholeTable) -> None:
         await table.get_blob("1", "b")
 
 
+@every_table
+async def test_delete_of_what_is_as_it_was(table: WholeTable) -> None:
+    """With a condition, an item goes only if it holds then; one that is missing is no error."""
+    await table.put(H, header(epoch=3, due=5))
+    await table.delete([H], when=one("epoch", "=", 2))
+    assert await table.get(H) == header(epoch=3, due=5)
+    await table.delete([H, Key("R#9", "H")], when=one("epoch", "=", 3))
+    assert await table.get(H) is None
+    assert await table.due(9, limit=1) == []
+
+
+@every_table
+async def test_the_blobs_of_a_run_are_deleted(table: WholeTable) -> None:
+    """So many at a time, and of no other run; what is gone can be put again."""
+    for name in "abcde":
+        await table.put_blob("1", name, b"x")
+    await table.put_blob("12", "a", b"y")
+    assert await table.delete_blobs("1", limit=3)
+    assert not await table.delete_blobs("1", limit=3)
+    assert not await table.delete_blobs("1", limit=3)
+    for name in "abcde":
+        with pytest.raises(CheckpointUnreadable):
+            await table.get_blob("1", name)
+    assert await table.get_blob("12", "a") == b"y"
+    await table.put_blob("1", "a", b"z")
+    assert await table.get_blob("1", "a") == b"z"
+
+
 # --- together ----------------------------------------------------------------------------------
 
 
