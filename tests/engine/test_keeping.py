@@ -16,7 +16,7 @@ from rewake.engine.settings import Settings
 from rewake.engine.starting import IfFinished, name_of_key
 from rewake.errors import RunNotFound, RunRemoved
 from rewake.keep import keep_in
-from rewake.records import Invocation
+from rewake.records import LATEST, Invocation
 from rewake.states import RunState
 from rewake.stores.keys import header_key, run_partition
 from tests.support.virtual import TABLES, Bench, Ended, virtually
@@ -255,6 +255,24 @@ def test_an_id_stays_taken_for_a_while(table: str) -> None:
         assert await left(bench, "mine") == []
 
     virtually(MEMBERS, body, table=table, **SLOW, keep=keep_in("10s"))
+
+
+@everywhere
+def test_ended_runs_are_in_nobodys_way(table: str) -> None:
+    """No look at what lives, or at what waits, comes to them, however many they are."""
+
+    async def body(bench: Bench) -> None:
+        for _ in range(30):
+            await bench.run("plain")
+        store = bench.engine.services.store
+        assert await store.due(LATEST, limit=100) == []
+        assert len(await store.to_remove(LATEST, 100)) == 30
+        waiting = (await bench.start("waits")).run
+        await asyncio.sleep(31 * DAY)
+        assert await store.to_remove(LATEST, 100) == []
+        await approve(bench, waiting)
+
+    virtually(MEMBERS, body, table=table, **SLOW)
 
 
 # --- keys ----------------------------------------------------------------------------------------
