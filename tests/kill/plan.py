@@ -79,6 +79,7 @@ OTHERS = frozenset(
         "hold",
         "let_be_removed",
         "to_remove",
+        "overdue",
         "remove",
         "clear",
         "settle_stone",

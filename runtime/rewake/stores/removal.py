@@ -91,6 +91,11 @@ class Removal(Requests):
         found = await self._table.due(removal_due(now), limit=limit, after=_BEFORE)
         return [due.key for due in found]
 
+    async def overdue(self, now: Millis, limit: int) -> list[Millis]:
+        """Since when those, at most so many, are to be looked at: the longest first."""
+        found = await self._table.due(removal_due(now), limit=limit, after=_BEFORE)
+        return [due.due - ENDED for due in found]
+
     async def remove(
         self, ended: Header, now: Millis, *, at: Millis | None = None
     ) -> Header | None:

@@ -114,7 +114,9 @@ class _Session:
             secret,
             shelf=database.shelf,
             clock=self._clock,
-            settings=Settings(blocked=round(config.blocked * 1000), url=config.url),
+            settings=Settings(
+                blocked=round(config.blocked * 1000), url=config.url, keep=config.keep
+            ),
         )
         self._interrupted = asyncio.Event()
         self._seen = b""
