@@ -18,7 +18,8 @@ from rewake.errors import RunNotFound, RunRemoved
 from rewake.keep import keep_in
 from rewake.records import LATEST, Invocation
 from rewake.states import RunState
-from rewake.stores.keys import header_key, run_partition
+from rewake.stores.keys import header_key
+from tests.simulation.removing import places_of, values_of
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)
@@ -71,12 +72,9 @@ MEMBERS = (double, large, plain, wide, heavy, broken, waits)
 
 async def left(bench: Bench, run: str) -> list[str]:
     """What is stored of a run: the sort keys of its items, its view, its values."""
-    items = await bench.table.query(run_partition(run))
-    views = await bench.table.query("V")
-    found = [key.sort for key, _ in items.items]
-    found += ["view" for key, _ in views.items if key.sort.endswith(f"#{run}")]
-    blobs: Any = getattr(bench.table, "_blobs", {})
-    return found + [f"value {name}" for where, name in blobs if where == run]
+    found = [place.sort for place in places_of(bench.table, run) if place.partition[0] in "RO"]
+    found += ["view" for place in places_of(bench.table, run) if place.partition[0] == "V"]
+    return found + [f"value {name}" for name in values_of(bench.table, run)]
 
 
 async def approve(bench: Bench, run: str) -> None:
@@ -396,7 +394,8 @@ def test_whoever_dies_over_a_removal_leaves_it_to_others(table: str, after: bool
         whole = await left(bench, run)
         mortal = bench.another()
         store: Any = mortal.services.store
-        store._table = store._shelf = Mortal(mortal, store._table, nth, after=after)
+        mortal_table = Mortal(mortal, store._table, nth, after=after)
+        store._table = store._shelf = store.listed._table = mortal_table
         doomed = asyncio.ensure_future(mortal.erase(run))
         await asyncio.sleep(1)
         if doomed.done():

@@ -85,7 +85,7 @@ OTHERS = frozenset(
         "settle_stone",
         "look_soon",
     )
-) | {"table.delete", "table.delete_blobs"}
+) | {"table.delete", "table.delete_blobs", "table.get_many"}
 """Left to `--all`: they only read, are part of another one, or depend on what the clock does."""
 
 BODIES = (

@@ -15,8 +15,8 @@ from rewake.errors import RunConflict, RunNotFound, RunRemoved, StoreError
 from rewake.keep import keep_in, keep_of
 from rewake.records import Scheduled
 from rewake.states import RunState
-from rewake.stores.keys import partitions_of
 from rewake.stores.removal import ended_at
+from rewake.stores.table import Key
 from tests.simulation.world import EPOCH, Gone, World
 
 if TYPE_CHECKING:
@@ -131,15 +131,28 @@ class Removing:
 async def left_of(world: World, run: str) -> list[str]:
     """What is stored of a run. The view of a start that died before it made a run is of none."""
     base: Any = world.base
-    found = [
-        key.sort
-        for partition in partitions_of(run)
-        for key, _ in (await base.query(partition)).items
-    ]
-    views = (await base.query("V")).items
-    made = world.watch.made
-    found += ["its view" for _, view in views if view.run == run and (run, view.created) in made]
+    places = [place for place in places_of(base, run) if place.partition[:1] in "RO"]
+    found = [place.sort for place in places]
+    for place in places_of(base, run):
+        if place.partition.startswith("V"):
+            view = await base.get(place)
+            found += ["its view"] * ((run, view.created) in world.watch.made)
     return found + ["a value" for _ in values_of(base, run)]
+
+
+def places_of(base: Any, run: str) -> list[Key]:
+    """Where items of a run lie, and views of it, in whichever partitions of a table."""
+    if hasattr(base, "_partitions"):
+        keys = [Key(part, sort) for part, items in base._partitions.items() for sort in items]
+    else:
+        rows = base._reader.connection.execute("SELECT partition, sort FROM items")
+        keys = [Key(*row) for row in rows.fetchall()]
+    of_it = (f"R#{run}", *(f"O#{shard:02d}#{run}" for shard in range(100)))
+    return [
+        key
+        for key in keys
+        if key.partition in of_it or (key.partition[0] == "V" and key.sort.endswith(f"#{run}"))
+    ]
 
 
 def values_of(base: Any, run: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewake.errors import StoreUnavailable
 from rewake.records import Item, Millis
-from rewake.stores.table import Due, Key, Page, T, When, Written
+from rewake.stores.table import Due, Key, Page, Spread, T, When, Written
 from tests.simulation.faults import BEFORE, CRASH_AFTER, CRASH_BEFORE, STALL, TOLD_FAILED
 from tests.simulation.loop import for_ever
 from tests.support.stores import WholeTable
@@ -39,8 +39,17 @@ class FaultyTable:
         """As the table that everybody shares."""
         return self._base.joins
 
+    @property
+    def spread(self) -> Spread:
+        """As the table that everybody shares."""
+        return self._base.spread
+
     async def get(self, key: Key) -> Any:
         return await self._call("get", key, lambda: self._base.get(key))
+
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        first = keys[0] if keys else None
+        return await self._call("get", first, lambda: self._base.get_many(keys))
 
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
         return await self._call("put", key, lambda: self._base.put(key, item, absent=absent))
@@ -82,12 +91,13 @@ class FaultyTable:
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         assert partition is None, "teach the simulation to sweep for one run alone"
         return await self._call(
-            "due", None, lambda: self._base.due(until, limit=limit, after=after)
+            "due", None, lambda: self._base.due(until, limit=limit, tag=tag, after=after)
         )
 
     async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:

@@ -41,6 +41,7 @@ from rewake.records import (
 from rewake.states import TERMINAL, RunState, may_become
 from rewake.stores.generations import generation, place_of
 from rewake.stores.history import of_round
+from rewake.stores.keys import run_of
 from rewake.stores.table import Key, When, Written, holds
 
 if TYPE_CHECKING:
@@ -103,6 +104,11 @@ class Run:
     def over(self) -> bool:
         """Whether the run has ended for good."""
         return self.header.state in TERMINAL
+
+    def has_outcome(self, asked: Scheduled) -> bool:
+        """Whether an operation that was asked for has ended, in the round of that."""
+        operation = of_round(self.operations.get(asked.key), asked.round)
+        return operation is not None and operation.outcome is not None
 
 
 class Watch:
@@ -223,9 +229,9 @@ class Watch:
 
     def removed(self, key: Key, when: When) -> None:
         """An item was removed, if `when` held: only of a run that was made a stone before."""
-        if not key.partition.startswith("R#"):
+        if key.partition[:2] not in ("R#", "O#"):
             return
-        run = self.runs.get(key.partition.removeprefix("R#"))
+        run = self.runs.get(run_of(key))
         if run is None or not holds(when, run.header):
             return
         if run.header.state is not RunState.REMOVED:
@@ -503,6 +509,8 @@ class Watch:
             elif asked.kind is Kind.TASK and not settled and not guarded:
                 self.fail(f"custody: {name}: nobody looks after the task {key}")
         told = any(operation.due is not None for operation in run.operations.values())
+        if run.open and not told and all(map(run.has_outcome, run.open.values())):
+            self.fail(f"custody: all that {name} waits for has ended, and nobody will wake it")
         if header.gap <= 0 and waiting and not told:
             self.fail(f"custody: {name} can go on, and nobody will wake it")
         return None

@@ -164,7 +164,9 @@ class Runs(Removals):
         services = self._services
         now, settings = services.clock.now(), services.settings
         header.where = settings.where
-        if services.dispatcher.local and not services.work.closing:
+        if not services.carries_on():
+            header.due = now
+        elif services.dispatcher.local and not services.work.closing:
             header.state, header.epoch = RunState.RUNNING, 1
             header.owner, header.process = services.unique(), services.heart.lends()
             header.due = next_look(now, settings.lease)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from rewake.errors import ConfigError
 from rewake.keep import DEFAULT, Keep
 from rewake.records import Millis
+from rewake.tags import Served
 
 LONGEST_WHERE = 18
 """The most characters of the name of a process: a header has little room."""
@@ -48,6 +49,8 @@ class Settings:
     remembered: Millis = 30 * 86_400_000
     """How long after its end the id of a run, and its key, stay taken."""
 
+    served: Served = field(default_factory=Served)
+    """Whether untagged work is taken, and tasks of which tags."""
     where: str = field(default_factory=lambda: f"{_host()}:{os.getpid()}")
     """The process, as it is shown with the attempts that it carried out."""
 

@@ -35,9 +35,10 @@ import msgspec
 
 from rewake.records import Header, Millis, View
 from rewake.states import MOVES, TERMINAL, Move, RunState
+from rewake.stores import layout
 from rewake.stores.generations import generation, place_of
-from rewake.stores.keys import header_key, partitions_of, view_key
-from rewake.stores.requests import Requests
+from rewake.stores.joins import Joins
+from rewake.stores.keys import header_key
 from rewake.stores.table import Check, Due, Key
 from rewake.stores.writes import UNOWNED, begins
 
@@ -48,7 +49,7 @@ FEW = 25
 _BEFORE = Due(ENDED, Key("", ""))
 _KEPT = {
     *("run", "workflow", "created", "seed", "runtime", "state", "epoch", "count", "arrivals"),
-    *("round", "clock", "changed", "written", "mark", "was", "floor", "due"),
+    *("round", "clock", "changed", "written", "mark", "was", "floor", "due", "wide"),
 }
 """What a stone has of its run: no text of users, nothing that names anything."""
 _CLEARED: Mapping[str, Any] = {
@@ -80,7 +81,7 @@ def ended_at(header: Header) -> Millis:
     return max(header.created, header.clock, header.changed)
 
 
-class Removal(Requests):
+class Removal(Joins):
     """The removal of ended runs. `later` and `remembered` (ms) are as in the text above."""
 
     later: Millis = 600_000
@@ -126,14 +127,14 @@ class Removal(Requests):
         run = stone.run
         if await self._again(lambda: self._shelf.delete_blobs(run, limit=FEW)):
             return True
-        for partition in partitions_of(run):
+        for partition in self.layout.partitions(stone, layout.STEPS):
             page = await self._table.query(partition, limit=FEW + 1)
             keys = [key for key, _ in page.items if key != header_key(run)]
             if keys:
                 await self._gone(keys)
             if len(keys) >= FEW:
                 return True
-        await self._gone([view_key(View(run, stone.workflow, stone.created))])
+        await self.listed.remove(View(run, stone.workflow, stone.created))
         return False
 
     async def settle_stone(self, stone: Header, now: Millis) -> None:

@@ -170,6 +170,16 @@ class Requests(Votes):
             if written.ok:
                 return _there(run, written)
 
+    async def hand_on(self, seen: Header) -> None:
+        """Make a run due at once that waits for a process to go on with it, unless one has it.
+
+        Who claimed it since it was `seen` has read what had arrived by then.
+        """
+        now = self._clock.now()
+        if seen.due is None or seen.due > now:
+            same = [Check("state", "=", seen.state), Check("epoch", "=", seen.epoch)]
+            await self._update(header_key(seen.run), when=[same], set={"due": now})
+
 
 def not_stuck(header: Header) -> RunConflict:
     """The refusal to resume a run in another state."""

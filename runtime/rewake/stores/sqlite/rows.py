@@ -9,20 +9,21 @@ from typing import Any, cast
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Item, Millis
 from rewake.stores.items import decode, encode
-from rewake.stores.table import Due, Key, Page, When, Written, holds
+from rewake.stores.table import Due, Key, Page, When, Written, holds, indexed
 
 _GET = "SELECT body FROM items WHERE partition = ? AND sort = ?"
-_INSERT = "INSERT INTO items VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_NEW = "INSERT INTO items (partition, sort, due, tag, body) VALUES (?, ?, ?, ?, ?)"
+_INSERT = f"{_NEW} ON CONFLICT DO NOTHING"
 _WRITE = (
-    "INSERT INTO items VALUES (?, ?, ?, ?) ON CONFLICT (partition, sort) DO UPDATE"
-    " SET due = excluded.due, body = excluded.body"
+    f"{_NEW} ON CONFLICT (partition, sort) DO UPDATE"
+    " SET due = excluded.due, tag = excluded.tag, body = excluded.body"
 )
 _CHANGE_BODY = "UPDATE items SET body = ? WHERE partition = ? AND sort = ?"
 _DELETE = "DELETE FROM items WHERE partition = ? AND sort = ?"
 _RANGE = "SELECT sort, body FROM items WHERE partition = ? AND sort >= ? AND sort < ?"
 _FORWARD = f"{_RANGE} ORDER BY sort LIMIT ?"
 _BACKWARD = f"{_RANGE} ORDER BY sort DESC LIMIT ?"
-_FROM_DUE = "SELECT due, partition, sort FROM items WHERE due <= ?"
+_FROM_DUE = "SELECT due, partition, sort FROM items WHERE tag = ? AND due <= ?"
 _DUE = f"{_FROM_DUE} AND (due, partition, sort) > (?, ?, ?) ORDER BY due, partition, sort LIMIT ?"
 _DUE_THERE = f"{_FROM_DUE} AND (due, sort) > (?, ?) AND partition = ? ORDER BY due, sort LIMIT ?"
 _FIRST = Due(-1, Key("", ""))
@@ -69,9 +70,9 @@ class Rows:
         body = encode(item)
         # Decoded before it is kept: an item that could not be read back is never written.
         stored = decode(key, body)
-        if found is None or getattr(found, "due", None) != getattr(stored, "due", None):
+        if found is None or indexed(found) != indexed(stored):
             return self.replace(key, stored, body)
-        # Most changes leave the due time as it is, and then its index is not touched.
+        # Most changes leave its place in the due index as it is, and then that is not touched.
         self._execute(_CHANGE_BODY, (body, key.partition, key.sort))
         return Written(True, stored)
 
@@ -89,12 +90,15 @@ class Rows:
         items = [(key, decode(key, body)) for key, (_, body) in zip(keys, rows, strict=False)]
         return Page(items, keys[-1].sort if keys and len(rows) > len(keys) else None)
 
-    def due(self, until: Millis, limit: int, partition: str | None, after: Due | None) -> list[Due]:
+    def due(
+        self, until: Millis, limit: int, tag: str, partition: str | None, after: Due | None
+    ) -> list[Due]:
         last = after or _FIRST
-        where: tuple[Any, ...] = (until, last.due, last.key.partition, last.key.sort)
+        where: tuple[Any, ...] = (tag, until, last.due, last.key.partition, last.key.sort)
         statement = _DUE
         if partition is not None:
-            where, statement = (until, last.due, last.key.sort, partition), _DUE_THERE
+            where = (tag, until, last.due, last.key.sort, partition)
+            statement = _DUE_THERE
         rows = self._execute(statement, (*where, limit)).fetchall()
         return [Due(due, Key(partition, sort)) for due, partition, sort in rows]
 
@@ -129,8 +133,9 @@ class Rows:
             self._execute("PRAGMA incremental_vacuum(1)").fetchall()
 
 
-def _row(key: Key, item: Item, body: bytes) -> tuple[str, str, Millis | None, bytes]:
-    return (key.partition, key.sort, getattr(item, "due", None), body)
+def _row(key: Key, item: Item, body: bytes) -> tuple[str, str, Millis | None, str, bytes]:
+    place = indexed(item) or (None, "")
+    return (key.partition, key.sort, *place, body)
 
 
 def _after(prefix: str) -> str | bytes:

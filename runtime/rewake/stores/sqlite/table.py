@@ -25,7 +25,7 @@ from rewake.stores.items import change, decode, encode
 from rewake.stores.sqlite.file import OpenFile, connect, refuse_foreign, translate
 from rewake.stores.sqlite.rows import Rows
 from rewake.stores.sqlite.writer import Writer
-from rewake.stores.table import Due, Key, Page, T, When, Written
+from rewake.stores.table import Due, Key, Page, Spread, T, When, Written
 
 
 class SqliteTable:
@@ -39,6 +39,7 @@ class SqliteTable:
     """
 
     joins = True
+    spread = Spread()
 
     def __init__(
         self,
@@ -87,6 +88,10 @@ class SqliteTable:
         """The item, or None."""
         return await self._read(lambda rows: rows.get(key))
 
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        """The items of these keys, in one visit."""
+        return await self._read(lambda rows: [rows.get(key) for key in keys])
+
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
         """Write the whole item; with `absent`, only if there is none."""
         # Encoded here: an item that cannot be stored never joins a transaction of others.
@@ -126,12 +131,13 @@ class SqliteTable:
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time, then by key."""
         self._file.check()  # Once a sweep is often enough.
-        return await self._read(lambda rows: rows.due(until, limit, partition, after))
+        return await self._read(lambda rows: rows.due(until, limit, tag, partition, after))
 
     async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
         """Remove items, each if `when` holds, all or none; a missing one is no error."""
