@@ -235,6 +235,22 @@ def run(
 
 
 @app.command()
+def cost(
+    source: Source,
+    input: Input = None,
+    input_file: InputFile = None,
+    wait: Wait = 60,
+    json: Json = False,
+) -> None:
+    """Run a workflow once, on a database in memory, and say what it would cost in the cloud."""
+    from rewake.cli.inputs import arguments_from
+    from rewake.cli.local.cost import cost as carry_out
+
+    arguments = arguments_from(input, input_file) or {}
+    _end(carry_out(source, arguments, wait, json=json))
+
+
+@app.command()
 def replay(
     run: Annotated[str, typer.Argument(metavar="[RUN]", help="The id of a run.")] = "",
     source: Annotated[str, typer.Option("--app", help="The code (REWAKE_APP, app.py).")] = "",
