@@ -23,6 +23,7 @@ CALLS: Mapping[str, int] = {
     "store.vote": 1,
     "store.cancel_withdrawn": 1,
     "table.get": 20,
+    "table.get_many": 5,
     "table.put": 6,
     "table.update": 60,
     "table.query": 3,
@@ -84,8 +85,14 @@ OTHERS = frozenset(
         "clear",
         "settle_stone",
         "look_soon",
+        "headers",
+        "steps",
+        "step",
+        "joined",
+        "open_joins",
+        "close_joins",
     )
-) | {"table.delete", "table.delete_blobs", "table.get_many"}
+) | {"table.delete", "table.delete_blobs"}
 """Left to `--all`: they only read, are part of another one, or depend on what the clock does."""
 
 BODIES = (

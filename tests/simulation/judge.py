@@ -61,7 +61,8 @@ class Judge:
         self._judge_operations(run, history)
         for wrong in what_is_wrong(name, history, cancelled=run.cancelled or bool(run.killed_at)):
             self._fail(run, wrong)
-        left = [due for due in await world.base.due(LATEST, limit=50) if name in due.key.partition]
+        dues = [await world.base.due(LATEST, limit=50, tag=tag) for tag in world.tags]
+        left = [due for found in dues for due in found if name in due.key.partition]
         if left:
             self._fail(run, f"it is over, and still due: {left}")
 

@@ -73,6 +73,8 @@ class Outside:
         world.open()
         for when, what in self._case.events:
             world.later(when, lambda what=what: self._event(what))  # type: ignore[misc]
+        for when, served in self._case.joins:
+            world.later(when, lambda served=served: world.add_replica(served))  # type: ignore[misc]
         self._begin()
         ended = await self._until_the_end()
         if ended:
@@ -81,14 +83,19 @@ class Outside:
             for name, header in before.items():
                 if world.watch.runs[name].header.state != header.state:
                     world.watch.fail(f"run {name}: its end changed")
-            for name in self._case.programs:
-                if not world.watch.broken:
-                    await self._judge.judge(world.watch.runs[name])
-                if name in self._readers and not world.watch.broken:
-                    await self._readers[name].judge(world.watch.runs[name])
+            await self._judge_all()
             if self._case.keep is not None and not self._case.stuck and not world.watch.broken:
                 await Removing(self._case, world).run()
         return None
+
+    async def _judge_all(self) -> None:
+        """Look at all that is left of the runs, and at what their readers were told."""
+        watch = self._world.watch
+        for name in self._case.programs:
+            if not watch.broken:
+                await self._judge.judge(watch.runs[name])
+            if name in self._readers and not watch.broken:
+                await self._readers[name].judge(watch.runs[name])
 
     def _begin(self) -> None:
         """Let people start the runs, and harm them."""
@@ -127,9 +134,11 @@ class Outside:
         return (run.over or state is RunState.STUCK) and not resumed
 
     async def _until_nothing_is_due(self) -> None:
+        world = self._world
         for _ in range(DRAIN):
-            await asyncio.sleep(4 + self._world.refused_for())
-            if self._world.alive() and not await self._world.base.due(LATEST, limit=1):
+            await asyncio.sleep(4 + world.refused_for())
+            due = [await world.base.due(LATEST, limit=1, tag=tag) for tag in world.tags]
+            if world.alive() and not any(due):
                 return
 
     def _what_is_left(self) -> str:

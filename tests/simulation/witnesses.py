@@ -23,6 +23,7 @@ from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_linking import LINKING
 from tests.simulation.mutants_removing import REMOVING
 from tests.simulation.mutants_retrying import RETRYING
+from tests.simulation.mutants_tagging import TAGGING
 from tests.simulation.mutants_telling import TELLING
 from tests.simulation.mutants_voting import VOTING
 from tests.simulation.scenarios import SCENARIOS
@@ -41,6 +42,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *LINKING,
     *REMOVING,
     *RETRYING,
+    *TAGGING,
     *TELLING,
     *VOTING,
 )

@@ -15,6 +15,7 @@ import pytest
 
 from rewake.stores.memory import MemoryTable
 from rewake.stores.sqlite.table import SqliteTable
+from tests.support.aws import whole_table
 from tests.support.stores import Sealed, WholeTable
 
 Body = Callable[..., Awaitable[None]]
@@ -49,12 +50,13 @@ KINDS: Mapping[str, Opened] = {
     "sqlite": partial(_in_a_file, threaded=True),
     "sqlite-unthreaded": partial(_in_a_file, threaded=False),
     "sealed": partial(_in_memory, Sealed),
+    "dynamodb": partial(_in_memory, whole_table),
 }
 """How a table of each kind is made. One whose server is missing may call `pytest.skip`."""
 
 ONE_THREAD = {"sqlite-unthreaded"}
 """Those that belong to one thread."""
-STORIES: Mapping[str, int] = {}
+STORIES: Mapping[str, int] = {"dynamodb": 20}
 """Of those that are slow to make: how many random stories are played on each."""
 LAG: Mapping[str, float] = {}
 """Of those whose due index follows late: by how many seconds at most."""

@@ -49,8 +49,9 @@ class RunView(msgspec.Struct, frozen=True):
     its next timer or an approval's deadline. `cancel`: the reason for cancelling it. `error`: why
     it failed or is stuck. `key`: the idempotency key that it was started with. `where`: the process
     that carries it on now, as `host:pid`. `held_up`: why it was put back, or lost, and does not go
-    on yet. `kept_until`: when it is removed, if it has ended and is not kept for ever. `hold`:
-    somebody holds it, so that it is not.
+        on yet. `kept_until`: when it is removed, if it has ended and is not kept for ever. `hold`:
+    somebody holds it, so that it is not. `unserved_tags`: tags that no server serves, and for which
+    tasks of it wait.
     """
 
     id: str
@@ -69,6 +70,7 @@ class RunView(msgspec.Struct, frozen=True):
     kept_until: str | None = None
     hold: bool = False
     approvals: list[ApprovalView] | UnsetType = UNSET
+    unserved_tags: list[str] | UnsetType = UNSET
 
 
 class ResultView(msgspec.Struct, frozen=True):
@@ -111,6 +113,7 @@ def run_view(
     header: Header,
     outcome: Outcome | None = None,
     approvals: list[ApprovalView] | UnsetType = UNSET,
+    unserved_tags: list[str] | UnsetType = UNSET,
 ) -> RunView:
     """The view of a run; `outcome`: how it ended, if known."""
     return RunView(
@@ -130,6 +133,7 @@ def run_view(
         kept_until=moment_or_none(kept_until(header)),
         hold=header.hold,
         approvals=approvals,
+        unserved_tags=unserved_tags or UNSET,
     )
 
 
