@@ -19,6 +19,7 @@ from rewake.cli.doctor_command import doctor
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
 from rewake.cli.init_command import init
 from rewake.cli.inputs import json_value
+from rewake.cli.keeping import runs_erase, runs_export, runs_hold, runs_purge, runs_unhold
 from rewake.cli.options import (
     ApprovalKey,
     Comment,
@@ -243,6 +244,22 @@ def run(
 
 
 @app.command()
+def cost(
+    source: Source,
+    input: Input = None,
+    input_file: InputFile = None,
+    wait: Wait = 60,
+    json: Json = False,
+) -> None:
+    """Run a workflow once, on a database in memory, and say what it would cost in the cloud."""
+    from rewake.cli.inputs import arguments_from
+    from rewake.cli.local.cost import cost as carry_out
+
+    arguments = arguments_from(input, input_file) or {}
+    _end(carry_out(source, arguments, wait, json=json))
+
+
+@app.command()
 def replay(
     run: Annotated[str, typer.Argument(metavar="[RUN]", help="The id of a run.")] = "",
     source: Annotated[str, typer.Option("--app", help="The code (REWAKE_APP, app.py).")] = "",
@@ -448,6 +465,13 @@ def runs_retry(
 
     chosen = Selection(run, state, workflow, since, dry_run, acts_on=("failed",))
     _end(act(Server(url, json), chosen, "retry", discard_cleanup=discard_cleanup or None))
+
+
+runs.command("hold")(runs_hold)
+runs.command("unhold")(runs_unhold)
+runs.command("erase")(runs_erase)
+runs.command("purge")(runs_purge)
+runs.command("export")(runs_export)
 
 
 @runs.command("approve")

@@ -41,7 +41,7 @@ from rewake.records import (
     Try,
     View,
 )
-from rewake.states import MOVES, TERMINAL, Move, RunState
+from rewake.states import MOVES, Move, RunState
 from rewake.stores.answers import (
     Arrived,
     Committed,
@@ -84,7 +84,7 @@ class Store(Removal):
         [entry] = await self.offload(header.run, [started])
 
         async def work() -> tuple[Header, bool]:
-            if follows is not None and (before := await self._followed(follows)) is not None:
+            if follows is not None and (before := await self.followed(follows)) is not None:
                 return before, False
             base, tail = await self._place(header, [entry], header.mark)
             new = {"count": 1, "written": self._clock.now(), "base": base, "tail": tail}
@@ -101,16 +101,6 @@ class Store(Removal):
             return current, written.ok or mine
 
         return await self._table.together(work)
-
-    async def _followed(self, before: Header) -> Header | None:
-        """Mark a failed run, or the stone of a key, as one that a newer run follows.
-
-        None if that may be; else what stands in its place.
-        """
-        if before.state is RunState.REMOVED:
-            return await self.go_on_from(before)
-        found = await self.supersede(before.run)
-        return None if found.state in TERMINAL else found
 
     async def claim(
         self, run: str, claim: RunClaim, seen: Header | None = None
