@@ -92,7 +92,11 @@ class Commits:
         open_ = execution.open.values()
         if wake is None and not any(op.kind.traits.awaited for op in open_):
             raise StuckError("it waits for something that nothing can bring about (a deadlock)")
-        run, check_at = self.header.run, self._check_at(execution)
+        run, settings, check_at = (
+            self.header.run,
+            self._services.settings,
+            self._check_at(execution),
+        )
         ahead = wake is not None and self._services.goes_ahead(wake)
         entries = await self._store.offload(run, execution.fresh)
         gap, tasks = execution.arrivals_needed(), dispatched(entries)
@@ -106,10 +110,10 @@ class Commits:
                 gap=gap - joined,
                 wake=wake,
                 check_at=check_at,
-                ahead=self._services.settings.grace if ahead else 0,
+                ahead=settings.grace if ahead else 0,
                 asks=any(op.kind is Kind.APPROVAL for op in open_),
                 take=take,
-                near=self._services.settings.sweep,
+                near=settings.sweep,
             )
             taken = len(result.taken) if isinstance(result, Committed) else 0
         except (*PASSING, asyncio.CancelledError):
