@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from rewake.engine.carrying import runs_log
 from rewake.engine.instance import Instance
@@ -123,13 +123,15 @@ class Commits:
         self._tell_waits(entries)
         # Before the dispatch, so that an outcome that comes at once finds a cached instance.
         self._instance.suspend(self.header)
-        await self._follow_park(committed, entries, tasks, sole=gap <= 1, joined=joined > 0)
+        await self._follow_park(
+            self._follow_up(committed, entries, tasks, sole=gap <= 1, joined=joined > 0)
+        )
         await self._arm(wake, check_at)
         return True
 
-    async def _follow_park(self, *what: Any, **hints: bool) -> None:
+    async def _follow_park(self, following: Awaitable[None]) -> None:
         try:
-            await self._follow_up(*what, **hints)
+            await following
         except StoreError:
             # Only a replay finds in the history the operations that are still to be cancelled.
             self._services.cache.drop(self.header.run)
