@@ -40,7 +40,7 @@ def too_many(world: World, units: Counter[str]) -> list[str]:
     """The units that are more than anything that happened can explain."""
     happened = _happened(world) + int(world.seconds)
     most = {name: each * happened for name, each in MOST.items()}
-    most["looks"] = int(LOOKS * (world.seconds + 1)) * len(world.replicas)
+    most["looks"] = int(LOOKS * (world.seconds + 1)) * len(world.replicas) * len(world.tags)
     return [
         f"it costs {units[name]} {name}, and at most {limit} are explained"
         for name, limit in most.items()

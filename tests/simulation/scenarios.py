@@ -26,6 +26,7 @@ from tests.simulation.scenarios_counted import (
     counted_slowly,
 )
 from tests.simulation.scenarios_outside import called, called_at_the_edge, told, voted
+from tests.simulation.scenarios_tagged import TAGGED_SCENARIOS
 from tests.simulation.telling import with_notices
 from tests.simulation.voting import ballot
 
@@ -534,6 +535,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "holders who stall are followed": _followed(_stalling, 1),
     "several people vote": voted,
     "people vote on what is retried": _voted_and_retried,
+    **TAGGED_SCENARIOS,
     "machines call": called,
     "machines call at the last moment": called_at_the_edge,
     "a task that kills its process is lost": _killing(

@@ -66,11 +66,13 @@ def simulate(case: Case) -> Verdict:
             settings=case.settings,
             seed=case.seed,
             local=case.local,
-            replicas=case.replicas,
+            replicas=max(case.replicas, len(case.roles)),
+            roles=case.roles,
             transactions=case.store == "sqlite",
             jumpy=case.jumpy,
             sealed=case.store == SEALED,
         )
+        world.replaces = case.replaces
         outside = Outside(case, world)
         try:
             asyncio.set_event_loop(loop)

@@ -166,6 +166,9 @@ class _Network:
     def _hand(self, invocation: Invocation) -> None:
         self._work.append(asyncio.ensure_future(next(self._bench.takers).handle(invocation)))
 
+    async def flush(self) -> None:
+        """What was dispatched is on its way."""
+
     async def close(self) -> None:
         """Nothing is kept here."""
 

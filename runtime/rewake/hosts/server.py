@@ -106,6 +106,8 @@ def serve(
         app = build_app(config.app if source is None else source, config, development=development)
         workflows = ", ".join(sorted(app.state.parts.engine.app.workflows)) or "none"
         log.info("app %s, database %s, workflows: %s", config.app, config.db, workflows)
+        if config.served is not None:
+            log.info("only work of these tags is taken: %s", config.served)
         if not config.url:
             log.warning("REWAKE_URL is not set: a run that reads a link waits until it is")
         settings = uvicorn.Config(
