@@ -1,9 +1,9 @@
 """The signature of a request to AWS (version 4), by botocore or, where each one counts, by hand.
 
 Botocore's signer takes any request, and a quarter of the processor that a write of DynamoDB takes
-of this process. Requests to DynamoDB have one form: to the root, without a query, and the key that
-signs them is the same for a day. What is left then is a few lines (`sign_root`), which a test holds
-against botocore's.
+of this process. Requests to DynamoDB and SQS have one form: to the root, without a query, and the
+key that signs them is the same for a day. What is left then is a few lines (`sign_root`), which a
+test holds against botocore's.
 """
 
 from __future__ import annotations
@@ -76,19 +76,20 @@ def _key(secret: str, day: str, scope: Scope) -> bytes:
     return key
 
 
-def sign_any() -> Sign:
-    """The function that signs any request to S3, by botocore."""
-    from botocore.auth import S3SigV4Auth  # noqa: PLC0415 - it takes a while to import
+@functools.cache
+def sign_any(service: str) -> Sign:
+    """The function that signs any request to a service, by botocore."""
+    from botocore.auth import S3SigV4Auth, SigV4Auth  # noqa: PLC0415 - it takes a while to import
     from botocore.awsrequest import AWSRequest  # noqa: PLC0415
 
-    class Signer(S3SigV4Auth):
+    class Signer(S3SigV4Auth if service == "s3" else SigV4Auth):  # type: ignore[misc]
         """Signs for the time that it is told, for this machine's clock may be wrong."""
 
         stamp = ""
 
         def _modify_request_before_signing(self, request: Any) -> None:
             request.context["timestamp"] = self.stamp
-            super()._modify_request_before_signing(request)  # type: ignore[misc]
+            super()._modify_request_before_signing(request)
 
     def sign(
         keys: Keys,
