@@ -156,10 +156,14 @@ class Servers:
         every = [*self._ended, *self._servers]
         return "\n".join(f"--- server {each.pid}\n{each.logs()}" for each in every)
 
+    def server(self, number: int, db: Path, **settings: Any) -> ServerProcess:
+        """The server of this number, which is not begun yet."""
+        return ServerProcess(APP, db, **settings)
+
     def _started(self, number: int) -> ServerProcess:
         made: dict[str, Any] = dict(self.settings)
         db = made.pop("db")
-        return self._stack.enter_context(ServerProcess(APP, db, **made))
+        return self._stack.enter_context(self.server(number, db, **made))
 
     def _balance(self) -> None:
         self._balancer.ports = [server.port for server in self._servers]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
+import msgspec
 import pytest
 
 from rewake.conformance import ShelfContract, TableContract
-from rewake.stores.table import Table
+from rewake.stores.table import Key, Table
 from tests.support.stores import WholeTable
-from tests.support.tables import KINDS, LAG, ONE_THREAD, STORIES
+from tests.support.tables import KINDS, LAG, ONE_THREAD, STORED, STORIES
 
 
 @pytest.fixture(autouse=True, params=KINDS)
@@ -33,6 +36,10 @@ class TestTable(TableContract):
 
     def table(self) -> AbstractAsyncContextManager[Table]:
         return KINDS[self.kind]()
+
+    async def stored(self, table: Table, key: Key) -> Mapping[str, Any] | None:
+        look = STORED.get(type(table))
+        return None if look is None else msgspec.json.decode(look(table, key))
 
 
 class TestShelf(ShelfContract):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from rewake.stores.memory import MemoryTable
 from rewake.stores.sqlite.table import SqliteTable
+from rewake.stores.table import Key
 from tests.support.stores import Sealed, WholeTable
 
 Body = Callable[..., Awaitable[None]]
@@ -58,6 +60,27 @@ STORIES: Mapping[str, int] = {}
 """Of those that are slow to make: how many random stories are played on each."""
 LAG: Mapping[str, float] = {}
 """Of those whose due index follows late: by how many seconds at most."""
+
+
+def _of_memory(table: Any, key: Key) -> bytes:
+    body: bytes = table._partitions[key.partition][key.sort]
+    return body
+
+
+def _of_file(table: Any, key: Key) -> bytes:
+    with closing(sqlite3.connect(table.folder / "rewake.db")) as connection:
+        [[body]] = connection.execute(
+            "SELECT body FROM items WHERE partition = ? AND sort = ?", (key.partition, key.sort)
+        )
+    found: bytes = body
+    return found
+
+
+STORED: Mapping[type, Callable[[Any, Key], bytes]] = {
+    MemoryTable: _of_memory,
+    SqliteTable: _of_file,
+}
+"""How an item is looked at as it is stored, as JSON, by the class of the table."""
 
 
 def every_table(body: Body) -> Callable[..., None]:

@@ -20,13 +20,14 @@ from rewake.conformance.samples import (
     NEW,
     SAMPLES,
     H,
+    NewerHeader,
     header,
     one,
     operation,
     sorts,
 )
 from rewake.errors import CheckpointUnreadable
-from rewake.records import Item, View
+from rewake.records import Header, Item, View
 from rewake.states import RunState
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Check, Due, Key, Op, Page, Table
@@ -199,6 +200,21 @@ class TableContract(ConcurrentTables):
         again = await table.update(H, add={"epoch": 1}, create=header(owner="never"))
         assert again.item == await table.get(H) == header(epoch=2)
         assert new == header()
+
+    @with_a_table
+    async def test_what_a_newer_version_wrote_survives(self, table: Table) -> None:
+        """An update leaves attributes as they are that this version does not know."""
+        newer = NewerHeader("1", "main", 1, 7, 2, owner="a", novelty="kept")
+        await table.put(H, newer)
+        if await self.stored(table, H) is None:
+            pytest.skip("what is stored cannot be looked at")
+        await table.update(H, set={"owner": "b", "due": 5}, add={"arrivals": 1})
+        await table.update(H, set={"owner": None, "due": None})
+        found, stored = await table.get(H), await self.stored(table, H)
+        assert type(found) is Header
+        assert (found.owner, found.arrivals, found.due) == ("", 1, None)
+        assert stored is not None
+        assert stored["novelty"] == "kept"
 
     # --- query ---------------------------------------------------------------------------------
 

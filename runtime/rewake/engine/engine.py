@@ -40,7 +40,7 @@ from rewake.engine.threads import ThreadPools
 from rewake.engine.turn import Turn
 from rewake.engine.watchdog import Watchdog
 from rewake.engine.work import Work
-from rewake.errors import ConfigError
+from rewake.errors import ConfigError, ReadableElsewhere
 from rewake.records import Header, Invocation, Millis, Operation
 from rewake.signing.secret import Secret
 from rewake.states import RunState
@@ -221,7 +221,11 @@ class Engine(Runs):
         services = self._services
         if services.elsewhere.is_aside(run, ""):
             return
-        claimed = await self._claim(run)
+        try:
+            claimed = await self._claim(run)
+        except ReadableElsewhere as error:  # a newer version has it: nothing was changed
+            services.elsewhere.put_back(run, "", error.reason)
+            return
         if isinstance(claimed, Header):
             await Turn(services, claimed).run()
         elif claimed is not None:
