@@ -53,6 +53,10 @@ class Deployment(Protocol):
         """How many servers it has."""
         ...
 
+    def pid(self, number: int) -> int:
+        """The process of a server."""
+        ...
+
     def kill(self, number: int) -> None:
         """End a server with SIGKILL, and put another in its place."""
         ...
@@ -123,6 +127,9 @@ class Servers:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+    def pid(self, number: int) -> int:
+        return self._servers[number].pid
 
     def kill(self, number: int) -> None:
         dead = self._servers[number]

@@ -18,7 +18,7 @@ from tests.support.approving import BY_FORM, nonces_in
 
 T = TypeVar("T")
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that anything may take, with deaths and pauses in between."""
 _POLL = 0.1
 _AWAY = frozenset({502, 503, 504})

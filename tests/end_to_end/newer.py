@@ -39,80 +39,75 @@ class Novelty(msgspec.Struct, omit_defaults=True):
 KEPT = "kept"
 """What the attributes hold that are new."""
 
+_RECORDS = '__import__("rewake.records").records'
+_NEW = f'{_RECORDS}.Remark("", "new")'
+_READ = "        item = await self._store.item(key)\n"
 _OPERATION = "claim.run, claim.key, Kind.TASK, claim.name, claim.round, first=claim.now"
 
-PATCHES: Sequence[tuple[str, str, str]] = (
-    ("engine/program.py", "RUNTIME = 1\n", "RUNTIME = 2\n"),
-    ("records.py", "\nclass Emitted(", f"{_REMARK}class Emitted("),
-    ("records.py", "Withdrawn | Logged | Emitted", "Withdrawn | Logged | Remark | Emitted"),
-    ("records.py", "\nclass Chunk(", f"{_NOVELTY}class Chunk("),
-    ("records.py", "Item = Header |", "Item = Novelty | Header |"),
+PATCHES: Sequence[tuple[str, str]] = (
+    ("\nRUNTIME = 1\n", "\nRUNTIME = 2\n"),
+    # the vocabulary
+    ("\nclass Emitted(msgspec", f"{_REMARK}class Emitted(msgspec"),
     (
-        "records.py",
-        '    error: str = ""\n    """Why',
-        '    novelty: str = ""\n    error: str = ""\n    """Why',
+        "Scheduled | Withdrawn | Logged | Emitted",
+        "Scheduled | Withdrawn | Logged | Remark | Emitted",
+    ),
+    ("\nclass Chunk(msgspec", f"{_NOVELTY}class Chunk(msgspec"),
+    ("\nItem = Header |", "\nItem = Novelty | Header |"),
+    (
+        '\n    "H": Header,',
+        '\n    "Z": __import__("rewake.records").records.Novelty,\n    "H": Header,',
     ),
     (
-        "records.py",
-        "    votes: list[Value] = []",
-        '    novelty: str = ""\n    votes: list[Value] = []',
+        '    error: str = ""\n    """Why it is stuck',
+        '    novelty: str = ""\n    error: str = ""\n    """Why it is stuck',
     ),
-    ("records.py", "    sole: bool = False\n", '    sole: bool = False\n    novelty: str = ""\n'),
-    ("records.py", "self.args, sole=sole,", f"self.args, novelty={KEPT!r}, sole=sole,"),
-    ("stores/keys.py", '    "H": Header,', '    "Z": Novelty,\n    "H": Header,'),
-    ("stores/keys.py", "records import Chunk,", "records import Novelty, Chunk,"),
-    ("stores/operations.py", _OPERATION, f"{_OPERATION}, novelty={KEPT!r}"),
-    ("stores/protocol.py", "header, [entry], header", 'header, [entry, Remark("", "new")], header'),
-    ("stores/protocol.py", '"count": 1, "written"', '"count": 2, "written"'),
+    ("    votes: list[Value] = []", '    novelty: str = ""\n    votes: list[Value] = []'),
+    ("    sole: bool = False\n", '    sole: bool = False\n    novelty: str = ""\n'),
+    # what is written
+    ("self.args, round=self.round", f"self.args, novelty={KEPT!r}, round=self.round"),
+    (_OPERATION, f"{_OPERATION}, novelty={KEPT!r}"),
+    ("seed=seed, runtime=RUNTIME)", f"seed=seed, runtime=RUNTIME, novelty={KEPT!r})"),
+    ("History([started], {})", f"History([started, {_NEW}], {{}})"),
+    ("(header, [entry], header.mark)", f"(header, [entry, {_NEW}], header.mark)"),
+    ('{"count": 1, "written"', '{"count": 2, "written"'),
     (
-        "stores/protocol.py",
-        "from rewake.records import (",
-        "from rewake.records import (Remark, Novelty,",
+        "            # First: a view without a run is skipped",
+        f"            novelty = {_RECORDS}.Novelty(header.run, header.created)\n"
+        '            await self._put(type(header_key(""))(f"R#{header.run}", "Z#1"), novelty)\n'
+        "            # First: a view without a run is skipped",
     ),
+    # what is read
     (
-        "stores/protocol.py",
-        "            await self._put(view_key(view), view)\n",
-        "            await self._put(view_key(view), view)\n"
-        "            novelty = Novelty(header.run, self._clock.now())\n"
-        '            await self._put(Key(f"R#{header.run}", "Z#1"), novelty)\n',
-    ),
-    (
-        "engine/runs.py",
-        "seed=seed, runtime=RUNTIME)",
-        f"seed=seed, runtime=RUNTIME, novelty={KEPT!r})",
-    ),
-    ("engine/runs.py", "History([started], {})", 'History([started, Remark("", "new")], {})'),
-    ("engine/runs.py", "    Failure,\n", "    Failure,\n    Remark,\n"),
-    (
-        "engine/sweeper.py",
-        "if item is None or item.due is None:",
-        'if item is None or type(item).__name__ == "Novelty" or item.due is None:',
-    ),
-    (
-        "replay/differences.py",
         "isinstance(entry, Logged | Emitted)",
-        "isinstance(entry, Logged | Remark | Emitted)",
+        'type(entry).__name__ in ("Logged", "Remark", "Emitted")',
     ),
-    ("replay/differences.py", "    Logged,\n", "    Logged,\n    Remark,\n"),
     (
-        "replay/execution.py",
         "Withdrawn, Logged, Emitted, Finished}",
-        "Withdrawn, Logged, Remark, Emitted, Finished}",
+        'Withdrawn, Logged, __import__("rewake.records").records.Remark, Emitted, Finished}',
     ),
-    ("replay/execution.py", "    Logged,\n", "    Logged,\n    Remark,\n"),
+    (
+        f"{_READ}        if item is None or item.due is None:\n            return\n",
+        f"{_READ}"
+        '        if item is None or item.due is None or type(item).__name__ == "Novelty":\n'
+        "            return\n",
+    ),
 )
-"""What is changed: the file, what it says, and what the next version says there."""
+"""What is changed: what one file of the package says, and what the next version says there."""
 
 
 def made(folder: Path) -> Path:
     """Make the next version in `folder`. Returns the root from which it is imported."""
     package = folder / "newer" / "rewake"
     shutil.copytree(_HERE, package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, old, new in PATCHES:
-        file = package / name
-        text = file.read_text()
-        assert text.count(old) == 1, f"{name} says {text.count(old)} times: {old}"
-        file.write_text(text.replace(old, new))
+    texts = {file: file.read_text() for file in package.rglob("*.py")}
+    for old, new in PATCHES:
+        places = [file for file, text in texts.items() if old in text]
+        assert len(places) == 1, f"said in {[each.name for each in places]}: {old}"
+        [file] = places
+        assert texts[file].count(old) == 1, f"{file.name} says more than once: {old}"
+        texts[file] = texts[file].replace(old, new)
+        file.write_text(texts[file])
     return package.parent
 
 

@@ -10,15 +10,13 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.end_to_end import outside
 from tests.end_to_end.deployments import DEPLOYMENTS, Deployment
-from tests.end_to_end.front import Front
+from tests.end_to_end.front import PATIENCE, Front
 from tests.end_to_end.judge import World, faults
 from tests.end_to_end.playing import Play, caller, under_load
 from tests.end_to_end.scenarios import WORD
 from tests.support.hooks import SECRETS
-
-_UNDER_WAY = 0.4
-"""Seconds after which there is work to interrupt."""
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +57,7 @@ def _harm(deployment: Deployment, client: httpx2.Client) -> None:
     paused: set[int] = set()
 
     def harm() -> None:
-        time.sleep(_UNDER_WAY)
+        _wait_for_work(deployment)
         deployment.kill(0)
         paused.add(deployment.pause(deployment.size - 1))
 
@@ -70,6 +68,23 @@ def _harm(deployment: Deployment, client: httpx2.Client) -> None:
     assert not list(faults(front, runs, world, paused=paused, calm=False))
     again = [each for run in runs for each in world.begun.get(run, []) if _is_again(each)]
     assert again, "nothing was interrupted, so nothing is proved"
+
+
+def _wait_for_work(deployment: Deployment) -> None:
+    """Wait until the first server has begun something, which has not ended."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        over = {
+            (each["run"], each["key"], each["attempt"])
+            for what in ("ended", "raised")
+            for each in outside.told(deployment.outside, what)
+        }
+        for each in outside.told(deployment.outside, "begun"):
+            going_on = (each["run"], each["key"], each["attempt"]) not in over
+            if going_on and each["pid"] == deployment.pid(0):
+                return
+        time.sleep(0.02)
+    raise AssertionError("there is nothing to interrupt")
 
 
 def _is_again(begun: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from rewake.errors import ReadableElsewhere
 from rewake.states import LIVE, RunState
 from rewake.stores.keys import header_key
 from rewake.stores.memory import MemoryTable
-from rewake.stores.table import Key
+from rewake.stores.table import Indexed, Key
 from rewake.values import codecs, pickles
 from tests.support.virtual import Bench, virtually
 
@@ -75,7 +75,7 @@ def test_what_only_a_newer_rewake_can_read_is_left_alone(caplog: pytest.LogCaptu
         known = items["H"]
         items["H"] = known.replace(b'"tail":[', b'"tail":[["novel",1],')
         items["Z#1"] = b'{"due":1}'
-        table._index.follow(Key(f"R#{header.run}", "Z#1"), None, 1)
+        table._index.follow(Key(f"R#{header.run}", "Z#1"), None, Indexed(1, ""))
         unknown = items["H"]
         await asyncio.sleep(100)
         assert items["H"] == unknown
