@@ -366,6 +366,19 @@ class TableContract(ConcurrentTables):
         await table.delete([keys[0]])
         assert (await table.put(keys[0], operation("again"), absent=True)).ok
 
+    @with_a_table
+    async def test_delete_on_a_condition(self, table: Table) -> None:
+        """Each item is removed only if the condition holds of it; the others stay, in silence."""
+        keys = [Key("R#1", f"O#{i}") for i in range(3)]
+        for attempts, key in enumerate(keys):
+            await table.put(key, operation(key.sort, attempts=attempts, due=5))
+        few = one("attempts", "<", 2)
+        await table.delete([*keys, Key("R#9", "H")], when=few)
+        assert sorts(await table.query("R#1")) == ["O#2"]
+        await self.due(table, [Due(5, keys[2])], 9, limit=9)
+        await table.delete(keys, when=[*few, *one("attempts", "=", 2)])
+        assert sorts(await table.query("R#1")) == []
+
     # --- together ------------------------------------------------------------------------------
 
     @with_a_table
