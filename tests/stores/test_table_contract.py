@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-import msgspec
 import pytest
 
 from rewake.conformance import ShelfContract, TableContract
 from rewake.stores.table import Key, Table
 from tests.support.stores import WholeTable
-from tests.support.tables import KINDS, LAG, ONE_THREAD, STORED, STORIES
+from tests.support.tables import EDITED, KINDS, LAG, ONE_THREAD, STORIES
 
 
 @pytest.fixture(autouse=True, params=KINDS)
@@ -37,9 +36,9 @@ class TestTable(TableContract):
     def table(self) -> AbstractAsyncContextManager[Table]:
         return KINDS[self.kind]()
 
-    async def stored(self, table: Table, key: Key) -> Mapping[str, Any] | None:
-        look = STORED.get(type(table))
-        return None if look is None else msgspec.json.decode(look(table, key))
+    async def stored(self, table: Table, key: Key, **added: str) -> Mapping[str, Any] | None:
+        edit = EDITED.get(type(table))
+        return None if edit is None else await edit(table, key, added)
 
 
 class TestShelf(ShelfContract):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -62,25 +63,29 @@ LAG: Mapping[str, float] = {}
 """Of those whose due index follows late: by how many seconds at most."""
 
 
-def _of_memory(table: Any, key: Key) -> bytes:
-    body: bytes = table._partitions[key.partition][key.sort]
-    return body
+Edit = Callable[[Any, Key, Mapping[str, str]], Awaitable[Mapping[str, Any]]]
 
 
-def _of_file(table: Any, key: Key) -> bytes:
-    with closing(sqlite3.connect(table.folder / "rewake.db")) as connection:
-        [[body]] = connection.execute(
-            "SELECT body FROM items WHERE partition = ? AND sort = ?", (key.partition, key.sort)
-        )
-    found: bytes = body
+async def _in_memory_edited(table: Any, key: Key, added: Mapping[str, str]) -> Mapping[str, Any]:
+    items = table._partitions[key.partition]
+    items[key.sort] = json.dumps(json.loads(items[key.sort]) | added).encode()
+    found: Mapping[str, Any] = json.loads(items[key.sort])
     return found
 
 
-STORED: Mapping[type, Callable[[Any, Key], bytes]] = {
-    MemoryTable: _of_memory,
-    SqliteTable: _of_file,
-}
-"""How an item is looked at as it is stored, as JSON, by the class of the table."""
+async def _in_a_file_edited(table: Any, key: Key, added: Mapping[str, str]) -> Mapping[str, Any]:
+    where = (key.partition, key.sort)
+    with closing(sqlite3.connect(table.folder / "rewake.db")) as connection, connection:
+        ask = "SELECT body FROM items WHERE partition = ? AND sort = ?"
+        [[body]] = connection.execute(ask, where)
+        found: Mapping[str, Any] = json.loads(body) | added
+        change = "UPDATE items SET body = ? WHERE partition = ? AND sort = ?"
+        connection.execute(change, (json.dumps(found).encode(), *where))
+    return found
+
+
+EDITED: Mapping[type, Edit] = {MemoryTable: _in_memory_edited, SqliteTable: _in_a_file_edited}
+"""By the class of a table: how an item is edited, and looked at, as it is stored."""
 
 
 def every_table(body: Body) -> Callable[..., None]:

@@ -47,9 +47,9 @@ class ConcurrentTables(OnTables):
             await table.put(key, operation(key.sort))
         idle = one("owner", "=", "")
         claims = [table.update(key, when=idle, set={"owner": "me"}) for key in keys]
-        written, *_ = await asyncio.gather(
-            asyncio.gather(*claims), *(table.delete([key], when=idle) for key in keys)
-        )
+        claiming = asyncio.gather(*claims)
+        await asyncio.gather(*(table.delete([key], when=idle) for key in keys))
+        written = await claiming
         for key, write in zip(keys, written, strict=True):
             assert (await table.get(key) is not None) is write.ok
 

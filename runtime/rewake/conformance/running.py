@@ -32,8 +32,16 @@ class OnTables:
         """A new and empty table, which is closed at the end of the block."""
         raise NotImplementedError("a contract is given a table: override `table`")
 
-    async def stored(self, table: Table, key: Key) -> Mapping[str, Any] | None:  # noqa: ARG002
-        """The attributes of an item as they are stored; None: they cannot be looked at."""
+    async def stored(
+        self,
+        table: Table,  # noqa: ARG002
+        key: Key,  # noqa: ARG002
+        **added: str,  # noqa: ARG002
+    ) -> Mapping[str, Any] | None:
+        """The attributes of an item as they are stored, after these were added to it.
+
+        None: they cannot be looked at, and what a newer version wrote is not tested.
+        """
         return None
 
     def run(self, body: Callable[[Table], Awaitable[None]]) -> None:

@@ -32,12 +32,6 @@ def header(**changes: Any) -> Header:
     return msgspec.structs.replace(base, **changes)
 
 
-class NewerHeader(Header):
-    """A header as a newer version may write it."""
-
-    novelty: str = ""
-
-
 def operation(key: str, **changes: Any) -> Operation:
     """An operation, but for `changes`."""
     return msgspec.structs.replace(Operation(run="1", key=key, kind=Kind.TASK), **changes)

@@ -20,14 +20,13 @@ from rewake.conformance.samples import (
     NEW,
     SAMPLES,
     H,
-    NewerHeader,
     header,
     one,
     operation,
     sorts,
 )
 from rewake.errors import CheckpointUnreadable
-from rewake.records import Header, Item, View
+from rewake.records import Item, View
 from rewake.states import RunState
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Check, Due, Key, Op, Page, Table
@@ -204,15 +203,14 @@ class TableContract(ConcurrentTables):
     @with_a_table
     async def test_what_a_newer_version_wrote_survives(self, table: Table) -> None:
         """An update leaves attributes as they are that this version does not know."""
-        newer = NewerHeader("1", "main", 1, 7, 2, owner="a", novelty="kept")
-        await table.put(H, newer)
-        if await self.stored(table, H) is None:
+        await table.put(H, header(owner="a"))
+        if await self.stored(table, H, novelty="kept") is None:
             pytest.skip("what is stored cannot be looked at")
+        assert await table.get(H) == header(owner="a")
         await table.update(H, set={"owner": "b", "due": 5}, add={"arrivals": 1})
         await table.update(H, set={"owner": None, "due": None})
-        found, stored = await table.get(H), await self.stored(table, H)
-        assert type(found) is Header
-        assert (found.owner, found.arrivals, found.due) == ("", 1, None)
+        assert await table.get(H) == header(arrivals=1)
+        stored = await self.stored(table, H)
         assert stored is not None
         assert stored["novelty"] == "kept"
 
@@ -373,7 +371,7 @@ class TableContract(ConcurrentTables):
         for attempts, key in enumerate(keys):
             await table.put(key, operation(key.sort, attempts=attempts, due=5))
         few = one("attempts", "<", 2)
-        await table.delete([*keys, Key("R#9", "H")], when=few)
+        await table.delete([*keys, Key("R#9", "O#x")], when=few)
         assert sorts(await table.query("R#1")) == ["O#2"]
         await self.due(table, [Due(5, keys[2])], 9, limit=9)
         await table.delete(keys, when=[*few, *one("attempts", "=", 2)])
