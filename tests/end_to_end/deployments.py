@@ -8,12 +8,13 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from tests.end_to_end.places import Settings, a_file, a_schema, a_table
 from tests.support.proxy import RoundRobin
 from tests.support.server import ServerProcess
 
@@ -25,8 +26,6 @@ KEYS = f"k1:{b64encode(bytes(32)).decode()}"
 PAUSE = 2.5
 """Seconds that a server stands still: longer than its lease, and than others take to be sure."""
 
-Settings = Mapping[str, object]
-"""`REWAKE_*` settings, by their names in lower case."""
 Place = Callable[[Path], AbstractContextManager[Settings]]
 """Where the data is: what a deployment's servers are told of it, while it is there."""
 
@@ -85,8 +84,7 @@ class Servers:
     folder: Path
     size: int
     dispatcher: str = "in-process"
-    place: Place | None = None
-    files: tuple[str, ...] = ("rewake.db", "rewake.db-wal")
+    place: Place = a_file
     settings: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -98,12 +96,10 @@ class Servers:
 
     def __enter__(self) -> Self:
         try:
-            place = self.place(self.folder) if self.place else nullcontext({})
-            given = self._stack.enter_context(place)
+            given = self._stack.enter_context(self.place(self.folder))
             self._balancer = self._stack.enter_context(RoundRobin())
             self.url = self._balancer.url
             self.settings = {
-                "db": self.folder / "rewake.db",
                 "dispatcher": self.dispatcher,
                 "url": self.url,
                 "lease": LEASE,
@@ -156,8 +152,7 @@ class Servers:
             assert status == 0, f"server {number} ended with {status}:\n{old.logs()}"
 
     def stored(self) -> bytes:
-        files = [self.folder / name for name in self.files]
-        return b"".join(each.read_bytes() for each in files if each.exists())
+        return b"".join(each.read_bytes() for each in self.folder.glob("rewake.db*"))
 
     def logs(self) -> str:
         every = [*self._ended, *self._servers]
@@ -180,5 +175,7 @@ DEPLOYMENTS: Mapping[str, Callable[[Path], Deployment]] = {
     "sqlite": lambda folder: Servers(folder, 1),
     "sqlite-two": lambda folder: Servers(folder, 2),
     "sqlite-http": lambda folder: Servers(folder, 3, "http"),
+    "postgres": lambda folder: Servers(folder, 3, place=a_schema),
+    "dynamodb": lambda folder: Servers(folder, 3, "http", a_table),
 }
 """Each deployment, by its name."""
