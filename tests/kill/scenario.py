@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,13 @@ from urllib.parse import unquote, urlsplit
 
 from rewake.app import load_app
 from rewake.engine.program import new_execution
+from rewake.hosts.databases import Address, open_existing
 from rewake.records import Finished
 from rewake.signing.secret import Secret
-from rewake.stores.sqlite.table import SqliteTable
+from rewake.stores.reads import Reads
 from tests.kill.fleet import APP, Fleet
 from tests.kill.points import ADDRESS, Kill
 from tests.support.server import SECRET
-from tests.support.stores import reads_of
 
 RUN = "the-run"
 PATIENCE = 40.0
@@ -51,10 +51,18 @@ class Seen:
 
 
 def carry_out(
-    folder: Path, shape: str, kills: Sequence[Kill] = (), pause: float | None = None
+    folder: Path,
+    shape: str,
+    kills: Sequence[Kill] = (),
+    pause: float | None = None,
+    place: Callable[[], Address] | None = None,
 ) -> Seen:
-    """Start a run, decide its approval, see it to its end, and check all but its result."""
-    with Fleet(folder, shape, kills, pause=pause) as fleet:
+    """Start a run, decide its approval, see it to its end, and check all but its result.
+
+    `place` makes a database, where it is not a file in the folder.
+    """
+    db, blobs = place() if place else ("", "")
+    with Fleet(folder, shape, kills, pause=pause, db=db, blobs=blobs) as fleet:
         began = time.monotonic()
         start(fleet, "everything")
         result = follow(fleet)
@@ -64,17 +72,20 @@ def carry_out(
         begun, ended = bodies(folder)
         calls = {unquote(path.name): path.stat().st_size for path in (folder / "calls").iterdir()}
         seen = Seen(result, begun, ended, calls, fleet.killed, took)
-    check_replay(folder)
+    check_replay(Address(fleet.db, blobs))
     return seen
 
 
 def carry_out_all(
-    folder: Path, points: Sequence[tuple[str, Sequence[Kill]]], pause: float | None = None
+    folder: Path,
+    points: Sequence[tuple[str, Sequence[Kill]]],
+    pause: float | None = None,
+    place: Callable[[], Address] | None = None,
 ) -> list[Seen]:
     """Several scenarios at once, each a shape and points: mostly, they wait for leases."""
     with ThreadPoolExecutor(len(points)) as pool:
         waiting = [
-            pool.submit(carry_out, folder / f"{number}-{shape}", shape, kills, pause)
+            pool.submit(carry_out, folder / f"{number}-{shape}", shape, kills, pause, place)
             for number, (shape, kills) in enumerate(points)
         ]
         return [each.result() for each in waiting]
@@ -171,15 +182,15 @@ def check_stream(fleet: Fleet) -> None:
     assert doubled == {key for key, _ in said}, told
 
 
-def check_replay(folder: Path) -> None:
+def check_replay(address: Address) -> None:
     """A cold replay of what is on disk, in this process, ends as the run did."""
-    asyncio.run(_check_replay(folder))
+    asyncio.run(_check_replay(address))
 
 
-async def _check_replay(folder: Path) -> None:
-    table = SqliteTable(folder / "rewake.db")
+async def _check_replay(address: Address) -> None:
+    table, shelf = open_existing(address)
     try:
-        store = reads_of(table)
+        store = Reads(table, shelf)
         header = await store.header(RUN)
         history = await store.history(header)
     finally:

@@ -21,7 +21,7 @@ from tests.simulation.loop import SimLoop
 from tests.simulation.mutants import Mutant
 from tests.simulation.programs import main, told
 from tests.simulation.scenarios import SCENARIOS
-from tests.simulation.simulate import SEALED, run_seed, simulate
+from tests.simulation.simulate import DYNAMODB, SEALED, run_seed, simulate
 from tests.simulation.tally import STORES, Tally
 from tests.simulation.witnesses import ALL_MUTANTS, noticing, witness_of
 
@@ -82,6 +82,21 @@ def test_scenarios(scenario: str, store: str, whole: bool) -> None:
     """What random faults would seldom bring about ends as it should, too."""
     for seed in range(20 if whole else 10):
         assert simulate(SCENARIOS[scenario](seed, store)).broken == [], seed
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("shard", range(10))
+def test_on_dynamodb_it_is_the_same(shard: int) -> None:
+    """The requests that a server sends, evaluated here: throttled, in conflict, lost, and late."""
+    seeds = range(730_000 + shard * SHARD, 730_000 + (shard + 1) * SHARD)
+    assert Tally().run(seeds, [DYNAMODB]).broken == []
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenarios_on_dynamodb(scenario: str, whole: bool) -> None:
+    """What random faults would seldom bring about ends as it should, there too."""
+    for seed in range(20 if whole else 2):
+        assert simulate(SCENARIOS[scenario](seed, DYNAMODB)).broken == [], seed
 
 
 def test_behind_a_codec_it_is_the_same() -> None:

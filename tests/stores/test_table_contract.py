@@ -37,7 +37,7 @@ class TestTable(TableContract):
         return KINDS[self.kind]()
 
     async def stored(self, table: Table, key: Key, **added: str) -> Mapping[str, Any] | None:
-        edit = EDITED.get(type(table))
+        edit = EDITED.get(self.kind)
         return None if edit is None else await edit(table, key, added)
 
 

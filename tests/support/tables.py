@@ -18,6 +18,7 @@ import pytest
 from rewake.stores.memory import MemoryTable
 from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Key
+from tests.support.aws import whole_table
 from tests.support.stores import Sealed, WholeTable
 
 Body = Callable[..., Awaitable[None]]
@@ -52,12 +53,13 @@ KINDS: Mapping[str, Opened] = {
     "sqlite": partial(_in_a_file, threaded=True),
     "sqlite-unthreaded": partial(_in_a_file, threaded=False),
     "sealed": partial(_in_memory, Sealed),
+    "dynamodb": partial(_in_memory, whole_table),
 }
 """How a table of each kind is made. One whose server is missing may call `pytest.skip`."""
 
 ONE_THREAD = {"sqlite-unthreaded"}
 """Those that belong to one thread."""
-STORIES: Mapping[str, int] = {}
+STORIES: Mapping[str, int] = {"dynamodb": 20}
 """Of those that are slow to make: how many random stories are played on each."""
 LAG: Mapping[str, float] = {}
 """Of those whose due index follows late: by how many seconds at most."""
@@ -84,8 +86,23 @@ async def _in_a_file_edited(table: Any, key: Key, added: Mapping[str, str]) -> M
     return found
 
 
-EDITED: Mapping[type, Edit] = {MemoryTable: _in_memory_edited, SqliteTable: _in_a_file_edited}
-"""By the class of a table: how an item is edited, and looked at, as it is stored."""
+async def _in_dynamodb_edited(table: Any, key: Key, added: Mapping[str, str]) -> Mapping[str, Any]:
+    where = {"TableName": table._name, "Key": table._names.key(key)}
+    for name, value in added.items():
+        change = {"UpdateExpression": "SET #n = :v", "ExpressionAttributeNames": {"#n": name}}
+        values = {"ExpressionAttributeValues": {":v": {"S": value}}}
+        await table._client.write("UpdateItem", where | change | values)
+    reply = await table._client.read("GetItem", where | {"ConsistentRead": True})
+    return {name: json.loads(next(iter(each.values()))) for name, each in reply.item.items()}
+
+
+EDITED: Mapping[str, Edit] = {
+    "memory": _in_memory_edited,
+    "sqlite": _in_a_file_edited,
+    "sqlite-unthreaded": _in_a_file_edited,
+    "dynamodb": _in_dynamodb_edited,
+}
+"""By the kind of a table: how an item is edited, and looked at, as it is stored."""
 
 
 def every_table(body: Body) -> Callable[..., None]:

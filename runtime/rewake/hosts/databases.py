@@ -1,6 +1,7 @@
 """The databases, each by the scheme of its address, and the place for large values beside it.
 
     path/to/file.db or sqlite:path/to/file.db    one file: items and large values
+    dynamodb://TABLE or dynamodb://TABLE/APP     with REWAKE_BLOBS=s3://BUCKET or s3://BUCKET/PREFIX
     memory:                                      gone with the process: for tests
 
 Another one is a row of `_KINDS`, and a module in `rewake.stores` that is imported only by whoever
@@ -9,12 +10,14 @@ names it, for its driver is an extra.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from rewake.errors import ConfigError, StoreUnsuitable
@@ -67,6 +70,8 @@ class Kind(NamedTuple):
     reader: Callable[[str, str], Reader]
     create: Callable[[str, str], Awaitable[list[str]]]
     check: Callable[[str, str], Awaitable[list[str]]]
+    is_checked: bool = False
+    """Whether a server checks it before it serves: to open it does not tell enough."""
 
 
 # --- SQLite --------------------------------------------------------------------------------------
@@ -150,12 +155,29 @@ async def _nothing(place: str, blobs: str) -> list[str]:
     return []
 
 
+# --- elsewhere -----------------------------------------------------------------------------------
+
+
+def _of(module: str) -> Kind:
+    """A kind in a module of its own, which is imported once somebody names it."""
+
+    def late(name: str) -> Callable[[str, str], Any]:
+        def call(place: str, blobs: str) -> Any:
+            return getattr(import_module(module), name)(place, blobs)
+
+        return call
+
+    openers = late("open_to_serve"), late("open_existing"), late("open_to_read")
+    return Kind(*openers, late("create"), late("check"), is_checked=True)
+
+
 # --- all of them ---------------------------------------------------------------------------------
 
 
 _KINDS: Mapping[str, Kind] = {
     "sqlite": Kind(_open_file, _existing_file, _read_file, _create_file, _check_file),
     "memory": Kind(_memory, _gone, _gone, _nothing, _nothing),
+    "dynamodb": _of("rewake.hosts.dynamodb"),
 }
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
@@ -193,6 +215,21 @@ async def check_database(address: Address) -> list[str]:
     """What of a database does not fit, a line each. Raises as `open_existing` does."""
     kind, place = _parts_of(address.db)
     return await kind.check(place, address.blobs)
+
+
+def refuse_unfit(address: Address) -> None:
+    """Raise `StoreUnsuitable` in one line if a database that is elsewhere does not fit.
+
+    Raises `ConfigError` and `StoreError` too. Not for the event loop.
+    """
+    kind, place = _parts_of(address.db)
+    if kind.is_checked and (wrong := asyncio.run(_all(kind.check(place, address.blobs)))):
+        more = f" (and {len(wrong) - 1} more: rewake tables check)" if len(wrong) > 1 else ""
+        raise StoreUnsuitable(wrong[0] + more)
+
+
+async def _all(told: Awaitable[list[str]]) -> list[str]:
+    return await told
 
 
 def file_of(address: Address) -> Path | None:

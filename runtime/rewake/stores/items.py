@@ -20,8 +20,8 @@ from rewake.stores.keys import TYPES, VIEWS, is_view, view_of
 from rewake.stores.table import Key, When, holds
 
 _encoder = msgspec.json.Encoder()
-_decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
-    letter: msgspec.json.Decoder(kind) for letter, kind in TYPES.items()
+_decoders: Mapping[type[Item], msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in TYPES.values()
 }
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DEFAULTS: Mapping[type[Item], Mapping[str, msgspec.structs.FieldInfo]] = {
@@ -29,11 +29,21 @@ _DEFAULTS: Mapping[type[Item], Mapping[str, msgspec.structs.FieldInfo]] = {
     for kind in get_args(Item)
 }
 """The attributes that are not None by default."""
+_NEWER = "a newer Rewake wrote what this one cannot read"
 
 
 def encode(item: Item) -> bytes:
     """The item as it is stored."""
     return _encoder.encode(item)
+
+
+def type_of(key: Key) -> type[Item]:
+    """The type of the item under a key. Raises `ReadableElsewhere` if only a newer Rewake has it."""
+    kind = TYPES.get(VIEWS if is_view(key) else key.sort[:1])
+    if kind is None:
+        told = f"the item {key.sort} of {key.partition} is of no type that this Rewake knows"
+        raise ReadableElsewhere(told, reason=_NEWER)
+    return kind
 
 
 def decode(key: Key, body: bytes) -> Any:
@@ -42,9 +52,10 @@ def decode(key: Key, body: bytes) -> Any:
     Raises `ReadableElsewhere` if a newer Rewake has written it, and `CheckpointUnreadable` if it is
     damaged. Not for a view, which would keep all others from being listed: its key says enough.
     """
+    kind = type_of(key)
     try:
-        return _decoders[VIEWS if is_view(key) else key.sort[:1]].decode(body)
-    except (KeyError, msgspec.ValidationError) as error:
+        return _decoders[kind].decode(body)
+    except msgspec.ValidationError as error:
         if is_view(key):
             return view_of(key)
         raise _unreadable(key, body, error) from error
@@ -80,8 +91,7 @@ def _unreadable(key: Key, body: bytes, error: Exception) -> CheckpointUnreadable
         msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return CheckpointUnreadable(told)
-    reason = "a newer Rewake wrote what this one cannot read"
-    return ReadableElsewhere(told, reason=reason, outline=_outline(key, body))
+    return ReadableElsewhere(told, reason=_NEWER, outline=_outline(key, body))
 
 
 def _unknown(key: Key, error: Exception) -> str:
@@ -91,7 +101,7 @@ def _unknown(key: Key, error: Exception) -> str:
 
 def _outline(key: Key, body: bytes) -> Header | None:
     """A header without its newest entries, if it is those that are unknown."""
-    if TYPES.get(key.sort[:1]) is not Header:
+    if type_of(key) is not Header:
         return None
     try:
         kept = {name: value for name, value in _raw.decode(body).items() if name != "tail"}
