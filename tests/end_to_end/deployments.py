@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from tests.end_to_end.places import Settings, a_file, a_schema, a_table
+from tests.end_to_end.places import Settings, a_file, a_table
 from tests.support.proxy import RoundRobin
 from tests.support.server import ServerProcess
 
@@ -175,7 +175,6 @@ DEPLOYMENTS: Mapping[str, Callable[[Path], Deployment]] = {
     "sqlite": lambda folder: Servers(folder, 1),
     "sqlite-two": lambda folder: Servers(folder, 2),
     "sqlite-http": lambda folder: Servers(folder, 3, "http"),
-    "postgres": lambda folder: Servers(folder, 3, place=a_schema),
     "dynamodb": lambda folder: Servers(folder, 3, "http", a_table),
 }
 """Each deployment, by its name."""

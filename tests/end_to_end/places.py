@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-import pytest
-
 Settings = Mapping[str, object]
 """`REWAKE_*` settings, by their names in lower case."""
 
@@ -17,17 +15,6 @@ Settings = Mapping[str, object]
 def a_file(folder: Path) -> Iterator[Settings]:
     """A SQLite file."""
     yield {"db": folder / "rewake.db"}
-
-
-@contextmanager
-def a_schema(folder: Path) -> Iterator[Settings]:
-    """A schema of a PostgreSQL server of our own."""
-    from tests.support.postgres import binaries, cluster  # noqa: PLC0415 - its driver is an extra
-
-    if binaries() is None:
-        pytest.skip("no PostgreSQL server is installed")
-    with cluster().schema() as address:
-        yield {"db": address}
 
 
 @contextmanager

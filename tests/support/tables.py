@@ -93,7 +93,7 @@ async def _in_dynamodb_edited(table: Any, key: Key, added: Mapping[str, str]) ->
         values = {"ExpressionAttributeValues": {":v": {"S": value}}}
         await table._client.write("UpdateItem", where | change | values)
     reply = await table._client.read("GetItem", where | {"ConsistentRead": True})
-    return {name: json.loads(next(iter(each.values()))) for name, each in reply.item.items()}
+    return {name: json.loads(bytes(next(iter(each.values())))) for name, each in reply.item.items()}
 
 
 EDITED: Mapping[str, Edit] = {

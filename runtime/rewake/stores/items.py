@@ -38,7 +38,7 @@ def encode(item: Item) -> bytes:
 
 
 def type_of(key: Key) -> type[Item]:
-    """The type of the item under a key. Raises `ReadableElsewhere` if only a newer Rewake has it."""
+    """The type of the item under a key. `ReadableElsewhere`: only a newer Rewake has it."""
     kind = TYPES.get(VIEWS if is_view(key) else key.sort[:1])
     if kind is None:
         told = f"the item {key.sort} of {key.partition} is of no type that this Rewake knows"
