@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+LEASE = 1.0
+"""Seconds after which a dead server is noticed."""
+KEYS = f"k1:{b64encode(bytes(32)).decode()}"
+"""What encrypts the data of users."""
+PAUSE = 2.5
+"""Seconds that a server stands still: longer than its lease, and than others take to be sure."""
+
 Settings = Mapping[str, object]
 """`REWAKE_*` settings, by their names in lower case."""
+Place = Callable[[Path], AbstractContextManager[Settings]]
+"""Where the data is: what a deployment's servers are told of it, while it is there."""
 
 
 @contextmanager

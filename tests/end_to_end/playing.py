@@ -29,8 +29,7 @@ class Play:
     """All scenarios, played in threads from the beginning of the block to its end."""
 
     def __init__(self, deployment: Deployment, client: httpx2.Client, *, calm: bool) -> None:
-        told = deployment.outside
-        self.fronts = {name: Front(client, told, calm=calm) for name in SCENARIOS}
+        self.fronts = {name: front_of(deployment, client, calm=calm) for name in SCENARIOS}
         self._pool = ThreadPoolExecutor(len(SCENARIOS))
         self._played: dict[str, Future[None]] = {}
 
@@ -66,7 +65,7 @@ def _named(name: str, play: Scenario, front: Front) -> None:
 
 def under_load(deployment: Deployment, client: httpx2.Client, work: Callable[[], None]) -> Front:
     """Do `work` while runs are started all the time; each of them ends as it should."""
-    front, over = Front(client, deployment.outside), threading.Event()
+    front, over = front_of(deployment, client), threading.Event()
     turns = itertools.cycle(_LOADS)
 
     def call() -> None:
@@ -84,6 +83,11 @@ def under_load(deployment: Deployment, client: httpx2.Client, work: Callable[[],
             each.result()
     assert front.runs
     return front
+
+
+def front_of(deployment: Deployment, client: httpx2.Client, *, calm: bool = False) -> Front:
+    """A caller of its own."""
+    return Front(client, deployment.outside, calm=calm, wait=deployment.wait)
 
 
 def caller(deployment: Deployment) -> httpx2.Client:

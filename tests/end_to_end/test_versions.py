@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.app import ADA
-from tests.end_to_end.deployments import APP, LEASE, Servers
+from tests.end_to_end.deployments import APP, Servers
 from tests.end_to_end.front import Front
 from tests.end_to_end.judge import World, faults
 from tests.end_to_end.newer import KEPT, NewerServer, made
+from tests.end_to_end.places import LEASE
 from tests.end_to_end.playing import Play, caller, under_load
 from tests.support.hooks import SECRETS
 from tests.support.server import ServerProcess
