@@ -32,32 +32,47 @@ from rewake.records import (
 )
 from rewake.states import RunState
 from rewake.stores.memory import MemoryTable
+from rewake.stores.postgres.place import place_of
+from rewake.stores.postgres.table import PostgresTable
 from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Check, Due, Key, Op, Page, Written, holds
+from tests.support.postgres import emptied_schema, needs_postgres, rest_of
 from tests.support.stores import Sealed, WholeTable
 
 H = Key("R#1", "H")
-KINDS = ["memory", "sqlite", "sqlite-unthreaded", "sealed"]
+POSTGRES = [
+    pytest.param(kind, marks=needs_postgres) for kind in ("postgres", "postgres-unthreaded")
+]
+KINDS = ["memory", "sqlite", "sqlite-unthreaded", "sealed", *POSTGRES]
 Body = Callable[..., Awaitable[None]]
 Call = tuple[str, dict[str, Any]]
 
 
 def run(kind: str, body: Body) -> None:
     """Run `body` with a new, empty table, in an event loop of its own."""
+    if kind.startswith("postgres"):
+        with emptied_schema() as address:
+            place = place_of(rest_of(address))
+            asyncio.run(_with(PostgresTable(place, threaded=kind == "postgres"), body))
+        return
 
     async def main(file: Path) -> None:
         sqlite = partial(SqliteTable, file, threaded=kind == "sqlite", durable=False)
         table: WholeTable = {"memory": MemoryTable, "sealed": Sealed}.get(kind, sqlite)()
-        try:
-            await body(table)
-        finally:
-            await table.close()
+        await _with(table, body)
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(main(Path(folder) / "rewake.db"))
 
 
-def of_tables(*kinds: str) -> Callable[[Body], Callable[..., None]]:
+async def _with(table: WholeTable, body: Body) -> None:
+    try:
+        await body(table)
+    finally:
+        await table.close()
+
+
+def of_tables(*kinds: Any) -> Callable[[Body], Callable[..., None]]:
     """Makes a test of an async function that takes a table: one for each kind of table."""
 
     def decorate(body: Body) -> Callable[..., None]:
@@ -76,7 +91,7 @@ def of_tables(*kinds: str) -> Callable[[Body], Callable[..., None]]:
 
 
 every_table = of_tables(*KINDS)
-shared_tables = of_tables("memory", "sqlite")
+shared_tables = of_tables("memory", "sqlite", POSTGRES[0])
 
 
 def header(**changes: Any) -> Header:
@@ -593,8 +608,9 @@ def test_tables_do_what_a_dict_would(kind: str, story: list[Call]) -> None:
     run(kind, lambda table: compare(table, story))
 
 
+@pytest.mark.parametrize("kind", ["sqlite", *POSTGRES])
 @settings(max_examples=15, deadline=None)
 @given(story=st.lists(calls, max_size=15))
-def test_tables_do_together_what_a_dict_would(story: list[Call]) -> None:
+def test_tables_do_together_what_a_dict_would(kind: str, story: list[Call]) -> None:
     """The same holds for a sequence that is one transaction."""
-    run("sqlite", lambda table: table.together(lambda: compare(table, story)))
+    run(kind, lambda table: table.together(lambda: compare(table, story)))

@@ -2,6 +2,7 @@
 
     path/to/file.db or sqlite:path/to/file.db    one file: items and large values
     memory:                                      gone with the process: for tests
+    postgresql://USER@HOST/NAME?schema=APP       a schema of a PostgreSQL database: both of these
 
 Another one is a row of `_KINDS`, and a module in `rewake.stores` that is imported only by whoever
 names it, for its driver is an extra.
@@ -9,11 +10,13 @@ names it, for its driver is an extra.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
@@ -49,9 +52,11 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         """For people and logs: without a password."""
-        name, _, rest = self.db.partition("://")
-        _, at, place = urlsplit(self.db).netloc.rpartition("@") if rest else ("", "", "")
-        return f"{name}://{place}{urlsplit(self.db).path}" if at else self.db
+        if "://" not in self.db:
+            return self.db
+        parts = urlsplit(self.db)  # which may have a password in its query too
+        schema = "".join(f"?{each}" for each in parts.query.split("&") if each[:7] == "schema=")
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{schema}"
 
 
 class Kind(NamedTuple):
@@ -150,12 +155,55 @@ async def _nothing(place: str, blobs: str) -> list[str]:
     return []
 
 
+# --- PostgreSQL ----------------------------------------------------------------------------------
+
+
+def _postgres() -> ModuleType:
+    """What opens a PostgreSQL database. Raises `ConfigError` where its driver is missing."""
+    try:
+        return importlib.import_module("rewake.stores.postgres.opening")
+    except ImportError as error:
+        told = "PostgreSQL needs its driver: pip install 'rewake[postgres]'"
+        raise ConfigError(f"{told} ({error})") from error
+
+
+def _checked(place: str, blobs: str) -> str:
+    if blobs:
+        raise ConfigError("PostgreSQL keeps large values itself: REWAKE_BLOBS is for others")
+    return place
+
+
+def _open_postgres(place: str, blobs: str) -> Database:
+    table = _postgres().open_table(_checked(place, blobs))
+    return Database(table, table)
+
+
+def _read_postgres(place: str, blobs: str) -> Reader:
+    table = _postgres().open_table(_checked(place, blobs), reads_only=True)
+    return Reader(table, table, lambda: False)
+
+
+async def _create_postgres(place: str, blobs: str) -> list[str]:
+    made: list[str] = _postgres().create(_checked(place, blobs))
+    return made
+
+
+async def _check_postgres(place: str, blobs: str) -> list[str]:
+    wrong: list[str] = _postgres().check(_checked(place, blobs))
+    return wrong
+
+
+_POSTGRES = Kind(_open_postgres, _open_postgres, _read_postgres, _create_postgres, _check_postgres)
+
+
 # --- all of them ---------------------------------------------------------------------------------
 
 
 _KINDS: Mapping[str, Kind] = {
     "sqlite": Kind(_open_file, _existing_file, _read_file, _create_file, _check_file),
     "memory": Kind(_memory, _gone, _gone, _nothing, _nothing),
+    "postgresql": _POSTGRES,
+    "postgres": _POSTGRES,
 }
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")

@@ -1,0 +1,54 @@
+"""What PostgreSQL's errors mean to whoever uses a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import psycopg
+
+from rewake.errors import StoreError, StoreFull, StoreUnavailable, StoreUnsuitable
+
+CREATE = "run `rewake tables create`"
+
+_KINDS: Mapping[str, type[StoreError]] = {
+    "08": StoreUnavailable,  # the connection
+    "25": StoreUnavailable,  # a replica that only reads, after a failover perhaps
+    "40": StoreUnavailable,  # deadlocks, serialization
+    "53": StoreUnavailable,  # too many connections, memory
+    "53100": StoreFull,
+    "55": StoreUnavailable,  # locks that are not to be had
+    "57": StoreUnavailable,  # shutdown, restart, a statement that takes too long
+    "58": StoreUnavailable,  # the machine's input and output
+    "28": StoreUnsuitable,  # who asks is not known
+    "3D": StoreUnsuitable,  # no such database
+    "3F": StoreUnsuitable,  # no such schema
+    "42P01": StoreUnsuitable,  # no such table
+    "42883": StoreUnsuitable,  # no such function
+    "42501": StoreUnsuitable,  # not allowed
+}
+"""By the SQLSTATE of an error, or by the class that it begins with."""
+_MISSING = ("3F000", "42P01", "42883")
+_UNDONE = ("40001", "40P01")
+
+
+def translated(error: psycopg.Error, where: str = "") -> StoreError:
+    """Rewake's error for one of the driver's. `where`: told first."""
+    state = error.sqlstate
+    kind: type[StoreError] = StoreUnavailable if _is_of_connection(error) else StoreError
+    if state is not None:
+        kind = _KINDS.get(state) or _KINDS.get(state[:2]) or StoreError
+    told = " ".join(str(error).split()) or type(error).__name__
+    if state in _MISSING:
+        told = f"the tables of Rewake are not there: {CREATE} ({told})"
+    made = kind(f"{where}: {told}" if where else told)
+    made.__cause__ = error
+    return made
+
+
+def _is_of_connection(error: psycopg.Error) -> bool:
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+
+
+def is_undone(error: psycopg.Error) -> bool:
+    """Whether the statement certainly changed nothing, and may work the next time."""
+    return error.sqlstate in _UNDONE
