@@ -23,7 +23,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, help="how many processes simulate")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument(
-        "--store", choices=(*STORES, "sealed"), help="only on this table (sealed: with a codec)"
+        "--store",
+        choices=(*STORES, "sealed", "postgres"),
+        help="only on this table (sealed: with a codec)",
     )
     parser.add_argument("--trace", action="store_true", help="with --seed: all that happened")
     parser.add_argument(

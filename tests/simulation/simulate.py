@@ -19,6 +19,7 @@ from rewake.stores.sqlite.table import SqliteTable
 from tests.simulation import programs
 from tests.simulation.case import Case, case_of
 from tests.simulation.costs import too_many, units_of
+from tests.simulation.faults import POSTGRES, TRANSACTIONS
 from tests.simulation.loop import SimLoop, Spinning
 from tests.simulation.outside import Outside
 from tests.simulation.world import EPOCH, World
@@ -61,7 +62,7 @@ def simulate(case: Case) -> Verdict:
             seed=case.seed,
             local=case.local,
             replicas=case.replicas,
-            transactions=case.store == "sqlite",
+            transactions=case.store in TRANSACTIONS,
             jumpy=case.jumpy,
             sealed=case.store == SEALED,
         )
@@ -102,6 +103,11 @@ def simulate(case: Case) -> Verdict:
 def table_of(case: Case) -> Iterator[tuple[WholeTable, SimLoop]]:
     """A loop, and the table that everything of this simulation shares."""
     loop = SimLoop()
+    if case.store == POSTGRES:
+        from tests.simulation.postgres import SharedPostgres  # noqa: PLC0415 - it starts a server
+
+        yield SharedPostgres(), loop
+        return
     if case.store != "sqlite":
         yield CountingTable(now=lambda: EPOCH + int(loop.seconds * 1000), lag=case.lag), loop
         return

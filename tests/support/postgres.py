@@ -30,6 +30,7 @@ import psycopg
 import pytest
 
 from rewake.stores.postgres.opening import create
+from rewake.stores.postgres.place import Place, place_of
 
 PATIENCE = 60.0
 _USER = "rewake"
@@ -233,6 +234,11 @@ def _kept() -> tuple[str, psycopg.Connection[tuple[object, ...]]]:
 def emptied_schema() -> Iterator[str]:
     """The address of a schema of this process, empty. One at a time."""
     name, connection = _kept()
-    connection.execute(f'DELETE FROM "{name}".items')
-    connection.execute(f'DELETE FROM "{name}".blobs')
+    connection.execute(f'TRUNCATE "{name}".items, "{name}".blobs')
     yield cluster().address(name)
+
+
+def emptied_connection() -> tuple[Place, psycopg.Connection[tuple[object, ...]]]:
+    """The same, with a connection that is kept for those who come often."""
+    with emptied_schema() as address:
+        return place_of(rest_of(address)), _kept()[1]

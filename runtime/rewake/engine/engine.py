@@ -42,6 +42,7 @@ from rewake.errors import ConfigError
 from rewake.records import Header, Invocation, Millis, Operation
 from rewake.signing.secret import Secret
 from rewake.stores.answers import Suspect
+from rewake.stores.herald import Herald
 from rewake.stores.protocol import Store
 from rewake.stores.sealing import behind_codec
 from rewake.stores.shelf import Shelf, shelf_of
@@ -62,6 +63,7 @@ class Engine(Runs):
     """
 
     _sweeping: asyncio.Task[None] | None = None
+    _listening: asyncio.Future[None] | None = None
 
     def __init__(
         self,
@@ -80,6 +82,7 @@ class Engine(Runs):
         self.app, self._threaded, self._pid = app, threads, os.getpid()
         self.settings, clock = settings or Settings(), clock or SystemClock()
         here, unique = Here(Cache(self.settings.cached)), unique or unique_names()
+        self._herald = table if isinstance(table, Herald) else None
         shelf, table = shelf or shelf_of(table), behind_codec(table, secret.codec)
         store = Store(table, shelf, mark=unique, clock=clock, here=here, **_times(self.settings))
         super().__init__(
@@ -143,6 +146,8 @@ class Engine(Runs):
         self._services.dispatcher.open(self.handle)
         if sweep:
             self._sweeping = asyncio.ensure_future(self._sweeper.run(only))
+        if sweep and self._herald is not None:
+            self._listening = asyncio.ensure_future(self._herald.listen(self._sweeper.hurry))
 
     def told_to_end(self, grace: float, status: int) -> None:
         """End the process with `status` if its event loop is blocked and cannot `close` in time.
@@ -163,8 +168,9 @@ class Engine(Runs):
         services = self._services
         services.work.closing = True
         services.apart.close()
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        for each in (self._sweeping, self._listening):
+            if each is not None:
+                each.cancel()
         self._sweeper.close()
         await services.work.end(grace)
         services.streams.close()

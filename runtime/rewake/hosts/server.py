@@ -28,6 +28,7 @@ from rewake.engine.watchdog import bounded
 from rewake.errors import ConfigError, UsageError
 from rewake.hosts.building import build_app
 from rewake.hosts.config import ServerConfig
+from rewake.hosts.databases import Address
 from rewake.hosts.log_formats import configure_logging
 from rewake.hosts.protocol import BoundedProtocol
 from rewake.hosts.request_logs import bound_request_logs
@@ -102,7 +103,7 @@ def serve(
     with listener or listen(config.host, config.port) as bound:
         app = build_app(config.app if source is None else source, config, development=development)
         workflows = ", ".join(sorted(app.state.parts.engine.app.workflows)) or "none"
-        log.info("app %s, database %s, workflows: %s", config.app, config.db, workflows)
+        log.info("app %s, database %s, workflows: %s", config.app, Address(config.db), workflows)
         if not config.url:
             log.warning("REWAKE_URL is not set: a run that reads a link waits until it is")
         settings = uvicorn.Config(

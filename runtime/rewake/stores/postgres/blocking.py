@@ -3,41 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 
 from rewake.errors import StoreUnavailable
-from rewake.stores.postgres.faults import translated
-from rewake.stores.postgres.flight import Job, Row, fly
+from rewake.stores.postgres.faults import translated, while_open
+from rewake.stores.postgres.flight import Job, fly
 from rewake.stores.postgres.known import Known
 from rewake.stores.postgres.place import Place
 from rewake.stores.postgres.rows import Rows
 
 
+Blocking = psycopg.Connection[tuple[Any, ...]]
+
+
+def connect_blocking(place: Place) -> Blocking:
+    """A connection that blocks, and commits each statement. Raises `StoreError`."""
+    try:
+        return psycopg.connect(place.conninfo, autocommit=True, prepare_threshold=1)
+    except psycopg.Error as error:
+        raise translated(error, f"no connection to {place}") from error
+
+
 class BlockingLine:
     """What `Line` is, but each job flies alone, in its caller."""
 
-    def __init__(
-        self, table: object, place: Place, written: Callable[[Sequence[Row]], None]
-    ) -> None:
+    def __init__(self, table: object, place: Place, connection: Blocking) -> None:
         self.loop = asyncio.get_running_loop()
         self.known = Known()
         self.reads = Rows(place.schema, self._outside)
         self.inner = Rows(place.schema, self._carry_out)
         self._table = table
-        self._written = written
         self._closed = False
-        try:
-            self._connection = psycopg.connect(place.conninfo, autocommit=True, prepare_threshold=1)
-        except psycopg.Error as error:
-            raise translated(error, f"no connection to {place}") from error
+        self._connection = connection
 
     async def run(self, job: Job) -> Any:
         """Do a job."""
         await self._give_way()
-        self._written(await fly(self._table, [job], self.inner, self.known))
+        await fly(self._table, [job], self.inner, self.known)
         if job.error is not None:
             raise job.error
         return job.value
@@ -69,4 +74,4 @@ class BlockingLine:
             cursor = self._connection.execute(statement, values, binary=True)
             return cursor.fetchall() if cursor.description else []
         except psycopg.Error as error:
-            raise translated(error) from error
+            raise while_open(error) from error

@@ -45,6 +45,12 @@ def translated(error: psycopg.Error, where: str = "") -> StoreError:
     return made
 
 
+def while_open(error: psycopg.Error) -> StoreError:
+    """The same once the database has been found suitable: what it has lost may come back."""
+    told = translated(error)
+    return StoreUnavailable(str(told)) if isinstance(told, StoreUnsuitable) else told
+
+
 def _is_of_connection(error: psycopg.Error) -> bool:
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
 

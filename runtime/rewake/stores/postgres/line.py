@@ -10,8 +10,7 @@ it, and a statement that is sent then may or may not have been carried out, for 
 from __future__ import annotations
 
 import asyncio
-import select
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -19,15 +18,15 @@ import psycopg
 from psycopg import AsyncConnection
 
 from rewake.errors import StoreError, StoreUnavailable, StoreUnsuitable
-from rewake.stores.postgres.faults import is_undone, translated
-from rewake.stores.postgres.flight import Job, Row, fly
+from rewake.stores.postgres.connecting import Tuple, connect, is_stale
+from rewake.stores.postgres.faults import is_undone, while_open
+from rewake.stores.postgres.flight import Job, fly
 from rewake.stores.postgres.known import Known
+from rewake.stores.postgres.notices import NOTIFY, Notices, Telling
 from rewake.stores.postgres.place import Place
 from rewake.stores.postgres.rows import Rows
 
 T = TypeVar("T")
-Tuple = tuple[Any, ...]
-
 READERS = 4
 """The most connections of one event loop that read."""
 PATIENCE = 15.0
@@ -36,42 +35,17 @@ _AGAIN = 5
 """How often a statement that was certainly undone is carried out."""
 
 
-async def connect(place: Place) -> AsyncConnection[Tuple]:
-    """A connection that commits each statement. Raises `StoreError`."""
-    try:
-        made = await AsyncConnection.connect(
-            place.conninfo, autocommit=True, prepare_threshold=None
-        )
-    except psycopg.Error as error:
-        raise translated(error, f"no connection to {place}") from error
-    if not is_pooled(made):
-        made.prepare_threshold = 2
-    return made
-
-
-def is_pooled(connection: psycopg.BaseConnection[Any]) -> bool:
-    """Whether a pooler stands before the server: it has process ids of its own.
-
-    Then the next statement may be carried out by another session, which knows nothing of what was
-    prepared, and hears nothing.
-    """
-    result = connection.pgconn.exec_(b"SELECT pg_backend_pid()")
-    value = result.get_value(0, 0)
-    return value is None or int(value) != connection.pgconn.backend_pid
-
-
 class Line:
-    """What one event loop has of a database. `written` is told what each flight wrote."""
+    """What one event loop has of a database."""
 
-    def __init__(
-        self, table: object, place: Place, written: Callable[[Sequence[Row]], None]
-    ) -> None:
+    def __init__(self, table: object, place: Place, notices: Notices) -> None:
         self.loop = asyncio.get_running_loop()
         self.known = Known()
         self.reads = self.inner = Rows(place.schema, self._read)
         self._table = table
         self._place = place
-        self._written = written
+        self._notices = notices
+        self._telling = Telling(lambda: self._read(NOTIFY, notices.values))
         self._writes = Rows(place.schema, self._write)
         self._writer: AsyncConnection[Tuple] | None = None
         self._idle: list[AsyncConnection[Tuple]] = []
@@ -93,9 +67,9 @@ class Line:
 
     async def close(self) -> None:
         """Carry out what waits, then close all connections."""
-        self._closed = True
         if self._flying is not None:
             await asyncio.wait([self._flying])
+        await self._telling.close()
         self.drop()
 
     def drop(self) -> None:
@@ -133,7 +107,8 @@ class Line:
             if isinstance(error, asyncio.CancelledError):
                 raise
         else:
-            self._written(rows)
+            if self._notices.are_due(rows):
+                self._telling.tell()
         finally:
             for job, done in waiting:
                 _answer(job, done)
@@ -203,7 +178,7 @@ class Line:
         except psycopg.Error as error:
             # A replica that only reads was the master before, or will be: ask for it again.
             whole = not connection.closed and (error.sqlstate or "57")[:2] not in ("25", "57", "08")
-            raise translated(error) from error
+            raise while_open(error) from error
         finally:
             if not whole:
                 self._discard(connection)
@@ -220,15 +195,6 @@ async def _execute(
             if not left or not is_undone(error):
                 raise
     raise AssertionError("unreachable")
-
-
-def is_stale(connection: AsyncConnection[Any]) -> bool:
-    """Whether an idle connection has something to say: it was closed, as a rule."""
-    if connection.closed:
-        return True
-    readable = select.poll()
-    readable.register(connection.fileno(), select.POLLIN)
-    return bool(readable.poll(0))
 
 
 def _own(error: BaseException) -> BaseException:

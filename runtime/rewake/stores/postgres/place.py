@@ -20,7 +20,7 @@ from rewake.errors import ConfigError
 SCHEMA = "rewake"
 """The schema where none is named."""
 
-_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,55}")
 _FORM = "postgresql://USER:PASSWORD@HOST/DATABASE?schema=NAME"
 _DEFAULTS = {
     "application_name": "rewake",
@@ -62,6 +62,6 @@ def place_of(rest: str) -> Place:
         raise ConfigError(f"this is no address of PostgreSQL: {_FORM}") from None
     schema = dict(given).get("schema", SCHEMA)
     if not _NAME.fullmatch(schema):
-        told = f"{schema!r} is no name of a schema: lower-case letters, digits and _, 63 at most"
+        told = f"{schema!r} is no name of a schema: lower-case letters, digits and _, 56 at most"
         raise ConfigError(told)
     return Place(make_conninfo("", **{**_DEFAULTS, **found}), schema)

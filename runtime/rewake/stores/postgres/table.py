@@ -13,9 +13,10 @@ from typing import Any, cast
 from rewake import forks
 from rewake.errors import StoreUnavailable
 from rewake.records import Item, Millis
-from rewake.stores.postgres.blocking import BlockingLine
-from rewake.stores.postgres.flight import Job, Row, asked, flight_of
+from rewake.stores.postgres.blocking import BlockingLine, connect_blocking
+from rewake.stores.postgres.flight import Job, asked, flight_of
 from rewake.stores.postgres.line import Line
+from rewake.stores.postgres.notices import Notices
 from rewake.stores.postgres.place import Place
 from rewake.stores.table import Due, Key, Page, T, When, Written
 
@@ -34,6 +35,7 @@ class PostgresTable:
     def __init__(self, place: Place, *, reads_only: bool = False, threaded: bool = True) -> None:
         self._place = place
         self._threaded = threaded
+        self._notices = Notices(place)
         self._reads_only = reads_only
         self._lines: dict[asyncio.AbstractEventLoop, Line | BlockingLine] = {}
         self._gate = threading.Lock()
@@ -142,16 +144,21 @@ class PostgresTable:
             return await work()
         return await self._do(work)
 
+    async def listen(self, heard: Callable[[], object]) -> None:
+        """Call `heard` when another process has written something that is due. See `Herald`."""
+        if self._threaded:
+            await self._notices.listen(heard)
+
     async def close(self) -> None:
         """Finish the writes that wait, then close all connections. Later calls are refused."""
+        here = self._lines.get(asyncio.get_running_loop())
+        if here is not None:
+            await here.close()
         with self._gate:
             self._closed = True
             lines, self._lines = list(self._lines.values()), {}
-        here = asyncio.get_running_loop()
         for line in lines:
-            if line.loop is here:
-                await line.close()
-            elif line.loop.is_running():
+            if line.loop.is_running():
                 line.loop.call_soon_threadsafe(line.drop)
             else:
                 line.drop()
@@ -173,9 +180,9 @@ class PostgresTable:
                 raise StoreUnavailable("the table is closed")
             for closed in [each for each in self._lines if each.is_closed()]:
                 self._lines.pop(closed).drop()
-            make = Line if self._threaded else BlockingLine
-            self._lines[loop] = line = make(self, self._place, self._written)
+            self._lines[loop] = line = (
+                Line(self, self._place, self._notices)
+                if self._threaded
+                else BlockingLine(self, self._place, connect_blocking(self._place))
+            )
             return line
-
-    def _written(self, rows: Sequence[Row]) -> None:
-        """Told what a flight has written."""
