@@ -41,7 +41,7 @@ class Fleet:
     """`shape` servers on a file in `folder`; the first to get to one of `kills` dies there.
 
     With `pause` (seconds) it stops for so long instead. A shorter `lease` and `grace` (seconds) let
-    others take over sooner.
+    others take over sooner. `db`: where they have it, if not in a file of their own.
     """
 
     def __init__(
@@ -52,8 +52,10 @@ class Fleet:
         lease: float = 1.0,
         grace: float = 1.0,
         pause: float | None = None,
+        db: str = "",
     ) -> None:
         self.folder = folder
+        self.db = db or str(folder / "rewake.db")
         self.servers: list[Server] = []
         self._shape = shape
         self.address = "https://killed.example"
@@ -126,9 +128,7 @@ class Fleet:
         """Start servers; those that live to be ready."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            starting = [
-                Server(APP, self.folder / "rewake.db", **self._settings) for _ in range(number)
-            ]
+            starting = [Server(APP, self.db, **self._settings) for _ in range(number)]
             for server in starting:
                 server.start()
                 self._stack.push(server)

@@ -6,13 +6,14 @@ import functools
 import inspect
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.dispatchers.http import HttpDispatcher
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine import engine
 from rewake.engine.settings import Settings
-from rewake.hosts import building, server
+from rewake.hosts import building, databases, server
 from rewake.stores.protocol import Store
 from rewake.stores.sqlite.table import SqliteTable
 from tests.kill.points import counted
@@ -29,13 +30,18 @@ def methods(protocol: type) -> Iterator[str]:
 def main() -> None:
     """Put counted parts in the place of the server's own, and serve."""
     parts = {
-        "SqliteTable": counted("table", SqliteTable, methods(WholeTable)),
         "InProcessDispatcher": counted("dispatch", InProcessDispatcher, methods(Dispatcher)),
         "HttpDispatcher": counted("dispatch", HttpDispatcher, methods(Dispatcher)),
     }
     if grace := os.environ.get("REWAKE_TEST_GRACE"):
         vars(building)["Settings"] = functools.partial(Settings, grace=int(grace))
     vars(building).update(parts)
+    vars(databases)["SqliteTable"] = counted("table", SqliteTable, methods(WholeTable))
+    if os.environ["REWAKE_DB"].startswith("postgresql:"):
+        from rewake.stores.postgres import opening  # noqa: PLC0415 - it needs a driver
+
+        postgres: Any = vars(opening)
+        postgres["PostgresTable"] = counted("table", postgres["PostgresTable"], methods(WholeTable))
     vars(engine)["Store"] = counted("store", Store, methods(Store))
     server.main()
 

@@ -6,8 +6,9 @@ import asyncio
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from urllib.parse import unquote, urlsplit
 
 from rewake.app import load_app
 from rewake.engine.program import new_execution
+from rewake.hosts.databases import Address, open_existing
 from rewake.records import Finished
 from rewake.signing.secret import Secret
-from rewake.stores.sqlite.table import SqliteTable
+from rewake.stores.reads import Reads
 from tests.kill.fleet import APP, Fleet
 from tests.kill.points import ADDRESS, Kill
+from tests.support.postgres import cluster
 from tests.support.server import SECRET
-from tests.support.stores import reads_of
 
 RUN = "the-run"
 PATIENCE = 40.0
@@ -51,10 +53,18 @@ class Seen:
 
 
 def carry_out(
-    folder: Path, shape: str, kills: Sequence[Kill] = (), pause: float | None = None
+    folder: Path,
+    shape: str,
+    kills: Sequence[Kill] = (),
+    pause: float | None = None,
+    *,
+    postgres: bool = False,
 ) -> Seen:
     """Start a run, decide its approval, see it to its end, and check all but its result."""
-    with Fleet(folder, shape, kills, pause=pause) as fleet:
+    with (
+        database_of(postgres=postgres) as db,
+        Fleet(folder, shape, kills, pause=pause, db=db) as fleet,
+    ):
         began = time.monotonic()
         start(fleet, "everything")
         result = follow(fleet)
@@ -64,17 +74,35 @@ def carry_out(
         begun, ended = bodies(folder)
         calls = {unquote(path.name): path.stat().st_size for path in (folder / "calls").iterdir()}
         seen = Seen(result, begun, ended, calls, fleet.killed, took)
-    check_replay(folder)
+        for server in fleet.servers:
+            server.kill()
+        check_replay(fleet.db)
     return seen
 
 
+@contextmanager
+def database_of(*, postgres: bool) -> Iterator[str]:
+    """The address of a schema of its own; empty: a file in the folder of the scenario."""
+    if not postgres:
+        yield ""
+        return
+    with cluster().schema() as address:
+        yield address
+
+
 def carry_out_all(
-    folder: Path, points: Sequence[tuple[str, Sequence[Kill]]], pause: float | None = None
+    folder: Path,
+    points: Sequence[tuple[str, Sequence[Kill]]],
+    pause: float | None = None,
+    *,
+    postgres: bool = False,
 ) -> list[Seen]:
     """Several scenarios at once, each a shape and points: mostly, they wait for leases."""
     with ThreadPoolExecutor(len(points)) as pool:
         waiting = [
-            pool.submit(carry_out, folder / f"{number}-{shape}", shape, kills, pause)
+            pool.submit(
+                carry_out, folder / f"{number}-{shape}", shape, kills, pause, postgres=postgres
+            )
             for number, (shape, kills) in enumerate(points)
         ]
         return [each.result() for each in waiting]
@@ -171,15 +199,15 @@ def check_stream(fleet: Fleet) -> None:
     assert doubled == {key for key, _ in said}, told
 
 
-def check_replay(folder: Path) -> None:
+def check_replay(db: str) -> None:
     """A cold replay of what is on disk, in this process, ends as the run did."""
-    asyncio.run(_check_replay(folder))
+    asyncio.run(_check_replay(db))
 
 
-async def _check_replay(folder: Path) -> None:
-    table = SqliteTable(folder / "rewake.db")
+async def _check_replay(db: str) -> None:
+    table, shelf = open_existing(Address(db))
     try:
-        store = reads_of(table)
+        store = Reads(table, shelf)
         header = await store.header(RUN)
         history = await store.history(header)
     finally:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import tempfile
 import threading
 from collections.abc import Awaitable, Callable
-from functools import partial, wraps
-from pathlib import Path
+from functools import wraps
 from typing import Any
 
 import msgspec
@@ -31,18 +29,11 @@ from rewake.records import (
     View,
 )
 from rewake.states import RunState
-from rewake.stores.memory import MemoryTable
-from rewake.stores.postgres.place import place_of
-from rewake.stores.postgres.table import PostgresTable
-from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Check, Due, Key, Op, Page, Written, holds
-from tests.support.postgres import emptied_schema, needs_postgres, rest_of
-from tests.support.stores import Sealed, WholeTable
+from tests.support.new_tables import POSTGRES, new_table
+from tests.support.stores import WholeTable
 
 H = Key("R#1", "H")
-POSTGRES = [
-    pytest.param(kind, marks=needs_postgres) for kind in ("postgres", "postgres-unthreaded")
-]
 KINDS = ["memory", "sqlite", "sqlite-unthreaded", "sealed", *POSTGRES]
 Body = Callable[..., Awaitable[None]]
 Call = tuple[str, dict[str, Any]]
@@ -50,26 +41,15 @@ Call = tuple[str, dict[str, Any]]
 
 def run(kind: str, body: Body) -> None:
     """Run `body` with a new, empty table, in an event loop of its own."""
-    if kind.startswith("postgres"):
-        with emptied_schema() as address:
-            place = place_of(rest_of(address))
-            asyncio.run(_with(PostgresTable(place, threaded=kind == "postgres"), body))
-        return
 
-    async def main(file: Path) -> None:
-        sqlite = partial(SqliteTable, file, threaded=kind == "sqlite", durable=False)
-        table: WholeTable = {"memory": MemoryTable, "sealed": Sealed}.get(kind, sqlite)()
-        await _with(table, body)
+    async def main(table: WholeTable) -> None:
+        try:
+            await body(table)
+        finally:
+            await table.close()
 
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(main(Path(folder) / "rewake.db"))
-
-
-async def _with(table: WholeTable, body: Body) -> None:
-    try:
-        await body(table)
-    finally:
-        await table.close()
+    with new_table(kind) as table:
+        asyncio.run(main(table))
 
 
 def of_tables(*kinds: Any) -> Callable[[Body], Callable[..., None]]:

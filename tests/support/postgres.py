@@ -63,9 +63,9 @@ class Cluster:
     def start(cls, *, durable: bool = False, port: int | None = None) -> Cluster:
         """A new server. It refuses to run as root, who lets `postgres` (or `nobody`) do it."""
         folder = Path(tempfile.mkdtemp(prefix="rewake-postgres-"))
-        cluster = cls(folder, port or _free_port())
+        cluster = cls(folder, port or free_port())
         if os.geteuid() == 0:
-            shutil.chown(folder, _unprivileged())
+            shutil.chown(folder, _somebody())
         secret = folder / "password"
         secret.write_text(_PASSWORD)
         secret.chmod(0o644)
@@ -115,10 +115,7 @@ class Cluster:
         """Run one of the server's programs, as a user that it accepts."""
         folder = binaries()
         assert folder is not None
-        line = [str(folder / program), *arguments]
-        if os.geteuid() == 0:
-            who = _unprivileged()
-            line = ["setpriv", f"--reuid={who}", f"--regid={who}", "--clear-groups", *line]
+        line = [*unprivileged(), str(folder / program), *arguments]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
         done = subprocess.run(
             line, cwd="/", env=environment, stdin=subprocess.DEVNULL, check=False,
@@ -158,7 +155,15 @@ def rest_of(address: str) -> str:
     return address.partition(":")[2]
 
 
-def _unprivileged() -> str:
+def unprivileged() -> list[str]:
+    """What a command begins with that refuses to be root's."""
+    if os.geteuid() != 0:
+        return []
+    who = _somebody()
+    return ["setpriv", f"--reuid={who}", f"--regid={who}", "--clear-groups"]
+
+
+def _somebody() -> str:
     import pwd  # noqa: PLC0415 - POSIX only
 
     try:
@@ -167,7 +172,8 @@ def _unprivileged() -> str:
         return "nobody"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port: int = listening.getsockname()[1]

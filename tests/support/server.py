@@ -53,7 +53,7 @@ class ServerProcess:
 
     module = "rewake.hosts.server"
 
-    def __init__(self, app: Path | str, db: Path, **settings: object) -> None:
+    def __init__(self, app: Path | str, db: Path | str, **settings: object) -> None:
         given = {"app": app, "db": db, "port": 0, "secret": SECRET, **settings}
         self._settings = {f"REWAKE_{name.upper()}": str(value) for name, value in given.items()}
         self._lines: list[str] = []

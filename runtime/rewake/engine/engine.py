@@ -42,7 +42,7 @@ from rewake.errors import ConfigError
 from rewake.records import Header, Invocation, Millis, Operation
 from rewake.signing.secret import Secret
 from rewake.stores.answers import Suspect
-from rewake.stores.herald import Herald
+from rewake.stores.herald import herald_of
 from rewake.stores.protocol import Store
 from rewake.stores.sealing import behind_codec
 from rewake.stores.shelf import Shelf, shelf_of
@@ -81,8 +81,8 @@ class Engine(Runs):
     ) -> None:
         self.app, self._threaded, self._pid = app, threads, os.getpid()
         self.settings, clock = settings or Settings(), clock or SystemClock()
-        here, unique = Here(Cache(self.settings.cached)), unique or unique_names()
-        self._herald = table if isinstance(table, Herald) else None
+        unique = unique or unique_names()
+        here, self._herald = Here(Cache(self.settings.cached)), herald_of(table)
         shelf, table = shelf or shelf_of(table), behind_codec(table, secret.codec)
         store = Store(table, shelf, mark=unique, clock=clock, here=here, **_times(self.settings))
         super().__init__(
@@ -106,8 +106,7 @@ class Engine(Runs):
                 arm=self._arm,
             )
         )
-        deliveries = Deliveries(self._services)
-        self._attempts = Attempts(self._services, deliveries)
+        self._attempts = Attempts(self._services, deliveries := Deliveries(self._services))
         self._sweeper = Sweeper(self._services, deliveries)
         self._watchdog = Watchdog(self._services)
         self._claiming = dict[str, bool]()

@@ -19,3 +19,8 @@ class Herald(Protocol):
     async def listen(self, heard: Callable[[], object]) -> None:
         """Call `heard` each time, until this is cancelled; return if it cannot be heard here."""
         ...
+
+
+def herald_of(table: object) -> Herald | None:
+    """The table itself, if it is one."""
+    return table if isinstance(table, Herald) else None

@@ -15,7 +15,6 @@ from rewake.stores.postgres.known import Known
 from rewake.stores.postgres.place import Place
 from rewake.stores.postgres.rows import Rows
 
-
 Blocking = psycopg.Connection[tuple[Any, ...]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import psycopg
@@ -27,6 +28,10 @@ _KINDS: Mapping[str, type[StoreError]] = {
     "42501": StoreUnsuitable,  # not allowed
 }
 """By the SQLSTATE of an error, or by the class that it begins with."""
+_REFUSED = re.compile(
+    r'authentication failed|no password supplied|(role|database) ".*" does not exist|pg_hba\.conf'
+)
+"""In the text of a connection that was refused for good: libpq keeps the SQLSTATE to itself."""
 _MISSING = ("3F000", "42P01", "42883")
 _UNDONE = ("40001", "40P01")
 
@@ -34,10 +39,12 @@ _UNDONE = ("40001", "40P01")
 def translated(error: psycopg.Error, where: str = "") -> StoreError:
     """Rewake's error for one of the driver's. `where`: told first."""
     state = error.sqlstate
-    kind: type[StoreError] = StoreUnavailable if _is_of_connection(error) else StoreError
+    told = " ".join(str(error).split()) or type(error).__name__
+    kind: type[StoreError] = StoreError
     if state is not None:
         kind = _KINDS.get(state) or _KINDS.get(state[:2]) or StoreError
-    told = " ".join(str(error).split()) or type(error).__name__
+    elif _is_of_connection(error):
+        kind = StoreUnsuitable if _REFUSED.search(told) else StoreUnavailable
     if state in _MISSING:
         told = f"the tables of Rewake are not there: {CREATE} ({told})"
     made = kind(f"{where}: {told}" if where else told)

@@ -88,7 +88,7 @@ async def asked(read: Callable[[], Awaitable[T]]) -> T:
 class Job:
     """Work that is done in a flight, in its caller's context, and how it ended."""
 
-    def __init__(self, work: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(self, work: Callable[[Flight], Awaitable[Any]]) -> None:
         self.work = work
         self.context = contextvars.copy_context()
         self.value: Any = None
@@ -282,7 +282,7 @@ async def _work_out(table: object, flight: Flight, jobs: Sequence[Job], backend:
     for job in jobs:
         job.value = None
         job.context.run(_FLIGHT.set, (table, flight))
-        steps = job.context.run(_begun, job.work)
+        steps = job.context.run(_begun, job.work, flight)
         waiting.append((job, steps, None, None))
     while waiting:
         asked = [
@@ -295,8 +295,8 @@ async def _work_out(table: object, flight: Flight, jobs: Sequence[Job], backend:
         waiting = [(job, steps, ask, await _answered(ask, found)) for job, steps, ask in asked]
 
 
-def _begun(work: Callable[[], Awaitable[Any]]) -> Any:
-    return work().__await__()
+def _begun(work: Callable[[Flight], Awaitable[Any]], flight: Flight) -> Any:
+    return work(flight).__await__()
 
 
 async def _answered(ask: Ask[Any], found: Mapping[Key, bytes]) -> Any:

@@ -14,7 +14,7 @@ from rewake import forks
 from rewake.errors import StoreUnavailable
 from rewake.records import Item, Millis
 from rewake.stores.postgres.blocking import BlockingLine, connect_blocking
-from rewake.stores.postgres.flight import Job, asked, flight_of
+from rewake.stores.postgres.flight import Flight, Job, asked, flight_of
 from rewake.stores.postgres.line import Line
 from rewake.stores.postgres.notices import Notices
 from rewake.stores.postgres.place import Place
@@ -59,7 +59,7 @@ class PostgresTable:
         inside = flight_of(self)
         if inside is not None:
             return await inside.put(key, item, absent=absent)
-        return await self._do(lambda: self.put(key, item, absent=absent))
+        return await self._do(lambda flight: flight.put(key, item, absent=absent))
 
     async def update(
         self,
@@ -74,7 +74,7 @@ class PostgresTable:
         inside = flight_of(self)
         if inside is not None:
             return await inside.update(key, when, set, add, create)
-        return await self._do(lambda: self.update(key, when=when, set=set, add=add, create=create))
+        return await self._do(lambda flight: flight.update(key, when, set, add, create))
 
     async def query(
         self,
@@ -113,7 +113,7 @@ class PostgresTable:
         if inside is not None:
             await inside.delete(keys)
         else:
-            await self._do(lambda: self.delete(keys))
+            await self._do(lambda flight: flight.delete(keys))
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         """Keep a large value under its run. Writing the same name again changes nothing."""
@@ -142,7 +142,7 @@ class PostgresTable:
         """
         if flight_of(self) is not None or self._reads_only:
             return await work()
-        return await self._do(work)
+        return await self._do(lambda _: work())
 
     async def listen(self, heard: Callable[[], object]) -> None:
         """Call `heard` when another process has written something that is due. See `Herald`."""
@@ -163,7 +163,7 @@ class PostgresTable:
             else:
                 line.drop()
 
-    async def _do(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def _do(self, work: Callable[[Flight], Awaitable[T]]) -> T:
         if self._reads_only:
             raise StoreUnavailable("the database is open for reading only")
         return cast(T, await self._line().run(Job(work)))
