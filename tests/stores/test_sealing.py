@@ -57,6 +57,7 @@ READABLE = {
         *("answer", "digest", "digest_key", "key", "base"),
     },
     "Chunk": {"previous"},
+    "Copying": {"source", "stamp", "done"},
     "Try": {"where"},
     "Operation": {"run", "key", "name", "where", "taken", "owner", "process", "mark"},
     "Process": {"name", "where"},

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from rewake.errors import ConfigError, StoreUnsuitable
 from rewake.hosts.config import make_home
+from rewake.stores.listing import Listing
 from rewake.stores.memory import MemoryTable
 from rewake.stores.shelf import Shelf
 from rewake.stores.sqlite.reader import SqliteReader
@@ -42,6 +43,8 @@ class Reader(NamedTuple):
     table: Table
     shelf: Shelf
     torn: Callable[[], bool]
+    listing: Listing
+    """All that it has, for who copies it."""
 
 
 class Address(NamedTuple):
@@ -103,7 +106,7 @@ def _existing_file(place: str, blobs: str) -> Database:
 
 def _read_file(place: str, blobs: str) -> Reader:
     reader = SqliteReader(_file(place, blobs))
-    return Reader(reader, reader, reader.has_changed)
+    return Reader(reader, reader, reader.has_changed, reader)
 
 
 async def _create_file(place: str, blobs: str) -> list[str]:
@@ -180,7 +183,7 @@ def _open_postgres(place: str, blobs: str) -> Database:
 
 def _read_postgres(place: str, blobs: str) -> Reader:
     table = _postgres().open_table(_checked(place, blobs), reads_only=True)
-    return Reader(table, table, lambda: False)
+    return Reader(table, table, lambda: False, table)
 
 
 async def _create_postgres(place: str, blobs: str) -> list[str]:
@@ -241,6 +244,17 @@ async def check_database(address: Address) -> list[str]:
     """What of a database does not fit, a line each. Raises as `open_existing` does."""
     kind, place = _parts_of(address.db)
     return await kind.check(place, address.blobs)
+
+
+_WITH_LARGE_VALUES = ("sqlite", "memory", "postgresql", "postgres")
+"""The kinds that keep large values themselves."""
+
+
+def address_of(db: str, blobs: str) -> Address:
+    """An address, with the place for large values where the database keeps none itself."""
+    kind, _ = _parts_of(db)
+    keeps = kind in [_KINDS[name] for name in _WITH_LARGE_VALUES]
+    return Address(db, "" if keeps else blobs)
 
 
 def file_of(address: Address) -> Path | None:

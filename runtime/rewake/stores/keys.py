@@ -15,6 +15,7 @@
     D#<series>  N                           Counter     the same of deliveries
     D#<series>  D#<newest first>            Received    a delivery to a webhook
     D#<series>  B#<newest first>            ReceivedBody    its body
+    X           X                           Copying     what it is a copy of, so far
 
 The first letter of a sort key tells the type of the item; those of views have no such letter.
 """
@@ -24,7 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from rewake.ledger import Audited, Counter, Process, Received, ReceivedBody, Seen, Token
+from rewake.ledger import Audited, Copying, Counter, Process, Received, ReceivedBody, Seen, Token
 from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, View
 from rewake.stores.table import Key
 from rewake.streamed import StreamBatch
@@ -50,6 +51,7 @@ TYPES: Mapping[str, type[Item]] = {
     "A": Audited,
     "D": Received,
     "B": ReceivedBody,
+    "X": Copying,
     VIEWS: View,
 }
 """The type of an item, by the first letter of its sort key; of a view by its partition."""
@@ -89,6 +91,10 @@ def token_key(id: str) -> Key:
 def is_token_place(sort: str) -> bool:
     """Whether this is a cursor of a list of tokens."""
     return _TOKEN_PLACE.fullmatch(sort) is not None
+
+
+COPYING = Key("X", "X")
+"""Where a database says that it is the copy of another one, so far."""
 
 
 def counter_key(series: str) -> Key:

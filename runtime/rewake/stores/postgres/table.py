@@ -149,6 +149,18 @@ class PostgresTable:
         if self._threaded:
             await self._notices.listen(heard)
 
+    async def partitions(self, after: str, limit: int) -> list[str]:
+        """The partitions behind this one. See `Listing`."""
+        return await self._line().reads.partitions(after, limit)
+
+    async def blobs(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        """The large values behind this one."""
+        return await self._line().reads.blobs(after, limit)
+
+    async def stamp(self) -> str:
+        """Nothing: a server does not tell whether a schema was written."""
+        return ""
+
     async def close(self) -> None:
         """Finish the writes that wait, then close all connections. Later calls are refused."""
         here = self._lines.get(asyncio.get_running_loop())

@@ -29,6 +29,9 @@ _FIRST = Due(-1, Key("", ""))
 _PUT_BLOB = "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _GET_BLOB = "SELECT data FROM blobs WHERE run = ? AND name = ?"
 
+_PARTITIONS = "SELECT DISTINCT partition FROM items WHERE partition > ? ORDER BY partition LIMIT ?"
+_BLOBS = "SELECT run, name FROM blobs WHERE (run, name) > (?, ?) ORDER BY run, name LIMIT ?"
+
 _AFTER_ALL_TEXT = b""  # SQLite orders every blob after every text.
 _LAST_CHARACTER = "\U0010ffff"
 _NO_LIMIT = -1
@@ -101,6 +104,13 @@ class Rows:
         if not rows:
             raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
         return cast(bytes, rows[0][0])
+
+    def partitions(self, after: str, limit: int) -> list[str]:
+        rows = self._execute(_PARTITIONS, (after, limit)).fetchall()
+        return [partition for (partition,) in rows]
+
+    def blobs(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        return self._execute(_BLOBS, (*after, limit)).fetchall()
 
 
 def _row(key: Key, item: Item, body: bytes) -> tuple[str, str, Millis | None, bytes]:
