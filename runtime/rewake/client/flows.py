@@ -32,7 +32,7 @@ _CALLBACK = re.compile(r"https?://[^/?#@\s]+/([^?#\s]+/)?callback/[^/?#\s]+/?")
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a run is started. `id` and `key` name it, the policies say what a start does that finds
-    it there; `wait`: so many seconds for its result.
+    it there; `wait`: so many seconds for its result; `connection`: in whose transaction.
     """
 
     id: str | None = None
@@ -40,6 +40,7 @@ class Options:
     if_running: str | None = None
     if_finished: str | None = None
     wait: float = 0
+    connection: object = None
 
     def named(self) -> Options:
         """The same with a name, so that the start can be sent again. Raises `UsageError`."""

@@ -85,6 +85,7 @@ class Runs:
         strict: bool = True,
         compare: bool = True,
         noted: Noted | None = None,
+        carry_on: bool = True,
     ) -> tuple[Header, bool]:
         """Start a run. Returns its header, and whether it is new. `by`: who starts it.
 
@@ -92,7 +93,8 @@ class Runs:
         exists, even if it has ended, unless `if_running` or `if_finished` say otherwise. A key
         stands for the newest of its runs. `rewake.engine.starting` has the rules. `compare`: refuse
         other arguments than that run has. `strict`: refuse fields that a class does not have.
-        `noted` is told of a new run before its body begins.
+        `noted` is told of a new run before its body begins. With `carry_on=False` another process
+        begins it, within a sweep.
 
         Raises:
             RunNotFound: no such workflow.
@@ -105,6 +107,7 @@ class Runs:
 
         async def create(run: str, failed: str) -> tuple[Header, bool]:
             header = self._new_header(run, workflow, arguments, idempotency_key or "")
+            self._own(header, carry_on=carry_on)
             found, new = await self._create(header, recorded, failed, by, noted)
             # Before any policy: how a run of another workflow stands is not for who may start this.
             if found.workflow != workflow:
@@ -130,7 +133,6 @@ class Runs:
         secret = self._services.secret
         header.digest_key, header.key = new_digest_key(secret, run), storable(key)
         header.digest = digests_of(secret, header).digest(arguments)
-        self._own(header)
         return header
 
     async def _create(
@@ -151,6 +153,8 @@ class Runs:
             stored, new = await self._store.start(header, started, failed)
             if new and noted is not None:
                 await noted(stored)
+        if new and stored.due == now:  # another process begins it
+            return stored, new
         if new:
             with carrying_out(run):
                 runs_log.info("run %s of %s has started", run, header.workflow)
@@ -161,10 +165,13 @@ class Runs:
             await services.wake(run)
         return stored, new
 
-    def _own(self, header: Header) -> None:
+    def _own(self, header: Header, *, carry_on: bool) -> None:
         """Hold a new run by a lease if this process gets its messages, else make it due."""
         services = self._services
         now, settings = services.clock.now(), services.settings
+        if not carry_on:
+            header.due = header.created
+            return
         header.where = settings.where
         if services.dispatcher.local and not services.work.closing:
             header.state, header.epoch = RunState.RUNNING, 1

@@ -196,6 +196,13 @@ async def _check_postgres(place: str, blobs: str) -> list[str]:
     return wrong
 
 
+def schema_of(db: str) -> str:
+    """The schema that an address of PostgreSQL names; of another kind, that of none."""
+    place = db.partition(":")[2] if _SCHEME.match(db) and _parts_of(db)[0] is _POSTGRES else "//"
+    schema: str = _postgres().place_of(place).schema
+    return schema
+
+
 _POSTGRES = Kind(_open_postgres, _open_postgres, _read_postgres, _create_postgres, _check_postgres)
 
 

@@ -42,7 +42,7 @@ def translated(error: psycopg.Error, where: str = "") -> StoreError:
     told = " ".join(str(error).split()) or type(error).__name__
     kind: type[StoreError] = StoreError
     if state is not None:
-        kind = _KINDS.get(state) or _KINDS.get(state[:2]) or StoreError
+        kind = kind_of(state)
     elif _is_of_connection(error):
         kind = StoreUnsuitable if _REFUSED.search(told) else StoreUnavailable
     if state in _MISSING:
@@ -50,6 +50,11 @@ def translated(error: psycopg.Error, where: str = "") -> StoreError:
     made = kind(f"{where}: {told}" if where else told)
     made.__cause__ = error
     return made
+
+
+def kind_of(state: str) -> type[StoreError]:
+    """What an SQLSTATE means."""
+    return _KINDS.get(state) or _KINDS.get(state[:2]) or StoreError
 
 
 def while_open(error: psycopg.Error) -> StoreError:

@@ -18,6 +18,7 @@ from psycopg.sql import SQL, Identifier
 
 from rewake.clock import SystemClock
 from rewake.errors import StoreError
+from rewake.records import Millis
 from rewake.stores.postgres.connecting import connect, is_pooled
 from rewake.stores.postgres.flight import Row
 from rewake.stores.postgres.place import Place
@@ -36,6 +37,11 @@ def channel_of(schema: str) -> str:
     return f"rewake_{schema}"
 
 
+def is_due(rows: Sequence[Row], now: Millis) -> bool:
+    """Whether something that was written is due by now."""
+    return any(row.due is not None and row.due <= now for row in rows)
+
+
 class Notices:
     """Sends the notices of one process about a schema, and hears those of others."""
 
@@ -46,8 +52,7 @@ class Notices:
 
     def are_due(self, rows: Sequence[Row]) -> bool:
         """Whether something that was written is due at once."""
-        dues = [row.due for row in rows if row.due is not None]
-        return bool(dues) and min(dues) <= self._clock.now()
+        return is_due(rows, self._clock.now())
 
     @property
     def values(self) -> tuple[str, str]:

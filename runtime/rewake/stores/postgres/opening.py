@@ -18,6 +18,8 @@ from rewake.stores.postgres.place import Place, place_of
 from rewake.stores.postgres.schema import Row
 from rewake.stores.postgres.table import PostgresTable
 
+__all__ = ["PostgresTable", "check", "connected", "create", "open_table", "place_of"]
+
 
 def open_table(address: str, *, reads_only: bool = False) -> PostgresTable:
     """The table that an address names, for reading only if asked. Raises `ConfigError`,
