@@ -60,11 +60,21 @@ def kind_of(state: str) -> type[StoreError]:
 def while_open(error: psycopg.Error) -> StoreError:
     """The same once the database has been found suitable: what it has lost may come back."""
     told = translated(error)
-    return StoreUnavailable(str(told)) if isinstance(told, StoreUnsuitable) else told
+    if not isinstance(told, StoreUnsuitable):
+        return told
+    passing = StoreUnavailable(str(told))
+    passing.__cause__ = error
+    return passing
 
 
 def _is_of_connection(error: psycopg.Error) -> bool:
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether a translated error says that somebody holds what was to be written, for long."""
+    cause = error.__cause__
+    return isinstance(cause, psycopg.Error) and cause.sqlstate == "55P03"
 
 
 def is_undone(error: psycopg.Error) -> bool:

@@ -14,7 +14,8 @@ read for this flight.
 
 A job is a coroutine that may await nothing but its table. It is stepped here, so that all jobs of a
 flight that need an item from the database get theirs by one statement. One that fails after it has
-written something is left out, and the others are worked out again.
+written something is left out, and the others are worked out again; before that, all of it is worked
+out once on nothing but what was read, for what it believed may not be so any more.
 """
 
 from __future__ import annotations
@@ -96,10 +97,16 @@ class Job:
 
 
 class Flight:
-    """One attempt at the jobs. `read`: what was read of items just before, for a former attempt."""
+    """One attempt at the jobs. `read`: what was read of items just before, for a former attempt.
 
-    def __init__(self, known: Known, read: Mapping[Key, bytes | None]) -> None:
+    `careful`: nothing is believed that was not read.
+    """
+
+    def __init__(
+        self, known: Known, read: Mapping[Key, bytes | None], *, careful: bool = False
+    ) -> None:
         self._known = known
+        self._careful = careful
         self._read: dict[Key, bytes | None] = dict(read)
         self._bases: dict[Key, bytes | None] = {}
         self._new: dict[Key, New] = {}
@@ -119,7 +126,7 @@ class Flight:
         body = encode(item)
         stored = decode(key, body)
         if absent:
-            found = self._seen(key)
+            found = await self._seen(key)
             if found is not None:
                 found = await self._sure(key)
             if found is not None:
@@ -137,7 +144,7 @@ class Flight:
         create: Item | None,
     ) -> Written:
         """As `Table.update`."""
-        body = self._seen(key)
+        body = await self._seen(key)
         if body is None and create is None:
             body = await self._sure(key)
         found = _decoded(key, body)
@@ -173,8 +180,10 @@ class Flight:
 
     # --- what is known -------------------------------------------------------------------------
 
-    def _seen(self, key: Key) -> bytes | None:
+    async def _seen(self, key: Key) -> bytes | None:
         """The body as far as is known; None: it is not there, or nothing is known of it."""
+        if self._careful:
+            return await self._sure(key)
         if key in self._new:
             return self._new[key][1]
         if key in self._read:
@@ -248,14 +257,17 @@ async def fly(table: object, jobs: Sequence[Job], backend: Backend, known: Known
 
     Raises `StoreUnavailable` and the like, and then each may have happened or not.
     """
-    left, read = list(jobs), dict[Key, bytes | None]()
+    left, read, careful = list(jobs), dict[Key, bytes | None](), False
     for _ in range(TRIES):
-        flight = Flight(known, read)
+        flight = Flight(known, read, careful=careful)
         try:
             await _work_out(table, flight, left, backend)
         finally:
             flight.is_over = True
         failed = [job for job in left if job.error is not None]
+        if failed and not careful:
+            careful = True  # it may be the fault of what is not so any more
+            continue
         left = [job for job in left if job.error is None]
         if any(map(flight.has_written, failed)):
             continue
@@ -280,7 +292,7 @@ async def _work_out(table: object, flight: Flight, jobs: Sequence[Job], backend:
     """Step the jobs to their ends; what several need at once is read at once."""
     waiting: list[tuple[Job, Any, Ask[Any] | None, Any]] = []
     for job in jobs:
-        job.value = None
+        job.value = job.error = None
         job.context.run(_FLIGHT.set, (table, flight))
         steps = job.context.run(_begun, job.work, flight)
         waiting.append((job, steps, None, None))

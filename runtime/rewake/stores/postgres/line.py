@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import psycopg
@@ -19,7 +18,7 @@ from psycopg import AsyncConnection
 
 from rewake.errors import StoreError, StoreUnavailable, StoreUnsuitable
 from rewake.stores.postgres.connecting import Tuple, connect, is_stale
-from rewake.stores.postgres.faults import is_undone, while_open
+from rewake.stores.postgres.faults import is_locked, is_undone, while_open
 from rewake.stores.postgres.flight import Job, fly
 from rewake.stores.postgres.known import Known
 from rewake.stores.postgres.notices import NOTIFY, Notices, Telling
@@ -101,17 +100,20 @@ class Line:
         jobs = [job for job, _ in waiting]
         try:
             rows = await fly(self._table, jobs, self._writes, self.known)
-        except BaseException as error:
-            for job in jobs:
-                job.error = job.error or _own(error)
-            if isinstance(error, asyncio.CancelledError):
-                raise
-        else:
             if self._notices.are_due(rows):
                 self._telling.tell()
-        finally:
-            for job, done in waiting:
-                _answer(job, done)
+        except Exception as error:
+            if is_locked(error) and len(waiting) > 1:
+                # One of them waits for somebody's lock: it must not hold up the others.
+                for each in waiting:
+                    await self._fly_once([each])
+                return
+            _fail(jobs, error)
+        except BaseException as error:
+            _fail(jobs, error)
+            _answer(waiting)
+            raise
+        _answer(waiting)
 
     async def _write(self, statement: str, values: Sequence[Any]) -> list[Tuple]:
         if self._writer is None or self._writer not in self._all or self._is_stale(self._writer):
@@ -197,19 +199,22 @@ async def _execute(
     raise AssertionError("unreachable")
 
 
-def _own(error: BaseException) -> BaseException:
-    """The error for one of many jobs whose whole flight failed."""
-    if not isinstance(error, StoreError):
-        return error if isinstance(error, Exception) else StoreUnavailable("it was cut short")
-    own = type(error)(str(error))
-    own.__cause__ = error.__cause__
-    return own
+def _fail(jobs: Sequence[Job], error: BaseException) -> None:
+    """Let each have an error of its own, of the flight that failed as a whole."""
+    for job in jobs:
+        own = error
+        if isinstance(error, StoreError):
+            own = type(error)(str(error))
+            own.__cause__ = error.__cause__
+        elif not isinstance(error, Exception):
+            own = StoreUnavailable("it was cut short")
+        job.error = job.error or own
 
 
-def _answer(job: Job, done: asyncio.Future[Any]) -> None:
-    if done.done():
-        return  # its caller was cancelled
-    with suppress(RuntimeError):  # the loop is closed
+def _answer(waiting: Sequence[tuple[Job, asyncio.Future[Any]]]) -> None:
+    for job, done in waiting:
+        if done.done():
+            continue  # its caller was cancelled
         if job.error is not None:
             done.set_exception(job.error)
         else:

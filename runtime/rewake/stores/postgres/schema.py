@@ -39,9 +39,10 @@ _FIRST: tuple[LiteralString, ...] = (
           WHERE items.partition = partitions[i] AND items.sort = sorts[i];
       END LOOP;
     END $$""",
+    # Locks are held for as long as a commit takes, but by people and in users' transactions.
     """CREATE FUNCTION {schema}.write(partitions bytea[], sorts bytea[], bases bytea[],
       dues bigint[], bodies bytea[], runs bytea[], names bytea[], blobs bytea[])
-    RETURNS TABLE (number integer, body bytea) LANGUAGE plpgsql AS $$
+    RETURNS TABLE (number integer, body bytea) LANGUAGE plpgsql SET lock_timeout = '250ms' AS $$
     DECLARE
       stale integer[] := '{{}}';
     BEGIN
