@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -16,7 +18,7 @@ from psycopg.rows import dict_row
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from rewake import AsyncClient, Client, workflow
+from rewake import AsyncClient, Client, callback, task, workflow
 from rewake.errors import ConfigError, InvalidInput, RunConflict, StoreUnsuitable, UsageError
 from rewake.hosts.databases import Address, open_database
 from rewake.records import Header
@@ -41,6 +43,22 @@ class Order:
 async def pay(order: Order, times: int = 1) -> str:
     """Never run by these tests, but by the one with a server."""
     return f"{type(order).__name__} {order.number * times}"
+
+
+@task
+def hand_on(url: str, file: str) -> None:
+    """Tell the test where to call."""
+    part = Path(f"{file}.part")
+    part.write_text(url)
+    part.rename(file)
+
+
+@workflow
+async def wait_for_payment(file: str) -> str:
+    """Wait for whoever calls back."""
+    paid = callback("paid")
+    await hand_on(paid.url, file)
+    return f"paid {await paid}"
 
 
 @pytest.fixture
@@ -244,3 +262,27 @@ def test_a_server_carries_it_out(address: str) -> None:
         with psycopg.connect(plain(address)) as connection:
             run = client.with_options(connection=connection).start(pay, Order(7), times=3)
         assert run.result(20) == "Order 21"
+
+
+def test_a_callback_is_called_in_a_transaction(address: str, tmp_path: Path) -> None:
+    """What is rolled back was never called; what is committed is heard by the server."""
+    file = tmp_path / "url"
+    with (
+        ServerProcess(__file__, address, url="https://app.example") as server,
+        Client(server.url, TOKEN) as client,
+        psycopg.connect(plain(address)) as connection,
+    ):
+        run = client.start(wait_for_payment, str(file))
+        deadline = time.monotonic() + 20
+        while not file.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        url = file.read_text()
+        assert client.fail(url, "Refused", "no", connection=connection) == {"state": "failed"}
+        connection.rollback()
+        assert client.complete(url, 7, connection=connection) == {"state": "completed"}
+        assert client.get(run.id)["state"] != "done"
+        connection.commit()
+        assert run.result(20) == "paid 7"
+        with pytest.raises(RunConflict), connection.transaction():
+            client.complete(url, 8, connection=connection)

@@ -280,12 +280,27 @@ class AsyncClient:
 
     # --- callbacks, by their addresses ---------------------------------------------------------
 
-    async def complete(self, address: str, result: Any = None) -> View:
-        """End a callback with its result. The first call stands; no token goes with it."""
+    async def complete(
+        self, address: str, result: Any = None, *, connection: object = None
+    ) -> View:
+        """End a callback with its result. The first call stands; no token goes with it.
+
+        `connection`: in whose transaction, as in `start`.
+        """
+        if connection is not None:
+            from rewake.client import joined  # noqa: PLC0415 - it takes what a server has
+
+            return await joined.complete(address, result, connection)
         return await self.do(flows.called(self.manner, address, body=result))
 
-    async def fail(self, address: str, type: str, message: str = "") -> View:
-        """Let a callback raise a `TaskError` of this type."""
+    async def fail(
+        self, address: str, type: str, message: str = "", *, connection: object = None
+    ) -> View:
+        """Let a callback raise a `TaskError` of this type. `connection`: as in `complete`."""
+        if connection is not None:
+            from rewake.client import joined  # noqa: PLC0415
+
+            return await joined.fail(address, type, message, connection)
         body = {"type": type, "message": message}
         return await self.do(flows.called(self.manner, address, "fail", body=body))
 

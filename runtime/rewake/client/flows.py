@@ -121,11 +121,17 @@ def done(manner: Manner, *path: str, body: Mapping[str, object]) -> Flow[View]:
 
 def called(manner: Manner, address: str, *path: str, body: object = None) -> Flow[View]:
     """Call a callback by its address; for the same call twice it has the same answer."""
-    if not _CALLBACK.fullmatch(address):
-        raise UsageError("URL is no address of a callback: https://HOST/callback/TOKEN")
+    token_in(address)
     at = "/".join([address.rstrip("/"), *path])
     ask = Ask("POST", body=encoded(body), repeatable=True, at=at)
     return (yield from sending(ask, manner)).body  # type: ignore[no-any-return]
+
+
+def token_in(address: str) -> str:
+    """The token of a callback, by its address. Raises `UsageError`."""
+    if not _CALLBACK.fullmatch(address):
+        raise UsageError("URL is no address of a callback: https://HOST/callback/TOKEN")
+    return address.rstrip("/").rpartition("/")[2]
 
 
 def is_new(reply: Reply, options: Options) -> bool:

@@ -1,8 +1,8 @@
 """What a client does in a transaction of its user's own, without a server.
 
-The run, or the decision, is written by the code that a server has, through the user's connection;
-which servers find once it is committed. It takes what a server has been told: the secret and, where
-values are encrypted, the keys, as the environment says.
+The run, or how a callback ended, is written by the code that a server has, through the user's
+connection; servers find it once it is committed. It takes what a server has been told: the secret
+and, where values are encrypted, the keys, as the environment says.
 """
 
 from __future__ import annotations
@@ -15,20 +15,26 @@ import msgspec
 
 from rewake.app import App
 from rewake.client.encoding import encoded
-from rewake.client.flows import Options
+from rewake.client.flows import Options, View, token_in
 from rewake.client.typed import AnyWorkflow
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.callbacks import Callbacks
 from rewake.engine.engine import Engine
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import ConfigError, UsageError
 from rewake.hosts.config import ServerConfig
 from rewake.hosts.databases import schema_of
+from rewake.kinds import OutcomeKind
 from rewake.stores.postgres.joined import JoinedTable, carried_out_at_once
 
 T = TypeVar("T")
 
-at_once = carried_out_at_once
+
+def at_once(work: Awaitable[T]) -> T:
+    """What comes of it by a connection that blocks."""
+    found: T = carried_out_at_once(work)
+    return found
 
 
 async def start(
@@ -58,6 +64,30 @@ async def start(
         return header.run, new
 
     return await _joined(options.connection, app, act)
+
+
+async def complete(address: str, result: object, connection: object) -> View:
+    """End a callback with its result in the transaction of a connection, as a server would."""
+    data = msgspec.json.decode(encoded(result))
+    token = token_in(address)
+    decided = await _joined(
+        connection, App(), lambda engine: Callbacks(engine).complete(token, data, carry_on=False)
+    )
+    return {"state": _SAID[decided]}
+
+
+async def fail(address: str, type: str, message: str, connection: object) -> View:
+    """Let a callback raise a `TaskError`, likewise."""
+    token = token_in(address)
+    decided = await _joined(
+        connection,
+        App(),
+        lambda engine: Callbacks(engine).fail(token, type, message, carry_on=False),
+    )
+    return {"state": _SAID[decided]}
+
+
+_SAID = {OutcomeKind.OK: "completed", OutcomeKind.ERROR: "failed"}
 
 
 async def _joined(connection: object, app: App, act: Callable[[Engine], Awaitable[T]]) -> T:
