@@ -21,6 +21,7 @@ from rewake.hosts.databases import Address, create_database, open_database
 from rewake.kinds import Kind
 from rewake.records import Header, Operation
 from rewake.stores.postgres import line, opening, schema
+from rewake.stores.postgres.joined import JoinedTable
 from rewake.stores.postgres.place import place_of
 from rewake.stores.postgres.table import PostgresTable
 from rewake.stores.table import Check, Key
@@ -343,6 +344,25 @@ def test_a_server_that_hangs_is_given_up(address: str, monkeypatch: pytest.Monke
                 with pytest.raises(StoreUnavailable, match="does not answer"):
                     await table.get(H)
             assert await table.get(H) == HEADER
+
+    asyncio.run(main())
+
+
+def test_a_commit_is_durable_whatever_the_server_says(address: str) -> None:
+    """Where commits need not be on disk (`synchronous_commit = off`), those of ours are."""
+
+    async def main() -> None:
+        settings = f"{address}&options=-c%20synchronous_commit%3Doff"
+        conninfo = place_of(rest_of(settings)).conninfo
+        async with await psycopg.AsyncConnection.connect(conninfo) as connection:
+            asked = "SHOW synchronous_commit"
+            assert await (await connection.execute(asked)).fetchone() == ("off",)
+            table = JoinedTable(connection, place_of(rest_of(address)).schema)
+            await table.put(H, HEADER)
+            assert await (await connection.execute(asked)).fetchone() == ("on",)
+            assert await (await connection.execute("SHOW lock_timeout")).fetchone() == ("0",)
+            await connection.commit()
+            assert await (await connection.execute(asked)).fetchone() == ("off",)
 
     asyncio.run(main())
 
