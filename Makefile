@@ -35,7 +35,7 @@ demo: $(STAMP) ## Run the demo: URLS='https://... https://...'
 	$(BIN)/python -m examples.link_report_demo $(URLS)
 
 test: $(STAMP) ## Run the test suite, with a sample of what takes hours
-	$(BIN)/python -m pytest -q -n $(WORKERS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 check: $(STAMP) ## Lint, check the format, check the types
 	$(BIN)/ruff check .
@@ -44,7 +44,7 @@ check: $(STAMP) ## Lint, check the format, check the types
 
 # What takes hours: mutants looked for from nothing, other seeds, one in ten of all points to die at.
 verify: check ## The whole of what `make test` takes a sample of: some hours
-	$(BIN)/python -m pytest -q -n $(WORKERS) --whole
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --whole
 	$(MAKE) --no-print-directory fuzz
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20000) --first $(or $(FIRST),10000)
 	$(BIN)/python -m tests.kill --all --every 10

@@ -11,6 +11,7 @@ import pytest
 
 import rewake
 import rewake.codecs
+import rewake.conformance
 import rewake.embed
 import rewake.webhooks
 
@@ -28,6 +29,7 @@ LONGEST_FUNCTION = 45
 
 GROUND = (
     "errors",
+    "tags",
     "kinds",
     "states",
     "ledger",
@@ -49,6 +51,7 @@ FLOORS = {
     "app": ("authoring", "checking", "webhooks"),
     "stores": (),
     "dispatchers": (),
+    "conformance": ("stores", "dispatchers"),
     "identity": (),
     "views": ("authoring", "stores"),
     "engine": ("replay", "authoring", "app", "stores", "dispatchers"),
@@ -126,7 +129,9 @@ def test_no_function_is_too_long() -> None:
 
 
 @pytest.mark.parametrize(
-    "door", [rewake, rewake.codecs, rewake.embed, rewake.webhooks], ids=lambda door: door.__name__
+    "door",
+    [rewake, rewake.codecs, rewake.conformance, rewake.embed, rewake.webhooks],
+    ids=lambda door: door.__name__,
 )
 def test_a_public_door_is_sorted_and_whole(door: ModuleType) -> None:
     """`__all__` lists exactly what the door offers, in order."""

@@ -11,6 +11,7 @@
     │   ├── RunNotFound           no such run, operation or workflow
     │   ├── NotYet                the run has not written it down yet: try again
     │   ├── RunConflict           the run's state does not allow it (finished, decided, exists)
+    │   │   └── RunRemoved            it has ended, and nothing is left of it
     │   └── StuckError            the run needs a person; it is kept whole and can go on after a fix
     │       ├── NonDeterminismError   the code no longer does what the history says
     │       └── CheckpointUnreadable  a stored value cannot be read, or is not authentic
@@ -67,6 +68,7 @@ __all__ = [
     "RunConflict",
     "RunError",
     "RunNotFound",
+    "RunRemoved",
     "ServerUnavailable",
     "StoreError",
     "StoreFull",
@@ -138,6 +140,13 @@ class RunConflict(RunError):
     def __init__(self, message: str, *, run: str = "") -> None:
         super().__init__(message)
         self.run = run
+
+
+class RunRemoved(RunConflict):
+    """The run of this id or key has ended, and nothing is left of it. Nothing was started.
+
+    A key can be started anew with `if_finished=restart`.
+    """
 
 
 class StuckError(RunError):

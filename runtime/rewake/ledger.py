@@ -109,6 +109,21 @@ class Counter(msgspec.Struct, omit_defaults=True):
     size: int = 0
 
 
+class Day(msgspec.Struct, frozen=True):
+    """That runs were started on this day: the number of days since 1970."""
+
+    day: int
+
+
+class Join(msgspec.Struct, omit_defaults=True):
+    """Where arrivals of one shard of a wide run are counted (`rewake.stores.joins`)."""
+
+    number: int = 0
+    """That of its newest opening or closing."""
+    missing: int = 0
+    """Minus how many arrivals are missing; 0: it is closed."""
+
+
 class Process(msgspec.Struct, omit_defaults=True):
     """A process that holds something for long: its lease is that of all it holds."""
 
@@ -126,6 +141,10 @@ class Process(msgspec.Struct, omit_defaults=True):
     """How often what it held was looked for since."""
     due: Millis | None = None
     """When a sweep must check it."""
+    tag: str = ""
+    """Whose sweep that is: as of an operation."""
+    tags: list[str] = []
+    """The tags of what it may hold, the empty one for untagged work; none: nothing but that."""
     written: Millis = 0
     """When these moments were set, by the clock of who set them. See `rewake.stores.set_back`."""
 
@@ -141,4 +160,24 @@ class Copying(msgspec.Struct, omit_defaults=True):
     """The partition up to which its items are here."""
 
 
-LedgerItem = Token | Audited | Received | ReceivedBody | Counter | Process | Seen | Copying
+class KnownTag(msgspec.Struct, omit_defaults=True):
+    """A tag that a task was asked for with, or a server is started with."""
+
+    tag: str
+    until: Millis = 0
+    """Until when a server serves it, by the newest word of any."""
+
+
+LedgerItem = (
+    Token
+    | Audited
+    | Received
+    | ReceivedBody
+    | Counter
+    | Day
+    | Join
+    | Process
+    | Seen
+    | KnownTag
+    | Copying
+)

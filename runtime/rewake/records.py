@@ -29,7 +29,6 @@ from rewake.streamed import StreamBatch
 Millis = int
 """A moment, in whole milliseconds since the Unix epoch (or a duration in milliseconds)."""
 
-
 LATEST: Millis = 253_402_300_799_999
 """The end of the year 9999, at which every longer wait ends."""
 
@@ -87,7 +86,8 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     `name` is the function (or the timer's kind), `digest` the digest of a task's arguments; replay
     compares kind, name and digest. `args` holds the arguments, with which a lost message is sent
     again, and `due` is a timer's moment or an approval's deadline: both stand as recorded. `round`
-    is that of its outcome: how often the run had been retried.
+    is that of its outcome: how often the run had been retried. `tag` says which servers carry a
+    task out; empty: any.
     """
 
     key: str
@@ -97,10 +97,13 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     args: Value | None = None
     due: Millis | None = None
     round: int = 0
+    tag: str = ""
 
-    def message(self, run: str, *, sole: bool = False) -> Invocation:
+    def message(self, run: str, **hints: bool) -> Invocation:
         """The message that asks for this task to be carried out."""
-        return Invocation(run, self.key, self.name, self.args, sole=sole, round=self.round)
+        return Invocation(
+            run, self.key, self.name, self.args, round=self.round, tag=self.tag, **hints
+        )
 
 
 class Withdrawn(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="withdrawn"):
@@ -274,13 +277,10 @@ Entry = Command | Event
 
 
 class Header(msgspec.Struct, omit_defaults=True):
-    """The one item that decides about a run.
+    """The one item that decides about a run: what it is, who holds it, and its history.
 
     It has at most 1 KiB with its key, but for what is added between two commits: `cancel`,
-    `lost_turn` and the `error` of a turn that is given up.
-
-    Three groups of fields: what the run is (set once), who holds it and when it must be looked at,
-    and its history. `epoch` and `count` together are the fence of every commit.
+    `lost_turn` and the `error` of a turn that is given up. `epoch` and `count` fence every commit.
     """
 
     run: str
@@ -335,6 +335,12 @@ class Header(msgspec.Struct, omit_defaults=True):
     """How often it was retried after it had failed."""
     newer: bool = False
     """Whether it failed, and a newer run of its idempotency key is begun: it stays as it is."""
+    hold: bool = False
+    """Whether somebody holds it: then it is not removed."""
+    was: RunState | None = None
+    """Of one that is removed: the state in which it ended."""
+    floor: int = 0
+    """Of the first run of a key, if that is removed: the first generation that may be there."""
     taken: str = ""
     """The claim that it was last taken from, which seemed dead."""
     where: str = ""
@@ -357,12 +363,21 @@ class Header(msgspec.Struct, omit_defaults=True):
     """What its digests are keyed with, sealed (`values/run_codec.py`); empty: they are not."""
     key: str = ""
     """The idempotency key that it was started with."""
+    wide: int = 0
+    """Whether some of its items lie in other partitions, and which. See `stores/layout.py`."""
+    joins: int = 0
+    """The number of the newest opening or closing of its join items. See `stores/joins.py`."""
     base: str = ""
     """The sort key of the newest chunk; empty: there is none."""
     tail: list[Entry] = []
     """The entries after those of the chunks."""
     error: str = ""
     """Why it is stuck or failed; else why its last claim was lost, or it was put back, if known."""
+
+    @property
+    def ended(self) -> Millis:
+        """When it ended, if it has: its newest event, or when it was ended from outside."""
+        return max(self.created, self.clock, self.changed)
 
 
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -430,8 +445,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
     owner: str = ""
     """The claim that holds it, by a name that no other claim has; empty: nobody holds it."""
     lease: Millis = 0
-    """Until when its holder has it, if it has a lease of its own. Of a callback, which nobody
-    holds: until when nothing need be heard of it."""
+    """Until when its holder has it by a lease of its own; a callback: may be silent."""
     process: str = ""
     """The process whose lease it is held by; empty: it has its own. See `stores/processes.py`."""
     over: Millis = 0
@@ -440,6 +454,9 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """The earliest moment of the next attempt (a backoff)."""
     due: Millis | None = None
     """When a sweep must check it; None: its run's header covers it."""
+    tag: str = ""
+    """Whose sweep that is: of the servers that carry out tasks of this tag. Empty: of all others,
+    as of every operation that has an outcome."""
     written: Millis = 0
     """When these moments were set, by the clock of who set them. See `rewake.stores.set_back`."""
     first: Millis | None = None
@@ -459,7 +476,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
 
 
 class LogBatch(msgspec.Struct, frozen=True):
-    """Lines that one attempt logged, written together. A workflow's body has the empty key."""
+    """Lines that one attempt logged together. A workflow's body has the empty key."""
 
     run: str
     key: str
@@ -487,7 +504,8 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     It is only a hint: it may be lost, repeated, late or early, and the stored state decides. `key`
     is empty for the run itself. `not_before` asks for delivery at that moment, not earlier. The
     number of attempts comes from a task's item, never from the message. `sole`: any one outcome
-    wakes the run, which saves a write if that still holds. `round`: that in which it was asked for.
+    wakes the run, which saves a write if that still holds; `joined`: a join item may count it.
+    `round`: that in which it was asked for. `tag`: that of the task.
     """
 
     run: str
@@ -497,3 +515,5 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     not_before: Millis | None = None
     sole: bool = False
     round: int = 0
+    tag: str = ""
+    joined: bool = False

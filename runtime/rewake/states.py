@@ -12,6 +12,7 @@
 
     READY, RUNNING, PARKED or STUCK ── kill ──> CANCELLED
     FAILED ── retry ──> READY
+    DONE, FAILED or CANCELLED ── remove ──> REMOVED
 
 A start may also create a run that is `RUNNING`, under the lease of the process that starts it. A
 `RUNNING` run whose holder's lease is over is claimed by another (`TAKE_OVER`). A delivery, or a
@@ -31,7 +32,10 @@ from rewake.kinds import OutcomeKind
 
 
 class RunState(StrEnum):
-    """The state of a run. `parked` is what users call suspended; `stuck` needs a person."""
+    """The state of a run. `parked` is what users call suspended; `stuck` needs a person.
+
+    Of one that is `removed` nothing is left but a stone in its place, which nobody is shown.
+    """
 
     READY = "ready"
     RUNNING = "running"
@@ -40,6 +44,7 @@ class RunState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     STUCK = "stuck"
+    REMOVED = "removed"
 
     @property
     def said(self) -> str:
@@ -50,8 +55,14 @@ class RunState(StrEnum):
 LIVE = (RunState.READY, RunState.RUNNING, RunState.PARKED)
 """States in which a run goes on by itself."""
 
-TERMINAL = frozenset({RunState.DONE, RunState.FAILED, RunState.CANCELLED})
-"""States in which a run has ended. (A stuck run has not, and a failed one can be retried.)"""
+ENDED = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
+"""States in which a run has ended and is there. (A stuck run has not ended.)"""
+
+TERMINAL = frozenset({*ENDED, RunState.REMOVED})
+"""States in which a run does not go on by itself. (A failed one can be retried.)"""
+
+SHOWN = (*LIVE, *ENDED, RunState.STUCK)
+"""The states that people are shown."""
 
 END_OF: Mapping[OutcomeKind, RunState] = {
     OutcomeKind.OK: RunState.DONE,
@@ -79,6 +90,7 @@ class Move(StrEnum):
     CANCEL_STUCK = "cancel_stuck"
     KILL = "kill"
     RETRY = "retry"
+    REMOVE = "remove"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +122,7 @@ MOVES: Mapping[Move, Path] = {
     Move.CANCEL_STUCK: Path((RunState.STUCK,), (RunState.CANCELLED,)),
     Move.KILL: Path((*LIVE, RunState.STUCK), (RunState.CANCELLED,)),
     Move.RETRY: Path((RunState.FAILED,), (RunState.READY,)),
+    Move.REMOVE: Path(ENDED, (RunState.REMOVED,)),
 }
 """Every move. (A start is not a move: it creates the header, if there is no such run.)"""
 

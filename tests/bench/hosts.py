@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import tempfile
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine, running
 from rewake.engine.settings import Settings
+from rewake.hosts.garbage import settle
 from rewake.kinds import OutcomeKind
 from rewake.records import Header
 from rewake.signing.secret import Secret
@@ -99,15 +101,17 @@ class OverHttp:
 
 @asynccontextmanager
 async def in_process(*, cached: int = 256, file: Path | None = None) -> AsyncIterator[InProcess]:
-    """An engine on a file of its own (or `file`), proved to be durable at the end."""
+    """An engine as in a server, on a file of its own (or `file`), proved to be durable."""
     with tempfile.TemporaryDirectory(dir=machine.folder()) as folder:
         table = SqliteTable(file or Path(folder) / "rewake.db")
         dispatcher = InProcessDispatcher(SystemClock())
         settings = Settings(cached=cached)
         engine = Engine(App(programs), table, dispatcher, _SECRET, settings=settings)
         async with running(engine):
+            settle()
             yield InProcess(engine)
             durability.demand(durability.settings())
+    gc.unfreeze()
 
 
 @asynccontextmanager

@@ -15,10 +15,14 @@ from rewake.errors import ConfigError, StoreUnavailable, StoreUnsuitable
 from rewake.hosts.databases import Address, open_database, open_to_read
 from rewake.kinds import Kind
 from rewake.ledger import Process
-from rewake.records import Chunk, Header, Operation, View
-from rewake.stores.keys import COPYING, process_key
+from rewake.records import Chunk, Header, LogBatch, Operation, View
+from rewake.stores.copying import Side, copied
+from rewake.stores.keys import COPYING, log_key, operation_key, process_key, view_key
+from rewake.stores.layout import Layout
+from rewake.stores.memory import MemoryTable
 from rewake.stores.sqlite.table import SqliteTable
-from rewake.stores.table import Key
+from rewake.stores.table import Key, Spread
+from rewake.stores.views import Views
 from tests.support.postgres import cluster, needs_postgres
 
 BLOB = bytes(range(256)) * 1000
@@ -30,7 +34,8 @@ async def grow(table: SqliteTable) -> None:
     for number in range(230):
         key = Key(f"R#{number}", "H")
         await table.put(key, Header(f"{number}", "main", 1, seed=7, runtime=1, due=number or None))
-        await table.put(Key("V", f"{number:015d}#{number}"), View(f"{number}", "main", 1))
+        view = View(f"{number}", "main", number)
+        await table.put(view_key(view), view)
     for number in range(250):
         await table.put(Key("R#7", f"O#a\0{number}"), Operation("7", f"a\0{number}", Kind.TASK))
     await table.put(Key("R#7", "C#00000000#x"), Chunk("", []))
@@ -161,3 +166,56 @@ def test_a_copy_that_differs_is_no_copy(
     with pytest.raises(StoreUnsuitable, match="is not the same in"):
         copy(grown, target)
     assert COPYING in [key for key, _ in contents(target)[0]]
+
+
+def test_items_lie_where_the_target_wants_them() -> None:
+    """Into a table that spreads what many write at once, and back: each item in its place."""
+
+    async def main() -> None:
+        spread, together = MemoryTable(), MemoryTable(spread=Spread())
+        run, key = "7", "fetch.1000"
+        view = View(run, "main", 5)
+        items: list[tuple[Key, Any]] = [
+            (operation_key(run, key), Operation(run, key, Kind.TASK)),
+            (log_key(run, key, 1, 0), LogBatch(run, key, 1, [])),
+            (view_key(view), view),
+        ]
+        for each in items:
+            await together.put(*each)
+        layout, now = Layout(spread.spread), 10
+        assert (await copied(_side(together), _side(spread), now, _told)).items == 3
+        assert await spread.get(layout.operation(run, key)) == items[0][1]
+        assert await spread.get(layout.log(run, key, 1, 0)) == items[1][1]
+        page = await Views(spread, layout, lambda call: call()).page(limit=9, cursor=None)
+        assert [item for _, item in page.items] == [view]
+        back = MemoryTable(spread=Spread())
+        assert (await copied(_side(spread), _side(back), now, _told)).items == 3
+        for place, item in items:
+            assert await back.get(place) == item
+
+    asyncio.run(main())
+
+
+class _Listed:
+    """All that a table in memory has."""
+
+    def __init__(self, table: MemoryTable) -> None:
+        self._table = table
+
+    async def partitions(self, after: str, limit: int) -> list[str]:
+        there = [name for name, items in self._table._partitions.items() if items]
+        return sorted(name for name in there if name > after)[:limit]
+
+    async def blobs(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        return sorted(place for place in self._table._blobs if place > after)[:limit]
+
+    async def stamp(self) -> str:
+        return ""
+
+
+def _told(_: str) -> None:
+    """Nobody listens."""
+
+
+def _side(table: MemoryTable) -> Side:
+    return Side(f"memory:{id(table)}", table, table, _Listed(table))

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from rewake import TaskError, task, task_context, workflow
-from rewake.engine.attempts import _Body, _Stopped
 from rewake.engine.engine import Engine
+from rewake.engine.stoppable import Body, Stopped
 from rewake.errors import StoreUnavailable
 from rewake.records import Invocation, Operation, Value
 from tests.support.emptied import emptied
@@ -198,11 +198,11 @@ def test_an_attempt_may_be_stopped_before_its_first_step() -> None:
         attempts.append(1)
 
     async def main() -> None:
-        body, begins = _Body(), work()
+        body, begins = Body(), work()
         carried = asyncio.ensure_future(body.run(begins))
         await asyncio.sleep(0)
         body.stop()
-        with pytest.raises(_Stopped):
+        with pytest.raises(Stopped):
             await carried
         assert inspect.getcoroutinestate(begins) == inspect.CORO_CLOSED
         assert not attempts

@@ -29,7 +29,7 @@ class Beaten:
         self.dead: set[str] = set()
         self.ended: list[str] = []
 
-    async def renew_process(self, name: str, *_: object, new: bool) -> bool:
+    async def renew_process(self, name: str, *_: object, new: bool, tags: object) -> bool:
         self.beats.append(self._now())
         self.names.append(name)
         return name not in self.dead

@@ -92,17 +92,15 @@ def test_no_two_claims_have_one_name() -> None:
     virtually([idle], body, lease=7_000)
 
 
-def test_slots_are_kept_for_tasks_that_come_back_here() -> None:
+def test_what_is_begun_here_is_what_comes_back_here() -> None:
     """Where messages go to any process, none is claimed with the commit that asks for it."""
 
     async def body(bench: Bench) -> None:
         services: Any = bench.engine.services
-        assert services.reserve_slots(5) == 3
-        assert services.reserve_slots(1) == 0
-        services.slots.release(3)
+        assert services.begins("")
+        assert not services.begins("gpu")
         services.dispatcher.local = False
-        assert services.reserve_slots(5) == 0
-        assert services.slots.free == 3
+        assert not services.begins("")
 
     virtually([idle], body, tasks=3)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -72,6 +74,9 @@ def looking(seconds: int = LIMIT + 1, *, times: int = 1, each: float = 1.0) -> I
             if not go.wait(PATIENCE) or over.is_set():
                 return
             go.clear()
+            # A look in between would see it at another line.
+            while sys._current_frames()[looks.dog._watched].f_code.co_name != "wait":
+                time.sleep(0.001)
             looks.look(seconds, each)
             done.set()
 

@@ -74,7 +74,7 @@ OTHERS = frozenset(
         "shelve",
         "with_result",
     )
-) | {"table.delete"}
+) | {"table.delete", "table.get_many"}
 """Left to `--all`: they only read, are part of another one, or depend on what the clock does."""
 
 BODIES = (

@@ -10,6 +10,7 @@ from rewake.engine.settings import Settings
 from tests.simulation.answering import with_response
 from tests.simulation.calling import unbeaten, with_calls
 from tests.simulation.emitting import with_items
+from tests.simulation.fanning import with_fan
 from tests.simulation.faults import TRANSACTIONS, Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
 from tests.simulation.telling import with_notices
@@ -104,6 +105,7 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
 
 ADDED = (
     ("calls", 0.12, with_calls),
+    ("fans", 0.1, with_fan),
     ("notified", 0.08, with_notices),
     ("responses", 0.1, with_response),
     ("votes", 0.08, with_votes),

@@ -42,7 +42,7 @@ from rewake.stores import operations as stores_operations
 from rewake.stores import protocol as stores_protocol
 from rewake.stores import writes as stores_writes
 from rewake.stores.answers import Committed, Delivery, Fenced, RunClaim, TaskClaim
-from rewake.stores.keys import header_key, log_key, operation_key
+from rewake.stores.keys import header_key
 from rewake.stores.protocol import Store
 from rewake.stores.table import Check
 
@@ -133,7 +133,7 @@ def last_wins() -> Iterator[None]:
         self: Store, operation: Operation, outcome: Outcome, at: Millis, **_: Any
     ) -> tuple[bool, Operation]:
         written = await self._update(
-            operation_key(operation.run, operation.key),
+            self.layout.item(operation),
             set={"outcome": outcome, "at": at, "owner": "", "lease": 0},
             create=operation,
         )
@@ -305,8 +305,8 @@ def costly_logs() -> Iterator[None]:
         logs.take(over=True)
         for part, lines in enumerate(logs.pending):
             batch = LogBatch(context.run, context.key, context.attempt, lines)
-            place = log_key(context.run, context.key, context.attempt, part)
             store: Any = self._streams._store
+            place = store.layout.log(context.run, context.key, context.attempt, part)
             await store._put(place, batch)
 
     with patch.object(LogKeeper, "end", old):

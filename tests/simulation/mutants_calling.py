@@ -16,7 +16,6 @@ from rewake.records import Millis, Operation, Outcome
 from rewake.replay.execution import Execution
 from rewake.signing.links import Link
 from rewake.stores.history import of_round
-from rewake.stores.keys import operation_key
 from rewake.stores.operations import Operations
 from tests.simulation.mutants import Mutant
 
@@ -29,7 +28,7 @@ def a_second_call_overwrites() -> Iterator[None]:
     async def last(self: Operations, operation: Operation, outcome: Outcome, at: Any, **more: Any):  # type: ignore[no-untyped-def]
         won, found = await settle(self, operation, outcome, at, **more)
         if not won and operation.kind is Kind.CALLBACK and outcome.value is not None:
-            where = operation_key(operation.run, operation.key)
+            where = self.layout.item(operation)
             written = await self._update(where, set={"outcome": outcome, "at": at})
             return True, written.item
         return won, found
@@ -82,7 +81,7 @@ def silence_is_never_noticed() -> Iterator[None]:
 
     async def unguarded(self: Operations, operation: Operation, until: Millis) -> Operation:
         found = await hear(self, operation, until)
-        where = operation_key(operation.run, operation.key)
+        where = self.layout.item(operation)
         await self._update(where, set={"due": None})
         return found
 

@@ -358,6 +358,11 @@ class Interpreter:
         results = await asyncio.gather(*map(self.branch, nodes), return_exceptions=keep)
         return [told(each) if isinstance(each, BaseException) else each for each in results]
 
+    async def do_fan(self, *tasks: list[Any]) -> Any:
+        """Tasks without branches around them: the run waits for all of them at once."""
+        calls = (TASKS[kind](name, plan, self.item) for kind, name, plan in tasks)
+        return [short(each) for each in await asyncio.gather(*calls)]
+
     async def do_group(self, *nodes: list[Any]) -> Any:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.branch(node)) for node in nodes]

@@ -20,6 +20,12 @@ from tests.simulation.faults import (
     chaos_of,
 )
 from tests.simulation.generate import Generator
+from tests.simulation.scenarios_counted import (
+    counted,
+    counted_and_retried,
+    counted_late,
+    counted_slowly,
+)
 from tests.simulation.scenarios_outside import called, called_at_the_edge, told, voted
 from tests.simulation.telling import with_notices
 from tests.simulation.voting import ballot
@@ -574,6 +580,10 @@ SCENARIOS: Mapping[str, Scenario] = {
     "a log is lost": _logging,
     "tasks take long": _long,
     "a run is wide": _wide,
+    "arrivals are counted beside the header": counted,
+    "arrivals are counted in two rounds": counted_and_retried,
+    "arrivals are counted slowly": counted_slowly,
+    "arrivals are counted late": counted_late,
     "a canceller dies": _cancelling,
     "runs are killed": _killed,
     "a run is cancelled again and again": _asked_again,

@@ -16,6 +16,7 @@ from rewake.app import App
 from rewake.engine.commits import FAILED_LOG
 from rewake.states import RunState
 from rewake.stores.sqlite.table import SqliteTable
+from rewake.stores.table import Spread
 from tests.simulation import programs
 from tests.simulation.case import Case, case_of
 from tests.simulation.costs import too_many, units_of
@@ -109,7 +110,9 @@ def table_of(case: Case) -> Iterator[tuple[WholeTable, SimLoop]]:
         yield SharedPostgres(), loop
         return
     if case.store != "sqlite":
-        yield CountingTable(now=lambda: EPOCH + int(loop.seconds * 1000), lag=case.lag), loop
+        # Spread from the second of a name on, so that small programs are wide.
+        spread, now = Spread(3, first=1), lambda: EPOCH + int(loop.seconds * 1000)
+        yield CountingTable(now=now, lag=case.lag, spread=spread), loop
         return
     folder = tempfile.mkdtemp(dir=_RAM)
     table = SqliteTable(Path(folder) / "db", threaded=False, durable=False)

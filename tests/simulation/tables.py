@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewake.errors import StoreUnavailable
 from rewake.records import Item, Millis
-from rewake.stores.table import Due, Key, Page, T, When, Written
+from rewake.stores.table import Due, Key, Page, Spread, T, When, Written
 from tests.simulation.faults import BEFORE, CRASH_AFTER, CRASH_BEFORE, STALL, TOLD_FAILED
 from tests.simulation.loop import for_ever
 from tests.support.stores import WholeTable
@@ -39,8 +39,17 @@ class FaultyTable:
         """As the table that everybody shares."""
         return self._base.joins
 
+    @property
+    def spread(self) -> Spread:
+        """As the table that everybody shares."""
+        return self._base.spread
+
     async def get(self, key: Key) -> Any:
         return await self._call("get", key, lambda: self._base.get(key))
+
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        first = keys[0] if keys else None
+        return await self._call("get", first, lambda: self._base.get_many(keys))
 
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
         return await self._call("put", key, lambda: self._base.put(key, item, absent=absent))
@@ -82,17 +91,18 @@ class FaultyTable:
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         assert partition is None, "teach the simulation to sweep for one run alone"
         return await self._call(
-            "due", None, lambda: self._base.due(until, limit=limit, after=after)
+            "due", None, lambda: self._base.due(until, limit=limit, tag=tag, after=after)
         )
 
-    async def delete(self, keys: Sequence[Key]) -> None:
-        [key] = keys
-        await self._call("delete", key, lambda: self._base.delete(keys))
+    async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
+        for key in keys:
+            await self._call("delete", key, lambda key=key: self._base.delete([key], when=when))  # type: ignore[misc]
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         where = Key(run, name)
@@ -100,6 +110,12 @@ class FaultyTable:
 
     async def get_blob(self, run: str, name: str) -> bytes:
         return await self._call("get_blob", Key(run, name), lambda: self._base.get_blob(run, name))
+
+    async def delete_blobs(self, run: str, *, limit: int) -> bool:
+        where = Key(run, "")
+        return await self._call(
+            "delete_blobs", where, lambda: self._base.delete_blobs(run, limit=limit)
+        )
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
         if not self._transactions or self._inside is not None:

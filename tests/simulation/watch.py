@@ -96,6 +96,11 @@ class Run:
         """Whether the run has ended for good."""
         return self.header.state in TERMINAL
 
+    def has_outcome(self, asked: Scheduled) -> bool:
+        """Whether an operation that was asked for has ended, in the round of that."""
+        operation = of_round(self.operations.get(asked.key), asked.round)
+        return operation is not None and operation.outcome is not None
+
 
 class Watch:
     """`broken` collects the promises that were broken, the first one first."""
@@ -442,6 +447,8 @@ class Watch:
             elif asked.kind is Kind.TASK and not settled and not guarded:
                 self.fail(f"custody: {name}: nobody looks after the task {key}")
         told = any(operation.due is not None for operation in run.operations.values())
+        if run.open and not told and all(map(run.has_outcome, run.open.values())):
+            self.fail(f"custody: all that {name} waits for has ended, and nobody will wake it")
         if header.gap <= 0 and waiting and not told:
             self.fail(f"custody: {name} can go on, and nobody will wake it")
         return None

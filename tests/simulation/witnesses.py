@@ -17,6 +17,7 @@ from tests.simulation.case import Case, case_of
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.mutants_answering import ANSWERING
 from tests.simulation.mutants_calling import CALLING
+from tests.simulation.mutants_counting import COUNTING
 from tests.simulation.mutants_following import FOLLOWING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_linking import LINKING
@@ -33,6 +34,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *MUTANTS,
     *ANSWERING,
     *CALLING,
+    *COUNTING,
     *FOLLOWING,
     *HOLDING,
     *LINKING,

@@ -12,7 +12,7 @@ from rewake.ledger import Audited
 from rewake.stores.audit import Audit, Wanted
 from rewake.stores.series import Bounds
 from rewake.stores.table import Table
-from tests.stores.test_table_contract import every_table
+from tests.support.tables import every_table
 
 
 async def again(call: Callable[[], Awaitable[Any]]) -> Any:

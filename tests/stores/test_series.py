@@ -16,7 +16,7 @@ from rewake.records import Item
 from rewake.stores.memory import MemoryTable
 from rewake.stores.series import Bounds, Series
 from rewake.stores.table import Key, Table, Written
-from tests.stores.test_table_contract import every_table
+from tests.support.tables import every_table
 
 BOUNDS = Bounds(items=5, age=1_000)
 

@@ -20,10 +20,11 @@ import pytest
 from rewake.errors import StoreFull, StoreUnavailable, StoreUnsuitable
 from rewake.kinds import Kind
 from rewake.records import Header, Operation
+from rewake.stores.items import encode
 from rewake.stores.sqlite import file, rows, writer
 from rewake.stores.sqlite.file import APPLICATION_ID, SCHEMA_VERSION
 from rewake.stores.sqlite.table import SqliteTable
-from rewake.stores.table import Key
+from rewake.stores.table import Due, Key
 
 H = Key("R#1", "H")
 both = pytest.mark.parametrize("threaded", [True, False], ids=["threaded", "unthreaded"])
@@ -110,6 +111,36 @@ def test_items_survive_reopening(tmp_path: Path, threaded: bool) -> None:
             await table.put(H, header())
 
         run(table, body)
+
+
+FIRST_LAYOUT = (
+    "CREATE TABLE items (partition TEXT NOT NULL, sort TEXT NOT NULL, due INTEGER,"
+    " body BLOB NOT NULL, PRIMARY KEY (partition, sort)) WITHOUT ROWID",
+    "CREATE INDEX items_due ON items (due) WHERE due IS NOT NULL",
+    "CREATE TABLE blobs (run TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL,"
+    " PRIMARY KEY (run, name))",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    "PRAGMA user_version = 1",
+)
+
+
+@both
+def test_a_file_of_the_first_layout_is_brought_up_to_date(tmp_path: Path, threaded: bool) -> None:
+    """What it has stays as it is, and its due index has a part for each tag from then on."""
+    path, due = tmp_path / "a.db", header(due=5)
+    foreign(path, *FIRST_LAYOUT)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO items VALUES ('R#1', 'H', 5, ?)", (encode(due),))
+    table = SqliteTable(path, threaded=threaded)
+
+    async def body() -> None:
+        assert await table.get(H) == due
+        assert await table.due(9, limit=9) == [Due(5, H)]
+        assert await table.due(9, limit=9, tag="gpu") == []
+
+    run(table, body)
+    with closing(sqlite3.connect(path)) as connection:
+        assert ask(connection, "PRAGMA user_version") == SCHEMA_VERSION
 
 
 def foreign(path: Path, *statements: str) -> None:
@@ -475,8 +506,9 @@ def test_queries_use_their_indexes(tmp_path: Path) -> None:
             rows = table._reader.connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
             return "; ".join(row[3] for row in rows)
 
-        due = plan(rows._DUE, 5, -1, "", "", 10)
-        assert "USING COVERING INDEX items_due ((due,partition,sort)>(?,?,?) AND due<?)" in due
+        due = plan(rows._DUE, "", 5, -1, "", "", 10)
+        assert "items_due (tag=? AND (due,partition,sort)>(?,?,?) AND due<?)" in due
+        assert "USING COVERING INDEX" in due
         for statement in (rows._FORWARD, rows._BACKWARD):
             found = plan(statement, "R#1", "O#", b"", 10)
             assert "USING PRIMARY KEY (partition=? AND sort>? AND sort<?)" in found

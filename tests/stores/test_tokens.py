@@ -13,7 +13,7 @@ from rewake.ledger import Token
 from rewake.signing.api_tokens import id_of
 from rewake.stores.table import Table
 from rewake.stores.tokens import Tokens
-from tests.stores.test_table_contract import every_table
+from tests.support.tables import every_table
 
 CI = Token("ci", "digest", ["read"], 5, "bootstrap")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from rewake.records import Item, Millis
 from rewake.stores.items import encode
 from rewake.stores.memory import MemoryTable
-from rewake.stores.table import Due, Key, Page, Written
+from rewake.stores.table import Due, Key, Page, Written, indexed
 
 _KIB = 1024
 
@@ -18,7 +20,8 @@ class CountingTable(MemoryTable):
 
     A write is a unit a KiB of its item, also if its condition fails. A due time that appears or
     goes is a unit of the index, and one that moves is two. A read is a unit for each 4 KiB, and a
-    look at the due index one as well.
+    look at the due index one as well. `places` has the write units by partition,
+    `headers` the writes to headers.
     """
 
     def __init__(self, **how: Any) -> None:
@@ -30,6 +33,9 @@ class CountingTable(MemoryTable):
         """Forget what was counted so far, but not the largest items."""
         self.writes = self.index = self.refused = 0
         self.reads = self.gets = self.items = self.blobs = self.looks = 0
+        self.batches = self.queries = 0
+        self.places = Counter[str]()
+        self.headers = 0
 
     @property
     def units(self) -> int:
@@ -48,8 +54,16 @@ class CountingTable(MemoryTable):
         self.reads += _blocks(_size(key, item), 4)
         return item
 
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        items = await super().get_many(keys)
+        self.gets += len(keys)
+        self.batches += math.ceil(len(keys) / 100)
+        self.reads += sum(_blocks(_size(*each), 4) for each in zip(keys, items, strict=True))
+        return items
+
     async def query(self, partition: str, prefix: str = "", **more: Any) -> Page:
         page = await super().query(partition, prefix, **more)
+        self.queries += 1
         self.items += len(page.items)
         self.reads += _blocks(sum(_size(key, item) for key, item in page.items), 4)
         return page
@@ -63,7 +77,10 @@ class CountingTable(MemoryTable):
         return await super().get_blob(run, name)
 
     def _written(self, key: Key, written: Written) -> Written:
-        self.writes += _blocks(_size(key, written.item), 1)
+        units = _blocks(_size(key, written.item), 1)
+        self.writes += units
+        self.places[key.partition] += units
+        self.headers += key.sort == "H"
         self.refused += not written.ok
         return written
 
@@ -71,7 +88,7 @@ class CountingTable(MemoryTable):
         stored = super()._store(key, found, item)
         kind = key.sort[0]
         self.largest[kind] = max(self.largest.get(kind, 0), _size(key, stored))
-        before, after = getattr(found, "due", None), getattr(stored, "due", None)
+        before, after = indexed(found), indexed(stored)
         if before != after:
             self.index += (before is not None) + (after is not None)
         return stored

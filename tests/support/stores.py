@@ -29,6 +29,7 @@ class Sealed(SealingTable):
         inner = MemoryTable()
         super().__init__(inner, AesGcm({"k": bytes(32)}))
         self.put_blob, self.get_blob = inner.put_blob, inner.get_blob
+        self.delete_blobs = inner.delete_blobs
 
 
 def reads_of(table: WholeTable) -> Reads:

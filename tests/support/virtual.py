@@ -7,6 +7,7 @@ import itertools
 import random
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from rewake.records import Header, Invocation, Millis, Outcome
 from rewake.signing.secret import Secret
 from rewake.stores.memory import MemoryTable
 from rewake.stores.sqlite.table import SqliteTable
+from rewake.tags import Served
 from rewake.values.run_codec import RunCodec
 from tests.simulation.loop import SimLoop
 from tests.support.stores import WholeTable
@@ -70,10 +72,12 @@ class Bench:
         """How much time has passed."""
         return self.loop.seconds
 
-    def another(self, secret: Secret | None = None) -> Engine:
-        """One more engine on the same table: another process."""
+    def another(self, secret: Secret | None = None, served: Served | None = None) -> Engine:
+        """One more engine on the same table: another process, of the name `p` and its number."""
         clock = VirtualClock(self.loop)
-        number = len(self.made)
+        number, settings = len(self.made), self._settings
+        if served is not None:
+            settings = replace(settings, served=served, where=f"p{number}")
         count = itertools.count()
         engine = Engine(
             self._app,
@@ -81,7 +85,7 @@ class Bench:
             InProcessDispatcher(clock),
             secret or self.secret,
             clock=clock,
-            settings=self._settings,
+            settings=settings,
             unique=lambda: f"{number:04x}{next(count):08x}",
             chance=random.Random(number),
             threads=False,

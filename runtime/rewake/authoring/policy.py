@@ -47,9 +47,13 @@ class Options(TypedDict, total=False):
 
 
 class TaskOptions(Options, total=False):
-    """The options of a task: those of tasks and steps, and its `name` in the app."""
+    """The options of a task: those of tasks and steps, its `name` in the app, and its `tag`.
+
+    `tag`: the servers that carry it out are those of this tag (`rewake serve --tags gpu`).
+    """
 
     name: str
+    tag: str
 
 
 def seconds(duration: Seconds) -> float:

@@ -62,6 +62,8 @@ async def step(name: str, function: Callable[[], Any], /, **options: Unpack[Step
 
     A failed step raises `TaskError`.
     """
+    if "tag" in options:
+        raise TypeError("a step runs in the process of its workflow: a tag is for tasks")
     at_most_once = options.pop("at_most_once", False)
     policy = Policy(**cast("Options", options)) if options else DEFAULT
     if at_most_once and policy.retries:

@@ -31,6 +31,7 @@ from rewake.replay.loop import WorkflowFuture
 from rewake.replay.operation import note_made
 from rewake.replay.program import Codec
 from rewake.replay.scope import short_name
+from rewake.tags import UNTAGGED, checked_tag
 from rewake.values.comparing import first_difference
 from rewake.values.failures import task_error
 from rewake.values.references import noting_dropped
@@ -57,8 +58,11 @@ class Task(Generic[P, R_co]):
     _origin: tuple[Task[..., Any], object] | None = None
     """If this is a method: the task in the class, and the object."""
 
-    def __init__(self, function: Callable[..., Any], name: str, policy: Policy) -> None:
+    def __init__(
+        self, function: Callable[..., Any], name: str, policy: Policy, tag: str = UNTAGGED
+    ) -> None:
         functools.update_wrapper(self, function, updated=())
+        self.tag = tag
         self.function = function
         self.name = name
         self.policy = policy
@@ -80,7 +84,7 @@ class Task(Generic[P, R_co]):
         if instance is None:
             return self
         method: Task[..., Any] = Task(
-            types.MethodType(self.function, instance), self.name, self.policy
+            types.MethodType(self.function, instance), self.name, self.policy, self.tag
         )
         method._origin = (self, instance)
         return method
@@ -94,7 +98,7 @@ class Task(Generic[P, R_co]):
     def __reduce__(self) -> str | tuple[Any, ...]:
         if self._origin is not None:
             return (Task.__get__, self._origin)
-        return importable(self) or (Task, (self.function, self.name, self.policy))
+        return importable(self) or (Task, (self.function, self.name, self.policy, self.tag))
 
     async def _invoke(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], arguments: dict[str, Any]
@@ -135,6 +139,7 @@ class Task(Generic[P, R_co]):
             label or self.label,
             name=self.name if execution.is_registered(self) else closure_name(self.function),
             digest=execution.codec.digest(arguments),
+            tag=self.tag,
             args=functools.partial(self._encode, execution, args, kwargs),
             compare=functools.partial(self._compare, execution.codec, arguments),
             resolve=resolve or functools.partial(self._resolve, execution.codec),
@@ -233,7 +238,7 @@ def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOp
     The function may be async (it then runs in the event loop of the server) or sync (in a
     thread), a module's own or a closure: a closure travels to its invocation with what it
     captured (cloudpickle). `name` is how the task is known in the app, by default the
-    function's own. For the other options see `Options`.
+    function's own. `tag` names the servers that carry it out. For the other options see `Options`.
 
     Raises `ValueError` for an option out of range, and `AppError` unless it is callable.
     """
@@ -242,7 +247,8 @@ def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOp
     if not callable(function):
         raise AppError(f"@task is for functions, not for {function!r}")
     name = options.pop("name", "") or default_name(function)
-    return Task(function, name, Policy(**cast("Options", options)))
+    tag = checked_tag(options.pop("tag")) if "tag" in options else UNTAGGED
+    return Task(function, name, Policy(**cast("Options", options)), tag)
 
 
 def default_name(function: Callable[..., Any]) -> str:

@@ -22,6 +22,7 @@ from typing import (
 
 from rewake.authoring.hints import signature_of
 from rewake.authoring.inputs import Inputs
+from rewake.authoring.keep import Keep, Span, keep_of
 from rewake.authoring.policy import Seconds, seconds
 from rewake.authoring.task import default_name, importable
 from rewake.errors import AppError
@@ -41,10 +42,11 @@ R_co = TypeVar("R_co", covariant=True)
 
 class WorkflowOptions(TypedDict, total=False):
     """`name`: how the workflow is known in the app. `timeout`: of a whole run. `webhook`: what is
-    sent to it, or to them, starts runs.
+    sent to it, or to them, starts runs. `keep`: for how long runs are kept once they have ended.
     """
 
     name: str
+    keep: Span | Mapping[str, Span]
     timeout: Seconds | None
     webhook: Webhook | Sequence[Webhook]
 
@@ -61,12 +63,14 @@ class Workflow(Generic[P, R_co]):
         name: str,
         timeout: Seconds | None = None,
         webhooks: Sequence[Webhook] = (),
+        keep: Keep | None = None,
     ) -> None:
         functools.update_wrapper(self, function, updated=())
         self.function = function
         self.name = name
         self.timeout = timeout
         self.webhooks = tuple(webhooks)
+        self.keep = keep
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         return cast("Coroutine[Any, Any, R_co]", self.function(*args, **kwargs))
@@ -169,10 +173,11 @@ def workflow(
 
     `timeout` (seconds, or a `timedelta`) bounds a whole run, its sleeps included; `name` is how
     it is known in the app and in URLs, by default the function's own; `webhook` is one of
-    `rewake.webhooks`, or a list of them.
+    `rewake.webhooks`, or a list of them. `keep` (seconds, or a `timedelta`; None: for ever) is how
+    long runs are kept once they have ended, of all of them or by state: `keep={"failed": None}`.
 
     Raises `AppError` unless the function is async and its name is short enough, and `ValueError`
-    for a bad timeout.
+    for a bad timeout or `keep`.
     """
     if function is None:
         return functools.partial(workflow, **options)
@@ -185,4 +190,5 @@ def workflow(
     if (size := stored_size(storable(name))) > LONGEST_NAME:
         told = f"a workflow's name has at most {LONGEST_NAME} bytes of UTF-8, and this one {size}"
         raise AppError(f"{told}: {name[:40]!r}…; give it a shorter name=")
-    return Workflow(function, name, timeout, _webhooks(options.get("webhook", ())))
+    keep = keep_of(options["keep"]) if "keep" in options else None
+    return Workflow(function, name, timeout, _webhooks(options.get("webhook", ())), keep)

@@ -226,7 +226,7 @@ class Approvals:
             each.entry.key: _Asking(each.entry, each.asked_at, is_open=True)
             for each in await self._services.waits.approvals(header)
         }
-        items = await self._services.store.operations(header.run, list(asked))
+        items = await self._services.store.operations(header.run, list(asked), header.count)
         found = [await self._listed(header, each, items.get(key)) for key, each in asked.items()]
         return [each for each in found if each is not None and each.end is None]
 
@@ -363,7 +363,7 @@ async def approvals_of(engine: Runs, header: Header) -> list[Scheduled]:
     """The open approvals of a run, with nothing read of what its other operations came to."""
     store, run = engine.services.store, header.run
     asked = [each.entry for each in await engine.services.waits.approvals(header)]
-    items = await store.outcomes(run, [entry.key for entry in asked])
+    items = await store.outcomes(run, [entry.key for entry in asked], header.count)
     decided = {entry.key for entry in asked if of_round(items.get(entry.key), entry.round)}
     return [await store.whole(run, entry) for entry in asked if entry.key not in decided]
 

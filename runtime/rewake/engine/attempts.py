@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -31,13 +30,14 @@ from rewake.engine.logs import AttemptLog
 from rewake.engine.run_codecs import codec_for
 from rewake.engine.services import Services
 from rewake.engine.shortages import shortage
-from rewake.engine.work import CLEANUP
-from rewake.errors import CheckpointUnreadable, NonRetryable, ReadableElsewhere, RewakeError
+from rewake.engine.stoppable import Body, Stopped
+from rewake.errors import CheckpointUnreadable, ReadableElsewhere, RewakeError
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
 from rewake.stores.answers import Delivery, Refused
 from rewake.stores.operations import blank_of, free_at, tries_of
 from rewake.stores.suspects import is_condemned
+from rewake.stores.table import Due
 from rewake.values.failures import described, failure_of, said_of
 from rewake.values.run_codec import RunCodec
 
@@ -54,53 +54,6 @@ class _Call(NamedTuple):
     kwargs: dict[str, Any]
 
 
-class _Body:
-    """The asyncio task of one attempt, which can be stopped."""
-
-    def __init__(self) -> None:
-        self._task: asyncio.Task[tuple[Any, BaseException | None]] | None = None
-        self._stopped = False
-
-    def stop(self) -> None:
-        """Stop the attempt: its task was taken over or cancelled, so nothing of it counts."""
-        self._stopped = True
-        if self._task is not None:
-            self._task.cancel()
-
-    def check(self) -> None:
-        """Raise `_Stopped` if the attempt was stopped before it began."""
-        if self._stopped:
-            raise _Stopped
-
-    async def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run `work` and return its result. Raises its exception, or `_Stopped` if stopped."""
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        never_began = partial(_tell, over)
-        self._task = task = asyncio.ensure_future(_settled(work, over, never_began))
-        # One that is cancelled before its first step, by whomever, does not come to say so itself.
-        task.add_done_callback(never_began)
-        try:
-            await over  # and not the task, which this would cancel, and then wait for
-        except asyncio.CancelledError:
-            task.cancel()
-            await asyncio.wait({task}, timeout=CLEANUP)
-            if not task.done():
-                log.warning("an attempt goes on after it was cancelled: nothing of it counts")
-            raise
-        if task.cancelled():
-            work.close()  # which may not have begun
-            # Not by us: it cancelled itself, or a library left a cancellation behind.
-            raise _Stopped if self._stopped else NonRetryable("the task cancelled itself")
-        result, error = task.result()
-        if error is not None:
-            raise error
-        return result
-
-
-class _Stopped(Exception):
-    """The attempt was stopped: nothing of it counts."""
-
-
 class Attempts:
     """Carries out invocations of tasks."""
 
@@ -111,20 +64,42 @@ class Attempts:
 
     async def handle(self, invocation: Invocation) -> None:
         """Carry out one attempt, if the stored state says that one is needed."""
-        delivery = await self._attempt(invocation)
+        here = (invocation.run, invocation.key)
+        if await self._is_to_begin(here):
+            await self._wait_for_slot(here, invocation.round)
+            await self._follow(self._attempt(here, invocation))
+
+    async def take(self, invocation: Invocation) -> None:
+        """The same, in a slot that is reserved."""
+        here = (invocation.run, invocation.key)
+        try:
+            begins = await self._is_to_begin(here)
+        except BaseException:
+            self._services.slots.release()
+            raise
+        if begins:
+            await self._follow(self._attempt(here, invocation))
+        else:
+            self._services.slots.release()
+
+    async def _follow(self, attempt: Awaitable[Delivery | None]) -> None:
+        delivery = await attempt
         if delivery is not None:
             await self._deliveries.follow(delivery)
 
-    async def _attempt(self, invocation: Invocation) -> Delivery | None:
-        services, here = self._services, (invocation.run, invocation.key)
+    async def _is_to_begin(self, here: tuple[str, str]) -> bool:
+        services = self._services
         if services.elsewhere.is_aside(*here):
-            return None
+            return False
         earlier = services.attempts.get(here)
         if earlier is not None:
             # This process carries it out, unless another has taken it over meanwhile.
             await services.heart.keeps(earlier)
-            return None
-        await self._wait_for_slot(here, invocation.round)
+        return earlier is None
+
+    async def _attempt(self, here: tuple[str, str], invocation: Invocation) -> Delivery | None:
+        """Make one attempt in a slot that is taken, which is free again after it."""
+        services = self._services
         try:
             found = await self._begin(here, invocation, None)
         finally:
@@ -201,11 +176,11 @@ class Attempts:
         invocation: Invocation,
         stay: Stay | None = None,
     ) -> Delivery | None:
-        services, body = self._services, _Body()
+        services, body = self._services, Body()
         try:
             with services.heart.holding(self._hold(operation, owner, body, stay)):
                 return await self._carry_out(operation, owner, invocation, body)
-        except _Stopped:
+        except Stopped:
             await services.claims.absolve(operation.run, operation.key, owner)
             return None
         except asyncio.CancelledError:
@@ -244,7 +219,8 @@ class Attempts:
         if operation.round > invocation.round:
             return None  # nobody waits for a round that is over
         if operation.outcome is not None:
-            return await self._store.redeliver(operation, self._services.run_claim(operation.run))
+            claim = self._services.claim_to_carry_on(operation.run)
+            return await self._store.redeliver(operation, claim)
         if not operation.owner and operation.not_before is not None:
             await self._again(invocation, operation.not_before)
         return None
@@ -254,7 +230,7 @@ class Attempts:
         operation: Operation,
         owner: str,
         invocation: Invocation,
-        body: _Body,
+        body: Body,
     ) -> Delivery | None:
         if self._has_no_next(operation):
             return await self._fail(operation, owner, _lost(operation))
@@ -271,7 +247,7 @@ class Attempts:
         # A claim that took long may be another's by now, or before the first beat.
         heart = self._services.heart
         if not (heart.is_sure(owner) or await heart.makes_sure(owner)):
-            raise _Stopped
+            raise Stopped
         try:
             result = await self._run(call, operation, body)
             value = codec.encode(
@@ -281,12 +257,13 @@ class Attempts:
                 hint=(hint := return_hint(call.task.function)),
                 hidden=hidden_in(hint),
             )
-        except (_Stopped, asyncio.CancelledError, NotBegun):
+        except (Stopped, asyncio.CancelledError, NotBegun):
             raise
         except BaseException as error:
             return await self._failed(operation, owner, invocation, call, error)
         outcome = Outcome(OutcomeKind.OK, value=value)
-        return await self._deliver(operation, outcome, sole=invocation.sole)
+        sole, joined = invocation.sole, invocation.joined
+        return await self._deliver(operation, outcome, sole=sole, joined=joined)
 
     async def _call(self, operation: Operation, invocation: Invocation) -> _Call | None:
         """The call to make; None if this app has no such task. Raises `CheckpointUnreadable`."""
@@ -304,7 +281,7 @@ class Attempts:
         args, kwargs = decoded
         return _Call(task, tuple(args), kwargs)
 
-    async def _run(self, call: _Call, operation: Operation, body: _Body) -> Any:
+    async def _run(self, call: _Call, operation: Operation, body: Body) -> Any:
         body.check()
         services = self._services
         logs = AttemptLog(services.clock, RunCodec(services.secret, operation.run))
@@ -377,7 +354,7 @@ class Attempts:
         outcome: Outcome,
         *,
         owner: str | None = None,
-        sole: bool = False,
+        **hints: bool,
     ) -> Delivery:
         services = self._services
         blank = blank_of(operation)
@@ -385,10 +362,8 @@ class Attempts:
         owned = services.unique()
 
         async def deliver() -> Delivery:
-            claim = services.run_claim(operation.run, owned)
-            return await self._store.deliver(
-                blank, outcome, claim.now, owner=owner, claim=claim, sole=sole
-            )
+            claim, now = services.claim_to_carry_on(operation.run, owned), services.clock.now()
+            return await self._store.deliver(blank, outcome, now, owner=owner, claim=claim, **hints)
 
         with services.claims.making(operation.run, "", owned, errors=()):
             return await self._insist(deliver)
@@ -417,13 +392,18 @@ class Attempts:
         return None
 
     async def _again(self, invocation: Invocation, at: Millis) -> None:
-        services = self._services
-        if services.dispatcher.local and at > services.clock.now() + services.settings.horizon:
+        services, run, key = self._services, invocation.run, invocation.key
+        later = at > services.clock.now() + services.settings.horizon
+        if invocation.tag:
+            if not later:
+                services.arm(Due(at, self._store.layout.operation(run, key)))
+            return
+        if services.dispatcher.local and later:
             return  # the due index finds it in time, and needs no memory for it
         again = msgspec.structs.replace(invocation, not_before=at, sole=False)
         await services.dispatcher.dispatch([again])
 
-    def _hold(self, operation: Operation, owner: str, body: _Body, stay: Stay | None) -> Hold:
+    def _hold(self, operation: Operation, owner: str, body: Body, stay: Stay | None) -> Hold:
         services, run, key = self._services, operation.run, operation.key
 
         async def renew(process: str) -> bool:
@@ -440,32 +420,6 @@ class Attempts:
             return await self._store.has_task(run, key, owner)
 
         return Hold(owner, operation.lease, renew, look, body.stop, stay)
-
-
-def _tell(over: asyncio.Future[None], _: object = None) -> None:
-    if not over.done():
-        over.set_result(None)
-
-
-async def _settled(
-    body: Awaitable[Any], over: asyncio.Future[None], never_began: Callable[[object], None]
-) -> tuple[Any, BaseException | None]:
-    """Await `body`, with its exception as a value: asyncio lets some of them stop the loop.
-
-    As `over` is told here, who waits for it goes on in the very next round of the loop.
-    """
-    if (task := asyncio.current_task()) is not None:
-        task.remove_done_callback(never_began)
-    try:
-        return await body, None
-    except asyncio.CancelledError as error:
-        if task is not None and task.cancelling():
-            raise
-        return None, NonRetryable(f"the task cancelled itself: {error}")
-    except BaseException as error:
-        return None, error
-    finally:
-        _tell(over)
 
 
 def _carrying(operation: Operation) -> carrying_out:

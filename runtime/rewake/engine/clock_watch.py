@@ -32,7 +32,7 @@ class ClockWatch:
         self._sweeps = services.settings.lease // services.settings.sweep + 1
         """How many sweeps a lease takes."""
         self._times, self._pause = 1, self._sweeps
-        self._last: Due | None = None
+        self._tags, self._last = list[str](), Due(0, Key("", ""))
 
     async def look(self, only: str | None) -> None:
         """Look at the clock and, if that is to be done, at the next pages of the due index.
@@ -44,22 +44,29 @@ class ClockWatch:
         if before - now > settings.skew:
             told = "the clock was set back by %.1f s; what waits is set right"
             log.warning(told, (before - now) / 1000)
-            self._times, self._pause, self._last = 2, 0, None
+            self._times, self._pause, self._tags = 2, 0, []
         if not self._times:
             return
         if self._pause:
             self._pause -= 1
             return
+        # What is due by now is looked at by the sweep itself.
+        first = Due(now, Key("", ""))
+        if not self._tags:
+            self._tags, self._last = self._services.tags.looked_after, first
         for _ in range(PAGES):
-            # What is due by now is looked at by the sweep itself.
-            last = self._last or Due(now, Key("", ""))
-            found = await self._store.due(LATEST, limit=PAGE, run=only, after=last)
+            found = await self._store.due(
+                LATEST, limit=PAGE, tag=self._tags[0], run=only, after=self._last
+            )
             await look_at_each(found, self._look_at)
-            if len(found) < PAGE:
-                self._times, self._last = self._times - 1, None
+            if len(found) == PAGE:
+                self._last = found[-1]
+                continue
+            self._tags, self._last = self._tags[1:], first
+            if not self._tags:
+                self._times -= 1
                 self._pause = self._sweeps
                 return
-            self._last = found[-1]
 
     async def _look_at(self, key: Key) -> None:
         item = await self._store.item(key)

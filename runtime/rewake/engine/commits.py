@@ -39,6 +39,7 @@ from rewake.replay.operation import OpenOp
 from rewake.states import END_OF
 from rewake.stores.answers import Arrived, Committed, Fenced, TaskClaim
 from rewake.stores.history import History
+from rewake.stores.joins import may_be_open
 from rewake.stores.keys import header_key
 from rewake.stores.table import Due
 
@@ -68,6 +69,7 @@ class Commits:
         self._store = services.store
         self._steps = steps
         self._instance = instance
+        self._closed = 0
 
     async def stay(self, execution: Execution) -> None:
         """Commit, and go on holding the run."""
@@ -96,10 +98,11 @@ class Commits:
         take = self._claims(tasks)
         taken = 0
         try:
+            joined = await self._open_joins(execution, gap, wake)
             result = await self._store.park(
                 self.header,
                 entries,
-                gap=gap,
+                gap=gap - joined,
                 wake=wake,
                 check_at=check_at,
                 take=take,
@@ -118,7 +121,7 @@ class Commits:
         # Before the dispatch, so that an outcome that comes at once finds a cached instance.
         self._instance.suspend(self.header)
         try:
-            await self._follow_up(committed, entries, tasks, sole=gap <= 1)
+            await self._follow_up(committed, entries, tasks, sole=gap <= 1, joined=joined > 0)
         except StoreError:
             # Only a replay finds in the history the operations that are still to be cancelled.
             self._services.cache.drop(run)
@@ -134,8 +137,9 @@ class Commits:
         assert execution.finished is not None
         entries = await self._store.offload(self.header.run, execution.fresh)
         state = END_OF[execution.finished.kind]
-        # An ended run stays due until all that it withdrew is cancelled.
-        due = self._in_grace() if _withdraws(entries) else None
+        # An ended run stays due until all that it withdrew is cancelled; then, for its removal.
+        last = self._services.keeping.due(self.header, state, self._services.clock.now())
+        due = self._in_grace() if _withdraws(entries) else last
         result = await self._store.finish(self.header, entries, state=state, due=due)
         committed = self._accepted(execution, result)
         if committed is None:
@@ -146,8 +150,8 @@ class Commits:
         self._tell_failure(execution.finished)
         runs_log.info("run %s of %s has ended: %s", self.header.run, self.header.workflow, state)
         await self._cancel_withdrawn(entries)
-        if due is not None:
-            await self._store.lay_down(self.header)
+        if due != last:
+            await self._store.lay_down(self.header, last)
         return True
 
     def _tell_waits(self, entries: Sequence[Entry]) -> None:
@@ -198,6 +202,36 @@ class Commits:
         kept, soon = self.header.check_at, self._in_grace()
         return soon if kept is None else min(kept, soon)
 
+    async def _open_joins(self, execution: Execution, gap: int, wake: Millis | None) -> int:
+        """Let what a run waits for be counted beside it, if that is one wide barrier.
+
+        Not where a timer wakes it soon: that costs some writes for each shard. Returns by how many
+        less arrivals its header hears of.
+        """
+        awaited = [op for op in execution.open.values() if op.kind.traits.awaited]
+        if gap < len(awaited) or (wake is not None and wake < self._in_grace()):
+            return 0
+        counts = self._store.joined([op.key for op in awaited if op.kind.traits.dispatched])
+        if not counts:
+            return 0
+        opened = await self._store.open_joins(self.header, counts)
+        if opened is None:
+            raise Overtaken
+        self.header = opened
+        return counts.total() - len(counts)
+
+    async def close_joins(self) -> bool:
+        """Let all that arrives from now on arrive at the header, before outcomes are read.
+
+        False: nothing was counted beside it.
+        """
+        if not may_be_open(self.header):
+            return False
+        if self._closed <= self.header.joins:
+            self._closed = await self._store.close_joins(self.header)
+        self.header.joins = self._closed
+        return True
+
     def _in_grace(self) -> Millis:
         return self._services.clock.now() + self._services.settings.grace
 
@@ -207,10 +241,11 @@ class Commits:
         A slot is reserved for each. Where each claim is a write of its own these are few: nothing
         of it is held before the last one is claimed.
         """
+        own = [task for task in tasks if self._services.begins(task.tag)]
         if not self._store.joins:
-            tasks = tasks[:IN_TURN]
-        reserved = self._services.reserve_slots(len(tasks)) if tasks else 0
-        return [self._services.task_claim(self.header.run, task) for task in tasks[:reserved]]
+            own = own[:IN_TURN]
+        reserved = self._services.slots.reserve(len(own)) if own else 0
+        return [self._services.task_claim(self.header.run, task) for task in own[:reserved]]
 
     async def _release_claims(self, claims: Sequence[TaskClaim]) -> None:
         """Release claims of a commit that may have been written, although nothing came of it."""
@@ -236,20 +271,19 @@ class Commits:
         committed: Committed,
         entries: Sequence[Entry],
         tasks: Sequence[Scheduled],
-        *,
-        sole: bool = False,
+        **hints: bool,
     ) -> None:
         """Begin or dispatch the committed `tasks`, and cancel withdrawn operations."""
         run, others = self.header.run, []
         for task in tasks:
-            invocation = task.message(run, sole=sole)
+            invocation = task.message(run, **hints)
             taken = committed.taken.get(task.key)
             if taken is None:
                 others.append(invocation)
             else:
                 self._services.begin(invocation, taken)
         if others:
-            await self._services.dispatcher.dispatch(others)
+            await self._services.dispatch(others)
         await self._cancel_withdrawn(entries)
 
     async def _cancel_withdrawn(self, entries: Sequence[Entry]) -> None:

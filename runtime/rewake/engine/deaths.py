@@ -7,7 +7,7 @@ made due (`stores/processes.py` has the theory).
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from rewake.engine.looks import PAGE, look_at_each
 from rewake.engine.services import Services
@@ -16,6 +16,7 @@ from rewake.records import Header, Millis, Operation
 from rewake.stores.keys import process_key
 from rewake.stores.processes import KEPT, next_look
 from rewake.stores.table import Due, Key
+from rewake.tags import UNTAGGED
 
 log = logging.getLogger("rewake.sweeper")
 
@@ -50,30 +51,34 @@ class Deaths:
             return []  # another process looks
         if not dead.looks:
             log.warning("the process %s seems dead: what it held is taken over", dead.where)
-        held = await self._made_due(now, lambda item: _is_of(item, dead.name))
+        tags = dead.tags or [UNTAGGED]
+        held = await self._made_due(now, tags, lambda item: _is_of(item, dead.name))
         last = dead.looks + 1 == LOOKS
         await self._store.looked_for(dead, now + (KEPT if last else settings.lease))
         return held
 
     async def look_ahead(self, run: str) -> None:
         """Make due what dead processes held of one run, for who looks at nothing but that run."""
-        await self._made_due(self._services.clock.now(), self._is_left, run)
+        tags = self._services.tags.looked_after
+        await self._made_due(self._services.clock.now(), tags, self._is_left, run)
 
     async def _is_left(self, item: Header | Operation) -> bool:
         now = self._services.clock.now()
         other = item.process and item.process != self._services.heart.name
         return bool(other) and await self._store.ended(item, now) is not None
 
-    async def _made_due(self, now: Millis, is_left: _Test, run: str | None = None) -> list[Due]:
-        until = next_look(now, self._services.settings.lease)
-        last, made = Due(now, Key("", "")), list[Due]()
-        while True:
-            page = await self._store.due(until, limit=PAGE, run=run, after=last)
-            looked_at = await look_at_each(page, lambda key: self._make_due(key, now, is_left))
-            made += [Due(now, due.key) for due, was_made in looked_at if was_made]
-            if len(page) < PAGE:
-                return made
-            last = page[-1]
+    async def _made_due(
+        self, now: Millis, tags: Sequence[str], is_left: _Test, run: str | None = None
+    ) -> list[Due]:
+        until, made = next_look(now, self._services.settings.lease), list[Due]()
+        for tag in tags:
+            last: Due | None = Due(now, Key("", ""))
+            while last is not None:
+                page = await self._store.due(until, limit=PAGE, tag=tag, run=run, after=last)
+                looked_at = await look_at_each(page, lambda key: self._make_due(key, now, is_left))
+                made += [Due(now, due.key) for due, was_made in looked_at if was_made]
+                last = page[-1] if len(page) == PAGE else None
+        return made
 
     async def _make_due(self, key: Key, now: Millis, is_left: _Test) -> bool:
         item = await self._store.item(key)

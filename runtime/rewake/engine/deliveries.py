@@ -12,7 +12,7 @@ from rewake.engine.deadlines import fell_silent
 from rewake.engine.services import Services
 from rewake.engine.turn import Turn
 from rewake.records import Millis, Operation, Outcome
-from rewake.stores.answers import Delivery
+from rewake.stores.answers import Delivery, RunClaim
 from rewake.stores.operations import blank_of
 
 
@@ -40,10 +40,10 @@ class Deliveries:
     async def fall_silent(self, operation: Operation) -> None:
         """End a wait of whose machine nothing was heard, unless something was after this look."""
         services = self._services
-        claim = services.run_claim(operation.run)
+        claim = services.claim_to_carry_on(operation.run)
         outcome, at = fell_silent(operation.lease)
         blank = blank_of(operation)
-        with services.claims.making(operation.run, "", claim.owner):
+        with services.claims.making(operation.run, "", owner_of(claim)):
             delivery = await services.store.deliver(blank, outcome, at, claim=claim, silent=at)
         await self.follow(delivery)
 
@@ -56,11 +56,12 @@ class Deliveries:
         run, within a sweep.
         """
         services, run = self._services, blank.run
+        carry_on = carry_on and services.carries_on()
         now = services.clock.now()
         due = now + services.settings.grace if carry_on else now
         claim = services.run_claim(run) if carry_on else None
         blank = msgspec.structs.replace(blank, due=due)
-        with services.claims.making(run, "", "" if claim is None else claim.owner):
+        with services.claims.making(run, "", owner_of(claim)):
             delivery = await services.store.deliver(blank, outcome, at, claim=claim, due=due)
         if carry_on:
             services.work.begin(run, self.follow(delivery))
@@ -69,7 +70,12 @@ class Deliveries:
     async def repeat(self, operation: Operation) -> None:
         """Deliver a recorded outcome again: its run may never have heard of it."""
         services = self._services
-        claim = services.run_claim(operation.run)
-        with services.claims.making(operation.run, "", claim.owner):
+        claim = services.claim_to_carry_on(operation.run)
+        with services.claims.making(operation.run, "", owner_of(claim)):
             delivery = await services.store.redeliver(operation, claim)
         await self.follow(delivery)
+
+
+def owner_of(claim: RunClaim | None) -> str:
+    """The name of a claim that may be made; empty if none is."""
+    return "" if claim is None else claim.owner

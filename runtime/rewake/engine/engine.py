@@ -22,6 +22,7 @@ from rewake import forks
 from rewake.app import App
 from rewake.clock import Clock, SystemClock
 from rewake.dispatchers.dispatcher import Dispatcher
+from rewake.dispatchers.routes import routed_tags
 from rewake.engine.apart import Apart
 from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Cache
@@ -34,6 +35,7 @@ from rewake.engine.services import Here, Services
 from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
 from rewake.engine.sweeper import Sweeper
+from rewake.engine.tags import Tags
 from rewake.engine.threads import ThreadPools
 from rewake.engine.turn import Turn
 from rewake.engine.watchdog import Watchdog
@@ -41,6 +43,7 @@ from rewake.engine.work import Work
 from rewake.errors import ConfigError
 from rewake.records import Header, Invocation, Millis, Operation
 from rewake.signing.secret import Secret
+from rewake.states import RunState
 from rewake.stores.answers import Suspect
 from rewake.stores.herald import herald_of
 from rewake.stores.protocol import Store
@@ -85,6 +88,10 @@ class Engine(Runs):
         here, self._herald = Here(Cache(self.settings.cached)), herald_of(table)
         shelf, table = shelf or shelf_of(table), behind_codec(table, secret.codec)
         store = Store(table, shelf, mark=unique, clock=clock, here=here, **_times(self.settings))
+        asked = {task.tag for task in app.tasks.values()}
+        routed = routed_tags(dispatcher)
+        tags = Tags(store, clock, self.settings, routed=routed, asked=asked)
+        heart = Heart(store, clock, self.settings, unique, threaded=threads, tags=lambda: tags.held)
         super().__init__(
             Services(
                 app=app,
@@ -94,7 +101,7 @@ class Engine(Runs):
                 secret=secret,
                 settings=self.settings,
                 claims=Claims(store, clock, self.settings),
-                heart=Heart(store, clock, self.settings, unique, threaded=threads),
+                heart=heart,
                 here=here,
                 work=Work(),
                 slots=Slots(self.settings.tasks),
@@ -103,7 +110,10 @@ class Engine(Runs):
                 chance=chance or random.Random(),
                 threads=ThreadPools(self.settings.tasks, own=threads),
                 begin=self._begin,
+                take=self._take,
+                look_soon=self._look_soon,
                 arm=self._arm,
+                tags=tags,
             )
         )
         self._attempts = Attempts(self._services, deliveries := Deliveries(self._services))
@@ -189,7 +199,9 @@ class Engine(Runs):
         work = self._services.work
         if work.closing:
             return
-        if invocation.key:
+        if not self._services.tags.serves(invocation.tag):
+            await work.do(invocation.run, self._pass_on(invocation))
+        elif invocation.key:
             await work.do(invocation.run, self._attempts.handle(invocation))
         else:
             await work.do(invocation.run, self._take_run(invocation.run))
@@ -197,6 +209,18 @@ class Engine(Runs):
     async def sweep(self) -> None:
         """Check all items that are due, once."""
         await self._sweeper.sweep()
+
+    async def _pass_on(self, invocation: Invocation) -> None:
+        """Let others find by the due index what came here, and is not served here.
+
+        No message does that: it could come back, and go on for ever.
+        """
+        if invocation.tag:
+            await self._services.offer([invocation])
+        elif not invocation.key:  # else a look at its run finds it
+            header = await self._services.store.find(invocation.run)
+            if header is not None and header.state in (RunState.READY, RunState.PARKED):
+                await self._services.store.hand_on(header)
 
     async def _take_run(self, run: str) -> None:
         services = self._services
@@ -236,6 +260,12 @@ class Engine(Runs):
     def _begin(self, invocation: Invocation, operation: Operation) -> None:
         work = self._attempts.carry_out(invocation, operation)
         self._services.work.begin(invocation.run, work)
+
+    def _take(self, invocation: Invocation) -> None:
+        self._services.work.begin(invocation.run, self._attempts.take(invocation))
+
+    def _look_soon(self) -> None:
+        self._sweeper.look_soon()
 
     def _arm(self, due: Due) -> None:
         self._sweeper.arm(due)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from rewake.clock import Clock
@@ -64,7 +64,8 @@ class Hold:
 class Heart:
     """Keeps the held claims. `threaded=False` beats in the caller's loop.
 
-    `unique` makes names that no other process has.
+    `unique` makes names that no other process has; `tags` says of which tags this one may hold
+    tasks.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class Heart:
         unique: Callable[[], str],
         *,
         threaded: bool = True,
+        tags: Callable[[], Sequence[str]] = list,
     ) -> None:
+        self._tags = tags
         self._store = store
         self._clock = clock
         self._settings = settings
@@ -285,7 +288,9 @@ class Heart:
             self._asking.add(asking)
             try:
                 where = self._settings.where
-                lives = await self._store.renew_process(name, where, now, self._lease, new=new)
+                lives = await self._store.renew_process(
+                    name, where, now, self._lease, new=new, tags=self._tags() if new else ()
+                )
             finally:
                 self._asking.discard(asking)
             if lives:

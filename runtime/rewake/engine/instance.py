@@ -88,12 +88,12 @@ class Instance:
         if entries is None:
             return False
         ended = [each.key for each in entries if isinstance(each, Completed | Withdrawn)]
-        history = History(entries, await store.outcomes(header.run, ended))
+        history = History(entries, await store.outcomes(header.run, ended, header.count))
         kept.execution.replay(entries, history.outcomes())
         check(kept.execution)
         # Who had the run meanwhile may have taken numbers of attempts that no entry tells of.
         steps = [op.key for op in kept.execution.open.values() if op.kind.traits.inline]
-        self.steps = await store.operations(header.run, steps)
+        self.steps = await store.steps(header.run, steps)
         kept.arrivals.followed(read_at(header))
         await store.cancel_withdrawn(header.run, history, self._services.clock.now())
         return True

@@ -94,7 +94,7 @@ def _tell_loss(run: str, op: OpenOp, over: Try) -> None:
 
 
 async def _item_of(services: Services, run: str, key: str, name: str) -> Operation:
-    found = await services.store.operation(run, key)
+    found = await services.store.step(run, key)
     return found or Operation(run, key, Kind.STEP, name=name)
 
 

@@ -53,10 +53,10 @@ class Claims:
             return await self._store.claim(run, claim)
 
     async def task(self, claim: TaskClaim) -> Taken | Refused:
-        """Claim a task. Raises `StoreError`."""
+        """Claim a task that a message asks for, which may have come late. Raises `StoreError`."""
         await self._release(claim.run, claim.key, 0)
         with self.making(claim.run, claim.key, claim.owner):
-            return await self._store.claim_task(claim)
+            return await self._store.claim_task(claim, sure=False)
 
     def making(
         self, run: str, key: str, owner: str, errors: tuple[type[BaseException], ...] = PASSING

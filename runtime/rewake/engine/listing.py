@@ -12,9 +12,9 @@ from collections import OrderedDict, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rewake.errors import CheckpointUnreadable, RunNotFound
+from rewake.errors import CheckpointUnreadable
 from rewake.records import Header, Millis, View
-from rewake.states import RunState
+from rewake.states import SHOWN, RunState
 from rewake.stores.keys import moment_of_view, view_key, views_behind, views_until
 from rewake.stores.reads import Reads
 from rewake.values.failures import described
@@ -47,7 +47,7 @@ class Wanted:
         begun = self.since <= header.created
         if self.until is not None:
             begun = begun and header.created <= self.until
-        return begun and self.text in header.run and header.state in (self.states or RunState)
+        return begun and self.text in header.run and header.state in (self.states or SHOWN)
 
     def is_of(self, header: Header) -> bool:
         """Whether a run is of a workflow that is wanted."""
@@ -85,18 +85,15 @@ class Listing:
         """
         found: list[Header] = []
         scan = _Scan(self._store, wanted, cursor)
-        while len(found) < limit and (view := await scan.next(limit - len(found))) is not None:
-            header = await self._header(view, wanted)
-            if header is not None:
-                found.append(header)
+        while len(found) < limit and (views := await scan.some(limit - len(found))):
+            found += await self._headers(views, wanted, whole=True)
         return found, scan.cursor(found)
 
     async def count(self, wanted: Wanted, cursor: str | None) -> Counts:
         """How many of the next `LOOKED_AT` runs are in each state."""
         counts, scan = Counts(), _Scan(self._store, wanted, cursor)
-        while (view := await scan.next(MOST_AT_ONCE)) is not None:
-            header = self._known(view) or await self._header(view, wanted)
-            if header is not None and wanted.is_of(header) and wanted.has(header):
+        while views := await scan.some(MOST_AT_ONCE):
+            for header in await self._headers(views, wanted, whole=False):
                 counts.states[header.state] = counts.states.get(header.state, 0) + 1
         counts.cursor = scan.cursor(())
         return counts
@@ -106,23 +103,31 @@ class Listing:
         found = self._ended.get(view.run)
         return found if found is not None and found.created == view.created else None
 
-    async def _header(self, view: View, wanted: Wanted) -> Header | None:
-        """The run of a view; None if it is not wanted, or there is none."""
-        known = self._known(view)
-        if known is not None and not wanted.has(known):
-            return None
+    async def _headers(self, views: Sequence[View], wanted: Wanted, *, whole: bool) -> list[Header]:
+        """The runs of these views that are wanted. `whole`: what is remembered is not enough."""
+        found: dict[View, Header] = {}
+        for view in views:
+            known = self._known(view)
+            if known is not None and not (whole and wanted.has(known)):
+                found[view] = known
+        unknown = [view for view in views if view not in found]
+        for view, header in zip(unknown, await self._read(unknown), strict=True):
+            # Without one a start died before it; another one existed before the start.
+            if header is not None and header.created == view.created:
+                found[view] = header
+                if header.state in _FOR_GOOD:
+                    self._remember(header)
+        headers = (found.get(view) for view in views)
+        return [each for each in headers if each and wanted.is_of(each) and wanted.has(each)]
+
+    async def _read(self, views: Sequence[View]) -> list[Header | None]:
+        """The headers of these views, at once; one by one if some cannot be read."""
         try:
-            header = await self._store.header(view.run)
-        except RunNotFound:
-            return None  # a start that died before its header
+            return await self._store.headers([view.run for view in views]) if views else []
         except CheckpointUnreadable as error:
-            header = unreadable(view, error)
-        # A start of a run that existed may have died before it removed its view.
-        if header.created != view.created:
-            return None
-        if header.state in _FOR_GOOD:
-            self._remember(header)
-        return header if wanted.is_of(header) and wanted.has(header) else None
+            if len(views) == 1:
+                return [unreadable(views[0], error)]
+            return [header for view in views for header in await self._read([view])]
 
     def _remember(self, header: Header) -> None:
         kept = Header(header.run, header.workflow, header.created, seed=0, runtime=0)
@@ -145,6 +150,13 @@ class _Scan:
         self._left = LOOKED_AT
         self._next: str | None = ""
         self._is_over = self._of is None
+
+    async def some(self, most: int) -> list[View]:
+        """The next views, so many if there are; none at the end of the page."""
+        found: list[View] = []
+        while len(found) < most and (view := await self.next(most - len(found))) is not None:
+            found.append(view)
+        return found
 
     async def next(self, needed: int) -> View | None:
         """The next view; None at the end of the page. `needed`: how many more would do."""
@@ -208,4 +220,4 @@ def unreadable(view: View, error: CheckpointUnreadable) -> Header:
 
 def said(states: Mapping[RunState, int]) -> dict[str, int]:
     """Counts by what users call the states, each of them named."""
-    return {state.said: states.get(state, 0) for state in RunState}
+    return {state.said: states.get(state, 0) for state in SHOWN}

@@ -61,6 +61,8 @@ class LogKeeper:
 
     def _say(self, context: TaskContext, logs: AttemptLog, *, over: bool) -> None:
         """Hand on what an attempt has said since."""
+        if logs.empty:
+            return
         logs.take(over=over)
         said = list(_parts(context, logs))
         if said:

@@ -84,10 +84,13 @@ class AttemptLog:
             item = Emission(self._clock.now(), encoded.codec, encoded.body)
             self._items.append((item, size))
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing that is not stored: most attempts say nothing."""
+        return not self._items and not self.pending and self._lines.empty
+
     def take_items(self) -> list[tuple[Emission, int]]:
         """Take the items since the last call, with their sizes."""
-        if not self._items:
-            return []
         with self._lock:
             taken, self._items = self._items, []
         return taken

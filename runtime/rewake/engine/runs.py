@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from rewake.engine.carrying import carrying_out, runs_log
-from rewake.engine.listing import Listing, Wanted
+from rewake.engine.listing import Wanted
 from rewake.engine.program import RUNTIME
+from rewake.engine.removals import Removals
 from rewake.engine.retries import cut
 from rewake.engine.services import Services
 from rewake.engine.starting import (
@@ -27,6 +28,7 @@ from rewake.engine.turn import Turn
 from rewake.errors import (
     InvalidInput,
     RunConflict,
+    RunRemoved,
     StuckError,
 )
 from rewake.kinds import OutcomeKind, Purpose
@@ -44,6 +46,7 @@ from rewake.records import (
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.history import History
 from rewake.stores.processes import next_look
+from rewake.stores.removal import is_ended_due
 from rewake.stores.requests import not_stuck
 from rewake.values.run_codec import RunCodec, digests_of, new_digest_key
 from rewake.values.sealing import for_people, unmarked
@@ -57,13 +60,8 @@ POLL = 250
 """Milliseconds between two reads of a run that ends in another process."""
 
 
-class Runs:
+class Runs(Removals):
     """The runs of one store, as one process sees them and acts on them."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._store = services.store
-        self.listing = Listing(services.store)
 
     @property
     def services(self) -> Services:
@@ -100,22 +98,25 @@ class Runs:
             RunNotFound: no such workflow.
             InvalidInput: an argument or a policy does not fit; `field` names it.
             RunConflict: that run has other arguments, or a policy rejects it; `run` names it.
+            RunRemoved: it has ended, and nothing is left of it.
         """
         found = self._services.app.workflow(workflow)
         recorded = found.recorded(arguments, strict=strict)
         policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
 
-        async def create(run: str, failed: str) -> tuple[Header, bool]:
+        async def create(run: str, follows: Header | None) -> tuple[Header, bool]:
             header = self._new_header(run, workflow, arguments, idempotency_key or "")
             self._own(header, carry_on=carry_on)
-            found, new = await self._create(header, recorded, failed, by, noted)
+            found, new = await self._create(header, recorded, follows, by, noted)
             # Before any policy: how a run of another workflow stands is not for who may start this.
             if found.workflow != workflow:
                 raise _started_otherwise(found.run)
             return found, new
 
         name = self._name(workflow, run, idempotency_key)
-        header, new = await begin_or_find(name, policy, create, self._store.find)
+        header, new = await begin_or_find(name, policy, create, self._store.standing)
+        if header.state is RunState.REMOVED:
+            raise RunRemoved(f"run {header.run!r} has ended, and is removed", run=header.run)
         if not new and compare and not self._is_of(header, workflow, arguments):
             raise _started_otherwise(header.run)
         return header, new
@@ -139,7 +140,7 @@ class Runs:
         self,
         header: Header,
         arguments: Mapping[str, Any],
-        failed: str,
+        follows: Header | None,
         by: str,
         noted: Noted | None,
     ) -> tuple[Header, bool]:
@@ -150,7 +151,7 @@ class Runs:
         value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT, hidden=hidden)
         started = Started(now, value, by)
         with services.claims.making(run, "", header.owner):
-            stored, new = await self._store.start(header, started, failed)
+            stored, new = await self._store.start(header, started, follows)
             if new and noted is not None:
                 await noted(stored)
         if new and stored.due == now:  # another process begins it
@@ -173,7 +174,9 @@ class Runs:
             header.due = header.created
             return
         header.where = settings.where
-        if services.dispatcher.local and not services.work.closing:
+        if not services.carries_on():
+            header.due = now
+        elif services.dispatcher.local and not services.work.closing:
             header.state, header.epoch = RunState.RUNNING, 1
             header.owner, header.process = services.unique(), services.heart.lends()
             header.due = next_look(now, settings.lease)
@@ -257,6 +260,9 @@ class Runs:
         asked = [workflow] if workflow is not None else sorted(self._services.app.workflows)
         for each in asked if not workflows else filter(workflows.__contains__, asked):
             name, number = name_of_key(each, key), 1
+            first = await self._store.standing(name.first)
+            if first is not None and first.floor:
+                number = first.floor
             while (header := await self._store.find(name.generation(number))) is not None:
                 found.append(header)
                 number += 1
@@ -363,14 +369,14 @@ class Runs:
         """End the run by this move, and cancel what it has open; a sweep does so if this cannot."""
         services, now = self._services, self._services.clock.now()
         header = await self._store.end(run, move, reason, now + services.settings.grace)
-        if header.state in TERMINAL and header.due is not None:
+        if header.state in TERMINAL and header.due is not None and not is_ended_due(header.due):
             services.cache.drop(run)
             services.ended(run)
             await services.end_overtaken_turn(run)
             told = "run %s of %s has ended: %s by %s: %s"
             runs_log.info(told, run, header.workflow, header.state, move, reason)
             await self._store.cancel_left(header, now)
-            await self._store.lay_down(header)
+            await self._store.lay_down(header, services.keeping.due_of(header))
         return header
 
     async def resume(self, run: str, *, dry_run: bool = False) -> Header:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from rewake.app import App
 from rewake.clock import Clock
@@ -17,12 +19,14 @@ from rewake.engine.arrivals import Arrivals
 from rewake.engine.cache import Cache
 from rewake.engine.elsewhere import Elsewhere
 from rewake.engine.heart import Heart
-from rewake.engine.leases import Claims
+from rewake.engine.keeping import Keeping
+from rewake.engine.leases import PASSING, Claims
 from rewake.engine.log_keeper import LogKeeper
 from rewake.engine.settings import Settings
 from rewake.engine.shortages import Shortages
 from rewake.engine.slots import Slots
 from rewake.engine.streams import Streams
+from rewake.engine.tags import Tags
 from rewake.engine.threads import ThreadPools
 from rewake.engine.waits import Waits
 from rewake.engine.work import Work
@@ -31,8 +35,12 @@ from rewake.signing.secret import Secret
 from rewake.stores.answers import RunClaim, TaskClaim
 from rewake.stores.protocol import Store
 from rewake.stores.table import Due
+from rewake.tags import UNTAGGED
 
 log = logging.getLogger("rewake.engine")
+
+AT_ONCE = 100
+"""How many tasks are offered together."""
 
 
 class StepHere(NamedTuple):
@@ -107,6 +115,12 @@ class Services:
     """The threads of sync tasks, and those of sync steps."""
     begin: Callable[[Invocation, Operation], None]
     """Carries out a task that is claimed for this process, in a slot that is reserved for it."""
+    take: Callable[[Invocation], None]
+    """Claims a task and carries it out, in a slot that is reserved for it."""
+    look_soon: Callable[[], None]
+    """Looks, as soon as may be, for offered tasks of the tags that are served here."""
+    tags: Tags
+    """What is served here, and whether somebody serves what is not."""
     arm: Callable[[Due], None]
     """Arms a timer that checks an item when it is due, before any sweep."""
     home: asyncio.AbstractEventLoop | None = None
@@ -121,6 +135,8 @@ class Services:
     """The suspended instances."""
     turns: dict[str, TurnHere] = field(init=False)
     """By run: its turn in this process."""
+    keeping: Keeping = field(init=False)
+    """How long runs are kept that have ended, and who removes them."""
     elsewhere: Elsewhere = field(init=False)
     """What this process has put back for another."""
     shortages: Shortages = field(init=False)
@@ -134,6 +150,7 @@ class Services:
 
     def __post_init__(self) -> None:
         self.cache, self.turns = self.here.cache, self.here.turns
+        self.keeping = Keeping(self.app, self.store, self.clock, self.settings)
         self.elsewhere = Elsewhere(self.clock)
         self.shortages = Shortages(self.clock)
         self.streams = Streams(self.store, self.clock, self.unique)
@@ -158,6 +175,14 @@ class Services:
             if not waiter.done():
                 waiter.set_result(outcome)
 
+    def carries_on(self) -> bool:
+        """Whether this process goes on with runs itself: their bodies are untagged work."""
+        return self.tags.serves(UNTAGGED)
+
+    def claim_to_carry_on(self, run: str, owner: str = "") -> RunClaim | None:
+        """A claim on a run, as `run_claim`; None if this process carries no runs on."""
+        return self.run_claim(run, owner) if self.carries_on() else None
+
     def run_claim(self, run: str, owner: str = "") -> RunClaim:
         """A claim on a run for this process, from now on; it takes over no turn of this process.
 
@@ -171,15 +196,16 @@ class Services:
         """A claim on a task for this process, from now on."""
         now, lease, where = self.clock.now(), self.settings.lease, self.settings.where
         owner = self.unique()
-        return TaskClaim(run, task.key, task.name, owner, now, lease, where, round=task.round)
+        made = TaskClaim(run, task.key, task.name, owner, now, lease, where, round=task.round)
+        return msgspec.structs.replace(made, tag=task.tag) if task.tag else made
 
     def free_slots(self) -> int:
         """How many more attempts at tasks can begin here at once."""
         return self.slots.free
 
-    def reserve_slots(self, wanted: int) -> int:
-        """Reserve slots for tasks that this process dispatches to itself. Returns how many."""
-        return self.slots.reserve(wanted) if self.dispatcher.local else 0
+    def begins(self, tag: str) -> bool:
+        """Whether this process begins tasks of this tag that it has asked for, if it has room."""
+        return self.tags.serves(tag) if tag else self.dispatcher.local
 
     def has_queued(self, run: str, asked: Scheduled) -> bool:
         """Whether a message for this task waits here for a slot: it will be looked at then."""
@@ -192,5 +218,32 @@ class Services:
             await self.heart.keeps(turn.owner)
 
     async def wake(self, run: str) -> None:
-        """Dispatch the run."""
-        await self.dispatcher.dispatch([Invocation(run)])
+        """Dispatch the run, which is due: where no message reaches who serves it, a sweep does."""
+        await self.dispatch([Invocation(run)])
+
+    async def dispatch(self, invocations: Sequence[Invocation]) -> None:
+        """Send messages to who serves them. Tasks whose tags no message reaches are offered."""
+        sent = [each for each in invocations if self._is_sent(each.tag)]
+        if sent:
+            await self.dispatcher.dispatch(sent)
+        offered = [e for e in invocations if e.tag and not self._is_sent(e.tag)]
+        if offered:
+            await self.offer(offered)
+
+    def _is_sent(self, tag: str) -> bool:
+        if tag:
+            return self.tags.is_routed(tag)
+        return self.carries_on() or not self.dispatcher.local
+
+    async def offer(self, tasks: Sequence[Invocation]) -> None:
+        """Offer tasks to the servers of their tags. What fails now is found with its run."""
+        now, lease = self.clock.now(), self.settings.lease
+        try:
+            for tag in dict.fromkeys(task.tag for task in tasks):
+                await self.tags.note(tag)
+            for first in range(0, len(tasks), AT_ONCE):
+                await self.store.offer(tasks[first : first + AT_ONCE], now, lease)
+        except PASSING:
+            log.warning("tasks could not be offered to the servers of their tags", exc_info=True)
+        if any(self.tags.serves(task.tag) for task in tasks):
+            self.look_soon()

@@ -6,8 +6,10 @@ import os
 import socket
 from dataclasses import dataclass, field
 
+from rewake.authoring.keep import DEFAULT, Keep
 from rewake.errors import ConfigError
 from rewake.records import Millis
+from rewake.tags import Served
 
 LONGEST_WHERE = 18
 """The most characters of the name of a process: a header has little room."""
@@ -40,6 +42,15 @@ class Settings:
     url: str = ""
     """The address of all replicas, under which links live; empty: there are no links."""
 
+    keep: Keep = DEFAULT
+    """How long runs are kept once they have ended, where their workflow does not say."""
+    later: Millis = 600_000
+    """How long after its end something may still be written that belongs to a run."""
+    remembered: Millis = 30 * 86_400_000
+    """How long after its end the id of a run, and its key, stay taken."""
+
+    served: Served = field(default_factory=Served)
+    """Whether untagged work is taken, and tasks of which tags."""
     where: str = field(default_factory=lambda: f"{_host()}:{os.getpid()}")
     """The process, as it is shown with the attempts that it carried out."""
 
@@ -52,6 +63,7 @@ class Settings:
         for name in ("lease", "grace", "sweep", "tasks", "blocked"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be 1 or more")
+        object.__setattr__(self, "keep", self.keep.after(DEFAULT))
         # A short lease is there to notice a death early, so the check must not come later.
         object.__setattr__(self, "grace", min(self.grace, self.lease))
         object.__setattr__(self, "where", self.where[-LONGEST_WHERE:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 
 class Slots:
@@ -15,6 +16,8 @@ class Slots:
     def __init__(self, size: int) -> None:
         self.free = size
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self.freed: Callable[[], None] | None = None
+        """Told whenever a slot is free, and nobody here waits for one."""
 
     def reserve(self, wanted: int) -> int:
         """Take up to `wanted` free slots. Returns how many; the caller releases each."""
@@ -30,6 +33,8 @@ class Slots:
             if not waiting.done():
                 self.free -= 1
                 waiting.set_result(None)
+        if self.free and self.freed is not None:
+            self.freed()
 
     async def take(self, longest: float) -> bool:
         """Wait for a slot, for so many seconds at most. Returns whether there was one."""

@@ -18,9 +18,11 @@ them leaves the mark, and the same start asked for again goes on from it. Hence:
    and treat it by their own policies.
 
 No further item says which generation is the newest: it would be a second item that has to agree
-with the headers, and a crash between two writes would make it lie. A deletion of old runs, once
-there is one, must leave generations 1 to n of a key, or something in their place, for as long as
-any of them exists: a gap would hide the newer ones, and let two of them run at once.
+with the headers, and a crash between two writes would make it lie. A gap would hide the newer ones,
+and let two of them run at once. So in the place of the first one that is removed stays a stone, for
+as long as any other exists, and says from which generation on there is no gap (`Header.floor`;
+`rewake.stores.removal` has the rules). That one is read again once the newest is found: what was
+removed meanwhile looks like the end of the series.
 """
 
 from __future__ import annotations
@@ -34,21 +36,22 @@ from enum import StrEnum
 from rewake.errors import InvalidInput, RunConflict
 from rewake.records import Header
 from rewake.states import TERMINAL, RunState
+from rewake.stores.generations import generation, is_of_key, place_of
 from rewake.values.text import storable, stored_size
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 LONGEST_KEY = 255
 """The most bytes of an idempotency key, as JSON writes it: the header has little room."""
-_OF_A_KEY = re.compile(r"key-[0-9a-f]{32}(\.[0-9]+)?")
 
-Create = Callable[[str, str], Awaitable[tuple[Header, bool]]]
+Create = Callable[[str, Header | None], Awaitable[tuple[Header, bool]]]
 """Creates a run of this id unless it exists. Returns the run, and whether it is new.
 
-The second id, if any, is of the failed run that the new one follows. That is marked as superseded
-first, in one write with the creation where the database joins writes; it is returned if it goes on.
+The second is the failed run that the new one follows, or the stone of the first of its key. That is
+marked first, in one write with the creation where the database joins writes; it is returned if it
+is not as it was: if it goes on, say.
 """
 Find = Callable[[str], Awaitable[Header | None]]
-"""Finds the header of a run; None if there is no such run."""
+"""Finds what stands in the place of a run's header; None if nothing does."""
 
 
 class IfRunning(StrEnum):
@@ -104,7 +107,7 @@ class Name:
 
     def generation(self, number: int) -> str:
         """The id of the n-th run of this name."""
-        return self.first if number == 1 else f"{self.first}.{number}"
+        return generation(self.first, number)
 
 
 def name_of_key(workflow: str, key: str) -> Name:
@@ -116,7 +119,7 @@ def name_of_key(workflow: str, key: str) -> Name:
 def name_of_id(run: str) -> Name:
     """The name that a caller's id gives. Raises `InvalidInput`, also for an id that a key makes."""
     check_id(run)
-    if _OF_A_KEY.fullmatch(run):
+    if is_of_key(run):
         raise InvalidInput("ids of this form are those of idempotency keys", field="id")
     return Name(run)
 
@@ -166,30 +169,58 @@ async def begin_or_find(
     A new name costs one call of `create` and nothing else. Raises `RunConflict`, which names the
     run, if the policy rejects.
     """
-    number, failed = 1, ""
+    number, follows = 1, None
     while True:  # again if another start was quicker, which is progress
-        header, new = await create(name.generation(number), failed)
+        header, new = await create(name.generation(number), follows)
         if new:
             return header, True
         if name.series:
+            number = 1 if header.run == name.first else number
             number, header = await newest(name, number, header, find)
-        match policy.act(header.state):
+            if not number:
+                number, follows = 1, None
+                continue
+        match policy.act(header.was or header.state):
             case Act.ATTACH:
                 return header, False
             case Act.REJECT:
                 raise _rejected(header)
-        failed = header.run if header.state is RunState.FAILED else ""
+        marked = header.state is RunState.FAILED or header.floor > 0
+        follows = header if marked else None
         number += 1
 
 
 def newer_than(run: str) -> str:
     """The id of the run that follows this one of an idempotency key."""
-    first, _, number = run.partition(".")
-    return Name(first, series=True).generation(int(number or 1) + 1)
+    place = place_of(run)
+    assert place is not None
+    return generation(place[0], place[1] + 1)
 
 
 async def newest(name: Name, number: int, header: Header, find: Find) -> tuple[int, Header]:
-    """The newest generation, found from an existing one by doubling and halving the stride."""
+    """The newest generation, found from an existing one by doubling and halving the stride.
+
+    Of a key of which none is left it is the stone of the first, with the number of the last; with
+    the number 0, the key was forgotten meanwhile.
+    """
+    while True:
+        stone, floor = header if number == 1 else None, header.floor
+        if stone is None or not floor:
+            return await _newest_from(name, number, header, find)
+        found = await find(name.generation(floor))
+        number = floor - 1
+        if found is not None:
+            number, header = await _newest_from(name, floor, found, find)
+        again = await find(name.first)
+        if again is None:
+            return 0, header
+        if again.floor <= number + 1:
+            return number, header
+        number, header = 1, again
+
+
+async def _newest_from(name: Name, number: int, header: Header, find: Find) -> tuple[int, Header]:
+    """The same from one behind which there is no gap."""
     missing, stride = 0, 1  # 0: none is known to be missing
     while header.state in TERMINAL and missing != number + 1:
         tried = (number + missing) // 2 if missing else number + stride

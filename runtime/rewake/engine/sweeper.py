@@ -10,10 +10,13 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+import msgspec
+
 from rewake.engine.aside import MAX_TIMES, Aside
 from rewake.engine.clock_watch import ClockWatch
 from rewake.engine.deaths import Deaths
 from rewake.engine.deliveries import Deliveries
+from rewake.engine.intake import Intake
 from rewake.engine.leases import PASSING
 from rewake.engine.services import Services
 from rewake.engine.trimmer import Trimmer
@@ -32,8 +35,10 @@ from rewake.records import (
 )
 from rewake.states import TERMINAL, RunState
 from rewake.stores.history import History, is_unattended
-from rewake.stores.keys import header_key, operation_key, run_of, run_partition
+from rewake.stores.joins import may_be_open
+from rewake.stores.keys import header_key, is_of_run, run_of
 from rewake.stores.processes import next_look
+from rewake.stores.suspects import is_suspect
 from rewake.stores.table import Due, Key
 from rewake.stores.writes import read_at
 
@@ -61,10 +66,12 @@ class Sweeper:
         self._clock_watch = ClockWatch(services)
         self._deaths = Deaths(services)
         self._trimmer = Trimmer(services)
+        self._intake = Intake(services, self._check_all, self.arm)
 
     async def run(self, only: str | None = None) -> None:
         """Sweep for ever; with `only`, check nothing but this run."""
         self._only = only
+        self._intake.open(only)
         while True:
             try:
                 await self.sweep()
@@ -98,6 +105,19 @@ class Sweeper:
         await self._clock_watch.look(self._only)
         if self._only is not None:
             await self._deaths.look_ahead(self._only)
+        if self._services.carries_on():
+            await self._sweep_untagged()
+        await self._intake.look()
+        await self._services.tags.beat()
+        if self._only is None and self._services.carries_on():
+            await self._trimmer.trim()
+            await self._services.keeping.sweep()
+
+    def look_soon(self) -> None:
+        """Look for tasks of this process's tags before the next sweep."""
+        self._intake.look_soon()
+
+    async def _sweep_untagged(self) -> None:
         seen: set[Key] = set()
         while True:
             now = self._services.clock.now()
@@ -116,11 +136,10 @@ class Sweeper:
                 self._aside.keep({due.key for due in over})
             if whole or not new:
                 break
-        if self._only is None:
-            await self._trimmer.trim()
 
     def close(self) -> None:
         """Cancel all timers and checks."""
+        self._intake.close()
         for _, timer in self._armed.values():
             timer.cancel()
         self._armed.clear()
@@ -172,7 +191,7 @@ class Sweeper:
         if isinstance(error, PASSING):
             return  # it is the store's trouble, not the item's
         self._aside.put(key)
-        if isinstance(error, StuckError) and key.partition == run_partition(run_of(key)):
+        if isinstance(error, StuckError) and is_of_run(key):
             # A turn of this run fails to read it too, and makes it stuck.
             await self._services.wake(run_of(key))
 
@@ -201,7 +220,7 @@ class Sweeper:
         elif isinstance(item, Header):
             await self._check_run(item, item.due, now)
         else:
-            await self._check_operation(item, item.due, now)
+            await self._check_operation(item, key, item.due, now)
 
     async def _check_process(self, process: Process, due: Millis, now: Millis) -> None:
         for each in await self._deaths.check(process, due, now):
@@ -230,7 +249,7 @@ class Sweeper:
                 return
         elif header.state is not RunState.READY:
             await self._store.cancel_left(header, now)
-            await self._store.lay_down(header)
+            await self._store.lay_down(header, self._services.keeping.due_of(header))
             return
         if await self._store.postpone(key, due, now + settings.grace):
             await self._services.wake(header.run)
@@ -290,7 +309,7 @@ class Sweeper:
                 operation = await self._store.set_right(operation)
             # By all clocks: else nobody could take it yet, and the next check is a grace away.
             if operation is None or is_unattended(operation, now - settings.skew):
-                unattended.append(await self._store.message(header.run, entry))
+                unattended.append(await self._store.message(header, entry))
             elif operation.outcome is not None:
                 settled += 1
             elif operation.due is None:  # a guarded task has a check of its own
@@ -307,7 +326,7 @@ class Sweeper:
             return
         if wake:
             await self._services.wake(header.run)
-        await self._services.dispatcher.dispatch(unattended)
+        await self._services.dispatch(unattended)
 
     async def _looked_at(self, header: Header) -> History:
         """What a run has asked for, with the items of what is open or was withdrawn.
@@ -325,21 +344,30 @@ class Sweeper:
         queued = self._services.has_queued
         asked = [e for e in asked if isinstance(e, Withdrawn) or not queued(header.run, e)]
         keys = [each.key for each in asked if each.kind.traits.awaited]
-        return History(entries, await self._store.operations(header.run, keys))
+        return History(entries, await self._store.operations(header.run, keys, header.count))
 
     # --- operations ------------------------------------------------------------------------
 
-    async def _check_operation(self, operation: Operation, due: Millis, now: Millis) -> None:
-        key = operation_key(operation.run, operation.key)
+    async def _check_operation(
+        self, operation: Operation, key: Key, due: Millis, now: Millis
+    ) -> None:
+        if not self._services.tags.looks_after(operation.tag):
+            return  # whose tag it has may be about to begin it
         if operation.owner and await self._is_kept(operation, key, due, now):
             return
         dispatched, open_ = operation.kind.traits.dispatched, operation.outcome is None
         if open_ and not dispatched and operation.lease > now:  # something was heard of it
             await self._store.postpone(key, due, operation.lease)
             self._arm_soon(Due(operation.lease, key), now)
-            return
-        if not await self._store.postpone(key, due, now + self._services.settings.grace):
-            return
+        elif self._is_to_take(operation):
+            if self._services.slots.free:  # else it stays due: another process may have room
+                await self._act_on(operation, now)
+        elif await self._store.postpone(key, due, now + self._services.settings.grace):
+            await self._act_on(operation, now)
+
+    async def _act_on(self, operation: Operation, now: Millis) -> None:
+        """Do what is to be done for an operation that is due, and held by nobody."""
+        dispatched = operation.kind.traits.dispatched
         if operation.outcome is not None:
             # Not awaited: a run that waited for it goes on, for as long as that takes.
             self._services.work.begin(operation.run, self._deliveries.repeat(operation))
@@ -352,9 +380,23 @@ class Sweeper:
         message = None if over else await self._message(header, operation)
         if message is None:
             await self._store.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
-            await self._store.postpone(key, now + self._services.settings.grace, None)
-            return
-        await self._services.dispatcher.dispatch([message])
+        elif not message.tag or self._services.tags.is_routed(message.tag):
+            await self._services.dispatch([message])
+        elif self._services.slots.reserve(1):
+            self._services.take(message)
+
+    def _is_to_take(self, operation: Operation) -> bool:
+        """Whether a task of a tag can be claimed here as it is, without being postponed before.
+
+        A claim moves its due time. Not if it may have to wait here, in turn or for another process.
+        """
+        run, key, tag = operation.run, operation.key, operation.tag
+        if not tag or not self._services.tags.serves(tag) or operation.outcome is not None:
+            return False
+        return not (
+            is_suspect(operation.deaths + bool(operation.owner))
+            or self._services.elsewhere.is_aside(run, key)
+        )
 
     async def _message(self, header: Header, operation: Operation) -> Invocation | None:
         """The message for an open task; None if the workflow waits for it no more.
@@ -365,11 +407,14 @@ class Sweeper:
         run, args = header.run, operation.args
         if args is not None:
             whole = await self._store.resolve(run, args)
-            return Invocation(run, operation.key, operation.name, whole, round=operation.round)
+            about = Invocation(
+                run, operation.key, operation.name, whole, round=operation.round, tag=operation.tag
+            )
+            return msgspec.structs.replace(about, joined=may_be_open(header))
         history = await self._store.entries(header)
         for entry in history.dispatched():
             if (entry.key, entry.round) == (operation.key, operation.round):
-                return await self._store.message(run, entry)
+                return await self._store.message(header, entry)
         return None
 
 

@@ -168,6 +168,8 @@ class Turn:
         self._check_held()
         # What was heard need not be learnt from a park that fails.
         arrivals = self._instance.arrivals
+        if await self._commits.close_joins():
+            arrivals.forget()
         header = self._commits.header
         seen = header.arrivals = arrivals.heard_to(header.arrivals)
         now = self._now(execution)
@@ -240,7 +242,8 @@ class Turn:
             asked = awaited if keys is None else [key for key in keys if key in awaited]
             wanted = [key for key in asked if key not in settled]
             if wanted:
-                settled |= await self._store.outcomes(self._commits.header.run, wanted)
+                run, count = self._commits.header.run, self._commits.header.count
+                settled |= await self._store.outcomes(run, wanted, count)
         # An outcome of another round is none.
         settled = {k: found for k, found in settled.items() if found.round == awaited[k].round}
         for op in awaited.values():
@@ -359,9 +362,7 @@ class Turn:
     async def _dispatch(self, asked: Sequence[Scheduled]) -> None:
         run = self._commits.header.run
         entries = await self._store.offload(run, asked)
-        await self._services.dispatcher.dispatch(
-            [task.message(run) for task in dispatched(entries)]
-        )
+        await self._services.dispatch([task.message(run) for task in dispatched(entries)])
 
     async def _fresh_header(self) -> Header:
         """The newest header: its arrivals, its request to cancel. Raises `Overtaken`."""

@@ -51,6 +51,7 @@ def build_engine(app: App, config: ServerConfig, secret: Secret, clock: Clock) -
         cached=config.cached,
         tasks=config.tasks,
         url=config.url,
+        keep=config.keep,
     )
     return Engine(app, table, dispatcher, secret, shelf=shelf, clock=clock, settings=settings)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from rewake.authoring.keep import DEFAULT, Keep, keep_in
 from rewake.dispatchers.http import checked_url
 from rewake.errors import ConfigError
 from rewake.hosts.log_formats import LOG_FORMATS
@@ -62,6 +63,8 @@ class ServerConfig:
     """How long work may go on at the end."""
     blocked: float = 30.0
     """How long one task, step or body may block the event loop before it is given up."""
+    keep: Keep = DEFAULT
+    """How long runs are kept once they have ended, where their workflow does not say."""
     proxies: tuple[str, ...] = ()
     """The addresses or networks of proxies that are believed where a request comes from."""
     cors: tuple[str, ...] = ()
@@ -209,6 +212,7 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "backlog": ("REWAKE_BACKLOG", int),
     "grace": ("REWAKE_GRACE", float),
     "blocked": ("REWAKE_BLOCKED", float),
+    "keep": ("REWAKE_KEEP", keep_in),
     "proxies": ("REWAKE_PROXIES", _networks),
     "cors": ("REWAKE_CORS", _origins),
     "log_level": ("REWAKE_LOG_LEVEL", str.lower),

@@ -29,6 +29,7 @@ from rewake.errors import ConfigError, UsageError
 from rewake.hosts.building import build_app
 from rewake.hosts.config import ServerConfig
 from rewake.hosts.databases import Address
+from rewake.hosts.garbage import settle
 from rewake.hosts.log_formats import configure_logging
 from rewake.hosts.protocol import BoundedProtocol
 from rewake.hosts.request_logs import bound_request_logs
@@ -120,6 +121,7 @@ def serve(
             timeout_graceful_shutdown=_LONGEST_ANSWER,
         )
         server = _Server(settings)
+        settle()
         server.grace, server.bound = config.grace, [bound]
         forks.withhold(server)
         forks.withhold_signals(signal.SIGTERM, signal.SIGINT)

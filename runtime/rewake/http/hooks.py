@@ -26,7 +26,14 @@ from starlette.responses import Response
 
 from rewake.authoring.workflow import Workflow
 from rewake.engine.starting import LONGEST_KEY
-from rewake.errors import InvalidInput, Overloaded, RewakeError, StuckError, Unauthentic
+from rewake.errors import (
+    InvalidInput,
+    Overloaded,
+    RewakeError,
+    RunRemoved,
+    StuckError,
+    Unauthentic,
+)
 from rewake.http.admission import act_of, tell_done
 from rewake.http.bodies import is_coded, not_coded, query_number, read_body
 from rewake.http.keeping import Became
@@ -157,15 +164,19 @@ async def started(
     arguments = await _arguments(hook, workflow, delivery)
     if arguments is None:
         return Verdict(Became.IGNORED, Response(status_code=204))
-    with parts.load.starting():
-        header, new = await parts.engine.start(
-            hook.workflow,
-            arguments,
-            idempotency_key=key,
-            strict=hook.webhook.strict,
-            compare=False,
-            by=by,
-        )
+    try:
+        with parts.load.starting():
+            header, new = await parts.engine.start(
+                hook.workflow,
+                arguments,
+                idempotency_key=key,
+                strict=hook.webhook.strict,
+                compare=False,
+                by=by,
+            )
+    except RunRemoved as gone:  # it was taken, and its sender is to send it no more
+        told = reply(Accepted(gone.run, links(gone.run)), 202, {"Idempotency-Replayed": "true"})
+        return Verdict(Became.REPEATED, told)
     return Verdict(Became.STARTED if new else Became.REPEATED, header=header)
 
 

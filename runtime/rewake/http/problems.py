@@ -30,6 +30,7 @@ from rewake.errors import (
     RewakeError,
     RunConflict,
     RunNotFound,
+    RunRemoved,
     StoreFull,
     StoreUnavailable,
     StuckError,
@@ -70,6 +71,7 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
         {"Retry-After": "1"},
     ),
     RunConflict: ProblemType(409, "conflict", "Its state does not allow this"),
+    RunRemoved: ProblemType(409, "removed", "Its run was removed"),
     StuckError: ProblemType(409, "stuck", "The run needs a person"),
     ReadableElsewhere: ProblemType(
         503,

@@ -252,6 +252,7 @@ class Execution:
         digest: str = "",
         due: Millis | None = None,
         fixed: bool = False,
+        tag: str = "",
         args: Callable[[str], Value] | None = None,
         compare: Comparison = None,
         resolve: Callable[[str, Outcome], Any] = nothing,
@@ -262,7 +263,7 @@ class Execution:
         `label` names it in its key. `args(key)` encodes its arguments at once, and not on replay;
         there `compare` says where they differ if their `digest` does. `resolve(key, outcome)` turns
         the outcome into a value, or raises. `work` is kept for the turn, which carries it out.
-        `fixed`: `due` is a time of day that the workflow named.
+        `fixed`: `due` is a time of day that the workflow named. `tag`: who carries out a task.
         """
         loop = self._loop
         if loop.dead:
@@ -278,7 +279,7 @@ class Execution:
             op.args = args(op.key)
         op.resolve = resolve
         op.work = work
-        op.fixed = fixed
+        op.fixed, op.tag = fixed, tag
         if branch is not None and getattr(branch.get_coro(), "cr_code", None) in leaf_code:
             op.branch = branch
         op.future = OpFuture(loop, op, self.withdraw)

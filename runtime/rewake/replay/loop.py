@@ -304,7 +304,9 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
-        if not self.dead:
+        if callback is note_failure:  # nothing may see the error before
+            note_failure(*args)
+        elif not self.dead:
             self._ready.append(handle)
         return handle
 
@@ -455,8 +457,7 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
     def get_exception_handler(self) -> None:
         return None
 
-    def get_task_factory(self) -> None:
-        return None
+    get_task_factory = get_exception_handler
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Log an exception (no cancellation) that nobody awaited, or one in a plain callback."""
@@ -464,8 +465,7 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
         if not self.dead and not isinstance(error, asyncio.CancelledError):
             log.error("in a workflow: %s", context.get("message"), exc_info=error)
 
-    def default_exception_handler(self, context: dict[str, Any]) -> None:
-        self.call_exception_handler(context)
+    default_exception_handler = call_exception_handler
 
 
 _living: set[WorkflowLoop] = set()

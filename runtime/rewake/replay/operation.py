@@ -52,6 +52,7 @@ class OpenOp:
         "retried",
         "round",
         "silence",
+        "tag",
         "timer",
         "why",
         "work",
@@ -74,6 +75,8 @@ class OpenOp:
         """Whether `due` is a time of day, which stays if the machine's clock is set back."""
         self.args: Value | None = None
         """Its arguments, encoded."""
+        self.tag = ""
+        """Of a task: which servers carry it out."""
         self.work: Any = None
         """Of a step: its `StepWork`, for the turn."""
         self.attempts = 0
@@ -140,7 +143,7 @@ class OpenOp:
         if self.recorded is not None:
             return self.recorded
         asked = (self.key, self.kind, self.name, self.digest, self.args, self.due)
-        return Scheduled(*asked, self.round)
+        return Scheduled(*asked, self.round, self.tag)
 
     def withdrawn(self) -> Withdrawn:
         """The command that cancels this operation."""

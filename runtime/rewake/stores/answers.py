@@ -52,6 +52,8 @@ class TaskClaim(msgspec.Struct, frozen=True):
     """The round in which the task was asked for."""
     apart: bool = False
     """Whether no other suspect is in the claimer's process: then it may be one itself."""
+    tag: str = ""
+    """The tag of the task."""
 
 
 class Suspect(msgspec.Struct, frozen=True):

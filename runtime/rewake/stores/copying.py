@@ -1,5 +1,6 @@
 """Copying all of a database into another of any kind, as it is stored.
 
+Only where an item lies may be another place, for a table spreads what many write at once.
 The source is read page by page and must not change meanwhile; the target must be empty. While the
 copy goes on the target says so, and of what, and how far it is. So a copy that was cut short is
 gone on with, and nothing else is ever overwritten. At the end all of it is read once more on both
@@ -9,14 +10,15 @@ sides and compared.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rewake.errors import RewakeError, StoreUnsuitable
-from rewake.ledger import Copying, Process
-from rewake.records import Header, Millis, Operation
-from rewake.stores.keys import COPYING
+from rewake.ledger import Copying, Day, Process
+from rewake.records import Header, LogBatch, Millis, Operation, View
+from rewake.stores.keys import COPYING, DAY, day_key, run_partition, view_key
+from rewake.stores.layout import Layout
 from rewake.stores.listing import Listing
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Key, Table
@@ -60,7 +62,8 @@ async def copied(source: Side, target: Side, now: Millis, told: Callable[[str], 
     await _copy_blobs(source, target, told)
     if await source.listing.stamp() != stamp:
         raise StoreUnsuitable(f"{source.name} was written meanwhile: stop what serves it, again")
-    found = await _compared(source, target, told)
+    told("comparing")
+    found = await _compared(source, target)
     await target.table.delete([COPYING])
     return found
 
@@ -93,15 +96,43 @@ async def _begun(source: Side, target: Side, stamp: str) -> Copying:
 async def _copy_items(
     source: Side, target: Side, mark: Copying, told: Callable[[str], None]
 ) -> None:
-    items, at = 0, mark.done
+    items, at, places = 0, mark.done, _Places(target.table)
     while page := await source.listing.partitions(at, PAGE):
         for partition in page:
-            async for keys in _items(source.table, partition):
-                await asyncio.gather(*(target.table.put(key, item) for key, item in keys))
-                items += len(keys)
+            async for found in _items(source.table, partition):
+                placed = places.of(found)
+                await asyncio.gather(*(target.table.put(*each) for each in placed))
+                items += len(placed)
         at = page[-1]
         await target.table.put(COPYING, Copying(mark.source, mark.stamp, at))
         told(f"{items} items")
+
+
+class _Places:
+    """Where items lie in a table, wherever they came from: `stores/layout.py` has the reasons."""
+
+    def __init__(self, table: Table) -> None:
+        self._layout = Layout(table.spread)
+        self._spreads = self._layout.shards > 1
+
+    def of(self, found: Iterable[tuple[Key, Any]]) -> list[tuple[Key, Any]]:
+        """The items with their keys there. The days on which runs were started come of views."""
+        placed: dict[Key, Any] = {}
+        for key, item in found:
+            if isinstance(item, Day):
+                continue
+            placed[self._layout.place(_together(key, item), item)] = item
+            if self._spreads and isinstance(item, View):
+                day = item.created // DAY
+                placed[day_key(day)] = Day(day)
+        return list(placed.items())
+
+
+def _together(key: Key, item: Any) -> Key:
+    """Where an item lies in a table that keeps all together."""
+    if isinstance(item, LogBatch):
+        return Key(run_partition(item.run), key.sort)
+    return view_key(item) if isinstance(item, View) else key
 
 
 async def _copy_blobs(source: Side, target: Side, told: Callable[[str], None]) -> None:
@@ -116,32 +147,29 @@ async def _copy_blob(source: Side, target: Side, run: str, name: str) -> None:
     await target.shelf.put_blob(run, name, await source.shelf.get_blob(run, name))
 
 
-async def _compared(source: Side, target: Side, told: Callable[[str], None]) -> Copied:
+async def _compared(source: Side, target: Side) -> Copied:
     """How much is the same on both sides. Raises `StoreUnsuitable` if anything is not."""
-    found, at = Copied(), ""
-    while page := await source.listing.partitions(at, PAGE):
-        for partition in page:
-            found.items += await _same_items(source, target, partition)
-        at = page[-1]
-        told(f"{found.items} items compared")
-    async for places in _blobs(source.listing):
-        await asyncio.gather(*(_same_blob(source, target, *place) for place in places))
-        found.blobs += len(places)
-    await _refuse_more(source, target)
+    found, places, days = Copied(), _Places(target.table), set[Key]()
+    async for partition in _partitions(source.listing):
+        async for page in _items(source.table, partition):
+            placed = places.of(page)
+            theirs = await target.table.get_many([key for key, _ in placed])
+            for (key, mine), other in zip(placed, theirs, strict=True):
+                if mine != other:
+                    reason = f"{key.sort} of {key.partition} is not the same in {target.name}"
+                    raise StoreUnsuitable(f"{reason}: empty it, and again")
+            days |= {key for key, item in placed if isinstance(item, Day)}
+            found.items += sum(not isinstance(item, Day) for _, item in placed)
+    async for each in _blobs(source.listing):
+        await asyncio.gather(*(_same_blob(source, target, *place) for place in each))
+        found.blobs += len(each)
+    there = 0
+    async for partition in _partitions(target.listing):
+        async for page in _items(target.table, partition):
+            there += len(page)
+    if there != found.items + len(days) + 1:  # and what says that it is a copy
+        raise StoreUnsuitable(f"{target.name} has more than {source.name}: empty it, and again")
     return found
-
-
-async def _same_items(source: Side, target: Side, partition: str) -> int:
-    # One by one, for a page is as long as its table likes.
-    number, theirs = 0, _each(target.table, partition)
-    async for mine in _each(source.table, partition):
-        if mine != await anext(theirs, None):
-            told = f"{mine[0].sort} of {partition} is not the same in {target.name}"
-            raise StoreUnsuitable(f"{told}: empty it, and again")
-        number += 1
-    if await anext(theirs, None) is not None:
-        raise StoreUnsuitable(f"{target.name} has more items of {partition}: empty it, and again")
-    return number
 
 
 async def _same_blob(source: Side, target: Side, run: str, name: str) -> None:
@@ -153,19 +181,11 @@ async def _same_blob(source: Side, target: Side, run: str, name: str) -> None:
         raise StoreUnsuitable(f"a value of run {run} is not the same in {target.name}")
 
 
-async def _refuse_more(source: Side, target: Side) -> None:
-    """Raise `StoreUnsuitable` if the target has partitions that the source has not."""
-    mine = {each async for page in _partitions(source.listing) for each in page}
-    async for page in _partitions(target.listing):
-        if more := set(page) - mine - {COPYING.partition}:
-            told = f"{target.name} has {min(more)}, which {source.name} has not"
-            raise StoreUnsuitable(f"{told}: empty it, and again")
-
-
-async def _partitions(listing: Listing) -> AsyncIterator[list[str]]:
+async def _partitions(listing: Listing) -> AsyncIterator[str]:
     at = ""
     while page := await listing.partitions(at, PAGE):
-        yield page
+        for partition in page:
+            yield partition
         at = page[-1]
 
 
@@ -178,12 +198,6 @@ async def _items(table: Table, partition: str) -> AsyncIterator[list[tuple[Key, 
         cursor = page.cursor
         if cursor is None:
             return
-
-
-async def _each(table: Table, partition: str) -> AsyncIterator[tuple[Key, Any]]:
-    async for page in _items(table, partition):
-        for each in page:
-            yield each
 
 
 async def _blobs(listing: Listing) -> AsyncIterator[Sequence[tuple[str, str]]]:

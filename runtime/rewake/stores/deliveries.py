@@ -31,6 +31,8 @@ not be taken; what was refused to whom nobody knows.
 """
 
 _ID = re.compile(r"([a-z]{1,10})-([1-9][0-9]{0,11})", re.ASCII)
+_LOOK = 200
+"""How many are looked at together for those of one run."""
 Wanted = Callable[[Received], bool]
 
 
@@ -78,6 +80,14 @@ class Deliveries(Beside):
         if found is not None:
             return found.data
         return b"" if kept.delivery.whole and not kept.delivery.size else None
+
+    async def erase(self, run: str) -> None:
+        """Remove all deliveries that came to a run, bodies and all."""
+        for series in self._series.values():
+            number: int | None = None
+            while found := await series.before(number, _LOOK):
+                number = found[-1][0]
+                await series.remove([at for at, item in found if item.run == run])
 
     async def page(
         self, wanted: Wanted, *, since: Millis = 0, limit: int, cursor: str | None = None

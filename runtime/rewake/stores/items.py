@@ -12,7 +12,7 @@ import msgspec
 
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Item
-from rewake.stores.keys import TYPES, VIEWS, view_of
+from rewake.stores.keys import TYPES, VIEWS, is_view, view_of
 from rewake.stores.table import Key, When, holds
 
 _encoder = msgspec.json.Encoder()
@@ -38,9 +38,9 @@ def decode(key: Key, body: bytes) -> Any:
     Not for a view, which would keep all others from being listed: its key says enough.
     """
     try:
-        return _decoders[VIEWS if key.partition == VIEWS else key.sort[0]].decode(body)
+        return _decoders[VIEWS if is_view(key) else key.sort[0]].decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        if key.partition == VIEWS:
+        if is_view(key):
             return view_of(key)
         told = f"the item {key.sort} of {key.partition} is of no form that this Rewake knows"
         raise CheckpointUnreadable(f"{told} ({error})") from error

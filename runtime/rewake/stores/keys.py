@@ -7,9 +7,12 @@
     R#<run>     L#<key>#<attempt>#<part>    LogBatch    what an attempt logged
     R#<run>     S#<number>                  StreamBatch what attempts said, in the order told
     R#<run>     W#<key>                     Seen        how often an approval's page was looked at
+    O#<..>#<run> J                          Join        arrivals of a shard of a wide run
     P#<name>    P                           Process     the lease of one process
     V           <newest first>#<run>        View        what a list of runs needs
+    Y           Y#<newest first>            Day         that runs were started on that day
     T           T#<id>                      Token       an API token
+    G           G#<tag>                     KnownTag    a tag of tasks, and whether it is served
     A#<series>  N                           Counter     the number of its newest item
     A#<series>  A#<newest first>            Audited     an entry of the audit log
     D#<series>  N                           Counter     the same of deliveries
@@ -18,6 +21,9 @@
     X           X                           Copying     what it is a copy of, so far
 
 The first letter of a sort key tells the type of the item; those of views have no such letter.
+
+Where a table spreads what many write at once, operations and logs of wide runs are in partitions
+`O#<shard>#<run>`, and views in `V#<day>#<shard>`: `stores/layout.py` says which. Sort keys stay.
 """
 
 from __future__ import annotations
@@ -25,15 +31,31 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from rewake.ledger import Audited, Copying, Counter, Process, Received, ReceivedBody, Seen, Token
+from rewake.ledger import (
+    Audited,
+    Copying,
+    Counter,
+    Day,
+    Join,
+    KnownTag,
+    Process,
+    Received,
+    ReceivedBody,
+    Seen,
+    Token,
+)
 from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, View
 from rewake.stores.table import Key
 from rewake.streamed import StreamBatch
 
 VIEWS = "V"
 """The partition in which runs are listed."""
+DAYS = "Y"
+"""The partition of the days on which runs were started, where views are spread by day."""
 TOKENS = "T"
 """The partition of all API tokens."""
+TAGS = "G"
+"""The partition of all tags that tasks had, or servers serve."""
 
 CHUNKS, OPERATIONS, LOGS, STREAM = "C#", "O#", "L#", "S#"
 """The first letters of the sort keys of a run's chunks, operations, logs and stream."""
@@ -47,18 +69,24 @@ TYPES: Mapping[str, type[Item]] = {
     "W": Seen,
     "P": Process,
     "T": Token,
+    "G": KnownTag,
     "N": Counter,
     "A": Audited,
     "D": Received,
     "B": ReceivedBody,
     "X": Copying,
+    "J": Join,
+    DAYS: Day,
     VIEWS: View,
 }
 """The type of an item, by the first letter of its sort key; of a view by its partition."""
 
 _LATEST: Millis = 10**15
+_MOST_DAYS = 10**8
+DAY: Millis = 86_400_000
 _MOST_NUMBERS = 10**12
 _CHUNK_PLACE = re.compile(rf"{CHUNKS}[0-9]{{8}}.*", re.DOTALL)
+_MOMENT = re.compile("[0-9]+")
 _VIEW_PLACE = re.compile(r"[0-9]{15}(#.+|\$)", re.DOTALL)
 _TOKEN_PLACE = re.compile(r"T#[0-9a-f]{16}")
 
@@ -68,9 +96,31 @@ def run_partition(run: str) -> str:
     return f"R#{run}"
 
 
+def shard_partition(run: str, shard: int) -> str:
+    """The partition of a shard of a run, which holds some operations of a wide one."""
+    return f"O#{shard:02d}#{run}"
+
+
+def join_key(run: str, shard: int) -> Key:
+    """Where arrivals of a shard of a run are counted."""
+    return Key(shard_partition(run, shard), "J")
+
+
 def run_of(key: Key) -> str:
     """The run that the item under a key belongs to."""
+    if key.partition.startswith("O#"):
+        return key.partition[5:]
     return key.partition.removeprefix("R#")
+
+
+def is_of_run(key: Key) -> bool:
+    """Whether the item under a key belongs to a run."""
+    return key.partition.startswith(("R#", "O#"))
+
+
+def is_view(key: Key) -> bool:
+    """Whether the item under a key is the view of a run."""
+    return key.partition == VIEWS or key.partition.startswith("V#")
 
 
 def header_key(run: str) -> Key:
@@ -86,6 +136,11 @@ def process_key(name: str) -> Key:
 def token_key(id: str) -> Key:
     """Where the token of this id is."""
     return Key(TOKENS, f"T#{id}")
+
+
+def tag_key(tag: str) -> Key:
+    """Where it is kept whether a tag is served."""
+    return Key(TAGS, f"G#{tag}")
 
 
 def is_token_place(sort: str) -> bool:
@@ -163,8 +218,24 @@ def stream_number(sort: str) -> int:
 
 
 def view_key(view: View) -> Key:
-    """Where a run's view is: newest first."""
+    """Where a run's view is, if views are not spread: newest first."""
     return Key(VIEWS, f"{_LATEST - view.created:015d}#{view.run}")
+
+
+def views_partition(day: int, shard: int) -> str:
+    """The partition of some of the views of the runs that were started on a day."""
+    return f"{VIEWS}#{day}#{shard:02d}"
+
+
+def day_key(day: int) -> Key:
+    """Where it is noted that runs were started on a day, by its number: newest first."""
+    return Key(DAYS, f"{DAYS}#{_MOST_DAYS - day:09d}")
+
+
+def days_before(view: str) -> str:
+    """The cursor in the list of days behind which is the first that has views behind this one."""
+    moment = _LATEST - int(_MOMENT.match(view)[0])  # type: ignore[index]
+    return day_key(moment // DAY + 1).sort
 
 
 def views_until(moment: Millis) -> str:

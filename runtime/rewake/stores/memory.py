@@ -20,10 +20,24 @@ from typing import Any
 from rewake.errors import CheckpointUnreadable, StoreError
 from rewake.records import Item, Millis
 from rewake.stores.items import change, decode, encode
-from rewake.stores.table import Due, Key, Page, T, When, Written
+from rewake.stores.table import (
+    Due,
+    Indexed,
+    Key,
+    Page,
+    Spread,
+    T,
+    When,
+    Written,
+    holds,
+    indexed,
+)
 
 MAX_ITEM = 400 * 1024
 """The largest item, in bytes, its key included."""
+
+SPREAD = Spread(4)
+"""Items are spread as DynamoDB needs it, over fewer partitions."""
 
 MAX_PARTITION = 2048
 """The longest partition, in UTF-8 bytes."""
@@ -39,12 +53,19 @@ def _stopped_clock() -> Millis:
 class MemoryTable:
     """A `Table` in memory. The due index follows the items after `lag` ms of the clock `now`.
 
-    Without a lag the clock does not matter.
+    Without a lag the clock does not matter. Items are spread as DynamoDB needs it.
     """
 
     joins = False
 
-    def __init__(self, *, now: Callable[[], Millis] = _stopped_clock, lag: Millis = 0) -> None:
+    def __init__(
+        self,
+        *,
+        now: Callable[[], Millis] = _stopped_clock,
+        lag: Millis = 0,
+        spread: Spread = SPREAD,
+    ) -> None:
+        self.spread = spread
         self._lock = threading.Lock()
         self._partitions: dict[str, dict[str, bytes]] = {}
         self._blobs: dict[tuple[str, str], bytes] = {}
@@ -55,6 +76,15 @@ class MemoryTable:
         await asyncio.sleep(0)
         with self._lock:
             return self._load(key)
+
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        """The items of these keys, which may be of different moments."""
+        found = []
+        for key in keys:
+            await asyncio.sleep(0)
+            with self._lock:
+                found.append(self._load(key))
+        return found
 
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
         """Write the whole item; with `absent`, only if there is none."""
@@ -111,20 +141,21 @@ class MemoryTable:
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time, then by key."""
         await asyncio.sleep(0)
         with self._lock:
-            return self._index.earliest(until, limit, partition, after)
+            return self._index.earliest(until, limit, tag, partition, after)
 
-    async def delete(self, keys: Sequence[Key]) -> None:
-        """Remove items, one by one; a missing one is no error."""
+    async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
+        """Remove items, one by one, if `when` holds; a missing one is no error."""
         for key in keys:
             await asyncio.sleep(0)
             with self._lock:
-                self._remove(key)
+                self._remove(key, when)
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         """Keep a large value under its run. Writing the same name again changes nothing."""
@@ -140,6 +171,15 @@ class MemoryTable:
         if data is None:
             raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
         return data
+
+    async def delete_blobs(self, run: str, *, limit: int) -> bool:
+        """Remove large values of a run, at most so many. Whether there may be more."""
+        await asyncio.sleep(0)
+        with self._lock:
+            found = [place for place in self._blobs if place[0] == run][:limit]
+            for place in found:
+                del self._blobs[place]
+        return len(found) == limit
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work`; no transaction spans its writes."""
@@ -158,19 +198,19 @@ class MemoryTable:
         # Decoded before it is kept: an item that could not be read back is never written.
         stored = decode(key, body)
         self._partitions.setdefault(key.partition, {})[key.sort] = body
-        self._index.follow(key, _due(found), _due(stored))
+        self._index.follow(key, indexed(found), indexed(stored))
         return stored
 
-    def _remove(self, key: Key) -> None:
+    def _remove(self, key: Key, when: When) -> None:
         found = self._load(key)
-        if found is None:
+        if found is None or not holds(when, found):
             return
         del self._partitions[key.partition][key.sort]
-        self._index.follow(key, _due(found), None)
+        self._index.follow(key, indexed(found), None)
 
 
 class _LaggingIndex:
-    """Due times by key, as they were `lag` ms ago.
+    """Due times and tags by key, as they were `lag` ms ago.
 
     Changes wait in the order they were made, so that a clock that jumps backwards delays them
     but never swaps two changes of one item.
@@ -179,41 +219,38 @@ class _LaggingIndex:
     def __init__(self, now: Callable[[], Millis], lag: Millis) -> None:
         self._now = now
         self._lag = lag
-        self._waiting: deque[tuple[Millis, Key, Millis | None]] = deque()
-        self._seen: dict[Key, Millis] = {}
+        self._waiting: deque[tuple[Millis, Key, Indexed | None]] = deque()
+        self._seen: dict[Key, Indexed] = {}
 
-    def follow(self, key: Key, before: Millis | None, after: Millis | None) -> None:
-        """Note that an item's due time has changed."""
+    def follow(self, key: Key, before: Indexed | None, after: Indexed | None) -> None:
+        """Note that an item's place has changed."""
         if before != after:
             self._waiting.append((self._now() + self._lag, key, after))
 
     def earliest(
-        self, until: Millis, limit: int, partition: str | None, after: Due | None
+        self, until: Millis, limit: int, tag: str, partition: str | None, after: Due | None
     ) -> list[Due]:
         """The first entries at or before `until`, of those that can be seen by now."""
         self._catch_up()
         behind = None if after is None else (after.due, after.key)
         entries = (
-            (due, key)
-            for key, due in self._seen.items()
-            if due <= until
+            (place.due, key)
+            for key, place in self._seen.items()
+            if place.due <= until
+            and place.tag == tag
             and partition in (None, key.partition)
-            and (behind is None or (due, key) > behind)
+            and (behind is None or (place.due, key) > behind)
         )
         return [Due(due, key) for due, key in heapq.nsmallest(limit, entries)]
 
     def _catch_up(self) -> None:
         now = self._now()
         while self._waiting and self._waiting[0][0] <= now:
-            _, key, due = self._waiting.popleft()
-            if due is None:
+            _, key, place = self._waiting.popleft()
+            if place is None:
                 self._seen.pop(key, None)
             else:
-                self._seen[key] = due
-
-
-def _due(item: Item | None) -> Millis | None:
-    return getattr(item, "due", None)
+                self._seen[key] = place
 
 
 def _check_sizes(key: Key, body: bytes) -> None:

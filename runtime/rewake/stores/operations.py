@@ -8,6 +8,7 @@ round first, as if there were none; whoever acts for an earlier one changes noth
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from rewake.records import (
     Failure,
     Finished,
     Header,
+    Invocation,
     Millis,
     Operation,
     Outcome,
@@ -29,7 +31,6 @@ from rewake.records import (
 )
 from rewake.stores.answers import Refused, Taken, TaskClaim
 from rewake.stores.history import History
-from rewake.stores.keys import operation_key
 from rewake.stores.processes import Processes
 from rewake.stores.suspects import BLAMED, CLEARED, is_suspect, losing
 from rewake.stores.table import Check, When, Written
@@ -44,6 +45,8 @@ _MESSAGE = 160
 _ONE_MORE = {"attempts": 1, "number": 1}
 DISCARDED = Failure("discarded", "it worked, and its run was retried from before that")
 """What is kept of an attempt that worked, once its run goes on as if it had not been made."""
+_GONE = Outcome(OutcomeKind.CANCELLED)
+"""What a task of a run came to that is there no more."""
 _HELD = ("owner", "lease", "process")
 """What a claim, or a renewal, of a task changes."""
 
@@ -51,19 +54,24 @@ _HELD = ("owner", "lease", "process")
 class Operations(Processes):
     """The writes of the protocol to the item of one operation."""
 
-    async def claim_task(self, claim: TaskClaim) -> Taken | Refused:
+    async def claim_task(self, claim: TaskClaim, *, sure: bool = True) -> Taken | Refused:
         """Claim a task for one attempt, if it has no outcome, no live owner, and need not wait.
+
+        Unless it is `sure` that its run is there: what asks for it may have been long on its way.
 
         An attempt whose lease ran out is counted as lost; a suspect is claimed apart only. From the
         second claim on the item is guarded, since its run's header may no longer cover it.
         In a new round it waits until an attempt that was cancelled must have heard of that.
         """
-        owner, where = claim.owner, operation_key(claim.run, claim.key)
+        owner, where = claim.owner, self.layout.operation(claim.run, claim.key)
         first = Operation(claim.run, claim.key, Kind.TASK, claim.name, claim.round, first=claim.now)
+        first.tag = claim.tag
         begin: dict[str, Any] = {"owner": owner, "lease": claim.now + claim.lease}
         begin |= {"began": claim.now, "written": claim.now, "where": claim.where}
 
         async def work() -> Taken | Refused:
+            if not sure and await self.find(claim.run) is None:
+                return Refused(msgspec.structs.replace(first, outcome=_GONE))
             fresh = [[Check("run", "absent")]]
             written = await self._update(where, when=fresh, set=begin, add=_ONE_MORE, create=first)
             lost = False
@@ -87,6 +95,7 @@ class Operations(Processes):
     ) -> Written | Refused:
         """Claim a task that was claimed before, if its owner is dead and it need not be apart."""
         guarded = {**begin, "process": "", "not_before": None, "due": begin["lease"] + self._margin}
+        guarded |= {"tag": claim.tag, "first": found.first or claim.now}
         more: Mapping[str, int] = {}
         if found.owner:
             ended = await self.ended(found, claim.now)
@@ -100,7 +109,7 @@ class Operations(Processes):
         guarded |= {"apart": is_suspect(deaths), "taken": found.owner or found.taken}
         same = [Check(name, "=", getattr(found, name)) for name in _HELD]
         return await self._update(
-            operation_key(claim.run, claim.key),
+            self.layout.operation(claim.run, claim.key),
             when=[[Check("outcome", "absent"), *same]],
             set=guarded,
             add={**_ONE_MORE, **more},
@@ -118,7 +127,45 @@ class Operations(Processes):
             changes |= {"attempts": 1, "number": found.number + 1}
         names = ("round", "number", "mark")
         same = [Check(name, "=", getattr(found, name)) for name in names]
-        return await self._update(operation_key(blank.run, blank.key), when=[same], set=changes)
+        return await self._update(self.layout.item(blank), when=[same], set=changes)
+
+    async def offer(self, tasks: Sequence[Invocation], now: Millis, lease: Millis) -> None:
+        """Let the servers of their tags find tasks that nobody cares for, by the due index.
+
+        They are guarded from then on, with their arguments, so that nobody reads a history for
+        them.
+        """
+
+        async def work() -> None:
+            for task in tasks:
+                await self._offer(task, now, lease)
+
+        if self.joins:
+            await self._table.together(work)
+        else:
+            await asyncio.gather(*(self._offer(task, now, lease) for task in tasks))
+
+    async def _offer(self, task: Invocation, now: Millis, lease: Millis) -> None:
+        run, now = task.run, max(now, task.not_before or 0)
+        where = self.layout.operation(run, task.key)
+        new: dict[str, Any] = {"due": now, "args": await self._blobs.offload(run, task.args)}
+        blank = Operation(run, task.key, Kind.TASK, task.name, task.round, tag=task.tag)
+        free = [Check(name, "absent") for name in ("outcome", "due")]
+        free.append(Check("round", "=", task.round))
+        create = msgspec.structs.replace(blank, written=now)
+        written = await self._update(
+            where,
+            when=[[Check("run", "absent")], free],
+            set={**new, "tag": task.tag},
+            create=create,
+        )
+        found: Operation = written.item
+        while not written.ok and found.round < task.round:
+            # An attempt of the round before may run on, and must be over when this one begins.
+            begin = max(now, free_at(found, now, lease, self._margin))
+            later = {**new, "due": begin, "not_before": begin}
+            written = await self._renew_item(found, blank, later)
+            found = written.item
 
     def _claimable(self, found: Operation, claim: TaskClaim) -> bool:
         if found.round < claim.round:
@@ -145,7 +192,7 @@ class Operations(Processes):
         False if it has an outcome or another owner.
         """
         written = await self._update(
-            operation_key(run, key),
+            self.layout.operation(run, key),
             when=_open_and_of(owner),
             set={**self._held_until(now, lease, process), "apart": apart},
         )
@@ -158,7 +205,7 @@ class Operations(Processes):
 
     async def absolve_task(self, run: str, key: str, owner: str) -> None:
         """Forget the deaths under a task, if it was last taken from this owner, who lives."""
-        where = operation_key(run, key)
+        where = self.layout.operation(run, key)
         found: Operation | None = await self._table.get(where)
         # Read first: most tasks that are stopped were withdrawn, and must not cost a write.
         if found is not None and found.taken == owner:
@@ -207,7 +254,7 @@ class Operations(Processes):
 
     async def _held_task(self, run: str, key: str, owner: str) -> Operation | None:
         """The task's item, None if this owner does not hold it."""
-        where = operation_key(run, key)
+        where = self.layout.operation(run, key)
         found: Operation | None = await self._again(lambda: self._table.get(where))
         return None if found is None or found.owner != owner else found
 
@@ -222,7 +269,7 @@ class Operations(Processes):
         **more: Any,
     ) -> bool:
         written = await self._update(
-            operation_key(run, key),
+            self.layout.operation(run, key),
             when=_open_and_of(owner),
             set={**UNOWNED, "not_before": at, "due": at, **more},
             add=add,
@@ -238,7 +285,7 @@ class Operations(Processes):
         mark = self._mark()
         same = Check("number", "=", found.number) if found.number else Check("run", "absent")
         written = await self._update(
-            operation_key(found.run, found.key),
+            self.layout.item(found),
             when=[[same]],
             set={
                 "number": over.attempt,
@@ -255,7 +302,7 @@ class Operations(Processes):
     async def keep_tries(self, run: str, key: str, tries: Sequence[Try]) -> None:
         """Keep attempts at a step that its history will no longer have, those that are not kept."""
         for over in tries:
-            found = await self.operation(run, key) or Operation(run, key, Kind.STEP)
+            found = await self.step(run, key) or Operation(run, key, Kind.STEP)
             if found.number < over.attempt:
                 await self.interrupt_step(found, over, counts=True)
 
@@ -269,7 +316,7 @@ class Operations(Processes):
         create = msgspec.structs.replace(blank, written=self._clock.now())
         open_ = [Check("outcome", "absent"), Check("round", "=", operation.round)]
         written = await self._update(
-            operation_key(operation.run, operation.key),
+            self.layout.item(operation),
             when=[open_, [Check("run", "absent")]],
             set={"lease": until},
             create=create,
@@ -296,13 +343,14 @@ class Operations(Processes):
         sweep must check that it arrived, also if the item was guarded until later. `silent`: only
         if it may be silent no longer than until then. Votes are kept with it: see `as_read`.
         """
-        where, mark = operation_key(operation.run, operation.key), self._mark()
+        where, mark = self.layout.item(operation), self._mark()
         check = as_read(operation)
         if silent is not None:
             check.append(Check("lease", "<=", silent))
-        new = {"outcome": outcome, "at": at, "mark": mark, "args": None, **UNOWNED}
+        # Anybody may look after an outcome, and nobody waits for one of what was withdrawn.
+        new = {"outcome": outcome, "at": at, "mark": mark, "args": None, "tag": "", **UNOWNED}
         new |= {"votes": operation.votes} if operation.votes else {}
-        if due is not None:
+        if due is not None or outcome.kind is OutcomeKind.CANCELLED:
             new["due"] = due
         # What a process holds is not due for long, and its deliverer may die before it arrives.
         near = [[*check, Check("process", "=", "")]]
@@ -345,7 +393,7 @@ class Operations(Processes):
         try:
             history = await self.outline(header)
         except CheckpointUnreadable:
-            for item in (await self._operations(header.run)).values():
+            for item in (await self._operations(header)).values():
                 if item.kind.traits.awaited and item.outcome is None:
                     await self.settle(item, Outcome(OutcomeKind.CANCELLED), now)
         else:
@@ -364,7 +412,7 @@ class Operations(Processes):
     async def _unguard(self, operation: Operation) -> None:
         """Remove the due time of a delivered outcome: the run's header covers it now."""
         if operation.due is not None:
-            await self._update(operation_key(operation.run, operation.key), set={"due": None})
+            await self._update(self.layout.item(operation), set={"due": None})
 
 
 def as_read(operation: Operation) -> list[Check]:

@@ -21,13 +21,14 @@ A process that holds nothing for long has no item, and costs nothing. Dead ones 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rewake.ledger import Process
 from rewake.records import Header, Millis, Operation
 from rewake.stores.keys import process_key
 from rewake.stores.table import Check, When
-from rewake.stores.writes import Writes, key_of
+from rewake.stores.writes import Writes
 
 REST: Millis = 300_000
 """So long what a living process holds is not looked at again, in milliseconds."""
@@ -46,16 +47,29 @@ class Processes(Writes):
         return None if found is None else await self.set_right(found)
 
     async def renew_process(
-        self, name: str, where: str, now: Millis, lease: Millis, *, new: bool = False
+        self,
+        name: str,
+        where: str,
+        now: Millis,
+        lease: Millis,
+        *,
+        new: bool = False,
+        tags: Sequence[str] = (),
     ) -> bool:
-        """Renew the lease of a process; False if it was taken for dead. `new`: make its item."""
+        """Renew the lease of a process; False if it was taken for dead. `new`: make its item.
+
+        `tags`: those of what it may hold; none: nothing but untagged work.
+        """
         leased, key = self._leased(now, lease), process_key(name)
         due = leased["due"]
         # A due time that is early stays: moving it costs more than a look.
         early: When = [[*_ALIVE[0], Check("due", "<=", due)]]
         create = None
         if new:
-            create, early = Process(name, where, due=due), [[Check("name", "absent")], *early]
+            # Who may take what it holds looks whether it lives: all others serve none of that.
+            of = "" if "" in tags or not tags else tags[0]
+            create = Process(name, where, due=due, tag=of, tags=list(tags))
+            early = [[Check("name", "absent")], *early]
         kept = {name: at for name, at in leased.items() if name != "due"}
         written = await self._update(key, when=early, set=kept, create=create)
         if not written.ok and written.item is not None and not written.item.dead:
@@ -106,7 +120,7 @@ class Processes(Writes):
         if isinstance(item, Header):
             found["check_at"] = None  # of no use while the run is held, and a header has no room
         same = [Check("lease", "=", item.lease), Check("over", "=", item.over)]
-        await self._update(key_of(item), when=[same], set=found)
+        await self._update(self._key_of(item), when=[same], set=found)
         return False
 
     async def is_held(self, item: Header | Operation, now: Millis) -> bool:

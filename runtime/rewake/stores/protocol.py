@@ -15,11 +15,12 @@ Every method obeys these rules; `docs/architecture.md` gives the reasons.
    that duty moves, the new due time is written before the old one is removed. An item is *guarded*
    when it has a due time of its own.
 
-The protocol is one class in seven rooms, each on top of the one before: `reads`, `writes` (the
+The protocol is one class in nine rooms, each on top of the one before: `reads`, `writes` (the
 commit point: rules 1, 2 and 4), `processes` (who lives), `operations` (one item each), `votes`,
-`requests` (what people ask of a run), and here the claims and turns of a run, and delivery. Each
-method is one operation, run through `Table.together`: on SQLite it is one transaction, elsewhere
-single writes in the order given. The states between which it moves a run are in `rewake.states`.
+`requests` (of people), `joins`, `removal` (of what has ended), and here the claims and turns of a
+run, and delivery. Each method is one operation, run through `Table.together`: on SQLite it is one
+transaction, elsewhere single writes in the order given. The states between which it moves a run
+are in `rewake.states`.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ from rewake.stores.answers import (
     Taken,
     TaskClaim,
 )
-from rewake.stores.keys import header_key, view_key
-from rewake.stores.requests import FORCE, Requests
+from rewake.stores.keys import header_key
+from rewake.stores.removal import Removal
+from rewake.stores.requests import FORCE
 from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, absolved, is_suspect, losing
 from rewake.stores.table import Check, Key, When, Written, holds
 from rewake.stores.writes import UNOWNED, begins
@@ -64,16 +66,16 @@ ERROR_BYTES = 400
 T = TypeVar("T")
 
 
-class Store(Requests):
+class Store(Removal):
     """The whole protocol, as the engine uses it."""
 
     async def start(
-        self, header: Header, started: Started, failed: str = ""
+        self, header: Header, started: Started, follows: Header | None = None
     ) -> tuple[Header, bool]:
         """Create a run unless it exists. Returns its header, and whether it is new.
 
-        `failed`: the run that it follows, which is marked as superseded first; if that goes on, it
-        is returned.
+        `follows`: the run, or the stone, that is marked first as one that a newer run of its key
+        follows; if it is not as it was, it is returned.
 
         If the database reported the write that made it as failed, the run is recognised by its seed
         and not by its mark: it may have gone on since, even to its end.
@@ -82,23 +84,33 @@ class Store(Requests):
         [entry] = await self.offload(header.run, [started])
 
         async def work() -> tuple[Header, bool]:
-            if failed and (before := await self.supersede(failed)).state not in TERMINAL:
+            if follows is not None and (before := await self._followed(follows)) is not None:
                 return before, False
             base, tail = await self._place(header, [entry], header.mark)
             new = {"count": 1, "written": self._clock.now(), "base": base, "tail": tail}
             first = msgspec.structs.replace(header, **new)
             view = View(header.run, header.workflow, header.created)
             # First: a view without a run is skipped, but a run without one would not be listed.
-            await self._put(view_key(view), view)
+            await self.listed.put(view)
             written = await self._put(header_key(header.run), first, absent=True)
             current: Header = written.item
             mine = (current.seed, current.created) == (header.seed, header.created)
             if not mine and current.created != header.created:
                 # Else starts of one key would fill the list with views of no run.
-                await self._again(lambda: self._table.delete([view_key(view)]))
+                await self.listed.remove(view)
             return current, written.ok or mine
 
         return await self._table.together(work)
+
+    async def _followed(self, before: Header) -> Header | None:
+        """Mark a failed run, or the stone of a key, as one that a newer run follows.
+
+        None if that may be; else what stands in its place.
+        """
+        if before.state is RunState.REMOVED:
+            return await self.go_on_from(before)
+        found = await self.supersede(before.run)
+        return None if found.state in TERMINAL else found
 
     async def claim(
         self, run: str, claim: RunClaim, seen: Header | None = None
@@ -339,6 +351,7 @@ class Store(Requests):
         owner: str | None = None,
         claim: RunClaim | None = None,
         sole: bool = False,
+        joined: bool = False,
         due: Millis | None = None,
         silent: Millis | None = None,
     ) -> Delivery:
@@ -346,8 +359,9 @@ class Store(Requests):
 
         `operation` is the item to create if there is none; `at` is when the outcome came to be,
         perhaps long ago. `due` and `silent` are as in `settle`. Without a `claim`, a run that
-        should go on is only reported. `sole`: any one outcome probably wakes the run, so that
-        arriving and claiming are tried as one write.
+        should go on is reported, and due at once for another process. `sole`: any one outcome
+        probably wakes the run, so that arriving and claiming are tried as one write. `joined`: a
+        join item may count it.
         """
         value = await self._blobs.offload(operation.run, outcome.value)
         outcome = msgspec.structs.replace(outcome, value=value)
@@ -359,6 +373,9 @@ class Store(Requests):
             if found.outcome is None:  # a failure of an attempt that no longer counts
                 return Delivery(won, found, None, False, False)
             force = found.outcome.failure is not None
+            if joined and not force and await self._count_down(found):
+                await self._unguard(found)
+                return Delivery(won, found, None, False, False)
             if claim is not None and (sole or force) and not self._has(found.run):
                 header, arrival = await self._arrive_and_claim(found, force, claim)
                 if header is not None:
@@ -439,7 +456,9 @@ class Store(Requests):
         if wake and claim and not self._has(run):
             found = await self._taking_it(run, self.claim(run, claim, header))
             claimed = found if isinstance(found, Header) else None
-        if claimed or not wake:
+        if wake and claim is None:
+            await self.hand_on(header)
+        if claimed or not wake or claim is None:
             await self._unguard(operation)
         return Delivery(won, operation, claimed or header, claimed is not None, wake, arrival)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ from rewake.records import (
     Scheduled,
     Value,
 )
+from rewake.states import RunState
+from rewake.stores import layout
 from rewake.stores.audit import Audit
 from rewake.stores.blobs import Blobs
 from rewake.stores.deliveries import Deliveries
@@ -30,12 +32,14 @@ from rewake.stores.keys import (
     CHUNKS,
     LOGS,
     OPERATIONS,
-    VIEWS,
     header_key,
     logs_of,
     operation_key,
     run_partition,
 )
+from rewake.stores.known_tags import KnownTags
+from rewake.stores.layout import Layout
+from rewake.stores.merging import everything, merged
 from rewake.stores.pages import Parts, Place
 from rewake.stores.responses import Responses
 from rewake.stores.seen import SeenPages
@@ -44,6 +48,7 @@ from rewake.stores.streams import Streams
 from rewake.stores.table import Due, Key, Page, Table
 from rewake.stores.tokens import Tokens
 from rewake.stores.trial import Trial
+from rewake.stores.views import Views
 
 T = TypeVar("T")
 
@@ -73,19 +78,27 @@ def _is_apart(outcome: Outcome | None) -> bool:
     return outcome is not None and outcome.value is not None and bool(outcome.value.blob)
 
 
+def _due_order(due: Due) -> tuple[Millis, Key]:
+    return due.due, due.key
+
+
 class Reads:
     """Reads of a table, as the protocol lays it out. Large values come back whole."""
 
     def __init__(self, table: Table, shelf: Shelf) -> None:
         self._table = table
+        self._shelf = shelf
         self._blobs = Blobs(shelf, self._again)
+        self.layout = Layout(table.spread)
+        self.listed = Views(table, self.layout, self._again)
         self.tokens = Tokens(table, self._again)
         self.audit = Audit(table, self._again)
         self.deliveries = Deliveries(table, self._again)
         self.responses = Responses(self._blobs, shelf, self._again)
-        self.streams = Streams(table, self._blobs, self._again)
+        self.streams = Streams(table, self.layout, self._blobs, self._again)
         self.trial = Trial(table)
         self.seen = SeenPages(table, self._again)
+        self.known_tags = KnownTags(table, self._again)
 
     @property
     def joins(self) -> bool:
@@ -104,7 +117,15 @@ class Reads:
         return found
 
     async def find(self, run: str) -> Header | None:
-        """A run's header, None if there is no such run."""
+        """A run's header, None if there is no such run, or none any more."""
+        found = await self.standing(run)
+        return None if found is None or found.state is RunState.REMOVED else found
+
+    async def standing(self, run: str) -> Header | None:
+        """What stands in the place of a run's header: the run, or the stone of one that is removed.
+
+        None if nothing does.
+        """
         found: Header | None = await self._table.get(header_key(run))
         return found
 
@@ -121,12 +142,13 @@ class Reads:
 
         `resolve` fetches one. Raises `CheckpointUnreadable`.
         """
-        operations = await self._operations(header.run)
+        operations = await self._operations(header)
         return History(await self._entries(header), operations)
 
-    async def _operations(self, run: str) -> dict[str, Operation]:
+    async def _operations(self, header: Header) -> dict[str, Operation]:
         """The items of a run's operations by key; large values are only named."""
-        return {each.key: each for _, each in await self._all(run, OPERATIONS)}
+        partitions = self.layout.partitions(header, layout.OPERATIONS)
+        return {each.key: each for each in await everything(self._table, partitions, OPERATIONS)}
 
     async def entries(self, header: Header) -> History:
         """What the run asked for and observed, without its operations and large values."""
@@ -174,9 +196,10 @@ class Reads:
         [entry] = await self._blobs.restore(header.run, entries[-1:])
         return entry
 
-    async def message(self, run: str, task: Scheduled) -> Invocation:
+    async def message(self, header: Header, task: Scheduled) -> Invocation:
         """The message for a task that an outline names, whose arguments may be large."""
-        return (await self.whole(run, task)).message(run)
+        whole = await self.whole(header.run, task)
+        return whole.message(header.run, joined=header.joins % 2 == 1)
 
     async def whole(self, run: str, asked: Scheduled) -> Scheduled:
         """An entry of an outline, with its arguments."""
@@ -186,8 +209,12 @@ class Reads:
 
     async def _entries(self, header: Header) -> list[Entry]:
         """The entries that this header names, without their large values."""
-        found = await self._all(header.run, CHUNKS) if header.base else []
-        chunks: dict[str, Chunk] = {key.sort: chunk for key, chunk in found}
+        chunks: dict[str, Chunk] = {}
+        cursor: str | None = None if header.base else ""
+        while cursor != "":
+            page = await self._table.query(run_partition(header.run), CHUNKS, cursor=cursor)
+            chunks |= {key.sort: chunk for key, chunk in page.items}
+            cursor = page.cursor or ""
         parts: list[Sequence[Entry]] = [header.tail]
         name = header.base
         while name:
@@ -199,34 +226,73 @@ class Reads:
 
     async def views(self, *, limit: int, cursor: str | None) -> Page:
         """A page of the views of runs, newest first."""
-        return await self._table.query(VIEWS, limit=limit, cursor=cursor)
+        return await self.listed.page(limit=limit, cursor=cursor)
 
-    async def outcomes(self, run: str, keys: Iterable[str]) -> dict[str, Operation]:
-        """The operations with these keys that have an outcome, values and all."""
-        found = [await self._table.get(operation_key(run, key)) for key in keys]
-        return await self._by_key(o for o in found if o is not None and o.outcome is not None)
+    async def headers(self, runs: Sequence[str]) -> list[Header | None]:
+        """The headers of these runs; None for each that does not exist."""
+        return await self._table.get_many([header_key(run) for run in runs])
 
-    async def operations(self, run: str, keys: Sequence[str]) -> dict[str, Operation]:
-        """The items of these operations that exist, in which large values are only named."""
+    async def outcomes(
+        self, run: str, keys: Sequence[str], entries: int = 0
+    ) -> dict[str, Operation]:
+        """The operations with these keys that have an outcome, values and all.
+
+        `entries`: how many the history of their run has, if that is known.
+        """
+        found = await self._items(run, keys, entries)
+        wanted = set(keys)
+        return await self._by_key(o for o in found if o.outcome is not None and o.key in wanted)
+
+    async def operations(
+        self, run: str, keys: Sequence[str], entries: int = 0
+    ) -> dict[str, Operation]:
+        """The items of these operations that exist, in which large values are only named.
+
+        They end from outside; `steps` has those of steps. `entries`: as in `outcomes`.
+        """
+        return {each.key: each for each in await self._items(run, keys, entries)}
+
+    async def _items(self, run: str, keys: Sequence[str], entries: int) -> list[Operation]:
+        """The items of these operations, and perhaps of others beside them."""
+        # A read of one small item costs as much as one of some fifteen that lie together.
+        if len(keys) > max(FEW, entries // 8):
+            return await everything(self._table, self.layout.partitions_of(run, keys), OPERATIONS)
+        found = await self._table.get_many([self.layout.operation(run, key) for key in keys])
+        return [each for each in found if each is not None]
+
+    async def steps(self, run: str, keys: Sequence[str]) -> dict[str, Operation]:
+        """The items of these steps that exist: of those of which an attempt was interrupted."""
         if len(keys) > FEW:
-            found = [each for _, each in await self._all(run, OPERATIONS)]
+            found = await everything(self._table, [run_partition(run)], OPERATIONS)
         else:
-            found = [await self._table.get(operation_key(run, key)) for key in keys]
+            found = await self._table.get_many([operation_key(run, key) for key in keys])
         return {each.key: each for each in found if each is not None}
 
+    async def step(self, run: str, key: str) -> Operation | None:
+        """The item of one step; None if no attempt at it was interrupted."""
+        return (await self.steps(run, [key])).get(key)
+
     async def operation(self, run: str, key: str) -> Operation | None:
-        """One operation's item."""
-        found: Operation | None = await self._table.get(operation_key(run, key))
+        """The item of one operation that ends from outside."""
+        found: Operation | None = await self._table.get(self.layout.operation(run, key))
         return None if found is None else await self._whole(found)
 
     async def with_result(self, operation: Operation) -> Operation:
         """An operation's item, with the value of its outcome whole."""
         return await self._whole(operation)
 
-    async def batches(self, run: str, key: str | None, *, limit: int, cursor: str | None) -> Page:
+    async def batches(
+        self, header: Header, key: str | None, *, limit: int, cursor: str | None
+    ) -> Page:
         """A page of the logs of attempts, of all or of one operation, by key and attempt."""
-        prefix = LOGS if key is None else logs_of(key)
-        return await self._table.query(run_partition(run), prefix, limit=limit, cursor=cursor)
+        partitions, prefix = self._logs(header, key)
+        return await merged(self._table, partitions, prefix, limit=limit, cursor=cursor)
+
+    def _logs(self, header: Header, key: str | None) -> tuple[list[str], str]:
+        """Where the logs of attempts are, of all or of one operation: partitions and a prefix."""
+        if key is None:
+            return self.layout.partitions(header, layout.STEPS), LOGS
+        return self.layout.partitions_of(header.run, [key]), logs_of(key)
 
     async def logs(self, header: Header, key: str | None = None) -> list[LogBatch]:
         """The log of the workflow's body (its key is empty), then of attempts; or of one key."""
@@ -241,18 +307,32 @@ class Reads:
             found = [LogBatch(run, "", 1, lines)] if lines else []
         if key == "":
             return found
-        prefix = LOGS if key is None else logs_of(key)
-        return found + [batch for _, batch in await self._all(run, prefix)]
+        batches = await everything(self._table, *self._logs(header, key))
+        return found + sorted(batches, key=lambda batch: f"{batch.key}#")
 
     async def due(
-        self, until: Millis, *, limit: int, run: str | None = None, after: Due | None = None
+        self,
+        until: Millis,
+        *,
+        limit: int,
+        tag: str = "",
+        run: str | None = None,
+        after: Due | None = None,
     ) -> list[Due]:
-        """The entries of the due index until then, earliest first; with `run`, of that run only.
+        """The entries of a tag's due index until then, earliest first; with `run`, only of that.
 
         With `after`, those behind that entry.
         """
-        partition = None if run is None else run_partition(run)
-        return await self._table.due(until, limit=limit, partition=partition, after=after)
+        if run is None:
+            return await self._table.due(until, limit=limit, tag=tag, after=after)
+        header = await self.find(run)
+        parts = [run_partition(run)]
+        if header is not None:
+            parts = self.layout.partitions(header, layout.OPERATIONS)
+        found: list[Due] = []
+        for part in parts:
+            found += await self._table.due(until, limit=limit, tag=tag, partition=part, after=after)
+        return sorted(found, key=_due_order)[:limit]
 
     async def item(self, key: Key) -> Header | Operation | Process | None:
         """The item behind an entry of the due index."""
@@ -285,14 +365,3 @@ class Reads:
                 if not left:
                     raise
         raise AssertionError("unreachable")
-
-    async def _all(self, run: str, prefix: str) -> list[tuple[Key, Any]]:
-        partition = run_partition(run)
-        items: list[tuple[Key, Any]] = []
-        cursor: str | None = None
-        while True:
-            page = await self._table.query(partition, prefix, cursor=cursor)
-            items.extend(page.items)
-            cursor = page.cursor
-            if cursor is None:
-                return items

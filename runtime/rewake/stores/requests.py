@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
 from rewake.errors import RunConflict, RunNotFound
 from rewake.records import Entry, Header, Millis
-from rewake.states import MOVES, Move
+from rewake.states import ENDED, MOVES, SHOWN, Move, RunState
 from rewake.stores.keys import header_key
 from rewake.stores.suspects import CLEARED
 from rewake.stores.table import Check, Written
@@ -37,8 +38,7 @@ class Requests(Votes):
             set={"cancel": reason, "cancels": asked + 1, "due": now},
             add={"arrivals": 1, "gap": -FORCE},
         )
-        header: Header = written.item
-        return header
+        return _there(run, written)
 
     async def end(self, run: str, move: Move, reason: str, due: Millis) -> Header:
         """End the run as cancelled by `move`, its history untouched, without its cleanup.
@@ -134,12 +134,51 @@ class Requests(Votes):
         written = await self._update(
             header_key(run), when=[[begins(Move.RETRY)]], set={"newer": True}
         )
+        found: Header | None = written.item
+        if found is None:
+            raise RunNotFound(f"there is no run {run!r}")
+        return found  # it may be removed by now, and then it cannot be retried either
+
+    async def lay_down(self, ended: Header, due: Millis | None) -> None:
+        """Note that nothing of an ended run is left to do until it is removed, unless it goes on.
+
+        `due`: when that is to be (`stores/removal.py`); None: never.
+        """
+        same = [Check("mark", "=", ended.mark), Check("state", "=", ended.state)]
+        await self._update(header_key(ended.run), when=[same], set={"due": due})
+
+    async def hold(self, run: str) -> Header:
+        """Keep a run from being removed. Raises `RunNotFound`."""
+        there = [Check("state", "in", SHOWN)]
+        written = await self._update(header_key(run), when=[there], set={"hold": True})
         return _there(run, written)
 
-    async def lay_down(self, ended: Header) -> None:
-        """Note that nothing of an ended run is left to do, unless it goes on."""
-        same = [Check("mark", "=", ended.mark), Check("state", "=", ended.state)]
-        await self._update(header_key(ended.run), when=[same], set={"due": None})
+    async def let_be_removed(self, run: str, due: Callable[[Header], Millis | None]) -> Header:
+        """Hold a run no more. `due`: when it is to be removed, if it has ended.
+
+        Raises `RunNotFound`.
+        """
+        while True:
+            found = await self.header(run)
+            if not found.hold:
+                return found
+            same = [Check("mark", "=", found.mark), Check("state", "=", found.state)]
+            changes: dict[str, Any] = {"hold": False}
+            if found.state in ENDED and found.due is None:
+                changes["due"] = due(found)
+            written = await self._update(header_key(run), when=[same], set=changes)
+            if written.ok:
+                return _there(run, written)
+
+    async def hand_on(self, seen: Header) -> None:
+        """Make a run due at once that waits for a process to go on with it, unless one has it.
+
+        Who claimed it since it was `seen` has read what had arrived by then.
+        """
+        now = self._clock.now()
+        if seen.due is None or seen.due > now:
+            same = [Check("state", "=", seen.state), Check("epoch", "=", seen.epoch)]
+            await self._update(header_key(seen.run), when=[same], set={"due": now})
 
 
 def not_stuck(header: Header) -> RunConflict:
@@ -150,7 +189,7 @@ def not_stuck(header: Header) -> RunConflict:
 def _there(run: str, written: Written) -> Header:
     """The run as it stands after a write. Raises `RunNotFound`."""
     header: Header | None = written.item
-    if header is None:
+    if header is None or header.state is RunState.REMOVED:
         raise RunNotFound(f"there is no run {run!r}")
     return header
 

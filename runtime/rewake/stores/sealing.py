@@ -38,7 +38,7 @@ from rewake.records import (
 )
 from rewake.signing.payloads import Context, PayloadCodec
 from rewake.stores.keys import run_of
-from rewake.stores.table import Due, Key, Page, T, Table, When, Written
+from rewake.stores.table import Due, Key, Page, Spread, T, Table, When, Written
 from rewake.values.sealing import opened_data, opened_text, sealed_data, sealed_text
 
 TEXTS: Mapping[type, tuple[str, ...]] = {
@@ -103,6 +103,11 @@ class SealingTable:
         return self._table.joins
 
     @property
+    def spread(self) -> Spread:
+        """How far the table wants items spread."""
+        return self._table.spread
+
+    @property
     def folder(self) -> Path | None:
         """Where on this machine the table is; None: nowhere, or it does not say."""
         found: Path | None = getattr(self._table, "folder", None)
@@ -111,6 +116,11 @@ class SealingTable:
     async def get(self, key: Key) -> Any:
         """The item, or None."""
         return self.opened(key, await self._table.get(key))
+
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        """The items of these keys, in their order; None for each that is missing."""
+        found = await self._table.get_many(keys)
+        return [self.opened(key, item) for key, item in zip(keys, found, strict=True)]
 
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
         """Write the whole item; with `absent`, only if there is none."""
@@ -157,15 +167,16 @@ class SealingTable:
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time, then by key."""
-        return await self._table.due(until, limit=limit, partition=partition, after=after)
+        return await self._table.due(until, limit=limit, tag=tag, partition=partition, after=after)
 
-    async def delete(self, keys: Sequence[Key]) -> None:
-        """Remove items; a missing one is no error."""
-        await self._table.delete(keys)
+    async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
+        """Remove items, each if `when` holds; a missing one is no error."""
+        await self._table.delete(keys, when=when)
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work`, and its calls of this table as close together as the backend can."""

@@ -15,6 +15,7 @@ needed: nobody waits for it.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,12 +112,16 @@ class Series:
             self._partition, f"{self._letter}#", limit=limit, reverse=True
         )
         over = [key for key, item in page.items if self._is_over(key, item, counter, now)]
+        await self.remove([number_in(key) for key in over])
+        return len(over) == limit
+
+    async def remove(self, numbers: Sequence[int]) -> None:
+        """Remove the items of these numbers, and what is apart from them."""
         # What is apart goes first, for the same reason.
-        apart = [self._place_apart(number_in(key)) for key in over if self._apart]
-        for gone in (apart, over):
+        apart = [self._place_apart(number) for number in numbers if self._apart]
+        for gone in (apart, [self._place(number) for number in numbers]):
             if gone:
                 await self._again(functools.partial(self._table.delete, gone))
-        return len(over) == limit
 
     def _is_over(self, key: Key, item: Any, counter: Counter, now: Millis) -> bool:
         bounds = self._bounds

@@ -14,7 +14,7 @@ from rewake.errors import ConfigError
 
 @runtime_checkable
 class Shelf(Protocol):
-    """The contract that every shelf keeps. Both methods may raise `StoreUnavailable`."""
+    """The contract that every shelf keeps. Each method may raise `StoreUnavailable`."""
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         """Keep a large value under its run. Writing the same name again changes nothing."""
@@ -22,6 +22,13 @@ class Shelf(Protocol):
 
     async def get_blob(self, run: str, name: str) -> bytes:
         """A large value. Raises `CheckpointUnreadable` if it is not there."""
+        ...
+
+    async def delete_blobs(self, run: str, *, limit: int) -> bool:
+        """Remove values of a run, at most so many. Whether there may be more.
+
+        A run that has none is no error. What is put meanwhile may stay.
+        """
         ...
 
 

@@ -34,12 +34,11 @@ from rewake.stores.keys import (
     STREAM,
     chunk_number,
     chunks_of,
-    log_key,
-    operation_key,
     run_partition,
     stream_key,
     stream_number,
 )
+from rewake.stores.layout import Layout
 from rewake.stores.table import Key, Table
 from rewake.streamed import StreamBatch
 
@@ -61,8 +60,9 @@ class Link(NamedTuple):
 class Streams:
     """Reads and writes the streams of runs."""
 
-    def __init__(self, table: Table, blobs: Blobs, again: Again) -> None:
+    def __init__(self, table: Table, layout: Layout, blobs: Blobs, again: Again) -> None:
         self._table = table
+        self._layout = layout
         self._blobs = blobs
         self._again = again
 
@@ -74,7 +74,7 @@ class Streams:
 
         async def work() -> bool:
             for part, log in logs:
-                key = log_key(log.run, log.key, log.attempt, part)
+                key = self._layout.log(log.run, log.key, log.attempt, part)
                 await self._again(lambda key=key, log=log: self._table.put(key, log))  # type: ignore[misc]
             written = await self._again(lambda: self._table.put(place, batch, absent=True))
             return bool(written.ok or written.item.mark == batch.mark)
@@ -102,12 +102,12 @@ class Streams:
 
     async def lines(self, run: str, key: str, attempt: int, part: int) -> list[LogLine]:
         """The lines of a part of an attempt's log."""
-        found: LogBatch | None = await self._table.get(log_key(run, key, attempt, part))
+        found: LogBatch | None = await self._table.get(self._layout.log(run, key, attempt, part))
         return [] if found is None else found.lines
 
     async def operation(self, run: str, key: str) -> Operation | None:
         """An operation's item, in which a large value is only named."""
-        found: Operation | None = await self._table.get(operation_key(run, key))
+        found: Operation | None = await self._table.get(self._layout.operation(run, key))
         return found
 
     # --- the history, forward ----------------------------------------------------------------

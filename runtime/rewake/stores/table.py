@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -93,6 +93,18 @@ class Page(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
+class Spread(msgspec.Struct, frozen=True):
+    """How far a table wants items spread over partitions. `stores/layout.py` has what follows.
+
+    It says where stored items lie, so it is one for ever, for each kind of table.
+    """
+
+    shards: int = 1
+    """Over how many partitions the items lie of what many write at once. 1: all stay together."""
+    first: int = 256
+    """So many operations of a run lie together, at least: only what is wider is spread."""
+
+
 class Due(msgspec.Struct, frozen=True, array_like=True):
     """An entry of the due index."""
 
@@ -100,12 +112,27 @@ class Due(msgspec.Struct, frozen=True, array_like=True):
     key: Key
 
 
+class Indexed(NamedTuple):
+    """Where an item stands in the due index: its due time in the part of its tag."""
+
+    due: Millis
+    tag: str
+
+
+def indexed(item: Item | None) -> Indexed | None:
+    """Where an item stands in the due index; None: not in it."""
+    due: Millis | None = getattr(item, "due", None)
+    return None if due is None else Indexed(due, getattr(item, "tag", ""))
+
+
 class Table(Protocol):
-    """The contract that every backend keeps; `tests/stores/test_table_contract.py` checks it.
+    """The contract that every backend keeps; `rewake.conformance.TableContract` checks it.
 
     Reads of items are strongly consistent. The due index may lag behind the items; it is a
-    hint, and its reader checks the item. Every method may raise `StoreUnavailable`,
-    and a write that did so may or may not have happened.
+    hint, and its reader checks the item. It has a part for each tag, and an item is in the part
+    of its `tag` (one without that attribute, or with an empty one, in that of the empty tag), so
+    that whoever looks at one part never passes what waits in another. Every method may raise
+    `StoreUnavailable`, and a write that did so may or may not have happened.
     """
 
     @property
@@ -113,8 +140,20 @@ class Table(Protocol):
         """Whether `together` makes one write of many, so that none of them waits for another."""
         ...
 
+    @property
+    def spread(self) -> Spread:
+        """How far items are spread, because one partition takes so many writes and no more."""
+        ...
+
     async def get(self, key: Key) -> Any:
         """The item, or None."""
+        ...
+
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        """The items of these keys, which differ, in their order; None for each that is missing.
+
+        Any number of keys. Each is read for itself: they need not be of one moment.
+        """
         ...
 
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
@@ -157,17 +196,22 @@ class Table(Protocol):
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time, then by key.
 
-        With `partition`, only those of its items; with `after`, only those behind that entry.
+        Only those of `tag`; with `partition`, only those of its items; with `after`, only those
+        behind that entry.
         """
         ...
 
-    async def delete(self, keys: Sequence[Key]) -> None:
-        """Remove items; a missing one is no error."""
+    async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
+        """Remove items; a missing one is no error.
+
+        With `when`, each only if its condition holds at that moment; others stay, without error.
+        """
         ...
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:

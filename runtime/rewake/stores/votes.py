@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rewake.records import Operation, Value
-from rewake.stores.keys import operation_key
 from rewake.stores.operations import Operations, as_read, may_renew
 from rewake.stores.table import Check
 
@@ -42,7 +41,7 @@ class Votes(Operations):
 
         False: it has changed since, or has an outcome.
         """
-        where, mark = operation_key(operation.run, operation.key), self._mark()
+        where, mark = self.layout.item(operation), self._mark()
         changes = {"votes": operation.votes, "mark": mark}
         when = [as_read(operation), [Check("run", "absent")]]
         written = await self._update(where, when=when, set=changes, create=operation)

@@ -28,7 +28,7 @@ from rewake.records import (
 from rewake.states import MOVES, Move
 from rewake.stores.answers import Arrived, Committed, Fenced
 from rewake.stores.blobs import fits
-from rewake.stores.keys import chunk_key, chunk_number, header_key, operation_key, process_key
+from rewake.stores.keys import chunk_key, chunk_number, header_key, process_key
 from rewake.stores.reads import Reads
 from rewake.stores.responses import asked_response
 from rewake.stores.set_back import MOMENTS, begun_again, is_ahead, unchanged
@@ -43,10 +43,12 @@ HEADER_BYTES = 1024
 
 What a request or a loss adds later (`cancel`, `lost_turn`) may make it longer, to the next commit.
 """
-FIXED_BYTES = 582
+FIXED_BYTES = 594
 """Room for all fields of a header but its names and its tail, at their longest."""
 CHANGED_BYTES = 24
 """Room for `changed`, which few have. It comes as nobody holds the run: what that frees is more."""
+WIDE_BYTES, JOINS_BYTES = 9, 16
+"""Room for `wide` and `joins`, which few have."""
 RESPONSE_BYTES = 12
 """Room for `answer`, which few have, beside its name."""
 
@@ -132,11 +134,8 @@ class Writes(Reads):
             mark = f"{mark}{_READ}{arrivals}"
 
         async def work() -> Written:
-            answered = await self._answered(held, entries, name)
-            new = msgspec.structs.replace(held, **answered) if answered else held
-            placed = await self._placed(new, entries, changes.get("error", held.error), name)
-            count = held.count + len(entries)
-            changed = {**changes, **placed, **answered, "count": count, "mark": mark}
+            changed = await self._changed(held, entries, changes, name)
+            changed["mark"] = mark
             where = header_key(held.run)
             if due is not None:
                 early = [[*when[0], Check("due", "<=", due)]]
@@ -155,6 +154,19 @@ class Writes(Reads):
         if found is not None and all(check.holds(found) for check in self._fence(held)[0]):
             return Arrived(found)
         return Fenced()
+
+    async def _changed(
+        self, held: Header, entries: Sequence[Entry], changes: Mapping[str, Any], mark: str
+    ) -> dict[str, Any]:
+        """The changes of a header by which entries are appended, whose bodies are put first."""
+        noted: dict[str, Any] = {**await self._answered(held, entries, mark)}
+        if held.joins:
+            changes = {"joins": held.joins, **changes}
+        if (wide := self.layout.wide(entries, held.wide)) != held.wide:
+            noted["wide"] = wide
+        new = msgspec.structs.replace(held, **noted) if noted else held
+        placed = await self._placed(new, entries, changes.get("error", held.error), mark)
+        return {**changes, **placed, **noted, "count": held.count + len(entries)}
 
     async def _answered(
         self, held: Header, entries: Sequence[Entry], mark: str
@@ -226,23 +238,20 @@ class Writes(Reads):
         now = self._clock.now()
         if not is_ahead(item, now, self._margin):
             return item
-        where = key_of(item)
+        where = self._key_of(item)
         changes = begun_again(item, now)
         written = await self._update(where, when=[unchanged(item)], set=changes)
         found: T = written.item
         return found
 
+    def _key_of(self, item: Header | Operation | Process) -> Key:
+        """Where an item is stored."""
+        if isinstance(item, Process):
+            return process_key(item.name)
+        return self.layout.item(item) if isinstance(item, Operation) else header_key(item.run)
+
     async def _put(self, key: Key, item: Any, *, absent: bool = False) -> Written:
         return await self._again(lambda: self._table.put(key, item, absent=absent))
-
-
-def key_of(item: Header | Operation | Process) -> Key:
-    """Where an item is stored."""
-    if isinstance(item, Process):
-        return process_key(item.name)
-    if isinstance(item, Operation):
-        return operation_key(item.run, item.key)
-    return header_key(item.run)
 
 
 def room_for_tail(header: Header) -> int:
@@ -250,6 +259,8 @@ def room_for_tail(header: Header) -> int:
     run = 2 * len(header.run)  # It is in the item's key as well.
     names = stored_size(header.workflow) + stored_size(header.key)
     changed = CHANGED_BYTES if header.changed else 0
+    changed += WIDE_BYTES if header.wide else 0
+    changed += JOINS_BYTES if header.joins else 0
     changed += RESPONSE_BYTES + len(header.answer) if header.answer else 0
     keyed = len(_encode({"digest_key": header.digest_key})) if header.digest_key else 0
     return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - _told(header)

@@ -184,13 +184,15 @@ class _Page:
 
     async def _fetch(self, entries: Sequence[Entry]) -> None:
         """Fetch the items of the operations that these entries are about."""
-        keys = [each.key for each in entries if isinstance(each, Scheduled) and _has_item(each)]
+        asked = [each for each in entries if isinstance(each, Scheduled) and _has_item(each)]
+        steps = [each.key for each in asked if each.kind.traits.inline]
+        keys = [each.key for each in asked if not each.kind.traits.inline]
         keys += [each.key for each in entries if isinstance(each, Completed)]
         items = self._reading.items
-        wanted = [key for key in dict.fromkeys(keys) if key not in items]
-        for begin in range(0, len(wanted), FEW):
-            few = wanted[begin : begin + FEW]
-            items.update(await self._store.operations(self._header.run, few))
+        for found, read in ((steps, self._store.steps), (keys, self._store.operations)):
+            wanted = [key for key in dict.fromkeys(found) if key not in items]
+            for begin in range(0, len(wanted), FEW):
+                items.update(await read(self._header.run, wanted[begin : begin + FEW]))
 
     async def _read(self, entry: Entry) -> None:
         reading = self._reading

@@ -58,7 +58,7 @@ async def log_page(
     """A page of at most `limit` lines. Raises as `Parts.next` does."""
     page = _Page(wanted, limit, place)
     if place.body is None and wanted.key != "":
-        await _attempts(store, header.run, page)
+        await _attempts(store, header, page)
     if page.has_room() and not wanted.key:
         await _body(store, header, page)
     page.found.sort(key=lambda each: each[0])
@@ -108,10 +108,10 @@ class _Page:
         return not self.goes_on
 
 
-async def _attempts(store: Reads, run: str, page: _Page) -> None:
+async def _attempts(store: Reads, header: Header, page: _Page) -> None:
     cursor: str | None = page.place.after
     while True:
-        found = await store.batches(run, page.wanted.key, limit=_AT_ONCE, cursor=cursor)
+        found = await store.batches(header, page.wanted.key, limit=_AT_ONCE, cursor=cursor)
         for key, batch in found.items:
             if not page.add(batch, LogPlace(0, key.sort)):
                 return

@@ -11,14 +11,14 @@ from msgspec import UNSET, Raw, UnsetType
 from rewake.kinds import Purpose
 from rewake.records import Failure, Finished, Header, LogLine, Outcome
 from rewake.signing.redacting import without_links
-from rewake.states import END_OF, RunState
+from rewake.states import END_OF, SHOWN, RunState
 from rewake.values.sealing import for_people
 from rewake.views.approvals import ApprovalView
 from rewake.views.moments import moment, moment_or_none
 from rewake.views.values import Values
 
 _ENDED_BADLY = (RunState.STUCK, RunState.FAILED, RunState.CANCELLED)
-STATES: Mapping[RunState, str] = {state: state.said for state in RunState}
+STATES: Mapping[RunState, str] = {state: state.said for state in SHOWN}
 """What users call the states of a run."""
 
 

@@ -26,10 +26,10 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from rewake.errors import StoreUnavailable
-from rewake.records import Item, Millis
+from rewake.records import Item
 from rewake.stores.items import change, decode, encode
 from rewake.stores.postgres.known import Known
-from rewake.stores.table import Key, When, Written
+from rewake.stores.table import Indexed, Key, When, Written, holds, indexed
 
 T = TypeVar("T")
 
@@ -42,17 +42,18 @@ ABSENT = b""
 class Row(NamedTuple):
     """An item to write, or with no body to remove.
 
-    `base`: the digest of what must be there; empty: nothing may; None: whatever is there.
+    `base`: the digest of what must be there; empty: nothing may; None: whatever is there. `place`:
+    where it stands in the due index.
     """
 
     key: Key
     base: bytes | None
-    due: Millis | None
+    place: Indexed | None
     body: bytes | None
 
 
-New = tuple[Millis | None, bytes | None]
-"""A due time and a body; without one, the item is removed."""
+New = tuple[Indexed | None, bytes | None]
+"""The place in the due index and the body; without one, the item is removed."""
 Blobs = Mapping[tuple[str, str], bytes]
 """Large values, by run and name."""
 
@@ -162,9 +163,14 @@ class Flight:
         self._write(key, stored, new)
         return Written(True, stored)
 
-    async def delete(self, keys: Sequence[Key]) -> None:
-        """Remove items."""
+    async def delete(self, keys: Sequence[Key], when: When) -> None:
+        """Remove items, each if `when` holds."""
         for key in keys:
+            if when:
+                body = await self._sure(key)
+                if body is None or not holds(when, decode(key, body)):
+                    continue
+                self._base(key, body)
             self._write(key, None, None)
 
     def put_blob(self, run: str, name: str, data: bytes) -> None:
@@ -172,10 +178,8 @@ class Flight:
         self._note_writer()
         self.blobs.setdefault((run, name), bytes(data))
 
-    def changed(
-        self, partition: str | None = None
-    ) -> dict[Key, tuple[Millis | None, bytes | None]]:
-        """What was written so far, of one partition or all: due time and body."""
+    def changed(self, partition: str | None) -> dict[Key, New]:
+        """What was written so far, of one partition or all."""
         return {key: new for key, new in self._new.items() if partition in (None, key.partition)}
 
     # --- what is known -------------------------------------------------------------------------
@@ -207,7 +211,7 @@ class Flight:
 
     def _write(self, key: Key, item: Item | None, body: bytes | None) -> None:
         self._note_writer()
-        self._new[key] = (getattr(item, "due", None), body)
+        self._new[key] = (indexed(item), body)
 
     def _note_writer(self) -> None:
         if self.job is not None:
@@ -222,10 +226,10 @@ class Flight:
     def rows(self) -> list[Row]:
         """What is to be written, in the order in which everybody writes."""
         found: list[Row] = []
-        for key, (due, body) in sorted(self._new.items()):
+        for key, (place, body) in sorted(self._new.items()):
             base = self._bases.get(key)
             # What was made and removed again need not have been missing.
-            found.append(Row(key, base or None if body is None else base, due, body))
+            found.append(Row(key, base or None if body is None else base, place, body))
         return found
 
     def is_written(self) -> None:

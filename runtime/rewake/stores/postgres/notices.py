@@ -39,7 +39,7 @@ def channel_of(schema: str) -> str:
 
 def is_due(rows: Sequence[Row], now: Millis) -> bool:
     """Whether something that was written is due by now."""
-    return any(row.due is not None and row.due <= now for row in rows)
+    return any(row.place is not None and row.place.due <= now for row in rows)
 
 
 class Notices:

@@ -31,6 +31,7 @@ class _Statements(NamedTuple):
     due_there: str
     put_blob: str
     get_blob: str
+    delete_blobs: str
     partitions: str
     blobs: str
 
@@ -44,21 +45,25 @@ _TEXTS = _Statements(
     found="SELECT number, body FROM {schema}.found(%s::bytea[], %s::bytea[])",
     write=(
         "SELECT number, body FROM {schema}.write(%s::bytea[], %s::bytea[], %s::bytea[],"
-        " %s::bigint[], %s::bytea[], %s::bytea[], %s::bytea[], %s::bytea[])"
+        " %s::bigint[], %s::bytea[], %s::bytea[], %s::bytea[], %s::bytea[], %s::bytea[])"
     ),
     forward=_RANGE.replace("{order}", "ASC"),
     backward=_RANGE.replace("{order}", "DESC"),
     due=(
-        "SELECT due, partition, sort FROM {schema}.items WHERE due <= %s"
+        "SELECT due, partition, sort FROM {schema}.items WHERE tag = %s AND due <= %s"
         " AND (due, partition, sort) > (%s, %s, %s) ORDER BY due, partition, sort LIMIT %s"
     ),
     # Of one partition, by its key: most of them are small, and the index of due times is not.
     due_there=(
-        "SELECT due, partition, sort FROM {schema}.items WHERE due <= %s"
+        "SELECT due, partition, sort FROM {schema}.items WHERE tag = %s AND due <= %s"
         " AND (due, partition, sort) > (%s, %s, %s) AND partition = %s ORDER BY due, sort LIMIT %s"
     ),
     put_blob="INSERT INTO {schema}.blobs VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
     get_blob="SELECT data FROM {schema}.blobs WHERE run = %s AND name = %s",
+    delete_blobs=(
+        "DELETE FROM {schema}.blobs WHERE run = %s AND name IN"
+        " (SELECT name FROM {schema}.blobs WHERE run = %s LIMIT %s) RETURNING 1"
+    ),
     partitions=(
         "SELECT partition FROM {schema}.items WHERE partition > %s"
         " GROUP BY partition ORDER BY partition LIMIT %s"
@@ -99,7 +104,8 @@ class Rows(Backend):
                 [_bytes(row.key.partition) for row in rows],
                 [_bytes(row.key.sort) for row in rows],
                 [row.base for row in rows],
-                [row.due for row in rows],
+                [row.place.due if row.place else None for row in rows],
+                [_bytes(row.place.tag) if row.place else b"" for row in rows],
                 [row.body for row in rows],
                 [_bytes(run) for run, _ in blobs],
                 [_bytes(name) for _, name in blobs],
@@ -140,19 +146,24 @@ class Rows(Backend):
         self,
         until: Millis,
         limit: int,
+        tag: str,
         partition: str | None,
         after: Due | None,
         flight: Flight | None = None,
     ) -> list[Due]:
         changed = {} if flight is None else flight.changed(partition)
         last = after or _BEFORE_ALL
-        where: list[Any] = [until, last.due, *_key(last.key)]
+        where: list[Any] = [_bytes(tag), until, last.due, *_key(last.key)]
         where += [] if partition is None else [_bytes(partition)]
         statement = self._texts.due if partition is None else self._texts.due_there
         rows = await self._execute(statement, [*where, limit + len(changed)])
         found = [Due(due, Key(_text(there), _text(sort))) for due, there, sort in rows]
         if changed:
-            new = [Due(due, key) for key, (due, _) in changed.items() if due is not None]
+            new = [
+                Due(place.due, key)
+                for key, (place, _) in changed.items()
+                if place is not None and place.tag == tag
+            ]
             found = [each for each in found if each.key not in changed]
             found += [
                 each
@@ -162,6 +173,10 @@ class Rows(Backend):
             found.sort(key=lambda each: (each.due, each.key))
         return found[:limit]
 
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        found = await self.fetch(keys) if keys else {}
+        return [decode(key, found[key]) if key in found else None for key in keys]
+
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         await self._execute(self._texts.put_blob, (_bytes(run), _bytes(name), data))
 
@@ -170,6 +185,10 @@ class Rows(Backend):
         if not rows:
             raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
         return bytes(rows[0][0])
+
+    async def delete_blobs(self, run: str, limit: int) -> bool:
+        rows = await self._execute(self._texts.delete_blobs, (_bytes(run), _bytes(run), limit))
+        return len(rows) == limit
 
     async def partitions(self, after: str, limit: int) -> list[str]:
         """The partitions behind this one, in order."""

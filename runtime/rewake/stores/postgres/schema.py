@@ -24,10 +24,10 @@ Row = tuple[Any, ...]
 
 _FIRST: tuple[LiteralString, ...] = (
     "CREATE TABLE {schema}.items (partition bytea NOT NULL, sort bytea NOT NULL, due bigint,"
-    " body bytea NOT NULL, PRIMARY KEY (partition, sort))"
+    " tag bytea NOT NULL, body bytea NOT NULL, PRIMARY KEY (partition, sort))"
     # Most changes of an item leave its due time: with room on its page no index is touched.
     " WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05)",
-    "CREATE INDEX items_due ON {schema}.items (due, partition, sort) WHERE due IS NOT NULL",
+    "CREATE INDEX items_due ON {schema}.items (tag, due, partition, sort) WHERE due IS NOT NULL",
     "CREATE TABLE {schema}.blobs (run bytea NOT NULL, name bytea NOT NULL, data bytea NOT NULL,"
     " PRIMARY KEY (run, name))",
     # By key, one after another: a plan that reads the whole table is never chosen.
@@ -41,7 +41,7 @@ _FIRST: tuple[LiteralString, ...] = (
     END $$""",
     # Locks are held for as long as a commit takes, but by people and in users' transactions.
     """CREATE FUNCTION {schema}.write(partitions bytea[], sorts bytea[], bases bytea[],
-      dues bigint[], bodies bytea[], runs bytea[], names bytea[], blobs bytea[])
+      dues bigint[], tags bytea[], bodies bytea[], runs bytea[], names bytea[], blobs bytea[])
     RETURNS TABLE (number integer, body bytea) LANGUAGE plpgsql SET lock_timeout = '250ms' AS $$
     DECLARE
       stale integer[] := '{{}}';
@@ -59,13 +59,16 @@ _FIRST: tuple[LiteralString, ...] = (
               WHERE items.partition = partitions[i] AND items.sort = sorts[i]
               AND (bases[i] IS NULL OR sha256(items.body) = bases[i]);
           ELSIF bases[i] IS NULL THEN
-            INSERT INTO {schema}.items VALUES (partitions[i], sorts[i], dues[i], bodies[i])
-              ON CONFLICT (partition, sort) DO UPDATE SET due = excluded.due, body = excluded.body;
+            INSERT INTO {schema}.items
+              VALUES (partitions[i], sorts[i], dues[i], tags[i], bodies[i])
+              ON CONFLICT (partition, sort) DO UPDATE
+              SET due = excluded.due, tag = excluded.tag, body = excluded.body;
           ELSIF bases[i] = '' THEN
-            INSERT INTO {schema}.items VALUES (partitions[i], sorts[i], dues[i], bodies[i])
+            INSERT INTO {schema}.items
+              VALUES (partitions[i], sorts[i], dues[i], tags[i], bodies[i])
               ON CONFLICT DO NOTHING;
           ELSE
-            UPDATE {schema}.items SET due = dues[i], body = bodies[i]
+            UPDATE {schema}.items SET due = dues[i], tag = tags[i], body = bodies[i]
               WHERE items.partition = partitions[i] AND items.sort = sorts[i]
               AND sha256(items.body) = bases[i];
           END IF;

@@ -13,6 +13,7 @@ from typing import Any, cast
 from rewake import forks
 from rewake.errors import StoreUnavailable
 from rewake.records import Item, Millis
+from rewake.stores.layout import TOGETHER
 from rewake.stores.postgres.blocking import BlockingLine, connect_blocking
 from rewake.stores.postgres.flight import Flight, Job, asked, flight_of
 from rewake.stores.postgres.line import Line
@@ -31,6 +32,7 @@ class PostgresTable:
     """
 
     joins = True
+    spread = TOGETHER
 
     def __init__(self, place: Place, *, reads_only: bool = False, threaded: bool = True) -> None:
         self._place = place
@@ -53,6 +55,13 @@ class PostgresTable:
         if inside is not None:
             return await inside.get(key)
         return await self._line().reads.get(key)
+
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        """The items of these keys, by one statement."""
+        inside = flight_of(self)
+        if inside is not None:
+            return [await inside.get(key) for key in keys]
+        return await self._line().reads.get_many(keys)
 
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
         """Write the whole item; with `absent`, only if there is none."""
@@ -97,32 +106,32 @@ class PostgresTable:
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time, then by key."""
-        where = (until, limit, partition, after)
+        where = (until, limit, tag, partition, after)
         inside, line = flight_of(self), self._line()
         if inside is not None:
             return await asked(lambda: line.inner.due(*where, inside))
         return await line.reads.due(*where)
 
-    async def delete(self, keys: Sequence[Key]) -> None:
-        """Remove items, all or none; a missing one is no error."""
+    async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
+        """Remove items, each if `when` holds, all or none; a missing one is no error."""
         inside = flight_of(self)
         if inside is not None:
-            await inside.delete(keys)
+            await inside.delete(keys, when)
         else:
-            await self._do(lambda flight: flight.delete(keys))
+            await self._do(lambda flight: flight.delete(keys, when))
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         """Keep a large value under its run. Writing the same name again changes nothing."""
         inside = flight_of(self)
         if inside is not None:
             inside.put_blob(run, name, data)
-        elif self._reads_only:
-            raise StoreUnavailable("the database is open for reading only")
         else:  # by itself, for it takes long
+            self._refuse_if_reading()
             await self._line().reads.put_blob(run, name, data)
 
     async def get_blob(self, run: str, name: str) -> bytes:
@@ -133,6 +142,14 @@ class PostgresTable:
         if (run, name) in inside.blobs:
             return inside.blobs[run, name]
         return await asked(lambda: line.inner.get_blob(run, name))
+
+    async def delete_blobs(self, run: str, *, limit: int) -> bool:
+        """Remove large values of a run, at most so many. Whether there may be more."""
+        self._refuse_if_reading()
+        inside, line = flight_of(self), self._line()
+        if inside is not None:
+            return await asked(lambda: line.inner.delete_blobs(run, limit))
+        return await line.reads.delete_blobs(run, limit)
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work` in one flight: all of its writes, or none if it raises.
@@ -176,9 +193,12 @@ class PostgresTable:
                 line.drop()
 
     async def _do(self, work: Callable[[Flight], Awaitable[T]]) -> T:
+        self._refuse_if_reading()
+        return cast(T, await self._line().run(Job(work)))
+
+    def _refuse_if_reading(self) -> None:
         if self._reads_only:
             raise StoreUnavailable("the database is open for reading only")
-        return cast(T, await self._line().run(Job(work)))
 
     def _line(self) -> Line | BlockingLine:
         """The line of the calling event loop."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
@@ -17,18 +17,30 @@ from rewake.errors import StoreError, StoreFull, StoreUnavailable, StoreUnsuitab
 APPLICATION_ID = int.from_bytes(b"Rwke", "big")
 """Marks a SQLite file as Rewake's (`PRAGMA application_id`)."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The layout of the file (`PRAGMA user_version`)."""
 
+_INDEX = "CREATE INDEX items_due ON items (tag, due) WHERE due IS NOT NULL"
 _SCHEMA = (
     "CREATE TABLE items (partition TEXT NOT NULL, sort TEXT NOT NULL, due INTEGER,"
-    " body BLOB NOT NULL, PRIMARY KEY (partition, sort)) WITHOUT ROWID",
-    "CREATE INDEX items_due ON items (due) WHERE due IS NOT NULL",
+    " body BLOB NOT NULL, tag TEXT NOT NULL DEFAULT '', PRIMARY KEY (partition, sort))"
+    " WITHOUT ROWID",
+    _INDEX,
     "CREATE TABLE blobs (run TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL,"
     " PRIMARY KEY (run, name))",
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+
+_SINCE: Mapping[int, Sequence[str]] = {
+    1: (
+        "ALTER TABLE items ADD COLUMN tag TEXT NOT NULL DEFAULT ''",
+        "DROP INDEX items_due",
+        _INDEX,
+        f"PRAGMA user_version = {SCHEMA_VERSION}",
+    ),
+}
+"""By an older layout: what changed since."""
 
 LOG_BYTES = 8 * 1024 * 1024
 """The most bytes that the log beside the file keeps once nobody reads the older ones."""
@@ -139,13 +151,19 @@ def _use_synchronous(connection: sqlite3.Connection, file: Path, level: int) -> 
 
 
 def _make_if_new(connection: sqlite3.Connection, file: Path) -> None:
-    if not _is_new(connection, file):
+    if not _missing(connection, file):
         return
     connection.execute("BEGIN IMMEDIATE")
-    if _is_new(connection, file):  # No other process has made it meanwhile.
-        for statement in _SCHEMA:
-            connection.execute(statement)
+    for statement in _missing(connection, file):  # Another process may have made it meanwhile.
+        connection.execute(statement)
     connection.execute("COMMIT")
+
+
+def _missing(connection: sqlite3.Connection, file: Path) -> Sequence[str]:
+    """What makes a new file, or one of an older layout, one of this layout."""
+    if _is_new(connection, file):
+        return _SCHEMA
+    return _SINCE.get(_ask(connection, "user_version"), ())
 
 
 class OpenFile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,7 +12,7 @@ from rewake.errors import StoreUnavailable
 from rewake.records import Millis
 from rewake.stores.sqlite.file import connect_to_read, translate
 from rewake.stores.sqlite.rows import Rows
-from rewake.stores.table import Due, Key, Page, T
+from rewake.stores.table import Due, Key, Page, Spread, T
 
 
 class SqliteReader:
@@ -21,6 +21,8 @@ class SqliteReader:
     Raises `StoreUnsuitable` if there is no such file, or it is not Rewake's. Reads run in the
     caller.
     """
+
+    spread = Spread()
 
     def __init__(self, path: str | PathLike[str], *, busy: float = 5.0) -> None:
         self._file = file = Path(path).absolute()
@@ -41,6 +43,10 @@ class SqliteReader:
         """The item, or None."""
         return self._read(lambda rows: rows.get(key))
 
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        """The items of these keys."""
+        return self._read(lambda rows: [rows.get(key) for key in keys])
+
     async def query(
         self,
         partition: str,
@@ -58,11 +64,12 @@ class SqliteReader:
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time, then by key."""
-        return self._read(lambda rows: rows.due(until, limit, partition, after))
+        return self._read(lambda rows: rows.due(until, limit, tag, partition, after))
 
     async def get_blob(self, run: str, name: str) -> bytes:
         """A large value. Raises `CheckpointUnreadable` if it is not there."""
@@ -94,7 +101,7 @@ class SqliteReader:
     async def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise StoreUnavailable("the database is open for reading only")
 
-    put = update = delete = put_blob = _refuse
+    put = update = delete = put_blob = delete_blobs = _refuse
 
     async def close(self) -> None:
         """Close the file."""

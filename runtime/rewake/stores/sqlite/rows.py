@@ -9,25 +9,29 @@ from typing import Any, cast
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Item, Millis
 from rewake.stores.items import decode, encode
-from rewake.stores.table import Due, Key, Page, Written
+from rewake.stores.table import Due, Key, Page, When, Written, holds, indexed
 
 _GET = "SELECT body FROM items WHERE partition = ? AND sort = ?"
-_INSERT = "INSERT INTO items VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_NEW = "INSERT INTO items (partition, sort, due, tag, body) VALUES (?, ?, ?, ?, ?)"
+_INSERT = f"{_NEW} ON CONFLICT DO NOTHING"
 _WRITE = (
-    "INSERT INTO items VALUES (?, ?, ?, ?) ON CONFLICT (partition, sort) DO UPDATE"
-    " SET due = excluded.due, body = excluded.body"
+    f"{_NEW} ON CONFLICT (partition, sort) DO UPDATE"
+    " SET due = excluded.due, tag = excluded.tag, body = excluded.body"
 )
 _CHANGE_BODY = "UPDATE items SET body = ? WHERE partition = ? AND sort = ?"
 _DELETE = "DELETE FROM items WHERE partition = ? AND sort = ?"
 _RANGE = "SELECT sort, body FROM items WHERE partition = ? AND sort >= ? AND sort < ?"
 _FORWARD = f"{_RANGE} ORDER BY sort LIMIT ?"
 _BACKWARD = f"{_RANGE} ORDER BY sort DESC LIMIT ?"
-_FROM_DUE = "SELECT due, partition, sort FROM items WHERE due <= ?"
+_FROM_DUE = "SELECT due, partition, sort FROM items WHERE tag = ? AND due <= ?"
 _DUE = f"{_FROM_DUE} AND (due, partition, sort) > (?, ?, ?) ORDER BY due, partition, sort LIMIT ?"
 _DUE_THERE = f"{_FROM_DUE} AND (due, sort) > (?, ?) AND partition = ? ORDER BY due, sort LIMIT ?"
 _FIRST = Due(-1, Key("", ""))
 _PUT_BLOB = "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _GET_BLOB = "SELECT data FROM blobs WHERE run = ? AND name = ?"
+_DELETE_BLOBS = (
+    "DELETE FROM blobs WHERE run = ? AND name IN (SELECT name FROM blobs WHERE run = ? LIMIT ?)"
+)
 
 _PARTITIONS = "SELECT DISTINCT partition FROM items WHERE partition > ? ORDER BY partition LIMIT ?"
 _BLOBS = "SELECT run, name FROM blobs WHERE (run, name) > (?, ?) ORDER BY run, name LIMIT ?"
@@ -64,9 +68,9 @@ class Rows:
         body = encode(item)
         # Decoded before it is kept: an item that could not be read back is never written.
         stored = decode(key, body)
-        if found is None or getattr(found, "due", None) != getattr(stored, "due", None):
+        if found is None or indexed(found) != indexed(stored):
             return self.replace(key, stored, body)
-        # Most changes leave the due time as it is, and then its index is not touched.
+        # Most changes leave its place in the due index as it is, and then that is not touched.
         self._execute(_CHANGE_BODY, (body, key.partition, key.sort))
         return Written(True, stored)
 
@@ -84,17 +88,21 @@ class Rows:
         items = [(key, decode(key, body)) for key, (_, body) in zip(keys, rows, strict=False)]
         return Page(items, keys[-1].sort if keys and len(rows) > len(keys) else None)
 
-    def due(self, until: Millis, limit: int, partition: str | None, after: Due | None) -> list[Due]:
+    def due(
+        self, until: Millis, limit: int, tag: str, partition: str | None, after: Due | None
+    ) -> list[Due]:
         last = after or _FIRST
-        where: tuple[Any, ...] = (until, last.due, last.key.partition, last.key.sort)
+        where: tuple[Any, ...] = (tag, until, last.due, last.key.partition, last.key.sort)
         statement = _DUE
         if partition is not None:
-            where, statement = (until, last.due, last.key.sort, partition), _DUE_THERE
+            where = (tag, until, last.due, last.key.sort, partition)
+            statement = _DUE_THERE
         rows = self._execute(statement, (*where, limit)).fetchall()
         return [Due(due, Key(partition, sort)) for due, partition, sort in rows]
 
-    def delete(self, keys: Sequence[Key]) -> None:
-        self.connection.executemany(_DELETE, [(key.partition, key.sort) for key in keys])
+    def delete(self, keys: Sequence[Key], when: When) -> None:
+        gone = [key for key in keys if holds(when, self.get(key))] if when else keys
+        self.connection.executemany(_DELETE, [(key.partition, key.sort) for key in gone])
 
     def put_blob(self, run: str, name: str, data: bytes) -> None:
         self._execute(_PUT_BLOB, (run, name, data))
@@ -112,9 +120,13 @@ class Rows:
     def blobs(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
         return self._execute(_BLOBS, (*after, limit)).fetchall()
 
+    def delete_blobs(self, run: str, limit: int) -> bool:
+        return self._execute(_DELETE_BLOBS, (run, run, limit)).rowcount == limit
 
-def _row(key: Key, item: Item, body: bytes) -> tuple[str, str, Millis | None, bytes]:
-    return (key.partition, key.sort, getattr(item, "due", None), body)
+
+def _row(key: Key, item: Item, body: bytes) -> tuple[str, str, Millis | None, str, bytes]:
+    place = indexed(item) or (None, "")
+    return (key.partition, key.sort, *place, body)
 
 
 def _after(prefix: str) -> str | bytes:

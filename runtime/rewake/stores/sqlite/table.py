@@ -25,7 +25,7 @@ from rewake.stores.items import change, decode, encode
 from rewake.stores.sqlite.file import OpenFile, connect, refuse_foreign, translate
 from rewake.stores.sqlite.rows import Rows
 from rewake.stores.sqlite.writer import Writer
-from rewake.stores.table import Due, Key, Page, T, When, Written
+from rewake.stores.table import Due, Key, Page, Spread, T, When, Written
 
 
 class SqliteTable:
@@ -39,6 +39,7 @@ class SqliteTable:
     """
 
     joins = True
+    spread = Spread()
 
     def __init__(
         self,
@@ -81,6 +82,10 @@ class SqliteTable:
         """The item, or None."""
         return await self._read(lambda rows: rows.get(key))
 
+    async def get_many(self, keys: Sequence[Key]) -> list[Any]:
+        """The items of these keys, in one visit."""
+        return await self._read(lambda rows: [rows.get(key) for key in keys])
+
     async def put(self, key: Key, item: Item, *, absent: bool = False) -> Written:
         """Write the whole item; with `absent`, only if there is none."""
         # Encoded here: an item that cannot be stored never joins a transaction of others.
@@ -120,16 +125,17 @@ class SqliteTable:
         until: Millis,
         *,
         limit: int,
+        tag: str = "",
         partition: str | None = None,
         after: Due | None = None,
     ) -> list[Due]:
         """The earliest entries of the due index at or before `until`, by due time, then by key."""
         self._file.check()  # Once a sweep is often enough.
-        return await self._read(lambda rows: rows.due(until, limit, partition, after))
+        return await self._read(lambda rows: rows.due(until, limit, tag, partition, after))
 
-    async def delete(self, keys: Sequence[Key]) -> None:
-        """Remove items, all or none; a missing one is no error."""
-        await self._write(lambda rows: rows.delete(keys), several=len(keys) > 1)
+    async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
+        """Remove items, each if `when` holds, all or none; a missing one is no error."""
+        await self._write(lambda rows: rows.delete(keys, when), several=len(keys) > 1)
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         """Keep a large value under its run. Writing the same name again changes nothing."""
@@ -138,6 +144,10 @@ class SqliteTable:
     async def get_blob(self, run: str, name: str) -> bytes:
         """A large value. Raises `CheckpointUnreadable` if it is not there."""
         return await self._read(lambda rows: rows.get_blob(run, name))
+
+    async def delete_blobs(self, run: str, *, limit: int) -> bool:
+        """Remove large values of a run, at most so many. Whether there may be more."""
+        return await self._write(lambda rows: rows.delete_blobs(run, limit))
 
     async def together(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work` in one transaction: all of its writes, or none if it raises.

@@ -1,0 +1,55 @@
+"""Routes: messages for tasks of a tag go where its route leads, all others where they always went.
+
+A route is a dispatcher of its own: another base URL, another queue, a function with more memory.
+Who takes its messages has the same store and secret, and serves the tag; what is stored still
+decides whether there is anything to do. `rewake.hosts.building` makes routes of addresses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from rewake.dispatchers.dispatcher import Dispatcher, Handler
+from rewake.records import Invocation
+
+
+class Router:
+    """Hands messages with one of these tags to its dispatcher in `routes`, and others to `main`."""
+
+    def __init__(self, main: Dispatcher, routes: Mapping[str, Dispatcher]) -> None:
+        self._main = main
+        self._routes = dict(routes)
+
+    @property
+    def local(self) -> bool:
+        """Whether this process handles what is of no route."""
+        return self._main.local
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """The tags that have a route."""
+        return frozenset(self._routes)
+
+    def open(self, handler: Handler) -> None:
+        for each in self._all():
+            each.open(handler)
+
+    async def dispatch(self, invocations: Sequence[Invocation]) -> None:
+        ways: defaultdict[str, list[Invocation]] = defaultdict(list)
+        for invocation in invocations:
+            ways[invocation.tag].append(invocation)
+        for tag, some in ways.items():
+            await self._routes.get(tag, self._main).dispatch(some)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(each.close() for each in self._all()))
+
+    def _all(self) -> list[Dispatcher]:
+        return [self._main, *dict.fromkeys(self._routes.values())]
+
+
+def routed_tags(dispatcher: Dispatcher) -> frozenset[str]:
+    """The tags to which a route leads from here."""
+    return dispatcher.tags if isinstance(dispatcher, Router) else frozenset()

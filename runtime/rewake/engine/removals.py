@@ -1,0 +1,90 @@
+"""Requests about runs that have ended: hold one, erase one, purge many."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rewake.engine.listing import Listing, Wanted
+from rewake.engine.services import Services
+from rewake.errors import RunConflict
+from rewake.records import Header, Millis
+from rewake.states import ENDED
+
+AT_ONCE = 200
+"""The most steps in which one request erases; what is left goes with the next sweeps."""
+
+
+class Purged(NamedTuple):
+    """What one page of a purge came to: the runs that go, those that are held, where to go on."""
+
+    runs: list[Header]
+    held: list[Header]
+    cursor: str | None
+
+
+class Removals:
+    """What can be asked of the runs of one store that have ended."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._store = services.store
+        self.listing = Listing(services.store)
+
+    async def hold(self, run: str, *, dry_run: bool = False) -> Header:
+        """Keep a run, ended or not, from being removed, until `unhold`. Raises `RunNotFound`."""
+        if dry_run:
+            return await self._store.header(run)
+        return await self._store.hold(run)
+
+    async def unhold(self, run: str, *, dry_run: bool = False) -> Header:
+        """Let a run be removed when its time is over, perhaps at once. Raises `RunNotFound`."""
+        if dry_run:
+            return await self._store.header(run)
+        return await self._store.let_be_removed(run, self._services.keeping.due_of)
+
+    async def erase(self, run: str, *, dry_run: bool = False) -> Header:
+        """Remove an ended run now, with the deliveries that came to it. Returns it as it was.
+
+        Its id, and its key, stay taken for a while. Raises `RunNotFound`, and `RunConflict` if it
+        has not ended, is held, or goes on meanwhile.
+        """
+        services, now = self._services, self._services.clock.now()
+        header = await self._store.header(run)
+        if header.state not in ENDED:
+            raise RunConflict(
+                f"run {run!r} has not ended, it is {header.state.said}: kill it first"
+            )
+        if header.hold:
+            raise RunConflict(f"run {run!r} is held")
+        if dry_run:
+            return header
+        stone = await self._store.remove(header, now)
+        if stone is None:
+            raise RunConflict(f"run {run!r} has changed meanwhile: look at it again")
+        services.cache.drop(run)
+        await self._store.deliveries.erase(run)
+        if await services.keeping.clear(stone, now, AT_ONCE) == AT_ONCE:
+            services.keeping.hurry()
+        return header
+
+    async def purge(
+        self, wanted: Wanted, before: Millis, *, cursor: str | None = None, dry_run: bool = False
+    ) -> Purged:
+        """Remove those of the next runs of a list that are wanted and ended before then.
+
+        A page looks at a bounded number; they go with the next sweeps.
+        """
+        now, runs, held = self._services.clock.now(), list[Header](), list[Header]()
+        found, cursor = await self.listing.page(wanted, AT_ONCE, cursor)
+        for header in found:
+            if header.state not in ENDED or header.ended >= before:
+                continue
+            if header.hold:
+                held.append(header)
+            elif dry_run or await self._store.remove(header, now, at=now) is not None:
+                runs.append(header)
+                if not dry_run:
+                    self._services.cache.drop(header.run)
+        if runs and not dry_run:
+            self._services.keeping.hurry()
+        return Purged(runs, held, cursor)

@@ -1,0 +1,84 @@
+"""The same app, by the same scenarios, on every deployment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.end_to_end.deployments import DEPLOYMENTS, Deployment
+from tests.end_to_end.front import Front
+from tests.end_to_end.judge import World, faults
+from tests.end_to_end.playing import Play, caller, under_load
+from tests.end_to_end.scenarios import WORD
+from tests.support.hooks import SECRETS
+
+_UNDER_WAY = 0.4
+"""Seconds after which there is work to interrupt."""
+
+
+@pytest.fixture(autouse=True)
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment of a server holds."""
+    for name, text in SECRETS.items():
+        monkeypatch.setenv(name, text)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_every_scenario(name: str, tmp_path: Path) -> None:
+    """All scenarios come right, in peace, while servers are killed and stand still, and through a
+    rolling deploy under load. Nothing that had ended is done again, each outcome is one, a deploy
+    repeats nothing at all, and no word of a user is in the database.
+    """
+    with DEPLOYMENTS[name](tmp_path) as deployment, caller(deployment) as client:
+        try:
+            _peace(deployment, client)
+            _harm(deployment, client)
+            _deploy(deployment, client)
+            assert WORD.encode() not in deployment.stored()
+        except BaseException as error:
+            error.add_note(deployment.logs())
+            raise
+
+
+def _peace(deployment: Deployment, client: httpx2.Client) -> None:
+    """Nothing happens to any server."""
+    with Play(deployment, client, calm=True) as play:
+        pass
+    world, front = World.seen(deployment.outside), Front(client, deployment.outside)
+    assert not list(faults(front, play.runs, world, calm=True))
+
+
+def _harm(deployment: Deployment, client: httpx2.Client) -> None:
+    """One server dies, and another stands still for longer than its lease."""
+    paused: set[int] = set()
+
+    def harm() -> None:
+        time.sleep(_UNDER_WAY)
+        deployment.kill(0)
+        paused.add(deployment.pause(deployment.size - 1))
+
+    with Play(deployment, client, calm=False) as play:
+        front = under_load(deployment, client, harm)
+    world = World.seen(deployment.outside)
+    runs = [*play.runs, *front.runs]
+    assert not list(faults(front, runs, world, paused=paused, calm=False))
+    again = [each for run in runs for each in world.begun.get(run, []) if _is_again(each)]
+    assert again, "nothing was interrupted, so nothing is proved"
+
+
+def _is_again(begun: Mapping[str, Any]) -> bool:
+    """Whether this attempt follows one that was lost, and not one that failed as it should."""
+    return begun["attempt"] > 1 and begun["key"] not in {"flaky", "brittle"}
+
+
+def _deploy(deployment: Deployment, client: httpx2.Client) -> None:
+    """Each server is replaced in turn, under load."""
+    front = under_load(deployment, client, deployment.roll)
+    world = World.seen(deployment.outside)
+    assert not list(faults(front, front.runs, world, calm=True))
