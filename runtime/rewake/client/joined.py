@@ -21,12 +21,14 @@ from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.callbacks import Callbacks
 from rewake.engine.engine import Engine
+from rewake.engine.settings import Settings
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import ConfigError, UsageError
 from rewake.hosts.config import ServerConfig
 from rewake.hosts.databases import schema_of
 from rewake.kinds import OutcomeKind
 from rewake.stores.postgres.joined import JoinedTable, carried_out_at_once
+from rewake.tags import Served
 
 T = TypeVar("T")
 
@@ -59,7 +61,6 @@ async def start(
             idempotency_key=named.key,
             if_running=None if named.if_running is None else IfRunning(named.if_running),
             if_finished=None if named.if_finished is None else IfFinished(named.if_finished),
-            carry_on=False,
         )
         return header.run, new
 
@@ -97,5 +98,8 @@ async def _joined(connection: object, app: App, act: Callable[[Engine], Awaitabl
         raise ConfigError("connection= needs the secret of the servers: set REWAKE_SECRET")
     table = JoinedTable(connection, schema_of(os.environ.get("REWAKE_DB", "")))
     dispatcher = InProcessDispatcher(SystemClock())
-    engine = Engine(app, table, dispatcher, config.secret, shelf=table, threads=False)
+    settings = Settings(served=Served(untagged=False))  # what it starts is due, for any server
+    engine = Engine(
+        app, table, dispatcher, config.secret, shelf=table, settings=settings, threads=False
+    )
     return await act(engine)

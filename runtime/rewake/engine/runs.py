@@ -83,7 +83,6 @@ class Runs(Removals):
         strict: bool = True,
         compare: bool = True,
         noted: Noted | None = None,
-        carry_on: bool = True,
     ) -> tuple[Header, bool]:
         """Start a run. Returns its header, and whether it is new. `by`: who starts it.
 
@@ -91,8 +90,7 @@ class Runs(Removals):
         exists, even if it has ended, unless `if_running` or `if_finished` say otherwise. A key
         stands for the newest of its runs. `rewake.engine.starting` has the rules. `compare`: refuse
         other arguments than that run has. `strict`: refuse fields that a class does not have.
-        `noted` is told of a new run before its body begins. With `carry_on=False` another process
-        begins it, within a sweep.
+        `noted` is told of a new run before its body begins.
 
         Raises:
             RunNotFound: no such workflow.
@@ -106,7 +104,6 @@ class Runs(Removals):
 
         async def create(run: str, follows: Header | None) -> tuple[Header, bool]:
             header = self._new_header(run, workflow, arguments, idempotency_key or "")
-            self._own(header, carry_on=carry_on)
             found, new = await self._create(header, recorded, follows, by, noted)
             # Before any policy: how a run of another workflow stands is not for who may start this.
             if found.workflow != workflow:
@@ -134,6 +131,7 @@ class Runs(Removals):
         secret = self._services.secret
         header.digest_key, header.key = new_digest_key(secret, run), storable(key)
         header.digest = digests_of(secret, header).digest(arguments)
+        self._own(header)
         return header
 
     async def _create(
@@ -154,8 +152,6 @@ class Runs(Removals):
             stored, new = await self._store.start(header, started, follows)
             if new and noted is not None:
                 await noted(stored)
-        if new and stored.due == now:  # another process begins it
-            return stored, new
         if new:
             with carrying_out(run):
                 runs_log.info("run %s of %s has started", run, header.workflow)
@@ -166,13 +162,10 @@ class Runs(Removals):
             await services.wake(run)
         return stored, new
 
-    def _own(self, header: Header, *, carry_on: bool) -> None:
+    def _own(self, header: Header) -> None:
         """Hold a new run by a lease if this process gets its messages, else make it due."""
         services = self._services
         now, settings = services.clock.now(), services.settings
-        if not carry_on:
-            header.due = header.created
-            return
         header.where = settings.where
         if not services.carries_on():
             header.due = now
