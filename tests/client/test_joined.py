@@ -65,11 +65,15 @@ async def wait_for_payment(file: str) -> str:
 def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A schema with tables, and a table of the user's beside them."""
     with cluster().schema() as made, cluster().connected() as connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS orders (number integer)")
-        connection.execute("TRUNCATE orders")
+        connection.execute(f"CREATE TABLE {orders_of(made)} (number integer)")
         monkeypatch.setenv("REWAKE_DB", made)
         monkeypatch.setenv("REWAKE_SECRET", SECRET)
         yield made
+
+
+def orders_of(address: str) -> str:
+    """The table of the user's, which is beside Rewake's for once, so that it goes with it."""
+    return f'"{address.rpartition("=")[2]}".orders'
 
 
 def plain(address: str, scheme: str = "postgresql") -> str:
@@ -88,17 +92,19 @@ def there(address: str, run: str) -> tuple[Header | None, int]:
             await table.close()
 
     with cluster().connected() as connection:
-        orders = connection.execute("SELECT number FROM orders").fetchall()
+        orders = connection.execute(f"SELECT number FROM {orders_of(address)}").fetchall()
     return asyncio.run(main()), len(orders)
 
 
-INSERT = "INSERT INTO orders VALUES (1)"
+def inserting(address: str) -> str:
+    """The statement of the user's own."""
+    return f"INSERT INTO {orders_of(address)} VALUES (1)"
 
 
 @contextmanager
 def by_psycopg(address: str, *, commits: bool) -> Iterator[Any]:
     with psycopg.connect(plain(address), row_factory=dict_row) as connection:
-        connection.execute(INSERT)
+        connection.execute(inserting(address))
         yield connection
         connection.commit() if commits else connection.rollback()
 
@@ -108,7 +114,7 @@ def by_sqlalchemy(address: str, *, commits: bool) -> Iterator[Any]:
     engine = sqlalchemy.create_engine(plain(address, "postgresql+psycopg"))
     with engine.connect() as connection:
         yield connection
-        connection.execute(sqlalchemy.text(INSERT))
+        connection.execute(sqlalchemy.text(inserting(address)))
         connection.commit() if commits else connection.rollback()
     engine.dispose()
 
@@ -118,7 +124,7 @@ def by_session(address: str, *, commits: bool) -> Iterator[Any]:
     engine = sqlalchemy.create_engine(plain(address, "postgresql+psycopg"))
     with Session(engine) as session:
         yield session
-        session.execute(sqlalchemy.text(INSERT))
+        session.execute(sqlalchemy.text(inserting(address)))
         session.commit() if commits else session.rollback()
     engine.dispose()
 
@@ -126,7 +132,7 @@ def by_session(address: str, *, commits: bool) -> Iterator[Any]:
 @asynccontextmanager
 async def by_async_psycopg(address: str, *, commits: bool) -> AsyncIterator[Any]:
     async with await psycopg.AsyncConnection.connect(plain(address)) as connection:
-        await connection.execute(INSERT)
+        await connection.execute(inserting(address))
         yield connection
         await (connection.commit() if commits else connection.rollback())
 
@@ -137,7 +143,7 @@ async def by_asyncpg(address: str, *, commits: bool) -> AsyncIterator[Any]:
     transaction = connection.transaction()
     await transaction.start()
     yield connection
-    await connection.execute(INSERT)
+    await connection.execute(inserting(address))
     await (transaction.commit() if commits else transaction.rollback())
     await connection.close()
 
@@ -147,7 +153,7 @@ async def by_async_session(address: str, *, commits: bool) -> AsyncIterator[Any]
     engine = create_async_engine(plain(address, "postgresql+asyncpg"))
     async with AsyncSession(engine) as session:
         yield session
-        await session.execute(sqlalchemy.text(INSERT))
+        await session.execute(sqlalchemy.text(inserting(address)))
         await (session.commit() if commits else session.rollback())
     await engine.dispose()
 
@@ -207,7 +213,7 @@ def test_what_cannot_be_joined_is_refused(address: str, monkeypatch: pytest.Monk
             client.with_options(connection=connection, wait=3).start(pay, Order(1))
         with pytest.raises(InvalidInput):
             joined.start(pay, "no order")  # type: ignore[arg-type]
-        connection.execute(INSERT)
+        connection.execute(inserting(address))
         joined.start(pay, Order(1))
         connection.commit()
         with psycopg.connect(plain(address), autocommit=True) as alone:
