@@ -16,6 +16,7 @@ import pytest
 
 from tests.simulation import programs
 from tests.simulation.case import case_of
+from tests.simulation.faults import POSTGRES
 from tests.simulation.generate import Err, strip
 from tests.simulation.loop import SimLoop
 from tests.simulation.mutants import Mutant
@@ -84,7 +85,8 @@ def test_every_fault_of_every_call_happens(folder: Path) -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_scenarios(scenario: str, store: str, whole: bool) -> None:
     """What random faults would seldom bring about ends as it should, too."""
-    for seed in range(20 if whole else 10):
+    few = 3 if store == POSTGRES else 10
+    for seed in range(20 if whole else few):
         assert simulate(SCENARIOS[scenario](seed, store)).broken == [], seed
 
 
@@ -97,7 +99,7 @@ def test_behind_a_codec_it_is_the_same() -> None:
 @pytest.mark.parametrize("store", STORES)
 def test_without_faults_it_is_the_same(store: str) -> None:
     """When nothing goes wrong every program comes to its right result, at the first attempt."""
-    for seed in range(100):
+    for seed in range(30 if store == POSTGRES else 100):
         verdict = simulate(case_of(seed, store, faults=False))
         assert verdict.broken == [], seed
         assert verdict.crashes == 0

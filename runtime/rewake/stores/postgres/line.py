@@ -28,6 +28,8 @@ from rewake.stores.postgres.rows import Rows
 T = TypeVar("T")
 READERS = 4
 """The most connections of one event loop that read."""
+MOST = 256
+"""The most jobs of a flight: it must not take long, for it locks what it writes."""
 PATIENCE = 15.0
 """Seconds that a statement may take, before its connection is given up."""
 _AGAIN = 5
@@ -91,7 +93,7 @@ class Line:
     async def _fly(self) -> None:
         try:
             while self._waiting:
-                waiting, self._waiting = self._waiting, []
+                waiting, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
                 await self._fly_once(waiting)
         finally:
             self._flying = None

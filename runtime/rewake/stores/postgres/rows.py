@@ -25,6 +25,7 @@ class _Statements(NamedTuple):
     get: str
     found: str
     write: str
+    write_one: str
     forward: str
     backward: str
     due: str
@@ -47,6 +48,7 @@ _TEXTS = _Statements(
         "SELECT number, body FROM {schema}.write(%s::bytea[], %s::bytea[], %s::bytea[],"
         " %s::bigint[], %s::bytea[], %s::bytea[], %s::bytea[], %s::bytea[], %s::bytea[])"
     ),
+    write_one="SELECT {schema}.write_one(%s, %s, %s, %s, %s, %s)",
     forward=_RANGE.replace("{order}", "ASC"),
     backward=_RANGE.replace("{order}", "DESC"),
     due=(
@@ -98,6 +100,8 @@ class Rows(Backend):
         return {keys[number - 1]: body for number, body in rows}
 
     async def write(self, rows: Sequence[Row], blobs: Blobs) -> dict[Key, bytes | None]:
+        if len(rows) == 1 and not blobs and rows[0].base is not None and rows[0].body is not None:
+            return await self._write_one(rows[0])
         stale = await self._execute(
             self._texts.write,
             (
@@ -113,6 +117,12 @@ class Rows(Backend):
             ),
         )
         return {rows[number - 1].key: body for number, body in stale}
+
+    async def _write_one(self, row: Row) -> dict[Key, bytes | None]:
+        due, tag = row.place or (None, "")
+        values = (*_key(row.key), row.base, due, _bytes(tag), row.body)
+        stale = await self._execute(self._texts.write_one, values)
+        return {row.key: stale[0][0]} if stale else {}
 
     async def query(
         self,

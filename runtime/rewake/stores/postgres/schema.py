@@ -1,4 +1,4 @@
-"""What Rewake has in a schema: two tables, two functions, and the version of their layout.
+"""What Rewake has in a schema: two tables, three functions, and the version of their layout.
 
 `rewake tables create` makes them and takes older ones on, one step a version, in one transaction
 under a lock, so that it can be repeated and several may do it at once. Servers never do: they may
@@ -38,6 +38,26 @@ _FIRST: tuple[LiteralString, ...] = (
         RETURN QUERY SELECT i, items.body FROM {schema}.items
           WHERE items.partition = partitions[i] AND items.sort = sorts[i];
       END LOOP;
+    END $$""",
+    # Of one item, as most writes are: it takes a third of what arrays take.
+    """CREATE FUNCTION {schema}.write_one(place bytea, place_sort bytea, base bytea,
+      new_due bigint, new_tag bytea, new_body bytea)
+    RETURNS SETOF bytea LANGUAGE plpgsql SET lock_timeout = '250ms' AS $$
+    BEGIN
+      IF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+      END IF;
+      IF base = '' THEN
+        INSERT INTO {schema}.items VALUES (place, place_sort, new_due, new_tag, new_body)
+          ON CONFLICT DO NOTHING;
+      ELSE
+        UPDATE {schema}.items SET due = new_due, tag = new_tag, body = new_body
+          WHERE partition = place AND sort = place_sort AND sha256(body) = base;
+      END IF;
+      IF NOT FOUND THEN
+        RETURN NEXT (SELECT body FROM {schema}.items
+          WHERE partition = place AND sort = place_sort);
+      END IF;
     END $$""",
     # Locks are held for as long as a commit takes, but by people and in users' transactions.
     """CREATE FUNCTION {schema}.write(partitions bytea[], sorts bytea[], bases bytea[],
