@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import pytest
 
 from rewake.cli.exits import Exit
 from rewake.cli.local.tables import check, create
+from rewake.errors import StoreUnsuitable
+from tests.support.postgres import cluster, needs_postgres
 
 
 def test_a_file_is_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,3 +22,22 @@ def test_a_file_is_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == f"nothing is missing of {file}\n"
     assert check(file) is Exit.DONE
     assert capsys.readouterr().out == f"{file} fits\n"
+
+
+@needs_postgres
+def test_a_schema_is_made_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same of PostgreSQL, whose server is checked too: that of these tests does not sync."""
+    name = f"t_{secrets.token_hex(6)}"
+    monkeypatch.setenv("REWAKE_DB", cluster().address(name))
+    where = f"postgresql://127.0.0.1:{cluster().port}/postgres?schema={name}"
+    with pytest.raises(StoreUnsuitable, match="run `rewake tables create`"):
+        check(None)
+    assert create(None) is Exit.DONE
+    made = f"made the schema {name}\nmade layout 1 of the schema {name}\n"
+    assert capsys.readouterr().out == made
+    assert create(None) is Exit.DONE
+    assert capsys.readouterr().out == f"nothing is missing of {where}\n"
+    assert check(None) is Exit.FAILED
+    assert "the server has fsync = off" in capsys.readouterr().out
