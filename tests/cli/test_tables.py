@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from pathlib import Path
 
 import pytest
 
 from rewake.cli.exits import Exit
 from rewake.cli.local.tables import check, create
-from rewake.errors import StoreUnsuitable
+from rewake.errors import ConfigError, StoreUnsuitable
 from tests.support.postgres import cluster, needs_postgres
 
 
@@ -22,6 +23,13 @@ def test_a_file_is_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == f"nothing is missing of {file}\n"
     assert check(file) is Exit.DONE
     assert capsys.readouterr().out == f"{file} fits\n"
+
+
+def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its extra PostgreSQL is refused, and it is said what to install."""
+    monkeypatch.setitem(sys.modules, "rewake.stores.postgres.opening", None)
+    with pytest.raises(ConfigError, match=r"pip install 'rewake\[postgres\]'"):
+        check("postgresql://app@db.example/shop")
 
 
 @needs_postgres

@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 import pytest
 
+from rewake.stores.postgres.flight import Flight
 from tests.simulation import programs
 from tests.simulation.case import case_of
 from tests.simulation.faults import POSTGRES
@@ -88,6 +89,13 @@ def test_scenarios(scenario: str, store: str, whole: bool) -> None:
     few = 3 if store == POSTGRES else 10
     for seed in range(20 if whole else few):
         assert simulate(SCENARIOS[scenario](seed, store)).broken == [], seed
+
+
+@pytest.mark.skipif(POSTGRES not in STORES, reason="no PostgreSQL server is installed")
+def test_a_write_that_tests_nothing_is_noticed() -> None:
+    """If PostgreSQL were written without a look at what is there, this would be seen at once."""
+    with patch.object(Flight, "_base", lambda *_: None):
+        assert any(run_seed(seed, POSTGRES).broken for seed in (1, 3, 4, 6))
 
 
 def test_behind_a_codec_it_is_the_same() -> None:
