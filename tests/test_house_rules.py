@@ -34,12 +34,14 @@ GROUND = (
     "states",
     "ledger",
     "streamed",
+    "noted",
     "records",
     "access",
     "clock",
     "forks",
     "signing",
     "values",
+    "aws",
 )
 """What any room may import that stands above it, in this order from the bottom."""
 
@@ -68,7 +70,7 @@ FLOORS = {
         "identity",
         "doctor",
     ),
-    "hosts": ("app", "stores", "dispatchers", "engine", "identity", "http"),
+    "hosts": ("authoring", "app", "stores", "dispatchers", "engine", "identity", "http"),
     "codecs": (),
     "embed": ("app", "stores", "dispatchers", "engine", "identity", "http", "hosts"),
     "client": ("authoring", "app", "stores", "dispatchers", "engine", "hosts"),

@@ -42,6 +42,11 @@ class App:
             for found in list(vars(module).values()):
                 self.add(found)
 
+    @property
+    def tags(self) -> set[str]:
+        """The tags of its tasks."""
+        return {task.tag for task in self.tasks.values() if task.tag}
+
     def add(self, found: object) -> None:
         """Add a workflow, a task or the function of groups; any other object is ignored.
 

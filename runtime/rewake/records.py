@@ -5,8 +5,7 @@ structs encode to JSON, so a stored row can be read by eye.
 
 A stored run is one `Header`, which decides, and beside it `Chunk`s (older entries of its history),
 `Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. What its
-attempts say is in `rewake.streamed`, what is stored beside runs in `rewake.ledger`.
-Where each of these items lives is in `rewake.stores.keys`.
+attempts say is in `rewake.streamed`, what is beside runs in `rewake.ledger`; keys: `stores.keys`.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
 workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what it then observed
@@ -23,6 +22,7 @@ import msgspec
 
 from rewake.kinds import Kind, OutcomeKind
 from rewake.ledger import LedgerItem
+from rewake.noted import Attempted, Cause
 from rewake.states import RunState
 from rewake.streamed import StreamBatch
 
@@ -86,8 +86,7 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     `name` is the function (or the timer's kind), `digest` the digest of a task's arguments; replay
     compares kind, name and digest. `args` holds the arguments, with which a lost message is sent
     again, and `due` is a timer's moment or an approval's deadline: both stand as recorded. `round`
-    is that of its outcome: how often the run had been retried. `tag` says which servers carry a
-    task out; empty: any.
+    is that of its outcome: how often the run had been retried.
     """
 
     key: str
@@ -97,13 +96,22 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     args: Value | None = None
     due: Millis | None = None
     round: int = 0
-    tag: str = ""
+
+    @property
+    def tag(self) -> str:
+        """Which servers carry a task out; empty: those that serve what has no tag."""
+        return getattr(self, "servers", "")
 
     def message(self, run: str, **hints: bool) -> Invocation:
         """The message that asks for this task to be carried out."""
-        return Invocation(
-            run, self.key, self.name, self.args, round=self.round, tag=self.tag, **hints
-        )
+        key, name, args = self.key, self.name, self.args
+        return Invocation(run, key, name, args, round=self.round, tag=self.tag, **hints)
+
+
+class ScheduledFor(Scheduled, frozen=True, array_like=True, omit_defaults=True, tag="for"):
+    """The same for the servers of a tag: a type of its own, so that no other has the field."""
+
+    servers: str = ""
 
 
 class Withdrawn(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="withdrawn"):
@@ -142,17 +150,6 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True, tag="emitted"):
     round: int
 
 
-class Cause(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """What a failed run ended by: the place in its history from which a retry goes on."""
-
-    event: int
-    """The number of the event, from 0, after which the error was raised."""
-    key: str = ""
-    """The operation whose error it was; empty: the body itself raised it."""
-    late: bool = False
-    """Whether the error is, or follows from, a `TimeoutError`."""
-
-
 class Finished(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="finished"):
     """Command: the workflow ended; with a `cause` where it failed. Always the last entry."""
 
@@ -165,21 +162,6 @@ class Completed(msgspec.Struct, frozen=True, array_like=True, tag="completed"):
 
     key: str
     clock: Millis
-
-
-class Attempted(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """What there is to say of one attempt at a step."""
-
-    began: Millis
-    retry_at: Millis | None = None
-    number: int = 0
-    """Its number, if attempts that did not end lie between; 0: it is the next one."""
-    where: str = ""
-    """The process, as `host:pid`; empty: that of the attempt before it in the history."""
-    ended: Millis | None = None
-    """When it ended, if its run was retried since, and this is how that was seen again."""
-    once: bool = False
-    """Of a failed attempt: whether its step runs at most once."""
 
 
 class Stepped(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="stepped"):
@@ -268,7 +250,7 @@ class Retried(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     """The round that begins with it."""
 
 
-Command = Scheduled | Withdrawn | Logged | Emitted | Finished
+Command = Scheduled | ScheduledFor | Withdrawn | Logged | Emitted | Finished
 Event = Started | Completed | Stepped | Fired | CancelRequested | ClockSetBack | Retried
 Entry = Command | Event
 
@@ -363,6 +345,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """What its digests are keyed with, sealed (`values/run_codec.py`); empty: they are not."""
     key: str = ""
     """The idempotency key that it was started with."""
+    asks: bool = False
+    """Whether an approval may be open: else nobody need look for one in its history."""
     wide: int = 0
     """Whether some of its items lie in other partitions, and which. See `stores/layout.py`."""
     joins: int = 0
@@ -396,9 +380,8 @@ class Try(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     where: str = ""
     """The process, as `host:pid`."""
     type: str = ""
-    """The type of its exception; empty: there was none."""
+    """The type of its exception; empty: there was none. `message` is the beginning of its text."""
     message: str = ""
-    """The beginning of the exception's message."""
     lost: bool = False
     """Whether its lease ran out."""
 
@@ -455,8 +438,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
     due: Millis | None = None
     """When a sweep must check it; None: its run's header covers it."""
     tag: str = ""
-    """Whose sweep that is: of the servers that carry out tasks of this tag. Empty: of all others,
-    as of every operation that has an outcome."""
+    """Whose sweep that is: that of servers of this tag. Empty, and once it has an outcome: any."""
     written: Millis = 0
     """When these moments were set, by the clock of who set them. See `rewake.stores.set_back`."""
     first: Millis | None = None
@@ -505,7 +487,6 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     is empty for the run itself. `not_before` asks for delivery at that moment, not earlier. The
     number of attempts comes from a task's item, never from the message. `sole`: any one outcome
     wakes the run, which saves a write if that still holds; `joined`: a join item may count it.
-    `round`: that in which it was asked for. `tag`: that of the task.
     """
 
     run: str

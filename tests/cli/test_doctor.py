@@ -104,3 +104,16 @@ def test_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     lines = ["ok    a   good", "fail  bc  not so \\x1b[2J good: mend it"]
     assert capsys.readouterr().out.splitlines() == lines
     assert show_findings(found[:1], json=True) == 0
+
+
+def test_what_the_host_cannot_carry(shell: Shell) -> None:
+    """A server that would not start on its platform is told so before, with the reason."""
+    shell.write("app.py", APP_FILE.read_text())
+    shell.settings = {"REWAKE_SECRET": SECRET, "REWAKE_PLATFORM": "vercel"}
+    done = shell.rewake("doctor", "--json")
+    found = findings(done.stdout)
+    assert done.returncode == 1
+    assert found["host"].status is Status.FAIL
+    assert "Vercel stands still once it has answered" in found["host"].told
+    shell.settings |= {"REWAKE_DISPATCHER": "http", "REWAKE_URL": "http://127.0.0.1:1"}
+    assert "host" not in findings(shell.rewake("doctor", "--json").stdout)

@@ -11,6 +11,7 @@ from tests.cli.shell import Shell, clean_environment
 
 COMMANDS = (
     ("dev",),
+    ("init",),
     ("serve",),
     ("token",),
     ("run",),

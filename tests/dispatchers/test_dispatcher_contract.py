@@ -16,6 +16,7 @@ from rewake.conformance import DispatcherContract
 from rewake.dispatchers.dispatcher import Dispatcher, Handler
 from rewake.dispatchers.http import HttpDispatcher
 from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.dispatchers.routes import Router
 from rewake.http import internal
 from rewake.http.inbox import Inbox
 from rewake.http.parts import Parts
@@ -51,7 +52,14 @@ async def over_http(handler: Handler) -> AsyncIterator[Dispatcher]:
     inbox.open()
     app = Starlette(routes=[Route("/v1/invoke", internal.invoke, methods=["POST"])])
     app.state.parts = Parts(
-        NOTHING, Keys(SECRET), inbox, CLOCK, *[NOTHING] * 4, people=NOTHING, views=NOTHING
+        NOTHING,
+        Keys(SECRET),
+        inbox,
+        CLOCK,
+        *[NOTHING] * 4,
+        people=NOTHING,
+        views=NOTHING,
+        ticks=NOTHING,
     )
     listener = socket.create_server(("127.0.0.1", 0))
     server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
@@ -68,6 +76,17 @@ async def over_http(handler: Handler) -> AsyncIterator[Dispatcher]:
         await inbox.close()
 
 
+@asynccontextmanager
+async def routed(handler: Handler) -> AsyncIterator[Dispatcher]:
+    """What carries messages without a tag, among others that carry those of tags."""
+    dispatcher = Router(InProcessDispatcher(CLOCK), {"gpu": InProcessDispatcher(CLOCK)})
+    dispatcher.open(handler)
+    try:
+        yield dispatcher
+    finally:
+        await dispatcher.close()
+
+
 class TestInProcess(DispatcherContract):
     """The contract, in one process."""
 
@@ -80,3 +99,10 @@ class TestHttp(DispatcherContract):
 
     def dispatcher(self, handler: Handler) -> AbstractAsyncContextManager[Dispatcher]:
         return over_http(handler)
+
+
+class TestRouted(DispatcherContract):
+    """The contract, beside routes."""
+
+    def dispatcher(self, handler: Handler) -> AbstractAsyncContextManager[Dispatcher]:
+        return routed(handler)

@@ -79,6 +79,13 @@ def test_what_is_open_at_each_moment() -> None:
     virtually([long], body)
 
 
+@workflow
+async def quiet(count: int) -> None:
+    for number in range(count):
+        await step("s", partial(int, number))
+    await sleep(60)
+
+
 def test_a_look_reads_what_is_new() -> None:
     """In a process that has the instance nothing is read; in another only what was written since
     its last look, however long the history is.
@@ -98,3 +105,23 @@ def test_a_look_reads_what_is_new() -> None:
             assert table.items + table.gets <= 3 * 2  # the header, and whether it is decided
 
     virtually([long], body, table=table)
+
+
+def test_a_status_of_a_run_that_asks_nobody_reads_its_header() -> None:
+    """In any process, however long its history is, before it asked and after it was answered."""
+    failures["left"] = 0
+    table = CountingTable()
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("long", count=300)).run
+        await asyncio.sleep(5)
+        assert (await bench.engine.get(run)).asks
+        assert await open_now(bench.another(), run) == {"first": "first"}
+        other = (await bench.start("quiet", count=300)).run
+        await asyncio.sleep(5)
+        stranger = bench.another()
+        table.count_anew()
+        assert await open_now(stranger, other) == {}
+        assert (table.gets, table.queries, table.batches) == (1, 0, 0)
+
+    virtually([long, quiet], body, table=table)

@@ -88,7 +88,7 @@ def _schema() -> Any:
                 if each["in"] == "path" and each["name"] in known:
                     schema = {"enum": [*known[each["name"]]]}
                     each["schema"] = {"anyOf": [schema, schema, each["schema"]]}
-                if each["name"] == "wait":
+                if each["name"] in ("wait", "hold"):
                     each["schema"] = {"type": "number", "minimum": 0, "maximum": 0.01}
     return schemathesis.openapi.from_dict(json.loads(json.dumps(found)))
 
@@ -106,8 +106,9 @@ def send(client: TestClient, case: Case[Any]) -> httpx2.Response:
     if isinstance(given.get("data"), bytes | str):
         given["content"] = given.pop("data")
     query = given.get("params")
-    if isinstance(query, dict) and "wait" in query and len(str(query["wait"])) < 3:
-        query["wait"] = "0"  # a wait that is allowed would be waited for
+    for name in ("wait", "hold"):
+        if isinstance(query, dict) and name in query and len(str(query[name])) < 3:
+            query[name] = "0"  # a wait that is allowed would be waited for
     return client.request(**given, headers=headers)
 
 

@@ -29,11 +29,13 @@ def main() -> int:
     ends: Counter[str] = Counter()
     for shape in options.shape or SHAPES:
         began = time.monotonic()
-        unkilled = carry_out(folder / f"{shape}-unkilled", shape, postgres=options.postgres)
+        unkilled = carry_out(folder / f"{shape}-unkilled", shape)
         points = list(every(unkilled.calls)) if options.all else list(_chosen())
         points = points[:: options.every]
         _say(f"{shape}: {len(points)} points")
-        for number, (kill, end) in enumerate(sweep(folder, shape, points, unkilled, options), 1):
+        for number, (kill, end) in enumerate(
+            sweep(folder, shape, points, unkilled, options.jobs), 1
+        ):
             ends[end.partition(":")[0]] += 1
             if end.startswith(FAILED):
                 _say(f"{shape} {kill}: {end}")
@@ -50,7 +52,7 @@ def _chosen() -> Iterator[Kill]:
 
 
 def sweep(
-    folder: Path, shape: str, points: list[Kill], unkilled: Seen, options: argparse.Namespace
+    folder: Path, shape: str, points: list[Kill], unkilled: Seen, jobs: int
 ) -> Iterator[tuple[Kill, str]]:
     """How each scenario ended, in the order of the points."""
 
@@ -58,7 +60,7 @@ def sweep(
         number, kill = numbered
         place = folder / f"{shape}-{number}"
         try:
-            seen = carry_out(place, shape, [kill], postgres=options.postgres)
+            seen = carry_out(place, shape, [kill])
             judge(seen, unkilled, str(kill))
         except Exception as error:
             place.mkdir(exist_ok=True)
@@ -67,7 +69,7 @@ def sweep(
         _remove(place)
         return KILLED if seen.killed else NOT_REACHED
 
-    with ThreadPoolExecutor(options.jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         yield from zip(points, pool.map(one, enumerate(points)), strict=True)
 
 
@@ -81,7 +83,6 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.kill")
     parser.add_argument("--all", action="store_true", help="kill at every call")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each n-th point")
-    parser.add_argument("--postgres", action="store_true", help="on PostgreSQL, not on SQLite")
     parser.add_argument("--shape", action="append", choices=SHAPES, help="which servers")
     parser.add_argument(
         "--jobs", type=int, default=2 * (os.cpu_count() or 1), help="how many at once"

@@ -53,6 +53,7 @@ class Fleet:
         grace: float = 1.0,
         pause: float | None = None,
         db: str = "",
+        blobs: str = "",
     ) -> None:
         self.folder = folder
         self.db = db or str(folder / "rewake.db")
@@ -65,6 +66,8 @@ class Fleet:
             "url": self.address,
             "test_grace": round(grace * 1000),
         }
+        if blobs:
+            self._settings["blobs"] = blobs
         if kills:
             self._settings["test_kill"] = SEPARATOR.join(map(str, kills))
         if pause is not None:

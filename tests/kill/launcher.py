@@ -15,7 +15,9 @@ from rewake.engine import engine
 from rewake.engine.settings import Settings
 from rewake.hosts import building, databases, server
 from rewake.stores.protocol import Store
+from rewake.stores.shelf import Shelf
 from rewake.stores.sqlite.table import SqliteTable
+from rewake.stores.table import Table
 from tests.kill.points import counted
 from tests.support.stores import WholeTable
 
@@ -42,6 +44,12 @@ def main() -> None:
 
         postgres: Any = vars(opening)
         postgres["PostgresTable"] = counted("table", postgres["PostgresTable"], methods(WholeTable))
+    if os.environ["REWAKE_DB"].startswith("dynamodb:"):
+        from rewake.hosts import dynamodb  # noqa: PLC0415 - it needs boto3
+
+        its: Any = vars(dynamodb)
+        its["DynamoTable"] = counted("table", its["DynamoTable"], methods(Table))
+        its["S3Shelf"] = counted("table", its["S3Shelf"], methods(Shelf))
     vars(engine)["Store"] = counted("store", Store, methods(Store))
     server.main()
 

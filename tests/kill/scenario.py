@@ -6,9 +6,8 @@ import asyncio
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from rewake.signing.secret import Secret
 from rewake.stores.reads import Reads
 from tests.kill.fleet import APP, Fleet
 from tests.kill.points import ADDRESS, Kill
-from tests.support.postgres import cluster
 from tests.support.server import SECRET
 
 RUN = "the-run"
@@ -57,14 +55,14 @@ def carry_out(
     shape: str,
     kills: Sequence[Kill] = (),
     pause: float | None = None,
-    *,
-    postgres: bool = False,
+    place: Callable[[], Address] | None = None,
 ) -> Seen:
-    """Start a run, decide its approval, see it to its end, and check all but its result."""
-    with (
-        database_of(postgres=postgres) as db,
-        Fleet(folder, shape, kills, pause=pause, db=db) as fleet,
-    ):
+    """Start a run, decide its approval, see it to its end, and check all but its result.
+
+    `place` makes a database, where it is not a file in the folder.
+    """
+    db, blobs = place() if place else ("", "")
+    with Fleet(folder, shape, kills, pause=pause, db=db, blobs=blobs) as fleet:
         began = time.monotonic()
         start(fleet, "everything")
         result = follow(fleet)
@@ -74,35 +72,20 @@ def carry_out(
         begun, ended = bodies(folder)
         calls = {unquote(path.name): path.stat().st_size for path in (folder / "calls").iterdir()}
         seen = Seen(result, begun, ended, calls, fleet.killed, took)
-        for server in fleet.servers:
-            server.kill()
-        check_replay(fleet.db)
+    check_replay(Address(fleet.db, blobs))
     return seen
-
-
-@contextmanager
-def database_of(*, postgres: bool) -> Iterator[str]:
-    """The address of a schema of its own; empty: a file in the folder of the scenario."""
-    if not postgres:
-        yield ""
-        return
-    with cluster().schema() as address:
-        yield address
 
 
 def carry_out_all(
     folder: Path,
     points: Sequence[tuple[str, Sequence[Kill]]],
     pause: float | None = None,
-    *,
-    postgres: bool = False,
+    place: Callable[[], Address] | None = None,
 ) -> list[Seen]:
     """Several scenarios at once, each a shape and points: mostly, they wait for leases."""
     with ThreadPoolExecutor(len(points)) as pool:
         waiting = [
-            pool.submit(
-                carry_out, folder / f"{number}-{shape}", shape, kills, pause, postgres=postgres
-            )
+            pool.submit(carry_out, folder / f"{number}-{shape}", shape, kills, pause, place)
             for number, (shape, kills) in enumerate(points)
         ]
         return [each.result() for each in waiting]
@@ -199,13 +182,13 @@ def check_stream(fleet: Fleet) -> None:
     assert doubled == {key for key, _ in said}, told
 
 
-def check_replay(db: str) -> None:
+def check_replay(address: Address) -> None:
     """A cold replay of what is on disk, in this process, ends as the run did."""
-    asyncio.run(_check_replay(db))
+    asyncio.run(_check_replay(address))
 
 
-async def _check_replay(db: str) -> None:
-    table, shelf = open_existing(Address(db))
+async def _check_replay(address: Address) -> None:
+    table, shelf = open_existing(address)
     try:
         store = Reads(table, shelf)
         header = await store.header(RUN)

@@ -1,15 +1,17 @@
-"""A sample of the sweep with PostgreSQL as the database; `tests.kill --postgres` has the rest."""
+"""A sample of the sweep with PostgreSQL as the database; a database to each scenario."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from rewake.hosts.databases import Address
 from tests.kill.fleet import ONE, SPREAD
 from tests.kill.points import AFTER, BEFORE, Kill
 from tests.kill.scenario import carry_out_all, judge
-from tests.support.postgres import needs_postgres
+from tests.support.postgres import cluster, needs_postgres
 
 pytestmark = [pytest.mark.slow, needs_postgres]
 
@@ -25,9 +27,13 @@ POINTS = [
 def test_a_killed_server_changes_nothing(tmp_path: Path) -> None:
     """Before and after calls, and inside a body: the run ends as if nobody had died."""
     scenarios = [(shape, [kill]) for shape, kill in POINTS]
-    one, spread, *seen = carry_out_all(
-        tmp_path, [(ONE, ()), (SPREAD, ()), *scenarios], postgres=True
-    )
+    with ExitStack() as stack:
+
+        def place() -> Address:
+            return Address(stack.enter_context(cluster().schema()))
+
+        every = [(ONE, []), (SPREAD, []), *scenarios]
+        one, spread, *seen = carry_out_all(tmp_path, every, place=place)
     unkilled = {ONE: one, SPREAD: spread}
     for (shape, kill), each in zip(POINTS, seen, strict=True):
         assert each.killed == 1, f"{shape}: nobody got to {kill}"

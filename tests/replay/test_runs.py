@@ -11,7 +11,8 @@ import pytest
 from rewake import step, task
 from rewake.errors import StuckError
 from rewake.kinds import OutcomeKind
-from rewake.records import Attempted, CancelRequested, Finished, Outcome, Started, Stepped
+from rewake.noted import Attempted
+from rewake.records import CancelRequested, Finished, Outcome, Started, Stepped
 from rewake.replay import loop as loop_module
 from rewake.values.failures import failure_of
 from tests.support.driver import START, Failed, Run

@@ -8,7 +8,7 @@ import sys
 import time
 
 from tests.simulation.case import case_of
-from tests.simulation.simulate import simulate
+from tests.simulation.simulate import DYNAMODB, SEALED, simulate
 from tests.simulation.tally import STORES, Tally, tally_of
 from tests.simulation.witnesses import ALL_MUTANTS, look_for, write
 
@@ -24,8 +24,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument(
         "--store",
-        choices=(*STORES, "sealed", "postgres"),
-        help="only on this table (sealed: with a codec)",
+        choices=(*STORES, SEALED, DYNAMODB),
+        help="only on this table (sealed: with a codec; dynamodb: on a small one of that)",
     )
     parser.add_argument("--trace", action="store_true", help="with --seed: all that happened")
     parser.add_argument(

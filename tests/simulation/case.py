@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewake.engine.settings import Settings
+from rewake.tags import Served
 from tests.simulation.answering import with_response
 from tests.simulation.calling import unbeaten, with_calls
 from tests.simulation.emitting import with_items
 from tests.simulation.fanning import with_fan
 from tests.simulation.faults import TRANSACTIONS, Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
+from tests.simulation.tagging import ROLES, UNTAGGED, with_tags
 from tests.simulation.telling import with_notices
 from tests.simulation.voting import with_votes
 
@@ -26,7 +28,9 @@ class Case:
     with `holder`, to one that holds something.
     `twice`: every run is started twice. `stuck`: the runs that must end stuck; `resumes`: somebody
     resumes stuck runs; `retries`: failed ones are retried. `follows`: somebody follows each run.
-    `lag`: how far the due index is behind (ms).
+    `lag`: how far the due index is behind (ms). `roles`: what the processes serve, one after the
+    other; `joins`: when others come, and what they serve. `replaces`: whether one that dies is
+    replaced.
     """
 
     seed: int
@@ -49,6 +53,9 @@ class Case:
     retries: bool = False
     follows: bool = False
     lag: int = 0
+    roles: tuple[Served, ...] = (UNTAGGED,)
+    joins: list[tuple[float, Served]] = field(default_factory=list)
+    replaces: bool = True
 
 
 def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
@@ -80,6 +87,7 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
     case.workflow = "bounded" if bounded else "main"
     if not bounded:
         _add(case, seed)
+        _tag(case, seed)
     case.twice = chance.random() < 0.2
     case.lag = chance.choice((0, 0, 300))
     if faults:
@@ -120,6 +128,14 @@ def _add(case: Case, seed: int) -> None:
         chance = random.Random(f"{name}/{seed}")
         if chance.random() < share:
             case.programs = {run: added(whole, chance) for run, whole in case.programs.items()}
+
+
+def _tag(case: Case, seed: int) -> None:
+    """Tasks with tags, and processes that serve some: drawn apart too."""
+    chance = random.Random(f"tags/{seed}")
+    if chance.random() < 0.1:
+        case.roles = chance.choice(ROLES)
+        case.programs = {run: with_tags(whole, chance) for run, whole in case.programs.items()}
 
 
 def further(case: Case, chance: random.Random) -> None:

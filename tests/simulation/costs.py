@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tests.support.counting import CountingTable
+from tests.support.small_table import SmallTable
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -24,7 +25,7 @@ LOOKS = 2
 def units_of(world: World) -> Counter[str]:
     """The operations of all runs, and what they cost; nothing on a table that does not count."""
     table = world.base
-    if not isinstance(table, CountingTable):
+    if not isinstance(table, CountingTable | SmallTable):
         return Counter()
     return Counter(
         operations=sum(len(run.asked) for run in world.watch.runs.values()),
@@ -39,7 +40,7 @@ def too_many(world: World, units: Counter[str]) -> list[str]:
     """The units that are more than anything that happened can explain."""
     happened = _happened(world) + int(world.seconds)
     most = {name: each * happened for name, each in MOST.items()}
-    most["looks"] = int(LOOKS * (world.seconds + 1)) * len(world.replicas)
+    most["looks"] = int(LOOKS * (world.seconds + 1)) * len(world.replicas) * len(world.tags)
     return [
         f"it costs {units[name]} {name}, and at most {limit} are explained"
         for name, limit in most.items()

@@ -7,7 +7,7 @@ from typing import Any
 
 from rewake.engine.program import new_execution
 from rewake.kinds import Kind, OutcomeKind
-from rewake.records import Completed, Finished, Outcome, Scheduled, Stepped
+from rewake.records import LATEST, Completed, Finished, Outcome, Scheduled, Stepped
 from rewake.states import RunState
 from rewake.stores.history import History
 from rewake.stores.operations import MOST_TRIES
@@ -61,7 +61,8 @@ class Judge:
         self._judge_operations(run, history)
         for wrong in what_is_wrong(name, history, cancelled=run.cancelled or bool(run.killed_at)):
             self._fail(run, wrong)
-        left = [due for due in await world.base.due(2**53, limit=50) if name in due.key.partition]
+        dues = [await world.base.due(LATEST, limit=50, tag=tag) for tag in world.tags]
+        left = [due for found in dues for due in found if name in due.key.partition]
         if left:
             self._fail(run, f"it is over, and still due: {left}")
 

@@ -11,7 +11,7 @@ from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
 from rewake.errors import RunConflict, RunNotFound, StoreError
 from rewake.kinds import Kind
-from rewake.records import Scheduled
+from rewake.records import LATEST, Scheduled
 from rewake.states import RunState
 from tests.simulation.calling import Machine
 from tests.simulation.case import Case
@@ -70,6 +70,8 @@ class Outside:
         world.open()
         for when, what in self._case.events:
             world.later(when, lambda what=what: self._event(what))  # type: ignore[misc]
+        for when, served in self._case.joins:
+            world.later(when, lambda served=served: world.add_replica(served))  # type: ignore[misc]
         self._begin()
         ended = await self._until_the_end()
         if ended:
@@ -121,9 +123,11 @@ class Outside:
         return (run.over or state is RunState.STUCK) and not resumed
 
     async def _until_nothing_is_due(self) -> None:
+        world = self._world
         for _ in range(DRAIN):
-            await asyncio.sleep(4 + self._world.refused_for())
-            if self._world.alive() and not await self._world.base.due(2**53, limit=1):
+            await asyncio.sleep(4 + world.refused_for())
+            due = [await world.base.due(LATEST, limit=1, tag=tag) for tag in world.tags]
+            if world.alive() and not any(due):
                 return
 
     def _what_is_left(self) -> str:

@@ -165,6 +165,22 @@ async def tells(notice: Notice) -> list[str]:
     return [*(notice.previous or []), str(notice.kind)]
 
 
+@task(tag="gpu")
+async def work_gpu(name: str, plan: dict[str, Any], argument: Any) -> Any:
+    return await body(name, plan, argument)
+
+
+@task(tag="gpu", retries=1, delay=0.3)
+async def retried_gpu(name: str, plan: dict[str, Any], argument: Any) -> Any:
+    return await body(name, plan, argument)
+
+
+@task(tag="gpu", retries=8, delay=0.5, max_delay=1, timeout=1.5)
+async def timed_gpu(name: str, plan: dict[str, Any], argument: Any) -> Any:
+    return await body(name, plan, argument)
+
+
+TAGGED = {"work": work_gpu, "retried": retried_gpu, "timed": timed_gpu}
 TASKS = {
     "work": work,
     "retried": retried,
@@ -227,10 +243,12 @@ class Interpreter:
         argument = self.last if plan.get("feed") else BIG if plan.get("pad") else self.item
         if kind == "closure":
             retries = plan.get("retries", 0)
-            chosen = task(lambda: body(name, plan, argument), retries=retries, delay=0.2)
+            tag: Any = {"tag": plan["tag"]} if "tag" in plan else {}
+            chosen = task(lambda: body(name, plan, argument), retries=retries, delay=0.2, **tag)
             result = await chosen
         else:
-            result = await TASKS[kind](name, plan, argument)
+            tasks = TAGGED if "tag" in plan else TASKS
+            result = await tasks[kind](name, plan, argument)
         return short(result)
 
     async def do_step(self, name: str, plan: dict[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import shutil
 import tempfile
 from collections import Counter
@@ -25,6 +26,8 @@ from tests.simulation.loop import SimLoop, Spinning
 from tests.simulation.outside import Outside
 from tests.simulation.world import EPOCH, World
 from tests.support.counting import CountingTable
+from tests.support.small_dynamodb import SmallDynamo
+from tests.support.small_table import SmallTable
 from tests.support.stores import WholeTable
 
 APP = App(programs)
@@ -32,6 +35,8 @@ APP = App(programs)
 
 SEALED = "sealed"
 """The table in memory, on which what users store passes a codec."""
+DYNAMODB = "dynamodb"
+"""The table that a server has, on a DynamoDB that is evaluated in this process."""
 
 
 @dataclass
@@ -62,11 +67,13 @@ def simulate(case: Case) -> Verdict:
             settings=case.settings,
             seed=case.seed,
             local=case.local,
-            replicas=case.replicas,
+            replicas=max(case.replicas, len(case.roles)),
+            roles=case.roles,
             transactions=case.store in TRANSACTIONS,
             jumpy=case.jumpy,
             sealed=case.store == SEALED,
         )
+        world.replaces = case.replaces
         outside = Outside(case, world)
         try:
             asyncio.set_event_loop(loop)
@@ -109,6 +116,9 @@ def table_of(case: Case) -> Iterator[tuple[WholeTable, SimLoop]]:
 
         yield SharedPostgres(), loop
         return
+    if case.store == DYNAMODB:
+        yield _small_dynamodb(case, loop), loop
+        return
     if case.store != "sqlite":
         # Spread from the second of a name on, so that small programs are wide.
         spread, now = Spread(3, first=1), lambda: EPOCH + int(loop.seconds * 1000)
@@ -120,6 +130,20 @@ def table_of(case: Case) -> Iterator[tuple[WholeTable, SimLoop]]:
         yield table, loop
     finally:
         shutil.rmtree(folder)
+
+
+def _small_dynamodb(case: Case, loop: SimLoop) -> SmallTable:
+    """The real table on a small DynamoDB, which is throttled in some of the cases."""
+    chance = random.Random(f"dynamodb/{case.seed}")
+    return SmallTable(
+        SmallDynamo(
+            now=lambda: EPOCH + int(loop.seconds * 1000),
+            lag=case.lag,
+            chance=chance,
+            busy=chance.choice((0.0, 0.0, 0.01, 0.05)),
+        ),
+        chance,
+    )
 
 
 _RAM = "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -23,7 +23,7 @@ from tests.simulation.loop import SimLoop
 from tests.simulation.mutants import Mutant
 from tests.simulation.programs import main, told
 from tests.simulation.scenarios import SCENARIOS
-from tests.simulation.simulate import SEALED, run_seed, simulate
+from tests.simulation.simulate import DYNAMODB, SEALED, run_seed, simulate
 from tests.simulation.tally import BASIC, STORES, Tally
 from tests.simulation.witnesses import ALL_MUTANTS, noticing, witness_of
 
@@ -96,6 +96,21 @@ def test_a_write_that_tests_nothing_is_noticed() -> None:
     """If PostgreSQL were written without a look at what is there, this would be seen at once."""
     with patch.object(Flight, "_base", lambda *_: None):
         assert any(run_seed(seed, POSTGRES).broken for seed in (1, 3, 4, 6))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("shard", range(10))
+def test_on_dynamodb_it_is_the_same(shard: int) -> None:
+    """The requests that a server sends, evaluated here: throttled, in conflict, lost, and late."""
+    seeds = range(730_000 + shard * SHARD, 730_000 + (shard + 1) * SHARD)
+    assert Tally().run(seeds, [DYNAMODB]).broken == []
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenarios_on_dynamodb(scenario: str, whole: bool) -> None:
+    """What random faults would seldom bring about ends as it should, there too."""
+    for seed in range(20 if whole else 2):
+        assert simulate(SCENARIOS[scenario](seed, DYNAMODB)).broken == [], seed
 
 
 def test_behind_a_codec_it_is_the_same() -> None:

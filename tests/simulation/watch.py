@@ -154,8 +154,11 @@ class Watch:
         return operation is not None and operation.kind is Kind.TASK
 
     def _check_attempt(self, replica: Replica, operation: Operation) -> None:
-        """It is claimed for this process, and there is room for it."""
+        """It is claimed for this process, which serves it, and there is room for it."""
         world, name = self._world, f"run {operation.run}: {operation.key}"
+        asked = self.runs[operation.run].open.get(operation.key)
+        if asked is not None and asked.tag not in replica.served:
+            self.fail(f"{name} began in {replica.name}, which does not serve {asked.tag!r}")
         # One that was withdrawn just now has no owner, and its attempt will be stopped.
         holder = self._holders.get(operation.owner, replica) if operation.owner else replica
         stood = world.seconds - replica.paused_until < AWAKE
@@ -272,6 +275,8 @@ class Watch:
 
     def _claimed(self, replica: Replica, old: Header, new: Header) -> None:
         self._holders[new.owner] = replica
+        if not replica.served.untagged:
+            self.fail(f"run {new.run}: {replica.name} carries it on, and serves tags alone")
         if new.epoch <= old.epoch:
             self.fail(f"run {new.run}: claimed without raising its epoch")
         if old.state is RunState.RUNNING:

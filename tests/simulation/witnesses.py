@@ -22,6 +22,7 @@ from tests.simulation.mutants_following import FOLLOWING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_linking import LINKING
 from tests.simulation.mutants_retrying import RETRYING
+from tests.simulation.mutants_tagging import TAGGING
 from tests.simulation.mutants_telling import TELLING
 from tests.simulation.mutants_voting import VOTING
 from tests.simulation.scenarios import SCENARIOS
@@ -39,6 +40,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *HOLDING,
     *LINKING,
     *RETRYING,
+    *TAGGING,
     *TELLING,
     *VOTING,
 )

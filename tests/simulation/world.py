@@ -24,6 +24,7 @@ from rewake.signing.aes_gcm import AesGcm
 from rewake.signing.secret import Secret
 from rewake.stores.sealing import SealingTable
 from rewake.stores.table import Key
+from rewake.tags import Served
 from tests.simulation.faults import (
     CRASH_AFTER,
     CRASH_BEFORE,
@@ -36,6 +37,7 @@ from tests.simulation.faults import (
 )
 from tests.simulation.loop import OWNER, SimLoop, for_ever
 from tests.simulation.tables import FaultyTable
+from tests.simulation.tagging import UNTAGGED
 from tests.simulation.watch import Run, Watch
 from tests.support.stores import WholeTable
 
@@ -61,7 +63,7 @@ class World:
     `local`: whether each process handles what it dispatches; otherwise messages go to any.
     `jumpy`: whether clocks jump by more than the allowed skew. `favourite` gets all messages while
     it lives; `replaces`: whether a process that died is replaced. `sealed`: what is stored
-    passes a codec.
+    passes a codec. `roles`: what the processes serve, one after the other.
     """
 
     def __init__(
@@ -78,7 +80,10 @@ class World:
         transactions: bool,
         jumpy: bool = False,
         sealed: bool = False,
+        roles: Sequence[Served] = (UNTAGGED,),
     ) -> None:
+        self.roles = roles
+        self.tags = sorted({"", *(tag for role in roles for tag in role.tags)})
         self.loop = loop
         self.secret = SECRET if sealed else PLAIN
         self._sealing = SealingTable(base, SECRET.codec) if SECRET.codec and sealed else None
@@ -168,14 +173,15 @@ class World:
 
     def open(self) -> None:
         """Start the processes."""
-        for _ in range(self._wanted):
-            self.add_replica()
+        for number in range(self._wanted):
+            self.add_replica(self.roles[number % len(self.roles)])
 
-    def add_replica(self) -> Replica:
-        """Start one more process."""
+    def add_replica(self, served: Served = UNTAGGED) -> Replica:
+        """Start one more process, which serves this."""
         self._made += 1
         half = self.settings.skew // 2
-        replica = Replica(self, f"p{self._made}", self.random.randint(-half, half))
+        replica = Replica(self, f"p{self._made}", self.random.randint(-half, half), served)
+        self.tags = sorted({*self.tags, *served.tags})
         self.replicas.append(replica)
         replica.open()
         return replica
@@ -184,12 +190,13 @@ class World:
         """The processes that run."""
         return [replica for replica in self.replicas if not replica.dead]
 
-    def died(self, why: str, who: str) -> None:
-        """A process died; another one is started after a while."""
+    def died(self, why: str, who: str, served: Served) -> None:
+        """A process died; another one that serves the same is started after a while."""
         self.crashes += 1
         self.trace(who, "dies", why, "")
         if self.replaces:
-            self.later(self.random.choice((0.05, 0.5, 2.0, 7.0)), self.add_replica)
+            after = self.random.choice((0.05, 0.5, 2.0, 7.0))
+            self.later(after, lambda: self.add_replica(served))
 
     def kill_holder(self, run: str) -> None:
         """Kill the process that holds a run."""
@@ -288,8 +295,9 @@ class World:
 class Replica:
     """One process: an engine of the real kind, on a clock and a table that may fail it."""
 
-    def __init__(self, world: World, name: str, offset: Millis) -> None:
+    def __init__(self, world: World, name: str, offset: Millis, served: Served) -> None:
         self.world = world
+        self.served = served
         self.name = name
         self.dead = False
         self.offset = offset
@@ -311,7 +319,7 @@ class Replica:
             world.secret,
             clock=clock,
             # Another address than others have: what was recorded wins.
-            settings=replace(world.settings, url=f"https://{name}.example"),
+            settings=replace(world.settings, url=f"https://{name}.example", served=served),
             unique=world.unique,
             chance=random.Random(f"{name}/{world.settings.cached}"),
             threads=False,
@@ -354,7 +362,7 @@ class Replica:
             self.dead = True
             self.world.loop.cut_off()
             self.death.set_result(None)
-            self.world.died(why, self.name)
+            self.world.died(why, self.name, self.served)
 
     async def close(self) -> None:
         """End in an orderly way, and be replaced."""
@@ -496,6 +504,9 @@ class NetworkDispatcher:
             wait = 0 if invocation.not_before is None else max(0, invocation.not_before - now)
             self._replica.world.send(invocation, wait / 1000)
         await _after_dispatch(self._replica, fault)
+
+    async def flush(self) -> None:
+        """What was dispatched is on its way."""
 
     async def close(self) -> None:
         """Nothing is kept here."""

@@ -43,7 +43,8 @@ CANARY = "canary-4711"
 READABLE = {
     "Value": {"codec", "blob", "hidden"},
     "Started": {"by"},
-    "Scheduled": {"key", "name", "digest", "tag"},
+    "Scheduled": {"key", "name", "digest"},
+    "ScheduledFor": {"key", "name", "digest", "servers"},
     "Withdrawn": {"key"},
     "LogLine": {"level"},
     "Cause": {"key"},

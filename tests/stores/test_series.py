@@ -15,7 +15,8 @@ from rewake.ledger import Audited, Received, ReceivedBody
 from rewake.records import Item
 from rewake.stores.memory import MemoryTable
 from rewake.stores.series import Bounds, Series
-from rewake.stores.table import Key, Table, Written
+from rewake.stores.table import Key, Spread, Table, Written
+from tests.support.counting import CountingTable
 from tests.support.tables import every_table
 
 BOUNDS = Bounds(items=5, age=1_000)
@@ -191,5 +192,20 @@ def test_two_that_trim_and_one_that_is_late_remove_nothing_new() -> None:
         held.set()
         await late
         assert await moments(series) == list(range(11, 2, -1))
+
+    asyncio.run(main())
+
+
+def test_what_many_keep_at_once_is_spread() -> None:
+    """No partition takes more than its part; the counter has one write for each item."""
+
+    async def main() -> None:
+        table = CountingTable(spread=Spread(16))
+        series = Series(table, again, "A#start", "A", BOUNDS)
+        for at in range(160):
+            await series.append(entry(at))
+        counter = table.places.pop("A#start")
+        assert counter == 160
+        assert max(table.places.values()) == 160 // 16
 
     asyncio.run(main())

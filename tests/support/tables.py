@@ -17,6 +17,7 @@ from rewake.stores.memory import MemoryTable
 from rewake.stores.postgres.place import place_of
 from rewake.stores.postgres.table import PostgresTable
 from rewake.stores.sqlite.table import SqliteTable
+from tests.support.aws import whole_table
 from tests.support.postgres import binaries, emptied_schema, rest_of
 from tests.support.stores import Sealed, WholeTable
 
@@ -64,12 +65,13 @@ KINDS: Mapping[str, Opened] = {
     "sealed": partial(_in_memory, Sealed),
     "postgres": partial(_in_postgres, threaded=True),
     "postgres-unthreaded": partial(_in_postgres, threaded=False),
+    "dynamodb": partial(_in_memory, whole_table),
 }
 """How a table of each kind is made. One whose server is missing may call `pytest.skip`."""
 
 ONE_THREAD = {"sqlite-unthreaded", "postgres-unthreaded"}
 """Those that belong to one thread."""
-STORIES: Mapping[str, int] = {}
+STORIES: Mapping[str, int] = {"dynamodb": 20}
 """Of those that are slow to make: how many random stories are played on each."""
 LAG: Mapping[str, float] = {}
 """Of those whose due index follows late: by how many seconds at most."""

@@ -166,6 +166,9 @@ class _Network:
     def _hand(self, invocation: Invocation) -> None:
         self._work.append(asyncio.ensure_future(next(self._bench.takers).handle(invocation)))
 
+    async def flush(self) -> None:
+        """What was dispatched is on its way."""
+
     async def close(self) -> None:
         """Nothing is kept here."""
 
@@ -200,7 +203,7 @@ def virtually(
     members: Sequence[object],
     body: Callable[[Bench], Awaitable[None]],
     *,
-    table: str | MemoryTable = "memory",
+    table: str | WholeTable = "memory",
     secret: Secret = SECRET,
     **settings: Any,
 ) -> None:
@@ -212,7 +215,7 @@ def virtually(
     with tempfile.TemporaryDirectory() as folder:
         base: WholeTable = (
             table
-            if isinstance(table, MemoryTable)
+            if not isinstance(table, str)
             else MemoryTable()
             if table == "memory"
             else SqliteTable(Path(folder) / "a.db", threaded=False, durable=False)

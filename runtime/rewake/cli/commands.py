@@ -16,6 +16,7 @@ from rewake.cli.callbacks import callbacks
 from rewake.cli.deliveries import deliveries
 from rewake.cli.doctor_command import doctor
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
+from rewake.cli.init_command import init
 from rewake.cli.inputs import json_value
 from rewake.cli.options import (
     ApprovalKey,
@@ -85,6 +86,7 @@ app.add_typer(approvals, name="approvals")
 app.add_typer(deliveries, name="deliveries")
 app.add_typer(tables, name="tables")
 app.command("doctor")(doctor)
+app.command("init")(init)
 
 Source = Annotated[str, typer.Argument(metavar="APP", help="app.py, app.py:main or package:main")]
 OptionalSource = Annotated[
@@ -162,6 +164,10 @@ def serve(
     url: Annotated[
         str | None, typer.Option(help="The address of all replicas, for http (REWAKE_URL).")
     ] = None,
+    tags: Annotated[
+        str | None,
+        typer.Option(help="Serve only tasks of these tags; default: those without (REWAKE_TAGS)."),
+    ] = None,
     lease: Annotated[
         float | None, typer.Option(help="Seconds after which a dead replica is noticed.")
     ] = None,
@@ -184,6 +190,7 @@ def serve(
         db=db,
         dispatcher=dispatcher,
         url=url,
+        tags=tags,
         lease=lease,
         tasks=tasks,
         grace=grace,

@@ -30,6 +30,10 @@ class Dispatcher(Protocol):
         """Send messages off, each not before its `not_before`; does not wait for their work."""
         ...
 
+    async def flush(self) -> None:
+        """Wait until what is to be sent now has been sent: the process may stand still then."""
+        ...
+
     async def close(self) -> None:
         """Stop sending. Delayed messages are not sent: the due index covers them."""
         ...

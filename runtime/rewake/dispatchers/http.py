@@ -3,6 +3,10 @@
 Any replica behind that URL handles it, so work spreads over them by itself. A message is sent once.
 If it is lost, or no replica has room for it, a sweep finds its work in the due index within
 seconds. The due index alone covers delays beyond `HORIZON`: nothing is in memory for them.
+
+Replicas that stand still between requests do the work of a message before they answer it. Such an
+answer is not waited for: a message counts as delivered once it is sent, and was not refused within
+a moment. One that is early is sent at once, for here nothing would wait: its receiver does.
 """
 
 from __future__ import annotations
@@ -38,6 +42,8 @@ BACKLOG = 10_000
 """How many messages may be under way or waiting; the due index covers all others."""
 TIMEOUT = 10.0
 """Seconds until a message that is not answered counts as lost."""
+REFUSAL = 0.25
+"""Seconds in which a replica that works before it answers would have refused a message."""
 _KEEP_ALIVE = 4.0  # Shorter than servers keep idle connections, or a message meets a closed one.
 _LAST_WORDS = 1.0  # Seconds for messages that are under way when the dispatcher closes.
 
@@ -47,12 +53,16 @@ _encode = msgspec.json.Encoder().encode
 class HttpDispatcher:
     """Sends messages to `base_url`, signed with `secret`.
 
-    Raises `ConfigError` for a base URL that is not http(s)://host[:port][/path].
+    `pauses`: the replicas stand still between requests, this one too. Raises `ConfigError` for a
+    base URL that is not http(s)://host[:port][/path].
     """
 
     local = False
 
-    def __init__(self, base_url: str, secret: Secret, clock: Clock) -> None:
+    def __init__(
+        self, base_url: str, secret: Secret, clock: Clock, *, pauses: bool = False
+    ) -> None:
+        self._pauses = pauses
         self._url = checked_url(base_url) + PATH
         self._secret = secret
         self._clock = clock
@@ -67,9 +77,13 @@ class HttpDispatcher:
         # it then would block this event loop for a quarter of a second.
         import aiohttp  # noqa: PLC0415
 
+        # Over a pause the other side closes what is kept open, and nobody is there to hear it.
+        kept = {"force_close": True} if self._pauses else {"keepalive_timeout": _KEEP_ALIVE}
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=IN_FLIGHT, keepalive_timeout=_KEEP_ALIVE),
-            timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+            connector=aiohttp.TCPConnector(limit=IN_FLIGHT, **kept),
+            timeout=aiohttp.ClientTimeout(
+                total=TIMEOUT, sock_read=REFUSAL if self._pauses else None
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
@@ -77,10 +91,14 @@ class HttpDispatcher:
         now = self._clock.now()
         for invocation in invocations:
             wait = 0 if invocation.not_before is None else invocation.not_before - now
-            if wait <= 0:
+            if wait <= 0 or (self._pauses and wait <= HORIZON):
                 self._post(invocation)
             elif wait <= HORIZON:
                 self._delays.add(invocation, wait)
+
+    async def flush(self) -> None:
+        while self._sending:
+            await asyncio.wait(self._sending)
 
     async def close(self) -> None:
         session, self._session = self._session, None
@@ -104,7 +122,7 @@ class HttpDispatcher:
         task.add_done_callback(self._sending.discard)
 
     async def _send(self, session: ClientSession, invocation: Invocation) -> None:
-        from aiohttp import ClientError  # noqa: PLC0415 - see `open`
+        from aiohttp import ClientError, SocketTimeoutError  # noqa: PLC0415 - see `open`
 
         async with self._turns:
             body = _encode(invocation)
@@ -120,6 +138,9 @@ class HttpDispatcher:
                         self._failing = False
                     else:
                         self._failed(f"it answers {response.status}")
+            except SocketTimeoutError as error:
+                if not self._pauses:
+                    self._failed(f"{type(error).__name__}: {error}")
             except (ClientError, TimeoutError, OSError) as error:
                 self._failed(f"{type(error).__name__}: {error}")
 

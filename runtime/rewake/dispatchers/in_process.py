@@ -64,6 +64,9 @@ class InProcessDispatcher:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("an invocation failed; its run's due time covers it", exc_info=error)
 
+    async def flush(self) -> None:
+        """There is nothing to send: what it carries stays in this process."""
+
     async def close(self) -> None:
         self._handler = None
         self._delays.clear()

@@ -63,6 +63,17 @@ async def keys_of_links(engine: Runs) -> Sequence[Finding]:
     return [well("keys of links", f"open links by key: {told}{unused}{more}")]
 
 
+async def tags(engine: Runs) -> Sequence[Finding]:
+    """Whether tasks wait for tags that no server serves."""
+    found = engine.services.tags
+    await found.look()
+    if found.missing:
+        named = ", ".join(found.missing)
+        do = f"start servers for them: rewake serve --tags {','.join(found.missing)}"
+        return [warning("tags", f"tasks wait for tags that no server serves: {named}", do)]
+    return [well("tags", "no task waits for a tag that no server serves")]
+
+
 class Needed(msgspec.Struct):
     """How many open waits with links each key has signed.
 

@@ -31,6 +31,7 @@ from rewake.engine.run_codecs import codec_for
 from rewake.engine.services import Services
 from rewake.engine.shortages import shortage
 from rewake.engine.stoppable import Body, Stopped
+from rewake.engine.within import REASON as LATE
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere, RewakeError
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
@@ -61,6 +62,7 @@ class Attempts:
         self._services = services
         self._store = services.store
         self._deliveries = deliveries
+        services.take = self._begin_in_slot
 
     async def handle(self, invocation: Invocation) -> None:
         """Carry out one attempt, if the stored state says that one is needed."""
@@ -69,8 +71,11 @@ class Attempts:
             await self._wait_for_slot(here, invocation.round)
             await self._follow(self._attempt(here, invocation))
 
-    async def take(self, invocation: Invocation) -> None:
-        """The same, in a slot that is reserved."""
+    def _begin_in_slot(self, invocation: Invocation) -> None:
+        self._services.work.begin(invocation.run, self._take(invocation))
+
+    async def _take(self, invocation: Invocation) -> None:
+        """The same as `handle`, in a slot that is reserved."""
         here = (invocation.run, invocation.key)
         try:
             begins = await self._is_to_begin(here)
@@ -440,7 +445,8 @@ def _tell_loss(operation: Operation, last: bool) -> None:
 
 def _lost(operation: Operation) -> Failure:
     last = operation.failure
-    reason = f"; the last: {last.message}" if last is not None and last.type == REASON else ""
+    known = last is not None and last.type in (REASON, LATE)
+    reason = f"; the last: {last.message}" if last is not None and known else ""
     return Failure(
         "lost",
         f"{operation.lost} attempts ended with their process, without an outcome{reason}",

@@ -105,6 +105,7 @@ class Commits:
                 gap=gap - joined,
                 wake=wake,
                 check_at=check_at,
+                asks=any(op.kind is Kind.APPROVAL for op in open_),
                 take=take,
                 near=self._services.settings.sweep,
             )
@@ -158,7 +159,7 @@ class Commits:
         """Say what a run now waits for, of what others bring about, and how they do."""
         run = self.header.run
         for each in entries:
-            if type(each) is not Scheduled:
+            if not isinstance(each, Scheduled):
                 continue
             if each.kind is Kind.APPROVAL:
                 told = "run %s waits for a decision: rewake runs approve %s %s"
@@ -308,7 +309,7 @@ def must_commit(fresh: Sequence[Entry], ready: Sequence[OpenOp]) -> bool:
 
 def dispatched(entries: Sequence[Entry]) -> list[Scheduled]:
     """The operations of a commit that are to be dispatched, without those it withdraws again."""
-    asked = [e for e in entries if type(e) is Scheduled and e.kind.traits.dispatched]
+    asked = [e for e in entries if isinstance(e, Scheduled) and e.kind.traits.dispatched]
     if not asked:
         return asked
     gone = {entry.key for entry in entries if type(entry) is Withdrawn}
@@ -321,7 +322,7 @@ def _withdraws(entries: Sequence[Entry]) -> bool:
 
 
 def _asks_for_step(entry: Entry) -> bool:
-    return type(entry) is Scheduled and entry.kind.traits.inline
+    return isinstance(entry, Scheduled) and entry.kind.traits.inline
 
 
 def _is_progress(entry: Entry) -> bool:

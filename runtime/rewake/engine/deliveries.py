@@ -53,18 +53,20 @@ class Deliveries:
         """Deliver how a wait ended that somebody outside decides, and go on with its run.
 
         `blank`: its item, if there is none. With `carry_on=False` another process goes on with the
-        run, within a sweep.
+        run, within a sweep. Where this process would stand still, a message goes to another.
         """
         services, run = self._services, blank.run
-        carry_on = carry_on and services.carries_on()
-        now = services.clock.now()
+        now, carry_on = services.clock.now(), carry_on and services.carries_on()
+        here = carry_on and not services.settings.pauses
         due = now + services.settings.grace if carry_on else now
-        claim = services.run_claim(run) if carry_on else None
+        claim = services.run_claim(run) if here else None
         blank = msgspec.structs.replace(blank, due=due)
         with services.claims.making(run, "", owner_of(claim)):
             delivery = await services.store.deliver(blank, outcome, at, claim=claim, due=due)
-        if carry_on:
+        if here:
             services.work.begin(run, self.follow(delivery))
+        elif carry_on:
+            await self.follow(delivery)
         return delivery
 
     async def repeat(self, operation: Operation) -> None:

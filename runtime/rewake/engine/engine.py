@@ -39,6 +39,7 @@ from rewake.engine.tags import Tags
 from rewake.engine.threads import ThreadPools
 from rewake.engine.turn import Turn
 from rewake.engine.watchdog import Watchdog
+from rewake.engine.within import done_within, seconds_left
 from rewake.engine.work import Work
 from rewake.errors import ConfigError
 from rewake.records import Header, Invocation, Millis, Operation
@@ -88,10 +89,7 @@ class Engine(Runs):
         here, self._herald = Here(Cache(self.settings.cached)), herald_of(table)
         shelf, table = shelf or shelf_of(table), behind_codec(table, secret.codec)
         store = Store(table, shelf, mark=unique, clock=clock, here=here, **_times(self.settings))
-        asked = {task.tag for task in app.tasks.values()}
-        routed = routed_tags(dispatcher)
-        tags = Tags(store, clock, self.settings, routed=routed, asked=asked)
-        heart = Heart(store, clock, self.settings, unique, threaded=threads, tags=lambda: tags.held)
+        tags = Tags(store, clock, self.settings, routed_tags(dispatcher), app.tags)
         super().__init__(
             Services(
                 app=app,
@@ -101,7 +99,7 @@ class Engine(Runs):
                 secret=secret,
                 settings=self.settings,
                 claims=Claims(store, clock, self.settings),
-                heart=heart,
+                heart=Heart(store, clock, self.settings, unique, tags, threaded=threads),
                 here=here,
                 work=Work(),
                 slots=Slots(self.settings.tasks),
@@ -110,16 +108,13 @@ class Engine(Runs):
                 chance=chance or random.Random(),
                 threads=ThreadPools(self.settings.tasks, own=threads),
                 begin=self._begin,
-                take=self._take,
-                look_soon=self._look_soon,
                 arm=self._arm,
                 tags=tags,
             )
         )
-        self._attempts = Attempts(self._services, deliveries := Deliveries(self._services))
-        self._sweeper = Sweeper(self._services, deliveries)
-        self._watchdog = Watchdog(self._services)
-        self._claiming = dict[str, bool]()
+        parts = self._services, Deliveries(self._services)
+        self._attempts, self._sweeper = Attempts(*parts), Sweeper(*parts)
+        self._watchdog, self._claiming = Watchdog(self._services), dict[str, bool]()
 
     @property
     def abandoned_threads(self) -> int:
@@ -195,7 +190,17 @@ class Engine(Runs):
         await services.store.close()
 
     async def handle(self, invocation: Invocation) -> None:
-        """Act on one message. The stored state decides whether there is anything to do."""
+        """Act on one message. The stored state decides whether there is anything to do.
+
+        What is not over in the time that there is (`within.ending_at`) is handed over.
+        """
+        left, work = seconds_left(), self._handle(invocation)
+        if left is None:
+            await work
+        else:
+            await done_within(self._services, invocation, work, left)
+
+    async def _handle(self, invocation: Invocation) -> None:
         work = self._services.work
         if work.closing:
             return
@@ -209,6 +214,20 @@ class Engine(Runs):
     async def sweep(self) -> None:
         """Check all items that are due, once."""
         await self._sweeper.sweep()
+
+    async def rest(self, seconds: float) -> None:
+        """Come to rest: hold nothing, and have nothing to send, for the process may stand still.
+
+        Work under way may end within so many seconds; then it is released.
+        """
+        services, loop = self._services, asyncio.get_running_loop()
+        until = loop.time() + seconds
+        await self._sweeper.linger(min(seconds, self.settings.horizon / 1000))
+        self._sweeper.close()
+        await services.work.rest(until - loop.time())
+        await services.claims.sweep(0)
+        await services.heart.rest()
+        await services.dispatcher.flush()
 
     async def _pass_on(self, invocation: Invocation) -> None:
         """Let others find by the due index what came here, and is not served here.
@@ -260,12 +279,6 @@ class Engine(Runs):
     def _begin(self, invocation: Invocation, operation: Operation) -> None:
         work = self._attempts.carry_out(invocation, operation)
         self._services.work.begin(invocation.run, work)
-
-    def _take(self, invocation: Invocation) -> None:
-        self._services.work.begin(invocation.run, self._attempts.take(invocation))
-
-    def _look_soon(self) -> None:
-        self._sweeper.look_soon()
 
     def _arm(self, due: Due) -> None:
         self._sweeper.arm(due)

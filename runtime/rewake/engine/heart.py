@@ -18,12 +18,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from rewake.clock import Clock
 from rewake.engine.apart import Stay
 from rewake.engine.settings import Settings
+from rewake.engine.tags import Tags
 from rewake.records import Millis
 from rewake.stores.protocol import Store
 
@@ -74,9 +75,9 @@ class Heart:
         clock: Clock,
         settings: Settings,
         unique: Callable[[], str],
+        tags: Tags | None = None,
         *,
         threaded: bool = True,
-        tags: Callable[[], Sequence[str]] = list,
     ) -> None:
         self._tags = tags
         self._store = store
@@ -200,6 +201,10 @@ class Heart:
                 self._beating.cancel()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
+        await self.rest()
+
+    async def rest(self) -> None:
+        """Leave nothing that has this process's name, once nothing is held."""
         await self._all(list(self._left.values()), self._let_go)
         await self._rest(closing=True)
 
@@ -288,8 +293,9 @@ class Heart:
             self._asking.add(asking)
             try:
                 where = self._settings.where
+                held = self._tags.held if new and self._tags is not None else ()
                 lives = await self._store.renew_process(
-                    name, where, now, self._lease, new=new, tags=self._tags() if new else ()
+                    name, where, now, self._lease, new=new, tags=held
                 )
             finally:
                 self._asking.discard(asking)

@@ -43,7 +43,7 @@ class Intake:
         self._parts: defaultdict[str, _Part] = defaultdict(_Part)
         self._open = self._anew = False
         self._looking: asyncio.Task[None] | None = None
-        services.slots.freed = self._freed
+        services.slots.freed, services.look_soon = self._freed, self.look_soon
 
     def open(self, only: str | None) -> None:
         """Begin to look whenever there is a reason; with `only`, for tasks of that run."""

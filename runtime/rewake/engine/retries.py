@@ -28,10 +28,9 @@ from msgspec.structs import replace
 
 from rewake.errors import RunConflict
 from rewake.kinds import DueMeans, OutcomeKind
+from rewake.noted import Attempted, Cause
 from rewake.records import (
-    Attempted,
     CancelRequested,
-    Cause,
     Completed,
     Emitted,
     Entry,

@@ -115,10 +115,6 @@ class Services:
     """The threads of sync tasks, and those of sync steps."""
     begin: Callable[[Invocation, Operation], None]
     """Carries out a task that is claimed for this process, in a slot that is reserved for it."""
-    take: Callable[[Invocation], None]
-    """Claims a task and carries it out, in a slot that is reserved for it."""
-    look_soon: Callable[[], None]
-    """Looks, as soon as may be, for offered tasks of the tags that are served here."""
     tags: Tags
     """What is served here, and whether somebody serves what is not."""
     arm: Callable[[Due], None]
@@ -131,6 +127,10 @@ class Services:
     """By run and key: the round of a task whose message waits here for a slot."""
     waiters: dict[str, set[asyncio.Future[Outcome | None]]] = field(default_factory=dict)
     """By run: the futures that wait for its end."""
+    take: Callable[[Invocation], None] = field(init=False)
+    """Claims a task and carries it out, in a slot that is reserved for it."""
+    look_soon: Callable[[], None] = field(init=False)
+    """Looks, as soon as may be, for offered tasks of the tags that are served here."""
     cache: Cache = field(init=False)
     """The suspended instances."""
     turns: dict[str, TurnHere] = field(init=False)

@@ -39,6 +39,8 @@ class Settings:
     """How many processes in a row may die under a run before it is stuck, if it is to blame."""
     lost: int = 3
     """How many processes in a row may die under a task before it fails, if it is to blame."""
+    pauses: bool = False
+    """Whether the process stands still while no request is there: it begins nothing by itself."""
     url: str = ""
     """The address of all replicas, under which links live; empty: there are no links."""
 

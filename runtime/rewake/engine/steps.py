@@ -17,7 +17,8 @@ from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services, StepHere
 from rewake.engine.work import CLEANUP
 from rewake.kinds import OutcomeKind, Purpose
-from rewake.records import Attempted, Failure, Millis, Outcome, Scheduled, Stepped, Try
+from rewake.noted import Attempted
+from rewake.records import Failure, Millis, Outcome, Scheduled, Stepped, Try
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.values.failures import failure_of, said_of

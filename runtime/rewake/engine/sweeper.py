@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -63,6 +64,8 @@ class Sweeper:
         self._resting: asyncio.Future[None] | None = None
         self._hurried = False
         self._aside: Aside[Key] = Aside(services.clock, 1000, MAX_BACKOFF)
+        self._behind: Aside[Due] = Aside(services.clock, 1000, MAX_BACKOFF)
+        """Entries that their items have left behind: the index is late, perhaps by minutes."""
         self._clock_watch = ClockWatch(services)
         self._deaths = Deaths(services)
         self._trimmer = Trimmer(services)
@@ -113,29 +116,46 @@ class Sweeper:
             await self._trimmer.trim()
             await self._services.keeping.sweep()
 
-    def look_soon(self) -> None:
-        """Look for tasks of this process's tags before the next sweep."""
-        self._intake.look_soon()
-
     async def _sweep_untagged(self) -> None:
+        shown: set[Due] = set()
         seen: set[Key] = set()
+        last: Due | None = None
         while True:
             now = self._services.clock.now()
-            until, limit = now + self._services.settings.horizon, PAGE + len(self._aside)
-            found = await self._store.due(until, limit=limit, run=self._only)
+            until = now + self._services.settings.horizon
+            found = await self._store.due(until, limit=PAGE, run=self._only, after=last)
             for due in found:
                 if due.due > now:
                     self.arm(due)
             over = [due for due in found if due.due <= now]
             # Each item once: where the disk is full or the index is behind, it would be due again.
-            new = [e for e in over if e.key not in seen and e.key not in self._aside]
+            new = [e for e in over if e.key not in seen and not self._is_left_alone(e)]
             seen.update(due.key for due in new)
+            shown.update(over)
             await self._check_all(new)
-            whole = len(found) < limit or found[-1].due > now
-            if whole:  # an item that is no longer due was read by another process
-                self._aside.keep({due.key for due in over})
-            if whole or not new:
+            if len(found) < PAGE or found[-1].due > now:
                 break
+            # Behind these, although they may still be there: else they would hide the others.
+            last = found[-1]
+        # An item that is no longer due was read by another process.
+        self._aside.keep({due.key for due in shown})
+        self._behind.keep(shown)
+
+    def _is_left_alone(self, due: Due) -> bool:
+        return due.key in self._aside or due in self._behind
+
+    async def linger(self, seconds: float) -> None:
+        """Wait for what is checked, and for timers that are due within so many seconds."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while (left := until - loop.time()) > 0:
+            if self._checking:
+                await asyncio.wait(self._checking, timeout=left)
+                continue
+            first = min((timer.when() for _, timer in self._armed.values()), default=math.inf)
+            if first > until:
+                return
+            await asyncio.sleep(max(0.0, first - loop.time()))
 
     def close(self) -> None:
         """Cancel all timers and checks."""
@@ -170,9 +190,7 @@ class Sweeper:
 
     async def _check_all(self, found: Sequence[Due]) -> None:
         """Check each item by itself. One whose check fails stays due."""
-        results = await asyncio.gather(
-            *(self._check(due.key) for due in found), return_exceptions=True
-        )
+        results = await asyncio.gather(*(self._check(due) for due in found), return_exceptions=True)
         failed: list[tuple[Key, Exception]] = []
         for due, result in zip(found, results, strict=True):
             if isinstance(result, Exception):
@@ -203,8 +221,11 @@ class Sweeper:
 
     # --- one item --------------------------------------------------------------------------
 
-    async def _check(self, key: Key) -> None:
+    async def _check(self, shown: Due) -> None:
+        key = shown.key
         item = await self._store.item(key)
+        if item is None or item.due is None or item.due > shown.due:
+            self._behind.put(shown)
         if item is None or item.due is None:
             return
         # Its due time may be early, and from before the clock was set back its other moments.

@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from rewake.clock import Clock
 from rewake.engine.settings import Settings
 from rewake.ledger import KnownTag
-from rewake.records import Millis
+from rewake.records import Header, Millis
+from rewake.states import TERMINAL
 from rewake.stores.protocol import Store
 from rewake.tags import UNTAGGED
 
@@ -38,15 +39,14 @@ class Tags:
         store: Store,
         clock: Clock,
         settings: Settings,
-        *,
-        routed: Iterable[str] = (),
-        asked: Iterable[str] = (),
+        routed: Iterable[str],
+        asked: Iterable[str],
     ) -> None:
         self._store, self._clock, self._lease = store, clock, settings.lease
         self._served = settings.served
         self._routed = frozenset(tag for tag in routed if tag not in self._served)
         self._noted = set[str]()
-        self._known = {*self._served.tags, *self._routed, *filter(None, asked)}
+        self._known = {*self._served.tags, *self._routed, *asked}
         self._beat_at: Millis | None = None
         self._told = set[str]()
         self.missing: list[str] = []
@@ -109,6 +109,17 @@ class Tags:
                 told = "tasks wait for the tag %s, which no server serves: rewake serve --tags %s"
                 log.warning(told, tag, tag)
         self._told, self.missing = set(missing), missing
+
+    async def unserved(self, header: Header) -> list[str]:
+        """The tags that nobody serves, and for which tasks of this run wait. Raises `StoreError`.
+
+        It costs nothing as long as there are none.
+        """
+        if header.state in TERMINAL:
+            return []
+        now, run = self._clock.now(), header.run
+        waits = [await self._store.due(now, limit=1, tag=tag, run=run) for tag in self.missing]
+        return [tag for tag, due in zip(self.missing, waits, strict=True) if due]
 
     async def _is_missing(self, found: KnownTag, now: Millis) -> bool:
         # Said of a moment that is further away, it was said before the clock was set back.

@@ -334,16 +334,17 @@ class Turn:
         if self._check_at is None or now < self._check_at:
             return
         self._check_at = None
-        run, unattended = self._commits.header.run, []
-        for op in execution.open.values():
-            if op.kind.traits.dispatched:
-                found = of_round(await self._store.operation(run, op.key), op.round)
-                if found is not None:
-                    found = await self._store.set_right(found)
-                    if found.outcome is not None:
-                        self._instance.arrivals.forget()
-                if is_unattended(found, now):
-                    unattended.append(op.scheduled())
+        header, unattended = self._commits.header, []
+        tasks = [op for op in execution.open.values() if op.kind.traits.dispatched]
+        items = await self._store.operations(header.run, [op.key for op in tasks], header.count)
+        for op in tasks:
+            found = of_round(items.get(op.key), op.round)
+            if found is not None:
+                found = await self._store.set_right(found)
+                if found.outcome is not None:
+                    self._instance.arrivals.forget()
+            if is_unattended(found, now):
+                unattended.append(op.scheduled())
         await self._dispatch(unattended)
 
     async def _begin_anew(self, execution: Execution) -> None:
@@ -484,7 +485,7 @@ def _goes_on(execution: Execution) -> bool:
 
 
 def _scheduled(entries: Sequence[Entry]) -> set[str]:
-    return {entry.key for entry in entries if type(entry) is Scheduled}
+    return {entry.key for entry in entries if isinstance(entry, Scheduled)}
 
 
 def _concerns(execution: Execution, event: Event) -> bool:

@@ -47,6 +47,8 @@ class Waits:
 
     async def approvals(self, header: Header) -> list[Waiting]:
         """The approvals that are open as of this header, or a later one, in the order asked."""
+        if not header.asks:
+            return []
         here = self._cache.at(header)
         if here is not None:
             asked = [each for each in here.open.values() if each.kind is Kind.APPROVAL]

@@ -48,6 +48,24 @@ class Work:
         """Do `work` in an asyncio task of its own."""
         self._begun.add(asyncio.ensure_future(self.do(run, work)))
 
+    async def rest(self, seconds: float) -> None:
+        """Let the work under way end within so many seconds, cut off the rest, and take more.
+
+        For a process that may stand still from here until more work comes.
+        """
+        loop, closes = asyncio.get_running_loop(), self.closing
+        until = loop.time() + seconds
+        await asyncio.sleep(0)  # work that was begun just now starts, and can be waited for
+        while self._under_way and (left := until - loop.time()) > 0:
+            await asyncio.wait(self._under_way, timeout=left)
+            await asyncio.sleep(0)
+        if self._under_way:
+            self.closing = True
+            try:
+                await self.end(0)
+            finally:
+                self.closing = closes
+
     async def end(self, grace: float) -> None:
         """Let the work under way end within `grace` seconds, then cancel it and wait for its end.
 

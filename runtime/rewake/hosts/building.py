@@ -4,12 +4,15 @@
     a dispatcher  in-process                                   work stays in the process
                   http                                         to REWAKE_URL, any replica takes it
 
+    a route       https://HOST[/PATH]                          messages for a tag's tasks go there
+
 Another dispatcher is a row in a table here, its name in `config.DISPATCHERS`, and a module of its
-own.
+own; another kind of route is a row, by what its address begins with.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 
@@ -20,67 +23,150 @@ from rewake.clock import Clock, SystemClock
 from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.dispatchers.http import HttpDispatcher
 from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.dispatchers.routes import Router
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.errors import ConfigError
 from rewake.hosts.config import ServerConfig
-from rewake.hosts.databases import Address, open_database
+from rewake.hosts.databases import Address, file_of, open_database
+from rewake.hosts.hosts import refusals
+from rewake.hosts.pausing import Pauses, Pausing, SecondsOf
 from rewake.http.app import create_app
+from rewake.http.bodies import LIMIT
 from rewake.http.load import Limits
 from rewake.signing.secret import Secret
+from rewake.tags import EVERY, Served
+
+_UNTAGGED = Served()
+
+log = logging.getLogger("rewake.server")
 
 # --- dispatchers -------------------------------------------------------------------------------
 
 
 _DISPATCHERS: Mapping[str, Callable[[ServerConfig, Secret, Clock], Dispatcher]] = {
     "in-process": lambda _config, _secret, clock: InProcessDispatcher(clock),
-    "http": lambda config, secret, clock: HttpDispatcher(config.url, secret, clock),
+    "http": lambda config, secret, clock: HttpDispatcher(
+        config.url, secret, clock, pauses=not config.runs_on.goes_on
+    ),
 }
+
+
+def _http_route(address: str, secret: Secret, clock: Clock) -> Dispatcher:
+    return HttpDispatcher(address, secret, clock)
+
+
+_ROUTES: Mapping[str, Callable[[str, Secret, Clock], Dispatcher]] = {
+    "https": _http_route,
+    "http": _http_route,
+}
+"""By what stands before the first colon of its address: what makes a route."""
+
+
+def _dispatcher(config: ServerConfig, secret: Secret, clock: Clock) -> Dispatcher:
+    """The dispatcher, with the routes that messages of tags take. Raises `ConfigError`."""
+    main = _DISPATCHERS[config.dispatcher](config, secret, clock)
+    routes = {tag: _route(tag, to, secret, clock) for tag, to in config.routes.items()}
+    return Router(main, routes) if routes else main
+
+
+def _route(tag: str, address: str, secret: Secret, clock: Clock) -> Dispatcher:
+    kind, _, _ = address.partition(":")
+    make = _ROUTES.get(kind.lower())
+    if make is None:
+        known = ", ".join(f"{each}:" for each in _ROUTES)
+        raise ConfigError(f"REWAKE_ROUTES: the address for {tag} begins with none of {known}")
+    try:
+        return make(address, secret, clock)
+    except ConfigError:
+        told = f"REWAKE_ROUTES: the address for {tag} must be http(s)://host[:port][/path]"
+        raise ConfigError(told) from None
 
 
 # --- the whole ---------------------------------------------------------------------------------
 
 
-def build_engine(app: App, config: ServerConfig, secret: Secret, clock: Clock) -> Engine:
-    """An engine that serves `app` as configured. Raises `ConfigError`, `StoreError`."""
-    dispatcher = _DISPATCHERS[config.dispatcher](config, secret, clock)
+def build_engine(
+    app: App, config: ServerConfig, secret: Secret, clock: Clock, *, unless_said: Served = _UNTAGGED
+) -> Engine:
+    """An engine that serves `app` as configured. Raises `ConfigError`, `StoreError`.
+
+    `unless_said`: what it serves if the settings do not say.
+    """
+    _refuse(app, config)
+    dispatcher = _dispatcher(config, secret, clock)
     table, shelf = open_database(Address(config.db, config.blobs))
     settings = Settings(
         lease=round(config.lease * 1000),
         blocked=round(config.blocked * 1000),
         cached=config.cached,
         tasks=config.tasks,
+        pauses=not config.runs_on.goes_on,
         url=config.url,
         keep=config.keep,
+        served=config.served or unless_said,
     )
     return Engine(app, table, dispatcher, secret, shelf=shelf, clock=clock, settings=settings)
 
 
-def build_app(source: str | App, config: ServerConfig, *, development: bool = False) -> Starlette:
+def _refuse(app: App, config: ServerConfig) -> None:
+    """Raise `ConfigError` for what the host cannot carry."""
+    host = config.runs_on
+    found = refusals(host, app, dispatcher=config.dispatcher, db=config.db)
+    if (first := next(found, None)) is not None:
+        raise ConfigError(first)
+    if not host.keeps_files and file_of(Address(config.db, config.blobs)) is not None:
+        told = (
+            "%s: each instance has a disk of its own, and %s the runs of one alone: see REWAKE_DB"
+        )
+        log.warning(told, host.title, config.db)
+
+
+def build_app(
+    source: str | App,
+    config: ServerConfig,
+    *,
+    development: bool = False,
+    seconds_of: SecondsOf | None = None,
+) -> Starlette:
     """The ASGI app that serves `source`. Raises `AppError`, `ConfigError`, `StoreError`.
 
-    `development`: what is not set up yet is warned of, and shut.
+    `development`: what is not set up yet is warned of, and shut; tasks of all tags are served.
+    `seconds_of`: how many seconds a platform that ends requests has left for one.
     """
     secret = config.secret
     if secret is None:
         raise ConfigError("there is no secret: set REWAKE_SECRET to a long random text")
     app = load_app(source)[0] if isinstance(source, str) else source
     clock = SystemClock()
-    engine = build_engine(app, config, secret, clock)
-    return create_app(
+    serves = EVERY if development else _UNTAGGED
+    engine = build_engine(app, config, secret, clock, unless_said=serves)
+    host = config.runs_on
+    made = create_app(
         engine,
         secret,
         tokens=config.tokens,
         grace=config.grace,
+        sweep=host.goes_on,
+        limit=min(LIMIT, host.largest_request or LIMIT),
         limits=Limits(config.waiting, config.backlog),
         clock=clock,
         development=development,
         cors=config.cors,
         identity=config.identity,
+        streams=host.streams,
+        platform=host.name,
     )
+    if not host.goes_on:
+        pauses = made.state.pauses = Pauses(made)
+        made.add_middleware(Pausing, host=host, pauses=pauses, seconds_of=seconds_of)
+    return made
 
 
-def app_from_env(environ: Mapping[str, str] = os.environ) -> Starlette:
-    """The ASGI app that the environment describes. Raises as `build_app` does."""
-    config = ServerConfig.from_env(environ)
+def app_from_env(environ: Mapping[str, str] = os.environ, *, platform: str = "") -> Starlette:
+    """The ASGI app that the environment describes. Raises as `build_app` does.
+
+    `platform`: where it runs, if that is known: a name of `rewake.hosts.hosts`.
+    """
+    config = ServerConfig.from_env(environ, platform=platform or None)
     return build_app(config.app, config)

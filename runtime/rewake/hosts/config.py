@@ -17,12 +17,14 @@ from typing import Any
 from rewake.authoring.keep import DEFAULT, Keep, keep_in
 from rewake.dispatchers.http import checked_url
 from rewake.errors import ConfigError
+from rewake.hosts.hosts import HOSTS, Host
 from rewake.hosts.log_formats import LOG_FORMATS
 from rewake.identity.oidc import Grants, read_grants
 from rewake.identity.settings import IdentitySettings, identity_settings
 from rewake.signing.aes_gcm import AesGcm, keys_in
 from rewake.signing.payloads import PayloadCodec
 from rewake.signing.secret import Secret
+from rewake.tags import Served, checked_tag, served
 
 DISPATCHERS = ("in-process", "http")
 """How messages may travel."""
@@ -49,6 +51,15 @@ class ServerConfig:
     """How messages travel. `http`: they go to `url`, and any replica takes any message."""
     url: str = ""
     """The one address of all replicas."""
+    tags: tuple[str, ...] = ()
+    """What is served: tasks of these tags, and what has none if `default` is among them; without
+    any, what has none."""
+    routes: Mapping[str, str] = field(default_factory=dict)
+    """By tag: the address to which messages for its tasks go."""
+    platform: str = "container"
+    """Where it runs: a name of `rewake.hosts.hosts`."""
+    deadline: float = 0.0
+    """How long a request may take there; 0: as long as is usual there."""
     lease: float = 5.0
     """After how long a dead replica is noticed."""
     cached: int = 256
@@ -97,6 +108,14 @@ class ServerConfig:
     """What it must send beside it."""
 
     @property
+    def served(self) -> Served | None:
+        """What is served; None if that is not said. Raises `ConfigError`."""
+        try:
+            return served(self.tags) if self.tags else None
+        except ValueError as error:
+            raise ConfigError(f"REWAKE_TAGS: {error}") from None
+
+    @property
     def identity(self) -> IdentitySettings:
         """Whom the server believes who somebody is. Raises `ConfigError`."""
         return identity_settings(
@@ -122,10 +141,16 @@ class ServerConfig:
             if environ.get(variable)
         }
         values |= {k: v for k, v in given.items() if v is not None and k in known}
-        config = cls(**values)
+        config = cls(**_usual(environ) | _of_platform(values))
         for wrong in _misfits(config):
             raise wrong
         return config._complete()
+
+    @property
+    def runs_on(self) -> Host:
+        """The host that it runs on, with what is set of it."""
+        host = HOSTS[self.platform]
+        return replace(host, deadline=self.deadline) if self.deadline else host
 
     def _complete(self) -> ServerConfig:
         """The settings with the codec of their keys, which a secret that is given takes along."""
@@ -148,7 +173,8 @@ class ServerConfig:
                     values[name] = _read(variable, environ[variable], reader)
             except ConfigError as error:
                 wrong.append(error)
-        config = cls(**(values | {k: v for k, v in given.items() if v is not None}))
+        values |= {k: v for k, v in given.items() if v is not None}
+        config = cls(**_usual(environ) | _of_platform(values))
         wrong += _misfits(config)
         return config if wrong else config._complete(), wrong
 
@@ -157,8 +183,35 @@ class ServerConfig:
         return replace(self, secret=(self.secret or secret).with_codec(self.codec))
 
 
+def _usual(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The port that many platforms say in `PORT`."""
+    text = environ.get("PORT", "")
+    return {"port": int(text)} if text.isdecimal() else {}
+
+
+def _of_platform(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings, with what is usual on their platform."""
+    host = HOSTS.get(values.get("platform", ""))
+    return values if host is None else {"lease": host.lease, **values}
+
+
 def _texts(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _routes(text: str) -> Mapping[str, str]:
+    """Addresses by tag. The address is left out of an error: a password may be in it."""
+    found: dict[str, str] = {}
+    for part in _texts(text):
+        tag, sign, address = (each.strip() for each in part.partition("="))
+        try:
+            checked_tag(tag)
+        except ValueError as error:
+            raise ConfigError(f"REWAKE_ROUTES: {error}") from None
+        if not sign or not address or tag in found:
+            raise ConfigError(f"REWAKE_ROUTES: {tag} needs one address: TAG=ADDRESS,TAG=ADDRESS")
+        found[tag] = address
+    return found
 
 
 def _secret(text: str) -> Secret:
@@ -205,6 +258,10 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "blobs": ("REWAKE_BLOBS", str),
     "dispatcher": ("REWAKE_DISPATCHER", str),
     "url": ("REWAKE_URL", str),
+    "tags": ("REWAKE_TAGS", _texts),
+    "routes": ("REWAKE_ROUTES", _routes),
+    "platform": ("REWAKE_PLATFORM", str),
+    "deadline": ("REWAKE_DEADLINE", float),
     "lease": ("REWAKE_LEASE", float),
     "cached": ("REWAKE_CACHED", int),
     "tasks": ("REWAKE_TASKS", int),
@@ -251,6 +308,8 @@ def _misfits(config: ServerConfig) -> Iterator[ConfigError]:
         ("tasks", config.tasks >= 1, "1 or more"),
         ("waiting", config.waiting >= 0, "0 or more"),
         ("backlog", config.backlog >= 1, "1 or more"),
+        ("platform", config.platform in HOSTS, ", ".join(HOSTS)),
+        ("deadline", 0 <= config.deadline <= 86_400, "0 to 86400 seconds"),
         ("dispatcher", config.dispatcher in DISPATCHERS, " or ".join(DISPATCHERS)),
         ("log_level", config.log_level in _LEVELS, ", ".join(_LEVELS)),
         ("log_format", config.log_format in LOG_FORMATS, " or ".join(LOG_FORMATS)),
@@ -260,7 +319,7 @@ def _misfits(config: ServerConfig) -> Iterator[ConfigError]:
     if config.codec is not None and config.keys:
         yield ConfigError("set REWAKE_CODEC or REWAKE_ENCRYPTION_KEYS, not both")
     try:
-        _ = config.identity
+        _ = config.identity, config.served
         if config.url:
             checked_url(config.url)
     except ConfigError as error:

@@ -1,8 +1,9 @@
 """The databases, each by the scheme of its address, and the place for large values beside it.
 
     path/to/file.db or sqlite:path/to/file.db    one file: items and large values
+    dynamodb://TABLE or dynamodb://TABLE/APP     with REWAKE_BLOBS=s3://BUCKET or s3://BUCKET/PREFIX
+    postgresql://USER@HOST/NAME?schema=APP       a schema of a PostgreSQL database: all of it
     memory:                                      gone with the process: for tests
-    postgresql://USER@HOST/NAME?schema=APP       a schema of a PostgreSQL database: both of these
 
 Another one is a row of `_KINDS`, and a module in `rewake.stores` that is imported only by whoever
 names it, for its driver is an extra.
@@ -10,14 +11,14 @@ names it, for its driver is an extra.
 
 from __future__ import annotations
 
-import importlib
+import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from rewake.errors import ConfigError, StoreUnsuitable
@@ -75,6 +76,8 @@ class Kind(NamedTuple):
     reader: Callable[[str, str], Reader]
     create: Callable[[str, str], Awaitable[list[str]]]
     check: Callable[[str, str], Awaitable[list[str]]]
+    is_checked: bool = False
+    """Whether a server checks it before it serves: to open it does not tell enough."""
 
 
 # --- SQLite --------------------------------------------------------------------------------------
@@ -158,60 +161,31 @@ async def _nothing(place: str, blobs: str) -> list[str]:
     return []
 
 
-# --- PostgreSQL ----------------------------------------------------------------------------------
+# --- elsewhere -----------------------------------------------------------------------------------
 
 
-def _postgres() -> ModuleType:
-    """What opens a PostgreSQL database. Raises `ConfigError` where its driver is missing."""
-    try:
-        return importlib.import_module("rewake.stores.postgres.opening")
-    except ImportError as error:
-        told = "PostgreSQL needs its driver: pip install 'rewake[postgres]'"
-        raise ConfigError(f"{told} ({error})") from error
+def _of(module: str) -> Kind:
+    """A kind in a module of its own, which is imported once somebody names it."""
 
+    def late(name: str) -> Callable[[str, str], Any]:
+        def call(place: str, blobs: str) -> Any:
+            return getattr(import_module(module), name)(place, blobs)
 
-def _checked(place: str, blobs: str) -> str:
-    if blobs:
-        raise ConfigError("PostgreSQL keeps large values itself: REWAKE_BLOBS is for others")
-    return place
+        return call
 
-
-def _open_postgres(place: str, blobs: str) -> Database:
-    table = _postgres().open_table(_checked(place, blobs))
-    return Database(table, table)
-
-
-def _read_postgres(place: str, blobs: str) -> Reader:
-    table = _postgres().open_table(_checked(place, blobs), reads_only=True)
-    return Reader(table, table, lambda: False, table)
-
-
-async def _create_postgres(place: str, blobs: str) -> list[str]:
-    made: list[str] = _postgres().create(_checked(place, blobs))
-    return made
-
-
-async def _check_postgres(place: str, blobs: str) -> list[str]:
-    wrong: list[str] = _postgres().check(_checked(place, blobs))
-    return wrong
-
-
-def schema_of(db: str) -> str:
-    """The schema that an address of PostgreSQL names; of another kind, that of none."""
-    place = db.partition(":")[2] if _SCHEME.match(db) and _parts_of(db)[0] is _POSTGRES else "//"
-    schema: str = _postgres().place_of(place).schema
-    return schema
-
-
-_POSTGRES = Kind(_open_postgres, _open_postgres, _read_postgres, _create_postgres, _check_postgres)
+    openers = late("open_to_serve"), late("open_existing"), late("open_to_read")
+    return Kind(*openers, late("create"), late("check"), is_checked=True)
 
 
 # --- all of them ---------------------------------------------------------------------------------
 
 
+_POSTGRES = _of("rewake.hosts.postgres")._replace(is_checked=False)
+"""To open it tells enough."""
 _KINDS: Mapping[str, Kind] = {
     "sqlite": Kind(_open_file, _existing_file, _read_file, _create_file, _check_file),
     "memory": Kind(_memory, _gone, _gone, _nothing, _nothing),
+    "dynamodb": _of("rewake.hosts.dynamodb"),
     "postgresql": _POSTGRES,
     "postgres": _POSTGRES,
 }
@@ -253,6 +227,21 @@ async def check_database(address: Address) -> list[str]:
     return await kind.check(place, address.blobs)
 
 
+def refuse_unfit(address: Address) -> None:
+    """Raise `StoreUnsuitable` in one line if a database that is elsewhere does not fit.
+
+    Raises `ConfigError` and `StoreError` too. Not for the event loop.
+    """
+    kind, place = _parts_of(address.db)
+    if kind.is_checked and (wrong := asyncio.run(_all(kind.check(place, address.blobs)))):
+        more = f" (and {len(wrong) - 1} more: rewake tables check)" if len(wrong) > 1 else ""
+        raise StoreUnsuitable(wrong[0] + more)
+
+
+async def _all(told: Awaitable[list[str]]) -> list[str]:
+    return await told
+
+
 _WITH_LARGE_VALUES = ("sqlite", "memory", "postgresql", "postgres")
 """The kinds that keep large values themselves."""
 
@@ -262,6 +251,15 @@ def address_of(db: str, blobs: str) -> Address:
     kind, _ = _parts_of(db)
     keeps = kind in [_KINDS[name] for name in _WITH_LARGE_VALUES]
     return Address(db, "" if keeps else blobs)
+
+
+def schema_of(db: str) -> str:
+    """The schema that an address of PostgreSQL names; of another kind, that of none."""
+    named = _SCHEME.match(db) is not None and _parts_of(db)[0] is _POSTGRES
+    schema: str = import_module("rewake.hosts.postgres").schema_of(
+        _parts_of(db)[1] if named else "//"
+    )
+    return schema
 
 
 def file_of(address: Address) -> Path | None:

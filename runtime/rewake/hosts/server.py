@@ -28,7 +28,7 @@ from rewake.engine.watchdog import bounded
 from rewake.errors import ConfigError, UsageError
 from rewake.hosts.building import build_app
 from rewake.hosts.config import ServerConfig
-from rewake.hosts.databases import Address
+from rewake.hosts.databases import Address, refuse_unfit
 from rewake.hosts.garbage import settle
 from rewake.hosts.log_formats import configure_logging
 from rewake.hosts.protocol import BoundedProtocol
@@ -102,9 +102,12 @@ def serve(
     configure_logging(config.log_level, config.log_format)
     bound_request_logs()
     with listener or listen(config.host, config.port) as bound:
+        refuse_unfit(Address(config.db, config.blobs))
         app = build_app(config.app if source is None else source, config, development=development)
         workflows = ", ".join(sorted(app.state.parts.engine.app.workflows)) or "none"
         log.info("app %s, database %s, workflows: %s", config.app, Address(config.db), workflows)
+        if config.served is not None:
+            log.info("only work of these tags is taken: %s", config.served)
         if not config.url:
             log.warning("REWAKE_URL is not set: a run that reads a link waits until it is")
         settings = uvicorn.Config(

@@ -234,6 +234,7 @@ class Ready(msgspec.Struct, frozen=True):
     free_slots: int
     abandoned_threads: int = 0
     shortage: Any = None
+    unserved_tags: list[str] = []
 
 
 class Examined(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from rewake.clock import Clock, SystemClock
+from rewake.doctor.host import Ticks
 from rewake.engine.engine import Engine
 from rewake.http import (
     approvals,
@@ -21,6 +22,7 @@ from rewake.http import (
     doctor,
     histories,
     internal,
+    probing,
     runs,
     streams,
     tokens,
@@ -92,6 +94,7 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("GET", "/stream/{token}/result", streams.result_by_link),
     ("POST", "/v1/echo", doctor.echo),
     ("POST", "/v1/doctor", doctor.examine),
+    ("POST", "/v1/probe", probing.probe),
     ("POST", "/v1/invoke", internal.invoke),
     ("POST", "/v1/sweep", internal.sweep),
 )
@@ -110,6 +113,8 @@ def create_app(
     development: bool = False,
     cors: Sequence[str] = (),
     identity: IdentitySettings | None = None,
+    streams: bool = True,
+    platform: str = "container",
 ) -> Starlette:
     """The app that serves `engine`, which it opens when it starts and closes when it ends.
 
@@ -117,12 +122,14 @@ def create_app(
     API tokens are in the engine's store. `grace`: seconds that work under way may go on at the end.
     `limit`: the largest body, in bytes; `limits`: of the load. `development`: a webhook whose
     secret is missing is shut; else it is a `ConfigError`. `cors`: the origins whose pages may read
-    streams by links. `identity`: whom it believes who somebody is, besides its tokens.
+    streams by links. `identity`: whom it believes who somebody is, besides its tokens. `streams`:
+    whether what is sent of an answer arrives before the answer is whole. `platform`: where it runs.
     """
     clock, keys = clock or SystemClock(), Keys(secret, tokens)
     people = People(identity or IdentitySettings(), clock)
     hooks = _hooks(engine, development=development)
     parts = _parts(engine, keys, clock, people, Load(engine, limits), limit, hooks)
+    parts.streams, parts.platform = streams, platform
 
     app = Starlette(
         routes=[_route(verb, path, each) for verb, path, each in ROUTES],
@@ -169,10 +176,10 @@ def _parts(
     store = engine.services.store
     principals = Principals(keys, store.tokens, clock, people.oidc)
     auditor, keeper = Auditor(store.audit, clock), Keeper(store.deliveries, clock)
-    inbox = Inbox(engine.handle, clock)
+    inbox = Inbox(engine.handle, clock, first=engine.settings.pauses)
     views = ViewCounter(store.seen, clock)
     made = (engine, keys, inbox, clock, principals, auditor, keeper, load)
-    return Parts(*made, limit, hooks, people=people, views=views)
+    return Parts(*made, limit, hooks, people=people, views=views, ticks=Ticks(clock))
 
 
 def _hooks(engine: Engine, *, development: bool) -> dict[str, Hook]:
@@ -191,6 +198,7 @@ def _route(verb: str, path: str, endpoint: Endpoint) -> Route:
 
 async def _close(parts: Parts, grace: float) -> None:
     parts.closing.set()
+    parts.ticks.close()
     await parts.auditor.close()
     await parts.keeper.close()
     await parts.views.close()
@@ -208,6 +216,14 @@ async def running(app: Starlette) -> AsyncIterator[None]:
     """
     async with app.router.lifespan_context(app):
         yield
+
+
+async def rest(app: Starlette, seconds: float) -> None:
+    """Let nothing be held or left to send, within so many seconds: the process may stand still."""
+    parts: Parts = app.state.parts
+    await parts.engine.rest(seconds)
+    await parts.views.rest()
+    await parts.principals.close()
 
 
 def begin_closing(app: Starlette) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rewake.doctor.front import Seen
+from rewake.doctor.host import LARGEST, LONGEST, Probed
 from rewake.engine.starting import LONGEST_KEY, IfFinished, IfRunning
 from rewake.http import (
     answers,
@@ -244,6 +245,18 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ),
     ("POST", "/v1/echo"): Described({200: Answer(Seen)}, problems=(401, 408, 413, 422)),
     ("POST", "/v1/doctor"): Described({200: Answer(answers.Examined)}, body=internal.Nothing),
+    ("POST", "/v1/probe"): Described(
+        {200: Answer(Probed, also=("application/octet-stream", "text/plain"))},
+        problems=(408, 413, 422, 503),
+        query={
+            "answer": Parameter(whole(0, LARGEST, 0), "So many bytes are answered."),
+            "hold": Parameter(
+                {"type": "number", "minimum": 0, "maximum": LONGEST, "default": 0},
+                "After so many seconds.",
+            ),
+            "stream": Parameter(text(enum=["yes"]), "In two parts, a second apart."),
+        },
+    ),
     ("POST", "/v1/invoke"): Described(
         {202: Answer(answers.Nothing)}, body=Invocation, problems=(401,)
     ),

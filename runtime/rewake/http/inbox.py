@@ -1,7 +1,8 @@
 """The inbox: messages that arrived over HTTP and are being worked on.
 
-No answer waits for that work. So that a flood cannot fill the memory, the inbox has room for
-`ROOM` messages and refuses more; a sweep then finds their work.
+No answer waits for that work, unless the process stands still between requests. So that a flood
+cannot fill the memory, the inbox has room for `ROOM` messages and refuses more; a sweep then finds
+their work.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Handler
 from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.engine.within import seconds_left
 from rewake.records import Invocation
 
 ROOM = 2_000
@@ -16,10 +18,17 @@ ROOM = 2_000
 
 
 class Inbox:
-    """Calls `handler` with each message, in an asyncio task of its own."""
+    """Calls `handler` with each message, in an asyncio task of its own.
 
-    def __init__(self, handler: Handler, clock: Clock, room: int = ROOM) -> None:
+    With `first`, a message is answered only when it was handled.
+    """
+
+    def __init__(
+        self, handler: Handler, clock: Clock, room: int = ROOM, *, first: bool = False
+    ) -> None:
         self._handler = handler
+        self._clock = clock
+        self._first = first
         self._room = room
         self._under_way = 0
         # It folds messages about one task together, and holds early ones until their time.
@@ -33,7 +42,13 @@ class Inbox:
         """Take a message; False if there is no room."""
         if self._under_way >= self._room:
             return False
-        await self._local.dispatch([invocation])
+        if not self._first:
+            await self._local.dispatch([invocation])
+            return True
+        wait, left = (invocation.not_before or 0) - self._clock.now(), seconds_left()
+        if left is None or wait < left * 1000:  # else the due index covers it
+            await self._clock.sleep(max(0, wait))
+            await self._handle(invocation)
         return True
 
     async def close(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from rewake.engine.within import seconds_left
 from rewake.errors import InvalidInput, StoreError
 from rewake.http.bodies import read_body, read_object, shaped
 from rewake.http.gate import path_of
@@ -24,7 +26,10 @@ _decoder = msgspec.json.Decoder(Invocation)
 
 
 async def invoke(request: Request) -> Response:
-    """`POST /v1/invoke`: take a signed message, and work on it after the answer."""
+    """`POST /v1/invoke`: take a signed message, and work on it after the answer.
+
+    Where the process stands still once it has answered, the work comes first.
+    """
     parts = parts_of(request)
     body = await signed_body(request)
     try:
@@ -49,7 +54,9 @@ async def sweep(request: Request) -> Response:
         shaped(await read_object(request, parts.limit), Nothing)
     else:
         await signed_body(request)
-    await parts.engine.sweep()
+    with contextlib.suppress(TimeoutError):  # the next sweep finds what is left
+        async with asyncio.timeout(seconds_left()):
+            await parts.engine.sweep()
     return reply({})
 
 
@@ -69,7 +76,11 @@ async def ready(request: Request) -> Response:
     except (StoreError, TimeoutError):
         raise HTTPException(503, "the database does not answer", _LATER) from None
     engine = parts.engine
-    troubles = {"abandoned_threads": engine.abandoned_threads, "shortage": engine.shortage}
+    troubles = {
+        "abandoned_threads": engine.abandoned_threads,
+        "shortage": engine.shortage,
+        "unserved_tags": engine.services.tags.missing,
+    }
     state = {"status": "ready", "free_slots": engine.free_slots}
     return reply(state | {name: told for name, told in troubles.items() if told})
 

@@ -65,6 +65,7 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("POST", "/v1/invoke"): Need(Scope.OPERATE, "invoke", free=True),
     ("POST", "/v1/echo"): Need(Scope.READ, "echo", free=True),
     ("POST", "/v1/doctor"): Need(Scope.ADMIN, "doctor", acts=True),
+    ("POST", "/v1/probe"): Need(Scope.ADMIN, "probe"),
     # It does nothing that the sweeps of any server do not do; one each minute would hide the rest.
     ("POST", "/v1/sweep"): Need(Scope.OPERATE, "sweep"),
 }

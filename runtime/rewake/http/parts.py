@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.clock import Clock
+from rewake.doctor.host import Ticks
 from rewake.engine.engine import Engine
+from rewake.engine.within import seconds_left
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT
 from rewake.http.inbox import Inbox
@@ -50,6 +52,10 @@ class Parts:
     readers: Readers = field(default_factory=Readers)
     people: People = field(kw_only=True)
     views: ViewCounter = field(kw_only=True)
+    ticks: Ticks = field(kw_only=True)
+    platform: str = field(default="container", kw_only=True)
+    streams: bool = field(default=True, kw_only=True)
+    """Whether what is sent of an answer arrives before the answer is whole."""
 
     def opened(self) -> bool:
         """Whether the engine was opened, as the app's lifespan does."""
@@ -60,9 +66,10 @@ class Parts:
     ) -> Outcome | None:
         """The run's outcome, or None if it has not ended after `wait` seconds.
 
-        `or_response`: or has answered its caller. It is waited for as in `waited`. Raises as
-        `Engine.result` does.
+        `or_response`: or has answered its caller. It is waited for as in `waited`, and no longer
+        than the request may take. Raises as `Engine.result` does.
         """
+        wait = no_longer(wait)
         if not wait or self.closing.is_set():
             return await self.engine.result(run)
         asked = self.engine.result(run, wait, or_response=or_response)
@@ -84,6 +91,12 @@ class Parts:
         finally:
             for each in (work, *rest):
                 each.cancel()
+
+
+def no_longer(wait: float) -> float:
+    """So many seconds, or as many as there are for this request."""
+    left = seconds_left()
+    return wait if left is None else min(wait, left)
 
 
 async def hung_up(request: Request) -> None:

@@ -149,13 +149,14 @@ async def get(request: Request) -> Response:
     header = await parts.engine.get(run)
     outcome = None
     approvals: list[ApprovalView] = []
+    unserved = await parts.engine.services.tags.unserved(header)
     if header.state in TERMINAL:
         outcome = await parts.engine.result(run)
     elif header.state is not RunState.STUCK:
         values = Values(parts.keys.secret, run, sealed=header.digest_key != "")
         asked = await approvals_of(parts.engine, header)
         approvals = [approval_view(each, values) for each in asked]
-    return reply(run_view(header, outcome, approvals))
+    return reply(run_view(header, outcome, approvals, unserved))
 
 
 @takes_query("wait")

@@ -2,7 +2,8 @@
 
 A cursor says where a reader is, and any server goes on from it. As events each has its cursor as
 its id, so that a browser that has lost its connection goes on behind the last one that it was
-given. Events end with the run; who asks again is told 204, which a browser takes for the end.
+given. Events end with the run; who asks again is told 204, which a browser takes for the end. Where
+an answer arrives only when it is whole, events end with the first that there are.
 
 A link opens one run, to read, for a time, and only what it was made for. One that is not genuine is
 a 404, always the same one. How many may wait here at once is bounded, and for one link by far less:
@@ -34,7 +35,7 @@ from rewake.http.bodies import (
     takes_query,
     with_known_query,
 )
-from rewake.http.parts import Parts, hung_up, parts_of, reply
+from rewake.http.parts import Parts, hung_up, no_longer, parts_of, reply
 from rewake.http.runs import LONGEST_WAIT, result_reply
 from rewake.records import Millis
 from rewake.signing.links import Link, Links, LinkUse
@@ -186,29 +187,35 @@ async def _answer(request: Request, reader: _Reader) -> Response:
     limit = query_whole(request, "limit", 1, MOST, MOST)
     wait = query_number(request, "wait", 0, LONGEST_WAIT)
     if events and request.method != "HEAD":
-        return await _events(reader, place, limit)
+        return await _events(request, reader, place, limit)
     page = await reader.page(place, limit, 0)
     wait = DEFAULT_WAIT if wait is None and request.method != "HEAD" else wait
     if wait and not (page.told or page.ended):
         with reader.parts.readers.waiting(reader.link):
-            page = await reader.page(page.place, limit, wait, hung_up(request))
+            page = await reader.page(page.place, limit, no_longer(wait), hung_up(request))
     shown = {"items": reader.shown(page), "cursor": cursor_of(page.place), "ended": page.ended}
     return reply(shown)
 
 
-async def _events(reader: _Reader, place: Place, limit: int) -> Response:
+async def _events(request: Request, reader: _Reader, place: Place, limit: int) -> Response:
     """The stream as events, until the run has ended."""
-    page = await reader.page(place, limit, 0)
+    longest = no_longer(LONGEST_STREAM / 1000)
+    if reader.parts.streams:
+        page = await reader.page(place, limit, 0)
+    else:
+        with reader.parts.readers.waiting(reader.link):
+            page = await reader.page(place, limit, no_longer(DEFAULT_WAIT), hung_up(request))
+        longest = 0
     if page.ended and not page.told:
         return Response(status_code=204, headers=_EVENT_HEADERS)
-    return _Events(reader, page, limit)
+    return _Events(reader, page, limit, longest)
 
 
 class _Events(StreamingResponse):
-    """Events from a page on. Its reader is counted for as long as it is sent."""
+    """Events from a page on, for so many seconds. Its reader is counted while it is sent."""
 
-    def __init__(self, reader: _Reader, page: Page, limit: int) -> None:
-        told = _told(reader, page, limit)
+    def __init__(self, reader: _Reader, page: Page, limit: int, seconds: float) -> None:
+        told = _told(reader, page, limit, round(seconds * 1000))
         super().__init__(told, headers=_EVENT_HEADERS, media_type=EVENTS)
         self._reader = reader
 
@@ -217,9 +224,10 @@ class _Events(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _told(reader: _Reader, page: Page, limit: int) -> AsyncIterator[bytes]:
+async def _told(reader: _Reader, page: Page, limit: int, longest: Millis) -> AsyncIterator[bytes]:
     clock = reader.parts.clock
-    until, quiet = min(clock.now() + LONGEST_STREAM, reader.until or 2**53), clock.now()
+    quiet = clock.now()
+    until = min(quiet + longest, reader.until or 2**53)
     yield b"retry: 1000\n\n"
     while True:
         for (_, place), shown in zip(page.told, reader.shown(page), strict=True):

@@ -57,9 +57,13 @@ class ViewCounter:
             except Exception as error:  # of any kind: nothing depends on it
                 log.warning("that a page was looked at could not be counted: %s", error)
 
+    async def rest(self) -> None:
+        """Write what is noted now: the process may stand still before the minute is over."""
+        if self._noted:
+            await asyncio.wait({asyncio.ensure_future(self._write())}, timeout=_PATIENCE)
+
     async def close(self) -> None:
         """Write what is noted."""
         if self._writer is not None:
             self._writer.cancel()
-        if self._noted:
-            await asyncio.wait({asyncio.ensure_future(self._write())}, timeout=_PATIENCE)
+        await self.rest()

@@ -94,7 +94,8 @@ def _identities(commands: Sequence[Entry]) -> dict[tuple[str, str], Entry]:
 def _identity(command: Entry) -> tuple[str, str]:
     if isinstance(command, Finished):
         return ("Finished", command.outcome.kind)
-    return (type(command).__name__, key_of(command))
+    kind = Scheduled if isinstance(command, Scheduled) else type(command)
+    return (kind.__name__, key_of(command))
 
 
 def _does(command: Entry) -> str:

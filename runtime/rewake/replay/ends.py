@@ -6,7 +6,8 @@ import asyncio
 
 from rewake.errors import StuckError
 from rewake.kinds import OutcomeKind
-from rewake.records import Cause, Finished, Outcome
+from rewake.noted import Cause
+from rewake.records import Finished, Outcome
 from rewake.replay.loop import WorkflowTask
 from rewake.replay.origins import Origins
 from rewake.replay.program import Program

@@ -52,6 +52,7 @@ from rewake.records import (
     Outcome,
     Retried,
     Scheduled,
+    ScheduledFor,
     Started,
     Stepped,
     Value,
@@ -71,7 +72,7 @@ from rewake.values.sealing import readable
 
 asyncio_order.install()
 
-_COMMANDS = frozenset({Scheduled, Withdrawn, Logged, Emitted, Finished})
+_COMMANDS = frozenset({Scheduled, ScheduledFor, Withdrawn, Logged, Emitted, Finished})
 
 leaf_code: set[object] = set()
 """Code objects of coroutines that await one operation and return its result, nothing else.
@@ -170,7 +171,7 @@ class Execution:
         if self.finished is not None:
             what = f"the code ended before the history, which has a {type(event).__name__} here"
             return self._stick(key, what)
-        self._expected = {c.key: c for c in commands if type(c) is Scheduled}
+        self._expected = {c.key: c for c in commands if isinstance(c, Scheduled)}
         self._apply(event, outcomes.get(key))
         if self.error is not None:
             return None

@@ -16,6 +16,7 @@ from rewake.records import (
     Outcome,
     Retried,
     Scheduled,
+    ScheduledFor,
     Stepped,
     Value,
     Withdrawn,
@@ -75,8 +76,6 @@ class OpenOp:
         """Whether `due` is a time of day, which stays if the machine's clock is set back."""
         self.args: Value | None = None
         """Its arguments, encoded."""
-        self.tag = ""
-        """Of a task: which servers carry it out."""
         self.work: Any = None
         """Of a step: its `StepWork`, for the turn."""
         self.attempts = 0
@@ -97,10 +96,9 @@ class OpenOp:
         """The timer that the workflow set with `call_at`."""
         self.future: OpFuture | None = None
         """The future that the workflow awaits."""
-        self.place = ""
-        """Where the user's code asks for it: noted on replay, if it is not in the history."""
-        self.why = ""
-        """What is said where it is withdrawn."""
+        self.place = self.why = self.tag = ""
+        """Where the user's code asks for it: noted on replay, if it is not in the history; what is
+        said where it is withdrawn; of a task, which servers carry it out."""
         self.recorded: Scheduled | None = None
         """On replay: the recorded command that asked for it."""
         self.resolve: Callable[[str, Outcome], Any] = nothing
@@ -143,7 +141,9 @@ class OpenOp:
         if self.recorded is not None:
             return self.recorded
         asked = (self.key, self.kind, self.name, self.digest, self.args, self.due)
-        return Scheduled(*asked, self.round, self.tag)
+        if self.tag:
+            return ScheduledFor(*asked, self.round, self.tag)
+        return Scheduled(*asked, self.round)
 
     def withdrawn(self) -> Withdrawn:
         """The command that cancels this operation."""

@@ -18,7 +18,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from rewake.records import Cause, Entry, Retried, Stepped
+from rewake.noted import Cause
+from rewake.records import Entry, Retried, Stepped
 from rewake.values.references import ORIGIN
 
 

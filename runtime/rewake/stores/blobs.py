@@ -10,7 +10,16 @@ from typing import Any
 import msgspec
 
 from rewake.errors import CheckpointUnreadable
-from rewake.records import Emitted, Entry, Finished, Scheduled, Started, Stepped, Value
+from rewake.records import (
+    Emitted,
+    Entry,
+    Finished,
+    Scheduled,
+    ScheduledFor,
+    Started,
+    Stepped,
+    Value,
+)
 from rewake.stores.shelf import Shelf
 
 BLOB_BYTES = 32 * 1024
@@ -70,6 +79,7 @@ _VALUES: Mapping[type, Callable[[Entry], Value | None]] = {
     Emitted: attrgetter("value"),
     Started: attrgetter("args"),
     Scheduled: attrgetter("args"),
+    ScheduledFor: attrgetter("args"),
     Stepped: attrgetter("outcome.value"),
     Finished: attrgetter("outcome.value"),
 }

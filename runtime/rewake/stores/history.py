@@ -48,11 +48,8 @@ class History(msgspec.Struct, frozen=True):
     def awaited(self) -> list[Scheduled]:
         """The open operations that end from outside, in the order asked."""
         closed = {e.key for e in self.entries if type(e) is Completed or type(e) is Withdrawn}
-        return [
-            entry
-            for entry in self.entries
-            if type(entry) is Scheduled and entry.kind.traits.awaited and entry.key not in closed
-        ]
+        asked = [entry for entry in self.entries if isinstance(entry, Scheduled)]
+        return [e for e in asked if e.kind.traits.awaited and e.key not in closed]
 
 
 class StepTries:

@@ -16,8 +16,8 @@ from rewake.stores.keys import TYPES, VIEWS, is_view, view_of
 from rewake.stores.table import Key, When, holds
 
 _encoder = msgspec.json.Encoder()
-_decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
-    letter: msgspec.json.Decoder(kind) for letter, kind in TYPES.items()
+_decoders: Mapping[type[Item], msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in TYPES.values()
 }
 _DEFAULTS: Mapping[type[Item], Mapping[str, msgspec.structs.FieldInfo]] = {
     kind: {field.name: field for field in msgspec.structs.fields(kind) if field.default is not None}
@@ -31,6 +31,11 @@ def encode(item: Item) -> bytes:
     return _encoder.encode(item)
 
 
+def type_of(key: Key) -> type[Item]:
+    """The type of the item under a key."""
+    return TYPES[VIEWS if is_view(key) else key.sort[0]]
+
+
 def decode(key: Key, body: bytes) -> Any:
     """The item that was stored under `key`, which tells its type.
 
@@ -38,7 +43,7 @@ def decode(key: Key, body: bytes) -> Any:
     Not for a view, which would keep all others from being listed: its key says enough.
     """
     try:
-        return _decoders[VIEWS if is_view(key) else key.sort[0]].decode(body)
+        return _decoders[type_of(key)].decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         if is_view(key):
             return view_of(key)

@@ -36,6 +36,7 @@ from rewake.ledger import Join
 from rewake.records import Header, Operation
 from rewake.stores.answers import Arrived, Committed
 from rewake.stores.keys import join_key
+from rewake.stores.layout import OPERATIONS
 from rewake.stores.requests import Requests
 from rewake.stores.table import Check
 
@@ -52,7 +53,7 @@ class Joins(Requests):
     async def open_joins(self, held: Header, counts: Counter[int]) -> Header | None:
         """Open join items for so many operations. Returns the header; None if it is overtaken."""
         number = held.joins + 1
-        result = await self._append(held, [], {"joins": number})
+        result = await self._append(held, [], {"joins": number, "wide": OPERATIONS})
         if not isinstance(result, Committed):
             assert not isinstance(result, Arrived)
             return None

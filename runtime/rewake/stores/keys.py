@@ -23,7 +23,8 @@
 The first letter of a sort key tells the type of the item; those of views have no such letter.
 
 Where a table spreads what many write at once, operations and logs of wide runs are in partitions
-`O#<shard>#<run>`, and views in `V#<day>#<shard>`: `stores/layout.py` says which. Sort keys stay.
+`O#<shard>#<run>`, views in `V#<day>#<shard>`, and items of a series in `A#<series>#<shard>` (or
+`D#`): `stores/layout.py` and `stores/series.py` say which. Sort keys stay.
 """
 
 from __future__ import annotations
@@ -155,6 +156,11 @@ COPYING = Key("X", "X")
 def counter_key(series: str) -> Key:
     """Where the counter of a series is, by the partition of that."""
     return Key(series, "N")
+
+
+def series_partitions(series: str, shards: int) -> list[str]:
+    """The partitions in which the items of a series are, in turn; its own has the counter."""
+    return [series] if shards == 1 else [f"{series}#{shard:02d}" for shard in range(shards)]
 
 
 def numbered_key(series: str, letter: str, number: int) -> Key:

@@ -87,7 +87,7 @@ class Layout:
         """
         if known < OPERATIONS:
             for entry in entries:
-                if type(entry) is Scheduled and not self._is_among_first(entry.key):
+                if isinstance(entry, Scheduled) and not self._is_among_first(entry.key):
                     known = max(known, STEPS if entry.kind.traits.inline else OPERATIONS)
         return known
 

@@ -210,6 +210,7 @@ class Store(Removal):
         gap: int,
         wake: Millis | None,
         check_at: Millis | None,
+        asks: bool = False,
         take: Sequence[TaskClaim] = (),
         near: Millis = 0,
     ) -> Committed | Fenced | Arrived:
@@ -217,7 +218,7 @@ class Store(Removal):
 
         `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `take`:
         tasks among the entries that this process begins itself; they are claimed as well.
-        A due time stays if it is early by less than `near`.
+        A due time stays if it is early by less than `near`. `asks`: an approval may be open.
         """
         due = _earliest(wake, check_at)
         changes = {
@@ -226,16 +227,14 @@ class Store(Removal):
             "wake": wake,
             "check_at": check_at,
             "rest": held.epoch,
+            "asks": asks,
             **absolved(held),
             **UNOWNED,
         }
-        if held.lost_turn is not None:
-            changes["lost_turn"] = None
-        stays = None
-        if held.due is not None and due is not None and 0 <= due - held.due <= near:
-            stays = due
-        else:
-            changes["due"] = due
+        changes |= {} if held.lost_turn is None else {"lost_turn": None}
+        early = held.due is not None and due is not None and 0 <= due - held.due <= near
+        stays = due if early else None
+        changes |= {} if early else {"due": due}
 
         async def work() -> Committed | Fenced | Arrived:
             result = await self._append(held, entries, changes, arrivals=held.arrivals, due=stays)
@@ -284,10 +283,7 @@ class Store(Removal):
         await self._append(held, [], {"rest": held.epoch})
 
     async def release(self, run: str, owner: str, at: Millis, why: str = "") -> None:
-        """Release the run: any process may claim it from `at` on, and this claim is no loss.
-
-        `why`: the reason for which it is put back, if it is.
-        """
+        """Release the run, perhaps for a reason: any may claim it from `at` on; it is no loss."""
         more = {"error": _bounded(why)} if why else {}
         await self._release(run, owner, at, {}, **more)
 

@@ -14,7 +14,7 @@ from rewake.stores.keys import header_key
 from rewake.stores.suspects import CLEARED
 from rewake.stores.table import Check, Written
 from rewake.stores.votes import Votes
-from rewake.stores.writes import UNOWNED, begins
+from rewake.stores.writes import UNOWNED, asks, begins
 
 FORCE = 10**6
 """By how much a failure or a cancellation lowers the gap, so that it always wakes the run."""
@@ -108,6 +108,7 @@ class Requests(Votes):
                     "count": len(entries),
                     "clock": now,
                     "round": failed.round + 1,
+                    "asks": asks(entries),
                     "rest": failed.epoch,
                     "lost_turn": None,
                     "cancel": cancel,

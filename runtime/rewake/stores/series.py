@@ -10,6 +10,9 @@ What is over the bounds is removed a few items at a time, oldest first (`trim`).
 changes and its place is never used again, so it does not matter which process removes it, how many
 do, how late, or where one dies: nothing newer can be hit. No due time covers an item, and none is
 needed: nobody waits for it.
+
+Where a partition takes so many writes and no more, items are dealt out to several by their numbers.
+Then the counter alone bounds a series, to as many items a second as its own partition takes writes.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ import msgspec
 from rewake.ledger import Counter
 from rewake.records import Item, Millis
 from rewake.stores.blobs import Again
-from rewake.stores.keys import counter_key, number_in, numbered_key
+from rewake.stores.keys import counter_key, number_in, numbered_key, series_partitions
+from rewake.stores.merging import merged
 from rewake.stores.table import Key, Table
 
 
@@ -56,6 +60,7 @@ class Series:
         self._table = table
         self._again = again
         self._partition = partition
+        self._partitions = series_partitions(partition, table.spread.shards)
         self._letter = letter
         self._bounds = bounds
         self._apart = apart
@@ -98,8 +103,8 @@ class Series:
     async def before(self, number: int | None, limit: int) -> list[tuple[int, Any]]:
         """Items older than this number (None: the newest), newest first, with their numbers."""
         cursor = None if number is None else self._place(number).sort
-        page = await self._table.query(
-            self._partition, f"{self._letter}#", limit=limit, cursor=cursor
+        page = await merged(
+            self._table, self._partitions, f"{self._letter}#", limit=limit, cursor=cursor
         )
         return [(number_in(key), item) for key, item in page.items]
 
@@ -108,16 +113,19 @@ class Series:
         counter: Counter | None = await self._table.get(counter_key(self._partition))
         if counter is None:
             return False
-        page = await self._table.query(
-            self._partition, f"{self._letter}#", limit=limit, reverse=True
-        )
+        few = -(-limit // len(self._partitions))
+        more = [await self._trim(each, counter, now, few) for each in self._partitions]
+        return any(more)
+
+    async def _trim(self, partition: str, counter: Counter, now: Millis, limit: int) -> bool:
+        page = await self._table.query(partition, f"{self._letter}#", limit=limit + 1, reverse=True)
         over = [key for key, item in page.items if self._is_over(key, item, counter, now)]
-        await self.remove([number_in(key) for key in over])
-        return len(over) == limit
+        await self.remove([number_in(key) for key in over[:limit]])
+        return len(over) > limit
 
     async def remove(self, numbers: Sequence[int]) -> None:
         """Remove the items of these numbers, and what is apart from them."""
-        # What is apart goes first, for the same reason.
+        # What is apart goes first, or a death between would leave what no trim finds.
         apart = [self._place_apart(number) for number in numbers if self._apart]
         for gone in (apart, [self._place(number) for number in numbers]):
             if gone:
@@ -132,7 +140,10 @@ class Series:
         )
 
     def _place_apart(self, number: int) -> Key:
-        return numbered_key(self._partition, self._apart, number)
+        return numbered_key(self._partition_of(number), self._apart, number)
 
     def _place(self, number: int) -> Key:
-        return numbered_key(self._partition, self._letter, number)
+        return numbered_key(self._partition_of(number), self._letter, number)
+
+    def _partition_of(self, number: int) -> str:
+        return self._partitions[number % len(self._partitions)]

@@ -44,6 +44,10 @@ class Check(msgspec.Struct, frozen=True, array_like=True):
         """Whether the test is true of `item`."""
         return holds([[self]], item)
 
+    def holds_of(self, value: Any) -> bool:
+        """Whether the test is true of an attribute with this value, which is not None."""
+        return _TESTS[self.op](value, self.value)
+
 
 _TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -105,7 +109,7 @@ class Spread(msgspec.Struct, frozen=True):
     """So many operations of a run lie together, at least: only what is wider is spread."""
 
 
-class Due(msgspec.Struct, frozen=True, array_like=True):
+class Due(msgspec.Struct, frozen=True, array_like=True, order=True):
     """An entry of the due index."""
 
     due: Millis

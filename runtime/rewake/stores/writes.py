@@ -11,12 +11,13 @@ mark.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from rewake.clock import Clock
+from rewake.kinds import Kind
 from rewake.ledger import Process
 from rewake.records import (
     Chunk,
@@ -24,6 +25,7 @@ from rewake.records import (
     Header,
     Millis,
     Operation,
+    Scheduled,
 )
 from rewake.states import MOVES, Move
 from rewake.stores.answers import Arrived, Committed, Fenced
@@ -47,8 +49,8 @@ FIXED_BYTES = 594
 """Room for all fields of a header but its names and its tail, at their longest."""
 CHANGED_BYTES = 24
 """Room for `changed`, which few have. It comes as nobody holds the run: what that frees is more."""
-WIDE_BYTES, JOINS_BYTES = 9, 16
-"""Room for `wide` and `joins`, which few have."""
+ASKS_BYTES, WIDE_BYTES, JOINS_BYTES = 12, 9, 16
+"""Room for `asks`, `wide` and `joins`, which few have."""
 RESPONSE_BYTES = 12
 """Room for `answer`, which few have, beside its name."""
 
@@ -164,9 +166,11 @@ class Writes(Reads):
             changes = {"joins": held.joins, **changes}
         if (wide := self.layout.wide(entries, held.wide)) != held.wide:
             noted["wide"] = wide
+        if not held.asks and asks(entries):
+            noted["asks"] = True
         new = msgspec.structs.replace(held, **noted) if noted else held
         placed = await self._placed(new, entries, changes.get("error", held.error), mark)
-        return {**changes, **placed, **noted, "count": held.count + len(entries)}
+        return {**placed, **noted, **changes, "count": held.count + len(entries)}
 
     async def _answered(
         self, held: Header, entries: Sequence[Entry], mark: str
@@ -259,6 +263,7 @@ def room_for_tail(header: Header) -> int:
     run = 2 * len(header.run)  # It is in the item's key as well.
     names = stored_size(header.workflow) + stored_size(header.key)
     changed = CHANGED_BYTES if header.changed else 0
+    changed += ASKS_BYTES if header.asks else 0
     changed += WIDE_BYTES if header.wide else 0
     changed += JOINS_BYTES if header.joins else 0
     changed += RESPONSE_BYTES + len(header.answer) if header.answer else 0
@@ -272,6 +277,11 @@ def _told(header: Header) -> int:
         return 0
     said = {"cancel": header.cancel, "error": header.error, "lost_turn": header.lost_turn}
     return sum(len(_encode({name: text})) for name, text in said.items() if text)
+
+
+def asks(entries: Iterable[Entry]) -> bool:
+    """Whether an approval is asked for by these entries."""
+    return any(type(entry) is Scheduled and entry.kind is Kind.APPROVAL for entry in entries)
 
 
 def read_at(header: Header) -> int | None:

@@ -48,7 +48,7 @@ class RunView(msgspec.Struct, frozen=True):
     its next timer or an approval's deadline. `cancel`: the reason for cancelling it. `error`: why
     it failed or is stuck. `key`: the idempotency key that it was started with. `where`: the process
     that carries it on now, as `host:pid`. `held_up`: why it was put back, or lost, and does not go
-    on yet.
+    on yet. `unserved_tags`: tags that no server serves, and for which tasks of it wait.
     """
 
     id: str
@@ -65,6 +65,7 @@ class RunView(msgspec.Struct, frozen=True):
     held_up: str | None = None
     killed: bool = False
     approvals: list[ApprovalView] | UnsetType = UNSET
+    unserved_tags: list[str] | UnsetType = UNSET
 
 
 class ResultView(msgspec.Struct, frozen=True):
@@ -107,6 +108,7 @@ def run_view(
     header: Header,
     outcome: Outcome | None = None,
     approvals: list[ApprovalView] | UnsetType = UNSET,
+    unserved_tags: list[str] | UnsetType = UNSET,
 ) -> RunView:
     """The view of a run; `outcome`: how it ended, if known."""
     return RunView(
@@ -124,6 +126,7 @@ def run_view(
         held_up=_told(header.error) or None if header.state is RunState.READY else None,
         killed=header.killed,
         approvals=approvals,
+        unserved_tags=unserved_tags or UNSET,
     )
 
 

@@ -73,7 +73,8 @@ class OperationView(msgspec.Struct):
     in milliseconds, from `started` (or from `asked`, if no process claimed it) to `ended`.
     `attempts` counts all attempts but those that were handed over, `lost` those whose process
     died. `error` is its failure, or while it is retried, its newest attempt's. `tries` are its
-    newest attempts, one by one; `arguments` what a task was called with.
+    newest attempts, one by one; `arguments` what a task was called with, `tag` the servers that
+    carry it out.
     """
 
     key: str
@@ -91,6 +92,7 @@ class OperationView(msgspec.Struct):
     error: ErrorView | UnsetType = UNSET
     tries: list[TryView] = []
     arguments: Raw | UnsetType = UNSET
+    tag: str | UnsetType = UNSET
 
 
 def timeline(
@@ -135,7 +137,7 @@ class Reading:
         self._count_try(entry)
         shown: dict[str, Any] = {
             "index": self._index + len(self.entries),
-            "type": entry.__struct_config__.tag,
+            "type": "scheduled" if isinstance(entry, Scheduled) else entry.__struct_config__.tag,
             "at": moment(self.tries.clock),
         }
         shown.update(self._details(entry))
@@ -190,6 +192,7 @@ class Reading:
             return {"key": entry.key, **item}
         self._ask(entry)
         about = {"key": entry.key, "kind": entry.kind, "name": entry.name}
+        about |= {"tag": entry.tag} if entry.tag else {}
         if entry.kind.traits.at_once and entry.args is not None:
             about |= self._shown("value", entry.args, entry.key, Purpose.EMITTED)
         return about if entry.due is None else {**about, "due": moment(entry.due)}
@@ -223,6 +226,7 @@ class Reading:
             "waiting",
             asked=moment(self.tries.clock),
             due=moment_or_none(entry.due),
+            tag=entry.tag or UNSET,
         )
         if entry.args is not None and entry.kind.traits.dispatched:
             shown = self._shown("arguments", entry.args, entry.key, Purpose.CALL)

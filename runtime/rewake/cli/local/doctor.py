@@ -29,6 +29,7 @@ from rewake.errors import ConfigError, RewakeError, StoreUnsuitable
 from rewake.hosts.building import build_engine
 from rewake.hosts.config import ServerConfig, dev_secret
 from rewake.hosts.databases import Address, check_place, file_of
+from rewake.hosts.hosts import HOSTS, refusals
 from rewake.identity.settings import IdentitySettings
 from rewake.signing.secret import Secret
 from rewake.signing.tokens import app_token
@@ -47,7 +48,9 @@ async def _findings(source: str | None, db: str | None) -> list[Finding]:
         found = [well("settings", "all can be read")]
     app, of_app = _app(config)
     secret, of_secret = _secret(config)
-    engine, folder, of_database = _engine(app, config, secret)
+    of_host = _host(app, config)
+    # What could not start could not open its database either.
+    engine, folder, of_database = (None, None, []) if of_host else _engine(app, config, secret)
     clock = SystemClock()
     checks = {**checks_of_machine(secret, folder)}
     try:
@@ -60,7 +63,7 @@ async def _findings(source: str | None, db: str | None) -> list[Finding]:
         if secret is not None:
             door, identity = _door(config, secret), _identity(config)
             checks |= checks_of_surroundings(door, identity, clock, running=False)
-        return [*found, *of_app, *of_secret, *of_database, *await carried_out(checks)]
+        return [*found, *of_app, *of_host, *of_secret, *of_database, *await carried_out(checks)]
     finally:
         if engine is not None:
             await engine.close()
@@ -79,6 +82,14 @@ def _app(config: ServerConfig) -> tuple[App, list[Finding]]:
         hooks = [failure("webhooks", str(error), "mend what it names")]
     names = ", ".join(sorted(app.workflows)) or "no workflow"
     return app, [well("app", f"{config.app} has {names}"), *hooks]
+
+
+def _host(app: App, config: ServerConfig) -> list[Finding]:
+    """What the host cannot carry, for which no server starts there."""
+    if config.platform not in HOSTS:
+        return []  # it is told among the settings
+    found = refusals(config.runs_on, app, dispatcher=config.dispatcher, db=config.db)
+    return [failure("host", each, "see docs/how-to/hosts.md") for each in found]
 
 
 def _secret(config: ServerConfig) -> tuple[Secret | None, list[Finding]]:

@@ -37,6 +37,7 @@ from rewake.hosts.databases import Address, Database, open_database, open_existi
 from rewake.records import Header, Millis
 from rewake.signing.secret import Secret
 from rewake.states import TERMINAL, RunState
+from rewake.tags import EVERY
 from rewake.values.sealing import for_people
 from rewake.views.approvals import approval_view
 from rewake.views.runs import ErrorView, result_view
@@ -114,7 +115,7 @@ class _Session:
             secret,
             shelf=database.shelf,
             clock=self._clock,
-            settings=Settings(blocked=round(config.blocked * 1000), url=config.url),
+            settings=Settings(blocked=round(config.blocked * 1000), url=config.url, served=EVERY),
         )
         self._interrupted = asyncio.Event()
         self._seen = b""

@@ -66,6 +66,7 @@ def run_details(
         ("input", _value_in(history, "started", "input")),
         ("state", run["state"]),
         ("held up", run.get("held_up") or ""),
+        ("tags", _unserved(run)),
         ("in process", run.get("where") or ""),
         ("created", when(run["created"])),
         ("started by", _started_by(history)),
@@ -97,6 +98,11 @@ def retries(history: Mapping[str, Any]) -> None:
             print(f"retried at {when(each['at'])}, after {_error(each)}{forgot}")
 
 
+def _unserved(run: Mapping[str, Any]) -> str:
+    tags = ",".join(run.get("unserved_tags") or ())
+    return f"tasks wait for a server: rewake serve --tags {tags}" if tags else ""
+
+
 def _value_in(history: Mapping[str, Any], kind: str, name: str) -> str:
     """A value of the first entry of a kind, as JSON on one line."""
     found = [each for each in history.get("entries", ()) if each["type"] == kind and name in each]
@@ -119,6 +125,8 @@ def _told(operation: Mapping[str, Any], record: Mapping[str, Any] | None) -> Ite
         then = f", again at {when(operation['due'])}" if operation.get("due") else ""
         yield f"{key} is being retried (attempt {operation['attempts']} failed{then})"
         yield f"  {_error(operation)}"
+    elif operation.get("tag") and state == "waiting":
+        yield f"waits for a server of the tag {operation['tag']}: {key}"
     elif operation["kind"] == "callback" and state == "waiting":
         until = f", until {when(operation['due'])}" if operation.get("due") else ""
         yield f"waits {Kind.CALLBACK.traits.waiting}: {key}{until}"

@@ -1,0 +1,63 @@
+"""`rewake init`: stamps a small project for one host, from the files that come with Rewake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from rewake.cli.exits import Exit
+from rewake.errors import UsageError
+
+_IMAGE = {"Dockerfile": "Dockerfile", ".dockerignore": "dockerignore"}
+
+STAMPS: Mapping[str, Mapping[str, str]] = {
+    "container": {**_IMAGE, "requirements.txt": "requirements.txt"},
+    "asgi": {"asgi.py": "asgi.py.txt", "requirements.txt": "requirements.txt"},
+    "wsgi": {"wsgi.py": "wsgi.py.txt", "requirements.txt": "requirements.wsgi.txt"},
+    "aws-lambda": {
+        "handlers/aws_lambda.py": "aws_lambda.py.txt",
+        "serverless.yml": "serverless.yml",
+        "requirements.txt": "requirements.aws.txt",
+    },
+    "cloud-run": {
+        **_IMAGE,
+        "Dockerfile": "Dockerfile.cloud-run",
+        "requirements.txt": "requirements.txt",
+    },
+    "cloud-functions": {
+        "main.py": "cloud_functions.py.txt",
+        "requirements.txt": "requirements.cloud-functions.txt",
+    },
+    "azure-functions": {
+        "function_app.py": "azure_functions.py.txt",
+        "host.json": "host.json",
+        "requirements.txt": "requirements.azure-functions.txt",
+    },
+    "vercel": {
+        "api/index.py": "vercel.py.txt",
+        "vercel.json": "vercel.json",
+        "requirements.txt": "requirements.txt",
+    },
+}
+"""By host: its files, and what each is a copy of in `rewake/stamps`. All have an app as well."""
+
+
+def stamp(host: str, folder: Path) -> Exit:
+    """Make the project of a host. Raises `UsageError` if one of its files is there already."""
+    project = {"app.py": "app.py.txt", **STAMPS[host], "README.md": f"README.{host}.md"}
+    there = [name for name in project if (folder / name).exists()]
+    if there:
+        raise UsageError(f"{folder} has {', '.join(there)} already: nothing was written")
+    for name, source in project.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text_of(source))
+        print(f"made {file}")
+    print(f"see {folder / 'README.md'}; to begin here: rewake dev")
+    return Exit.DONE
+
+
+def text_of(name: str) -> str:
+    """One of the files that come with Rewake."""
+    return (files("rewake") / "stamps" / name).read_text(encoding="utf-8")

@@ -1,0 +1,66 @@
+"""For servers that speak WSGI: the app runs in an event loop of its own, in a thread (a2wsgi).
+
+It is made with the first request, in the process that answers it: one that was made before a fork
+would have its thread in another process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from rewake.app import App, load_app
+from rewake.errors import ConfigError
+from rewake.hosts.building import build_app
+from rewake.hosts.config import ServerConfig
+from rewake.http.app import running
+
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class WsgiApp:
+    """A WSGI app: `application = WsgiApp.from_env()`."""
+
+    def __init__(self, app: App, config: ServerConfig) -> None:
+        try:
+            import a2wsgi  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise ConfigError("a WSGI server needs a2wsgi: pip install 'rewake[wsgi]'") from None
+        self._app = app
+        self._config = config
+        self._adapter = a2wsgi.ASGIMiddleware
+        self._lock = threading.Lock()
+        self._served: Wsgi | None = None
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] = os.environ, *, platform: str = "wsgi"
+    ) -> WsgiApp:
+        """The app that the environment describes. Raises `ConfigError`, `AppError`."""
+        config = ServerConfig.from_env(environ, platform=platform)
+        return cls(load_app(config.app)[0], config)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        """Answer one request."""
+        with self._lock:
+            served = self._served = self._served or self._open()
+        return served(environ, start_response)
+
+    def _open(self) -> Wsgi:
+        asgi = build_app(self._app, self._config)
+        adapter: Any = self._adapter
+        made = adapter(asgi)
+        if self._config.runs_on.goes_on:  # else each request sees to it
+            life = running(asgi)
+            asyncio.run_coroutine_threadsafe(life.__aenter__(), made.loop).result()
+            atexit.register(
+                lambda: asyncio.run_coroutine_threadsafe(
+                    life.__aexit__(None, None, None), made.loop
+                ).result()
+            )
+        served: Wsgi = made
+        return served

@@ -1,0 +1,1 @@
+"""DynamoDB: a table for items, which keeps large values on a shelf beside it."""

@@ -1,0 +1,172 @@
+"""A shelf in a bucket of S3, or of anything that speaks as S3 does.
+
+    PREFIX/<run>/<name>    a value, with the digest of its bytes beside it
+
+All of a run is under its name, so that it can be removed with it. The first writing of a name
+stands; a store that does not know `If-None-Match` writes the same bytes again, for a name is the
+hash of what it names. Encryption at rest is asked for with each value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import random
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, urlencode
+
+from rewake.aws.tries import Tries
+from rewake.aws.wire import Answer, Lost, NotSent, Wire
+from rewake.errors import CheckpointUnreadable, StoreUnavailable
+
+DIGEST = "x-amz-meta-sha256"
+"""The header that keeps the digest of a value."""
+ENCRYPTION = "x-amz-server-side-encryption"
+"""The header that asks for encryption at rest."""
+_KEY = re.compile(rb"<Key>([^<]*)</Key>")
+_LISTED = 1_000
+"""The most objects that one request lists, or removes."""
+_CODE = re.compile(rb"<Code>([^<]*)</Code>")
+_MESSAGE = re.compile(rb"<Message>([^<]*)</Message>")
+_THROTTLED = frozenset({"SlowDown", "RequestTimeout", "OperationAborted", "ThrottlingException"})
+_CONFLICT = "ConditionalRequestConflict"
+_SKEWED = "RequestTimeTooSkewed"
+_EXPIRED = frozenset({"ExpiredToken", "InvalidAccessKeyId", "InvalidToken"})
+_AGAIN = 2
+_THERE = 412
+
+
+class S3Shelf:
+    """A `Shelf` in `bucket`, below `prefix`. `encryption` is how values are encrypted there."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        bucket: str,
+        prefix: str = "",
+        *,
+        encryption: str = "AES256",
+        chance: random.Random | None = None,
+    ) -> None:
+        self._wire = wire
+        self._bucket = bucket
+        self._prefix = prefix
+        self._encryption = {ENCRYPTION: encryption} if encryption else {}
+        self._chance = chance or random.Random()
+
+    async def put_blob(self, run: str, name: str, data: bytes) -> None:
+        """Keep a large value under its run. Writing the same name again changes nothing."""
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "If-None-Match": "*",
+            DIGEST: hashlib.sha256(data).hexdigest(),
+            **self._encryption,
+        }
+        answer = await self._ask("PUT", self._path(run, name), headers, data)
+        if answer.status not in (200, _THERE):
+            raise self._refusal("keep", answer)
+
+    async def get_blob(self, run: str, name: str) -> bytes:
+        """A large value. Raises `CheckpointUnreadable` if it is not there, or damaged."""
+        answer = await self._ask("GET", self._path(run, name), {}, b"")
+        if answer.status == 404 and code_of(answer) in ("NoSuchKey", ""):
+            raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
+        if answer.status != 200:
+            raise self._refusal("read", answer)
+        told = answer.headers.get(DIGEST)
+        if told is not None and told != hashlib.sha256(answer.body).hexdigest():
+            raise CheckpointUnreadable(f"run {run}: the stored value {name!r} is damaged")
+        return answer.body
+
+    async def delete_blobs(self, run: str, *, limit: int) -> bool:
+        """Remove values of a run, at most so many. Whether there may be more."""
+        keys, more = await self._list("/".join(self._key(run, "")), limit)
+        if keys:
+            await self._delete(keys)
+        return more
+
+    async def listed(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        """The values that there are, by run and name, behind this one: for who copies them."""
+        begin = "/".join([*self._key("", "")[:-2], ""]) if self._prefix else ""
+        behind = "/".join(self._key(*after)) if after[0] else ""
+        keys, _ = await self._list(begin, limit, behind)
+        parts = [key.removeprefix(begin).split("/") for key in keys]
+        return [(run, name) for run, name in parts]
+
+    async def _list(self, begin: str, limit: int, behind: str = "") -> tuple[list[str], bool]:
+        """Some of the keys that begin so, behind this one. And whether there are more."""
+        query = {"list-type": "2", "max-keys": str(min(limit, _LISTED)), "prefix": begin}
+        query |= {"start-after": behind} if behind else {}
+        # Signed as it is sent: in the order of names.
+        asked = urlencode(sorted(query.items()), quote_via=quote, safe="-_.~")
+        listed = await self._ask("GET", f"/{self._bucket}?{asked}", {}, b"")
+        if listed.status != 200:
+            raise self._refusal("list", listed)
+        keys = [html.unescape(each.decode()) for each in _KEY.findall(listed.body)]
+        return keys, b"<IsTruncated>true<" in listed.body
+
+    async def _delete(self, keys: Sequence[str]) -> None:
+        """Remove some objects; one that is not there is no error."""
+        named = "".join(f"<Object><Key>{html.escape(key)}</Key></Object>" for key in keys)
+        body = f"<Delete><Quiet>true</Quiet>{named}</Delete>".encode()
+        digest = hashlib.md5(body, usedforsecurity=False).digest()  # S3 asks for it
+        headers = {"Content-Type": "application/xml", "Content-MD5": b64encode(digest).decode()}
+        answer = await self._ask("POST", f"/{self._bucket}?delete=", headers, body)
+        if answer.status != 200 or b"<Error>" in answer.body:
+            raise self._refusal("remove", answer)
+
+    async def close(self) -> None:
+        """End the connections."""
+        await self._wire.close()
+
+    def _path(self, run: str, name: str) -> str:
+        parts = [self._bucket, *self._key(run, name)]
+        return "".join(f"/{quote(part, safe='-_.~')}" for part in parts)
+
+    def _key(self, run: str, name: str) -> list[str]:
+        return [*filter(None, self._prefix.split("/")), run, name]
+
+    async def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """The answer, once it says something: whatever is asked here may be asked twice."""
+        tries, signed = Tries(self._chance), 0
+        while True:
+            try:
+                answer = await self._wire.send(method, path, headers, body)
+            except (NotSent, Lost) as error:
+                await tries.again(str(error))
+                continue
+            code = code_of(answer)
+            again = answer.status >= 500 or code in _THROTTLED or code == _CONFLICT
+            if code in _EXPIRED or code == _SKEWED:
+                signed += 1
+                again = signed <= _AGAIN
+                if code in _EXPIRED:
+                    await self._wire.renew()
+            if not again:
+                return answer
+            await tries.again(f"S3: {said(answer)}")
+
+    def _refusal(self, doing: str, answer: Answer) -> StoreUnavailable:
+        return StoreUnavailable(f"s3://{self._bucket} does not {doing} a value: {said(answer)}")
+
+
+def code_of(answer: Answer) -> str:
+    """The code of an error; empty if the answer has none."""
+    found = _CODE.search(answer.body) if answer.status >= 300 or b"<Error>" in answer.body else None
+    return found[1].decode(errors="replace") if found else ""
+
+
+def said(answer: Answer) -> str:
+    """What an error says, in one line."""
+    message = _MESSAGE.search(answer.body)
+    text = message[1].decode(errors="replace") if message else ""
+    told = (
+        f"{code_of(answer) or answer.status}: {text}"
+        if text
+        else f"{code_of(answer) or answer.status}"
+    )
+    region = answer.headers.get("x-amz-bucket-region")
+    moved = answer.status in (301, 307) and region
+    return f"{told} (the bucket is in {region})" if moved else told

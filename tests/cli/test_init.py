@@ -1,0 +1,118 @@
+"""`rewake init`: a project for a host that works here as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+import yaml
+
+from rewake.cli.init_command import NAMES
+from rewake.cli.local.init import STAMPS, text_of
+from rewake.hosts.hosts import HOSTS
+from tests.cli.shell import Shell, clean_environment
+from tests.docs.markdown import ROOT
+
+ENTRIES = {
+    "asgi": "asgi:app",
+    "wsgi": "wsgi:application",
+    "aws-lambda": "handlers.aws_lambda:handler",
+    "cloud-functions": "main:rewake",
+    "azure-functions": "function_app:app",
+    "vercel": "api.index:app",
+}
+"""What a platform looks for in a project, of those that need a file for it."""
+
+
+@pytest.mark.parametrize("host", NAMES)
+def test_a_project_is_made_and_never_overwritten(host: str, shell: Shell) -> None:
+    """Each host has a project; a second one in its place is refused before anything is written."""
+    made = shell.rewake("init", "--host", host, "shop")
+    assert made.returncode == 0, made.stderr
+    assert f"made {Path('shop/app.py')}" in made.stdout
+    assert "rewake dev" in (shell.folder / "shop" / "README.md").read_text()
+
+    (shell.folder / "shop" / "app.py").write_text("mine")
+    (shell.folder / "shop" / "README.md").unlink()
+    again = shell.rewake("init", "--host", host, "shop")
+    assert again.returncode == 2
+    assert "shop has app.py, " in again.stderr
+    assert again.stderr.count("\n") == 1
+    assert (shell.folder / "shop" / "app.py").read_text() == "mine"
+    assert not (shell.folder / "shop" / "README.md").exists()
+
+
+@pytest.mark.parametrize("host", ENTRIES)
+def test_what_a_platform_looks_for_is_there(host: str, tmp_path: Path) -> None:
+    """The file of a host can be imported in its project, and has what the platform calls."""
+    assert Shell(tmp_path).rewake("init", "--host", host).returncode == 0
+    module, _, name = ENTRIES[host].partition(":")
+    code = f"import {module} as made; print(type(made.{name}).__name__)"
+    given = clean_environment(
+        REWAKE_SECRET="a secret that only tests may know",
+        REWAKE_DISPATCHER="http" if host in HOSTS and not HOSTS[host].goes_on else "in-process",
+        REWAKE_URL="https://shop.example",
+        REWAKE_DB="shop.db",
+    )
+    given["PYTHONPATH"] = os.pathsep.join([given["PYTHONPATH"], str(tmp_path)])
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+
+
+def test_the_app_of_a_project_works_at_once(shell: Shell) -> None:
+    """`rewake dev`, without any argument, serves what was made."""
+    assert shell.rewake("init").returncode == 0
+    with shell.begin("dev", "--port", "0") as server:
+        server.says("workflows")
+        found = re.search(r"on (http://\S+)", server.stdout)
+        assert found is not None
+        begun = shell.rewake(
+            "start", "main", "--input", '{"name": "Ada"}', "--wait", "20", "--server", found[1]
+        )
+        assert "Hello, Ada!" in begun.stdout, begun.stderr + server.stderr
+
+
+def test_a_host_that_is_none(shell: Shell) -> None:
+    """A name that is none is one line that lists them."""
+    found = shell.rewake("init", "--host", "mainframe")
+    assert found.returncode == 2
+    assert "aws-lambda" in found.stderr
+    assert not list(shell.folder.glob("*.py"))
+
+
+def test_what_is_stamped_is_what_is_deployed() -> None:
+    """The files of a project are those of the repository, and every host has its own."""
+    assert set(NAMES) == set(STAMPS) == set(HOSTS)
+    for file in (ROOT / "handlers").glob("*.py"):
+        assert text_of(f"{file.name}.txt") == file.read_text(), file.name
+    assert text_of("serverless.yml") == (ROOT / "serverless.yml").read_text()
+
+
+def test_the_files_of_platforms_are_well_formed(tmp_path: Path) -> None:
+    """What a platform reads can be read, and names what is in the project."""
+
+    class Loader(yaml.SafeLoader):
+        """Knows the tags of CloudFormation."""
+
+    Loader.add_multi_constructor("!", lambda loader, suffix, node: suffix)
+    found = yaml.load(text_of("serverless.yml"), Loader)
+    assert {each["handler"] for each in found["functions"].values()} == {
+        "handlers/aws_lambda.handler"
+    }
+    assert [each["timeout"] for each in found["functions"].values()] == [29, 900, 60]
+    visible = found["resources"]["Resources"]["Messages"]["Properties"]["VisibilityTimeout"]
+    assert visible > found["functions"]["worker"]["timeout"]
+    assert httpx2.Response(200, text=text_of("host.json")).json()["version"] == "2.0"
+    assert "/api/index" in text_of("vercel.json")

@@ -1,0 +1,152 @@
+"""Wide runs on a table with DynamoDB's limits: no partition and no header gets all of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rewake import step, task, task_context, workflow
+from rewake.stores.table import Spread
+from tests.support.counting import CountingTable
+from tests.support.virtual import Bench, virtually
+
+ends: list[float] = []
+
+
+@task
+async def quick(n: int) -> int:
+    return n
+
+
+@task
+async def lasting(n: int, seconds: float) -> int:
+    await asyncio.sleep(seconds)
+    ends.append(asyncio.get_running_loop().time())
+    return n
+
+
+@task
+async def logs(n: int) -> int:
+    task_context().logger.info("one line")
+    return n
+
+
+@workflow
+async def fan_out(n: int) -> int:
+    return len(await asyncio.gather(*(quick(i) for i in range(n))))
+
+
+@workflow
+async def lasts(n: int, seconds: float) -> int:
+    calls = (lasting(i, (i * 7919 % 997) / 997 * seconds) for i in range(n))
+    return len(await asyncio.gather(*calls))
+
+
+@workflow
+async def talks(n: int) -> int:
+    return len(await asyncio.gather(*(logs(i) for i in range(n))))
+
+
+@workflow
+async def steps(n: int) -> int:
+    for _ in range(n):
+        await step("one", lambda: 1)
+    await quick(1)
+    return n
+
+
+def spread() -> CountingTable:
+    return CountingTable(spread=Spread(16))
+
+
+def played(table: CountingTable, name: str, *, cached: int = 256, **arguments: float) -> None:
+    async def body(bench: Bench) -> None:
+        assert await bench.run(name, **arguments) == arguments["n"]
+
+    virtually(
+        [quick, lasting, logs, fan_out, lasts, talks, steps], body, table=table, cached=cached
+    )
+
+
+@pytest.mark.parametrize("n", [1_000, 3_000])
+def test_no_partition_takes_the_writes_of_a_wide_run(n: int) -> None:
+    """That of its header takes a few hundred tasks and the history, each shard an even part.
+
+    The header itself hears of these few hundred, and of the last one of each shard.
+    """
+    table = spread()
+    played(table, "fan_out", n=n)
+    [own] = [units for place, units in table.places.items() if place.startswith("R#")]
+    history = n * 0.15
+    assert own <= 3.2 * 256 + history + 100
+    assert max(units for place, units in table.places.items() if place.startswith("O#")) <= 0.2 * n
+    assert table.headers <= 256 + 16 + 20
+    assert table.writes / n <= 3.3
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2.0, 9.0])
+def test_a_wide_run_goes_on_at_once_when_its_last_task_ends(seconds: float) -> None:
+    """No look has to find what was counted beside its header, in between or at the end."""
+    over: list[float] = []
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("lasts", n=700, seconds=seconds)
+        await bench.result(header.run)
+        over.append(asyncio.get_running_loop().time())
+
+    ends.clear()
+    virtually([lasting, lasts], body, table=spread())
+    assert over[0] - max(ends) < 0.3
+
+
+def test_the_logs_of_a_wide_run_are_spread_and_read_as_one() -> None:
+    """By all, in pages, and by one operation, and in its stream."""
+    table = spread()
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("talks", n=400)
+        assert await bench.result(header.run) == 400
+        kept = [sort for part in table._partitions.values() for sort in part if sort[0] == "L"]
+        assert len(kept) == 400
+        header = await bench.engine.get(header.run)
+        store = bench.engine.services.store
+        whole = [batch.key for batch in await store.logs(header) if batch.key]
+        assert len(whole) == len(set(whole)) == 400
+        paged: list[str] = []
+        cursor: str | None = None
+        while True:
+            page = await store.batches(header, None, limit=30, cursor=cursor)
+            paged += [batch.key for _, batch in page.items]
+            cursor = page.cursor
+            if cursor is None:
+                break
+        assert paged == whole
+        [one] = await store.logs(header, whole[-1])
+        assert one.key == whole[-1]
+
+    virtually([logs, talks], body, table=table)
+
+
+def test_a_cold_replay_of_a_thousand_steps_is_two_calls() -> None:
+    """One for its history and one for its operations, beside the claim that is a write."""
+    table = spread()
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("steps", n=1_000)
+        await bench.result(header.run)
+        header = await bench.engine.get(header.run)
+        table.count_anew()
+        history = await bench.engine.services.store.history(header)
+        assert len(history.entries) >= 2_000
+        assert (table.queries, table.gets, table.batches) == (2, 0, 0)
+
+    virtually([quick, steps], body, table=table)
+
+
+@pytest.mark.parametrize("n", [300, 600, 1_200])
+def test_a_cold_wide_run_reads_in_proportion_to_its_width(n: int) -> None:
+    """However wide: its history and its operations, in one query of each partition, a wake."""
+    table = spread()
+    played(table, "lasts", n=n, seconds=3.0, cached=0)
+    assert table.reads <= 3 * n

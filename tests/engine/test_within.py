@@ -1,0 +1,323 @@
+"""A process that stands still between messages: it holds nothing then, and hands over in time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from rewake import Approval, Decision, step, task, wait_for_approval, workflow
+from rewake.app import App
+from rewake.dispatchers.dispatcher import Handler
+from rewake.engine.approvals import Approvals
+from rewake.engine.engine import Engine
+from rewake.engine.settings import Settings
+from rewake.engine.within import ending_at
+from rewake.kinds import OutcomeKind
+from rewake.ledger import Process
+from rewake.records import Header, Invocation, Operation
+from rewake.states import RunState
+from rewake.stores.items import decode
+from rewake.stores.memory import MemoryTable
+from rewake.stores.table import Key
+from tests.simulation.loop import SimLoop
+from tests.support.emptied import emptied
+from tests.support.virtual import SECRET, VirtualClock
+
+LIMIT = 100.0
+"""Seconds that an invocation is given."""
+begun: Counter[str] = Counter()
+_emptied = emptied(begun)
+
+
+class Mail:
+    """A dispatcher whose messages wait until the test takes them."""
+
+    local = False
+
+    def __init__(self) -> None:
+        self.sent: list[Invocation] = []
+
+    def open(self, handler: Handler) -> None:
+        """Nobody is called by itself."""
+
+    async def dispatch(self, invocations: Sequence[Invocation]) -> None:
+        self.sent += invocations
+
+    async def flush(self) -> None:
+        """All of it is sent."""
+
+    async def close(self) -> None:
+        """Nothing is kept here."""
+
+
+class Bench:
+    """A function: its table, its messages, and one process, which only ever does one of them."""
+
+    def __init__(self, loop: SimLoop, app: App) -> None:
+        self.loop = loop
+        self.mail = Mail()
+        self.table = MemoryTable()
+        count = itertools.count()
+        self.engine = Engine(
+            app,
+            self.table,
+            self.mail,
+            SECRET,
+            clock=VirtualClock(loop),
+            settings=Settings(pauses=True, lease=30_000),
+            unique=lambda: f"{next(count):012x}",
+            chance=random.Random(1),
+            threads=False,
+        )
+
+    async def deliver(self, seconds: float = LIMIT) -> Invocation:
+        """Do the next message as an invocation does, and come to rest."""
+        invocation = self.mail.sent.pop(0)
+        await self.handle(invocation, seconds)
+        await self.engine.rest(1)
+        self.holds_nothing()
+        return invocation
+
+    async def handle(self, invocation: Invocation, seconds: float) -> None:
+        with ending_at(asyncio.get_running_loop().time() + seconds):
+            await self.engine.handle(invocation)
+
+    def holds_nothing(self) -> None:
+        """No lease can run out, whoever looks and however long this process stands still."""
+        held = [each for each in self.items() if getattr(each, "owner", "")]
+        assert not held
+        assert not [each for each in self.items() if isinstance(each, Process)]
+        assert not self.engine.services.turns
+        assert not self.engine.services.attempts
+
+    def items(self) -> list[object]:
+        parts = self.table._partitions.items()
+        return [decode(Key(part, sort), item) for part, of in parts for sort, item in of.items()]
+
+    async def start(self, workflow: str, **arguments: object) -> str:
+        header, _ = await self.engine.start(workflow, arguments)
+        await self.engine.rest(1)
+        self.holds_nothing()
+        return header.run
+
+
+def in_function(members: Sequence[object], body: Callable[[Bench], Awaitable[None]]) -> None:
+    """Run `body` with a function that serves these workflows and tasks."""
+    app, loop = App(), SimLoop()
+    for member in members:
+        app.add(member)
+
+    async def main() -> None:
+        bench = Bench(loop, app)
+        bench.engine.open(sweep=False)
+        try:
+            await body(bench)
+        finally:
+            await bench.engine.close()
+
+    try:
+        loop.run_until_complete(main())
+        assert not loop.errors, loop.errors
+    finally:
+        loop.close()
+
+
+async def operation_of(bench: Bench, run: str) -> Operation:
+    _, history = await bench.engine.history(run)
+    [found] = history.operations.values()
+    return found
+
+
+@task
+async def work(seconds: float) -> str:
+    begun["task"] += 1
+    await asyncio.sleep(seconds)
+    return "done"
+
+
+async def slow_step() -> str:
+    begun["step"] += 1
+    await asyncio.sleep(1000 if begun["step"] < 2 else 1)
+    return "stepped"
+
+
+@workflow
+async def works(seconds: float) -> str:
+    return await work(seconds)
+
+
+@workflow
+async def steps() -> str:
+    return await step("slow", slow_step)
+
+
+@workflow
+async def quick_then_slow() -> str:
+    await step("long", slow_part)
+    return await step("short", slow_part)
+
+
+async def slow_part() -> str:
+    begun["part"] += 1
+    await asyncio.sleep(60)
+    return "part"
+
+
+@workflow
+async def asks() -> str:
+    return str((await wait_for_approval()).decision)
+
+
+def test_work_is_done_before_a_message_is_answered_and_nothing_is_held_then() -> None:
+    """Each message leaves the process at rest, also after work that lasted many beats."""
+
+    async def body(bench: Bench) -> None:
+        run = await bench.start("works", seconds=80)
+        assert [each.key for each in bench.mail.sent] == [""]
+        await bench.deliver()
+        assert (await bench.deliver()).name == "work"
+        outcome = await bench.engine.result(run)
+        assert outcome is not None
+        assert outcome.kind is OutcomeKind.OK
+        assert begun["task"] == 1
+
+    in_function([work, works], body)
+
+
+def test_a_request_begins_nothing_that_would_stand_still() -> None:
+    """A decision sends a message to whoever goes on with the run."""
+
+    async def body(bench: Bench) -> None:
+        run = await bench.start("asks")
+        await bench.deliver()
+        bench.mail.sent.clear()
+        await Approvals(bench.engine).decide(
+            run, "approval", Approval(Decision.APPROVED, approver="Ada")
+        )
+        bench.holds_nothing()
+        assert bench.mail.sent == [Invocation(run)]
+        await bench.deliver()
+        assert (await bench.engine.get(run)).state is RunState.DONE
+
+    in_function([asks], body)
+
+
+def test_what_is_late_is_handed_over_at_once() -> None:
+    """A task that is cut off begins again by a message of its own, not by a lease that runs out."""
+
+    async def body(bench: Bench) -> None:
+        run = await bench.start("works", seconds=500)
+        await bench.deliver()
+        sent = await bench.deliver()
+        assert LIMIT <= bench.loop.seconds < LIMIT + 3
+        [again] = bench.mail.sent
+        assert (again.run, again.key, again.name) == (run, sent.key, "work")
+        found = await operation_of(bench, run)
+        assert (found.lost, found.outcome) == (1, None)
+        assert "not over in the 100 s" in str(found.failure)
+
+    in_function([work, works], body)
+
+
+def test_what_never_fits_fails_with_the_reason() -> None:
+    """A task that takes longer than a host gives is tried a few times, and then says why."""
+
+    async def body(bench: Bench) -> None:
+        run = await bench.start("works", seconds=10_000)
+        for _ in range(12):
+            if bench.mail.sent:
+                await bench.deliver()
+        outcome = await bench.engine.result(run)
+        assert outcome is not None
+        assert outcome.failure is not None
+        assert "not over in the 100 s that its host gives" in outcome.failure.message
+        assert begun["task"] == 3
+
+    in_function([work, works], body)
+
+
+def test_a_step_that_had_most_of_the_time_gives_its_run_a_strike() -> None:
+    """A step that fills an invocation counts as lost, and the run goes on in the next one."""
+
+    async def body(bench: Bench) -> None:
+        run = await bench.start("steps")
+        await bench.deliver()
+        header = await bench.engine.get(run)
+        assert (header.state, header.strikes) == (RunState.READY, 1)
+        assert "not over in the 100 s" in header.error
+        assert bench.mail.sent == [Invocation(run)]
+        await bench.deliver()
+        assert (await bench.engine.get(run)).state is RunState.DONE
+
+    in_function([steps], body)
+
+
+def test_a_step_that_began_late_is_merely_handed_over() -> None:
+    """A step that had the rest of an invocation has no strike: the next one gives it all."""
+
+    async def body(bench: Bench) -> None:
+        run = await bench.start("quick_then_slow")
+        await bench.deliver()
+        header = await bench.engine.get(run)
+        assert (header.strikes, header.deaths, header.error) == (0, 0, "")
+        assert begun["part"] == 2
+        await bench.deliver()
+        assert (await bench.engine.get(run)).state is RunState.DONE
+        assert begun["part"] == 3
+
+    in_function([quick_then_slow], body)
+
+
+def test_what_a_sweep_begins_is_over_before_the_process_rests() -> None:
+    """A timer that is due soon is waited for, so that no look at it stands still for ever."""
+
+    async def body(bench: Bench) -> None:
+        run = await bench.start("works", seconds=1)
+        bench.mail.sent.clear()  # it got lost
+        await asyncio.sleep(2)  # due in two seconds more
+        await bench.engine.sweep()
+        assert not bench.mail.sent
+        await bench.engine.rest(10)
+        assert bench.mail.sent == [Invocation(run)]
+        bench.holds_nothing()
+
+    in_function([work, works], body)
+
+
+def test_a_process_that_stood_still_goes_on() -> None:
+    """After hours the same process takes the next message, with another lease, and no strike."""
+
+    async def body(bench: Bench) -> None:
+        run = await bench.start("works", seconds=50)
+        await bench.deliver()
+        await asyncio.sleep(3 * 3600)
+        await bench.deliver()
+        assert (await bench.engine.get(run)).state is RunState.DONE
+        found = await operation_of(bench, run)
+        assert (found.deaths, found.lost) == (0, 0)
+
+    in_function([work, works], body)
+
+
+@pytest.mark.parametrize("when", [0.0, 40.0])
+def test_one_that_is_told_to_end_hands_over_too(when: float) -> None:
+    """An invocation that is cancelled releases what it holds."""
+
+    async def body(bench: Bench) -> None:
+        run = await bench.start("works", seconds=90)
+        await bench.deliver()
+        task = asyncio.ensure_future(bench.handle(bench.mail.sent.pop(), LIMIT))
+        await asyncio.sleep(when)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await bench.engine.rest(1)
+        bench.holds_nothing()
+        assert isinstance(await bench.engine.get(run), Header)
+
+    in_function([work, works], body)

@@ -1,0 +1,187 @@
+"""Other hosts of functions, by their own frameworks: each carries a run to its end by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from rewake.errors import ConfigError
+from rewake.hosts.building import app_from_env
+from rewake.hosts.hosts import HOSTS
+from rewake.hosts.own_loop import OwnLoop
+from tests.support.functions import ROOT, held_in
+from tests.support.server import APP, SECRET, client_of
+
+PATIENCE = 40.0
+
+
+def environ(folder: Path, port: int) -> dict[str, str]:
+    """What such a function is configured by."""
+    return {
+        **{k: v for k, v in os.environ.items() if "REWAKE" not in k},
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "runtime"), str(ROOT)]),
+        "REWAKE_APP": str(APP),
+        "REWAKE_DB": str(folder / "rewake.db"),
+        "REWAKE_SECRET": SECRET,
+        "REWAKE_DISPATCHER": "http",
+        "REWAKE_URL": f"http://127.0.0.1:{port}",
+        "PORT": str(port),
+        "REWAKE_PORT": "",
+    }
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def process(arguments: list[str], given: dict[str, str]) -> Iterator[httpx2.Client]:
+    """A server of a framework as a process of its own, once it answers."""
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            env=given,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as running,
+        client_of(given["REWAKE_URL"]) as client,
+    ):
+        assert running.stdout is not None
+        lines: list[str] = []
+        reader = threading.Thread(target=lambda: lines.extend(running.stdout or ()), daemon=True)
+        reader.start()
+        try:
+            until = time.monotonic() + PATIENCE
+            while True:
+                try:
+                    if client.get("/readyz").status_code == 200:
+                        break
+                except httpx2.TransportError:
+                    assert running.poll() is None, "".join(lines)
+                    assert time.monotonic() < until, "".join(lines)
+                time.sleep(0.1)
+            yield client
+        finally:
+            running.terminate()
+            running.wait(PATIENCE)
+
+
+def carries_a_run(client: httpx2.Client) -> None:
+    """Tasks, a sleep and a person: all of it by requests that the function gets."""
+    total = client.post("/v1/workflows/total/runs", params={"wait": 30}, json={"numbers": [1, 2]})
+    assert (total.status_code, total.json()["result"]) == (200, 3)
+    nap = client.post("/v1/workflows/nap/runs", params={"wait": 30}, json={"seconds": 0.5})
+    assert nap.json()["result"] == "rested"
+    asked = client.post("/v1/workflows/ask/runs", json={"question": "?"}).json()
+    until = time.monotonic() + PATIENCE
+    while not (found := client.get(asked["links"]["self"]).json()["approvals"]):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    client.post(found[0]["decide"], json={"approved": True, "approver": "Ada"})
+    result = client.get(asked["links"]["result"], params={"wait": 30}).json()["result"]
+    assert result["approver"] == "Ada"
+
+
+def test_google_cloud_functions(tmp_path: Path) -> None:
+    """`handlers/cloud_functions.py` under the functions framework, with several threads."""
+    given = environ(tmp_path, free_port())
+    source = str(ROOT / "handlers" / "cloud_functions.py")
+    arguments = ["functions_framework", "--target", "rewake", "--source", source]
+    with process([*arguments, "--host", "127.0.0.1", "--port", given["PORT"]], given) as client:
+        carries_a_run(client)
+
+
+def test_google_cloud_run(tmp_path: Path) -> None:
+    """A container on a host that stands still between requests, at the port that it is told."""
+    given = environ(tmp_path, free_port()) | {"REWAKE_PLATFORM": "cloud-run"}
+    with process(["rewake.hosts.server"], given) as client:
+        carries_a_run(client)
+
+
+def test_any_wsgi_server(tmp_path: Path) -> None:
+    """`handlers/wsgi.py` under gunicorn's threads: it goes on between requests, and sweeps.
+
+    When it is told to end, it releases what it holds.
+    """
+    given = environ(tmp_path, free_port()) | {"REWAKE_DISPATCHER": "in-process"}
+    given["REWAKE_GRACE"] = "0.1"
+    arguments = ["gunicorn", "handlers.wsgi:application", "--threads", "8"]
+    with process([*arguments, "--bind", f"127.0.0.1:{given['PORT']}"], given) as client:
+        carries_a_run(client)
+        trace = tmp_path / "trace"
+        client.post("/v1/workflows/held/runs", json={"trace": str(trace)})
+        until = time.monotonic() + PATIENCE
+        while not (trace.exists() and held_in(tmp_path)):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    assert held_in(tmp_path) == []
+
+
+def test_vercel(tmp_path: Path) -> None:
+    """`handlers/vercel.py`, whose server may make an event loop for each request."""
+    given = environ(tmp_path, free_port())
+    code = "tests.support.loop_per_request"
+    with process([code, "handlers.vercel:app", given["PORT"]], given) as client:
+        carries_a_run(client)
+
+
+def test_azure_functions(tmp_path: Path) -> None:
+    """`handlers/azure_functions.py` by the adapter of Azure's own package."""
+    given = environ(tmp_path, free_port())
+    code = "tests.support.azure_host"
+    with process([code, "handlers.azure_functions", given["PORT"]], given) as client:
+        carries_a_run(client)
+
+
+@pytest.mark.parametrize("name", [name for name, host in HOSTS.items() if not host.goes_on])
+def test_what_would_stand_still_is_refused(name: str, tmp_path: Path) -> None:
+    """On a host that stands still between requests, the in-process dispatcher does not start."""
+    given = environ(tmp_path, 8000) | {"REWAKE_DISPATCHER": "in-process"}
+    with pytest.raises(ConfigError, match="stands still once it has answered"):
+        app_from_env(given, platform=name)
+
+
+def test_an_app_keeps_its_loop_whoever_asks() -> None:
+    """Requests from two event loops are answered in a third, and may wait for each other there."""
+    loops: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        loops.append(asyncio.get_running_loop())
+        assert (await receive())["type"] == "http.request"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    kept, sent = OwnLoop(app), list[Any]()
+
+    async def ask() -> None:
+        async def receive() -> Any:
+            return {"type": "http.request"}
+
+        async def send(message: Any) -> None:
+            sent.append((message["type"], asyncio.get_running_loop()))
+
+        loops.append(asyncio.get_running_loop())
+        await kept({"type": "http"}, receive, send)
+
+    asyncio.run(ask())
+    asyncio.run(ask())
+    first, inside, second, inside_again = loops
+    assert inside is inside_again
+    assert len({first, second, inside}) == 3
+    assert [loop for _, loop in sent] == [first, second]

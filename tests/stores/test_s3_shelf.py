@@ -1,0 +1,195 @@
+"""A shelf in S3 when the bucket is missing, elsewhere, shut or busy: and what is asked of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import pytest
+
+from rewake.aws.wire import Answer, Lost, NotSent
+from rewake.errors import CheckpointUnreadable, StoreUnavailable
+from rewake.stores.s3.bucket import check_bucket
+from rewake.stores.s3.shelf import S3Shelf
+from tests.simulation.loop import SimLoop
+from tests.support.aws import bucket_name, whole_table
+from tests.support.dynamodb import account
+
+WELL = Answer(200, {}, b"")
+
+
+def error(status: int, code: str, **headers: str) -> Answer:
+    """An error as S3 tells one."""
+    body = f"<Error><Code>{code}</Code><Message>it says</Message></Error>"
+    return Answer(status, headers, body.encode())
+
+
+class Script:
+    """A wire on which these answers come, one after another; the last one again and again."""
+
+    def __init__(self, *told: Answer | Exception) -> None:
+        self.told = list(told)
+        self.asked: list[tuple[str, str, Mapping[str, str]]] = []
+        self.renewed = 0
+
+    async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        self.asked.append((method, path, headers))
+        told = self.told.pop(0) if len(self.told) > 1 else self.told[0]
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    async def renew(self) -> None:
+        self.renewed += 1
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def play(script: Script, body: Callable[[S3Shelf], Awaitable[Any]], **how: str) -> Any:
+    """What a call came to, in virtual time."""
+
+    async def ended() -> Any:
+        try:
+            return await body(S3Shelf(script, "b", "a/b", chance=random.Random(1), **how))
+        except Exception as raised:
+            return raised
+
+    loop = SimLoop()
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(ended())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def put(shelf: S3Shelf) -> Awaitable[Any]:
+    """Keep a value."""
+    return shelf.put_blob("r:1", "n", b"data")
+
+
+def get(shelf: S3Shelf) -> Awaitable[Any]:
+    """Read it."""
+    return shelf.get_blob("r:1", "n")
+
+
+def test_what_is_asked() -> None:
+    """The path is of bucket, prefix, run and name; encryption is asked for; the first stands."""
+    script = Script(WELL)
+    assert play(script, put) is None
+    [(method, path, headers)] = script.asked
+    assert (method, path) == ("PUT", "/b/a/b/r%3A1/n")
+    assert headers["x-amz-server-side-encryption"] == "AES256"
+    assert headers["If-None-Match"] == "*"
+    assert headers["x-amz-meta-sha256"] == hashlib.sha256(b"data").hexdigest()
+
+
+def test_a_store_without_encryption_is_not_asked_for_it() -> None:
+    """`?encryption=none` is for these."""
+    script = Script(WELL)
+    play(script, put, encryption="")
+    assert "x-amz-server-side-encryption" not in script.asked[0][2]
+
+
+def test_what_is_there_already_is_kept() -> None:
+    """Its name is of its content: there is nothing to do."""
+    assert play(Script(error(412, "PreconditionFailed")), put) is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        error(503, "SlowDown"),
+        error(500, "InternalError"),
+        error(400, "RequestTimeout"),
+        error(409, "ConditionalRequestConflict"),
+        error(403, "RequestTimeTooSkewed"),
+        error(400, "ExpiredToken"),
+        Lost("no answer"),
+        NotSent("refused"),
+    ],
+    ids=str,
+)
+def test_what_passes_is_asked_again(told: Answer | Exception) -> None:
+    """A value may be put twice, so whatever became of it, it is put again."""
+    script = Script(told, told, WELL)
+    assert play(script, put) is None
+    assert len(script.asked) == 3
+    assert script.renewed == (2 if "ExpiredToken" in str(told) else 0)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (error(404, "NoSuchBucket"), "s3://b does not keep a value: NoSuchBucket: it says"),
+        (error(403, "AccessDenied"), "AccessDenied: it says"),
+        (error(403, "SignatureDoesNotMatch"), "SignatureDoesNotMatch"),
+        (
+            error(301, "PermanentRedirect", **{"x-amz-bucket-region": "eu-west-1"}),
+            r"PermanentRedirect: it says \(the bucket is in eu-west-1\)",
+        ),
+    ],
+    ids=str,
+)
+def test_what_does_not_pass_is_told_at_once(told: Answer, said: str) -> None:
+    """Nothing that somebody has to set right is asked for again and again."""
+    script = Script(told)
+    raised = play(script, put)
+    assert isinstance(raised, StoreUnavailable)
+    with pytest.raises(StoreUnavailable, match=said):
+        raise raised
+    assert len(script.asked) == 1
+
+
+def test_a_value_that_is_not_there_or_damaged_is_told() -> None:
+    """Its digest is beside it, and it is not believed without."""
+    digest = {"x-amz-meta-sha256": hashlib.sha256(b"data").hexdigest()}
+    assert play(Script(Answer(200, digest, b"data")), get) == b"data"
+    for answer in (Answer(200, digest, b"dat"), error(404, "NoSuchKey")):
+        assert isinstance(play(Script(answer), get), CheckpointUnreadable)
+    assert isinstance(play(Script(error(404, "NoSuchBucket")), get), StoreUnavailable)
+
+
+def test_a_bucket_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each value would go around half of the world, and be paid for on the way."""
+    name = bucket_name()
+    assert check_bucket(account(), name) == []
+    client = account().client("s3")
+    answer = {"ResponseMetadata": {"HTTPHeaders": {"x-amz-bucket-region": "eu-west-1"}}}
+    monkeypatch.setattr(client, "head_bucket", lambda **_: answer)
+    monkeypatch.setattr(account(), "client", lambda _: client)
+    told = f"the bucket {name} is in eu-west-1, and this is us-east-1"
+    assert check_bucket(account(), name) == [told]
+
+
+def test_values_of_a_run_are_removed_in_bounded_steps() -> None:
+    """All of one run, and none of another whose name begins alike."""
+
+    async def body() -> None:
+        table = whole_table()
+        for name in ("a", "b", "c"):
+            await table.put_blob("r&1", name, b"x")
+        await table.put_blob("r&10", "a", b"other")
+        assert await table.delete_blobs("r&1", limit=2)
+        assert not await table.delete_blobs("r&1", limit=2)
+        assert not await table.delete_blobs("r&1", limit=2)
+        for name in ("a", "b", "c"):
+            with pytest.raises(CheckpointUnreadable):
+                await table.get_blob("r&1", name)
+        assert await table.get_blob("r&10", "a") == b"other"
+        await table.close()
+
+    asyncio.run(body())
+
+
+def test_what_may_not_be_removed_is_told() -> None:
+    """S3 says it in an answer that is else well."""
+    listed = Answer(200, {}, b"<Key>a/b/r:1/n</Key><IsTruncated>false</IsTruncated>")
+    shut = Answer(200, {}, b"<DeleteResult><Error><Code>AccessDenied</Code></Error></DeleteResult>")
+    raised = play(Script(listed, shut), lambda shelf: shelf.delete_blobs("r:1", limit=9))
+    assert isinstance(raised, StoreUnavailable)
+    assert "AccessDenied" in str(raised)
