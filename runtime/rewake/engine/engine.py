@@ -83,10 +83,13 @@ class Engine(Runs):
         chance: random.Random | None = None,
         threads: bool = True,
     ) -> None:
-        self.app, self._threaded, self._pid = app, threads, os.getpid()
-        self.settings, clock = settings or Settings(), clock or SystemClock()
-        unique = unique or unique_names()
-        here, self._herald = Here(Cache(self.settings.cached)), herald_of(table)
+        self.app, self._threaded, self._herald = app, threads, herald_of(table)
+        self.settings, self._pid, clock = (
+            settings or Settings(),
+            os.getpid(),
+            clock or SystemClock(),
+        )
+        here, unique = Here(Cache(self.settings.cached)), unique or unique_names()
         shelf, table = shelf or shelf_of(table), behind_codec(table, secret.codec)
         store = Store(table, shelf, mark=unique, clock=clock, here=here, **_times(self.settings))
         tags = Tags(store, clock, self.settings, routed_tags(dispatcher), app.tags)
