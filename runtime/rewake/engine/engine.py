@@ -84,11 +84,7 @@ class Engine(Runs):
         threads: bool = True,
     ) -> None:
         self.app, self._threaded, self._herald = app, threads, herald_of(table)
-        self.settings, self._pid, clock = (
-            settings or Settings(),
-            os.getpid(),
-            clock or SystemClock(),
-        )
+        self.settings, clock = settings or Settings(), clock or SystemClock()
         here, unique = Here(Cache(self.settings.cached)), unique or unique_names()
         shelf, table = shelf or shelf_of(table), behind_codec(table, secret.codec)
         store = Store(table, shelf, mark=unique, clock=clock, here=here, **_times(self.settings))
@@ -117,7 +113,11 @@ class Engine(Runs):
         )
         parts = self._services, Deliveries(self._services)
         self._attempts, self._sweeper = Attempts(*parts), Sweeper(*parts)
-        self._watchdog, self._claiming = Watchdog(self._services), dict[str, bool]()
+        self._watchdog, self._claiming, self._pid = (
+            Watchdog(parts[0]),
+            dict[str, bool](),
+            os.getpid(),
+        )
 
     @property
     def abandoned_threads(self) -> int:
