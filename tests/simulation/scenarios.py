@@ -14,6 +14,7 @@ from tests.simulation.faults import (
     CRASH_BEFORE,
     STALL,
     TOLD_FAILED,
+    TRANSACTIONS,
     Chaos,
     calm,
     chaos_of,
@@ -296,7 +297,7 @@ def _retried(seed: int, store: str) -> Case:
         ["gather", False, slow, ["undo", bad, ["sleep", 900]], ["step", "s6", {"ms": 2_500}]],
     )
     program = programs[seed % len(programs)]
-    chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
+    chaos = chaos_of(chance, transactions=store in TRANSACTIONS, big=False)
     case = Case(seed, store, {"r1": (program, _right(program))}, chaos, _patient(), replicas=2)
     case.local, case.retries = chance.random() < 0.5, True
     case.events = [
