@@ -2,7 +2,6 @@
 
 Everything here is data. Times are whole milliseconds since the Unix epoch (`Millis`); the
 structs encode to JSON, so a stored row can be read by eye.
-
 A stored run is one `Header`, which decides, and beside it `Chunk`s (older entries of its history),
 `Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. `streamed`
 has what its attempts say, `ledger` what is stored beside runs, `stores.keys` where all of it is.
@@ -320,11 +319,11 @@ class Header(msgspec.Struct, omit_defaults=True):
     newer: bool = False
     """Whether it failed, and a newer run of its idempotency key is begun: it stays as it is."""
     hold: bool = False
-    """Whether somebody holds it: then it is not removed."""
+    """Whether somebody holds it, so that it is not removed."""
     was: RunState | None = None
-    """Of one that is removed: the state in which it ended."""
+    """How a removed one ended."""
     floor: int = 0
-    """Of the first run of a key, if that is removed: the first generation that may be there."""
+    """Of the first run of a key, if removed: the first generation that may be there."""
     taken: str = ""
     """The claim that it was last taken from, which seemed dead."""
     where: str = ""
@@ -359,11 +358,6 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The entries after those of the chunks."""
     error: str = ""
     """Why it is stuck or failed; else why its last claim was lost, or it was put back, if known."""
-
-    @property
-    def ended(self) -> Millis:
-        """When it ended, if it has: its newest event, or when it was ended from outside."""
-        return max(self.created, self.clock, self.changed)
 
 
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -477,9 +471,6 @@ class View(msgspec.Struct, frozen=True):
 
 
 Item = Header | Chunk | Operation | LogBatch | StreamBatch | View | LedgerItem
-
-
-# --- messages ----------------------------------------------------------------------------------
 
 
 class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):

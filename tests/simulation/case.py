@@ -12,8 +12,9 @@ from tests.simulation.answering import with_response
 from tests.simulation.calling import unbeaten, with_calls
 from tests.simulation.emitting import with_items
 from tests.simulation.fanning import with_fan
-from tests.simulation.faults import Chaos, calm, chaos_of
+from tests.simulation.faults import TRANSACTIONS, Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
+from tests.simulation.removing import KEEP
 from tests.simulation.tagging import ROLES, UNTAGGED, with_tags
 from tests.simulation.telling import with_notices
 from tests.simulation.voting import with_votes
@@ -32,7 +33,8 @@ class Case:
     done, and takes them long before their time.
     `lag`: how far the due index is behind (ms). `roles`: what the processes serve, one after the
     other; `joins`: when others come, and what they serve. `replaces`: whether one that dies is
-    replaced.
+    replaced. `keep`: for how many seconds ended runs are kept; None: for ever. `keyed`: people
+    start by a key instead, and there are no `programs`.
     """
 
     seed: int
@@ -59,6 +61,8 @@ class Case:
     roles: tuple[Served, ...] = (UNTAGGED,)
     joins: list[tuple[float, Served]] = field(default_factory=list)
     replaces: bool = True
+    keep: float | None = None
+    keyed: bool = False
 
 
 def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
@@ -82,7 +86,7 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         seed,
         store,
         {name: (node, settled(value)) for name, (node, value) in drawn.items()},
-        chaos_of(chance, transactions=store == "sqlite", big=big) if faults else calm(seed),
+        chaos_of(chance, transactions=store in TRANSACTIONS, big=big) if faults else calm(seed),
         settings,
         local=chance.random() < 0.4,
         replicas=chance.choice((1, 2, 3)),
@@ -109,9 +113,21 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         if chance.random() < 0.15:
             case.events.append((chance.uniform(0, 15), "blocked"))
         further(case, random.Random(f"further/{seed}"))
+        if chance_of("removed", seed) < 0.1 and not case.jumpy and not _is_out(case):
+            case.keep = KEEP
         if case.jumpy or any(what in ("outage", "refused") for _, what in case.events):
             case.programs = {name: (unbeaten(p), r) for name, (p, r) in case.programs.items()}
     return case
+
+
+def chance_of(what: str, seed: int) -> float:
+    """A draw of its own, which moves no other."""
+    return random.Random(f"{what}/{seed}").random()
+
+
+def _is_out(case: Case) -> bool:
+    """Whether the store is out for long, so that runs end late."""
+    return any(what in ("outage", "refused") for _, what in case.events)
 
 
 ADDED = (

@@ -21,8 +21,10 @@ from rewake.stores.table import Spread
 from tests.simulation import programs
 from tests.simulation.case import Case, case_of
 from tests.simulation.costs import too_many, units_of
+from tests.simulation.faults import POSTGRES, TRANSACTIONS
 from tests.simulation.loop import SimLoop, Spinning
 from tests.simulation.outside import Outside
+from tests.simulation.removing import settings_of
 from tests.simulation.world import EPOCH, World
 from tests.support.counting import CountingTable
 from tests.support.small_dynamodb import SmallDynamo
@@ -63,12 +65,12 @@ def simulate(case: Case) -> Verdict:
             APP,
             base,
             case.chaos,
-            settings=case.settings,
+            settings=settings_of(case),
             seed=case.seed,
             local=case.local,
             replicas=max(case.replicas, len(case.roles)),
             roles=case.roles,
-            transactions=case.store == "sqlite",
+            transactions=case.store in TRANSACTIONS,
             jumpy=case.jumpy,
             sealed=case.store == SEALED,
             queued=case.queued,
@@ -90,7 +92,7 @@ def simulate(case: Case) -> Verdict:
             loop.close()
     units = units_of(world)
     broken = [*world.watch.broken, *(f"logged: {error}" for error in told)]
-    broken += too_many(world, units)
+    broken += [] if case.keyed else too_many(world, units)  # a start by a key reads what it needs
     states = {name: run.header.state for name, run in world.watch.runs.items()}
     return Verdict(
         case.seed,
@@ -111,6 +113,11 @@ def simulate(case: Case) -> Verdict:
 def table_of(case: Case) -> Iterator[tuple[WholeTable, SimLoop]]:
     """A loop, and the table that everything of this simulation shares."""
     loop = SimLoop()
+    if case.store == POSTGRES:
+        from tests.simulation.postgres import SharedPostgres  # noqa: PLC0415 - it starts a server
+
+        yield SharedPostgres(), loop
+        return
     if case.store == DYNAMODB:
         yield _small_dynamodb(case, loop), loop
         return

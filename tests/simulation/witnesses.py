@@ -21,13 +21,14 @@ from tests.simulation.mutants_counting import COUNTING
 from tests.simulation.mutants_following import FOLLOWING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_linking import LINKING
+from tests.simulation.mutants_removing import REMOVING
 from tests.simulation.mutants_retrying import RETRYING
 from tests.simulation.mutants_tagging import TAGGING
 from tests.simulation.mutants_telling import TELLING
 from tests.simulation.mutants_voting import VOTING
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.simulate import simulate
-from tests.simulation.tally import STORES
+from tests.simulation.tally import BASIC
 
 SEEDS = 2_000
 """How many seeds a mutant is looked for in."""
@@ -39,6 +40,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *FOLLOWING,
     *HOLDING,
     *LINKING,
+    *REMOVING,
     *RETRYING,
     *TAGGING,
     *TELLING,
@@ -72,9 +74,9 @@ def noticing(mutant: Mutant, *, first: Witness | None = None) -> Witness | None:
 
 def everyone() -> Iterator[Witness]:
     """The scenarios and the seeds, in turn: some mutants show only in the one, or in the other."""
-    seeds = (Witness("", *each) for each in itertools.product(range(SEEDS), STORES))
+    seeds = (Witness("", *each) for each in itertools.product(range(SEEDS), BASIC))
     for number in range(20):
-        for scenario, store in itertools.product(SCENARIOS, STORES):
+        for scenario, store in itertools.product(SCENARIOS, BASIC):
             yield Witness(scenario, number, store)
         yield from itertools.islice(seeds, 30)
     yield from seeds

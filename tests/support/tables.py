@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,12 @@ from typing import Any
 import pytest
 
 from rewake.stores.memory import MemoryTable
+from rewake.stores.postgres.place import place_of
+from rewake.stores.postgres.table import PostgresTable
 from rewake.stores.sqlite.table import SqliteTable
+from rewake.stores.table import Key
 from tests.support.aws import whole_table
+from tests.support.postgres import binaries, emptied_schema, rest_of
 from tests.support.stores import Sealed, WholeTable
 
 Body = Callable[..., Awaitable[None]]
@@ -38,6 +44,16 @@ async def _in_a_file(*, threaded: bool) -> AsyncIterator[WholeTable]:
 
 
 @asynccontextmanager
+async def _in_postgres(*, threaded: bool) -> AsyncIterator[WholeTable]:
+    if binaries() is None:
+        pytest.skip("no PostgreSQL server is installed")
+    with emptied_schema() as address:
+        place = place_of(rest_of(address))
+        async with _closing(PostgresTable(place, threaded=threaded)) as table:
+            yield table
+
+
+@asynccontextmanager
 async def _closing(table: WholeTable) -> AsyncIterator[WholeTable]:
     try:
         yield table
@@ -50,16 +66,58 @@ KINDS: Mapping[str, Opened] = {
     "sqlite": partial(_in_a_file, threaded=True),
     "sqlite-unthreaded": partial(_in_a_file, threaded=False),
     "sealed": partial(_in_memory, Sealed),
+    "postgres": partial(_in_postgres, threaded=True),
+    "postgres-unthreaded": partial(_in_postgres, threaded=False),
     "dynamodb": partial(_in_memory, whole_table),
 }
 """How a table of each kind is made. One whose server is missing may call `pytest.skip`."""
 
-ONE_THREAD = {"sqlite-unthreaded"}
+ONE_THREAD = {"sqlite-unthreaded", "postgres-unthreaded"}
 """Those that belong to one thread."""
 STORIES: Mapping[str, int] = {"dynamodb": 20}
 """Of those that are slow to make: how many random stories are played on each."""
 LAG: Mapping[str, float] = {}
 """Of those whose due index follows late: by how many seconds at most."""
+
+
+Edit = Callable[[Any, Key, Mapping[str, str]], Awaitable[Mapping[str, Any]]]
+
+
+async def _in_memory_edited(table: Any, key: Key, added: Mapping[str, str]) -> Mapping[str, Any]:
+    items = table._partitions[key.partition]
+    items[key.sort] = json.dumps(json.loads(items[key.sort]) | added).encode()
+    found: Mapping[str, Any] = json.loads(items[key.sort])
+    return found
+
+
+async def _in_a_file_edited(table: Any, key: Key, added: Mapping[str, str]) -> Mapping[str, Any]:
+    where = (key.partition, key.sort)
+    with closing(sqlite3.connect(table.folder / "rewake.db")) as connection, connection:
+        ask = "SELECT body FROM items WHERE partition = ? AND sort = ?"
+        [[body]] = connection.execute(ask, where)
+        found: Mapping[str, Any] = json.loads(body) | added
+        change = "UPDATE items SET body = ? WHERE partition = ? AND sort = ?"
+        connection.execute(change, (json.dumps(found).encode(), *where))
+    return found
+
+
+async def _in_dynamodb_edited(table: Any, key: Key, added: Mapping[str, str]) -> Mapping[str, Any]:
+    where = {"TableName": table._name, "Key": table._names.key(key)}
+    for name, value in added.items():
+        change = {"UpdateExpression": "SET #n = :v", "ExpressionAttributeNames": {"#n": name}}
+        values = {"ExpressionAttributeValues": {":v": {"S": value}}}
+        await table._client.write("UpdateItem", where | change | values)
+    reply = await table._client.read("GetItem", where | {"ConsistentRead": True})
+    return {name: json.loads(bytes(next(iter(each.values())))) for name, each in reply.item.items()}
+
+
+EDITED: Mapping[str, Edit] = {
+    "memory": _in_memory_edited,
+    "sqlite": _in_a_file_edited,
+    "sqlite-unthreaded": _in_a_file_edited,
+    "dynamodb": _in_dynamodb_edited,
+}
+"""By the kind of a table: how an item is edited, and looked at, as it is stored."""
 
 
 def every_table(body: Body) -> Callable[..., None]:

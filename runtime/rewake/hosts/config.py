@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rewake.authoring.keep import DEFAULT, Keep, keep_in
 from rewake.dispatchers.http import checked_url
 from rewake.errors import ConfigError
 from rewake.hosts.hosts import HOSTS, Host
 from rewake.hosts.log_formats import LOG_FORMATS
 from rewake.identity.oidc import Grants, read_grants
 from rewake.identity.settings import IdentitySettings, identity_settings
+from rewake.keep import DEFAULT, Keep, keep_in
 from rewake.signing.aes_gcm import AesGcm, keys_in
 from rewake.signing.payloads import PayloadCodec
 from rewake.signing.secret import Secret

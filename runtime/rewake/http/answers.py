@@ -28,6 +28,13 @@ class RunsPage(Page, frozen=True, kw_only=True):
     runs: list[RunView]
 
 
+class PurgedPage(Page, frozen=True, kw_only=True):
+    """The ended runs of a page that are removed, or would be, and those that somebody holds."""
+
+    runs: list[RunView]
+    held: list[RunView]
+
+
 class CountsPage(Page, frozen=True, kw_only=True):
     """How many runs are in each state, of those that a page has looked at."""
 

@@ -21,6 +21,7 @@ from rewake.http import (
     dead_letters,
     histories,
     internal,
+    removals,
     runs,
     streams,
     tokens,
@@ -197,6 +198,10 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("POST", "/v1/runs/{run}/kill"): Described(_VIEW, body=runs.Kill, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/resume"): Described(_ACCEPTED, body=runs.Action, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/retry"): Described(_ACCEPTED, body=runs.Retry, problems=(404, 409)),
+    ("POST", "/v1/runs/{run}/hold"): Described(_VIEW, body=runs.Action, problems=(404,)),
+    ("POST", "/v1/runs/{run}/unhold"): Described(_VIEW, body=runs.Action, problems=(404,)),
+    ("POST", "/v1/runs/{run}/erase"): Described(_VIEW, body=runs.Action, problems=(404, 409)),
+    ("POST", "/v1/purge"): Described({200: Answer(answers.PurgedPage)}, body=removals.Purge),
     ("GET", "/v1/runs/{run}/approvals/{key:path}"): Described(
         {200: Answer(ApprovalRecord, also=(trails.LINES,))}, problems=(404, 409)
     ),

@@ -48,6 +48,10 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("POST", "/v1/runs/{run}/kill"): Need(Scope.OPERATE, "run.kill", acts=True),
     ("POST", "/v1/runs/{run}/resume"): Need(Scope.OPERATE, "run.resume", acts=True),
     ("POST", "/v1/runs/{run}/retry"): Need(Scope.OPERATE, "run.retry", acts=True),
+    ("POST", "/v1/runs/{run}/hold"): Need(Scope.OPERATE, "run.hold", acts=True),
+    ("POST", "/v1/runs/{run}/unhold"): Need(Scope.OPERATE, "run.unhold", acts=True),
+    ("POST", "/v1/runs/{run}/erase"): Need(Scope.ADMIN, "run.erase", acts=True),
+    ("POST", "/v1/purge"): Need(Scope.ADMIN, "run.purge", acts=True),
     ("GET", "/v1/runs/{run}/approvals/{key:path}"): Need(Scope.READ, "approval.get"),
     ("POST", "/v1/runs/{run}/approvals/{key:path}"): Need(
         Scope.DECIDE, "approval.decide", acts=True

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Item, Millis
-from rewake.stores.items import decode, encode
+from rewake.stores.items import changed, decode, proved
 from rewake.stores.table import Due, Key, Page, When, Written, holds, indexed
 
 _GET = "SELECT body FROM items WHERE partition = ? AND sort = ?"
@@ -33,6 +33,14 @@ _DELETE_BLOBS = (
     "DELETE FROM blobs WHERE run = ? AND name IN (SELECT name FROM blobs WHERE run = ? LIMIT ?)"
 )
 
+SPARE = 1_024
+"""Free pages that the file keeps at least, and a tenth of all: new rows take them."""
+MOST_PAGES = 128
+"""The most pages that are given back with one removal: they are moved under the write lock."""
+
+_PARTITIONS = "SELECT DISTINCT partition FROM items WHERE partition > ? ORDER BY partition LIMIT ?"
+_BLOBS = "SELECT run, name FROM blobs WHERE (run, name) > (?, ?) ORDER BY run, name LIMIT ?"
+
 _AFTER_ALL_TEXT = b""  # SQLite orders every blob after every text.
 _LAST_CHARACTER = "\U0010ffff"
 _NO_LIMIT = -1
@@ -46,8 +54,12 @@ class Rows:
         self._execute = connection.cursor().execute
 
     def get(self, key: Key) -> Any:
+        body = self._body(key)
+        return None if body is None else decode(key, body)
+
+    def _body(self, key: Key) -> bytes | None:
         rows = self._execute(_GET, (key.partition, key.sort)).fetchall()
-        return decode(key, rows[0][0]) if rows else None
+        return rows[0][0] if rows else None
 
     def insert(self, key: Key, item: Item, body: bytes) -> Written:
         made = self._execute(_INSERT, _row(key, item, body)).rowcount
@@ -58,13 +70,14 @@ class Rows:
         return Written(True, item)
 
     def update(self, key: Key, made: Callable[[Item | None], Item | None]) -> Written:
-        found = self.get(key)
+        before = self._body(key)
+        found = None if before is None else decode(key, before)
         item = made(found)
         if item is None:
             return Written(False, found)
-        body = encode(item)
+        body = changed(before, found, item)
         # Decoded before it is kept: an item that could not be read back is never written.
-        stored = decode(key, body)
+        stored = proved(key, body)
         if found is None or indexed(found) != indexed(stored):
             return self.replace(key, stored, body)
         # Most changes leave its place in the due index as it is, and then that is not touched.
@@ -100,6 +113,7 @@ class Rows:
     def delete(self, keys: Sequence[Key], when: When) -> None:
         gone = [key for key in keys if holds(when, self.get(key))] if when else keys
         self.connection.executemany(_DELETE, [(key.partition, key.sort) for key in gone])
+        self._give_back()
 
     def put_blob(self, run: str, name: str, data: bytes) -> None:
         self._execute(_PUT_BLOB, (run, name, data))
@@ -110,8 +124,28 @@ class Rows:
             raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
         return cast(bytes, rows[0][0])
 
+    def partitions(self, after: str, limit: int) -> list[str]:
+        rows = self._execute(_PARTITIONS, (after, limit)).fetchall()
+        return [partition for (partition,) in rows]
+
+    def blobs(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        return self._execute(_BLOBS, (*after, limit)).fetchall()
+
     def delete_blobs(self, run: str, limit: int) -> bool:
-        return self._execute(_DELETE_BLOBS, (run, run, limit)).rowcount == limit
+        more = self._execute(_DELETE_BLOBS, (run, run, limit)).rowcount == limit
+        self._give_back()
+        return more
+
+    def _give_back(self) -> None:
+        """Make the file smaller by a few pages, if many are free: what comes next needs some."""
+        free = self._execute("PRAGMA freelist_count").fetchone()[0]
+        if free <= SPARE:
+            return
+        pages = self._execute("PRAGMA page_count").fetchone()[0]
+        over = free - max(SPARE, pages // 10)
+        for _ in range(min(over, MOST_PAGES)):
+            # One at a time: of what gives no rows, Python takes one step alone.
+            self._execute("PRAGMA incremental_vacuum(1)").fetchall()
 
 
 def _row(key: Key, item: Item, body: bytes) -> tuple[str, str, Millis | None, str, bytes]:

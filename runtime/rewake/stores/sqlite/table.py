@@ -21,7 +21,7 @@ from typing import Any, cast
 from rewake import forks
 from rewake.errors import StoreUnavailable
 from rewake.records import Item, Millis
-from rewake.stores.items import change, decode, encode
+from rewake.stores.items import change, encode, proved
 from rewake.stores.sqlite.file import OpenFile, connect, refuse_foreign, translate
 from rewake.stores.sqlite.rows import Rows
 from rewake.stores.sqlite.writer import Writer
@@ -74,6 +74,12 @@ class SqliteTable:
         return self._path.parent
 
     @property
+    def size(self) -> int:
+        """How many bytes the file and its log have."""
+        files = (Path(f"{self._path}{end}") for end in ("", "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    @property
     def commits(self) -> int:
         """The number of transactions so far that changed something."""
         return self._writer.commits
@@ -90,7 +96,7 @@ class SqliteTable:
         """Write the whole item; with `absent`, only if there is none."""
         # Encoded here: an item that cannot be stored never joins a transaction of others.
         body = encode(item)
-        stored = decode(key, body)
+        stored = proved(key, body)
         if absent:
             return await self._write(lambda rows: rows.insert(key, stored, body))
         return await self._write(lambda rows: rows.replace(key, stored, body))
