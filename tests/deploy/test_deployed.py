@@ -39,7 +39,7 @@ HOOK = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NOTE = "x" * 60_000
 """So large that it is kept in the bucket."""
 FUNCTIONS = ("http", "worker", "sweep")
-PATIENCE = 90.0
+PATIENCE = 180.0
 OF_LAMBDA = {f"logs:{action}" for action in ("CreateLogStream", "PutLogEvents")} | {
     f"sqs:{action}" for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
 }
