@@ -117,11 +117,8 @@ class Engine(Runs):
         )
         parts = self._services, Deliveries(self._services)
         self._attempts, self._sweeper = Attempts(*parts), Sweeper(*parts)
-        self._watchdog, self._claiming, self._pid = (
-            Watchdog(parts[0]),
-            dict[str, bool](),
-            os.getpid(),
-        )
+        self._watchdog, self._pid = Watchdog(self._services), os.getpid()
+        self._claiming = dict[str, bool]()
 
     @property
     def abandoned_threads(self) -> int:
