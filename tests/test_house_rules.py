@@ -74,7 +74,7 @@ FLOORS = {
     "hosts": ("authoring", "app", "stores", "dispatchers", "engine", "identity", "http"),
     "codecs": (),
     "embed": ("app", "stores", "dispatchers", "engine", "identity", "http", "hosts"),
-    "client": ("authoring", "dispatchers"),
+    "client": ("authoring", "app", "stores", "dispatchers", "engine", "hosts"),
     "cli": (
         "replay",
         "authoring",

@@ -149,6 +149,17 @@ class Process(msgspec.Struct, omit_defaults=True):
     """When these moments were set, by the clock of who set them. See `rewake.stores.set_back`."""
 
 
+class Copying(msgspec.Struct, omit_defaults=True):
+    """What a database says into which another one is being copied. It goes with the end of that."""
+
+    source: str
+    """The address of the other one, without a password."""
+    stamp: str
+    """What told its state, so that a copy is gone on with only while it has not changed."""
+    done: str = ""
+    """The partition up to which its items are here."""
+
+
 class KnownTag(msgspec.Struct, omit_defaults=True):
     """A tag that a task was asked for with, or a server is started with."""
 
@@ -158,5 +169,15 @@ class KnownTag(msgspec.Struct, omit_defaults=True):
 
 
 LedgerItem = (
-    Token | Audited | Received | ReceivedBody | Counter | Day | Join | Process | Seen | KnownTag
+    Token
+    | Audited
+    | Received
+    | ReceivedBody
+    | Counter
+    | Day
+    | Join
+    | Process
+    | Seen
+    | KnownTag
+    | Copying
 )

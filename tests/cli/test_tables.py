@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
+import sys
 from pathlib import Path
 
 import pytest
 
 from rewake.cli.exits import Exit
 from rewake.cli.local.tables import check, create
+from rewake.errors import ConfigError, StoreUnsuitable
+from tests.support.postgres import cluster, needs_postgres
 
 
 def test_a_file_is_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,3 +23,29 @@ def test_a_file_is_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == f"nothing is missing of {file}\n"
     assert check(file) is Exit.DONE
     assert capsys.readouterr().out == f"{file} fits\n"
+
+
+def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its extra PostgreSQL is refused, and it is said what to install."""
+    monkeypatch.setitem(sys.modules, "rewake.stores.postgres.opening", None)
+    with pytest.raises(ConfigError, match=r"pip install 'rewake\[postgres\]'"):
+        check("postgresql://app@db.example/shop")
+
+
+@needs_postgres
+def test_a_schema_is_made_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same of PostgreSQL, whose server is checked too: that of these tests does not sync."""
+    name = f"t_{secrets.token_hex(6)}"
+    monkeypatch.setenv("REWAKE_DB", cluster().address(name))
+    where = f"postgresql://127.0.0.1:{cluster().port}/postgres?schema={name}"
+    with pytest.raises(StoreUnsuitable, match="run `rewake tables create`"):
+        check(None)
+    assert create(None) is Exit.DONE
+    made = f"made the schema {name}\nmade layout 1 of the schema {name}\n"
+    assert capsys.readouterr().out == made
+    assert create(None) is Exit.DONE
+    assert capsys.readouterr().out == f"nothing is missing of {where}\n"
+    assert check(None) is Exit.FAILED
+    assert "the server has fsync = off" in capsys.readouterr().out

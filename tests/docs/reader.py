@@ -21,6 +21,7 @@ import configparser
 import json
 import os
 import re
+import secrets
 import shlex
 import signal
 import socket
@@ -37,8 +38,11 @@ from typing import Self
 import rewake
 from rewake.hosts.config import ServerConfig
 from tests.docs.markdown import ROOT, Block
+from tests.support.postgres import cluster
 
 PATIENCE = 60.0
+POSTGRES = "postgresql://app:secret@db.example/shop"
+"""The database of the pages, in the place of which is a real one."""
 _SERVER = re.compile(r"^(?:\w+=\S+ )*rewake (dev|serve)\b")
 _TARGET = re.compile(r"^(\w+):.*?##", re.MULTILINE)
 _INSTALLS = ("python -m venv ", "pip install ", "git clone ", "cd ", "uvicorn ", ". ")
@@ -50,6 +54,7 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._servers: list[subprocess.Popen[bytes]] = []
+        self._database = ""
         self._names = types.ModuleType("page").__dict__
         self.port = _free_port()
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("REWAKE", "PYTEST"))}
@@ -196,7 +201,18 @@ class Reader:
         assert "$ " not in block.text, f"{block} has commands: make it a console block"
 
     def _here(self, text: str) -> str:
+        if POSTGRES in text:
+            text = text.replace(POSTGRES, self._postgres())
         return text.replace("127.0.0.1:8000", f"127.0.0.1:{self.port}")
+
+    def _postgres(self) -> str:
+        """The address of a database of this page's own."""
+        if not self._database:
+            name = f"page_{secrets.token_hex(6)}"
+            with cluster().connected() as connection:
+                connection.execute(f'CREATE DATABASE "{name}"')
+            self._database = cluster().address("", name).partition("?")[0]
+        return self._database
 
 
 def _session(text: str) -> tuple[list[str], str]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
+from tests.support.postgres import cluster, needs_postgres
 from tests.support.proxy import RoundRobin
 from tests.support.server import APP, ServerProcess, client_of
 
@@ -40,14 +42,17 @@ def finish(client: httpx2.Client, run: str) -> dict[str, Any]:
     raise AssertionError(f"run {run} does not end")
 
 
-def test_a_replica_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgres", marks=needs_postgres)])
+def test_a_replica_is_killed(tmp_path: Path, database: str) -> None:
     """With one of three replicas killed under load, all results are right, each outcome is one."""
     with contextlib.ExitStack() as stack:
+        db = str(tmp_path / "rewake.db")
+        if database == "postgres":
+            db = stack.enter_context(cluster().schema())
         proxy = stack.enter_context(RoundRobin())
         settings = {"dispatcher": "http", "url": proxy.url, "lease": 1, "cached": 0}
         replicas = [
-            stack.enter_context(ServerProcess(APP, tmp_path / "rewake.db", **settings))
-            for _ in range(REPLICAS)
+            stack.enter_context(ServerProcess(APP, db, **settings)) for _ in range(REPLICAS)
         ]
         proxy.ports = [replica.port for replica in replicas]
         client = stack.enter_context(client_of(proxy.url))
@@ -60,8 +65,10 @@ def test_a_replica_is_killed(tmp_path: Path) -> None:
         ended = list(pool.map(finish, [client] * RUNS, runs))
 
         survivors = {replica.pid for replica in replicas[1:]}
+        logs = "".join(replica.logs() for replica in replicas)
         workers = {part[2] for found in ended for part in found["result"]}
 
+    assert "a-password" not in logs
     assert len(set(runs)) == RUNS
     for number, found in enumerate(ended):
         assert found["state"] == "done"

@@ -39,6 +39,11 @@ def main() -> None:
         vars(building)["Settings"] = functools.partial(Settings, grace=int(grace))
     vars(building).update(parts)
     vars(databases)["SqliteTable"] = counted("table", SqliteTable, methods(WholeTable))
+    if os.environ["REWAKE_DB"].startswith("postgresql:"):
+        from rewake.stores.postgres import opening  # noqa: PLC0415 - it needs a driver
+
+        postgres: Any = vars(opening)
+        postgres["PostgresTable"] = counted("table", postgres["PostgresTable"], methods(WholeTable))
     if os.environ["REWAKE_DB"].startswith("dynamodb:"):
         from rewake.hosts import dynamodb  # noqa: PLC0415 - it needs boto3
 

@@ -12,7 +12,7 @@ from tests.simulation.answering import with_response
 from tests.simulation.calling import unbeaten, with_calls
 from tests.simulation.emitting import with_items
 from tests.simulation.fanning import with_fan
-from tests.simulation.faults import Chaos, calm, chaos_of
+from tests.simulation.faults import TRANSACTIONS, Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
 from tests.simulation.removing import KEEP
 from tests.simulation.tagging import ROLES, UNTAGGED, with_tags
@@ -86,7 +86,7 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         seed,
         store,
         {name: (node, settled(value)) for name, (node, value) in drawn.items()},
-        chaos_of(chance, transactions=store == "sqlite", big=big) if faults else calm(seed),
+        chaos_of(chance, transactions=store in TRANSACTIONS, big=big) if faults else calm(seed),
         settings,
         local=chance.random() < 0.4,
         replicas=chance.choice((1, 2, 3)),

@@ -18,6 +18,9 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
+POSTGRES = "postgres"
+TRANSACTIONS = ("sqlite", POSTGRES)
+"""The tables that make one write of what runs together."""
 CALLS = ("get", "put", "update", "query", "due", "put_blob", "get_blob", "together", "dispatch")
 BEFORE, TOLD_FAILED = "before", "told-failed"
 CRASH_BEFORE, CRASH_AFTER, STALL = "crash-before", "crash-after", "stall"

@@ -14,6 +14,7 @@ from tests.simulation.faults import (
     CRASH_BEFORE,
     STALL,
     TOLD_FAILED,
+    TRANSACTIONS,
     Chaos,
     calm,
     chaos_of,
@@ -25,7 +26,7 @@ from tests.simulation.scenarios_counted import (
     counted_late,
     counted_slowly,
 )
-from tests.simulation.scenarios_outside import called, called_at_the_edge, told, voted
+from tests.simulation.scenarios_outside import called, called_at_the_edge, queued, told, voted
 from tests.simulation.scenarios_removing import keyed, removed, retried_and_removed
 from tests.simulation.scenarios_tagged import TAGGED_SCENARIOS
 from tests.simulation.telling import with_notices
@@ -296,7 +297,7 @@ def _retried(seed: int, store: str) -> Case:
         ["gather", False, slow, ["undo", bad, ["sleep", 900]], ["step", "s6", {"ms": 2_500}]],
     )
     program = programs[seed % len(programs)]
-    chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
+    chaos = chaos_of(chance, transactions=store in TRANSACTIONS, big=False)
     case = Case(seed, store, {"r1": (program, _right(program))}, chaos, _patient(), replicas=2)
     case.local, case.retries = chance.random() < 0.5, True
     case.events = [
@@ -529,15 +530,8 @@ def _followed(scenario: Scenario, first: int = 0) -> Scenario:
     return case
 
 
-def _queued(seed: int, store: str) -> Case:
-    """A queue carries the messages, and keeps those that are sent ahead; some are lost."""
-    case = case_of(seed, store)
-    case.local, case.queued = False, True
-    return case
-
-
 SCENARIOS: Mapping[str, Scenario] = {
-    "a queue keeps the messages": _queued,
+    "a queue keeps the messages": queued,
     "ended runs are removed": removed,
     "failed runs are removed": retried_and_removed,
     "a key counts on": keyed,

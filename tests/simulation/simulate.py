@@ -21,6 +21,7 @@ from rewake.stores.table import Spread
 from tests.simulation import programs
 from tests.simulation.case import Case, case_of
 from tests.simulation.costs import too_many, units_of
+from tests.simulation.faults import POSTGRES, TRANSACTIONS
 from tests.simulation.loop import SimLoop, Spinning
 from tests.simulation.outside import Outside
 from tests.simulation.removing import settings_of
@@ -69,7 +70,7 @@ def simulate(case: Case) -> Verdict:
             local=case.local,
             replicas=max(case.replicas, len(case.roles)),
             roles=case.roles,
-            transactions=case.store == "sqlite",
+            transactions=case.store in TRANSACTIONS,
             jumpy=case.jumpy,
             sealed=case.store == SEALED,
             queued=case.queued,
@@ -112,6 +113,11 @@ def simulate(case: Case) -> Verdict:
 def table_of(case: Case) -> Iterator[tuple[WholeTable, SimLoop]]:
     """A loop, and the table that everything of this simulation shares."""
     loop = SimLoop()
+    if case.store == POSTGRES:
+        from tests.simulation.postgres import SharedPostgres  # noqa: PLC0415 - it starts a server
+
+        yield SharedPostgres(), loop
+        return
     if case.store == DYNAMODB:
         yield _small_dynamodb(case, loop), loop
         return

@@ -128,6 +128,7 @@ class FaultyTable:
         buffer: list[tuple[Key, Written]] = []
 
         async def inside() -> T:
+            buffer.clear()  # it may be run again, after nothing of it was written
             self._inside = buffer
             try:
                 return await work()

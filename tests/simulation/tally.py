@@ -9,10 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.simulation.costs import told
-from tests.simulation.faults import CALLS, MESSAGE_FAULTS, PEOPLE, PROCESS_FAULTS, kinds_of
+from tests.simulation.faults import (
+    CALLS,
+    MESSAGE_FAULTS,
+    PEOPLE,
+    POSTGRES,
+    PROCESS_FAULTS,
+    kinds_of,
+)
 from tests.simulation.simulate import run_seed
+from tests.support.postgres import binaries
 
-STORES = ("memory", "sqlite")
+BASIC = ("memory", "sqlite")
+STORES = BASIC if binaries() is None else (*BASIC, POSTGRES)
+"""The tables: PostgreSQL, where a server of it is installed."""
 BESIDE_CALLS = {"message": MESSAGE_FAULTS, "process": PROCESS_FAULTS, "people": PEOPLE}
 
 

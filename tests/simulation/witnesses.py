@@ -28,7 +28,7 @@ from tests.simulation.mutants_telling import TELLING
 from tests.simulation.mutants_voting import VOTING
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.simulate import simulate
-from tests.simulation.tally import STORES
+from tests.simulation.tally import BASIC
 
 SEEDS = 2_000
 """How many seeds a mutant is looked for in."""
@@ -74,9 +74,9 @@ def noticing(mutant: Mutant, *, first: Witness | None = None) -> Witness | None:
 
 def everyone() -> Iterator[Witness]:
     """The scenarios and the seeds, in turn: some mutants show only in the one, or in the other."""
-    seeds = (Witness("", *each) for each in itertools.product(range(SEEDS), STORES))
+    seeds = (Witness("", *each) for each in itertools.product(range(SEEDS), BASIC))
     for number in range(20):
-        for scenario, store in itertools.product(SCENARIOS, STORES):
+        for scenario, store in itertools.product(SCENARIOS, BASIC):
             yield Witness(scenario, number, store)
         yield from itertools.islice(seeds, 30)
     yield from seeds

@@ -58,6 +58,7 @@ READABLE = {
         *("answer", "digest", "digest_key", "key", "base"),
     },
     "Chunk": {"previous"},
+    "Copying": {"source", "stamp", "done"},
     "Try": {"where"},
     "Operation": {"run", "key", "name", "where", "tag", "taken", "owner", "process", "mark"},
     "Process": {"name", "where", "tag", "tags"},

@@ -16,9 +16,12 @@ from typing import Any
 import pytest
 
 from rewake.stores.memory import MemoryTable
+from rewake.stores.postgres.place import place_of
+from rewake.stores.postgres.table import PostgresTable
 from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Key
 from tests.support.aws import whole_table
+from tests.support.postgres import binaries, emptied_schema, rest_of
 from tests.support.stores import Sealed, WholeTable
 
 Body = Callable[..., Awaitable[None]]
@@ -41,6 +44,16 @@ async def _in_a_file(*, threaded: bool) -> AsyncIterator[WholeTable]:
 
 
 @asynccontextmanager
+async def _in_postgres(*, threaded: bool) -> AsyncIterator[WholeTable]:
+    if binaries() is None:
+        pytest.skip("no PostgreSQL server is installed")
+    with emptied_schema() as address:
+        place = place_of(rest_of(address))
+        async with _closing(PostgresTable(place, threaded=threaded)) as table:
+            yield table
+
+
+@asynccontextmanager
 async def _closing(table: WholeTable) -> AsyncIterator[WholeTable]:
     try:
         yield table
@@ -53,11 +66,13 @@ KINDS: Mapping[str, Opened] = {
     "sqlite": partial(_in_a_file, threaded=True),
     "sqlite-unthreaded": partial(_in_a_file, threaded=False),
     "sealed": partial(_in_memory, Sealed),
+    "postgres": partial(_in_postgres, threaded=True),
+    "postgres-unthreaded": partial(_in_postgres, threaded=False),
     "dynamodb": partial(_in_memory, whole_table),
 }
 """How a table of each kind is made. One whose server is missing may call `pytest.skip`."""
 
-ONE_THREAD = {"sqlite-unthreaded"}
+ONE_THREAD = {"sqlite-unthreaded", "postgres-unthreaded"}
 """Those that belong to one thread."""
 STORIES: Mapping[str, int] = {"dynamodb": 20}
 """Of those that are slow to make: how many random stories are played on each."""

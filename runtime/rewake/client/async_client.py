@@ -92,7 +92,8 @@ class AsyncClient:
         Without `id=` or `key=` it is given an id here, so that it starts once, however often the
         request must be sent. What is keyword here is an argument, if a workflow is given; its
         options are those of `with_options`. `wait=`: the server answers when the run has ended, or
-        after so many seconds.
+        after so many seconds. `connection=`: one to the PostgreSQL database of the servers, in
+        whose transaction the run is started; the server is not asked.
         """
         if isinstance(workflow, Workflow):
             return await self.with_options().start(workflow, *args, **kwargs)
@@ -114,6 +115,11 @@ class AsyncClient:
         self, name: str, workflow: AnyWorkflow | None, arguments: dict[str, Any], options: Options
     ) -> AsyncRun[Any]:
         """The run of a start."""
+        if options.connection is not None:
+            from rewake.client import joined  # noqa: PLC0415 - it takes what a server has
+
+            run, new = await joined.start(workflow, arguments, options)
+            return AsyncRun(self, run, workflow, new, {})
         reply = await self.do(flows.start(self.manner, name, encoded(arguments), options))
         return AsyncRun(self, reply.body["id"], workflow, flows.is_new(reply, options), reply.body)
 
@@ -274,12 +280,27 @@ class AsyncClient:
 
     # --- callbacks, by their addresses ---------------------------------------------------------
 
-    async def complete(self, address: str, result: Any = None) -> View:
-        """End a callback with its result. The first call stands; no token goes with it."""
+    async def complete(
+        self, address: str, result: Any = None, *, connection: object = None
+    ) -> View:
+        """End a callback with its result. The first call stands; no token goes with it.
+
+        `connection`: in whose transaction, as in `start`.
+        """
+        if connection is not None:
+            from rewake.client import joined  # noqa: PLC0415 - it takes what a server has
+
+            return await joined.complete(address, result, connection)
         return await self.do(flows.called(self.manner, address, body=result))
 
-    async def fail(self, address: str, type: str, message: str = "") -> View:
-        """Let a callback raise a `TaskError` of this type."""
+    async def fail(
+        self, address: str, type: str, message: str = "", *, connection: object = None
+    ) -> View:
+        """Let a callback raise a `TaskError` of this type. `connection`: as in `complete`."""
+        if connection is not None:
+            from rewake.client import joined  # noqa: PLC0415
+
+            return await joined.fail(address, type, message, connection)
         body = {"type": type, "message": message}
         return await self.do(flows.called(self.manner, address, "fail", body=body))
 

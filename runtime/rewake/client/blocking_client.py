@@ -97,6 +97,11 @@ class Client:
     def started(
         self, name: str, workflow: AnyWorkflow | None, arguments: dict[str, Any], options: Options
     ) -> Run[Any]:
+        if options.connection is not None:
+            from rewake.client import joined  # noqa: PLC0415 - it takes what a server has
+
+            run, new = joined.at_once(joined.start(workflow, arguments, options))
+            return Run(self, run, workflow, new, {})
         reply = self.do(flows.start(self.manner, name, encoded(arguments), options))
         return Run(self, reply.body["id"], workflow, flows.is_new(reply, options), reply.body)
 
@@ -222,10 +227,20 @@ class Client:
 
     # --- callbacks, by their addresses ---------------------------------------------------------
 
-    def complete(self, address: str, result: Any = None) -> View:
+    def complete(self, address: str, result: Any = None, *, connection: object = None) -> View:
+        if connection is not None:
+            from rewake.client import joined  # noqa: PLC0415 - it takes what a server has
+
+            return joined.at_once(joined.complete(address, result, connection))
         return self.do(flows.called(self.manner, address, body=result))
 
-    def fail(self, address: str, type: str, message: str = "") -> View:
+    def fail(
+        self, address: str, type: str, message: str = "", *, connection: object = None
+    ) -> View:
+        if connection is not None:
+            from rewake.client import joined  # noqa: PLC0415
+
+            return joined.at_once(joined.fail(address, type, message, connection))
         body = {"type": type, "message": message}
         return self.do(flows.called(self.manner, address, "fail", body=body))
 

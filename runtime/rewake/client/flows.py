@@ -32,7 +32,7 @@ _CALLBACK = re.compile(r"https?://[^/?#@\s]+/([^?#\s]+/)?callback/[^/?#\s]+/?")
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a run is started. `id` and `key` name it, the policies say what a start does that finds
-    it there; `wait`: so many seconds for its result.
+    it there; `wait`: so many seconds for its result; `connection`: in whose transaction.
     """
 
     id: str | None = None
@@ -40,6 +40,7 @@ class Options:
     if_running: str | None = None
     if_finished: str | None = None
     wait: float = 0
+    connection: object = None
 
     def named(self) -> Options:
         """The same with a name, so that the start can be sent again. Raises `UsageError`."""
@@ -120,11 +121,17 @@ def done(manner: Manner, *path: str, body: Mapping[str, object]) -> Flow[View]:
 
 def called(manner: Manner, address: str, *path: str, body: object = None) -> Flow[View]:
     """Call a callback by its address; for the same call twice it has the same answer."""
-    if not _CALLBACK.fullmatch(address):
-        raise UsageError("URL is no address of a callback: https://HOST/callback/TOKEN")
+    token_in(address)
     at = "/".join([address.rstrip("/"), *path])
     ask = Ask("POST", body=encoded(body), repeatable=True, at=at)
     return (yield from sending(ask, manner)).body  # type: ignore[no-any-return]
+
+
+def token_in(address: str) -> str:
+    """The token of a callback, by its address. Raises `UsageError`."""
+    if not _CALLBACK.fullmatch(address):
+        raise UsageError("URL is no address of a callback: https://HOST/callback/TOKEN")
+    return address.rstrip("/").rpartition("/")[2]
 
 
 def is_new(reply: Reply, options: Options) -> bool:

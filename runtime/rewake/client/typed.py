@@ -58,7 +58,8 @@ def value_of(view: Mapping[str, Any], workflow: AnyWorkflow | None) -> Any:
 
 class StartOptions(TypedDict, total=False):
     """`id`: of the run, for ever. `key`: an idempotency key. `if_running`, `if_finished`: what a
-    start does that finds a run of that name. `wait`: seconds for its result.
+    start does that finds a run of that name. `wait`: seconds for its result. `connection`: one of
+    psycopg, asyncpg or SQLAlchemy, in whose transaction the run is started.
     """
 
     id: str
@@ -66,6 +67,7 @@ class StartOptions(TypedDict, total=False):
     if_running: Literal["attach", "reject"]
     if_finished: Literal["attach", "reject", "restart", "restart_failed"]
     wait: float
+    connection: object
 
 
 def checked(view: Mapping[str, Any], workflow: AnyWorkflow) -> None:

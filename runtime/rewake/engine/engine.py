@@ -48,6 +48,7 @@ from rewake.records import Header, Invocation, Millis, Operation
 from rewake.signing.secret import Secret
 from rewake.states import RunState
 from rewake.stores.answers import Suspect
+from rewake.stores.herald import herald_of
 from rewake.stores.protocol import Store
 from rewake.stores.sealing import behind_codec
 from rewake.stores.shelf import Shelf, shelf_of
@@ -70,6 +71,7 @@ class Engine(Runs):
     """
 
     _sweeping: asyncio.Task[None] | None = None
+    _listening: asyncio.Future[None] | None = None
 
     def __init__(
         self,
@@ -85,7 +87,7 @@ class Engine(Runs):
         chance: random.Random | None = None,
         threads: bool = True,
     ) -> None:
-        self.app, self._threaded, self._pid = app, threads, os.getpid()
+        self.app, self._threaded, self._herald = app, threads, herald_of(table)
         self.settings, clock = settings or Settings(), clock or SystemClock()
         here, unique = Here(Cache(self.settings.cached)), unique or unique_names()
         shelf, table = shelf or shelf_of(table), behind_codec(table, secret.codec)
@@ -115,7 +117,8 @@ class Engine(Runs):
         )
         parts = self._services, Deliveries(self._services)
         self._attempts, self._sweeper = Attempts(*parts), Sweeper(*parts)
-        self._watchdog, self._claiming = Watchdog(self._services), dict[str, bool]()
+        self._watchdog, self._pid = Watchdog(self._services), os.getpid()
+        self._claiming = dict[str, bool]()
 
     @property
     def abandoned_threads(self) -> int:
@@ -154,6 +157,8 @@ class Engine(Runs):
         dispatcher.open(self.take if kept else self.handle)
         if sweep:
             self._sweeping = asyncio.ensure_future(self._sweeper.run(only))
+        if sweep and self._herald is not None:
+            self._listening = asyncio.ensure_future(self._herald.listen(self._sweeper.hurry))
 
     def told_to_end(self, grace: float, status: int) -> None:
         """End the process with `status` if its event loop is blocked and cannot `close` in time.
@@ -174,8 +179,9 @@ class Engine(Runs):
         services = self._services
         services.work.closing = True
         services.apart.close()
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        for each in (self._sweeping, self._listening):
+            if each is not None:
+                each.cancel()
         self._sweeper.close()
         await services.work.end(grace)
         services.streams.close()

@@ -46,6 +46,8 @@ log = logging.getLogger("rewake.sweeper")
 
 PAGE = 500
 MAX_BACKOFF = 60_000
+SOON = 20
+"""Milliseconds between two sweeps, however often another process says that something is due."""
 
 
 class Sweeper:
@@ -58,6 +60,8 @@ class Sweeper:
         self._only: str | None = None
         self._armed: dict[Key, tuple[Millis, asyncio.TimerHandle]] = {}
         self._checking: set[asyncio.Task[None]] = set()
+        self._resting: asyncio.Future[None] | None = None
+        self._hurried = False
         self._aside: Aside[Key] = Aside(services.clock, 1000, MAX_BACKOFF)
         self._behind: Aside[Due] = Aside(services.clock, 1000, MAX_BACKOFF)
         """Entries that their items have left behind: the index is late, perhaps by minutes."""
@@ -76,7 +80,27 @@ class Sweeper:
                 await self.sweep()
             except Exception:  # of any kind: without sweeps, nothing lost is found
                 log.warning("a sweep failed; the next one tries again", exc_info=True)
-            await self._services.clock.sleep(self._services.settings.sweep)
+            await self._rest()
+
+    def hurry(self) -> None:
+        """Sweep now: another process says that something is due."""
+        self._hurried = True
+        if self._resting is not None:
+            self._resting.cancel()
+
+    async def _rest(self) -> None:
+        """Wait until the next sweep."""
+        clock, settings = self._services.clock, self._services.settings
+        await clock.sleep(min(SOON, settings.sweep))
+        if not self._hurried:
+            left = max(0, settings.sweep - SOON)
+            self._resting = asyncio.ensure_future(clock.sleep(left))
+            try:
+                await asyncio.wait([self._resting])
+            finally:
+                self._resting.cancel()
+                self._resting = None
+        self._hurried = False
 
     async def sweep(self, ahead: Millis = 0) -> None:
         """Check all items that are due, and arm timers for those that will be soon.
@@ -266,7 +290,7 @@ class Sweeper:
         """Whether this process holds the item, or one that lives does by its lease."""
         if await self._services.heart.keeps(item.owner):
             if item.process:
-                await self._rest(key, due, now)
+                await self._keep_looking(key, due, now)
             return True  # else it has just renewed a late lease
         if item.process and item.process == self._services.heart.name:
             # A claim that came late, perhaps: it must not live for as long as this process.
@@ -276,12 +300,12 @@ class Sweeper:
             return False
         at = item.lease + self._services.settings.skew + 1
         if item.process:
-            await self._rest(key, due, now)
+            await self._keep_looking(key, due, now)
         elif at > now:
             await self._store.postpone(key, due, at)
         return True  # else it is noted that its lease is over: it is looked at again
 
-    async def _rest(self, key: Key, due: Millis, now: Millis) -> None:
+    async def _keep_looking(self, key: Key, due: Millis, now: Millis) -> None:
         await self._store.postpone(key, due, next_look(now, self._services.settings.lease))
 
     async def _is_to_wake(self, header: Header, now: Millis) -> bool:

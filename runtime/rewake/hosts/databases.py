@@ -2,6 +2,7 @@
 
     path/to/file.db or sqlite:path/to/file.db    one file: items and large values
     dynamodb://TABLE or dynamodb://TABLE/APP     with REWAKE_BLOBS=s3://BUCKET or s3://BUCKET/PREFIX
+    postgresql://USER@HOST/NAME?schema=APP       a schema of a PostgreSQL database: all of it
     memory:                                      gone with the process: for tests
 
 Another one is a row of `_KINDS`, and a module in `rewake.stores` that is imported only by whoever
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 
 from rewake.errors import ConfigError, StoreUnsuitable
 from rewake.hosts.config import make_home
+from rewake.stores.listing import Listing
 from rewake.stores.memory import MemoryTable
 from rewake.stores.shelf import Shelf
 from rewake.stores.sqlite.reader import SqliteReader
@@ -42,6 +44,8 @@ class Reader(NamedTuple):
     table: Table
     shelf: Shelf
     torn: Callable[[], bool]
+    listing: Listing
+    """All that it has, for who copies it."""
 
 
 class Address(NamedTuple):
@@ -52,9 +56,11 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         """For people and logs: without a password."""
-        name, _, rest = self.db.partition("://")
-        _, at, place = urlsplit(self.db).netloc.rpartition("@") if rest else ("", "", "")
-        return f"{name}://{place}{urlsplit(self.db).path}" if at else self.db
+        if "://" not in self.db:
+            return self.db
+        parts = urlsplit(self.db)  # which may have a password in its query too
+        schema = "".join(f"?{each}" for each in parts.query.split("&") if each[:7] == "schema=")
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{schema}"
 
 
 class Kind(NamedTuple):
@@ -103,7 +109,7 @@ def _existing_file(place: str, blobs: str) -> Database:
 
 def _read_file(place: str, blobs: str) -> Reader:
     reader = SqliteReader(_file(place, blobs))
-    return Reader(reader, reader, reader.has_changed)
+    return Reader(reader, reader, reader.has_changed, reader)
 
 
 async def _create_file(place: str, blobs: str) -> list[str]:
@@ -174,10 +180,14 @@ def _of(module: str) -> Kind:
 # --- all of them ---------------------------------------------------------------------------------
 
 
+_POSTGRES = _of("rewake.hosts.postgres")._replace(is_checked=False)
+"""To open it tells enough."""
 _KINDS: Mapping[str, Kind] = {
     "sqlite": Kind(_open_file, _existing_file, _read_file, _create_file, _check_file),
     "memory": Kind(_memory, _gone, _gone, _nothing, _nothing),
     "dynamodb": _of("rewake.hosts.dynamodb"),
+    "postgresql": _POSTGRES,
+    "postgres": _POSTGRES,
 }
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
@@ -230,6 +240,26 @@ def refuse_unfit(address: Address) -> None:
 
 async def _all(told: Awaitable[list[str]]) -> list[str]:
     return await told
+
+
+_WITH_LARGE_VALUES = ("sqlite", "memory", "postgresql", "postgres")
+"""The kinds that keep large values themselves."""
+
+
+def address_of(db: str, blobs: str) -> Address:
+    """An address, with the place for large values where the database keeps none itself."""
+    kind, _ = _parts_of(db)
+    keeps = kind in [_KINDS[name] for name in _WITH_LARGE_VALUES]
+    return Address(db, "" if keeps else blobs)
+
+
+def schema_of(db: str) -> str:
+    """The schema that an address of PostgreSQL names; of another kind, that of none."""
+    named = _SCHEME.match(db) is not None and _parts_of(db)[0] is _POSTGRES
+    schema: str = import_module("rewake.hosts.postgres").schema_of(
+        _parts_of(db)[1] if named else "//"
+    )
+    return schema
 
 
 def file_of(address: Address) -> Path | None:

@@ -20,6 +20,7 @@ from rewake.aws.wire import SignedWire
 from rewake.errors import ConfigError, StoreUnsuitable
 from rewake.hosts.databases import Database, Reader
 from rewake.stores.dynamodb.client import Client
+from rewake.stores.dynamodb.listing import DynamoListing
 from rewake.stores.dynamodb.setup import check_table, create_table, tried
 from rewake.stores.dynamodb.table import DynamoTable
 from rewake.stores.s3.bucket import check_bucket, create_bucket
@@ -70,16 +71,15 @@ def open_to_serve(place: str, blobs: str) -> Database:
 
 def open_existing(place: str, blobs: str) -> Database:
     """The same. Raises `StoreUnsuitable` if the table does not fit."""
-    at, account = where(place, blobs), this_account()
-    if wrong := check_table(account, at.table):
-        raise StoreUnsuitable(wrong[0])
-    return _opened(at, account)
+    return _opened(*_fitting(place, blobs))
 
 
 def open_to_read(place: str, blobs: str) -> Reader:
     """The same, of which nothing changes; each read is whole."""
-    table, shelf = open_existing(place, blobs)
-    return Reader(table, shelf, lambda: False)
+    at, account = _fitting(place, blobs)
+    client, shelf = _client(account), _shelf(at, account)
+    listing = DynamoListing(client, at.table, shelf, at.app)
+    return Reader(DynamoTable(client, at.table, at.app), shelf, lambda: False, listing)
 
 
 async def create(place: str, blobs: str) -> list[str]:
@@ -103,8 +103,22 @@ async def check(place: str, blobs: str) -> list[str]:
         await table.close()
 
 
+def _fitting(place: str, blobs: str) -> tuple[Where, Account]:
+    at, account = where(place, blobs), this_account()
+    if wrong := check_table(account, at.table):
+        raise StoreUnsuitable(wrong[0])
+    return at, account
+
+
 def _opened(at: Where, account: Account) -> Database:
-    wire = SignedWire(account, "dynamodb", account.place("dynamodb"))
-    table = DynamoTable(Client(wire), at.table, at.app)
+    table = DynamoTable(_client(account), at.table, at.app)
+    return Database(table, _shelf(at, account))
+
+
+def _client(account: Account) -> Client:
+    return Client(SignedWire(account, "dynamodb", account.place("dynamodb")))
+
+
+def _shelf(at: Where, account: Account) -> S3Shelf:
     beside = SignedWire(account, "s3", account.place("s3"))
-    return Database(table, S3Shelf(beside, at.bucket, at.prefix, encryption=at.encryption))
+    return S3Shelf(beside, at.bucket, at.prefix, encryption=at.encryption)

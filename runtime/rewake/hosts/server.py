@@ -106,7 +106,7 @@ def serve(
         app = build_app(config.app if source is None else source, config, development=development)
         check_dispatcher(app.state.parts.engine.services.dispatcher)
         workflows = ", ".join(sorted(app.state.parts.engine.app.workflows)) or "none"
-        log.info("app %s, database %s, workflows: %s", config.app, config.db, workflows)
+        log.info("app %s, database %s, workflows: %s", config.app, Address(config.db), workflows)
         if config.served is not None:
             log.info("only work of these tags is taken: %s", config.served)
         if not config.url:

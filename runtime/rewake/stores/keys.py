@@ -18,6 +18,7 @@
     D#<series>  N                           Counter     the same of deliveries
     D#<series>  D#<newest first>            Received    a delivery to a webhook
     D#<series>  B#<newest first>            ReceivedBody    its body
+    X           X                           Copying     what it is a copy of, so far
 
 The first letter of a sort key tells the type of the item; those of views have no such letter.
 
@@ -33,6 +34,7 @@ from collections.abc import Mapping
 
 from rewake.ledger import (
     Audited,
+    Copying,
     Counter,
     Day,
     Join,
@@ -73,6 +75,7 @@ TYPES: Mapping[str, type[Item]] = {
     "A": Audited,
     "D": Received,
     "B": ReceivedBody,
+    "X": Copying,
     "J": Join,
     DAYS: Day,
     VIEWS: View,
@@ -144,6 +147,10 @@ def tag_key(tag: str) -> Key:
 def is_token_place(sort: str) -> bool:
     """Whether this is a cursor of a list of tokens."""
     return _TOKEN_PLACE.fullmatch(sort) is not None
+
+
+COPYING = Key("X", "X")
+"""Where a database says that it is the copy of another one, so far."""
 
 
 def counter_key(series: str) -> Key:

@@ -14,6 +14,7 @@ from rewake.authoring.fields import fields_of
 from rewake.authoring.hints import hints_of, signature_of
 from rewake.authoring.workflow import Workflow
 from rewake.hosts.config import ServerConfig
+from rewake.hosts.databases import Address
 
 _EXAMPLES: dict[object, Any] = {str: "...", int: 1, float: 1.5, bool: True, list: [], dict: {}}
 
@@ -22,7 +23,7 @@ def banner(app: App, config: ServerConfig, url: str) -> str:
     """Where the server is, and how to use it."""
     lines = [
         f"Rewake serves {config.app} on {url}",
-        f"  database   {config.db}",
+        f"  database   {Address(config.db)}",
         "  token      $(rewake token), sent as Authorization: Bearer",
         "  workflows",
     ]

@@ -30,7 +30,6 @@ class Orders(msgspec.Struct, frozen=True):
     """A child's orders: the app, file descriptors, and whether it is the first child."""
 
     source: str
-    db: str
     url: str
     log_format: str
     listener: int
@@ -62,9 +61,8 @@ def main() -> NoReturn:
 
 
 def _serve(app: App, orders: Orders) -> None:
-    config = ServerConfig.from_env(
-        app=orders.source, db=orders.db, log_format=orders.log_format
-    ).with_secret(dev_secret(HOME))
+    given = ServerConfig.from_env(app=orders.source, log_format=orders.log_format)
+    config = given.with_secret(dev_secret(HOME))
     config = replace(config, url=config.url or orders.url)
     if orders.first:
         print(banner(app, config, orders.url), flush=True)

@@ -79,7 +79,6 @@ class _Child:
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         orders = Orders(
             config.app,
-            config.db,
             url,
             config.log_format,
             *(listener.fileno(), its_ready, its_go),
@@ -88,6 +87,8 @@ class _Child:
         self._ready = ready
         self._process = subprocess.Popen(  # noqa: S603 - it is ourselves
             [sys.executable, "-m", "rewake.cli.dev.child", msgspec.json.encode(orders).decode()],
+            # Not among its arguments, which everybody sees: it may have a password in it.
+            env=os.environ | {"REWAKE_DB": config.db},
             pass_fds=(listener.fileno(), its_ready, its_go),
         )
         os.close(its_ready)

@@ -118,7 +118,8 @@ def _engine(
             return None, folder, []
         return build_engine(app, config, secret, SystemClock()), folder, []
     except StoreUnsuitable as error:
-        return None, None, [warning("database", str(error), "set REWAKE_DB to a file")]
+        do = "do what it says, or name another with REWAKE_DB"
+        return None, None, [failure("database", str(error), do)]
     except RewakeError as error:
         return None, None, [failure("database", str(error), "see REWAKE_DB, and who may write")]
 

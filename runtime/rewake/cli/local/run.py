@@ -244,12 +244,15 @@ class _Session:
     def _command(self, *more: str) -> str:
         options = self._options
         source = f"{options.source.removesuffix(':' + self._workflow)}:{self._workflow}"
-        db = ["--db", str(options.db)]
-        return shlex.join(["rewake", "run", source, "--id", self._run, *db, *more])
+        return shlex.join(["rewake", "run", source, "--id", self._run, *self._db(), *more])
 
     def _approve_command(self, key: str) -> str:
-        db = ["--db", str(self._options.db)]
-        return shlex.join(["rewake", "runs", "approve", self._run, key, *db])
+        return shlex.join(["rewake", "runs", "approve", self._run, key, *self._db()])
+
+    def _db(self) -> list[str]:
+        """The option that names the database; one with a password is left to the environment."""
+        address = self._options.db
+        return ["--db", address.db] if str(address) == address.db else []
 
 
 def _on_signals(callback: Callable[[], None]) -> None:

@@ -55,7 +55,7 @@ def replay_all(app: App, secret: Secret, db: Address, states: Sequence[str]) -> 
 def _views(db: Address) -> list[View]:
     """The views of all runs, oldest first."""
     while True:
-        table, shelf, torn = open_to_read(db)
+        table, shelf, torn, _ = open_to_read(db)
         found = asyncio.run(_all_views(Reads(table, shelf)))
         if not torn():
             return found[::-1]

@@ -75,6 +75,20 @@ class SqliteReader:
         """A large value. Raises `CheckpointUnreadable` if it is not there."""
         return self._read(lambda rows: rows.get_blob(run, name))
 
+    async def partitions(self, after: str, limit: int) -> list[str]:
+        """The partitions behind this one. See `Listing`."""
+        return self._read(lambda rows: rows.partitions(after, limit))
+
+    async def blobs(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        """The large values behind this one."""
+        return self._read(lambda rows: rows.blobs(after, limit))
+
+    async def stamp(self) -> str:
+        """What is another text once anything was written: times and sizes of the file and log."""
+        found = [each for each in (self._file, _log_of(self._file)) if each.exists()]
+        stats = [each.stat() for each in found]
+        return " ".join(f"{each.st_mtime_ns}/{each.st_size}" for each in stats if each.st_size)
+
     @property
     def joins(self) -> bool:
         """Whether `together` makes one write of many: it writes nothing."""

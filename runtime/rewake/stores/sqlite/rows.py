@@ -38,6 +38,9 @@ SPARE = 1_024
 MOST_PAGES = 128
 """The most pages that are given back with one removal: they are moved under the write lock."""
 
+_PARTITIONS = "SELECT DISTINCT partition FROM items WHERE partition > ? ORDER BY partition LIMIT ?"
+_BLOBS = "SELECT run, name FROM blobs WHERE (run, name) > (?, ?) ORDER BY run, name LIMIT ?"
+
 _AFTER_ALL_TEXT = b""  # SQLite orders every blob after every text.
 _LAST_CHARACTER = "\U0010ffff"
 _NO_LIMIT = -1
@@ -120,6 +123,13 @@ class Rows:
         if not rows:
             raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
         return cast(bytes, rows[0][0])
+
+    def partitions(self, after: str, limit: int) -> list[str]:
+        rows = self._execute(_PARTITIONS, (after, limit)).fetchall()
+        return [partition for (partition,) in rows]
+
+    def blobs(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        return self._execute(_BLOBS, (*after, limit)).fetchall()
 
     def delete_blobs(self, run: str, limit: int) -> bool:
         more = self._execute(_DELETE_BLOBS, (run, run, limit)).rowcount == limit

@@ -1,0 +1,1 @@
+"""PostgreSQL: a table and a shelf in one schema of a database."""

@@ -1,0 +1,170 @@
+"""A table whose writes are part of a transaction of a user's own.
+
+Nothing of a connection is changed: it is handed the same statements that a table of ours carries
+out, and what it is asked for is there, or gone, with all else that its transaction did. A notice
+that something is due goes with the commit.
+
+Known are the connections of psycopg and asyncpg, and of SQLAlchemy on either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from rewake.clock import SystemClock
+from rewake.errors import UsageError
+from rewake.stores.postgres.faults import kind_of
+from rewake.stores.postgres.flight import Job, fly
+from rewake.stores.postgres.known import Known
+from rewake.stores.postgres.notices import NOTIFY, channel_of, is_due
+from rewake.stores.postgres.place import Place
+from rewake.stores.postgres.rows import Execute, Rows
+from rewake.stores.postgres.table import PostgresTable
+
+_PLACEHOLDER = re.compile("%s")
+_NO_TRANSACTION = "the connection is in no transaction: begin one, so that both commit together"
+_FOREIGN = "connection= takes one of psycopg 3, asyncpg or SQLAlchemy, and not"
+
+
+class JoinedTable(PostgresTable):
+    """The table of a schema, as one connection of a user's sees it. Closing it does nothing.
+
+    Raises `UsageError` for a connection that is none, or is in no transaction.
+    """
+
+    def __init__(self, connection: Any, schema: str) -> None:
+        super().__init__(Place("", schema))
+        self._joined = _JoinedLine(self, schema, _execute(connection))
+
+    def _line(self) -> _JoinedLine:  # type: ignore[override]
+        return self._joined
+
+    async def close(self) -> None:
+        """The connection is its user's."""
+
+
+class _JoinedLine:
+    """What `Line` is, for one caller, by a connection that is somebody's."""
+
+    def __init__(self, table: object, schema: str, execute: Execute) -> None:
+        self.reads = self.inner = Rows(schema, _told(execute))
+        self._channel = channel_of(schema)
+        self._execute = execute
+        self._table = table
+
+    async def run(self, job: Job) -> Any:
+        """Do a job."""
+        rows = await fly(self._table, [job], self.inner, Known())
+        if is_due(rows, SystemClock().now()):
+            await self._execute(NOTIFY, (self._channel, ""))
+        if job.error is not None:
+            raise job.error
+        return job.value
+
+
+def _told(execute: Execute) -> Execute:
+    """The same, with errors of any driver as ours."""
+
+    async def carried_out(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        try:
+            return await execute(statement, values)
+        except Exception as error:
+            cause = getattr(error, "orig", None) or error  # SQLAlchemy's around a driver's
+            state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+            if state is None:
+                raise
+            raise kind_of(state)(" ".join(str(cause).split())) from error
+
+    return carried_out
+
+
+def _execute(connection: Any) -> Execute:
+    """How a statement is carried out by a connection of any kind that is known."""
+    kinds = {base.__module__.partition(".")[0] for base in type(connection).__mro__}
+    for name, make in _MAKERS.items():
+        if name in kinds:
+            return make(connection)
+    raise UsageError(f"{_FOREIGN} {type(connection).__qualname__}")
+
+
+def _of_psycopg(connection: Any) -> Execute:
+    import psycopg  # noqa: PLC0415 - its user has it
+    from psycopg.rows import tuple_row  # noqa: PLC0415
+
+    if not isinstance(connection, psycopg.Connection | psycopg.AsyncConnection):
+        raise UsageError(f"{_FOREIGN} {type(connection).__qualname__}")
+    idle = psycopg.pq.TransactionStatus.IDLE
+    if connection.autocommit and connection.info.transaction_status == idle:
+        raise UsageError(_NO_TRANSACTION)
+    if isinstance(connection, psycopg.Connection):
+
+        async def blocking(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+            with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
+                return cursor.execute(statement, values).fetchall()
+
+        return blocking
+
+    async def execute(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        async with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
+            await cursor.execute(statement, values)
+            return await cursor.fetchall()
+
+    return execute
+
+
+def _of_asyncpg(connection: Any) -> Execute:
+    if not connection.is_in_transaction():
+        raise UsageError(_NO_TRANSACTION)
+
+    async def execute(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in await connection.fetch(_numbered(statement), *values)]
+
+    return execute
+
+
+def _of_sqlalchemy(connection: Any) -> Execute:
+    """Of a connection or a session: what it executes begins its transaction."""
+    asynchronous = type(connection).__name__.startswith("Async")
+    options: dict[str, Any] = getattr(connection, "get_execution_options", dict)()
+    if options.get("isolation_level") == "AUTOCOMMIT":
+        raise UsageError(_NO_TRANSACTION)
+    opened: Callable[[], Any] = getattr(connection, "connection", None) or (lambda: connection)
+    # A connection has an attribute of that name too, which is the driver's.
+    is_session = hasattr(connection, "add_all")
+
+    async def execute(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        joined = opened() if is_session else connection
+        if is_session and asynchronous:
+            joined = await joined
+        asked = _numbered(statement) if joined.dialect.driver == "asyncpg" else statement
+        carrying_out = joined.exec_driver_sql(asked, tuple(values))
+        found = await carrying_out if asynchronous else carrying_out
+        return [tuple(row) for row in found]
+
+    return execute
+
+
+_MAKERS: dict[str, Callable[[Any], Execute]] = {
+    "psycopg": _of_psycopg,
+    "asyncpg": _of_asyncpg,
+    "sqlalchemy": _of_sqlalchemy,
+}
+
+
+def _numbered(statement: str) -> str:
+    """The statement with `$1`, `$2` and so on for its values."""
+    count = iter(range(1, 100))
+    return _PLACEHOLDER.sub(lambda _: f"${next(count)}", statement)
+
+
+def carried_out_at_once(work: Awaitable[Any]) -> Any:
+    """What a coroutine comes to that waits for nothing: by a connection that blocks."""
+    steps = work.__await__()
+    try:
+        next(steps)
+    except StopIteration as end:
+        return end.value
+    steps.close()
+    raise UsageError("a Client takes a connection that blocks: give an AsyncClient this one")

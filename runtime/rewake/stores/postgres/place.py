@@ -1,0 +1,67 @@
+"""Where a PostgreSQL database is: libpq's address, and the schema that keeps one app apart.
+
+    postgresql://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME
+
+All but `schema` is libpq's: several hosts, `sslmode`, a service, a password file, the `PG...`
+variables. Whatever is told of a place is told without its password.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from rewake.errors import ConfigError
+
+SCHEMA = "rewake"
+"""The schema where none is named."""
+
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,55}")
+_FORM = "postgresql://USER:PASSWORD@HOST/DATABASE?schema=NAME"
+_DEFAULTS = {
+    "application_name": "rewake",
+    "connect_timeout": "5",
+    # A server that is gone without a word is noticed while an answer is waited for.
+    "tcp_user_timeout": "10000",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A schema of a database. `conninfo` has the password in it."""
+
+    conninfo: str = field(repr=False)
+    schema: str
+
+    def __str__(self) -> str:
+        """For people and logs."""
+        about = conninfo_to_dict(self.conninfo)
+        host = about.get("host") or about.get("hostaddr") or ""
+        database = about.get("dbname") or about.get("service") or ""
+        return f"postgresql://{host}/{database}?schema={self.schema}"
+
+
+def place_of(rest: str) -> Place:
+    """The place that an address names; `rest` is what follows its scheme. Raises `ConfigError`."""
+    if not rest.startswith("//"):
+        raise ConfigError(f"this is no address of PostgreSQL: {_FORM}")
+    try:
+        parts = urlsplit(f"postgresql:{rest}")
+        given = parse_qsl(parts.query, keep_blank_values=True)
+        kept = urlencode([pair for pair in given if pair[0] != "schema"], quote_via=quote)
+        found = conninfo_to_dict(urlunsplit(parts._replace(query=kept)))
+    except (ValueError, psycopg.Error):
+        # What is wrong is left out: it may be in the password.
+        raise ConfigError(f"this is no address of PostgreSQL: {_FORM}") from None
+    schema = dict(given).get("schema", SCHEMA)
+    if not _NAME.fullmatch(schema):
+        told = f"{schema!r} is no name of a schema: lower-case letters, digits and _, 56 at most"
+        raise ConfigError(told)
+    return Place(make_conninfo("", **{**_DEFAULTS, **found}), schema)

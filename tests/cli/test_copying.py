@@ -1,0 +1,221 @@
+"""`rewake tables copy`: all of a database in another, or a reason why not."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rewake.cli.exits import Exit
+from rewake.cli.local.copying import copy
+from rewake.errors import ConfigError, StoreUnavailable, StoreUnsuitable
+from rewake.hosts.databases import Address, open_database, open_to_read
+from rewake.kinds import Kind
+from rewake.ledger import Process
+from rewake.records import Chunk, Header, LogBatch, Operation, View
+from rewake.stores.copying import Side, copied
+from rewake.stores.keys import COPYING, log_key, operation_key, process_key, view_key
+from rewake.stores.layout import Layout
+from rewake.stores.memory import MemoryTable
+from rewake.stores.sqlite.table import SqliteTable
+from rewake.stores.table import Key, Spread
+from rewake.stores.views import Views
+from tests.support.postgres import cluster, needs_postgres
+
+BLOB = bytes(range(256)) * 1000
+NAME = hashlib.sha256(BLOB).hexdigest()
+
+
+async def grow(table: SqliteTable) -> None:
+    """Runs of several kinds of items, more than a page of partitions and of items."""
+    for number in range(230):
+        key = Key(f"R#{number}", "H")
+        await table.put(key, Header(f"{number}", "main", 1, seed=7, runtime=1, due=number or None))
+        view = View(f"{number}", "main", number)
+        await table.put(view_key(view), view)
+    for number in range(250):
+        await table.put(Key("R#7", f"O#a\0{number}"), Operation("7", f"a\0{number}", Kind.TASK))
+    await table.put(Key("R#7", "C#00000000#x"), Chunk("", []))
+    for number in range(11):
+        await table.put_blob(f"{number}", NAME, BLOB)
+
+
+@pytest.fixture
+def grown(tmp_path: Path) -> str:
+    """The address of a file that has some runs."""
+    file = tmp_path / "grown.db"
+
+    async def main() -> None:
+        table = SqliteTable(file, durable=False)
+        await grow(table)
+        await table.close()
+
+    asyncio.run(main())
+    return str(file)
+
+
+def contents(address: str) -> tuple[list[Any], list[Any]]:
+    """All items and large values of a database."""
+
+    async def main() -> tuple[list[Any], list[Any]]:
+        table, shelf, _, listing = open_to_read(Address(address))
+        try:
+            items: list[Any] = []
+            for partition in await listing.partitions("", 10_000):
+                items += (await table.query(partition)).items
+            blobs = await listing.blobs(("", ""), 10_000)
+            return items, [(place, await shelf.get_blob(*place)) for place in blobs]
+        finally:
+            await table.close()
+
+    return asyncio.run(main())
+
+
+@needs_postgres
+def test_a_grown_file_moves_to_postgresql_and_back(
+    grown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All items and large values are there and the same, in order, and it is said how many."""
+    with cluster().schema() as address:
+        assert copy(grown, address) is Exit.DONE
+        told = "copied 711 items and 11 large values, and compared them all\n"
+        assert capsys.readouterr().out == told
+        assert contents(address) == contents(grown)
+        back = str(tmp_path / "back.db")
+        assert copy(address, back) is Exit.DONE
+        assert contents(back) == contents(grown)
+
+
+def test_a_copy_that_was_cut_short_goes_on(
+    grown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A write that fails leaves a target that takes the same copy again, and nothing else."""
+    target, original, writes = str(tmp_path / "target.db"), SqliteTable.put, []
+
+    async def failing(self: SqliteTable, key: Key, item: Any, **more: Any) -> Any:
+        writes.append(key)
+        if len(writes) == 600:
+            raise StoreUnavailable("the network is away")
+        return await original(self, key, item, **more)
+
+    monkeypatch.setattr(SqliteTable, "put", failing)
+    with pytest.raises(StoreUnavailable):
+        copy(grown, target)
+    other = str(tmp_path / "other.db")
+    asyncio.run(open_database(Address(other)).table.close())
+    with pytest.raises(StoreUnsuitable, match=f"is not empty: it is the copy of {grown}, so far"):
+        copy(other, target)
+    before = len(writes)
+    assert copy(grown, target) is Exit.DONE
+    assert "going on behind the partition R#" in capsys.readouterr().err
+    assert len(writes) - before < 711
+    assert contents(target) == contents(grown)
+    with pytest.raises(StoreUnsuitable, match="is not empty"):
+        copy(grown, target)
+
+
+def test_what_is_served_is_not_copied(grown: str, tmp_path: Path) -> None:
+    """A process that holds a lease is found; so is a write while the copy goes on."""
+    file, held = str(tmp_path / "held.db"), Process("p", "host:1", lease=2**50, due=2**50)
+
+    async def main() -> None:
+        table = SqliteTable(file, durable=False)
+        await table.put(process_key("p"), held)
+        await table.close()
+
+    asyncio.run(main())
+    with pytest.raises(StoreUnsuitable, match="is served: stop what serves it"):
+        copy(file, str(tmp_path / "target.db"))
+    with pytest.raises(ConfigError, match="the same database"):
+        copy(grown, grown)
+
+
+def test_a_write_meanwhile_is_found(
+    grown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written to the source while it was copied is no part of a copy: it is refused."""
+    original = SqliteTable.put_blob
+
+    async def disturbing(self: SqliteTable, run: str, name: str, data: bytes) -> None:
+        await original(self, run, name, data)
+        if run == "3":
+            table = SqliteTable(grown, durable=False)
+            await table.put(Key("R#new", "H"), Header("new", "main", 1, seed=7, runtime=1))
+            await table.close()
+
+    monkeypatch.setattr(SqliteTable, "put_blob", disturbing)
+    with pytest.raises(StoreUnsuitable, match="was written meanwhile"):
+        copy(grown, str(tmp_path / "target.db"))
+
+
+def test_a_copy_that_differs_is_no_copy(
+    grown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An item that the target lost is found at the end, and the target stays marked as a copy."""
+    target, original = str(tmp_path / "target.db"), SqliteTable.put
+
+    async def losing(self: SqliteTable, key: Key, item: Any, **more: Any) -> Any:
+        if key.sort == "O#a\x00100":
+            return None
+        return await original(self, key, item, **more)
+
+    monkeypatch.setattr(SqliteTable, "put", losing)
+    with pytest.raises(StoreUnsuitable, match="is not the same in"):
+        copy(grown, target)
+    assert COPYING in [key for key, _ in contents(target)[0]]
+
+
+def test_items_lie_where_the_target_wants_them() -> None:
+    """Into a table that spreads what many write at once, and back: each item in its place."""
+
+    async def main() -> None:
+        spread, together = MemoryTable(), MemoryTable(spread=Spread())
+        run, key = "7", "fetch.1000"
+        view = View(run, "main", 5)
+        items: list[tuple[Key, Any]] = [
+            (operation_key(run, key), Operation(run, key, Kind.TASK)),
+            (log_key(run, key, 1, 0), LogBatch(run, key, 1, [])),
+            (view_key(view), view),
+        ]
+        for each in items:
+            await together.put(*each)
+        layout, now = Layout(spread.spread), 10
+        assert (await copied(_side(together), _side(spread), now, _told)).items == 3
+        assert await spread.get(layout.operation(run, key)) == items[0][1]
+        assert await spread.get(layout.log(run, key, 1, 0)) == items[1][1]
+        page = await Views(spread, layout, lambda call: call()).page(limit=9, cursor=None)
+        assert [item for _, item in page.items] == [view]
+        back = MemoryTable(spread=Spread())
+        assert (await copied(_side(spread), _side(back), now, _told)).items == 3
+        for place, item in items:
+            assert await back.get(place) == item
+
+    asyncio.run(main())
+
+
+class _Listed:
+    """All that a table in memory has."""
+
+    def __init__(self, table: MemoryTable) -> None:
+        self._table = table
+
+    async def partitions(self, after: str, limit: int) -> list[str]:
+        there = [name for name, items in self._table._partitions.items() if items]
+        return sorted(name for name in there if name > after)[:limit]
+
+    async def blobs(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        return sorted(place for place in self._table._blobs if place > after)[:limit]
+
+    async def stamp(self) -> str:
+        return ""
+
+
+def _told(_: str) -> None:
+    """Nobody listens."""
+
+
+def _side(table: MemoryTable) -> Side:
+    return Side(f"memory:{id(table)}", table, table, _Listed(table))
