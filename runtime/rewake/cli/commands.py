@@ -11,25 +11,21 @@ import typer
 from typer.core import TyperGroup
 
 from rewake.cli.access import audit, tokens
-from rewake.cli.approval_commands import approvals
+from rewake.cli.approval_commands import approvals, runs_approve
 from rewake.cli.callbacks import callbacks
 from rewake.cli.dead_letters import deadletters
 from rewake.cli.deliveries import deliveries
 from rewake.cli.doctor_command import doctor
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
 from rewake.cli.init_command import init
-from rewake.cli.inputs import json_value
 from rewake.cli.keeping import runs_erase, runs_export, runs_hold, runs_purge, runs_unhold
 from rewake.cli.options import (
-    ApprovalKey,
-    Comment,
     Cursor,
     Db,
     Json,
     Limit,
     RunId,
     Url,
-    Value,
 )
 from rewake.cli.tables_command import tables
 from rewake.cli.watch import runs_watch
@@ -474,37 +470,7 @@ runs.command("purge")(runs_purge)
 runs.command("export")(runs_export)
 
 
-@runs.command("approve")
-def runs_approve(
-    run: RunId,
-    key: ApprovalKey = None,
-    reject: Annotated[bool, typer.Option("--reject", help="Reject instead.")] = False,
-    value: Value = None,
-    comment: Comment = None,
-    approver: Annotated[str | None, typer.Option(help="Who decides (USER).")] = None,
-    db: Annotated[
-        str | None, typer.Option(help="Decide in this database, for a `rewake run`: no server.")
-    ] = None,
-    url: Url = None,
-    json: Json = False,
-) -> None:
-    """Decide on what a run waits for."""
-    from rewake.cli.home import decider
-
-    filled_in = json_value(value)
-    if db is not None:
-        approver = approver or os.environ.get("USER")
-        from rewake.authoring.approval import Approval, Decision
-        from rewake.cli.home import database
-        from rewake.cli.local.approve import approve as decide_here
-
-        decision = Decision.REJECTED if reject else Decision.APPROVED
-        _end(decide_here(database(db), run, key, Approval(decision, filled_in, approver, comment)))
-    from rewake.cli.remote.runs import Server, approve
-
-    by = decider(approver)
-    answer = {"approved": not reject, "value": filled_in, "approver": by, "comment": comment}
-    _end(approve(Server(url, json), run, key, answer))
+runs.command("approve")(runs_approve)
 
 
 def _end(code: Exit) -> NoReturn:
