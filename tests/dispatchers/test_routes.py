@@ -44,6 +44,9 @@ class Kept:
     async def dispatch(self, invocations: Sequence[Invocation]) -> None:
         self.given += invocations
 
+    async def flush(self) -> None:
+        self.state = "flushed"
+
     async def close(self) -> None:
         self.state = "closed"
 
@@ -66,6 +69,8 @@ def test_each_message_takes_its_way_in_order() -> None:
         assert router.local
         assert routed_tags(router) == {"gpu", "big"}
         assert routed_tags(main) == set()
+        await router.flush()
+        assert (main.state, gpu.state) == ("flushed", "flushed")
         await router.close()
         assert (main.state, gpu.state) == ("closed", "closed")
 
