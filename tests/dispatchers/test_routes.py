@@ -39,13 +39,10 @@ class Kept:
         return False
 
     async def flush(self) -> None:
-        """It keeps what it is given."""
+        self.state = "flushed"
 
     async def dispatch(self, invocations: Sequence[Invocation]) -> None:
         self.given += invocations
-
-    async def flush(self) -> None:
-        self.state = "flushed"
 
     async def close(self) -> None:
         self.state = "closed"
