@@ -14,7 +14,16 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from tests.end_to_end.lambdas import Lambda
-from tests.end_to_end.places import KEYS, LEASE, PAUSE, Place, a_file, a_table
+from tests.end_to_end.places import (
+    KEYS,
+    LEASE,
+    PAUSE,
+    Place,
+    a_file,
+    a_file_and_a_queue,
+    a_queue,
+    a_table,
+)
 from tests.support.proxy import RoundRobin
 from tests.support.server import ServerProcess
 
@@ -158,6 +167,8 @@ DEPLOYMENTS: Mapping[str, Callable[[Path], Deployment]] = {
     "sqlite-two": lambda folder: Servers(folder, 2),
     "sqlite-http": lambda folder: Servers(folder, 3, "http"),
     "dynamodb": lambda folder: Servers(folder, 3, "http", a_table),
+    "dynamodb-sqs": lambda folder: Servers(folder, 3, "sqs", a_queue),
     "lambda": Lambda,
+    "lambda-sqs": lambda folder: Lambda(folder, "sqs", a_file_and_a_queue),
 }
 """Each deployment, by its name."""

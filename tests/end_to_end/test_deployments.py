@@ -71,7 +71,7 @@ def _harm(deployment: Deployment, client: httpx2.Client) -> None:
 
 
 def _at_work(deployment: Deployment) -> int:
-    """A server that has begun something which has not ended."""
+    """A server that has begun something long, which has not ended."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         over = {
@@ -81,7 +81,7 @@ def _at_work(deployment: Deployment) -> int:
         }
         for each in reversed(outside.told(deployment.outside, "begun")):
             going_on = (each["run"], each["key"], each["attempt"]) not in over
-            if going_on and _is_alive(each["pid"]):
+            if each["key"] == "linger" and going_on and _is_alive(each["pid"]):
                 pid: int = each["pid"]
                 return pid
         time.sleep(0.02)
