@@ -73,6 +73,8 @@ class Engine(Runs):
     _sweeping: asyncio.Task[None] | None = None
     _listening: asyncio.Future[None] | None = None
 
+    _claiming: dict[str, bool]
+
     def __init__(
         self,
         app: App,
@@ -117,8 +119,7 @@ class Engine(Runs):
         )
         parts = self._services, Deliveries(self._services)
         self._attempts, self._sweeper = Attempts(*parts), Sweeper(*parts)
-        self._watchdog, self._pid = Watchdog(self._services), os.getpid()
-        self._claiming = dict[str, bool]()
+        self._watchdog, self._pid, self._claiming = Watchdog(parts[0]), os.getpid(), {}
 
     @property
     def abandoned_threads(self) -> int:
