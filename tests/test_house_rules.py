@@ -32,6 +32,7 @@ GROUND = (
     "tags",
     "kinds",
     "states",
+    "keep",
     "ledger",
     "streamed",
     "noted",

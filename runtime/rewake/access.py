@@ -3,8 +3,8 @@
     start     start runs
     read      look at runs, their results, histories and logs
     decide    decide on approvals
-    operate   cancel, kill, resume, retry
-    admin     all of these, and tokens and the audit log
+    operate   cancel, kill, resume, retry, hold
+    admin     all of these, erasing and purging runs, tokens and the audit log
 
 A *principal* is whoever stands behind a request. It is known by a name (`who`), which is recorded
 with what it does: `token:<name>` for an API token, `bootstrap` for the token of the server itself,

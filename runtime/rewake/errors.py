@@ -26,6 +26,7 @@
     │   └── StoreUnsuitable       no database that this Rewake can use; choose another
     ├── Overloaded            a server that has no room for this now; nothing was done: try again
     ├── ServerUnavailable     a server that cannot be reached, or failed: try again
+    ├── TransportUnavailable  a queue or function that carries messages refused, or is out of reach
     ├── IssuerUnavailable     who issued a token cannot be asked now: try again
     ├── LinkExpired           a signed link whose time is over; ask for a new one
     ├── TokenError            about one API token
@@ -79,6 +80,7 @@ __all__ = [
     "TokenError",
     "TokenExists",
     "TokenNotFound",
+    "TransportUnavailable",
     "Unauthentic",
     "UsageError",
 ]
@@ -248,6 +250,19 @@ class Overloaded(RewakeError):
 
 class ServerUnavailable(RewakeError):
     """A Rewake server cannot be reached, or failed. Try again; it may have done its work."""
+
+
+class TransportUnavailable(RewakeError):
+    """A queue or a function that carries messages refused, or cannot be reached.
+
+    No work is lost by it: due times cover what a message was about. `code` is what the service
+    calls it; `passes`: it may answer otherwise if it is asked again.
+    """
+
+    def __init__(self, message: str, *, code: str = "", passes: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.passes = passes
 
 
 class IssuerUnavailable(RewakeError):

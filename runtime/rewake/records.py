@@ -2,10 +2,9 @@
 
 Everything here is data. Times are whole milliseconds since the Unix epoch (`Millis`); the
 structs encode to JSON, so a stored row can be read by eye.
-
 A stored run is one `Header`, which decides, and beside it `Chunk`s (older entries of its history),
-`Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. What its
-attempts say is in `rewake.streamed`, what is beside runs in `rewake.ledger`; keys: `stores.keys`.
+`Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. `streamed`
+has what its attempts say, `ledger` what is stored beside runs, `stores.keys` where all of it is.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
 workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what it then observed
@@ -299,6 +298,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The earliest moment at which a sweep must check it; None: never."""
     wake: Millis | None = None
     """When its next timer or deadline is due."""
+    sent: Millis | None = None
+    """The `wake` for which a message was sent ahead, which its transport keeps until then."""
     check_at: Millis | None = None
     """When a sweep must check its tasks."""
     written: Millis = 0
@@ -318,11 +319,11 @@ class Header(msgspec.Struct, omit_defaults=True):
     newer: bool = False
     """Whether it failed, and a newer run of its idempotency key is begun: it stays as it is."""
     hold: bool = False
-    """Whether somebody holds it: then it is not removed."""
+    """Whether somebody holds it, so that it is not removed."""
     was: RunState | None = None
-    """Of one that is removed: the state in which it ended."""
+    """How a removed one ended."""
     floor: int = 0
-    """Of the first run of a key, if that is removed: the first generation that may be there."""
+    """Of the first run of a key, if removed: the first generation that may be there."""
     taken: str = ""
     """The claim that it was last taken from, which seemed dead."""
     where: str = ""
@@ -357,11 +358,6 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The entries after those of the chunks."""
     error: str = ""
     """Why it is stuck or failed; else why its last claim was lost, or it was put back, if known."""
-
-    @property
-    def ended(self) -> Millis:
-        """When it ended, if it has: its newest event, or when it was ended from outside."""
-        return max(self.created, self.clock, self.changed)
 
 
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -477,16 +473,13 @@ class View(msgspec.Struct, frozen=True):
 Item = Header | Chunk | Operation | LogBatch | StreamBatch | View | LedgerItem
 
 
-# --- messages ----------------------------------------------------------------------------------
-
-
 class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     """A message: there may be work for this run, or for this operation of it.
 
     It is only a hint: it may be lost, repeated, late or early, and the stored state decides. `key`
-    is empty for the run itself. `not_before` asks for delivery at that moment, not earlier. The
-    number of attempts comes from a task's item, never from the message. `sole`: any one outcome
-    wakes the run, which saves a write if that still holds; `joined`: a join item may count it.
+    is empty for the run itself. `not_before` asks for delivery at that moment, not earlier. `sole`:
+    any one outcome wakes the run, which saves a write if that still holds; `joined`: a join item
+    may count it. `args`: None where they would be too large; the history has them.
     """
 
     run: str

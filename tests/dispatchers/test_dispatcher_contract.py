@@ -20,12 +20,11 @@ from rewake.dispatchers.routes import Router
 from rewake.http import internal
 from rewake.http.inbox import Inbox
 from rewake.http.parts import Parts
-from rewake.signing.secret import Secret
 from rewake.signing.tokens import Keys
+from tests.support.queues import SECRET, over_lambda, over_sqs
 
 CLOCK = SystemClock()
 NOTHING = cast(Any, None)
-SECRET = Secret("a secret that only tests may know")
 
 
 @asynccontextmanager
@@ -106,3 +105,21 @@ class TestRouted(DispatcherContract):
 
     def dispatcher(self, handler: Handler) -> AbstractAsyncContextManager[Dispatcher]:
         return routed(handler)
+
+
+class TestSqs(DispatcherContract):
+    """The contract, through a queue."""
+
+    patience = 20.0
+
+    def dispatcher(self, handler: Handler) -> AbstractAsyncContextManager[Dispatcher]:
+        return over_sqs(handler)
+
+
+class TestLambda(DispatcherContract):
+    """The contract, by invocations of a function."""
+
+    keeps = True
+
+    def dispatcher(self, handler: Handler) -> AbstractAsyncContextManager[Dispatcher]:
+        return over_lambda(handler)

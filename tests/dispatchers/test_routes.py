@@ -32,6 +32,15 @@ class Kept:
     def open(self, handler: Handler) -> None:
         self.state = "open"
 
+    reach = 0
+    dead_letters = None
+
+    async def is_behind(self) -> bool:
+        return False
+
+    async def flush(self) -> None:
+        """It keeps what it is given."""
+
     async def dispatch(self, invocations: Sequence[Invocation]) -> None:
         self.given += invocations
 

@@ -14,7 +14,7 @@ from rewake.codecs import AesGcm
 from rewake.doctor.checks import _identity, hooks_found
 from rewake.doctor.findings import Finding, Status, carried_out, well
 from rewake.doctor.machine import room, secret_strength, token_strength, versions
-from rewake.doctor.stored import keys_of_links, needed_keys, round_trip
+from rewake.doctor.stored import growth, keys_of_links, needed_keys, round_trip
 from rewake.errors import StoreUnavailable
 from rewake.identity.oidc import OidcSettings, read_grants
 from rewake.identity.settings import IdentitySettings, Proof
@@ -240,3 +240,21 @@ def test_an_issuer_is_asked() -> None:
         assert asyncio.run(found(url, "{}")).status is Status.WARN
     gone = asyncio.run(found(url, "{}"))
     assert (gone.check, gone.status) == ("issuer", Status.FAIL)
+
+
+def test_runs_that_are_past_their_time_are_told() -> None:
+    """If nobody has removed them for a day; and how large the database is."""
+
+    async def work(bench: Bench) -> None:
+        await bench.run("ends")
+        found = one(await growth(bench.engine))
+        assert (found.status, found.told) == (Status.OK, "no ended run is past its time")
+        bench.engine._sweeper.close()
+        assert bench.engine._sweeping is not None
+        bench.engine._sweeping.cancel()
+        await asyncio.sleep(33 * 86_400)
+        found = one(await growth(bench.engine))
+        assert found.status is Status.WARN
+        assert found.told == "1 ended runs are past their time, the oldest by 72.0 h"
+
+    virtually([ends], work, lease=36_000_000)

@@ -10,20 +10,22 @@ from typing import Any
 import pytest
 
 from rewake import Approval, Decision, step, task, wait_for_approval, workflow
-from rewake.authoring.keep import keep_in
 from rewake.engine.approvals import Approvals
+from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.engine.starting import IfFinished, name_of_key
 from rewake.errors import RunNotFound, RunRemoved
-from rewake.records import Invocation
+from rewake.keep import keep_in
+from rewake.records import LATEST, Invocation
 from rewake.states import RunState
-from rewake.stores.keys import header_key, run_partition
+from rewake.stores.keys import header_key
+from tests.simulation.removing import places_of, values_of
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)
 DAY = 86_400
-SWEEP = 600_000
-"""Milliseconds: months pass."""
+SLOW: Any = {"sweep": 3_600_000, "lease": 7_200_000}
+"""Settings under which months pass quickly."""
 BIG = "x" * 50_000
 FIRST, SECOND, THIRD = (name_of_key("waits", "k").generation(n) for n in (1, 2, 3))
 
@@ -70,12 +72,9 @@ MEMBERS = (double, large, plain, wide, heavy, broken, waits)
 
 async def left(bench: Bench, run: str) -> list[str]:
     """What is stored of a run: the sort keys of its items, its view, its values."""
-    items = await bench.table.query(run_partition(run))
-    views = await bench.table.query("V")
-    found = [key.sort for key, _ in items.items]
-    found += ["view" for key, _ in views.items if key.sort.endswith(f"#{run}")]
-    blobs: Any = getattr(bench.table, "_blobs", {})
-    return found + [f"value {name}" for where, name in blobs if where == run]
+    found = [place.sort for place in places_of(bench.table, run) if place.partition[0] in "RO"]
+    found += ["view" for place in places_of(bench.table, run) if place.partition[0] == "V"]
+    return found + [f"value {name}" for name in values_of(bench.table, run)]
 
 
 async def approve(bench: Bench, run: str) -> None:
@@ -148,7 +147,7 @@ def test_an_ended_run_goes_when_its_time_is_over(table: str, name: str) -> None:
         with pytest.raises(RunNotFound):
             await bench.engine.get(run)
 
-    virtually(MEMBERS, body, table=table, sweep=SWEEP)
+    virtually(MEMBERS, body, table=table, **SLOW)
 
 
 @everywhere
@@ -161,13 +160,13 @@ def test_a_workflow_has_its_own_time(table: str) -> None:
         with pytest.raises(Ended):
             await bench.result(bad)
         await bench.result(good)
-        await asyncio.sleep(3600 + 120)
+        await asyncio.sleep(3 * 3600)
         with pytest.raises(RunNotFound):
             await bench.engine.get(good)
-        await asyncio.sleep(400 * DAY)
+        await asyncio.sleep(100 * DAY)
         assert (await bench.engine.get(bad)).state is RunState.FAILED
 
-    virtually(MEMBERS, body, table=table, sweep=SWEEP)
+    virtually(MEMBERS, body, table=table, **SLOW)
 
 
 @everywhere
@@ -181,12 +180,12 @@ def test_what_has_not_ended_stays(table: str) -> None:
         await bench.engine.services.store._table.update(  # as a body that differs leaves it
             header_key(stuck.run), set={"state": RunState.STUCK, "due": None}
         )
-        await asyncio.sleep(400 * DAY)
+        await asyncio.sleep(100 * DAY)
         assert (await bench.engine.get(run)).state is RunState.PARKED
         assert (await bench.engine.get(stuck.run)).state is RunState.STUCK
         await approve(bench, run)
 
-    virtually(MEMBERS, body, table=table, sweep=SWEEP)
+    virtually(MEMBERS, body, table=table, **SLOW)
 
 
 @everywhere
@@ -202,7 +201,7 @@ def test_a_failed_run_that_is_retried_is_kept(table: str) -> None:
             await bench.result(run)
         assert (await bench.engine.get(run)).round == 1
 
-    virtually(MEMBERS, body, table=table, sweep=SWEEP, keep=keep_in("10s"))
+    virtually(MEMBERS, body, table=table, **SLOW, keep=keep_in("10s"))
 
 
 @everywhere
@@ -219,7 +218,7 @@ def test_a_longer_time_counts_for_what_has_ended(table: str) -> None:
         with pytest.raises(RunNotFound):
             await bench.engine.get(run)
 
-    virtually(MEMBERS, body, table=table, sweep=SWEEP)
+    virtually(MEMBERS, body, table=table, **SLOW)
 
 
 @everywhere
@@ -229,14 +228,14 @@ def test_late_messages_create_nothing(table: str) -> None:
     async def body(bench: Bench) -> None:
         run = (await bench.start("plain")).run
         await bench.result(run)
-        for seconds in (30, 3600, 31 * DAY):
+        for seconds in (3 * 3600, 3600, 31 * DAY):
             await asyncio.sleep(seconds)
             await bench.engine.handle(Invocation(run, "double", "double", None))
             await bench.engine.handle(Invocation(run))
             assert await left(bench, run) in ([], ["H"])
         assert await left(bench, run) == []
 
-    virtually(MEMBERS, body, table=table, sweep=SWEEP, keep=keep_in("10s"))
+    virtually(MEMBERS, body, table=table, **SLOW, keep=keep_in("10s"))
 
 
 @everywhere
@@ -246,14 +245,32 @@ def test_an_id_stays_taken_for_a_while(table: str) -> None:
     async def body(bench: Bench) -> None:
         await bench.engine.start("plain", {}, run="mine")
         await bench.result("mine")
-        await asyncio.sleep(3600)
+        await asyncio.sleep(3 * 3600)
         assert await left(bench, "mine") == ["H"]
         with pytest.raises(RunRemoved):
             await bench.engine.start("plain", {}, run="mine")
         await asyncio.sleep(31 * DAY)
         assert await left(bench, "mine") == []
 
-    virtually(MEMBERS, body, table=table, sweep=SWEEP, keep=keep_in("10s"))
+    virtually(MEMBERS, body, table=table, **SLOW, keep=keep_in("10s"))
+
+
+@everywhere
+def test_ended_runs_are_in_nobodys_way(table: str) -> None:
+    """No look at what lives, or at what waits, comes to them, however many they are."""
+
+    async def body(bench: Bench) -> None:
+        for _ in range(30):
+            await bench.run("plain")
+        store = bench.engine.services.store
+        assert await store.due(LATEST, limit=100) == []
+        assert len(await store.to_remove(LATEST, 100)) == 30
+        waiting = (await bench.start("waits")).run
+        await asyncio.sleep(31 * DAY)
+        assert await store.to_remove(LATEST, 100) == []
+        await approve(bench, waiting)
+
+    virtually(MEMBERS, body, table=table, **SLOW)
 
 
 # --- keys ----------------------------------------------------------------------------------------
@@ -281,7 +298,7 @@ def test_a_key_counts_on(table: str) -> None:
         assert await left(bench, FIRST) == await left(bench, THIRD) == []
         assert await begin(bench) == (FIRST, True)
 
-    virtually(MEMBERS, body, table=table, sweep=SWEEP, keep=keep_in("1d"))
+    virtually(MEMBERS, body, table=table, **SLOW, keep=keep_in("1d"))
 
 
 @everywhere
@@ -296,12 +313,12 @@ def test_a_key_of_many_runs_has_one_stone(table: str) -> None:
             await approve(bench, run)
             await asyncio.sleep(9 * DAY)
         stones = [n for n in range(1, 12) if await left(bench, name.generation(n))]
-        assert stones == [1, 8, 9, 10, 11]
+        assert stones == [1, 9, 10, 11]
         first = await bench.engine.services.store.standing(name.first)
         assert first is not None
-        assert first.floor == 8
+        assert first.floor == 9
 
-    virtually(MEMBERS, body, table=table, sweep=SWEEP, keep=keep_in("1d"))
+    virtually(MEMBERS, body, table=table, **SLOW, keep=keep_in("1d"))
 
 
 @everywhere
@@ -323,4 +340,82 @@ def test_the_first_run_of_a_key_may_stay_longer(table: str) -> None:
         for run in (FIRST, SECOND, THIRD):
             assert await left(bench, run) == []
 
-    virtually(MEMBERS, body, table=table, sweep=SWEEP, keep=keep_in("1d"))
+    virtually(MEMBERS, body, table=table, **SLOW, keep=keep_in("1d"))
+
+
+# --- deaths --------------------------------------------------------------------------------------
+
+
+class Mortal:
+    """A table and shelf as a process sees them that dies at its n-th call, or just after it."""
+
+    def __init__(self, engine: Engine, base: Any, nth: int, *, after: bool) -> None:
+        self._engine, self._base = engine, base
+        self._left, self._after = nth, after
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._base, name)
+        if name in ("joins", "due"):
+            return found
+
+        async def call(*args: Any, **more: Any) -> Any:
+            self._left -= 1
+            if self._left:
+                return await found(*args, **more)
+            if self._after:
+                await found(*args, **more)
+            self._engine.services.store._table = self._engine.services.store._shelf = NOWHERE
+            return await asyncio.Event().wait()
+
+        return call
+
+
+class _Nowhere:
+    def __getattr__(self, _: str) -> Any:
+        async def for_ever(*_: Any, **__: Any) -> None:
+            await asyncio.Event().wait()
+
+        return for_ever
+
+
+NOWHERE: Any = _Nowhere()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("table", TABLES)
+def test_whoever_dies_over_a_removal_leaves_it_to_others(table: str, after: bool) -> None:
+    """At whichever call: the run is whole, or it is gone for everybody and soon nothing is left."""
+    deaths = 0
+
+    async def body(bench: Bench, nth: int) -> None:
+        nonlocal deaths
+        run = (await bench.start("heavy")).run
+        await bench.result(run)
+        whole = await left(bench, run)
+        mortal = bench.another()
+        store: Any = mortal.services.store
+        mortal_table = Mortal(mortal, store._table, nth, after=after)
+        store._table = store._shelf = store.listed._table = mortal_table
+        doomed = asyncio.ensure_future(mortal.erase(run))
+        await asyncio.sleep(1)
+        if doomed.done():
+            return
+        deaths += 1
+        try:
+            await bench.engine.get(run)
+            assert await left(bench, run) == whole
+            await bench.engine.erase(run)
+        except RunNotFound:
+            assert await bench.engine.list() == ([], None)
+        await asyncio.sleep(600)
+        assert await left(bench, run) == []
+        doomed.cancel()
+
+    quick: Any = {"sweep": 20_000, "lease": 600_000, "later": 60_000, "remembered": 120_000}
+    for nth in range(1, 30):
+        before = deaths
+        virtually(MEMBERS, lambda bench, nth=nth: body(bench, nth), table=table, **quick)  # type: ignore[misc]
+        if deaths == before:
+            break
+    assert deaths > 5
+    assert nth < 29

@@ -121,7 +121,7 @@ def test_a_start_that_is_always_too_late_takes_what_it_finds() -> None:
     name = Name("k", series=True)
     there = [Header("k", "w", 0, seed=0, runtime=1, state=RunState.DONE)]
 
-    async def create(run: str, failed: str) -> tuple[Header, bool]:
+    async def create(run: str, failed: Header | None) -> tuple[Header, bool]:
         assert not failed  # only a failed run must be marked
         if await look(run) is None:  # somebody else begins it just before
             state = RunState.DONE if len(there) < 8 else RunState.PARKED
@@ -140,9 +140,9 @@ def test_a_start_that_meets_a_retry_takes_the_run_that_goes_on() -> None:
     """The failed run was retried before it could be marked as superseded: there is no other."""
     failed = Header("k", "w", 0, seed=0, runtime=1, state=RunState.FAILED)
     retried = Header("k", "w", 0, seed=0, runtime=1, state=RunState.READY)
-    asked = list[tuple[str, str]]()
+    asked = list[tuple[str, Header | None]]()
 
-    async def create(run: str, follows: str) -> tuple[Header, bool]:
+    async def create(run: str, follows: Header | None) -> tuple[Header, bool]:
         asked.append((run, follows))
         return (retried if follows else failed), False
 
@@ -151,7 +151,7 @@ def test_a_start_that_meets_a_retry_takes_the_run_that_goes_on() -> None:
 
     policy, name = StartPolicy(if_finished=IfFinished.RESTART), Name("k", series=True)
     found = asyncio.run(begin_or_find(name, policy, create, look))
-    assert (found, asked) == ((retried, False), [("k", ""), ("k.2", "k")])
+    assert (found, asked) == ((retried, False), [("k", None), ("k.2", failed)])
 
 
 # --- starting ----------------------------------------------------------------------------------

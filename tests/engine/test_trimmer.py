@@ -96,8 +96,8 @@ def test_a_sweep_does_not_fail_for_it(caplog: pytest.LogCaptureFixture) -> None:
     """If old entries cannot be removed that is said, and the runs go on being swept."""
 
     class Full(CountingTable):
-        async def delete(self, keys: Any) -> None:
-            del keys
+        async def delete(self, keys: Any, *, when: Any = ()) -> None:
+            del keys, when
             raise StoreError("the disk is gone")
 
     async def body(bench: Bench) -> None:

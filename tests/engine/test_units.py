@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -134,6 +135,22 @@ def test_a_sleep_costs_no_more_where_a_sweep_comes_at_the_same_time(seconds: flo
 
 
 def test_a_branch_reads_what_it_waits_for() -> None:
-    """Two items, one for each of its tasks, and no more in a wider fan-out."""
+    """For each of its two tasks the item, and the run's header; no more in a wider fan-out."""
     for n in (100, 600):
-        assert cost("branches", n).reads < 3 * n
+        assert cost("branches", n).reads < 5 * n
+
+
+@pytest.mark.parametrize(("workflow", "n"), [("sequence", 100), ("fan_out", 100), ("fan_out", 900)])
+def test_a_removal_costs_a_unit_an_item(workflow: str, n: int) -> None:
+    """Those of its tasks and of its history, and a few of its own: no more for a larger run."""
+    table = CountingTable()
+
+    async def body(bench: Bench) -> None:
+        await bench.run(workflow, n=n)
+        before = table.units
+        await asyncio.sleep(31 * 86_400)
+        assert (await bench.engine.list()) == ([], None)
+        assert (table.units - before - 12) / n <= 1.5
+
+    months: Any = {"sweep": 3_600_000, "lease": 7_200_000}
+    virtually([quick, sequence, fan_out], body, table=table, **months)

@@ -38,6 +38,12 @@ class Mail:
     """A dispatcher whose messages wait until the test takes them."""
 
     local = False
+    reach = 0
+    dead_letters = None
+
+    async def is_behind(self) -> bool:
+        """Whatever is sent arrives."""
+        return False
 
     def __init__(self) -> None:
         self.sent: list[Invocation] = []

@@ -53,6 +53,8 @@ OTHERS = frozenset(
         "item",
         "postpone",
         "redeliver",
+        "offer",
+        "hand_on",
         "views",
         "outline",
         "entries",
@@ -74,16 +76,25 @@ OTHERS = frozenset(
         "said",
         "shelve",
         "with_result",
-        "headers",
         "standing",
+        "followed",
+        "lay_down",
+        "hold",
+        "let_be_removed",
         "to_remove",
+        "overdue",
+        "remove",
+        "clear",
+        "settle_stone",
+        "look_soon",
+        "headers",
         "steps",
         "step",
         "joined",
         "open_joins",
         "close_joins",
     )
-) | {"table.delete"}
+) | {"table.delete", "table.delete_blobs", "table.get_many", "dispatch.is_behind", "dispatch.flush"}
 """Left to `--all`: they only read, are part of another one, or depend on what the clock does."""
 
 BODIES = (

@@ -14,6 +14,7 @@ from tests.simulation.emitting import with_items
 from tests.simulation.fanning import with_fan
 from tests.simulation.faults import TRANSACTIONS, Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
+from tests.simulation.removing import KEEP
 from tests.simulation.tagging import ROLES, UNTAGGED, with_tags
 from tests.simulation.telling import with_notices
 from tests.simulation.voting import with_votes
@@ -28,9 +29,12 @@ class Case:
     with `holder`, to one that holds something.
     `twice`: every run is started twice. `stuck`: the runs that must end stuck; `resumes`: somebody
     resumes stuck runs; `retries`: failed ones are retried. `follows`: somebody follows each run.
+    `lag`: how far the due index is behind (ms). `queued`: a queue keeps messages until they are
+    done, and takes them long before their time.
     `lag`: how far the due index is behind (ms). `roles`: what the processes serve, one after the
     other; `joins`: when others come, and what they serve. `replaces`: whether one that dies is
-    replaced.
+    replaced. `keep`: for how many seconds ended runs are kept; None: for ever. `keyed`: people
+    start by a key instead, and there are no `programs`.
     """
 
     seed: int
@@ -53,9 +57,12 @@ class Case:
     retries: bool = False
     follows: bool = False
     lag: int = 0
+    queued: bool = False
     roles: tuple[Served, ...] = (UNTAGGED,)
     joins: list[tuple[float, Served]] = field(default_factory=list)
     replaces: bool = True
+    keep: float | None = None
+    keyed: bool = False
 
 
 def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
@@ -106,9 +113,21 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         if chance.random() < 0.15:
             case.events.append((chance.uniform(0, 15), "blocked"))
         further(case, random.Random(f"further/{seed}"))
+        if chance_of("removed", seed) < 0.1 and not case.jumpy and not _is_out(case):
+            case.keep = KEEP
         if case.jumpy or any(what in ("outage", "refused") for _, what in case.events):
             case.programs = {name: (unbeaten(p), r) for name, (p, r) in case.programs.items()}
     return case
+
+
+def chance_of(what: str, seed: int) -> float:
+    """A draw of its own, which moves no other."""
+    return random.Random(f"{what}/{seed}").random()
+
+
+def _is_out(case: Case) -> bool:
+    """Whether the store is out for long, so that runs end late."""
+    return any(what in ("outage", "refused") for _, what in case.events)
 
 
 ADDED = (

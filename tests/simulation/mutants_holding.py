@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import msgspec
 
+from rewake.engine import sweeper
 from rewake.engine.blocking import Block
 from rewake.engine.cache import Kept
 from rewake.engine.deaths import Deaths
@@ -288,7 +289,19 @@ def follows_without_numbers() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def trusts_what_was_sent() -> Iterator[None]:
+    """What was sent ahead is not looked at again: a queue loses nothing, it thinks."""
+
+    def trusting(header: Header, _: Millis) -> Millis | None:
+        return None if header.sent == header.wake else header.wake
+
+    with patch.object(sweeper, "look_at", trusting):
+        yield
+
+
 HOLDING: Sequence[Mutant] = (
+    trusts_what_was_sent,
     takes_no_death_back,
     begins_what_it_has_handed_over,
     strikes_at_a_hand_over,

@@ -17,6 +17,7 @@ from tests.simulation.calling import Machine
 from tests.simulation.case import Case
 from tests.simulation.emitting import Readers
 from tests.simulation.judge import Judge
+from tests.simulation.removing import Keyed, Removing
 from tests.simulation.voting import Voters
 from tests.simulation.watch import Run
 from tests.simulation.world import Gone, Replica, World
@@ -67,6 +68,8 @@ class Outside:
     async def run(self) -> None:
         """The whole simulation."""
         world = self._world
+        if self._case.keyed:
+            return await Keyed(self._case, world).run()
         world.open()
         for when, what in self._case.events:
             world.later(when, lambda what=what: self._event(what))  # type: ignore[misc]
@@ -80,11 +83,19 @@ class Outside:
             for name, header in before.items():
                 if world.watch.runs[name].header.state != header.state:
                     world.watch.fail(f"run {name}: its end changed")
-            for name in self._case.programs:
-                if not world.watch.broken:
-                    await self._judge.judge(world.watch.runs[name])
-                if name in self._readers and not world.watch.broken:
-                    await self._readers[name].judge(world.watch.runs[name])
+            await self._judge_all()
+            if self._case.keep is not None and not self._case.stuck and not world.watch.broken:
+                await Removing(self._case, world).run()
+        return None
+
+    async def _judge_all(self) -> None:
+        """Look at all that is left of the runs, and at what their readers were told."""
+        watch = self._world.watch
+        for name in self._case.programs:
+            if not watch.broken:
+                await self._judge.judge(watch.runs[name])
+            if name in self._readers and not watch.broken:
+                await self._readers[name].judge(watch.runs[name])
 
     def _begin(self) -> None:
         """Let people start the runs, and harm them."""

@@ -27,6 +27,7 @@ from tests.simulation.scenarios_counted import (
     counted_slowly,
 )
 from tests.simulation.scenarios_outside import called, called_at_the_edge, told, voted
+from tests.simulation.scenarios_removing import keyed, removed, retried_and_removed
 from tests.simulation.scenarios_tagged import TAGGED_SCENARIOS
 from tests.simulation.telling import with_notices
 from tests.simulation.voting import ballot
@@ -529,7 +530,18 @@ def _followed(scenario: Scenario, first: int = 0) -> Scenario:
     return case
 
 
+def _queued(seed: int, store: str) -> Case:
+    """A queue carries the messages, and keeps those that are sent ahead; some are lost."""
+    case = case_of(seed, store)
+    case.local, case.queued = False, True
+    return case
+
+
 SCENARIOS: Mapping[str, Scenario] = {
+    "a queue keeps the messages": _queued,
+    "ended runs are removed": removed,
+    "failed runs are removed": retried_and_removed,
+    "a key counts on": keyed,
     "what was said last is written": lambda seed, store: _said_last(seed + 2, store),
     "what goes wrong is followed": _followed(case_of),
     "retries are followed": _followed(_retried, 2),

@@ -102,7 +102,11 @@ class FaultyTable:
 
     async def delete(self, keys: Sequence[Key], *, when: When = ()) -> None:
         for key in keys:
-            await self._call("delete", key, lambda key=key: self._base.delete([key], when=when))  # type: ignore[misc]
+            await self._call("delete", key, lambda key=key: self._remove(key, when))  # type: ignore[misc]
+
+    async def _remove(self, key: Key, when: When) -> None:
+        await self._base.delete([key], when=when)
+        self._replica.world.watch.removed(key, when)
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         where = Key(run, name)

@@ -80,7 +80,7 @@ def test_of_two_restarts_that_saw_the_same_end_one_begins(
 
     async def script(stage: Stage) -> None:
         await ended_once(stage)
-        gates = [stage.hold(replica, "find", after=True) for replica in (stage.p1, stage.p2)]
+        gates = [stage.hold(replica, "standing", after=True) for replica in (stage.p1, stage.p2)]
         quick = asyncio.ensure_future(stage.ask(stage.p1, restart(WAITS)))
         slow = asyncio.ensure_future(stage.ask(stage.p2, restart(WAITS, if_running)))
         for gate in gates:
@@ -118,7 +118,7 @@ async def test_starts_that_run_into_each_other_begin_one_run(stage: Stage) -> No
 async def test_a_restart_that_comes_after_another_one_begins_after_it(stage: Stage) -> None:
     """It saw generation 1 ended, and stood still until generation 2 had ended too: it is third."""
     await ended_once(stage)
-    gate = stage.hold(stage.p2, "find", after=True)
+    gate = stage.hold(stage.p2, "standing", after=True)
     slow = asyncio.ensure_future(stage.ask(stage.p2, restart(WAITS)))
     await gate.reached.wait()
     await stage.ask(stage.p1, restart(WAITS))
@@ -132,7 +132,7 @@ async def test_a_restart_that_comes_after_another_one_begins_after_it(stage: Sta
 async def test_an_attaching_start_is_given_the_newest_of_its_time(stage: Stage) -> None:
     """It saw generation 1 ended, and before it looks further generation 2 comes: it is given 2."""
     await ended_once(stage)
-    gate = stage.hold(stage.p2, "find")
+    gate = stage.hold(stage.p2, "standing")
 
     async def attach(engine: Engine) -> Started:
         return await engine.start("main", {"program": WAITS}, idempotency_key="k")

@@ -39,8 +39,10 @@ from rewake.records import (
     Withdrawn,
 )
 from rewake.states import TERMINAL, RunState, may_become
+from rewake.stores.generations import generation, place_of
 from rewake.stores.history import of_round
-from rewake.stores.table import Key, Written
+from rewake.stores.keys import run_of
+from rewake.stores.table import Key, When, Written, holds
 
 if TYPE_CHECKING:
     from tests.simulation.world import Replica, World
@@ -90,6 +92,13 @@ class Run:
     cancelled: bool = False
     cancels: int = 0
     killed_at: float | None = None
+    removed_at: float | None = None
+    gone: bool = False
+
+    @property
+    def all_asked(self) -> list[Scheduled]:
+        """All that it ever asked for, as far as its newest history says."""
+        return [entry for entry in self.entries if isinstance(entry, Scheduled)]
 
     @property
     def over(self) -> bool:
@@ -114,6 +123,7 @@ class Watch:
         self._apart: dict[tuple[str, str], Replica] = {}
         self._running: dict[tuple[str, str, str], asyncio.Task[Any]] = {}
         self.runs: dict[str, Run] = {}
+        self.made: set[tuple[str, int]] = set()
         self.numbers: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self.broken: list[str] = []
 
@@ -140,6 +150,9 @@ class Watch:
             late = world.seconds - max(killed_at, replica.deaf_until)
             if late > KILLED:
                 self.fail(f"run {run}: {key} began {late} s after it was killed")
+        removed_at = self.runs[run].removed_at
+        if removed_at is not None and world.seconds > max(removed_at, replica.deaf_until) + KILLED:
+            self.fail(f"run {run}: {key} began, and the run is removed")
         if self._is_task(run, key):
             self._check_attempt(replica, self.runs[run].operations[key])
         here, task = (replica.name, run, key), asyncio.current_task()
@@ -215,20 +228,67 @@ class Watch:
         if before is None and [*self._apart.values()].count(replica) > 1:
             self.fail(f"run {here}: {replica.name} began it beside another suspect")
 
+    # --- removal -----------------------------------------------------------------------------
+
+    def removed(self, key: Key, when: When) -> None:
+        """An item was removed, if `when` held: only of a run that was made a stone before."""
+        if key.partition[:2] not in ("R#", "O#"):
+            return
+        run = self.runs.get(run_of(key))
+        if run is None or not holds(when, run.header):
+            return
+        if run.header.state is not RunState.REMOVED:
+            self.fail(f"run {run.header.run}: {key.sort} was removed, and it is {run.header.state}")
+        run.gone = run.gone or key.sort == "H"
+
+    def _became_a_stone(self, run: Run, new: Header) -> None:
+        """Nothing of the run is in it; and somebody will look at it, or a newer run is there."""
+        run.removed_at = self._world.seconds if run.removed_at is None else run.removed_at
+        if new.tail or new.base or new.error or new.key or new.cancel or new.owner or new.digest:
+            self.fail(f"run {new.run}: its stone has something of it")
+        if new.due is None and not self._has_newer(new):
+            self.fail(f"run {new.run}: it is removed in part, and nobody will go on")
+
+    def _has_newer(self, stone: Header) -> bool:
+        newer = self.runs.get(generation(stone.run, stone.floor)) if stone.floor else None
+        return newer is not None and not newer.gone
+
+    def _check_generation(self, new: Header) -> None:
+        """The runs of a key are numbered without a gap, and one is not over at the most."""
+        place = place_of(new.run)
+        if place is None:
+            return
+        there = {
+            number: run
+            for run in self.runs.values()
+            if not run.gone and (where := place_of(run.header.run)) and where[0] == place[0]
+            for number in [where[1]]
+        }
+        live = [run.header.run for run in there.values() if not run.over]
+        floor = there[1].header.floor if 1 in there else 0
+        if live:
+            self.fail(f"run {new.run} was begun beside {live}")
+        if place[1] != max([0, floor - 1, *there]) + 1:
+            self.fail(f"run {new.run} was begun behind {sorted(there)}, with the floor {floor}")
+
     # --- the header ------------------------------------------------------------------------
 
     def _wrote_header(self, replica: Replica, new: Header) -> None:
         run = self.runs.get(new.run)
-        if run is None:
+        if run is None or run.gone:
+            self._check_generation(new)
             run = self.runs[new.run] = Run(new)
+            self.made.add((new.run, new.created))
             self._holders[new.owner] = replica
             self._grow(run, new)
             self._world.changed(run)
-            return
+            return None
         old, run.header = run.header, new
         if new.round > old.round:
             self._retried(run, old, new)
         self._check_change(old, new)
+        if new.state is RunState.REMOVED:
+            return self._became_a_stone(run, new)
         if new.owner and new.owner != old.owner:
             self._claimed(replica, old, new)
         if new.mark != old.mark and old.owner and self._holders.get(old.owner) is not replica:
@@ -239,14 +299,16 @@ class Watch:
             run.killed_at = self._world.seconds
         if new.state != old.state or new.count != old.count:
             self._world.changed(run)
+        return None
 
     def _check_change(self, old: Header, new: Header) -> None:
         name, mishaps = f"run {new.run}", self._world.mishaps()
         for counter in ("epoch", "round", "count", "arrivals", "clock", "cancels"):
             cut = counter in ("count", "cancels") and new.round > old.round
+            cut = cut or new.state is RunState.REMOVED
             if getattr(new, counter) < getattr(old, counter) and not cut:
                 self.fail(f"{name}: {counter} went back")
-        if old.answer and new.answer != old.answer:
+        if old.answer and new.answer != old.answer and new.state is not RunState.REMOVED:
             self.fail(f"{name}: it answered its caller twice")
         if new.state is not old.state and not may_become(old.state, new.state):
             self.fail(f"{name}: it was {old.state} and became {new.state}")

@@ -21,6 +21,7 @@ from tests.simulation.mutants_counting import COUNTING
 from tests.simulation.mutants_following import FOLLOWING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_linking import LINKING
+from tests.simulation.mutants_removing import REMOVING
 from tests.simulation.mutants_retrying import RETRYING
 from tests.simulation.mutants_tagging import TAGGING
 from tests.simulation.mutants_telling import TELLING
@@ -39,6 +40,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *FOLLOWING,
     *HOLDING,
     *LINKING,
+    *REMOVING,
     *RETRYING,
     *TAGGING,
     *TELLING,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from rewake.app import App
-from rewake.dispatchers.dispatcher import Dispatcher, Handler
+from rewake.dispatchers.dispatcher import Closing, Dispatcher, Handler
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.blocking import Block
 from rewake.engine.engine import Engine
@@ -63,7 +63,8 @@ class World:
     `local`: whether each process handles what it dispatches; otherwise messages go to any.
     `jumpy`: whether clocks jump by more than the allowed skew. `favourite` gets all messages while
     it lives; `replaces`: whether a process that died is replaced. `sealed`: what is stored
-    passes a codec. `roles`: what the processes serve, one after the other.
+    passes a codec. `queued`: messages are in a queue, which keeps them until they are done.
+    `roles`: what the processes serve, one after the other.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class World:
         transactions: bool,
         jumpy: bool = False,
         sealed: bool = False,
+        queued: bool = False,
         roles: Sequence[Served] = (UNTAGGED,),
     ) -> None:
         self.roles = roles
@@ -92,6 +94,7 @@ class World:
         self.chaos = chaos
         self.settings = replace(settings, url="https://app.example")
         self.local = local
+        self.queued = queued
         self.jumpy = jumpy
         self.transactions = transactions
         self.random = random.Random(f"{seed}/world")
@@ -269,7 +272,34 @@ class World:
             if self.favourite is not None and not self.favourite.dead:
                 replica = self.favourite
             self.trace(replica.name, "receives", f"{invocation.run} {invocation.key}", "")
-            self.watch_over(replica.spawn(replica.engine.handle(invocation)))
+            if self.queued:
+                self._lend(replica, invocation)
+            else:
+                self.watch_over(replica.spawn(replica.engine.handle(invocation)))
+        elif self.queued:
+            self.later(1.0, lambda: self._hand(invocation))
+
+    def _lend(self, replica: Replica, invocation: Invocation) -> None:
+        """Give a message out of a queue: it comes back unless its receiver says that it is done."""
+        task = replica.spawn(replica.engine.take(invocation))
+
+        def again(seconds: float) -> None:
+            self.later(max(0.01, seconds), lambda: self._hand(invocation))
+
+        def over(done: asyncio.Task[Millis | None]) -> None:
+            if done.cancelled() or isinstance(done.exception(), Closing):
+                again(0.01)
+            elif done.exception() is not None:
+                self._handled(done)
+            elif (at := done.result()) is not None:
+                again((at - self.true_now()) / 1000)
+
+        def died(_: asyncio.Future[None]) -> None:
+            if not task.done():
+                again(self.chaos.stalls)
+
+        task.add_done_callback(over)
+        replica.death.add_done_callback(died, context=contextvars.Context())
 
     def watch_over(self, task: asyncio.Task[Any]) -> None:
         """A handler must not raise."""
@@ -489,10 +519,12 @@ class NetworkDispatcher:
     """Messages go to any process, this one among them."""
 
     local = False
+    dead_letters = None
 
     def __init__(self, replica: Replica, clock: SimClock) -> None:
         self._replica = replica
         self._clock = clock
+        self.reach: Millis = 900_000 if replica.world.queued else 0
 
     def open(self, handler: Handler) -> None:
         """The network knows everybody."""
@@ -504,6 +536,10 @@ class NetworkDispatcher:
             wait = 0 if invocation.not_before is None else max(0, invocation.not_before - now)
             self._replica.world.send(invocation, wait / 1000)
         await _after_dispatch(self._replica, fault)
+
+    async def is_behind(self) -> bool:
+        """Whatever is sent arrives."""
+        return False
 
     async def flush(self) -> None:
         """What was dispatched is on its way."""

@@ -172,11 +172,11 @@ def test_two_that_trim_and_one_that_is_late_remove_nothing_new() -> None:
     class Late(MemoryTable):
         held: asyncio.Event | None = None
 
-        async def delete(self, keys: Any) -> None:
+        async def delete(self, keys: Any, *, when: Any = ()) -> None:
             held, self.held = self.held, None
             if held is not None:
                 await held.wait()
-            await super().delete(keys)
+            await super().delete(keys, when=when)
 
     async def main() -> None:
         table = Late()

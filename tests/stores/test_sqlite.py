@@ -565,3 +565,33 @@ def test_a_loop_that_ended_does_not_stop_the_writer(tmp_path: Path) -> None:
 
     asyncio.run(leave())
     run(table, body)
+
+
+# --- room ----------------------------------------------------------------------------------------
+
+
+@both
+def test_what_is_deleted_makes_the_file_smaller(tmp_path: Path, threaded: bool) -> None:
+    """But for a reserve; a little with each deletion, so that nobody waits long for it."""
+    table = SqliteTable(tmp_path / "a.db", threaded=threaded, durable=False)
+
+    def size() -> int:
+        with closing(sqlite3.connect(tmp_path / "a.db")) as opened:
+            opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return (tmp_path / "a.db").stat().st_size
+
+    async def body() -> None:
+        for number in range(120):
+            await table.put_blob(f"r{number}", "a", bytes(100_000))
+        full = size()
+        sizes = []
+        for number in range(120):
+            await table.delete_blobs(f"r{number}", limit=10)
+            if number % 20 == 19:
+                sizes.append(size())
+        assert sizes == sorted(sizes, reverse=True)
+        reserve = (rows.SPARE + 64) * 4096
+        assert sizes[-1] <= reserve < full
+        assert await table.get(H) is None
+
+    run(table, body)

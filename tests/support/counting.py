@@ -10,7 +10,7 @@ from typing import Any
 from rewake.records import Item, Millis
 from rewake.stores.items import encode
 from rewake.stores.memory import MemoryTable
-from rewake.stores.table import Due, Key, Page, Written, indexed
+from rewake.stores.table import Due, Key, Page, When, Written, indexed
 
 _KIB = 1024
 
@@ -18,9 +18,9 @@ _KIB = 1024
 class CountingTable(MemoryTable):
     """A memory table that counts.
 
-    A write is a unit a KiB of its item, also if its condition fails. A due time that appears or
-    goes is a unit of the index, and one that moves is two. A read is a unit for each 4 KiB, and a
-    look at the due index one as well. `places` has the write units by partition,
+    A write, or a delete, is a unit a KiB of its item, also if its condition fails. A due time that
+    appears or goes is a unit of the index, and one that moves is two. A read is a unit for each
+    4 KiB, and a look at the due index one as well. `places` has the write units by partition,
     `headers` the writes to headers.
     """
 
@@ -83,6 +83,13 @@ class CountingTable(MemoryTable):
         self.headers += key.sort == "H"
         self.refused += not written.ok
         return written
+
+    def _remove(self, key: Key, when: When) -> None:
+        found = self._load(key)
+        super()._remove(key, when)
+        self.writes += _blocks(_size(key, found), 1)
+        if self._load(key) is None:
+            self.index += getattr(found, "due", None) is not None
 
     def _store(self, key: Key, found: Item | None, item: Item) -> Any:
         stored = super()._store(key, found, item)

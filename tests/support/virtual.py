@@ -14,7 +14,7 @@ from typing import Any
 from rewake.app import App
 from rewake.authoring.hints import return_hint
 from rewake.clock import Clock
-from rewake.dispatchers.dispatcher import Handler
+from rewake.dispatchers.dispatcher import Dispatcher, Handler
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine
 from rewake.engine.logs import capture
@@ -32,6 +32,7 @@ from tests.support.stores import WholeTable
 EPOCH: Millis = 1_700_000_000_000
 SECRET = Secret("a secret of the virtual world")
 TABLES = ("memory", "sqlite")
+Carrier = Callable[[Clock], Dispatcher]
 
 
 class VirtualClock:
@@ -57,12 +58,14 @@ class Bench:
         table: WholeTable,
         settings: Settings,
         secret: Secret = SECRET,
+        carrier: Carrier = InProcessDispatcher,
     ) -> None:
         self.loop = loop
         self.secret = secret
         self.table = table
         self._app = app
         self._settings = settings
+        self._carrier = carrier
         self.made: list[Engine] = []
         self.takers: Iterator[Engine] = iter(())
         self.engine = self.another()
@@ -82,7 +85,7 @@ class Bench:
         engine = Engine(
             self._app,
             self.table,
-            InProcessDispatcher(clock),
+            self._carrier(clock),
             secret or self.secret,
             clock=clock,
             settings=settings,
@@ -148,6 +151,8 @@ class _Network:
     """A dispatcher whose messages go to one process after another."""
 
     local = False
+    reach: Millis = 0
+    dead_letters = None
 
     def __init__(self, bench: Bench, clock: Clock) -> None:
         self._bench = bench
@@ -165,6 +170,10 @@ class _Network:
 
     def _hand(self, invocation: Invocation) -> None:
         self._work.append(asyncio.ensure_future(next(self._bench.takers).handle(invocation)))
+
+    async def is_behind(self) -> bool:
+        """Whatever is sent arrives."""
+        return False
 
     async def flush(self) -> None:
         """What was dispatched is on its way."""
@@ -205,9 +214,14 @@ def virtually(
     *,
     table: str | WholeTable = "memory",
     secret: Secret = SECRET,
+    carrier: Carrier = InProcessDispatcher,
+    sweeps: bool = True,
     **settings: Any,
 ) -> None:
-    """Run `body` with an engine that serves these workflows and tasks."""
+    """Run `body` with an engine that serves these workflows and tasks.
+
+    `carrier` makes the dispatcher of each process.
+    """
     app = App()
     for member in members:
         app.add(member)
@@ -220,10 +234,10 @@ def virtually(
             if table == "memory"
             else SqliteTable(Path(folder) / "a.db", threaded=False, durable=False)
         )
-        bench = Bench(loop, app, base, Settings(**settings), secret)
+        bench = Bench(loop, app, base, Settings(**settings), secret, carrier)
 
         async def main() -> None:
-            bench.engine.open()
+            bench.engine.open(sweep=sweeps)
             try:
                 await body(bench)
                 await bench.engine.close()

@@ -22,10 +22,10 @@ from typing import (
 
 from rewake.authoring.hints import signature_of
 from rewake.authoring.inputs import Inputs
-from rewake.authoring.keep import Keep, Span, keep_of
 from rewake.authoring.policy import Seconds, seconds
 from rewake.authoring.task import default_name, importable
 from rewake.errors import AppError
+from rewake.keep import Keep, Span, keep_of
 from rewake.values.fields import field_names
 from rewake.values.text import storable, stored_size
 

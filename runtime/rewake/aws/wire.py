@@ -83,11 +83,20 @@ class SignedWire:
         self._sign = _signer(service)
         forks.withhold(self)
 
-    async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        timeout: float = TIMEOUT,
+    ) -> Answer:
         """The answer to a request. A clock that is wrong is set right by its `Date`."""
         from aiohttp import (  # noqa: PLC0415 - `import rewake` is free of it
             ClientConnectorError,
             ClientError,
+            ClientTimeout,
             ConnectionTimeoutError,
         )
         from yarl import URL  # noqa: PLC0415
@@ -103,13 +112,14 @@ class SignedWire:
                 data=body or None,
                 headers=signed,
                 allow_redirects=False,
+                timeout=ClientTimeout(total=timeout, sock_connect=_CONNECT),
             ) as response:
                 found = {name.lower(): text for name, text in response.headers.items()}
                 answer = Answer(response.status, found, await response.read())
         except (ClientConnectorError, ConnectionTimeoutError) as error:
             raise NotSent(f"{self._url} cannot be reached: {error}") from error
         except TimeoutError as error:
-            raise Lost(f"{self._url} did not answer within {TIMEOUT:g} s") from error
+            raise Lost(f"{self._url} did not answer within {timeout:g} s") from error
         except (ClientError, OSError) as error:
             raise Lost(f"{self._url}: {type(error).__name__}: {error}") from error
         if answer.status in (400, 403):
@@ -170,7 +180,6 @@ async def _holder() -> AsyncGenerator[ClientSession, None]:
 
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE),
-        timeout=aiohttp.ClientTimeout(total=TIMEOUT, connect=None, sock_connect=_CONNECT),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
     )

@@ -13,11 +13,13 @@ from typer.core import TyperGroup
 from rewake.cli.access import audit, tokens
 from rewake.cli.approval_commands import approvals
 from rewake.cli.callbacks import callbacks
+from rewake.cli.dead_letters import deadletters
 from rewake.cli.deliveries import deliveries
 from rewake.cli.doctor_command import doctor
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
 from rewake.cli.init_command import init
 from rewake.cli.inputs import json_value
+from rewake.cli.keeping import runs_erase, runs_export, runs_hold, runs_purge, runs_unhold
 from rewake.cli.options import (
     ApprovalKey,
     Comment,
@@ -84,6 +86,7 @@ app.add_typer(audit, name="audit")
 app.add_typer(callbacks, name="callbacks")
 app.add_typer(approvals, name="approvals")
 app.add_typer(deliveries, name="deliveries")
+app.add_typer(deadletters, name="deadletters")
 app.add_typer(tables, name="tables")
 app.command("doctor")(doctor)
 app.command("init")(init)
@@ -159,7 +162,7 @@ def serve(
     port: Port = None,
     db: Db = None,
     dispatcher: Annotated[
-        str | None, typer.Option(help="in-process or http (REWAKE_DISPATCHER).")
+        str | None, typer.Option(help="in-process, http, sqs or lambda (REWAKE_DISPATCHER).")
     ] = None,
     url: Annotated[
         str | None, typer.Option(help="The address of all replicas, for http (REWAKE_URL).")
@@ -238,6 +241,22 @@ def run(
         raise UsageError("--discard-cleanup needs --resume")
     options = RunOptions(source, database(db), arguments, id, resume, discard_cleanup, quiet)
     _end(carry_out(options))
+
+
+@app.command()
+def cost(
+    source: Source,
+    input: Input = None,
+    input_file: InputFile = None,
+    wait: Wait = 60,
+    json: Json = False,
+) -> None:
+    """Run a workflow once, on a database in memory, and say what it would cost in the cloud."""
+    from rewake.cli.inputs import arguments_from
+    from rewake.cli.local.cost import cost as carry_out
+
+    arguments = arguments_from(input, input_file) or {}
+    _end(carry_out(source, arguments, wait, json=json))
 
 
 @app.command()
@@ -446,6 +465,13 @@ def runs_retry(
 
     chosen = Selection(run, state, workflow, since, dry_run, acts_on=("failed",))
     _end(act(Server(url, json), chosen, "retry", discard_cleanup=discard_cleanup or None))
+
+
+runs.command("hold")(runs_hold)
+runs.command("unhold")(runs_unhold)
+runs.command("erase")(runs_erase)
+runs.command("purge")(runs_purge)
+runs.command("export")(runs_export)
 
 
 @runs.command("approve")

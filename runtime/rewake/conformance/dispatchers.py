@@ -42,6 +42,9 @@ class DispatcherContract:
     patience: float = 10.0
     """Seconds after which a message counts as lost."""
 
+    keeps: bool = False
+    """Whether a message that was handed over a moment before its time is delivered by others."""
+
     def dispatcher(self, handler: Handler) -> AbstractAsyncContextManager[Dispatcher]:
         """An open dispatcher whose messages get to `handler`; closed at the end of the block."""
         raise NotImplementedError("a contract is given a dispatcher: override `dispatcher`")
@@ -151,6 +154,6 @@ class DispatcherContract:
                 await dispatcher.close()
                 await dispatcher.dispatch([Invocation("too-late")])
                 await asyncio.sleep(0.1)
-            assert receiver.found.empty()
+            assert self.keeps or receiver.found.empty()
 
         self.play(scenario)

@@ -55,3 +55,22 @@ class ShelfContract:
             await asyncio.gather(*(one(number) for number in range(16)))
 
         self.on_a_shelf(body)
+
+    def test_blobs_of_a_run_are_deleted(self) -> None:
+        """So many at a time, and of no other run; what is gone can be put again."""
+
+        async def body(shelf: Shelf) -> None:
+            for name in "abcde":
+                await shelf.put_blob("1", name, b"x")
+            await shelf.put_blob("12", "a", b"y")
+            assert await shelf.delete_blobs("1", limit=3)
+            assert not await shelf.delete_blobs("1", limit=3)
+            assert not await shelf.delete_blobs("1", limit=3)
+            for name in "abcde":
+                with pytest.raises(CheckpointUnreadable):
+                    await shelf.get_blob("1", name)
+            assert await shelf.get_blob("12", "a") == b"y"
+            await shelf.put_blob("1", "a", b"z")
+            assert await shelf.get_blob("1", "a") == b"z"
+
+        self.on_a_shelf(body)

@@ -350,6 +350,16 @@ class TableContract(ConcurrentTables):
         await table.delete([keys[0]])
         assert (await table.put(keys[0], operation("again"), absent=True)).ok
 
+    @with_a_table
+    async def test_delete_of_what_is_as_it_was(self, table: Table) -> None:
+        """With a condition, an item goes only if it holds then; a missing one is no error."""
+        await table.put(H, header(epoch=3, due=5))
+        await table.delete([H], when=one("epoch", "=", 2))
+        assert await table.get(H) == header(epoch=3, due=5)
+        await table.delete([H, Key("R#9", "H")], when=one("epoch", "=", 3))
+        assert await table.get(H) is None
+        assert await table.due(9, limit=1) == []
+
     # --- together ------------------------------------------------------------------------------
 
     @with_a_table

@@ -58,6 +58,8 @@ class HttpDispatcher:
     """
 
     local = False
+    reach = 0
+    dead_letters = None
 
     def __init__(
         self, base_url: str, secret: Secret, clock: Clock, *, pauses: bool = False
@@ -95,6 +97,9 @@ class HttpDispatcher:
                 self._post(invocation)
             elif wait <= HORIZON:
                 self._delays.add(invocation, wait)
+
+    async def is_behind(self) -> bool:
+        return False
 
     async def flush(self) -> None:
         while self._sending:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from rewake.dispatchers.dispatcher import Dispatcher, Handler
-from rewake.records import Invocation
+from rewake.dispatchers.dispatcher import DeadLetters, Dispatcher, Handler
+from rewake.records import Invocation, Millis
 
 
 class Router:
@@ -32,6 +33,21 @@ class Router:
         """The tags that have a route."""
         return frozenset(self._routes)
 
+    @property
+    def reach(self) -> Millis:
+        """How far ahead messages are kept that are of no route."""
+        return self._main.reach
+
+    @property
+    def dead_letters(self) -> DeadLetters | None:
+        """Of messages that are of no route, or else of the first route that has any."""
+        return next((each.dead_letters for each in self._all() if each.dead_letters), None)
+
+    @property
+    def queues(self) -> tuple[Any, ...]:
+        """The queues that must be there."""
+        return tuple(queue for each in self._all() for queue in getattr(each, "queues", ()))
+
     def open(self, handler: Handler) -> None:
         for each in self._all():
             each.open(handler)
@@ -42,6 +58,12 @@ class Router:
             ways[invocation.tag].append(invocation)
         for tag, some in ways.items():
             await self._routes.get(tag, self._main).dispatch(some)
+
+    async def flush(self) -> None:
+        await asyncio.gather(*(each.flush() for each in self._all()))
+
+    async def is_behind(self) -> bool:
+        return await self._main.is_behind()
 
     async def close(self) -> None:
         await asyncio.gather(*(each.close() for each in self._all()))

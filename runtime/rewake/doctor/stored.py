@@ -23,6 +23,10 @@ SLOW: Final = 250.0
 """Milliseconds for a write, a read and a deletion, above which all is slow."""
 MOST_RUNS: Final = 5_000
 """So many runs that have not ended are looked at."""
+MOST_LATE: Final = 1_000
+"""So many runs that are to be removed are counted."""
+_LATE = 24.0
+"""Hours by which the removal of runs may be late."""
 _PAGE = 200
 
 
@@ -39,6 +43,22 @@ async def round_trip(engine: Runs) -> Sequence[Finding]:
         do = "each step of a run writes: use a faster disk, and no network share"
         return [warning("database", told, do)]
     return [well("database", told)]
+
+
+async def growth(engine: Runs) -> Sequence[Finding]:
+    """How large the database is, and whether ended runs are removed when their time is over."""
+    services, now = engine.services, engine.services.clock.now()
+    late = await services.store.overdue(now, MOST_LATE)
+    size = services.store.trial.size
+    told = "" if size is None else f"; the database has {size / 2**20:,.0f} MiB"
+    if not late:
+        return [well("growth", f"no ended run is past its time{told}")]
+    count = f"{MOST_LATE:,} or more" if len(late) == MOST_LATE else f"{len(late):,}"
+    hours = (now - late[0]) / 3_600_000
+    told = f"{count} ended runs are past their time, the oldest by {hours:,.1f} h{told}"
+    if hours < _LATE:
+        return [well("growth", told)]
+    return [warning("growth", told, "let a server run for longer: each removes a part at a time")]
 
 
 async def keys_of_links(engine: Runs) -> Sequence[Finding]:

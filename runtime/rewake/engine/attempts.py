@@ -21,6 +21,7 @@ from rewake.authoring.marking import hidden_in
 from rewake.authoring.policy import millis
 from rewake.authoring.task import Task
 from rewake.engine.apart import Stay
+from rewake.engine.asked import arguments_of
 from rewake.engine.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.handover import REASON
@@ -64,12 +65,16 @@ class Attempts:
         self._deliveries = deliveries
         services.take = self._begin_in_slot
 
-    async def handle(self, invocation: Invocation) -> None:
-        """Carry out one attempt, if the stored state says that one is needed."""
+    async def handle(self, invocation: Invocation) -> bool:
+        """Carry out one attempt, if the stored state says that one is needed.
+
+        Returns whether the task has come to its end by it.
+        """
         here = (invocation.run, invocation.key)
-        if await self._is_to_begin(here):
-            await self._wait_for_slot(here, invocation.round)
-            await self._follow(self._attempt(here, invocation))
+        if not await self._is_to_begin(here):
+            return False
+        await self._wait_for_slot(here, invocation.round)
+        return await self._follow(self._attempt(here, invocation))
 
     def _begin_in_slot(self, invocation: Invocation) -> None:
         self._services.work.begin(invocation.run, self._take(invocation))
@@ -87,10 +92,11 @@ class Attempts:
         else:
             self._services.slots.release()
 
-    async def _follow(self, attempt: Awaitable[Delivery | None]) -> None:
+    async def _follow(self, attempt: Awaitable[Delivery | None]) -> bool:
         delivery = await attempt
         if delivery is not None:
             await self._deliveries.follow(delivery)
+        return delivery is not None
 
     async def _is_to_begin(self, here: tuple[str, str]) -> bool:
         services = self._services
@@ -272,9 +278,7 @@ class Attempts:
 
     async def _call(self, operation: Operation, invocation: Invocation) -> _Call | None:
         """The call to make; None if this app has no such task. Raises `CheckpointUnreadable`."""
-        given = invocation.args
-        if given is None:
-            raise CheckpointUnreadable(f"the message for {operation.key!r} has no arguments")
+        given = invocation.args or await arguments_of(self._store, operation)
         whole: Value = await self._store.resolve(operation.run, given)
         codec = await codec_for(self._services, operation.run, whole)
         decoded = codec.decode(whole, key=operation.key, purpose=Purpose.CALL)
@@ -341,9 +345,11 @@ class Attempts:
             return await self._fail(operation, owner, failure)
         run, key = operation.run, operation.key
         tries = tries_of(operation, clock.now(), failure)
+        ahead = not invocation.tag and self._services.goes_ahead(at)
+        due = at + self._services.settings.grace if ahead else at
         if await self._insist(
             lambda: self._store.retry_task(
-                run, key, owner, at=at, failure=failure, tries=tries, args=invocation.args
+                run, key, owner, at=at, due=due, failure=failure, tries=tries, args=invocation.args
             )
         ):
             await self._again(invocation, at)

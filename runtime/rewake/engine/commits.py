@@ -93,6 +93,7 @@ class Commits:
         if wake is None and not any(op.kind.traits.awaited for op in open_):
             raise StuckError("it waits for something that nothing can bring about (a deadlock)")
         run, check_at = self.header.run, self._check_at(execution)
+        ahead = wake is not None and self._services.goes_ahead(wake)
         entries = await self._store.offload(run, execution.fresh)
         gap, tasks = execution.arrivals_needed(), dispatched(entries)
         take = self._claims(tasks)
@@ -105,6 +106,7 @@ class Commits:
                 gap=gap - joined,
                 wake=wake,
                 check_at=check_at,
+                ahead=self._services.settings.grace if ahead else 0,
                 asks=any(op.kind is Kind.APPROVAL for op in open_),
                 take=take,
                 near=self._services.settings.sweep,
@@ -260,7 +262,7 @@ class Commits:
         moments = [] if check_at is None else [check_at]
         if wake is not None and self._services.dispatcher.local:
             moments.append(wake)  # a sweep arms the same timer: two wakes would cost a claim more
-        elif wake is not None and wake <= soon:
+        elif wake is not None and (wake <= soon or self._services.goes_ahead(wake)):
             await self._services.dispatcher.dispatch([Invocation(run, not_before=wake)])
         if moments and min(moments) <= soon:
             self._services.arm(Due(min(moments), header_key(run)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import random
 import secrets
@@ -21,13 +22,14 @@ import msgspec
 from rewake import forks
 from rewake.app import App
 from rewake.clock import Clock, SystemClock
-from rewake.dispatchers.dispatcher import Dispatcher
+from rewake.dispatchers.dispatcher import Closing, Dispatcher
 from rewake.dispatchers.routes import routed_tags
 from rewake.engine.apart import Apart
 from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Cache
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.heart import Heart
+from rewake.engine.held import SOON, held_until
 from rewake.engine.leases import Claims
 from rewake.engine.logs import capture
 from rewake.engine.runs import Runs
@@ -41,7 +43,7 @@ from rewake.engine.turn import Turn
 from rewake.engine.watchdog import Watchdog
 from rewake.engine.within import done_within, seconds_left
 from rewake.engine.work import Work
-from rewake.errors import ConfigError
+from rewake.errors import ConfigError, StoreError
 from rewake.records import Header, Invocation, Millis, Operation
 from rewake.signing.secret import Secret
 from rewake.states import RunState
@@ -51,6 +53,8 @@ from rewake.stores.protocol import Store
 from rewake.stores.sealing import behind_codec
 from rewake.stores.shelf import Shelf, shelf_of
 from rewake.stores.table import Due, Table
+
+log = logging.getLogger("rewake.engine")
 
 _DIGITS = string.digits + string.ascii_letters
 
@@ -111,13 +115,9 @@ class Engine(Runs):
                 tags=tags,
             )
         )
-        parts = self._services, Deliveries(self._services)
-        self._attempts, self._sweeper = Attempts(*parts), Sweeper(*parts)
-        self._watchdog, self._claiming, self._pid = (
-            Watchdog(parts[0]),
-            dict[str, bool](),
-            os.getpid(),
-        )
+        own = self._services, Deliveries(self._services)
+        self._attempts, self._sweeper = Attempts(*own), Sweeper(*own)
+        self._watchdog, self._claiming, self._pid = Watchdog(own[0]), dict[str, bool](), os.getpid()
 
     @property
     def abandoned_threads(self) -> int:
@@ -150,7 +150,10 @@ class Engine(Runs):
         self._services.heart.open()
         if self._threaded:
             self._watchdog.open()
-        self._services.dispatcher.open(self.handle)
+        dispatcher = self._services.dispatcher
+        # Who keeps messages has to hear what became of them.
+        kept = not dispatcher.local or routed_tags(dispatcher)
+        dispatcher.open(self.take if kept else self.handle)
         if sweep:
             self._sweeping = asyncio.ensure_future(self._sweeper.run(only))
         if sweep and self._herald is not None:
@@ -197,26 +200,62 @@ class Engine(Runs):
 
         What is not over in the time that there is (`within.ending_at`) is handed over.
         """
+        await self._handled(invocation)
+
+    async def take(self, invocation: Invocation) -> Millis | None:
+        """Act on a message of a transport that keeps it. Raises `Closing`.
+
+        Returns the moment from which on it is of use again, since another process has its work, or
+        could not be begun here; None: nothing of it is left to do.
+        """
+        if self._services.work.closing:
+            raise Closing
+        try:
+            return await self._come_of(invocation)
+        except StoreError:
+            log.warning("a message about run %s comes again", invocation.run, exc_info=True)
+            return self._services.clock.now() + SOON
+
+    async def _come_of(self, invocation: Invocation) -> Millis | None:
+        """When a message is of use again that was acted on."""
+        services = self._services
+        if not invocation.key and invocation.not_before is not None:
+            # Many are late for a time-out that never came: a look costs less than a claim.
+            header = await services.store.find(invocation.run)
+            if header is None or not _is_to_wake(header, services.clock.now()):
+                early = header is not None and header.wake == invocation.not_before
+                return invocation.not_before if early else None
+        if await self._handled(invocation):
+            return None
+        if services.work.closing:
+            raise Closing
+        return await held_until(services, invocation)
+
+    async def sweep(self, ahead: Millis = 0) -> None:
+        """Check all items that are due, once.
+
+        `ahead`: where no process lives until the next sweep, what is due within that time is sent.
+        """
+        await self._sweeper.sweep(ahead)
+
+    async def _handled(self, invocation: Invocation) -> bool:
+        """Whether nothing of a message is left to do here, in the time that there is."""
         left, work = seconds_left(), self._handle(invocation)
         if left is None:
-            await work
-        else:
-            await done_within(self._services, invocation, work, left)
+            return await work
+        # What is handed over has a message of its own.
+        return await done_within(self._services, invocation, work, left) is not False
 
-    async def _handle(self, invocation: Invocation) -> None:
+    async def _handle(self, invocation: Invocation) -> bool:
+        """Act on one message. Returns whether what it is about was carried out here."""
         work = self._services.work
         if work.closing:
-            return
+            return False
         if not self._services.tags.serves(invocation.tag):
-            await work.do(invocation.run, self._pass_on(invocation))
-        elif invocation.key:
-            await work.do(invocation.run, self._attempts.handle(invocation))
-        else:
-            await work.do(invocation.run, self._take_run(invocation.run))
-
-    async def sweep(self) -> None:
-        """Check all items that are due, once."""
-        await self._sweeper.sweep()
+            return bool(await work.do(invocation.run, self._pass_on(invocation)))
+        if invocation.key:
+            return bool(await work.do(invocation.run, self._attempts.handle(invocation)))
+        return bool(await work.do(invocation.run, self._take_run(invocation.run)))
 
     async def rest(self, seconds: float) -> None:
         """Come to rest: hold nothing, and have nothing to send, for the process may stand still.
@@ -232,7 +271,7 @@ class Engine(Runs):
         await services.heart.rest()
         await services.dispatcher.flush()
 
-    async def _pass_on(self, invocation: Invocation) -> None:
+    async def _pass_on(self, invocation: Invocation) -> bool:
         """Let others find by the due index what came here, and is not served here.
 
         No message does that: it could come back, and go on for ever.
@@ -243,22 +282,27 @@ class Engine(Runs):
             header = await self._services.store.find(invocation.run)
             if header is not None and header.state in (RunState.READY, RunState.PARKED):
                 await self._services.store.hand_on(header)
+        return True
 
-    async def _take_run(self, run: str) -> None:
+    async def _take_run(self, run: str) -> bool:
+        """Go on with a run. Returns whether it could be claimed."""
         services = self._services
         if services.elsewhere.is_aside(run, ""):
-            return
+            return False
         claimed = await self._claim(run)
         if isinstance(claimed, Header):
             await Turn(services, claimed).run()
-        elif claimed is not None:
+            return True
+        if claimed is not None:
             async with services.apart.entering(run, "", claimed.deaths) as stay:
                 if stay is None:
-                    return
+                    return False
                 claim = msgspec.structs.replace(services.run_claim(run), apart=True)
                 claimed = await services.claims.run(run, claim)
                 if isinstance(claimed, Header):
                     await Turn(services, claimed, stay=stay).run()
+                    return True
+        return False
 
     async def _claim(self, run: str) -> Header | Suspect | None:
         """Claim a run, and once more for all messages that came meanwhile, if that was refused."""
@@ -285,6 +329,12 @@ class Engine(Runs):
 
     def _arm(self, due: Due) -> None:
         self._sweeper.arm(due)
+
+
+def _is_to_wake(header: Header, now: Millis) -> bool:
+    """Whether a message that was sent for a moment finds its run waiting for that, or worse."""
+    waits = header.state is RunState.PARKED and header.gap > 0
+    return not waits or (header.wake is not None and header.wake <= now)
 
 
 def _times(settings: Settings) -> dict[str, Millis]:

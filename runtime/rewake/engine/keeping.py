@@ -15,15 +15,15 @@ import asyncio
 import logging
 
 from rewake.app import App
-from rewake.authoring.keep import Keep
 from rewake.clock import Clock
 from rewake.engine.settings import Settings
 from rewake.errors import StoreError, StuckError
+from rewake.keep import Keep
 from rewake.records import Header, Millis
 from rewake.states import ENDED, RunState
 from rewake.stores.keys import run_of
 from rewake.stores.protocol import Store
-from rewake.stores.removal import is_ended_due, removal_due
+from rewake.stores.removal import ended_at, is_ended_due, removal_due
 from rewake.stores.table import Key
 
 log = logging.getLogger("rewake.sweeper")
@@ -58,7 +58,7 @@ class Keeping:
 
     def due_of(self, ended: Header) -> Millis | None:
         """The due time of a run that has ended, for its removal."""
-        return self.due(ended, ended.state, ended.ended)
+        return self.due(ended, ended.state, ended_at(ended))
 
     def is_known(self, header: Header) -> bool:
         """Whether this app has the workflow of a run, and so its policy."""

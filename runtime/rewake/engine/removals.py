@@ -9,6 +9,7 @@ from rewake.engine.services import Services
 from rewake.errors import RunConflict
 from rewake.records import Header, Millis
 from rewake.states import ENDED
+from rewake.stores.removal import ended_at
 
 AT_ONCE = 200
 """The most steps in which one request erases; what is left goes with the next sweeps."""
@@ -77,7 +78,7 @@ class Removals:
         now, runs, held = self._services.clock.now(), list[Header](), list[Header]()
         found, cursor = await self.listing.page(wanted, AT_ONCE, cursor)
         for header in found:
-            if header.state not in ENDED or header.ended >= before:
+            if header.state not in ENDED or ended_at(header) >= before:
                 continue
             if header.hold:
                 held.append(header)

@@ -95,8 +95,7 @@ class Runs(Removals):
         Raises:
             RunNotFound: no such workflow.
             InvalidInput: an argument or a policy does not fit; `field` names it.
-            RunConflict: that run has other arguments, or a policy rejects it; `run` names it.
-            RunRemoved: it has ended, and nothing is left of it.
+            RunConflict: that run (`run`) has other arguments, was removed, or a policy rejects it.
         """
         found = self._services.app.workflow(workflow)
         recorded = found.recorded(arguments, strict=strict)
@@ -111,9 +110,7 @@ class Runs(Removals):
             return found, new
 
         name = self._name(workflow, run, idempotency_key)
-        header, new = await begin_or_find(name, policy, create, self._store.standing)
-        if header.state is RunState.REMOVED:
-            raise RunRemoved(f"run {header.run!r} has ended, and is removed", run=header.run)
+        header, new = _there(await begin_or_find(name, policy, create, self._store.standing))
         if not new and compare and not self._is_of(header, workflow, arguments):
             raise _started_otherwise(header.run)
         return header, new
@@ -424,6 +421,14 @@ class Runs(Removals):
         # What was reopened is dispatched by its next turn: the code may no longer ask for it.
         await services.wake(run)
         return header
+
+
+def _there(found: tuple[Header, bool]) -> tuple[Header, bool]:
+    """A run that was begun or found. Raises `RunRemoved` for the stone of one."""
+    run = found[0].run
+    if found[0].state is RunState.REMOVED:
+        raise RunRemoved(f"run {run!r} has ended, and was removed", run=run)
+    return found
 
 
 def _live(header: Header, *, even_stuck: bool = True) -> Header:

@@ -30,12 +30,15 @@ from rewake.engine.tags import Tags
 from rewake.engine.threads import ThreadPools
 from rewake.engine.waits import Waits
 from rewake.engine.work import Work
-from rewake.records import Invocation, Operation, Outcome, Scheduled, Try
+from rewake.records import Invocation, Millis, Operation, Outcome, Scheduled, Try
 from rewake.signing.secret import Secret
 from rewake.stores.answers import RunClaim, TaskClaim
 from rewake.stores.protocol import Store
 from rewake.stores.table import Due
 from rewake.tags import UNTAGGED
+
+SENT_AGAIN = 1 / 32
+"""The share of messages that wait in a queue that a sweep sends again."""
 
 log = logging.getLogger("rewake.engine")
 
@@ -206,6 +209,20 @@ class Services:
     def begins(self, tag: str) -> bool:
         """Whether this process begins tasks of this tag that it has asked for, if it has room."""
         return self.tags.serves(tag) if tag else self.dispatcher.local
+
+    def goes_ahead(self, at: Millis) -> bool:
+        """Whether a message for then is sent now, and kept by what carries it."""
+        reach = self.dispatcher.reach
+        return reach > 0 and at <= self.clock.now() + reach
+
+    async def is_in_a_queue(self) -> bool:
+        """Whether a message that was sent, and has not come, waits for somebody to take it.
+
+        Else each sweep would add another to those that wait. Now and then it is sent all the same,
+        as nobody knows whether it is the one that was never sent, since its sender died.
+        """
+        behind = await self.dispatcher.is_behind()
+        return behind and self.chance.random() > SENT_AGAIN
 
     def has_queued(self, run: str, asked: Scheduled) -> bool:
         """Whether a message for this task waits here for a slot: it will be looked at then."""

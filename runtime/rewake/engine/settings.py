@@ -6,8 +6,8 @@ import os
 import socket
 from dataclasses import dataclass, field
 
-from rewake.authoring.keep import DEFAULT, Keep
 from rewake.errors import ConfigError
+from rewake.keep import DEFAULT, Keep
 from rewake.records import Millis
 from rewake.tags import Served
 

@@ -11,9 +11,9 @@ import logging
 import math
 from collections.abc import Sequence
 
-import msgspec
-
+from rewake.engine.ahead import Ahead, look_at
 from rewake.engine.aside import MAX_TIMES, Aside
+from rewake.engine.asked import message_for
 from rewake.engine.clock_watch import ClockWatch
 from rewake.engine.deaths import Deaths
 from rewake.engine.deliveries import Deliveries
@@ -36,7 +36,6 @@ from rewake.records import (
 )
 from rewake.states import TERMINAL, RunState
 from rewake.stores.history import History, is_unattended
-from rewake.stores.joins import may_be_open
 from rewake.stores.keys import header_key, is_of_run, run_of
 from rewake.stores.processes import next_look
 from rewake.stores.suspects import is_suspect
@@ -69,6 +68,7 @@ class Sweeper:
         self._clock_watch = ClockWatch(services)
         self._deaths = Deaths(services)
         self._trimmer = Trimmer(services)
+        self._ahead = Ahead(services)
         self._intake = Intake(services, self._check_all, self.arm)
 
     async def run(self, only: str | None = None) -> None:
@@ -102,14 +102,19 @@ class Sweeper:
                 self._resting = None
         self._hurried = False
 
-    async def sweep(self) -> None:
-        """Check all items that are due, and arm timers for those that will be soon."""
+    async def sweep(self, ahead: Millis = 0) -> None:
+        """Check all items that are due, and arm timers for those that will be soon.
+
+        `ahead`: what is due within that time is sent now (`engine/ahead.py`).
+        """
         await self._services.claims.sweep()
         await self._clock_watch.look(self._only)
         if self._only is not None:
             await self._deaths.look_ahead(self._only)
         if self._services.carries_on():
             await self._sweep_untagged()
+        if ahead:
+            await self._ahead.send(self._services.clock.now() + ahead)
         await self._intake.look()
         await self._services.tags.beat()
         if self._only is None and self._services.carries_on():
@@ -272,7 +277,8 @@ class Sweeper:
             await self._store.cancel_left(header, now)
             await self._store.lay_down(header, self._services.keeping.due_of(header))
             return
-        if await self._store.postpone(key, due, now + settings.grace):
+        sent = header.epoch == 0 and await self._services.is_in_a_queue()
+        if await self._store.postpone(key, due, now + settings.grace) and not sent:
             await self._services.wake(header.run)
 
     async def _is_kept(self, item: Header | Operation, key: Key, due: Millis, now: Millis) -> bool:
@@ -300,17 +306,22 @@ class Sweeper:
     async def _is_to_wake(self, header: Header, now: Millis) -> bool:
         """Whether nothing but waking a parked run is left to do."""
         check = header.check_at is not None and header.check_at <= now
-        moments = [m for m in (header.wake, header.check_at) if m is not None]
-        if _must_wake(header, now) and not check:
+        wake = look_at(header, self._services.settings.grace)
+        moments = [m for m in (wake, header.check_at) if m is not None]
+        if self._must_wake(header, now) and not check:
             return True
         if check or not moments:
             await self._check_operations(header, now)
             return False
         # It is early: moving it costs more than another look, if that is soon.
         if min(moments) > now + self._services.settings.sweep:
-            await self._store.recheck(header, check_at=header.check_at, wake=header.wake)
+            await self._store.recheck(header, check_at=header.check_at, wake=wake)
         self._arm_soon(Due(min(moments), header_key(header.run)), now)
         return False
+
+    def _must_wake(self, header: Header, now: Millis) -> bool:
+        wake = look_at(header, self._services.settings.grace)
+        return header.gap <= 0 or (wake is not None and wake <= now)
 
     async def _check_operations(self, header: Header, now: Millis) -> None:
         """Check the tasks of a parked run that have no due time of their own."""
@@ -319,13 +330,14 @@ class Sweeper:
         await self._store.cancel_withdrawn(header.run, history, now)
         unattended: list[Invocation] = []
         checks: list[Millis] = []
-        wake = _must_wake(header, now)
+        wake = self._must_wake(header, now)
         settled = 0
         for entry in history.dispatched():
-            if self._services.has_queued(header.run, entry):
+            operation = history.item(entry)
+            sent = operation is None and not entry.tag and await self._services.is_in_a_queue()
+            if sent or self._services.has_queued(header.run, entry):
                 checks.append(now + settings.grace)
                 continue
-            operation = history.item(entry)
             if operation is not None:
                 operation = await self._store.set_right(operation)
             # By all clocks: else nobody could take it yet, and the next check is a grace away.
@@ -339,7 +351,7 @@ class Sweeper:
         if wake or unattended:
             checks.append(now + settings.grace)
         check_at = min(checks, default=None)
-        timer = None if wake else header.wake
+        timer = None if wake else look_at(header, settings.grace)
         # Of more outcomes than that, some never arrived: no number tells a turn to read them.
         read = read_at(header)
         missed = settled > (0 if read is None else header.arrivals - read)
@@ -398,13 +410,20 @@ class Sweeper:
         if not over and not dispatched:
             self._services.work.begin(operation.run, self._deliveries.fall_silent(operation))
             return
-        message = None if over else await self._message(header, operation)
+        message = None if over else await message_for(self._store, header, operation)
         if message is None:
             await self._store.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
-        elif not message.tag or self._services.tags.is_routed(message.tag):
+        elif message.tag and not self._services.tags.is_routed(message.tag):
+            if self._services.slots.reserve(1):
+                self._services.take(message)
+        elif not await self._waits_in_a_queue(operation):
             await self._services.dispatch([message])
-        elif self._services.slots.reserve(1):
-            self._services.take(message)
+
+    async def _waits_in_a_queue(self, operation: Operation) -> bool:
+        """Whether a message was sent for a task that nobody holds, and may not have come yet."""
+        at, due = operation.not_before, operation.due
+        sent = at is not None and due is not None and at < due and not operation.owner
+        return sent and await self._services.is_in_a_queue()
 
     def _is_to_take(self, operation: Operation) -> bool:
         """Whether a task of a tag can be claimed here as it is, without being postponed before.
@@ -418,29 +437,6 @@ class Sweeper:
             is_suspect(operation.deaths + bool(operation.owner))
             or self._services.elsewhere.is_aside(run, key)
         )
-
-    async def _message(self, header: Header, operation: Operation) -> Invocation | None:
-        """The message for an open task; None if the workflow waits for it no more.
-
-        Many wait for a retry at once, so these carry what the history says. Where one was withdrawn
-        meanwhile, whoever goes on with its run settles it.
-        """
-        run, args = header.run, operation.args
-        if args is not None:
-            whole = await self._store.resolve(run, args)
-            about = Invocation(
-                run, operation.key, operation.name, whole, round=operation.round, tag=operation.tag
-            )
-            return msgspec.structs.replace(about, joined=may_be_open(header))
-        history = await self._store.entries(header)
-        for entry in history.dispatched():
-            if (entry.key, entry.round) == (operation.key, operation.round):
-                return await self._store.message(header, entry)
-        return None
-
-
-def _must_wake(header: Header, now: Millis) -> bool:
-    return header.gap <= 0 or (header.wake is not None and header.wake <= now)
 
 
 def _backoff(deaths: int) -> Millis:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, TypeVar
 
 from rewake.errors import RewakeError
 
+T = TypeVar("T")
 log = logging.getLogger("rewake.engine")
 
 CLEANUP = 1.0
@@ -23,17 +24,20 @@ class Work:
     def __init__(self) -> None:
         self.closing = False
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._begun: set[asyncio.Task[None]] = set()
+        self._begun: set[asyncio.Task[Any]] = set()
         """What was begun here, for asyncio itself keeps no task; one that never started stays."""
 
-    async def do(self, run: str, work: Awaitable[None]) -> None:
-        """Await `work` for a run. A `RewakeError` is logged: a due time covers its work."""
+    async def do(self, run: str, work: Awaitable[T]) -> T | None:
+        """What `work` for a run comes to; None if it is cut off, or fails.
+
+        A `RewakeError` is logged: a due time covers its work.
+        """
         task = asyncio.current_task()
         outermost = task is not None and task not in self._under_way
         if task is not None:
             self._under_way.add(task)
         try:
-            await work
+            return await work
         except asyncio.CancelledError:
             if not self.closing:
                 raise
@@ -43,8 +47,9 @@ class Work:
             if task is not None and outermost:
                 self._under_way.discard(task)
                 self._begun.discard(task)
+        return None
 
-    def begin(self, run: str, work: Awaitable[None]) -> None:
+    def begin(self, run: str, work: Awaitable[Any]) -> None:
         """Do `work` in an asyncio task of its own."""
         self._begun.add(asyncio.ensure_future(self.do(run, work)))
 

@@ -3,6 +3,8 @@
     a database    see `rewake.hosts.databases`
     a dispatcher  in-process                                   work stays in the process
                   http                                         to REWAKE_URL, any replica takes it
+    sqs                                          into a queue, from which any replica takes it
+    lambda                                       to a function, and what has to wait into a queue
 
     a route       https://HOST[/PATH]                          messages for a tag's tasks go there
 
@@ -12,18 +14,24 @@ own; another kind of route is a row, by what its address begins with.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from starlette.applications import Starlette
 
 from rewake.app import App, load_app
+from rewake.aws.client import AwsClient, check_installed
+from rewake.aws.queue import Queue, check_queues
 from rewake.clock import Clock, SystemClock
+from rewake.dispatchers.aws_lambda import LambdaDispatcher
 from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.dispatchers.http import HttpDispatcher
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.dispatchers.routes import Router
+from rewake.dispatchers.sqs import SqsDispatcher, open_queue, parked_name
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.errors import ConfigError
@@ -35,7 +43,7 @@ from rewake.http.app import create_app
 from rewake.http.bodies import LIMIT
 from rewake.http.load import Limits
 from rewake.signing.secret import Secret
-from rewake.tags import EVERY, Served
+from rewake.tags import EVERY, UNTAGGED, Served
 
 _UNTAGGED = Served()
 
@@ -44,21 +52,75 @@ log = logging.getLogger("rewake.server")
 # --- dispatchers -------------------------------------------------------------------------------
 
 
+def _over_sqs(
+    config: ServerConfig, secret: Secret, clock: Clock, tag: str = UNTAGGED
+) -> SqsDispatcher:
+    """A queue for messages of a tag, from which those take that serve it."""
+    check_installed()
+    queue = open_queue(config.queue)
+    parked = open_queue(config.dead_letters or parked_name(config.queue))
+    serves = tag in (config.served or _UNTAGGED)
+    takes = serves and config.consume and config.runs_on.goes_on  # else its host brings them
+    return SqsDispatcher(queue, parked, secret, clock, consumes=takes, room=config.tasks)
+
+
+def _over_lambda(config: ServerConfig, secret: Secret, clock: Clock) -> LambdaDispatcher:
+    check_installed()
+    later = _over_sqs(config, secret, clock) if config.queue else None
+    return LambdaDispatcher(config.function, AwsClient("lambda"), secret, clock, later)
+
+
 _DISPATCHERS: Mapping[str, Callable[[ServerConfig, Secret, Clock], Dispatcher]] = {
     "in-process": lambda _config, _secret, clock: InProcessDispatcher(clock),
     "http": lambda config, secret, clock: HttpDispatcher(
         config.url, secret, clock, pauses=not config.runs_on.goes_on
     ),
+    "sqs": _over_sqs,
+    "lambda": _over_lambda,
 }
 
 
-def _http_route(address: str, secret: Secret, clock: Clock) -> Dispatcher:
+def check_dispatcher(dispatcher: Dispatcher) -> None:
+    """Raise `ConfigError`, in one line, if what carries messages is not there or does not fit."""
+    queues = getattr(dispatcher, "queues", ())
+    if queues:
+        asyncio.run(_checked(queues))
+
+
+async def _checked(queues: Sequence[Queue]) -> None:
+    try:
+        await check_queues(*queues)
+    finally:
+        for queue in queues:
+            await queue.close()
+
+
+def _http_route(
+    address: str, _tag: str, _config: ServerConfig, secret: Secret, clock: Clock
+) -> Dispatcher:
     return HttpDispatcher(address, secret, clock)
 
 
-_ROUTES: Mapping[str, Callable[[str, Secret, Clock], Dispatcher]] = {
+def _sqs_route(
+    address: str, tag: str, config: ServerConfig, secret: Secret, clock: Clock
+) -> Dispatcher:
+    queue = address.partition(":")[2]
+    return _over_sqs(replace(config, queue=queue, dead_letters=""), secret, clock, tag)
+
+
+def _lambda_route(
+    address: str, _tag: str, _config: ServerConfig, secret: Secret, clock: Clock
+) -> Dispatcher:
+    check_installed()
+    function = address.partition(":")[2]
+    return LambdaDispatcher(function, AwsClient("lambda"), secret, clock)
+
+
+_ROUTES: Mapping[str, Callable[[str, str, ServerConfig, Secret, Clock], Dispatcher]] = {
     "https": _http_route,
     "http": _http_route,
+    "sqs": _sqs_route,
+    "lambda": _lambda_route,
 }
 """By what stands before the first colon of its address: what makes a route."""
 
@@ -66,19 +128,23 @@ _ROUTES: Mapping[str, Callable[[str, Secret, Clock], Dispatcher]] = {
 def _dispatcher(config: ServerConfig, secret: Secret, clock: Clock) -> Dispatcher:
     """The dispatcher, with the routes that messages of tags take. Raises `ConfigError`."""
     main = _DISPATCHERS[config.dispatcher](config, secret, clock)
-    routes = {tag: _route(tag, to, secret, clock) for tag, to in config.routes.items()}
+    routes = {tag: _route(tag, to, config, secret, clock) for tag, to in config.routes.items()}
     return Router(main, routes) if routes else main
 
 
-def _route(tag: str, address: str, secret: Secret, clock: Clock) -> Dispatcher:
+def _route(
+    tag: str, address: str, config: ServerConfig, secret: Secret, clock: Clock
+) -> Dispatcher:
     kind, _, _ = address.partition(":")
     make = _ROUTES.get(kind.lower())
     if make is None:
         known = ", ".join(f"{each}:" for each in _ROUTES)
         raise ConfigError(f"REWAKE_ROUTES: the address for {tag} begins with none of {known}")
     try:
-        return make(address, secret, clock)
+        return make(address, tag, config, secret, clock)
     except ConfigError:
+        if not kind.lower().startswith("http"):
+            raise
         told = f"REWAKE_ROUTES: the address for {tag} must be http(s)://host[:port][/path]"
         raise ConfigError(told) from None
 

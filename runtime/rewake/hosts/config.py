@@ -14,19 +14,19 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rewake.authoring.keep import DEFAULT, Keep, keep_in
 from rewake.dispatchers.http import checked_url
 from rewake.errors import ConfigError
 from rewake.hosts.hosts import HOSTS, Host
 from rewake.hosts.log_formats import LOG_FORMATS
 from rewake.identity.oidc import Grants, read_grants
 from rewake.identity.settings import IdentitySettings, identity_settings
+from rewake.keep import DEFAULT, Keep, keep_in
 from rewake.signing.aes_gcm import AesGcm, keys_in
 from rewake.signing.payloads import PayloadCodec
 from rewake.signing.secret import Secret
 from rewake.tags import Served, checked_tag, served
 
-DISPATCHERS = ("in-process", "http")
+DISPATCHERS = ("in-process", "http", "sqs", "lambda")
 """How messages may travel."""
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
@@ -48,7 +48,16 @@ class ServerConfig:
     blobs: str = ""
     """Where large values are, if not in the database."""
     dispatcher: str = "in-process"
-    """How messages travel. `http`: they go to `url`, and any replica takes any message."""
+    """How messages travel. `http`: they go to `url`, and any replica takes any message. `sqs`: they
+    wait in `queue`. `lambda`: they invoke `function`; those that have to wait do so in `queue`."""
+    queue: str = ""
+    """The name or URL of an SQS queue."""
+    dead_letters: str = ""
+    """The same of the queue of messages that cannot be handled; empty: `queue` with `-dead`."""
+    function: str = ""
+    """The name or ARN of a Lambda function."""
+    consume: bool = True
+    """Whether this process takes messages from the queue; not where Lambda brings them."""
     url: str = ""
     """The one address of all replicas."""
     tags: tuple[str, ...] = ()
@@ -250,6 +259,10 @@ def _origins(text: str) -> tuple[str, ...]:
     return found
 
 
+def _yes_or_no(text: str) -> bool:
+    return {"yes": True, "no": False}[text.lower()]
+
+
 SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "app": ("REWAKE_APP", str),
     "host": ("REWAKE_HOST", str),
@@ -257,6 +270,10 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "db": ("REWAKE_DB", str),
     "blobs": ("REWAKE_BLOBS", str),
     "dispatcher": ("REWAKE_DISPATCHER", str),
+    "queue": ("REWAKE_QUEUE", str),
+    "dead_letters": ("REWAKE_DEAD_LETTERS", str),
+    "function": ("REWAKE_FUNCTION", str),
+    "consume": ("REWAKE_CONSUME", _yes_or_no),
     "url": ("REWAKE_URL", str),
     "tags": ("REWAKE_TAGS", _texts),
     "routes": ("REWAKE_ROUTES", _routes),
@@ -292,9 +309,17 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 def _read(variable: str, text: str, reader: Callable[[str], Any]) -> Any:
     try:
         return reader(text)
-    except ValueError:
+    except (ValueError, KeyError):
         # The text is left out: a secret may have ended up in the wrong variable.
         raise ConfigError(f"{variable} cannot be read as {reader.__name__.strip('_')}") from None
+
+
+_NEEDED = (
+    ("http", "url", "the address of all replicas"),
+    ("sqs", "queue", "the name or URL of a queue"),
+    ("lambda", "function", "the name or ARN of a function"),
+)
+"""What a dispatcher cannot do without."""
 
 
 def _misfits(config: ServerConfig) -> Iterator[ConfigError]:
@@ -324,9 +349,11 @@ def _misfits(config: ServerConfig) -> Iterator[ConfigError]:
             checked_url(config.url)
     except ConfigError as error:
         yield error
-    if config.dispatcher == "http" and not config.url:
-        told = "the http dispatcher needs the address of all replicas: set REWAKE_URL"
-        yield ConfigError(told)
+    for dispatcher, setting, told in _NEEDED:
+        if config.dispatcher == dispatcher and not getattr(config, setting):
+            yield ConfigError(
+                f"the {dispatcher} dispatcher needs {told}: set {SETTINGS[setting][0]}"
+            )
 
 
 # --- the secret of a development server ----------------------------------------------------------

@@ -26,7 +26,7 @@ from rewake.app import App
 from rewake.engine.threads import NAMES as SYNC_THREADS
 from rewake.engine.watchdog import bounded
 from rewake.errors import ConfigError, UsageError
-from rewake.hosts.building import build_app
+from rewake.hosts.building import build_app, check_dispatcher
 from rewake.hosts.config import ServerConfig
 from rewake.hosts.databases import Address, refuse_unfit
 from rewake.hosts.garbage import settle
@@ -104,6 +104,7 @@ def serve(
     with listener or listen(config.host, config.port) as bound:
         refuse_unfit(Address(config.db, config.blobs))
         app = build_app(config.app if source is None else source, config, development=development)
+        check_dispatcher(app.state.parts.engine.services.dispatcher)
         workflows = ", ".join(sorted(app.state.parts.engine.app.workflows)) or "none"
         log.info("app %s, database %s, workflows: %s", config.app, Address(config.db), workflows)
         if config.served is not None:

@@ -28,6 +28,13 @@ class RunsPage(Page, frozen=True, kw_only=True):
     runs: list[RunView]
 
 
+class PurgedPage(Page, frozen=True, kw_only=True):
+    """The ended runs of a page that are removed, or would be, and those that somebody holds."""
+
+    runs: list[RunView]
+    held: list[RunView]
+
+
 class CountsPage(Page, frozen=True, kw_only=True):
     """How many runs are in each state, of those that a page has looked at."""
 
@@ -57,6 +64,36 @@ class DeliveriesPage(Page, frozen=True, kw_only=True):
     """Deliveries to webhooks, newest first."""
 
     deliveries: list[DeliveryView]
+
+
+class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that was parked. `run` and `key`: what it says that it is about."""
+
+    id: str
+    at: str
+    reason: str
+    run: str | None
+    key: str
+    size: int
+
+
+class DeadLetter(DeadLetterView, frozen=True, kw_only=True):
+    """One of them, with what is in it: its signature is left out."""
+
+    message: str
+
+
+class DeadLettersPage(msgspec.Struct, frozen=True):
+    """Messages that were parked, in no order. `more`: whether there may be others."""
+
+    messages: list[DeadLetterView]
+    more: bool
+
+
+class Redriven(msgspec.Struct, frozen=True):
+    """How many messages were sent again."""
+
+    sent: int
 
 
 class Replayed(msgspec.Struct, frozen=True):

@@ -18,8 +18,10 @@ from rewake.http import (
     approvals,
     approving,
     callbacks,
+    dead_letters,
     histories,
     internal,
+    removals,
     runs,
     streams,
     tokens,
@@ -196,6 +198,10 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("POST", "/v1/runs/{run}/kill"): Described(_VIEW, body=runs.Kill, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/resume"): Described(_ACCEPTED, body=runs.Action, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/retry"): Described(_ACCEPTED, body=runs.Retry, problems=(404, 409)),
+    ("POST", "/v1/runs/{run}/hold"): Described(_VIEW, body=runs.Action, problems=(404,)),
+    ("POST", "/v1/runs/{run}/unhold"): Described(_VIEW, body=runs.Action, problems=(404,)),
+    ("POST", "/v1/runs/{run}/erase"): Described(_VIEW, body=runs.Action, problems=(404, 409)),
+    ("POST", "/v1/purge"): Described({200: Answer(answers.PurgedPage)}, body=removals.Purge),
     ("GET", "/v1/runs/{run}/approvals/{key:path}"): Described(
         {200: Answer(ApprovalRecord, also=(trails.LINES,))}, problems=(404, 409)
     ),
@@ -242,6 +248,15 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("POST", "/v1/deliveries/{id}/replay"): Described(
         {200: Answer(answers.Replayed), 202: Answer(answers.Replayed)},
         problems=(400, 404, 409, 415),
+    ),
+    ("GET", "/v1/dead-letters"): Described(
+        {200: Answer(answers.DeadLettersPage)}, problems=(404, 503)
+    ),
+    ("GET", "/v1/dead-letters/{id}"): Described(
+        {200: Answer(answers.DeadLetter)}, problems=(404, 503)
+    ),
+    ("POST", "/v1/dead-letters"): Described(
+        {200: Answer(answers.Redriven)}, body=dead_letters.RedriveBody, problems=(404, 503)
     ),
     ("POST", "/v1/echo"): Described({200: Answer(Seen)}, problems=(401, 408, 413, 422)),
     ("POST", "/v1/doctor"): Described({200: Answer(answers.Examined)}, body=internal.Nothing),

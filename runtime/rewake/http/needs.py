@@ -48,6 +48,10 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("POST", "/v1/runs/{run}/kill"): Need(Scope.OPERATE, "run.kill", acts=True),
     ("POST", "/v1/runs/{run}/resume"): Need(Scope.OPERATE, "run.resume", acts=True),
     ("POST", "/v1/runs/{run}/retry"): Need(Scope.OPERATE, "run.retry", acts=True),
+    ("POST", "/v1/runs/{run}/hold"): Need(Scope.OPERATE, "run.hold", acts=True),
+    ("POST", "/v1/runs/{run}/unhold"): Need(Scope.OPERATE, "run.unhold", acts=True),
+    ("POST", "/v1/runs/{run}/erase"): Need(Scope.ADMIN, "run.erase", acts=True),
+    ("POST", "/v1/purge"): Need(Scope.ADMIN, "run.purge", acts=True),
     ("GET", "/v1/runs/{run}/approvals/{key:path}"): Need(Scope.READ, "approval.get"),
     ("POST", "/v1/runs/{run}/approvals/{key:path}"): Need(
         Scope.DECIDE, "approval.decide", acts=True
@@ -62,6 +66,10 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/v1/deliveries"): Need(Scope.READ, "delivery.list"),
     ("GET", "/v1/deliveries/{id}"): Need(Scope.READ, "delivery.get"),
     ("POST", "/v1/deliveries/{id}/replay"): Need(Scope.OPERATE, "delivery.replay", acts=True),
+    # They may be about runs of any workflow, or forged: for nobody who is limited to some.
+    ("GET", "/v1/dead-letters"): Need(Scope.ADMIN, "dead-letter.list"),
+    ("GET", "/v1/dead-letters/{id}"): Need(Scope.ADMIN, "dead-letter.get"),
+    ("POST", "/v1/dead-letters"): Need(Scope.ADMIN, "dead-letter.redrive", acts=True),
     ("POST", "/v1/invoke"): Need(Scope.OPERATE, "invoke", free=True),
     ("POST", "/v1/echo"): Need(Scope.READ, "echo", free=True),
     ("POST", "/v1/doctor"): Need(Scope.ADMIN, "doctor", acts=True),

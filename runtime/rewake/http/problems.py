@@ -36,6 +36,7 @@ from rewake.errors import (
     StuckError,
     TokenExists,
     TokenNotFound,
+    TransportUnavailable,
     Unauthentic,
 )
 from rewake.signing.redacting import path_shown
@@ -78,6 +79,13 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
         "readable-elsewhere",
         "Another server can read it",
         "Try again: what was stored needs another Python, or a key, than this server has.",
+        {"Retry-After": "1"},
+    ),
+    TransportUnavailable: ProblemType(
+        503,
+        "transport-unavailable",
+        "The queue does not answer",
+        "Try again; what was asked may or may not have happened.",
         {"Retry-After": "1"},
     ),
     IssuerUnavailable: ProblemType(

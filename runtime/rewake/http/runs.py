@@ -207,13 +207,13 @@ class Retry(Action):
 
 async def kill(request: Request) -> Response:
     """`POST /v1/runs/{run}/kill`: end a run here and now, without its cleanup."""
-    engine, run, asked = await _action(request, Kill)
+    engine, run, asked = await action_of(request, Kill)
     return reply(run_view(await engine.kill(run, asked.reason, dry_run=asked.dry_run)))
 
 
 async def cancel(request: Request) -> Response:
     """`POST /v1/runs/{run}/cancel`: let a run clean up and end."""
-    engine, run, asked = await _action(request, Cancel)
+    engine, run, asked = await action_of(request, Cancel)
     header = await engine.cancel(
         run, asked.reason, even_stuck=asked.even_stuck, dry_run=asked.dry_run
     )
@@ -222,18 +222,18 @@ async def cancel(request: Request) -> Response:
 
 async def resume(request: Request) -> Response:
     """`POST /v1/runs/{run}/resume`: let a stuck run try again."""
-    engine, run, asked = await _action(request, Action)
+    engine, run, asked = await action_of(request, Action)
     return _accepted(await engine.resume(run, dry_run=asked.dry_run), asked)
 
 
 async def retry(request: Request) -> Response:
     """`POST /v1/runs/{run}/retry`: let a failed run go on from before what ended it."""
-    engine, run, asked = await _action(request, Retry)
+    engine, run, asked = await action_of(request, Retry)
     header = await engine.retry(run, discard_cleanup=asked.discard_cleanup, dry_run=asked.dry_run)
     return _accepted(header, asked)
 
 
-async def _action(request: Request, form: type[A]) -> tuple[Engine, str, A]:
+async def action_of(request: Request, form: type[A]) -> tuple[Engine, str, A]:
     """The engine, the run, and what is asked of it."""
     parts = parts_of(request)
     asked = shaped(await read_object(request, parts.limit), form)

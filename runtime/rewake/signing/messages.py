@@ -31,15 +31,20 @@ def check(
     secret: Secret, header: str | None, method: str, path: str, body: bytes, now: Millis
 ) -> None:
     """Check that `header` is a fresh signature by an accepted secret. Raises `Unauthentic`."""
+    # Only after the signature, so that a stranger does not learn this machine's time.
+    if abs(now - signed_at(secret, header, method, path, body)) > WINDOW:
+        raise Unauthentic("the signature is stale, or the two clocks differ by minutes")
+
+
+def signed_at(secret: Secret, header: str | None, method: str, path: str, body: bytes) -> Millis:
+    """When a message was signed by an accepted secret, however long ago. Raises `Unauthentic`."""
     form = _FORM.fullmatch(header or "")
     if form is None:
         raise Unauthentic(f"a {HEADER} header of the form t=...,v1=... is needed")
     time, signature = form.groups()
     if not secret.verify(bytes.fromhex(signature), _PURPOSE, *_parts(method, path, body, time)):
         raise Unauthentic("the signature is wrong")
-    # Only after the signature, so that a stranger does not learn this machine's time.
-    if abs(now - int(time)) > WINDOW:
-        raise Unauthentic("the signature is stale, or the two clocks differ by minutes")
+    return int(time)
 
 
 def _parts(method: str, path: str, body: bytes, time: str) -> tuple[bytes, ...]:

@@ -220,11 +220,16 @@ class Operations(Processes):
         at: Millis,
         failure: Failure,
         tries: list[Try],
+        due: Millis | None = None,
         args: Value | None = None,
     ) -> bool:
-        """Record that the attempt failed; the next one may begin from `at` on, with `args`."""
+        """Record that the attempt failed; the next one may begin from `at` on, with `args`.
+
+        `due`: when a sweep must look, if that is later, since a message goes out for `at`.
+        """
         kept = await self._blobs.offload(run, args)
-        return await self._free(run, key, owner, at, failure=failure, tries=tries, args=kept)
+        more: dict[str, Any] = {"failure": failure, "tries": tries, "args": kept}
+        return await self._free(run, key, owner, at, **more, due=at if due is None else due)
 
     async def release_task(
         self, run: str, key: str, owner: str, at: Millis, now: Millis | None = None

@@ -41,7 +41,7 @@ from rewake.records import (
     Try,
     View,
 )
-from rewake.states import MOVES, TERMINAL, Move, RunState
+from rewake.states import MOVES, Move, RunState
 from rewake.stores.answers import (
     Arrived,
     Committed,
@@ -57,7 +57,7 @@ from rewake.stores.removal import Removal
 from rewake.stores.requests import FORCE
 from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, absolved, is_suspect, losing
 from rewake.stores.table import Check, Key, When, Written, holds
-from rewake.stores.writes import UNOWNED, begins
+from rewake.stores.writes import UNOWNED, begins, is_near
 from rewake.values.text import storable, stored_size
 
 ERROR_BYTES = 400
@@ -84,7 +84,7 @@ class Store(Removal):
         [entry] = await self.offload(header.run, [started])
 
         async def work() -> tuple[Header, bool]:
-            if follows is not None and (before := await self._followed(follows)) is not None:
+            if follows is not None and (before := await self.followed(follows)) is not None:
                 return before, False
             base, tail = await self._place(header, [entry], header.mark)
             new = {"count": 1, "written": self._clock.now(), "base": base, "tail": tail}
@@ -101,16 +101,6 @@ class Store(Removal):
             return current, written.ok or mine
 
         return await self._table.together(work)
-
-    async def _followed(self, before: Header) -> Header | None:
-        """Mark a failed run, or the stone of a key, as one that a newer run follows.
-
-        None if that may be; else what stands in its place.
-        """
-        if before.state is RunState.REMOVED:
-            return await self.go_on_from(before)
-        found = await self.supersede(before.run)
-        return None if found.state in TERMINAL else found
 
     async def claim(
         self, run: str, claim: RunClaim, seen: Header | None = None
@@ -210,17 +200,19 @@ class Store(Removal):
         gap: int,
         wake: Millis | None,
         check_at: Millis | None,
+        ahead: Millis = 0,
         asks: bool = False,
         take: Sequence[TaskClaim] = (),
         near: Millis = 0,
     ) -> Committed | Fenced | Arrived:
         """Append entries and suspend, unless something arrived since `held.arrivals` was read.
 
-        `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `take`:
-        tasks among the entries that this process begins itself; they are claimed as well.
-        A due time stays if it is early by less than `near`. `asks`: an approval may be open.
+        `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `ahead`:
+        a message is sent for `wake`, and looked for so much later. `take`: tasks among the entries
+        that this process begins itself, claimed as well. A due time may be early by `near`.
+        `asks`: an approval may be open.
         """
-        due = _earliest(wake, check_at)
+        due = _earliest(None if wake is None else wake + ahead, check_at)
         changes = {
             "state": MOVES[Move.PARK].target,
             "gap": gap,
@@ -232,9 +224,11 @@ class Store(Removal):
             **UNOWNED,
         }
         changes |= {} if held.lost_turn is None else {"lost_turn": None}
-        early = held.due is not None and due is not None and 0 <= due - held.due <= near
-        stays = due if early else None
-        changes |= {} if early else {"due": due}
+        if (sent := wake if ahead else None) != held.sent:
+            changes["sent"] = sent
+        stays = due if is_near(held.due, due, near) else None
+        if stays is None:
+            changes["due"] = due
 
         async def work() -> Committed | Fenced | Arrived:
             result = await self._append(held, entries, changes, arrivals=held.arrivals, due=stays)

@@ -34,7 +34,7 @@ from typing import Any
 import msgspec
 
 from rewake.records import Header, Millis, View
-from rewake.states import MOVES, Move, RunState
+from rewake.states import MOVES, TERMINAL, Move, RunState
 from rewake.stores import layout
 from rewake.stores.generations import generation, place_of
 from rewake.stores.joins import Joins
@@ -69,6 +69,18 @@ def is_ended_due(due: Millis | None) -> bool:
     return due is not None and due >= ENDED
 
 
+def kept_until(header: Header) -> Millis | None:
+    """When an ended run is to be removed, if it is and nobody holds it."""
+    if header.hold or header.due is None or header.due < ENDED:
+        return None
+    return header.due - ENDED
+
+
+def ended_at(header: Header) -> Millis:
+    """When a run ended, if it has: its newest event, or when it was ended from outside."""
+    return max(header.created, header.clock, header.changed)
+
+
 class Removal(Joins):
     """The removal of ended runs. `later` and `remembered` (ms) are as in the text above."""
 
@@ -79,6 +91,11 @@ class Removal(Joins):
         """The headers of ended runs, and stones, that are to be looked at by now."""
         found = await self._table.due(removal_due(now), limit=limit, after=_BEFORE)
         return [due.key for due in found]
+
+    async def overdue(self, now: Millis, limit: int) -> list[Millis]:
+        """Since when those, at most so many, are to be looked at: the longest first."""
+        found = await self._table.due(removal_due(now), limit=limit, after=_BEFORE)
+        return [due.due - ENDED for due in found]
 
     async def remove(
         self, ended: Header, now: Millis, *, at: Millis | None = None
@@ -123,11 +140,11 @@ class Removal(Joins):
     async def settle_stone(self, stone: Header, now: Millis) -> None:
         """Let a stone of which all is cleared wait, or go if its time is over."""
         place = place_of(stone.run)
-        if now < stone.ended + self.later:
+        if now < ended_at(stone) + self.later:
             if stone.due is not None and stone.due <= removal_due(now):
-                await self._move(stone, stone.ended + self.later)
-        elif now < stone.ended + self.remembered:
-            await self._move(stone, stone.ended + self.remembered)
+                await self._move(stone, ended_at(stone) + self.later)
+        elif now < ended_at(stone) + self.remembered:
+            await self._move(stone, ended_at(stone) + self.remembered)
         elif place is None:
             await self._take_away(stone)
         elif place[1] == 1:
@@ -155,7 +172,17 @@ class Removal(Joins):
         else:
             await self._move(stone, now + max(1, self.remembered // 30))
 
-    async def go_on_from(self, stone: Header) -> Header | None:
+    async def followed(self, before: Header) -> Header | None:
+        """Mark a failed run, or the stone of a key, as one that a newer run follows.
+
+        None if that may be; else what stands in its place.
+        """
+        if before.state is RunState.REMOVED:
+            return await self._go_on_from(before)
+        found = await self.supersede(before.run)
+        return None if found.state in TERMINAL else found
+
+    async def _go_on_from(self, stone: Header) -> Header | None:
         """Note that a run of a key is begun of which no older one is left but this stone.
 
         None if it may be; else what stands in the place of the first run, or stood there.

@@ -113,6 +113,12 @@ class SealingTable:
         found: Path | None = getattr(self._table, "folder", None)
         return found
 
+    @property
+    def size(self) -> int | None:
+        """How many bytes the table has on this machine; None: none, or it does not say."""
+        found: int | None = getattr(self._table, "size", None)
+        return found
+
     async def get(self, key: Key) -> Any:
         """The item, or None."""
         return self.opened(key, await self._table.get(key))

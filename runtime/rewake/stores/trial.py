@@ -18,6 +18,12 @@ class Trial:
         self._table = table
 
     @property
+    def size(self) -> int | None:
+        """How many bytes the table has on this machine; None: none, or it does not say."""
+        found: int | None = getattr(self._table, "size", None)
+        return found
+
+    @property
     def folder(self) -> Path | None:
         """Where on this machine it is; None: nowhere, or it does not say."""
         found: Path | None = getattr(self._table, "folder", None)

@@ -49,6 +49,8 @@ FIXED_BYTES = 594
 """Room for all fields of a header but its names and its tail, at their longest."""
 CHANGED_BYTES = 24
 """Room for `changed`, which few have. It comes as nobody holds the run: what that frees is more."""
+SENT_BYTES = 21
+"""Room for `sent`, which only runs have whose messages a queue keeps."""
 ASKS_BYTES, WIDE_BYTES, JOINS_BYTES = 12, 9, 16
 """Room for `asks`, `wide` and `joins`, which few have."""
 RESPONSE_BYTES = 12
@@ -166,6 +168,8 @@ class Writes(Reads):
             changes = {"joins": held.joins, **changes}
         if (wide := self.layout.wide(entries, held.wide)) != held.wide:
             noted["wide"] = wide
+        if "sent" in changes:
+            noted["sent"] = changes["sent"]
         if not held.asks and asks(entries):
             noted["asks"] = True
         new = msgspec.structs.replace(held, **noted) if noted else held
@@ -267,6 +271,7 @@ def room_for_tail(header: Header) -> int:
     changed += WIDE_BYTES if header.wide else 0
     changed += JOINS_BYTES if header.joins else 0
     changed += RESPONSE_BYTES + len(header.answer) if header.answer else 0
+    changed += SENT_BYTES if header.sent else 0
     keyed = len(_encode({"digest_key": header.digest_key})) if header.digest_key else 0
     return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - _told(header)
 
@@ -310,3 +315,8 @@ def _chunks(entries: list[Entry], size: int) -> Iterator[list[Entry]]:
 
 def _clock_of(entries: Sequence[Entry], clock: Millis) -> Millis:
     return max([clock, *(getattr(entry, "clock", 0) for entry in entries)])
+
+
+def is_near(stored: Millis | None, due: Millis | None, near: Millis) -> bool:
+    """Whether a stored due time is early by so little that it stays."""
+    return stored is not None and due is not None and 0 <= due - stored <= near

@@ -12,6 +12,7 @@ from rewake.kinds import Purpose
 from rewake.records import Failure, Finished, Header, LogLine, Outcome
 from rewake.signing.redacting import without_links
 from rewake.states import END_OF, SHOWN, RunState
+from rewake.stores.removal import kept_until
 from rewake.values.sealing import for_people
 from rewake.views.approvals import ApprovalView
 from rewake.views.moments import moment, moment_or_none
@@ -48,7 +49,9 @@ class RunView(msgspec.Struct, frozen=True):
     its next timer or an approval's deadline. `cancel`: the reason for cancelling it. `error`: why
     it failed or is stuck. `key`: the idempotency key that it was started with. `where`: the process
     that carries it on now, as `host:pid`. `held_up`: why it was put back, or lost, and does not go
-    on yet. `unserved_tags`: tags that no server serves, and for which tasks of it wait.
+        on yet. `kept_until`: when it is removed, if it has ended and is not kept for ever. `hold`:
+    somebody holds it, so that it is not. `unserved_tags`: tags that no server serves, and for which
+    tasks of it wait.
     """
 
     id: str
@@ -64,6 +67,8 @@ class RunView(msgspec.Struct, frozen=True):
     where: str | None = None
     held_up: str | None = None
     killed: bool = False
+    kept_until: str | None = None
+    hold: bool = False
     approvals: list[ApprovalView] | UnsetType = UNSET
     unserved_tags: list[str] | UnsetType = UNSET
 
@@ -125,6 +130,8 @@ def run_view(
         where=header.where or None if header.state is RunState.RUNNING else None,
         held_up=_told(header.error) or None if header.state is RunState.READY else None,
         killed=header.killed,
+        kept_until=moment_or_none(kept_until(header)),
+        hold=header.hold,
         approvals=approvals,
         unserved_tags=unserved_tags or UNSET,
     )

@@ -115,7 +115,12 @@ class _Session:
             secret,
             shelf=database.shelf,
             clock=self._clock,
-            settings=Settings(blocked=round(config.blocked * 1000), url=config.url, served=EVERY),
+            settings=Settings(
+                blocked=round(config.blocked * 1000),
+                url=config.url,
+                keep=config.keep,
+                served=EVERY,
+            ),
         )
         self._interrupted = asyncio.Event()
         self._seen = b""

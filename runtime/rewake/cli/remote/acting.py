@@ -20,6 +20,9 @@ _SAID = {
     "kill": "is killed",
     "resume": "goes on",
     "retry": "goes on",
+    "hold": "is held: it is not removed",
+    "unhold": "is held no more",
+    "erase": "is erased",
 }
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PAGE = 200
@@ -140,8 +143,8 @@ class _Done:
             tell(f"no run to {self._action}")
 
 
-def moment_of(since: str | None) -> str | None:
-    """What `--since` says, a moment or how long ago it was, for a query. Raises `UsageError`."""
+def moment_of(since: str | None, option: str = "--since") -> str | None:
+    """What an option says, a moment or how long ago it was, for a query. Raises `UsageError`."""
     if since is None:
         return None
     ago = re.fullmatch(r"(\d{1,6})([smhd])", since)
@@ -151,4 +154,4 @@ def moment_of(since: str | None) -> str | None:
             return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).isoformat()
         return datetime.fromisoformat(since).astimezone(UTC).isoformat()
     except (ValueError, OverflowError):
-        raise UsageError("--since is 30m, 2h, 7d, or a time such as 2026-01-31T12:00") from None
+        raise UsageError(f"{option} is 30m, 2h, 7d, or a time such as 2026-01-31T12:00") from None

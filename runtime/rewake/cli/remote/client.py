@@ -41,10 +41,12 @@ class Client:
         """GET; the server may `wait` so many seconds. Raises `RewakeError` if it fails."""
         return await self._send(Ask("GET", ("v1", *path), query or {}, wait=wait))
 
-    async def post(self, *path: str, body: object = None) -> Reply:
+    async def post(
+        self, *path: str, body: object = None, query: Mapping[str, object] = {}
+    ) -> Reply:
         """POST a JSON body. Raises `RewakeError` if it fails."""
         data = None if body is None else encoded(body)
-        return await self._send(Ask("POST", ("v1", *path), body=data))
+        return await self._send(Ask("POST", ("v1", *path), query, body=data))
 
     async def get_at(self, path: str) -> Reply:
         """GET what is not below `/v1`. Raises `RewakeError` if it fails."""

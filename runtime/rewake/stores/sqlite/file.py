@@ -89,6 +89,7 @@ def connect(file: Path, durable: bool, busy: float) -> sqlite3.Connection:
     """A connection in WAL mode to the file, which is made if missing; `durable`: commits sync."""
     connection = sqlite3.connect(file, timeout=busy, isolation_level=None, check_same_thread=False)
     try:
+        _give_back_later(connection)
         _use_wal(connection, file, busy)
         _use_synchronous(connection, file, _SYNCHRONOUS_FULL if durable else _SYNCHRONOUS_OFF)
         _make_if_new(connection, file)
@@ -121,6 +122,13 @@ def connect_to_read(file: Path, busy: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _give_back_later(connection: sqlite3.Connection) -> None:
+    """Let a new file be one whose free pages can be given back; an older one stays as it is."""
+    # A file has that from its first page on, which the switch to WAL mode writes.
+    if not _ask(connection, "page_count"):
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
 
 
 def _use_wal(connection: sqlite3.Connection, file: Path, busy: float) -> None:

@@ -35,6 +35,10 @@ _DELETE_BLOBS = (
 
 _PARTITIONS = "SELECT DISTINCT partition FROM items WHERE partition > ? ORDER BY partition LIMIT ?"
 _BLOBS = "SELECT run, name FROM blobs WHERE (run, name) > (?, ?) ORDER BY run, name LIMIT ?"
+SPARE = 1_024
+"""Free pages that the file keeps at least, and a tenth of all: new rows take them."""
+MOST_PAGES = 128
+"""The most pages that are given back with one removal: they are moved under the write lock."""
 
 _AFTER_ALL_TEXT = b""  # SQLite orders every blob after every text.
 _LAST_CHARACTER = "\U0010ffff"
@@ -103,6 +107,7 @@ class Rows:
     def delete(self, keys: Sequence[Key], when: When) -> None:
         gone = [key for key in keys if holds(when, self.get(key))] if when else keys
         self.connection.executemany(_DELETE, [(key.partition, key.sort) for key in gone])
+        self._give_back()
 
     def put_blob(self, run: str, name: str, data: bytes) -> None:
         self._execute(_PUT_BLOB, (run, name, data))
@@ -121,7 +126,20 @@ class Rows:
         return self._execute(_BLOBS, (*after, limit)).fetchall()
 
     def delete_blobs(self, run: str, limit: int) -> bool:
-        return self._execute(_DELETE_BLOBS, (run, run, limit)).rowcount == limit
+        more = self._execute(_DELETE_BLOBS, (run, run, limit)).rowcount == limit
+        self._give_back()
+        return more
+
+    def _give_back(self) -> None:
+        """Make the file smaller by a few pages, if many are free: what comes next needs some."""
+        free = self._execute("PRAGMA freelist_count").fetchone()[0]
+        if free <= SPARE:
+            return
+        pages = self._execute("PRAGMA page_count").fetchone()[0]
+        over = free - max(SPARE, pages // 10)
+        for _ in range(min(over, MOST_PAGES)):
+            # One at a time: of what gives no rows, Python takes one step alone.
+            self._execute("PRAGMA incremental_vacuum(1)").fetchall()
 
 
 def _row(key: Key, item: Item, body: bytes) -> tuple[str, str, Millis | None, str, bytes]:

@@ -74,6 +74,12 @@ class SqliteTable:
         return self._path.parent
 
     @property
+    def size(self) -> int:
+        """How many bytes the file and its log have."""
+        files = (Path(f"{self._path}{end}") for end in ("", "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    @property
     def commits(self) -> int:
         """The number of transactions so far that changed something."""
         return self._writer.commits

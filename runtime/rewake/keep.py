@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from rewake.authoring.policy import Seconds, millis, seconds
-from rewake.records import Millis
 from rewake.states import ENDED, RunState
 
+Millis = int
+"""A duration, as in `rewake.records`."""
 FOREVER = "forever"
 LONGEST = timedelta(days=100 * 365)
-Span = Seconds | None
+Span = float | timedelta | None
 """Seconds or a `timedelta`; None: for ever."""
 _STATES: Mapping[str, RunState] = {state.value: state for state in ENDED}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -66,9 +67,10 @@ def _state(name: str) -> RunState:
 def _checked(span: Span) -> Millis | None:
     if span is None:
         return None
-    if not 0 <= seconds(span) <= LONGEST.total_seconds():
+    seconds = span.total_seconds() if isinstance(span, timedelta) else span
+    if not 0 <= seconds <= LONGEST.total_seconds():
         raise ValueError("keep: runs are kept for 0 seconds to 100 years, or None: for ever")
-    return millis(seconds(span))
+    return math.ceil(seconds * 1000)
 
 
 def _span(text: str) -> Millis | None:

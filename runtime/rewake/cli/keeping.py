@@ -1,0 +1,84 @@
+"""The commands that keep ended runs, remove them, and take them along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rewake.cli.options import Json, RunId, Url
+from rewake.errors import UsageError
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+
+
+def runs_hold(run: RunId, dry_run: DryRun = False, url: Url = None, json: Json = False) -> None:
+    """Keep a run from being removed, until `unhold`."""
+    _act("hold", run, dry_run, url, json)
+
+
+def runs_unhold(run: RunId, dry_run: DryRun = False, url: Url = None, json: Json = False) -> None:
+    """Let a run be removed when its time is over, perhaps at once."""
+    _act("unhold", run, dry_run, url, json)
+
+
+def _act(action: str, run: str, dry_run: bool, url: str | None, json: bool) -> None:
+    from rewake.cli.remote.acting import Selection, act
+    from rewake.cli.remote.runs import Server
+
+    raise typer.Exit(act(Server(url, json), Selection(run, dry_run=dry_run), action))
+
+
+def runs_erase(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Their ids.")] = None,
+    key: Annotated[str | None, typer.Option(help="All runs of this idempotency key.")] = None,
+    workflow: Annotated[str | None, typer.Option(help="With --key: of this workflow.")] = None,
+    dry_run: DryRun = False,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Remove ended runs now, with all that came to them; audit entries stay."""
+    from rewake.cli.remote.keeping import erase
+    from rewake.cli.remote.runs import Server
+
+    if (key is None) == (not runs):
+        raise UsageError("give either RUNs or a --key")
+    raise typer.Exit(erase(Server(url, json), runs or (), key, workflow, dry_run=dry_run))
+
+
+def runs_purge(
+    older_than: Annotated[str, typer.Option(help="Ended before then (12h, 90d, a time).")],
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only those: done, failed, cancelled.")
+    ] = None,
+    workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
+    dry_run: DryRun = False,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Remove ended runs that nobody holds, before their time; they go within a minute."""
+    from rewake.cli.remote.acting import moment_of
+    from rewake.cli.remote.keeping import purge
+    from rewake.cli.remote.runs import Server
+
+    body = {
+        "before": moment_of(older_than, "--older-than"),
+        "workflow": workflow,
+        "states": state or [],
+    }
+    raise typer.Exit(purge(Server(url, json), {**body, "dry_run": dry_run}))
+
+
+def runs_export(
+    run: RunId,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file, .gz: compressed; else stdout.")
+    ] = None,
+    url: Url = None,
+) -> None:
+    """All that a server shows of a run, as one JSON document: to archive it."""
+    from rewake.cli.remote.keeping import export
+    from rewake.cli.remote.runs import Server
+
+    raise typer.Exit(export(Server(url, True), run, output))

@@ -1,0 +1,48 @@
+"""`rewake cost`: what a run would cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rewake.cli.local.cost import bill, prices_of
+from tests.cli.shell import Shell
+from tests.engine.test_units import cost as counted
+
+APP = """
+from rewake import task, workflow
+
+@task
+async def quick(n: int) -> int:
+    print("said")
+    return n
+
+@workflow
+async def main(n: int) -> int:
+    for i in range(n):
+        await quick(i)
+    return n
+"""
+
+
+def test_a_run_is_priced(tmp_path: Path) -> None:
+    """By what it used; what its tasks print is not in the answer."""
+    shell = Shell(tmp_path)
+    shell.write("app.py", APP)
+    done = shell.rewake("cost", "app.py", "--input", '{"n": 20}', "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["state"] == "done"
+    least = (counted("sequence", 20).units - counted("nothing", 1).units) * 0.8
+    assert least <= found["used"]["write units"] <= 20 * 7
+    assert found["used"]["message requests"] >= 20 * 3
+    assert found["a million runs"] == pytest.approx(sum(found["dollars"].values()) * 1e6)
+
+
+def test_every_use_has_a_price() -> None:
+    """The prices say when they were, and of where."""
+    prices = prices_of()
+    assert {"date", "where", "source"} <= prices.keys()
+    assert bill({"write units": 1_000_000}, prices["dollars per million"])["a million runs"] > 0

@@ -1,0 +1,67 @@
+"""`rewake runs hold|unhold|erase|purge|export`, against a server."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.shell import Command, Shell
+from tests.cli.test_server_commands import Client, serving
+
+__all__ = ["serving"]
+
+
+@pytest.fixture
+def client(serving: tuple[Shell, Command]) -> Client:
+    """Commands that ask the server."""
+    return Client(serving[0])
+
+
+def ended(client: Client, key: str = "") -> str:
+    """The id of a run that has ended."""
+    named = ("--key", key) if key else ()
+    command = ("start", "paused", "--input", '{"seconds": 0}', *named)
+    run = client.rewake(*command).stdout.strip()
+    assert client.rewake("runs", "result", run, "--wait", "20").exit_code == 0
+    return run
+
+
+def test_a_held_run_is_not_purged(client: Client) -> None:
+    """Until it is held no more."""
+    run = ended(client)
+    assert "is held" in client.rewake("runs", "hold", run).stdout
+    purge = ("runs", "purge", "--older-than", "0s", "--workflow", "paused")
+    assert "1 held" in client.rewake(*purge).stderr
+    assert client.rewake("runs", "erase", run).exit_code == 1
+    assert client.rewake("runs", "unhold", run).exit_code == 0
+    assert client.json(*purge, "--dry-run")["runs"][0]["id"] == run
+    assert client.rewake(*purge).stderr == "1 removed\n"
+    assert client.rewake("runs", "show", run).exit_code == 2
+
+
+def test_runs_are_erased_by_id_or_key(client: Client) -> None:
+    """Each is named; one that is not there is told, and hinders none."""
+    one, two, keyed = ended(client), ended(client), ended(client, "of Ada")
+    found = client.rewake("runs", "erase", one, "none", two)
+    assert found.stdout == f"run {one} is erased\nrun {two} is erased\n"
+    assert (found.exit_code, "none" in found.stderr) == (1, True)
+    assert "would be" in client.rewake("runs", "erase", "--key", "of Ada", "--dry-run").stdout
+    assert client.rewake("runs", "erase", "--key", "of Ada").stdout == f"run {keyed} is erased\n"
+    assert client.rewake("runs", "erase").exit_code == 2
+
+
+def test_a_run_is_exported_whole(client: Client, tmp_path: Path) -> None:
+    """As one document: to stdout, or to a file that only its owner reads."""
+    run = client.started("main", {"urls": ["a"]})
+    assert client.rewake("runs", "result", run, "--wait", "20").exit_code == 0
+    shown = json.loads(client.rewake("runs", "export", run).stdout)
+    file = tmp_path / "run.json.gz"
+    assert client.rewake("runs", "export", run, "-o", str(file)).exit_code == 0
+    assert json.loads(gzip.decompress(file.read_bytes())) == shown
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert shown["run"]["id"] == run
+    assert {"flaky", "fetch"} <= {each["name"] for each in shown["operations"]}
+    assert any("attempt" in line["message"] for line in shown["lines"])
