@@ -3,6 +3,7 @@
 PYTHON ?= python3
 URLS ?=
 PEERS ?=
+STORE ?=
 SEEDS ?=
 FIRST ?=
 MINUTES ?=
@@ -54,8 +55,8 @@ format: $(STAMP) ## Format, and repair what the linter can
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure: PEERS='...' compares with other systems
-	$(BIN)/python -m tests.bench $(PEERS)
+bench: $(STAMP) ## Measure: STORE=sqlite; PEERS='...' compares with other systems
+	$(BIN)/python -m tests.bench --store $(or $(STORE),sqlite) $(PEERS)
 
 simulate: $(STAMP) ## Run seeded simulations of crashes and lost messages: SEEDS=1000
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000)

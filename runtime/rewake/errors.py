@@ -178,12 +178,14 @@ class CheckpointForged(CheckpointUnreadable):
 class ReadableElsewhere(CheckpointUnreadable):
     """A stored value cannot be read here but by another process, which what needs it waits for.
 
-    `reason` says why, without the place of the value.
+    `reason` says why, without the place of the value. `outline`: what can be read of it, if
+    anything.
     """
 
-    def __init__(self, message: str, *, reason: str = "") -> None:
+    def __init__(self, message: str, *, reason: str = "", outline: object = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.outline = outline
 
 
 class TaskError(RewakeError):

@@ -1,7 +1,10 @@
 """`python -m tests.bench`: measure Rewake, this machine's floor and, if asked to, other systems.
 
-    python -m tests.bench [--only W1,W4] [--quick] [PEERS]
+    python -m tests.bench [--store sqlite] [--only W1,W4] [--quick] [PEERS]
 
+`--store` names one of the databases that can be started here, or is the address of any, with
+`{name}` in the place of a name that each measurement has for itself; `--blobs` is where its large
+values are. Goals were set for SQLite: for another store none is shown.
 PEERS is a folder of harnesses of other systems, which are run between our own repetitions.
 """
 
@@ -15,26 +18,35 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.bench import durability, floor, fsyncs, load, machine, memory, report, workloads
+from tests.bench import durability, floor, fsyncs, load, machine, memory, report, stores, workloads
 from tests.bench.measure import Sample
 from tests.bench.peers import WORKLOADS, Peers
 from tests.bench.report import Report, console
+from tests.bench.stores import STORES
 from tests.bench.workloads import QUICK, Sizes, Workload
 
 _ONCE = ("W6", "load", "fsyncs")
 """What is measured once: it takes long, or does not vary."""
+_LOCAL = ("fsyncs", "import")
+"""What has nothing to do with the store, or with others than SQLite."""
 _ALL = (*WORKLOADS, "W6", "W7", "load", "replay", "import", "fsyncs")
 
 
 def main() -> None:
     """Measure what the command line asks for, print it, and keep it."""
     options = _options()
+    with stores.chosen(options.store, options.blobs):
+        _measure(options)
+
+
+def _measure(options: argparse.Namespace) -> None:
     durability.watch()
     # The retries that are measured would fill the report with a warning each.
     logging.getLogger("rewake").setLevel(logging.ERROR)
     sizes = QUICK if options.quick else Sizes()
     chosen = _chosen(sizes, options.only)
-    found = Report(time.strftime("%Y-%m-%d %H:%M:%S"), machine.facts(), _floor())
+    began = time.strftime("%Y-%m-%d %H:%M:%S")
+    found = Report(began, machine.facts(), _floor(), options.store)
     report.show_machine(found)
     peers = _peers(options.peers)
     repetitions = 1 if set(options.only) <= set(_ONCE) else sizes.repetitions
@@ -59,6 +71,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("peers", nargs="?", type=Path, help="a folder of harnesses of others")
     parser.add_argument("--quick", action="store_true", help="less of everything, once")
+    parser.add_argument("--store", default="sqlite", help=f"{', '.join(STORES)}, or an address")
+    parser.add_argument("--blobs", default="", help="where large values are, beside an address")
     parser.add_argument("--only", type=_names, default=list(_ALL), help=",".join(_ALL))
     options = parser.parse_args()
     if options.peers is not None and not options.peers.is_dir():
@@ -83,7 +97,11 @@ def _floor() -> dict[str, float]:
 
 def _chosen(sizes: Sizes, only: Iterable[str]) -> list[Workload]:
     found = [*workloads.workloads(sizes), *memory.workloads(sizes), *load.workloads(sizes)]
-    if fsyncs.available():
+    if not stores.is_sqlite():
+        found = [each for each in found if _group(each) not in _LOCAL]
+        for row in (row for each in found for row in each.rows):
+            row.goal = None
+    elif fsyncs.available():
         found += fsyncs.workloads(sizes.sequence)
     elif "fsyncs" in only:
         console.print("fsyncs: skipped, for there is no strace")

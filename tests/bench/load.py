@@ -12,21 +12,19 @@ import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import aiohttp
 import msgspec
 
+from rewake.hosts.databases import Address, open_existing
 from rewake.records import Header
 from rewake.states import RunState
 from rewake.stores.reads import Reads
-from rewake.stores.sqlite.table import SqliteTable
-from tests.bench import children, machine
+from tests.bench import children, machine, stores
 from tests.bench.measure import Goal, Row, percentile
 from tests.bench.sender import Seen
 from tests.bench.workloads import Sizes, Workload
@@ -132,13 +130,14 @@ def _wrong(seen: Seen, headers: list[Header]) -> int:
 class _Served:
     """A server of the hooked app, in a process of its own."""
 
-    def __init__(self, folder: str, settings: dict[str, str]) -> None:
+    def __init__(self, address: Address, settings: dict[str, str]) -> None:
         port = children.free_port()
         self._secret = secrets.token_hex(16)
-        self._file = Path(folder) / "rewake.db"
+        self._address = address
         self._url = f"http://127.0.0.1:{port}"
         self._settings = {
-            "REWAKE_DB": str(self._file),
+            "REWAKE_DB": address.db,
+            "REWAKE_BLOBS": address.blobs,
             "REWAKE_PORT": str(port),
             "REWAKE_SECRET": secrets.token_hex(32),
             "REWAKE_LOG_LEVEL": "error",
@@ -151,8 +150,8 @@ class _Served:
     @asynccontextmanager
     async def serving(cls, **settings: str) -> AsyncIterator[_Served]:
         """A server on a database of its own, until the end of the block."""
-        with tempfile.TemporaryDirectory(dir=machine.folder()) as folder:
-            server = cls(folder, settings)
+        with stores.new() as address:
+            server = cls(address, settings)
             try:
                 await server.answers()
                 yield server
@@ -185,8 +184,7 @@ class _Served:
 
     async def ended(self) -> list[Header]:
         """All runs, once none goes on."""
-        table = SqliteTable(self._file)
-        reads = Reads(table, table)
+        reads = Reads(*open_existing(self._address))
         try:
             async with asyncio.timeout(_PATIENCE):
                 while True:

@@ -23,6 +23,7 @@ class Report(msgspec.Struct):
     began: str
     facts: machine.Facts
     floor: dict[str, float]
+    store: str = "sqlite"
     load_after: float = 0.0
     rows: list[Row] = []
     peers: list[Figure] = []
@@ -42,6 +43,7 @@ def show_machine(report: Report) -> None:
         f"{facts.cpu}, {facts.cores} cores, {facts.memory_gib} GiB; Linux {facts.kernel}, "
         f"{facts.filesystem}; Python {facts.python}, SQLite {facts.sqlite}; load {facts.load}"
     )
+    console.print(f"  measured on {report.store.partition('://')[0]}")
     for name, value in report.floor.items():
         console.print(f"  {name:<52} {value:9.3f} ms")
 

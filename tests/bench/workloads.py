@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from rewake.states import RunState
-from tests.bench import floor, hosts, looks, machine, programs
+from tests.bench import floor, hosts, looks, programs, stores
 from tests.bench.hosts import Host, InProcess
 from tests.bench.measure import Goal, Row, Scale, percentile
 
@@ -87,6 +85,7 @@ def _sequential(sizes: Sizes) -> Iterator[Workload]:
     flat = Row("W1", f"inline step {sizes.long:,} against step 100", "x", goal=Goal(1.2))
     yield _warm(partial(_growth, sizes.long), flat)
     yield _warm(partial(tasks, n), row(f"task ({n:,})", goal=task_goal, kind="task"))
+    yield _warm(partial(_cpu, "sequential_tasks", n), row(f"task, this process's CPU ({n:,})"))
     yield _http(partial(tasks, n), row(f"task over HTTP ({n:,})", goal=http_goal, kind="http"))
     yield _cold(partial(steps, few), row(f"inline step, no cache ({few:,})"))
     yield _cold(partial(tasks, few), row(f"task, no cache ({few:,})"))
@@ -98,6 +97,8 @@ def _fan_out(sizes: Sizes) -> Iterator[Workload]:
     goal = Goal(0.5 * n / 1_000, Scale.DISK)
     tasks, steps = partial(_wall, "parallel_tasks", n), partial(_wall, "parallel_steps", n)
     yield _warm(tasks, row(f"{n:,} tasks", goal=goal, kind="task"))
+    cpu = Row("W2", f"task of {n:,} at once, this process's CPU", unit="ms")
+    yield _warm(partial(_cpu, "parallel_tasks", n), cpu)
     yield _warm(steps, row(f"{n:,} inline steps", kind="inline"))
     yield _http(tasks, row(f"{n:,} tasks over HTTP", kind="http"))
     yield _cold(tasks, row(f"{n:,} tasks, no cache"))
@@ -211,6 +212,13 @@ async def _each(workflow: str, count: int, host: Host, *, waits: float = 0.0) ->
     return ((await _seconds(host, workflow, count=count) - waits) / count * 1000,)
 
 
+async def _cpu(workflow: str, count: int, host: Host) -> Values:
+    """What each of them costs of this process's time on a processor, all its threads together."""
+    began = time.process_time()
+    await host.run(workflow, count=count)
+    return ((time.process_time() - began) / count * 1000,)
+
+
 async def _growth(count: int, host: Host) -> Values:
     """The last 200 steps against the 200 around the hundredth."""
     programs.ticks.clear()
@@ -247,15 +255,14 @@ async def _cold_replay(count: int) -> Values:
 
 
 async def _reopened(count: int) -> float:
-    with tempfile.TemporaryDirectory(dir=machine.folder()) as folder:
-        file = Path(folder) / "rewake.db"
-        async with hosts.in_process(file=file) as first:
+    with stores.new() as address:
+        async with hosts.in_process(address=address) as first:
             header = await first.start("steps_then_sleep", count=count, seconds=1)
             run = header.run
             await _suspended(first, run)
         await asyncio.sleep(1.2)
         began = time.perf_counter()
-        async with hosts.in_process(file=file) as second:
+        async with hosts.in_process(address=address) as second:
             await second.end(run)
             return time.perf_counter() - began
 

@@ -39,7 +39,7 @@ class Kept:
         return False
 
     async def flush(self) -> None:
-        """It keeps what it is given."""
+        self.state = "flushed"
 
     async def dispatch(self, invocations: Sequence[Invocation]) -> None:
         self.given += invocations
@@ -66,6 +66,8 @@ def test_each_message_takes_its_way_in_order() -> None:
         assert router.local
         assert routed_tags(router) == {"gpu", "big"}
         assert routed_tags(main) == set()
+        await router.flush()
+        assert (main.state, gpu.state) == ("flushed", "flushed")
         await router.close()
         assert (main.state, gpu.state) == ("closed", "closed")
 

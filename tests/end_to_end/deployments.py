@@ -5,34 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import time
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from tests.end_to_end.lambdas import Lambda
+from tests.end_to_end.places import KEYS, LEASE, PAUSE, Place, a_file, a_table
 from tests.support.proxy import RoundRobin
 from tests.support.server import ServerProcess
 
 APP = "tests.end_to_end.app"
-LEASE = 1.0
-"""Seconds after which a dead server is noticed."""
-KEYS = f"k1:{b64encode(bytes(32)).decode()}"
-"""What encrypts the data of users."""
-PAUSE = 2.5
-"""Seconds that a server stands still: longer than its lease, and than others take to be sure."""
-
-Settings = Mapping[str, object]
-"""`REWAKE_*` settings, by their names in lower case."""
-Place = Callable[[Path], AbstractContextManager[Settings]]
-"""Where the data is: what a deployment's servers are told of it, while it is there."""
 
 
 class Deployment(Protocol):
-    """The app at an address, until the end of the block. Servers are numbered from 0."""
+    """The app at an address, until the end of the block."""
 
     url: str
     """The one address of all servers."""
@@ -48,17 +38,15 @@ class Deployment(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    @property
-    def size(self) -> int:
-        """How many servers it has."""
-        ...
+    wait: float
+    """For how many seconds a request may wait there for a result."""
 
-    def kill(self, number: int) -> None:
+    def kill(self, pid: int) -> None:
         """End a server with SIGKILL, and put another in its place."""
         ...
 
-    def pause(self, number: int) -> int:
-        """Let a server stand still for longer than its lease. Returns its process id."""
+    def pause(self, pid: int) -> None:
+        """Let a server stand still for longer than its lease."""
         ...
 
     def roll(self) -> None:
@@ -81,9 +69,9 @@ class Servers:
     folder: Path
     size: int
     dispatcher: str = "in-process"
-    place: Place | None = None
-    files: tuple[str, ...] = ("rewake.db", "rewake.db-wal")
+    place: Place = a_file
     settings: dict[str, object] = field(default_factory=dict)
+    wait: float = 10.0
 
     def __post_init__(self) -> None:
         self.url = ""
@@ -94,12 +82,10 @@ class Servers:
 
     def __enter__(self) -> Self:
         try:
-            place = self.place(self.folder) if self.place else nullcontext({})
-            given = self._stack.enter_context(place)
+            given = self._stack.enter_context(self.place(self.folder))
             self._balancer = self._stack.enter_context(RoundRobin())
             self.url = self._balancer.url
             self.settings = {
-                "db": self.folder / "rewake.db",
                 "dispatcher": self.dispatcher,
                 "url": self.url,
                 "lease": LEASE,
@@ -124,21 +110,20 @@ class Servers:
     ) -> None:
         self._stack.close()
 
-    def kill(self, number: int) -> None:
+    def kill(self, pid: int) -> None:
+        number = [each.pid for each in self._servers].index(pid)
         dead = self._servers[number]
         dead.kill()
         self._ended.append(dead)
         self._servers[number] = self._started(number)
         self._balance()
 
-    def pause(self, number: int) -> int:
-        pid = self._servers[number].pid
+    def pause(self, pid: int) -> None:
         os.kill(pid, signal.SIGSTOP)
         try:
             time.sleep(PAUSE)
         finally:
             os.kill(pid, signal.SIGCONT)
-        return pid
 
     def roll(self) -> None:
         for number, old in enumerate(list(self._servers)):
@@ -149,17 +134,20 @@ class Servers:
             assert status == 0, f"server {number} ended with {status}:\n{old.logs()}"
 
     def stored(self) -> bytes:
-        files = [self.folder / name for name in self.files]
-        return b"".join(each.read_bytes() for each in files if each.exists())
+        return b"".join(each.read_bytes() for each in self.folder.glob("rewake.db*"))
 
     def logs(self) -> str:
         every = [*self._ended, *self._servers]
         return "\n".join(f"--- server {each.pid}\n{each.logs()}" for each in every)
 
+    def server(self, number: int, db: Path, **settings: Any) -> ServerProcess:
+        """The server of this number, which is not begun yet."""
+        return ServerProcess(APP, db, **settings)
+
     def _started(self, number: int) -> ServerProcess:
         made: dict[str, Any] = dict(self.settings)
         db = made.pop("db")
-        return self._stack.enter_context(ServerProcess(APP, db, **made))
+        return self._stack.enter_context(self.server(number, db, **made))
 
     def _balance(self) -> None:
         self._balancer.ports = [server.port for server in self._servers]
@@ -169,5 +157,7 @@ DEPLOYMENTS: Mapping[str, Callable[[Path], Deployment]] = {
     "sqlite": lambda folder: Servers(folder, 1),
     "sqlite-two": lambda folder: Servers(folder, 2),
     "sqlite-http": lambda folder: Servers(folder, 3, "http"),
+    "dynamodb": lambda folder: Servers(folder, 3, "http", a_table),
+    "lambda": Lambda,
 }
 """Each deployment, by its name."""

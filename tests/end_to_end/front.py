@@ -18,7 +18,7 @@ from tests.support.approving import BY_FORM, nonces_in
 
 T = TypeVar("T")
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that anything may take, with deaths and pauses in between."""
 _POLL = 0.1
 _AWAY = frozenset({502, 503, 504})
@@ -28,10 +28,14 @@ _ENDED = frozenset({"done", "failed", "cancelled", "stuck"})
 class Front:
     """One scenario's view of a deployment: it remembers the runs that it started.
 
-    `calm`: nothing happens to any server meanwhile.
+    `calm`: nothing happens to any server meanwhile. `wait`: for how many seconds a request may wait
+    for a result.
     """
 
-    def __init__(self, client: httpx2.Client, told: Path, *, calm: bool = False) -> None:
+    def __init__(
+        self, client: httpx2.Client, told: Path, *, calm: bool = False, wait: float = 10.0
+    ) -> None:
+        self._wait = wait
         self.client = client
         self.calm = calm
         self.runs: list[str] = []
@@ -76,10 +80,11 @@ class Front:
         """A run once it has ended."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            answer = self.ask("GET", f"/v1/runs/{run}/result", params={"wait": 10})
+            answer = self.ask("GET", f"/v1/runs/{run}/result", params={"wait": self._wait})
             found: dict[str, Any] = answer.json()
             if answer.status_code == 200:
                 return found
+            time.sleep(0 if self._wait else _POLL)
         raise AssertionError(f"run {run} does not end: {self.get(f'/v1/runs/{run}')}")
 
     def result(self, run: str) -> Any:

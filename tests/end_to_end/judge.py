@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tests.end_to_end import outside
 from tests.end_to_end.front import Front
-
-_CLOCK = 2.0
-"""Milliseconds by which moments that were rounded may differ."""
 
 
 @dataclass
@@ -45,8 +41,8 @@ def faults(
         operations = {each["key"]: each for each in history["operations"]}
         for told in (
             _outcomes(history["entries"]),
-            _attempts(world.begun.get(run, [])),
-            _repetitions(world.begun.get(run, []), operations, paused),
+            _attempts(world.begun.get(run, []), paused),
+            _repetitions(world.begun.get(run, []), operations),
             _often(world.ended.get(run, [])) if calm else (),
         ):
             yield from (f"run {run}: {each}" for each in told)
@@ -58,25 +54,22 @@ def _outcomes(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from (f"{key} has {count} outcomes" for key, count in over.items() if count > 1)
 
 
-def _attempts(begun: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """No attempt begins twice."""
-    often = Counter((each["key"], each["attempt"]) for each in begun)
+def _attempts(begun: Sequence[Mapping[str, Any]], paused: Collection[int]) -> Iterator[str]:
+    """No attempt begins twice: one that stood still may not know that it was overtaken."""
+    known = [each for each in begun if each["pid"] not in paused]
+    often = Counter((each["key"], each["attempt"]) for each in known)
     yield from (f"attempt {each} began {count} times" for each, count in often.items() if count > 1)
 
 
 def _repetitions(
-    begun: Sequence[Mapping[str, Any]],
-    operations: Mapping[str, Mapping[str, Any]],
-    paused: Collection[int],
+    begun: Sequence[Mapping[str, Any]], operations: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
-    """Nothing that has ended begins again: one that stood still may not know it yet."""
+    """Nothing that has ended begins again: of all that began, the newest on record is the last."""
     for each in begun:
-        ended = operations.get(each["key"], {}).get("ended")
-        if ended is None or each["pid"] in paused:
-            continue
-        late = each["at"] - datetime.fromisoformat(ended).timestamp() * 1000
-        if late > _CLOCK:
-            yield f"{each['key']} began {late:.0f} ms after it had ended"
+        operation = operations.get(each["key"], {})
+        tries = [one["attempt"] for one in operation.get("tries", ())]
+        if operation.get("ended") and tries and each["attempt"] > max(tries):
+            yield f"{each['key']} began again after it had ended: {each}, {operation}"
 
 
 def _often(ended: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,16 +21,15 @@ _LOADS: tuple[tuple[str, dict[str, Any], int], ...] = (
     ("fan", {"width": 8}, 37),
 )
 """The runs of a load: workflows, their inputs and their results."""
-_RATE = 0.05
-"""Seconds from one start to the next."""
+_CALLERS = 4
+"""So many callers start runs, each another one when its last has ended: a slow store has less."""
 
 
 class Play:
     """All scenarios, played in threads from the beginning of the block to its end."""
 
     def __init__(self, deployment: Deployment, client: httpx2.Client, *, calm: bool) -> None:
-        told = deployment.outside
-        self.fronts = {name: Front(client, told, calm=calm) for name in SCENARIOS}
+        self.fronts = {name: front_of(deployment, client, calm=calm) for name in SCENARIOS}
         self._pool = ThreadPoolExecutor(len(SCENARIOS))
         self._played: dict[str, Future[None]] = {}
 
@@ -64,27 +64,30 @@ def _named(name: str, play: Scenario, front: Front) -> None:
 
 
 def under_load(deployment: Deployment, client: httpx2.Client, work: Callable[[], None]) -> Front:
-    """Do `work` while runs are started all the time; see all of them to their end."""
-    front, over = Front(client, deployment.outside), threading.Event()
-    begun: list[tuple[str, int]] = []
+    """Do `work` while runs are started all the time; each of them ends as it should."""
+    front, over = front_of(deployment, client), threading.Event()
+    turns = itertools.cycle(_LOADS)
 
-    def start() -> None:
-        while not over.wait(_RATE):
-            for workflow, given, result in _LOADS:
-                begun.append((front.start(workflow, **given), result))
+    def call() -> None:
+        while not over.is_set():
+            workflow, given, result = next(turns)
+            assert front.run(workflow, **given) == result
 
-    with ThreadPoolExecutor(2) as pool:
-        starting = [pool.submit(start) for _ in range(2)]
+    with ThreadPoolExecutor(_CALLERS) as pool:
+        calling = [pool.submit(call) for _ in range(_CALLERS)]
         try:
             work()
         finally:
             over.set()
-        for each in starting:
+        for each in calling:
             each.result()
-    assert begun
-    for run, result in begun:
-        assert front.result(run) == result
+    assert front.runs
     return front
+
+
+def front_of(deployment: Deployment, client: httpx2.Client, *, calm: bool = False) -> Front:
+    """A caller of its own."""
+    return Front(client, deployment.outside, calm=calm, wait=deployment.wait)
 
 
 def caller(deployment: Deployment) -> httpx2.Client:

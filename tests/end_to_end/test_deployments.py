@@ -10,15 +10,13 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.end_to_end import outside
 from tests.end_to_end.deployments import DEPLOYMENTS, Deployment
-from tests.end_to_end.front import Front
+from tests.end_to_end.front import PATIENCE
 from tests.end_to_end.judge import World, faults
-from tests.end_to_end.playing import Play, caller, under_load
+from tests.end_to_end.playing import Play, caller, front_of, under_load
 from tests.end_to_end.scenarios import WORD
 from tests.support.hooks import SECRETS
-
-_UNDER_WAY = 0.4
-"""Seconds after which there is work to interrupt."""
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +48,7 @@ def _peace(deployment: Deployment, client: httpx2.Client) -> None:
     """Nothing happens to any server."""
     with Play(deployment, client, calm=True) as play:
         pass
-    world, front = World.seen(deployment.outside), Front(client, deployment.outside)
+    world, front = World.seen(deployment.outside), front_of(deployment, client)
     assert not list(faults(front, play.runs, world, calm=True))
 
 
@@ -59,9 +57,9 @@ def _harm(deployment: Deployment, client: httpx2.Client) -> None:
     paused: set[int] = set()
 
     def harm() -> None:
-        time.sleep(_UNDER_WAY)
-        deployment.kill(0)
-        paused.add(deployment.pause(deployment.size - 1))
+        deployment.kill(_at_work(deployment))
+        paused.add(_at_work(deployment))
+        deployment.pause(*paused)
 
     with Play(deployment, client, calm=False) as play:
         front = under_load(deployment, client, harm)
@@ -70,6 +68,31 @@ def _harm(deployment: Deployment, client: httpx2.Client) -> None:
     assert not list(faults(front, runs, world, paused=paused, calm=False))
     again = [each for run in runs for each in world.begun.get(run, []) if _is_again(each)]
     assert again, "nothing was interrupted, so nothing is proved"
+
+
+def _at_work(deployment: Deployment) -> int:
+    """A server that has begun something which has not ended."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        over = {
+            (each["run"], each["key"], each["attempt"])
+            for what in ("ended", "raised")
+            for each in outside.told(deployment.outside, what)
+        }
+        for each in reversed(outside.told(deployment.outside, "begun")):
+            going_on = (each["run"], each["key"], each["attempt"]) not in over
+            if going_on and _is_alive(each["pid"]):
+                pid: int = each["pid"]
+                return pid
+        time.sleep(0.02)
+    raise AssertionError("there is nothing to interrupt")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
 
 
 def _is_again(begun: Mapping[str, Any]) -> bool:

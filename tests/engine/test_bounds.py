@@ -21,8 +21,8 @@ from rewake.stores.items import encode
 from rewake.stores.keys import chunk_key, header_key
 from rewake.stores.memory import MAX_ITEM
 from rewake.stores.operations import MOST_TRIES
-from rewake.stores.protocol import _bounded
 from rewake.stores.table import Key, Written
+from rewake.stores.turns import _bounded
 from rewake.stores.writes import HEADER_BYTES, room_for_tail
 from rewake.values.failures import failure_of
 from rewake.values.loglines import LogLines

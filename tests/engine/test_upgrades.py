@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from rewake import sleep, task, workflow
+from rewake.engine.listing import Wanted
 from rewake.engine.program import RUNTIME
+from rewake.errors import ReadableElsewhere
 from rewake.states import LIVE, RunState
 from rewake.stores.keys import header_key
+from rewake.stores.memory import MemoryTable
+from rewake.stores.table import Indexed, Key
 from rewake.values import codecs, pickles
 from tests.support.virtual import Bench, virtually
 
@@ -51,6 +55,37 @@ def test_a_run_of_a_newer_rewake_is_left_to_it() -> None:
         assert (kept.state, kept.strikes) == (RunState.READY, 0)
         assert kept.count == before.item.count
         await bench.table.update(where, set={"runtime": RUNTIME})
+        assert await bench.result(header.run) == "rested"
+
+    virtually([naps], body, cached=0)
+
+
+def test_what_only_a_newer_rewake_can_read_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """A run whose newest entry is unknown here is changed by nothing, listed as it stands, told of
+    once, and refused as what another server can read. An item of an unknown type harms nobody.
+    """
+
+    async def body(bench: Bench) -> None:
+        table = bench.table
+        assert isinstance(table, MemoryTable)
+        header = await bench.start("naps")
+        await asyncio.sleep(1)
+        bench.engine.services.cache.clear()
+        items = table._partitions[f"R#{header.run}"]
+        known = items["H"]
+        items["H"] = known.replace(b'"tail":[', b'"tail":[["novel",1],')
+        items["Z#1"] = b'{"due":1}'
+        table._index.follow(Key(f"R#{header.run}", "Z#1"), None, Indexed(1, ""))
+        unknown = items["H"]
+        await asyncio.sleep(100)
+        assert items["H"] == unknown
+        with pytest.raises(ReadableElsewhere):
+            await bench.engine.get(header.run)
+        [listed], _ = await bench.engine.listing.page(Wanted(), 10, None)
+        assert (listed.run, listed.state) == (header.run, RunState.PARKED)
+        told = [each for each in caplog.records if each.levelname == "WARNING"]
+        assert ["a newer Rewake wrote" in each.getMessage() for each in told] == [True]
+        items["H"] = known
         assert await bench.result(header.run) == "rested"
 
     virtually([naps], body, cached=0)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx2
@@ -22,7 +20,7 @@ from rewake import task
 from rewake.app import App
 from rewake.engine.engine import Engine
 from rewake.errors import ConfigError, StoreUnavailable
-from rewake.hosts import pausing
+from rewake.hosts import lambda_events, pausing
 from rewake.hosts.aws_lambda import LambdaHost
 from rewake.hosts.config import ServerConfig
 from rewake.hosts.hosts import HOSTS, refusals
@@ -249,7 +247,6 @@ def test_each_event_of_aws_is_acted_on_and_the_process_rests_then(
 ) -> None:
     """A batch, a message and a schedule reach what acts on them, in one event loop."""
     events, loops = list[str](), set[Any]()
-    module = ModuleType("rewake.hosts.lambda_events")
 
     def acting(name: str) -> Any:
         async def act(engine: Engine, event: dict[str, Any]) -> dict[str, Any]:
@@ -261,8 +258,7 @@ def test_each_event_of_aws_is_acted_on_and_the_process_rests_then(
         return act
 
     for name in ("handle_sqs", "handle_invoke", "handle_schedule"):
-        setattr(module, name, acting(name))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(lambda_events, name, acting(name))
     settings = config(
         app=str(APP),
         db=str(tmp_path / "a.db"),

@@ -9,14 +9,14 @@ from unittest.mock import patch
 
 from rewake.engine import starting as engine_starting
 from rewake.engine.starting import Find, Name
-from rewake.records import Header, Millis
+from rewake.records import Header, Millis, View
 from rewake.stores.keys import header_key
 from rewake.stores.memory import MemoryTable
 from rewake.stores.protocol import Store
 from rewake.stores.removal import Removal
 from rewake.stores.shelf import Shelf
 from rewake.stores.sqlite.table import SqliteTable
-from rewake.stores.table import Key
+from rewake.stores.views import Views
 from tests.simulation.mutants import Mutant
 
 
@@ -64,14 +64,11 @@ def goes_out_of_turn() -> Iterator[None]:
 @contextmanager
 def leaves_the_view() -> Iterator[None]:
     """A removed run stays in the list."""
-    gone = Removal._gone
 
-    async def forgetful(self: Removal, keys: Sequence[Key]) -> None:
-        kept = [key for key in keys if key.partition.startswith("R#")]
-        if kept:
-            await gone(self, kept)
+    async def forgetful(self: Views, view: View) -> None:
+        pass
 
-    with patch.object(Removal, "_gone", forgetful):
+    with patch.object(Views, "remove", forgetful):
         yield
 
 

@@ -26,7 +26,7 @@ from tests.simulation.scenarios_counted import (
     counted_late,
     counted_slowly,
 )
-from tests.simulation.scenarios_outside import called, called_at_the_edge, told, voted
+from tests.simulation.scenarios_outside import called, called_at_the_edge, queued, told, voted
 from tests.simulation.scenarios_removing import keyed, removed, retried_and_removed
 from tests.simulation.scenarios_tagged import TAGGED_SCENARIOS
 from tests.simulation.telling import with_notices
@@ -530,15 +530,8 @@ def _followed(scenario: Scenario, first: int = 0) -> Scenario:
     return case
 
 
-def _queued(seed: int, store: str) -> Case:
-    """A queue carries the messages, and keeps those that are sent ahead; some are lost."""
-    case = case_of(seed, store)
-    case.local, case.queued = False, True
-    return case
-
-
 SCENARIOS: Mapping[str, Scenario] = {
-    "a queue keeps the messages": _queued,
+    "a queue keeps the messages": queued,
     "ended runs are removed": removed,
     "failed runs are removed": retried_and_removed,
     "a key counts on": keyed,

@@ -60,3 +60,10 @@ def told(seed: int, store: str) -> Case:
     if chance.random() < 0.3:
         case.cancels = {"r1": chance.uniform(0.1, 5.0)}
     return case
+
+
+def queued(seed: int, store: str) -> Case:
+    """A queue carries the messages, and keeps those that are sent ahead; some are lost."""
+    case = case_of(seed, store)
+    case.local, case.queued = False, True
+    return case

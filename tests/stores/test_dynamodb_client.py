@@ -201,6 +201,14 @@ def test_what_an_operator_sets_right_is_an_outage(type: str) -> None:
     assert len(script.asked) == 1
 
 
+def test_an_error_repeats_no_request() -> None:
+    """Of a wrong signature AWS answers with the request as it was signed, and its session token."""
+    told = "The signature does not match.\n\nThe Canonical String should have been\nsecret-token"
+    body = {"__type": "x#InvalidSignatureException", "message": told}
+    error, _ = play(Script(Answer(400, {}, json.dumps(body).encode())), add)
+    assert str(error) == "UpdateItem: InvalidSignatureException: The signature does not match."
+
+
 def test_a_request_that_is_wrong_is_nothing_to_try_again() -> None:
     """An item that is too large, as an example, is no outage."""
     error, _ = play(Script(fault("ValidationException")), add)

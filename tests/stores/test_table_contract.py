@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import pytest
 
 from rewake.conformance import ShelfContract, TableContract
-from rewake.stores.table import Table
+from rewake.stores.table import Key, Table
 from tests.support.stores import WholeTable
-from tests.support.tables import KINDS, LAG, ONE_THREAD, STORIES
+from tests.support.tables import EDITED, KINDS, LAG, ONE_THREAD, STORIES
 
 
 @pytest.fixture(autouse=True, params=KINDS)
@@ -33,6 +35,10 @@ class TestTable(TableContract):
 
     def table(self) -> AbstractAsyncContextManager[Table]:
         return KINDS[self.kind]()
+
+    async def stored(self, table: Table, key: Key, **added: str) -> Mapping[str, Any] | None:
+        edit = EDITED.get(self.kind)
+        return None if edit is None else await edit(table, key, added)
 
 
 class TestShelf(ShelfContract):

@@ -91,8 +91,8 @@ class CountingTable(MemoryTable):
         if self._load(key) is None:
             self.index += getattr(found, "due", None) is not None
 
-    def _store(self, key: Key, found: Item | None, item: Item) -> Any:
-        stored = super()._store(key, found, item)
+    def _store(self, key: Key, found: Item | None, item: Item, **how: Any) -> Any:
+        stored = super()._store(key, found, item, **how)
         kind = key.sort[0]
         self.largest[kind] = max(self.largest.get(kind, 0), _size(key, stored))
         before, after = indexed(found), indexed(stored)

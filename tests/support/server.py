@@ -30,7 +30,6 @@ TOKEN = app_token(Secret(SECRET))
 PATIENCE = 30.0
 """Seconds after which a test gives up waiting for a process."""
 
-_ROOTS = (Path(rewake.__file__).parents[1], Path(__file__).parents[2])
 _SERVING = re.compile(r'serving on (http://[^\s"]+)')
 
 
@@ -52,6 +51,8 @@ class ServerProcess:
     """
 
     module = "rewake.hosts.server"
+    roots = (Path(rewake.__file__).parents[1], Path(__file__).parents[2])
+    """From where it imports Rewake, and the app."""
 
     def __init__(self, app: Path | str, db: Path | str, **settings: object) -> None:
         given = {"app": app, "db": db, "port": 0, "secret": SECRET, **settings}
@@ -88,7 +89,7 @@ class ServerProcess:
         kept = {name: text for name, text in os.environ.items() if "REWAKE" not in name}
         self.process = subprocess.Popen(
             [sys.executable, "-m", self.module],
-            env={**kept, "PYTHONPATH": os.pathsep.join(map(str, _ROOTS)), **self._settings},
+            env={**kept, "PYTHONPATH": os.pathsep.join(map(str, self.roots)), **self._settings},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

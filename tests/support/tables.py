@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from rewake.stores.memory import MemoryTable
 from rewake.stores.postgres.place import place_of
 from rewake.stores.postgres.table import PostgresTable
 from rewake.stores.sqlite.table import SqliteTable
+from rewake.stores.table import Key
 from tests.support.aws import whole_table
 from tests.support.postgres import binaries, emptied_schema, rest_of
 from tests.support.stores import Sealed, WholeTable
@@ -75,6 +78,46 @@ STORIES: Mapping[str, int] = {"dynamodb": 20}
 """Of those that are slow to make: how many random stories are played on each."""
 LAG: Mapping[str, float] = {}
 """Of those whose due index follows late: by how many seconds at most."""
+
+
+Edit = Callable[[Any, Key, Mapping[str, str]], Awaitable[Mapping[str, Any]]]
+
+
+async def _in_memory_edited(table: Any, key: Key, added: Mapping[str, str]) -> Mapping[str, Any]:
+    items = table._partitions[key.partition]
+    items[key.sort] = json.dumps(json.loads(items[key.sort]) | added).encode()
+    found: Mapping[str, Any] = json.loads(items[key.sort])
+    return found
+
+
+async def _in_a_file_edited(table: Any, key: Key, added: Mapping[str, str]) -> Mapping[str, Any]:
+    where = (key.partition, key.sort)
+    with closing(sqlite3.connect(table.folder / "rewake.db")) as connection, connection:
+        ask = "SELECT body FROM items WHERE partition = ? AND sort = ?"
+        [[body]] = connection.execute(ask, where)
+        found: Mapping[str, Any] = json.loads(body) | added
+        change = "UPDATE items SET body = ? WHERE partition = ? AND sort = ?"
+        connection.execute(change, (json.dumps(found).encode(), *where))
+    return found
+
+
+async def _in_dynamodb_edited(table: Any, key: Key, added: Mapping[str, str]) -> Mapping[str, Any]:
+    where = {"TableName": table._name, "Key": table._names.key(key)}
+    for name, value in added.items():
+        change = {"UpdateExpression": "SET #n = :v", "ExpressionAttributeNames": {"#n": name}}
+        values = {"ExpressionAttributeValues": {":v": {"S": value}}}
+        await table._client.write("UpdateItem", where | change | values)
+    reply = await table._client.read("GetItem", where | {"ConsistentRead": True})
+    return {name: json.loads(bytes(next(iter(each.values())))) for name, each in reply.item.items()}
+
+
+EDITED: Mapping[str, Edit] = {
+    "memory": _in_memory_edited,
+    "sqlite": _in_a_file_edited,
+    "sqlite-unthreaded": _in_a_file_edited,
+    "dynamodb": _in_dynamodb_edited,
+}
+"""By the kind of a table: how an item is edited, and looked at, as it is stored."""
 
 
 def every_table(body: Body) -> Callable[..., None]:

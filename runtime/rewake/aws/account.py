@@ -12,6 +12,7 @@ import functools
 import logging
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rewake.errors import ConfigError, StoreUnavailable
@@ -25,6 +26,8 @@ _PATIENCE: dict[str, Any] = {
     "retries": {"mode": "standard", "total_max_attempts": 3},
 }
 """How long a client of botocore waits: somebody waits for it."""
+_AGAIN = 1.0
+"""Seconds before credentials that were refused are looked for again."""
 _INSTALL = "pip install 'rewake[aws]'"
 
 
@@ -51,6 +54,7 @@ class Account:
         self._lock = threading.Lock()
         self._credentials: Any = None
         self._clients: dict[str, Any] = {}
+        self._looked = -_AGAIN
 
     @property
     def session(self) -> Session:
@@ -107,8 +111,10 @@ class Account:
 
     def _anew(self) -> Keys:
         with self._lock:
-            self._session = _session()
-            self._credentials = None
+            # Many requests are refused at once, and one of them looks for all.
+            if time.monotonic() - self._looked > _AGAIN:
+                self._session, self._credentials = _session(), None
+                self._looked = time.monotonic()
         return self._fetched()
 
 

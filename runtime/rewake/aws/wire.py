@@ -2,7 +2,7 @@
 
 boto3 in threads takes several times the processor of this (`docs/architecture.md` has the numbers).
 What is here only signs and sends: what an answer means, and whether to ask again, is for whoever
-asks. Credentials and signatures are botocore's.
+asks. Credentials are botocore's.
 
 A connection belongs to an event loop, and the process has several. So each loop has a session of
 its own, which is closed with it: an asynchronous generator holds it, and a loop that ends closes
@@ -21,7 +21,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rewake import forks
-from rewake.aws.account import Account, Keys, Place
+from rewake.aws.account import Account, Place
+from rewake.aws.signing import Scope, sign_any, sign_root
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -70,17 +71,15 @@ class Wire(Protocol):
 
 
 class SignedWire:
-    """Requests to `service`, signed for it. `payload`: the body's digest is a header (S3)."""
+    """Requests to `service`, signed for it."""
 
     def __init__(self, account: Account, service: str, place: Place) -> None:
         self._account = account
-        self._service = service
-        self._place = place
+        self._scope = Scope(service, place.region)
         self._url = place.url.rstrip("/")
         self._sessions: dict[asyncio.AbstractEventLoop, _Held] = {}
         self._lock = threading.Lock()
         self._skew = 0.0
-        self._sign = _signer(service)
         forks.withhold(self)
 
     async def send(
@@ -103,7 +102,8 @@ class SignedWire:
 
         keys, url = await self._account.keys(), self._url + path
         stamp = time.strftime(_STAMP, time.gmtime(self._now()))
-        signed = self._sign(keys, self._place.region, stamp, method, url, headers, body)
+        sign = sign_root if path == "/" else sign_any(self._scope.service)
+        signed = sign(keys, self._scope, stamp, method, url, headers, body)
         session = await self._session()
         try:
             async with session.request(
@@ -197,35 +197,3 @@ def _sockets(session: ClientSession) -> list[int]:
     idle = [each[0] for pool in connector._conns.values() for each in pool]
     sockets = [each.transport.get_extra_info("socket") for each in [*idle, *connector._acquired]]
     return [each.fileno() for each in sockets if each is not None]
-
-
-def _signer(service: str) -> Any:
-    """The function that gives the headers of a signed request."""
-    from botocore.auth import S3SigV4Auth, SigV4Auth  # noqa: PLC0415
-    from botocore.awsrequest import AWSRequest  # noqa: PLC0415
-
-    class Signer(S3SigV4Auth if service == "s3" else SigV4Auth):  # type: ignore[misc]
-        """Signs for the time that it is told, for this machine's clock may be wrong."""
-
-        stamp = ""
-
-        def _modify_request_before_signing(self, request: Any) -> None:
-            request.context["timestamp"] = self.stamp
-            super()._modify_request_before_signing(request)
-
-    def sign(
-        keys: Keys,
-        region: str,
-        stamp: str,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes,
-    ) -> dict[str, str]:
-        request = AWSRequest(method, url, headers=dict(headers), data=body)
-        signer = Signer(keys, service, region)
-        signer.stamp = stamp
-        signer.add_auth(request)
-        return dict(request.headers.items())
-
-    return sign

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -129,4 +130,38 @@ def _decide(
 
     by = decider(approver)
     answer = {"approved": approved, "value": value, "approver": by, "comment": comment}
+    raise typer.Exit(approve(Server(url, json), run, key, answer))
+
+
+def runs_approve(
+    run: RunId,
+    key: ApprovalKey = None,
+    reject: Annotated[bool, typer.Option("--reject", help="Reject instead.")] = False,
+    value: Value = None,
+    comment: Comment = None,
+    approver: Decider = None,
+    db: Annotated[
+        str | None, typer.Option(help="Decide in this database, for a `rewake run`: no server.")
+    ] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Decide on what a run waits for."""
+    from rewake.cli.home import decider
+
+    filled_in = json_value(value)
+    if db is not None:
+        approver = approver or os.environ.get("USER")
+        from rewake.authoring.approval import Approval, Decision
+        from rewake.cli.home import database
+        from rewake.cli.local.approve import approve as decide_here
+
+        decision = Decision.REJECTED if reject else Decision.APPROVED
+        raise typer.Exit(
+            decide_here(database(db), run, key, Approval(decision, filled_in, approver, comment))
+        )
+    from rewake.cli.remote.runs import Server, approve
+
+    by = decider(approver)
+    answer = {"approved": not reject, "value": filled_in, "approver": by, "comment": comment}
     raise typer.Exit(approve(Server(url, json), run, key, answer))

@@ -11,25 +11,26 @@ import typer
 from typer.core import TyperGroup
 
 from rewake.cli.access import audit, tokens
-from rewake.cli.approval_commands import approvals
+from rewake.cli.approval_commands import approvals, runs_approve
 from rewake.cli.callbacks import callbacks
+from rewake.cli.cost_command import cost
 from rewake.cli.dead_letters import deadletters
 from rewake.cli.deliveries import deliveries
 from rewake.cli.doctor_command import doctor
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
 from rewake.cli.init_command import init
-from rewake.cli.inputs import json_value
-from rewake.cli.keeping import runs_erase, runs_export, runs_hold, runs_purge, runs_unhold
+from rewake.cli.keeping import add_keeping
 from rewake.cli.options import (
-    ApprovalKey,
-    Comment,
     Cursor,
     Db,
+    Input,
+    InputFile,
     Json,
     Limit,
     RunId,
+    Source,
     Url,
-    Value,
+    Wait,
 )
 from rewake.cli.tables_command import tables
 from rewake.cli.watch import runs_watch
@@ -89,9 +90,9 @@ app.add_typer(deliveries, name="deliveries")
 app.add_typer(deadletters, name="deadletters")
 app.add_typer(tables, name="tables")
 app.command("doctor")(doctor)
+app.command("cost")(cost)
 app.command("init")(init)
 
-Source = Annotated[str, typer.Argument(metavar="APP", help="app.py, app.py:main or package:main")]
 OptionalSource = Annotated[
     str | None, typer.Argument(metavar="APP", help="The app's file or module; or REWAKE_APP.")
 ]
@@ -100,8 +101,6 @@ Port = Annotated[int | None, typer.Option(help="0 takes any (REWAKE_PORT, 8000).
 LogFormat = Annotated[
     str | None, typer.Option(help="text, or json: an object a line (REWAKE_LOG_FORMAT).")
 ]
-Input = Annotated[str | None, typer.Option(help="The arguments by name, as a JSON object.")]
-InputFile = Annotated[str | None, typer.Option(help="A file with them; - is stdin.")]
 DiscardCleanup = Annotated[
     bool, typer.Option("--discard-cleanup", help="Forget what succeeded after the error.")
 ]
@@ -111,7 +110,6 @@ OfWorkflow = Annotated[str | None, typer.Option("--workflow", help="Many: all of
 OfSince = Annotated[str | None, typer.Option(help="Many: started since then (2h, 7d, a time).")]
 Reason = Annotated[str | None, typer.Option(help="Kept with the run; at most 200 bytes.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only name them, and refusals.")]
-Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the end.")]
 
 
 def _version(wanted: bool) -> None:
@@ -241,22 +239,6 @@ def run(
         raise UsageError("--discard-cleanup needs --resume")
     options = RunOptions(source, database(db), arguments, id, resume, discard_cleanup, quiet)
     _end(carry_out(options))
-
-
-@app.command()
-def cost(
-    source: Source,
-    input: Input = None,
-    input_file: InputFile = None,
-    wait: Wait = 60,
-    json: Json = False,
-) -> None:
-    """Run a workflow once, on a database in memory, and say what it would cost in the cloud."""
-    from rewake.cli.inputs import arguments_from
-    from rewake.cli.local.cost import cost as carry_out
-
-    arguments = arguments_from(input, input_file) or {}
-    _end(carry_out(source, arguments, wait, json=json))
 
 
 @app.command()
@@ -467,44 +449,10 @@ def runs_retry(
     _end(act(Server(url, json), chosen, "retry", discard_cleanup=discard_cleanup or None))
 
 
-runs.command("hold")(runs_hold)
-runs.command("unhold")(runs_unhold)
-runs.command("erase")(runs_erase)
-runs.command("purge")(runs_purge)
-runs.command("export")(runs_export)
+add_keeping(runs)
 
 
-@runs.command("approve")
-def runs_approve(
-    run: RunId,
-    key: ApprovalKey = None,
-    reject: Annotated[bool, typer.Option("--reject", help="Reject instead.")] = False,
-    value: Value = None,
-    comment: Comment = None,
-    approver: Annotated[str | None, typer.Option(help="Who decides (USER).")] = None,
-    db: Annotated[
-        str | None, typer.Option(help="Decide in this database, for a `rewake run`: no server.")
-    ] = None,
-    url: Url = None,
-    json: Json = False,
-) -> None:
-    """Decide on what a run waits for."""
-    from rewake.cli.home import decider
-
-    filled_in = json_value(value)
-    if db is not None:
-        approver = approver or os.environ.get("USER")
-        from rewake.authoring.approval import Approval, Decision
-        from rewake.cli.home import database
-        from rewake.cli.local.approve import approve as decide_here
-
-        decision = Decision.REJECTED if reject else Decision.APPROVED
-        _end(decide_here(database(db), run, key, Approval(decision, filled_in, approver, comment)))
-    from rewake.cli.remote.runs import Server, approve
-
-    by = decider(approver)
-    answer = {"approved": not reject, "value": filled_in, "approver": by, "comment": comment}
-    _end(approve(Server(url, json), run, key, answer))
+runs.command("approve")(runs_approve)
 
 
 def _end(code: Exit) -> NoReturn:

@@ -82,3 +82,15 @@ def runs_export(
     from rewake.cli.remote.runs import Server
 
     raise typer.Exit(export(Server(url, True), run, output))
+
+
+def add_keeping(to: typer.Typer) -> None:
+    """Add these commands to those of runs."""
+    for name, command in (
+        ("hold", runs_hold),
+        ("unhold", runs_unhold),
+        ("erase", runs_erase),
+        ("purge", runs_purge),
+        ("export", runs_export),
+    ):
+        to.command(name)(command)

@@ -20,3 +20,7 @@ ApprovalKey = Annotated[
 ]
 Value = Annotated[str | None, typer.Option(help="What is filled in, as JSON.")]
 Comment = Annotated[str | None, typer.Option(help="Kept with the decision.")]
+Source = Annotated[str, typer.Argument(metavar="APP", help="app.py, app.py:main or package:main")]
+Input = Annotated[str | None, typer.Option(help="The arguments by name, as a JSON object.")]
+InputFile = Annotated[str | None, typer.Option(help="A file with them; - is stdin.")]
+Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the end.")]

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from rewake.conformance.running import OnTables, with_a_table
-from rewake.conformance.samples import H, header, one
-from rewake.stores.table import Table
+from rewake.conformance.samples import H, header, one, operation
+from rewake.stores.table import Key, Table
 
 
 class ConcurrentTables(OnTables):
@@ -38,6 +38,20 @@ class ConcurrentTables(OnTables):
         written = await asyncio.gather(*claims)
         (winner,) = [write for write in written if write.ok]
         assert {write.item.owner for write in written} == {winner.item.owner}
+
+    @with_a_table
+    async def test_what_is_changed_is_not_removed(self, table: Table) -> None:
+        """A removal on a condition and a change that ends it exclude each other."""
+        keys = [Key("R#1", f"O#{i}") for i in range(8)]
+        for key in keys:
+            await table.put(key, operation(key.sort))
+        idle = one("owner", "=", "")
+        claims = [table.update(key, when=idle, set={"owner": "me"}) for key in keys]
+        claiming = asyncio.gather(*claims)
+        await asyncio.gather(*(table.delete([key], when=idle) for key in keys))
+        written = await claiming
+        for key, write in zip(keys, written, strict=True):
+            assert (await table.get(key) is not None) is write.ok
 
     @with_a_table
     async def test_a_table_serves_the_loops_of_many_threads(self, table: Table) -> None:

@@ -18,12 +18,14 @@ KEYS = [Key(partition, sort) for partition in ("R#1", "R#2") for sort in SORTS]
 
 _keys = st.sampled_from(KEYS)
 _dues = st.none() | st.integers(0, 9)
-_items = st.builds(Operation, st.just("1"), st.just("a"), st.just(Kind.TASK), due=_dues)
+_tags = st.sampled_from(["", "gpu"])
+_items = st.builds(Operation, st.just("1"), st.just("a"), st.just(Kind.TASK), due=_dues, tag=_tags)
 _checks = st.one_of(
     st.builds(Check, st.just("attempts"), st.sampled_from(["=", "<", "<="]), st.integers(0, 3)),
     st.builds(Check, st.just("due"), st.sampled_from(["absent", "present"])),
     st.builds(Check, st.just("due"), st.just("in"), st.lists(st.integers(0, 9))),
 )
+_conditions = st.lists(st.lists(_checks, max_size=2), max_size=2)
 
 
 def _call(name: str, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Call]:
@@ -42,12 +44,13 @@ calls: st.SearchStrategy[Call] = st.one_of(
     _call(
         "update",
         key=_keys,
-        when=st.lists(st.lists(_checks, max_size=2), max_size=2),
-        set=st.fixed_dictionaries({"due": _dues}),
+        when=_conditions,
+        set=st.fixed_dictionaries({"due": _dues}, optional={"tag": _tags}),
         add=st.fixed_dictionaries({"attempts": st.integers(-2, 2)}),
         create=st.none() | _items,
     ),
-    _call("delete", keys=st.lists(_keys, max_size=3)),
+    _call("delete", keys=st.lists(_keys, max_size=3), when=_conditions),
+    _call("get_many", keys=st.lists(_keys, max_size=3)),
     _call(
         "query",
         partition=st.sampled_from(["R#1", "R#2", "R#3"]),
@@ -56,7 +59,7 @@ calls: st.SearchStrategy[Call] = st.one_of(
         cursor=st.none() | st.sampled_from(SORTS),
         reverse=st.booleans(),
     ).filter(_is_a_former_page_s),
-    _call("due", until=st.integers(0, 9), limit=st.integers(1, 4)),
+    _call("due", until=st.integers(0, 9), limit=st.integers(1, 4), tag=_tags),
 )
 """A call of a table, with everything that it may be asked for."""
 
@@ -81,8 +84,12 @@ class Model:
         attempts = base.attempts + add["attempts"]
         return self.put(key, msgspec.structs.replace(base, attempts=attempts, **set), False)
 
-    def delete(self, keys: list[Key]) -> None:
-        self.items = {key: item for key, item in self.items.items() if key not in keys}
+    def delete(self, keys: list[Key], when: Any) -> None:
+        gone = {key for key in keys if key in self.items and holds(when, self.items[key])}
+        self.items = {key: item for key, item in self.items.items() if key not in gone}
+
+    def get_many(self, keys: list[Key]) -> list[Any]:
+        return [self.items.get(key) for key in keys]
 
     def query(
         self, partition: str, prefix: str, limit: int | None, cursor: str | None, reverse: bool
@@ -94,6 +101,7 @@ class Model:
         found = [Key(partition, sort) for sort in (sorts[::-1] if reverse else sorts)]
         return [(key, self.items[key]) for key in found[:limit]]
 
-    def due(self, until: int, limit: int) -> list[Due]:
-        found = sorted((item.due, key) for key, item in self.items.items() if item.due is not None)
-        return [Due(due, key) for due, key in found if due <= until][:limit]
+    def due(self, until: int, limit: int, tag: str) -> list[Due]:
+        found = [(key, item) for key, item in self.items.items() if item.tag == tag]
+        due = sorted((item.due, key) for key, item in found if item.due is not None)
+        return [Due(moment, key) for moment, key in due if moment <= until][:limit]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import wraps
 from typing import Any, TypeVar
 
-from rewake.stores.table import Due, Table
+from rewake.stores.table import Due, Key, Table
 
 T = TypeVar("T")
 Body = Callable[..., Coroutine[Any, Any, None]]
@@ -31,6 +31,18 @@ class OnTables:
     def table(self) -> AbstractAsyncContextManager[Table]:
         """A new and empty table, which is closed at the end of the block."""
         raise NotImplementedError("a contract is given a table: override `table`")
+
+    async def stored(
+        self,
+        table: Table,  # noqa: ARG002
+        key: Key,  # noqa: ARG002
+        **added: str,  # noqa: ARG002
+    ) -> Mapping[str, Any] | None:
+        """The attributes of an item as they are stored, after these were added to it.
+
+        None: they cannot be looked at, and what a newer version wrote is not tested.
+        """
+        return None
 
     def run(self, body: Callable[[Table], Awaitable[None]]) -> None:
         """Run `body` with a new table."""

@@ -200,6 +200,20 @@ class TableContract(ConcurrentTables):
         assert again.item == await table.get(H) == header(epoch=2)
         assert new == header()
 
+    @with_a_table
+    async def test_what_a_newer_version_wrote_survives(self, table: Table) -> None:
+        """An update leaves attributes as they are that this version does not know."""
+        await table.put(H, header(owner="a"))
+        if await self.stored(table, H, novelty="kept") is None:
+            pytest.skip("what is stored cannot be looked at")
+        assert await table.get(H) == header(owner="a")
+        await table.update(H, set={"owner": "b", "due": 5}, add={"arrivals": 1})
+        await table.update(H, set={"owner": None, "due": None})
+        assert await table.get(H) == header(arrivals=1)
+        stored = await self.stored(table, H)
+        assert stored is not None
+        assert stored["novelty"] == "kept"
+
     # --- query ---------------------------------------------------------------------------------
 
     @with_a_table
@@ -351,14 +365,17 @@ class TableContract(ConcurrentTables):
         assert (await table.put(keys[0], operation("again"), absent=True)).ok
 
     @with_a_table
-    async def test_delete_of_what_is_as_it_was(self, table: Table) -> None:
-        """With a condition, an item goes only if it holds then; a missing one is no error."""
-        await table.put(H, header(epoch=3, due=5))
-        await table.delete([H], when=one("epoch", "=", 2))
-        assert await table.get(H) == header(epoch=3, due=5)
-        await table.delete([H, Key("R#9", "H")], when=one("epoch", "=", 3))
-        assert await table.get(H) is None
-        assert await table.due(9, limit=1) == []
+    async def test_delete_on_a_condition(self, table: Table) -> None:
+        """Each item is removed only if the condition holds of it; the others stay, in silence."""
+        keys = [Key("R#1", f"O#{i}") for i in range(3)]
+        for attempts, key in enumerate(keys):
+            await table.put(key, operation(key.sort, attempts=attempts, due=5))
+        few = one("attempts", "<", 2)
+        await table.delete([*keys, Key("R#9", "O#x")], when=few)
+        assert sorts(await table.query("R#1")) == ["O#2"]
+        await self.due(table, [Due(5, keys[2])], 9, limit=9)
+        await table.delete(keys, when=[*few, *one("attempts", "=", 2)])
+        assert sorts(await table.query("R#1")) == []
 
     # --- together ------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from rewake.engine.carrying import runs_log
 from rewake.engine.instance import Instance
@@ -92,9 +92,9 @@ class Commits:
         open_ = execution.open.values()
         if wake is None and not any(op.kind.traits.awaited for op in open_):
             raise StuckError("it waits for something that nothing can bring about (a deadlock)")
-        run, check_at = self.header.run, self._check_at(execution)
+        settings, check_at = self._services.settings, self._check_at(execution)
         ahead = wake is not None and self._services.goes_ahead(wake)
-        entries = await self._store.offload(run, execution.fresh)
+        entries = await self._store.offload(self.header.run, execution.fresh)
         gap, tasks = execution.arrivals_needed(), dispatched(entries)
         take = self._claims(tasks)
         taken = 0
@@ -106,10 +106,10 @@ class Commits:
                 gap=gap - joined,
                 wake=wake,
                 check_at=check_at,
-                ahead=self._services.settings.grace if ahead else 0,
+                ahead=settings.grace if ahead else 0,
                 asks=any(op.kind is Kind.APPROVAL for op in open_),
                 take=take,
-                near=self._services.settings.sweep,
+                near=settings.sweep,
             )
             taken = len(result.taken) if isinstance(result, Committed) else 0
         except (*PASSING, asyncio.CancelledError):
@@ -123,14 +123,19 @@ class Commits:
         self._tell_waits(entries)
         # Before the dispatch, so that an outcome that comes at once finds a cached instance.
         self._instance.suspend(self.header)
-        try:
-            await self._follow_up(committed, entries, tasks, sole=gap <= 1, joined=joined > 0)
-        except StoreError:
-            # Only a replay finds in the history the operations that are still to be cancelled.
-            self._services.cache.drop(run)
-            raise
+        await self._follow_park(
+            self._follow_up(committed, entries, tasks, sole=gap <= 1, joined=joined > 0)
+        )
         await self._arm(wake, check_at)
         return True
+
+    async def _follow_park(self, following: Awaitable[None]) -> None:
+        try:
+            await following
+        except StoreError:
+            # Only a replay finds in the history the operations that are still to be cancelled.
+            self._services.cache.drop(self.header.run)
+            raise
 
     async def finish(self, execution: Execution) -> bool:
         """Commit the end. Returns False if something arrived, which the ended workflow ignores.

@@ -43,7 +43,7 @@ from rewake.engine.turn import Turn
 from rewake.engine.watchdog import Watchdog
 from rewake.engine.within import done_within, seconds_left
 from rewake.engine.work import Work
-from rewake.errors import ConfigError, StoreError
+from rewake.errors import ConfigError, ReadableElsewhere, StoreError
 from rewake.records import Header, Invocation, Millis, Operation
 from rewake.signing.secret import Secret
 from rewake.states import RunState
@@ -115,9 +115,10 @@ class Engine(Runs):
                 tags=tags,
             )
         )
-        own = self._services, Deliveries(self._services)
-        self._attempts, self._sweeper = Attempts(*own), Sweeper(*own)
-        self._watchdog, self._claiming, self._pid = Watchdog(own[0]), dict[str, bool](), os.getpid()
+        parts = self._services, Deliveries(self._services)
+        self._attempts, self._sweeper = Attempts(*parts), Sweeper(*parts)
+        self._watchdog, self._pid = Watchdog(self._services), os.getpid()
+        self._claiming = dict[str, bool]()
 
     @property
     def abandoned_threads(self) -> int:
@@ -289,7 +290,11 @@ class Engine(Runs):
         services = self._services
         if services.elsewhere.is_aside(run, ""):
             return False
-        claimed = await self._claim(run)
+        try:
+            claimed = await self._claim(run)
+        except ReadableElsewhere as error:  # a newer version has it: nothing was changed
+            services.elsewhere.put_back(run, "", error.reason)
+            return False
         if isinstance(claimed, Header):
             await Turn(services, claimed).run()
             return True

@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rewake.errors import CheckpointUnreadable
+from rewake.errors import CheckpointUnreadable, ReadableElsewhere
 from rewake.records import Header, Millis, View
 from rewake.states import SHOWN, RunState
 from rewake.stores.keys import moment_of_view, view_key, views_behind, views_until
@@ -212,7 +212,12 @@ class _Scan:
 
 
 def unreadable(view: View, error: CheckpointUnreadable) -> Header:
-    """A stand-in for the header of a listed run, if this process cannot read it."""
+    """A stand-in for the header of a listed run, if this process cannot read it.
+
+    Of one that a newer version wrote, what can be read is as it stands.
+    """
+    if isinstance(error, ReadableElsewhere) and isinstance(error.outline, Header):
+        return error.outline
     header = Header(view.run, view.workflow, view.created, seed=0, runtime=0)
     header.state, header.error = RunState.STUCK, described(error)
     return header

@@ -21,7 +21,8 @@ from rewake.values.run_codec import digests_of
 RUNTIME = 1
 """The version of the replay core's behaviour; a run keeps the version that it began under.
 
-`rewake.engine.instance` refuses to replay a run of a higher version.
+It is raised when replay would behave otherwise, and when something is written of a run that the
+version before cannot read. `rewake.engine.instance` refuses to replay a run of a higher version.
 """
 
 

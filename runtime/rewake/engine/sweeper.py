@@ -21,7 +21,7 @@ from rewake.engine.intake import Intake
 from rewake.engine.leases import PASSING
 from rewake.engine.services import Services
 from rewake.engine.trimmer import Trimmer
-from rewake.errors import StuckError
+from rewake.errors import ReadableElsewhere, StuckError
 from rewake.kinds import OutcomeKind
 from rewake.ledger import Process
 from rewake.records import (
@@ -214,13 +214,18 @@ class Sweeper:
         if isinstance(error, PASSING):
             return  # it is the store's trouble, not the item's
         self._aside.put(key)
+        if isinstance(error, ReadableElsewhere):  # whoever can read it looks at it
+            if key == header_key(run_of(key)):
+                self._services.elsewhere.put_back(run_of(key), "", error.reason)
+            return
         if isinstance(error, StuckError) and is_of_run(key):
             # A turn of this run fails to read it too, and makes it stuck.
             await self._services.wake(run_of(key))
 
     def _tell(self, key: Key, error: Exception, others: int) -> None:
         """Warn of failed checks at first, and again after `MAX_TIMES`: they may last."""
-        level = logging.DEBUG if 0 < self._aside.times(key) < MAX_TIMES else logging.WARNING
+        is_told = isinstance(error, ReadableElsewhere) or 0 < self._aside.times(key) < MAX_TIMES
+        level = logging.DEBUG if is_told else logging.WARNING
         told = "checking %s of %s failed, and %d others; they stay due"
         log.log(level, told, key.sort, key.partition, others, exc_info=error)
 

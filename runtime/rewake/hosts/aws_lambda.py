@@ -100,24 +100,21 @@ class LambdaHost:
         return self._loop
 
 
-Handle = Callable[[Engine, Event], Awaitable[Any]]
+Handle = Callable[[Engine, Event], Awaitable[dict[str, Any]]]
 """Acts on an event of AWS, in the time that there is (`within.ending_at`)."""
 
 
 def _handler_of(event: Event) -> Handle:
     """What acts on an event that is no request."""
-    records = event.get("Records") or [{}]
-    for holds, name in (
-        (records[0].get("eventSource") == "aws:sqs", "handle_sqs"),
-        ("message" in event, "handle_invoke"),
-        (
-            event.get("rewake") == "sweep" or event.get("detail-type") == "Scheduled Event",
-            "handle_schedule",
-        ),
+    from rewake.hosts import lambda_events as events  # noqa: PLC0415 - requests need no queue
+
+    for holds, handle in (
+        (events.is_batch, events.handle_sqs),
+        (events.is_message, events.handle_invoke),
+        (events.is_schedule, events.handle_schedule),
     ):
-        if holds:
-            found: Handle = getattr(importlib.import_module("rewake.hosts.lambda_events"), name)
-            return found
+        if holds(event):
+            return handle
     told = ", ".join(sorted(map(str, event))[:8])
     raise UsageError(f"this event is none that Rewake knows (it has: {told or 'nothing'})")
 

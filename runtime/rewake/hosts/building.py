@@ -96,9 +96,9 @@ async def _checked(queues: Sequence[Queue]) -> None:
 
 
 def _http_route(
-    address: str, _tag: str, _config: ServerConfig, secret: Secret, clock: Clock
+    address: str, _tag: str, config: ServerConfig, secret: Secret, clock: Clock
 ) -> Dispatcher:
-    return HttpDispatcher(address, secret, clock)
+    return HttpDispatcher(address, secret, clock, pauses=not config.runs_on.goes_on)
 
 
 def _sqs_route(

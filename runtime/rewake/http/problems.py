@@ -78,7 +78,7 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
         503,
         "readable-elsewhere",
         "Another server can read it",
-        "Try again: what was stored needs another Python, or a key, than this server has.",
+        "Try again: what was stored needs another Python, a key or a newer Rewake.",
         {"Retry-After": "1"},
     ),
     TransportUnavailable: ProblemType(

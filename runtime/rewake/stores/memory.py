@@ -19,7 +19,7 @@ from typing import Any
 
 from rewake.errors import CheckpointUnreadable, StoreError
 from rewake.records import Item, Millis
-from rewake.stores.items import change, decode, encode
+from rewake.stores.items import change, changed, decode, proved
 from rewake.stores.table import (
     Due,
     Indexed,
@@ -111,7 +111,7 @@ class MemoryTable:
             item = change(found, when=when, set=set, add=add, create=create)
             if item is None:
                 return Written(False, found)
-            return Written(True, self._store(key, found, item))
+            return Written(True, self._store(key, found, item, whole=False))
 
     async def query(
         self,
@@ -192,12 +192,14 @@ class MemoryTable:
         body = self._partitions.get(key.partition, {}).get(key.sort)
         return None if body is None else decode(key, body)
 
-    def _store(self, key: Key, found: Item | None, item: Item) -> Any:
-        body = encode(item)
+    def _store(self, key: Key, found: Item | None, item: Item, *, whole: bool = True) -> Any:
+        partition = self._partitions.setdefault(key.partition, {})
+        before = None if whole else partition.get(key.sort)
+        body = changed(before, found, item)
         _check_sizes(key, body)
         # Decoded before it is kept: an item that could not be read back is never written.
-        stored = decode(key, body)
-        self._partitions.setdefault(key.partition, {})[key.sort] = body
+        stored = proved(key, body)
+        partition[key.sort] = body
         self._index.follow(key, indexed(found), indexed(stored))
         return stored
 

@@ -67,8 +67,8 @@ class MeteredTable(MemoryTable):
         self.used[WRITES] += _units(_size(key, written.item), 1)
         return written
 
-    def _store(self, key: Key, found: Item | None, item: Item) -> Any:
-        stored = super()._store(key, found, item)
+    def _store(self, key: Key, found: Item | None, item: Item, **how: bool) -> Any:
+        stored = super()._store(key, found, item, **how)
         before, after = getattr(found, "due", None), getattr(stored, "due", None)
         if before != after:
             self.used[WRITES] += (before is not None) + (after is not None)

@@ -15,320 +15,43 @@ Every method obeys these rules; `docs/architecture.md` gives the reasons.
    that duty moves, the new due time is written before the old one is removed. An item is *guarded*
    when it has a due time of its own.
 
-The protocol is one class in nine rooms, each on top of the one before: `reads`, `writes` (the
+The protocol is one class in ten rooms, each on top of the one before: `reads`, `writes` (the
 commit point: rules 1, 2 and 4), `processes` (who lives), `operations` (one item each), `votes`,
-`requests` (of people), `joins`, `removal` (of what has ended), and here the claims and turns of a
-run, and delivery. Each method is one operation, run through `Table.together`: on SQLite it is one
+`requests` (of people), `joins`, `removal` (of what has ended), `turns` (of a run, and its claims),
+and here delivery. Each method is one operation, run through `Table.together`: on SQLite it is one
 transaction, elsewhere single writes in the order given. The states between which it moves a run
 are in `rewake.states`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import msgspec
 
 from rewake.records import (
-    Entry,
-    Finished,
     Header,
     Millis,
     Operation,
     Outcome,
-    Started,
-    Try,
-    View,
 )
-from rewake.states import MOVES, Move, RunState
+from rewake.states import Move, RunState
 from rewake.stores.answers import (
-    Arrived,
-    Committed,
     Delivery,
-    Fenced,
     RunClaim,
-    Suspect,
-    Taken,
-    TaskClaim,
 )
 from rewake.stores.keys import header_key
-from rewake.stores.removal import Removal
 from rewake.stores.requests import FORCE
-from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, absolved, is_suspect, losing
-from rewake.stores.table import Check, Key, When, Written, holds
-from rewake.stores.writes import UNOWNED, begins, is_near
-from rewake.values.text import storable, stored_size
-
-ERROR_BYTES = 400
-"""The most bytes of an error in a header, as JSON writes it."""
+from rewake.stores.table import Check, Key
+from rewake.stores.turns import Turns, earliest
+from rewake.stores.writes import begins
 
 T = TypeVar("T")
 
 
-class Store(Removal):
+class Store(Turns):
     """The whole protocol, as the engine uses it."""
-
-    async def start(
-        self, header: Header, started: Started, follows: Header | None = None
-    ) -> tuple[Header, bool]:
-        """Create a run unless it exists. Returns its header, and whether it is new.
-
-        `follows`: the run, or the stone, that is marked first as one that a newer run of its key
-        follows; if it is not as it was, it is returned.
-
-        If the database reported the write that made it as failed, the run is recognised by its seed
-        and not by its mark: it may have gone on since, even to its end.
-        """
-        header.mark = self._mark()
-        [entry] = await self.offload(header.run, [started])
-
-        async def work() -> tuple[Header, bool]:
-            if follows is not None and (before := await self.followed(follows)) is not None:
-                return before, False
-            base, tail = await self._place(header, [entry], header.mark)
-            new = {"count": 1, "written": self._clock.now(), "base": base, "tail": tail}
-            first = msgspec.structs.replace(header, **new)
-            view = View(header.run, header.workflow, header.created)
-            # First: a view without a run is skipped, but a run without one would not be listed.
-            await self.listed.put(view)
-            written = await self._put(header_key(header.run), first, absent=True)
-            current: Header = written.item
-            mine = (current.seed, current.created) == (header.seed, header.created)
-            if not mine and current.created != header.created:
-                # Else starts of one key would fill the list with views of no run.
-                await self.listed.remove(view)
-            return current, written.ok or mine
-
-        return await self._table.together(work)
-
-    async def claim(
-        self, run: str, claim: RunClaim, seen: Header | None = None
-    ) -> Header | Suspect | None:
-        """Claim the run; None if it does not exist, has ended, is stuck, or has a live owner.
-
-        A claim that ran out under it is counted as lost; a suspect is claimed apart only.
-        `seen`: its header a moment ago, if that is known.
-        """
-
-        async def work() -> Header | Suspect | None:
-            innocent = [[begins(Move.CLAIM), Check("deaths", "<", COMPANY)]]
-            written = await self._take(run, claim, innocent, Move.CLAIM, {"epoch": 1}, seen=seen)
-            while not written.ok:
-                found: Header | None = written.item
-                if found is None or found.owner == claim.owner:
-                    return found
-                ended = await self._ended(found, claim)
-                if ended is None:
-                    return None
-                again = losing(found) if found.owner else {}
-                deaths = found.deaths + again.get("deaths", 0)
-                if is_suspect(deaths) and not claim.apart:
-                    return Suspect(deaths)
-                how: dict[str, Any] = {
-                    "apart": is_suspect(deaths),
-                    "taken": found.owner or found.taken,
-                }
-                if again:
-                    how["lost_turn"] = Try(found.epoch, None, ended, found.where, lost=True)
-                # A claim raises the epoch, a renewal moves the lease: it is as it was found.
-                same = [
-                    Check("state", "=", found.state),
-                    Check("epoch", "=", found.epoch),
-                    Check("lease", "=", found.lease),
-                    Check("process", "=", found.process),
-                ]
-                add = {"epoch": 1, **again}
-                written = await self._take(run, claim, [same], Move.CLAIM, add, how)
-            header: Header = written.item
-            return header
-
-        return await self._table.together(work)
-
-    async def _ended(self, found: Header, claim: RunClaim) -> Millis | None:
-        """When the lease by which the run was held ended; None if it cannot be claimed."""
-        if found.state in MOVES[Move.CLAIM].sources:
-            return found.lease
-        if not claim.takes_over or found.state not in MOVES[Move.TAKE_OVER].sources:
-            return None
-        return await self.ended(found, claim.now)
-
-    async def _take(
-        self,
-        run: str,
-        claim: RunClaim,
-        when: When,
-        move: Move,
-        add: Mapping[str, int],
-        how: Mapping[str, Any] = {},
-        seen: Header | None = None,
-    ) -> Written:
-        """Claim the run if `when` holds. A due time before the lease's end stays: it is early.
-
-        Moving it would cost two writes of the due index for each claim, and for each park.
-        """
-        leased = self._leased(claim.now, claim.lease)
-        taken: dict[str, Any] = {"state": MOVES[move].target, "owner": claim.owner, **how}
-        taken["where"] = claim.where
-        taken |= {"lease": leased["lease"], "process": ""}
-        early = Check("due", "<=", leased["due"])
-        if seen is None or early.holds(seen):
-            written = await self._update(
-                header_key(run), when=[[*checks, early] for checks in when], set=taken, add=add
-            )
-            found: Header | None = written.item
-            if written.ok or found is None or found.owner == claim.owner:
-                return written
-            if early.holds(found) or not holds(when, found):
-                return written
-        return await self._update(header_key(run), when=when, set={**taken, **leased}, add=add)
-
-    async def commit(
-        self, held: Header, entries: Sequence[Entry], *, progress: bool
-    ) -> Committed | Fenced:
-        """Append entries and keep the claim. `progress`: a new outcome is among them."""
-        changes: Mapping[str, Any] = {"apart": False, **absolved(held)} if progress else {}
-        result = await self._append(held, entries, changes)
-        assert not isinstance(result, Arrived)
-        return result
-
-    async def park(
-        self,
-        held: Header,
-        entries: Sequence[Entry],
-        *,
-        gap: int,
-        wake: Millis | None,
-        check_at: Millis | None,
-        ahead: Millis = 0,
-        asks: bool = False,
-        take: Sequence[TaskClaim] = (),
-        near: Millis = 0,
-    ) -> Committed | Fenced | Arrived:
-        """Append entries and suspend, unless something arrived since `held.arrivals` was read.
-
-        `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `ahead`:
-        a message is sent for `wake`, and looked for so much later. `take`: tasks among the entries
-        that this process begins itself, claimed as well. A due time may be early by `near`.
-        `asks`: an approval may be open.
-        """
-        due = _earliest(None if wake is None else wake + ahead, check_at)
-        changes = {
-            "state": MOVES[Move.PARK].target,
-            "gap": gap,
-            "wake": wake,
-            "check_at": check_at,
-            "rest": held.epoch,
-            "asks": asks,
-            **absolved(held),
-            **UNOWNED,
-        }
-        changes |= {} if held.lost_turn is None else {"lost_turn": None}
-        if (sent := wake if ahead else None) != held.sent:
-            changes["sent"] = sent
-        stays = due if is_near(held.due, due, near) else None
-        if stays is None:
-            changes["due"] = due
-
-        async def work() -> Committed | Fenced | Arrived:
-            result = await self._append(held, entries, changes, arrivals=held.arrivals, due=stays)
-            if isinstance(result, Committed):
-                for claim in take:
-                    taken = await self.claim_task(claim)
-                    if isinstance(taken, Taken):
-                        result.taken[claim.key] = taken.operation
-            return result
-
-        return await self._table.together(work)
-
-    async def finish(
-        self, held: Header, entries: Sequence[Entry], *, state: RunState, due: Millis | None
-    ) -> Committed | Fenced | Arrived:
-        """Append entries, the last of them `Finished`, and end the run, unless something arrived.
-
-        `due`: when a sweep must check that the withdrawn operations were cancelled.
-        """
-        changes = {"state": state, "due": due, "wake": None, "check_at": None, **UNOWNED}
-        end = entries[-1]
-        failure = end.outcome.failure if isinstance(end, Finished) else None
-        changes["error"] = _bounded(f"{failure.type}: {failure.message}") if failure else ""
-        return await self._append(held, entries, changes, arrivals=held.arrivals)
-
-    async def stick(self, held: Header, error: str, *, at_rest: bool = False) -> Committed | Fenced:
-        """Make the run stuck for the reason `error`, its history untouched.
-
-        `at_rest`: no attempt at a step is left without a record.
-        """
-        noted = {"rest": held.epoch} if at_rest else {}
-        result = await self._append(held, [], {**self._stuck(error), **noted})
-        assert not isinstance(result, Arrived)
-        return result
-
-    def _stuck(self, error: str) -> Mapping[str, Any]:
-        """The changes that make a run stuck for this reason."""
-        state, now = MOVES[Move.STICK].target, self._clock.now()
-        return {"state": state, "error": _bounded(error), "due": None, "changed": now, **UNOWNED}
-
-    async def rest(self, held: Header) -> None:
-        """Note that the turn, which will be released, leaves no attempt at a step without record.
-
-        It is a commit without entries: no instance goes on without the records it has not read.
-        """
-        await self._append(held, [], {"rest": held.epoch})
-
-    async def release(self, run: str, owner: str, at: Millis, why: str = "") -> None:
-        """Release the run, perhaps for a reason: any may claim it from `at` on; it is no loss."""
-        more = {"error": _bounded(why)} if why else {}
-        await self._release(run, owner, at, {}, **more)
-
-    async def lose(self, run: str, owner: str, at: Millis, error: str) -> None:
-        """Release the run from `at` on, with a strike: what it did is why, and `error`."""
-        await self._release(run, owner, at, add=BLAMED, error=_bounded(error))
-
-    async def _release(
-        self, run: str, owner: str, at: Millis, add: Mapping[str, int] = {}, **more: str
-    ) -> None:
-        await self._update(
-            header_key(run),
-            when=[self._held_by(owner)],
-            set={"state": MOVES[Move.RELEASE].target, "due": at, **UNOWNED, **more},
-            add=add,
-        )
-
-    async def give_up(self, run: str, owner: str, error: str) -> None:
-        """Make the run stuck from outside its turn, at whichever commit it is."""
-        await self._update(header_key(run), when=[self._held_by(owner)], set=self._stuck(error))
-
-    async def renew(
-        self,
-        held: Header,
-        now: Millis,
-        lease: Millis,
-        *,
-        process: str = "",
-        apart: bool = False,
-    ) -> Header | None:
-        """Hold the run by the lease of a process, or go on by one of its own.
-
-        None if the claim in `held` no longer holds it.
-        """
-        written = await self._update(
-            header_key(held.run),
-            when=self._fence(held, count=False),
-            set={**self._held_until(now, lease, process), "apart": apart},
-        )
-        return written.item if written.ok else None
-
-    async def let_go(self, item: Header | Operation, now: Millis, lease: Millis) -> None:
-        """Take an item from its process, of which nobody there knows: its lease runs out."""
-        if isinstance(item, Operation):
-            await self.renew_task(item.run, item.key, item.owner, now, lease)
-        else:
-            await self.renew(item, now, lease)
-
-    async def absolve(self, run: str, owner: str) -> None:
-        """Forget the deaths under a run, if it was last taken from this owner, who lives."""
-        await self._update(header_key(run), when=[[Check("taken", "=", owner)]], set=CLEARED)
 
     # --- delivery --------------------------------------------------------------------------
 
@@ -478,7 +201,7 @@ class Store(Removal):
         same due time but other tasks. `wake`: when its next timer is due, if that is still to come.
         `arrived`: an outcome did, of whatever; the next turn reads all that is open.
         """
-        due = _earliest(wake, check_at)
+        due = earliest(wake, check_at)
         same = [Check("due", "=", seen.due), Check("epoch", "=", seen.epoch)]
         written = await self._update(
             header_key(seen.run),
@@ -491,14 +214,3 @@ class Store(Removal):
             return written.ok
         # As in `postpone`.
         return (found.epoch, found.check_at, found.due) == (seen.epoch, check_at, due)
-
-
-def _bounded(error: str) -> str:
-    text = storable(error)[:ERROR_BYTES]
-    while (over := stored_size(text) - ERROR_BYTES) > 0:
-        text = text[: len(text) - max(1, over // 6)]
-    return text
-
-
-def _earliest(*moments: Millis | None) -> Millis | None:
-    return min((moment for moment in moments if moment is not None), default=None)

@@ -51,6 +51,8 @@ _OURS = frozenset(
 )
 """The request is wrong, or the item too large: nothing else than that will help. All else is a
 matter of permissions, credentials or the table, which somebody sets right: it is an outage."""
+_TOLD = 400
+"""The most characters of an error that are told."""
 _SIGN_AGAIN = 2
 """How often a request is signed again: more do not help."""
 
@@ -82,7 +84,8 @@ class _Fault(msgspec.Struct):
     item: Raws | None = msgspec.field(name="Item", default=None)
 
     def __str__(self) -> str:
-        text = self.message or self.said
+        # Of a wrong signature the other lines repeat the request, with its session token.
+        text = (self.message or self.said).partition("\n")[0][:_TOLD]
         return f"{self.type}: {text}" if text else self.type
 
 

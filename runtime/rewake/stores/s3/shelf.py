@@ -36,6 +36,8 @@ _SKEWED = "RequestTimeTooSkewed"
 _EXPIRED = frozenset({"ExpiredToken", "InvalidAccessKeyId", "InvalidToken"})
 _AGAIN = 2
 _THERE = 412
+_TOLD = 400
+"""The most characters of an error that are told."""
 
 
 class S3Shelf:
@@ -161,7 +163,7 @@ def code_of(answer: Answer) -> str:
 def said(answer: Answer) -> str:
     """What an error says, in one line."""
     message = _MESSAGE.search(answer.body)
-    text = message[1].decode(errors="replace") if message else ""
+    text = message[1].decode(errors="replace").partition("\n")[0][:_TOLD] if message else ""
     told = (
         f"{code_of(answer) or answer.status}: {text}"
         if text

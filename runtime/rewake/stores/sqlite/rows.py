@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from rewake.errors import CheckpointUnreadable
 from rewake.records import Item, Millis
-from rewake.stores.items import decode, encode
+from rewake.stores.items import changed, decode, proved
 from rewake.stores.table import Due, Key, Page, When, Written, holds, indexed
 
 _GET = "SELECT body FROM items WHERE partition = ? AND sort = ?"
@@ -33,12 +33,13 @@ _DELETE_BLOBS = (
     "DELETE FROM blobs WHERE run = ? AND name IN (SELECT name FROM blobs WHERE run = ? LIMIT ?)"
 )
 
-_PARTITIONS = "SELECT DISTINCT partition FROM items WHERE partition > ? ORDER BY partition LIMIT ?"
-_BLOBS = "SELECT run, name FROM blobs WHERE (run, name) > (?, ?) ORDER BY run, name LIMIT ?"
 SPARE = 1_024
 """Free pages that the file keeps at least, and a tenth of all: new rows take them."""
 MOST_PAGES = 128
 """The most pages that are given back with one removal: they are moved under the write lock."""
+
+_PARTITIONS = "SELECT DISTINCT partition FROM items WHERE partition > ? ORDER BY partition LIMIT ?"
+_BLOBS = "SELECT run, name FROM blobs WHERE (run, name) > (?, ?) ORDER BY run, name LIMIT ?"
 
 _AFTER_ALL_TEXT = b""  # SQLite orders every blob after every text.
 _LAST_CHARACTER = "\U0010ffff"
@@ -53,8 +54,12 @@ class Rows:
         self._execute = connection.cursor().execute
 
     def get(self, key: Key) -> Any:
+        body = self._body(key)
+        return None if body is None else decode(key, body)
+
+    def _body(self, key: Key) -> bytes | None:
         rows = self._execute(_GET, (key.partition, key.sort)).fetchall()
-        return decode(key, rows[0][0]) if rows else None
+        return rows[0][0] if rows else None
 
     def insert(self, key: Key, item: Item, body: bytes) -> Written:
         made = self._execute(_INSERT, _row(key, item, body)).rowcount
@@ -65,13 +70,14 @@ class Rows:
         return Written(True, item)
 
     def update(self, key: Key, made: Callable[[Item | None], Item | None]) -> Written:
-        found = self.get(key)
+        before = self._body(key)
+        found = None if before is None else decode(key, before)
         item = made(found)
         if item is None:
             return Written(False, found)
-        body = encode(item)
+        body = changed(before, found, item)
         # Decoded before it is kept: an item that could not be read back is never written.
-        stored = decode(key, body)
+        stored = proved(key, body)
         if found is None or indexed(found) != indexed(stored):
             return self.replace(key, stored, body)
         # Most changes leave its place in the due index as it is, and then that is not touched.

@@ -21,7 +21,7 @@ from typing import Any, cast
 from rewake import forks
 from rewake.errors import StoreUnavailable
 from rewake.records import Item, Millis
-from rewake.stores.items import change, decode, encode
+from rewake.stores.items import change, encode, proved
 from rewake.stores.sqlite.file import OpenFile, connect, refuse_foreign, translate
 from rewake.stores.sqlite.rows import Rows
 from rewake.stores.sqlite.writer import Writer
@@ -96,7 +96,7 @@ class SqliteTable:
         """Write the whole item; with `absent`, only if there is none."""
         # Encoded here: an item that cannot be stored never joins a transaction of others.
         body = encode(item)
-        stored = decode(key, body)
+        stored = proved(key, body)
         if absent:
             return await self._write(lambda rows: rows.insert(key, stored, body))
         return await self._write(lambda rows: rows.replace(key, stored, body))

@@ -1,0 +1,70 @@
+"""The databases that are measured: one of `STORES`, or any that has an address.
+
+What is chosen is told to child processes by the environment, so that all use the same. An address
+may have `{name}` in it, in whose place each measurement has a name of its own: then each has a
+database that is new and empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from uuid import uuid4
+
+from rewake.hosts.databases import Address, create_database
+from tests.bench import machine
+
+DB, BLOBS = "REWAKE_BENCH_DB", "REWAKE_BENCH_BLOBS"
+"""The variables that tell what is chosen: addresses, perhaps with `{name}`."""
+
+Server = Callable[[], AbstractContextManager[Mapping[str, str]]]
+"""Starts what a store needs; gives the variables, with those of its driver."""
+
+STORES: Mapping[str, Server] = {"sqlite": lambda: nullcontext({DB: ""})}
+"""Each store, by name."""
+
+
+@contextmanager
+def chosen(name: str, blobs: str = "") -> Iterator[None]:
+    """Measure this store while the block runs: one of `STORES`, or an address."""
+    server = STORES.get(name, lambda: nullcontext({DB: name, BLOBS: blobs}))
+    with server() as variables:
+        kept = {each: os.environ.get(each) for each in variables}
+        os.environ.update(variables)
+        try:
+            yield
+        finally:
+            for each, value in kept.items():
+                os.environ.pop(each)
+                if value is not None:
+                    os.environ[each] = value
+
+
+def is_sqlite() -> bool:
+    """Whether the store that is measured is a SQLite file."""
+    return not os.environ.get(DB)
+
+
+@contextmanager
+def new() -> Iterator[Address]:
+    """The address of a database that is made for one measurement."""
+    if is_sqlite():
+        with tempfile.TemporaryDirectory(dir=machine.folder()) as folder:
+            yield Address(str(Path(folder) / "rewake.db"))
+        return
+    name = f"bench{uuid4().hex[:8]}"
+    db, blobs = (os.environ.get(each, "").replace("{name}", name) for each in (DB, BLOBS))
+    address = Address(db, blobs)
+    _create(address)
+    yield address
+
+
+def _create(address: Address) -> None:
+    # In a thread of its own: who measures may have an event loop.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(create_database(address))).result()
