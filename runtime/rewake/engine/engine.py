@@ -73,8 +73,6 @@ class Engine(Runs):
     _sweeping: asyncio.Task[None] | None = None
     _listening: asyncio.Future[None] | None = None
 
-    _claiming: dict[str, bool]
-
     def __init__(
         self,
         app: App,
@@ -117,9 +115,9 @@ class Engine(Runs):
                 tags=tags,
             )
         )
-        parts = self._services, Deliveries(self._services)
-        self._attempts, self._sweeper = Attempts(*parts), Sweeper(*parts)
-        self._watchdog, self._pid, self._claiming = Watchdog(parts[0]), os.getpid(), {}
+        own = self._services, Deliveries(self._services)
+        self._attempts, self._sweeper = Attempts(*own), Sweeper(*own)
+        self._watchdog, self._claiming, self._pid = Watchdog(own[0]), dict[str, bool](), os.getpid()
 
     @property
     def abandoned_threads(self) -> int:
