@@ -115,10 +115,9 @@ class Engine(Runs):
                 tags=tags,
             )
         )
-        parts = self._services, Deliveries(self._services)
-        self._attempts, self._sweeper = Attempts(*parts), Sweeper(*parts)
-        self._watchdog, self._pid = Watchdog(self._services), os.getpid()
-        self._claiming = dict[str, bool]()
+        own = self._services, Deliveries(self._services)
+        self._attempts, self._sweeper = Attempts(*own), Sweeper(*own)
+        self._watchdog, self._claiming, self._pid = Watchdog(own[0]), dict[str, bool](), os.getpid()
 
     @property
     def abandoned_threads(self) -> int:
