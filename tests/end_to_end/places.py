@@ -10,6 +10,8 @@ from pathlib import Path
 from unittest import mock
 from uuid import uuid4
 
+import pytest
+
 LEASE = 1.0
 """Seconds after which a dead server is noticed."""
 KEYS = f"k1:{b64encode(bytes(32)).decode()}"
@@ -27,6 +29,17 @@ Place = Callable[[Path], AbstractContextManager[Settings]]
 def a_file(folder: Path) -> Iterator[Settings]:
     """A SQLite file."""
     yield {"db": folder / "rewake.db"}
+
+
+@contextmanager
+def a_schema(folder: Path) -> Iterator[Settings]:
+    """A schema of a PostgreSQL server of our own."""
+    from tests.support.postgres import binaries, cluster  # noqa: PLC0415 - its driver is an extra
+
+    if binaries() is None:
+        pytest.skip("no PostgreSQL server is installed")
+    with cluster().schema() as address:
+        yield {"db": address}
 
 
 @contextmanager
