@@ -1,7 +1,8 @@
 """What a simulation costs on the table with DynamoDB's limits, in its units, and a bound on that.
 
 The bound is for what is quadratic or spins: it is some twice of what the worst case costs today, in
-which a run's operations lie in four partitions, and each read of all of them asks all four. What an operation costs when nothing goes wrong is kept by `tests/engine/test_units.py`.
+which a run's operations lie in four partitions, and each read of all of them asks all four.
+What an operation costs when nothing goes wrong is kept by `tests/engine/test_units.py`.
 """
 
 from __future__ import annotations
