@@ -33,6 +33,12 @@ _DEFAULTS = {
 }
 
 
+_ANY = {"target_session_attrs": "any"}
+_WRITABLE = {"target_session_attrs": "read-write"}
+"""Of several hosts the one that is the primary now, whoever was; and a name may lead to a replica
+for a while. What that answers is old, and reads have to be of now."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A schema of a database. `conninfo` has the password in it."""
@@ -48,8 +54,11 @@ class Place:
         return f"postgresql://{host}/{database}?schema={self.schema}"
 
 
-def place_of(rest: str) -> Place:
-    """The place that an address names; `rest` is what follows its scheme. Raises `ConfigError`."""
+def place_of(rest: str, *, writes: bool = True) -> Place:
+    """The place that an address names; `rest` is what follows its scheme. Raises `ConfigError`.
+
+    Unless the address says which hosts will do, it must be one to write to, if `writes`.
+    """
     if not rest.startswith("//"):
         raise ConfigError(f"this is no address of PostgreSQL: {_FORM}")
     try:
@@ -64,4 +73,5 @@ def place_of(rest: str) -> Place:
     if not _NAME.fullmatch(schema):
         told = f"{schema!r} is no name of a schema: lower-case letters, digits and _, 56 at most"
         raise ConfigError(told)
-    return Place(make_conninfo("", **{**_DEFAULTS, **found}), schema)
+    wanted = _WRITABLE if writes else _ANY
+    return Place(make_conninfo("", **{**_DEFAULTS, **wanted, **found}), schema)
