@@ -25,7 +25,7 @@ from rewake.dispatchers.receiving import TRIES, Again, Done, Fate, Park, Receive
 from rewake.engine.engine import Engine
 from rewake.errors import InvalidInput, RewakeError
 from rewake.records import Invocation, Millis
-from rewake.signing.envelopes import NAME, Refusal
+from rewake.signing.envelopes import NAME, Refusal, written
 
 log = logging.getLogger("rewake.dispatcher")
 
@@ -75,7 +75,7 @@ async def handle_invoke(engine: Engine, event: Event) -> dict[str, Any]:
     found = receiver.read(event)
     fate = await _fate(receiver, found, TRIES)  # nobody counts here
     if isinstance(fate, Park):
-        parked, body = engine.services.dispatcher.dead_letters, msgspec.json.encode(event).decode()
+        parked, body = engine.services.dispatcher.dead_letters, written(event)
         if isinstance(parked, DeadLetterQueue) and await parked.park(body, fate.reason):
             return {}
         raise InvalidInput(fate.reason)
