@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, MutableMapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -95,10 +95,8 @@ class Pauses:
 async def sweep(app: Starlette, seconds: float) -> None:
     """Check all that is due, for a platform that says by itself when: within so many seconds."""
     pauses: Pauses = app.state.pauses
-    async with pauses.working(seconds) as until:
-        with suppress(TimeoutError):  # the next one finds what is left
-            async with asyncio.timeout_at(until):
-                await app.state.parts.engine.sweep()
+    async with pauses.working(seconds):
+        await app.state.parts.engine.sweep()
 
 
 class Pausing:
