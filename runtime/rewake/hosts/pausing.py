@@ -156,12 +156,13 @@ class _Answer:
     async def end(self) -> None:
         most = self._host.largest_response
         if most is not None and self._size > most and not self._host.streams:
-            self._held = list(_too_large(self._host, self._size, most))
+            self._held = list(too_large(self._host, self._size, most))
         for message in self._held:
             await self._send(message)
 
 
-def _too_large(host: Host, size: int, most: int) -> tuple[Message, Message]:
+def too_large(host: Host, size: int, most: int) -> tuple[Message, Message]:
+    """What is answered instead of what the host cannot carry."""
     told = f"the answer has {size:,} bytes, and {host.title} carries {most:,}: ask for less"
     body = msgspec.json.encode(Problem("Answer too large", 507, BLANK, told))
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"cache-control", b"no-store")]
