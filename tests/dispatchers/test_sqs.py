@@ -301,6 +301,17 @@ def test_large_arguments_are_left_out() -> None:
     queued(body)
 
 
+def test_any_text_is_carried() -> None:
+    """Also one with characters that a queue refuses, in an argument of a task."""
+    text = "".join(map(chr, (*range(0x20), 0x7F, 0x85, 0x2028, 0xFFFD, 0xFFFE, 0xFFFF, 0x1FFFF)))
+
+    async def body(bench: Bench, account: Account) -> None:
+        assert await bench.run("large", text=text) == len(text)
+        assert len(account.sqs.sent) == 2
+
+    queued(body)
+
+
 def test_messages_share_requests() -> None:
     """Runs that go on at one moment send their messages in requests of ten."""
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from rewake.errors import UsageError
@@ -121,6 +122,19 @@ def test_queries_and_answers_are_whole(function: Function) -> None:
     assert twice["statusCode"] == 422
     assert "more than once" in twice["body"]
     assert twice["headers"]["content-type"] == "application/problem+json"
+
+
+def test_what_the_platform_would_cut_is_told(function: Function) -> None:
+    """An answer travels as a text in JSON: what fits before may not fit then."""
+
+    def result(n: int) -> httpx2.Response:
+        asked = {"params": {"wait": 20}, "json": {"n": n}}
+        return function.client.post("/v1/workflows/quotes/runs", **asked)
+
+    assert result(1_000_000).json()["result"] == '"' * 1_000_000
+    large = result(1_700_000)  # 3.4 MB, and 6.8 MB as it travels
+    assert (large.status_code, large.json()["title"]) == (507, "Answer too large")
+    assert "AWS Lambda carries 6,291,456" in large.json()["detail"]
 
 
 def test_approve_by_link(function: Function) -> None:

@@ -15,7 +15,7 @@ import secrets
 import string
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
@@ -235,8 +235,11 @@ class Engine(Runs):
         """Check all items that are due, once.
 
         `ahead`: where no process lives until the next sweep, what is due within that time is sent.
+        It ends in the time that there is (`within.ending_at`): the next one finds what is left.
         """
-        await self._sweeper.sweep(ahead)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds_left()):
+                await self._sweeper.sweep(ahead)
 
     async def _handled(self, invocation: Invocation) -> bool:
         """Whether nothing of a message is left to do here, in the time that there is."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, MutableMapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -95,10 +95,8 @@ class Pauses:
 async def sweep(app: Starlette, seconds: float) -> None:
     """Check all that is due, for a platform that says by itself when: within so many seconds."""
     pauses: Pauses = app.state.pauses
-    async with pauses.working(seconds) as until:
-        with suppress(TimeoutError):  # the next one finds what is left
-            async with asyncio.timeout_at(until):
-                await app.state.parts.engine.sweep()
+    async with pauses.working(seconds):
+        await app.state.parts.engine.sweep()
 
 
 class Pausing:
@@ -158,12 +156,13 @@ class _Answer:
     async def end(self) -> None:
         most = self._host.largest_response
         if most is not None and self._size > most and not self._host.streams:
-            self._held = list(_too_large(self._host, self._size, most))
+            self._held = list(too_large(self._host, self._size, most))
         for message in self._held:
             await self._send(message)
 
 
-def _too_large(host: Host, size: int, most: int) -> tuple[Message, Message]:
+def too_large(host: Host, size: int, most: int) -> tuple[Message, Message]:
+    """What is answered instead of what the host cannot carry."""
     told = f"the answer has {size:,} bytes, and {host.title} carries {most:,}: ask for less"
     body = msgspec.json.encode(Problem("Answer too large", 507, BLANK, told))
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"cache-control", b"no-store")]
