@@ -57,7 +57,7 @@ class Aws(NamedTuple):
 @functools.cache
 def aws() -> Aws:
     """AWS, for this process and those that it starts. Skips the test if it cannot be had."""
-    url = _started()
+    url = started()
     found = Aws(url, os.environ.get("REWAKE_TEST_DYNAMODB", url))
     os.environ.update(found.environ())
     return found
@@ -95,15 +95,15 @@ def whole_table() -> WholeTable:
     return WholeDynamoTable(name, bucket, app)
 
 
-def _started() -> str:
-    """The address of a ministack that was started for this process."""
+def started(**settings: str) -> str:
+    """The address of a ministack that was started for this process, with these settings."""
     program = _installed()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     kept = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}
     process = subprocess.Popen(
         [program],
-        env={**kept, "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)},
+        env={**kept, "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), **settings},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -122,7 +122,7 @@ def _started() -> str:
 def _installed() -> Path:
     """The program, installed if it is not there yet."""
     program = VENV / "bin" / "ministack"
-    with _alone():
+    with alone():
         if not program.exists():
             try:
                 for command in (
@@ -136,8 +136,8 @@ def _installed() -> Path:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Of several processes that test, one installs it."""
+def alone() -> Iterator[None]:
+    """Of several processes that test, one installs what all of them use."""
     lock = os.open(Path(__file__).parent, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

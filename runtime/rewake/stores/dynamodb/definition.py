@@ -71,8 +71,13 @@ def template() -> dict[str, Any]:
 
 
 def bucket_properties() -> dict[str, Any]:
-    """The bucket: shut to everybody else, and encrypted."""
+    """The bucket: shut to everybody else, and encrypted; no half of an upload is left in it."""
     encrypted = {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    halves = {
+        "Id": "incomplete-uploads",
+        "Status": "Enabled",
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+    }
     return {
         "BucketEncryption": {"ServerSideEncryptionConfiguration": [encrypted]},
         "PublicAccessBlockConfiguration": {
@@ -81,6 +86,7 @@ def bucket_properties() -> dict[str, Any]:
             "IgnorePublicAcls": True,
             "RestrictPublicBuckets": True,
         },
+        "LifecycleConfiguration": {"Rules": [halves]},
     }
 
 

@@ -1,0 +1,38 @@
+"""The app that is deployed: a delivery starts it, it sleeps, asks, and ends; and what is in between."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from rewake import approval, parallel, sleep, task, task_context, workflow
+from rewake.webhooks import standard_webhooks, webhook
+
+
+@task
+async def square(number: int) -> int:
+    """A small one."""
+    return number * number
+
+
+@task(retries=1, delay=8, jitter=0)
+async def pack(note: str) -> int:
+    """Takes what is large, and fails at first."""
+    if task_context().attempt < 2:
+        raise ValueError("no box")
+    return len(note)
+
+
+@workflow(webhook=webhook("orders", verify=standard_webhooks("ORDERS_SECRET")))
+async def order(numbers: list[int], note: str) -> dict[str, Any]:
+    """Tasks at once, a sleep, a person, and a result that is large."""
+    squares = await parallel(numbers, square)
+    await sleep(2)
+    answer = await approval("Send it?", approvers=["ada@example.com"])
+    return {"squares": squares, "by": answer.approver, "note": note}
+
+
+@workflow(keep=timedelta(seconds=1))
+async def parcel(note: str) -> int:
+    """One task, whose message is lost."""
+    return await pack(note)

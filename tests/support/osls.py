@@ -1,0 +1,123 @@
+"""`osls`, which packages and deploys a `serverless.yml`: installed beside, once, and on demand."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs.markdown import ROOT
+from tests.support.aws import SETTINGS, alone
+
+VERSION = "4.3.1"
+LINTER = "1.58.0"
+"""The version of cfn-lint, which wants others of what we have, and is installed beside too."""
+TOOLS = ROOT / ".venv-osls"
+STAGE = "dev"
+_QUIET = {
+    "SLS_TELEMETRY_DISABLED": "1",
+    "SLS_NOTIFICATIONS_MODE": "off",
+    "NODE_NO_WARNINGS": "1",
+    "CI": "1",
+}
+
+
+def package(project: Path) -> dict[str, Any]:
+    """Package a project, with no credentials and nobody to ask. Returns its template."""
+    _run(project, "package", {"AWS_CONFIG_FILE": os.devnull})
+    return template_of(project)
+
+
+def deploy(project: Path, endpoint: str) -> None:
+    """Deploy a project to what answers there."""
+    given = {**SETTINGS, "AWS_ENDPOINT_URL": endpoint}
+    _run(project, "deploy", given, "--region", SETTINGS["AWS_REGION"])
+
+
+def template_of(project: Path) -> dict[str, Any]:
+    """The template that a project was packaged to."""
+    found: dict[str, Any] = json.loads(template_file(project).read_text())
+    return found
+
+
+def template_file(project: Path) -> Path:
+    """Where that is."""
+    return project / ".serverless" / "cloudformation-template-update-stack.json"
+
+
+def vendor(project: Path) -> None:
+    """Put what the functions need into the project, as its README says, for this Python."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--target", "lib", f"{ROOT}[aws]"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"packages cannot be installed: {done.stderr[-500:]}")
+
+
+def lint(file: Path) -> str:
+    """What cfn-lint finds in a template; what osls itself writes twice is none of it."""
+    program = TOOLS / "lint" / "bin" / "cfn-lint"
+    with alone():
+        if not program.exists():
+            _install(
+                [sys.executable, "-m", "venv", "--clear", str(TOOLS / "lint")],
+                [str(program.with_name("pip")), "install", "-q", f"cfn-lint=={LINTER}"],
+            )
+    found = subprocess.run(
+        [program, "--ignore-checks", "W3005", "--", file],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return found.stdout + found.stderr
+
+
+def _program() -> Path:
+    program = TOOLS / "node_modules" / ".bin" / "osls"
+    with alone():
+        if not program.exists():
+            if shutil.which("npm") is None:
+                pytest.skip("npm is not installed, and osls is for Node")
+            TOOLS.mkdir(exist_ok=True)
+            quiet = ("--silent", "--no-audit", "--no-fund")
+            _install(["npm", "install", *quiet, "--prefix", str(TOOLS), f"osls@{VERSION}"])
+    return program
+
+
+def _install(*commands: list[str]) -> None:
+    try:
+        for command in commands:
+            subprocess.run(command, check=True, capture_output=True, timeout=600)
+    except (OSError, subprocess.SubprocessError) as error:
+        pytest.skip(f"what deploys cannot be installed: {error}")
+
+
+def _run(project: Path, command: str, more: Mapping[str, str], *options: str) -> None:
+    kept = {name: text for name, text in os.environ.items() if not re.match("AWS_|REWAKE_", name)}
+    done = subprocess.run(
+        [_program(), command, "--stage", STAGE, *options],
+        cwd=project,
+        env={**kept, **_QUIET, **more},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    told = done.stdout + done.stderr
+    assert done.returncode == 0, told
+    assert "Warning" not in told, told
