@@ -35,7 +35,7 @@ def carries_on_whatever_it_ends() -> Iterator[None]:
 def offers_nothing() -> Iterator[None]:
     """Tasks that no message reaches are in no part of the due index."""
 
-    async def silent(self: Services, tasks: Sequence[Invocation]) -> None:
+    async def silent(self: Services, tasks: Sequence[Invocation], **_: Any) -> None:
         pass
 
     with patch.object(Services, "offer", silent):
