@@ -280,7 +280,7 @@ class Engine(Runs):
         No message does that: it could come back, and go on for ever.
         """
         if invocation.tag:
-            await self._services.offer([invocation])
+            await self._services.offer([invocation], sure=False)
         elif not invocation.key:  # else a look at its run finds it
             header = await self._services.store.find(invocation.run)
             if header is not None and header.state in (RunState.READY, RunState.PARKED):
