@@ -286,6 +286,7 @@ class Engine(Runs):
         No message does that: it could come back, and go on for ever.
         """
         if invocation.tag:
+            self._services.tags.went_astray(invocation.tag)
             await self._services.offer([invocation])
         elif not invocation.key:  # else a look at its run finds it
             header = await self._services.store.find(invocation.run)
