@@ -18,7 +18,7 @@ import httpx2
 import pytest
 
 from rewake.errors import UsageError
-from rewake.hosts.aws_lambda import _handler_of
+from rewake.hosts.aws_lambda import _handler_of, _is_request
 from tests.support.functions import ROOT, Failed, Function, held_in, request_event
 from tests.support.server import SECRET, bearer
 
@@ -128,7 +128,7 @@ def test_what_the_platform_would_cut_is_told(function: Function) -> None:
     """An answer travels as a text in JSON: what fits before may not fit then."""
 
     def result(n: int) -> httpx2.Response:
-        asked = {"params": {"wait": 20}, "json": {"n": n}}
+        asked: Any = {"params": {"wait": 20}, "json": {"n": n}}
         return function.client.post("/v1/workflows/quotes/runs", **asked)
 
     assert result(1_000_000).json()["result"] == '"' * 1_000_000
@@ -247,6 +247,11 @@ def test_an_event_that_is_none_of_these_is_refused() -> None:
     """What nobody knows is an error, which the platform retries and puts aside; it names fields."""
     with pytest.raises(UsageError, match=r"none that Rewake knows \(it has: detail, version\)"):
         _handler_of({"version": "0", "detail": {}})
+    odd: list[Any] = [None, [], "ping", 7, {"requestContext": None}, {"Records": ["a"]}]
+    for event in odd:
+        assert not _is_request(event)
+        with pytest.raises(UsageError, match="none that Rewake knows"):
+            _handler_of(event)
 
 
 def test_what_a_function_imports_before_its_first_event(tmp_path: Path) -> None:

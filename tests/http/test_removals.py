@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from rewake import workflow
@@ -16,9 +17,11 @@ from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine
 from rewake.errors import StoreUnavailable
 from rewake.http.app import create_app
+from rewake.records import Header
 from rewake.signing.secret import Secret
 from rewake.stores.memory import MemoryTable
 from rewake.stores.protocol import Store
+from rewake.stores.reads import Reads
 from rewake.webhooks import anyone, webhook
 from tests.support.server import SECRET, bearer
 
@@ -77,6 +80,27 @@ def test_what_is_held_or_goes_on_is_not_erased(client: TestClient) -> None:
     refused = client.post(f"/v1/runs/{napping}/erase", json={})
     assert "has not ended" in refused.json()["detail"]
     assert client.get(f"/v1/runs/{run}").json()["state"] == "done"
+
+
+@pytest.mark.parametrize("part", ["history", "operations", "result"])
+def test_what_is_removed_while_it_is_read_is_not_there(
+    client: TestClient, app: Starlette, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """It is neither damaged nor stuck: nobody is called for it."""
+    numbers = [1] * 50
+    run = client.post("/v1/workflows/total/runs?wait=20", json={"numbers": numbers}).json()["id"]
+    engine: Engine = app.state.parts.engine
+    header = Reads.header
+
+    async def removed_then(self: Reads, name: str) -> Header:
+        found = await header(self, name)
+        monkeypatch.setattr(Reads, "header", header)
+        await engine.erase(run)
+        return found
+
+    monkeypatch.setattr(Reads, "header", removed_then)
+    answer = client.get(f"/v1/runs/{run}/{part}")
+    assert answer.status_code == 404, answer.text
 
 
 def test_a_purge_removes_what_is_named(client: TestClient) -> None:

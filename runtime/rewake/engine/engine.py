@@ -267,12 +267,18 @@ class Engine(Runs):
         """
         services, loop = self._services, asyncio.get_running_loop()
         until = loop.time() + seconds
-        await self._sweeper.linger(min(seconds, self.settings.horizon / 1000))
+        await self.settle(seconds)
         self._sweeper.close()
         await services.work.rest(until - loop.time())
         await services.claims.sweep(0)
         await services.heart.rest()
         await services.dispatcher.flush()
+
+    async def settle(self, seconds: float) -> None:
+        """Wait for what is due soon, and for work under way, at most so many seconds."""
+        until = asyncio.get_running_loop().time() + seconds
+        await self._sweeper.linger(min(seconds, self.settings.horizon / 1000))
+        await self._services.work.settle(until)
 
     async def _pass_on(self, invocation: Invocation) -> bool:
         """Let others find by the due index what came here, and is not served here.
@@ -280,6 +286,7 @@ class Engine(Runs):
         No message does that: it could come back, and go on for ever.
         """
         if invocation.tag:
+            self._services.tags.went_astray(invocation.tag)
             await self._services.offer([invocation], sure=False)
         elif not invocation.key:  # else a look at its run finds it
             header = await self._services.store.find(invocation.run)

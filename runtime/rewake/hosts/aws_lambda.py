@@ -124,7 +124,7 @@ Handle = Callable[[Engine, Event], Awaitable[dict[str, Any]]]
 """Acts on an event of AWS, in the time that there is (`within.ending_at`)."""
 
 
-def _handler_of(event: Event) -> Handle:
+def _handler_of(event: Any) -> Handle:
     """What acts on an event that is no request."""
     from rewake.hosts import lambda_events as events  # noqa: PLC0415 - requests need no queue
 
@@ -135,7 +135,7 @@ def _handler_of(event: Event) -> Handle:
     ):
         if holds(event):
             return handle
-    told = ", ".join(sorted(map(str, event))[:8])
+    told = ", ".join(sorted(map(str, event))[:8]) if isinstance(event, Mapping) else ""
     raise UsageError(f"this event is none that Rewake knows (it has: {told or 'nothing'})")
 
 
@@ -150,8 +150,8 @@ def _configure_logging(config: ServerConfig) -> None:
     logging.getLogger("mangum").setLevel(logging.WARNING)  # else it tells each part of an answer
 
 
-def _is_request(event: Event) -> bool:
-    return "http" in event.get("requestContext", {})
+def _is_request(event: Any) -> bool:
+    return isinstance(event, Mapping) and "http" in (event.get("requestContext") or {})
 
 
 def _size(answer: Event) -> int:

@@ -39,7 +39,8 @@ Event = Mapping[str, Any]
 def is_batch(event: Any) -> bool:
     """Whether this event is a batch of a queue."""
     records = event.get("Records") if isinstance(event, Mapping) else ()
-    return any(each.get("eventSource") == "aws:sqs" for each in records or ())
+    some = [each for each in records or () if isinstance(each, Mapping)]
+    return any(each.get("eventSource") == "aws:sqs" for each in some)
 
 
 def is_message(event: Any) -> bool:

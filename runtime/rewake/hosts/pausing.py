@@ -51,6 +51,7 @@ class Pauses:
     def __init__(self, app: Starlette) -> None:
         self._app = app
         self._under_way = 0
+        self._came = asyncio.Event()
         self._opening: asyncio.Future[None] | None = None
         self._running: Any = None
 
@@ -82,6 +83,7 @@ class Pauses:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds - margin(seconds)
         self._under_way += 1
+        self._came.set()
         try:
             await self.open()
             with ending_at(until):
@@ -89,7 +91,21 @@ class Pauses:
         finally:
             self._under_way -= 1
             if not self._under_way and self.opened():
-                await rest(self._app, max(0.0, until - loop.time()))
+                await self._rest(until)
+
+    async def _rest(self, until: float) -> None:
+        """Come to rest; whoever comes before there is nothing to wait for does so in the end."""
+        loop, parts = asyncio.get_running_loop(), self._app.state.parts
+        self._came.clear()
+        waits = parts.engine.settle(max(0.0, until - loop.time())), self._came.wait()
+        both = [asyncio.ensure_future(each) for each in waits]
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in both:
+                each.cancel()
+        if not self._came.is_set():
+            await rest(self._app, max(0.0, until - loop.time()))
 
 
 async def sweep(app: Starlette, seconds: float) -> None:
