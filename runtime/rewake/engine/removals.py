@@ -56,7 +56,7 @@ class Removals:
                 f"run {run!r} has not ended, it is {header.state.said}: kill it first"
             )
         if header.hold:
-            raise RunConflict(f"run {run!r} is held")
+            raise RunConflict(f"run {run!r} is held: unhold it first")
         if dry_run:
             return header
         stone = await self._store.remove(header, now)
