@@ -648,3 +648,19 @@ def test_what_is_due_at_once_is_heard_by_others(address: str) -> None:
             assert heard.empty()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        ("//u:p%40w@h/db?schema=a", "h/db?schema=a"),
+        ("//u:p#w@h:5/db", "h:5/db?schema=rewake"),
+        ("//h1:1,h2:2/db", "h1:1,h2:2/db?schema=rewake"),
+        ("///db", "/db?schema=rewake"),
+        ("///?service=shop", "/shop?schema=rewake"),
+        ("//", "/?schema=rewake"),
+    ],
+)
+def test_a_place_is_told_by_its_host_and_port(rest: str, told: str) -> None:
+    """Any address of libpq's is understood, one of a socket or a service too, and told in short."""
+    assert str(place_of(rest)) == f"postgresql://{told}"

@@ -57,7 +57,7 @@ class Removals:
                 f"run {run!r} has not ended, it is {header.state.said}: kill it first"
             )
         if header.hold:
-            raise RunConflict(f"run {run!r} is held")
+            raise RunConflict(f"run {run!r} is held: unhold it first")
         if dry_run:
             return header
         await self._store.deliveries.erase(run)  # first: else a death here would leave them

@@ -88,7 +88,8 @@ async def _begun(source: Side, target: Side, stamp: str) -> Copying:
     found: Copying | None = await target.table.get(COPYING)
     if found is None or found.source != source.name:
         of = "" if found is None else f": it is the copy of {found.source}, so far"
-        raise StoreUnsuitable(f"{target.name} is not empty{of}")
+        do = "name an empty one, such as another ?schema= of PostgreSQL"
+        raise StoreUnsuitable(f"{target.name} is not empty{of}: {do}")
     # What has changed since is not known part by part.
     return found if stamp and found.stamp == stamp else new
 

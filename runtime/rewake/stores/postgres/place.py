@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from itertools import zip_longest
+from urllib.parse import parse_qsl, quote, urlencode
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -49,9 +50,17 @@ class Place:
     def __str__(self) -> str:
         """For people and logs."""
         about = conninfo_to_dict(self.conninfo)
-        host = about.get("host") or about.get("hostaddr") or ""
+        hosts = _texts(about.get("host") or about.get("hostaddr"))
+        ports = _texts(about.get("port"))
         database = about.get("dbname") or about.get("service") or ""
-        return f"postgresql://{host}/{database}?schema={self.schema}"
+        ports = ports * len(hosts) if len(ports) == 1 else ports
+        ends = [f":{port}" if port else "" for port in ports]
+        where = ",".join(map("".join, zip_longest(hosts, ends, fillvalue="")))
+        return f"postgresql://{where}/{database}?schema={self.schema}"
+
+
+def _texts(listed: object) -> list[str]:
+    return str(listed or "").split(",")
 
 
 def place_of(rest: str, *, writes: bool = True) -> Place:
@@ -62,10 +71,10 @@ def place_of(rest: str, *, writes: bool = True) -> Place:
     if not rest.startswith("//"):
         raise ConfigError(f"this is no address of PostgreSQL: {_FORM}")
     try:
-        parts = urlsplit(f"postgresql:{rest}")
-        given = parse_qsl(parts.query, keep_blank_values=True)
+        place, _, query = rest.partition("?")
+        given = parse_qsl(query, keep_blank_values=True)
         kept = urlencode([pair for pair in given if pair[0] != "schema"], quote_via=quote)
-        found = conninfo_to_dict(urlunsplit(parts._replace(query=kept)))
+        found = conninfo_to_dict(f"postgresql:{place}?{kept}")
     except (ValueError, psycopg.Error):
         # What is wrong is left out: it may be in the password.
         raise ConfigError(f"this is no address of PostgreSQL: {_FORM}") from None
