@@ -27,7 +27,13 @@ import msgspec
 from rewake.ledger import Counter
 from rewake.records import Item, Millis
 from rewake.stores.blobs import Again
-from rewake.stores.keys import counter_key, number_in, numbered_key, series_partitions
+from rewake.stores.keys import (
+    counter_key,
+    dealt_to,
+    number_in,
+    numbered_key,
+    series_partitions,
+)
 from rewake.stores.merging import merged
 from rewake.stores.table import Key, Table
 
@@ -149,4 +155,4 @@ class Series:
         return numbered_key(self._partition_of(number), self._letter, number)
 
     def _partition_of(self, number: int) -> str:
-        return self._partitions[number % len(self._partitions)]
+        return dealt_to(self._partitions, number)
