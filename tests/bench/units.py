@@ -174,10 +174,10 @@ class Measured:
 Body = Callable[[Measured], Awaitable[Mapping[str, float]]]
 
 
-def measured(body: Body, **settings: Any) -> Used:
+def measured(body: Body, server: SmallDynamo | None = None, **settings: Any) -> Used:
     """What a body says was used, on a table of its own."""
     found: dict[str, float] = {}
-    table = SmallTable(SmallDynamo())
+    table = SmallTable(server or SmallDynamo())
 
     async def main(bench: Bench) -> None:
         network = bench.engine.services.dispatcher
