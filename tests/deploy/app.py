@@ -1,4 +1,4 @@
-"""The app that is deployed: a delivery starts it, it sleeps, asks, and ends; and what is in between."""
+"""The app that is deployed: a delivery starts it, it sleeps, asks, and ends; some is lost."""
 
 from __future__ import annotations
 
@@ -34,5 +34,6 @@ async def order(numbers: list[int], note: str) -> dict[str, Any]:
 
 @workflow(keep=timedelta(seconds=1))
 async def parcel(note: str) -> int:
-    """One task, whose message is lost."""
+    """A task whose message is lost, and some beside it."""
+    await parallel(range(3), square)
     return await pack(note)

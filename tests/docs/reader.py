@@ -4,7 +4,7 @@
     console       the lines after `$` are run by bash, the others must be what they print, where
                   `…` stands for anything. What ends in `&`, and servers, go on beside the page.
                   `exit=5` behind the language is the exit code of the last command.
-    sh            not run: every command must be one that there is
+    sh            not run: every command must be one that there is, and so must files of `infra/`
     json          must be JSON
     ini           must be a unit of systemd whose command is one that there is
     env           must be settings that a server can begin with
@@ -46,6 +46,8 @@ POSTGRES = "postgresql://app:secret@db.example/shop"
 _SERVER = re.compile(r"^(?:\w+=\S+ )*rewake (dev|serve)\b")
 _TARGET = re.compile(r"^(\w+):.*?##", re.MULTILINE)
 _INSTALLS = ("python -m venv ", "pip install ", "git clone ", "cd ", "uvicorn ", ". ")
+_DEPLOYS = ("npx osls@", "kubectl ", "docker ", "aws ", "export ", "rewake ")
+_OURS = re.compile(r"\binfra/\S+")
 
 
 class Reader:
@@ -174,7 +176,9 @@ class Reader:
             if words and words[0] == "make":
                 assert words[1] in targets, f"{block}: there is no `make {words[1]}`"
             elif words and words[0] != ".ci/run":
-                assert line.startswith(_INSTALLS), f"{block}: what is `{line}`?"
+                assert line.startswith(_INSTALLS + _DEPLOYS), f"{block}: what is `{line}`?"
+                missing = [each for each in _OURS.findall(line) if not (ROOT / each).is_file()]
+                assert not missing, f"{block}: there is no {missing}"
 
     def _json(self, block: Block) -> None:
         json.loads(block.text)

@@ -30,9 +30,10 @@ _QUIET = {
 }
 
 
-def package(project: Path) -> dict[str, Any]:
+def package(project: Path, **params: str) -> dict[str, Any]:
     """Package a project, with no credentials and nobody to ask. Returns its template."""
-    _run(project, "package", {"AWS_CONFIG_FILE": os.devnull})
+    options = [f"--param={name}={text}" for name, text in params.items()]
+    _run(project, "package", {"AWS_CONFIG_FILE": os.devnull}, *options)
     return template_of(project)
 
 

@@ -1,0 +1,147 @@
+"""`infra/`: what containers are made and run by. Nothing here builds or starts one."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from compose_spec import PyCompose
+
+from rewake.hosts.config import ServerConfig
+from rewake.stores.dynamodb.definition import bucket_properties, definition
+from tests.deploy.templates import read
+from tests.docs.markdown import ROOT
+from tests.support import osls
+from tests.support.policies import grants
+
+INFRA = ROOT / "infra"
+DOCKERFILES = (INFRA / "Dockerfile", *(ROOT / "runtime/rewake/stamps").glob("Dockerfile*"))
+COMPOSE = tuple(INFRA.glob("compose*.yml"))
+MANIFESTS = tuple((INFRA / "kubernetes").glob("*.yml"))
+TEMPLATES = tuple((INFRA / "cloudformation").iterdir())
+SLACK = 10
+"""Seconds that a server takes beyond its grace, for requests and its last writes."""
+
+
+def manifests() -> Iterator[dict[str, Any]]:
+    """What is described for Kubernetes."""
+    for file in MANIFESTS:
+        yield from yaml.safe_load_all(file.read_text())
+
+
+def of_kind(kind: str) -> dict[str, Any]:
+    """The one of this kind."""
+    [found] = (each for each in manifests() if each["kind"] == kind)
+    return found
+
+
+def environ(given: list[dict[str, str]], name: str = "name", value: str = "value") -> Any:
+    """Variables as a container is given them."""
+    return {each[name]: each[value] for each in given}
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: str(file.name))
+def test_dockerfiles_are_clean(file: Path) -> None:
+    """The linter finds nothing; what runs is nobody's root."""
+    program = Path(sys.executable).with_name("hadolint")
+    found = subprocess.run([program, file], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
+    user = re.findall(r"^USER (\S+)", file.read_text(), re.MULTILINE)
+    assert user == ["10001"]
+
+
+def test_the_image_is_checked_and_stopped_as_the_server_expects() -> None:
+    """Its health is the server's own answer, and it ends by SIGTERM, which the server heeds."""
+    text = (INFRA / "Dockerfile").read_text()
+    assert text.count("FROM ") == 2
+    assert "/healthz" in text
+    assert "STOPSIGNAL SIGTERM" in text
+    assert 'CMD ["rewake", "serve"]' in text  # no shell, which would keep the signal
+
+
+@pytest.mark.parametrize("file", COMPOSE, ids=lambda file: str(file.name))
+def test_compose_files_fit_their_schema(file: Path) -> None:
+    """Compose would take them; nothing listens beyond this machine; a server is let end."""
+    found = yaml.safe_load(file.read_text())
+    PyCompose.from_json(json.dumps(found))
+    for service in found["services"].values():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+    servers = found["services"]["rewake"]
+    assert float(servers["environment"]["REWAKE_GRACE"]) + SLACK <= 30
+    assert servers["stop_grace_period"] == "30s"
+    assert found["services"]["tables"]["command"] == ["rewake", "tables", "create"]
+
+
+def test_a_misspelt_compose_file_is_noticed() -> None:
+    """The check above can fail."""
+    with pytest.raises(ValueError, match="stop_grace"):
+        PyCompose.from_json('{"services": {"a": {"image": "b", "stop_grace": "1s"}}}')
+
+
+@pytest.mark.parametrize("manifest", [*manifests()], ids=lambda each: str(each["kind"]))
+def test_manifests_fit_their_schema(manifest: dict[str, Any]) -> None:
+    """Kubernetes would take them."""
+    kubernetes_validate.validate(manifest, "1.37", strict=True)
+
+
+def test_a_pod_is_let_end_and_is_asked_what_it_answers() -> None:
+    """Its grace has room for the server's; it is restarted only if its process does not answer."""
+    pod = of_kind("Deployment")["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    given = environ(container["env"])
+    pause = int(container["lifecycle"]["preStop"]["exec"]["command"][-1])
+    assert pod["terminationGracePeriodSeconds"] >= pause + float(given["REWAKE_GRACE"]) + SLACK
+    paths = {
+        name: container[f"{name}Probe"]["httpGet"]["path"]
+        for name in ("startup", "readiness", "liveness")
+    }
+    assert paths == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/healthz"}
+    assert ServerConfig.from_env(given).grace == float(given["REWAKE_GRACE"])
+
+
+def test_everything_is_about_the_same_pods() -> None:
+    """The service, the budget and the autoscaler are those of the deployment, and two stay up."""
+    labels = of_kind("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert of_kind("Service")["spec"]["selector"] == labels
+    assert of_kind("PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == labels
+    scaled = of_kind("HorizontalPodAutoscaler")["spec"]
+    assert scaled["scaleTargetRef"]["name"] == of_kind("Deployment")["metadata"]["name"]
+    assert scaled["minReplicas"] >= 2
+    secret = of_kind("Secret")
+    assert not any(secret["stringData"].values())
+    for kind in ("Deployment", "Job"):
+        [container] = of_kind(kind)["spec"]["template"]["spec"]["containers"]
+        assert container["envFrom"] == [{"secretRef": {"name": secret["metadata"]["name"]}}]
+
+
+@pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: str(file.name))
+def test_templates_are_clean_and_keep_what_the_runtime_keeps(file: Path) -> None:
+    """cfn-lint finds nothing; table and bucket are those of `rewake tables create`."""
+    assert osls.lint(file) == ""
+    found = read(file)["Resources"]
+    table = found["Table"]["Properties"]
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    wanted = {name: each for name, each in definition("").items() if name != "TableName"}
+    assert {name: table[name] for name in wanted} == wanted
+    assert "TimeToLiveSpecification" not in table
+    assert found["Values"]["Properties"] == bucket_properties()
+
+
+def test_servers_on_ecs_may_do_what_servers_may() -> None:
+    """Their role has what the policy of a server has, and what a queue needs."""
+    found = read(INFRA / "cloudformation" / "container.yml")["Resources"]
+    actions = {action for action, _ in grants({"Resources": found}, "ServerRole")}
+    runtime = json.loads((INFRA / "iam" / "runtime.json").read_text())["Statement"]
+    stored = {action for statement in runtime for action in statement["Action"]}
+    assert {each for each in actions if not each.startswith("sqs:")} == stored
+    [container] = found["Task"]["Properties"]["ContainerDefinitions"]
+    given = environ(container["Environment"], "Name", "Value")
+    assert container["StopTimeout"] >= float(given["REWAKE_GRACE"]) + SLACK
