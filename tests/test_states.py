@@ -5,16 +5,17 @@ from __future__ import annotations
 import pytest
 
 from rewake.kinds import OutcomeKind
-from rewake.states import END_OF, LIVE, MOVES, TERMINAL, Move, RunState, may_become
+from rewake.states import END_OF, ENDED, LIVE, MOVES, TERMINAL, Move, RunState, may_become
 
 WRITTEN_OUT = {
     "ready": {"ready", "running", "cancelled"},
     "running": {"running", "parked", "ready", "stuck", "done", "failed", "cancelled"},
     "parked": {"parked", "running", "cancelled"},
     "stuck": {"ready", "cancelled"},
-    "done": set[str](),
-    "failed": {"ready"},
-    "cancelled": set[str](),
+    "done": {"removed"},
+    "failed": {"ready", "removed"},
+    "cancelled": {"removed"},
+    "removed": set[str](),
 }
 """The drawing at the head of the module, once more: what each state may become by one move."""
 
@@ -27,20 +28,21 @@ def test_each_move_is_one_of_the_drawing(before: RunState, after: RunState) -> N
 
 
 def test_every_state_is_reached_and_no_end_but_a_failure_is_left() -> None:
-    """From a start each state can be reached; from an end none, but a failed run goes on."""
+    """From a start each state can be reached; an end is only removed, but a failed run goes on."""
     reached = {RunState.READY, RunState.RUNNING}
     for _ in RunState:
         reached |= {after for after in RunState for before in reached if may_become(before, after)}
     assert reached == set(RunState)
     ends = TERMINAL - {RunState.FAILED}
-    assert not any(may_become(end, after) for end in ends for after in RunState)
+    after_an_end = {after for end in ends for after in RunState if may_become(end, after)}
+    assert after_an_end == {RunState.REMOVED}
     assert set(LIVE) | TERMINAL | {RunState.STUCK} == set(RunState)
 
 
 def test_every_outcome_ends_a_run() -> None:
     """Each kind of outcome leaves a run in an end, and a finish can bring it there."""
     assert END_OF.keys() == set(OutcomeKind)
-    assert set(END_OF.values()) == TERMINAL == set(MOVES[Move.FINISH].targets)
+    assert set(END_OF.values()) == set(ENDED) == set(MOVES[Move.FINISH].targets)
 
 
 def test_every_move_is_in_the_table() -> None:

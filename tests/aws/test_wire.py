@@ -6,11 +6,12 @@ import asyncio
 import calendar
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
 
@@ -171,6 +172,55 @@ def test_what_is_lost_may_have_happened(
     asyncio.run(main())
 
 
+@asynccontextmanager
+async def slow_server(pause: float) -> AsyncIterator[int]:
+    """A port where each 100 kB of a request, and each of ten bytes of the answer, take a while."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            [length] = re.findall(rb"(?i)content-length: ([0-9]+)", head) or [b"0"]
+            left = int(length)
+            while left > 0:
+                left -= len(await reader.readexactly(min(left, 100_000)))
+                await asyncio.sleep(pause)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+            for _ in range(10):
+                writer.write(b"x")
+                await asyncio.sleep(pause)
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    listening = await asyncio.start_server(handle, "127.0.0.1", 0, limit=2**16)
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        listening.close()
+
+
+def test_what_is_large_takes_as_long_as_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value of many megabytes is no lost request, in neither direction; any other is."""
+    monkeypatch.setattr(wires, "SLOWEST", 1_000_000)
+
+    async def main() -> None:
+        async with slow_server(0.05) as port:
+            place = Place(f"http://127.0.0.1:{port}", "us-east-1")
+            for large in (True, False):
+                wire = SignedWire(Account(), "s3", place, large=large)
+                for method, body in (("PUT", bytes(10**6)), ("GET", b"")):
+                    sent = wire.send(method, "/b/r/n", {}, body, timeout=0.4)
+                    if large:
+                        assert (await sent).body == b"x" * 10
+                    else:
+                        with pytest.raises(Lost, match=r"did not answer within 0\.4 s"):
+                            await sent
+                await wire.close()
+
+    asyncio.run(main())
+
+
 def test_where_nobody_listens_nothing_is_sent() -> None:
     """It is known that nothing happened."""
 
@@ -273,6 +323,33 @@ def test_credentials_of_a_container_are_renewed_before_they_end(
             assert len(seen) == 2
 
     asyncio.run(main())
+
+
+def test_a_source_of_credentials_that_hangs_holds_up_one_request() -> None:
+    """Minutes before they end one thread asks for others, and all others use what still holds."""
+    from botocore.credentials import RefreshableCredentials  # noqa: PLC0415
+
+    go = threading.Event()
+
+    def hang() -> dict[str, str]:
+        assert go.wait(20)
+        raise OSError("nobody answers")
+
+    ends = datetime.now(UTC) + timedelta(minutes=12)
+    account = Account()
+    account._credentials = RefreshableCredentials("A", "B", "C", ends, hang, "test")
+
+    async def main() -> None:
+        asked = [asyncio.ensure_future(account.keys()) for _ in range(4)]
+        ended = asyncio.as_completed(asked)
+        try:
+            for _ in range(3):
+                assert (await asyncio.wait_for(next(ended), 5)).access_key == "A"
+        finally:
+            go.set()
+        assert (await next(ended)).access_key == "A"
+
+    asyncio.run(asyncio.wait_for(main(), 15))
 
 
 def test_places_come_from_where_aws_has_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,34 @@ DB, BLOBS = "REWAKE_BENCH_DB", "REWAKE_BENCH_BLOBS"
 Server = Callable[[], AbstractContextManager[Mapping[str, str]]]
 """Starts what a store needs; gives the variables, with those of its driver."""
 
-STORES: Mapping[str, Server] = {"sqlite": lambda: nullcontext({DB: ""})}
+
+@contextmanager
+def _postgres() -> Iterator[Mapping[str, str]]:
+    """A PostgreSQL server of our own, which syncs at each commit."""
+    from tests.support.postgres import Cluster  # noqa: PLC0415 - its driver is an extra
+
+    cluster = Cluster.start(durable=True)
+    try:
+        yield {DB: cluster.address("{name}")}
+    finally:
+        cluster.end()
+
+
+@contextmanager
+def _dynamodb() -> Iterator[Mapping[str, str]]:
+    """DynamoDB and S3 of an emulator: what is measured is this process, not the service."""
+    from tests.support.aws import aws, bucket_name, table_name  # noqa: PLC0415 - boto3 is an extra
+
+    table, bucket = table_name(), bucket_name()
+    where = {DB: f"dynamodb://{table}/{{name}}", BLOBS: f"s3://{bucket}/{{name}}"}
+    yield {**aws().environ(), **where}
+
+
+STORES: Mapping[str, Server] = {
+    "sqlite": lambda: nullcontext({DB: ""}),
+    "postgres": _postgres,
+    "dynamodb": _dynamodb,
+}
 """Each store, by name."""
 
 

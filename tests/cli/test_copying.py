@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rewake.access import Scope
 from rewake.cli.exits import Exit
 from rewake.cli.local.copying import copy
 from rewake.errors import ConfigError, StoreUnavailable, StoreUnsuitable
 from rewake.hosts.databases import Address, open_database, open_to_read
 from rewake.kinds import Kind
-from rewake.ledger import Process
+from rewake.ledger import Audited, Join, Process, Received
 from rewake.records import Chunk, Header, LogBatch, Operation, View
+from rewake.stores.audit import Audit, Wanted
 from rewake.stores.copying import Side, copied
-from rewake.stores.keys import COPYING, log_key, operation_key, process_key, view_key
+from rewake.stores.deliveries import Deliveries
+from rewake.stores.keys import (
+    COPYING,
+    header_key,
+    join_key,
+    log_key,
+    operation_key,
+    process_key,
+    view_key,
+)
 from rewake.stores.layout import Layout
 from rewake.stores.memory import MemoryTable
 from rewake.stores.sqlite.table import SqliteTable
@@ -192,6 +205,49 @@ def test_items_lie_where_the_target_wants_them() -> None:
         assert (await copied(_side(spread), _side(back), now, _told)).items == 3
         for place, item in items:
             assert await back.get(place) == item
+
+    asyncio.run(main())
+
+
+def test_what_is_numbered_is_found_where_it_was_copied_to() -> None:
+    """The audit log and the deliveries to webhooks, with their bodies: dealt out, and back."""
+
+    async def again(call: Callable[[], Awaitable[Any]]) -> Any:
+        return await call()
+
+    async def told(table: MemoryTable) -> list[Any]:
+        audit, deliveries = Audit(table, again), Deliveries(table, again)
+        entries = await audit.page(Wanted(), limit=99)
+        page = await deliveries.page(lambda _: True, limit=99)
+        return [entries.entries, page, [await deliveries.body(each) for each in page.deliveries]]
+
+    async def main() -> None:
+        tables = [MemoryTable(spread=Spread(shards)) for shards in (1, 4, 3, 1)]
+        audit, deliveries = Audit(tables[0], again), Deliveries(tables[0], again)
+        for at in range(9):
+            await audit.append(Audited(at, "a", "cancel", 200), Scope.OPERATE)
+            received = Received(at, "shop", "started", whole=True, size=1)
+            await deliveries.append(received, bytes([at]), "started")
+        before = await told(tables[0])
+        assert len(before[0]) == len(before[2]) == 9
+        for source, target in itertools.pairwise(tables):
+            await copied(_side(source), _side(target), 10, _told)
+            assert await told(target) == before
+        for partition, items in tables[0]._partitions.items():
+            assert tables[-1]._partitions[partition] == items
+
+    asyncio.run(main())
+
+
+def test_join_items_stay_behind() -> None:
+    """They belong to the shards of their table: one that is not there is closed."""
+
+    async def main() -> None:
+        spread, together = MemoryTable(), MemoryTable(spread=Spread())
+        await spread.put(join_key("7", 3), Join(1, -5))
+        await spread.put(header_key("7"), Header("7", "main", 1, seed=7, runtime=1, joins=1))
+        assert (await copied(_side(spread), _side(together), 10, _told)).items == 1
+        assert await together.get(join_key("7", 3)) is None
 
     asyncio.run(main())
 

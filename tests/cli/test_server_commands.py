@@ -142,7 +142,10 @@ def test_many_runs_at_once(client: Client) -> None:
     runs = [client.started("paused", {"seconds": 60}) for _ in range(2)]
     chosen = ("--workflow", "paused", "--since", "10m")
     dry = client.rewake("runs", "kill", *chosen, "--dry-run")
-    assert (dry.exit_code, dry.stdout.count(": would kill\n")) == (0, len(dry.stdout.splitlines()))
+    assert (dry.exit_code, dry.stdout.count(": would be killed\n")) == (
+        0,
+        len(dry.stdout.splitlines()),
+    )
     assert all(run in dry.stdout for run in runs)
     assert client.json("runs", "show", runs[0])["state"] in ("ready", "running", "suspended")
     for dry_run in ([], ["--dry-run"]):
@@ -169,10 +172,10 @@ def test_failed_runs_are_retried(client: Client) -> None:
     [retried] = [each for each in history["entries"] if each["type"] == "started"][1:] or [None]
     assert retried is None  # its first segment raised, so that it began anew
     many = client.rewake("runs", "retry", "--since", "10m", "--dry-run")
-    assert f"{run} broken failed: would retry" in many.stdout
+    assert f"{run} broken failed: would be retried" in many.stdout
     assert going not in many.stdout
     one = client.rewake("runs", "retry", run, "--dry-run")
-    assert (one.exit_code, one.stdout) == (0, f"run {run} would retry\n")
+    assert (one.exit_code, one.stdout) == (0, f"run {run} would be retried\n")
     refused = client.rewake("runs", "retry", going)
     assert refused.exit_code == 2
     assert "has not failed" in refused.stderr

@@ -209,6 +209,8 @@ def test_what_cannot_be_joined_is_refused(address: str, monkeypatch: pytest.Monk
             client.with_options(connection="postgresql://").start(pay, Order(1))
         with pytest.raises(UsageError, match="needs the workflow itself"):
             client.start("pay", {}, connection=connection)
+        with pytest.raises(UsageError, match="'pay' is no workflow: by a name, say"):
+            joined.start("pay", {"order": 1})  # type: ignore[call-overload]
         with pytest.raises(UsageError, match="waits for nothing"):
             client.with_options(connection=connection, wait=3).start(pay, Order(1))
         with pytest.raises(InvalidInput):
@@ -223,8 +225,12 @@ def test_what_cannot_be_joined_is_refused(address: str, monkeypatch: pytest.Monk
             with alone.transaction():
                 assert lonely.start(pay, Order(1)).is_new
         monkeypatch.setenv("REWAKE_DB", cluster().address("t_missing"))
-        with pytest.raises(StoreUnsuitable), connection.transaction():
+        with pytest.raises(StoreUnsuitable, match="tables create"), connection.transaction():
             joined.start(pay, Order(1))
+        for other in ("", "shop.db"):
+            monkeypatch.setenv("REWAKE_DB", other)
+            with pytest.raises(ConfigError, match="set REWAKE_DB to its address"):
+                joined.start(pay, Order(1))
         monkeypatch.delenv("REWAKE_SECRET")
         with pytest.raises(ConfigError, match="REWAKE_SECRET"):
             joined.start(pay, Order(1))

@@ -107,6 +107,18 @@ def test_what_lasts_is_told() -> None:
     assert SECRET_KEY not in repr(answer)
 
 
+@pytest.mark.parametrize("body", ["<html>Sign in to the network</html>", "[]", "{"])
+def test_what_is_no_answer_is_told(body: str) -> None:
+    """Of a proxy, say, that answers in the place of the service."""
+
+    async def strange(_: web.Request) -> web.StreamResponse:
+        return web.Response(text=body)
+
+    answer, _ = ask(strange)
+    assert isinstance(answer, TransportUnavailable)
+    assert str(answer) == "sqs answers ListQueues with what is no JSON object"
+
+
 def test_nobody_is_there() -> None:
     """An emulator that is down is told as that."""
 

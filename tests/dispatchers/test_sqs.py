@@ -301,6 +301,17 @@ def test_large_arguments_are_left_out() -> None:
     queued(body)
 
 
+def test_any_text_is_carried() -> None:
+    """Also one with characters that a queue refuses, in an argument of a task."""
+    text = "".join(map(chr, (*range(0x20), 0x7F, 0x85, 0x2028, 0xFFFD, 0xFFFE, 0xFFFF, 0x1FFFF)))
+
+    async def body(bench: Bench, account: Account) -> None:
+        assert await bench.run("large", text=text) == len(text)
+        assert len(account.sqs.sent) == 2
+
+    queued(body)
+
+
 def test_messages_share_requests() -> None:
     """Runs that go on at one moment send their messages in requests of ten."""
 
@@ -391,3 +402,26 @@ def test_a_queue_that_cannot_be_reached_holds_up_nothing(
         queued(body)
     assert caplog.text.count("no message gets to") <= 1
     assert caplog.text.count("no message can be received") == 1
+
+
+def test_an_answer_that_nobody_foresaw_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages are received, and kept hidden, after an error of any kind."""
+
+    async def body(bench: Bench, account: Account) -> None:
+        once, odd = account.sqs._once, Counter[str]()
+
+        async def oddly(action: str, *more: Any) -> dict[str, Any]:
+            if action in ("ReceiveMessage", "ChangeMessageVisibilityBatch") and odd[action] < 2:
+                odd[action] += 1
+                raise KeyError(action)
+            return await once(action, *more)
+
+        monkeypatch.setattr(account.sqs, "_once", oddly)
+        header = await bench.start("bounded", seconds=90.0)
+        await asyncio.sleep(75)
+        assert odd.total() == 4
+        assert [each.times for each in account.waiting if each.visible < bench.seconds] == []
+        assert await bench.result(header.run) == "quick"
+        assert ran["quick"] == 1
+
+    queued(body, sweeps=False)

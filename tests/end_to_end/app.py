@@ -73,6 +73,14 @@ async def work(number: int) -> int:
         return number + 1
 
 
+@task
+async def linger(seconds: float) -> float:
+    """Takes long enough to be interrupted."""
+    with body():
+        await asyncio.sleep(seconds)
+        return seconds
+
+
 @task(retries=2, delay=0.05, jitter=0)
 async def flaky() -> int:
     """Fails once."""
@@ -334,3 +342,9 @@ async def fan(width: int) -> int:
     """Load: tasks side by side, after a step."""
     first = await step("first", lambda: within(1))
     return first + sum(await asyncio.gather(*(work(each) for each in range(width))))
+
+
+@workflow
+async def lingers(seconds: float) -> float:
+    """Load: one long task."""
+    return await linger(seconds)

@@ -14,7 +14,17 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from tests.end_to_end.lambdas import Lambda
-from tests.end_to_end.places import KEYS, LEASE, PAUSE, Place, a_file, a_table
+from tests.end_to_end.places import (
+    KEYS,
+    LEASE,
+    PAUSE,
+    Place,
+    a_file,
+    a_file_and_a_queue,
+    a_queue,
+    a_schema,
+    a_table,
+)
 from tests.support.proxy import RoundRobin
 from tests.support.server import ServerProcess
 
@@ -157,7 +167,13 @@ DEPLOYMENTS: Mapping[str, Callable[[Path], Deployment]] = {
     "sqlite": lambda folder: Servers(folder, 1),
     "sqlite-two": lambda folder: Servers(folder, 2),
     "sqlite-http": lambda folder: Servers(folder, 3, "http"),
+    "postgres": lambda folder: Servers(folder, 3, place=a_schema),
     "dynamodb": lambda folder: Servers(folder, 3, "http", a_table),
+    "dynamodb-sqs": lambda folder: Servers(folder, 3, "sqs", a_queue),
     "lambda": Lambda,
+    "lambda-sqs": lambda folder: Lambda(folder, "sqs", a_file_and_a_queue),
 }
 """Each deployment, by its name."""
+
+LIKE_OTHERS = {"sqlite-two", "dynamodb", "lambda"}
+"""Those of which another has the most: they are played where all is asked for."""

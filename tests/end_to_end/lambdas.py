@@ -15,12 +15,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-import httpx2
+from typing import Any, Self
 
 from tests.end_to_end.places import KEYS, LEASE, PAUSE, Place, a_file
-from tests.support.functions import Function, Instance
+from tests.support.functions import Failed, Function, Instance
 
 HANDLER = "handlers.aws_lambda.handler"
 INSTANCES = 12
@@ -53,6 +51,7 @@ class Lambda:
     """A function on data in a place."""
 
     folder: Path
+    dispatcher: str = "http"
     place: Place = a_file
     wait: float = 0.0
 
@@ -67,7 +66,8 @@ class Lambda:
             given = self._stack.enter_context(self.place(self.folder))
             settings = {
                 "app": "tests.end_to_end.app",
-                "dispatcher": "http",
+                "dispatcher": self.dispatcher,
+                "consume": "no",  # Lambda brings the messages
                 "lease": 3 * LEASE,
                 "encryption_keys": KEYS,
                 "test_outside": self.outside,
@@ -76,8 +76,13 @@ class Lambda:
             environ = {f"REWAKE_{name.upper()}": value for name, value in settings.items()}
             self._function = self._stack.enter_context(_Bounded(environ))
             self.url = self._function.url
-            self._schedule = threading.Thread(target=self._sweep)
-            self._schedule.start()
+            threads = [threading.Thread(target=self._sweep)]
+            if queue := given.get("queue"):
+                threads += [threading.Thread(target=self._bring, args=(queue,)) for _ in range(4)]
+            for each in threads:
+                each.start()
+                self._stack.callback(each.join)
+            self._stack.callback(self._over.set)
         except BaseException:
             self._stack.close()
             raise
@@ -89,8 +94,6 @@ class Lambda:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._over.set()
-        self._schedule.join()
         self._stack.close()
 
     def kill(self, pid: int) -> None:
@@ -116,6 +119,43 @@ class Lambda:
         return self._function.logs()
 
     def _sweep(self) -> None:
+        """The schedule: its event is that of the Scheduler."""
         while not self._over.wait(_SWEEP):
-            with suppress(httpx2.TransportError):
-                self._function.client.post("/v1/sweep")
+            with suppress(Failed):
+                self._function.invoke({"rewake": "sweep"})
+
+    def _bring(self, queue: str) -> None:
+        """The event source mapping: what is in the queue is brought in batches."""
+        import boto3  # noqa: PLC0415
+
+        sqs = boto3.session.Session().client("sqs")
+        url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+        asked = {"QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 30}
+        while not self._over.is_set():
+            found = sqs.receive_message(**asked, WaitTimeSeconds=1, AttributeNames=["All"])
+            if letters := found.get("Messages"):
+                self._hand_on(sqs, url, letters)
+        sqs.close()
+
+    def _hand_on(self, sqs: Any, url: str, letters: list[dict[str, Any]]) -> None:
+        """Messages of which it was not said that they are to come again are done."""
+        event = {"Records": [_record(each) for each in letters]}
+        try:
+            failures = self._function.invoke(event)["batchItemFailures"]
+        except Failed:
+            return  # all of them come again, when their visibility is over
+        again = {each["itemIdentifier"] for each in failures}
+        for each in letters:
+            if each["MessageId"] not in again:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=each["ReceiptHandle"])
+
+
+def _record(letter: dict[str, Any]) -> dict[str, Any]:
+    """A message, as the event of a queue has it."""
+    return {
+        "messageId": letter["MessageId"],
+        "receiptHandle": letter["ReceiptHandle"],
+        "body": letter["Body"],
+        "attributes": letter.get("Attributes", {}),
+        "eventSource": "aws:sqs",
+    }

@@ -41,7 +41,6 @@ KEPT = "kept"
 
 _RECORDS = '__import__("rewake.records").records'
 _NEW = f'{_RECORDS}.Remark("", "new")'
-_READ = "        item = await self._store.item(key)\n"
 _OPERATION = "claim.run, claim.key, Kind.TASK, claim.name, claim.round, first=claim.now"
 
 PATCHES: Sequence[tuple[str, str]] = (
@@ -49,8 +48,8 @@ PATCHES: Sequence[tuple[str, str]] = (
     # the vocabulary
     ("\nclass Emitted(msgspec", f"{_REMARK}class Emitted(msgspec"),
     (
-        "Scheduled | Withdrawn | Logged | Emitted",
-        "Scheduled | Withdrawn | Logged | Remark | Emitted",
+        "Withdrawn | Logged | Emitted | Finished",
+        "Withdrawn | Logged | Remark | Emitted | Finished",
     ),
     ("\nclass Chunk(msgspec", f"{_NOVELTY}class Chunk(msgspec"),
     ("\nItem = Header |", "\nItem = Novelty | Header |"),
@@ -65,7 +64,7 @@ PATCHES: Sequence[tuple[str, str]] = (
     ("    votes: list[Value] = []", '    novelty: str = ""\n    votes: list[Value] = []'),
     ("    sole: bool = False\n", '    sole: bool = False\n    novelty: str = ""\n'),
     # what is written
-    ("self.args, round=self.round", f"self.args, novelty={KEPT!r}, round=self.round"),
+    ("Invocation(run, key, name, args, ", f"Invocation(run, key, name, args, novelty={KEPT!r}, "),
     (_OPERATION, f"{_OPERATION}, novelty={KEPT!r}"),
     ("seed=seed, runtime=RUNTIME)", f"seed=seed, runtime=RUNTIME, novelty={KEPT!r})"),
     ("History([started], {})", f"History([started, {_NEW}], {{}})"),
@@ -87,10 +86,10 @@ PATCHES: Sequence[tuple[str, str]] = (
         'Withdrawn, Logged, __import__("rewake.records").records.Remark, Emitted, Finished}',
     ),
     (
-        f"{_READ}        if item is None or item.due is None:\n            return\n",
-        f"{_READ}"
-        '        if item is None or item.due is None or type(item).__name__ == "Novelty":\n'
-        "            return\n",
+        "        if item is None or item.due is None or item.due > shown.due:",
+        '        if type(item).__name__ == "Novelty":\n'
+        "            return\n"
+        "        if item is None or item.due is None or item.due > shown.due:",
     ),
 )
 """What is changed: what one file of the package says, and what the next version says there."""

@@ -19,6 +19,7 @@ from tests.support.server import client_of
 _LOADS: tuple[tuple[str, dict[str, Any], int], ...] = (
     ("chain", {"length": 6}, 6),
     ("fan", {"width": 8}, 37),
+    ("lingers", {"seconds": 1}, 1),
 )
 """The runs of a load: workflows, their inputs and their results."""
 _CALLERS = 4

@@ -53,6 +53,7 @@ def longest(run: str, key: str, **more: Any) -> Header:
     header.where = WHERE
     header.base = chunk_key(run, 10**7, UNIQUE).sort
     header.changed = more.get("changed", TODAY)
+    header.hold = more.get("hold", False)
     header.answer = UNIQUE
     header.tail = [CancelRequested(MOMENT, "")]
     left = room_for_tail(header) - len(msgspec.json.encode(header.tail))
@@ -66,11 +67,13 @@ def longest(run: str, key: str, **more: Any) -> Header:
 def test_the_longest_header_is_one_write_unit(run: str, key: str) -> None:
     """A header of the longest values is at most 1 KiB with its key, without `cancel` and `error`.
 
-    With those, and a `lost_turn`, it is still a small item.
+    So it is of a run that somebody holds, if it never was stuck. With a reason and an error, and a
+    `lost_turn`, it is still a small item.
     """
     header, where = longest(run, key), header_key(run)
     place = len(where.partition) + len(where.sort)
     assert len(encode(header)) + place <= HEADER_BYTES
+    assert len(encode(longest(run, key, hold=True, changed=0))) + place <= HEADER_BYTES
     settled = longest(run, key, changed=0)
     held = msgspec.structs.replace(settled, owner="", process="", apart=False, changed=TODAY)
     assert len(encode(held)) <= len(encode(settled))

@@ -223,7 +223,10 @@ def test_a_longer_time_counts_for_what_has_ended(table: str) -> None:
 
 @everywhere
 def test_late_messages_create_nothing(table: str) -> None:
-    """A message for a task, or for the run, finds nothing, and nothing runs."""
+    """A message for a task, or for the run, finds nothing, and nothing runs.
+
+    Nor is a task offered to whoever serves its tag.
+    """
 
     async def body(bench: Bench) -> None:
         run = (await bench.start("plain")).run
@@ -231,6 +234,7 @@ def test_late_messages_create_nothing(table: str) -> None:
         for seconds in (3 * 3600, 3600, 31 * DAY):
             await asyncio.sleep(seconds)
             await bench.engine.handle(Invocation(run, "double", "double", None))
+            await bench.engine.handle(Invocation(run, "other", "double", None, tag="gpu"))
             await bench.engine.handle(Invocation(run))
             assert await left(bench, run) in ([], ["H"])
         assert await left(bench, run) == []

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 from rewake import task, workflow
+from rewake.clock import Clock
+from rewake.dispatchers.dispatcher import Dispatcher
+from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.dispatchers.routes import Router
 from rewake.engine.engine import Engine
 from rewake.records import Invocation
 from rewake.tags import EVERY, Served, served
@@ -325,3 +330,47 @@ def test_who_waits_for_nobody_is_told_once(caplog: pytest.LogCaptureFixture) -> 
 
     with caplog.at_level(logging.WARNING, "rewake.engine"):
         virtually(members, body)
+
+
+class _Astray(InProcessDispatcher):
+    """A route that leads to a process which does not serve its tag."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.there: Engine | None = None
+        self.came = 0
+
+    async def dispatch(self, invocations: Sequence[Invocation]) -> None:
+        assert self.there is not None
+        for each in invocations:
+            self.came += 1
+            await self.there.handle(each)
+
+
+def test_a_route_that_leads_astray_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The tasks wait for a server of the tag, and whoever gets their messages says so."""
+    routes: list[_Astray] = []
+
+    def carrier(clock: Clock) -> Dispatcher:
+        if routes:
+            return InProcessDispatcher(clock)
+        routes.append(_Astray(clock))
+        return Router(InProcessDispatcher(clock), {"gpu": routes[0]})
+
+    async def body(bench: Bench) -> None:
+        routes[0].there = bench.another()
+        routes[0].there.open()
+        run = (await bench.start("wide", n=2)).run
+        await asyncio.sleep(60)
+        assert 2 < routes[0].came < 50
+        told = [each.getMessage() for each in caplog.records if "gpu" in each.getMessage()]
+        assert told == [
+            "a route for the tag gpu leads here, which this server does not serve: --tags gpu"
+        ]
+        gpu = joined(bench, GPU)
+        assert await bench.result(run) == 1
+        await gpu.close()
+        await routes[0].there.close()
+
+    with caplog.at_level(logging.WARNING, "rewake.engine"):
+        virtually(members, body, carrier=carrier)

@@ -17,6 +17,7 @@ from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.engine.within import ending_at
+from rewake.hosts.lambda_events import handle_schedule
 from rewake.kinds import OutcomeKind
 from rewake.ledger import Process
 from rewake.records import Header, Invocation, Operation
@@ -293,6 +294,22 @@ def test_what_a_sweep_begins_is_over_before_the_process_rests() -> None:
         bench.holds_nothing()
 
     in_function([work, works], body)
+
+
+def test_a_sweep_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its host ends it: what it has not come to is for the next one."""
+
+    async def body(bench: Bench) -> None:
+        async def due(*_: object, **__: object) -> list[object]:
+            await asyncio.sleep(1000)
+            return []
+
+        monkeypatch.setattr(bench.table, "due", due)
+        with ending_at(bench.loop.time() + LIMIT):
+            assert await handle_schedule(bench.engine, {"rewake": "sweep"}) == {}
+        assert bench.loop.seconds == pytest.approx(LIMIT)
+
+    in_function([works], body)
 
 
 def test_a_process_that_stood_still_goes_on() -> None:

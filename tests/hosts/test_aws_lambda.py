@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from rewake.errors import UsageError
-from rewake.hosts.aws_lambda import _handler_of
+from rewake.hosts.aws_lambda import _handler_of, _is_request
 from tests.support.functions import ROOT, Failed, Function, held_in, request_event
 from tests.support.server import SECRET, bearer
 
@@ -58,10 +59,10 @@ def eventually(found: Callable[[], Any], what: str) -> Any:
 
 def test_a_run_goes_on_from_invocation_to_invocation(function: Function) -> None:
     """A start is answered at once; its tasks are invocations of their own, in other instances."""
-    begun = function.client.post("/v1/workflows/four/runs", params={"wait": 20})
+    begun = function.client.post("/v1/workflows/four/runs")
 
-    assert begun.status_code == 200, function.logs()
-    parts = begun.json()["result"]
+    assert begun.status_code == 202, function.logs()
+    parts = eventually(lambda: done(function, begun.json()["id"]), "it ends")["result"]
     assert [part for part, _ in parts] == [0, 1, 2, 3]
     assert {pid for _, pid in parts} <= {each.process.pid for each in function.instances}
 
@@ -121,6 +122,19 @@ def test_queries_and_answers_are_whole(function: Function) -> None:
     assert twice["statusCode"] == 422
     assert "more than once" in twice["body"]
     assert twice["headers"]["content-type"] == "application/problem+json"
+
+
+def test_what_the_platform_would_cut_is_told(function: Function) -> None:
+    """An answer travels as a text in JSON: what fits before may not fit then."""
+
+    def result(n: int) -> httpx2.Response:
+        asked: Any = {"params": {"wait": 20}, "json": {"n": n}}
+        return function.client.post("/v1/workflows/quotes/runs", **asked)
+
+    assert result(1_000_000).json()["result"] == '"' * 1_000_000
+    large = result(1_700_000)  # 3.4 MB, and 6.8 MB as it travels
+    assert (large.status_code, large.json()["title"]) == (507, "Answer too large")
+    assert "AWS Lambda carries 6,291,456" in large.json()["detail"]
 
 
 def test_approve_by_link(function: Function) -> None:
@@ -233,6 +247,11 @@ def test_an_event_that_is_none_of_these_is_refused() -> None:
     """What nobody knows is an error, which the platform retries and puts aside; it names fields."""
     with pytest.raises(UsageError, match=r"none that Rewake knows \(it has: detail, version\)"):
         _handler_of({"version": "0", "detail": {}})
+    odd: list[Any] = [None, [], "ping", 7, {"requestContext": None}, {"Records": ["a"]}]
+    for event in odd:
+        assert not _is_request(event)
+        with pytest.raises(UsageError, match="none that Rewake knows"):
+            _handler_of(event)
 
 
 def test_what_a_function_imports_before_its_first_event(tmp_path: Path) -> None:

@@ -278,3 +278,26 @@ def test_origins_are_said_as_a_browser_says_them() -> None:
     for wrong in ("app.example", "https://a.example/", "https://*.example", "https://a b", "null"):
         with pytest.raises(ConfigError, match="REWAKE_CORS"):
             ServerConfig.from_env({"REWAKE_CORS": wrong})
+
+
+@pytest.mark.parametrize("text", ["7", "7x", "-1d", "done=7d,failed=90", "alive=7d", ""])
+def test_how_long_runs_are_kept_is_said_by_its_form(text: str) -> None:
+    """What cannot be read is told by what it could be, without what was there."""
+    with pytest.raises(ConfigError, match="REWAKE_KEEP is 30d") as caught:
+        ServerConfig.from_env({"REWAKE_KEEP": text or ","})
+    assert not text or f"{text!r}" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("postgresql://u:pa#s@h:5/db?schema=a", "postgresql://h:5/db?schema=a"),
+        ("postgresql://h/db?password=pa&schema=a", "postgresql://h/db?schema=a"),
+        ("postgresql:///db", "postgresql:///db"),
+        ("dynamodb://shop/a", "dynamodb://shop/a"),
+        ("a/b.db", "a/b.db"),
+    ],
+)
+def test_an_address_is_told_without_its_password(address: str, told: str) -> None:
+    """Whichever way libpq lets a password be said."""
+    assert str(Address(address)) == told

@@ -109,7 +109,7 @@ class Rests:
         self.failures = 0
         self.opened_by = itertools.count(1)
         self.app = Starlette(routes=[Route("/{path:path}", endpoint, methods=["GET", "POST"])])
-        self.app.state.parts = self
+        self.app.state.parts = self.engine = self
         self.is_open = False
         made = HOSTS[host]
         self.app.add_middleware(Pausing, host=made, pauses=Pauses(self.app))
@@ -122,6 +122,9 @@ class Rests:
 
     def opened(self) -> bool:
         return self.is_open
+
+    async def settle(self, seconds: float) -> None:
+        assert seconds >= 0
 
     def running(self, app: Starlette) -> Any:
         rests = self

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from rewake import RetryAfter, sleep, task, workflow
+from rewake.clock import Clock
 from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.dispatchers.routes import Router
+from rewake.dispatchers.sqs import SqsDispatcher
 from rewake.errors import InvalidInput
 from rewake.hosts.lambda_events import (
     AHEAD,
@@ -27,6 +30,7 @@ from rewake.signing.envelopes import enveloped
 from rewake.signing.secret import Secret
 from tests.support.emptied import emptied
 from tests.support.queued import DEAD, Account, Function
+from tests.support.sqs import FakeSqs, Held
 from tests.support.virtual import EPOCH, SECRET, Bench, virtually
 
 ran: Counter[str] = Counter()
@@ -137,6 +141,47 @@ def test_what_cannot_be_handled_is_parked_and_done() -> None:
         assert dead.body == "nonsense"
 
     called(body)
+
+
+def test_a_message_is_put_back_into_the_queue_that_it_came_from() -> None:
+    """Also if that is the queue of a route: it is hidden there, and parked beside it."""
+    sqs = FakeSqs(lambda: EPOCH)
+    names = ("work", "work-dead", "gpu", "gpu-dead")
+
+    def carrier(clock: Clock) -> Router:
+        sqs.queues.update({name: [] for name in names})
+        made = [
+            SqsDispatcher(
+                sqs.queue(f"https://sqs.test/{a}"), sqs.queue(b), SECRET, clock, consumes=False
+            )
+            for a, b in (names[:2], names[2:])
+        ]
+        return Router(made[0], {"gpu": made[1]})
+
+    async def body(bench: Bench) -> None:
+        dispatcher = bench.engine.services.dispatcher
+        at = bench.engine.services.clock.now() + 100_000
+        early = enveloped(SECRET, Invocation("r1", "k", tag="gpu", not_before=at), EPOCH)
+        for text in (early, "nonsense"):
+            sqs.queues["gpu"].append(Held(text[:9], text, bench.seconds, bench.seconds, {}))
+        arn = {"eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:gpu"}
+        event = {"Records": [sqs.record(each) | arn for each in sqs.queues["gpu"]]}
+
+        answer = await handle_sqs(bench.engine, event)
+
+        assert answer == {"batchItemFailures": [{"itemIdentifier": early[:9]}]}
+        assert sqs.queues["gpu"][0].visible == pytest.approx(bench.seconds + 100, abs=2)
+        assert [each.body for each in sqs.queues["gpu-dead"]] == ["nonsense"]
+        assert sqs.queues["work-dead"] == []
+        letters = dispatcher.dead_letters
+        assert letters is not None
+        [shown], more = await letters.page(10)
+        assert (shown.body, more) == ("nonsense", False)
+        assert await letters.find(shown.id) is not None
+        assert await letters.redrive(shown.id) == 1
+        assert sqs.queues["gpu"][-1].body == "nonsense"
+
+    virtually(MEMBERS, body, carrier=carrier, sweeps=False)
 
 
 def test_an_invocation_is_a_message() -> None:

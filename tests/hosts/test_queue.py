@@ -114,6 +114,15 @@ def test_a_queue_that_does_not_fit(
         check_dispatcher(app.state.parts.engine.services.dispatcher)
 
 
+def test_all_queues_that_are_missing_are_named_at_once(queue: str, tmp_path: Path) -> None:
+    """Who makes what a server asks for is not told of one queue after the other."""
+    given = {"REWAKE_SECRET": SECRET, "REWAKE_DB": str(tmp_path / "a.db")}
+    config = ServerConfig.from_env(given, dispatcher="sqs", app=str(APP), queue="nowhere")
+    app = build_app(str(APP), config)
+    with pytest.raises(ConfigError, match=r"no queue nowhere .*; .*no queue nowhere-dead"):
+        check_dispatcher(app.state.parts.engine.services.dispatcher)
+
+
 @pytest.mark.parametrize(
     ("dispatcher", "told"), [("sqs", "REWAKE_QUEUE"), ("lambda", "REWAKE_FUNCTION")]
 )

@@ -79,8 +79,9 @@ def test_moments(millis: int, text: str) -> None:
 
 
 def test_states() -> None:
-    """Each state has a word of its own, and no user reads `parked`."""
-    assert len(set(STATES.values())) == len(RunState)
+    """Each state but that of a stone has a word of its own, and no user reads `parked`."""
+    assert set(STATES) == set(RunState) - {RunState.REMOVED}
+    assert len(set(STATES.values())) == len(STATES)
     assert "parked" not in STATES.values()
 
 

@@ -30,8 +30,7 @@ class Case:
     `twice`: every run is started twice. `stuck`: the runs that must end stuck; `resumes`: somebody
     resumes stuck runs; `retries`: failed ones are retried. `follows`: somebody follows each run.
     `lag`: how far the due index is behind (ms). `queued`: a queue keeps messages until they are
-    done, and takes them long before their time.
-    `lag`: how far the due index is behind (ms). `roles`: what the processes serve, one after the
+    done, and takes them long before their time. `roles`: what the processes serve, one after the
     other; `joins`: when others come, and what they serve. `replaces`: whether one that dies is
     replaced. `keep`: for how many seconds ended runs are kept; None: for ever. `keyed`: people
     start by a key instead, and there are no `programs`.

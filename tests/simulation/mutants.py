@@ -39,7 +39,7 @@ from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.states import RunState
 from rewake.stores import operations as stores_operations
-from rewake.stores import protocol as stores_protocol
+from rewake.stores import turns as stores_turns
 from rewake.stores import writes as stores_writes
 from rewake.stores.answers import Committed, Delivery, Fenced, RunClaim, TaskClaim
 from rewake.stores.keys import header_key
@@ -383,7 +383,7 @@ def strikes_for_all() -> Iterator[None]:
 
     with (
         patch.object(stores_operations, "losing", losing),
-        patch.object(stores_protocol, "losing", losing),
+        patch.object(stores_turns, "losing", losing),
     ):
         yield
 

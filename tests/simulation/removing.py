@@ -144,6 +144,8 @@ def places_of(base: Any, run: str) -> list[Key]:
     """Where items of a run lie, and views of it, in whichever partitions of a table."""
     if hasattr(base, "_partitions"):
         keys = [Key(part, sort) for part, items in base._partitions.items() for sort in items]
+    elif hasattr(base, "places"):
+        keys = base.places()
     else:
         rows = base._reader.connection.execute("SELECT partition, sort FROM items")
         keys = [Key(*row) for row in rows.fetchall()]
@@ -159,6 +161,9 @@ def values_of(base: Any, run: str) -> list[str]:
     """The names of a run's large values."""
     if hasattr(base, "_blobs"):
         return [name for where, name in base._blobs if where == run]
+    if hasattr(base, "values"):
+        names: list[str] = base.values(run)
+        return names
     rows = base._reader.connection.execute("SELECT name FROM blobs WHERE run = ?", (run,))
     return [name for (name,) in rows.fetchall()]
 

@@ -73,7 +73,7 @@ def _stalling(seed: int, store: str) -> Case:
     chance = random.Random(seed)
     parts = Generator(chance).observing(6)
     chaos = Chaos(random.Random(seed), stalls=9.0, until=200.0, slow=0.2)
-    call = "update H" if store != "sqlite" else "together "
+    call = "update H" if store not in TRANSACTIONS else "together "
     chaos.planned = {(call, number): STALL for number in range(chance.randint(2, 6), 90, 3)}
     settings = Settings(strikes=1000, lost=1000, cached=chance.choice((0, 256)))
     return Case(seed, store, {"r1": parts}, chaos, settings, replicas=chance.choice((2, 3)))
@@ -83,7 +83,7 @@ def _stalling_often(seed: int, store: str) -> Case:
     """The same, in the claims of tasks too, whose answers come when others have them."""
     case = _stalling(seed + 1000, store)
     case.seed, case.chaos.slow = seed, 0.5
-    call, step = ("update O", 3) if store != "sqlite" else ("together ", 2)
+    call, step = ("update O", 3) if store not in TRANSACTIONS else ("together ", 2)
     case.chaos.planned |= {(call, number): STALL for number in range(3, 90, step)}
     return case
 
@@ -94,7 +94,7 @@ def _cancelling(seed: int, store: str) -> Case:
     case = Case(seed, store, {"r1": (program, right)}, calm(seed), _patient(), replicas=1)
     case.cancels = {"r1": 0.5}
     case.insists = False
-    case.chaos.planned = {("update" if store != "sqlite" else "together", 4): CRASH_AFTER}
+    case.chaos.planned = {("update" if store not in TRANSACTIONS else "together", 4): CRASH_AFTER}
     case.chaos.until = 9
     return case
 
@@ -120,7 +120,7 @@ def _asked_again(seed: int, store: str) -> Case:
     chance = random.Random(seed)
     program = ["meanwhile", ["task", "work", "n1", {"hangs": -1}], ["stubborn", 2]]
     chaos = Chaos(random.Random(seed), messages=0.3, slow=0.5)
-    call = "update H" if store != "sqlite" else "together "
+    call = "update H" if store not in TRANSACTIONS else "together "
     chaos.planned = {(call, number): TOLD_FAILED for number in range(3, 20, 2)}
     case = Case(seed, store, {"r1": (program, None)}, chaos, _patient(), replicas=2)
     case.local = chance.random() < 0.5
@@ -163,7 +163,7 @@ def _losing(seed: int, store: str) -> Case:
     never = ["task", "work", "n1", {"hangs": -1}]
     program, right = ["race", never, ["approve", "yes-n2", None]], ["approval", "approved", "n2"]
     chaos = Chaos(random.Random(seed))
-    call = "update H" if store != "sqlite" else "together "
+    call = "update H" if store not in TRANSACTIONS else "together "
     chaos.planned = {(call, 3 + seed % 4): CRASH_AFTER}
     return Case(seed, store, {"r1": (program, right)}, chaos, _patient(), replicas=3)
 
@@ -512,7 +512,7 @@ def _said_last(seed: int, store: str) -> Case:
     tasks = [["task", "work", f"n{number}", {"emits": 3}] for number in range(8)]
     right = [[f"n{number}", None] for number in range(8)]
     case = Case(seed, store, {"r1": (["seq", *tasks], right)}, calm(seed), _patient(), replicas=2)
-    call, most = ("put S", 9) if store != "sqlite" else ("together ", 40)
+    call, most = ("put S", 9) if store not in TRANSACTIONS else ("together ", 40)
     faults = (CRASH_BEFORE, CRASH_AFTER, TOLD_FAILED, BEFORE)
     case.chaos.planned = {(call, chance.randint(1, most)): chance.choice(faults) for _ in range(3)}
     case.chaos.until, case.follows = 60.0, True

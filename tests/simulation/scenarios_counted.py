@@ -7,7 +7,7 @@ import random
 from rewake.engine.settings import Settings
 from tests.simulation.case import Case
 from tests.simulation.fanning import fan
-from tests.simulation.faults import chaos_of
+from tests.simulation.faults import TRANSACTIONS, chaos_of
 
 
 def counted(seed: int, store: str) -> Case:
@@ -25,7 +25,7 @@ def counted(seed: int, store: str) -> Case:
             (["gather", False, one, ["step", "s1", {"ms": 1_500}]], [first, ["s1", None]]),
         )
     )
-    chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
+    chaos = chaos_of(chance, transactions=store in TRANSACTIONS, big=False)
     settings = Settings(strikes=1000, lost=1000, cached=chance.choice((0, 256)))
     case = Case(seed, store, {"r1": (program, right)}, chaos, settings)
     case.replicas, case.local = chance.choice((1, 2, 3)), chance.random() < 0.4
@@ -50,7 +50,7 @@ def counted_slowly(seed: int, store: str) -> Case:
     """Each call takes its time, and holders stand still: openings and closings meet."""
     case = counted(seed + 5_000, store)
     case.seed, case.chaos.slow, case.replicas = seed, 0.6, 3
-    calls = ("update H", "update J") if store != "sqlite" else ("together ",)
+    calls = ("update H", "update J") if store not in TRANSACTIONS else ("together ",)
     chance = random.Random(f"counted slowly/{seed}")
     kinds = ("stall", "told-failed", "crash-after", "crash-before", "before")
     for _ in range(6):
@@ -66,6 +66,6 @@ def counted_late(seed: int, store: str) -> Case:
     case.programs = {"r1": (["gather", False, ["fan", *tasks], ["sleep", 9_000]], [right, True])}
     case.cancels, case.replicas, case.chaos.slow = {}, 2, chance.choice((0.0, 0.3))
     case.chaos.messages, case.chaos.until, case.events = 0.0, 200.0, []
-    call = "update J" if store != "sqlite" else "together "
+    call = "update J" if store not in TRANSACTIONS else "together "
     case.chaos.planned = {(call, chance.randint(1, 16)): "stall" for _ in range(3)}
     return case

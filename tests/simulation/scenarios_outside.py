@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rewake.engine.settings import Settings
 from tests.simulation.calling import with_calls
 from tests.simulation.case import Case, case_of
-from tests.simulation.faults import chaos_of
+from tests.simulation.faults import TRANSACTIONS, chaos_of
 from tests.simulation.generate import Drawn
 from tests.simulation.telling import with_notices
 from tests.simulation.voting import ballot
@@ -42,7 +42,7 @@ def _beset(
 ) -> Case:
     """All of these at once, in a run whose processes have trouble for so long."""
     program, right = ["gather", False, *(node for node, _ in parts)], [v for _, v in parts]
-    chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
+    chaos = chaos_of(chance, transactions=store in TRANSACTIONS, big=False)
     settings = Settings(strikes=1000, lost=1000, cached=chance.choice((0, 256)))
     case = Case(seed, store, {"r1": (program, right)}, chaos, settings, replicas=2)
     case.local, case.lag = chance.random() < 0.5, chance.choice((0, 300))

@@ -6,7 +6,7 @@ import random
 
 from rewake.engine.settings import Settings
 from tests.simulation.case import Case, case_of
-from tests.simulation.faults import calm, chaos_of
+from tests.simulation.faults import TRANSACTIONS, calm, chaos_of
 from tests.simulation.generate import Err
 from tests.simulation.removing import KEEP, SHORT
 
@@ -35,7 +35,7 @@ def retried_and_removed(seed: int, store: str) -> Case:
 def keyed(seed: int, store: str) -> Case:
     """People start by one key, whose runs are removed soon after their ends."""
     chance = random.Random(seed)
-    chaos = chaos_of(chance, transactions=store == "sqlite", big=False)
+    chaos = chaos_of(chance, transactions=store in TRANSACTIONS, big=False)
     chaos.until, chaos.rate, chaos.budget = 250.0, 0.01, 20
     chaos.outage = None
     case = Case(seed, store, {}, chaos, PATIENT, replicas=3)

@@ -6,7 +6,9 @@ import random
 
 from rewake.engine.settings import Settings
 from tests.simulation.case import Case, case_of
+from tests.simulation.fanning import with_fan
 from tests.simulation.faults import Chaos, calm
+from tests.simulation.scenarios_removing import removed as ended
 from tests.simulation.tagging import BOTH, ROLES, TAG, TAGGED, UNTAGGED, with_tags
 
 
@@ -73,7 +75,19 @@ def wide(seed: int, store: str) -> Case:
     return case
 
 
+def removed(seed: int, store: str) -> Case:
+    """Ended runs are removed, and messages of their tasks come late to who serves other tags."""
+    chance = random.Random(f"removed/{seed}")
+    case = ended(seed, store)
+    case.roles = chance.choice(ROLES)
+    case.programs = {
+        run: with_tags(with_fan(whole, chance), chance) for run, whole in case.programs.items()
+    }
+    return case
+
+
 TAGGED_SCENARIOS = {
+    "runs with tags are removed": removed,
     "many tagged tasks wait": wide,
     "processes serve tags": tagged,
     "a tag is served late": joined_late,

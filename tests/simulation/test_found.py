@@ -13,7 +13,7 @@ from rewake.engine.cache import Cache
 from rewake.engine.handover import hand_over
 from rewake.engine.services import Here
 from rewake.kinds import OutcomeKind
-from rewake.records import Header, Invocation
+from rewake.records import LATEST, Header, Invocation
 from rewake.replay.execution import Execution
 from rewake.states import RunState
 from rewake.stores.answers import Refused, Taken, TaskClaim
@@ -144,7 +144,7 @@ async def test_what_an_ended_run_gave_up_is_cancelled(stage: Stage) -> None:
     cancelled = OutcomeKind.CANCELLED
     await stage.within(GRACE, lambda: outcome_of(stage, "race[0]/work") is cancelled, "its end")
     await asyncio.sleep(LEASE + GRACE)
-    assert await stage.world.base.due(2**53, limit=9) == []
+    assert await stage.world.base.due(LATEST, limit=9) == []
 
 
 @directed

@@ -41,6 +41,11 @@ def test_all_is_listed_once() -> None:
             while some := await listing.blobs(values[-1] if values else ("", ""), size):
                 values += some
             assert values == [(run, key) for run in runs for key in ("a", "b")]
+        # Whoever has no name has nothing of these.
+        unnamed = DynamoListing(client, name, S3Shelf(wire("s3"), bucket))
+        there = await unnamed.partitions("", 10_000)
+        assert not [each for each in there if each.startswith(app)]
+        assert not [run for run, _ in await unnamed.blobs(("", ""), 1_000) if app in run]
         for each in (table, other, client, shelf):
             await each.close()
 

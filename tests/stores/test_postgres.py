@@ -17,10 +17,10 @@ import psycopg
 import pytest
 
 from rewake.errors import ConfigError, StoreError, StoreFull, StoreUnavailable, StoreUnsuitable
-from rewake.hosts.databases import Address, create_database, open_database
+from rewake.hosts.databases import Address, create_database, open_database, open_to_read
 from rewake.kinds import Kind
 from rewake.records import Header, Operation
-from rewake.stores.postgres import line, opening, schema
+from rewake.stores.postgres import connecting, line, notices, opening, schema
 from rewake.stores.postgres.joined import JoinedTable
 from rewake.stores.postgres.place import place_of
 from rewake.stores.postgres.table import PostgresTable
@@ -294,6 +294,46 @@ def test_errors_are_told_by_what_to_do(address: str, state: str, kind: type[Stor
     assert type(raised(address, raises_always(state))) is kind
 
 
+def test_of_several_hosts_the_one_that_may_be_written_is_asked(address: str, own: Cluster) -> None:
+    """Reads too: what a replica answers may be old, and a run parked on that would not wake."""
+    hosts = f"127.0.0.1:{own.port},127.0.0.1:{cluster().port}"
+    both = address.replace(f"127.0.0.1:{cluster().port}", hosts)
+
+    async def main() -> None:
+        async with opened(both) as [table]:
+            await table.put(H, HEADER)
+            assert await table.get(H) == HEADER
+        chosen = Address(f"{both}&target_session_attrs=any")
+        with pytest.raises(StoreUnsuitable, match="no tables of Rewake"):  # of the first
+            open_database(chosen)
+
+    with own.connected() as connection:
+        connection.autocommit = True
+        connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        connection.execute("SELECT pg_reload_conf()")
+        try:
+            asyncio.run(main())
+        finally:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
+            connection.execute("SELECT pg_reload_conf()")
+
+
+def test_a_replica_alone_is_read_and_not_served(address: str) -> None:
+    """Who only looks may ask one; a server says that it cannot write, before it serves."""
+    replica = f"{address}&options=-c%20default_transaction_read_only%3Don"
+    with pytest.raises(StoreUnavailable, match="read-only"):
+        open_database(Address(replica))
+
+    async def main() -> None:
+        reader = open_to_read(Address(replica))
+        assert await reader.table.get(H) is None
+        await reader.table.close()
+
+    asyncio.run(main())
+    assert opening.check(rest_of(replica))  # says what does not fit
+
+
 def test_a_statement_that_takes_too_long_is_an_outage(address: str) -> None:
     """`statement_timeout` and a lock that a person holds: the write may be repeated."""
 
@@ -333,7 +373,7 @@ def test_what_somebody_locks_holds_up_nothing_else(address: str) -> None:
 
 def test_a_server_that_hangs_is_given_up(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A statement that is not answered in time fails, and the table goes on after it."""
-    monkeypatch.setattr(line, "PATIENCE", 0.2)
+    monkeypatch.setattr(connecting, "PATIENCE", 0.2)
 
     async def main() -> None:
         async with opened(address) as [table]:
@@ -344,6 +384,107 @@ def test_a_server_that_hangs_is_given_up(address: str, monkeypatch: pytest.Monke
                 with pytest.raises(StoreUnavailable, match="does not answer"):
                     await table.get(H)
             assert await table.get(H) == HEADER
+
+    asyncio.run(main())
+
+
+class Proxy:
+    """Stands before a server, and may fall silent: it takes everything, and answers nothing."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.made: asyncio.Queue[None] = asyncio.Queue()
+        self.silent = asyncio.Event()
+        self._writers: list[asyncio.StreamWriter] = []
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        """The port where it listens."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+            for each in self._writers:
+                each.close()
+            await asyncio.gather(
+                *(each.wait_closed() for each in self._writers), return_exceptions=True
+            )
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.made.put_nowait(None)
+        self._writers.append(writer)
+        if self.silent.is_set():  # a cancellation, or another try
+            await reader.read()
+            return
+        back, forth = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers.append(forth)
+        await asyncio.gather(self._pass(reader, forth), self._pass(back, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if not self.silent.is_set():
+                    writer.write(data)
+            writer.close()
+
+
+def through(address: str, port: int) -> str:
+    """The same schema, by a proxy at this port."""
+    return address.replace(f":{cluster().port}/", f":{port}/")
+
+
+def test_a_proxy_that_falls_silent_is_given_up(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even a cancellation is answered then, and no TCP probe fails: reads and writes end."""
+    monkeypatch.setattr(connecting, "PATIENCE", 0.2)
+
+    async def main() -> None:
+        proxy = Proxy(cluster().port)
+        async with proxy.listening() as port:
+            made = await asyncio.to_thread(opening.open_table, rest_of(through(address, port)))
+            await made.put(H, HEADER)
+            assert await made.get(H) == HEADER
+            proxy.silent.set()
+            async with asyncio.timeout(5):
+                for call in (made.get(H), made.put(H, HEADER)):
+                    with pytest.raises(StoreUnavailable, match="does not answer"):
+                        await call
+            await made.close()
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_nobody_hears_on_is_replaced(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that falls silent loses notices, and no error tells: so the server is asked."""
+    for name, seconds in {"_QUIET": 0.1, "_FIRST_WAIT": 0.1}.items():
+        monkeypatch.setattr(notices, name, seconds)
+    monkeypatch.setattr(connecting, "PATIENCE", 0.2)
+    monkeypatch.setattr(connecting, "_GRACE", 0.2)
+
+    async def main() -> None:
+        proxy = Proxy(cluster().port)
+        async with proxy.listening() as port:
+            made = await asyncio.to_thread(opening.open_table, rest_of(through(address, port)))
+            heard = asyncio.Event()
+            listening = asyncio.ensure_future(made.listen(heard.set))
+            async with asyncio.timeout(10):
+                await heard.wait()
+                heard.clear()
+                await asyncio.sleep(0.3)
+                assert proxy.made.qsize() == 2
+                assert not heard.is_set()  # it was asked, and not lost by that
+                proxy.silent.set()
+                for _ in range(4):  # then a cancellation, and another try
+                    await proxy.made.get()
+                proxy.silent.clear()
+                await heard.wait()
+            listening.cancel()
+            await asyncio.wait([listening])
+            await made.close()
 
     asyncio.run(main())
 
@@ -507,3 +648,19 @@ def test_what_is_due_at_once_is_heard_by_others(address: str) -> None:
             assert heard.empty()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        ("//u:p%40w@h/db?schema=a", "h/db?schema=a"),
+        ("//u:p#w@h:5/db", "h:5/db?schema=rewake"),
+        ("//h1:1,h2:2/db", "h1:1,h2:2/db?schema=rewake"),
+        ("///db", "/db?schema=rewake"),
+        ("///?service=shop", "/shop?schema=rewake"),
+        ("//", "/?schema=rewake"),
+    ],
+)
+def test_a_place_is_told_by_its_host_and_port(rest: str, told: str) -> None:
+    """Any address of libpq's is understood, one of a socket or a service too, and told in short."""
+    assert str(place_of(rest)) == f"postgresql://{told}"

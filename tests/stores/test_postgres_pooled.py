@@ -11,9 +11,11 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from rewake.errors import StoreUnavailable
 from rewake.records import Header
-from rewake.stores.postgres import opening
+from rewake.stores.postgres import connecting, opening
 from rewake.stores.postgres.place import place_of
+from rewake.stores.postgres.table import PostgresTable
 from rewake.stores.table import Key
 from tests.support.postgres import cluster, free_port, needs_postgres, rest_of, unprivileged
 
@@ -85,5 +87,35 @@ def test_it_works_behind_a_pooler(pooled: str) -> None:
             assert [each.key for each in await table.due(9, limit=5)] == [H]
         finally:
             await table.close()
+
+    asyncio.run(main())
+
+
+def test_a_pooler_without_a_free_session_blocks_no_event_loop(
+    pooled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lets everybody in, and answers when it can: until then all else goes on."""
+    monkeypatch.setattr(connecting, "PATIENCE", 0.3)
+    place = place_of(rest_of(pooled))
+
+    async def main() -> None:
+        table, turns = PostgresTable(place), 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0.01)
+                turns += 1
+
+        turning = asyncio.ensure_future(others())
+        with psycopg.connect(place.conninfo) as one, psycopg.connect(place.conninfo) as other:
+            for each in (one, other):  # both sessions that there are
+                each.execute("SELECT")
+            with pytest.raises(StoreUnavailable):
+                await table.get(H)
+        assert turns > 5
+        turning.cancel()
+        assert await table.get(H) is None
+        await table.close()
 
     asyncio.run(main())

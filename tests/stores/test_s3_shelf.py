@@ -193,3 +193,17 @@ def test_what_may_not_be_removed_is_told() -> None:
     raised = play(Script(listed, shut), lambda shelf: shelf.delete_blobs("r:1", limit=9))
     assert isinstance(raised, StoreUnavailable)
     assert "AccessDenied" in str(raised)
+
+
+def test_what_is_no_value_is_not_listed() -> None:
+    """Other programs, and apps with a name of their own, may keep things in the same bucket."""
+    others = [f"a/b/{name}" for name in ("readme.txt", "app/r/n", "r/", "2026/11/26/log")]
+
+    def page(keys: list[str], more: str) -> Answer:
+        named = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in keys)
+        return Answer(200, {}, f"<R>{named}<IsTruncated>{more}</IsTruncated></R>".encode())
+
+    script = Script(page(others, "true"), page(["a/b/r/n", others[0]], "false"))
+    assert play(script, lambda shelf: shelf.listed(("", ""), 4)) == [("r", "n")]
+    assert "start-after=a%2Fb%2F2026" in script.asked[1][1]
+    assert play(Script(page(others, "false")), lambda shelf: shelf.listed(("", ""), 4)) == []

@@ -60,6 +60,12 @@ async def asks() -> dict[str, Any]:
 
 
 @workflow
+async def quotes(n: int) -> str:
+    """So many quotation marks, each of which JSON writes with a backslash."""
+    return '"' * n
+
+
+@workflow
 async def naps(seconds: float) -> str:
     """Sleep."""
     await sleep(seconds)

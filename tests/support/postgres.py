@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -144,7 +145,7 @@ class Cluster:
             with self.connected() as connection:
                 connection.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
 
-    def connected(self, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
+    def connected(self, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
         """A connection of a user's own."""
         place = f"{_USER}:{_PASSWORD}@127.0.0.1:{self.port}/{database}"
         return psycopg.connect(f"postgresql://{place}", autocommit=True)
@@ -229,7 +230,7 @@ def _end_with(pid: int, cluster: Cluster, folder: Path) -> None:
 
 
 @functools.cache
-def _kept() -> tuple[str, psycopg.Connection[tuple[object, ...]]]:
+def _kept() -> tuple[str, psycopg.Connection[tuple[Any, ...]]]:
     name = f"w_{secrets.token_hex(6)}"
     address = cluster().address(name)
     create(rest_of(address))
@@ -244,7 +245,7 @@ def emptied_schema() -> Iterator[str]:
     yield cluster().address(name)
 
 
-def emptied_connection() -> tuple[Place, psycopg.Connection[tuple[object, ...]]]:
+def emptied_connection() -> tuple[Place, psycopg.Connection[tuple[Any, ...]]]:
     """The same, with a connection that is kept for those who come often."""
     with emptied_schema() as address:
         return place_of(rest_of(address)), _kept()[1]

@@ -42,10 +42,11 @@ def endpoint() -> str:
 
 
 def environment(address: str = "") -> dict[str, str]:
-    """AWS's own variables for an emulator."""
+    """AWS's own variables for an emulator: both names of the region, for a process may have one."""
     return {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "eu-west-1",
         "AWS_DEFAULT_REGION": "eu-west-1",
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_ENDPOINT_URL": address or endpoint(),

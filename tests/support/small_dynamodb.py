@@ -17,7 +17,7 @@ import math
 import random
 import re
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -60,6 +60,8 @@ class SmallDynamo:
         self._chance, self._busy = chance or random.Random(0), busy
         self.writes = self.index_writes = self.reads = self.looks = self.calls = 0
         self.largest: dict[str, int] = {}
+        self.places, self.parts = Counter[str](), Counter[str]()
+        """The write units by partition, and those of the index by its parts."""
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         await asyncio.sleep(0)
@@ -99,7 +101,7 @@ class SmallDynamo:
     def _PutItem(self, request: Any) -> Any:  # noqa: N802
         item: Attributes = request["Item"]
         found = self._find(item)
-        self._check(request, found, [])
+        self._check(request, item, found, [])
         self._store(item, found, dict(item))
         return {}
 
@@ -110,7 +112,7 @@ class SmallDynamo:
         changes = _changes(request.get("UpdateExpression", ""))
         for name, value, _ in changes:
             used += [name, *([value] if value else [])]
-        self._check(request, found, used)
+        self._check(request, request["Key"], found, used)
         item: Attributes = dict(found or request["Key"])
         for name, value, how in changes:
             attribute = names.get(name, name)
@@ -128,7 +130,7 @@ class SmallDynamo:
 
     def _DeleteItem(self, request: Any) -> Any:  # noqa: N802
         found = self._find(request["Key"])
-        self._check(request, found, [])
+        self._check(request, request["Key"], found, [])
         self._store(request["Key"], found, None)
         return {}
 
@@ -142,14 +144,20 @@ class SmallDynamo:
             self._store(json.loads(key), self._find(json.loads(key)), None)
         return {"UnprocessedItems": {table: batch[done:]} if done < len(keys) else {}}
 
-    def _check(self, request: Any, found: Attributes | None, used: list[str]) -> None:
+    def _check(
+        self, request: Any, key: Attributes, found: Attributes | None, used: list[str]
+    ) -> None:
         """Raise a refusal if the condition does not hold, or an expression names too much."""
         names, values = _named(request)
         condition = request.get("ConditionExpression", "")
         _refuse_unused({*names, *values}, {*used, *_TOKEN.findall(condition)})
         if condition and not _test(condition)(found or {}, names, values):
-            self.writes += _units(found, 1)
+            self._wrote(key, _units(found, 1))
             raise Refusal("ConditionalCheckFailedException", "", found)
+
+    def _wrote(self, key: Attributes, units: int) -> None:
+        self.writes += units
+        self.places[key["pk"]["S"]] += units
 
     def _find(self, key: Attributes) -> Attributes | None:
         return self.items.get(key["pk"]["S"], {}).get(key["sk"]["S"])
@@ -160,10 +168,12 @@ class SmallDynamo:
             raise Refusal("ValidationException", "a key is empty or too long")
         if _size(item) > LARGEST:
             raise Refusal("ValidationException", "Item size has exceeded the maximum allowed size")
-        self.writes += max(_units(found, 1), _units(item, 1))
+        self._wrote(key, max(_units(found, 1), _units(item, 1)))
         before, after = _entry(found), _entry(item)
         if before != after:
-            self.index_writes += (before is not None) + (after is not None)
+            for part, _ in filter(None, (before, after)):
+                self.index_writes += 1
+                self.parts[part] += 1
             self._waiting.append((self._now() + self._lag, where, after))
         if item is None:
             self.items.get(where[0], {}).pop(where[1], None)

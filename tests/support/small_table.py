@@ -8,6 +8,7 @@ from rewake.stores.dynamodb.attributes import SHARDS
 from rewake.stores.dynamodb.client import Client
 from rewake.stores.dynamodb.table import DynamoTable
 from rewake.stores.memory import MemoryTable
+from rewake.stores.table import Key
 from tests.support.small_dynamodb import SmallDynamo
 
 
@@ -17,9 +18,18 @@ class SmallTable(DynamoTable):
     def __init__(self, server: SmallDynamo, chance: random.Random | None = None) -> None:
         super().__init__(Client(server, chance=chance), "t")
         self.server = server
-        beside = MemoryTable()
-        self.put_blob, self.get_blob = beside.put_blob, beside.get_blob
-        self.delete_blobs = beside.delete_blobs
+        self._beside = MemoryTable()
+        self.put_blob, self.get_blob = self._beside.put_blob, self._beside.get_blob
+        self.delete_blobs = self._beside.delete_blobs
+
+    def places(self) -> list[Key]:
+        """Where there are items."""
+        parts = self.server.items.items()
+        return [Key(partition, sort) for partition, items in parts for sort in items]
+
+    def values(self, run: str) -> list[str]:
+        """The names of a run's large values."""
+        return [name for where, name in self._beside._blobs if where == run]
 
     @property
     def writes(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from rewake.records import Millis
 
 LIMIT = 262_144
 """Bytes of a request that sends: what the strictest service takes."""
+REFUSED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no message may have: the characters that no XML document has."""
 
 
 @dataclass
@@ -130,6 +133,9 @@ class FakeSqs:
         assert sum(len(each["MessageBody"].encode()) for each in entries) <= LIMIT
         failed = []
         for entry in entries:
+            if REFUSED.search(entry["MessageBody"]):
+                failed.append({"Id": entry["Id"], "Code": "InvalidMessageContents"})
+                continue
             if self.faults.refused:
                 self.faults.refused -= 1
                 failed.append({"Id": entry["Id"], "Code": "InternalError", "SenderFault": False})

@@ -13,6 +13,7 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from rewake.stores.memory import MemoryTable
@@ -101,6 +102,17 @@ async def _in_a_file_edited(table: Any, key: Key, added: Mapping[str, str]) -> M
     return found
 
 
+async def _in_postgres_edited(table: Any, key: Key, added: Mapping[str, str]) -> Mapping[str, Any]:
+    items = f'"{table._place.schema}".items WHERE partition = %s AND sort = %s'
+    where = (key.partition.encode(), key.sort.encode())
+    with psycopg.connect(table._place.conninfo) as connection:
+        [[body]] = connection.execute(f"SELECT body FROM {items}", where).fetchall()
+        found: Mapping[str, Any] = json.loads(body) | added
+        change = f"UPDATE {items}".replace(" WHERE", " SET body = %s WHERE")
+        connection.execute(change, (json.dumps(found).encode(), *where))
+    return found
+
+
 async def _in_dynamodb_edited(table: Any, key: Key, added: Mapping[str, str]) -> Mapping[str, Any]:
     where = {"TableName": table._name, "Key": table._names.key(key)}
     for name, value in added.items():
@@ -111,10 +123,24 @@ async def _in_dynamodb_edited(table: Any, key: Key, added: Mapping[str, str]) ->
     return {name: json.loads(bytes(next(iter(each.values())))) for name, each in reply.item.items()}
 
 
+async def _in_postgres_edited(table: Any, key: Key, added: Mapping[str, str]) -> Mapping[str, Any]:
+    where = (key.partition.encode(), key.sort.encode())
+    items = f'"{table._place.schema}".items'
+    with psycopg.connect(table._place.conninfo) as connection:
+        ask = f"SELECT body FROM {items} WHERE partition = %s AND sort = %s"
+        [[body]] = connection.execute(ask, where)
+        found: Mapping[str, Any] = json.loads(bytes(body)) | added
+        change = f"UPDATE {items} SET body = %s WHERE partition = %s AND sort = %s"
+        connection.execute(change, (json.dumps(found).encode(), *where))
+    return found
+
+
 EDITED: Mapping[str, Edit] = {
     "memory": _in_memory_edited,
     "sqlite": _in_a_file_edited,
     "sqlite-unthreaded": _in_a_file_edited,
+    "postgres": _in_postgres_edited,
+    "postgres-unthreaded": _in_postgres_edited,
     "dynamodb": _in_dynamodb_edited,
 }
 """By the kind of a table: how an item is edited, and looked at, as it is stored."""

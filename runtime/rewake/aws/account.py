@@ -97,17 +97,17 @@ class Account:
     def _fetched(self) -> Keys:
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 if self._credentials is None:
                     self._credentials = self._session.get_credentials()
-                if self._credentials is None:
-                    raise StoreUnavailable(
-                        "there are no AWS credentials: set a profile, role or keys"
-                    )
-                return _frozen(self._credentials)
-            except BotoCoreError as error:
-                raise StoreUnavailable(f"no AWS credentials now: {error}") from error
+                found = self._credentials
+            if found is None:
+                raise StoreUnavailable("there are no AWS credentials: set a profile, role or keys")
+            # Without the lock: one thread renews them, and the others have those that still hold.
+            return _frozen(found)
+        except BotoCoreError as error:
+            raise StoreUnavailable(f"no AWS credentials now: {error}") from error
 
     def _anew(self) -> Keys:
         with self._lock:

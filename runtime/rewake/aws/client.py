@@ -61,8 +61,11 @@ class AwsClient:
         }
         data = msgspec.json.encode(body)
         answer = await self.send("POST", "/", data, headers, timeout=timeout, tries=tries)
-        found: dict[str, Any] = msgspec.json.decode(answer) if answer else {}
-        return found
+        try:
+            return msgspec.json.decode(answer, type=dict[str, Any]) if answer else {}
+        except msgspec.MsgspecError:  # something stands between, and answers in its place
+            told = f"{self._service} answers {action} with what is no JSON object"
+            raise TransportUnavailable(told) from None
 
     async def send(
         self,

@@ -126,7 +126,7 @@ class Queue:
         except TransportUnavailable as error:
             kind = error.code.lower()
             if any(each in kind for each in _GONE):
-                told = f"there is no queue {self.name} in this region and account"
+                told = f"there is no queue {self.name} in this region and account: make it"
             elif any(each in kind for each in _DENIED):
                 told = f"{action} on the queue {self.name} is not allowed to these credentials"
             else:
@@ -137,16 +137,17 @@ class Queue:
 async def check_queues(*queues: Queue) -> None:
     """Raise `ConfigError`, in one line, for a queue that is not there or does not fit."""
 
-    async def check(queue: Queue) -> None:
+    async def wrong(queue: Queue) -> str:
         try:
             found = await queue.attributes()
         except TransportUnavailable as error:
-            raise ConfigError(str(error)) from error
+            return str(error)
         if found.get("FifoQueue") == "true":
-            told = f"the queue {queue.name} is FIFO, and delays no single message: use another"
-            raise ConfigError(told)
+            return f"the queue {queue.name} is FIFO, and delays no single message: use another"
+        return ""
 
-    await asyncio.gather(*map(check, queues))
+    if told := "; ".join(filter(None, await asyncio.gather(*map(wrong, queues)))):
+        raise ConfigError(told)
 
 
 def batched(items: Sequence[T]) -> Iterator[tuple[T, ...]]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 3.0
 """Seconds until a request that is not answered counts as lost."""
+SLOWEST = 512 * 1024
+"""Bytes a second that are sent at least, of what is large, before it counts as lost."""
 _CONNECT = 1.5
 _KEEP_ALIVE = 8.0  # Shorter than AWS keeps idle connections, or a request meets a closed one.
 _CONNECTIONS = 64
@@ -71,9 +73,15 @@ class Wire(Protocol):
 
 
 class SignedWire:
-    """Requests to `service`, signed for it."""
+    """Requests to `service`, signed for it.
 
-    def __init__(self, account: Account, service: str, place: Place) -> None:
+    `large`: what is sent and answered may be large, and takes as long as it moves.
+    """
+
+    def __init__(
+        self, account: Account, service: str, place: Place, *, large: bool = False
+    ) -> None:
+        self._large = large
         self._account = account
         self._scope = Scope(service, place.region)
         self._url = place.url.rstrip("/")
@@ -112,7 +120,7 @@ class SignedWire:
                 data=body or None,
                 headers=signed,
                 allow_redirects=False,
-                timeout=ClientTimeout(total=timeout, sock_connect=_CONNECT),
+                timeout=ClientTimeout(sock_connect=_CONNECT, **self._bounds(timeout, body)),
             ) as response:
                 found = {name.lower(): text for name, text in response.headers.items()}
                 answer = Answer(response.status, found, await response.read())
@@ -147,6 +155,13 @@ class SignedWire:
     def after_fork(self) -> Iterable[int]:
         """The sockets, which a child must not use. See `rewake.forks`."""
         return [number for each in self._sessions.values() for number in _sockets(each.session)]
+
+    def _bounds(self, timeout: float, body: bytes) -> Mapping[str, float]:
+        """How long a request and its answer may take, in seconds."""
+        if not self._large:
+            return {"total": timeout}
+        # What is sent stands in buffers for a while, and nothing comes meanwhile.
+        return {"total": timeout + len(body) / SLOWEST} if body else {"sock_read": timeout}
 
     def _now(self) -> float:
         return time.time() + self._skew  # noqa: TID251 - a signature has the machine's time

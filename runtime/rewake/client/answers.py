@@ -24,12 +24,14 @@ from rewake.errors import (
     RewakeError,
     RunConflict,
     RunNotFound,
+    RunRemoved,
     ServerUnavailable,
     StoreFull,
     StoreUnavailable,
     StuckError,
     TokenExists,
     TokenNotFound,
+    TransportUnavailable,
     Unauthentic,
     UsageError,
 )
@@ -40,8 +42,10 @@ ERRORS: Mapping[str, type[RewakeError]] = {
     "not-found": RunNotFound,
     "not-yet": NotYet,
     "conflict": RunConflict,
+    "removed": RunRemoved,
     "stuck": StuckError,
     "readable-elsewhere": ReadableElsewhere,
+    "transport-unavailable": TransportUnavailable,
     "issuer-unavailable": IssuerUnavailable,
     "gone": LinkExpired,
     "unauthentic": Unauthentic,
@@ -58,6 +62,7 @@ ERRORS: Mapping[str, type[RewakeError]] = {
 _ATTRIBUTES: Mapping[type[RewakeError], str] = {
     InvalidInput: "field",
     RunConflict: "run",
+    RunRemoved: "run",
     InsufficientScope: "scope",
 }
 _NOTHING_DONE = (NotYet, Overloaded, IssuerUnavailable, ReadableElsewhere)

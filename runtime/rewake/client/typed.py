@@ -19,6 +19,8 @@ def arguments_of(
     workflow: AnyWorkflow, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The arguments of a call by name. Raises `TypeError`, as the call would, and `UsageError`."""
+    if not hasattr(workflow, "function"):
+        raise UsageError(f"{workflow!r} is no workflow: by a name, say start(name, input, key=…)")
     signature = signature_of(workflow.function)
     if signature is None:
         if args:

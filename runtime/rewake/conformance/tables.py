@@ -25,7 +25,7 @@ from rewake.conformance.samples import (
     operation,
     sorts,
 )
-from rewake.errors import CheckpointUnreadable
+from rewake.errors import CheckpointUnreadable, ReadableElsewhere
 from rewake.records import Item, View
 from rewake.states import RunState
 from rewake.stores.shelf import Shelf
@@ -110,8 +110,10 @@ class TableContract(ConcurrentTables):
     @with_a_table
     async def test_what_cannot_be_read_back_is_not_written(self, table: Table) -> None:
         """An item under another type's key, or an attribute of the wrong type, is refused."""
-        with pytest.raises(CheckpointUnreadable, match="no form that this Rewake knows"):
+        with pytest.raises(CheckpointUnreadable, match="no form that this Rewake knows") as wrong:
             await table.put(Key("R#1", "C#1"), header())
+        # It is ours, and wrong: no newer version is waited for, which could read it.
+        assert not isinstance(wrong.value, ReadableElsewhere)
         await table.put(H, header())
         with pytest.raises(CheckpointUnreadable):
             await table.update(H, set={"epoch": "two"})

@@ -81,9 +81,10 @@ class Consumer:
                 continue
             try:
                 letters = await self._queue.receive(min(free, BATCH), HIDDEN)
-            except RewakeError as error:
+            except Exception as error:  # of any kind: without this loop, none is ever received
                 level = logging.DEBUG if failures else logging.WARNING
-                log.log(level, "no message can be received: %s; due times cover them", error)
+                told = "no message can be received: %s; due times cover them"
+                log.log(level, told, error, exc_info=not isinstance(error, RewakeError))
                 await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
                 failures += 1
                 continue
@@ -152,5 +153,5 @@ class Consumer:
             still = [self._under_way[handle] for handle in known if handle in self._under_way]
             try:
                 await self._queue.hide(still, HIDDEN)
-            except RewakeError as error:
+            except Exception as error:  # of any kind: else none is kept hidden any more
                 log.debug("messages could not be kept hidden: %s", error)

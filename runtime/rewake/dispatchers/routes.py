@@ -12,8 +12,43 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewake.dispatchers.dispatcher import DeadLetters, Dispatcher, Handler
+from rewake.dispatchers.dispatcher import DeadLetters, Dispatcher, Handler, Parked
 from rewake.records import Invocation, Millis
+
+
+class DeadLettersOfAll:
+    """The messages that were parked on several ways."""
+
+    def __init__(self, every: Sequence[DeadLetters]) -> None:
+        self._every = every
+
+    async def page(self, most: int) -> tuple[Sequence[Parked], bool]:
+        """See `DeadLetters`."""
+        found: list[Parked] = []
+        for each in self._every:
+            if len(found) >= most:
+                return found, True
+            some, more = await each.page(most - len(found))
+            found += some
+            if more:
+                return found, True
+        return found, False
+
+    async def find(self, id: str) -> Parked | None:
+        """See `DeadLetters`."""
+        for each in self._every:
+            if (found := await each.find(id)) is not None:
+                return found
+        return None
+
+    async def redrive(self, id: str | None) -> int:
+        """See `DeadLetters`."""
+        sent = 0
+        for each in self._every:
+            sent += await each.redrive(id)
+            if id is not None and sent:
+                break
+        return sent
 
 
 class Router:
@@ -39,9 +74,16 @@ class Router:
         return self._main.reach
 
     @property
+    def every_dead_letters(self) -> tuple[DeadLetters, ...]:
+        """Those of each way, once; of messages that are of no route, first."""
+        found = (each.dead_letters for each in self._all())
+        return tuple(each for each in found if each is not None)
+
+    @property
     def dead_letters(self) -> DeadLetters | None:
-        """Of messages that are of no route, or else of the first route that has any."""
-        return next((each.dead_letters for each in self._all() if each.dead_letters), None)
+        """Those of all ways together."""
+        every = self.every_dead_letters
+        return DeadLettersOfAll(every) if len(every) > 1 else next(iter(every), None)
 
     @property
     def queues(self) -> tuple[Any, ...]:
@@ -75,3 +117,10 @@ class Router:
 def routed_tags(dispatcher: Dispatcher) -> frozenset[str]:
     """The tags to which a route leads from here."""
     return dispatcher.tags if isinstance(dispatcher, Router) else frozenset()
+
+
+def every_dead_letters(dispatcher: Dispatcher) -> tuple[DeadLetters, ...]:
+    """Those of each queue to which messages go from here; of messages of no route, first."""
+    if isinstance(dispatcher, Router):
+        return dispatcher.every_dead_letters
+    return () if dispatcher.dead_letters is None else (dispatcher.dead_letters,)

@@ -40,7 +40,7 @@ async def round_trip(engine: Runs) -> Sequence[Finding]:
         told = "what was written is not what is read, or it stays when it is deleted"
         return [failure("database", told, "use a local disk, and no copy of a file that is open")]
     if took > SLOW:
-        do = "each step of a run writes: use a faster disk, and no network share"
+        do = "each step of a run writes: use a faster disk and no network share, or a nearer server"
         return [warning("database", told, do)]
     return [well("database", told)]
 

@@ -15,7 +15,7 @@ import secrets
 import string
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
@@ -115,13 +115,9 @@ class Engine(Runs):
                 tags=tags,
             )
         )
-        parts = self._services, Deliveries(self._services)
-        self._attempts, self._sweeper = Attempts(*parts), Sweeper(*parts)
-        self._watchdog, self._claiming, self._pid = (
-            Watchdog(parts[0]),
-            dict[str, bool](),
-            os.getpid(),
-        )
+        own = self._services, Deliveries(self._services)
+        self._attempts, self._sweeper = Attempts(*own), Sweeper(*own)
+        self._watchdog, self._claiming, self._pid = Watchdog(own[0]), dict[str, bool](), os.getpid()
 
     @property
     def abandoned_threads(self) -> int:
@@ -239,8 +235,11 @@ class Engine(Runs):
         """Check all items that are due, once.
 
         `ahead`: where no process lives until the next sweep, what is due within that time is sent.
+        It ends in the time that there is (`within.ending_at`): the next one finds what is left.
         """
-        await self._sweeper.sweep(ahead)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds_left()):
+                await self._sweeper.sweep(ahead)
 
     async def _handled(self, invocation: Invocation) -> bool:
         """Whether nothing of a message is left to do here, in the time that there is."""
@@ -268,12 +267,18 @@ class Engine(Runs):
         """
         services, loop = self._services, asyncio.get_running_loop()
         until = loop.time() + seconds
-        await self._sweeper.linger(min(seconds, self.settings.horizon / 1000))
+        await self.settle(seconds)
         self._sweeper.close()
         await services.work.rest(until - loop.time())
         await services.claims.sweep(0)
         await services.heart.rest()
         await services.dispatcher.flush()
+
+    async def settle(self, seconds: float) -> None:
+        """Wait for what is due soon, and for work under way, at most so many seconds."""
+        until = asyncio.get_running_loop().time() + seconds
+        await self._sweeper.linger(min(seconds, self.settings.horizon / 1000))
+        await self._services.work.settle(until)
 
     async def _pass_on(self, invocation: Invocation) -> bool:
         """Let others find by the due index what came here, and is not served here.
@@ -281,7 +286,8 @@ class Engine(Runs):
         No message does that: it could come back, and go on for ever.
         """
         if invocation.tag:
-            await self._services.offer([invocation])
+            self._services.tags.went_astray(invocation.tag)
+            await self._services.offer([invocation], sure=False)
         elif not invocation.key:  # else a look at its run finds it
             header = await self._services.store.find(invocation.run)
             if header is not None and header.state in (RunState.READY, RunState.PARKED):

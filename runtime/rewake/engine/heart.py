@@ -183,6 +183,10 @@ class Heart:
         # What is longer than a lease was written before the clock was set back.
         return not least <= until - self._clock.now() <= self._lease
 
+    def holds(self, owner: str) -> bool:
+        """Whether this process holds that claim, as far as it knows."""
+        return owner in self._held
+
     async def keeps(self, owner: str) -> bool:
         """Whether this process holds that claim; if so, its lease is not over."""
         hold = self._held.get(owner)

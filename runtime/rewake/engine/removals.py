@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rewake.engine.listing import Listing, Wanted
 from rewake.engine.services import Services
-from rewake.errors import RunConflict
+from rewake.errors import RunConflict, RunNotFound
 from rewake.records import Header, Millis
 from rewake.states import ENDED
 from rewake.stores.removal import ended_at
@@ -46,27 +46,39 @@ class Removals:
     async def erase(self, run: str, *, dry_run: bool = False) -> Header:
         """Remove an ended run now, with the deliveries that came to it. Returns it as it was.
 
-        Its id, and its key, stay taken for a while. Raises `RunNotFound`, and `RunConflict` if it
-        has not ended, is held, or goes on meanwhile.
+        Its id, and its key, stay taken for a while. Raises `RunNotFound`, also of one that was
+        removed before, whose deliveries go; and `RunConflict` if it has not ended, is held, or goes
+        on meanwhile.
         """
         services, now = self._services, self._services.clock.now()
-        header = await self._store.header(run)
+        header = await self._erasable(run, dry_run=dry_run)
         if header.state not in ENDED:
             raise RunConflict(
                 f"run {run!r} has not ended, it is {header.state.said}: kill it first"
             )
         if header.hold:
-            raise RunConflict(f"run {run!r} is held")
+            raise RunConflict(f"run {run!r} is held: unhold it first")
         if dry_run:
             return header
+        await self._store.deliveries.erase(run)  # first: else a death here would leave them
         stone = await self._store.remove(header, now)
         if stone is None:
             raise RunConflict(f"run {run!r} has changed meanwhile: look at it again")
         services.cache.drop(run)
-        await self._store.deliveries.erase(run)
+        await self._store.deliveries.erase(run)  # of what came meanwhile
         if await services.keeping.clear(stone, now, AT_ONCE) == AT_ONCE:
             services.keeping.hurry()
         return header
+
+    async def _erasable(self, run: str, *, dry_run: bool) -> Header:
+        """The run. Of one that is removed all but its deliveries is gone: these go now."""
+        try:
+            return await self._store.header(run)
+        except RunNotFound:
+            stands = await self._store.standing(run) is not None
+            if stands and not dry_run:
+                await self._store.deliveries.erase(run)
+            raise
 
     async def purge(
         self, wanted: Wanted, before: Millis, *, cursor: str | None = None, dry_run: bool = False

@@ -252,14 +252,17 @@ class Services:
             return self.tags.is_routed(tag)
         return self.carries_on() or not self.dispatcher.local
 
-    async def offer(self, tasks: Sequence[Invocation]) -> None:
-        """Offer tasks to the servers of their tags. What fails now is found with its run."""
+    async def offer(self, tasks: Sequence[Invocation], *, sure: bool = True) -> None:
+        """Offer tasks to the servers of their tags. What fails now is found with its run.
+
+        `sure`: their runs are there.
+        """
         now, lease = self.clock.now(), self.settings.lease
         try:
             for tag in dict.fromkeys(task.tag for task in tasks):
                 await self.tags.note(tag)
             for first in range(0, len(tasks), AT_ONCE):
-                await self.store.offer(tasks[first : first + AT_ONCE], now, lease)
+                await self.store.offer(tasks[first : first + AT_ONCE], now, lease, sure=sure)
         except PASSING:
             log.warning("tasks could not be offered to the servers of their tags", exc_info=True)
         if any(self.tags.serves(task.tag) for task in tasks):

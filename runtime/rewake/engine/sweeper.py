@@ -288,11 +288,15 @@ class Sweeper:
 
     async def _is_kept(self, item: Header | Operation, key: Key, due: Millis, now: Millis) -> bool:
         """Whether this process holds the item, or one that lives does by its lease."""
-        if await self._services.heart.keeps(item.owner):
+        heart = self._services.heart
+        held = heart.holds(item.owner)
+        if await heart.keeps(item.owner):
             if item.process:
                 await self._keep_looking(key, due, now)
             return True  # else it has just renewed a late lease
-        if item.process and item.process == self._services.heart.name:
+        if held:
+            return True  # until now: it is not as it was read any more
+        if item.process and item.process == heart.name:
             # A claim that came late, perhaps: it must not live for as long as this process.
             await self._store.let_go(item, now, self._services.settings.lease)
             return True

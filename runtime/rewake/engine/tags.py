@@ -49,6 +49,7 @@ class Tags:
         self._known = {*self._served.tags, *self._routed, *asked}
         self._beat_at: Millis | None = None
         self._told = set[str]()
+        self._astray = set[str]()
         self.missing: list[str] = []
         """The tags that nobody serves, and for which tasks wait, by the last look."""
 
@@ -83,6 +84,13 @@ class Tags:
             await self._store.known_tags.note(tag)
             self._noted.add(tag)
             self._known.add(tag)
+
+    def went_astray(self, tag: str) -> None:
+        """Warn, once, that a message came here for a tag that is not served: it comes for ever."""
+        if tag not in self._astray:
+            self._astray.add(tag)
+            told = "a route for the tag %s leads here, which this server does not serve: --tags %s"
+            log.warning(told, tag, tag)
 
     async def beat(self) -> None:
         """Say what is served here, and look what nobody serves, once a lease.

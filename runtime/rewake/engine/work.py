@@ -58,18 +58,22 @@ class Work:
 
         For a process that may stand still from here until more work comes.
         """
-        loop, closes = asyncio.get_running_loop(), self.closing
-        until = loop.time() + seconds
-        await asyncio.sleep(0)  # work that was begun just now starts, and can be waited for
-        while self._under_way and (left := until - loop.time()) > 0:
-            await asyncio.wait(self._under_way, timeout=left)
-            await asyncio.sleep(0)
+        closes = self.closing
+        await self.settle(asyncio.get_running_loop().time() + seconds)
         if self._under_way:
             self.closing = True
             try:
                 await self.end(0)
             finally:
                 self.closing = closes
+
+    async def settle(self, until: float) -> None:
+        """Wait for the work under way until that time of the event loop."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)  # work that was begun just now starts, and can be waited for
+        while self._under_way and (left := until - loop.time()) > 0:
+            await asyncio.wait(self._under_way, timeout=left)
+            await asyncio.sleep(0)
 
     async def end(self, grace: float) -> None:
         """Let the work under way end within `grace` seconds, then cancel it and wait for its end.

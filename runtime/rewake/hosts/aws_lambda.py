@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import logging
 import os
+import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -28,8 +30,9 @@ from rewake.engine.engine import Engine
 from rewake.errors import ConfigError, UsageError
 from rewake.hosts.building import build_app
 from rewake.hosts.config import ServerConfig
+from rewake.hosts.hosts import MIB
 from rewake.hosts.log_formats import JsonFormat, configure_logging
-from rewake.hosts.pausing import Pauses
+from rewake.hosts.pausing import Pauses, too_large
 
 NAME: Final = "aws-lambda"
 
@@ -37,6 +40,8 @@ _MODULES: Mapping[str, tuple[str, ...]] = {"http": ("aiohttp",)}
 """By dispatcher: what it would import with the first message."""
 _TEXTS = ("text/", "application/json", "application/problem+json", "application/x-ndjson")
 """What is no Base64 in an answer."""
+_AS_ASCII = sys.version_info < (3, 12)  # So the runtime's client writes JSON.
+_MOST_FOR_ONE = 12  # The most bytes that JSON has for one character.
 _FUNCTION_URL = ".lambda-url."
 
 Event = dict[str, Any]
@@ -79,7 +84,7 @@ class LambdaHost:
         loop = self._opened()
         if _is_request(event):
             assert self._http is not None
-            return self._http(_encoded(event), context)
+            return self._carried(self._http(_encoded(event), context))
         handle = _handler_of(event)
         seconds = context.get_remaining_time_in_millis() / 1000
         return loop.run_until_complete(self._carry_out(handle, event, seconds))
@@ -89,6 +94,21 @@ class LambdaHost:
         pauses: Pauses = self._served.state.pauses
         async with pauses.working(seconds):
             return await handle(self._served.state.parts.engine, event)
+
+    def _carried(self, answer: Event) -> Event:
+        """The answer; another one if this one is too large as it travels: as a text in JSON."""
+        host = self._config.runs_on
+        most, size = host.largest_response, _size(answer)
+        if most is None or size <= most:
+            return answer
+        start, body = too_large(host, size, most)
+        headers = {name.decode(): value.decode() for name, value in start["headers"]}
+        return {
+            "statusCode": start["status"],
+            "headers": headers,
+            "body": body["body"].decode(),
+            "isBase64Encoded": False,
+        }
 
     def _opened(self) -> asyncio.AbstractEventLoop:
         """The event loop, which is kept from event to event, and all that lives in it."""
@@ -104,7 +124,7 @@ Handle = Callable[[Engine, Event], Awaitable[dict[str, Any]]]
 """Acts on an event of AWS, in the time that there is (`within.ending_at`)."""
 
 
-def _handler_of(event: Event) -> Handle:
+def _handler_of(event: Any) -> Handle:
     """What acts on an event that is no request."""
     from rewake.hosts import lambda_events as events  # noqa: PLC0415 - requests need no queue
 
@@ -115,7 +135,7 @@ def _handler_of(event: Event) -> Handle:
     ):
         if holds(event):
             return handle
-    told = ", ".join(sorted(map(str, event))[:8])
+    told = ", ".join(sorted(map(str, event))[:8]) if isinstance(event, Mapping) else ""
     raise UsageError(f"this event is none that Rewake knows (it has: {told or 'nothing'})")
 
 
@@ -130,8 +150,14 @@ def _configure_logging(config: ServerConfig) -> None:
     logging.getLogger("mangum").setLevel(logging.WARNING)  # else it tells each part of an answer
 
 
-def _is_request(event: Event) -> bool:
-    return "http" in event.get("requestContext", {})
+def _is_request(event: Any) -> bool:
+    return isinstance(event, Mapping) and "http" in (event.get("requestContext") or {})
+
+
+def _size(answer: Event) -> int:
+    """How many bytes an answer has as the runtime's client sends it; of a small one, a bound."""
+    bound = _MOST_FOR_ONE * len(str(answer))
+    return bound if bound < MIB else len(json.dumps(answer, ensure_ascii=_AS_ASCII).encode())
 
 
 def _encoded(event: Event) -> Event:

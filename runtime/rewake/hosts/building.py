@@ -82,12 +82,12 @@ _DISPATCHERS: Mapping[str, Callable[[ServerConfig, Secret, Clock], Dispatcher]] 
 
 def check_dispatcher(dispatcher: Dispatcher) -> None:
     """Raise `ConfigError`, in one line, if what carries messages is not there or does not fit."""
-    queues = getattr(dispatcher, "queues", ())
-    if queues:
-        asyncio.run(_checked(queues))
+    asyncio.run(look_at_dispatcher(dispatcher))
 
 
-async def _checked(queues: Sequence[Queue]) -> None:
+async def look_at_dispatcher(dispatcher: Dispatcher) -> None:
+    """The same in an event loop."""
+    queues: Sequence[Queue] = getattr(dispatcher, "queues", ())
     try:
         await check_queues(*queues)
     finally:

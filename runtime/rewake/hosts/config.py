@@ -259,6 +259,15 @@ def _origins(text: str) -> tuple[str, ...]:
     return found
 
 
+def _keep(text: str) -> Keep:
+    """How long runs are kept. Raises `ConfigError`, which says how that is written."""
+    try:
+        return keep_in(text)
+    except ValueError:
+        told = "REWAKE_KEEP is 30d (or s, m, h), forever, or by state: done=7d,failed=90d"
+        raise ConfigError(told) from None
+
+
 def _yes_or_no(text: str) -> bool:
     return {"yes": True, "no": False}[text.lower()]
 
@@ -286,7 +295,7 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "backlog": ("REWAKE_BACKLOG", int),
     "grace": ("REWAKE_GRACE", float),
     "blocked": ("REWAKE_BLOCKED", float),
-    "keep": ("REWAKE_KEEP", keep_in),
+    "keep": ("REWAKE_KEEP", _keep),
     "proxies": ("REWAKE_PROXIES", _networks),
     "cors": ("REWAKE_CORS", _origins),
     "log_level": ("REWAKE_LOG_LEVEL", str.lower),

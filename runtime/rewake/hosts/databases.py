@@ -19,7 +19,6 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
-from urllib.parse import urlsplit
 
 from rewake.errors import ConfigError, StoreUnsuitable
 from rewake.hosts.config import make_home
@@ -58,9 +57,12 @@ class Address(NamedTuple):
         """For people and logs: without a password."""
         if "://" not in self.db:
             return self.db
-        parts = urlsplit(self.db)  # which may have a password in its query too
-        schema = "".join(f"?{each}" for each in parts.query.split("&") if each[:7] == "schema=")
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{schema}"
+        # By hand: a password may have a `#` in it, and the query may have a password.
+        place, _, query = self.db.partition("?")
+        scheme, _, rest = place.partition("://")
+        who_where, slash, path = rest.partition("/")
+        schema = "".join(f"?{each}" for each in query.split("&") if each[:7] == "schema=")
+        return f"{scheme}://{who_where.rpartition('@')[2]}{slash}{path}{schema}"
 
 
 class Kind(NamedTuple):
@@ -254,11 +256,12 @@ def address_of(db: str, blobs: str) -> Address:
 
 
 def schema_of(db: str) -> str:
-    """The schema that an address of PostgreSQL names; of another kind, that of none."""
-    named = _SCHEME.match(db) is not None and _parts_of(db)[0] is _POSTGRES
-    schema: str = import_module("rewake.hosts.postgres").schema_of(
-        _parts_of(db)[1] if named else "//"
-    )
+    """The schema that an address of PostgreSQL names. `ConfigError` for another kind."""
+    kind, place = _parts_of(db)
+    if kind is not _POSTGRES:
+        told = "connection= needs the database of the servers: set REWAKE_DB to its address"
+        raise ConfigError(f"{told}, postgresql://…")
+    schema: str = import_module("rewake.hosts.postgres").schema_of(place)
     return schema
 
 

@@ -120,5 +120,5 @@ def _client(account: Account) -> Client:
 
 
 def _shelf(at: Where, account: Account) -> S3Shelf:
-    beside = SignedWire(account, "s3", account.place("s3"))
+    beside = SignedWire(account, "s3", account.place("s3"), large=True)
     return S3Shelf(beside, at.bucket, at.prefix, encryption=at.encryption)

@@ -22,10 +22,11 @@ from rewake.aws.queue import Letter, Queue
 from rewake.dispatchers.dead_letters import DeadLetterQueue
 from rewake.dispatchers.dispatcher import Closing
 from rewake.dispatchers.receiving import TRIES, Again, Done, Fate, Park, Receiver, seconds
+from rewake.dispatchers.routes import every_dead_letters
 from rewake.engine.engine import Engine
 from rewake.errors import InvalidInput, RewakeError
 from rewake.records import Invocation, Millis
-from rewake.signing.envelopes import NAME, Refusal
+from rewake.signing.envelopes import NAME, Refusal, written
 
 log = logging.getLogger("rewake.dispatcher")
 
@@ -38,7 +39,8 @@ Event = Mapping[str, Any]
 def is_batch(event: Any) -> bool:
     """Whether this event is a batch of a queue."""
     records = event.get("Records") if isinstance(event, Mapping) else ()
-    return any(each.get("eventSource") == "aws:sqs" for each in records or ())
+    some = [each for each in records or () if isinstance(each, Mapping)]
+    return any(each.get("eventSource") == "aws:sqs" for each in some)
 
 
 def is_message(event: Any) -> bool:
@@ -58,9 +60,11 @@ async def handle_sqs(engine: Engine, event: Event) -> dict[str, Any]:
 
     These come again when their visibility is over, which is set here to when they are of use.
     """
-    receiver = _receiver(engine)
-    letters = [_letter(each) for each in event["Records"]]
-    done = await asyncio.gather(*(_carry(engine, receiver, each) for each in letters))
+    receiver, records = _receiver(engine), event["Records"]
+    letters = [_letter(each) for each in records]
+    queues = [_queue_of(engine, each.get("eventSourceARN") or "") for each in records]
+    pairs = zip(queues, letters, strict=True)
+    done = await asyncio.gather(*(_carry(receiver, *pair) for pair in pairs))
     left = [each.id for each, is_done in zip(letters, done, strict=True) if not is_done]
     return {"batchItemFailures": [{"itemIdentifier": each} for each in left]}
 
@@ -75,8 +79,8 @@ async def handle_invoke(engine: Engine, event: Event) -> dict[str, Any]:
     found = receiver.read(event)
     fate = await _fate(receiver, found, TRIES)  # nobody counts here
     if isinstance(fate, Park):
-        parked, body = engine.services.dispatcher.dead_letters, msgspec.json.encode(event).decode()
-        if isinstance(parked, DeadLetterQueue) and await parked.park(body, fate.reason):
+        queue = _queue_of(engine)
+        if queue is not None and await queue.park(written(event), fate.reason):
             return {}
         raise InvalidInput(fate.reason)
     if isinstance(fate, Again) and isinstance(found, Invocation):
@@ -97,17 +101,24 @@ def _receiver(engine: Engine) -> Receiver:
     return Receiver(engine.take, services.secret, services.clock)
 
 
-async def _carry(engine: Engine, receiver: Receiver, letter: Letter) -> bool:
+def _queue_of(engine: Engine, arn: str = "") -> DeadLetterQueue | None:
+    """What parks messages of the queue of this ARN, which may be that of a route."""
+    every = every_dead_letters(engine.services.dispatcher)
+    found = [each for each in every if isinstance(each, DeadLetterQueue)]
+    name = arn.rpartition(":")[2]
+    same = [each for each in found if each.origin.name.rpartition("/")[2] == name]
+    return next(iter(same or ([] if name else found)), None)
+
+
+async def _carry(receiver: Receiver, queue: DeadLetterQueue | None, letter: Letter) -> bool:
     """Whether a message is done, or parked."""
     fate = await _fate(receiver, receiver.read(letter.body), letter.times)
     if isinstance(fate, Done):
         return True
-    parked = engine.services.dispatcher.dead_letters
-    origin = parked.origin if isinstance(parked, DeadLetterQueue) else None
     if isinstance(fate, Park):
-        return isinstance(parked, DeadLetterQueue) and await parked.park(letter.body, fate.reason)
-    if origin is not None:
-        await _hide(origin, letter, fate.wait)
+        return queue is not None and await queue.park(letter.body, fate.reason)
+    if queue is not None:
+        await _hide(queue.origin, letter, fate.wait)
     return False
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, MutableMapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -51,6 +51,7 @@ class Pauses:
     def __init__(self, app: Starlette) -> None:
         self._app = app
         self._under_way = 0
+        self._came = asyncio.Event()
         self._opening: asyncio.Future[None] | None = None
         self._running: Any = None
 
@@ -82,6 +83,7 @@ class Pauses:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds - margin(seconds)
         self._under_way += 1
+        self._came.set()
         try:
             await self.open()
             with ending_at(until):
@@ -89,16 +91,28 @@ class Pauses:
         finally:
             self._under_way -= 1
             if not self._under_way and self.opened():
-                await rest(self._app, max(0.0, until - loop.time()))
+                await self._rest(until)
+
+    async def _rest(self, until: float) -> None:
+        """Come to rest; whoever comes before there is nothing to wait for does so in the end."""
+        loop, parts = asyncio.get_running_loop(), self._app.state.parts
+        self._came.clear()
+        waits = parts.engine.settle(max(0.0, until - loop.time())), self._came.wait()
+        both = [asyncio.ensure_future(each) for each in waits]
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in both:
+                each.cancel()
+        if not self._came.is_set():
+            await rest(self._app, max(0.0, until - loop.time()))
 
 
 async def sweep(app: Starlette, seconds: float) -> None:
     """Check all that is due, for a platform that says by itself when: within so many seconds."""
     pauses: Pauses = app.state.pauses
-    async with pauses.working(seconds) as until:
-        with suppress(TimeoutError):  # the next one finds what is left
-            async with asyncio.timeout_at(until):
-                await app.state.parts.engine.sweep()
+    async with pauses.working(seconds):
+        await app.state.parts.engine.sweep()
 
 
 class Pausing:
@@ -158,12 +172,13 @@ class _Answer:
     async def end(self) -> None:
         most = self._host.largest_response
         if most is not None and self._size > most and not self._host.streams:
-            self._held = list(_too_large(self._host, self._size, most))
+            self._held = list(too_large(self._host, self._size, most))
         for message in self._held:
             await self._send(message)
 
 
-def _too_large(host: Host, size: int, most: int) -> tuple[Message, Message]:
+def too_large(host: Host, size: int, most: int) -> tuple[Message, Message]:
+    """What is answered instead of what the host cannot carry."""
     told = f"the answer has {size:,} bytes, and {host.title} carries {most:,}: ask for less"
     body = msgspec.json.encode(Problem("Answer too large", 507, BLANK, told))
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"cache-control", b"no-store")]

@@ -12,7 +12,12 @@ from rewake.http.admission import act_of
 from rewake.http.answers import DeadLettersPage, DeadLetterView, Redriven
 from rewake.http.bodies import query_limit, read_object, shaped, takes_query
 from rewake.http.parts import parts_of, reply
+from rewake.kinds import Purpose
+from rewake.records import Invocation
+from rewake.signing.redacting import without_links
+from rewake.signing.secret import Secret
 from rewake.views.moments import moment
+from rewake.views.values import Values
 
 
 class RedriveBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -34,7 +39,8 @@ async def show(request: Request) -> Response:
     found = await _letters(request).find(name)
     if found is None:
         raise _not_there(name)
-    return reply({**msgspec.structs.asdict(_view(found)), "message": found.body})
+    shown = _shown(parts_of(request).keys.secret, found)
+    return reply({**msgspec.structs.asdict(_view(found)), "message": shown})
 
 
 async def redrive(request: Request) -> Response:
@@ -45,6 +51,21 @@ async def redrive(request: Request) -> Response:
     if asked.id is not None and not sent:
         raise _not_there(asked.id)
     return reply(Redriven(sent))
+
+
+def _shown(secret: Secret, parked: Parked) -> str:
+    """What is in a message, as people may see it: without secrets, and without tokens of links."""
+    body = without_links(parked.body)
+    try:
+        found = msgspec.json.decode(parked.body, type=Invocation)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return body
+    if found.args is None:
+        return body
+    values = Values(secret, found.run)
+    args = values.show(found.args, key=found.key, purpose=Purpose.CALL)
+    named = msgspec.to_builtins(msgspec.structs.replace(found, args=None))
+    return msgspec.json.encode({**named, "args": args}).decode()
 
 
 def _letters(request: Request) -> DeadLetters:

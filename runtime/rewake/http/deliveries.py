@@ -31,7 +31,10 @@ from rewake.webhooks.hooks import Hook
 log = logging.getLogger("rewake.hooks")
 
 _VERDICTS = {each.value: each for each in Became}
-_NOT_KEPT = "its body was not kept, so that it cannot be sent again: it was too large, or not read"
+_NOT_KEPT = (
+    "its body was not kept, so that it cannot be sent again: it was too large, or not read, or its"
+    " run was removed"
+)
 
 
 @takes_query("cursor", "hook", "limit", "since", "verdict", "workflow")

@@ -176,7 +176,7 @@ async def started(
             )
     except RunRemoved as gone:  # it was taken, and its sender is to send it no more
         told = reply(Accepted(gone.run, links(gone.run)), 202, {"Idempotency-Replayed": "true"})
-        return Verdict(Became.REPEATED, told)
+        return Verdict(Became.REPEATED, told, gone=gone.run)
     return Verdict(Became.STARTED if new else Became.REPEATED, header=header)
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rewake.engine.within import seconds_left
 from rewake.errors import InvalidInput, StoreError
 from rewake.http.bodies import read_body, read_object, shaped
 from rewake.http.gate import path_of
@@ -54,9 +52,7 @@ async def sweep(request: Request) -> Response:
         shaped(await read_object(request, parts.limit), Nothing)
     else:
         await signed_body(request)
-    with contextlib.suppress(TimeoutError):  # the next sweep finds what is left
-        async with asyncio.timeout(seconds_left()):
-            await parts.engine.sweep()
+    await parts.engine.sweep()
     return reply({})
 
 

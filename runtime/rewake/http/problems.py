@@ -19,6 +19,7 @@ from starlette.routing import Match, Route
 from starlette.types import ExceptionHandler
 
 from rewake.errors import (
+    CheckpointUnreadable,
     DecisionForbidden,
     InsufficientScope,
     InvalidInput,
@@ -172,10 +173,23 @@ def plain(status: int, detail: str = "", headers: Mapping[str, str] | None = Non
 
 
 async def _rewake_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, CheckpointUnreadable):
+        error = await _gone_meanwhile(request) or error
     response = problem_of(error)
     if response.status_code >= 500 and not isinstance(error, Overloaded):  # there are many
         log_failure(f"{request.method} {path_shown(request.scope['path'])} failed", error)
     return response
+
+
+async def _gone_meanwhile(request: Request) -> RunNotFound | None:
+    """That its run was removed while it was read, which is no damage; None if it is there."""
+    try:
+        await request.app.state.parts.engine.get(request.path_params["run"])
+    except RunNotFound as gone:
+        return gone
+    except (RewakeError, KeyError):
+        pass
+    return None
 
 
 def log_failure(what: str, error: Exception) -> None:

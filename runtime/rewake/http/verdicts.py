@@ -38,12 +38,16 @@ _UNVERIFIED = "this delivery could not be verified"
 
 
 class Verdict(NamedTuple):
-    """What became of a delivery. `reason`: why it was refused, for operators only."""
+    """What became of a delivery. `reason`: why it was refused, for operators only.
+
+    `gone`: the run that it started, of which nothing is kept any more.
+    """
 
     became: Became
     response: Response | None = None
     header: Header | None = None
     reason: str = ""
+    gone: str = ""
 
 
 @dataclass(slots=True)
@@ -107,7 +111,7 @@ async def note(
         verdict=str(verdict.became),
         reason=reason,
         status=verdict.response.status_code if verdict.response is not None else 0,
-        run=verdict.header.run if verdict.header is not None else "",
+        run=verdict.header.run if verdict.header is not None else verdict.gone,
         key=seen.key or "",
         whole=whole,
         client=client_of(request.scope),
@@ -115,7 +119,9 @@ async def note(
         of=of,
         more=more,
     )
-    await parts.keeper.keep(found, body if whole else b"", known=known)
+    if verdict.gone:  # else what was erased would be here again
+        found = msgspec.structs.replace(found, headers=[], query=[], key="", whole=False)
+    await parts.keeper.keep(found, body if found.whole else b"", known=known)
 
 
 async def note_stray(parts: Parts, scope: Scope) -> None:

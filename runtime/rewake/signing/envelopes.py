@@ -31,6 +31,7 @@ Ten of these fit into what any service takes at once, and none is billed as more
 """
 
 _VERB = "MESSAGE"
+_ESCAPES = (("\ufffe", "\\ufffe"), ("\uffff", "\\uffff"))  # All others JSON escapes anyway.
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(Invocation)
 
@@ -50,15 +51,23 @@ class _Envelope(msgspec.Struct):
 def enveloped(secret: Secret, invocation: Invocation, now: Millis) -> str:
     """A message with its signature, without arguments that are large."""
     found = _enveloped(secret, invocation, now)
-    if invocation.args is not None and len(found) > LARGEST:
+    if invocation.args is not None and len(found.encode()) > LARGEST:
         found = _enveloped(secret, msgspec.structs.replace(invocation, args=None), now)
-    return found.decode()
+    return found
 
 
-def _enveloped(secret: Secret, invocation: Invocation, now: Millis) -> bytes:
+def _enveloped(secret: Secret, invocation: Invocation, now: Millis) -> str:
     message = _encode(invocation)
     signature = sign(secret, _VERB, str(VERSION), message, now)
-    return _encode({NAME: VERSION, "message": message.decode(), "signature": signature})
+    return written({NAME: VERSION, "message": message.decode(), "signature": signature})
+
+
+def written(envelope: Mapping[str, Any]) -> str:
+    """An envelope as JSON that a queue takes: SQS refuses characters that no XML document has."""
+    found = _encode(envelope).decode()
+    for character, escape in _ESCAPES:
+        found = found.replace(character, escape)
+    return found
 
 
 def opened(secret: Secret, envelope: str | Mapping[str, Any]) -> Invocation | Refusal:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rewake.errors import RewakeError, StoreUnsuitable
-from rewake.ledger import Copying, Day, Process
+from rewake.ledger import Copying, Day, Join, Process
 from rewake.records import Header, LogBatch, Millis, Operation, View
-from rewake.stores.keys import COPYING, DAY, day_key, run_partition, view_key
-from rewake.stores.layout import Layout
+from rewake.stores.keys import COPYING, DAY, day_key, run_partition, series_of, view_key
+from rewake.stores.layout import NUMBERED, Layout
 from rewake.stores.listing import Listing
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Key, Table
@@ -88,7 +88,8 @@ async def _begun(source: Side, target: Side, stamp: str) -> Copying:
     found: Copying | None = await target.table.get(COPYING)
     if found is None or found.source != source.name:
         of = "" if found is None else f": it is the copy of {found.source}, so far"
-        raise StoreUnsuitable(f"{target.name} is not empty{of}")
+        do = "name an empty one, such as another ?schema= of PostgreSQL"
+        raise StoreUnsuitable(f"{target.name} is not empty{of}: {do}")
     # What has changed since is not known part by part.
     return found if stamp and found.stamp == stamp else new
 
@@ -109,7 +110,11 @@ async def _copy_items(
 
 
 class _Places:
-    """Where items lie in a table, wherever they came from: `stores/layout.py` has the reasons."""
+    """Where items lie in a table, wherever they came from: `stores/layout.py` has the reasons.
+
+    Join items stay behind: they are of the shards of their table, and one that is not there is
+    closed. What it would have counted arrives at the header, which may wake early.
+    """
 
     def __init__(self, table: Table) -> None:
         self._layout = Layout(table.spread)
@@ -119,7 +124,7 @@ class _Places:
         """The items with their keys there. The days on which runs were started come of views."""
         placed: dict[Key, Any] = {}
         for key, item in found:
-            if isinstance(item, Day):
+            if isinstance(item, Day | Join):
                 continue
             placed[self._layout.place(_together(key, item), item)] = item
             if self._spreads and isinstance(item, View):
@@ -132,6 +137,8 @@ def _together(key: Key, item: Any) -> Key:
     """Where an item lies in a table that keeps all together."""
     if isinstance(item, LogBatch):
         return Key(run_partition(item.run), key.sort)
+    if isinstance(item, NUMBERED):
+        return Key(series_of(key.partition), key.sort)
     return view_key(item) if isinstance(item, View) else key
 
 

@@ -30,7 +30,7 @@ Where a table spreads what many write at once, operations and logs of wide runs 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rewake.ledger import (
     Audited,
@@ -161,6 +161,16 @@ def counter_key(series: str) -> Key:
 def series_partitions(series: str, shards: int) -> list[str]:
     """The partitions in which the items of a series are, in turn; its own has the counter."""
     return [series] if shards == 1 else [f"{series}#{shard:02d}" for shard in range(shards)]
+
+
+def dealt_to(partitions: Sequence[str], number: int) -> str:
+    """The partition, of those of a series, in which the item of this number is."""
+    return partitions[number % len(partitions)]
+
+
+def series_of(partition: str) -> str:
+    """The series of which this is one of the partitions."""
+    return "#".join(partition.split("#")[:2])
 
 
 def numbered_key(series: str, letter: str, number: int) -> Key:

@@ -30,12 +30,16 @@ import zlib
 from collections.abc import Iterable, Sequence
 from math import prod
 
+from rewake.ledger import Audited, Received, ReceivedBody
 from rewake.records import Entry, Header, Item, LogBatch, Operation, Scheduled, View
 from rewake.stores.keys import (
     DAY,
+    dealt_to,
     log_key,
+    number_in,
     operation_key,
     run_partition,
+    series_partitions,
     shard_partition,
     view_key,
     views_partition,
@@ -43,6 +47,8 @@ from rewake.stores.keys import (
 from rewake.stores.table import Key, Spread
 
 TOGETHER = Spread()
+NUMBERED = (Audited, Received, ReceivedBody)
+"""The items of series: `stores/series.py` deals them out."""
 STEPS, OPERATIONS = 1, 2
 """What of a run lies elsewhere (`Header.wide`): logs of its steps, or operations as well."""
 _NUMBER = re.compile(r"\.([0-9]+)|\[([0-9]+)\]")
@@ -109,6 +115,9 @@ class Layout:
             return self.item(item)
         if isinstance(item, LogBatch):
             return self._beside(key, item.run, item.key)
+        if isinstance(item, NUMBERED):
+            partitions = series_partitions(key.partition, self.shards)
+            return Key(dealt_to(partitions, number_in(key)), key.sort)
         return self.view(item) if isinstance(item, View) else key
 
     def shard(self, key: str) -> int | None:

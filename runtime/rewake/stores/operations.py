@@ -129,23 +129,27 @@ class Operations(Processes):
         same = [Check(name, "=", getattr(found, name)) for name in names]
         return await self._update(self.layout.item(blank), when=[same], set=changes)
 
-    async def offer(self, tasks: Sequence[Invocation], now: Millis, lease: Millis) -> None:
+    async def offer(
+        self, tasks: Sequence[Invocation], now: Millis, lease: Millis, *, sure: bool = True
+    ) -> None:
         """Let the servers of their tags find tasks that nobody cares for, by the due index.
 
         They are guarded from then on, with their arguments, so that nobody reads a history for
-        them.
+        them. `sure`: as in `claim_task`.
         """
 
         async def work() -> None:
             for task in tasks:
-                await self._offer(task, now, lease)
+                await self._offer(task, now, lease, sure)
 
         if self.joins:
             await self._table.together(work)
         else:
-            await asyncio.gather(*(self._offer(task, now, lease) for task in tasks))
+            await asyncio.gather(*(self._offer(task, now, lease, sure) for task in tasks))
 
-    async def _offer(self, task: Invocation, now: Millis, lease: Millis) -> None:
+    async def _offer(self, task: Invocation, now: Millis, lease: Millis, sure: bool) -> None:
+        if not sure and await self.find(task.run) is None:
+            return
         run, now = task.run, max(now, task.not_before or 0)
         where = self.layout.operation(run, task.key)
         new: dict[str, Any] = {"due": now, "args": await self._blobs.offload(run, task.args)}

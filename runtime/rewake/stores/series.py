@@ -27,7 +27,13 @@ import msgspec
 from rewake.ledger import Counter
 from rewake.records import Item, Millis
 from rewake.stores.blobs import Again
-from rewake.stores.keys import counter_key, number_in, numbered_key, series_partitions
+from rewake.stores.keys import (
+    counter_key,
+    dealt_to,
+    number_in,
+    numbered_key,
+    series_partitions,
+)
 from rewake.stores.merging import merged
 from rewake.stores.table import Key, Table
 
@@ -114,14 +120,17 @@ class Series:
         if counter is None:
             return False
         few = -(-limit // len(self._partitions))
-        more = [await self._trim(each, counter, now, few) for each in self._partitions]
-        return any(more)
+        parts = [await self._over(each, counter, now, few + 1) for each in self._partitions]
+        over = sorted(number for part in parts for number in part)
+        await self.remove(over[:limit])
+        return len(over) > limit or any(len(part) > few for part in parts)
 
-    async def _trim(self, partition: str, counter: Counter, now: Millis, limit: int) -> bool:
-        page = await self._table.query(partition, f"{self._letter}#", limit=limit + 1, reverse=True)
-        over = [key for key, item in page.items if self._is_over(key, item, counter, now)]
-        await self.remove([number_in(key) for key in over[:limit]])
-        return len(over) > limit
+    async def _over(self, partition: str, counter: Counter, now: Millis, limit: int) -> list[int]:
+        """The oldest items of a partition that are over the bounds, at most so many."""
+        page = await self._table.query(partition, f"{self._letter}#", limit=limit, reverse=True)
+        return [
+            number_in(key) for key, item in page.items if self._is_over(key, item, counter, now)
+        ]
 
     async def remove(self, numbers: Sequence[int]) -> None:
         """Remove the items of these numbers, and what is apart from them."""
@@ -146,4 +155,4 @@ class Series:
         return numbered_key(self._partition_of(number), self._letter, number)
 
     def _partition_of(self, number: int) -> str:
-        return self._partitions[number % len(self._partitions)]
+        return dealt_to(self._partitions, number)

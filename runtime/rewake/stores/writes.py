@@ -43,9 +43,10 @@ CHUNK_BYTES = 256 * 1024
 HEADER_BYTES = 1024
 """The most bytes of a header and its key: one unit of a write.
 
-What a request or a loss adds later (`cancel`, `lost_turn`) may make it longer, to the next commit.
+What a request or a loss adds later (`cancel`, `hold`, `lost_turn`) may make it longer, to the next
+commit.
 """
-FIXED_BYTES = 594
+FIXED_BYTES = 582
 """Room for all fields of a header but its names and its tail, at their longest."""
 CHANGED_BYTES = 24
 """Room for `changed`, which few have. It comes as nobody holds the run: what that frees is more."""
@@ -53,6 +54,8 @@ SENT_BYTES = 21
 """Room for `sent`, which only runs have whose messages a queue keeps."""
 ASKS_BYTES, WIDE_BYTES, JOINS_BYTES = 12, 9, 16
 """Room for `asks`, `wide` and `joins`, which few have."""
+HOLD_BYTES = 12
+"""Room for `hold`, which few have."""
 RESPONSE_BYTES = 12
 """Room for `answer`, which few have, beside its name."""
 
@@ -267,6 +270,7 @@ def room_for_tail(header: Header) -> int:
     run = 2 * len(header.run)  # It is in the item's key as well.
     names = stored_size(header.workflow) + stored_size(header.key)
     changed = CHANGED_BYTES if header.changed else 0
+    changed += HOLD_BYTES if header.hold else 0
     changed += ASKS_BYTES if header.asks else 0
     changed += WIDE_BYTES if header.wide else 0
     changed += JOINS_BYTES if header.joins else 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 
 from rewake.app import App, load_app
@@ -26,7 +27,7 @@ from rewake.doctor.findings import Finding, carried_out, failure, warning, well
 from rewake.doctor.front import Door
 from rewake.engine.engine import Engine
 from rewake.errors import ConfigError, RewakeError, StoreUnsuitable
-from rewake.hosts.building import build_engine
+from rewake.hosts.building import build_engine, look_at_dispatcher
 from rewake.hosts.config import ServerConfig, dev_secret
 from rewake.hosts.databases import Address, check_place, file_of
 from rewake.hosts.hosts import HOSTS, refusals
@@ -56,6 +57,8 @@ async def _findings(source: str | None, db: str | None) -> list[Finding]:
     try:
         if engine is not None:
             checks |= checks_of_database(engine)
+            if config.queue:
+                checks["messages"] = partial(_messages, engine)
         elif secret is not None:
             checks["encryption"] = lambda: encryption(secret, None)
         if wrong:  # of the keys too, perhaps
@@ -82,6 +85,14 @@ def _app(config: ServerConfig) -> tuple[App, list[Finding]]:
         hooks = [failure("webhooks", str(error), "mend what it names")]
     names = ", ".join(sorted(app.workflows)) or "no workflow"
     return app, [well("app", f"{config.app} has {names}"), *hooks]
+
+
+async def _messages(engine: Engine) -> list[Finding]:
+    try:
+        await look_at_dispatcher(engine.services.dispatcher)
+    except ConfigError as error:
+        return [failure("messages", str(error), "see REWAKE_QUEUE and REWAKE_DEAD_LETTERS")]
+    return [well("messages", "the queues are there that carry them")]
 
 
 def _host(app: App, config: ServerConfig) -> list[Finding]:

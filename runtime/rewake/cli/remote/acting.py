@@ -24,6 +24,16 @@ _SAID = {
     "unhold": "is held no more",
     "erase": "is erased",
 }
+_WOULD = "would be {}"
+_PAST = {
+    "cancel": "cancelled",
+    "kill": "killed",
+    "resume": "resumed",
+    "retry": "retried",
+    "hold": "held",
+    "unhold": "held no more",
+    "erase": "erased",
+}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PAGE = 200
 _LIVE = ("ready", "running", "suspended", "stuck")
@@ -81,7 +91,7 @@ def _act_on_one(server: Server, run: str, action: str, body: Mapping[str, object
         if server.json:
             write_json(found)
         else:
-            said = f"would {action}" if body.get("dry_run") else _SAID[action]
+            said = _WOULD.format(_PAST[action]) if body.get("dry_run") else _SAID[action]
             print(f"run {found['id']} {said}")
         return Exit.DONE
 
@@ -124,7 +134,7 @@ class _Done:
         """Note a run to which it was done, or in a dry run would be."""
         self._runs.append(run)
         if not self._json:
-            told = f"would {self._action}" if self._dry_run else self._action
+            told = _WOULD.format(_PAST[self._action]) if self._dry_run else self._action
             print(f"{run['id']} {run['workflow']} {run['state']}: {told}")
 
     def refuse(self, run: Mapping[str, Any], error: RunConflict) -> None:

@@ -72,6 +72,7 @@ def run_details(
         ("started by", _started_by(history)),
         ("updated", when(run["updated"])),
         ("next timer", when(wake) if wake else ""),
+        ("kept", _kept(run)),
         ("killed" if run.get("killed") else "cancelled", run.get("cancel") or ""),
         ("result", _value_in(history, "finished", "result")),
         ("error", _error(run)),
@@ -96,6 +97,13 @@ def retries(history: Mapping[str, Any]) -> None:
         if each["type"] == "retried":
             forgot = f"; it forgot {', '.join(each['forgot'])}" if each.get("forgot") else ""
             print(f"retried at {when(each['at'])}, after {_error(each)}{forgot}")
+
+
+def _kept(run: Mapping[str, Any]) -> str:
+    """Until when it is there: of one that has ended, or is held."""
+    if run.get("hold"):
+        return "it is held, until `rewake runs unhold`"
+    return f"until {when(run['kept_until'])}" if run.get("kept_until") else ""
 
 
 def _unserved(run: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ Partitions come in an order of DynamoDB's own, which stays the same; large value
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rewake.stores.dynamodb.attributes import PARTITION, SORT, Names
@@ -13,6 +14,10 @@ from rewake.stores.s3.shelf import S3Shelf
 
 _LAST = "\U0010ffff" * 256
 """Behind all sort keys: of 1,024 bytes, and each the highest that there is."""
+
+
+OTHER_APP = re.compile("[A-Za-z0-9_.-]+/")
+"""What a partition begins with of an app that has a name: no other has a slash there."""
 
 
 class DynamoListing:
@@ -40,7 +45,9 @@ class DynamoListing:
             asked = request if start is None else {**request, "ExclusiveStartKey": start}
             reply = await self._client.read("Scan", asked)
             for raws in reply.items:
-                found[self._names.key_of(raws).partition] = None
+                partition = self._names.key_of(raws).partition
+                if self._names.prefix or not OTHER_APP.match(partition):
+                    found[partition] = None
             start = reply.last_evaluated_key
             if start is None:
                 break

@@ -29,7 +29,7 @@ from rewake.stores.dynamodb.attributes import (
 from rewake.stores.dynamodb.client import Client
 from rewake.stores.dynamodb.definition import INDEX
 from rewake.stores.dynamodb.expressions import ABSENT, Expressions
-from rewake.stores.items import change, decode, encode, type_of
+from rewake.stores.items import change, encode, proved, type_of
 from rewake.stores.table import Due, Key, Page, Spread, T, When, Written, holds
 
 _BATCH = 25
@@ -84,7 +84,7 @@ class DynamoTable:
         """Write the whole item; with `absent`, only if there is none."""
         body = encode(item)
         # Decoded before it is kept: an item that could not be read back is never written.
-        stored = decode(key, body)
+        stored = proved(key, body)
         request: dict[str, Any] = {
             "TableName": self._name,
             "Item": self._names.item(key, item, body),

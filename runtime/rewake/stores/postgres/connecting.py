@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import select
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
 
+from rewake.errors import StoreUnavailable
 from rewake.stores.postgres.faults import translated
 from rewake.stores.postgres.place import Place
 
+T = TypeVar("T")
 Tuple = tuple[Any, ...]
+PATIENCE = 15.0
+"""Seconds that a statement may take, before its connection is given up."""
+_GRACE = 1.0
+"""Seconds that a server has to say that a statement was cancelled."""
 
 
 async def connect(place: Place) -> AsyncConnection[Tuple]:
@@ -22,20 +30,43 @@ async def connect(place: Place) -> AsyncConnection[Tuple]:
         )
     except psycopg.Error as error:
         raise translated(error, f"no connection to {place}") from error
-    if not is_pooled(made):
-        made.prepare_threshold = 2
+    try:
+        if not await is_pooled(made, place):
+            made.prepare_threshold = 2
+    except BaseException:
+        made.pgconn.finish()
+        raise
     return made
 
 
-def is_pooled(connection: psycopg.BaseConnection[Any]) -> bool:
+async def is_pooled(connection: AsyncConnection[Tuple], place: Place) -> bool:
     """Whether a pooler stands before the server: it has process ids of its own.
 
     Then the next statement may be carried out by another session, which knows nothing of what was
-    prepared, and hears nothing.
+    prepared, and hears nothing. A pooler may have no session free: then the answer takes long.
     """
-    result = connection.pgconn.exec_(b"SELECT pg_backend_pid()")
-    value = result.get_value(0, 0)
-    return value is None or int(value) != connection.pgconn.backend_pid
+    try:
+        [[number]] = await in_time(_rows_of(connection, "SELECT pg_backend_pid()"), place)
+    except psycopg.Error as error:
+        raise translated(error, f"no connection to {place}") from error
+    return bool(number != connection.pgconn.backend_pid)
+
+
+async def in_time(work: Awaitable[T], place: Place) -> T:
+    """What comes of work that asks a server. Raises `StoreUnavailable` if that takes too long.
+
+    The driver answers a cancellation by asking the server to stop, and waits for it to say so; some
+    versions do so for ever. A second cancellation is what they give way to.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE + _GRACE), asyncio.timeout(PATIENCE):
+            return await work
+    except TimeoutError as error:
+        raise StoreUnavailable(f"{place} does not answer for {PATIENCE:g} seconds") from error
+
+
+async def _rows_of(connection: AsyncConnection[Tuple], statement: str) -> list[Tuple]:
+    return await (await connection.execute(statement)).fetchall()
 
 
 def is_stale(connection: AsyncConnection[Any]) -> bool:

@@ -45,11 +45,15 @@ def translated(error: psycopg.Error, where: str = "") -> StoreError:
         kind = kind_of(state)
     elif _is_of_connection(error):
         kind = StoreUnsuitable if _REFUSED.search(told) else StoreUnavailable
-    if state in _MISSING:
-        told = f"the tables of Rewake are not there: {CREATE} ({told})"
+    told = said(state, told)
     made = kind(f"{where}: {told}" if where else told)
     made.__cause__ = error
     return made
+
+
+def said(state: str | None, told: str) -> str:
+    """What people are told of an SQLSTATE and its text: of tables that are missing, what to do."""
+    return f"the tables of Rewake are not there: {CREATE} ({told})" if state in _MISSING else told
 
 
 def kind_of(state: str) -> type[StoreError]:

@@ -27,7 +27,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from rewake.errors import StoreUnavailable
 from rewake.records import Item
-from rewake.stores.items import change, decode, encode
+from rewake.stores.items import change, decode, encode, proved
+from rewake.stores.items import changed as changed_item
 from rewake.stores.postgres.known import Known
 from rewake.stores.table import Indexed, Key, When, Written, holds, indexed
 
@@ -125,7 +126,7 @@ class Flight:
     async def put(self, key: Key, item: Item, *, absent: bool) -> Written:
         """Write the whole item; with `absent`, only if there is none."""
         body = encode(item)
-        stored = decode(key, body)
+        stored = proved(key, body)
         if absent:
             found = await self._seen(key)
             if found is not None:
@@ -156,9 +157,9 @@ class Flight:
             item = change(found, when=when, set=set, add=add, create=create)
             if item is None:
                 return Written(False, found)
-        new = encode(item)
+        new = changed_item(body, found, item)
         # Decoded before it is kept: an item that could not be read back is never written.
-        stored = decode(key, new)
+        stored = proved(key, new)
         self._base(key, body)
         self._write(key, stored, new)
         return Written(True, stored)

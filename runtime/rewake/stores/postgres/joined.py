@@ -15,7 +15,7 @@ from typing import Any
 
 from rewake.clock import SystemClock
 from rewake.errors import UsageError
-from rewake.stores.postgres.faults import kind_of
+from rewake.stores.postgres.faults import kind_of, said
 from rewake.stores.postgres.flight import Job, fly
 from rewake.stores.postgres.known import Known
 from rewake.stores.postgres.notices import NOTIFY, channel_of, is_due
@@ -75,7 +75,8 @@ def _told(execute: Execute) -> Execute:
             state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
             if state is None:
                 raise
-            raise kind_of(state)(" ".join(str(cause).split())) from error
+            told = said(state, " ".join(str(cause).split()))
+            raise kind_of(state)(told) from error
 
     return carried_out
 

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from rewake.errors import StoreError, StoreUnavailable, StoreUnsuitable
-from rewake.stores.postgres.connecting import Tuple, connect, is_stale
+from rewake.stores.postgres.connecting import Tuple, connect, in_time, is_stale
 from rewake.stores.postgres.faults import is_locked, is_undone, while_open
 from rewake.stores.postgres.flight import Job, fly
 from rewake.stores.postgres.known import Known
@@ -30,8 +30,6 @@ READERS = 4
 """The most connections of one event loop that read."""
 MOST = 256
 """The most jobs of a flight: it must not take long, for it locks what it writes."""
-PATIENCE = 15.0
-"""Seconds that a statement may take, before its connection is given up."""
 _AGAIN = 5
 """How often a statement that was certainly undone is carried out."""
 
@@ -172,13 +170,9 @@ class Line:
         """One statement; a connection that may be in the middle of it is given up."""
         whole = False
         try:
-            async with asyncio.timeout(PATIENCE):
-                found = await _execute(connection, statement, values)
+            found = await in_time(_execute(connection, statement, values), self._place)
             whole = True
             return found
-        except TimeoutError as error:
-            told = f"{self._place} does not answer for {PATIENCE:g} seconds"
-            raise StoreUnavailable(told) from error
         except psycopg.Error as error:
             # A replica that only reads was the master before, or will be: ask for it again.
             whole = not connection.closed and (error.sqlstate or "57")[:2] not in ("25", "57", "08")

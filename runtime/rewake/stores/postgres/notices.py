@@ -19,7 +19,7 @@ from psycopg.sql import SQL, Identifier
 from rewake.clock import SystemClock
 from rewake.errors import StoreError
 from rewake.records import Millis
-from rewake.stores.postgres.connecting import connect, is_pooled
+from rewake.stores.postgres.connecting import connect, in_time, is_pooled
 from rewake.stores.postgres.flight import Row
 from rewake.stores.postgres.place import Place
 
@@ -28,6 +28,8 @@ log = logging.getLogger("rewake.postgres")
 PAUSE = 0.05
 """Seconds between two notices of an event loop."""
 NOTIFY = "SELECT pg_notify(%s, %s)"
+_QUIET = 30.0
+"""Seconds without a notice, after which the server is asked whether it is still there."""
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 """Seconds until a lost connection is replaced, more after each failure."""
 
@@ -61,14 +63,15 @@ class Notices:
 
     async def listen(self, heard: Callable[[], object]) -> None:
         """As `Herald.listen`."""
-        wait = _FIRST_WAIT
+        wait, now = _FIRST_WAIT, asyncio.get_running_loop().time
         while True:
+            began = now()
             try:
                 if not await self._listen_once(heard):
                     log.info("%s is behind a pooler: what is due is found by sweeps", self._place)
                     return
-                wait = _FIRST_WAIT
             except (psycopg.Error, StoreError) as error:
+                wait = _FIRST_WAIT if now() - began > _LONGEST_WAIT else wait
                 log.debug("notices are not heard for %g s: %s", wait, error)
             await asyncio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
@@ -77,15 +80,17 @@ class Notices:
         """Listen until the connection is lost; False if nothing can be heard."""
         connection = await connect(self._place)
         try:
-            if is_pooled(connection):
+            if await is_pooled(connection, self._place):
                 return False
             channel = Identifier(channel_of(self._place.schema))
-            await connection.execute(SQL("LISTEN {}").format(channel))
+            await in_time(connection.execute(SQL("LISTEN {}").format(channel)), self._place)
             heard()  # what was sent before, and was not heard
-            async for notice in connection.notifies():
-                if notice.payload != self._name:
-                    heard()
-            return True
+            while True:
+                async for notice in connection.notifies(timeout=_QUIET):
+                    if notice.payload != self._name:
+                        heard()
+                # A proxy may hide for ever that there is nobody any more.
+                await in_time(connection.execute("SELECT"), self._place)
         finally:
             connection.pgconn.finish()
 

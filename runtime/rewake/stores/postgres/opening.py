@@ -25,7 +25,7 @@ def open_table(address: str, *, reads_only: bool = False) -> PostgresTable:
     """The table that an address names, for reading only if asked. Raises `ConfigError`,
     `StoreError`.
     """
-    place = place_of(address)
+    place = place_of(address, writes=not reads_only)
     with connected(place) as connection:
         schema.refuse(schema.version_of(connection, place.schema), place)
     return PostgresTable(place, reads_only=reads_only)
@@ -40,7 +40,7 @@ def create(address: str) -> list[str]:
 
 def check(address: str) -> list[str]:
     """What does not fit, a line each. Raises as `open_table` does."""
-    place = place_of(address)
+    place = place_of(address, writes=False)
     with connected(place) as connection:
         schema.refuse(schema.version_of(connection, place.schema), place)
         return schema.misfits(connection)

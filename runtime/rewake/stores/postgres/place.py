@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from itertools import zip_longest
+from urllib.parse import parse_qsl, quote, urlencode
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -33,6 +34,12 @@ _DEFAULTS = {
 }
 
 
+_ANY = {"target_session_attrs": "any"}
+_WRITABLE = {"target_session_attrs": "read-write"}
+"""Of several hosts the one that is the primary now, whoever was; and a name may lead to a replica
+for a while. What that answers is old, and reads have to be of now."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A schema of a database. `conninfo` has the password in it."""
@@ -43,20 +50,31 @@ class Place:
     def __str__(self) -> str:
         """For people and logs."""
         about = conninfo_to_dict(self.conninfo)
-        host = about.get("host") or about.get("hostaddr") or ""
+        hosts = _texts(about.get("host") or about.get("hostaddr"))
+        ports = _texts(about.get("port"))
         database = about.get("dbname") or about.get("service") or ""
-        return f"postgresql://{host}/{database}?schema={self.schema}"
+        ports = ports * len(hosts) if len(ports) == 1 else ports
+        ends = [f":{port}" if port else "" for port in ports]
+        where = ",".join(map("".join, zip_longest(hosts, ends, fillvalue="")))
+        return f"postgresql://{where}/{database}?schema={self.schema}"
 
 
-def place_of(rest: str) -> Place:
-    """The place that an address names; `rest` is what follows its scheme. Raises `ConfigError`."""
+def _texts(listed: object) -> list[str]:
+    return str(listed or "").split(",")
+
+
+def place_of(rest: str, *, writes: bool = True) -> Place:
+    """The place that an address names; `rest` is what follows its scheme. Raises `ConfigError`.
+
+    Unless the address says which hosts will do, it must be one to write to, if `writes`.
+    """
     if not rest.startswith("//"):
         raise ConfigError(f"this is no address of PostgreSQL: {_FORM}")
     try:
-        parts = urlsplit(f"postgresql:{rest}")
-        given = parse_qsl(parts.query, keep_blank_values=True)
+        place, _, query = rest.partition("?")
+        given = parse_qsl(query, keep_blank_values=True)
         kept = urlencode([pair for pair in given if pair[0] != "schema"], quote_via=quote)
-        found = conninfo_to_dict(urlunsplit(parts._replace(query=kept)))
+        found = conninfo_to_dict(f"postgresql:{place}?{kept}")
     except (ValueError, psycopg.Error):
         # What is wrong is left out: it may be in the password.
         raise ConfigError(f"this is no address of PostgreSQL: {_FORM}") from None
@@ -64,4 +82,5 @@ def place_of(rest: str) -> Place:
     if not _NAME.fullmatch(schema):
         told = f"{schema!r} is no name of a schema: lower-case letters, digits and _, 56 at most"
         raise ConfigError(told)
-    return Place(make_conninfo("", **{**_DEFAULTS, **found}), schema)
+    wanted = _WRITABLE if writes else _ANY
+    return Place(make_conninfo("", **{**_DEFAULTS, **wanted, **found}), schema)

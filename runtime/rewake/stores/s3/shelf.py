@@ -93,9 +93,14 @@ class S3Shelf:
         """The values that there are, by run and name, behind this one: for who copies them."""
         begin = "/".join([*self._key("", "")[:-2], ""]) if self._prefix else ""
         behind = "/".join(self._key(*after)) if after[0] else ""
-        keys, _ = await self._list(begin, limit, behind)
-        parts = [key.removeprefix(begin).split("/") for key in keys]
-        return [(run, name) for run, name in parts]
+        while True:
+            keys, more = await self._list(begin, limit, behind)
+            # A bucket may have what is of other apps, and of no app at all.
+            parts = [key.removeprefix(begin).split("/") for key in keys]
+            found = [(each[0], each[1]) for each in parts if len(each) == 2 and all(each)]
+            if found or not more:
+                return found
+            behind = keys[-1]
 
     async def _list(self, begin: str, limit: int, behind: str = "") -> tuple[list[str], bool]:
         """Some of the keys that begin so, behind this one. And whether there are more."""

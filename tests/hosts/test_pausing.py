@@ -1,0 +1,50 @@
+"""A process that stands still between requests, of which some come together."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rewake.hosts.pausing import Pauses
+from rewake.http.app import create_app
+from rewake.states import RunState
+from tests.engine.test_within import Bench, in_function, work, works
+from tests.support.virtual import SECRET
+
+LONG = 300.0
+"""Seconds that each request may take."""
+
+
+def test_a_request_does_not_wait_for_the_work_of_a_later_one() -> None:
+    """Who comes while a process comes to rest lets it rest at its own end, and is not cut off."""
+
+    async def body(bench: Bench) -> None:
+        pauses = Pauses(create_app(bench.engine, SECRET, sweep=False))
+        lost = await bench.start("works", seconds=1)
+        bench.mail.sent.clear()
+        run = await bench.start("works", seconds=280)
+        await bench.deliver()
+        [long] = bench.mail.sent
+        bench.mail.sent.clear()
+        ended = dict[str, float]()
+
+        async def sweep() -> None:
+            async with pauses.working(LONG):
+                await asyncio.sleep(2)
+                await bench.engine.sweep()  # the first run is due in two seconds more
+            ended["sweep"] = bench.loop.seconds
+
+        async def carry() -> None:
+            await asyncio.sleep(3)
+            async with pauses.working(LONG):
+                await bench.handle(long, LONG)
+            ended["carry"] = bench.loop.seconds
+
+        await asyncio.gather(sweep(), carry())
+
+        assert ended["sweep"] < 10
+        assert ended["carry"] > 280
+        assert lost in {each.run for each in bench.mail.sent}
+        bench.holds_nothing()
+        assert (await bench.engine.get(run)).state is RunState.DONE
+
+    in_function([work, works], body)
