@@ -336,8 +336,10 @@ OPERATIONS: Mapping[str, Body] = {
 
 def used_by(name: str) -> Used:
     """What one of `OPERATIONS` uses."""
-    rarely = RARELY if "removal" in name else {}
-    return measured(OPERATIONS[name], **({"cached": 0} if name == COLD else rarely))
+    given: dict[str, Any] = dict(RARELY) if "removal" in name else {}
+    if name == COLD:
+        given["cached"] = 0
+    return measured(OPERATIONS[name], **given)
 
 
 def main() -> None:
