@@ -54,11 +54,10 @@ def run_details(
     """
     history = history or {}
     approvals = run.get("approvals") or ()
+    deadlines = [each.get("deadline") for each in approvals]  # they are shown with their approvals
     wake = run.get("wake")
-    if wake in [approval.get("deadline") for approval in approvals]:
-        wake = None  # a deadline, which is shown with its approval
-    if run["state"] == "stuck":
-        wake = None  # it does not go on by itself
+    if wake in deadlines or run["state"] == "stuck":
+        wake = None  # a stuck one does not go on by itself
     facts = [
         ("run", run["id"]),
         ("workflow", run["workflow"]),
