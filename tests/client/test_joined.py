@@ -210,7 +210,7 @@ def test_what_cannot_be_joined_is_refused(address: str, monkeypatch: pytest.Monk
         with pytest.raises(UsageError, match="needs the workflow itself"):
             client.start("pay", {}, connection=connection)
         with pytest.raises(UsageError, match="'pay' is no workflow: by a name, say"):
-            joined.start("pay", {"order": 1})  # type: ignore[call-overload]
+            joined.start("pay", {"order": 1})  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="waits for nothing"):
             client.with_options(connection=connection, wait=3).start(pay, Order(1))
         with pytest.raises(InvalidInput):
