@@ -25,7 +25,33 @@ DB, BLOBS = "REWAKE_BENCH_DB", "REWAKE_BENCH_BLOBS"
 Server = Callable[[], AbstractContextManager[Mapping[str, str]]]
 """Starts what a store needs; gives the variables, with those of its driver."""
 
-STORES: Mapping[str, Server] = {"sqlite": lambda: nullcontext({DB: ""})}
+
+@contextmanager
+def _postgres() -> Iterator[Mapping[str, str]]:
+    """A PostgreSQL server of our own, which syncs each commit; a schema for each measurement."""
+    from tests.support.postgres import Cluster  # noqa: PLC0415 - only where it is asked for
+
+    cluster = Cluster.start(durable=True)
+    try:
+        yield {DB: cluster.address("{name}")}
+    finally:
+        cluster.end()
+
+
+@contextmanager
+def _dynamodb() -> Iterator[Mapping[str, str]]:
+    """An emulator of DynamoDB and S3; a part of one table for each measurement."""
+    from tests.support.aws import aws, bucket_name, table_name  # noqa: PLC0415
+
+    places = {DB: f"dynamodb://{table_name()}/{{name}}", BLOBS: f"s3://{bucket_name()}/{{name}}"}
+    yield {**places, **aws().environ()}
+
+
+STORES: Mapping[str, Server] = {
+    "sqlite": lambda: nullcontext({DB: ""}),
+    "postgres": _postgres,
+    "dynamodb": _dynamodb,
+}
 """Each store, by name."""
 
 
