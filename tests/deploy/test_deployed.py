@@ -39,7 +39,7 @@ HOOK = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NOTE = "x" * 60_000
 """So large that it is kept in the bucket."""
 FUNCTIONS = ("http", "worker", "sweep")
-PATIENCE = 90.0
+PATIENCE = 180.0
 OF_LAMBDA = {f"logs:{action}" for action in ("CreateLogStream", "PutLogEvents")} | {
     f"sqs:{action}" for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
 }
@@ -87,6 +87,24 @@ class Deployed:
     def send(self, body: str) -> None:
         """Put a message into the queue."""
         self.of("sqs").send_message(QueueUrl=self.names["Messages"], MessageBody=body)
+
+    def eventually(self, found: Callable[[], T | None], what: str) -> T:
+        """What is found once there is something."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            if got := found():
+                return got
+            time.sleep(0.2)
+        raise AssertionError(f"never: {what}\n{self._told()}")
+
+    def _told(self) -> str:
+        """What was denied, and what the functions logged."""
+        lines = [str(call) for call in self.recorder.calls if call.status == 403]
+        for function in FUNCTIONS:
+            group = f"/aws/lambda/my-app-{osls.STAGE}-{function}"
+            found = self.of("logs").filter_log_events(logGroupName=group)["events"]
+            lines += [f"{function}: {each['message'].strip()}" for each in found]
+        return "\n".join(lines)
 
     def lose(self) -> bool:
         """Take a message out of the queue, if there is one."""
@@ -166,16 +184,6 @@ def deployed(tmp_path: Path) -> Iterator[Deployed]:
         found.client.close()
 
 
-def eventually(found: Callable[[], T | None], what: str) -> T:
-    """What is found once there is something."""
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        if got := found():
-            return got
-        time.sleep(0.2)
-    raise AssertionError(f"never: {what}")
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_is_deployed_is_used_and_may_do_no_more_than_that(deployed: Deployed) -> None:
@@ -228,7 +236,9 @@ def deliver(deployed: Deployed) -> str:
 def approve(deployed: Deployed, run: str) -> None:
     """Ada opens her link once the run has slept, and says yes."""
     client = deployed.client
-    [asked] = eventually(lambda: client.get(f"/v1/runs/{run}").json()["approvals"], "it asks")
+    [asked] = deployed.eventually(
+        lambda: client.get(f"/v1/runs/{run}").json()["approvals"], "it asks"
+    )
     about = {"run": run, "key": asked["key"], "approver": "ada@example.com"}
     link = client.post("/v1/links", json=about).json()["url"]
     address = deployed.template["Outputs"]["Address"]["Value"]["Fn::Sub"].split("$")[0]
@@ -245,16 +255,18 @@ def lose_a_message(deployed: Deployed, sweep: Callable[[], Any]) -> None:
     """A sweep finds the task whose message is lost, and later removes the run, which has ended."""
     client = deployed.client
     run = client.post("/v1/workflows/parcel/runs", json={"note": NOTE}).json()["id"]
-    eventually(lambda: "no box" in client.get(f"/v1/runs/{run}/history").text, "it fails once")
+    deployed.eventually(
+        lambda: "no box" in client.get(f"/v1/runs/{run}/history").text, "it fails once"
+    )
     deployed.take_messages(False)
-    eventually(deployed.lose, "its second try is sent")
+    deployed.eventually(deployed.lose, "its second try is sent")
     deployed.take_messages(True)
 
     def is_gone() -> bool:
         sweep()
         return client.get(f"/v1/runs/{run}").status_code == 404
 
-    eventually(is_gone, "it ends all the same, and is removed")
+    deployed.eventually(is_gone, "it ends all the same, and is removed")
 
 
 def come_too_early(deployed: Deployed, run: str) -> None:
@@ -262,14 +274,16 @@ def come_too_early(deployed: Deployed, run: str) -> None:
     now = SystemClock().now()
     deployed.send(enveloped(deployed.secret, Invocation(run, not_before=now + 4_000), now))
     hidden = ("sqs:ChangeMessageVisibility", "Messages")
-    eventually(lambda: hidden in deployed.asked("worker"), "it is put back")
+    deployed.eventually(lambda: hidden in deployed.asked("worker"), "it is put back")
 
 
 def park_and_send_again(deployed: Deployed) -> None:
     """What nobody understands is where a person sees it, who can have it sent again."""
     deployed.send("hello")
     client = deployed.client
-    [found] = eventually(lambda: client.get("/v1/dead-letters").json()["messages"], "parked")
+    [found] = deployed.eventually(
+        lambda: client.get("/v1/dead-letters").json()["messages"], "parked"
+    )
     answer = client.post("/v1/dead-letters", json={"id": found["id"]})
     assert answer.status_code == 200, answer.text
 
