@@ -55,7 +55,7 @@ format: $(STAMP) ## Format, and repair what the linter can
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure: STORE=sqlite; PEERS='...' compares with other systems
+bench: $(STAMP) ## Measure: STORE=sqlite, postgres or dynamodb; PEERS='...' compares with other systems
 	$(BIN)/python -m tests.bench --store $(or $(STORE),sqlite) $(PEERS)
 
 simulate: $(STAMP) ## Run seeded simulations of crashes and lost messages: SEEDS=1000

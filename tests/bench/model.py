@@ -22,9 +22,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rewake.stores.dynamodb.attributes import SHARDS as PARTS
+from rewake.stores.dynamodb import attributes
 from rewake.stores.dynamodb.table import DynamoTable
 
+PARTS = attributes.SHARDS
 SHARDS, FIRST = DynamoTable.spread.shards, DynamoTable.spread.first
 
 

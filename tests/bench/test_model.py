@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import Mapping
 
 import pytest
 
 from rewake.aws.wire import Answer
+from rewake.stores.dynamodb.attributes import SHARDS as PARTS
 from tests.bench.model import (
     LONG_SLEEP_INDEX,
     LONG_SLEEP_WRITES,
-    PARTS,
     RUN_INDEX,
     RUN_WRITES,
     SEQUENCE_WRITES,
@@ -21,9 +20,9 @@ from tests.bench.model import (
     Wide,
 )
 from tests.bench.units import INDEX, WRITES, Measured, Used, measured, run, used_by
-from tests.support.small_dynamodb import SmallDynamo
+from tests.support.small_dynamodb import Attributes, SmallDynamo
 
-SCARCE = 100
+SCARCE = 200
 """What a partition takes a second here: little, so that a small run is bound by it."""
 
 
@@ -43,12 +42,12 @@ class Scarce(SmallDynamo):
             self.refused += 1
             told = {"__type": "x#ProvisionedThroughputExceededException"}
             return Answer(400, {}, json.dumps(told).encode())
-        before = Counter(self.places)
-        answer = await super().send(method, path, headers, body)
-        for place, units in (self.places - before).items():
-            left = self._left(place)
-            self._spent[place] = (left - units, asyncio.get_running_loop().time())
-        return answer
+        return await super().send(method, path, headers, body)
+
+    def _wrote(self, key: Attributes, units: int) -> None:
+        super()._wrote(key, units)
+        place = key["pk"]["S"]
+        self._spent[place] = (self._left(place) - units, asyncio.get_running_loop().time())
 
     def _left(self, place: str) -> float:
         now = asyncio.get_running_loop().time()

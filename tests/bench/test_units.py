@@ -9,6 +9,7 @@ import pytest
 from rewake.cli.local.cost import prices_of
 from tests.bench.units import OPERATIONS, READS, SERVER, USES, dollars, measured, used_by
 from tests.docs.markdown import ROOT
+from tests.support.small_dynamodb import SmallDynamo
 
 PAGE = (ROOT / "docs" / "cost.md").read_text()
 _ROW = re.compile(r"^\| (?P<name>[^|]+) \|(?P<cells>( [\d.,]+ \|)+)$", re.MULTILINE)
@@ -38,6 +39,6 @@ def test_an_idle_server_uses_what_the_page_says() -> None:
     """An hour of it, in read units, without any write."""
     found = re.search(r"([\d,]+) read units an hour", PAGE)
     assert found is not None
-    used = measured(SERVER)
+    used = measured(SERVER, SmallDynamo())
     assert used[READS] == pytest.approx(float(found[1].replace(",", "")), rel=0.05)
     assert {count for name, count in used.items() if name != READS} == {0}

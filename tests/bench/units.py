@@ -174,10 +174,10 @@ class Measured:
 Body = Callable[[Measured], Awaitable[Mapping[str, float]]]
 
 
-def measured(body: Body, server: SmallDynamo | None = None, **settings: Any) -> Used:
-    """What a body says was used, on a table of its own."""
+def measured(body: Body, server: SmallDynamo, **settings: Any) -> Used:
+    """What a body says was used, on a table of this server."""
     found: dict[str, float] = {}
-    table = SmallTable(server or SmallDynamo())
+    table = SmallTable(server)
 
     async def main(bench: Bench) -> None:
         network = bench.engine.services.dispatcher
@@ -336,8 +336,10 @@ OPERATIONS: Mapping[str, Body] = {
 
 def used_by(name: str) -> Used:
     """What one of `OPERATIONS` uses."""
-    rarely = RARELY if "removal" in name else {}
-    return measured(OPERATIONS[name], **({"cached": 0} if name == COLD else rarely))
+    given: dict[str, Any] = dict(RARELY) if "removal" in name else {}
+    if name == COLD:
+        given["cached"] = 0
+    return measured(OPERATIONS[name], SmallDynamo(), **given)
 
 
 def main() -> None:
@@ -347,7 +349,9 @@ def main() -> None:
         used = used_by(name)
         cells = " | ".join(told(used.get(use, 0)) for use in USES)
         sys.stdout.write(f"| {name} | {cells} | {dollars(used, prices):,.2f} |\n")
-    sys.stdout.write(f"an hour of a server: {measured(SERVER)[READS]:,.0f} read units\n")
+    sys.stdout.write(
+        f"an hour of a server: {measured(SERVER, SmallDynamo())[READS]:,.0f} read units\n"
+    )
 
 
 def dollars(used: Used, prices: Mapping[str, float]) -> float:

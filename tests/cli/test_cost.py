@@ -41,6 +41,18 @@ def test_a_run_is_priced(tmp_path: Path) -> None:
     assert found["a million runs"] == pytest.approx(sum(found["dollars"].values()) * 1e6)
 
 
+def test_a_run_that_goes_on_is_not_priced_as_a_whole(tmp_path: Path) -> None:
+    """What it has used so far is told, and that this is not all."""
+    shell = Shell(tmp_path)
+    shell.write(
+        "app.py",
+        APP.replace("import task", "import sleep, task").replace("quick(i)", "sleep(i + 9)"),
+    )
+    done = shell.rewake("cost", "app.py", "--input", '{"n": 1}', "--wait", "0.5")
+    assert done.returncode == 0, done.stderr
+    assert "has not ended in 0.5 s: what it uses from then on is not counted" in done.stderr
+
+
 def test_every_use_has_a_price() -> None:
     """The prices say when they were, and of where."""
     prices = prices_of()

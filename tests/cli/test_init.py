@@ -103,3 +103,11 @@ def test_the_files_of_platforms_are_well_formed() -> None:
     """What a platform reads can be read, and names what is in the project."""
     assert httpx2.Response(200, text=text_of("host.json")).json()["version"] == "2.0"
     assert "/api/index" in text_of("vercel.json")
+
+
+def test_what_a_project_installs_opens_the_database_that_its_readme_names() -> None:
+    """Each database is an extra of the package, and each host says which one it takes."""
+    for host, project in STAMPS.items():
+        told = "".join(map(text_of, (f"README.{host}.md", *project.values())))
+        for address, extra in (("postgresql://", "postgres"), ("dynamodb://", "aws")):
+            assert address not in told or f"rewake[{extra}" in told, host

@@ -19,11 +19,19 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from rewake import AsyncClient, Client, callback, task, workflow
-from rewake.errors import ConfigError, InvalidInput, RunConflict, StoreUnsuitable, UsageError
+from rewake.errors import (
+    ConfigError,
+    InvalidInput,
+    RunConflict,
+    StoreUnavailable,
+    StoreUnsuitable,
+    UsageError,
+)
 from rewake.hosts.databases import Address, open_database
 from rewake.records import Header
 from rewake.states import RunState
 from rewake.stores.postgres import opening
+from rewake.stores.postgres.place import place_of
 from rewake.stores.reads import Reads
 from tests.support.postgres import cluster, needs_postgres, rest_of
 from tests.support.server import SECRET, TOKEN, ServerProcess
@@ -210,7 +218,7 @@ def test_what_cannot_be_joined_is_refused(address: str, monkeypatch: pytest.Monk
         with pytest.raises(UsageError, match="needs the workflow itself"):
             client.start("pay", {}, connection=connection)
         with pytest.raises(UsageError, match="'pay' is no workflow: by a name, say"):
-            joined.start("pay", {"order": 1})  # type: ignore[call-overload]
+            joined.start("pay", {"order": 1})  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="waits for nothing"):
             client.with_options(connection=connection, wait=3).start(pay, Order(1))
         with pytest.raises(InvalidInput):
@@ -244,6 +252,17 @@ def test_what_cannot_be_joined_is_refused(address: str, monkeypatch: pytest.Monk
     monkeypatch.setenv("REWAKE_SECRET", SECRET)
     monkeypatch.setenv("REWAKE_DB", address)
     asyncio.run(main())
+
+
+def test_the_reason_is_told_and_not_what_follows_of_it(address: str) -> None:
+    """After an error a transaction refuses everything: whoever asked is told of the error."""
+    items = f'"{place_of(rest_of(address)).schema}".items'
+    with Client() as client, psycopg.connect(plain(address)) as other:
+        other.execute(f"LOCK TABLE {items} IN SHARE MODE")  # it is read, and not written
+        with psycopg.connect(plain(address)) as connection:
+            connection.execute(inserting(address))
+            with pytest.raises(StoreUnavailable, match="lock timeout"):
+                client.with_options(connection=connection).start(pay, Order(1))
 
 
 def test_servers_hear_of_it_with_the_commit(address: str) -> None:

@@ -20,6 +20,7 @@ from rewake.signing.envelopes import enveloped
 from rewake.signing.secret import Secret
 from tests.support.emptied import emptied
 from tests.support.queued import QUEUE, Account, Function, cut_off
+from tests.support.sqs import LIMIT
 from tests.support.virtual import EPOCH, SECRET, Bench, virtually
 
 ran: Counter[str] = Counter()
@@ -345,6 +346,18 @@ def test_what_nobody_signed_is_parked(drive: Callable[..., None]) -> None:
         assert not any("signature" in each.body for each in shown)
 
     drive(body)
+
+
+def test_the_largest_message_there_can_be_is_parked() -> None:
+    """Though there is no room in it for the reason: it would come again for as long as it lives."""
+
+    async def body(bench: Bench, account: Account) -> None:
+        await account.sqs.queue(QUEUE).send([Outgoing("x" * LIMIT)])
+        await asyncio.sleep(60)
+        assert not account.waiting
+        assert [len(each.body) for each in account.dead] == [LIMIT]
+
+    queued(body)
 
 
 def test_a_message_whose_handler_fails_is_parked_in_the_end() -> None:

@@ -17,7 +17,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from rewake.errors import ConfigError
+from rewake.errors import ConfigError, StoreUnavailable
+from rewake.hosts import wsgi
 from rewake.hosts.building import app_from_env
 from rewake.hosts.hosts import HOSTS
 from rewake.hosts.own_loop import OwnLoop
@@ -132,6 +133,33 @@ def test_any_wsgi_server(tmp_path: Path) -> None:
             assert time.monotonic() < until
             time.sleep(0.05)
     assert held_in(tmp_path) == []
+
+
+def test_what_cannot_be_opened_is_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request tries again, for as long as a database is away, and none costs a thread."""
+
+    class Away:
+        async def __aenter__(self) -> None:
+            raise StoreUnavailable("away")
+
+    monkeypatch.setattr(wsgi, "running", lambda _: Away())
+    given = environ(tmp_path, 1) | {"REWAKE_DISPATCHER": "in-process"}
+    application = wsgi.WsgiApp.from_env(given)
+    threads = []
+    for _ in range(5):
+        with pytest.raises(StoreUnavailable):
+            application({}, lambda *_: None)
+        threads.append(set(threading.enumerate()))
+    assert threads[0] == threads[-1]
+    made = application._made
+    closed = made.app.state.parts.engine.services.store.close()
+    asyncio.run_coroutine_threadsafe(closed, made.loop).result()
+    made.loop.call_soon_threadsafe(made.loop.stop)
+    while made.loop.is_running():
+        time.sleep(0.01)
+    made.loop.close()
 
 
 def test_vercel(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from rewake import RetryAfter, sleep, task, workflow
 from rewake.clock import Clock
 from rewake.dispatchers.in_process import InProcessDispatcher
+from rewake.dispatchers.receiving import LONGEST_WAIT, Again, Done, Receiver
 from rewake.dispatchers.routes import Router
 from rewake.dispatchers.sqs import SqsDispatcher
 from rewake.errors import InvalidInput
@@ -194,6 +195,23 @@ def test_an_invocation_is_a_message() -> None:
             assert await handle_invoke(bench.engine, dict(reversed(message.items()))) == {}
         assert await bench.result(header.run) == "done"
         assert ran["work"] == 1
+
+    called(body)
+
+
+def test_a_clock_that_is_behind_puts_no_message_off() -> None:
+    """Who sends a message at once since it is waited for may be ahead of who receives it."""
+
+    async def body(bench: Bench, account: Account) -> None:
+        clock, came = bench.engine.services.clock, list[float]()
+
+        async def handler(_: Invocation) -> None:
+            came.append(bench.seconds)
+
+        receiver, at = Receiver(handler, SECRET, clock), clock.now() + LONGEST_WAIT + 300
+        assert await receiver.take(Invocation("r1", not_before=at)) == Done()
+        assert came == [pytest.approx(2.3, abs=0.01)]
+        assert isinstance(await receiver.take(Invocation("r1", not_before=at + 9_000)), Again)
 
     called(body)
 

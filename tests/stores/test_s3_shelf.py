@@ -37,6 +37,7 @@ class Script:
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         self.asked.append((method, path, headers))
+        await asyncio.sleep(0)
         told = self.told.pop(0) if len(self.told) > 1 else self.told[0]
         if isinstance(told, Exception):
             raise told
@@ -98,6 +99,21 @@ def test_a_store_without_encryption_is_not_asked_for_it() -> None:
 def test_what_is_there_already_is_kept() -> None:
     """Its name is of its content: there is nothing to do."""
     assert play(Script(error(412, "PreconditionFailed")), put) is None
+
+
+def test_a_store_that_knows_no_condition_is_not_asked_for_one() -> None:
+    """Its name is of its content: to write it twice is to write it once. It is asked just once."""
+
+    async def some(shelf: S3Shelf) -> None:
+        await asyncio.gather(put(shelf), put(shelf))
+        await put(shelf)
+
+    script = Script(*2 * [error(501, "NotImplemented")], WELL)
+    assert play(script, some) is None
+    assert ["If-None-Match" in headers for _, _, headers in script.asked] == [True] * 2 + 3 * [
+        False
+    ]
+    assert isinstance(play(Script(error(501, "NotImplemented")), put), StoreUnavailable)
 
 
 @pytest.mark.parametrize(

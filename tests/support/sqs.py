@@ -130,7 +130,8 @@ class FakeSqs:
 
     def _send(self, queue: list[Held], entries: list[dict[str, Any]]) -> dict[str, Any]:
         assert 1 <= len(entries) <= 10
-        assert sum(len(each["MessageBody"].encode()) for each in entries) <= LIMIT
+        if sum(map(_size, entries)) > LIMIT:
+            raise TransportUnavailable("too long", code="BatchRequestTooLong")
         failed = []
         for entry in entries:
             if REFUSED.search(entry["MessageBody"]):
@@ -201,3 +202,9 @@ class FakeSqs:
     @staticmethod
     def _time() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _size(entry: Mapping[str, Any]) -> int:
+    notes = entry.get("MessageAttributes", {}).items()
+    said = sum(len(name) + len("String") + len(note["StringValue"]) for name, note in notes)
+    return said + len(entry["MessageBody"].encode())

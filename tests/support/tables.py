@@ -102,17 +102,6 @@ async def _in_a_file_edited(table: Any, key: Key, added: Mapping[str, str]) -> M
     return found
 
 
-async def _in_postgres_edited(table: Any, key: Key, added: Mapping[str, str]) -> Mapping[str, Any]:
-    items = f'"{table._place.schema}".items WHERE partition = %s AND sort = %s'
-    where = (key.partition.encode(), key.sort.encode())
-    with psycopg.connect(table._place.conninfo) as connection:
-        [[body]] = connection.execute(f"SELECT body FROM {items}", where).fetchall()
-        found: Mapping[str, Any] = json.loads(body) | added
-        change = f"UPDATE {items}".replace(" WHERE", " SET body = %s WHERE")
-        connection.execute(change, (json.dumps(found).encode(), *where))
-    return found
-
-
 async def _in_dynamodb_edited(table: Any, key: Key, added: Mapping[str, str]) -> Mapping[str, Any]:
     where = {"TableName": table._name, "Key": table._names.key(key)}
     for name, value in added.items():

@@ -156,7 +156,8 @@ def _error_of(url: str, status: int, problem: Mapping[str, Any], *, secret: bool
         kind = Overloaded if status in _TOO_MUCH else UsageError
         kind = ServerUnavailable if status >= 500 or status in _TRANSIENT else kind
     if status >= 500:
-        told = f"{url} failed: {told}"
+        title = str(problem.get("title") or "")
+        told = f"{url} failed: {told if title in told else f'{title}. {told}'}"
     name = _ATTRIBUTES.get(kind)
     more = {} if name is None else {name: str(problem.get(name) or "")}
     return kind(told, **more)

@@ -41,12 +41,15 @@ class DeadLetterQueue:
     async def park(self, body: str, reason: str) -> bool:
         """Put a message where a person sees it. False: it could not be; it should come again."""
         log.error("a message is put into %s: %s", self._parked.name, reason)
-        try:
-            left = await self._parked.send([Outgoing(body, notes={REASON: reason})])
-        except TransportUnavailable as error:
-            log.warning("a message cannot be parked: %s", error)
-            return False
-        return not left
+        for notes in ({REASON: reason}, {}):  # the largest there can be has no room for a reason
+            try:
+                if not await self._parked.send([Outgoing(body, notes=notes)]):
+                    return True
+            except TransportUnavailable as error:
+                log.warning("a message cannot be parked: %s", error)
+                if error.passes:
+                    return False
+        return False
 
     async def page(self, most: int) -> tuple[Sequence[Parked], bool]:
         """See `DeadLetters`."""

@@ -34,6 +34,7 @@ LONGEST_HIDDEN = 12 * 3600
 """The most seconds for which a queue hides a message that was received."""
 
 _FIRST_AWAY: Millis = 1_000
+_SKEW: Millis = 500  # How much earlier it may be by this clock than by that of who sent it.
 
 
 class Done(NamedTuple):
@@ -72,7 +73,7 @@ class Receiver:
         if isinstance(found, Refusal):
             return self._refused(found, count)
         early = 0 if found.not_before is None else found.not_before - self._clock.now()
-        if early > LONGEST_WAIT:
+        if early > LONGEST_WAIT + _SKEW:
             return Again(early)
         if early > 0:  # a queue delays by whole seconds
             await self._clock.sleep(early)
@@ -86,7 +87,7 @@ class Receiver:
         except Exception as error:
             log.error("a message about run %s failed", invocation.run, exc_info=error)
             # Its type only: what users put into errors is not for a queue.
-            told = f"it failed {count} times, the last time with {type(error).__name__}"
+            told = f"it was received {count} times, and failed then with {type(error).__name__}"
             return Park(told) if count >= TRIES else Again(away(count))
         if at is None:
             return Done()

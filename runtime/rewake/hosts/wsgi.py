@@ -34,6 +34,7 @@ class WsgiApp:
         self._config = config
         self._adapter = a2wsgi.ASGIMiddleware
         self._lock = threading.Lock()
+        self._made: Any = None
         self._served: Wsgi | None = None
 
     @classmethod
@@ -51,11 +52,13 @@ class WsgiApp:
         return served(environ, start_response)
 
     def _open(self) -> Wsgi:
-        asgi = build_app(self._app, self._config)
-        adapter: Any = self._adapter
-        made = adapter(asgi)
+        if self._made is None:  # once: what cannot be opened is tried again by the next request
+            asgi = build_app(self._app, self._config)
+            adapter: Any = self._adapter
+            self._made = adapter(asgi)
+        made = self._made
         if self._config.runs_on.goes_on:  # else each request sees to it
-            life = running(asgi)
+            life = running(made.app)
             asyncio.run_coroutine_threadsafe(life.__aenter__(), made.loop).result()
             atexit.register(
                 lambda: asyncio.run_coroutine_threadsafe(

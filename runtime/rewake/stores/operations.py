@@ -88,7 +88,7 @@ class Operations(Processes):
                 written = again
             return Taken(written.item, lost)
 
-        return await self._table.together(work)
+        return await self._together(work)
 
     async def _take_again(
         self, found: Operation, claim: TaskClaim, begin: Mapping[str, Any]
@@ -143,7 +143,7 @@ class Operations(Processes):
                 await self._offer(task, now, lease, sure)
 
         if self.joins:
-            await self._table.together(work)
+            await self._together(work)
         else:
             await asyncio.gather(*(self._offer(task, now, lease, sure) for task in tasks))
 
@@ -345,22 +345,22 @@ class Operations(Processes):
         owner: str | None = None,
         due: Millis | None = None,
         silent: Millis | None = None,
+        mark: str = "",
     ) -> tuple[bool, Operation]:
         """Record an outcome unless there is one. Returns whether this one stands, and the item.
 
         With `owner`, only while that owner holds the task (so failures are recorded). `due`: when a
-        sweep must check that it arrived, also if the item was guarded until later. `silent`: only
-        if it may be silent no longer than until then. Votes are kept with it: see `as_read`.
+        sweep must check that it arrived, though guarded until later. `silent`: only if it may be so
+        no longer than until then. `mark`: of who may repeat this. Votes are kept: see `as_read`.
         """
-        where, mark = self.layout.item(operation), self._mark()
+        where, mark = self.layout.item(operation), mark or self._mark()
         check = as_read(operation)
         if silent is not None:
             check.append(Check("lease", "<=", silent))
         # Anybody may look after an outcome, and nobody waits for one of what was withdrawn.
         new = {"outcome": outcome, "at": at, "mark": mark, "args": None, "tag": "", **UNOWNED}
         new |= {"votes": operation.votes} if operation.votes else {}
-        if due is not None or outcome.kind is OutcomeKind.CANCELLED:
-            new["due"] = due
+        new |= {"due": due} if due is not None or outcome.kind is OutcomeKind.CANCELLED else {}
         # What a process holds is not due for long, and its deliverer may die before it arrives.
         near = [[*check, Check("process", "=", "")]]
         create = None

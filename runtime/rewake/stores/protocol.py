@@ -77,11 +77,11 @@ class Store(Turns):
         join item may count it.
         """
         value = await self._blobs.offload(operation.run, outcome.value)
-        outcome = msgspec.structs.replace(outcome, value=value)
+        outcome, mark = msgspec.structs.replace(outcome, value=value), self._mark()
 
         async def work() -> Delivery:
             won, found = await self.settle(
-                operation, outcome, at, owner=owner, due=due, silent=silent
+                operation, outcome, at, owner=owner, due=due, silent=silent, mark=mark
             )
             if found.outcome is None:  # a failure of an attempt that no longer counts
                 return Delivery(won, found, None, False, False)
@@ -96,7 +96,7 @@ class Store(Turns):
                     return Delivery(won, found, header, True, True, arrival)
             return await self._arrive(won, found, force, claim)
 
-        return await self._told(await self._table.together(work))
+        return await self._told(await self._together(work))
 
     def _has(self, run: str) -> bool:
         """Whether this process has the run or is taking it: then no claim of it can succeed."""
@@ -131,7 +131,7 @@ class Store(Turns):
         async def work() -> Delivery:
             return await self._arrive(False, operation, True, claim)
 
-        return await self._told(await self._table.together(work))
+        return await self._told(await self._together(work))
 
     async def _told(self, delivery: Delivery) -> Delivery:
         """The delivery, with the outcome's value whole if the deliverer goes on with the run."""

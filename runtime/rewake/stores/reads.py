@@ -365,3 +365,12 @@ class Reads:
                 if not left:
                     raise
         raise AssertionError("unreachable")
+
+    async def _together(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run `work` as close together as the table can; what is one write is repeated as one.
+
+        Marks are made before it, so that it recognises what it wrote.
+        """
+        if not self.joins:
+            return await self._table.together(work)
+        return await self._again(lambda: self._table.together(work))

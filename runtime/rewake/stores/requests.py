@@ -121,7 +121,7 @@ class Requests(Votes):
                 },
             )
 
-        written = await self._table.together(work)
+        written = await self._together(work)
         header = _there(failed.run, written)
         if not written.ok and header.mark != mark:
             raise RunConflict(f"run {failed.run!r} was retried or begun anew meanwhile")

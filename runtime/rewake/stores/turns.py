@@ -63,7 +63,7 @@ class Turns(Removal):
                 await self.listed.remove(view)
             return current, written.ok or mine
 
-        return await self._table.together(work)
+        return await self._together(work)
 
     async def claim(
         self, run: str, claim: RunClaim, seen: Header | None = None
@@ -106,7 +106,7 @@ class Turns(Removal):
             header: Header = written.item
             return header
 
-        return await self._table.together(work)
+        return await self._together(work)
 
     async def _ended(self, found: Header, claim: RunClaim) -> Millis | None:
         """When the lease by which the run was held ended; None if it cannot be claimed."""
@@ -190,14 +190,15 @@ class Turns(Removal):
         if (sent := wake if ahead else None) != held.sent:
             changes["sent"] = sent
         stays = due if is_near(held.due, due, near) else None
-        if stays is None:
-            changes["due"] = due
+        changes |= {"due": due} if stays is None else {}
+        name = self._mark()
 
         async def work() -> Committed | Fenced | Arrived:
-            result = await self._append(held, entries, changes, arrivals=held.arrivals, due=stays)
+            arrivals = held.arrivals
+            result = await self._append(held, entries, changes, name, arrivals=arrivals, due=stays)
             return await self._taken_with(result, take) if isinstance(result, Committed) else result
 
-        return await self._table.together(work)
+        return await self._together(work)
 
     async def _taken_with(self, result: Committed, take: Sequence[TaskClaim]) -> Committed:
         """The result of a commit, with the tasks that were claimed as well."""

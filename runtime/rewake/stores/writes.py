@@ -125,16 +125,19 @@ class Writes(Reads):
         held: Header,
         entries: Sequence[Entry],
         changes: Mapping[str, Any],
+        name: str = "",
         *,
         arrivals: int | None = None,
         due: Millis | None = None,
     ) -> Committed | Fenced | Arrived:
         """The one commit point: bodies first, then the header, if the fence holds.
 
+        `name`: the mark, by whoever may repeat all of this.
+
         `arrivals`: nothing has arrived since that many were read. The mark says so (`read_at`).
         `due`: the stored due time stays if it is not later than this, else it becomes this.
         """
-        mark = name = self._mark()
+        mark = name = name or self._mark()
         when = self._fence(held)
         if arrivals is not None:
             when = [[*when[0], Check("arrivals", "=", arrivals)]]
@@ -153,7 +156,7 @@ class Writes(Reads):
                 changed["due"] = due
             return await self._update(where, when=when, set=changed)
 
-        written = await self._table.together(work)
+        written = await self._together(work)
         found: Header | None = written.item
         if written.ok or (found is not None and found.mark == mark):
             assert found is not None

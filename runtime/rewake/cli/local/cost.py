@@ -23,12 +23,14 @@ from rewake.engine.engine import Engine, running
 from rewake.errors import AppError
 from rewake.records import Invocation
 from rewake.signing.secret import Secret
+from rewake.states import ENDED
 from rewake.stores.metered import MeteredTable
 
 MESSAGES = "message requests"
 REQUESTS = 3
 """A message is sent, received and deleted."""
 _MILLION = 1_000_000
+_ENDED = [state.said for state in ENDED]
 
 
 class Counting(InProcessDispatcher):
@@ -61,6 +63,8 @@ def cost(source: str, arguments: Mapping[str, Any], wait: float, *, json: bool) 
         for each, count in used.items():
             out.write(f"{each:20}{count:>8}  ${told['dollars'][each]:.7f}\n")
         out.write(f"{'a million such runs':28}  ${told['a million runs']:,.2f}\n")
+        if state not in _ENDED:
+            tell(f"it has not ended in {wait:g} s: what it uses from then on is not counted")
         tell(f"the run is {state}; prices of {prices['date']}: {prices['where']}")
         return Exit.DONE
 

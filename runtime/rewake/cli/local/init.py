@@ -23,7 +23,7 @@ STAMPS: Mapping[str, Mapping[str, str]] = {
     "cloud-run": {
         **_IMAGE,
         "Dockerfile": "Dockerfile.cloud-run",
-        "requirements.txt": "requirements.txt",
+        "requirements.txt": "requirements.postgres.txt",
     },
     "cloud-functions": {
         "main.py": "cloud_functions.py.txt",
@@ -37,7 +37,7 @@ STAMPS: Mapping[str, Mapping[str, str]] = {
     "vercel": {
         "api/index.py": "vercel.py.txt",
         "vercel.json": "vercel.json",
-        "requirements.txt": "requirements.txt",
+        "requirements.txt": "requirements.postgres.txt",
     },
 }
 """By host: its files, and what each is a copy of in `rewake/stamps`. All have an app as well."""
@@ -54,7 +54,8 @@ def stamp(host: str, folder: Path) -> Exit:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text_of(source))
         print(f"made {file}")
-    print(f"see {folder / 'README.md'}; to begin here: rewake dev")
+    begin = "rewake dev" if folder == Path() else f"cd {folder}; rewake dev"
+    print(f"see {folder / 'README.md'}; to begin here: {begin}")
     return Exit.DONE
 
 

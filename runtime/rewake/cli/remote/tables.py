@@ -54,11 +54,7 @@ def run_details(
     """
     history = history or {}
     approvals = run.get("approvals") or ()
-    wake = run.get("wake")
-    if wake in [approval.get("deadline") for approval in approvals]:
-        wake = None  # a deadline, which is shown with its approval
-    if run["state"] == "stuck":
-        wake = None  # it does not go on by itself
+    wake = _timer(run)
     facts = [
         ("run", run["id"]),
         ("workflow", run["workflow"]),
@@ -97,6 +93,13 @@ def retries(history: Mapping[str, Any]) -> None:
         if each["type"] == "retried":
             forgot = f"; it forgot {', '.join(each['forgot'])}" if each.get("forgot") else ""
             print(f"retried at {when(each['at'])}, after {_error(each)}{forgot}")
+
+
+def _timer(run: Mapping[str, Any]) -> Any:
+    """When its next timer is due; None: there is none, or something else tells of it."""
+    deadlines = [approval.get("deadline") for approval in run.get("approvals") or ()]
+    goes_on = run["state"] != "stuck"  # else not by itself
+    return run.get("wake") if goes_on and run.get("wake") not in deadlines else None
 
 
 def _kept(run: Mapping[str, Any]) -> str:

@@ -84,3 +84,12 @@ def is_locked(error: BaseException) -> bool:
 def is_undone(error: psycopg.Error) -> bool:
     """Whether the statement certainly changed nothing, and may work the next time."""
     return error.sqlstate in _UNDONE
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether a translated error says that the connection broke: nobody knows what was done."""
+    cause = error.__cause__
+    if not isinstance(cause, psycopg.Error):
+        return False
+    state = cause.sqlstate
+    return _is_of_connection(cause) if state is None else state.startswith(("08", "57P"))

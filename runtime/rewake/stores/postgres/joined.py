@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from rewake.clock import SystemClock
-from rewake.errors import UsageError
+from rewake.errors import StoreError, UsageError
 from rewake.stores.postgres.faults import kind_of, said
 from rewake.stores.postgres.flight import Job, fly
 from rewake.stores.postgres.known import Known
@@ -65,9 +65,16 @@ class _JoinedLine:
 
 
 def _told(execute: Execute) -> Execute:
-    """The same, with errors of any driver as ours."""
+    """The same, with errors of any driver as ours.
+
+    After the first one the transaction is lost, and all that is tried then fails for its reason.
+    """
+    reason: StoreError | None = None
 
     async def carried_out(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        nonlocal reason
+        if reason is not None:
+            raise type(reason)(str(reason)) from reason
         try:
             return await execute(statement, values)
         except Exception as error:
@@ -75,8 +82,8 @@ def _told(execute: Execute) -> Execute:
             state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
             if state is None:
                 raise
-            told = said(state, " ".join(str(cause).split()))
-            raise kind_of(state)(told) from error
+            reason = kind_of(state)(said(state, " ".join(str(cause).split())))
+            raise reason from error
 
     return carried_out
 

@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 
 from rewake.errors import StoreError, StoreUnavailable, StoreUnsuitable
 from rewake.stores.postgres.connecting import Tuple, connect, in_time, is_stale
-from rewake.stores.postgres.faults import is_locked, is_undone, while_open
+from rewake.stores.postgres.faults import is_locked, is_lost, is_undone, while_open
 from rewake.stores.postgres.flight import Job, fly
 from rewake.stores.postgres.known import Known
 from rewake.stores.postgres.notices import NOTIFY, Notices, Telling
@@ -123,6 +123,14 @@ class Line:
     # --- reads ---------------------------------------------------------------------------------
 
     async def _read(self, statement: str, values: Sequence[Any]) -> list[Tuple]:
+        try:
+            return await self._read_once(statement, values)
+        except StoreUnavailable as error:
+            if not is_lost(error):
+                raise
+            return await self._read_once(statement, values)  # twice is as good as once
+
+    async def _read_once(self, statement: str, values: Sequence[Any]) -> list[Tuple]:
         self._refuse_if_closed()
         async with self._free:
             connection = None

@@ -33,6 +33,8 @@ _MESSAGE = re.compile(rb"<Message>([^<]*)</Message>")
 _THROTTLED = frozenset({"SlowDown", "RequestTimeout", "OperationAborted", "ThrottlingException"})
 _CONFLICT = "ConditionalRequestConflict"
 _SKEWED = "RequestTimeTooSkewed"
+_UNKNOWN = "NotImplemented"
+"""What a store answers that knows no condition on what it is given; others pass it over."""
 _EXPIRED = frozenset({"ExpiredToken", "InvalidAccessKeyId", "InvalidToken"})
 _AGAIN = 2
 _THERE = 412
@@ -56,17 +58,22 @@ class S3Shelf:
         self._bucket = bucket
         self._prefix = prefix
         self._encryption = {ENCRYPTION: encryption} if encryption else {}
+        self._only_first: Mapping[str, str] = {"If-None-Match": "*"}
         self._chance = chance or random.Random()
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         """Keep a large value under its run. Writing the same name again changes nothing."""
         headers = {
             "Content-Type": "application/octet-stream",
-            "If-None-Match": "*",
+            **self._only_first,
             DIGEST: hashlib.sha256(data).hexdigest(),
             **self._encryption,
         }
         answer = await self._ask("PUT", self._path(run, name), headers, data)
+        if code_of(answer) == _UNKNOWN and "If-None-Match" in headers:
+            self._only_first = {}
+            await self.put_blob(run, name, data)
+            return
         if answer.status not in (200, _THERE):
             raise self._refusal("keep", answer)
 
@@ -145,7 +152,8 @@ class S3Shelf:
                 await tries.again(str(error))
                 continue
             code = code_of(answer)
-            again = answer.status >= 500 or code in _THROTTLED or code == _CONFLICT
+            busy = answer.status >= 500 and code != _UNKNOWN
+            again = busy or code in _THROTTLED or code == _CONFLICT
             if code in _EXPIRED or code == _SKEWED:
                 signed += 1
                 again = signed <= _AGAIN
