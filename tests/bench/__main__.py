@@ -1,6 +1,6 @@
 """`python -m tests.bench`: measure Rewake, this machine's floor and, if asked to, other systems.
 
-    python -m tests.bench [--store sqlite] [--only W1,W4] [--quick] [PEERS]
+    python -m tests.bench [--store sqlite] [--only W1,W4] [--quick] [--repetitions 3] [PEERS]
 
 `--store` names one of the databases that can be started here, or is the address of any, with
 `{name}` in the place of a name that each measurement has for itself; `--blobs` is where its large
@@ -49,7 +49,8 @@ def _measure(options: argparse.Namespace) -> None:
     found = Report(began, machine.facts(), _floor(), options.store)
     report.show_machine(found)
     peers = _peers(options.peers)
-    repetitions = 1 if set(options.only) <= set(_ONCE) else sizes.repetitions
+    asked = options.repetitions or sizes.repetitions
+    repetitions = 1 if set(options.only) <= set(_ONCE) else asked
     for repetition in range(repetitions):
         console.print(f"repetition {repetition + 1} of {repetitions}")
         for group in options.only:
@@ -59,7 +60,8 @@ def _measure(options: argparse.Namespace) -> None:
     found.rows = [row for each in chosen for row in each.rows]
     report.show_rows(found.rows)
     if peers is not None:
-        _count_syncs(peers)
+        if stores.is_sqlite():
+            _count_syncs(peers)
         found.peers = peers.figures()
         report.show_peers(found.rows, found.peers)
     found.load_after = os.getloadavg()[0]
@@ -71,6 +73,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("peers", nargs="?", type=Path, help="a folder of harnesses of others")
     parser.add_argument("--quick", action="store_true", help="less of everything, once")
+    parser.add_argument("--repetitions", type=int, help="how often, if not as it is by default")
     parser.add_argument("--store", default="sqlite", help=f"{', '.join(STORES)}, or an address")
     parser.add_argument("--blobs", default="", help="where large values are, beside an address")
     parser.add_argument("--only", type=_names, default=list(_ALL), help=",".join(_ALL))

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,8 @@ _LONGEST = 240
 """Seconds that a harness may take for one repetition of one workload."""
 _SYNCS = 0.9
 """Syncs a step from which on a peer counts as durable (a sync now and then covers many steps)."""
+_SYNCED = {"workload": "settings", "fsync": "on", "synchronous_commit": "on"}
+"""What a harness records of a PostgreSQL server that syncs each commit."""
 _VALUES = {"W1": "per_step_ms", "W2": "wall_s", "W3": "steps_s", "W4": "p50_ms", "W5": "p50_ms"}
 WORKLOADS = tuple(_VALUES)
 
@@ -35,6 +37,8 @@ class Figure(msgspec.Struct):
     kind: str = ""
     values: list[float] = []
     syncs: float | None = None
+    synced: bool = False
+    """Whether its database says that it syncs each commit, as ours beside it does."""
 
     @property
     def value(self) -> float:
@@ -44,7 +48,7 @@ class Figure(msgspec.Struct):
     @property
     def durable(self) -> bool:
         """Whether each step was synced."""
-        return self.syncs is not None and self.syncs >= _SYNCS
+        return self.synced or (self.syncs is not None and self.syncs >= _SYNCS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,8 @@ class Peers:
 
     def _env(self, peer: Peer, more: Mapping[str, str]) -> dict[str, str]:
         ours = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        return {**ours, "PYTHONDONTWRITEBYTECODE": "1", **peer.env, **more}
+        # Which database a peer has, a store says that is measured on the same server.
+        return {"PYTHONDONTWRITEBYTECODE": "1", **peer.env, **ours, **more}
 
     def _run(self, peer: Peer, given: Mapping[str, str]) -> str:
         """Run a harness to its end, and stop all that it started if that takes too long."""
@@ -212,13 +217,14 @@ class Peers:
         lines = errors.strip().splitlines() or ["no reason given"]
         return f"exit {process.returncode}: {lines[-1][:120]}" if process.returncode else ""
 
-    def _take(self, peer: Peer, records: Iterable[Mapping[str, object]]) -> None:
+    def _take(self, peer: Peer, records: Sequence[Mapping[str, object]]) -> None:
+        synced = any(record.items() >= _SYNCED.items() for record in records)
         for record in records:
             workload, mode = str(record.get("workload")), str(record.get("mode"))
             value = record.get(_VALUES.get(workload, ""))
             if isinstance(value, int | float) and not mode.startswith("no step"):
                 found = Figure(peer.name, workload, mode)
-                found.kind = _kind(peer, found)
+                found.kind, found.synced = _kind(peer, found), synced
                 found = self._figures.setdefault((peer.name, workload, mode), found)
                 found.values = [*found.values, value]
 

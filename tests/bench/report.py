@@ -129,7 +129,8 @@ def _alike(row: Row, figures: Sequence[Figure]) -> Iterable[Figure]:
 def _compared(row: Row, figure: Figure) -> tuple[str, ...]:
     theirs, ours = figure.value, row.value
     better = ours / theirs if row.unit == "/s" else theirs / ours
-    syncs = "unknown" if figure.syncs is None else f"{figure.syncs:.1f}"
+    unknown = "by its server" if figure.synced else "unknown"
+    syncs = unknown if figure.syncs is None else f"{figure.syncs:.1f}"
     return (
         figure.peer,
         figure.mode,

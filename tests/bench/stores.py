@@ -22,18 +22,30 @@ from tests.bench import machine
 DB, BLOBS = "REWAKE_BENCH_DB", "REWAKE_BENCH_BLOBS"
 """The variables that tell what is chosen: addresses, perhaps with `{name}`."""
 
+_PEERS = "peers"
+
 Server = Callable[[], AbstractContextManager[Mapping[str, str]]]
 """Starts what a store needs; gives the variables, with those of its driver."""
 
 
 @contextmanager
 def _postgres() -> Iterator[Mapping[str, str]]:
-    """A PostgreSQL server of our own, which syncs at each commit."""
-    from tests.support.postgres import Cluster  # noqa: PLC0415 - its driver is an extra
+    """A PostgreSQL server of our own, which syncs each commit; a schema for each measurement.
+
+    Harnesses of other systems have a database on it.
+    """
+    from tests.support.postgres import Cluster  # noqa: PLC0415 - only where it is asked for
 
     cluster = Cluster.start(durable=True)
     try:
-        yield {DB: cluster.address("{name}")}
+        with cluster.connected() as connection:
+            connection.execute(f"CREATE DATABASE {_PEERS}")
+        peers = cluster.address("", _PEERS).partition("?")[0].partition("://")[2]
+        yield {
+            DB: cluster.address("{name}"),
+            "BENCH_DB": "postgres",
+            "BENCH_PG_URL": f"postgresql+psycopg://{peers}",
+        }
     finally:
         cluster.end()
 
