@@ -165,8 +165,10 @@ class Deployed:
 
 
 @pytest.fixture
-def deployed(tmp_path: Path) -> Iterator[Deployed]:
+def deployed(tmp_path: Path, whole: bool) -> Iterator[Deployed]:
     """A project as `rewake init` makes it, with an app of ours, deployed."""
+    if not whole:
+        pytest.skip("it takes minutes: it is carried out with --whole")
     project = made(tmp_path / "project")
     shutil.copy(Path(__file__).with_name("app.py"), project / "app.py")
     file = project / "serverless.yml"
