@@ -7,9 +7,13 @@ import re
 import pytest
 
 from rewake.cli.local.cost import prices_of
-from tests.bench.units import OPERATIONS, READS, SERVER, USES, dollars, measured, used_by
+from rewake.stores.metered import READS as READ_UNITS
+from rewake.stores.metered import WRITES, MeteredTable
+from tests.bench.units import OPERATIONS, PROGRAMS, READS, SERVER, USES, dollars, measured, used_by
 from tests.docs.markdown import ROOT
 from tests.support.small_dynamodb import SmallDynamo
+from tests.support.small_table import SmallTable
+from tests.support.virtual import Bench, virtually
 
 PAGE = (ROOT / "docs" / "cost.md").read_text()
 _ROW = re.compile(r"^\| (?P<name>[^|]+) \|(?P<cells>( [\d.,]+ \|)+)$", re.MULTILINE)
@@ -33,6 +37,20 @@ def test_an_operation_uses_what_the_page_says(name: str) -> None:
     assert [used.get(use, 0) for use in USES] == pytest.approx(units, rel=0.05, abs=0.06)
     told = dollars(dict(zip(USES, units, strict=True)), prices_of()["dollars per million"])
     assert price == pytest.approx(told, abs=0.02)
+
+
+@pytest.mark.parametrize(("workflow", "n"), [("sequence", 60), ("fan_out", 200), ("steps", 200)])
+def test_the_command_counts_as_dynamodb_would(workflow: str, n: int) -> None:
+    """The table of `rewake cost`, in memory, has the write units that DynamoDB bills."""
+    metered, small = MeteredTable(), SmallTable(SmallDynamo())
+
+    async def body(bench: Bench) -> None:
+        await bench.run(workflow, n=n)
+
+    for table in (metered, small):
+        virtually(PROGRAMS, body, table=table)
+    assert metered.used[WRITES] == pytest.approx(small.units, rel=0.02)
+    assert metered.used[READ_UNITS] == pytest.approx(small.reads, rel=0.1)
 
 
 def test_an_idle_server_uses_what_the_page_says() -> None:
