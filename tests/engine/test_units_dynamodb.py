@@ -9,41 +9,20 @@ from uuid import uuid4
 
 import pytest
 
-from rewake import step, task, workflow
+from rewake import step, workflow
 from rewake.app import App
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine
 from rewake.stores.dynamodb.client import Client
 from rewake.stores.dynamodb.table import DynamoTable
+from tests.engine.test_units import fan_out, nothing, quick, sequence
 from tests.support.aws import table_name
 from tests.support.dynamodb import wire
 from tests.support.small_dynamodb import SmallDynamo
 from tests.support.small_table import SmallTable
 from tests.support.stores import reads_of
 from tests.support.virtual import SECRET, Bench, virtually
-
-
-@task
-async def quick(n: int) -> int:
-    return n
-
-
-@workflow
-async def nothing(n: int) -> int:
-    return n
-
-
-@workflow
-async def sequence(n: int) -> int:
-    for i in range(n):
-        await quick(i)
-    return n
-
-
-@workflow
-async def fan_out(n: int) -> int:
-    return len(await asyncio.gather(*(quick(i) for i in range(n))))
 
 
 @workflow

@@ -94,7 +94,7 @@ async def over_lambda(handler: Handler) -> AsyncIterator[Dispatcher]:
         return web.Response(status=202)
 
     app = web.Application()
-    app.router.add_post("/2015-03-31/functions/work/invocations", invoke)
+    app.router.add_post("/2015-03-31/functions/worker/invocations", invoke)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -103,7 +103,7 @@ async def over_lambda(handler: Handler) -> AsyncIterator[Dispatcher]:
     with mock.patch.dict(os.environ, environment(f"http://127.0.0.1:{port}")):
         client = AwsClient("lambda")
         await client.find()
-        dispatcher = LambdaDispatcher("work", client, SECRET, CLOCK)
+        dispatcher = LambdaDispatcher("worker", client, SECRET, CLOCK)
         dispatcher.open(handler)
         try:
             yield dispatcher
