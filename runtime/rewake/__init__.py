@@ -23,6 +23,7 @@ from rewake.authoring.context import TaskContext, task_context
 from rewake.authoring.emit import emit
 from rewake.authoring.marking import secret
 from rewake.authoring.notifying import Notice, NoticeKind
+from rewake.authoring.polling import wait_until
 from rewake.authoring.quorum import group, groups
 from rewake.authoring.response import respond
 from rewake.authoring.step import step
@@ -83,6 +84,7 @@ __all__ = [
     "task_context",
     "uuid4",
     "wait_for_approval",
+    "wait_until",
     "workflow",
 ]
 

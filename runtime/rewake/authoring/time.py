@@ -28,11 +28,16 @@ async def sleep(duration: Seconds) -> None:
 
     Raises `ValueError` for a duration that is infinite, or not a number.
     """
+    await pause(duration, "sleep")
+
+
+async def pause(duration: Seconds, label: str) -> None:
+    """Do what `sleep` does, under another name."""
     execution, wait = current(), millis(duration)
     if execution is None or wait <= 0:
         await asyncio.sleep(max(0.0, seconds(duration)))
     else:
-        await execution.request(Kind.TIMER, "sleep", due=execution.machine + wait)
+        await execution.request(Kind.TIMER, label, due=execution.machine + wait)
 
 
 @operation

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rewake.authoring.attempt import is_async
+from rewake.authoring.polling import wait_until
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
 from rewake.authoring.workflow import Workflow
@@ -409,7 +410,7 @@ class _Body(ast.NodeVisitor):
             self.visit(each)
 
 
-_ALWAYS: Final = (step, task, ELSEWHERE, UNKNOWN)
+_ALWAYS: Final = (step, task, wait_until, ELSEWHERE, UNKNOWN)
 
 
 def _makes_task(found: object) -> bool:
