@@ -352,6 +352,12 @@ class Header(msgspec.Struct, omit_defaults=True):
     """Whether some of its items lie in other partitions, and which. See `stores/layout.py`."""
     joins: int = 0
     """The number of the newest opening or closing of its join items. See `stores/joins.py`."""
+    writes: int = 0
+    reads: int = 0
+    puts: int = 0
+    gets: int = 0
+    sends: int = 0
+    """What it has used, where that is billed: `stores/bills.py` says of what."""
     base: str = ""
     """The sort key of the newest chunk; empty: there is none."""
     tail: list[Entry] = []

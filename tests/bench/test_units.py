@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from rewake.cli.local.cost import prices_of
 from rewake.stores.metered import READS as READ_UNITS
 from rewake.stores.metered import WRITES, MeteredTable
+from rewake.views.costs import prices_of
 from tests.bench.units import OPERATIONS, PROGRAMS, READS, SERVER, USES, dollars, measured, used_by
 from tests.docs.markdown import ROOT
 from tests.support.small_dynamodb import SmallDynamo

@@ -18,13 +18,13 @@ from typing import Any
 
 from rewake import emit, sleep, step, task, wait_for_approval, workflow
 from rewake.authoring.approval import Approval, Decision
-from rewake.cli.local.cost import MESSAGES as REQUESTED
-from rewake.cli.local.cost import REQUESTS, prices_of
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.dispatchers.sqs import REACH
 from rewake.engine.approvals import Approvals, approvals_of
 from rewake.records import Header, Invocation
 from rewake.states import ENDED, RunState
+from rewake.views.costs import MESSAGES as REQUESTED
+from rewake.views.costs import REQUESTS, prices_of
 from tests.support.small_dynamodb import SmallDynamo
 from tests.support.small_table import SmallTable
 from tests.support.virtual import Bench, virtually

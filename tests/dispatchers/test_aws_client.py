@@ -161,7 +161,7 @@ from rewake.signing.secret import Secret
 
 config = ServerConfig.from_env({}, dispatcher="sqs", queue="work")
 try:
-    building._DISPATCHERS["sqs"](config, Secret("a secret of this test"), None)
+    building._DISPATCHERS["sqs"](building.Given(config, Secret("a secret of this test"), None))
 except ConfigError as error:
     print(error)
 print(sorted(name for name in sys.modules if name.startswith(("boto", "aiohttp"))))

@@ -113,12 +113,18 @@ both = pytest.mark.parametrize("drive", [queued, called], ids=["container", "fun
 
 
 def test_a_sequential_task_costs_one_message() -> None:
-    """The process that delivers an outcome goes on with the run, so a task is one message."""
+    """The process that delivers an outcome goes on with the run, so a task is one message.
+
+    They are counted for the run that they are about.
+    """
 
     async def body(bench: Bench, account: Account) -> None:
         assert await bench.run("chain", n=50) == 50
         # One starts the run, each task has one.
         assert len(account.sqs.sent) == 51
+        page = await bench.engine.services.store.listed.page(limit=9, cursor=None)
+        [run] = {view.run for _, view in page.items}
+        assert account.bills.take(run) == {"sends": 51}
 
     queued(body)
 

@@ -41,14 +41,15 @@ def _repetitions(said: Sequence[Note]) -> Iterator[tuple[Note, Note]]:
 def _excused(first: Note, second: Note, harms: Sequence[Harm]) -> bool:
     """Whether harm came to the process of the first, or to the machine, between the two.
 
-    Or the process of the second was paused just before its body, and then taken over.
+    Or the process of the second was paused just before its body, and then taken over: it began that
+    at once when it went on, a lease before the end of the harm.
     """
     return any(
         harm.pid in (0, first.pid) and harm.began <= second.at and first.at <= harm.ended + LEASE
         for harm in harms
     ) or any(
         (harm.kind, harm.pid) == ("pause", second.pid)
-        and harm.began <= first.at <= harm.ended <= second.at <= harm.ended + AT_ONCE
+        and harm.began <= first.at <= second.at <= harm.ended - LEASE + AT_ONCE
         for harm in harms
     )
 

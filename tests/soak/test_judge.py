@@ -39,10 +39,10 @@ def test_a_second_beginning_wants_harm_of_the_first() -> None:
 def test_who_was_paused_on_the_way_to_a_body_begins_it_after_the_other() -> None:
     """Between its last look and the body's first line no process can know that it was paused."""
     notes = twice(10, 20)
-    assert list(faults([], notes, [Harm("pause", 8, 9, 19.5)])) == []
-    assert len(list(faults([], notes, [Harm("pause", 8, 9, 18)]))) == 1
-    assert len(list(faults([], notes, [Harm("pause", 8, 11, 19.5)]))) == 1
-    assert len(list(faults([], notes, [Harm("stop", 8, 9, 19.5)]))) == 1
+    assert list(faults([], notes, [Harm("pause", 8, 9, 19.5 + LEASE)])) == []
+    assert len(list(faults([], notes, [Harm("pause", 8, 9, 18 + LEASE)]))) == 1
+    assert len(list(faults([], notes, [Harm("pause", 8, 11, 19.5 + LEASE)]))) == 1
+    assert len(list(faults([], notes, [Harm("stop", 8, 9, 19.5 + LEASE)]))) == 1
 
 
 def test_a_failure_between_two_beginnings_excuses_the_second() -> None:

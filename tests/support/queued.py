@@ -11,6 +11,7 @@ from rewake.dispatchers.sqs import SqsDispatcher
 from rewake.engine.engine import Engine
 from rewake.hosts.lambda_events import handle_schedule, handle_sqs
 from rewake.signing.secret import Secret
+from rewake.stores.bills import Bills
 from tests.support.sqs import FakeSqs, Held
 from tests.support.virtual import SECRET, die
 
@@ -21,6 +22,7 @@ class Account:
     """The queues that all processes of a test share. It makes their dispatchers."""
 
     def __init__(self, *, consumes: bool = True, room: int = 100, secret: Secret = SECRET) -> None:
+        self.bills = Bills()
         self.consumes = consumes
         self.room = room
         self.secret = secret
@@ -31,7 +33,14 @@ class Account:
         if not self._made:
             self._made, self.sqs = True, FakeSqs(clock.now, QUEUE, DEAD)
         queues = self.sqs.queue(QUEUE), self.sqs.queue(DEAD)
-        return SqsDispatcher(*queues, self.secret, clock, consumes=self.consumes, room=self.room)
+        return SqsDispatcher(
+            *queues,
+            self.secret,
+            clock,
+            consumes=self.consumes,
+            room=self.room,
+            count=self.bills.sent,
+        )
 
     @property
     def waiting(self) -> list[Held]:

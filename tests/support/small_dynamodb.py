@@ -69,14 +69,20 @@ class SmallDynamo:
         self.calls += 1
         try:
             self._throttle(operation)
+            before = self._units()
             answer = getattr(self, f"_{operation}")(request)
         except Refusal as refusal:
             told = {"__type": f"x#{refusal.type}", "message": str(refusal)}
             if refusal.item is not None and "ReturnValuesOnConditionCheckFailure" in request:
                 told["Item"] = refusal.item  # type: ignore[assignment]
             return Answer(400, {}, json.dumps(told).encode())
+        if "ReturnConsumedCapacity" in request:
+            answer = {**answer, "ConsumedCapacity": {"CapacityUnits": self._units() - before}}
         data = json.dumps(answer).encode()
         return Answer(200, {"x-amz-crc32": str(zlib.crc32(data))}, data)
+
+    def _units(self) -> int:
+        return self.writes + self.index_writes + self.reads
 
     async def renew(self) -> None:
         """The credentials are always good."""

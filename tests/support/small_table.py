@@ -5,18 +5,17 @@ from __future__ import annotations
 import random
 
 from rewake.stores.dynamodb.attributes import SHARDS
-from rewake.stores.dynamodb.client import Client
-from rewake.stores.dynamodb.table import DynamoTable
+from rewake.stores.dynamodb.billed import BilledTable
 from rewake.stores.memory import MemoryTable
 from rewake.stores.table import Key
 from tests.support.small_dynamodb import SmallDynamo
 
 
-class SmallTable(DynamoTable):
+class SmallTable(BilledTable):
     """A whole table, which counts what it is asked in DynamoDB's units."""
 
     def __init__(self, server: SmallDynamo, chance: random.Random | None = None) -> None:
-        super().__init__(Client(server, chance=chance), "t")
+        super().__init__(server, "t", chance=chance)
         self.server = server
         self._beside = MemoryTable()
         self.put_blob, self.get_blob = self._beside.put_blob, self._beside.get_blob

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rewake.aws.client import AwsClient
 from rewake.aws.queue import BATCH, LONGEST_DELAY, TARGET, Outgoing, Queue
@@ -63,6 +63,7 @@ class SqsDispatcher:
     """Sends messages to `queue`, signed with `secret`, and takes some from it if it `consumes`.
 
     `parked` has those that could not be handled. `room`: how many tasks this process takes at once.
+    `count` is told of which runs messages are, as they are sent.
     """
 
     local = False
@@ -77,6 +78,7 @@ class SqsDispatcher:
         *,
         consumes: bool = True,
         room: int = 100,
+        count: Callable[[Iterable[str]], object] = list,
     ) -> None:
         self.queues = (queue, parked)
         self.dead_letters = DeadLetterQueue(parked, queue)
@@ -85,6 +87,7 @@ class SqsDispatcher:
         self._clock = clock
         self._consumes = consumes
         self._room = room
+        self._count = count
         self._consumer: Consumer | None = None
         self._outbox: deque[tuple[Outgoing, _Lot]] = deque()
         self._senders: set[asyncio.Task[None]] = set()
@@ -109,6 +112,7 @@ class SqsDispatcher:
         if len(self._outbox) + len(fit) > BACKLOG:
             self._failed("too many messages wait to be sent")
             return
+        self._count(each.run for each, _ in fit)
         lot = _Lot(len(fit))
         for each, wait in fit:
             body = enveloped(self._secret, each, now)

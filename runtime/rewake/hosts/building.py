@@ -17,8 +17,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from starlette.applications import Starlette
 
@@ -43,6 +44,7 @@ from rewake.http.app import create_app
 from rewake.http.bodies import LIMIT
 from rewake.http.load import Limits
 from rewake.signing.secret import Secret
+from rewake.stores.bills import Bills
 from rewake.tags import EVERY, UNTAGGED, Served
 
 _UNTAGGED = Served()
@@ -52,29 +54,43 @@ log = logging.getLogger("rewake.server")
 # --- dispatchers -------------------------------------------------------------------------------
 
 
-def _over_sqs(
-    config: ServerConfig, secret: Secret, clock: Clock, tag: str = UNTAGGED
-) -> SqsDispatcher:
+class Given(NamedTuple):
+    """What dispatchers are made of."""
+
+    config: ServerConfig
+    secret: Secret
+    clock: Clock
+    tell: Callable[[Iterable[str]], object] = list
+    """Told of which runs the messages are that are billed."""
+
+
+def _over_sqs(given: Given, tag: str = UNTAGGED) -> SqsDispatcher:
     """A queue for messages of a tag, from which those take that serve it."""
     check_installed()
+    config, secret, clock, tell = given
     queue = open_queue(config.queue)
     parked = open_queue(config.dead_letters or parked_name(config.queue))
     serves = tag in (config.served or _UNTAGGED)
     takes = serves and config.consume and config.runs_on.goes_on  # else its host brings them
-    return SqsDispatcher(queue, parked, secret, clock, consumes=takes, room=config.tasks)
+    return SqsDispatcher(
+        queue, parked, secret, clock, consumes=takes, room=config.tasks, count=tell
+    )
 
 
-def _over_lambda(config: ServerConfig, secret: Secret, clock: Clock) -> LambdaDispatcher:
+def _over_lambda(given: Given) -> LambdaDispatcher:
     check_installed()
-    later = _over_sqs(config, secret, clock) if config.queue else None
-    return LambdaDispatcher(config.function, AwsClient("lambda"), secret, clock, later)
+    function, later = given.config.function, _over_sqs(given) if given.config.queue else None
+    return LambdaDispatcher(function, AwsClient("lambda"), given.secret, given.clock, later)
 
 
-_DISPATCHERS: Mapping[str, Callable[[ServerConfig, Secret, Clock], Dispatcher]] = {
-    "in-process": lambda _config, _secret, clock: InProcessDispatcher(clock),
-    "http": lambda config, secret, clock: HttpDispatcher(
-        config.url, secret, clock, pauses=not config.runs_on.goes_on
-    ),
+def _over_http(address: str, given: Given) -> HttpDispatcher:
+    pauses = not given.config.runs_on.goes_on
+    return HttpDispatcher(address, given.secret, given.clock, pauses=pauses)
+
+
+_DISPATCHERS: Mapping[str, Callable[[Given], Dispatcher]] = {
+    "in-process": lambda given: InProcessDispatcher(given.clock),
+    "http": lambda given: _over_http(given.config.url, given),
     "sqs": _over_sqs,
     "lambda": _over_lambda,
 }
@@ -95,53 +111,42 @@ async def look_at_dispatcher(dispatcher: Dispatcher) -> None:
             await queue.close()
 
 
-def _http_route(
-    address: str, _tag: str, config: ServerConfig, secret: Secret, clock: Clock
-) -> Dispatcher:
-    return HttpDispatcher(address, secret, clock, pauses=not config.runs_on.goes_on)
+def _sqs_route(address: str, tag: str, given: Given) -> Dispatcher:
+    config = replace(given.config, queue=address.partition(":")[2], dead_letters="")
+    return _over_sqs(given._replace(config=config), tag)
 
 
-def _sqs_route(
-    address: str, tag: str, config: ServerConfig, secret: Secret, clock: Clock
-) -> Dispatcher:
-    queue = address.partition(":")[2]
-    return _over_sqs(replace(config, queue=queue, dead_letters=""), secret, clock, tag)
-
-
-def _lambda_route(
-    address: str, _tag: str, _config: ServerConfig, secret: Secret, clock: Clock
-) -> Dispatcher:
+def _lambda_route(address: str, _tag: str, given: Given) -> Dispatcher:
     check_installed()
     function = address.partition(":")[2]
-    return LambdaDispatcher(function, AwsClient("lambda"), secret, clock)
+    return LambdaDispatcher(function, AwsClient("lambda"), given.secret, given.clock)
 
 
-_ROUTES: Mapping[str, Callable[[str, str, ServerConfig, Secret, Clock], Dispatcher]] = {
-    "https": _http_route,
-    "http": _http_route,
+_ROUTES: Mapping[str, Callable[[str, str, Given], Dispatcher]] = {
+    "https": lambda address, _tag, given: _over_http(address, given),
+    "http": lambda address, _tag, given: _over_http(address, given),
     "sqs": _sqs_route,
     "lambda": _lambda_route,
 }
 """By what stands before the first colon of its address: what makes a route."""
 
 
-def _dispatcher(config: ServerConfig, secret: Secret, clock: Clock) -> Dispatcher:
+def _dispatcher(given: Given) -> Dispatcher:
     """The dispatcher, with the routes that messages of tags take. Raises `ConfigError`."""
-    main = _DISPATCHERS[config.dispatcher](config, secret, clock)
-    routes = {tag: _route(tag, to, config, secret, clock) for tag, to in config.routes.items()}
+    config = given.config
+    main = _DISPATCHERS[config.dispatcher](given)
+    routes = {tag: _route(tag, to, given) for tag, to in config.routes.items()}
     return Router(main, routes) if routes else main
 
 
-def _route(
-    tag: str, address: str, config: ServerConfig, secret: Secret, clock: Clock
-) -> Dispatcher:
+def _route(tag: str, address: str, given: Given) -> Dispatcher:
     kind, _, _ = address.partition(":")
     make = _ROUTES.get(kind.lower())
     if make is None:
         known = ", ".join(f"{each}:" for each in _ROUTES)
         raise ConfigError(f"REWAKE_ROUTES: the address for {tag} begins with none of {known}")
     try:
-        return make(address, tag, config, secret, clock)
+        return make(address, tag, given)
     except ConfigError:
         if not kind.lower().startswith("http"):
             raise
@@ -160,8 +165,9 @@ def build_engine(
     `unless_said`: what it serves if the settings do not say.
     """
     _refuse(app, config)
-    dispatcher = _dispatcher(config, secret, clock)
     table, shelf = open_database(Address(config.db, config.blobs))
+    bills: Bills = getattr(table, "bills", None) or Bills()
+    dispatcher = _dispatcher(Given(config, secret, clock, bills.sent))
     settings = Settings(
         lease=round(config.lease * 1000),
         blocked=round(config.blocked * 1000),

@@ -19,6 +19,8 @@ from rewake.aws.account import Account, this_account
 from rewake.aws.wire import SignedWire
 from rewake.errors import ConfigError, StoreUnsuitable
 from rewake.hosts.databases import Database, Reader
+from rewake.stores.bills import Bills
+from rewake.stores.dynamodb.billed import BilledTable
 from rewake.stores.dynamodb.client import Client
 from rewake.stores.dynamodb.listing import DynamoListing
 from rewake.stores.dynamodb.setup import check_table, create_table, tried
@@ -77,7 +79,7 @@ def open_existing(place: str, blobs: str) -> Database:
 def open_to_read(place: str, blobs: str) -> Reader:
     """The same, of which nothing changes; each read is whole."""
     at, account = _fitting(place, blobs)
-    client, shelf = _client(account), _shelf(at, account)
+    client, shelf = Client(_wire(account)), _shelf(at, account)
     listing = DynamoListing(client, at.table, shelf, at.app)
     return Reader(DynamoTable(client, at.table, at.app), shelf, lambda: False, listing)
 
@@ -111,14 +113,15 @@ def _fitting(place: str, blobs: str) -> tuple[Where, Account]:
 
 
 def _opened(at: Where, account: Account) -> Database:
-    table = DynamoTable(_client(account), at.table, at.app)
-    return Database(table, _shelf(at, account))
+    bills = Bills()
+    table = BilledTable(_wire(account), at.table, at.app, bills=bills)
+    return Database(table, _shelf(at, account, bills))
 
 
-def _client(account: Account) -> Client:
-    return Client(SignedWire(account, "dynamodb", account.place("dynamodb")))
+def _wire(account: Account) -> SignedWire:
+    return SignedWire(account, "dynamodb", account.place("dynamodb"))
 
 
-def _shelf(at: Where, account: Account) -> S3Shelf:
+def _shelf(at: Where, account: Account, bills: Bills | None = None) -> S3Shelf:
     beside = SignedWire(account, "s3", account.place("s3"), large=True)
-    return S3Shelf(beside, at.bucket, at.prefix, encryption=at.encryption)
+    return S3Shelf(beside, at.bucket, at.prefix, encryption=at.encryption, bills=bills)

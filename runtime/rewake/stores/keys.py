@@ -124,6 +124,13 @@ def is_view(key: Key) -> bool:
     return key.partition == VIEWS or key.partition.startswith("V#")
 
 
+def billed_run(key: Key) -> str:
+    """The run for which an item is asked for: its own, or that of a view; empty: none."""
+    if is_view(key):
+        return key.sort.partition("#")[2]
+    return run_of(key) if is_of_run(key) else ""
+
+
 def header_key(run: str) -> Key:
     """Where a run's header is."""
     return Key(run_partition(run), "H")

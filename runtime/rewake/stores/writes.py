@@ -44,7 +44,8 @@ HEADER_BYTES = 1024
 """The most bytes of a header and its key: one unit of a write.
 
 What a request or a loss adds later (`cancel`, `hold`, `lost_turn`) may make it longer, to the next
-commit.
+commit. What it has used (`stores/bills.py`) has no room of its own: it is counted in JSON here, and
+where that is billed a number takes half of its digits.
 """
 FIXED_BYTES = 582
 """Room for all fields of a header but its names and its tail, at their longest."""

@@ -15,6 +15,7 @@ from rewake.states import END_OF, SHOWN, RunState
 from rewake.stores.removal import kept_until
 from rewake.values.sealing import for_people
 from rewake.views.approvals import ApprovalView
+from rewake.views.costs import CostView, cost_view
 from rewake.views.moments import moment, moment_or_none
 from rewake.views.values import Values
 
@@ -51,7 +52,7 @@ class RunView(msgspec.Struct, frozen=True):
     that carries it on now, as `host:pid`. `held_up`: why it was put back, or lost, and does not go
         on yet. `kept_until`: when it is removed, if it has ended and is not kept for ever. `hold`:
     somebody holds it, so that it is not. `unserved_tags`: tags that no server serves, and for which
-    tasks of it wait.
+    tasks of it wait. `cost`: what it has used, where requests are billed.
     """
 
     id: str
@@ -71,6 +72,7 @@ class RunView(msgspec.Struct, frozen=True):
     hold: bool = False
     approvals: list[ApprovalView] | UnsetType = UNSET
     unserved_tags: list[str] | UnsetType = UNSET
+    cost: CostView | UnsetType = UNSET
 
 
 class ResultView(msgspec.Struct, frozen=True):
@@ -134,6 +136,7 @@ def run_view(
         hold=header.hold,
         approvals=approvals,
         unserved_tags=unserved_tags or UNSET,
+        cost=cost_view(header) or UNSET,
     )
 
 

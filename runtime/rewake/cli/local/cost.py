@@ -9,10 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
-
-import msgspec
 
 from rewake.app import App, load_app
 from rewake.cli.exits import Exit, tell
@@ -25,10 +22,8 @@ from rewake.records import Invocation
 from rewake.signing.secret import Secret
 from rewake.states import ENDED
 from rewake.stores.metered import MeteredTable
+from rewake.views.costs import MESSAGES, REQUESTS, dollars, prices_of
 
-MESSAGES = "message requests"
-REQUESTS = 3
-"""A message is sent, received and deleted."""
 _MILLION = 1_000_000
 _ENDED = [state.said for state in ENDED]
 
@@ -56,7 +51,7 @@ def cost(source: str, arguments: Mapping[str, Any], wait: float, *, json: bool) 
             raise AppError(f"{source} has several workflows; say which: {source}:NAME")
         used, state = asyncio.run(_counted(app, name or next(iter(app.workflows)), arguments, wait))
         prices = prices_of()
-        told = bill(used, prices["dollars per million"])
+        told = bill(used)
         if json:
             write_json({"state": state, "used": used, "prices": prices, **told}, out)
             return Exit.DONE
@@ -83,15 +78,7 @@ async def _counted(
         return dict(used), (await engine.get(header.run)).state.said
 
 
-def prices_of() -> dict[str, Any]:
-    """The prices, with their date and where they are from."""
-    found: dict[str, Any] = msgspec.json.decode(
-        files("rewake.cli.local").joinpath("prices.json").read_bytes()
-    )
-    return found
-
-
-def bill(used: Mapping[str, int], prices: Mapping[str, float]) -> dict[str, Any]:
+def bill(used: Mapping[str, int]) -> dict[str, Any]:
     """What all of it costs, each by itself, and a million runs of it."""
-    dollars = {name: count * prices[name] / _MILLION for name, count in used.items()}
-    return {"dollars": dollars, "a million runs": sum(dollars.values()) * _MILLION}
+    each = dollars(used)
+    return {"dollars": each, "a million runs": sum(each.values()) * _MILLION}

@@ -69,6 +69,7 @@ def run_details(
         ("updated", when(run["updated"])),
         ("next timer", when(wake) if wake else ""),
         ("kept", _kept(run)),
+        ("cost", _cost(run)),
         ("killed" if run.get("killed") else "cancelled", run.get("cancel") or ""),
         ("result", _value_in(history, "finished", "result")),
         ("error", _error(run)),
@@ -107,6 +108,14 @@ def _kept(run: Mapping[str, Any]) -> str:
     if run.get("hold"):
         return "it is held, until `rewake runs unhold`"
     return f"until {when(run['kept_until'])}" if run.get("kept_until") else ""
+
+
+def _cost(run: Mapping[str, Any]) -> str:
+    """What it has used so far, where requests are billed."""
+    if (cost := run.get("cost")) is None:
+        return ""
+    used = f"{cost['write_units']} write and {cost['read_units']} read units"
+    return f"${cost['dollars']:.6f} ({used}, {cost['message_requests']} message requests)"
 
 
 def _unserved(run: Mapping[str, Any]) -> str:

@@ -57,7 +57,10 @@ _SIGN_AGAIN = 2
 """How often a request is signed again: more do not help."""
 
 Meter = Callable[[str, Any], None]
-"""Told the name of each operation, and what DynamoDB says that it consumed."""
+"""Told the name of each operation, and what DynamoDB says that it consumed.
+
+None: it does not say, as of a write whose condition did not hold.
+"""
 
 
 class Reply(msgspec.Struct, rename="pascal"):
@@ -140,6 +143,8 @@ class Client:
                 await tries.again(f"{operation}: {error}")
                 continue
             if fault.type == _REFUSED:
+                if self._meter is not None:
+                    self._meter(operation, None)
                 return Reply(item=fault.item, refused=True)
             signed += await self._refused(operation, fault, signed)
             await tries.again(f"{operation}: {fault}")

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 from rewake.aws.tries import Tries
 from rewake.aws.wire import Answer, Lost, NotSent, Wire
 from rewake.errors import CheckpointUnreadable, StoreUnavailable
+from rewake.stores.bills import GETS, PUTS, Bills
 
 DIGEST = "x-amz-meta-sha256"
 """The header that keeps the digest of a value."""
@@ -43,7 +44,10 @@ _TOLD = 400
 
 
 class S3Shelf:
-    """A `Shelf` in `bucket`, below `prefix`. `encryption` is how values are encrypted there."""
+    """A `Shelf` in `bucket`, below `prefix`. `encryption` is how values are encrypted there.
+
+    `bills` counts the requests, by the runs that they are for.
+    """
 
     def __init__(
         self,
@@ -53,8 +57,10 @@ class S3Shelf:
         *,
         encryption: str = "AES256",
         chance: random.Random | None = None,
+        bills: Bills | None = None,
     ) -> None:
         self._wire = wire
+        self._bills = bills or Bills()
         self._bucket = bucket
         self._prefix = prefix
         self._encryption = {ENCRYPTION: encryption} if encryption else {}
@@ -63,6 +69,7 @@ class S3Shelf:
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         """Keep a large value under its run. Writing the same name again changes nothing."""
+        self._bills.note(run, {PUTS: 1})
         headers = {
             "Content-Type": "application/octet-stream",
             **self._only_first,
@@ -79,6 +86,7 @@ class S3Shelf:
 
     async def get_blob(self, run: str, name: str) -> bytes:
         """A large value. Raises `CheckpointUnreadable` if it is not there, or damaged."""
+        self._bills.note(run, {GETS: 1})
         answer = await self._ask("GET", self._path(run, name), {}, b"")
         if answer.status == 404 and code_of(answer) in ("NoSuchKey", ""):
             raise CheckpointUnreadable(f"run {run} has no stored value {name!r}")
