@@ -50,12 +50,16 @@ class Script:
         """Nothing is open."""
 
 
-def play(script: Script, body: Callable[[S3Shelf], Awaitable[Any]], **how: str) -> Any:
+def play(
+    script: Script, body: Callable[[S3Shelf], Awaitable[Any]], encryption: str = "AES256"
+) -> Any:
     """What a call came to, in virtual time."""
 
     async def ended() -> Any:
         try:
-            return await body(S3Shelf(script, "b", "a/b", chance=random.Random(1), **how))
+            return await body(
+                S3Shelf(script, "b", "a/b", chance=random.Random(1), encryption=encryption)
+            )
         except Exception as raised:
             return raised
 
