@@ -33,6 +33,7 @@ GROUND = (
     "kinds",
     "states",
     "keep",
+    "laps",
     "ledger",
     "streamed",
     "noted",

@@ -20,6 +20,7 @@ from rewake.authoring.binding import Call, bind
 from rewake.authoring.branches import parallel, race
 from rewake.authoring.callback import Callback, callback
 from rewake.authoring.context import TaskContext, task_context
+from rewake.authoring.continuing import continue_as_new
 from rewake.authoring.emit import emit
 from rewake.authoring.marking import secret
 from rewake.authoring.notifying import Notice, NoticeKind
@@ -68,6 +69,7 @@ __all__ = [
     "approval",
     "bind",
     "callback",
+    "continue_as_new",
     "emit",
     "group",
     "groups",

@@ -1,4 +1,4 @@
-"""What is noted with an entry of a history: of an attempt at a step, and of how a run failed."""
+"""What is noted with an entry of a history: of an attempt at a step, of an end, of a lap."""
 
 from __future__ import annotations
 
@@ -32,3 +32,28 @@ class Attempted(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     """When it ended, if its run was retried since, and this is how that was seen again."""
     once: bool = False
     """Of a failed attempt: whether its step runs at most once."""
+
+
+class LapBegun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What is noted where a lap of a run begins."""
+
+    number: int = 1
+    """Its number, from 1."""
+    carried: int = 0
+    """How many entries behind it are what the body of the lap before has said."""
+    items: int = 0
+    lines: int = 0
+    """How many items and lines the bodies of all laps had told before those."""
+
+
+class LapState(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """The lap in which a run is, and what is left of earlier ones."""
+
+    number: int = 1
+    """Its number, from 1."""
+    cleared: int = 1
+    """The newest lap at whose beginning what earlier ones had left was looked after."""
+    gone: int = 0
+    """The number of the first batch of the run's stream that may be there."""
+    old: int = 0
+    """The number of the first batch that is not of the laps before the one that is `cleared`."""

@@ -7,12 +7,12 @@ A stored run is one `Header`, which decides, and beside it `Chunk`s (older entri
 has what its attempts say, `ledger` what is stored beside runs, `stores.keys` where all of it is.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
-workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what it then observed
-(`Started`, `Completed`, `Stepped`, `Fired`, `CancelRequested`), or that its waits move (`Retried`,
-`ClockSetBack`), and when: by the machine's clock, which may be set back. Between two events the
-workflow sees nothing new and time stands still; that is all that replay rests on. Log lines of the
-workflow's own body (`Logged`) are kept among its commands, and replay does not compare them, nor
-what it emitted in a part that a retry has cut off (`Emitted`).
+workflow asked for (`Scheduled`, `Withdrawn`, `Continued`, `Finished`). An *event* says what it then
+observed (`Started`, `Completed`, `Stepped`, `Fired`, `CancelRequested`), or that its waits move
+(`Retried`, `ClockSetBack`), and when: by the machine's clock, which may be set back. Between two
+events the workflow sees nothing new and time stands still; that is all that replay rests on. Log
+lines of the workflow's own body (`Logged`) are kept among its commands, and replay does not compare
+them, nor what it emitted in a part that was cut off (`Emitted`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import msgspec
 
 from rewake.kinds import Kind, OutcomeKind
 from rewake.ledger import LedgerItem
-from rewake.noted import Attempted, Cause
+from rewake.noted import Attempted, Cause, LapBegun, LapState
 from rewake.states import RunState
-from rewake.streamed import StreamBatch
+from rewake.streamed import LogBatch, LogLine, StreamBatch
 
 Millis = int
 """A moment, in whole milliseconds since the Unix epoch (or a duration in milliseconds)."""
@@ -76,7 +76,9 @@ class Started(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     by: str = ""
     """Who started it (`rewake.access`); empty: nobody who had to say."""
     round: int = 0
-    """The round that began here: a retry had cut off all that followed."""
+    """The round that began here: a retry had cut off all that followed, or a lap had ended."""
+    lap: LapBegun = LapBegun()
+    """The lap that begins here."""
 
 
 class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="scheduled"):
@@ -126,14 +128,6 @@ class Withdrawn(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     why: str = ""
 
 
-class LogLine(msgspec.Struct, frozen=True, array_like=True):
-    """One line that a workflow's body or an attempt logged, or printed (level `STDOUT`)."""
-
-    at: Millis
-    level: str
-    message: str
-
-
 class Logged(msgspec.Struct, frozen=True, array_like=True, tag="logged"):
     """The lines that the workflow's body logged after an event; one commit keeps both, once."""
 
@@ -154,6 +148,17 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True,
 
     outcome: Outcome
     cause: Cause | None = None
+
+
+class Continued(msgspec.Struct, frozen=True, array_like=True, tag="continued"):
+    """Command: the workflow goes on as new. No history has it, for it begins another one."""
+
+    args: Value
+
+    @property
+    def outcome(self) -> Outcome:
+        """How its lap ended."""
+        return Outcome(OutcomeKind.OK, self.args)
 
 
 class Completed(msgspec.Struct, frozen=True, array_like=True, tag="completed"):
@@ -249,7 +254,7 @@ class Retried(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     """The round that begins with it."""
 
 
-Command = Scheduled | ScheduledFor | Withdrawn | Logged | Emitted | Finished
+Command = Scheduled | ScheduledFor | Withdrawn | Logged | Emitted | Continued | Finished
 Event = Started | Completed | Stepped | Fired | CancelRequested | ClockSetBack | Retried
 Entry = Command | Event
 
@@ -315,7 +320,9 @@ class Header(msgspec.Struct, omit_defaults=True):
     apart: bool = False
     """Whether its holder began it apart from other suspects, and still keeps it so."""
     round: int = 0
-    """How often it was retried after it had failed."""
+    """How often its history was begun anew: by a retry after it had failed, or by a new lap."""
+    lap: LapState = LapState()
+    """The lap in which it is, and what is left of earlier ones. See `stores/laps.py`."""
     newer: bool = False
     """Whether it failed, and a newer run of its idempotency key is begun: it stays as it is."""
     hold: bool = False
@@ -457,15 +464,6 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """The mark of the write that settled it, or of the newest vote."""
     votes: list[Value] = []
     """Of an approval: what was said so far, in order. See `stores/votes.py`."""
-
-
-class LogBatch(msgspec.Struct, frozen=True):
-    """Lines that one attempt logged together. A workflow's body has the empty key."""
-
-    run: str
-    key: str
-    attempt: int
-    lines: list[LogLine]
 
 
 class View(msgspec.Struct, frozen=True):

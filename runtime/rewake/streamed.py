@@ -8,6 +8,23 @@ Millis = int
 """A moment, as in `rewake.records`."""
 
 
+class LogLine(msgspec.Struct, frozen=True, array_like=True):
+    """One line that a workflow's body or an attempt logged, or printed (level `STDOUT`)."""
+
+    at: Millis
+    level: str
+    message: str
+
+
+class LogBatch(msgspec.Struct, frozen=True):
+    """Lines that one attempt logged together. A workflow's body has the empty key."""
+
+    run: str
+    key: str
+    attempt: int
+    lines: list[LogLine]
+
+
 class Emission(msgspec.Struct, frozen=True, array_like=True):
     """An item that an attempt emitted: a `Value` that is never so large as to be kept apart."""
 

@@ -18,7 +18,7 @@ from rewake.errors import ConfigError, StoreUnavailable, StoreUnsuitable
 from rewake.hosts.databases import Address, open_database, open_to_read
 from rewake.kinds import Kind
 from rewake.ledger import Audited, Join, Process, Received
-from rewake.records import Chunk, Header, LogBatch, Operation, View
+from rewake.records import Chunk, Header, Operation, View
 from rewake.stores.audit import Audit, Wanted
 from rewake.stores.copying import Side, copied
 from rewake.stores.deliveries import Deliveries
@@ -36,6 +36,7 @@ from rewake.stores.memory import MemoryTable
 from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Key, Spread
 from rewake.stores.views import Views
+from rewake.streamed import LogBatch
 from tests.support.postgres import cluster, needs_postgres
 
 BLOB = bytes(range(256)) * 1000

@@ -18,9 +18,9 @@ from rewake.app import App
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine
-from rewake.records import LogLine
 from rewake.signing.secret import Secret
 from rewake.stores.sqlite.table import SqliteTable
+from rewake.streamed import LogLine
 from tests.cli.apps import APP, CHANGED
 from tests.cli.shell import PATIENCE, Shell, clean_environment
 from tests.support.stores import reads_of

@@ -15,7 +15,7 @@ from rewake.engine.settings import LONGEST_WHERE, Settings
 from rewake.engine.starting import LONGEST_KEY
 from rewake.errors import AppError, InvalidInput
 from rewake.kinds import Kind, OutcomeKind
-from rewake.records import CancelRequested, Header, LogBatch, Operation, Outcome, Try
+from rewake.records import CancelRequested, Header, Operation, Outcome, Try
 from rewake.states import RunState
 from rewake.stores.items import encode
 from rewake.stores.keys import chunk_key, header_key
@@ -24,6 +24,7 @@ from rewake.stores.operations import MOST_TRIES
 from rewake.stores.table import Key, Written
 from rewake.stores.turns import _bounded
 from rewake.stores.writes import HEADER_BYTES, room_for_tail
+from rewake.streamed import LogBatch
 from rewake.values.failures import failure_of
 from rewake.values.loglines import LogLines
 from tests.support.virtual import Bench, virtually

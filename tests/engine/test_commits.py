@@ -19,7 +19,6 @@ from rewake.records import (
     Fired,
     Header,
     Logged,
-    LogLine,
     Outcome,
     Scheduled,
     Stepped,
@@ -28,6 +27,7 @@ from rewake.records import (
 from rewake.replay.operation import OpenOp
 from rewake.states import RunState
 from rewake.stores.answers import RunClaim
+from rewake.streamed import LogLine
 from tests.support.stores import take_over
 from tests.support.virtual import TABLES, Bench, virtually
 

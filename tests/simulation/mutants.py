@@ -25,16 +25,7 @@ from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services
 from rewake.engine.turn import Turn
 from rewake.kinds import Kind
-from rewake.records import (
-    Entry,
-    Header,
-    Invocation,
-    LogBatch,
-    Millis,
-    Operation,
-    Outcome,
-    Scheduled,
-)
+from rewake.records import Entry, Header, Invocation, Millis, Operation, Outcome, Scheduled
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.states import RunState
@@ -45,6 +36,7 @@ from rewake.stores.answers import Committed, Delivery, Fenced, RunClaim, TaskCla
 from rewake.stores.keys import header_key
 from rewake.stores.protocol import Store
 from rewake.stores.table import Check
+from rewake.streamed import LogBatch
 
 Mutant = Callable[[], AbstractContextManager[None]]
 

@@ -7,14 +7,7 @@ from hypothesis import strategies as st
 
 from rewake.kinds import Kind
 from rewake.ledger import Process
-from rewake.records import (
-    Chunk,
-    Header,
-    Item,
-    LogBatch,
-    Operation,
-    View,
-)
+from rewake.records import Chunk, Header, Item, Operation, View
 from rewake.stores.items import decode, encode
 from rewake.stores.keys import (
     CHUNKS,
@@ -29,6 +22,7 @@ from rewake.stores.keys import (
     view_key,
 )
 from rewake.stores.table import Key
+from rewake.streamed import LogBatch
 
 NAMES = st.text("abc.2[]/", min_size=1, max_size=8)
 

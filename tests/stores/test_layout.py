@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from rewake.kinds import Kind
 from rewake.ledger import Day
-from rewake.records import Header, LogBatch, Operation, Scheduled, View
+from rewake.records import Header, Operation, Scheduled, View
 from rewake.replay.scope import Scope
 from rewake.stores.keys import DAY, VIEWS, header_key, is_of_run, log_key, operation_key, run_of
 from rewake.stores.layout import OPERATIONS, STEPS, Layout
 from rewake.stores.memory import MemoryTable
 from rewake.stores.table import Key, Spread
 from rewake.stores.views import Views
+from rewake.streamed import LogBatch
 from tests.support.counting import CountingTable
 
 SPREAD, TOGETHER = Layout(Spread(16)), Layout(Spread())

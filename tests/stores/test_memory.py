@@ -9,10 +9,11 @@ import pytest
 
 from rewake.errors import StoreError
 from rewake.kinds import Kind
-from rewake.records import LogBatch, Operation, View
+from rewake.records import Operation, View
 from rewake.stores.items import encode
 from rewake.stores.memory import MAX_ITEM, MAX_PARTITION, MAX_SORT, MemoryTable
 from rewake.stores.table import Due, Key
+from rewake.streamed import LogBatch
 
 O = Key("R#1", "O#x")  # noqa: E741 -- as in the protocol
 

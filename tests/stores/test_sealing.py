@@ -20,9 +20,7 @@ from rewake.records import (
     Finished,
     Header,
     Item,
-    LogBatch,
     Logged,
-    LogLine,
     Operation,
     Outcome,
     Retried,
@@ -35,6 +33,7 @@ from rewake.stores.keys import chunk_key, header_key, log_key, operation_key
 from rewake.stores.memory import MemoryTable
 from rewake.stores.sealing import PARTS, TEXTS, SealingTable
 from rewake.stores.table import Key, Written
+from rewake.streamed import LogBatch, LogLine
 from rewake.values.sealing import for_people, readable
 
 CODEC = AesGcm({"k": bytes(32)})

@@ -134,10 +134,11 @@ class Task(Generic[P, R_co]):
         label: str = "",
         resolve: Callable[[str, Outcome], Any] | None = None,
     ) -> WorkflowFuture:
+        registered = execution.program.is_registered(self)
         return execution.request(
             Kind.TASK,
             label or self.label,
-            name=self.name if execution.is_registered(self) else closure_name(self.function),
+            name=self.name if registered else closure_name(self.function),
             digest=execution.codec.digest(arguments),
             tag=self.tag,
             args=functools.partial(self._encode, execution, args, kwargs),
@@ -175,7 +176,7 @@ class Task(Generic[P, R_co]):
     def _encode(
         self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any], key: str
     ) -> Value:
-        registered = execution.is_registered(self)
+        registered = execution.program.is_registered(self)
         call: Any = [list(args), kwargs] if registered else (self, args, kwargs)
         hidden = self._hidden if registered else hidden_in_call(self.function, under=1)
         return execution.codec.encode(call, key=key, purpose=Purpose.CALL, hidden=hidden)

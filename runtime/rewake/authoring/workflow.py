@@ -24,8 +24,10 @@ from rewake.authoring.hints import signature_of
 from rewake.authoring.inputs import Inputs
 from rewake.authoring.policy import Seconds, seconds
 from rewake.authoring.task import default_name, importable
-from rewake.errors import AppError
+from rewake.errors import AppError, UsageError
 from rewake.keep import Keep, Span, keep_of
+from rewake.replay.again import again_in
+from rewake.replay.execution import current
 from rewake.values.fields import field_names
 from rewake.values.text import storable, stored_size
 
@@ -73,7 +75,19 @@ class Workflow(Generic[P, R_co]):
         self.keep = keep
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
-        return cast("Coroutine[Any, Any, R_co]", self.function(*args, **kwargs))
+        coro = self.function(*args, **kwargs)
+        return cast("Coroutine[Any, Any, R_co]", coro if current() else self._lap_by_lap(coro))
+
+    async def _lap_by_lap(self, coro: Coroutine[Any, Any, R_co]) -> R_co:
+        """Plain Python: the function again, for as long as it continues as new."""
+        while True:
+            try:
+                return await coro
+            except BaseException as error:
+                if (again := again_in(error)) is None:
+                    raise
+                args, kwargs = again.arguments
+            coro = self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<workflow {self.name}>"
@@ -93,6 +107,21 @@ class Workflow(Generic[P, R_co]):
                 break  # what is missing, Python says
             positional.append(named.pop(p.name, p.default))
         return cast("Coroutine[Any, Any, R_co]", self.function(*positional, **named))
+
+    def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by name. Raises `TypeError` as the call would, `UsageError`."""
+        signature = signature_of(self.function)
+        if signature is None:
+            if args:
+                raise UsageError(f"{self!r} has no names for its arguments: give them by name")
+            return dict(kwargs)
+        found: dict[str, Any] = {}
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            kind = signature.parameters[name].kind
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                raise UsageError(f"an input has names only, and *{name} of {self!r} has none")
+            found |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+        return found
 
     @functools.cached_property
     def _parameters(self) -> Sequence[inspect.Parameter]:

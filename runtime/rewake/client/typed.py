@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
 from rewake.authoring.conversion import Converters
-from rewake.authoring.hints import return_hint, signature_of
+from rewake.authoring.hints import return_hint
 from rewake.authoring.workflow import Workflow
 from rewake.errors import AppError, InvalidInput, NotYet, TaskError, UsageError
 
@@ -21,18 +20,7 @@ def arguments_of(
     """The arguments of a call by name. Raises `TypeError`, as the call would, and `UsageError`."""
     if not hasattr(workflow, "function"):
         raise UsageError(f"{workflow!r} is no workflow: by a name, say start(name, input, key=…)")
-    signature = signature_of(workflow.function)
-    if signature is None:
-        if args:
-            raise UsageError(f"{workflow!r} has no names for its arguments: give them by name")
-        return dict(kwargs)
-    found: dict[str, Any] = {}
-    for name, value in signature.bind(*args, **kwargs).arguments.items():
-        kind = signature.parameters[name].kind
-        if kind is inspect.Parameter.VAR_POSITIONAL:
-            raise UsageError(f"an input has names only, and *{name} of {workflow!r} has none")
-        found |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
-    return found
+    return workflow.named(args, kwargs)
 
 
 def value_of(view: Mapping[str, Any], workflow: AnyWorkflow | None) -> Any:

@@ -7,20 +7,10 @@ from typing import Any
 import msgspec
 
 from rewake.kinds import Kind, OutcomeKind
-from rewake.records import (
-    Chunk,
-    Header,
-    Item,
-    LogBatch,
-    LogLine,
-    Operation,
-    Outcome,
-    Scheduled,
-    Value,
-    View,
-)
+from rewake.records import Chunk, Header, Item, Operation, Outcome, Scheduled, Value, View
 from rewake.states import RunState
 from rewake.stores.table import Check, Key, Op, Page
+from rewake.streamed import LogBatch, LogLine
 
 H = Key("R#1", "H")
 """Where most of the tests write."""

@@ -31,6 +31,7 @@ from rewake.engine.runs import Runs
 from rewake.engine.voting import Voting
 from rewake.errors import CheckpointUnreadable, InvalidInput, LinkExpired, RunConflict, RunNotFound
 from rewake.kinds import Kind, OutcomeKind
+from rewake.laps import LAP_OVER, lap_of
 from rewake.records import Header, Millis, Operation, Scheduled, Withdrawn
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.states import TERMINAL
@@ -278,10 +279,12 @@ class Approvals:
     async def _asked(self, run: str, key: str) -> tuple[Header, Scheduled]:
         """A run that is not over, and the entry that asks for the approval at this key.
 
-        Raises `RunNotFound`, `RunConflict`.
+        Raises `RunNotFound`, `RunConflict`, `LinkExpired` if it was asked for in an earlier lap.
         """
         store = self._services.store
         header = await store.header(run)
+        if lap_of(key) < header.lap.number and header.state not in TERMINAL:
+            raise LinkExpired(LAP_OVER)
         here = self._services.cache.open_at(header, key, Kind.APPROVAL)
         asked = _asked(await store.entries(header), key) if here is None else here.scheduled()
         if header.state in TERMINAL:

@@ -24,6 +24,7 @@ from rewake.engine.deliveries import Deliveries
 from rewake.engine.runs import Runs
 from rewake.errors import LinkExpired, NotYet, RunConflict
 from rewake.kinds import Kind, OutcomeKind, Purpose
+from rewake.laps import LAP_OVER, lap_of
 from rewake.records import LATEST, Header, Millis, Operation, Outcome, Scheduled, Withdrawn
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.states import TERMINAL
@@ -163,6 +164,8 @@ class Callbacks:
             await services.clock.sleep(left)
         else:
             raise NotYet(f"run {link.run!r} has not written this callback down yet; try again")
+        if lap_of(link.key) < header.lap.number:
+            raise LinkExpired(LAP_OVER)
         raise LinkExpired("its run was retried from before this was asked for")
 
     async def _asked(self, header: Header, link: Link) -> _Wait | None:

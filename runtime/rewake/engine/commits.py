@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Sequence
 
 from rewake.engine.carrying import runs_log
 from rewake.engine.instance import Instance
+from rewake.engine.laps import first_entries
 from rewake.engine.leases import PASSING
 from rewake.engine.services import Services
 from rewake.engine.steps import Steps
@@ -22,6 +23,7 @@ from rewake.errors import StoreError, StuckError
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
     Completed,
+    Continued,
     Entry,
     Fired,
     Header,
@@ -52,6 +54,10 @@ IN_TURN = 8
 
 class Overtaken(Exception):
     """Another holder has the run."""
+
+
+class NextLap(Exception):
+    """The run has begun its next lap, with an instance of its own."""
 
 
 class CancelFirst(Exception):
@@ -140,19 +146,19 @@ class Commits:
     async def finish(self, execution: Execution) -> bool:
         """Commit the end. Returns False if something arrived, which the ended workflow ignores.
 
-        Raises `CancelFirst` if what arrived is a request to cancel that was not observed.
+        Raises `CancelFirst` if what arrived is a request to cancel that was not observed, and
+        `NextLap` if it goes on as new.
         """
         assert execution.finished is not None
+        if isinstance(end := execution.fresh[-1], Continued):
+            return await self._next_lap(execution, end)
         entries = await self._store.offload(self.header.run, execution.fresh)
         state = END_OF[execution.finished.kind]
         # An ended run stays due until all that it withdrew is cancelled; then, for its removal.
         last = self._services.keeping.due(self.header, state, self._services.clock.now())
         due = self._in_grace() if _withdraws(entries) else last
         result = await self._store.finish(self.header, entries, state=state, due=due)
-        committed = self._accepted(execution, result)
-        if committed is None:
-            if self.header.cancels > execution.cancels:
-                raise CancelFirst
+        if not self._ends(execution, result):
             return False
         self._services.ended(self.header.run, execution.finished)
         self._tell_failure(execution.finished)
@@ -161,6 +167,30 @@ class Commits:
         if due != last:
             await self._store.lay_down(self.header, last)
         return True
+
+    async def _next_lap(self, execution: Execution, end: Continued) -> bool:
+        store, asked = self._store, execution.fresh[:-1]
+        lap = (await store.entries(self.header)).entries + asked
+        first = first_entries(self.header, lap, end, self._services.clock.now())
+        entries = await store.offload(self.header.run, first)
+        if not self._ends(execution, await store.next_lap(self.header, entries)):
+            return False
+        self._instance.begin(History(first, {}))
+        await self._cancel_withdrawn(asked)
+        await self.look_after_laps(cancel=False)
+        raise NextLap
+
+    async def look_after_laps(self, *, cancel: bool = True) -> None:
+        """Remove what earlier laps have left, unless that is done. The next commit notes it."""
+        self.header.lap = await self._store.look_after_laps(self.header, cancel=cancel)
+
+    def _ends(self, execution: Execution, result: Committed | Fenced | Arrived) -> bool:
+        """Whether the end was written; else something arrived. Raises `CancelFirst`."""
+        if self._accepted(execution, result) is not None:
+            return True
+        if self.header.cancels > execution.cancels:
+            raise CancelFirst
+        return False
 
     def _tell_waits(self, entries: Sequence[Entry]) -> None:
         """Say what a run now waits for, of what others bring about, and how they do."""

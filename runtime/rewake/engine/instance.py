@@ -69,6 +69,11 @@ class Instance:
         self.replayed = True
         return await self._replay(header)
 
+    def begin(self, history: History) -> None:
+        """Go on with another instance, of the history that the next lap begins with."""
+        self.drop()
+        self._history = history
+
     def suspend(self, header: Header) -> None:
         """Give the execution, which is exactly at this header, to the cache."""
         if self._execution is not None:

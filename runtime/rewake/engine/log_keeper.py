@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from rewake.authoring.context import TaskContext
 from rewake.engine.logs import AttemptLog
 from rewake.engine.streams import BATCH, Said, Streams
-from rewake.records import LogBatch
-from rewake.streamed import Emission, StreamPart
+from rewake.streamed import Emission, LogBatch, StreamPart
 
 FLUSH = 1.0
 """Seconds after which what an attempt has said is stored, should its process die."""

@@ -24,9 +24,8 @@ from rewake.authoring.context import current_context
 from rewake.clock import Clock
 from rewake.engine.carrying import stamp
 from rewake.kinds import Purpose
-from rewake.records import LogLine
 from rewake.replay.execution import current as current_execution
-from rewake.streamed import Emission
+from rewake.streamed import Emission, LogLine
 from rewake.values.emitted import Allowance
 from rewake.values.failures import described
 from rewake.values.loglines import LogLines

@@ -174,7 +174,7 @@ class Matters:
             return found.blank(), Outcome(OutcomeKind.TIMEOUT)
         ended = Approval(Decision.TIMED_OUT, decisions=tuple(ballot.votes))
         value = self._as_value(found, msgspec.to_builtins(ended))
-        kept = await self._services.store.shelve(found.run, value)
+        kept = await self._services.store.shelve(found.run, value, found.asked.key)
         after = msgspec.structs.replace(found.blank(), votes=votes, mark=found.item.mark)
         return after, Outcome(OutcomeKind.TIMEOUT, kept)
 

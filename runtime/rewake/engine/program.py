@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rewake.app import App
@@ -11,7 +12,7 @@ from rewake.authoring.policy import millis
 from rewake.authoring.quorum import Setting, setting
 from rewake.authoring.workflow import Workflow
 from rewake.kinds import OutcomeKind, Purpose
-from rewake.records import Header, Outcome, Started
+from rewake.records import Header, Outcome, Started, Value
 from rewake.replay.execution import Execution, current
 from rewake.signing.links import Links
 from rewake.signing.secret import Secret
@@ -49,6 +50,11 @@ class RunProgram:
         setting.set(Setting(started.by, self._app.groups))
         given = self.codec.decode(started.args, key="", purpose=Purpose.INPUT)
         return await self._workflow.call(self._workflow.arguments(given, strict=False))
+
+    def again(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Value:
+        given = self._workflow.recorded(self._workflow.named(args, kwargs))
+        hidden = self._workflow.inputs.hidden
+        return self.codec.encode(given, key="", purpose=Purpose.INPUT, hidden=hidden)
 
     def succeed(self, result: Any) -> Outcome:
         hint = return_hint(self._workflow.function)

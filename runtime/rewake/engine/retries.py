@@ -90,22 +90,22 @@ def cut(header: Header, history: History, now: Millis) -> Cut:
     for place, entry in enumerate(entries):
         attempts.read(entry, gone=place >= at + _repeats(end.cause, event))
     made.tries = attempts.gone
-    told = list(_told(gone, event))
+    said = list(told(gone, event))
     if isinstance(event, Started):
-        made.entries = [replace(event, clock=now, round=header.round + 1), *told]
+        made.entries = [replace(event, clock=now, round=header.round + 1), *said]
         return made
     reopened = _Reopening(header, history, end.cause, now)
     mark = replace(_retried(header, end, event, asked, now), forgot=list(lost))
     made.entries = [*reopened.reopened(kept, event), mark]
     made.reopened = reopened.made
-    made.entries += told
+    made.entries += said
     if _repeats(end.cause, event) and isinstance(event, Stepped):
         made.entries.append(attempts.seen_again(event, now))
     return made
 
 
-def _told(gone: Sequence[Entry], event: Entry) -> Iterable[Entry]:
-    """What the body said in the part that is cut off: readers were told, in this order."""
+def told(gone: Sequence[Entry], event: Entry) -> Iterable[Entry]:
+    """What the body said in a part that is cut off: readers were told, in this order."""
     clock = 0
     for entry in [event, *gone]:
         clock = max(clock, getattr(entry, "clock", 0))

@@ -32,22 +32,13 @@ from rewake.errors import (
     StuckError,
 )
 from rewake.kinds import OutcomeKind, Purpose
-from rewake.records import (
-    Failure,
-    Finished,
-    Header,
-    LogBatch,
-    Millis,
-    Outcome,
-    Scheduled,
-    Started,
-    Try,
-)
+from rewake.records import Failure, Finished, Header, Millis, Outcome, Scheduled, Started, Try
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.history import History
 from rewake.stores.processes import next_look
 from rewake.stores.removal import is_ended_due
 from rewake.stores.requests import not_stuck
+from rewake.streamed import LogBatch
 from rewake.values.run_codec import RunCodec, digests_of, new_digest_key
 from rewake.values.sealing import for_people, unmarked
 from rewake.values.text import storable, stored_size

@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 
 from rewake.clock import Clock
 from rewake.engine.leases import PASSING
-from rewake.records import LogBatch, Millis
+from rewake.records import Millis
 from rewake.stores.places import Place
 from rewake.stores.reads import Reads
 from rewake.stores.told import MOST, Page, Telling, read_page
-from rewake.streamed import StreamBatch, StreamPart
+from rewake.streamed import LogBatch, StreamBatch, StreamPart
 
 log = logging.getLogger("rewake.engine")
 

@@ -20,13 +20,21 @@ from collections.abc import Mapping, Sequence
 
 from rewake.engine.apart import Stay
 from rewake.engine.carrying import carrying_out
-from rewake.engine.commits import CancelFirst, Commits, Overtaken, dispatched, must_commit
+from rewake.engine.commits import (
+    CancelFirst,
+    Commits,
+    NextLap,
+    Overtaken,
+    dispatched,
+    must_commit,
+)
 from rewake.engine.deadlines import fell_silent, timed_out
 from rewake.engine.heart import Hold
 from rewake.engine.instance import Instance, TooNew, check
 from rewake.engine.interrupted import number_anew, number_attempts
 from rewake.engine.leases import PASSING
 from rewake.engine.matters import time_out
+from rewake.engine.outlook import concerns, goes_on, next_wake, scheduled
 from rewake.engine.services import Services, TurnHere
 from rewake.engine.shortages import shortage
 from rewake.engine.steps import Steps
@@ -36,7 +44,6 @@ from rewake.records import (
     CancelRequested,
     ClockSetBack,
     Completed,
-    Entry,
     Event,
     Fired,
     Header,
@@ -135,21 +142,30 @@ class Turn:
             self._instance.drop()
 
     async def _carry_on(self, known: Operation | None) -> None:
-        try:
-            execution = await self._instance.take(self._commits.header)
-            if self._instance.steps or not self._numbered:
-                await self._number_attempts(execution)
-            if self._instance.replayed:
-                self._steps.find_begun(execution, self._commits.header.epoch)
-            if self._instance.retried:
-                await self._begin_anew(execution)
-            while not await self._advance(execution, known):
-                known = None
-        except CancelFirst:
-            # No uncommitted event was observed yet: go back and let the cancellation come first.
-            self._instance.drop()
-            await self._steps.interrupt()
-            await self._carry_on(None)
+        is_over = False
+        while not is_over:
+            try:
+                await self._carry_on_lap(known)
+                is_over = True
+            except NextLap:
+                pass
+            except CancelFirst:
+                # No uncommitted event was observed yet: go back and let the cancellation be first.
+                self._instance.drop()
+                await self._steps.interrupt()
+            known = None
+
+    async def _carry_on_lap(self, known: Operation | None) -> None:
+        execution = await self._instance.take(self._commits.header)
+        await self._commits.look_after_laps()
+        if self._instance.steps or not self._numbered:
+            await self._number_attempts(execution)
+        if self._instance.replayed:
+            self._steps.find_begun(execution, self._commits.header.epoch)
+        if self._instance.retried:
+            await self._begin_anew(execution)
+        while not await self._advance(execution, known):
+            known = None
 
     async def _number_attempts(self, execution: Execution) -> None:
         header, known = self._commits.header, self._instance.steps
@@ -174,7 +190,7 @@ class Turn:
         seen = header.arrivals = arrivals.heard_to(header.arrivals)
         now = self._now(execution)
         for event, outcome in await self._events(execution, known, now):
-            if _concerns(execution, event):
+            if concerns(execution, event):
                 execution.observe(event, outcome)
                 check(execution)
         self._steps.collect(execution, now)
@@ -183,9 +199,9 @@ class Turn:
             return await self._commits.finish(execution)
         ready = self._steps.ready(execution, self._now)
         if not ready and not self._steps.running:
-            if self._unread or arrivals.heard_to(seen) > seen or _goes_on(execution):
+            if self._unread or arrivals.heard_to(seen) > seen or goes_on(execution):
                 return False
-            return await self._commits.park(execution, _next_wake(execution))
+            return await self._commits.park(execution, next_wake(execution))
         if must_commit(execution.fresh, ready):
             await self._commits.stay(execution)
         if ready:
@@ -228,7 +244,7 @@ class Turn:
     ) -> Sequence[Operation]:
         # An uncommitted operation was not asked for yet: it can have no outcome, and after a crash
         # here the next turn may ask for it at another time.
-        fresh = _scheduled(execution.fresh) if execution.fresh else ()
+        fresh = scheduled(execution.fresh) if execution.fresh else ()
         awaited = {
             op.key: op
             for op in execution.open.values()
@@ -305,7 +321,7 @@ class Turn:
 
     async def _wait(self, execution: Execution) -> None:
         """Wait until a step ends, something arrives, a timer is due, or tasks must be checked."""
-        wake, now = _next_wake(execution), self._services.clock.now()
+        wake, now = next_wake(execution), self._services.clock.now()
         if self._check_at is None and any(
             op.kind.traits.dispatched for op in execution.open.values()
         ):
@@ -464,31 +480,3 @@ class Turn:
         except StoreError:
             told = "the steps of run %s have no record of their attempts"
             log.warning(told, self._commits.header.run, exc_info=True)
-
-
-def _next_wake(execution: Execution) -> Millis | None:
-    moments: list[Millis] = []
-    for op in execution.open.values():
-        if op.due is not None:
-            moments.append(op.due)
-        if op.not_before is not None:
-            moments.append(op.not_before)
-        if op.silence is not None and op.silent_at is not None:
-            moments.append(op.silent_at)
-    return min(moments, default=None)
-
-
-def _goes_on(execution: Execution) -> bool:
-    """Whether an operation waits for nothing: what it is asked with is told by the next commit."""
-    open_ = execution.open.values() if execution.responded else ()
-    return any(op.kind.traits.answers for op in open_)
-
-
-def _scheduled(entries: Sequence[Entry]) -> set[str]:
-    return {entry.key for entry in entries if isinstance(entry, Scheduled)}
-
-
-def _concerns(execution: Execution, event: Event) -> bool:
-    """Whether the event is about an open operation: an earlier event may have closed it."""
-    about = getattr(event, "key", "")
-    return about in execution.open or isinstance(event, CancelRequested | ClockSetBack)

@@ -54,7 +54,7 @@ class Voting:
             if not ballot.takes(said):
                 return ballot
             ballot.add(said)
-            kept = await store.shelve(run, self._matters.encoded(found, said, now))
+            kept = await store.shelve(run, self._matters.encoded(found, said, now), found.asked.key)
             if await self._write(found, ballot, [*values, kept], now, carry_on=carry_on):
                 return ballot
             item = (await store.operations(run, [found.asked.key])).get(found.asked.key)

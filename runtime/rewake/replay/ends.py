@@ -7,7 +7,8 @@ import asyncio
 from rewake.errors import StuckError
 from rewake.kinds import OutcomeKind
 from rewake.noted import Cause
-from rewake.records import Finished, Outcome
+from rewake.records import Continued, Finished, Outcome
+from rewake.replay.again import again_in
 from rewake.replay.loop import WorkflowTask
 from rewake.replay.origins import Origins
 from rewake.replay.program import Program
@@ -18,8 +19,8 @@ DEADLINE = "run-timeout"
 
 def end_of(
     main: WorkflowTask, program: Program, origins: Origins, late: int | None, cancelled: str | None
-) -> Finished:
-    """The end of a workflow whose main task is done.
+) -> Finished | Continued:
+    """The end of a workflow, or of its lap, whose main task is done.
 
     `late`: the number of the event at which the time of the run was over. `cancelled`: the reason
     of the newest request to cancel. Raises `StuckError`.
@@ -33,6 +34,8 @@ def end_of(
     except StuckError:
         raise
     except BaseException as error:
+        if (again := again_in(error)) is not None and again.input is not None:
+            return Continued(again.input)
         if cancelled is not None and isinstance(error, asyncio.CancelledError):
             failed = program.fail(asyncio.CancelledError(cancelled))
             return Finished(Outcome(OutcomeKind.CANCELLED, failure=failed.failure))

@@ -36,12 +36,14 @@ from typing import Any, Final, cast
 
 from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
 from rewake.kinds import Kind, OutcomeKind
+from rewake.laps import prefix_of, seed_of
 from rewake.records import (
     LATEST,
     CancelRequested,
     ClockSetBack,
     Command,
     Completed,
+    Continued,
     Emitted,
     Entry,
     Event,
@@ -72,7 +74,7 @@ from rewake.values.sealing import readable
 
 asyncio_order.install()
 
-_COMMANDS = frozenset({Scheduled, ScheduledFor, Withdrawn, Logged, Emitted, Finished})
+_COMMANDS = frozenset({Scheduled, ScheduledFor, Withdrawn, Logged, Emitted, Continued, Finished})
 
 leaf_code: set[object] = set()
 """Code objects of coroutines that await one operation and return its result, nothing else.
@@ -103,8 +105,8 @@ class Execution:
         self.cancel_reason: str | None = None
         self.codec: Final = program.codec
         self.links: Final = program.links
-        self.seed: Final = seed
-        self._program = program
+        self.seed = seed
+        self.program: Final = program
         self._loop = WorkflowLoop(self)
         self._main: WorkflowTask | None = None
         self._asked: dict[str, OpenOp] = {}
@@ -116,7 +118,7 @@ class Execution:
         self.mistakes: Final = Mistakes()
         self.machine, self.cancels, self.where, self.responded = 0, 0, "", False
         self.origins: Final = origins.Origins()
-        self._ended: Finished | None = None
+        self._ended: Finished | Continued | None = None
         self._late: int | None = None
 
     # --- driving it ------------------------------------------------------------------------
@@ -314,15 +316,11 @@ class Execution:
     def set_deadline(self, due: Millis | None) -> None:
         """Let the whole run end in a timeout at `due`; on replay, at the recorded time if any."""
         if self.replaying:
-            recorded = self._expected.get(DEADLINE)
+            recorded = self._expected.get(self._loop.root.path + DEADLINE)
             due = recorded.due if recorded is not None and recorded.kind is Kind.TIMER else None
         if due is not None:
             future = self.request(Kind.TIMER, DEADLINE, due=due)
             future.add_done_callback(self._out_of_time)
-
-    def is_registered(self, task: object) -> bool:
-        """Whether every replica finds this task by its name."""
-        return self._program.is_registered(task)
 
     def uuid4(self) -> uuid.UUID:
         """A random id, the same on replay."""
@@ -372,10 +370,12 @@ class Execution:
             raise
 
     def _end_with(self, main: WorkflowTask) -> None:
-        self._ended = end_of(main, self._program, self.origins, self._late, self.cancel_reason)
+        self._ended = end_of(main, self.program, self.origins, self._late, self.cancel_reason)
         self.finished = self._ended.outcome
 
     def _begin(self, event: Started, _: Outcome | None) -> None:
+        self.seed = seed_of(self.seed, event.lap.number)
+        self._loop.root = Scope(prefix_of(event.lap.number))
         # An empty context: a workflow must not see the server's context variables.
         self._main = self._loop.spawn(
             self._run(event), self._loop.root, name="main", context=contextvars.Context()
@@ -383,7 +383,7 @@ class Execution:
 
     async def _run(self, started: Started) -> Any:
         try:
-            result = await self._program.body(started)
+            result = await self.program.body(started)
         except KeyboardInterrupt:
             raise
         except BaseException:

@@ -68,6 +68,9 @@ class Program(Protocol):
         exception (arguments that do not fit) fails the run.
         """
 
+    def again(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Value:
+        """These arguments of the body, as the input of its next lap. Raises `InvalidInput`."""
+
     def succeed(self, result: Any) -> Outcome:
         """The outcome of a body that returned; raises if the result cannot be encoded."""
 

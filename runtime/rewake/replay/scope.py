@@ -16,6 +16,8 @@ from __future__ import annotations
 import hashlib
 from urllib.parse import quote
 
+from rewake.laps import lap_of, prefix_of
+
 _SAFE = "".join(map(chr, range(0x20, 0x7F))).translate(str.maketrans("", "", "%./[]"))
 
 MAX_NAME = 100
@@ -95,7 +97,8 @@ class Group:
     __slots__ = ("_name", "_next", "_path")
 
     def __init__(self, path: str, name: str) -> None:
-        self._path = path if len(path) + len(name) < MAX_PATH - 8 else f"~{_digest(path)}/"
+        cut = len(path) + len(name) >= MAX_PATH - 8
+        self._path = f"{prefix_of(lap_of(path))}~{_digest(path)}/" if cut else path
         self._name = name
         self._next = 0
 

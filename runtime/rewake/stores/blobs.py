@@ -1,4 +1,8 @@
-"""Large values, kept apart from the items that they belong to, under the hash of their content."""
+"""Large values, kept apart from the items that they belong to, under the hash of their content.
+
+Those of a later lap than the first one have a place of their own (`of_lap`), and are named by it,
+so that they can go as their lap does.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any
 import msgspec
 
 from rewake.errors import CheckpointUnreadable
+from rewake.laps import FIRST, lap_of, prefix_of
 from rewake.records import (
     Emitted,
     Entry,
@@ -35,28 +40,36 @@ class Blobs:
         self._shelf = shelf
         self._again = again
 
-    async def offload(self, run: str, value: Value | None, least: int = BLOB_BYTES) -> Value | None:
-        """The value itself, or if it is larger than `least`, one that only names its body."""
+    async def offload(
+        self, run: str, value: Value | None, least: int = BLOB_BYTES, *, key: str = ""
+    ) -> Value | None:
+        """The value itself, or if it is larger than `least`, one that only names its body.
+
+        `key`: the operation that it is of, which tells the lap.
+        """
         if value is None or value.blob or len(bytes(value.body)) <= least:
             return value
         body = bytes(value.body)
-        name = hashlib.sha256(body).hexdigest()
-        await self._again(lambda: self._shelf.put_blob(run, name, body))
-        return msgspec.structs.replace(value, body=msgspec.Raw(b"null"), blob=name)
+        name, lap = hashlib.sha256(body).hexdigest(), lap_of(key)
+        await self._again(lambda: self._shelf.put_blob(of_lap(run, lap), name, body))
+        blob = name if lap == FIRST else f"{lap}~{name}"
+        return msgspec.structs.replace(value, body=msgspec.Raw(b"null"), blob=blob)
 
     async def resolve(self, run: str, value: Value) -> Value:
         """The value with its body. Raises `CheckpointUnreadable` if that is gone or damaged."""
         if not value.blob:
             return value
-        body = await self._again(lambda: self._shelf.get_blob(run, value.blob))
-        if hashlib.sha256(body).hexdigest() != value.blob:
+        lap, _, name = value.blob.rpartition("~")
+        place = of_lap(run, int(lap or FIRST))
+        body = await self._again(lambda: self._shelf.get_blob(place, name))
+        if hashlib.sha256(body).hexdigest() != name:
             raise CheckpointUnreadable(f"run {run!r}: the stored value {value.blob} is damaged")
         return msgspec.structs.replace(value, body=msgspec.Raw(body), blob="")
 
     async def without(self, run: str, entry: Entry) -> Entry:
         """The entry, with its value on the shelf if that is large."""
         value = _value_of(entry)
-        kept = await self.offload(run, value)
+        kept = await self.offload(run, value, key=_key_of(entry))
         return entry if kept is value else _with_value(entry, kept)
 
     async def restore(self, run: str, entries: Sequence[Entry]) -> list[Entry]:
@@ -67,6 +80,18 @@ class Blobs:
             if value is not None and value.blob:
                 whole[position] = _with_value(entry, await self.resolve(run, value))
         return whole
+
+
+def of_lap(run: str, lap: int) -> str:
+    """Where the large values of a lap of a run are: no run's id has a `~`."""
+    return run if lap == FIRST else f"{run}~{lap}"
+
+
+def _key_of(entry: Entry) -> str:
+    """The key that tells the lap of an entry."""
+    if isinstance(entry, Started):
+        return prefix_of(entry.lap.number)
+    return getattr(entry, "key", "")
 
 
 def fits(entry: Entry) -> bool:

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 from rewake.errors import RewakeError, StoreUnsuitable
 from rewake.ledger import Copying, Day, Join, Process
-from rewake.records import Header, LogBatch, Millis, Operation, View
+from rewake.records import Header, Millis, Operation, View
 from rewake.stores.keys import COPYING, DAY, day_key, run_partition, series_of, view_key
 from rewake.stores.layout import NUMBERED, Layout
 from rewake.stores.listing import Listing
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Key, Table
+from rewake.streamed import LogBatch
 
 PAGE = 200
 """How many partitions, large values or items are read at once."""

@@ -2,7 +2,8 @@
 
     partition   sort key                    item
     R#<run>     H                           Header      the one item that decides
-    R#<run>     C#<number>#<mark>           Chunk       older entries; <mark> is of the write
+    R#<run>     C#<number>#<mark>           Chunk       older entries; <mark> is of the write, and
+                                                        of a later lap, `<lap>~<mark>`
     R#<run>     O#<key>                     Operation   a task, an approval, an interrupted step
     R#<run>     L#<key>#<attempt>#<part>    LogBatch    what an attempt logged
     R#<run>     S#<number>                  StreamBatch what attempts said, in the order told
@@ -32,6 +33,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from rewake.laps import FIRST
 from rewake.ledger import (
     Audited,
     Copying,
@@ -45,9 +47,9 @@ from rewake.ledger import (
     Seen,
     Token,
 )
-from rewake.records import Chunk, Header, Item, LogBatch, Millis, Operation, View
+from rewake.records import Chunk, Header, Item, Millis, Operation, View
 from rewake.stores.table import Key
-from rewake.streamed import StreamBatch
+from rewake.streamed import LogBatch, StreamBatch
 
 VIEWS = "V"
 """The partition in which runs are listed."""
@@ -58,8 +60,8 @@ TOKENS = "T"
 TAGS = "G"
 """The partition of all tags that tasks had, or servers serve."""
 
-CHUNKS, OPERATIONS, LOGS, STREAM = "C#", "O#", "L#", "S#"
-"""The first letters of the sort keys of a run's chunks, operations, logs and stream."""
+CHUNKS, OPERATIONS, LOGS, STREAM, SEEN = "C#", "O#", "L#", "S#", "W#"
+"""The first letters of the sort keys of a run's chunks, operations, logs, stream, and of pages."""
 
 TYPES: Mapping[str, type[Item]] = {
     "H": Header,
@@ -197,12 +199,19 @@ def operation_key(run: str, key: str) -> Key:
 
 def seen_key(run: str, key: str) -> Key:
     """Where it is counted how often an approval's page was looked at."""
-    return Key(run_partition(run), f"W#{key}")
+    return Key(run_partition(run), f"{SEEN}{key}")
 
 
-def chunk_key(run: str, number: int, mark: str) -> Key:
-    """Where the chunk of this number in its run is; `mark` is of the write that made it."""
+def chunk_key(run: str, number: int, mark: str, lap: int = FIRST) -> Key:
+    """Where the chunk of this number in its lap is; `mark` is of the write that made it."""
+    mark = mark if lap == FIRST else f"{lap}~{mark}"
     return Key(run_partition(run), f"{chunks_of(number)}{mark}")
+
+
+def lap_of_chunk(sort: str) -> int:
+    """The lap of the chunk that this sort key names."""
+    lap, _, _ = sort[len(chunks_of(0)) :].rpartition("~")
+    return int(lap or FIRST)
 
 
 def chunks_of(number: int) -> str:

@@ -30,8 +30,9 @@ import zlib
 from collections.abc import Iterable, Sequence
 from math import prod
 
+from rewake.laps import within_lap
 from rewake.ledger import Audited, Received, ReceivedBody
-from rewake.records import Entry, Header, Item, LogBatch, Operation, Scheduled, View
+from rewake.records import Entry, Header, Item, Operation, Scheduled, View
 from rewake.stores.keys import (
     DAY,
     dealt_to,
@@ -45,6 +46,7 @@ from rewake.stores.keys import (
     views_partition,
 )
 from rewake.stores.table import Key, Spread
+from rewake.streamed import LogBatch
 
 TOGETHER = Spread()
 NUMBERED = (Audited, Received, ReceivedBody)
@@ -132,6 +134,7 @@ class Layout:
 
     def _is_among_first(self, key: str) -> bool:
         """Whether no more than `first` operations of its run come before this one."""
+        key = within_lap(key)
         if "." not in key and "[" not in key:
             return not key.startswith("~")
         # The numbers of a path that was cut are not known any more.

@@ -16,6 +16,7 @@ import msgspec
 
 from rewake.errors import CheckpointUnreadable
 from rewake.kinds import Kind, OutcomeKind
+from rewake.laps import lap_of
 from rewake.records import (
     Failure,
     Finished,
@@ -70,7 +71,7 @@ class Operations(Processes):
         begin |= {"began": claim.now, "written": claim.now, "where": claim.where}
 
         async def work() -> Taken | Refused:
-            if not sure and await self.find(claim.run) is None:
+            if not sure and await self._is_past(claim.run, claim.key):
                 return Refused(msgspec.structs.replace(first, outcome=_GONE))
             fresh = [[Check("run", "absent")]]
             written = await self._update(where, when=fresh, set=begin, add=_ONE_MORE, create=first)
@@ -148,11 +149,14 @@ class Operations(Processes):
             await asyncio.gather(*(self._offer(task, now, lease, sure) for task in tasks))
 
     async def _offer(self, task: Invocation, now: Millis, lease: Millis, sure: bool) -> None:
-        if not sure and await self.find(task.run) is None:
+        if not sure and await self._is_past(task.run, task.key):
             return
         run, now = task.run, max(now, task.not_before or 0)
         where = self.layout.operation(run, task.key)
-        new: dict[str, Any] = {"due": now, "args": await self._blobs.offload(run, task.args)}
+        new: dict[str, Any] = {
+            "due": now,
+            "args": await self._blobs.offload(run, task.args, key=task.key),
+        }
         blank = Operation(run, task.key, Kind.TASK, task.name, task.round, tag=task.tag)
         free = [Check(name, "absent") for name in ("outcome", "due")]
         free.append(Check("round", "=", task.round))
@@ -170,6 +174,11 @@ class Operations(Processes):
             later = {**new, "due": begin, "not_before": begin}
             written = await self._renew_item(found, blank, later)
             found = written.item
+
+    async def _is_past(self, run: str, key: str) -> bool:
+        """Whether nobody can want this operation any more: its run is gone, or its lap is over."""
+        found = await self.find(run)
+        return found is None or found.lap.number > lap_of(key)
 
     def _claimable(self, found: Operation, claim: TaskClaim) -> bool:
         if found.round < claim.round:
@@ -231,7 +240,7 @@ class Operations(Processes):
 
         `due`: when a sweep must look, if that is later, since a message goes out for `at`.
         """
-        kept = await self._blobs.offload(run, args)
+        kept = await self._blobs.offload(run, args, key=key)
         more: dict[str, Any] = {"failure": failure, "tries": tries, "args": kept}
         return await self._free(run, key, owner, at, **more, due=at if due is None else due)
 

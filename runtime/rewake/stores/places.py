@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import msgspec
 
 from rewake.errors import InvalidInput
+from rewake.noted import LapBegun
 from rewake.records import Emitted, Entry, Logged, Millis, Retried, Scheduled, Started
 from rewake.stores import cursors
 from rewake.stores.keys import is_chunk_place
@@ -54,7 +55,15 @@ class Place(msgspec.Struct, array_like=True):
         self.behind += 1
         self.index += 1
         self.begun = 0
+        if isinstance(entry, Started):
+            self._begins(entry.lap)
         self.clock = max(self.clock, getattr(entry, "clock", 0))
+
+    def _begins(self, lap: LapBegun) -> None:
+        """Note that a lap begins: of what was said before it only what it carries is there."""
+        self.known_items = max(0, self.known_items - (lap.items - self.items))
+        self.known_lines = max(0, self.known_lines - (lap.lines - self.lines))
+        self.items, self.lines = lap.items, lap.lines
 
     def new_items(self, count: int) -> int:
         """Note items of the body. Returns how many of them, from the last, were not told before."""
@@ -109,6 +118,8 @@ def in_cut_history(place: Place, round: int, entries: Sequence[Entry]) -> Place:
     # Only lines can have been told in part.
     lines = place.lines + place.known_lines + place.begun
     for entry in entries[:index]:
+        if isinstance(entry, Started):
+            moved.items, moved.lines = entry.lap.items, entry.lap.lines
         moved.clock = max(moved.clock, getattr(entry, "clock", 0))
         moved.lines += len(entry.lines) if isinstance(entry, Logged) else 0
         moved.items += is_item(entry)

@@ -30,6 +30,7 @@ from typing import TypeVar
 
 import msgspec
 
+from rewake.laps import FIRST, lap_of
 from rewake.records import (
     Header,
     Millis,
@@ -76,7 +77,10 @@ class Store(Turns):
         probably wakes the run, so that arriving and claiming are tried as one write. `joined`: a
         join item may count it.
         """
-        value = await self._blobs.offload(operation.run, outcome.value)
+        lap = lap_of(operation.key)
+        if lap > FIRST and await self._is_removed(operation.run, lap):
+            return Delivery(False, operation, None, False, False)
+        value = await self._blobs.offload(operation.run, outcome.value, key=operation.key)
         outcome, mark = msgspec.structs.replace(outcome, value=value), self._mark()
 
         async def work() -> Delivery:

@@ -8,13 +8,13 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from rewake.errors import CheckpointUnreadable, RunNotFound, StoreUnavailable
+from rewake.laps import lap_of, prefix_of
 from rewake.ledger import Process
 from rewake.records import (
     Chunk,
     Entry,
     Header,
     Invocation,
-    LogBatch,
     Logged,
     Millis,
     Operation,
@@ -49,6 +49,7 @@ from rewake.stores.table import Due, Key, Page, Table
 from rewake.stores.tokens import Tokens
 from rewake.stores.trial import Trial
 from rewake.stores.views import Views
+from rewake.streamed import LogBatch
 
 T = TypeVar("T")
 
@@ -72,6 +73,10 @@ class Tail(NamedTuple):
 def tail_of(entries: Sequence[Entry]) -> Tail:
     """What tells these entries again in this process."""
     return Tail(len(entries), hash(_encode(entries)))
+
+
+def _operations_of(lap: int) -> str:
+    return OPERATIONS + prefix_of(lap)
 
 
 def _is_apart(outcome: Outcome | None) -> bool:
@@ -148,7 +153,8 @@ class Reads:
     async def _operations(self, header: Header) -> dict[str, Operation]:
         """The items of a run's operations by key; large values are only named."""
         partitions = self.layout.partitions(header, layout.OPERATIONS)
-        return {each.key: each for each in await everything(self._table, partitions, OPERATIONS)}
+        found = await everything(self._table, partitions, _operations_of(header.lap.number))
+        return {each.key: each for each in found}
 
     async def entries(self, header: Header) -> History:
         """What the run asked for and observed, without its operations and large values."""
@@ -256,14 +262,16 @@ class Reads:
         """The items of these operations, and perhaps of others beside them."""
         # A read of one small item costs as much as one of some fifteen that lie together.
         if len(keys) > max(FEW, entries // 8):
-            return await everything(self._table, self.layout.partitions_of(run, keys), OPERATIONS)
+            prefix = _operations_of(lap_of(keys[0]))
+            return await everything(self._table, self.layout.partitions_of(run, keys), prefix)
         found = await self._table.get_many([self.layout.operation(run, key) for key in keys])
         return [each for each in found if each is not None]
 
     async def steps(self, run: str, keys: Sequence[str]) -> dict[str, Operation]:
         """The items of these steps that exist: of those of which an attempt was interrupted."""
         if len(keys) > FEW:
-            found = await everything(self._table, [run_partition(run)], OPERATIONS)
+            prefix = _operations_of(lap_of(keys[0]))
+            found = await everything(self._table, [run_partition(run)], prefix)
         else:
             found = await self._table.get_many([operation_key(run, key) for key in keys])
         return {each.key: each for each in found if each is not None}

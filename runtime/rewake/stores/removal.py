@@ -33,9 +33,11 @@ from typing import Any
 
 import msgspec
 
+from rewake.laps import FIRST
 from rewake.records import Header, Millis, View
 from rewake.states import MOVES, TERMINAL, Move, RunState
 from rewake.stores import layout
+from rewake.stores.blobs import of_lap
 from rewake.stores.generations import generation, place_of
 from rewake.stores.joins import Joins
 from rewake.stores.keys import header_key
@@ -49,7 +51,7 @@ FEW = 25
 _BEFORE = Due(ENDED, Key("", ""))
 _KEPT = {
     *("run", "workflow", "created", "seed", "runtime", "state", "epoch", "count", "arrivals"),
-    *("round", "clock", "changed", "written", "mark", "was", "floor", "due", "wide"),
+    *("round", "lap", "clock", "changed", "written", "mark", "was", "floor", "due", "wide"),
 }
 """What a stone has of its run: no text of users, nothing that names anything."""
 _CLEARED: Mapping[str, Any] = {
@@ -125,8 +127,10 @@ class Removal(Joins):
     async def clear(self, stone: Header) -> bool:
         """Remove some of what is left of a removed run. Whether there may be more."""
         run = stone.run
-        if await self._again(lambda: self._shelf.delete_blobs(run, limit=FEW)):
-            return True
+        laps = range(max(FIRST, stone.lap.cleared - 1), stone.lap.number + 1)
+        for place in {run, *(of_lap(run, lap) for lap in laps)}:
+            if await self.remove_values(place):
+                return True
         for partition in self.layout.partitions(stone, layout.STEPS):
             page = await self._table.query(partition, limit=FEW + 1)
             keys = [key for key, _ in page.items if key != header_key(run)]
@@ -136,6 +140,10 @@ class Removal(Joins):
                 return True
         await self.listed.remove(View(run, stone.workflow, stone.created))
         return False
+
+    async def remove_values(self, place: str) -> bool:
+        """Remove some large values of a run, or of one of its laps. Whether there may be more."""
+        return await self._again(lambda: self._shelf.delete_blobs(place, limit=FEW))
 
     async def settle_stone(self, stone: Header, now: Millis) -> None:
         """Let a stone of which all is cleared wait, or go if its time is over."""

@@ -25,9 +25,7 @@ from rewake.records import (
     Finished,
     Header,
     Item,
-    LogBatch,
     Logged,
-    LogLine,
     Millis,
     Operation,
     Outcome,
@@ -39,6 +37,7 @@ from rewake.records import (
 from rewake.signing.payloads import Context, PayloadCodec
 from rewake.stores.keys import run_of
 from rewake.stores.table import Due, Key, Page, Spread, T, Table, When, Written
+from rewake.streamed import LogBatch, LogLine
 from rewake.values.sealing import opened_data, opened_text, sealed_data, sealed_text
 
 TEXTS: Mapping[type, tuple[str, ...]] = {

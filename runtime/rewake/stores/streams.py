@@ -20,14 +20,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rewake.errors import CheckpointUnreadable
-from rewake.records import (
-    Chunk,
-    Entry,
-    Header,
-    LogBatch,
-    LogLine,
-    Operation,
-)
+from rewake.records import Chunk, Entry, Header, Operation
 from rewake.stores.blobs import Again, Blobs
 from rewake.stores.keys import (
     CHUNKS,
@@ -40,7 +33,7 @@ from rewake.stores.keys import (
 )
 from rewake.stores.layout import Layout
 from rewake.stores.table import Key, Table
-from rewake.streamed import StreamBatch
+from rewake.streamed import LogBatch, LogLine, StreamBatch
 
 MOST_AT_ONCE = 32
 """So many chunks or batches are read at once, at the most. Some are small, and some 256 KiB."""

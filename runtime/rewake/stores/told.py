@@ -32,7 +32,6 @@ from rewake.records import (
     Fired,
     Header,
     Logged,
-    LogLine,
     Millis,
     Outcome,
     Retried,
@@ -46,7 +45,7 @@ from rewake.states import END_OF, LIVE, TERMINAL, RunState
 from rewake.stores.places import Place, in_cut_history, is_item, no_cursor
 from rewake.stores.reads import Reads
 from rewake.stores.streams import MOST_AT_ONCE, Link
-from rewake.streamed import StreamBatch
+from rewake.streamed import LogLine, StreamBatch
 
 CANCELLING = "cancelling"
 """The state of a run that was asked to cancel, as its stream tells it."""
@@ -126,6 +125,8 @@ async def read_page(store: Reads, run: str, place: Place, limit: int) -> Page:
     if place.round != header.round:
         place = in_cut_history(place, header.round, (await store.entries(header)).entries)
     history, more_history = await _history(store, header, place, limit)
+    if place.batch < header.lap.gone:
+        place = msgspec.structs.replace(place, batch=header.lap.gone, batch_begun=0)
     batches, more_batches = await _batches(store, run, place, limit)
     told: list[tuple[Told, Place]] = []
     left, room = [history, batches], ROOM

@@ -19,7 +19,7 @@ from rewake.stores.answers import (
     TaskClaim,
 )
 from rewake.stores.keys import header_key
-from rewake.stores.removal import Removal
+from rewake.stores.laps import Laps
 from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, absolved, is_suspect, losing
 from rewake.stores.table import Check, When, Written, holds
 from rewake.stores.writes import UNOWNED, begins, is_near
@@ -29,7 +29,7 @@ ERROR_BYTES = 400
 """The most bytes of an error in a header, as JSON writes it."""
 
 
-class Turns(Removal):
+class Turns(Laps):
     """What whoever holds a run, or takes it, writes of it."""
 
     async def start(

@@ -26,9 +26,9 @@ VOTE_BYTES = 1024
 class Votes(Operations):
     """The writes of the protocol that keep what was said, and decide nothing."""
 
-    async def shelve(self, run: str, said: Value) -> Value:
-        """What was said, as it is kept in an item."""
-        kept = await self._blobs.offload(run, said, VOTE_BYTES)
+    async def shelve(self, run: str, said: Value, key: str) -> Value:
+        """What was said at this key, as it is kept in an item."""
+        kept = await self._blobs.offload(run, said, VOTE_BYTES, key=key)
         assert kept is not None
         return kept
 

@@ -18,6 +18,7 @@ import msgspec
 
 from rewake.clock import Clock
 from rewake.kinds import Kind
+from rewake.laps import FIRST
 from rewake.ledger import Process
 from rewake.records import (
     Chunk,
@@ -130,6 +131,7 @@ class Writes(Reads):
         *,
         arrivals: int | None = None,
         due: Millis | None = None,
+        onto: Header | None = None,
     ) -> Committed | Fenced | Arrived:
         """The one commit point: bodies first, then the header, if the fence holds.
 
@@ -137,6 +139,7 @@ class Writes(Reads):
 
         `arrivals`: nothing has arrived since that many were read. The mark says so (`read_at`).
         `due`: the stored due time stays if it is not later than this, else it becomes this.
+        `onto`: the header to whose history they are appended, if not that of `held`.
         """
         mark = name = name or self._mark()
         when = self._fence(held)
@@ -145,7 +148,7 @@ class Writes(Reads):
             mark = f"{mark}{_READ}{arrivals}"
 
         async def work() -> Written:
-            changed = await self._changed(held, entries, changes, name)
+            changed = await self._changed(onto or held, entries, changes, name)
             changed["mark"] = mark
             where = header_key(held.run)
             if due is not None:
@@ -157,7 +160,10 @@ class Writes(Reads):
                 changed["due"] = due
             return await self._update(where, when=when, set=changed)
 
-        written = await self._together(work)
+        return self._came_to(await self._together(work), mark, held)
+
+    def _came_to(self, written: Written, mark: str, held: Header) -> Committed | Fenced | Arrived:
+        """What came of a write of this mark, by whoever holds the run as `held`."""
         found: Header | None = written.item
         if written.ok or (found is not None and found.mark == mark):
             assert found is not None
@@ -173,6 +179,8 @@ class Writes(Reads):
         noted: dict[str, Any] = {**await self._answered(held, entries, mark)}
         if held.joins:
             changes = {"joins": held.joins, **changes}
+        if held.lap.number > FIRST:
+            noted["lap"] = held.lap
         if (wide := self.layout.wide(entries, held.wide)) != held.wide:
             noted["wide"] = wide
         if "sent" in changes:
@@ -211,7 +219,7 @@ class Writes(Reads):
         if size <= room_for_tail(header):
             return base, joined
         for part in _chunks(joined, size):
-            key = chunk_key(header.run, chunk_number(base) + 1, mark)
+            key = chunk_key(header.run, chunk_number(base) + 1, mark, header.lap.number)
             await self._put(key, Chunk(base, part))
             base = key.sort
         return base, []
@@ -219,7 +227,10 @@ class Writes(Reads):
     def _fence(self, held: Header, *, count: bool = True) -> list[list[Check]]:
         """The condition that the claim holds; with `count`, that nothing was committed since."""
         checks = [*self._held_by(held.owner), Check("epoch", "=", held.epoch)]
-        return [[*checks, Check("count", "=", held.count)] if count else checks]
+        if not count:
+            return [checks]
+        # A new lap counts anew, and a write of the one before may come late.
+        return [[*checks, Check("count", "=", held.count), Check("round", "=", held.round)]]
 
     def _held_by(self, owner: str) -> list[Check]:
         """The checks that the run is running, and that this owner holds it."""
@@ -280,6 +291,7 @@ def room_for_tail(header: Header) -> int:
     changed += JOINS_BYTES if header.joins else 0
     changed += RESPONSE_BYTES + len(header.answer) if header.answer else 0
     changed += SENT_BYTES if header.sent else 0
+    changed += len(_encode({"lap": header.lap})) if header.lap.number > FIRST else 0
     keyed = len(_encode({"digest_key": header.digest_key})) if header.digest_key else 0
     return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - _told(header)
 

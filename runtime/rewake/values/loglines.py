@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from rewake.records import LogLine, Millis
+from rewake.records import Millis
+from rewake.streamed import LogLine
 from rewake.values.text import storable
 
 LIMIT = 1024 * 1024

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from rewake.records import Header, LogBatch, Logged, LogLine
+from rewake.records import Header, Logged
 from rewake.stores.pages import Number, Place
 from rewake.stores.reads import Reads
+from rewake.streamed import LogBatch, LogLine
 from rewake.views.runs import line_view
 
 LOOKED_AT = 20_000

@@ -9,10 +9,11 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from rewake.kinds import Purpose
-from rewake.records import Failure, Finished, Header, LogLine, Outcome
+from rewake.records import Failure, Finished, Header, Outcome
 from rewake.signing.redacting import without_links
 from rewake.states import END_OF, SHOWN, RunState
 from rewake.stores.removal import kept_until
+from rewake.streamed import LogLine
 from rewake.values.sealing import for_people
 from rewake.views.approvals import ApprovalView
 from rewake.views.costs import CostView, cost_view
@@ -51,8 +52,9 @@ class RunView(msgspec.Struct, frozen=True):
     it failed or is stuck. `key`: the idempotency key that it was started with. `where`: the process
     that carries it on now, as `host:pid`. `held_up`: why it was put back, or lost, and does not go
         on yet. `kept_until`: when it is removed, if it has ended and is not kept for ever. `hold`:
-    somebody holds it, so that it is not. `unserved_tags`: tags that no server serves, and for which
-    tasks of it wait. `cost`: what it has used, where requests are billed.
+    somebody holds it, so that it is not. `lap`: how often it continued as new, and one.
+    `unserved_tags`: tags that no server serves, and for which tasks of it wait. `cost`: what it has
+    used, where requests are billed.
     """
 
     id: str
@@ -70,6 +72,7 @@ class RunView(msgspec.Struct, frozen=True):
     killed: bool = False
     kept_until: str | None = None
     hold: bool = False
+    lap: int = 1
     approvals: list[ApprovalView] | UnsetType = UNSET
     unserved_tags: list[str] | UnsetType = UNSET
     cost: CostView | UnsetType = UNSET
@@ -134,6 +137,7 @@ def run_view(
         killed=header.killed,
         kept_until=moment_or_none(kept_until(header)),
         hold=header.hold,
+        lap=header.lap.number,
         approvals=approvals,
         unserved_tags=unserved_tags or UNSET,
         cost=cost_view(header) or UNSET,

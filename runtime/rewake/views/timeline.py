@@ -15,6 +15,7 @@ from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import (
     CancelRequested,
     ClockSetBack,
+    Continued,
     Emitted,
     Entry,
     Failure,
@@ -184,7 +185,7 @@ class Reading:
                 return {"lines": [line_view(line) for line in entry.lines]}
             case _:
                 pass
-        return {} if isinstance(entry, ClockSetBack) else {"key": entry.key}
+        return {} if isinstance(entry, ClockSetBack | Continued) else {"key": entry.key}
 
     def _asked(self, entry: Scheduled | Emitted) -> dict[str, Any]:
         if isinstance(entry, Emitted):

@@ -1,0 +1,28 @@
+"""The first entries of a run's next lap. `rewake.stores.laps` has the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rewake.engine.retries import told
+from rewake.noted import LapBegun
+from rewake.records import Continued, Entry, Header, Logged, Millis, Started
+
+
+def first_entries(header: Header, lap: Sequence[Entry], end: Continued, now: Millis) -> list[Entry]:
+    """What the next lap begins with, behind a lap of these entries.
+
+    What the body has said in that lap goes with it, for whoever has not read it yet.
+    """
+    started = lap[0]
+    assert isinstance(started, Started)
+    before = started.lap
+    known, said = lap[1 : 1 + before.carried], list(told(lap[1 + before.carried :], started))
+    begun = LapBegun(
+        before.number + 1,
+        carried=len(said),
+        items=before.items + sum(not isinstance(each, Logged) for each in known),
+        lines=before.lines + sum(len(each.lines) for each in known if isinstance(each, Logged)),
+    )
+    clock = max(now, header.clock)
+    return [Started(clock, end.args, started.by, header.round + 1, begun), *said]

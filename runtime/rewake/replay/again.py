@@ -1,0 +1,29 @@
+"""What `continue_as_new` raises: it ends the body, through its `finally` blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rewake.records import Value
+
+
+class ContinueAsNew(BaseException):
+    """The body goes on as new with these arguments.
+
+    No `except Exception` catches it. `input`: the arguments as they are recorded; None in plain
+    Python, where nothing is.
+    """
+
+    def __init__(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], input: Value | None = None
+    ) -> None:
+        super().__init__("the workflow continues as new")
+        self.arguments = (args, kwargs)
+        self.input = input
+
+
+def again_in(error: BaseException) -> ContinueAsNew | None:
+    """The request to go on as new by which a body ended: a task group wraps it in a group."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, ContinueAsNew) else None
