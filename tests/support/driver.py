@@ -100,6 +100,10 @@ class TestProgram:
         args = self.codec.decode(started.args, key="", purpose="input")
         return await self.function(*args)
 
+    def again(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Value:
+        assert not kwargs
+        return self.codec.encode(args, key="", purpose="input")
+
     def succeed(self, result: Any) -> Outcome:
         return Outcome(OutcomeKind.OK, self.codec.encode(result, key="", purpose="output"))
 
