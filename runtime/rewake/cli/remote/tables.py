@@ -59,6 +59,7 @@ def run_details(
         ("run", run["id"]),
         ("workflow", run["workflow"]),
         ("key", run.get("key") or ""),
+        ("lap", str(run["lap"]) if run.get("lap", 1) > 1 else ""),
         ("input", _value_in(history, "started", "input")),
         ("state", run["state"]),
         ("held up", run.get("held_up") or ""),
