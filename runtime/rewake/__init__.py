@@ -24,6 +24,7 @@ from rewake.authoring.continuing import continue_as_new
 from rewake.authoring.emit import emit
 from rewake.authoring.marking import secret
 from rewake.authoring.notifying import Notice, NoticeKind
+from rewake.authoring.outcomes import Outcome, Outcomes
 from rewake.authoring.polling import wait_until
 from rewake.authoring.quorum import group, groups
 from rewake.authoring.response import respond
@@ -58,6 +59,8 @@ __all__ = [
     "NotInARun",
     "Notice",
     "NoticeKind",
+    "Outcome",
+    "Outcomes",
     "PendingApproval",
     "RetryAfter",
     "RewakeError",

@@ -122,6 +122,8 @@ class Join(msgspec.Struct, omit_defaults=True):
     """That of its newest opening or closing."""
     missing: int = 0
     """Minus how many arrivals are missing; 0: it is closed."""
+    spared: bool = False
+    """Whether all of these may be failures."""
 
 
 class Process(msgspec.Struct, omit_defaults=True):

@@ -299,6 +299,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """How many deliveries there were so far."""
     gap: int = 0
     """How many more arrivals make waking it useful; at or below zero: wake it."""
+    spared: int = 0
+    """Minus how many of these may be failures; at zero, a failure makes waking it useful."""
     due: Millis | None = None
     """The earliest moment at which a sweep must check it; None: never."""
     wake: Millis | None = None
@@ -482,8 +484,8 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
 
     It is only a hint: it may be lost, repeated, late or early, and the stored state decides. `key`
     is empty for the run itself. `not_before` asks for delivery at that moment, not earlier. `sole`:
-    any one outcome wakes the run, which saves a write if that still holds; `joined`: a join item
-    may count it. `args`: None where they would be too large; the history has them.
+    any one outcome wakes the run, which saves a write if it still holds; `joined`: a join item may
+    count it; `spared`: a failure may not wake it. `args`: None if too large; the history has them.
     """
 
     run: str
@@ -495,3 +497,4 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     round: int = 0
     tag: str = ""
     joined: bool = False
+    spared: bool = False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
 import pytest
 
-from rewake import step, task, task_context, workflow
+from rewake import parallel, step, task, task_context, workflow
 from rewake.stores.table import Spread
 from tests.support.counting import CountingTable
 from tests.support.virtual import Bench, virtually
@@ -37,6 +38,24 @@ async def fan_out(n: int) -> int:
     return len(await asyncio.gather(*(quick(i) for i in range(n))))
 
 
+@task
+async def fails(n: int, share: float) -> int:
+    await asyncio.sleep(n % 97 / 970)
+    if n * 7919 % 1000 < share * 1000:
+        raise ValueError(n)
+    return n
+
+
+@workflow
+async def bears(n: int, share: float, tolerate: float, *, pieces: bool = False) -> int:
+    async def one(number: int) -> int:
+        return await fails(number, share)
+
+    function = one if pieces else functools.partial(fails, share=share)
+    done = await parallel(range(n), function, tolerate=tolerate)
+    return len(done)
+
+
 @workflow
 async def lasts(n: int, seconds: float) -> int:
     calls = (lasting(i, (i * 7919 % 997) / 997 * seconds) for i in range(n))
@@ -64,9 +83,8 @@ def played(table: CountingTable, name: str, *, cached: int = 256, **arguments: f
     async def body(bench: Bench) -> None:
         assert await bench.run(name, **arguments) == arguments["n"]
 
-    virtually(
-        [quick, lasting, logs, fan_out, lasts, talks, steps], body, table=table, cached=cached
-    )
+    functions = [quick, lasting, logs, fails, fan_out, lasts, talks, steps, bears]
+    virtually(functions, body, table=table, cached=cached)
 
 
 @pytest.mark.parametrize("n", [1_000, 3_000])
@@ -83,6 +101,25 @@ def test_no_partition_takes_the_writes_of_a_wide_run(n: int) -> None:
     assert max(units for place, units in table.places.items() if place.startswith("O#")) <= 0.2 * n
     assert table.headers <= 256 + 16 + 20
     assert table.writes / n <= 3.3
+
+
+@pytest.mark.parametrize(("share", "tolerate"), [(0.1, 0.2), (0.5, 1.0), (1.0, 1.0)])
+@pytest.mark.parametrize("spread_", [Spread(16), Spread()], ids=["spread", "together"])
+def test_failures_that_a_run_bears_do_not_wake_it(
+    share: float, tolerate: float, spread_: Spread
+) -> None:
+    """Its header hears of each at most once, and it is claimed for its start and its end alone."""
+    table = CountingTable(spread=spread_)
+    epochs: list[int] = []
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("bears", n=600, share=share, tolerate=tolerate)
+        assert await bench.result(header.run) == 600
+        epochs.append((await bench.engine.get(header.run)).epoch)
+
+    virtually([fails, bears], body, table=table)
+    assert epochs == [2]
+    assert table.writes / 600 <= 3.4
 
 
 @pytest.mark.parametrize("seconds", [0.5, 2.0, 9.0])

@@ -252,3 +252,40 @@ def test_all_tasks() -> None:
     assert run.result == ["a", "b", "c"]
     run.close()
     other.close()
+
+
+def test_a_name_of_the_users_own_is_part_of_the_key() -> None:
+    """`create_task(name=)` of asyncio and of a group; a second one of a name is numbered."""
+
+    async def main() -> Any:
+        one = asyncio.create_task(fetch(1), name="north")
+        other = asyncio.create_task(fetch(2), name="north")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(two(3), name="a/b")
+            group.create_task(fetch(4))
+        assert (one.get_name(), other.get_name()) == ("north", "north")
+        asyncio.get_running_loop().create_task(fetch(5), name="direct")
+        return await one + await other
+
+    run = Run(main, cold=True)
+    assert run.open[:3] == ["north[0]/fetch", "north[1]/fetch", "a%2Fb[0]/fetch"]
+    assert run.open[3:] == ["fetch[0]/fetch"]
+    for key in ("a%2Fb[0]/fetch", "fetch[0]/fetch", "a%2Fb[0]/fetch.2"):
+        run.settle(key)
+    assert run.open[2:] == ["direct[0]/fetch"]
+    run.close()
+
+
+def test_a_name_of_a_librarys_is_not() -> None:
+    """A library names its tasks by an address, say: no replay would find these keys again."""
+    library: dict[str, Any] = {"__name__": "library.tasks", "asyncio": asyncio}
+    exec("def begin(coro):\n    return asyncio.create_task(coro, name=hex(id(coro)))", library)
+
+    async def main() -> Any:
+        task = library["begin"](fetch(1))
+        assert task.get_name().startswith("0x")
+        return await task
+
+    run = Run(main, cold=True)
+    assert run.open == ["fetch[0]/fetch"]
+    run.close()

@@ -30,6 +30,7 @@ tasks_module: Any = asyncio.tasks
 
 
 class NoTimers:
+    package = "tests"
     mistakes = Mistakes()
     origins = Origins()
 
@@ -189,13 +190,17 @@ def test_barriers_can_be_recognised(loop: WorkflowLoop) -> None:
     async def main() -> Any:
         one, two = (loop.create_task(asyncio.sleep(5)) for _ in range(2))
         gathered = asyncio.gather(one)
-        assert asyncio_order.barrier_of(one) is gathered
+        assert asyncio_order.barrier_of(one) == (gathered, (None, 0))
+        quiet = asyncio.gather(two, return_exceptions=True)
+        barrier, (successes, failures) = asyncio_order.barrier_of(two) or (None, (0, 0))
+        assert (barrier, successes) == (quiet, None)
+        assert failures > 0
         gathered.add_done_callback(lambda future: future.cancelled() or future.exception())
         group = asyncio.TaskGroup()
         async with group:
             child: Any = group.create_task(asyncio.sleep(0))
-            assert asyncio_order.barrier_of(child) is group
-        assert asyncio_order.barrier_of(two) is None
+            assert asyncio_order.barrier_of(child) == (group, (None, 0))
+        assert asyncio_order.barrier_of(loop.create_task(asyncio.sleep(0))) is None
         return True
 
     assert drive(loop, main())
@@ -212,9 +217,11 @@ def test_waits_can_be_recognised(loop: WorkflowLoop) -> None:
             pairs.append(both)
         await asyncio.sleep(0)
         every, failure, first = ([asyncio_order.barrier_of(one) for one in both] for both in pairs)
-        assert isinstance(every[0], asyncio.Future)
-        assert isinstance(failure[0], asyncio.Future)
-        assert every[0] is every[1] is not failure[0] is failure[1]
+        assert every[0] is not None
+        assert failure[0] is not None
+        assert isinstance(every[0][0], asyncio.Future)
+        assert every[0] == every[1] != failure[0] == failure[1]
+        assert every[0][1].failures > failure[0][1].failures == 0
         assert first == [None, None]
         return True
 

@@ -158,7 +158,7 @@ def test_a_wide_fan_out_is_linear() -> None:
         run = Run(TestProgram(main, [fetch]), count)
 
         def work() -> None:
-            assert run.execution.arrivals_needed() == count
+            assert run.execution.arrivals_needed() == (count, 0)
             for key in run.open:
                 run.settle(key, 1)
             assert run.result == count

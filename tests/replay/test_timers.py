@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
-from rewake import now, sleep, step
+import pytest
+
+from rewake import now, sleep, sleep_until, step
 from tests.support.driver import Run
 from tests.support.tasks import fetch, results, two
 
@@ -228,4 +231,20 @@ def test_cancel_and_uncancel() -> None:
     run.cancel("told to")
     assert run.withdrawn == ["fetch"]
     assert run.to_the_end().result == ["told to", 0, "b"]
+    run.close()
+
+
+def test_a_sleep_has_a_name() -> None:
+    """It is in its key, and what replay compares; an empty one is refused, also for no wait."""
+
+    async def main() -> Any:
+        for name in ("", 7):
+            with pytest.raises((ValueError, TypeError)):
+                await sleep(0, name=name)  # type: ignore[arg-type]
+        await sleep(5, name="trial period")
+        await sleep_until(now() + timedelta(days=1), name="trial period")
+
+    run = Run(main, cold=True)
+    assert run.open == ["trial period"]
+    assert run.to_the_end().asked == ["trial period", "trial period.2"]
     run.close()

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import msgspec
+import pytest
 
 from rewake.clock import SystemClock
 from rewake.errors import StoreUnavailable
@@ -69,18 +70,23 @@ def play(body: Callable[[Store, Table, Header], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-async def park(store: Store, held: Header, counts: Counter[int]) -> Committed | Arrived:
+async def park(
+    store: Store, held: Header, counts: Counter[int], spared: int = 0
+) -> Committed | Arrived:
     """Park for a barrier around `KEYS`, of which so many are counted in each shard."""
-    opened = await store.open_joins(held, counts)
+    opened = await store.open_joins(held, counts, spared=spared == len(KEYS))
     assert opened is not None
     gap = len(KEYS) - counts.total() + len(counts)
-    parked = await store.park(opened, [], gap=gap, wake=None, check_at=10**15)
+    parked = await store.park(opened, [], gap=gap, spared=spared, wake=None, check_at=10**15)
     assert isinstance(parked, Committed | Arrived)
     return parked
 
 
-async def arrive(store: Store, key: str, outcome: Outcome = DONE) -> Delivery:
-    return await store.deliver(Operation("r", key, Kind.TASK), outcome, 5, joined=True)
+async def arrive(
+    store: Store, key: str, outcome: Outcome = DONE, *, spared: bool = False
+) -> Delivery:
+    operation = Operation("r", key, Kind.TASK)
+    return await store.deliver(operation, outcome, 5, joined=True, spared=spared)
 
 
 async def joins(table: Table) -> list[Join]:
@@ -164,7 +170,9 @@ def test_a_holder_that_was_overtaken_opens_nothing() -> None:
         counts = store.joined(KEYS)
         number = store._number
 
-        async def later(run: str, shard: int, number: int, missing: int) -> None:
+        async def later(
+            run: str, shard: int, number: int, missing: int = 0, spared: bool = False
+        ) -> None:
             pass
 
         store._number = later  # type: ignore[method-assign]
@@ -225,5 +233,56 @@ def test_a_failure_is_not_counted() -> None:
         assert (await arrive(store, KEYS[0], FAILED)).wake
         header = await store.header("r")
         assert (header.state, header.gap <= 0) == (RunState.PARKED, True)
+
+    play(body)
+
+
+def test_failures_that_are_all_borne_are_counted_as_successes_are() -> None:
+    """The header hears of the last of each shard, as if none had failed."""
+
+    async def body(store: Store, table: Table, held: Header) -> None:
+        assert isinstance(await park(store, held, store.joined(KEYS), len(KEYS)), Committed)
+        told = [await arrive(store, key, FAILED, spared=True) for key in KEYS]
+        assert [each.wake for each in told] == [False] * 11 + [True]
+        assert (await store.header("r")).arrivals == 3
+
+    play(body)
+
+
+@pytest.mark.parametrize("borne", [1, 4, 9])
+def test_a_run_wakes_with_the_first_failure_that_it_does_not_bear(borne: int) -> None:
+    """The header hears of each failure, and counts them; its shards count on."""
+
+    async def body(store: Store, table: Table, held: Header) -> None:
+        assert isinstance(await park(store, held, store.joined(KEYS), borne), Committed)
+        told = [await arrive(store, key, FAILED, spared=True) for key in KEYS[: borne + 1]]
+        assert [each.wake for each in told] == [False] * borne + [True]
+
+    play(body)
+
+
+@pytest.mark.parametrize("borne", [1, 4, 9])
+def test_borne_failures_do_not_wake_a_run_before_its_last_arrival(borne: int) -> None:
+    """As many fail as it bears, first or last, and it wakes once, when all have arrived."""
+
+    async def body(store: Store, table: Table, held: Header) -> None:
+        assert isinstance(await park(store, held, store.joined(KEYS), borne), Committed)
+        outcomes = [FAILED] * borne + [DONE] * (len(KEYS) - borne)
+        mixed = outcomes[::2] + outcomes[1::2]
+        told = [
+            await arrive(store, key, outcome, spared=True)
+            for key, outcome in zip(KEYS, mixed, strict=True)
+        ]
+        assert [each.wake for each in told] == [False] * 11 + [True]
+
+    play(body)
+
+
+def test_a_failure_wakes_a_run_that_bears_none_whatever_its_message_says() -> None:
+    """The run has waited for something else since the message was sent: its header decides."""
+
+    async def body(store: Store, table: Table, held: Header) -> None:
+        assert isinstance(await park(store, held, store.joined(KEYS)), Committed)
+        assert (await arrive(store, KEYS[0], FAILED, spared=True)).wake
 
     play(body)

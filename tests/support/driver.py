@@ -90,6 +90,10 @@ class TestProgram:
     codec: TestCodec = CODEC
     links: Links = LINKS
 
+    @property
+    def package(self) -> str:
+        return self.function.__module__.partition(".")[0]
+
     def is_registered(self, task: object) -> bool:
         return any(each is task for each in self.tasks)
 

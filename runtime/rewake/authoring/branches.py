@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
+from rewake.authoring.outcomes import PLAIN, Completion, Outcome, Outcomes, Reason, check_count
+from rewake.replay.asyncio_order import Missing
 from rewake.replay.execution import current
 from rewake.replay.operation import operation
 
@@ -15,7 +17,34 @@ C = TypeVar("C")
 T = TypeVar("T")
 R = TypeVar("R")
 
+Name = str | Callable[[T], str]
+"""What branches are called: all of them alike, or each by its item."""
 
+
+@overload
+async def parallel(
+    items: Iterable[T],
+    function: Callable[[T], Awaitable[R]],
+    /,
+    *,
+    concurrency: int | None = None,
+    min_successful: None = None,
+    tolerate: None = None,
+    outcomes: Literal[False] = False,
+    name: Name[T] | None = None,
+) -> list[R]: ...
+@overload
+async def parallel(
+    items: Iterable[T],
+    function: Callable[[T], Awaitable[R]],
+    /,
+    *,
+    concurrency: int | None = None,
+    min_successful: int | None = None,
+    tolerate: float | None = None,
+    outcomes: bool = False,
+    name: Name[T] | None = None,
+) -> Outcomes[R]: ...
 @operation
 async def parallel(
     items: Iterable[T],
@@ -23,21 +52,39 @@ async def parallel(
     /,
     *,
     concurrency: int | None = None,
-) -> list[R]:
+    min_successful: int | None = None,
+    tolerate: float | None = None,
+    outcomes: bool = False,
+    name: Name[T] | None = None,
+) -> list[R] | Outcomes[R]:
     """Call `function` on every item, at most `concurrency` at a time; results in item order.
 
         pages = await parallel(urls, fetch)
-        rows = await parallel(pages, charge_and_ship, concurrency=5)
+        done = await parallel(orders, ship, tolerate=0.1, name=lambda order: order.id)
 
     A sliding window: the next item starts as soon as any branch ends. A branch may do any number
     of durable operations. The first failure cancels the other branches, waits until their
-    cleanup is done, and is raised.
+    cleanup is done, and is raised. `name`, a text or a function of the item, is in their keys.
 
-    Raises `ValueError` for a concurrency below 1.
+    With a policy the result is an `Outcomes`, and the first failure is raised only once success is
+    impossible. `min_successful`: so many successes are enough, the other branches are cancelled.
+    `tolerate`: so many may fail, a count (int) or a share of the items (float, 0.0 to 1.0).
+    `outcomes=True`: alone, all may. An `Exception` is tolerated, and a branch's cancelling itself.
+
+    Raises `ValueError` for an option out of range, `TypeError` for one of another type (a bool).
     """
-    if concurrency is not None and concurrency < 1:
-        raise ValueError("concurrency must be 1 or more")
-    return await _Window(list(items), function, concurrency).run()
+    if concurrency is not None:
+        check_count("concurrency", concurrency, at_least=1)
+    all_of_them = list(items)
+    completion = Completion.of(len(all_of_them), min_successful, tolerate, outcomes=outcomes)
+    spawn = _spawner("parallel", name, all_of_them)
+    window = _Window(all_of_them, function, concurrency, completion or PLAIN, spawn)
+    await window.run()
+    return window.results() if completion is None else window.outcomes()
+
+
+Spawner = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
+"""Starts a branch."""
 
 
 @overload
@@ -74,30 +121,50 @@ class _Window(Generic[T, R]):
     """A sliding window of branches over items."""
 
     def __init__(
-        self, items: list[T], function: Callable[[T], Awaitable[R]], size: int | None
+        self,
+        items: list[T],
+        function: Callable[[T], Awaitable[R]],
+        size: int | None,
+        completion: Completion,
+        spawn: Spawner,
     ) -> None:
         self._items = items
         self._function = function
         self._size = size or len(items)
-        self._spawn = _spawner("parallel")
+        self._completion = completion
+        self._spawn = spawn
         self._tasks: list[asyncio.Task[R]] = []
-        self._ended = 0
+        self._succeeded = self._failed = 0
+        self._first: BaseException | None = None
+        self._reason: Reason = "completed"
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
-    def is_barrier(self) -> bool:
-        """Whether a success changes nothing until all branches are done."""
-        return len(self._tasks) == len(self._items)
+    def missing(self) -> Missing | None:
+        """What of its branches changes something, if all have begun (`asyncio_order.Barrier`)."""
+        if len(self._tasks) < len(self._items):
+            return None
+        enough = self._completion.enough
+        successes = None if enough is None else enough - self._succeeded
+        return Missing(successes, self._completion.bears - self._failed)
 
-    async def run(self) -> list[R]:
-        for _ in range(min(self._size, len(self._items))):
-            self._start_next()
+    async def run(self) -> None:
         try:
+            for _ in range(min(self._size, len(self._items))):
+                self._start_next()
             if self._items:
                 await self._over
         finally:
             await _end(self._tasks)
+
+    def results(self) -> list[R]:
         return [task.result() for task in self._tasks]
+
+    def outcomes(self) -> Outcomes[R]:
+        found = [_outcome(index, task) for index, task in enumerate(self._tasks)]
+        left = range(len(found), len(self._items))
+        found += [Outcome(index, "skipped") for index in left]
+        return Outcomes(tuple(found), self._reason, self._first)
 
     def _start_next(self) -> None:
         number = len(self._tasks)
@@ -106,17 +173,36 @@ class _Window(Generic[T, R]):
         task.add_done_callback(self._on_done)
 
     def _on_done(self, task: asyncio.Task[R]) -> None:
-        self._ended += 1
         if self._over.done():
             return
-        if task.cancelled():
-            self._over.set_exception(asyncio.CancelledError())
-        elif (error := task.exception()) is not None:
-            self._over.set_exception(error)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None:
+            self._succeeded += 1
+        else:
+            self._failed += 1
+            self._first = self._first or error
+        ended, enough = self._succeeded + self._failed, self._completion.enough
+        if error is not None and not isinstance(error, Exception | asyncio.CancelledError):
+            self._over.set_exception(error)  # no failure, but an end of the whole program
+        elif self._failed > self._completion.bears:
+            assert self._first is not None
+            self._over.set_exception(self._first)
+        elif ended == len(self._items):
+            self._over.set_result(None)
+        elif self._succeeded == enough:
+            self._reason = "min_successful"
+            self._over.set_result(None)
         elif len(self._tasks) < len(self._items):
             self._start_next()
-        elif self._ended == len(self._items):
-            self._over.set_result(None)
+
+
+def _outcome(index: int, task: asyncio.Task[R]) -> Outcome[R]:
+    """What came of a branch that has ended."""
+    if task.cancelled():
+        return Outcome(index, "cancelled")
+    if (error := task.exception()) is not None:
+        return Outcome(index, "failed", error=error)
+    return Outcome(index, "ok", task.result())
 
 
 async def _end(tasks: list[asyncio.Task[R]]) -> None:
@@ -155,10 +241,33 @@ async def _raise(error: Exception) -> Any:
     raise error
 
 
-def _spawner(label: str) -> Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]:
-    """A function that starts numbered branches; in a workflow, in the scopes `label[number]`."""
+def _spawner(label: str, name: Name[T] | None = None, items: list[T] | None = None) -> Spawner:
+    """A function that starts numbered branches; in a workflow, in the scopes `label[number]`.
+
+    `name` stands for the label, or makes that of each item.
+    """
+    names = _names(name, items or [])
     execution = current()
     if execution is None:
         return asyncio.create_task
-    scopes = execution.group(label)
+    if callable(name):
+        scope, numbered = execution.scope(), enumerate(names)
+
+        def spawn_next(coro: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+            number, each = next(numbered)
+            return execution.spawn(coro, scope.named(each, number))
+
+        return spawn_next
+    scopes = execution.group(name or label)
     return lambda coro: execution.spawn(coro, scopes.next())
+
+
+def _names(name: Name[T] | None, items: list[T]) -> list[str]:
+    """The names of the branches; none if they have no names of their own."""
+    names = [name(item) for item in items] if callable(name) else [] if name is None else [name]
+    for each in names:
+        if not isinstance(each, str):
+            raise TypeError(f"a branch's name is text, not {each!r}")
+        if not each:
+            raise ValueError("a branch's name is not empty")
+    return names

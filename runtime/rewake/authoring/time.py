@@ -17,18 +17,19 @@ _local_random = random_module.Random()
 
 
 @operation
-async def sleep(duration: Seconds) -> None:
+async def sleep(duration: Seconds, *, name: str = "sleep") -> None:
     """Suspend the workflow for that long (seconds, or a `timedelta`): milliseconds to years.
 
         await sleep(0.5)
-        await sleep(timedelta(days=30))
+        await sleep(timedelta(days=30), name="trial period")
 
     Nothing runs meanwhile. Outside a run this is `asyncio.sleep`. A duration of zero or less
-    only lets other branches go first.
+    only lets other branches go first. `name` is what it is called in its key and in the timeline.
 
-    Raises `ValueError` for a duration that is infinite, or not a number.
+    Raises `ValueError` for a duration that is infinite, or not a number, and for an empty name.
     """
-    await pause(duration, "sleep")
+    _check(name)
+    await pause(duration, name)
 
 
 async def pause(duration: Seconds, label: str) -> None:
@@ -41,20 +42,28 @@ async def pause(duration: Seconds, label: str) -> None:
 
 
 @operation
-async def sleep_until(moment: datetime) -> None:
-    """Suspend the workflow until that moment; one in the past is no wait.
+async def sleep_until(moment: datetime, *, name: str = "sleep") -> None:
+    """Suspend the workflow until that moment; one in the past is no wait. `name`: as in `sleep`.
 
         await sleep_until(now().replace(hour=9, minute=0) + timedelta(days=1))
 
-    Raises `ValueError` for a `datetime` without a time zone.
+    Raises `ValueError` for a `datetime` without a time zone, and for an empty name.
     """
+    _check(name)
     if moment.tzinfo is None:
         raise ValueError("sleep_until() needs a datetime with a time zone")
     execution, wait = current(), millis(moment - now())
     if execution is None or wait <= 0:
         await sleep(moment - now())
     else:
-        await execution.request(Kind.TIMER, "sleep", due=execution.clock + wait, fixed=True)
+        await execution.request(Kind.TIMER, name, due=execution.clock + wait, fixed=True)
+
+
+def _check(name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a sleep is text, not {name!r}")
+    if not name:
+        raise ValueError("the name of a sleep is not empty")
 
 
 def now() -> datetime:
@@ -73,10 +82,10 @@ def now() -> datetime:
 def random() -> random_module.Random:
     """A source of random numbers; in a workflow, seeded by the run."""
     execution = current()
-    return _local_random if execution is None else execution.random
+    return _local_random if execution is None else execution.chance.numbers
 
 
 def uuid4() -> uuid.UUID:
     """A random UUID; in a workflow, the same on replay. Not for secrets: the seed is stored."""
     execution = current()
-    return uuid.uuid4() if execution is None else execution.uuid4()
+    return uuid.uuid4() if execution is None else execution.chance.uuid4()

@@ -206,10 +206,10 @@ class Attempts:
         except RewakeError:
             raise
         except Exception as error:
-            return await self._unforeseen(operation, owner, error)
+            return await self._unforeseen(operation, owner, error, invocation)
 
     async def _unforeseen(
-        self, operation: Operation, owner: str, error: Exception
+        self, operation: Operation, owner: str, error: Exception, invocation: Invocation
     ) -> Delivery | None:
         """Fail the task: an error of the runtime's own is no death. A shortage passes."""
         services = self._services
@@ -219,7 +219,8 @@ class Attempts:
             await services.claims.release(operation.run, operation.key, owner, wait)
             return None
         log.error("an attempt at %s failed", operation.key, exc_info=error)
-        return await self._fail(operation, owner, failure_of(error, operation.attempts))
+        failure = failure_of(error, operation.attempts)
+        return await self._fail(operation, owner, failure, invocation)
 
     async def _refused(self, operation: Operation, invocation: Invocation) -> Delivery | None:
         if operation.round < invocation.round:
@@ -244,14 +245,15 @@ class Attempts:
         body: Body,
     ) -> Delivery | None:
         if self._has_no_next(operation):
-            return await self._fail(operation, owner, _lost(operation))
+            return await self._fail(operation, owner, _lost(operation), invocation)
         codec = RunCodec(self._services.secret, operation.run)
         try:
             call = await self._call(operation, invocation)
         except ReadableElsewhere as error:
             return await self._put_back(operation, owner, invocation, error.reason)
         except CheckpointUnreadable as error:
-            return await self._fail(operation, owner, failure_of(error, operation.attempts))
+            unreadable = failure_of(error, operation.attempts)
+            return await self._fail(operation, owner, unreadable, invocation)
         if call is None:
             reason = f"this app has no task {invocation.name!r}"
             return await self._put_back(operation, owner, invocation, reason)
@@ -342,7 +344,7 @@ class Attempts:
         at = None if wait is None else clock.now() + millis(wait)
         warn_of_failure(_about(operation), failure, clock, at)
         if at is None:
-            return await self._fail(operation, owner, failure)
+            return await self._fail(operation, owner, failure, invocation)
         run, key = operation.run, operation.key
         tries = tries_of(operation, clock.now(), failure)
         ahead = not invocation.tag and self._services.goes_ahead(at)
@@ -355,9 +357,12 @@ class Attempts:
             await self._again(invocation, at)
         return None
 
-    async def _fail(self, operation: Operation, owner: str, failure: Failure) -> Delivery:
+    async def _fail(
+        self, operation: Operation, owner: str, failure: Failure, asked: Invocation
+    ) -> Delivery:
         kind = OutcomeKind.TIMEOUT if failure.type == "TimeoutError" else OutcomeKind.ERROR
-        return await self._deliver(operation, Outcome(kind, failure=failure), owner=owner)
+        outcome, joined, spared = Outcome(kind, failure=failure), asked.joined, asked.spared
+        return await self._deliver(operation, outcome, owner=owner, joined=joined, spared=spared)
 
     async def _deliver(
         self,

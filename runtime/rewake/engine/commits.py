@@ -35,6 +35,7 @@ from rewake.records import (
     Stepped,
     Withdrawn,
 )
+from rewake.replay.asyncio_order import Needed
 from rewake.replay.differences import key_of
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
@@ -101,15 +102,16 @@ class Commits:
         settings, check_at = self._services.settings, self._check_at(execution)
         ahead = wake is not None and self._services.goes_ahead(wake)
         entries = await self._store.offload(self.header.run, execution.fresh)
-        gap, tasks = execution.arrivals_needed(), dispatched(entries)
+        needed, tasks = execution.arrivals_needed(), dispatched(entries)
         take = self._claims(tasks)
         taken = 0
         try:
-            joined = await self._open_joins(execution, gap, wake)
+            joined = await self._open_joins(execution, needed, wake)
             result = await self._store.park(
                 self.header,
                 entries,
-                gap=gap - joined,
+                gap=needed.arrivals - joined,
+                spared=needed.failures,
                 wake=wake,
                 check_at=check_at,
                 ahead=settings.grace if ahead else 0,
@@ -129,9 +131,8 @@ class Commits:
         self._tell_waits(entries)
         # Before the dispatch, so that an outcome that comes at once finds a cached instance.
         self._instance.suspend(self.header)
-        await self._follow_park(
-            self._follow_up(committed, entries, tasks, sole=gap <= 1, joined=joined > 0)
-        )
+        hints = {"sole": needed.arrivals <= 1, "joined": joined > 0, "spared": needed.failures > 0}
+        await self._follow_park(self._follow_up(committed, entries, tasks, **hints))
         await self._arm(wake, check_at)
         return True
 
@@ -240,19 +241,20 @@ class Commits:
         kept, soon = self.header.check_at, self._in_grace()
         return soon if kept is None else min(kept, soon)
 
-    async def _open_joins(self, execution: Execution, gap: int, wake: Millis | None) -> int:
+    async def _open_joins(self, execution: Execution, needed: Needed, wake: Millis | None) -> int:
         """Let what a run waits for be counted beside it, if that is one wide barrier.
 
         Not where a timer wakes it soon: that costs some writes for each shard. Returns by how many
         less arrivals its header hears of.
         """
         awaited = [op for op in execution.open.values() if op.kind.traits.awaited]
-        if gap < len(awaited) or (wake is not None and wake < self._in_grace()):
+        if needed.arrivals < len(awaited) or (wake is not None and wake < self._in_grace()):
             return 0
         counts = self._store.joined([op.key for op in awaited if op.kind.traits.dispatched])
         if not counts:
             return 0
-        opened = await self._store.open_joins(self.header, counts)
+        spared = needed.failures >= needed.arrivals
+        opened = await self._store.open_joins(self.header, counts, spared=spared)
         if opened is None:
             raise Overtaken
         self.header = opened

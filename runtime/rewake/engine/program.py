@@ -40,6 +40,11 @@ class RunProgram:
         self._app = app
         self._workflow: Workflow[Any, Any] = app.workflow(header.workflow)
 
+    @property
+    def package(self) -> str:
+        module: str = self._workflow.function.__module__
+        return module.partition(".")[0]
+
     def is_registered(self, task: object) -> bool:
         return self._app.tasks.get(getattr(task, "name", "")) is task
 

@@ -25,9 +25,8 @@ import asyncio.tasks
 import builtins
 import sys
 import types
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from rewake.replay.loop import WorkflowLoop, WorkflowTask
 from rewake.replay.origins import note_failure
@@ -147,40 +146,75 @@ def is_left_alone(branch: Any) -> bool:
     """Whether nobody ever waited for this asyncio task, or only a `gather` that is left alone."""
     if not branch.is_awaited:
         return True
-    barrier = barrier_of(branch)
+    barrier, _ = barrier_of(branch) or (None, None)
     return isinstance(barrier, _OrderedGatheringFuture) and is_left_alone(barrier)
 
 
-def smallest_barrier(tasks: Iterable[WorkflowTask | None]) -> int:
-    """How many of these must end before a barrier is through; 1 unless all are under barriers."""
-    barriers: Counter[int] = Counter()
+class Missing(NamedTuple):
+    """What a barrier makes nothing of: fewer successes than that, and so many failures."""
+
+    successes: int | None
+    """None: it waits for the end of all."""
+    failures: int
+
+
+class Needed(NamedTuple):
+    """How many outcomes of tasks a workflow needs before it can do anything new."""
+
+    arrivals: int
+    failures: int
+    """So many of them may be failures: one more counts as enough, however few have arrived."""
+
+
+_NOTHING = Needed(1, 0)
+_ANY = 1 << 30
+"""More failures than there can be branches."""
+
+
+def smallest_barrier(tasks: Iterable[WorkflowTask | None]) -> Needed:
+    """What must come of these before a barrier is through, unless some are under none."""
+    barriers: dict[int, tuple[Missing, int]] = {}
     for task in tasks:
-        barrier = barrier_of(task) if task else None
-        if barrier is None:
-            return 1
-        barriers[id(barrier)] += 1
-    return min(barriers.values(), default=1)
+        found = barrier_of(task) if task else None
+        if found is None:
+            return _NOTHING
+        barrier, missing = found
+        _, count = barriers.get(id(barrier), (missing, 0))
+        barriers[id(barrier)] = (missing, count + 1)
+    if not barriers:
+        return _NOTHING
+    arrivals = min(
+        count if missing.successes is None else min(missing.successes, count)
+        for missing, count in barriers.values()
+    )
+    failures = min(missing.failures for missing, _ in barriers.values())
+    return Needed(arrivals, min(failures, arrivals))
 
 
-def barrier_of(task: Any) -> object | None:
+def barrier_of(task: Any) -> tuple[object, Missing] | None:
     """The barrier that alone watches this asyncio task, or None if anything else may react to it.
 
     A barrier (a `gather`, a `TaskGroup`, a `wait` for more than the first, `rewake.parallel`)
-    makes nothing of one more success until all its children are done. Any other watcher of the
-    asyncio task may react at once.
+    makes nothing of one more success until all its children are done, or enough of them. Any other
+    watcher of the asyncio task may react at once.
     """
     watchers = [each[0] for each in task._callbacks or () if each[0] is not note_failure]
     if len(watchers) != 1:
         return None
     callback: Any = watchers[0]
     owner: object = getattr(callback, "__self__", None)
-    if isinstance(owner, asyncio.TaskGroup) or getattr(owner, "is_barrier", False):
-        return owner
+    if isinstance(owner, asyncio.TaskGroup):
+        return owner, Missing(None, 0)
+    if owner is not None:
+        missing = getattr(owner, "missing", None)
+        return (owner, missing) if isinstance(missing, Missing) else None
     name = _BARRIERS.get(getattr(callback, "__qualname__", ""))
     if name is None or callback.__module__ != asyncio.tasks.__name__:
         return None
     captured = dict(zip(callback.__code__.co_freevars, callback.__closure__, strict=True))
-    if name == "waiter" and captured["return_when"].cell_contents == asyncio.FIRST_COMPLETED:
+    until = captured["return_when"].cell_contents if name == "waiter" else None
+    if until == asyncio.FIRST_COMPLETED:
         return None
-    barrier: object = captured[name].cell_contents
-    return barrier
+    bears = until == asyncio.ALL_COMPLETED
+    bears = bears or (name == "outer" and captured["return_exceptions"].cell_contents)
+    return captured[name].cell_contents, Missing(None, _ANY if bears else 0)

@@ -27,11 +27,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import math
-import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from random import Random
 from typing import Any, Final, cast
 
 from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
@@ -61,6 +58,8 @@ from rewake.records import (
     Withdrawn,
 )
 from rewake.replay import asyncio_order, differences, origins, places
+from rewake.replay.asyncio_order import Needed
+from rewake.replay.chance import Chance
 from rewake.replay.differences import Comparison, key_of
 from rewake.replay.ends import DEADLINE, end_of
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
@@ -105,7 +104,9 @@ class Execution:
         self.cancel_reason: str | None = None
         self.codec: Final = program.codec
         self.links: Final = program.links
+        self.package: Final = program.package
         self.seed = seed
+        self.chance = Chance(seed)
         self.program: Final = program
         self._loop = WorkflowLoop(self)
         self._main: WorkflowTask | None = None
@@ -220,11 +221,11 @@ class Execution:
         self._log.write(self.clock, level, text)
         return True
 
-    def arrivals_needed(self) -> int:
-        """How many successes must be delivered before the workflow can do anything new.
+    def arrivals_needed(self) -> Needed:
+        """How many outcomes must be delivered before the workflow can do anything new.
 
         It is 1, unless every awaited operation is a branch of its own under a barrier: then it is
-        the size of the smallest one. (A failure always counts as enough.)
+        what the smallest one needs. A failure counts as enough, but for as many as all bear.
         """
         return asyncio_order.smallest_barrier(
             op.branch for op in self.open.values() if op.kind.traits.awaited
@@ -236,15 +237,6 @@ class Execution:
     def loop(self) -> WorkflowLoop:
         """The loop that the workflow runs on."""
         return self._loop
-
-    @functools.cached_property
-    def random(self) -> Random:
-        """The workflow's source of random numbers, the same on replay."""
-        return Random(self.seed)
-
-    @functools.cached_property
-    def _ids(self) -> Random:
-        return Random(f"{self.seed}/ids")
 
     def request(
         self,
@@ -322,13 +314,13 @@ class Execution:
             future = self.request(Kind.TIMER, DEADLINE, due=due)
             future.add_done_callback(self._out_of_time)
 
-    def uuid4(self) -> uuid.UUID:
-        """A random id, the same on replay."""
-        return uuid.UUID(int=self._ids.getrandbits(128), version=4)
+    def scope(self) -> Scope:
+        """The scope of the branch that is running."""
+        return self._loop.current_scope()
 
     def group(self, label: str) -> Group:
         """Numbered scopes for branches that belong together."""
-        return self._loop.current_scope().group(label)
+        return self.scope().group(label)
 
     def spawn(self, coro: Coroutine[Any, Any, Any], scope: Scope) -> WorkflowTask:
         """Start a branch in a scope of its own."""
@@ -375,6 +367,7 @@ class Execution:
 
     def _begin(self, event: Started, _: Outcome | None) -> None:
         self.seed = seed_of(self.seed, event.lap.number)
+        self.chance = Chance(self.seed)
         self._loop.root = Scope(prefix_of(event.lap.number))
         # An empty context: a workflow must not see the server's context variables.
         self._main = self._loop.spawn(

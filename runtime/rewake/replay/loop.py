@@ -47,7 +47,9 @@ from typing import Any, Final, Protocol, TypeAlias
 from rewake.errors import ForbiddenInWorkflow, StuckError
 from rewake.replay import guard
 from rewake.replay.mistakes import Mistakes
+from rewake.replay.naming import name_given
 from rewake.replay.origins import Origins, note_failure
+from rewake.replay.refusing import Refusing
 from rewake.replay.scope import Scope, short_name
 
 log = logging.getLogger("rewake.workflow")
@@ -84,6 +86,10 @@ class Owner(Protocol):
 
     def arm(self, timer: WorkflowTimer) -> None:
         """Make a timer durable that the workflow set with `call_at`."""
+
+    @property
+    def package(self) -> str:
+        """The package that the workflow is in."""
 
     @property
     def mistakes(self) -> Mistakes:
@@ -141,72 +147,7 @@ class WorkflowTask(asyncio.Task[Any]):
         return self._serial
 
 
-_REFUSED = {
-    "threads": ("run_in_executor", "call_soon_threadsafe", "set_default_executor"),
-    "the network": (
-        "create_connection",
-        "create_server",
-        "create_unix_connection",
-        "create_unix_server",
-        "create_datagram_endpoint",
-        "connect_accepted_socket",
-        "sendfile",
-        "start_tls",
-        "getaddrinfo",
-        "getnameinfo",
-        "sock_recv",
-        "sock_recv_into",
-        "sock_recvfrom",
-        "sock_recvfrom_into",
-        "sock_sendall",
-        "sock_sendto",
-        "sock_connect",
-        "sock_accept",
-        "sock_sendfile",
-    ),
-    "pipes and files": (
-        "connect_read_pipe",
-        "connect_write_pipe",
-        "add_reader",
-        "remove_reader",
-        "add_writer",
-        "remove_writer",
-    ),
-    "subprocesses": ("subprocess_shell", "subprocess_exec"),
-    "signals": ("add_signal_handler", "remove_signal_handler"),
-    "control of the event loop": (
-        "run_forever",
-        "run_until_complete",
-        "stop",
-        "close",
-        "shutdown_asyncgens",
-        "shutdown_default_executor",
-        "set_exception_handler",
-        "set_task_factory",
-    ),
-}
-
-
-def _refusal(method: str, what: str) -> Callable[..., Any]:
-    message = guard.refusal(what, f"loop.{method}")
-
-    def refuse(loop: Any, *_: Any, **__: Any) -> Any:
-        frames = guard.frames_of_the_workflow(sys._getframe(1))
-        guard.note_refusal(loop, f"loop.{method}", frames)
-        raise ForbiddenInWorkflow(message)
-
-    return refuse
-
-
-_Refusing: Any = type(
-    "_Refusing",
-    (asyncio.AbstractEventLoop,),
-    {method: _refusal(method, what) for what, methods in _REFUSED.items() for method in methods},
-)
-"""An event loop that refuses every method with an effect outside."""
-
-
-class WorkflowLoop(_Refusing):  # type: ignore[misc]
+class WorkflowLoop(Refusing):  # type: ignore[misc]
     """The event loop of one instance. Enter it using `with`, then call `run_until_idle`.
 
     `clock` is the recorded clock in milliseconds; `halted` stops the loop where it is, for good;
@@ -361,7 +302,8 @@ class WorkflowLoop(_Refusing):  # type: ignore[misc]
                 "a workflow body cannot use eager tasks: their branches would begin out of order. "
                 "Leave eager_start out; to do work elsewhere, use a @task or a step()."
             )
-        scope = self.current_scope().branch(short_name(getattr(coro, "__name__", "")))
+        given = name_given(name, sys._getframe(1), self.owner.package)
+        scope = self.current_scope().branch(given or short_name(getattr(coro, "__name__", "")))
         return self.spawn(coro, scope, name=name, context=context)
 
     def spawn(

@@ -58,6 +58,10 @@ class Program(Protocol):
     def links(self) -> Links:
         """The maker of links."""
 
+    @property
+    def package(self) -> str:
+        """The package, or the module, that the workflow is in: the first part of its name."""
+
     def is_registered(self, task: object) -> bool:
         """Whether every replica finds this task by its name."""
 

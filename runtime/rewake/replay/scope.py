@@ -90,17 +90,24 @@ class Scope:
         """A new group of numbered child scopes: `parallel[0]`, `parallel[1]`, `parallel.2[0]`."""
         return Group(self.path, _counted(name, self._groups))
 
+    def named(self, name: str, number: int) -> Scope:
+        """A new child scope of this name that is the `number`-th of its siblings, from 0.
+
+        The number is in its path, as that of a group's is: keys tell how wide a run is.
+        """
+        return Group(self.path, _counted(name, self._groups), number).next()
+
 
 class Group:
     """Child scopes of one name, numbered in the order in which they are made."""
 
     __slots__ = ("_name", "_next", "_path")
 
-    def __init__(self, path: str, name: str) -> None:
+    def __init__(self, path: str, name: str, first: int = 0) -> None:
         cut = len(path) + len(name) >= MAX_PATH - 8
         self._path = f"{prefix_of(lap_of(path))}~{_digest(path)}/" if cut else path
         self._name = name
-        self._next = 0
+        self._next = first
 
     def next(self) -> Scope:
         """The next child scope."""

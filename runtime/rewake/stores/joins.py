@@ -16,7 +16,9 @@ down the item of its task's shard, and only who finds that it was the last arriv
    then closes all of them before it reads outcomes. What was counted is settled by then and is
    read; what comes later arrives at the header, and makes a park fail as ever.
 4. They are open only while the run is parked for one barrier around all that it waits for. A
-   failure and a cancellation arrive at the header, and wake the run.
+   cancellation, and a failure that it does not bear, arrive at the header and wake the run. A
+   failure that it may bear is counted as a success is. The item says if it bears all of them; else
+   the header is told as well, for it has the number of those that it bears (`Header.spared`).
 5. Custody stays as it is. A task is unguarded once it was counted, because another is missing
    then, which is covered itself; who makes an item complete arrives at the header first. A
    deliverer that dies before it counts leaves an outcome that a look at its task or its run finds,
@@ -50,15 +52,20 @@ class Joins(Requests):
         counts = Counter(shard for shard in shards if shard is not None)
         return counts if counts.total() > self.layout.first else Counter()
 
-    async def open_joins(self, held: Header, counts: Counter[int]) -> Header | None:
-        """Open join items for so many operations. Returns the header; None if it is overtaken."""
+    async def open_joins(
+        self, held: Header, counts: Counter[int], *, spared: bool = False
+    ) -> Header | None:
+        """Open join items for so many operations. Returns the header; None if it is overtaken.
+
+        `spared`: all of them may fail.
+        """
         number = held.joins + 1
         result = await self._append(held, [], {"joins": number, "wide": OPERATIONS})
         if not isinstance(result, Committed):
             assert not isinstance(result, Arrived)
             return None
         await asyncio.gather(
-            *(self._number(held.run, shard, number, -n) for shard, n in counts.items())
+            *(self._number(held.run, shard, number, -n, spared) for shard, n in counts.items())
         )
         # What has arrived since its outcomes were read is not read, though this knows of it.
         return msgspec.structs.replace(result.header, arrivals=held.arrivals)
@@ -69,22 +76,24 @@ class Joins(Requests):
         The next commit notes that; until then whoever holds the run does this again.
         """
         number, shards = held.joins + 1, range(self.layout.shards)
-        await asyncio.gather(*(self._number(held.run, shard, number, 0) for shard in shards))
+        await asyncio.gather(*(self._number(held.run, shard, number) for shard in shards))
         return number
 
-    async def _number(self, run: str, shard: int, number: int, missing: int) -> None:
+    async def _number(
+        self, run: str, shard: int, number: int, missing: int = 0, spared: bool = False
+    ) -> None:
         older = [[Check("number", "absent")], [Check("number", "<", number)]]
-        new = {"number": number, "missing": missing}
+        new = {"number": number, "missing": missing, "spared": spared}
         await self._update(join_key(run, shard), when=older, set=new, create=Join())
 
-    async def _count_down(self, operation: Operation) -> bool:
-        """Count an arrival where its shard counts them; True: others are missing there still."""
+    async def _count_down(self, operation: Operation) -> Join | None:
+        """Count an arrival where its shard counts them; None: nothing else is missing there."""
         shard = self.layout.shard(operation.key)
         if shard is None:
-            return False
+            return None
         key, open_ = join_key(operation.run, shard), [[Check("missing", "<", 0)]]
         written = await self._update(key, when=open_, add={"missing": 1})
-        return written.ok and written.item.missing < 0
+        return written.item if written.ok and written.item.missing < 0 else None
 
 
 def may_be_open(header: Header) -> bool:

@@ -66,6 +66,7 @@ class Store(Turns):
         claim: RunClaim | None = None,
         sole: bool = False,
         joined: bool = False,
+        spared: bool = False,
         due: Millis | None = None,
         silent: Millis | None = None,
     ) -> Delivery:
@@ -73,9 +74,8 @@ class Store(Turns):
 
         `operation` is the item to create if there is none; `at` is when the outcome came to be,
         perhaps long ago. `due` and `silent` are as in `settle`. Without a `claim`, a run that
-        should go on is reported, and due at once for another process. `sole`: any one outcome
-        probably wakes the run, so that arriving and claiming are tried as one write. `joined`: a
-        join item may count it.
+        should go on is reported, and due at once for another process. `sole`, `joined`, `spared`:
+        the hints of its message (`Invocation`); with `sole` arriving and claiming are one write.
         """
         lap = lap_of(operation.key)
         if lap > FIRST and await self._is_removed(operation.run, lap):
@@ -90,9 +90,9 @@ class Store(Turns):
             if found.outcome is None:  # a failure of an attempt that no longer counts
                 return Delivery(won, found, None, False, False)
             force = found.outcome.failure is not None
-            if joined and not force and await self._count_down(found):
-                await self._unguard(found)
-                return Delivery(won, found, None, False, False)
+            quiet = spared if force else joined
+            if quiet and (told := await self._arrive_quietly(won, found, force, joined, claim)):
+                return told
             if claim is not None and (sole or force) and not self._has(found.run):
                 header, arrival = await self._arrive_and_claim(found, force, claim)
                 if header is not None:
@@ -149,6 +149,27 @@ class Store(Turns):
             return delivery
         return msgspec.structs.replace(delivery, operation=whole)
 
+    async def _arrive_quietly(
+        self, won: bool, found: Operation, failed: bool, joined: bool, claim: RunClaim | None
+    ) -> Delivery | None:
+        """Arrive where that may be no reason to wake the run; None if it is, or nothing was told.
+
+        A failure arrives so if the run bears it. Where a join item has counted it, the header only
+        counts how many more it bears.
+        """
+        counted = await self._count_down(found) if joined else None
+        if counted is not None and (counted.spared or not failed):
+            await self._unguard(found)
+            return Delivery(won, found, None, False, False)
+        if not failed:
+            return None
+        written = await self._update(
+            header_key(found.run),
+            when=[[begins(Move.ARRIVE), Check("spared", "<", 0)]],
+            add={"arrivals": 1, "gap": -int(counted is None), "spared": 1},
+        )
+        return await self._arrived(won, found, written.item, claim) if written.ok else None
+
     async def _arrive(
         self,
         won: bool,
@@ -156,17 +177,21 @@ class Store(Turns):
         force: bool,
         claim: RunClaim | None,
     ) -> Delivery:
-        run = operation.run
         written = await self._update(
-            header_key(run),
+            header_key(operation.run),
             when=[[begins(Move.ARRIVE)]],
             add={"arrivals": 1, "gap": -FORCE if force else -1},
         )
-        header: Header | None = written.item
-        if not written.ok or header is None:
-            await self._unguard(operation)
-            return Delivery(won, operation, None, False, False)
-        arrival = header.arrivals
+        if written.ok and written.item is not None:
+            return await self._arrived(won, operation, written.item, claim)
+        await self._unguard(operation)
+        return Delivery(won, operation, None, False, False)
+
+    async def _arrived(
+        self, won: bool, operation: Operation, header: Header, claim: RunClaim | None
+    ) -> Delivery:
+        """What follows an arrival, after which the header stood so."""
+        run, arrival = header.run, header.arrivals
         wake = header.state is RunState.PARKED and header.gap <= 0
         # What was parked is no suspect; if it has become one since, it must be begun apart.
         claimed = None

@@ -205,7 +205,8 @@ class Reads:
     async def message(self, header: Header, task: Scheduled) -> Invocation:
         """The message for a task that an outline names, whose arguments may be large."""
         whole = await self.whole(header.run, task)
-        return whole.message(header.run, joined=header.joins % 2 == 1)
+        joined, spared = header.joins % 2 == 1, header.spared < 0
+        return whole.message(header.run, joined=joined, spared=spared)
 
     async def whole(self, run: str, asked: Scheduled) -> Scheduled:
         """An entry of an outline, with its arguments."""

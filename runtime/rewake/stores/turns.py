@@ -161,6 +161,7 @@ class Turns(Laps):
         entries: Sequence[Entry],
         *,
         gap: int,
+        spared: int = 0,
         wake: Millis | None,
         check_at: Millis | None,
         ahead: Millis = 0,
@@ -173,7 +174,7 @@ class Turns(Laps):
         `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `ahead`:
         a message is sent for `wake`, and looked for so much later. `take`: tasks among the entries
         that this process begins itself, claimed as well. A due time may be early by `near`.
-        `asks`: an approval may be open.
+        `asks`: an approval may be open. `spared`: so many failures wake it no more than successes.
         """
         due = earliest(None if wake is None else wake + ahead, check_at)
         changes = {
@@ -186,9 +187,8 @@ class Turns(Laps):
             **absolved(held),
             **UNOWNED,
         }
-        changes |= {} if held.lost_turn is None else {"lost_turn": None}
-        if (sent := wake if ahead else None) != held.sent:
-            changes["sent"] = sent
+        few = {"lost_turn": None, "spared": -spared, "sent": wake if ahead else None}
+        changes |= {name: new for name, new in few.items() if getattr(held, name) != new}
         stays = due if is_near(held.due, due, near) else None
         changes |= {"due": due} if stays is None else {}
         name = self._mark()

@@ -56,6 +56,8 @@ SENT_BYTES = 21
 """Room for `sent`, which only runs have whose messages a queue keeps."""
 ASKS_BYTES, WIDE_BYTES, JOINS_BYTES = 12, 9, 16
 """Room for `asks`, `wide` and `joins`, which few have."""
+SPARED_BYTES = 21
+"""Room for `spared`, which few have."""
 HOLD_BYTES = 12
 """Room for `hold`, which few have."""
 RESPONSE_BYTES = 12
@@ -183,8 +185,7 @@ class Writes(Reads):
             noted["lap"] = held.lap
         if (wide := self.layout.wide(entries, held.wide)) != held.wide:
             noted["wide"] = wide
-        if "sent" in changes:
-            noted["sent"] = changes["sent"]
+        noted |= {name: changes[name] for name in ("sent", "spared") if name in changes}
         if not held.asks and asks(entries):
             noted["asks"] = True
         new = msgspec.structs.replace(held, **noted) if noted else held
@@ -292,6 +293,7 @@ def room_for_tail(header: Header) -> int:
     changed += RESPONSE_BYTES + len(header.answer) if header.answer else 0
     changed += SENT_BYTES if header.sent else 0
     changed += len(_encode({"lap": header.lap})) if header.lap.number > FIRST else 0
+    changed += SPARED_BYTES if header.spared else 0
     keyed = len(_encode({"digest_key": header.digest_key})) if header.digest_key else 0
     return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - _told(header)
 
