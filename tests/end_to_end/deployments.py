@@ -172,8 +172,9 @@ DEPLOYMENTS: Mapping[str, Callable[[Path], Deployment]] = {
     "dynamodb-sqs": lambda folder: Servers(folder, 3, "sqs", a_queue),
     "lambda": Lambda,
     "lambda-sqs": lambda folder: Lambda(folder, "sqs", a_file_and_a_queue),
+    "lambda-dynamodb": lambda folder: Lambda(folder, "sqs", a_queue),
 }
 """Each deployment, by its name."""
 
-LIKE_OTHERS = {"sqlite-two", "dynamodb", "lambda"}
+LIKE_OTHERS = {"sqlite-two", "dynamodb", "lambda", "lambda-sqs"}
 """Those of which another has the most: they are played where all is asked for."""
