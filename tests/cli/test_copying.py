@@ -15,9 +15,15 @@ from rewake.access import Scope
 from rewake.cli.exits import Exit
 from rewake.cli.local.copying import copy
 from rewake.errors import ConfigError, StoreUnavailable, StoreUnsuitable
-from rewake.hosts.databases import Address, open_database, open_to_read
+from rewake.hosts.databases import (
+    Address,
+    check_database,
+    open_database,
+    open_to_read,
+    refuse_unfit,
+)
 from rewake.kinds import Kind
-from rewake.ledger import Audited, Join, Process, Received
+from rewake.ledger import Audited, Copying, Join, Process, Received
 from rewake.records import Chunk, Header, Operation, View
 from rewake.stores.audit import Audit, Wanted
 from rewake.stores.copying import Side, copied
@@ -129,6 +135,23 @@ def test_a_copy_that_was_cut_short_goes_on(
     assert contents(target) == contents(grown)
     with pytest.raises(StoreUnsuitable, match="is not empty"):
         copy(grown, target)
+
+
+def test_half_a_copy_is_not_served(tmp_path: Path) -> None:
+    """Neither checked as one that fits: it says of what it is a copy, and what to do."""
+    address = Address(str(tmp_path / "half.db"))
+
+    async def begun() -> None:
+        table, _ = open_database(address)
+        await table.put(COPYING, Copying("grown.db", "1"))
+        await table.close()
+
+    refuse_unfit(address)  # one that is not there yet is made
+    asyncio.run(begun())
+    with pytest.raises(StoreUnsuitable, match=r"half a copy of grown\.db: .*rewake tables copy"):
+        refuse_unfit(address)
+    [wrong] = asyncio.run(check_database(address))
+    assert "half a copy" in wrong
 
 
 def test_what_is_served_is_not_copied(grown: str, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple, NoReturn
 
 from rewake.errors import ConfigError, StoreUnsuitable
 from rewake.hosts.config import make_home
+from rewake.ledger import Copying
+from rewake.stores.keys import COPYING
 from rewake.stores.listing import Listing
 from rewake.stores.memory import MemoryTable
 from rewake.stores.shelf import Shelf
@@ -226,22 +228,34 @@ async def create_database(address: Address) -> list[str]:
 async def check_database(address: Address) -> list[str]:
     """What of a database does not fit, a line each. Raises as `open_existing` does."""
     kind, place = _parts_of(address.db)
-    return await kind.check(place, address.blobs)
+    return await kind.check(place, address.blobs) or await _half_copied(address)
+
+
+async def _half_copied(address: Address) -> list[str]:
+    """That it is a copy that is not whole yet, if it is: its runs would go on in part."""
+    reader = open_to_read(address)
+    try:
+        copying: Copying | None = await reader.table.get(COPYING)
+    finally:
+        await reader.table.close()
+    if copying is None:
+        return []
+    told = f"{address} is half a copy of {copying.source}"
+    return [f"{told}: ask for it again (rewake tables copy), to its end"]
 
 
 def refuse_unfit(address: Address) -> None:
-    """Raise `StoreUnsuitable` in one line if a database that is elsewhere does not fit.
+    """Raise `StoreUnsuitable` in one line if a database does not fit, or is half a copy.
 
     Raises `ConfigError` and `StoreError` too. Not for the event loop.
     """
-    kind, place = _parts_of(address.db)
-    if kind.is_checked and (wrong := asyncio.run(_all(kind.check(place, address.blobs)))):
+    kind, _ = _parts_of(address.db)
+    if kind is _KINDS["memory"] or ((file := file_of(address)) is not None and not file.exists()):
+        return
+    asked = check_database if kind.is_checked else _half_copied
+    if wrong := asyncio.run(asked(address)):
         more = f" (and {len(wrong) - 1} more: rewake tables check)" if len(wrong) > 1 else ""
         raise StoreUnsuitable(wrong[0] + more)
-
-
-async def _all(told: Awaitable[list[str]]) -> list[str]:
-    return await told
 
 
 _WITH_LARGE_VALUES = ("sqlite", "memory", "postgresql", "postgres")
