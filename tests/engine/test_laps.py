@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from rewake import (
@@ -28,8 +29,10 @@ from rewake.engine.callbacks import Callbacks
 from rewake.errors import LinkExpired, StoreUnavailable
 from rewake.kinds import Kind, OutcomeKind
 from rewake.laps import lap_of, prefix_of, within_lap
-from rewake.records import Header, Invocation, Operation, Outcome, Scheduled, Withdrawn
+from rewake.noted import LapState
+from rewake.records import Header, Invocation, Logged, Operation, Outcome, Scheduled, Withdrawn
 from rewake.states import RunState
+from rewake.stores.answers import Fenced
 from rewake.stores.history import History
 from rewake.stores.keys import run_partition
 from rewake.stores.places import first_place
@@ -447,7 +450,7 @@ def test_who_takes_a_lap_over_cancels_what_the_last_one_left(table: str) -> None
     @workflow
     async def leaves(lap: int = 1) -> int:
         left = asyncio.ensure_future(hang())
-        await sleep(5)
+        await sleep(50)
         assert not left.done()
         if lap < 3:
             continue_as_new(lap + 1)
@@ -472,3 +475,25 @@ def test_who_takes_a_lap_over_cancels_what_the_last_one_left(table: str) -> None
         assert {lap_of(each[2:]) for each in items if each[0] == "O"} == {2, 3}
 
     lapping(body, leaves, table=table)
+
+
+@everywhere
+def test_a_write_of_an_earlier_lap_that_comes_late_is_fenced(table: str) -> None:
+    """A new lap counts its entries anew, and yet no write of the old one fits it."""
+
+    async def body(bench: Bench) -> None:
+        engine, seen = bench.engine, list[Header]()
+        store: Any = engine.services.store
+        park = store.park
+
+        async def noting(held: Header, *args: Any, **more: Any) -> Any:
+            if held.lap.number == 2 and not seen:
+                seen.append(msgspec.structs.replace(held, round=0, lap=LapState()))
+                assert isinstance(await store.commit(seen[0], [Logged([])], progress=False), Fenced)
+            return await park(held, *args, **more)
+
+        store.park = noting
+        assert await bench.run("subscription", months=3) == "paid 3 of 3"
+        assert seen
+
+    lapping(body, subscription, table=table)

@@ -14,6 +14,7 @@ from tests.simulation.emitting import with_items
 from tests.simulation.fanning import with_fan
 from tests.simulation.faults import TRANSACTIONS, Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
+from tests.simulation.lapping import endless
 from tests.simulation.removing import KEEP
 from tests.simulation.tagging import ROLES, UNTAGGED, with_tags
 from tests.simulation.telling import with_notices
@@ -90,8 +91,10 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         local=chance.random() < 0.4,
         replicas=chance.choice((1, 2, 3)),
     )
+    if not bounded and chance_of("laps", seed) < 0.06:
+        case.programs["r1"] = endless(random.Random(f"laps/{seed}"))
     case.workflow = "bounded" if bounded else "main"
-    if not bounded:
+    if not bounded and case.programs["r1"][0][0] != "laps":
         _add(case, seed)
         _tag(case, seed)
     case.twice = chance.random() < 0.2
@@ -168,9 +171,9 @@ def further(case: Case, chance: random.Random) -> None:
         case.repeats = chance.randint(1, 3)
     if chance.random() < 0.06:
         case.kills = {name: chance.uniform(0, 8) for name in case.programs}
-    if chance.random() < 0.1:
+    if chance.random() < 0.1 and case.programs["r1"][0][0] != "laps":
         case.programs["r1"] = linked(*case.programs["r1"])
-    if chance.random() < 0.15:
+    if chance.random() < 0.15 and case.programs["r1"][0][0] != "laps":
         emitting(case)
 
 

@@ -19,6 +19,7 @@ from tests.simulation import programs
 from tests.simulation.answering import answer_of, asked_of
 from tests.simulation.case import Case
 from tests.simulation.generate import Err, strip
+from tests.simulation.lapping import what_is_left
 from tests.simulation.telling import what_is_wrong
 from tests.simulation.voting import judge_votes
 from tests.simulation.watch import Run
@@ -59,6 +60,8 @@ class Judge:
             self._judge_end(run, _end_of(history))
             await self._judge_answer(run)
         self._judge_operations(run, history)
+        for wrong in await what_is_left(world, run.header):
+            self._fail(run, wrong)
         for wrong in what_is_wrong(name, history, cancelled=run.cancelled or bool(run.killed_at)):
             self._fail(run, wrong)
         dues = [await world.base.due(LATEST, limit=50, tag=tag) for tag in world.tags]

@@ -23,6 +23,7 @@ from rewake import (
     TaskError,
     approval,
     callback,
+    continue_as_new,
     emit,
     now,
     parallel,
@@ -440,6 +441,15 @@ class Interpreter:
     async def do_deadline(self, ms: int, node: list[Any]) -> Any:
         async with asyncio.timeout(ms / 1000):
             return await self.run(node)
+
+    async def do_laps(self, left: int, node: list[Any], open_: Any) -> Any:
+        """Go on as new, so many times, perhaps with something open."""
+        behind = asyncio.ensure_future(self.branch(open_)) if open_ and left > 1 else None
+        value = await self.run(node)
+        if left > 1:
+            assert behind is None or not behind.done()
+            continue_as_new(["laps", left - 1, node, open_])
+        return value
 
     async def do_meanwhile(self, node: list[Any], other: list[Any]) -> Any:
         behind = asyncio.ensure_future(self.branch(other))

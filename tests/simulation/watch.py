@@ -35,6 +35,7 @@ from rewake.records import (
     Operation,
     Retried,
     Scheduled,
+    Started,
     Stepped,
     Withdrawn,
 )
@@ -43,6 +44,7 @@ from rewake.stores.generations import generation, place_of
 from rewake.stores.history import of_round
 from rewake.stores.keys import run_of
 from rewake.stores.table import Key, When, Written, holds
+from tests.simulation.lapping import may_go
 
 if TYPE_CHECKING:
     from tests.simulation.world import Replica, World
@@ -238,6 +240,8 @@ class Watch:
         if run is None or not holds(when, run.header):
             return
         if run.header.state is not RunState.REMOVED:
+            if may_go(key, run.header):
+                return
             self.fail(f"run {run.header.run}: {key.sort} was removed, and it is {run.header.state}")
         run.gone = run.gone or key.sort == "H"
 
@@ -284,7 +288,9 @@ class Watch:
             self._world.changed(run)
             return None
         old, run.header = run.header, new
-        if new.round > old.round:
+        if new.lap.number > old.lap.number and new.state is RunState.RUNNING:
+            self._goes_on_as_new(run, old, new)
+        elif new.round > old.round:
             self._retried(run, old, new)
         self._check_change(old, new)
         if new.state is RunState.REMOVED:
@@ -317,6 +323,20 @@ class Watch:
         texts = len(_encode(new.error)) + len(_encode(new.cancel or ""))
         if len(_encode(new)) > 1024 + texts or len(_encode(new.cancel or "")) > LONGEST_REASON + 2:
             self.fail(f"{name}: its header has {len(_encode(new))} bytes")
+
+    def _goes_on_as_new(self, run: Run, old: Header, new: Header) -> None:
+        """Another lap begins, whose history has nothing of the one before but what that said."""
+        after = (old.lap.number + 1, old.round + 1, old.epoch, old.owner)
+        if (new.lap.number, new.round, new.epoch, new.owner) != after:
+            self.fail(f"run {new.run}: lap {old.lap.number} became {new.lap.number}")
+        run.entries, run.encoded, run.open, run.closed = [], [], {}, set()
+        run.logged, run.cancels = 0, 0
+        run.timers.clear()
+        self._grow(run, new)
+        [begun, *said] = run.entries
+        if not isinstance(begun, Started) or not all(isinstance(e, Logged) for e in said):
+            self.fail(f"run {new.run}: lap {new.lap.number} begins with {run.entries}")
+        run.logged = 0
 
     def _retried(self, run: Run, old: Header, new: Header) -> None:
         """What is left of the history of a failed run is as it was, but for what begins anew."""

@@ -17,6 +17,7 @@ from rewake.engine.carrying import runs_log
 from rewake.engine.instance import Instance
 from rewake.engine.laps import first_entries
 from rewake.engine.leases import PASSING
+from rewake.engine.outlook import scheduled
 from rewake.engine.services import Services
 from rewake.engine.steps import Steps
 from rewake.errors import StoreError, StuckError
@@ -170,14 +171,16 @@ class Commits:
         return True
 
     async def _next_lap(self, execution: Execution, end: Continued) -> bool:
-        store, asked = self._store, execution.fresh[:-1]
-        lap = (await store.entries(self.header)).entries + asked
-        first = first_entries(self.header, lap, end, self._services.clock.now())
+        store, fresh = self._store, execution.fresh[:-1]
+        lap = (await store.entries(self.header)).entries + fresh
+        now = max(self._services.clock.now(), execution.clock)
+        first = first_entries(self.header, lap, end, now)
         entries = await store.offload(self.header.run, first)
         if not self._ends(execution, await store.next_lap(self.header, entries)):
             return False
         self._instance.begin(History(first, {}))
-        await self._cancel_withdrawn(asked)
+        unknown = scheduled(fresh)  # what this segment asked for, and withdrew, nobody knows of
+        await self._cancel_withdrawn([each for each in fresh if key_of(each) not in unknown])
         await self.look_after_laps(cancel=False)
         raise NextLap
 
