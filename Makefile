@@ -18,7 +18,7 @@ SOURCES = $(foreach dir,runtime tests examples handlers,\
 	$(if $(shell find $(dir) -name '*.py' 2>/dev/null | head -n 1),$(dir)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check verify format bench simulate fuzz soak pin clean
+.PHONY: help setup demo test seeds check verify format bench simulate fuzz soak pin clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,13 +35,17 @@ $(STAMP): pyproject.toml requirements-dev.txt
 demo: $(STAMP) ## Run the demo: URLS='https://... https://...'
 	$(BIN)/python -m examples.link_report_demo $(URLS)
 
-test: $(STAMP) ## Run the test suite, with a sample of what takes hours
+test: $(STAMP) ## Run the test suite, with a sample of what takes long
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 check: $(STAMP) ## Lint, check the format, check the types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(SOURCES)
+
+seeds: $(STAMP) ## Simulate all seeds of CI, of which `make test` takes a sample: some minutes
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --seeds tests/simulation/test_simulation.py \
+		-k 'ends_as_it_would_have or every_fault or on_dynamodb_it_is_the_same'
 
 # What takes hours: mutants looked for from nothing, other seeds, one in ten of all points to die at.
 verify: check ## The whole of what `make test` takes a sample of: some hours
