@@ -8,9 +8,11 @@ from rewake.kinds import OutcomeKind
 from rewake.states import END_OF, ENDED, LIVE, MOVES, TERMINAL, Move, RunState, may_become
 
 WRITTEN_OUT = {
-    "ready": {"ready", "running", "cancelled"},
-    "running": {"running", "parked", "ready", "stuck", "done", "failed", "cancelled"},
-    "parked": {"parked", "running", "cancelled"},
+    "ready": {"ready", "running", "paused", "cancelled"},
+    "running": {"running", "parked", "paused", "ready", "stuck", "done", "failed", "cancelled"},
+    "parked": {"parked", "running", "paused", "cancelled"},
+    "delayed": {"delayed", "running", "paused", "ready", "cancelled"},
+    "paused": {"paused", "delayed", "ready", "cancelled"},
     "stuck": {"ready", "cancelled"},
     "done": {"removed"},
     "failed": {"ready", "removed"},
@@ -29,14 +31,14 @@ def test_each_move_is_one_of_the_drawing(before: RunState, after: RunState) -> N
 
 def test_every_state_is_reached_and_no_end_but_a_failure_is_left() -> None:
     """From a start each state can be reached; an end is only removed, but a failed run goes on."""
-    reached = {RunState.READY, RunState.RUNNING}
+    reached = {RunState.READY, RunState.RUNNING, RunState.DELAYED}
     for _ in RunState:
         reached |= {after for after in RunState for before in reached if may_become(before, after)}
     assert reached == set(RunState)
     ends = TERMINAL - {RunState.FAILED}
     after_an_end = {after for end in ends for after in RunState if may_become(end, after)}
     assert after_an_end == {RunState.REMOVED}
-    assert set(LIVE) | TERMINAL | {RunState.STUCK} == set(RunState)
+    assert set(LIVE) | TERMINAL | {RunState.STUCK, RunState.PAUSED} == set(RunState)
 
 
 def test_every_outcome_ends_a_run() -> None:
@@ -46,6 +48,7 @@ def test_every_outcome_ends_a_run() -> None:
 
 
 def test_every_move_is_in_the_table() -> None:
-    """A move has a path; only arrivals and requests to cancel leave a run where it is."""
+    """A move has a path; only arrivals and requests to its holder leave a run where it is."""
     assert MOVES.keys() == set(Move)
-    assert {move for move, path in MOVES.items() if not path.targets} == {Move.ARRIVE, Move.CANCEL}
+    stay = {Move.ARRIVE, Move.CANCEL, Move.ASK_PAUSE}
+    assert {move for move, path in MOVES.items() if not path.targets} == stay

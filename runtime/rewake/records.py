@@ -304,7 +304,7 @@ class Header(msgspec.Struct, omit_defaults=True):
     due: Millis | None = None
     """The earliest moment at which a sweep must check it; None: never."""
     wake: Millis | None = None
-    """When its next timer or deadline is due."""
+    """When its next timer or deadline is due; before its first turn: when it begins."""
     sent: Millis | None = None
     """The `wake` for which a message was sent ahead, which its transport keeps until then."""
     check_at: Millis | None = None
@@ -344,9 +344,11 @@ class Header(msgspec.Struct, omit_defaults=True):
     clock: Millis = 0
     """The moment of the newest event that it has observed."""
     changed: Millis = 0
-    """When it last got stuck, was resumed or was ended from outside: no event tells of these."""
+    """When it last got stuck, was paused, resumed or ended from outside: no event tells of it."""
     answer: str = ""
     """The name of what it answered its caller; empty: nothing yet. The first stands for ever."""
+    pause: bool = False
+    """Whether its holder is asked to pause it, as soon as no step of it runs."""
     killed: bool = False
     """Whether it was killed: it is cancelled, and its cleanup did not run."""
     digest: str = ""

@@ -10,13 +10,18 @@
                           │                   PARKED                 │
                           └──────────────────── resume ──────────────┘
 
-    READY, RUNNING, PARKED or STUCK ── kill ──> CANCELLED
+    DELAYED ── claim, once its time has come ──> RUNNING
+    READY, PARKED or DELAYED ── pause ──> PAUSED ── resume ──> READY, or DELAYED
+    RUNNING ── ask to pause ──> RUNNING ── set aside ──> PAUSED
+    PAUSED or DELAYED ── cancel ──> READY
+    READY, RUNNING, PARKED, DELAYED, PAUSED or STUCK ── kill ──> CANCELLED
     FAILED ── retry ──> READY
     DONE, FAILED or CANCELLED ── remove ──> REMOVED
 
-A start may also create a run that is `RUNNING`, under the lease of the process that starts it. A
-`RUNNING` run whose holder's lease is over is claimed by another (`TAKE_OVER`). A delivery, or a
-request to cancel, leaves a live run in its state: its next holder observes it.
+A start may also create a run that is `RUNNING`, under the lease of the process that starts it, or
+one that is `DELAYED`. A `RUNNING` run whose holder's lease is over is claimed by another
+(`TAKE_OVER`). A delivery, or a request to cancel, leaves a live run in its state: its next holder
+observes it; of a paused one deliveries are kept, and a request to cancel ends the pause.
 
 `MOVES` is the whole machine. The store takes its conditions and what it writes from there, and the
 simulation checks every change of every header against it.
@@ -34,12 +39,17 @@ from rewake.kinds import OutcomeKind
 class RunState(StrEnum):
     """The state of a run. `parked` is what users call suspended; `stuck` needs a person.
 
+    A `delayed` one begins at a moment that its starter named; a `paused` one waits until it is
+    resumed.
+
     Of one that is `removed` nothing is left but a stone in its place, which nobody is shown.
     """
 
     READY = "ready"
     RUNNING = "running"
     PARKED = "parked"
+    DELAYED = "delayed"
+    PAUSED = "paused"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -52,8 +62,14 @@ class RunState(StrEnum):
         return "suspended" if self is RunState.PARKED else self.value
 
 
-LIVE = (RunState.READY, RunState.RUNNING, RunState.PARKED)
+LIVE = (RunState.READY, RunState.RUNNING, RunState.PARKED, RunState.DELAYED)
 """States in which a run goes on by itself."""
+
+ASLEEP = (RunState.PARKED, RunState.DELAYED)
+"""States in which nobody has a run, and a moment wakes it."""
+
+OPEN = (*LIVE, RunState.PAUSED)
+"""States in which what arrives for a run is kept, and what it waits for can be decided."""
 
 ENDED = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 """States in which a run has ended and is there. (A stuck run has not ended.)"""
@@ -61,7 +77,7 @@ ENDED = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 TERMINAL = frozenset({*ENDED, RunState.REMOVED})
 """States in which a run does not go on by itself. (A failed one can be retried.)"""
 
-SHOWN = (*LIVE, *ENDED, RunState.STUCK)
+SHOWN = (*OPEN, *ENDED, RunState.STUCK)
 """The states that people are shown."""
 
 END_OF: Mapping[OutcomeKind, RunState] = {
@@ -85,8 +101,13 @@ class Move(StrEnum):
     STICK = "stick"
     RELEASE = "release"
     RESUME = "resume"
+    PAUSE = "pause"
+    ASK_PAUSE = "ask_pause"
+    SET_ASIDE = "set_aside"
+    WAIT_ON = "wait_on"
     ARRIVE = "arrive"
     CANCEL = "cancel"
+    CANCEL_WAITING = "cancel_waiting"
     CANCEL_STUCK = "cancel_stuck"
     KILL = "kill"
     RETRY = "retry"
@@ -108,7 +129,7 @@ class Path:
 
 
 MOVES: Mapping[Move, Path] = {
-    Move.CLAIM: Path((RunState.READY, RunState.PARKED), (RunState.RUNNING,)),
+    Move.CLAIM: Path((RunState.READY, *ASLEEP), (RunState.RUNNING,)),
     Move.TAKE_OVER: Path((RunState.RUNNING,), (RunState.RUNNING,)),
     Move.CONTINUE: Path((RunState.PARKED,), (RunState.RUNNING,)),
     Move.COMMIT: Path((RunState.RUNNING,), (RunState.RUNNING,)),
@@ -116,11 +137,16 @@ MOVES: Mapping[Move, Path] = {
     Move.FINISH: Path((RunState.RUNNING,), tuple(dict.fromkeys(END_OF.values()))),
     Move.STICK: Path((RunState.RUNNING,), (RunState.STUCK,)),
     Move.RELEASE: Path((RunState.RUNNING,), (RunState.READY,)),
-    Move.RESUME: Path((RunState.STUCK,), (RunState.READY,)),
-    Move.ARRIVE: Path(LIVE),
-    Move.CANCEL: Path(LIVE),
+    Move.RESUME: Path((RunState.STUCK, RunState.PAUSED), (RunState.READY,)),
+    Move.PAUSE: Path((RunState.READY, *ASLEEP), (RunState.PAUSED,)),
+    Move.ASK_PAUSE: Path((RunState.RUNNING,)),
+    Move.SET_ASIDE: Path((RunState.RUNNING,), (RunState.PAUSED,)),
+    Move.WAIT_ON: Path((RunState.PAUSED,), (RunState.DELAYED,)),
+    Move.ARRIVE: Path(OPEN),
+    Move.CANCEL: Path((RunState.READY, RunState.RUNNING, RunState.PARKED)),
+    Move.CANCEL_WAITING: Path((RunState.PAUSED, RunState.DELAYED), (RunState.READY,)),
     Move.CANCEL_STUCK: Path((RunState.STUCK,), (RunState.CANCELLED,)),
-    Move.KILL: Path((*LIVE, RunState.STUCK), (RunState.CANCELLED,)),
+    Move.KILL: Path((*OPEN, RunState.STUCK), (RunState.CANCELLED,)),
     Move.RETRY: Path((RunState.FAILED,), (RunState.READY,)),
     Move.REMOVE: Path(ENDED, (RunState.REMOVED,)),
 }

@@ -149,15 +149,32 @@ def test_many_runs_at_once(client: Client) -> None:
     assert all(run in dry.stdout for run in runs)
     assert client.json("runs", "show", runs[0])["state"] in ("ready", "running", "suspended")
     for dry_run in ([], ["--dry-run"]):
-        refused = client.rewake("runs", "resume", *chosen, *dry_run)
+        refused = client.rewake("runs", "resume", *chosen, "--state", "suspended", *dry_run)
         assert (refused.exit_code, refused.stdout) == (1, "")
-        assert "is not stuck" in refused.stderr
+        assert "is neither stuck nor paused" in refused.stderr
     killed = client.rewake("runs", "kill", *chosen, "--reason", "enough")
     assert killed.exit_code == 0
     assert all(f"{run} paused cancelled: kill" in killed.stdout for run in runs)
     none = client.rewake("runs", "kill", *chosen)
     assert (none.exit_code, none.stdout, none.stderr) == (0, "", "no run to kill\n")
     assert client.rewake("runs", "kill", runs[0]).exit_code == 2
+
+
+def test_runs_are_paused_and_resumed(client: Client) -> None:
+    """One, or all that are named, wait until they are resumed; a list shows them as paused."""
+    runs = [client.started("paused", {"seconds": 600}) for _ in range(2)]
+    one = client.rewake("runs", "pause", runs[0])
+    assert (one.exit_code, one.stdout) == (0, f"run {runs[0]} is asked to pause\n")
+    chosen = ("--workflow", "paused", "--since", "10m")
+    assert f"{runs[1]} paused" in client.rewake("runs", "pause", *chosen).stdout
+    listed = client.json("runs", "list", "--state", "paused")["runs"]
+    assert {run["id"] for run in listed} >= set(runs)
+    resumed = client.rewake("runs", "resume", *chosen)
+    assert all(f"{run} paused ready: resume" in resumed.stdout for run in runs)
+    killed = client.rewake("runs", "kill", *chosen)
+    assert all(f"{run} paused cancelled: kill" in killed.stdout for run in runs)
+    over = client.rewake("runs", "pause", runs[0])
+    assert (over.exit_code, over.stderr.count("\n")) == (2, 1)
 
 
 def test_failed_runs_are_retried(client: Client) -> None:
@@ -189,11 +206,11 @@ def test_many_runs_at_once_for_machines(client: Client) -> None:
     dry = client.json("runs", "kill", *chosen, "--dry-run")
     assert (dry["action"], dry["dry_run"], dry["refused"]) == ("kill", True, [])
     assert runs <= {run["id"] for run in dry["runs"]}
-    refused = client.rewake("runs", "resume", *chosen, "--json")
+    refused = client.rewake("runs", "resume", *chosen, "--state", "suspended", "--json")
     assert (refused.exit_code, refused.stderr) == (1, "")
     told = json.loads(refused.stdout)
     assert (told["runs"], told["dry_run"]) == ([], False)
-    assert all("is not stuck" in run["error"] for run in told["refused"])
+    assert all("is neither stuck nor paused" in run["error"] for run in told["refused"])
     assert runs <= {run["id"] for run in told["refused"]}
     killed = client.json("runs", "kill", *chosen)
     assert runs <= {run["id"] for run in killed["runs"] if run["state"] == "cancelled"}

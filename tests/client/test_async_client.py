@@ -271,7 +271,7 @@ def test_a_run_that_failed_is_an_error_and_can_be_retried() -> None:
         assert (await client.retry(run.id))["id"] == run.id
         with pytest.raises(TaskError):
             await run.result()
-        with pytest.raises(RunConflict, match="is not stuck"):
+        with pytest.raises(RunConflict, match="neither stuck nor paused"):
             await client.resume(run.id)
 
     with_client(body)

@@ -336,7 +336,7 @@ def test_a_dry_run_is_refused_what_would_be() -> None:
         for refused, told in (
             (engine.kill(run, dry_run=True), "is over"),
             (engine.cancel(run, dry_run=True), "is over"),
-            (engine.resume(run, dry_run=True), "is not stuck, it is failed"),
+            (engine.resume(run, dry_run=True), "is neither stuck nor paused: it is failed"),
         ):
             with pytest.raises(RunConflict, match=told):
                 await refused

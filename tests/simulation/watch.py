@@ -60,6 +60,8 @@ ROUNDS = 12
 LONGEST = 10.0
 """Seconds: no program sleeps for longer, and sees the end of it."""
 AWAITED = tuple(kind for kind in Kind if kind.traits.awaited)
+_WITH_PEOPLE = (RunState.STUCK, RunState.PAUSED)
+"""States in which somebody has to let a run go on."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -516,7 +518,7 @@ class Watch:
 
     def _custody(self, run: Run) -> None:
         header = run.header
-        if header.due is not None or run.over or header.state is RunState.STUCK:
+        if header.due is not None or run.over or header.state in _WITH_PEOPLE:
             return None
         name = f"run {header.run} ({header.state})"
         if header.state is not RunState.PARKED:

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from rewake.cli.access import audit, tokens
+from rewake.cli.acting import add_acting
 from rewake.cli.approval_commands import approvals, runs_approve
 from rewake.cli.callbacks import callbacks
 from rewake.cli.cost_command import cost
@@ -23,6 +24,7 @@ from rewake.cli.keeping import add_keeping
 from rewake.cli.options import (
     Cursor,
     Db,
+    DiscardCleanup,
     Input,
     InputFile,
     Json,
@@ -101,15 +103,6 @@ Port = Annotated[int | None, typer.Option(help="0 takes any (REWAKE_PORT, 8000).
 LogFormat = Annotated[
     str | None, typer.Option(help="text, or json: an object a line (REWAKE_LOG_FORMAT).")
 ]
-DiscardCleanup = Annotated[
-    bool, typer.Option("--discard-cleanup", help="Forget what succeeded after the error.")
-]
-OptionalRunId = Annotated[str | None, typer.Argument(metavar="[RUN]", help="The id of a run.")]
-OfState = Annotated[str | None, typer.Option("--state", help="Many: all in this state.")]
-OfWorkflow = Annotated[str | None, typer.Option("--workflow", help="Many: all of this workflow.")]
-OfSince = Annotated[str | None, typer.Option(help="Many: started since then (2h, 7d, a time).")]
-Reason = Annotated[str | None, typer.Option(help="Kept with the run; at most 200 bytes.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only name them, and refusals.")]
 
 
 def _version(wanted: bool) -> None:
@@ -371,84 +364,7 @@ def runs_logs(
 runs.command("watch")(runs_watch)
 
 
-@runs.command("cancel")
-def runs_cancel(
-    run: OptionalRunId = None,
-    reason: Reason = None,
-    even_stuck: Annotated[
-        bool, typer.Option("--even-stuck", help="Also a stuck run, whose cleanup cannot run.")
-    ] = False,
-    state: OfState = None,
-    workflow: OfWorkflow = None,
-    since: OfSince = None,
-    dry_run: DryRun = False,
-    url: Url = None,
-    json: Json = False,
-) -> None:
-    """Ask a run to clean up and end; asked again, it is cancelled again."""
-    from rewake.cli.remote.acting import Selection, act
-    from rewake.cli.remote.runs import Server
-
-    chosen = Selection(run, state, workflow, since, dry_run)
-    _end(act(Server(url, json), chosen, "cancel", reason=reason, even_stuck=even_stuck or None))
-
-
-@runs.command("kill")
-def runs_kill(
-    run: OptionalRunId = None,
-    reason: Reason = None,
-    state: OfState = None,
-    workflow: OfWorkflow = None,
-    since: OfSince = None,
-    dry_run: DryRun = False,
-    url: Url = None,
-    json: Json = False,
-) -> None:
-    """End a run here and now, without its cleanup."""
-    from rewake.cli.remote.acting import Selection, act
-    from rewake.cli.remote.runs import Server
-
-    chosen = Selection(run, state, workflow, since, dry_run)
-    _end(act(Server(url, json), chosen, "kill", reason=reason))
-
-
-@runs.command("resume")
-def runs_resume(
-    run: OptionalRunId = None,
-    state: OfState = None,
-    workflow: OfWorkflow = None,
-    since: OfSince = None,
-    dry_run: DryRun = False,
-    url: Url = None,
-    json: Json = False,
-) -> None:
-    """Let a stuck run try again, after a fix."""
-    from rewake.cli.remote.acting import Selection, act
-    from rewake.cli.remote.runs import Server
-
-    chosen = Selection(run, state, workflow, since, dry_run)
-    _end(act(Server(url, json), chosen, "resume"))
-
-
-@runs.command("retry")
-def runs_retry(
-    run: OptionalRunId = None,
-    discard_cleanup: DiscardCleanup = False,
-    state: OfState = None,
-    workflow: OfWorkflow = None,
-    since: OfSince = None,
-    dry_run: DryRun = False,
-    url: Url = None,
-    json: Json = False,
-) -> None:
-    """Let a failed run go on from before its error, after a fix; of many, all that failed."""
-    from rewake.cli.remote.acting import Selection, act
-    from rewake.cli.remote.runs import Server
-
-    chosen = Selection(run, state, workflow, since, dry_run, acts_on=("failed",))
-    _end(act(Server(url, json), chosen, "retry", discard_cleanup=discard_cleanup or None))
-
-
+add_acting(runs)
 add_keeping(runs)
 
 

@@ -24,3 +24,6 @@ Source = Annotated[str, typer.Argument(metavar="APP", help="app.py, app.py:main 
 Input = Annotated[str | None, typer.Option(help="The arguments by name, as a JSON object.")]
 InputFile = Annotated[str | None, typer.Option(help="A file with them; - is stdin.")]
 Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for the end.")]
+DiscardCleanup = Annotated[
+    bool, typer.Option("--discard-cleanup", help="Forget what succeeded after the error.")
+]

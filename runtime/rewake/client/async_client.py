@@ -227,8 +227,12 @@ class AsyncClient:
         """End a run here and now, without its cleanup."""
         return await self._act(run, "kill", reason=reason)
 
+    async def pause(self, run: str) -> View:
+        """Let nothing of a run begin any more, until it is resumed."""
+        return await self._act(run, "pause")
+
     async def resume(self, run: str) -> View:
-        """Let a stuck run try again."""
+        """Let a stuck or paused run go on."""
         return await self._act(run, "resume")
 
     async def retry(self, run: str, *, discard_cleanup: bool = False) -> View:

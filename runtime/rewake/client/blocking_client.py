@@ -182,6 +182,10 @@ class Client:
     def kill(self, run: str, reason: str | None = None) -> View:
         return self._act(run, "kill", reason=reason)
 
+    def pause(self, run: str) -> View:
+        """Let nothing of a run begin any more, until it is resumed."""
+        return self._act(run, "pause")
+
     def resume(self, run: str) -> View:
         return self._act(run, "resume")
 

@@ -21,7 +21,7 @@ from rewake.errors import CheckpointUnreadable, ReadableElsewhere
 from rewake.records import Header
 from rewake.signing.aes_gcm import AesGcm
 from rewake.signing.secret import Secret
-from rewake.states import LIVE, RunState
+from rewake.states import OPEN, RunState
 from rewake.values.run_codec import digests_of
 
 MOST_RUNS: Final = 5_000
@@ -107,7 +107,7 @@ def _count(secret: Secret, header: Header, found: Unread) -> None:
     try:
         digests_of(secret, header)
     except ReadableElsewhere as error:
-        going = header.state in LIVE or header.state is RunState.STUCK
+        going = header.state in OPEN or header.state is RunState.STUCK
         (found.going if going else found.ended)[error.reason or str(error)] += 1
     except CheckpointUnreadable:
         found.forged += 1

@@ -16,7 +16,7 @@ from rewake.engine.runs import Runs
 from rewake.errors import StuckError
 from rewake.kinds import Kind, Purpose
 from rewake.records import Header, Scheduled
-from rewake.states import LIVE, RunState
+from rewake.states import OPEN, RunState
 from rewake.values.run_codec import RunCodec
 
 SLOW: Final = 250.0
@@ -109,7 +109,7 @@ async def needed_keys(engine: Runs) -> Needed:
     """The ids of the keys of all open links."""
     found, cursor, looked = Needed(Counter()), None, 0
     while True:
-        states = (*LIVE, RunState.STUCK)
+        states = (*OPEN, RunState.STUCK)
         headers, cursor = await engine.list(limit=_PAGE, cursor=cursor, states=states)
         for header in headers:
             await _count_run(engine, header, found)

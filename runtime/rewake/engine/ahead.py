@@ -21,7 +21,8 @@ from rewake.engine.asked import message_for
 from rewake.engine.looks import PAGE, look_at_each
 from rewake.engine.services import Services
 from rewake.records import Header, Invocation, Millis, Operation
-from rewake.states import TERMINAL, RunState
+from rewake.states import ASLEEP, TERMINAL
+from rewake.stores.paused import is_paused
 from rewake.stores.table import Due, Key
 
 
@@ -75,12 +76,13 @@ class Ahead:
         if isinstance(item, Header):
             return Invocation(item.run, not_before=at)
         header = await self._store.header(item.run)
-        found = None if header.state in TERMINAL else await message_for(self._store, header, item)
+        over = header.state in TERMINAL or is_paused(header)
+        found = None if over else await message_for(self._store, header, item)
         return None if found is None else msgspec.structs.replace(found, not_before=at)
 
     def _wake(self, header: Header) -> Millis | None:
         """For when a parked run has to be woken, if nobody has sent that yet."""
-        if header.state is not RunState.PARKED or header.sent == header.wake:
+        if header.state not in ASLEEP or header.sent == header.wake:
             return None
         # A check of its tasks is due before: it is not to be put off.
         if header.check_at is not None and header.wake is not None:

@@ -137,6 +137,21 @@ class Commits:
         await self._arm(wake, check_at)
         return True
 
+    async def set_aside(self, execution: Execution, wake: Millis | None) -> bool:
+        """Commit and pause, as somebody asks. Returns False if something has arrived.
+
+        What was asked for and has not begun is dispatched when the run is resumed.
+        """
+        entries = await self._store.offload(self.header.run, execution.fresh)
+        asks = any(op.kind is Kind.APPROVAL for op in execution.open.values())
+        result = await self._store.set_aside(self.header, entries, wake=wake, asks=asks)
+        if self._accepted(execution, result) is None:
+            return False
+        self._tell_waits(entries)
+        runs_log.info("run %s of %s is paused", self.header.run, self.header.workflow)
+        await self._cancel_withdrawn(entries)
+        return True
+
     async def _follow_park(self, following: Awaitable[None]) -> None:
         try:
             await following
@@ -317,8 +332,8 @@ class Commits:
         **hints: bool,
     ) -> None:
         """Begin or dispatch the committed `tasks`, and cancel withdrawn operations."""
-        run, others = self.header.run, []
-        for task in tasks:
+        run, others = self.header.run, list[Invocation]()
+        for task in () if self.header.pause else tasks:
             invocation = task.message(run, **hints)
             taken = committed.taken.get(task.key)
             if taken is None:

@@ -46,7 +46,7 @@ from rewake.engine.work import Work
 from rewake.errors import ConfigError, ReadableElsewhere, StoreError
 from rewake.records import Header, Invocation, Millis, Operation
 from rewake.signing.secret import Secret
-from rewake.states import RunState
+from rewake.states import ASLEEP, RunState
 from rewake.stores.answers import Suspect
 from rewake.stores.herald import herald_of
 from rewake.stores.protocol import Store
@@ -347,7 +347,7 @@ class Engine(Runs):
 
 def _is_to_wake(header: Header, now: Millis) -> bool:
     """Whether a message that was sent for a moment finds its run waiting for that, or worse."""
-    waits = header.state is RunState.PARKED and header.gap > 0
+    waits = header.state in ASLEEP and header.gap > 0
     return not waits or (header.wake is not None and header.wake <= now)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from rewake.engine.carrying import carrying_out, runs_log
 from rewake.engine.listing import Wanted
+from rewake.engine.pauses import Pauses
 from rewake.engine.program import RUNTIME
-from rewake.engine.removals import Removals
 from rewake.engine.retries import cut
 from rewake.engine.services import Services
 from rewake.engine.starting import (
@@ -35,6 +35,7 @@ from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Failure, Finished, Header, Millis, Outcome, Scheduled, Started, Try
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.history import History
+from rewake.stores.paused import is_paused
 from rewake.stores.processes import next_look
 from rewake.stores.removal import is_ended_due
 from rewake.stores.requests import not_stuck
@@ -51,7 +52,7 @@ POLL = 250
 """Milliseconds between two reads of a run that ends in another process."""
 
 
-class Runs(Removals):
+class Runs(Pauses):
     """The runs of one store, as one process sees them and acts on them."""
 
     @property
@@ -325,7 +326,7 @@ class Runs(Removals):
             header = await self._store.cancel(run, reason, self._services.clock.now())
         _live(header)
         runs_log.info("run %s of %s is asked to cancel: %s", run, header.workflow, reason)
-        if header.state is RunState.PARKED:
+        if header.state in (RunState.PARKED, RunState.READY):
             await self._services.wake(run)
         else:
             self._services.poke(run)
@@ -361,16 +362,22 @@ class Runs(Removals):
         return header
 
     async def resume(self, run: str, *, dry_run: bool = False) -> Header:
-        """Resume a stuck run, with current code and Python. Raises `RunNotFound`, `RunConflict`."""
+        """Let a stuck or paused run go on; a stuck one with current code and Python.
+
+        Raises `RunNotFound`, `RunConflict`.
+        """
         if dry_run:
             header = await self.get(run)
-            if header.state is not RunState.STUCK:
+            if header.state is not RunState.STUCK and not is_paused(header):
                 raise not_stuck(header)
             return header
         header = await self._store.resume(run, self._services.clock.now())
         with carrying_out(run):
             runs_log.info("run %s of %s is resumed", run, header.workflow)
-        await self._services.wake(run)
+        if header.state is RunState.READY:
+            await self._services.wake(run)
+        else:
+            self._services.poke(run)
         return header
 
     async def retry(

@@ -18,7 +18,7 @@ from rewake.engine.services import Services, StepHere
 from rewake.engine.work import CLEANUP
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.noted import Attempted
-from rewake.records import Failure, Millis, Outcome, Scheduled, Stepped, Try
+from rewake.records import Failure, Header, Millis, Outcome, Scheduled, Stepped, Try
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.values.failures import failure_of, said_of
@@ -42,11 +42,14 @@ class Steps:
         self.begun: dict[str, StepHere] = {}
         self.ended: list[tuple[OpenOp, Any, BaseException | None]] = []
 
-    def find_begun(self, execution: Execution, epoch: int) -> None:
+    def find_begun(self, execution: Execution, header: Header) -> None:
         """Note the at-most-once steps that may have begun before a replay: those in the history.
 
-        What was open as the run was retried may begin in the first turn after that.
+        What was open as the run was retried may begin in the first turn after that. If the turn
+        before has put all its attempts on record, what has none was not begun: the run was paused.
         """
+        before = header.epoch - 1
+        rested = 0 < header.rest == before
         fresh = {entry.key for entry in execution.fresh if isinstance(entry, Scheduled)}
         self._begun = [
             op.key
@@ -54,7 +57,8 @@ class Steps:
             if op.kind.traits.inline
             and op.work.at_most_once
             and op.key not in fresh
-            and not 0 < op.retried == epoch - 1
+            and not 0 < op.retried == before
+            and not (rested and op.number == 0)
         ]
 
     def ready(self, execution: Execution, now: Callable[[Execution], Millis]) -> list[OpenOp]:

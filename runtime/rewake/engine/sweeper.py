@@ -19,6 +19,7 @@ from rewake.engine.deaths import Deaths
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.intake import Intake
 from rewake.engine.leases import PASSING
+from rewake.engine.put_off import is_put_off, put_off
 from rewake.engine.services import Services
 from rewake.engine.trimmer import Trimmer
 from rewake.errors import ReadableElsewhere, StuckError
@@ -34,9 +35,10 @@ from rewake.records import (
     Scheduled,
     Withdrawn,
 )
-from rewake.states import TERMINAL, RunState
+from rewake.states import ASLEEP, TERMINAL, RunState
 from rewake.stores.history import History, is_unattended
 from rewake.stores.keys import header_key, is_of_run, run_of
+from rewake.stores.paused import is_paused
 from rewake.stores.processes import next_look
 from rewake.stores.suspects import is_suspect
 from rewake.stores.table import Due, Key
@@ -270,7 +272,7 @@ class Sweeper:
             if ready_at >= now:
                 await self._store.postpone(key, due, ready_at + 1)
                 return
-        elif header.state is RunState.PARKED:
+        elif header.state in ASLEEP:
             if not await self._is_to_wake(header, now):
                 return
             if self._services.dispatcher.local:
@@ -278,7 +280,7 @@ class Sweeper:
                 # and costs no write of the index.
                 await self._services.wake(header.run)
                 return
-        elif header.state is not RunState.READY:
+        elif header.state in TERMINAL:
             await self._store.cancel_left(header, now)
             await self._store.lay_down(header, self._services.keeping.due_of(header))
             return
@@ -337,6 +339,7 @@ class Sweeper:
         settings = self._services.settings
         history = await self._looked_at(header)
         await self._store.cancel_withdrawn(header.run, history, now)
+        await self._look_at_put_off(history, now)
         unattended: list[Invocation] = []
         checks: list[Millis] = []
         wake = self._must_wake(header, now)
@@ -403,22 +406,32 @@ class Sweeper:
             self._arm_soon(Due(operation.lease, key), now)
         elif self._is_to_take(operation):
             if self._services.slots.free:  # else it stays due: another process may have room
-                await self._act_on(operation, now)
+                await self._act_on(operation, key, due, now)
         elif await self._store.postpone(key, due, now + self._services.settings.grace):
-            await self._act_on(operation, now)
+            await self._act_on(operation, key, now + self._services.settings.grace, now)
 
-    async def _act_on(self, operation: Operation, now: Millis) -> None:
+    async def _look_at_put_off(self, history: History, now: Millis) -> None:
+        """Look at once at the tasks that were put off while their run was paused."""
+        for task in history.operations.values():
+            if task.due is not None and is_put_off(task, now, self._services.settings.grace):
+                key = self._store.layout.item(task)
+                if await self._store.postpone(key, task.due, now):
+                    self._arm_soon(Due(now, key), now)
+
+    async def _act_on(self, operation: Operation, key: Key, due: Millis, now: Millis) -> None:
         """Do what is to be done for an operation that is due, and held by nobody."""
         dispatched = operation.kind.traits.dispatched
         if operation.outcome is not None:
             # Not awaited: a run that waited for it goes on, for as long as that takes.
             self._services.work.begin(operation.run, self._deliveries.repeat(operation))
-            return
+            return None
         header = await self._store.header(operation.run)
         over = header.state in TERMINAL
+        if dispatched and is_paused(header):
+            return await put_off(self._services, header, key, due, now)
         if not over and not dispatched:
             self._services.work.begin(operation.run, self._deliveries.fall_silent(operation))
-            return
+            return None
         message = None if over else await message_for(self._store, header, operation)
         if message is None:
             await self._store.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
@@ -427,6 +440,7 @@ class Sweeper:
                 self._services.take(message)
         elif not await self._waits_in_a_queue(operation):
             await self._services.dispatch([message])
+        return None
 
     async def _waits_in_a_queue(self, operation: Operation) -> bool:
         """Whether a message was sent for a task that nobody holds, and may not have come yet."""

@@ -161,7 +161,7 @@ class Turn:
         if self._instance.steps or not self._numbered:
             await self._number_attempts(execution)
         if self._instance.replayed:
-            self._steps.find_begun(execution, self._commits.header.epoch)
+            self._steps.find_begun(execution, self._commits.header)
         if self._instance.retried:
             await self._begin_anew(execution)
         while not await self._advance(execution, known):
@@ -197,22 +197,28 @@ class Turn:
         check(execution)
         if execution.finished is not None:
             return await self._commits.finish(execution)
-        ready = self._steps.ready(execution, self._now)
+        ready = [] if header.pause else self._steps.ready(execution, self._now)
         if not ready and not self._steps.running:
             if self._unread or arrivals.heard_to(seen) > seen or goes_on(execution):
                 return False
-            return await self._commits.park(execution, next_wake(execution))
+            suspend = self._commits.set_aside if header.pause else self._commits.park
+            return await suspend(execution, next_wake(execution))
+        await self._begin(execution, ready)
+        # A commit returns the newest arrival counter: more may have arrived since the read.
+        if self._commits.header.arrivals == seen:
+            await self._wait(execution)
+        return False
+
+    async def _begin(self, execution: Execution, ready: Sequence[OpenOp]) -> None:
+        """Begin steps, once what led to them is committed; if that finds a pause, none."""
         if must_commit(execution.fresh, ready):
             await self._commits.stay(execution)
+            ready = () if self._commits.header.pause else ready
         if ready:
             await number_anew(self._services, self._commits.header, ready)
             await self._make_sure()
         self._check_held()
         self._steps.start(ready)
-        # A commit returns the newest arrival counter: more may have arrived since the read.
-        if self._commits.header.arrivals == seen:
-            await self._wait(execution)
-        return False
 
     # --- what arrived ----------------------------------------------------------------------
 

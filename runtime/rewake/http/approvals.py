@@ -26,7 +26,7 @@ from rewake.http.bodies import query_limit, query_moment, read_object, shaped, t
 from rewake.http.cursors import next_cursor, place_in
 from rewake.http.parts import parts_of, reply
 from rewake.records import LATEST, Millis
-from rewake.states import LIVE
+from rewake.states import OPEN
 from rewake.stores.keys import is_view_place
 from rewake.views.approvals import listed_approval_view
 from rewake.views.ballots import inbox_of
@@ -62,7 +62,7 @@ async def listing(request: Request) -> Response:
         cursor=place_in(request, "cursor", str, is_view_place),
         workflow=query.get("workflow"),
         workflows=principal_of(request).workflows,
-        states=LIVE,
+        states=OPEN,
     )
     found, unread = [], []
     for header in headers:

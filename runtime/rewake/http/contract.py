@@ -196,6 +196,7 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("GET", "/stream/{token}/result"): Described(_RESULT, problems=(404, 409, 410, 422)),
     ("POST", "/v1/runs/{run}/cancel"): Described(_ACCEPTED, body=runs.Cancel, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/kill"): Described(_VIEW, body=runs.Kill, problems=(404, 409)),
+    ("POST", "/v1/runs/{run}/pause"): Described(_ACCEPTED, body=runs.Action, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/resume"): Described(_ACCEPTED, body=runs.Action, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/retry"): Described(_ACCEPTED, body=runs.Retry, problems=(404, 409)),
     ("POST", "/v1/runs/{run}/hold"): Described(_VIEW, body=runs.Action, problems=(404,)),

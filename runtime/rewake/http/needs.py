@@ -46,6 +46,7 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("POST", "/v1/runs/{run}/links"): Need(Scope.READ, "stream.link", acts=True),
     ("POST", "/v1/runs/{run}/cancel"): Need(Scope.OPERATE, "run.cancel", acts=True),
     ("POST", "/v1/runs/{run}/kill"): Need(Scope.OPERATE, "run.kill", acts=True),
+    ("POST", "/v1/runs/{run}/pause"): Need(Scope.OPERATE, "run.pause", acts=True),
     ("POST", "/v1/runs/{run}/resume"): Need(Scope.OPERATE, "run.resume", acts=True),
     ("POST", "/v1/runs/{run}/retry"): Need(Scope.OPERATE, "run.retry", acts=True),
     ("POST", "/v1/runs/{run}/hold"): Need(Scope.OPERATE, "run.hold", acts=True),

@@ -221,9 +221,15 @@ async def cancel(request: Request) -> Response:
 
 
 async def resume(request: Request) -> Response:
-    """`POST /v1/runs/{run}/resume`: let a stuck run try again."""
+    """`POST /v1/runs/{run}/resume`: let a stuck or paused run go on."""
     engine, run, asked = await action_of(request, Action)
     return _accepted(await engine.resume(run, dry_run=asked.dry_run), asked)
+
+
+async def pause(request: Request) -> Response:
+    """`POST /v1/runs/{run}/pause`: let nothing of a run begin any more, until it is resumed."""
+    engine, run, asked = await action_of(request, Action)
+    return _accepted(await engine.pause(run, dry_run=asked.dry_run), asked)
 
 
 async def retry(request: Request) -> Response:

@@ -16,7 +16,6 @@ import msgspec
 
 from rewake.errors import CheckpointUnreadable
 from rewake.kinds import Kind, OutcomeKind
-from rewake.laps import lap_of
 from rewake.records import (
     Failure,
     Finished,
@@ -32,6 +31,7 @@ from rewake.records import (
 )
 from rewake.stores.answers import Refused, Taken, TaskClaim
 from rewake.stores.history import History
+from rewake.stores.paused import is_past, is_paused
 from rewake.stores.processes import Processes
 from rewake.stores.suspects import BLAMED, CLEARED, is_suspect, losing
 from rewake.stores.table import Check, When, Written
@@ -58,7 +58,8 @@ class Operations(Processes):
     async def claim_task(self, claim: TaskClaim, *, sure: bool = True) -> Taken | Refused:
         """Claim a task for one attempt, if it has no outcome, no live owner, and need not wait.
 
-        Unless it is `sure` that its run is there: what asks for it may have been long on its way.
+        Unless it is `sure` that its run is there, and is not paused: what asks for it may have been
+        long on its way.
 
         An attempt whose lease ran out is counted as lost; a suspect is claimed apart only. From the
         second claim on the item is guarded, since its run's header may no longer cover it.
@@ -71,8 +72,11 @@ class Operations(Processes):
         begin |= {"began": claim.now, "written": claim.now, "where": claim.where}
 
         async def work() -> Taken | Refused:
-            if not sure and await self._is_past(claim.run, claim.key):
+            header = None if sure else await self.find(claim.run)
+            if not sure and is_past(header, claim.key):
                 return Refused(msgspec.structs.replace(first, outcome=_GONE))
+            if header is not None and is_paused(header):  # who resumes it sends another message
+                return Refused(first)
             fresh = [[Check("run", "absent")]]
             written = await self._update(where, when=fresh, set=begin, add=_ONE_MORE, create=first)
             lost = False
@@ -149,7 +153,7 @@ class Operations(Processes):
             await asyncio.gather(*(self._offer(task, now, lease, sure) for task in tasks))
 
     async def _offer(self, task: Invocation, now: Millis, lease: Millis, sure: bool) -> None:
-        if not sure and await self._is_past(task.run, task.key):
+        if not sure and is_past(await self.find(task.run), task.key):
             return
         run, now = task.run, max(now, task.not_before or 0)
         where = self.layout.operation(run, task.key)
@@ -174,11 +178,6 @@ class Operations(Processes):
             later = {**new, "due": begin, "not_before": begin}
             written = await self._renew_item(found, blank, later)
             found = written.item
-
-    async def _is_past(self, run: str, key: str) -> bool:
-        """Whether nobody can want this operation any more: its run is gone, or its lap is over."""
-        found = await self.find(run)
-        return found is None or found.lap.number > lap_of(key)
 
     def _claimable(self, found: Operation, claim: TaskClaim) -> bool:
         if found.round < claim.round:

@@ -1,8 +1,8 @@
-"""What people ask of a run: to cancel, end, go on, begin again. Each is one write of its header."""
+"""What people ask of a run: to cancel, pause, end, go on, begin again: one write of its header."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,11 +11,14 @@ from rewake.errors import RunConflict, RunNotFound
 from rewake.records import Entry, Header, Millis
 from rewake.states import ENDED, MOVES, SHOWN, Move, RunState
 from rewake.stores.keys import header_key
+from rewake.stores.paused import is_delayed
 from rewake.stores.suspects import CLEARED
 from rewake.stores.table import Check, Written
 from rewake.stores.votes import Votes
-from rewake.stores.writes import UNOWNED, asks, begins
+from rewake.stores.writes import SET_ASIDE, UNOWNED, asks, begins
 
+_GOES_ON: Mapping[str, Any] = {"wake": None, "sent": None, "pause": False}
+"""The fields of a run that goes on before what it waits for."""
 FORCE = 10**6
 """By how much a failure or a cancellation lowers the gap, so that it always wakes the run."""
 
@@ -28,17 +31,43 @@ class Requests(Votes):
 
         The run is due at once, for this process may die before it tells any other. The request is
         recognised by its number: of several at the same time, one is made, and stands for all. A
-        run that is not live is left as it is. Raises `RunNotFound`.
+        run that is paused, or has not begun, goes on with it: its cleanup runs. One that is not
+        live is left as it is. Raises `RunNotFound`.
         """
         # A new due time says that the item was written now: then its lease has to be of now too.
         asked = (await self.set_right(await self.header(run))).cancels
+        told = {"cancel": reason, "cancels": asked + 1, "due": now, "pause": False}
+        counted, more = Check("cancels", "=", asked), {"arrivals": 1, "gap": -FORCE}
+        where, waits = header_key(run), Move.CANCEL_WAITING
         written = await self._update(
-            header_key(run),
-            when=[[begins(Move.CANCEL), Check("cancels", "=", asked)]],
-            set={"cancel": reason, "cancels": asked + 1, "due": now},
-            add={"arrivals": 1, "gap": -FORCE},
+            where, when=[[begins(Move.CANCEL), counted]], set=told, add=more
         )
+        if not written.ok and written.item is not None and begins(waits).holds(written.item):
+            goes_on = {**told, **_GOES_ON, "state": MOVES[waits].target, "check_at": now}
+            written = await self._update(
+                where, when=[[begins(waits), counted]], set=goes_on, add=more
+            )
         return _there(run, written)
+
+    async def pause(self, run: str) -> Header:
+        """Let nothing of a run begin any more, at once or as soon as its holder can. Idempotent.
+
+        Its arrivals are counted, so that its holder cannot park or end it without reading of this.
+        A run that is not live is left as it is. Raises `RunNotFound`.
+        """
+        where = header_key(run)
+        aside = {"state": MOVES[Move.PAUSE].target, "changed": self._clock.now(), **SET_ASIDE}
+        while True:
+            written = await self._update(where, when=[[begins(Move.PAUSE)]], set=aside)
+            header = _there(run, written)
+            if written.ok or not begins(Move.ASK_PAUSE).holds(header) or header.pause:
+                return header
+            held = [begins(Move.ASK_PAUSE), Check("pause", "=", False)]
+            written = await self._update(
+                where, when=[held], set={"pause": True}, add={"arrivals": 1, "gap": -FORCE}
+            )
+            if written.ok:
+                return _there(run, written)
 
     async def end(self, run: str, move: Move, reason: str, due: Millis) -> Header:
         """End the run as cancelled by `move`, its history untouched, without its cleanup.
@@ -53,6 +82,7 @@ class Requests(Votes):
                 "state": MOVES[move].target,
                 "cancel": reason,
                 "killed": move is Move.KILL,
+                "pause": False,
                 "changed": self._clock.now(),
                 "due": due,
                 "wake": None,
@@ -63,20 +93,29 @@ class Requests(Votes):
         return _there(run, written)
 
     async def resume(self, run: str, now: Millis) -> Header:
-        """Let a stuck run go on. Raises `RunNotFound`, `RunConflict`."""
-        mark = self._mark()
-        written = await self._update(
-            header_key(run),
-            when=[[begins(Move.RESUME)]],
-            set={
-                "mark": mark,
-                "state": MOVES[Move.RESUME].target,
-                "due": now,
-                "changed": now,
-                **CLEARED,
-                "error": "",
-            },
-        )
+        """Let a stuck or paused run go on. Raises `RunNotFound`, `RunConflict`.
+
+        Its tasks are checked at once: what was to begin meanwhile begins then. One that was to
+        begin later still is delayed again. A pause that its holder has not seen yet is taken back.
+        """
+        where, mark = header_key(run), self._mark()
+        goes_on = {"state": MOVES[Move.RESUME].target, "due": now, "check_at": now, "error": ""}
+        goes_on |= {"mark": mark, "changed": now, **_GOES_ON, **CLEARED}
+        found = await self.header(run)
+        if found.state is RunState.PAUSED and is_delayed(found):
+            delayed = {"state": MOVES[Move.WAIT_ON].target, "due": found.wake, "changed": now}
+            when = [begins(Move.WAIT_ON), Check("epoch", "=", 0)]
+            header = _there(run, await self._update(where, when=[when], set=delayed))
+            if header.state is not RunState.PAUSED:
+                return header
+        if found.pause:
+            held = [begins(Move.ASK_PAUSE), Check("pause", "=", True)]
+            more = {"arrivals": 1, "gap": -FORCE}
+            written = await self._update(where, when=[held], set={"pause": False}, add=more)
+            header = _there(run, written)
+            if written.ok or (begins(Move.ASK_PAUSE).holds(header) and not header.pause):
+                return header
+        written = await self._update(where, when=[[begins(Move.RESUME)]], set=goes_on)
         header = _there(run, written)
         if not written.ok and header.mark != mark:
             raise not_stuck(header)
@@ -184,7 +223,7 @@ class Requests(Votes):
 
 def not_stuck(header: Header) -> RunConflict:
     """The refusal to resume a run in another state."""
-    return RunConflict(f"run {header.run!r} is not stuck, it is {header.state.said}")
+    return RunConflict(f"run {header.run!r} is neither stuck nor paused: it is {header.state.said}")
 
 
 def _there(run: str, written: Written) -> Header:

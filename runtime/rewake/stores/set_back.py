@@ -41,6 +41,8 @@ def is_ahead(item: Header | Operation | Process, now: Millis, margin: Millis) ->
 
 def begun_again(item: Header | Operation | Process, now: Millis) -> Mapping[str, Any]:
     """The changes by which the waits of an item that is ahead begin again."""
+    if isinstance(item, Header) and item.state is RunState.DELAYED:
+        return {"due": item.wake}  # a time of day, which its starter named
     if isinstance(item, Header) and item.state is RunState.PARKED:
         return {name: now for name in ("due", "wake", "check_at") if getattr(item, name)}
     names = ("due", "lease", "not_before") if isinstance(item, Operation) else ("due", "lease")

@@ -41,7 +41,7 @@ from rewake.records import (
     Value,
     Withdrawn,
 )
-from rewake.states import END_OF, LIVE, TERMINAL, RunState
+from rewake.states import END_OF, OPEN, TERMINAL, RunState
 from rewake.stores.places import Place, in_cut_history, is_item, no_cursor
 from rewake.stores.reads import Reads
 from rewake.stores.streams import MOST_AT_ONCE, Link
@@ -165,8 +165,8 @@ def _size_of(told: Told) -> int:
 def _by_header(header: Header, before: str) -> Told | None:
     """A state that no entry tells of: stuck, resumed, or ended from outside."""
     state = header.state
-    said = RunState.RUNNING.value if state in LIVE else state.said
-    if said == before or (state in LIVE and before != RunState.STUCK):
+    said = RunState.RUNNING.value if state in OPEN else state.said
+    if said == before or (state in OPEN and before != RunState.STUCK):
         return None
     failure = None
     if state is RunState.STUCK:

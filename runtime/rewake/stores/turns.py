@@ -22,7 +22,7 @@ from rewake.stores.keys import header_key
 from rewake.stores.laps import Laps
 from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, absolved, is_suspect, losing
 from rewake.stores.table import Check, When, Written, holds
-from rewake.stores.writes import UNOWNED, begins, is_near
+from rewake.stores.writes import SET_ASIDE, UNOWNED, begins, is_near
 from rewake.values.text import storable, stored_size
 
 ERROR_BYTES = 400
@@ -84,6 +84,13 @@ class Turns(Laps):
                 ended = await self._ended(found, claim)
                 if ended is None:
                     return None
+                if found.pause:  # its holder is dead, and nothing more is to begin
+                    written = await self._update(
+                        header_key(run), when=[as_found(found)], set=self._aside()
+                    )
+                    if written.ok:
+                        return None
+                    continue
                 again = losing(found) if found.owner else {}
                 deaths = found.deaths + again.get("deaths", 0)
                 if is_suspect(deaths) and not claim.apart:
@@ -94,14 +101,7 @@ class Turns(Laps):
                 }
                 if again:
                     how["lost_turn"] = Try(found.epoch, None, ended, found.where, lost=True)
-                # A claim raises the epoch, a renewal moves the lease: it is as it was found.
-                same = [
-                    Check("state", "=", found.state),
-                    Check("epoch", "=", found.epoch),
-                    Check("lease", "=", found.lease),
-                    Check("process", "=", found.process),
-                ]
-                add = {"epoch": 1, **again}
+                add, same = {"epoch": 1, **again}, as_found(found)
                 written = await self._take(run, claim, [same], Move.CLAIM, add, how)
             header: Header = written.item
             return header
@@ -200,6 +200,22 @@ class Turns(Laps):
 
         return await self._together(work)
 
+    async def set_aside(
+        self, held: Header, entries: Sequence[Entry], *, wake: Millis | None, asks: bool
+    ) -> Committed | Fenced | Arrived:
+        """Append entries and pause the run, unless something arrived, as `park` does.
+
+        `wake`: when its next timer is due; none wakes it.
+        """
+        changes = {**self._aside(), **absolved(held), "lost_turn": None}
+        changes |= {"wake": wake, "rest": held.epoch, "asks": asks}
+        return await self._append(held, entries, changes, arrivals=held.arrivals)
+
+    def _aside(self) -> dict[str, Any]:
+        """The changes that pause a run which somebody holds, or held."""
+        state = MOVES[Move.SET_ASIDE].target
+        return {"state": state, "changed": self._clock.now(), **SET_ASIDE, **UNOWNED}
+
     async def _taken_with(self, result: Committed, take: Sequence[TaskClaim]) -> Committed:
         """The result of a commit, with the tasks that were claimed as well."""
         for claim in take:
@@ -216,6 +232,7 @@ class Turns(Laps):
         `due`: when a sweep must check that the withdrawn operations were cancelled.
         """
         changes = {"state": state, "due": due, "wake": None, "check_at": None, **UNOWNED}
+        changes["pause"] = False
         end = entries[-1]
         failure = end.outcome.failure if isinstance(end, Finished) else None
         changes["error"] = _bounded(f"{failure.type}: {failure.message}") if failure else ""
@@ -234,7 +251,8 @@ class Turns(Laps):
     def _stuck(self, error: str) -> Mapping[str, Any]:
         """The changes that make a run stuck for this reason."""
         state, now = MOVES[Move.STICK].target, self._clock.now()
-        return {"state": state, "error": _bounded(error), "due": None, "changed": now, **UNOWNED}
+        told = {"error": _bounded(error), "changed": now}
+        return {"state": state, "due": None, "pause": False, **told, **UNOWNED}
 
     async def rest(self, held: Header) -> None:
         """Note that the turn, which will be released, leaves no attempt at a step without record.
@@ -255,12 +273,13 @@ class Turns(Laps):
     async def _release(
         self, run: str, owner: str, at: Millis, add: Mapping[str, int] = {}, **more: str
     ) -> None:
-        await self._update(
-            header_key(run),
-            when=[self._held_by(owner)],
-            set={"state": MOVES[Move.RELEASE].target, "due": at, **UNOWNED, **more},
-            add=add,
-        )
+        where, held = header_key(run), self._held_by(owner)
+        ready = {"state": MOVES[Move.RELEASE].target, "due": at, **UNOWNED, **more}
+        goes_on = [*held, Check("pause", "=", False)]
+        written = await self._update(where, when=[goes_on], set=ready, add=add)
+        found: Header | None = written.item
+        if not written.ok and found is not None and found.pause:
+            await self._update(where, when=[held], set={**self._aside(), **more}, add=add)
 
     async def give_up(self, run: str, owner: str, error: str) -> None:
         """Make the run stuck from outside its turn, at whichever commit it is."""
@@ -296,6 +315,17 @@ class Turns(Laps):
     async def absolve(self, run: str, owner: str) -> None:
         """Forget the deaths under a run, if it was last taken from this owner, who lives."""
         await self._update(header_key(run), when=[[Check("taken", "=", owner)]], set=CLEARED)
+
+
+def as_found(found: Header) -> list[Check]:
+    """The checks that nobody has claimed or renewed a run since it was found.
+
+    A claim raises the epoch, a renewal moves the lease.
+    """
+    return [Check(name, "=", getattr(found, name)) for name in _CLAIMED]
+
+
+_CLAIMED = ("state", "epoch", "lease", "process", "pause")
 
 
 def _bounded(error: str) -> str:

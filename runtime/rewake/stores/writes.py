@@ -72,6 +72,9 @@ UNOWNED: Mapping[str, Any] = {
 }
 """The fields of an item that nobody holds."""
 
+SET_ASIDE: Mapping[str, Any] = {"pause": False, "due": None, "check_at": None}
+"""The fields of a run that is paused: who resumes it looks after all that it has open."""
+
 T = TypeVar("T", bound=Header | Operation | Process)
 
 

@@ -12,6 +12,7 @@ from rewake.kinds import Purpose
 from rewake.records import Failure, Finished, Header, Outcome
 from rewake.signing.redacting import without_links
 from rewake.states import END_OF, SHOWN, RunState
+from rewake.stores.paused import is_paused
 from rewake.stores.removal import kept_until
 from rewake.streamed import LogLine
 from rewake.values.sealing import for_people
@@ -55,6 +56,7 @@ class RunView(msgspec.Struct, frozen=True):
     somebody holds it, so that it is not. `lap`: how often it continued as new, and one.
     `unserved_tags`: tags that no server serves, and for which tasks of it wait. `cost`: what it has
     used, where requests are billed.
+    `pause`: nothing of it begins; it is `paused` once no step of it runs.
     """
 
     id: str
@@ -73,6 +75,7 @@ class RunView(msgspec.Struct, frozen=True):
     kept_until: str | None = None
     hold: bool = False
     lap: int = 1
+    pause: bool = False
     approvals: list[ApprovalView] | UnsetType = UNSET
     unserved_tags: list[str] | UnsetType = UNSET
     cost: CostView | UnsetType = UNSET
@@ -138,6 +141,7 @@ def run_view(
         kept_until=moment_or_none(kept_until(header)),
         hold=header.hold,
         lap=header.lap.number,
+        pause=is_paused(header),
         approvals=approvals,
         unserved_tags=unserved_tags or UNSET,
         cost=cost_view(header) or UNSET,

@@ -1,4 +1,4 @@
-"""`rewake runs cancel|kill|resume|retry`: of one run, or of all those that the options name."""
+"""`rewake runs cancel|kill|pause|resume|retry`: of one run, or of all that the options name."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rewake.errors import RunConflict, UsageError
 _SAID = {
     "cancel": "is asked to cancel",
     "kill": "is killed",
+    "pause": "is asked to pause",
     "resume": "goes on",
     "retry": "goes on",
     "hold": "is held: it is not removed",
@@ -28,6 +29,7 @@ _WOULD = "would be {}"
 _PAST = {
     "cancel": "cancelled",
     "kill": "killed",
+    "pause": "paused",
     "resume": "resumed",
     "retry": "retried",
     "hold": "held",
@@ -36,7 +38,8 @@ _PAST = {
 }
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PAGE = 200
-_LIVE = ("ready", "running", "suspended", "stuck")
+LIVE = ("ready", "running", "suspended", "delayed")
+_NOT_OVER = (*LIVE, "paused", "stuck")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Selection:
     workflow: str | None = None
     since: str | None = None
     dry_run: bool = False
-    acts_on: Sequence[str] = _LIVE
+    acts_on: Sequence[str] = _NOT_OVER
 
     def check(self) -> None:
         """Raise `UsageError` unless either a run or an option names what is meant."""
