@@ -1,4 +1,4 @@
-"""What is noted with an entry of a history: of an attempt at a step, of an end, of a lap."""
+"""What is noted of attempts, and of how a run failed."""
 
 from __future__ import annotations
 
@@ -57,3 +57,18 @@ class LapState(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
     """The number of the first batch of the run's stream that may be there."""
     old: int = 0
     """The number of the first batch that is not of the laps before the one that is `cleared`."""
+
+
+class Try(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """An attempt that is over without an outcome: it failed, was lost, or was handed over."""
+
+    attempt: int
+    began: Millis | None
+    ended: Millis | None
+    where: str = ""
+    """The process, as `host:pid`."""
+    type: str = ""
+    """The type of its exception; empty: there was none. `message` is the beginning of its text."""
+    message: str = ""
+    lost: bool = False
+    """Whether its lease ran out."""

@@ -21,7 +21,7 @@ import msgspec
 
 from rewake.kinds import Kind, OutcomeKind
 from rewake.ledger import LedgerItem
-from rewake.noted import Attempted, Cause, LapBegun, LapState
+from rewake.noted import Attempted, Cause, LapBegun, LapState, Try
 from rewake.states import RunState
 from rewake.streamed import LogBatch, LogLine, StreamBatch
 
@@ -382,21 +382,6 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
 
     previous: str
     entries: list[Entry]
-
-
-class Try(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """An attempt that is over without an outcome: it failed, was lost, or was handed over."""
-
-    attempt: int
-    began: Millis | None
-    ended: Millis | None
-    where: str = ""
-    """The process, as `host:pid`."""
-    type: str = ""
-    """The type of its exception; empty: there was none. `message` is the beginning of its text."""
-    message: str = ""
-    lost: bool = False
-    """Whether its lease ran out."""
 
 
 class Operation(msgspec.Struct, omit_defaults=True):

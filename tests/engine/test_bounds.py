@@ -15,7 +15,8 @@ from rewake.engine.settings import LONGEST_WHERE, Settings
 from rewake.engine.starting import LONGEST_KEY
 from rewake.errors import AppError, InvalidInput
 from rewake.kinds import Kind, OutcomeKind
-from rewake.records import CancelRequested, Header, Operation, Outcome, Try
+from rewake.noted import Try
+from rewake.records import CancelRequested, Header, Operation, Outcome
 from rewake.states import RunState
 from rewake.stores.items import encode
 from rewake.stores.keys import chunk_key, header_key

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from rewake.engine.retries import _Reopening
-from rewake.records import Scheduled, Try
+from rewake.noted import Try
+from rewake.records import Scheduled
 from rewake.replay.operation import OpenOp
 from rewake.stores.operations import Operations
 from rewake.stores.protocol import Store

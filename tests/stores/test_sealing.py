@@ -13,6 +13,7 @@ import pytest
 
 from rewake.codecs import AesGcm, CheckpointForged
 from rewake.kinds import Kind, OutcomeKind
+from rewake.noted import Try
 from rewake.records import (
     CancelRequested,
     Chunk,
@@ -25,7 +26,6 @@ from rewake.records import (
     Outcome,
     Retried,
     Stepped,
-    Try,
 )
 from rewake.stores import sealing
 from rewake.stores.items import encode

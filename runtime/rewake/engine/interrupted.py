@@ -26,7 +26,8 @@ import msgspec
 from rewake.engine.carrying import carrying_out
 from rewake.engine.services import Services, StepHere
 from rewake.kinds import Kind
-from rewake.records import Failure, Header, Millis, Operation, Try
+from rewake.noted import Try
+from rewake.records import Failure, Header, Millis, Operation
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.stores.operations import failed_try

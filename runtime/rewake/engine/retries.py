@@ -28,7 +28,7 @@ from msgspec.structs import replace
 
 from rewake.errors import RunConflict
 from rewake.kinds import DueMeans, OutcomeKind
-from rewake.noted import Attempted, Cause
+from rewake.noted import Attempted, Cause, Try
 from rewake.records import (
     CancelRequested,
     Completed,
@@ -45,7 +45,6 @@ from rewake.records import (
     Scheduled,
     Started,
     Stepped,
-    Try,
     Value,
     Withdrawn,
 )

@@ -32,7 +32,8 @@ from rewake.errors import (
     StuckError,
 )
 from rewake.kinds import OutcomeKind, Purpose
-from rewake.records import Failure, Finished, Header, Millis, Outcome, Scheduled, Started, Try
+from rewake.noted import Try
+from rewake.records import Failure, Finished, Header, Millis, Outcome, Scheduled, Started
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.history import History
 from rewake.stores.paused import is_paused

@@ -30,7 +30,8 @@ from rewake.engine.tags import Tags
 from rewake.engine.threads import ThreadPools
 from rewake.engine.waits import Waits
 from rewake.engine.work import Work
-from rewake.records import Invocation, Millis, Operation, Outcome, Scheduled, Try
+from rewake.noted import Try
+from rewake.records import Invocation, Millis, Operation, Outcome, Scheduled
 from rewake.signing.secret import Secret
 from rewake.stores.answers import RunClaim, TaskClaim
 from rewake.stores.protocol import Store

@@ -17,8 +17,8 @@ from rewake.engine.logs import AttemptLog
 from rewake.engine.services import Services, StepHere
 from rewake.engine.work import CLEANUP
 from rewake.kinds import OutcomeKind, Purpose
-from rewake.noted import Attempted
-from rewake.records import Failure, Header, Millis, Outcome, Scheduled, Stepped, Try
+from rewake.noted import Attempted, Try
+from rewake.records import Failure, Header, Millis, Outcome, Scheduled, Stepped
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.values.failures import failure_of, said_of

@@ -7,6 +7,7 @@ from collections import Counter
 import msgspec
 
 from rewake.kinds import Kind
+from rewake.noted import Try
 from rewake.records import (
     Completed,
     Entry,
@@ -15,7 +16,6 @@ from rewake.records import (
     Outcome,
     Scheduled,
     Stepped,
-    Try,
     Withdrawn,
 )
 

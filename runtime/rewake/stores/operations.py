@@ -16,6 +16,7 @@ import msgspec
 
 from rewake.errors import CheckpointUnreadable
 from rewake.kinds import Kind, OutcomeKind
+from rewake.noted import Try
 from rewake.records import (
     Failure,
     Finished,
@@ -25,7 +26,6 @@ from rewake.records import (
     Operation,
     Outcome,
     Scheduled,
-    Try,
     Value,
     Withdrawn,
 )

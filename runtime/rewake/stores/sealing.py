@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rewake.ledger import Received, ReceivedBody
+from rewake.noted import Try
 from rewake.records import (
     CancelRequested,
     Chunk,
@@ -31,7 +32,6 @@ from rewake.records import (
     Outcome,
     Retried,
     Stepped,
-    Try,
     Withdrawn,
 )
 from rewake.signing.payloads import Context, PayloadCodec

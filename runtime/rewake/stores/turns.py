@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from rewake.records import Entry, Finished, Header, Millis, Operation, Started, Try, View
+from rewake.noted import Try
+from rewake.records import Entry, Finished, Header, Millis, Operation, Started, View
 from rewake.states import MOVES, Move, RunState
 from rewake.stores.answers import (
     Arrived,

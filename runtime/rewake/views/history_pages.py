@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rewake.kinds import DueMeans, Kind
+from rewake.noted import Try
 from rewake.records import (
     Completed,
     Emitted,
@@ -25,7 +26,6 @@ from rewake.records import (
     Scheduled,
     Started,
     Stepped,
-    Try,
     Withdrawn,
 )
 from rewake.stores.pages import Part, Place

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from rewake.kinds import Kind, OutcomeKind, Purpose
+from rewake.noted import Try
 from rewake.records import (
     CancelRequested,
     ClockSetBack,
@@ -29,7 +30,6 @@ from rewake.records import (
     Scheduled,
     Started,
     Stepped,
-    Try,
     Value,
     Withdrawn,
 )
