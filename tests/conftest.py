@@ -1,5 +1,5 @@
-"""What is long: `--seeds` simulates all seeds of CI (`make seeds`), `--whole` takes no sample at all
-(`make verify`). Without either, a suite of minutes takes a sample of both.
+"""What is long: `--seeds` simulates all seeds of CI (`make seeds`), `--whole` takes no sample at
+all (`make verify`). Without either, a suite of minutes takes a sample of both.
 """
 
 from __future__ import annotations

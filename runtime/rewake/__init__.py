@@ -28,6 +28,7 @@ from rewake.authoring.outcomes import Outcome, Outcomes
 from rewake.authoring.polling import wait_until
 from rewake.authoring.quorum import group, groups
 from rewake.authoring.response import respond
+from rewake.authoring.scheduling import cron, every, scheduled_at
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
 from rewake.authoring.time import now, random, sleep, sleep_until, uuid4
@@ -73,7 +74,9 @@ __all__ = [
     "bind",
     "callback",
     "continue_as_new",
+    "cron",
     "emit",
+    "every",
     "group",
     "groups",
     "now",
@@ -81,6 +84,7 @@ __all__ = [
     "race",
     "random",
     "respond",
+    "scheduled_at",
     "secret",
     "sleep",
     "sleep_until",

@@ -14,7 +14,8 @@ from typing import Any
 from rewake.authoring.quorum import Groups
 from rewake.authoring.task import Task
 from rewake.authoring.workflow import Workflow
-from rewake.errors import AppError, RunNotFound
+from rewake.errors import AppError, InvalidInput, RunNotFound
+from rewake.schedules.definition import Definition
 from rewake.values import references
 from rewake.webhooks.trigger import Webhook
 
@@ -29,14 +30,15 @@ class App:
 
     Made from modules: every `Workflow` and `Task` in their namespaces belongs to it, imported ones
     too. Raises `AppError` if two of a kind have one name, two webhooks one path, or if a workflow
-    takes what no input can be converted to. `webhooks` has the workflow of each path, and `groups`
-    is the function that says who is in a group, if there is one.
+    takes what no input can be converted to. `webhooks` has the workflow of each path, `schedules`
+    that of each schedule, and `groups` is the function that says who is in a group, if any.
     """
 
     def __init__(self, *modules: ModuleType) -> None:
         self.workflows: dict[str, Workflow[Any, Any]] = {}
         self.tasks: dict[str, Task[Any, Any]] = {}
         self.webhooks: dict[str, tuple[Webhook, Workflow[Any, Any]]] = {}
+        self.schedules: dict[str, tuple[Definition, Workflow[Any, Any]]] = {}
         self.groups: Groups | None = None
         for module in modules:
             for found in list(vars(module).values()):
@@ -57,6 +59,8 @@ class App:
             _enter(self.workflows, found.name, found, "workflow")
             for each in found.webhooks:
                 self._add_webhook(each, found)
+            for name, made in found.schedules.items():
+                self._add_schedule(name, made, found)
         elif isinstance(found, Task):
             _enter(self.tasks, found.name, found, "task")
         elif isinstance(found, Groups):
@@ -69,6 +73,15 @@ class App:
         if known is not added or other is not of:
             names = " and ".join(sorted({of.name, other.name}))
             raise AppError(f"the webhook path {added.path!r} is taken twice (workflow {names})")
+
+    def _add_schedule(self, name: str, added: Definition, of: Workflow[Any, Any]) -> None:
+        try:
+            of.recorded(added.inputs)
+        except InvalidInput as error:
+            raise AppError(f"the input= of schedule {name!r} does not fit: {error}") from None
+        known, other = self.schedules.setdefault(name, (added, of))
+        if known is not added or other is not of:
+            raise AppError(f"two schedules are named {name!r}; give each a name= of its own")
 
     def workflow(self, name: str) -> Workflow[Any, Any]:
         """The workflow of that name. Raises `RunNotFound`."""

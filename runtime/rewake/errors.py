@@ -32,6 +32,9 @@
     ├── TokenError            about one API token
     │   ├── TokenNotFound         there is none of that name
     │   └── TokenExists           there is one of that name; revoke it first, or take another name
+    ├── ScheduleError         about one schedule
+    │   ├── ScheduleNotFound      there is none of that name
+    │   └── ScheduleConflict      there is one of that name, or it has too much to do already
     ├── DecisionForbidden     a person who may not decide on this approval: they are not asked
     ├── InsufficientScope     a token that is good, but not for this; `scope` is what it lacks
     └── Unauthentic           a signature that is missing, wrong or stale; never retried
@@ -70,6 +73,9 @@ __all__ = [
     "RunError",
     "RunNotFound",
     "RunRemoved",
+    "ScheduleConflict",
+    "ScheduleError",
+    "ScheduleNotFound",
     "ServerUnavailable",
     "StoreError",
     "StoreFull",
@@ -288,6 +294,18 @@ class TokenNotFound(TokenError):
 
 class TokenExists(TokenError):
     """There is a token of that name. Revoke it first, or take another name."""
+
+
+class ScheduleError(RewakeError):
+    """Something about one schedule."""
+
+
+class ScheduleNotFound(ScheduleError):
+    """There is no schedule of that name."""
+
+
+class ScheduleConflict(ScheduleError):
+    """There is a schedule of that name already, or it cannot take on more now."""
 
 
 class DecisionForbidden(RewakeError):

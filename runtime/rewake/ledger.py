@@ -8,7 +8,10 @@ from __future__ import annotations
 import msgspec
 
 Millis = int
-"""A moment, as in `rewake.records`."""
+"""A moment, in whole milliseconds since the Unix epoch (or a duration in milliseconds)."""
+
+LATEST: Millis = 253_402_300_799_999
+"""The end of the year 9999, at which every longer wait ends."""
 
 
 class Token(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -170,6 +173,76 @@ class KnownTag(msgspec.Struct, omit_defaults=True):
     """Until when a server serves it, by the newest word of any."""
 
 
+class Became(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What became of a nominal time of a schedule: a run, or nothing, and why."""
+
+    at: Millis
+    """The nominal time; of several, the first."""
+    run: str = ""
+    why: str = ""
+    until: Millis | None = None
+    """Of several nominal times, the last, or where the next ones begin."""
+
+
+class Backfill(msgspec.Struct, frozen=True, array_like=True):
+    """Nominal times of the past for which runs are still to be started."""
+
+    next: Millis
+    until: Millis
+    """The moment before which they are."""
+    queue: bool = False
+    """Whether each waits for the end of the one before."""
+    last: str = ""
+    """The run of the one before."""
+
+
+class Schedule(msgspec.Struct, omit_defaults=True):
+    """When runs of a workflow are started, and how far that has come."""
+
+    name: str
+    workflow: str
+    created: Millis
+    cron: str = ""
+    """A cron line in the zone `tz`; empty: every `period` from `start` on."""
+    tz: str = ""
+    period: Millis = 0
+    start: Millis = 0
+    inputs: str = "{}"
+    """The arguments of each run, as a JSON object."""
+    hidden: list[str] = []
+    """Those parts of them that nobody is shown (`rewake.values.redaction`)."""
+    jitter: Millis = 0
+    overlap: str = "skip"
+    """What is done while the run before goes on (`rewake.schedules.definition.Overlap`)."""
+    catch_up: Millis = 0
+    """How late a run may be started that could not be when it was due."""
+    code: str = ""
+    """The digest of what the code says of it, as last seen; empty: it was made by a request."""
+    by: str = ""
+    """Who made it or changed it last; empty: the code."""
+    paused: bool = False
+    noted: str = ""
+    """Why it is paused, or what a deploy has changed."""
+    mark: str = ""
+    """The mark of the newest write, which fences the next."""
+    done: Millis = 0
+    """The newest nominal time that is done with, or when it was made. It never goes back."""
+    next: Millis | None = None
+    """The next nominal time, later than `done`."""
+    due: Millis | None = None
+    """When a sweep must look at it."""
+    last: str = ""
+    """The run that it has started last."""
+    started: int = 0
+    skipped: int = 0
+    """How many nominal times had a run, and how many had none; many that were missed count as 1."""
+    became: list[Became] = []
+    """Of its newest nominal times, the newest last."""
+    backfills: list[Backfill] = []
+    trouble: str = ""
+    """Why it could not start the run that is due."""
+
+
 LedgerItem = (
     Token
     | Audited
@@ -179,6 +252,7 @@ LedgerItem = (
     | Day
     | Join
     | Process
+    | Schedule
     | Seen
     | KnownTag
     | Copying

@@ -20,16 +20,12 @@ from __future__ import annotations
 import msgspec
 
 from rewake.kinds import Kind, OutcomeKind
+from rewake.ledger import LATEST as LATEST  # noqa: PLC0414 - all take it from here
 from rewake.ledger import LedgerItem
+from rewake.ledger import Millis as Millis  # noqa: PLC0414
 from rewake.noted import Attempted, Cause, LapBegun, LapState, Try
 from rewake.states import RunState
 from rewake.streamed import LogBatch, LogLine, StreamBatch
-
-Millis = int
-"""A moment, in whole milliseconds since the Unix epoch (or a duration in milliseconds)."""
-
-LATEST: Millis = 253_402_300_799_999
-"""The end of the year 9999, at which every longer wait ends."""
 
 
 class Value(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -79,6 +75,8 @@ class Started(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     """The round that began here: a retry had cut off all that followed, or a lap had ended."""
     lap: LapBegun = LapBegun()
     """The lap that begins here."""
+    scheduled: Millis | None = None
+    """For which time of its schedule it was started."""
 
 
 class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="scheduled"):
@@ -327,6 +325,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The lap in which it is, and what is left of earlier ones. See `stores/laps.py`."""
     newer: bool = False
     """Whether it failed, and a newer run of its idempotency key is begun: it stays as it is."""
+    schedule: str = ""
+    """The schedule that has started it; empty: none did."""
     hold: bool = False
     """Whether somebody holds it, so that it is not removed."""
     was: RunState | None = None

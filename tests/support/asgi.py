@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -93,7 +93,7 @@ def _scope(
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": told.path,
+        "path": unquote(told.path),
         "raw_path": told.path.encode(),
         "root_path": "",
         "query_string": told.query.encode(),

@@ -27,6 +27,7 @@ from rewake.authoring.ballots import (
     person_in,
 )
 from rewake.errors import UsageError
+from rewake.records import Millis
 
 MOST_APPROVERS: Final = 100
 """How many people one approval can be asked of, those of its escalation among them."""
@@ -80,10 +81,11 @@ def groups(function: Members) -> Groups:
 
 
 class Setting(NamedTuple):
-    """What a run has around it: who started it, and the app's groups."""
+    """What a run has around it: who started it, the app's groups, and for which time it is."""
 
     starter: str = ""
     members: Members | None = None
+    scheduled: Millis | None = None
 
 
 setting: ContextVar[Setting] = ContextVar("rewake_setting", default=Setting())  # noqa: B039 frozen

@@ -32,6 +32,7 @@ from rewake.values.fields import field_names
 from rewake.values.text import storable, stored_size
 
 if TYPE_CHECKING:
+    from rewake.schedules.definition import Definition
     from rewake.webhooks.trigger import Webhook
 
 LONGEST_NAME = 64
@@ -45,12 +46,14 @@ R_co = TypeVar("R_co", covariant=True)
 class WorkflowOptions(TypedDict, total=False):
     """`name`: how the workflow is known in the app. `timeout`: of a whole run. `webhook`: what is
     sent to it, or to them, starts runs. `keep`: for how long runs are kept once they have ended.
+    `schedule`: when runs are started.
     """
 
     name: str
     keep: Span | Mapping[str, Span]
     timeout: Seconds | None
     webhook: Webhook | Sequence[Webhook]
+    schedule: Definition | Sequence[Definition]
 
 
 class Workflow(Generic[P, R_co]):
@@ -66,6 +69,7 @@ class Workflow(Generic[P, R_co]):
         timeout: Seconds | None = None,
         webhooks: Sequence[Webhook] = (),
         keep: Keep | None = None,
+        schedules: Mapping[str, Definition] = {},
     ) -> None:
         functools.update_wrapper(self, function, updated=())
         self.function = function
@@ -73,6 +77,7 @@ class Workflow(Generic[P, R_co]):
         self.timeout = timeout
         self.webhooks = tuple(webhooks)
         self.keep = keep
+        self.schedules = dict(schedules)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         coro = self.function(*args, **kwargs)
@@ -175,6 +180,14 @@ def _webhooks(given: object) -> Sequence[Webhook]:
     return found
 
 
+def _schedules(given: object, name: str) -> Mapping[str, Definition]:
+    if given == ():
+        return {}
+    from rewake.authoring.scheduling import definitions_of  # noqa: PLC0415 - few have one
+
+    return definitions_of(given, name)
+
+
 def _is_changeable(kind: type) -> bool:
     return kind in (list, dict, set, bytearray) or field_names(kind) is not None
 
@@ -204,6 +217,7 @@ def workflow(
     it is known in the app and in URLs, by default the function's own; `webhook` is one of
     `rewake.webhooks`, or a list of them. `keep` (seconds, or a `timedelta`; None: for ever) is how
     long runs are kept once they have ended, of all of them or by state: `keep={"failed": None}`.
+    `schedule` is `cron(...)` or `every(...)`, or a list of them: when runs are started.
 
     Raises `AppError` unless the function is async and its name is short enough, and `ValueError`
     for a bad timeout or `keep`.
@@ -220,4 +234,6 @@ def workflow(
         told = f"a workflow's name has at most {LONGEST_NAME} bytes of UTF-8, and this one {size}"
         raise AppError(f"{told}: {name[:40]!r}…; give it a shorter name=")
     keep = keep_of(options["keep"]) if "keep" in options else None
-    return Workflow(function, name, timeout, _webhooks(options.get("webhook", ())), keep)
+    webhooks = _webhooks(options.get("webhook", ()))
+    schedules = _schedules(options.get("schedule", ()), name)
+    return Workflow(function, name, timeout, webhooks, keep, schedules)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
@@ -13,6 +14,7 @@ from rewake.client.answers import Lost
 from rewake.client.asking import Flow, Manner, Pause
 from rewake.client.encoding import encoded
 from rewake.client.flows import PAGE, Options, View
+from rewake.client.schedules import AsyncSchedules
 from rewake.client.settings import headers_of, server_token, server_url
 from rewake.client.transports import AiohttpTransport, AsyncTransport
 from rewake.client.typed import (
@@ -71,6 +73,11 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections; nothing can be asked any more."""
         await self._transport.close()
+
+    @functools.cached_property
+    def schedules(self) -> AsyncSchedules:
+        """The schedules of the server."""
+        return AsyncSchedules(self)
 
     # --- starting ------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -14,6 +15,7 @@ from rewake.client.asking import Flow, Manner, Pause
 from rewake.client.blocking import BlockingTransport
 from rewake.client.encoding import encoded
 from rewake.client.flows import PAGE, Options, View
+from rewake.client.schedules import Schedules
 from rewake.client.settings import headers_of, server_token, server_url
 from rewake.client.transports import Transport
 from rewake.client.typed import (
@@ -64,6 +66,11 @@ class Client:
 
     def close(self) -> None:
         self._transport.close()
+
+    @functools.cached_property
+    def schedules(self) -> Schedules:
+        """The schedules of the server."""
+        return Schedules(self)
 
     # --- starting ------------------------------------------------------------------------------
 

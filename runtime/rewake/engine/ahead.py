@@ -22,6 +22,7 @@ from rewake.engine.looks import PAGE, look_at_each
 from rewake.engine.services import Services
 from rewake.records import Header, Invocation, Millis, Operation
 from rewake.states import ASLEEP, TERMINAL
+from rewake.stores.keys import is_schedule
 from rewake.stores.paused import is_paused
 from rewake.stores.table import Due, Key
 
@@ -61,6 +62,8 @@ class Ahead:
 
     async def _message(self, key: Key, until: Millis) -> Invocation | None:
         """The message for an item, if this process is the one to send it."""
+        if is_schedule(key):
+            return None
         item = await self._store.item(key)
         if isinstance(item, Header):
             at, due = self._wake(item), item.due

@@ -13,7 +13,9 @@ import logging
 
 from rewake.engine.looks import PAGE, look_at_each
 from rewake.engine.services import Services
+from rewake.ledger import Schedule
 from rewake.records import LATEST, Millis
+from rewake.stores.keys import is_schedule
 from rewake.stores.table import Due, Key
 
 log = logging.getLogger("rewake.sweeper")
@@ -69,6 +71,8 @@ class ClockWatch:
                 return
 
     async def _look_at(self, key: Key) -> None:
+        if is_schedule(key):  # its times are times of day, and stay
+            return
         item = await self._store.item(key)
-        if item is not None and item.due is not None:
+        if item is not None and item.due is not None and not isinstance(item, Schedule):
             await self._store.set_right(item)

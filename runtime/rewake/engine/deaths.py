@@ -82,7 +82,7 @@ class Deaths:
 
     async def _make_due(self, key: Key, now: Millis, is_left: _Test) -> bool:
         item = await self._store.item(key)
-        if item is None or isinstance(item, Process) or item.due is None:
+        if not isinstance(item, Header | Operation) or item.due is None:
             return False
         return await is_left(item) and await self._store.postpone(key, item.due, now)
 

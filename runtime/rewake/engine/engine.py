@@ -7,6 +7,7 @@ Requests about runs are in `runs`, decisions in `approvals`; both act on the eng
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
 import os
@@ -33,6 +34,7 @@ from rewake.engine.held import SOON, held_until
 from rewake.engine.leases import Claims
 from rewake.engine.logs import capture
 from rewake.engine.runs import Runs
+from rewake.engine.schedules import Schedules
 from rewake.engine.services import Here, Services
 from rewake.engine.settings import Settings
 from rewake.engine.slots import Slots
@@ -118,6 +120,11 @@ class Engine(Runs):
         own = self._services, Deliveries(self._services)
         self._attempts, self._sweeper = Attempts(*own), Sweeper(*own)
         self._watchdog, self._claiming, self._pid = Watchdog(own[0]), dict[str, bool](), os.getpid()
+
+    @functools.cached_property
+    def schedules(self) -> Schedules:
+        """What starts runs at their times."""
+        return Schedules(self._services, self)
 
     @property
     def abandoned_threads(self) -> int:

@@ -24,4 +24,4 @@ def first_entries(header: Header, lap: Sequence[Entry], end: Continued, now: Mil
         items=before.items + sum(not isinstance(each, Logged) for each in known),
         lines=before.lines + sum(len(each.lines) for each in known if isinstance(each, Logged)),
     )
-    return [Started(now, end.args, started.by, header.round + 1, begun), *said]
+    return [Started(now, end.args, started.by, header.round + 1, begun, started.scheduled), *said]

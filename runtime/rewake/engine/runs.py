@@ -48,6 +48,8 @@ from rewake.values.text import storable, stored_size
 LONGEST_REASON = 200
 """The most bytes of a reason to cancel, as JSON in UTF-8 without its quotation marks."""
 _NAMED = 5
+Nominal = tuple[str, Millis | None]
+"""The schedule that starts a run, and for which time of it."""
 Noted = Callable[[Header], Awaitable[None]]
 POLL = 250
 """Milliseconds between two reads of a run that ends in another process."""
@@ -76,14 +78,14 @@ class Runs(Pauses):
         strict: bool = True,
         compare: bool = True,
         noted: Noted | None = None,
+        scheduled: Nominal = ("", None),
     ) -> tuple[Header, bool]:
         """Start a run. Returns its header, and whether it is new. `by`: who starts it.
 
-        With a caller's `run` id or `idempotency_key`, starting again attaches to the run that
-        exists, even if it has ended, unless `if_running` or `if_finished` say otherwise. A key
-        stands for the newest of its runs. `rewake.engine.starting` has the rules. `compare`: refuse
-        other arguments than that run has. `strict`: refuse fields that a class does not have.
-        `noted` is told of a new run before its body begins.
+        With a `run` id or an `idempotency_key`, starting again attaches to the run that exists,
+        ended or not, unless a policy says otherwise (`rewake.engine.starting`). `compare`: refuse
+        other arguments than it has. `strict`: refuse fields that a class does not have. `noted` is
+        told of a new run before its body begins. `scheduled`: by which schedule, when.
 
         Raises:
             RunNotFound: no such workflow.
@@ -96,7 +98,8 @@ class Runs(Pauses):
 
         async def create(run: str, follows: Header | None) -> tuple[Header, bool]:
             header = self._new_header(run, workflow, arguments, idempotency_key or "")
-            found, new = await self._create(header, recorded, follows, by, noted)
+            begin = self._started(header, recorded, by, scheduled)
+            found, new = await self._create(header, begin, follows, noted)
             # Before any policy: how a run of another workflow stands is not for who may start this.
             if found.workflow != workflow:
                 raise _started_otherwise(found.run)
@@ -127,17 +130,12 @@ class Runs(Pauses):
     async def _create(
         self,
         header: Header,
-        arguments: Mapping[str, Any],
+        started: Started,
         follows: Header | None,
-        by: str,
         noted: Noted | None,
     ) -> tuple[Header, bool]:
         """Create this run and begin it, unless it exists, as `Create` says."""
-        services, run, now = self._services, header.run, header.created
-        codec = RunCodec(services.secret, run)
-        hidden = services.app.workflow(header.workflow).inputs.hidden
-        value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT, hidden=hidden)
-        started = Started(now, value, by)
+        services, run = self._services, header.run
         with services.claims.making(run, "", header.owner):
             stored, new = await self._store.start(header, started, follows)
             if new and noted is not None:
@@ -151,6 +149,16 @@ class Runs(Pauses):
         elif new:
             await services.wake(run)
         return stored, new
+
+    def _started(
+        self, header: Header, arguments: Mapping[str, Any], by: str, scheduled: Nominal
+    ) -> Started:
+        """The first event of a run, which has its arguments."""
+        hidden = self._services.app.workflow(header.workflow).inputs.hidden
+        codec = RunCodec(self._services.secret, header.run)
+        value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT, hidden=hidden)
+        header.schedule, moment = scheduled
+        return Started(header.created, value, by, scheduled=moment)
 
     def _own(self, header: Header) -> None:
         """Hold a new run by a lease if this process gets its messages, else make it due."""

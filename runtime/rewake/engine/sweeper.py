@@ -20,11 +20,14 @@ from rewake.engine.deliveries import Deliveries
 from rewake.engine.intake import Intake
 from rewake.engine.leases import PASSING
 from rewake.engine.put_off import is_put_off, put_off
+from rewake.engine.runs import Runs
+from rewake.engine.scheduler import Scheduler
+from rewake.engine.schedules import Schedules
 from rewake.engine.services import Services
 from rewake.engine.trimmer import Trimmer
 from rewake.errors import ReadableElsewhere, StuckError
 from rewake.kinds import OutcomeKind
-from rewake.ledger import Process
+from rewake.ledger import Process, Schedule
 from rewake.records import (
     Entry,
     Header,
@@ -71,6 +74,9 @@ class Sweeper:
         self._deaths = Deaths(services)
         self._trimmer = Trimmer(services)
         self._ahead = Ahead(services)
+        runs = Runs(services)
+        self._scheduler, self._schedules = Scheduler(services, runs), Schedules(services, runs)
+        self._are_taken_over = False
         self._intake = Intake(services, self._check_all, self.arm)
 
     async def run(self, only: str | None = None) -> None:
@@ -114,6 +120,7 @@ class Sweeper:
         if self._only is not None:
             await self._deaths.look_ahead(self._only)
         if self._services.carries_on():
+            await self._take_schedules_over()
             await self._sweep_untagged()
         if ahead:
             await self._ahead.send(self._services.clock.now() + ahead)
@@ -122,6 +129,12 @@ class Sweeper:
         if self._only is None and self._services.carries_on():
             await self._trimmer.trim()
             await self._services.keeping.sweep()
+
+    async def _take_schedules_over(self) -> None:
+        """Once: what the code says of schedules is what they are. One run has no schedules."""
+        if not self._are_taken_over and self._only is None:
+            await self._schedules.take_over()
+            self._are_taken_over = True
 
     async def _sweep_untagged(self) -> None:
         shown: set[Due] = set()
@@ -239,6 +252,9 @@ class Sweeper:
         if item is None or item.due is None or item.due > shown.due:
             self._behind.put(shown)
         if item is None or item.due is None:
+            return
+        if isinstance(item, Schedule):
+            await self._scheduler.look(item)
             return
         # Its due time may be early, and from before the clock was set back its other moments.
         item = await self._store.set_right(item)

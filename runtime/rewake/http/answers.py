@@ -13,6 +13,7 @@ from rewake.views.ballots import InboxView
 from rewake.views.deliveries import DeliveryView
 from rewake.views.history_pages import ChangedView
 from rewake.views.runs import Links, RunView
+from rewake.views.schedules import ComingView, ScheduleView
 from rewake.views.timeline import OperationView
 
 
@@ -45,6 +46,25 @@ class TokensPage(Page, frozen=True, kw_only=True):
     """API tokens."""
 
     tokens: list[TokenView]
+
+
+class SchedulesPage(Page, frozen=True, kw_only=True):
+    """Schedules, by name."""
+
+    schedules: list[ScheduleView]
+
+
+class Coming(msgspec.Struct, frozen=True):
+    """Nominal times of a schedule."""
+
+    times: list[ComingView]
+
+
+class Filled(msgspec.Struct, frozen=True):
+    """The nominal times of a backfill, and how many they are."""
+
+    count: int
+    times: list[ComingView]
 
 
 class AuditPage(Page, frozen=True, kw_only=True):

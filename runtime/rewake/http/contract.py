@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from rewake.doctor.front import Seen
 from rewake.doctor.host import LARGEST, LONGEST, Probed
+from rewake.engine.schedules import MOST_SHOWN
 from rewake.engine.starting import LONGEST_KEY, IfFinished, IfRunning
 from rewake.http import (
     answers,
@@ -23,6 +24,7 @@ from rewake.http import (
     internal,
     removals,
     runs,
+    schedules,
     streams,
     tokens,
     trails,
@@ -37,6 +39,7 @@ from rewake.views.access import TokenView
 from rewake.views.ballots import ApprovalRecord
 from rewake.views.deliveries import WholeDeliveryView
 from rewake.views.runs import STATES, ResultView, RunView
+from rewake.views.schedules import ScheduleView
 from rewake.views.timeline import OPERATION_STATES, OperationView
 
 JSON = "application/json"
@@ -223,6 +226,42 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
         body=approving.Answer | DelegationBody,
         problems=(401, 403, 404, 409, 410),
         forms=True,
+    ),
+    ("GET", "/v1/schedules"): Described(
+        {200: Answer(answers.SchedulesPage)},
+        query={"workflow": Parameter(text(), "Only schedules of this workflow.")},
+    ),
+    ("POST", "/v1/schedules"): Described(
+        {201: Answer(ScheduleView)}, body=schedules.NewSchedule, problems=(404, 409)
+    ),
+    ("GET", "/v1/schedules/{schedule}"): Described({200: Answer(ScheduleView)}, problems=(404,)),
+    ("POST", "/v1/schedules/{schedule}"): Described(
+        {200: Answer(ScheduleView)}, body=schedules.Times, problems=(404, 409)
+    ),
+    ("DELETE", "/v1/schedules/{schedule}"): Described(
+        {200: Answer(ScheduleView)}, problems=(404, 409)
+    ),
+    ("GET", "/v1/schedules/{schedule}/next"): Described(
+        {200: Answer(answers.Coming)},
+        problems=(404,),
+        query={
+            "after": Parameter(text(format="date-time"), "Only later ones; by default than now."),
+            "count": Parameter(whole(1, MOST_SHOWN, schedules.SHOWN), "How many."),
+        },
+    ),
+    ("POST", "/v1/schedules/{schedule}/pause"): Described(
+        {200: Answer(ScheduleView)}, body=schedules.Pause, problems=(404, 409)
+    ),
+    ("POST", "/v1/schedules/{schedule}/resume"): Described(
+        {200: Answer(ScheduleView)}, body=schedules.Nothing, problems=(404, 409)
+    ),
+    ("POST", "/v1/schedules/{schedule}/trigger"): Described(
+        {202: Answer(RunView)}, body=schedules.Trigger, problems=(404, 409)
+    ),
+    ("POST", "/v1/schedules/{schedule}/backfill"): Described(
+        {200: Answer(answers.Filled), 202: Answer(answers.Filled)},
+        body=schedules.Fill,
+        problems=(404, 409),
     ),
     ("GET", "/v1/tokens"): Described({200: Answer(answers.TokensPage)}),
     ("POST", "/v1/tokens"): Described(

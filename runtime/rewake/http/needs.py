@@ -60,6 +60,18 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/v1/approvals"): Need(Scope.READ, "approval.list"),
     # A link decides as whoever it is for, and so does who may decide.
     ("POST", "/v1/links"): Need(Scope.DECIDE, "approval.link", acts=True),
+    ("GET", "/v1/schedules"): Need(Scope.READ, "schedule.list"),
+    ("POST", "/v1/schedules"): Need(Scope.OPERATE, "schedule.create", acts=True),
+    ("GET", "/v1/schedules/{schedule}"): Need(Scope.READ, "schedule.get"),
+    ("POST", "/v1/schedules/{schedule}"): Need(Scope.OPERATE, "schedule.change", acts=True),
+    ("DELETE", "/v1/schedules/{schedule}"): Need(Scope.OPERATE, "schedule.delete", acts=True),
+    ("GET", "/v1/schedules/{schedule}/next"): Need(Scope.READ, "schedule.next"),
+    ("POST", "/v1/schedules/{schedule}/pause"): Need(Scope.OPERATE, "schedule.pause", acts=True),
+    ("POST", "/v1/schedules/{schedule}/resume"): Need(Scope.OPERATE, "schedule.resume", acts=True),
+    ("POST", "/v1/schedules/{schedule}/trigger"): Need(Scope.START, "schedule.trigger", acts=True),
+    ("POST", "/v1/schedules/{schedule}/backfill"): Need(
+        Scope.OPERATE, "schedule.backfill", acts=True
+    ),
     ("GET", "/v1/tokens"): Need(Scope.ADMIN, "token.list"),
     ("POST", "/v1/tokens"): Need(Scope.ADMIN, "token.create", acts=True),
     ("DELETE", "/v1/tokens/{name}"): Need(Scope.ADMIN, "token.revoke", acts=True),

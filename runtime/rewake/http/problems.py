@@ -32,6 +32,8 @@ from rewake.errors import (
     RunConflict,
     RunNotFound,
     RunRemoved,
+    ScheduleConflict,
+    ScheduleNotFound,
     StoreFull,
     StoreUnavailable,
     StuckError,
@@ -108,6 +110,8 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
     ),
     DecisionForbidden: ProblemType(403, "decision-forbidden", "You may not decide on this"),
     TokenNotFound: ProblemType(404, "token-not-found", "There is no such token"),
+    ScheduleNotFound: ProblemType(404, "schedule-not-found", "There is no such schedule"),
+    ScheduleConflict: ProblemType(409, "schedule-conflict", "The schedule does not allow this"),
     TokenExists: ProblemType(409, "token-exists", "There is such a token already"),
     StoreUnavailable: ProblemType(
         503,

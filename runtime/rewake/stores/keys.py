@@ -19,13 +19,15 @@
     D#<series>  N                           Counter     the same of deliveries
     D#<series>  D#<newest first>            Received    a delivery to a webhook
     D#<series>  B#<newest first>            ReceivedBody    its body
+    Z           Z#<name>                    Schedule    when runs of a workflow are started
     X           X                           Copying     what it is a copy of, so far
 
 The first letter of a sort key tells the type of the item; those of views have no such letter.
 
 Where a table spreads what many write at once, operations and logs of wide runs are in partitions
 `O#<shard>#<run>`, views in `V#<day>#<shard>`, and items of a series in `A#<series>#<shard>` (or
-`D#`): `stores/layout.py` and `stores/series.py` say which. Sort keys stay.
+`D#`), and schedules in `Z#<shard>`: `stores/layout.py` and `stores/series.py` say which. Sort keys
+stay.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from rewake.ledger import (
     Process,
     Received,
     ReceivedBody,
+    Schedule,
     Seen,
     Token,
 )
@@ -57,6 +60,8 @@ DAYS = "Y"
 """The partition of the days on which runs were started, where views are spread by day."""
 TOKENS = "T"
 """The partition of all API tokens."""
+SCHEDULES = "Z"
+"""The partition of all schedules, where they are not spread."""
 TAGS = "G"
 """The partition of all tags that tasks had, or servers serve."""
 
@@ -78,6 +83,7 @@ TYPES: Mapping[str, type[Item]] = {
     "D": Received,
     "B": ReceivedBody,
     "X": Copying,
+    "Z": Schedule,
     "J": Join,
     DAYS: Day,
     VIEWS: View,
@@ -91,6 +97,7 @@ _MOST_NUMBERS = 10**12
 _CHUNK_PLACE = re.compile(rf"{CHUNKS}[0-9]{{8}}.*", re.DOTALL)
 _MOMENT = re.compile("[0-9]+")
 _VIEW_PLACE = re.compile(r"[0-9]{15}(#.+|\$)", re.DOTALL)
+_SCHEDULE_PLACE = re.compile(r"Z#[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _TOKEN_PLACE = re.compile(r"T#[0-9a-f]{16}")
 
 
@@ -151,6 +158,26 @@ def token_key(id: str) -> Key:
 def tag_key(tag: str) -> Key:
     """Where it is kept whether a tag is served."""
     return Key(TAGS, f"G#{tag}")
+
+
+def schedules_partition(shard: int | None) -> str:
+    """The partition of a shard of all schedules; None: they are not spread."""
+    return SCHEDULES if shard is None else f"{SCHEDULES}#{shard:02d}"
+
+
+def schedule_sort(name: str) -> str:
+    """The sort key of the schedule of this name."""
+    return f"Z#{name}"
+
+
+def is_schedule(key: Key) -> bool:
+    """Whether the item under a key is a schedule."""
+    return key.partition.startswith(SCHEDULES)
+
+
+def is_schedule_place(sort: str) -> bool:
+    """Whether this can be a cursor of a list of schedules."""
+    return _SCHEDULE_PLACE.fullmatch(sort) is not None
 
 
 def is_token_place(sort: str) -> bool:

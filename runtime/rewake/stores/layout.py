@@ -31,7 +31,7 @@ from collections.abc import Iterable, Sequence
 from math import prod
 
 from rewake.laps import within_lap
-from rewake.ledger import Audited, Received, ReceivedBody
+from rewake.ledger import Audited, Received, ReceivedBody, Schedule
 from rewake.records import Entry, Header, Item, Operation, Scheduled, View
 from rewake.stores.keys import (
     DAY,
@@ -40,6 +40,8 @@ from rewake.stores.keys import (
     number_in,
     operation_key,
     run_partition,
+    schedule_sort,
+    schedules_partition,
     series_partitions,
     shard_partition,
     view_key,
@@ -111,6 +113,17 @@ class Layout:
         """The partitions of the views of the runs that were started on a day."""
         return [views_partition(day, shard) for shard in range(self.shards)]
 
+    def schedule(self, name: str) -> Key:
+        """Where the schedule of this name is. Many may be due at one moment."""
+        shard = None if self.shards == 1 else _hash(name) % self.shards
+        return Key(schedules_partition(shard), schedule_sort(name))
+
+    @property
+    def schedules(self) -> list[str]:
+        """The partitions of all schedules."""
+        shards = [None] if self.shards == 1 else range(self.shards)
+        return [schedules_partition(shard) for shard in shards]
+
     def place(self, key: Key, item: Item) -> Key:
         """Where an item is that lies under this key in a table that keeps all together."""
         if isinstance(item, Operation):
@@ -120,6 +133,8 @@ class Layout:
         if isinstance(item, NUMBERED):
             partitions = series_partitions(key.partition, self.shards)
             return Key(dealt_to(partitions, number_in(key)), key.sort)
+        if isinstance(item, Schedule):
+            return self.schedule(item.name)
         return self.view(item) if isinstance(item, View) else key
 
     def shard(self, key: str) -> int | None:

@@ -9,7 +9,7 @@ import msgspec
 
 from rewake.errors import CheckpointUnreadable, RunNotFound, StoreUnavailable
 from rewake.laps import lap_of, prefix_of
-from rewake.ledger import Process
+from rewake.ledger import Process, Schedule
 from rewake.records import (
     Chunk,
     Entry,
@@ -42,6 +42,7 @@ from rewake.stores.layout import Layout
 from rewake.stores.merging import everything, merged
 from rewake.stores.pages import Parts, Place
 from rewake.stores.responses import Responses
+from rewake.stores.schedules import Schedules
 from rewake.stores.seen import SeenPages
 from rewake.stores.shelf import Shelf
 from rewake.stores.streams import Streams
@@ -104,6 +105,7 @@ class Reads:
         self.trial = Trial(table)
         self.seen = SeenPages(table, self._again)
         self.known_tags = KnownTags(table, self._again)
+        self.schedules = Schedules(table, self.layout, self._again)
 
     @property
     def joins(self) -> bool:
@@ -343,9 +345,9 @@ class Reads:
             found += await self._table.due(until, limit=limit, tag=tag, partition=part, after=after)
         return sorted(found, key=_due_order)[:limit]
 
-    async def item(self, key: Key) -> Header | Operation | Process | None:
+    async def item(self, key: Key) -> Header | Operation | Process | Schedule | None:
         """The item behind an entry of the due index."""
-        found: Header | Operation | Process | None = await self._table.get(key)
+        found: Header | Operation | Process | Schedule | None = await self._table.get(key)
         return found
 
     async def resolve(self, run: str, value: Value) -> Value:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from rewake.ledger import Received, ReceivedBody
+from rewake.ledger import Became, Received, ReceivedBody, Schedule
 from rewake.noted import Try
 from rewake.records import (
     CancelRequested,
@@ -47,6 +47,8 @@ TEXTS: Mapping[type, tuple[str, ...]] = {
     CancelRequested: ("reason",),
     Withdrawn: ("why",),
     Header: ("cancel", "error"),
+    Schedule: ("inputs", "noted", "trouble"),
+    Became: ("why",),
     Received: ("reason", "headers", "query"),
     ReceivedBody: ("data",),
 }
@@ -54,6 +56,7 @@ TEXTS: Mapping[type, tuple[str, ...]] = {
 PARTS: Mapping[type, tuple[str, ...]] = {
     Header: ("lost_turn", "tail"),
     Chunk: ("entries",),
+    Schedule: ("became",),
     Operation: ("tries", "failure", "outcome"),
     LogBatch: ("lines",),
     Logged: ("lines",),
@@ -223,7 +226,7 @@ class SealingTable:
 
 
 _CHANGED = frozenset(
-    name for kind in (Header, Chunk, Operation, LogBatch) for name in _FIELDS[kind]
+    name for kind in (Header, Chunk, Operation, LogBatch, Schedule) for name in _FIELDS[kind]
 )
 """The attributes of items that hold texts."""
 

@@ -60,6 +60,8 @@ SPARED_BYTES = 21
 """Room for `spared`, which few have."""
 HOLD_BYTES = 12
 """Room for `hold`, which few have."""
+SCHEDULE_BYTES = 14
+"""Room for `schedule`, which runs have that one has started, beside its name."""
 RESPONSE_BYTES = 12
 """Room for `answer`, which few have, beside its name."""
 
@@ -297,6 +299,7 @@ def room_for_tail(header: Header) -> int:
     changed += SENT_BYTES if header.sent else 0
     changed += len(_encode({"lap": header.lap})) if header.lap.number > FIRST else 0
     changed += SPARED_BYTES if header.spared else 0
+    changed += SCHEDULE_BYTES + len(header.schedule) if header.schedule else 0
     keyed = len(_encode({"digest_key": header.digest_key})) if header.digest_key else 0
     return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - _told(header)
 

@@ -54,8 +54,8 @@ class RunView(msgspec.Struct, frozen=True):
     that carries it on now, as `host:pid`. `held_up`: why it was put back, or lost, and does not go
         on yet. `kept_until`: when it is removed, if it has ended and is not kept for ever. `hold`:
     somebody holds it, so that it is not. `lap`: how often it continued as new, and one.
-    `unserved_tags`: tags that no server serves, and for which tasks of it wait. `cost`: what it has
-    used, where requests are billed.
+    `schedule`: which one has started it. `unserved_tags`: tags that no server serves, and for which
+    tasks of it wait. `cost`: what it has used, where requests are billed.
     `pause`: nothing of it begins; it is `paused` once no step of it runs.
     """
 
@@ -73,6 +73,7 @@ class RunView(msgspec.Struct, frozen=True):
     held_up: str | None = None
     killed: bool = False
     kept_until: str | None = None
+    schedule: str | None = None
     hold: bool = False
     lap: int = 1
     pause: bool = False
@@ -139,6 +140,7 @@ def run_view(
         held_up=_told(header.error) or None if header.state is RunState.READY else None,
         killed=header.killed,
         kept_until=moment_or_none(kept_until(header)),
+        schedule=header.schedule or None,
         hold=header.hold,
         lap=header.lap.number,
         pause=is_paused(header),
