@@ -18,8 +18,10 @@ from rewake.hosts.log_formats import JsonFormat
 from rewake.http import auditor as auditing
 from rewake.http.auditor import FEW, Auditor, client_of
 from rewake.ledger import Audited
+from rewake.records import Header
 from rewake.stores.audit import Audit, Wanted
 from rewake.stores.memory import MemoryTable
+from rewake.stores.sqlite.table import SqliteTable
 from tests.http.conftest import Stranger
 from tests.http.test_tokens import make
 from tests.support.server import SECRET, TOKEN
@@ -158,11 +160,13 @@ def test_an_entry_that_cannot_be_written_fails_nothing(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(auditing, "_PATIENCE", 0.01)
-    for number, wrong in enumerate((fail, hang)):
-        monkeypatch.setattr(Audit, "append", wrong)
-        answer = client.post(f"/v1/workflows/nap/runs?id=r{number}", json={"seconds": 600})
-        assert answer.status_code == 202
-    assert {run["id"] for run in client.get("/v1/runs").json()["runs"]} == {"r0", "r1"}
+    monkeypatch.setattr(Audit, "append", fail)
+    started = client.post("/v1/workflows/nap/runs?id=r0", json={"seconds": 600})
+    monkeypatch.setattr(Audit, "append", hang)
+    held = client.post("/v1/runs/r0/hold")
+    assert (started.status_code, held.status_code) == (202, 200)
+    [run] = client.get("/v1/runs").json()["runs"]
+    assert (run["id"], run["hold"]) == ("r0", True)
     [missing] = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert "could not be written" in missing.getMessage()
     assert vars(missing)["audit"]["run"] == "r0"
@@ -185,6 +189,28 @@ def test_an_action_is_written_before_its_result_is_waited_for(
     client.post("/v1/workflows/total/runs?id=a&wait=10", json={"numbers": [1]})
     assert [each.action for each in seen[0]] == ["run.start"]
     assert len(entries(client, run="a")) == 1
+
+
+def test_a_start_that_the_database_refuses_has_the_entry_of_a_failure(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one commit was to have, the run and its entry, is not there; that it failed is."""
+    committed = SqliteTable.together
+
+    async def refused(self: SqliteTable, work: Any) -> Any:
+        async def undone() -> Any:
+            made = await work()
+            if isinstance(made, tuple) and isinstance(made[0], Header):
+                raise StoreUnavailable("the disk is full")
+            return made
+
+        return await committed(self, undone)
+
+    monkeypatch.setattr(SqliteTable, "together", refused)
+    client.post("/v1/workflows/nap/runs?id=r0", json={"seconds": 600})
+    assert client.get("/v1/runs").json()["runs"] == []
+    [entry] = entries(client, run="r0")
+    assert entry["status"] == 503
 
 
 # --- refusals are bounded ----------------------------------------------------------------------
@@ -273,8 +299,8 @@ def test_an_entry_is_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None
 
     async def one(auditor: Auditor, _: _Clock) -> None:
         about = "x\n2026 INFO forged\x1b[0m" + "y" * 500
-        told = {"who": "token:ci", "client": "10.0.0.1", "run": "a", "about": about}
-        await auditor.tell(Scope.START, "run.start", 202, **told)
+        done = (Scope.START, "run.start", 202)
+        await auditor.tell(*done, who="token:ci", client="10.0.0.1", run="a", about=about)
 
     [entry] = _audited(one)
     [record] = caplog.records

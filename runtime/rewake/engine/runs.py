@@ -85,7 +85,8 @@ class Runs(Pauses):
         With a `run` id or an `idempotency_key`, starting again attaches to the run that exists,
         ended or not, unless a policy says otherwise (`rewake.engine.starting`). `compare`: refuse
         other arguments than it has. `strict`: refuse fields that a class does not have. `noted` is
-        told of a new run before its body begins. `scheduled`: by which schedule, when.
+        told of a new run in the write that makes it, where the database joins writes, and awaits
+        nothing but the store; else before its body begins. `scheduled`: by which schedule, when.
 
         Raises:
             RunNotFound: no such workflow.
@@ -137,8 +138,9 @@ class Runs(Pauses):
         """Create this run and begin it, unless it exists, as `Create` says."""
         services, run = self._services, header.run
         with services.claims.making(run, "", header.owner):
-            stored, new = await self._store.start(header, started, follows)
-            if new and noted is not None:
+            joined = noted if self._store.joins else None
+            stored, new = await self._store.start(header, started, follows, joined)
+            if new and noted is not None and joined is None:
                 await noted(stored)
         if new:
             with carrying_out(run):

@@ -90,6 +90,16 @@ async def tell_done(request: Request, header: Header) -> None:
     await _tell(request, 202)
 
 
+async def tell_made(request: Request, header: Header) -> None:
+    """The same of a run that is being made, in the write that makes it if the store joins writes.
+
+    Whether that came to pass is known later: `tell_done` follows, and tells it if this did not.
+    """
+    within = parts_of(request).engine.services.store.joins
+    act_of(request).run = header.run
+    await _tell(request, 202, within=within)
+
+
 async def _admit(need: Need, request: Request) -> None:
     """Raises `InsufficientScope`, `RunNotFound`, `Unauthentic`."""
     if need.free:
@@ -123,13 +133,13 @@ async def check_run(request: Request, run: str) -> None:
         raise RunNotFound(f"there is no run {run!r}")
 
 
-async def _tell(request: Request, status: int) -> None:
+async def _tell(request: Request, status: int, *, within: bool = False) -> None:
     act, principal = act_of(request), principal_in(request.scope)
     need = act.need
     refused = status in (401, 403)
     if act.told or not (refused or (need.acts and not act.skip)):
         return
-    act.told = True
+    act.told = not within
     await parts_of(request).auditor.tell(
         need.scope,
         need.action,
@@ -139,6 +149,7 @@ async def _tell(request: Request, status: int) -> None:
         run=act.run,
         about=act.about,
         why=act.why,
+        within=within,
     )
 
 

@@ -1,7 +1,8 @@
 """Writes the audit log: what somebody did, or was refused, before that is answered.
 
 An action comes first and its entry follows, so a crash between the two leaves an action without an
-entry; the run's own history tells of it. An entry that cannot be written undoes nothing and fails
+entry; the run's own history tells of it. A start is the most frequent: where the database joins
+writes, one commit has it and its entry. An entry that cannot be written undoes nothing and fails
 nothing: the server's log says so, and has the entry. Each entry is a line of that log as well.
 
 Refusals are many where somebody tries doors, and must not fill a disk. Of each principal, and of
@@ -61,10 +62,11 @@ class Auditor:
         run: str = "",
         about: str = "",
         why: str = "",
+        within: bool = False,
     ) -> None:
         """Write that this was done or, by its status, refused or tried in vain. Raises nothing.
 
-        `why` is for the server's log alone.
+        `why` is for the server's log alone. `within`: it is written in the write that does it.
         """
         now = self._clock.now()
         more = self._refusals.admit(who, now) if status >= 400 else 0
@@ -74,6 +76,9 @@ class Auditor:
             now, who, action, status, plain_text(run), plain_text(about), plain_text(client), more
         )
         _say(entry, plain_text(why))
+        if within:
+            await self._write(entry, scope)
+            return
         writing = self._writes.begin(self._write(entry, scope))
         await asyncio.wait({writing}, timeout=_PATIENCE)
 

@@ -15,7 +15,7 @@ from rewake.engine.engine import Engine
 from rewake.engine.listing import Wanted, said
 from rewake.engine.starting import IfFinished, IfRunning, check_key
 from rewake.errors import InvalidInput, StuckError
-from rewake.http.admission import act_of, principal_of, tell_done
+from rewake.http.admission import act_of, principal_of, tell_done, tell_made
 from rewake.http.bodies import (
     query_choice,
     query_choices,
@@ -82,8 +82,9 @@ async def start(request: Request) -> Response:
                 if_running=if_running,
                 if_finished=if_finished,
                 by=principal_of(request).who,
-                noted=functools.partial(tell_done, request),  # before a body may keep the loop
+                noted=functools.partial(tell_made, request),  # before a body may keep the loop
             )
+        act_of(request).told |= new
         await tell_done(request, header)
         replayed = {} if new else {"Idempotency-Replayed": "true"}
         outcome = None

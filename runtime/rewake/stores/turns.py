@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -30,16 +30,24 @@ ERROR_BYTES = 400
 """The most bytes of an error in a header, as JSON writes it."""
 
 
+Beside = Callable[[Header], Awaitable[None]]
+"""Writes to the same table, of a run that is made, and awaits nothing else."""
+
+
 class Turns(Laps):
     """What whoever holds a run, or takes it, writes of it."""
 
     async def start(
-        self, header: Header, started: Started, follows: Header | None = None
+        self,
+        header: Header,
+        started: Started,
+        follows: Header | None = None,
+        beside: Beside | None = None,
     ) -> tuple[Header, bool]:
         """Create a run unless it exists. Returns its header, and whether it is new.
 
         `follows`: the run, or the stone, that is marked first as one that a newer run of its key
-        follows; if it is not as it was, it is returned.
+        follows; if it is not as it was, it is returned. `beside` writes more in the same commit.
 
         If the database reported the write that made it as failed, the run is recognised by its seed
         and not by its mark: it may have gone on since, even to its end.
@@ -62,6 +70,8 @@ class Turns(Laps):
             if not mine and current.created != header.created:
                 # Else starts of one key would fill the list with views of no run.
                 await self.listed.remove(view)
+            if written.ok and beside is not None:
+                await beside(current)
             return current, written.ok or mine
 
         return await self._together(work)
