@@ -51,6 +51,9 @@ _NAMED = 5
 Nominal = tuple[str, Millis | None]
 """The schedule that starts a run, and for which time of it."""
 Noted = Callable[[Header], Awaitable[None]]
+"""Told of a run before its body begins: in the write that makes it, where the database joins writes,
+and then it awaits nothing but the store.
+"""
 POLL = 250
 """Milliseconds between two reads of a run that ends in another process."""
 
@@ -85,8 +88,7 @@ class Runs(Pauses):
         With a `run` id or an `idempotency_key`, starting again attaches to the run that exists,
         ended or not, unless a policy says otherwise (`rewake.engine.starting`). `compare`: refuse
         other arguments than it has. `strict`: refuse fields that a class does not have. `noted` is
-        told of a new run in the write that makes it, where the database joins writes, and awaits
-        nothing but the store; else before its body begins. `scheduled`: by which schedule, when.
+        told of a new run. `scheduled`: by which schedule, when.
 
         Raises:
             RunNotFound: no such workflow.
