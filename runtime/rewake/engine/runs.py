@@ -51,8 +51,8 @@ _NAMED = 5
 Nominal = tuple[str, Millis | None]
 """The schedule that starts a run, and for which time of it."""
 Noted = Callable[[Header], Awaitable[None]]
-"""Told of a run before its body begins: in the write that makes it, where the database joins writes,
-and then it awaits nothing but the store.
+"""Told of a run before its body begins: in the write that makes it, where the database joins
+writes, and then it awaits nothing but the store.
 """
 POLL = 250
 """Milliseconds between two reads of a run that ends in another process."""
