@@ -37,6 +37,7 @@ GROUND = (
     "ledger",
     "streamed",
     "noted",
+    "kin",
     "records",
     "access",
     "clock",

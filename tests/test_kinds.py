@@ -21,6 +21,10 @@ def test_what_is_stored_of_kinds_and_purposes_never_changes() -> None:
         "callback",
         "response",
         "emit",
+        "child",
+        "child_start",
+        "child_result",
+        "child_cancel",
     ]
     assert {purpose.value for purpose in Purpose} == {
         "input",

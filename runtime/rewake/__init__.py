@@ -19,6 +19,7 @@ from rewake.authoring.ballots import Vote
 from rewake.authoring.binding import Call, bind
 from rewake.authoring.branches import parallel, race
 from rewake.authoring.callback import Callback, callback
+from rewake.authoring.child import RunHandle
 from rewake.authoring.context import TaskContext, task_context
 from rewake.authoring.continuing import continue_as_new
 from rewake.authoring.emit import emit
@@ -65,6 +66,7 @@ __all__ = [
     "PendingApproval",
     "RetryAfter",
     "RewakeError",
+    "RunHandle",
     "Task",
     "TaskContext",
     "TaskError",

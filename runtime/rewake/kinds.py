@@ -12,6 +12,10 @@ rooms of its own: one in `authoring/` (how it is asked for) and one in `engine/`
     callback  a machine called, or was silent         an outcome in an item of its own
     response  it was asked for                        an entry of the history
     emit      it was asked for                        nothing: it goes on at once
+    child     the run that it is has ended            an outcome in an item of its own
+    child_start, child_result, child_cancel
+              another run is begun, has ended, or     an outcome in an item of its own
+              is asked to cancel
 """
 
 from __future__ import annotations
@@ -82,6 +86,8 @@ class Traits:
     """The word that people are shown for its state while it waits."""
     at_once: bool = False
     """It has ended as soon as it is asked for: its record in the history is all there is of it."""
+    of_run: bool = False
+    """It is about another run: whoever gets its message asks that (`engine/children.py`)."""
 
     @property
     def suspends(self) -> bool:
@@ -184,5 +190,57 @@ class Kind(StrEnum):
             ends_with=None,
             waiting="emitted",
             at_once=True,
+        ),
+    )
+    CHILD = (
+        "child",
+        Traits(
+            awaited=True,
+            dispatched=True,
+            inline=False,
+            due=None,
+            asked_with=Purpose.CALL,
+            ends_with=Purpose.RESULT,
+            waiting="to end",
+            of_run=True,
+        ),
+    )
+    CHILD_START = (
+        "child_start",
+        Traits(
+            awaited=True,
+            dispatched=True,
+            inline=False,
+            due=None,
+            asked_with=Purpose.CALL,
+            ends_with=Purpose.RESULT,
+            waiting="to begin",
+            of_run=True,
+        ),
+    )
+    CHILD_RESULT = (
+        "child_result",
+        Traits(
+            awaited=True,
+            dispatched=True,
+            inline=False,
+            due=None,
+            asked_with=None,
+            ends_with=Purpose.RESULT,
+            waiting="to end",
+            of_run=True,
+        ),
+    )
+    CHILD_CANCEL = (
+        "child_cancel",
+        Traits(
+            awaited=True,
+            dispatched=True,
+            inline=False,
+            due=None,
+            asked_with=None,
+            ends_with=None,
+            waiting="to be asked",
+            of_run=True,
         ),
     )

@@ -243,8 +243,18 @@ class Schedule(msgspec.Struct, omit_defaults=True):
     """Why it could not start the run that is due."""
 
 
+class View(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An entry of the list of runs, or of that of child runs; the run's header has the rest."""
+
+    run: str
+    workflow: str
+    created: Millis
+    child: bool = False
+
+
 LedgerItem = (
-    Token
+    View
+    | Token
     | Audited
     | Received
     | ReceivedBody

@@ -1,10 +1,8 @@
 """The vocabulary: what is written down about a run, as small typed structs.
 
-Everything here is data. Times are whole milliseconds since the Unix epoch (`Millis`); the
-structs encode to JSON, so a stored row can be read by eye.
-A stored run is one `Header`, which decides, and beside it `Chunk`s (older entries of its history),
-`Operation`s (a task or an approval each) and `LogBatch`es; a `View` lets it be listed. `streamed`
-has what its attempts say, `ledger` what is stored beside runs, `stores.keys` where all of it is.
+Everything here is data. Times are whole milliseconds since the Unix epoch (`Millis`). A stored run
+is one `Header`, which decides, and beside it `Chunk`s (older entries of its history) and
+`Operation`s. `streamed`, `kin` and `ledger` have the rest, `stores.keys` where all of it is.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
 workflow asked for (`Scheduled`, `Withdrawn`, `Continued`, `Finished`). An *event* says what it then
@@ -17,8 +15,11 @@ them, nor what it emitted in a part that was cut off (`Emitted`).
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from rewake.kin import OtherRun, Parent, Watcher
 from rewake.kinds import Kind, OutcomeKind
 from rewake.ledger import LATEST as LATEST  # noqa: PLC0414 - all take it from here
 from rewake.ledger import LedgerItem
@@ -31,10 +32,8 @@ from rewake.streamed import LogBatch, LogLine, StreamBatch
 class Value(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """An encoded Python value. See `rewake.values.codecs`.
 
-    `codec` is `json`, `typed` (JSON that a type hint restores) or `pickle` (signed cloudpickle), or
-    `sealed` if it passed the payload codec (`rewake.values.sealing`).
-    `body` is the JSON text itself; for a pickle, a JSON string in base64. A large body is kept
-    apart: then `blob` names it and `body` is `null`.
+    `codec` is `json`, `typed` (a hint restores it), `pickle` (signed cloudpickle), or `sealed`.
+    `body` is the JSON text; for a pickle, in base64. A large one is kept apart: `blob` names it.
     """
 
     codec: str
@@ -101,10 +100,22 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
         """Which servers carry a task out; empty: those that serve what has no tag."""
         return getattr(self, "servers", "")
 
-    def message(self, run: str, **hints: bool) -> Invocation:
+    @property
+    def about(self) -> OtherRun | None:
+        """The other run that it is about, if it is about one."""
+        return getattr(self, "other", None)
+
+    def message(self, run: str, **hints: Any) -> Invocation:
         """The message that asks for this task to be carried out."""
+        hints |= {"kind": self.kind, "about": self.about} if self.about else {}
         key, name, args = self.key, self.name, self.args
         return Invocation(run, key, name, args, round=self.round, tag=self.tag, **hints)
+
+
+class ScheduledRun(Scheduled, frozen=True, array_like=True, omit_defaults=True, tag="run"):
+    """The same about another run."""
+
+    other: OtherRun | None = None
 
 
 class ScheduledFor(Scheduled, frozen=True, array_like=True, omit_defaults=True, tag="for"):
@@ -116,7 +127,8 @@ class ScheduledFor(Scheduled, frozen=True, array_like=True, omit_defaults=True, 
 class Withdrawn(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="withdrawn"):
     """Command: the workflow cancelled an operation that it had asked for, in this round.
 
-    `once`: it is a step that runs at most once. `why`: what whoever waits for it is told.
+    `once`: it is a step that runs at most once. `why`: what whoever waits for it is told. `held`: a
+    run that is asked to cancel with it.
     """
 
     key: str
@@ -124,6 +136,7 @@ class Withdrawn(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     round: int = 0
     once: bool = False
     why: str = ""
+    held: str = ""
 
 
 class Logged(msgspec.Struct, frozen=True, array_like=True, tag="logged"):
@@ -252,7 +265,9 @@ class Retried(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     """The round that begins with it."""
 
 
-Command = Scheduled | ScheduledFor | Withdrawn | Logged | Emitted | Continued | Finished
+Command = (
+    Scheduled | ScheduledFor | ScheduledRun | Withdrawn | Logged | Emitted | Continued | Finished
+)
 Event = Started | Completed | Stepped | Fired | CancelRequested | ClockSetBack | Retried
 Entry = Command | Event
 
@@ -345,6 +360,10 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The moment of the newest event that it has observed."""
     changed: Millis = 0
     """When it last got stuck, was paused, resumed or ended from outside: no event tells of it."""
+    parent: Parent | None = None
+    depth: int = 0
+    watched: bool = False
+    """What run has begun it, how deep it is, and whether others wait: `stores/families.py`."""
     answer: str = ""
     """The name of what it answered its caller; empty: nothing yet. The first stands for ever."""
     pause: bool = False
@@ -416,13 +435,10 @@ class Operation(msgspec.Struct, omit_defaults=True):
     lost: int = 0
     """Attempts whose lease ran out without an outcome; these use up no retry."""
     deaths: int = 0
-    """How many processes in a row seemed to die under it."""
     strikes: int = 0
-    """Those of them in which it was the only suspect."""
     apart: bool = False
-    """Whether its holder began it apart from other suspects, and still keeps it so."""
     taken: str = ""
-    """The claim that it was last taken from, which seemed dead."""
+    """As those of a header."""
     owner: str = ""
     """The claim that holds it, by a name that no other claim has; empty: nobody holds it."""
     lease: Millis = 0
@@ -445,6 +461,8 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """Its arguments, once it waits for another attempt: they ask for it without the history."""
     failure: Failure | None = None
     """The newest failed attempt."""
+    covered: bool = False
+    """Whether the run that it is about tells of its end, so that nobody need look after it."""
     outcome: Outcome | None = None
     """How it ended; once it is there, it stands."""
     at: Millis | None = None
@@ -455,15 +473,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """Of an approval: what was said so far, in order. See `stores/votes.py`."""
 
 
-class View(msgspec.Struct, frozen=True):
-    """An entry of the list of runs; the run's header has the rest."""
-
-    run: str
-    workflow: str
-    created: Millis
-
-
-Item = Header | Chunk | Operation | LogBatch | StreamBatch | View | LedgerItem
+Item = Header | Chunk | Operation | LogBatch | StreamBatch | Watcher | LedgerItem
 
 
 class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -473,6 +483,7 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     is empty for the run itself. `not_before` asks for delivery at that moment, not earlier. `sole`:
     any one outcome wakes the run, which saves a write if it still holds; `joined`: a join item may
     count it; `spared`: a failure may not wake it. `args`: None if too large; the history has them.
+    `about`: what another run is asked, by an operation of that `kind`.
     """
 
     run: str
@@ -485,3 +496,5 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     tag: str = ""
     joined: bool = False
     spared: bool = False
+    kind: Kind = Kind.TASK
+    about: OtherRun | None = None

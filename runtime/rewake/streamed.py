@@ -1,4 +1,4 @@
-"""What the attempts at a run say, as it is stored in the run's stream (`rewake.stores.streams`)."""
+"""What the attempts at a run say: the batches of its stream (`rewake.stores.streams`), and logs."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def test_a_difference_tells_no_secret() -> None:
     """Where a replay asks with other arguments, only the place is named: it goes to the log."""
     codec = RunCodec(Secret("a secret of some length"), "r")
     recorded = codec.encode([[4711, 1], {}], key="k", purpose="call")
-    assert pins._compare(codec, {"pin": 4712, "amount": 1}, "k", recorded) == "pin differs"
+    assert pins.compare(codec, {"pin": 4712, "amount": 1}, "k", recorded) == "pin differs"
 
 
 def shown(data: Any, *parts: str) -> Any:

@@ -23,8 +23,8 @@ from rewake.hosts.databases import (
     refuse_unfit,
 )
 from rewake.kinds import Kind
-from rewake.ledger import Audited, Copying, Join, Process, Received
-from rewake.records import Chunk, Header, Operation, View
+from rewake.ledger import Audited, Copying, Join, Process, Received, View
+from rewake.records import Chunk, Header, Operation
 from rewake.stores.audit import Audit, Wanted
 from rewake.stores.copying import Side, copied
 from rewake.stores.deliveries import Deliveries

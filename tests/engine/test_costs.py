@@ -6,7 +6,7 @@ import asyncio
 
 from rewake import Approval, Decision, sleep, task, wait_for_approval, workflow
 from rewake.engine.approvals import Approvals, approvals_of
-from rewake.records import View
+from rewake.ledger import View
 from tests.support.counting import CountingTable
 from tests.support.virtual import Bench, virtually
 

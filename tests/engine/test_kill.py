@@ -20,8 +20,8 @@ from rewake.errors import (
 from rewake.kinds import OutcomeKind
 from rewake.records import LATEST, CancelRequested, Header
 from rewake.states import RunState
+from rewake.stores.ended import is_ended_due
 from rewake.stores.keys import header_key
-from rewake.stores.removal import is_ended_due
 from rewake.stores.table import Key
 from rewake.views.runs import ErrorView, run_view
 from tests.support.virtual import TABLES, Bench, virtually

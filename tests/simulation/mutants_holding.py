@@ -34,10 +34,9 @@ from rewake.stores.history import History
 from rewake.stores.keys import header_key, process_key
 from rewake.stores.processes import REST
 from rewake.stores.protocol import Store
-from rewake.stores.requests import FORCE
 from rewake.stores.suspects import CLEARED
 from rewake.stores.table import Due
-from rewake.stores.writes import UNOWNED, begins
+from rewake.stores.writes import FORCE, UNOWNED, begins
 from tests.simulation import world as simulated
 from tests.simulation.mutants import Mutant
 

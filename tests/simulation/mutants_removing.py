@@ -9,7 +9,8 @@ from unittest.mock import patch
 
 from rewake.engine import starting as engine_starting
 from rewake.engine.starting import Find, Name
-from rewake.records import Header, Millis, View
+from rewake.ledger import View
+from rewake.records import Header, Millis
 from rewake.stores.keys import header_key
 from rewake.stores.memory import MemoryTable
 from rewake.stores.protocol import Store

@@ -15,7 +15,7 @@ from rewake.errors import RunConflict, RunNotFound, RunRemoved, StoreError
 from rewake.keep import keep_in, keep_of
 from rewake.records import Scheduled
 from rewake.states import RunState
-from rewake.stores.removal import ended_at
+from rewake.stores.ended import ended_at
 from rewake.stores.table import Key
 from tests.simulation.world import EPOCH, Gone, World
 

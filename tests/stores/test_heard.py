@@ -44,6 +44,9 @@ class Listener:
         for _ in read().__await__():  # it never waits
             raise AssertionError
 
+    def called_off(self, run: str) -> None:
+        pass
+
 
 @pytest.mark.parametrize("claims", [False, True])
 @pytest.mark.parametrize("sole", [False, True])

@@ -51,6 +51,9 @@ class Heard(Nobody):
     def hear(self, run: str, number: int, key: str) -> None:
         pass
 
+    def called_off(self, run: str) -> None:
+        pass
+
 
 async def claimed(store: Store) -> Header:
     """A run that was just claimed."""

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewake.kinds import Kind
-from rewake.ledger import Process
-from rewake.records import Chunk, Header, Item, Operation, View
+from rewake.ledger import Process, View
+from rewake.records import Chunk, Header, Item, Operation
 from rewake.stores.items import decode, encode
 from rewake.stores.keys import (
     CHUNKS,

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewake.kinds import Kind
-from rewake.ledger import Day
-from rewake.records import Header, Operation, Scheduled, View
+from rewake.ledger import Day, View
+from rewake.records import Header, Operation, Scheduled
 from rewake.replay.scope import Scope
 from rewake.stores.keys import DAY, VIEWS, header_key, is_of_run, log_key, operation_key, run_of
 from rewake.stores.layout import OPERATIONS, STEPS, Layout

@@ -9,7 +9,8 @@ import pytest
 
 from rewake.errors import StoreError
 from rewake.kinds import Kind
-from rewake.records import Operation, View
+from rewake.ledger import View
+from rewake.records import Operation
 from rewake.stores.items import encode
 from rewake.stores.memory import MAX_ITEM, MAX_PARTITION, MAX_SORT, MemoryTable
 from rewake.stores.table import Due, Key

@@ -47,6 +47,9 @@ class Nobody:
     def hear(self, run: str, number: int, key: str) -> None:
         raise AssertionError("nothing arrives")
 
+    def called_off(self, run: str) -> None:
+        pass
+
 
 class Denying(MemoryTable):
     """A table that reports as many writes as failed as it is told to, and does them."""

@@ -44,7 +44,11 @@ READABLE = {
     "Started": {"by"},
     "Scheduled": {"key", "name", "digest"},
     "ScheduledFor": {"key", "name", "digest", "servers"},
-    "Withdrawn": {"key"},
+    "ScheduledRun": {"key", "name", "digest"},
+    "OtherRun": {"run", "by"},
+    "Parent": {"run", "key"},
+    "Watcher": {"run", "key"},
+    "Withdrawn": {"key", "held"},
     "LogLine": {"level"},
     "Cause": {"key"},
     "Completed": {"key"},
@@ -54,7 +58,7 @@ READABLE = {
     "Retried": {"over", "anew", "forgot"},
     "Header": {
         *("run", "workflow", "owner", "process", "mark", "taken", "where"),
-        *("answer", "digest", "digest_key", "key", "base"),
+        *("answer", "digest", "digest_key", "key", "base", "schedule"),
     },
     "Chunk": {"previous"},
     "Copying": {"source", "stamp", "done"},
@@ -70,6 +74,11 @@ READABLE = {
     "Emitted": {"key"},
     "Token": {"name", "digest", "scopes", "by", "workflows"},
     "Audited": {"who", "action", "run", "about", "client"},
+    "Schedule": {
+        *("name", "workflow", "cron", "tz", "hidden", "overlap", "code", "by", "mark", "last"),
+    },
+    "Became": {"run"},
+    "Backfill": {"last"},
     "Received": {"path", "verdict", "run", "workflow", "key", "method", "client", "by", "of"},
 }
 """The texts that stay readable: names, ids, keys, places, marks."""

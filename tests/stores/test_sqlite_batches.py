@@ -31,6 +31,9 @@ class Nobody:
     def hear(self, run: str, number: int, key: str) -> None:
         pass
 
+    def called_off(self, run: str) -> None:
+        pass
+
 
 def test_what_is_run_again_counts_once(tmp_path: Path) -> None:
     """A job that fails half-way lets all of its batch run again, as if for the first time."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from rewake.records import View
+from rewake.ledger import View
 from rewake.stores.keys import VIEWS, view_key
 from rewake.stores.sqlite.file import LOG_BYTES
 from rewake.stores.sqlite.reader import SqliteReader

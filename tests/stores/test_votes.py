@@ -28,6 +28,9 @@ class Nobody:
     def hear(self, run: str, number: int, key: str) -> None:
         """It is nobody."""
 
+    def called_off(self, run: str) -> None:
+        pass
+
 
 class Liar(MemoryTable):
     """It does the next write, and says that it may not have; `meanwhile` happens in between."""

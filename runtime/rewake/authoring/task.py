@@ -142,7 +142,7 @@ class Task(Generic[P, R_co]):
             digest=execution.codec.digest(arguments),
             tag=self.tag,
             args=functools.partial(self._encode, execution, args, kwargs),
-            compare=functools.partial(self._compare, execution.codec, arguments),
+            compare=functools.partial(self.compare, execution.codec, arguments),
             resolve=resolve or functools.partial(self._resolve, execution.codec),
         )
 
@@ -169,7 +169,7 @@ class Task(Generic[P, R_co]):
         return _plain_parameters(self.function)
 
     @functools.cached_property
-    def _hidden(self) -> tuple[str, ...]:
+    def hidden(self) -> tuple[str, ...]:
         """The secret parts of a call."""
         return hidden_in_call(self.function)
 
@@ -178,18 +178,16 @@ class Task(Generic[P, R_co]):
     ) -> Value:
         registered = execution.program.is_registered(self)
         call: Any = [list(args), kwargs] if registered else (self, args, kwargs)
-        hidden = self._hidden if registered else hidden_in_call(self.function, under=1)
+        hidden = self.hidden if registered else hidden_in_call(self.function, under=1)
         return execution.codec.encode(call, key=key, purpose=Purpose.CALL, hidden=hidden)
 
-    def _compare(
-        self, codec: Codec, asked: dict[str, Any], key: str, recorded: Value
-    ) -> str | None:
+    def compare(self, codec: Codec, asked: dict[str, Any], key: str, recorded: Value) -> str | None:
         """Where recorded arguments differ from these; None if they cannot be read any more."""
         try:
             with noting_dropped() as dropped:
                 *_, args, kwargs = codec.decode(recorded, key=key, purpose=Purpose.CALL)
             then = self.arguments(tuple(args), kwargs)
-            found = first_difference(then, asked, shown=not self._hidden)
+            found = first_difference(then, asked, shown=not self.hidden)
             return found or (f"{dropped[0]} was taken away" if dropped else "")
         except Exception:
             return None

@@ -20,14 +20,16 @@ from typing import (
     overload,
 )
 
+from rewake.authoring.child import Children, Existing, OnParentEnd, RunHandle, other_run
 from rewake.authoring.hints import signature_of
 from rewake.authoring.inputs import Inputs
-from rewake.authoring.policy import Seconds, seconds
-from rewake.authoring.task import default_name, importable
-from rewake.errors import AppError, UsageError
+from rewake.authoring.policy import Policy, Seconds, seconds
+from rewake.authoring.task import Task, default_name, importable
+from rewake.errors import AppError, NotInARun, UsageError
 from rewake.keep import Keep, Span, keep_of
 from rewake.replay.again import again_in
-from rewake.replay.execution import current
+from rewake.replay.execution import Execution, current
+from rewake.replay.operation import note_made, operation
 from rewake.values.fields import field_names
 from rewake.values.text import storable, stored_size
 
@@ -59,7 +61,11 @@ class WorkflowOptions(TypedDict, total=False):
 class Workflow(Generic[P, R_co]):
     """An async function that runs durably. Made by `workflow`.
 
-    Outside the runtime, calling it is calling the function.
+    Calling it in a run begins a child run; awaiting that gives its result, and raises `TaskError`
+    if it failed (`rewake.authoring.child`). Anywhere else, in a task and in plain Python, and by
+    `function` also in a run, calling it is calling the function. Calling it in a run raises
+    `TypeError` for arguments that do not fit the function, `InvalidInput` for one that is not of
+    its type, and `AppError` if the app does not list the workflow.
     """
 
     def __init__(
@@ -80,8 +86,15 @@ class Workflow(Generic[P, R_co]):
         self.schedules = dict(schedules)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
-        coro = self.function(*args, **kwargs)
-        return cast("Coroutine[Any, Any, R_co]", coro if current() else self._lap_by_lap(coro))
+        execution = current()
+        if execution is None:
+            coro = self.function(*args, **kwargs)
+            return self._lap_by_lap(coro)
+        self._check_call(execution, args, kwargs)
+        child: Any = self._children.call(execution, args, kwargs)
+        child.__name__ = child.__qualname__ = self.name
+        note_made(child)
+        return cast("Coroutine[Any, Any, R_co]", child)
 
     async def _lap_by_lap(self, coro: Coroutine[Any, Any, R_co]) -> R_co:
         """Plain Python: the function again, for as long as it continues as new."""
@@ -93,6 +106,52 @@ class Workflow(Generic[P, R_co]):
                     raise
                 args, kwargs = again.arguments
             coro = self.function(*args, **kwargs)
+
+    @operation
+    async def start(
+        self,
+        /,
+        *args: Any,
+        id: str | None = None,
+        if_running: Existing = "attach",
+        if_finished: Existing = "attach",
+        on_parent_end: OnParentEnd = "leave",
+        **kwargs: Any,
+    ) -> RunHandle[R_co]:
+        """Start a child run that goes on by itself. Returns once it is there.
+
+            handle = await bill.start(order, id=f"bill-{order.number}")
+
+        With an `id`, a run of this id that exists is taken for it (`attach`), or refused
+        (`reject`), depending on whether it has ended. `on_parent_end`: what becomes of the run, if
+        this has begun it, at the end of this one: it is left alone (`leave`), or asked to cancel
+        and waited for (`cancel`). An argument of the function that is called as one of these is
+        given by its position.
+
+        Raises what calling the workflow raises, `NotInARun` outside of one, and `TaskError` of the
+        type `RunConflict` if a run of this id is refused, or has other arguments.
+        """
+        execution = current()
+        if execution is None:
+            told = "start() needs a run: elsewhere a client starts runs, and a call runs in place"
+            raise NotInARun(told)
+        self._check_call(execution, args, kwargs)
+        other, tied = other_run(id, if_running, if_finished, on_parent_end)
+        return await self._children.start(execution, args, kwargs, other, tied=tied)
+
+    def _check_call(
+        self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self._children.check(execution)
+        self.arguments(self.named(args, kwargs))
+
+    @functools.cached_property
+    def _task(self) -> Task[..., Any]:
+        return Task(self.function, self.name, Policy())
+
+    @functools.cached_property
+    def _children(self) -> Children:
+        return Children(self, self._task)
 
     def __repr__(self) -> str:
         return f"<workflow {self.name}>"

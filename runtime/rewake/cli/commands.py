@@ -314,15 +314,17 @@ def runs_list(
     workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
     state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
     key: Annotated[str | None, typer.Option(help="Only of this idempotency key.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="Also those that runs have begun.")] = False,
     limit: Limit = 50,
     cursor: Cursor = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Runs, newest first."""
+    """Runs, newest first; those that runs have begun with --all only."""
     from rewake.cli.remote.runs import Server, listing
 
     query = {"workflow": workflow, "state": state, "key": key, "limit": limit}
+    query["children"] = "true" if all else None
     _end(listing(Server(url, json), {**query, "cursor": cursor}))
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from rewake.kinds import Kind, OutcomeKind
-from rewake.records import Chunk, Header, Item, Operation, Outcome, Scheduled, Value, View
+from rewake.ledger import View
+from rewake.records import Chunk, Header, Item, Operation, Outcome, Scheduled, Value
 from rewake.states import RunState
 from rewake.stores.table import Check, Key, Op, Page
 from rewake.streamed import LogBatch, LogLine

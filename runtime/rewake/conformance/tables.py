@@ -26,7 +26,8 @@ from rewake.conformance.samples import (
     sorts,
 )
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere
-from rewake.records import Item, View
+from rewake.ledger import View
+from rewake.records import Item
 from rewake.states import RunState
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Check, Due, Key, Op, Page, Table

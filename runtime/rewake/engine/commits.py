@@ -42,6 +42,7 @@ from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.states import END_OF
 from rewake.stores.answers import Arrived, Committed, Fenced, TaskClaim
+from rewake.stores.families import is_waited_for
 from rewake.stores.history import History
 from rewake.stores.joins import may_be_open
 from rewake.stores.keys import header_key
@@ -171,9 +172,11 @@ class Commits:
             return await self._next_lap(execution, end)
         entries = await self._store.offload(self.header.run, execution.fresh)
         state = END_OF[execution.finished.kind]
-        # An ended run stays due until all that it withdrew is cancelled; then, for its removal.
+        # An ended run stays due until all that it withdrew is cancelled, and whoever waits for
+        # it is told; then, for its removal.
         last = self._services.keeping.due(self.header, state, self._services.clock.now())
-        due = self._in_grace() if _withdraws(entries) else last
+        waited_for = is_waited_for(self.header)
+        due = self._in_grace() if waited_for or _withdraws(entries) else last
         result = await self._store.finish(self.header, entries, state=state, due=due)
         if not self._ends(execution, result):
             return False
@@ -181,6 +184,7 @@ class Commits:
         self._tell_failure(execution.finished)
         runs_log.info("run %s of %s has ended: %s", self.header.run, self.header.workflow, state)
         await self._cancel_withdrawn(entries)
+        await self._services.tell(self.header, execution.finished)
         if due != last:
             await self._store.lay_down(self.header, last)
         return True
@@ -299,6 +303,7 @@ class Commits:
         A slot is reserved for each. Where each claim is a write of its own these are few: nothing
         of it is held before the last one is claimed.
         """
+        tasks = [each for each in tasks if not each.kind.traits.of_run]
         own = [task for task in tasks if self._services.begins(task.tag)]
         if not self._store.joins:
             own = own[:IN_TURN]

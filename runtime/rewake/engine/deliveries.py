@@ -48,21 +48,42 @@ class Deliveries:
         await self.follow(delivery)
 
     async def end_wait(
-        self, blank: Operation, outcome: Outcome, at: Millis, *, carry_on: bool
+        self,
+        blank: Operation,
+        outcome: Outcome,
+        at: Millis,
+        *,
+        carry_on: bool,
+        guarded: bool = True,
+        sole: bool = False,
+        joined: bool = False,
+        spared: bool = False,
     ) -> Delivery:
         """Deliver how a wait ended that somebody outside decides, and go on with its run.
 
         `blank`: its item, if there is none. With `carry_on=False` another process goes on with the
         run, within a sweep. Where this process would stand still, a message goes to another.
+        `guarded`: the outcome has a due time of its own until it has arrived. `sole`, `joined` and
+        `spared` are as in `Store.deliver`.
         """
         services, run = self._services, blank.run
         now, carry_on = services.clock.now(), carry_on and services.carries_on()
         here = carry_on and not services.settings.pauses
         due = now + services.settings.grace if carry_on else now
         claim = services.run_claim(run) if here else None
-        blank = msgspec.structs.replace(blank, due=due)
+        if guarded:
+            blank = msgspec.structs.replace(blank, due=due)
         with services.claims.making(run, "", owner_of(claim)):
-            delivery = await services.store.deliver(blank, outcome, at, claim=claim, due=due)
+            delivery = await services.store.deliver(
+                blank,
+                outcome,
+                at,
+                claim=claim,
+                due=due if guarded else None,
+                sole=sole,
+                joined=joined,
+                spared=spared,
+            )
         if here:
             services.work.begin(run, self.follow(delivery))
         elif carry_on:

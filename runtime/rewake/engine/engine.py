@@ -28,6 +28,7 @@ from rewake.dispatchers.routes import routed_tags
 from rewake.engine.apart import Apart
 from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Cache
+from rewake.engine.children import Children
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.heart import Heart
 from rewake.engine.held import SOON, held_until
@@ -44,7 +45,6 @@ from rewake.engine.threads import ThreadPools
 from rewake.engine.turn import Turn
 from rewake.engine.watchdog import Watchdog
 from rewake.engine.within import done_within, seconds_left
-from rewake.engine.work import Work
 from rewake.errors import ConfigError, ReadableElsewhere, StoreError
 from rewake.records import Header, Invocation, Millis, Operation
 from rewake.signing.secret import Secret
@@ -106,7 +106,6 @@ class Engine(Runs):
                 claims=Claims(store, clock, self.settings),
                 heart=Heart(store, clock, self.settings, unique, tags, threaded=threads),
                 here=here,
-                work=Work(),
                 slots=Slots(self.settings.tasks),
                 apart=Apart(clock, self.settings.lease),
                 unique=unique,
@@ -119,7 +118,8 @@ class Engine(Runs):
         )
         own = self._services, Deliveries(self._services)
         self._attempts, self._sweeper = Attempts(*own), Sweeper(*own)
-        self._watchdog, self._claiming, self._pid = Watchdog(own[0]), dict[str, bool](), os.getpid()
+        self._children, self._watchdog = Children(self, own[1]), Watchdog(own[0])
+        self._claiming, self._pid = dict[str, bool](), os.getpid()
 
     @functools.cached_property
     def schedules(self) -> Schedules:
@@ -264,7 +264,8 @@ class Engine(Runs):
         if not self._services.tags.serves(invocation.tag):
             return bool(await work.do(invocation.run, self._pass_on(invocation)))
         if invocation.key:
-            return bool(await work.do(invocation.run, self._attempts.handle(invocation)))
+            sees_to = self._children if invocation.kind.traits.of_run else self._attempts
+            return bool(await work.do(invocation.run, sees_to.handle(invocation)))
         return bool(await work.do(invocation.run, self._take_run(invocation.run)))
 
     async def rest(self, seconds: float) -> None:

@@ -21,9 +21,9 @@ from rewake.errors import StoreError, StuckError
 from rewake.keep import Keep
 from rewake.records import Header, Millis
 from rewake.states import ENDED, RunState
+from rewake.stores.ended import ended_at, is_ended_due, removal_due
 from rewake.stores.keys import run_of
 from rewake.stores.protocol import Store
-from rewake.stores.removal import ended_at, is_ended_due, removal_due
 from rewake.stores.table import Key
 
 log = logging.getLogger("rewake.sweeper")

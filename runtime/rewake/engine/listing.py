@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere
-from rewake.records import Header, Millis, View
+from rewake.ledger import View
+from rewake.records import Header, Millis
 from rewake.states import SHOWN, RunState
 from rewake.stores.keys import moment_of_view, view_key, views_behind, views_until
 from rewake.stores.reads import Reads
@@ -33,6 +34,7 @@ class Wanted:
     """Which runs are wanted. `workflows`: who asks may know of no others; empty: of all.
 
     `since` and `until`: started then or later, then or earlier. `text` is part of their id.
+    `children`: also those that runs have begun.
     """
 
     workflow: str | None = None
@@ -41,6 +43,7 @@ class Wanted:
     until: Millis | None = None
     text: str = ""
     workflows: Collection[str] = ()
+    children: bool = False
 
     def has(self, header: Header) -> bool:
         """Whether a run is wanted, of whatever workflow it is."""
@@ -181,7 +184,8 @@ class _Scan:
             return False
         looked_at = LOOKED_AT - self._left
         few = min(max(needed, looked_at), MOST_AT_ONCE)
-        page = await self._store.views(limit=few, cursor=self._cursor)
+        children = self._wanted.children
+        page = await self._store.views(limit=few, cursor=self._cursor, children=children)
         self._next = page.cursor
         self._views.extend((key.sort, view) for key, view in page.items)
         return bool(self._views) or await self._read(needed)

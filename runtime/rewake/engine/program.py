@@ -46,7 +46,8 @@ class RunProgram:
         return module.partition(".")[0]
 
     def is_registered(self, task: object) -> bool:
-        return self._app.tasks.get(getattr(task, "name", "")) is task
+        name = getattr(task, "name", "")
+        return task in (self._app.tasks.get(name), self._app.workflows.get(name))
 
     async def body(self, started: Started) -> Any:
         execution, timeout = current(), self._workflow.timeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from rewake.engine.listing import Listing, Wanted
@@ -9,7 +10,7 @@ from rewake.engine.services import Services
 from rewake.errors import RunConflict, RunNotFound
 from rewake.records import Header, Millis
 from rewake.states import ENDED
-from rewake.stores.removal import ended_at
+from rewake.stores.ended import ended_at
 
 AT_ONCE = 200
 """The most steps in which one request erases; what is left goes with the next sweeps."""
@@ -85,8 +86,9 @@ class Removals:
     ) -> Purged:
         """Remove those of the next runs of a list that are wanted and ended before then.
 
-        A page looks at a bounded number; they go with the next sweeps.
+        Child runs are among them. A page looks at a bounded number; they go with the next sweeps.
         """
+        wanted = replace(wanted, children=True)
         now, runs, held = self._services.clock.now(), list[Header](), list[Header]()
         found, cursor = await self.listing.page(wanted, AT_ONCE, cursor)
         for header in found:

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from rewake.errors import RunConflict
+from rewake.kin import OtherRun, child_of, is_child_of
 from rewake.kinds import DueMeans, OutcomeKind
 from rewake.noted import Attempted, Cause, Try
 from rewake.records import (
@@ -43,6 +44,7 @@ from rewake.records import (
     Operation,
     Retried,
     Scheduled,
+    ScheduledRun,
     Started,
     Stepped,
     Value,
@@ -165,6 +167,7 @@ class _Reopening:
     """Opens again what was open at the cut and has not succeeded, in the new round."""
 
     def __init__(self, header: Header, history: History, cause: Cause, now: Millis) -> None:
+        self._run = header.run
         self._round = header.round + 1
         self._history = history
         self._cause = cause
@@ -199,7 +202,22 @@ class _Reopening:
         due = entry.due
         if due is not None and entry.kind.traits.due is DueMeans.DEADLINE:
             due += later
-        return replace(entry, round=self._round, due=due)
+        made = replace(entry, round=self._round, due=due)
+        return replace(made, other=self._anew(entry)) if isinstance(entry, ScheduledRun) else made
+
+    def _anew(self, entry: ScheduledRun) -> OtherRun | None:
+        """The run that is asked for again: another one, if it was cancelled, for that cannot go on.
+
+        One of an id that the body gave is that one for ever.
+        """
+        about, item = entry.other, self._history.item(entry)
+        outcome = None if item is None else item.outcome
+        cancelled = outcome is None or outcome.kind is OutcomeKind.CANCELLED
+        if about is None or not cancelled:
+            return about
+        if not is_child_of(about.run, self._run, entry.key, entry.round):
+            return about
+        return replace(about, run=child_of(self._run, entry.key, self._round))
 
 
 class _Attempts:

@@ -18,6 +18,7 @@ from rewake.engine.starting import (
     IfRunning,
     Name,
     begin_or_find,
+    check_id,
     check_key,
     name_of_id,
     name_of_key,
@@ -31,14 +32,15 @@ from rewake.errors import (
     RunRemoved,
     StuckError,
 )
+from rewake.kin import OtherRun, Parent
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.noted import Try
 from rewake.records import Failure, Finished, Header, Millis, Outcome, Scheduled, Started
 from rewake.states import TERMINAL, Move, RunState
+from rewake.stores.ended import is_ended_due
 from rewake.stores.history import History
 from rewake.stores.paused import is_paused
 from rewake.stores.processes import next_look
-from rewake.stores.removal import is_ended_due
 from rewake.stores.requests import not_stuck
 from rewake.streamed import LogBatch
 from rewake.values.run_codec import RunCodec, digests_of, new_digest_key
@@ -110,11 +112,22 @@ class Runs(Pauses):
 
         name = self._name(workflow, run, idempotency_key)
         header, new = _there(await begin_or_find(name, policy, create, self._store.standing))
-        if not new and compare and not self._is_of(header, workflow, arguments):
+        if not new and compare and not self.is_of(header, workflow, arguments):
             raise _started_otherwise(header.run)
         return header, new
 
-    def _is_of(self, header: Header, workflow: str, arguments: Mapping[str, Any]) -> bool:
+    async def begin_child(
+        self, other: OtherRun, workflow: str, arguments: Mapping[str, Any], of: Parent, depth: int
+    ) -> tuple[Header, bool]:
+        """Begin a run for another one, unless there is one of its id. Raises `InvalidInput`."""
+        check_id(other.run)
+        recorded = self._services.app.workflow(workflow).recorded(arguments)
+        header = self._new_header(other.run, workflow, arguments, "")
+        header.parent, header.depth = of, depth
+        begin = self._started(header, recorded, other.by, ("", None))
+        return await self._create(header, begin, None, None)
+
+    def is_of(self, header: Header, workflow: str, arguments: Mapping[str, Any]) -> bool:
         """Whether a run is one of this workflow with these arguments."""
         marked = digests_of(self._services.secret, header).digest(arguments)
         return (header.workflow, header.digest) == (workflow, marked)
@@ -235,13 +248,15 @@ class Runs(Pauses):
         text: str = "",
         workflows: Collection[str] = (),
         states: Collection[RunState] = (),
+        children: bool = False,
     ) -> tuple[list[Header], str | None]:
         """One page of runs, newest first, and the cursor of the next (None: there is none).
 
-        `states`: those in any of these; empty: in any. `engine/listing.py` has the rest.
+        `states`: those in any of these; empty: in any. `children`: also those that runs have begun.
+        `engine/listing.py` has the rest.
         """
         wanted_in = (state,) if state is not None else states
-        wanted = Wanted(workflow, wanted_in, since, until, text, workflows)
+        wanted = Wanted(workflow, wanted_in, since, until, text, workflows, children)
         return await self.listing.page(wanted, limit, cursor)
 
     async def of_key(
@@ -281,7 +296,7 @@ class Runs(Pauses):
                 if header.state is RunState.STUCK:
                     raise StuckError(f"run {run!r} is stuck: {for_people(header.error)}")
                 if header.state in TERMINAL:
-                    return await self._outcome(header)
+                    return await self.outcome(header)
                 left = deadline - self._services.clock.now()
                 if left <= 0 or (or_response and header.answer):
                     return None
@@ -302,7 +317,8 @@ class Runs(Pauses):
         if not waiters:
             self._services.waiters.pop(run, None)
 
-    async def _outcome(self, header: Header) -> Outcome:
+    async def outcome(self, header: Header) -> Outcome:
+        """How a run has ended."""
         last = await self._store.last(header)
         if isinstance(last, Finished):
             return last.outcome
@@ -371,6 +387,7 @@ class Runs(Pauses):
             told = "run %s of %s has ended: %s by %s: %s"
             runs_log.info(told, run, header.workflow, header.state, move, reason)
             await self._store.cancel_left(header, now)
+            await services.tell(header, None)
             await self._store.lay_down(header, services.keeping.due_of(header))
         return header
 

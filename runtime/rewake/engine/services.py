@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ from rewake.engine.threads import ThreadPools
 from rewake.engine.waits import Waits
 from rewake.engine.work import Work
 from rewake.noted import Try
-from rewake.records import Invocation, Millis, Operation, Outcome, Scheduled
+from rewake.records import Header, Invocation, Millis, Operation, Outcome, Scheduled
 from rewake.signing.secret import Secret
 from rewake.stores.answers import RunClaim, TaskClaim
 from rewake.stores.protocol import Store
@@ -81,6 +81,8 @@ class Here:
     cache: Cache
     turns: dict[str, TurnHere] = field(default_factory=dict)
     """By run: its turn in this process."""
+    called_off: Callable[[str], None] = field(init=False)
+    """Wakes a run that was asked to cancel."""
 
     def has(self, run: str) -> bool:
         """Whether a turn of this process has the run."""
@@ -108,7 +110,6 @@ class Services:
     claims: Claims
     heart: Heart
     here: Here
-    work: Work
     slots: Slots
     apart: Apart
     unique: Callable[[], str]
@@ -123,6 +124,7 @@ class Services:
     """What is served here, and whether somebody serves what is not."""
     arm: Callable[[Due], None]
     """Arms a timer that checks an item when it is due, before any sweep."""
+    work: Work = field(default_factory=Work)
     home: asyncio.AbstractEventLoop | None = None
     """The engine's own event loop, while it is open."""
     attempts: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -131,6 +133,8 @@ class Services:
     """By run and key: the round of a task whose message waits here for a slot."""
     waiters: dict[str, set[asyncio.Future[Outcome | None]]] = field(default_factory=dict)
     """By run: the futures that wait for its end."""
+    tell: Callable[[Header, Outcome | None], Awaitable[None]] = field(init=False)
+    """Tells the runs that wait for the end of one how it ended (`engine/children.py`)."""
     take: Callable[[Invocation], None] = field(init=False)
     """Claims a task and carries it out, in a slot that is reserved for it."""
     look_soon: Callable[[], None] = field(init=False)
@@ -154,6 +158,7 @@ class Services:
 
     def __post_init__(self) -> None:
         self.cache, self.turns = self.here.cache, self.here.turns
+        self.here.called_off = self._called_off
         self.keeping = Keeping(self.app, self.store, self.clock, self.settings)
         self.elsewhere = Elsewhere(self.clock)
         self.shortages = Shortages(self.clock)
@@ -165,6 +170,12 @@ class Services:
         """Call something in the engine's own event loop, from any thread."""
         if self.home is not None:
             self.home.call_soon_threadsafe(callback)
+
+    def _called_off(self, run: str) -> None:
+        """Wake a run that was asked to cancel. It is due, should this process not be open."""
+        if self.home is not None:
+            self.poke(run)
+            self.work.begin(run, self.wake(run))
 
     def poke(self, run: str) -> None:
         """Tell the turn of `run` in this process, if there is one, that something arrived."""

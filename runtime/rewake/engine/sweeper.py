@@ -298,6 +298,7 @@ class Sweeper:
                 return
         elif header.state in TERMINAL:
             await self._store.cancel_left(header, now)
+            await self._services.tell(header, None)
             await self._store.lay_down(header, self._services.keeping.due_of(header))
             return
         sent = header.epoch == 0 and await self._services.is_in_a_queue()

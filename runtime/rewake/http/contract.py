@@ -131,9 +131,10 @@ _KEY = Parameter(
 _MANY = Parameter(whole(1, histories.LARGEST_PAGE, histories.LARGEST_PAGE), QUERY["limit"].told)
 _STATE = "|".join(STATES.values())
 _OF_RUNS = {
+    "children": Parameter(text(enum=["true", "false"]), "Also runs that other runs have begun."),
     "state": Parameter(
         text(pattern=f"^({_STATE})(,({_STATE}))*$"), "Only runs in this state, or in one of these."
-    )
+    ),
 }
 _RESULT = {200: Answer(ResultView), 202: Answer(answers.NotEnded)}
 _STREAM = {200: Answer(answers.StreamPage, also=(streams.EVENTS,)), 204: Answer(None, "")}

@@ -40,6 +40,7 @@ from rewake.views.workflows import detailed_view, workflow_view
 LONGEST_WAIT = 60.0
 """Seconds that a request may wait for a result."""
 _NAMED: Mapping[str, RunState] = {name: state for state, name in STATES.items()}
+_CHILDREN = {"true": True, "false": False}
 _IF_RUNNING = {each.value: each for each in IfRunning}
 _IF_FINISHED = {each.value: each for each in IfFinished}
 
@@ -98,7 +99,7 @@ async def start(request: Request) -> Response:
     return reply(view, 202, {"Location": located(request, view.links.self), **replayed})
 
 
-@takes_query("cursor", "key", "limit", "q", "since", "state", "until", "workflow")
+@takes_query("children", "cursor", "key", "limit", "q", "since", "state", "until", "workflow")
 async def listing(request: Request) -> Response:
     """`GET /v1/runs`: runs, newest first."""
     query, limit = request.query_params, query_limit(request)
@@ -111,7 +112,7 @@ async def listing(request: Request) -> Response:
     return reply({"runs": [run_view(each) for each in headers], "cursor": next_cursor(sort)})
 
 
-@takes_query("cursor", "q", "since", "state", "until", "workflow")
+@takes_query("children", "cursor", "q", "since", "state", "until", "workflow")
 async def counts(request: Request) -> Response:
     """`GET /v1/stats/runs`: how many runs are in each state, of the newest ones.
 
@@ -132,6 +133,7 @@ def _wanted(request: Request) -> Wanted:
         query_moment_or_none(request, "until"),
         query.get("q", ""),
         principal_of(request).workflows,
+        query_choice(request, "children", _CHILDREN) or False,
     )
 
 

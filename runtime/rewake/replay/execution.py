@@ -29,9 +29,10 @@ import asyncio
 import contextvars
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
 from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
+from rewake.kin import OtherRun
 from rewake.kinds import Kind, OutcomeKind
 from rewake.laps import prefix_of, seed_of
 from rewake.records import (
@@ -41,7 +42,6 @@ from rewake.records import (
     Command,
     Completed,
     Continued,
-    Emitted,
     Entry,
     Event,
     Finished,
@@ -51,11 +51,9 @@ from rewake.records import (
     Outcome,
     Retried,
     Scheduled,
-    ScheduledFor,
     Started,
     Stepped,
     Value,
-    Withdrawn,
 )
 from rewake.replay import asyncio_order, differences, origins, places
 from rewake.replay.asyncio_order import Needed
@@ -73,7 +71,7 @@ from rewake.values.sealing import readable
 
 asyncio_order.install()
 
-_COMMANDS = frozenset({Scheduled, ScheduledFor, Withdrawn, Logged, Emitted, Continued, Finished})
+_COMMANDS = frozenset(get_args(Command))
 
 leaf_code: set[object] = set()
 """Code objects of coroutines that await one operation and return its result, nothing else.
@@ -159,8 +157,7 @@ class Execution:
             end = position + 1
             while end < len(history) and type(history[end]) in _COMMANDS:
                 end += 1
-            if end == len(history) and origins.is_cut_behind(history):
-                self.replaying = False
+            self.replaying &= end < len(history) or not origins.is_cut_behind(history)
             self._replay_segment(history[position:end], outcomes, new=not self.replaying)
             position = end
 
@@ -252,13 +249,15 @@ class Execution:
         compare: Comparison = None,
         resolve: Callable[[str, Outcome], Any] = nothing,
         work: Any = None,
+        about: Callable[[str], OtherRun] | None = None,
     ) -> WorkflowFuture:
         """Ask for a durable operation; the future ends when its outcome is observed.
 
         `label` names it in its key. `args(key)` encodes its arguments at once, and not on replay;
         there `compare` says where they differ if their `digest` does. `resolve(key, outcome)` turns
         the outcome into a value, or raises. `work` is kept for the turn, which carries it out.
-        `fixed`: `due` is a time of day that the workflow named. `tag`: who carries out a task.
+        `fixed`: `due` is a time of day that it named. `tag`: who carries out a task. `about(key)`:
+        the other run that it is about.
         """
         loop = self._loop
         if loop.dead:
@@ -274,7 +273,7 @@ class Execution:
             op.args = args(op.key)
         op.resolve = resolve
         op.work = work
-        op.fixed, op.tag = fixed, tag
+        op.fixed, op.tag, op.about = fixed, tag, about(op.key) if about is not None else None
         if branch is not None and getattr(branch.get_coro(), "cr_code", None) in leaf_code:
             op.branch = branch
         op.future = OpFuture(loop, op, self.withdraw)
@@ -337,7 +336,7 @@ class Execution:
                 self._stick(op.key, differs + places.asked_here(self._loop))
                 return
             op.recorded = recorded
-            op.due = recorded.due
+            op.due, op.about = recorded.due, recorded.about
         op.place = places.asked_here(self._loop) if self.replaying and not recorded else ""
         op.asked_at = self.machine
         self._asked[op.key] = op
@@ -446,9 +445,7 @@ class Execution:
         at_end, asked = self._ended is not None, self._asked.values()
         commands += [op.scheduled() for op in asked if op.kind.traits.at_once or not at_end]
         if self._ended is not None:
-            commands.extend(
-                op.withdrawn() for op in self.open.values() if op.key not in self._asked
-            )
+            commands += [op.withdrawn() for op in self.open.values() if op.key not in self._asked]
             commands.append(self._ended)
             self.open.clear()
         self._asked.clear()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from rewake.errors import StuckError
+from rewake.kin import OtherRun
 from rewake.kinds import DueMeans, Kind
 from rewake.records import (
     LATEST,
@@ -17,6 +18,7 @@ from rewake.records import (
     Retried,
     Scheduled,
     ScheduledFor,
+    ScheduledRun,
     Stepped,
     Value,
     Withdrawn,
@@ -32,6 +34,7 @@ class OpenOp:
     """An operation that was asked for and has no observed outcome yet."""
 
     __slots__ = (
+        "about",
         "args",
         "asked_at",
         "attempts",
@@ -66,8 +69,9 @@ class OpenOp:
         """The function or the timer's kind, and the digest of a task's arguments: compared."""
         self.round = 0
         """The round of its outcome: how often the run had been retried when it was asked for."""
-        self.retried = 0
-        """Of a step: the run's epoch when it was retried, if the step was open then."""
+        self.retried = self.attempts = self.lost = 0
+        """Of a step: the run's epoch when it was retried, if it was open then; how many attempts
+        have failed, and were lost."""
         self.due = due
         """A timer's moment, or a deadline, by the machine's clock; on replay the recorded one."""
         self.silence: Millis | None = None
@@ -78,12 +82,8 @@ class OpenOp:
         """Its arguments, encoded."""
         self.work: Any = None
         """Of a step: its `StepWork`, for the turn."""
-        self.attempts = 0
-        """Of a step: how many attempts have failed."""
         self.number = 0
         """Of a step: the number of its newest attempt, also of one that did not end."""
-        self.lost = 0
-        """Of a step: how many attempts were lost."""
         self.failure: Failure | None = None
         """Of a step: the newest failed attempt."""
         self.asked_at: Millis = 0
@@ -99,6 +99,8 @@ class OpenOp:
         self.place = self.why = self.tag = ""
         """Where the user's code asks for it: noted on replay, if it is not in the history; what is
         said where it is withdrawn; of a task, which servers carry it out."""
+        self.about: OtherRun | None = None
+        """The other run that it is about, if it is about one; on replay the recorded one."""
         self.recorded: Scheduled | None = None
         """On replay: the recorded command that asked for it."""
         self.resolve: Callable[[str, Outcome], Any] = nothing
@@ -143,12 +145,15 @@ class OpenOp:
         asked = (self.key, self.kind, self.name, self.digest, self.args, self.due)
         if self.tag:
             return ScheduledFor(*asked, self.round, self.tag)
+        if self.about is not None:
+            return ScheduledRun(*asked, self.round, self.about)
         return Scheduled(*asked, self.round)
 
     def withdrawn(self) -> Withdrawn:
         """The command that cancels this operation."""
         once = self.kind.traits.inline and self.work.at_most_once
-        return Withdrawn(self.key, self.kind, self.round, once, self.why)
+        held = self.about.run if self.about is not None and self.about.held else ""
+        return Withdrawn(self.key, self.kind, self.round, once, self.why, held)
 
 
 def nothing(_key: str, _outcome: Outcome) -> None:

@@ -63,7 +63,7 @@ class Program(Protocol):
         """The package, or the module, that the workflow is in: the first part of its name."""
 
     def is_registered(self, task: object) -> bool:
-        """Whether every replica finds this task by its name."""
+        """Whether every replica finds this task, or workflow, by its name."""
 
     def body(self, started: Started) -> Coroutine[Any, Any, Any]:
         """The workflow's coroutine for these arguments.

@@ -21,6 +21,7 @@ from rewake.records import (
     Finished,
     Scheduled,
     ScheduledFor,
+    ScheduledRun,
     Started,
     Stepped,
     Value,
@@ -105,6 +106,7 @@ _VALUES: Mapping[type, Callable[[Entry], Value | None]] = {
     Started: attrgetter("args"),
     Scheduled: attrgetter("args"),
     ScheduledFor: attrgetter("args"),
+    ScheduledRun: attrgetter("args"),
     Stepped: attrgetter("outcome.value"),
     Finished: attrgetter("outcome.value"),
 }

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rewake.errors import RewakeError, StoreUnsuitable
-from rewake.ledger import Copying, Day, Join, Process
-from rewake.records import Header, Millis, Operation, View
+from rewake.ledger import Copying, Day, Join, Process, View
+from rewake.records import Header, Millis, Operation
 from rewake.stores.keys import COPYING, DAY, day_key, run_partition, series_of, view_key
 from rewake.stores.layout import NUMBERED, Layout
 from rewake.stores.listing import Listing

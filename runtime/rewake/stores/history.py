@@ -88,5 +88,5 @@ def is_unattended(task: Operation | None, now: Millis) -> bool:
     """Whether no process cares for a task: it has no outcome, live owner or due time of its own."""
     if task is None:
         return True
-    free = not task.owner or task.lease < now
+    free = not (task.owner or task.covered) or 0 < task.lease < now
     return task.outcome is None and task.due is None and free

@@ -10,7 +10,9 @@
     R#<run>     W#<key>                     Seen        how often an approval's page was looked at
     O#<..>#<run> J                          Join        arrivals of a shard of a wide run
     P#<name>    P                           Process     the lease of one process
+    R#<run>     K#<run>#<key>               Watcher     an operation that waits for its end
     V           <newest first>#<run>        View        what a list of runs needs
+    U           <newest first>#<run>        View        the same of the runs that runs have begun
     Y           Y#<newest first>            Day         that runs were started on that day
     T           T#<id>                      Token       an API token
     G           G#<tag>                     KnownTag    a tag of tasks, and whether it is served
@@ -25,9 +27,9 @@
 The first letter of a sort key tells the type of the item; those of views have no such letter.
 
 Where a table spreads what many write at once, operations and logs of wide runs are in partitions
-`O#<shard>#<run>`, views in `V#<day>#<shard>`, and items of a series in `A#<series>#<shard>` (or
-`D#`), and schedules in `Z#<shard>`: `stores/layout.py` and `stores/series.py` say which. Sort keys
-stay.
+`O#<shard>#<run>`, views in `V#<day>#<shard>` (or `U#`), and items of a series in
+`A#<series>#<shard>` (or `D#`), and schedules in `Z#<shard>`: `stores/layout.py` and
+`stores/series.py` say which. Sort keys stay.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from rewake.kin import Watcher
 from rewake.laps import FIRST
 from rewake.ledger import (
     Audited,
@@ -49,13 +52,16 @@ from rewake.ledger import (
     Schedule,
     Seen,
     Token,
+    View,
 )
-from rewake.records import Chunk, Header, Item, Millis, Operation, View
+from rewake.records import Chunk, Header, Item, Millis, Operation
 from rewake.stores.table import Key
 from rewake.streamed import LogBatch, StreamBatch
 
 VIEWS = "V"
 """The partition in which runs are listed."""
+CHILDREN = "U"
+"""The partition in which the runs are listed that runs have begun: they can be very many."""
 DAYS = "Y"
 """The partition of the days on which runs were started, where views are spread by day."""
 TOKENS = "T"
@@ -67,6 +73,8 @@ TAGS = "G"
 
 CHUNKS, OPERATIONS, LOGS, STREAM, SEEN = "C#", "O#", "L#", "S#", "W#"
 """The first letters of the sort keys of a run's chunks, operations, logs, stream, and of pages."""
+WATCHERS = "K#"
+"""Those of what says that an operation of another run waits for the end of this one."""
 
 TYPES: Mapping[str, type[Item]] = {
     "H": Header,
@@ -85,6 +93,7 @@ TYPES: Mapping[str, type[Item]] = {
     "X": Copying,
     "Z": Schedule,
     "J": Join,
+    "K": Watcher,
     DAYS: Day,
     VIEWS: View,
 }
@@ -130,7 +139,7 @@ def is_of_run(key: Key) -> bool:
 
 def is_view(key: Key) -> bool:
     """Whether the item under a key is the view of a run."""
-    return key.partition == VIEWS or key.partition.startswith("V#")
+    return key.partition.partition("#")[0] in (VIEWS, CHILDREN)
 
 
 def billed_run(key: Key) -> str:
@@ -278,12 +287,18 @@ def stream_number(sort: str) -> int:
 
 def view_key(view: View) -> Key:
     """Where a run's view is, if views are not spread: newest first."""
-    return Key(VIEWS, f"{_LATEST - view.created:015d}#{view.run}")
+    list_ = CHILDREN if view.child else VIEWS
+    return Key(list_, f"{_LATEST - view.created:015d}#{view.run}")
 
 
-def views_partition(day: int, shard: int) -> str:
-    """The partition of some of the views of the runs that were started on a day."""
-    return f"{VIEWS}#{day}#{shard:02d}"
+def views_partition(list_: str, day: int, shard: int) -> str:
+    """The partition of some of the views, in one list, of the runs that were started on a day."""
+    return f"{list_}#{day}#{shard:02d}"
+
+
+def watcher_key(run: str, watcher: Watcher) -> Key:
+    """Where it is kept that an operation of another run waits for the end of this one."""
+    return Key(run_partition(run), f"{WATCHERS}{watcher.run}#{watcher.key}")
 
 
 def day_key(day: int) -> Key:
@@ -320,4 +335,5 @@ def is_view_place(sort: str) -> bool:
 def view_of(key: Key) -> View:
     """What the key of a view says of it: all but the workflow, which the run's header has too."""
     moment, _, run = key.sort.partition("#")
-    return View(run, "", _LATEST - int(moment))
+    child = key.partition.startswith(CHILDREN)
+    return View(run, "", _LATEST - int(moment), child)

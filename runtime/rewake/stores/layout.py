@@ -31,8 +31,8 @@ from collections.abc import Iterable, Sequence
 from math import prod
 
 from rewake.laps import within_lap
-from rewake.ledger import Audited, Received, ReceivedBody, Schedule
-from rewake.records import Entry, Header, Item, Operation, Scheduled, View
+from rewake.ledger import Audited, Received, ReceivedBody, Schedule, View
+from rewake.records import Entry, Header, Item, Operation, Scheduled
 from rewake.stores.keys import (
     DAY,
     dealt_to,
@@ -107,11 +107,11 @@ class Layout:
         if self.shards == 1:
             return place
         shard = _hash(view.run) % self.shards
-        return Key(views_partition(view.created // DAY, shard), place.sort)
+        return Key(views_partition(place.partition, view.created // DAY, shard), place.sort)
 
-    def views(self, day: int) -> list[str]:
-        """The partitions of the views of the runs that were started on a day."""
-        return [views_partition(day, shard) for shard in range(self.shards)]
+    def views(self, day: int, lists: Sequence[str]) -> list[str]:
+        """The partitions of the views, in these lists, of the runs that were started on a day."""
+        return [views_partition(each, day, n) for each in lists for n in range(self.shards)]
 
     def schedule(self, name: str) -> Key:
         """Where the schedule of this name is. Many may be due at one moment."""

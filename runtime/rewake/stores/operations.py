@@ -30,9 +30,9 @@ from rewake.records import (
     Withdrawn,
 )
 from rewake.stores.answers import Refused, Taken, TaskClaim
+from rewake.stores.families import Families
 from rewake.stores.history import History
 from rewake.stores.paused import is_past, is_paused
-from rewake.stores.processes import Processes
 from rewake.stores.suspects import BLAMED, CLEARED, is_suspect, losing
 from rewake.stores.table import Check, When, Written
 from rewake.stores.writes import UNOWNED
@@ -52,7 +52,7 @@ _HELD = ("owner", "lease", "process")
 """What a claim, or a renewal, of a task changes."""
 
 
-class Operations(Processes):
+class Operations(Families):
     """The writes of the protocol to the item of one operation."""
 
     async def claim_task(self, claim: TaskClaim, *, sure: bool = True) -> Taken | Refused:
@@ -423,6 +423,7 @@ class Operations(Processes):
             if entry.kind.traits.awaited:
                 item = history.item(entry)
                 if item is None or item.outcome is None:
+                    await self.disown(run, entry)
                     operation = Operation(run, entry.key, entry.kind, round=entry.round)
                     await self.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
 

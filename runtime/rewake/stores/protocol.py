@@ -43,10 +43,9 @@ from rewake.stores.answers import (
     RunClaim,
 )
 from rewake.stores.keys import header_key
-from rewake.stores.requests import FORCE
 from rewake.stores.table import Check, Key
 from rewake.stores.turns import Turns, earliest
-from rewake.stores.writes import begins
+from rewake.stores.writes import FORCE, begins
 
 T = TypeVar("T")
 

@@ -233,9 +233,9 @@ class Reads:
             name = chunks[name].previous
         return [entry for part in reversed(parts) for entry in part]
 
-    async def views(self, *, limit: int, cursor: str | None) -> Page:
-        """A page of the views of runs, newest first."""
-        return await self.listed.page(limit=limit, cursor=cursor)
+    async def views(self, *, limit: int, cursor: str | None, children: bool = False) -> Page:
+        """A page of the views of runs, newest first; with `children`, also of those of runs."""
+        return await self.listed.page(limit=limit, cursor=cursor, children=children)
 
     async def headers(self, runs: Sequence[str]) -> list[Header | None]:
         """The headers of these runs; None for each that does not exist."""

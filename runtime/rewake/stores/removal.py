@@ -34,24 +34,25 @@ from typing import Any
 import msgspec
 
 from rewake.laps import FIRST
-from rewake.records import Header, Millis, View
+from rewake.ledger import View
+from rewake.records import Header, Millis
 from rewake.states import MOVES, TERMINAL, Move, RunState
 from rewake.stores import layout
 from rewake.stores.blobs import of_lap
+from rewake.stores.ended import ENDED, ended_at, removal_due
 from rewake.stores.generations import generation, place_of
 from rewake.stores.joins import Joins
 from rewake.stores.keys import header_key
 from rewake.stores.table import Check, Due, Key
 from rewake.stores.writes import UNOWNED, begins
 
-ENDED: Millis = 10**15
-"""What is added to the due times of ended runs: it is behind the end of time (`records.LATEST`)."""
 FEW = 25
 """The most items, and the most values, that one step removes."""
 _BEFORE = Due(ENDED, Key("", ""))
 _KEPT = {
     *("run", "workflow", "created", "seed", "runtime", "state", "epoch", "count", "arrivals"),
-    *("round", "lap", "clock", "changed", "written", "mark", "was", "floor", "due", "wide"),
+    *("depth", "round", "lap", "clock", "changed", "written", "mark", "was", "floor", "due"),
+    "wide",
 }
 """What a stone has of its run: no text of users, nothing that names anything."""
 _CLEARED: Mapping[str, Any] = {
@@ -61,32 +62,9 @@ _CLEARED: Mapping[str, Any] = {
 } | dict(UNOWNED)
 
 
-def removal_due(moment: Millis) -> Millis:
-    """The due time of an ended run that is to be removed at this moment."""
-    return ENDED + moment
-
-
-def is_ended_due(due: Millis | None) -> bool:
-    """Whether this is the due time of an ended run of which nothing but its removal is left."""
-    return due is not None and due >= ENDED
-
-
-def kept_until(header: Header) -> Millis | None:
-    """When an ended run is to be removed, if it is and nobody holds it."""
-    if header.hold or header.due is None or header.due < ENDED:
-        return None
-    return header.due - ENDED
-
-
-def ended_at(header: Header) -> Millis:
-    """When a run ended, if it has: its newest event, or when it was ended from outside."""
-    return max(header.created, header.clock, header.changed)
-
-
 class Removal(Joins):
-    """The removal of ended runs. `later` and `remembered` (ms) are as in the text above."""
+    """The removal of ended runs. `remembered` (ms) is as in the text above, as `later`."""
 
-    later: Millis = 600_000
     remembered: Millis = 30 * 86_400_000
 
     async def to_remove(self, now: Millis, limit: int) -> list[Key]:
@@ -138,7 +116,7 @@ class Removal(Joins):
                 await self._gone(keys)
             if len(keys) >= FEW:
                 return True
-        await self.listed.remove(View(run, stone.workflow, stone.created))
+        await self.listed.remove(View(run, stone.workflow, stone.created, stone.depth > 0))
         return False
 
     async def remove_values(self, place: str) -> bool:

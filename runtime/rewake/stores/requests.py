@@ -15,12 +15,10 @@ from rewake.stores.paused import is_delayed
 from rewake.stores.suspects import CLEARED
 from rewake.stores.table import Check, Written
 from rewake.stores.votes import Votes
-from rewake.stores.writes import SET_ASIDE, UNOWNED, asks, begins
+from rewake.stores.writes import FORCE, SET_ASIDE, UNOWNED, asks, begins
 
 _GOES_ON: Mapping[str, Any] = {"wake": None, "sent": None, "pause": False}
 """The fields of a run that goes on before what it waits for."""
-FORCE = 10**6
-"""By how much a failure or a cancellation lowers the gap, so that it always wakes the run."""
 
 
 class Requests(Votes):

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from rewake.ledger import View
 from rewake.noted import Try
-from rewake.records import Entry, Finished, Header, Millis, Operation, Started, View
+from rewake.records import Entry, Finished, Header, Millis, Operation, Started
 from rewake.states import MOVES, Move, RunState
 from rewake.stores.answers import (
     Arrived,
@@ -61,7 +62,7 @@ class Turns(Laps):
             base, tail = await self._place(header, [entry], header.mark)
             new = {"count": 1, "written": self._clock.now(), "base": base, "tail": tail}
             first = msgspec.structs.replace(header, **new)
-            view = View(header.run, header.workflow, header.created)
+            view = View(header.run, header.workflow, header.created, header.depth > 0)
             # First: a view without a run is skipped, but a run without one would not be listed.
             await self.listed.put(view)
             written = await self._put(header_key(header.run), first, absent=True)

@@ -5,10 +5,9 @@ They are spread by day and by run where one partition would not take all (`store
 
 from __future__ import annotations
 
-from rewake.ledger import Day
-from rewake.records import View
+from rewake.ledger import Day, View
 from rewake.stores.blobs import Again
-from rewake.stores.keys import DAY, DAYS, VIEWS, day_key, days_before
+from rewake.stores.keys import CHILDREN, DAY, DAYS, VIEWS, day_key, days_before
 from rewake.stores.layout import Layout
 from rewake.stores.merging import merged
 from rewake.stores.table import Page, Table
@@ -38,18 +37,20 @@ class Views:
         place = self._layout.view(view)
         await self._again(lambda: self._table.delete([place]))
 
-    async def page(self, *, limit: int, cursor: str | None) -> Page:
+    async def page(self, *, limit: int, cursor: str | None, children: bool = False) -> Page:
         """A page of views, newest first. A cursor is the sort key of a view, or stands behind it.
 
-        It may have a cursor although nothing follows, as any table's page may.
+        `children`: also those of the runs that runs have begun. It may have a cursor although
+        nothing follows, as any table's page may.
         """
+        lists = [VIEWS, CHILDREN] if children else [VIEWS]
         if self._layout.shards == 1:
-            return await self._table.query(VIEWS, limit=limit, cursor=cursor)
+            return await merged(self._table, lists, limit=limit, cursor=cursor)
         page, since = Page([], None), None if cursor is None else days_before(cursor)
         while True:
             days = await self._table.query(DAYS, limit=_AT_ONCE, cursor=since)
             for _, day in days.items:
-                partitions, left = self._layout.views(day.day), limit - len(page.items)
+                partitions, left = self._layout.views(day.day, lists), limit - len(page.items)
                 more = await merged(self._table, partitions, limit=left, cursor=cursor)
                 page = Page([*page.items, *more.items], more.cursor)
                 if len(page.items) == limit:

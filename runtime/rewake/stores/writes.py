@@ -65,6 +65,11 @@ SCHEDULE_BYTES = 14
 RESPONSE_BYTES = 12
 """Room for `answer`, which few have, beside its name."""
 
+PARENT_BYTES = 60
+"""Room for `parent`, `depth` and `watched`, which child runs have, beside their names."""
+FORCE = 10**6
+"""By how much a failure or a cancellation lowers the gap, so that it always wakes the run."""
+
 UNOWNED: Mapping[str, Any] = {
     "owner": "",
     "lease": 0,
@@ -89,6 +94,10 @@ class Here(Protocol):
 
     def hear(self, run: str, number: int, key: str) -> None:
         """Told of an arrival that was written here: its number, and the key of its operation."""
+        ...
+
+    def called_off(self, run: str) -> None:
+        """Told of a run that another one has asked to cancel, which may have to be woken."""
         ...
 
 
@@ -297,6 +306,7 @@ def room_for_tail(header: Header) -> int:
     changed += JOINS_BYTES if header.joins else 0
     changed += RESPONSE_BYTES + len(header.answer) if header.answer else 0
     changed += SENT_BYTES if header.sent else 0
+    changed += 0 if header.parent is None else PARENT_BYTES + len(_encode(header.parent))
     changed += len(_encode({"lap": header.lap})) if header.lap.number > FIRST else 0
     changed += SPARED_BYTES if header.spared else 0
     changed += SCHEDULE_BYTES + len(header.schedule) if header.schedule else 0

@@ -91,6 +91,22 @@ def decode(
             raise unreadable(place, f"its codec {codec!r} is not known to this version")
 
 
+def moved(value: Value, secret: Secret, source: Place, target: Place) -> Value:
+    """The value as it would have been encoded for another place; nothing of it is loaded.
+
+    Raises `CheckpointUnreadable`.
+    """
+    plain = opened_at(value, secret, source)
+    if plain.codec == "pickle":
+        made = opened(plain.body, secret, source)
+        plain = msgspec.structs.replace(plain, body=msgspec.Raw(seal(made, secret, target)))
+    plain = msgspec.structs.replace(plain, blob="")
+    if secret.codec is None:
+        return plain
+    sealed = sealing.sealed(plain, secret.codec, Context(*target))
+    return msgspec.structs.replace(sealed, hidden=value.hidden)
+
+
 def opened_at(value: Value, secret: Secret, place: Place) -> Value:
     """The value, opened if it is sealed. Raises `CheckpointUnreadable`."""
     _check_fetched(value, place)

@@ -82,6 +82,11 @@ class RunCodec:
             return value
         return codecs.opened_at(value, self._secret, Place(self._run, key, purpose))
 
+    def moved(self, value: Value, purpose: str, target: Place) -> Value:
+        """What is kept of the run itself, as a value of another place. Raises as `decode` does."""
+        self._check_sealed(value, "", purpose)
+        return codecs.moved(value, self._secret, Place(self._run, "", purpose), target)
+
     def _check_sealed(self, value: Value, key: str, purpose: str) -> None:
         if self._sealed and value.codec != SEALED:
             place = Place(self._run, key, purpose)

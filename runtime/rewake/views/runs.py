@@ -12,8 +12,8 @@ from rewake.kinds import Purpose
 from rewake.records import Failure, Finished, Header, Outcome
 from rewake.signing.redacting import without_links
 from rewake.states import END_OF, SHOWN, RunState
+from rewake.stores.ended import kept_until
 from rewake.stores.paused import is_paused
-from rewake.stores.removal import kept_until
 from rewake.streamed import LogLine
 from rewake.values.sealing import for_people
 from rewake.views.approvals import ApprovalView
@@ -44,6 +44,13 @@ class Links(msgspec.Struct, frozen=True):
     logs: str
     cancel: str
     stream: str
+
+
+class ParentView(msgspec.Struct, frozen=True):
+    """The operation of another run that has begun a run."""
+
+    run: str
+    key: str
 
 
 class RunView(msgspec.Struct, frozen=True):
@@ -80,6 +87,7 @@ class RunView(msgspec.Struct, frozen=True):
     approvals: list[ApprovalView] | UnsetType = UNSET
     unserved_tags: list[str] | UnsetType = UNSET
     cost: CostView | UnsetType = UNSET
+    parent: ParentView | UnsetType = UNSET
 
 
 class ResultView(msgspec.Struct, frozen=True):
@@ -125,6 +133,7 @@ def run_view(
     unserved_tags: list[str] | UnsetType = UNSET,
 ) -> RunView:
     """The view of a run; `outcome`: how it ended, if known."""
+    parent = header.parent
     return RunView(
         id=header.run,
         workflow=header.workflow,
@@ -147,6 +156,7 @@ def run_view(
         approvals=approvals,
         unserved_tags=unserved_tags or UNSET,
         cost=cost_view(header) or UNSET,
+        parent=UNSET if parent is None else ParentView(parent.run, parent.key),
     )
 
 

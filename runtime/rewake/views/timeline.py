@@ -75,7 +75,7 @@ class OperationView(msgspec.Struct):
     `attempts` counts all attempts but those that were handed over, `lost` those whose process
     died. `error` is its failure, or while it is retried, its newest attempt's. `tries` are its
     newest attempts, one by one; `arguments` what a task was called with, `tag` the servers that
-    carry it out.
+    carry it out, `child` the run that it is about.
     """
 
     key: str
@@ -94,6 +94,7 @@ class OperationView(msgspec.Struct):
     tries: list[TryView] = []
     arguments: Raw | UnsetType = UNSET
     tag: str | UnsetType = UNSET
+    child: str | UnsetType = UNSET
 
 
 def timeline(
@@ -194,6 +195,7 @@ class Reading:
         self._ask(entry)
         about = {"key": entry.key, "kind": entry.kind, "name": entry.name}
         about |= {"tag": entry.tag} if entry.tag else {}
+        about |= {"child": entry.about.run} if entry.about is not None else {}
         if entry.kind.traits.at_once and entry.args is not None:
             about |= self._shown("value", entry.args, entry.key, Purpose.EMITTED)
         return about if entry.due is None else {**about, "due": moment(entry.due)}
@@ -228,6 +230,7 @@ class Reading:
             asked=moment(self.tries.clock),
             due=moment_or_none(entry.due),
             tag=entry.tag or UNSET,
+            child=UNSET if entry.about is None else entry.about.run,
         )
         if entry.args is not None and entry.kind.traits.dispatched:
             shown = self._shown("arguments", entry.args, entry.key, Purpose.CALL)

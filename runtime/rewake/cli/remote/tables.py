@@ -59,6 +59,7 @@ def run_details(
         ("run", run["id"]),
         ("workflow", run["workflow"]),
         ("key", run.get("key") or ""),
+        ("begun by", f"{run['parent']['run']} ({run['parent']['key']})" if "parent" in run else ""),
         ("lap", str(run["lap"]) if run.get("lap", 1) > 1 else ""),
         ("input", _value_in(history, "started", "input")),
         ("state", run["state"]),
@@ -138,6 +139,9 @@ def _started_by(history: Mapping[str, Any]) -> str:
 def _told(operation: Mapping[str, Any], record: Mapping[str, Any] | None) -> Iterator[str]:
     """What is to be said of an operation: while it is open, and of a decision who made it."""
     key, state = operation["key"], operation["state"]
+    if operation.get("child"):
+        yield f"{key} is about run {operation['child']}: {state}"
+        return
     if state == "running":
         tries = operation.get("tries")
         number = tries[-1]["attempt"] if tries else operation["attempts"]

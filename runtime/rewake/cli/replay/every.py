@@ -12,7 +12,8 @@ from rewake.cli.exits import Exit, tell
 from rewake.cli.replay.replaying import Replay, read_run, silenced
 from rewake.errors import NonDeterminismError, RewakeError, RunNotFound
 from rewake.hosts.databases import Address, open_to_read
-from rewake.records import Header, View
+from rewake.ledger import View
+from rewake.records import Header
 from rewake.signing.secret import Secret
 from rewake.stores.history import History
 from rewake.stores.reads import Reads

@@ -1,0 +1,67 @@
+"""The kinship of runs: what is written down where a run is about another one.
+
+A run that another has begun is its *child*, and has an id that no caller can be given: it follows
+from the operation that begins it, so that whoever begins it again finds it (`child_of`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+DEEPEST = 64
+"""How many runs may lie below one another: a workflow that begins itself for ever ends there."""
+_CHILD = "child-"
+
+
+def child_of(run: str, key: str, round: int) -> str:
+    """The id of the child that a run begins by the operation of this key and round."""
+    named = f"{run}\0{key}\0{round}".encode("utf-8", "surrogatepass")
+    return f"{_CHILD}{hashlib.sha256(named).hexdigest()[:26]}"
+
+
+def is_child_of(child: str, run: str, key: str, rounds: int) -> bool:
+    """Whether a run gave this id itself, in one of its rounds up to this one."""
+    return any(child == child_of(run, key, each) for each in range(rounds + 1))
+
+
+class OtherRun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """The run that an operation is about, and how it is to be begun."""
+
+    run: str
+    """Its id."""
+    held: bool = False
+    """Whether it is asked to cancel once the operation is given up, if this run has begun it."""
+    new_or_ended: bool = False
+    """Whether one of this id that has not ended is refused."""
+    new_or_live: bool = False
+    """Whether one of this id that has ended is refused."""
+    by: str = ""
+    """Who started the run that asks; so whom approvals of the other one take for its starter."""
+
+
+class Parent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """The operation of another run that has begun a run, and whether it waits for its end.
+
+    `sole`, `joined` and `spared`: as in the message that asked for it (`Invocation`).
+    """
+
+    run: str
+    key: str
+    round: int = 0
+    waits: bool = False
+    sole: bool = False
+    joined: bool = False
+    spared: bool = False
+
+
+class Watcher(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An operation that waits for the end of the run under which this is kept."""
+
+    run: str
+    """The id of the run that waits."""
+    key: str
+    """The key of the operation there."""
+    round: int = 0
+    """The round of its outcome."""
