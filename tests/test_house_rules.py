@@ -34,6 +34,7 @@ GROUND = (
     "states",
     "keep",
     "laps",
+    "limited",
     "ledger",
     "streamed",
     "noted",

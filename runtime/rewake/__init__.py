@@ -23,6 +23,7 @@ from rewake.authoring.child import RunHandle
 from rewake.authoring.context import TaskContext, task_context
 from rewake.authoring.continuing import continue_as_new
 from rewake.authoring.emit import emit
+from rewake.authoring.limits import batch, by_tenant, concurrency, debounce, rate, singleton
 from rewake.authoring.marking import secret
 from rewake.authoring.notifying import Notice, NoticeKind
 from rewake.authoring.outcomes import Outcome, Outcomes
@@ -73,10 +74,14 @@ __all__ = [
     "Vote",
     "Workflow",
     "approval",
+    "batch",
     "bind",
+    "by_tenant",
     "callback",
+    "concurrency",
     "continue_as_new",
     "cron",
+    "debounce",
     "emit",
     "every",
     "group",
@@ -85,9 +90,11 @@ __all__ = [
     "parallel",
     "race",
     "random",
+    "rate",
     "respond",
     "scheduled_at",
     "secret",
+    "singleton",
     "sleep",
     "sleep_until",
     "step",

@@ -24,6 +24,7 @@
     │   ├── StoreUnavailable      try again; a write may or may not have happened
     │   ├── StoreFull             no room to write; nothing was changed
     │   └── StoreUnsuitable       no database that this Rewake can use; choose another
+    ├── Throttled             a start that its workflow's `throttle` refuses now: try again later
     ├── Overloaded            a server that has no room for this now; nothing was done: try again
     ├── ServerUnavailable     a server that cannot be reached, or failed: try again
     ├── TransportUnavailable  a queue or function that carries messages refused, or is out of reach
@@ -83,6 +84,7 @@ __all__ = [
     "StoreUnsuitable",
     "StuckError",
     "TaskError",
+    "Throttled",
     "TokenError",
     "TokenExists",
     "TokenNotFound",
@@ -250,6 +252,17 @@ class StoreFull(StoreError):
 
 class StoreUnsuitable(StoreError):
     """There is no database here that this Rewake can use, such as a file of another program."""
+
+
+class Throttled(RewakeError):
+    """A start that the `throttle` of its workflow refuses. Nothing was started: try again later.
+
+    `seconds`: after how long there is room for it, if nobody else takes that.
+    """
+
+    def __init__(self, message: str, *, seconds: float = 0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class Overloaded(RewakeError):

@@ -1,4 +1,4 @@
-"""The kinship of runs: what is written down where a run is about another one.
+"""The kinship of runs, and what else a command may say of what it asks for.
 
 A run that another has begun is its *child*, and has an id that no caller can be given: it follows
 from the operation that begins it, so that whoever begins it again finds it (`child_of`).
@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 
 import msgspec
+
+from rewake.limited import FREE, Terms
 
 DEEPEST = 64
 """How many runs may lie below one another: a workflow that begins itself for ever ends there."""
@@ -65,3 +67,22 @@ class Watcher(msgspec.Struct, frozen=True, omit_defaults=True):
     """The key of the operation there."""
     round: int = 0
     """The round of its outcome."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What may be said of an operation, where its command has the field for that."""
+
+    @property
+    def tag(self) -> str:
+        """Which servers carry a task out; empty: those that serve what has no tag."""
+        return getattr(self, "servers", "")
+
+    @property
+    def about(self) -> OtherRun | None:
+        """The other run that it is about, if it is about one."""
+        return getattr(self, "other", None)
+
+    @property
+    def terms(self) -> Terms:
+        """Under which limits a task is carried out, and before which others."""
+        return getattr(self, "under", None) or FREE

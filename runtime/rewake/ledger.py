@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from rewake.limited import FREE, Terms
+
 Millis = int
 """A moment, in whole milliseconds since the Unix epoch (or a duration in milliseconds)."""
 
@@ -252,6 +254,63 @@ class View(msgspec.Struct, frozen=True, omit_defaults=True):
     child: bool = False
 
 
+class Holder(msgspec.Struct, frozen=True, array_like=True):
+    """Who holds a limit: a task of a run, or (without a key) the run itself."""
+
+    run: str
+    key: str
+    round: int
+    since: Millis
+    grant: str
+    """The mark of the write by which it has it: another one once it begins."""
+    begun: bool = False
+    """Whether it has heard of that."""
+
+
+class Limit(msgspec.Struct, omit_defaults=True):
+    """A limit of one key: who holds it, and how its line goes on (`rewake.stores.books`)."""
+
+    id: str
+    kind: str
+    name: str
+    key: str = ""
+    count: int = 0
+    """How many may hold it, or begin `per` milliseconds, as it was last said."""
+    per: Millis = 0
+    holders: list[Holder] = []
+    waits: bool = False
+    """Whether somebody may wait in its line."""
+    turn: int = 0
+    """The virtual time of its line: that of the newest who was let in."""
+    ahead: dict[str, int] = {}
+    """By share: the virtual time of its newest who waits, where that is later than `turn`."""
+    next: int = 0
+    """Of a rate: when the next one may begin, in microseconds."""
+    run: str = ""
+    """The run that gathers what comes, until it begins."""
+    mark: str = ""
+    """The mark of the newest change."""
+    due: Millis | None = None
+    """When a sweep must check it."""
+    written: Millis = 0
+    """When it was changed last."""
+
+
+class Waiter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who waits in the line of a limit; its sort key is its place."""
+
+    run: str
+    key: str = ""
+    """The task; empty: the run itself."""
+    name: str = ""
+    round: int = 0
+    tag: str = ""
+    terms: Terms = FREE
+    time: int = 0
+    """Its virtual time."""
+    since: Millis = 0
+
+
 LedgerItem = (
     View
     | Token
@@ -266,4 +325,6 @@ LedgerItem = (
     | Seen
     | KnownTag
     | Copying
+    | Limit
+    | Waiter
 )

@@ -1,4 +1,4 @@
-"""What is noted of attempts, and of how a run failed."""
+"""What is noted of attempts, of an end, and of laps: parts of histories and of items."""
 
 from __future__ import annotations
 

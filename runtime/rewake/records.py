@@ -19,18 +19,19 @@ from typing import Any
 
 import msgspec
 
-from rewake.kin import OtherRun, Parent, Watcher
+from rewake.kin import Asked, OtherRun, Parent, Watcher
 from rewake.kinds import Kind, OutcomeKind
 from rewake.ledger import LATEST as LATEST  # noqa: PLC0414 - all take it from here
 from rewake.ledger import LedgerItem
 from rewake.ledger import Millis as Millis  # noqa: PLC0414
+from rewake.limited import FREE, Admission, Line, Terms
 from rewake.noted import Attempted, Cause, LapBegun, LapState, Try
 from rewake.states import RunState
 from rewake.streamed import LogBatch, LogLine, StreamBatch
 
 
 class Value(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """An encoded Python value. See `rewake.values.codecs`.
+    """An encoded Python value (`rewake.values.codecs`).
 
     `codec` is `json`, `typed` (a hint restores it), `pickle` (signed cloudpickle), or `sealed`.
     `body` is the JSON text; for a pickle, in base64. A large one is kept apart: `blob` names it.
@@ -78,7 +79,7 @@ class Started(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     """For which time of its schedule it was started."""
 
 
-class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="scheduled"):
+class Scheduled(Asked, frozen=True, array_like=True, omit_defaults=True, tag="scheduled"):
     """Command: the workflow asked for a durable operation.
 
     `name` is the function (or the timer's kind), `digest` the digest of a task's arguments; replay
@@ -95,19 +96,10 @@ class Scheduled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     due: Millis | None = None
     round: int = 0
 
-    @property
-    def tag(self) -> str:
-        """Which servers carry a task out; empty: those that serve what has no tag."""
-        return getattr(self, "servers", "")
-
-    @property
-    def about(self) -> OtherRun | None:
-        """The other run that it is about, if it is about one."""
-        return getattr(self, "other", None)
-
     def message(self, run: str, **hints: Any) -> Invocation:
         """The message that asks for this task to be carried out."""
         hints |= {"kind": self.kind, "about": self.about} if self.about else {}
+        hints |= {} if self.terms is FREE else {"terms": self.terms}
         key, name, args = self.key, self.name, self.args
         return Invocation(run, key, name, args, round=self.round, tag=self.tag, **hints)
 
@@ -119,9 +111,10 @@ class ScheduledRun(Scheduled, frozen=True, array_like=True, omit_defaults=True, 
 
 
 class ScheduledFor(Scheduled, frozen=True, array_like=True, omit_defaults=True, tag="for"):
-    """The same for the servers of a tag: a type of its own, so that no other has the field."""
+    """The same for servers of a tag, or on terms: a type of its own, so no other has these."""
 
     servers: str = ""
+    under: Terms | None = None
 
 
 class Withdrawn(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="withdrawn"):
@@ -283,9 +276,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """
 
     run: str
-    """The run's id."""
     workflow: str
-    """The name of its workflow."""
+    """The run's id, and the name of its workflow."""
     created: Millis
     """When it was started."""
     seed: int
@@ -344,6 +336,9 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The schedule that has started it; empty: none did."""
     hold: bool = False
     """Whether somebody holds it, so that it is not removed."""
+    tenant: str = ""
+    admission: Admission | None = None
+    """Whose run it is, if anybody's; how far it is let in, if it is limited."""
     was: RunState | None = None
     """How a removed one ended."""
     floor: int = 0
@@ -471,6 +466,10 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """The mark of the write that settled it, or of the newest vote."""
     votes: list[Value] = []
     """Of an approval: what was said so far, in order. See `stores/votes.py`."""
+    terms: Terms = FREE
+    reserved: int = 0
+    line: Line | None = None
+    """Of a task, once it waits: its limits, the attempt whose moments are reserved, its place."""
 
 
 Item = Header | Chunk | Operation | LogBatch | StreamBatch | Watcher | LedgerItem
@@ -498,3 +497,4 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     spared: bool = False
     kind: Kind = Kind.TASK
     about: OtherRun | None = None
+    terms: Terms = FREE

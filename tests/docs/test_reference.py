@@ -9,7 +9,7 @@ from typer.main import get_command
 
 import rewake
 from rewake import errors, webhooks
-from rewake.authoring.policy import TaskOptions
+from rewake.authoring.task import TaskOptions
 from rewake.cli.commands import app
 from rewake.hosts.config import SETTINGS
 from rewake.http.app import ROUTES

@@ -89,6 +89,10 @@ class TestProgram:
     timeout: Millis | None = None
     codec: TestCodec = CODEC
     links: Links = LINKS
+    tenant: str = ""
+
+    def veil(self, _key: str) -> str:
+        return ""
 
     @property
     def package(self) -> str:

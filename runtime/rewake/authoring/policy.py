@@ -46,16 +46,6 @@ class Options(TypedDict, total=False):
     total_timeout: Seconds | None
 
 
-class TaskOptions(Options, total=False):
-    """The options of a task: those of tasks and steps, its `name` in the app, and its `tag`.
-
-    `tag`: the servers that carry it out are those of this tag (`rewake serve --tags gpu`).
-    """
-
-    name: str
-    tag: str
-
-
 def seconds(duration: Seconds) -> float:
     """A duration in seconds. Raises `ValueError` for one that is infinite, or no number."""
     if isinstance(duration, timedelta):

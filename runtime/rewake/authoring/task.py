@@ -21,14 +21,15 @@ from typing import (
 
 from rewake.authoring.attempt import in_place
 from rewake.authoring.hints import return_hint, signature_of
+from rewake.authoring.limits import LimitOptions, Rules, rules_of
 from rewake.authoring.marking import hidden_in_call
-from rewake.authoring.policy import Options, Policy, TaskOptions
+from rewake.authoring.policy import Options, Policy
 from rewake.errors import AppError, CheckpointUnreadable
 from rewake.kinds import Kind, Purpose
 from rewake.records import Outcome, Value
 from rewake.replay.execution import Execution, current, leaf_code
 from rewake.replay.loop import WorkflowFuture
-from rewake.replay.operation import note_made
+from rewake.replay.operation import How, note_made
 from rewake.replay.program import Codec
 from rewake.replay.scope import short_name
 from rewake.tags import UNTAGGED, checked_tag
@@ -41,6 +42,17 @@ Q = ParamSpec("Q")
 S = TypeVar("S")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+
+class TaskOptions(Options, LimitOptions, total=False):
+    """The options of a task: those of tasks and steps, its `name` in the app, and its `tag`.
+
+    `tag`: the servers that carry it out are those of this tag (`rewake serve --tags gpu`). Its
+    limits and its `priority` are as in `LimitOptions`.
+    """
+
+    name: str
+    tag: str
 
 
 class Task(Generic[P, R_co]):
@@ -59,10 +71,16 @@ class Task(Generic[P, R_co]):
     """If this is a method: the task in the class, and the object."""
 
     def __init__(
-        self, function: Callable[..., Any], name: str, policy: Policy, tag: str = UNTAGGED
+        self,
+        function: Callable[..., Any],
+        name: str,
+        policy: Policy,
+        tag: str = UNTAGGED,
+        rules: Rules | None = None,
     ) -> None:
         functools.update_wrapper(self, function, updated=())
         self.tag = tag
+        self.rules = rules
         self.function = function
         self.name = name
         self.policy = policy
@@ -84,7 +102,7 @@ class Task(Generic[P, R_co]):
         if instance is None:
             return self
         method: Task[..., Any] = Task(
-            types.MethodType(self.function, instance), self.name, self.policy, self.tag
+            types.MethodType(self.function, instance), self.name, self.policy, self.tag, self.rules
         )
         method._origin = (self, instance)
         return method
@@ -98,7 +116,8 @@ class Task(Generic[P, R_co]):
     def __reduce__(self) -> str | tuple[Any, ...]:
         if self._origin is not None:
             return (Task.__get__, self._origin)
-        return importable(self) or (Task, (self.function, self.name, self.policy, self.tag))
+        made = (self.function, self.name, self.policy, self.tag, self.rules)
+        return importable(self) or (Task, made)
 
     async def _invoke(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], arguments: dict[str, Any]
@@ -140,11 +159,18 @@ class Task(Generic[P, R_co]):
             label or self.label,
             name=self.name if registered else closure_name(self.function),
             digest=execution.codec.digest(arguments),
-            tag=self.tag,
+            how=functools.partial(self._how, execution, arguments),
             args=functools.partial(self._encode, execution, args, kwargs),
             compare=functools.partial(self.compare, execution.codec, arguments),
             resolve=resolve or functools.partial(self._resolve, execution.codec),
         )
+
+    def _how(self, execution: Execution, arguments: dict[str, Any]) -> How:
+        """How a call is carried out. Raises `UsageError` if the key of a limit cannot be made."""
+        if self.rules is None:
+            return How(self.tag)
+        whose = execution.program
+        return How(self.tag, self.rules.terms(arguments, tenant=whose.tenant, veil=whose.veil))
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments by parameter name, without those that equal a default.
@@ -237,7 +263,8 @@ def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOp
     The function may be async (it then runs in the event loop of the server) or sync (in a
     thread), a module's own or a closure: a closure travels to its invocation with what it
     captured (cloudpickle). `name` is how the task is known in the app, by default the
-    function's own. `tag` names the servers that carry it out. For the other options see `Options`.
+    function's own. `tag` names the servers that carry it out; `limits`, `throttle` and `priority`
+    are as in `LimitOptions`. For the other options see `Options`.
 
     Raises `ValueError` for an option out of range, and `AppError` unless it is callable.
     """
@@ -247,7 +274,10 @@ def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOp
         raise AppError(f"@task is for functions, not for {function!r}")
     name = options.pop("name", "") or default_name(function)
     tag = checked_tag(options.pop("tag")) if "tag" in options else UNTAGGED
-    return Task(function, name, Policy(**cast("Options", options)), tag)
+    shared = closure_name(function) if name.startswith("<") else name
+    limited = {each: options.pop(each) for each in LimitOptions.__annotations__ if each in options}  # type: ignore[misc]
+    rules = rules_of(shared, function, limited) if limited else None
+    return Task(function, name, Policy(**cast("Options", options)), tag, rules)
 
 
 def default_name(function: Callable[..., Any]) -> str:

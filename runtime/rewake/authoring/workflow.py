@@ -11,9 +11,9 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Generic,
+    Literal,
     ParamSpec,
     Protocol,
-    TypedDict,
     TypeVar,
     Unpack,
     cast,
@@ -23,6 +23,7 @@ from typing import (
 from rewake.authoring.child import Children, Existing, OnParentEnd, RunHandle, other_run
 from rewake.authoring.hints import signature_of
 from rewake.authoring.inputs import Inputs
+from rewake.authoring.limits import LimitOptions, Rule, Rules, rules_of
 from rewake.authoring.policy import Policy, Seconds, seconds
 from rewake.authoring.task import Task, default_name, importable
 from rewake.errors import AppError, NotInARun, UsageError
@@ -45,10 +46,11 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-class WorkflowOptions(TypedDict, total=False):
+class WorkflowOptions(LimitOptions, total=False):
     """`name`: how the workflow is known in the app. `timeout`: of a whole run. `webhook`: what is
     sent to it, or to them, starts runs. `keep`: for how long runs are kept once they have ended.
-    `schedule`: when runs are started.
+    `schedule`: when runs are started. `singleton`, `debounce`, `batch`: what several starts become.
+    Limits are as in `LimitOptions`.
     """
 
     name: str
@@ -56,6 +58,9 @@ class WorkflowOptions(TypedDict, total=False):
     timeout: Seconds | None
     webhook: Webhook | Sequence[Webhook]
     schedule: Definition | Sequence[Definition]
+    singleton: Literal["skip", "cancel"] | Rule | None
+    debounce: Rule | None
+    batch: Rule | None
 
 
 class Workflow(Generic[P, R_co]):
@@ -76,6 +81,7 @@ class Workflow(Generic[P, R_co]):
         webhooks: Sequence[Webhook] = (),
         keep: Keep | None = None,
         schedules: Mapping[str, Definition] = {},
+        rules: Rules | None = None,
     ) -> None:
         functools.update_wrapper(self, function, updated=())
         self.function = function
@@ -84,6 +90,7 @@ class Workflow(Generic[P, R_co]):
         self.webhooks = tuple(webhooks)
         self.keep = keep
         self.schedules = dict(schedules)
+        self.rules = rules
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         execution = current()
@@ -277,9 +284,11 @@ def workflow(
     `rewake.webhooks`, or a list of them. `keep` (seconds, or a `timedelta`; None: for ever) is how
     long runs are kept once they have ended, of all of them or by state: `keep={"failed": None}`.
     `schedule` is `cron(...)` or `every(...)`, or a list of them: when runs are started.
+    `limits`, `throttle`, `singleton`, `debounce` and `batch` say how many there are at once, how
+    often one begins, and what several starts become (`rewake.authoring.limits`).
 
-    Raises `AppError` unless the function is async and its name is short enough, and `ValueError`
-    for a bad timeout or `keep`.
+    Raises `AppError` unless the function is async and its name is short enough, or for a limit that
+    cannot be, and `ValueError` for a bad timeout, `keep`, or number of a limit.
     """
     if function is None:
         return functools.partial(workflow, **options)
@@ -295,4 +304,5 @@ def workflow(
     keep = keep_of(options["keep"]) if "keep" in options else None
     webhooks = _webhooks(options.get("webhook", ()))
     schedules = _schedules(options.get("schedule", ()), name)
-    return Workflow(function, name, timeout, webhooks, keep, schedules)
+    rules = rules_of(name, function, options)
+    return Workflow(function, name, timeout, webhooks, keep, schedules, rules)

@@ -31,6 +31,7 @@ from rewake.errors import (
     StoreFull,
     StoreUnavailable,
     StuckError,
+    Throttled,
     TokenExists,
     TokenNotFound,
     TransportUnavailable,
@@ -58,6 +59,7 @@ ERRORS: Mapping[str, type[RewakeError]] = {
     "schedule-conflict": ScheduleConflict,
     "token-exists": TokenExists,
     "store-unavailable": StoreUnavailable,
+    "throttled": Throttled,
     "overloaded": Overloaded,
     "store-full": StoreFull,
 }
@@ -109,7 +111,10 @@ def read(got: Answer | Lost, url: str, *, secret: bool = False) -> Reply:
         raise _of_somebody_else(got.status, url) from None
     if 200 <= got.status < 300:
         return Reply(got.status, found, got.headers)
-    raise _error_of(url, got.status, found if isinstance(found, dict) else {}, secret=secret)
+    error = _error_of(url, got.status, found if isinstance(found, dict) else {}, secret=secret)
+    if isinstance(error, Throttled):
+        error.seconds = retry_after(got)
+    raise error
 
 
 def nothing_was_done(got: Answer | Lost, error: RewakeError) -> bool:

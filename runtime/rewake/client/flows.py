@@ -33,6 +33,7 @@ _CALLBACK = re.compile(r"https?://[^/?#@\s]+/([^?#\s]+/)?callback/[^/?#\s]+/?")
 class Options:
     """How a run is started. `id` and `key` name it, the policies say what a start does that finds
     it there; `wait`: so many seconds for its result; `connection`: in whose transaction.
+    `tenant`: whose run it is; `priority`: -100 to 100.
     """
 
     id: str | None = None
@@ -41,6 +42,8 @@ class Options:
     if_finished: str | None = None
     wait: float = 0
     connection: object = None
+    tenant: str | None = None
+    priority: int | None = None
 
     def named(self) -> Options:
         """The same with a name, so that the start can be sent again. Raises `UsageError`."""
@@ -54,6 +57,12 @@ class Options:
         return replace(self, id=secrets.token_hex(16)) if nameless else self
 
     @property
+    def query(self) -> dict[str, str | int | None]:
+        """What of it is in the query of a start."""
+        found = {"id": self.id, "if_running": self.if_running, "if_finished": self.if_finished}
+        return {**found, "tenant": self.tenant, "priority": self.priority}
+
+    @property
     def repeatable(self) -> bool:
         """Whether of two such starts the second is answered with the run of the first."""
         return self.if_running in (None, "attach") and self.if_finished in (None, "attach")
@@ -65,7 +74,7 @@ def start(manner: Manner, workflow: str, body: bytes, options: Options) -> Flow[
     ask = Ask(
         "POST",
         ("v1", "workflows", workflow, "runs"),
-        {"id": named.id, "if_running": named.if_running, "if_finished": named.if_finished},
+        named.query,
         body,
         {} if named.key is None else {"Idempotency-Key": named.key},
         wait=options.wait,

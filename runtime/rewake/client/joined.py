@@ -59,6 +59,8 @@ async def start(
             msgspec.json.decode(encoded(arguments)),  # as it would travel
             run=named.id,
             idempotency_key=named.key,
+            tenant=named.tenant or "",
+            priority=named.priority,
             if_running=None if named.if_running is None else IfRunning(named.if_running),
             if_finished=None if named.if_finished is None else IfFinished(named.if_finished),
         )

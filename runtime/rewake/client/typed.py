@@ -50,6 +50,8 @@ class StartOptions(TypedDict, total=False):
     """`id`: of the run, for ever. `key`: an idempotency key. `if_running`, `if_finished`: what a
     start does that finds a run of that name. `wait`: seconds for its result. `connection`: one of
     psycopg, asyncpg or SQLAlchemy, in whose transaction the run is started.
+    `tenant`: whose run it is. `priority`: -100 to 100, instead of its workflow's, where it waits in
+    line.
     """
 
     id: str
@@ -58,6 +60,8 @@ class StartOptions(TypedDict, total=False):
     if_finished: Literal["attach", "reject", "restart", "restart_failed"]
     wait: float
     connection: object
+    tenant: str
+    priority: int
 
 
 def checked(view: Mapping[str, Any], workflow: AnyWorkflow) -> None:

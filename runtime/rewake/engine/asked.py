@@ -22,7 +22,8 @@ async def message_for(store: Store, header: Header, operation: Operation) -> Inv
         about = Invocation(
             run, operation.key, operation.name, whole, round=operation.round, tag=operation.tag
         )
-        return msgspec.structs.replace(about, joined=may_be_open(header), spared=header.spared < 0)
+        joined, spared = may_be_open(header), header.spared < 0
+        return msgspec.structs.replace(about, joined=joined, spared=spared, terms=operation.terms)
     history = await store.entries(header)
     for entry in history.dispatched():
         if (entry.key, entry.round) == (operation.key, operation.round):

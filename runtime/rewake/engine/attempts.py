@@ -27,6 +27,7 @@ from rewake.engine.deliveries import Deliveries
 from rewake.engine.handover import REASON
 from rewake.engine.heart import Hold
 from rewake.engine.leases import PASSING
+from rewake.engine.limits import PutOff
 from rewake.engine.logs import AttemptLog
 from rewake.engine.run_codecs import codec_for
 from rewake.engine.services import Services
@@ -34,9 +35,9 @@ from rewake.engine.shortages import shortage
 from rewake.engine.stoppable import Body, Stopped
 from rewake.engine.within import REASON as LATE
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere, RewakeError
-from rewake.kinds import OutcomeKind, Purpose
+from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
-from rewake.stores.answers import Delivery, Refused
+from rewake.stores.answers import Delivery, Refused, TaskClaim
 from rewake.stores.operations import blank_of, free_at, tries_of
 from rewake.stores.suspects import is_condemned
 from rewake.stores.table import Due
@@ -139,15 +140,40 @@ class Attempts:
             claim = msgspec.structs.replace(claim, apart=True)
         services.attempts[here] = claim.owner
         try:
-            found = await services.claims.task(claim)
-            if isinstance(found, Refused):
-                return found if found.suspect else await self._refused(found.operation, invocation)
-            with _carrying(found.operation):
-                if found.lost:
-                    _tell_loss(found.operation, self._has_no_next(found.operation))
-                return await self._held(found.operation, claim.owner, invocation, stay)
+            if invocation.terms.limits:
+                return await self._begin_limited(claim, invocation, stay)
+            return await self._begin_claimed(claim, invocation, stay)
         finally:
             self._no_more(here, claim.owner)
+
+    async def _begin_limited(
+        self, claim: TaskClaim, invocation: Invocation, stay: Stay | None
+    ) -> Delivery | Refused | None:
+        """The same for a task that is limited, if it is let in; else its message ends."""
+        limits = self._services.limits
+        admitted = await limits.admit(invocation)
+        if isinstance(admitted, Failure):
+            blank = Operation(claim.run, claim.key, Kind.TASK, claim.name, claim.round)
+            return await self._deliver(blank, Outcome(OutcomeKind.ERROR, failure=admitted))
+        if isinstance(admitted, PutOff):
+            if admitted.at is not None:
+                await self._again(invocation, admitted.at)
+            return None
+        try:
+            return await self._begin_claimed(claim, invocation, stay)
+        finally:
+            await limits.done(invocation, admitted.grants)
+
+    async def _begin_claimed(
+        self, claim: TaskClaim, invocation: Invocation, stay: Stay | None
+    ) -> Delivery | Refused | None:
+        found = await self._services.claims.task(claim)
+        if isinstance(found, Refused):
+            return found if found.suspect else await self._refused(found.operation, invocation)
+        with _carrying(found.operation):
+            if found.lost:
+                _tell_loss(found.operation, self._has_no_next(found.operation))
+            return await self._held(found.operation, claim.owner, invocation, stay)
 
     async def _wait_for_slot(self, here: tuple[str, str], round: int) -> None:
         """Take a slot. No look of this process offers again what waits for one."""

@@ -192,7 +192,7 @@ class Children:
         if found is None:
             arguments = await self._arguments(asked)
             found, new = await self._runs.begin_child(
-                asked.about, asked.name, arguments, parent, by.depth + 1
+                asked.about, asked.name, arguments, parent, by
             )
         if found.state is RunState.REMOVED and found.workflow:
             raise RunRemoved(f"run {found.run!r} has ended, and was removed", run=found.run)

@@ -17,6 +17,7 @@ from rewake.engine.carrying import runs_log
 from rewake.engine.instance import Instance
 from rewake.engine.laps import first_entries
 from rewake.engine.leases import PASSING
+from rewake.engine.limits import LAST
 from rewake.engine.outlook import scheduled
 from rewake.engine.services import Services
 from rewake.engine.steps import Steps
@@ -161,6 +162,27 @@ class Commits:
             self._services.cache.drop(self.header.run)
             raise
 
+    async def is_held_back(self) -> bool:
+        """Whether the run is limited and not let in now: then it is suspended until it is."""
+        limits = self._services.limits
+        while (admission := self.header.admission) is not None and not admission.inside:
+            if self.header.cancels or self.header.pause:
+                await limits.withdraw(self.header)
+                return False
+            admission, wake = await limits.let_in(self.header)
+            if admission.inside:
+                self.header.admission = admission  # the next commit writes it
+                return False
+            due = self._services.clock.now() + LAST if wake is None else wake
+            result = await self._store.hold_back(self.header, admission, wake=wake, due=due)
+            if isinstance(result, Fenced):
+                raise Overtaken
+            self.header = result.header
+            if isinstance(result, Committed):
+                await self._arm(wake, None)
+                return True
+        return False
+
     async def finish(self, execution: Execution) -> bool:
         """Commit the end. Returns False if something arrived, which the ended workflow ignores.
 
@@ -183,6 +205,7 @@ class Commits:
         self._services.ended(self.header.run, execution.finished)
         self._tell_failure(execution.finished)
         runs_log.info("run %s of %s has ended: %s", self.header.run, self.header.workflow, state)
+        await self._services.limits.leave(self.header)
         await self._cancel_withdrawn(entries)
         await self._services.tell(self.header, execution.finished)
         if due != last:
@@ -303,7 +326,7 @@ class Commits:
         A slot is reserved for each. Where each claim is a write of its own these are few: nothing
         of it is held before the last one is claimed.
         """
-        tasks = [each for each in tasks if not each.kind.traits.of_run]
+        tasks = [t for t in tasks if not (t.kind.traits.of_run or t.terms.limits)]
         own = [task for task in tasks if self._services.begins(task.tag)]
         if not self._store.joins:
             own = own[:IN_TURN]

@@ -32,6 +32,8 @@ async def held_until(services: Services, invocation: Invocation) -> Millis | Non
         return now + SOON
     if found.outcome is not None or found.round > invocation.round:
         return None
+    if found.line is not None:
+        return None  # who lets it in sends a message
     if found.owner:
         return _lease_over(services, found, now)
     # Whoever let it wait has sent a message for then.

@@ -7,6 +7,7 @@ from typing import Any
 
 from rewake.app import App
 from rewake.authoring.hints import return_hint
+from rewake.authoring.limits import Veil
 from rewake.authoring.marking import hidden_in
 from rewake.authoring.policy import millis
 from rewake.authoring.quorum import Setting, setting
@@ -19,6 +20,7 @@ from rewake.signing.secret import Secret
 from rewake.values.failures import failure_of
 from rewake.values.run_codec import digests_of
 
+_LIMIT = "key of a limit"
 RUNTIME = 1
 """The version of the replay core's behaviour; a run keeps the version that it began under.
 
@@ -37,6 +39,7 @@ class RunProgram:
     def __init__(self, app: App, header: Header, secret: Secret, url: str = "") -> None:
         self.codec = digests_of(secret, header)
         self.links = Links(secret, url)
+        self.tenant, self.veil = header.tenant, veil_of(secret)
         self._app = app
         self._workflow: Workflow[Any, Any] = app.workflow(header.workflow)
 
@@ -71,6 +74,16 @@ class RunProgram:
 
     def fail(self, error: BaseException) -> Outcome:
         return Outcome(OutcomeKind.ERROR, failure=failure_of(error, 1))
+
+
+def veil_of(secret: Secret) -> Veil:
+    """Makes the digests of keys of limits, where values are encrypted; else all are empty.
+
+    One key for all, unlike for arguments: who shares a limit has to find the same item.
+    """
+    if secret.codec is None:
+        return lambda _: ""
+    return lambda key: secret.sign(_LIMIT, key.encode()).hex()[:32]
 
 
 def new_execution(app: App, header: Header, secret: Secret, url: str = "") -> Execution:

@@ -32,4 +32,5 @@ async def put_off(services: Services, header: Header, key: Key, due: Millis, now
 def is_put_off(task: Operation, now: Millis, grace: Millis) -> bool:
     """Whether a task could begin, and is looked at later than any but a paused one is."""
     free = task.outcome is None and not task.owner and (task.not_before or 0) <= now
+    free = free and task.line is None  # else it waits for a limit, and is let in by a message
     return free and task.due is not None and task.due > now + grace

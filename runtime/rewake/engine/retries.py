@@ -59,6 +59,10 @@ _ASYNCIO = frozenset({"timer", DEADLINE})
 """The names of timers that end in a `TimeoutError`."""
 
 
+NAMED = 5
+"""So many of what would be forgotten are named."""
+
+
 @dataclass(slots=True)
 class Cut:
     """A failed run as it goes on: `entries` is its history, `cancel` and `cancels` its header's.
@@ -255,3 +259,11 @@ class _Attempts:
             number = max(self._tries.numbers[key], 0 if item is None else item.number) + 1
             began = max(self._tries.asked[key], again)
             self.gone[key].append(Try(number, began, now, self._tries.where))
+
+
+def forgotten(run: str, lost: Sequence[Scheduled]) -> str:
+    """Why a retry is refused that would forget what was done."""
+    named = ", ".join(f"the {each.kind} {each.name} ({each.key})" for each in lost[:NAMED])
+    more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+    told = f"run {run!r} would forget what it has done, and may do it again"
+    return f"{told}: {named}{more}; to do so, say discard_cleanup (--discard-cleanup)"

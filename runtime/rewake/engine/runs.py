@@ -4,63 +4,48 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from rewake.engine.beginning import Beginning, Nominal, Noted, started_otherwise
 from rewake.engine.carrying import carrying_out, runs_log
+from rewake.engine.door import Given, StandsFor
 from rewake.engine.listing import Wanted
-from rewake.engine.pauses import Pauses
-from rewake.engine.program import RUNTIME
-from rewake.engine.retries import cut
+from rewake.engine.retries import cut, forgotten
 from rewake.engine.services import Services
 from rewake.engine.starting import (
     IfFinished,
     IfRunning,
-    Name,
     begin_or_find,
-    check_id,
-    check_key,
-    name_of_id,
     name_of_key,
     newer_than,
     policy_of,
 )
-from rewake.engine.turn import Turn
 from rewake.errors import (
     InvalidInput,
     RunConflict,
     RunRemoved,
     StuckError,
 )
-from rewake.kin import OtherRun, Parent
-from rewake.kinds import OutcomeKind, Purpose
+from rewake.kinds import OutcomeKind
 from rewake.noted import Try
-from rewake.records import Failure, Finished, Header, Millis, Outcome, Scheduled, Started
+from rewake.records import Failure, Finished, Header, Millis, Outcome
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.ended import is_ended_due
 from rewake.stores.history import History
 from rewake.stores.paused import is_paused
-from rewake.stores.processes import next_look
 from rewake.stores.requests import not_stuck
 from rewake.streamed import LogBatch
-from rewake.values.run_codec import RunCodec, digests_of, new_digest_key
 from rewake.values.sealing import for_people, unmarked
-from rewake.values.text import storable, stored_size
+from rewake.values.text import stored_size
 
 LONGEST_REASON = 200
 """The most bytes of a reason to cancel, as JSON in UTF-8 without its quotation marks."""
-_NAMED = 5
-Nominal = tuple[str, Millis | None]
-"""The schedule that starts a run, and for which time of it."""
-Noted = Callable[[Header], Awaitable[None]]
-"""Told of a run before its body begins: in the write that makes it, where the database joins
-writes, and then it awaits nothing but the store.
-"""
 POLL = 250
 """Milliseconds between two reads of a run that ends in another process."""
 
 
-class Runs(Pauses):
+class Runs(Beginning):
     """The runs of one store, as one process sees them and acts on them."""
 
     @property
@@ -80,6 +65,8 @@ class Runs(Pauses):
         if_running: IfRunning | None = None,
         if_finished: IfFinished | None = None,
         by: str = "",
+        tenant: str = "",
+        priority: int | None = None,
         strict: bool = True,
         compare: bool = True,
         noted: Noted | None = None,
@@ -90,117 +77,26 @@ class Runs(Pauses):
         With a `run` id or an `idempotency_key`, starting again attaches to the run that exists,
         ended or not, unless a policy says otherwise (`rewake.engine.starting`). `compare`: refuse
         other arguments than it has. `strict`: refuse fields that a class does not have. `noted` is
-        told of a new run. `scheduled`: by which schedule, when.
+        told of a new run. `scheduled`: by which schedule, when. `tenant`: whose run it is.
+        `priority`: instead of its workflow's, where it waits in a line.
 
         Raises:
             RunNotFound: no such workflow.
             InvalidInput: an argument or a policy does not fit; `field` names it.
             RunConflict: that run (`run`) has other arguments, was removed, or a policy rejects it.
+            Throttled: it is started too often.
         """
-        found = self._services.app.workflow(workflow)
-        recorded = found.recorded(arguments, strict=strict)
+        given = Given(arguments, strict, tenant, priority, run is not None or bool(idempotency_key))
+        create = self.creating(workflow, given, idempotency_key or "", noted, by, scheduled)
         policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
-
-        async def create(run: str, follows: Header | None) -> tuple[Header, bool]:
-            header = self._new_header(run, workflow, arguments, idempotency_key or "")
-            begin = self._started(header, recorded, by, scheduled)
-            found, new = await self._create(header, begin, follows, noted)
-            # Before any policy: how a run of another workflow stands is not for who may start this.
-            if found.workflow != workflow:
-                raise _started_otherwise(found.run)
-            return found, new
-
         name = self._name(workflow, run, idempotency_key)
-        header, new = _there(await begin_or_find(name, policy, create, self._store.standing))
+        try:
+            header, new = _there(await begin_or_find(name, policy, create, self._store.standing))
+        except StandsFor as other:
+            return other.header, other.new
         if not new and compare and not self.is_of(header, workflow, arguments):
-            raise _started_otherwise(header.run)
+            raise started_otherwise(header.run)
         return header, new
-
-    async def begin_child(
-        self, other: OtherRun, workflow: str, arguments: Mapping[str, Any], of: Parent, depth: int
-    ) -> tuple[Header, bool]:
-        """Begin a run for another one, unless there is one of its id. Raises `InvalidInput`."""
-        check_id(other.run)
-        recorded = self._services.app.workflow(workflow).recorded(arguments)
-        header = self._new_header(other.run, workflow, arguments, "")
-        header.parent, header.depth = of, depth
-        begin = self._started(header, recorded, other.by, ("", None))
-        return await self._create(header, begin, None, None)
-
-    def is_of(self, header: Header, workflow: str, arguments: Mapping[str, Any]) -> bool:
-        """Whether a run is one of this workflow with these arguments."""
-        marked = digests_of(self._services.secret, header).digest(arguments)
-        return (header.workflow, header.digest) == (workflow, marked)
-
-    def _new_header(
-        self, run: str, workflow: str, arguments: Mapping[str, Any], key: str
-    ) -> Header:
-        now, seed = self._services.clock.now(), self._services.chance.getrandbits(53)
-        header = Header(run, workflow, now, seed=seed, runtime=RUNTIME)
-        secret = self._services.secret
-        header.digest_key, header.key = new_digest_key(secret, run), storable(key)
-        header.digest = digests_of(secret, header).digest(arguments)
-        self._own(header)
-        return header
-
-    async def _create(
-        self,
-        header: Header,
-        started: Started,
-        follows: Header | None,
-        noted: Noted | None,
-    ) -> tuple[Header, bool]:
-        """Create this run and begin it, unless it exists, as `Create` says."""
-        services, run = self._services, header.run
-        with services.claims.making(run, "", header.owner):
-            joined = noted if self._store.joins else None
-            stored, new = await self._store.start(header, started, follows, joined)
-            if new and noted is not None and joined is None:
-                await noted(stored)
-        if new:
-            with carrying_out(run):
-                runs_log.info("run %s of %s has started", run, header.workflow)
-        if new and stored.owner and stored.owner == header.owner:
-            history = History([started], {})
-            services.work.begin(run, Turn(services, stored, history).run())
-        elif new:
-            await services.wake(run)
-        return stored, new
-
-    def _started(
-        self, header: Header, arguments: Mapping[str, Any], by: str, scheduled: Nominal
-    ) -> Started:
-        """The first event of a run, which has its arguments."""
-        hidden = self._services.app.workflow(header.workflow).inputs.hidden
-        codec = RunCodec(self._services.secret, header.run)
-        value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT, hidden=hidden)
-        header.schedule, moment = scheduled
-        return Started(header.created, value, by, scheduled=moment)
-
-    def _own(self, header: Header) -> None:
-        """Hold a new run by a lease if this process gets its messages, else make it due."""
-        services = self._services
-        now, settings = services.clock.now(), services.settings
-        header.where = settings.where
-        if not services.carries_on():
-            header.due = now
-        elif services.dispatcher.local and not services.work.closing:
-            header.state, header.epoch = RunState.RUNNING, 1
-            header.owner, header.process = services.unique(), services.heart.lends()
-            header.due = next_look(now, settings.lease)
-            if not header.process:
-                header.lease = now + settings.lease
-                header.due = header.lease + settings.skew
-        else:
-            header.due = now + settings.grace
-
-    def _name(self, workflow: str, run: str | None, key: str | None) -> Name:
-        if run is not None:
-            return name_of_id(run)
-        if key is not None:
-            check_key(key)
-            return name_of_key(workflow, key)
-        return Name(f"{self._services.clock.now():012x}{self._services.unique()}")
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -386,6 +282,7 @@ class Runs(Pauses):
             await services.end_overtaken_turn(run)
             told = "run %s of %s has ended: %s by %s: %s"
             runs_log.info(told, run, header.workflow, header.state, move, reason)
+            await services.limits.leave(header)
             await self._store.cancel_left(header, now)
             await services.tell(header, None)
             await self._store.lay_down(header, services.keeping.due_of(header))
@@ -434,7 +331,7 @@ class Runs(Pauses):
         now = max(now, header.clock)
         made = cut(header, history, now)
         if made.lost and not discard_cleanup:
-            raise RunConflict(_forgotten(run, made.lost))
+            raise RunConflict(forgotten(run, made.lost))
         if dry_run:
             return header
         await self._store.cancel_withdrawn(run, history, now)
@@ -469,19 +366,8 @@ def _live(header: Header, *, even_stuck: bool = True) -> Header:
     return header
 
 
-def _started_otherwise(run: str) -> RunConflict:
-    return RunConflict(f"run {run!r} was started with other arguments", run=run)
-
-
 def _over(run: str) -> RunConflict:
     return RunConflict(f"run {run!r} is over already")
-
-
-def _forgotten(run: str, lost: Sequence[Scheduled]) -> str:
-    named = ", ".join(f"the {each.kind} {each.name} ({each.key})" for each in lost[:_NAMED])
-    more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-    told = f"run {run!r} would forget what it has done, and may do it again"
-    return f"{told}: {named}{more}; to do so, say discard_cleanup (--discard-cleanup)"
 
 
 def _check_reason(reason: str) -> None:

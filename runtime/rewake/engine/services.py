@@ -21,6 +21,7 @@ from rewake.engine.elsewhere import Elsewhere
 from rewake.engine.heart import Heart
 from rewake.engine.keeping import Keeping
 from rewake.engine.leases import PASSING, Claims
+from rewake.engine.limits import Limits
 from rewake.engine.log_keeper import LogKeeper
 from rewake.engine.settings import Settings
 from rewake.engine.shortages import Shortages
@@ -30,6 +31,7 @@ from rewake.engine.tags import Tags
 from rewake.engine.threads import ThreadPools
 from rewake.engine.waits import Waits
 from rewake.engine.work import Work
+from rewake.limited import FREE
 from rewake.noted import Try
 from rewake.records import Header, Invocation, Millis, Operation, Outcome, Scheduled
 from rewake.signing.secret import Secret
@@ -153,6 +155,8 @@ class Services:
     """The streams of runs, as this process writes and follows them."""
     logs: LogKeeper = field(init=False)
     """What the attempts of this process say."""
+    limits: Limits = field(init=False)
+    """Who lets in what is limited."""
     waits: Waits = field(init=False)
     """Which approvals are open, as far as this process has looked."""
 
@@ -164,6 +168,7 @@ class Services:
         self.shortages = Shortages(self.clock)
         self.streams = Streams(self.store, self.clock, self.unique)
         self.logs = LogKeeper(self.streams)
+        self.limits = Limits(self)
         self.waits = Waits(self.store, self.cache)
 
     def call_home(self, callback: Callable[[], object]) -> None:
@@ -212,7 +217,9 @@ class Services:
         now, lease, where = self.clock.now(), self.settings.lease, self.settings.where
         owner = self.unique()
         made = TaskClaim(run, task.key, task.name, owner, now, lease, where, round=task.round)
-        return msgspec.structs.replace(made, tag=task.tag) if task.tag else made
+        if task.tag or task.terms is not FREE:
+            return msgspec.structs.replace(made, tag=task.tag, terms=task.terms)
+        return made
 
     def free_slots(self) -> int:
         """How many more attempts at tasks can begin here at once."""

@@ -34,11 +34,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rewake.errors import InvalidInput, RunConflict
+from rewake.limited import HIGHEST
 from rewake.records import Header
 from rewake.states import TERMINAL, RunState
 from rewake.stores.generations import generation, is_of_key, place_of
 from rewake.values.text import storable, stored_size
 
+TENANT = r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,63}"
+"""What a tenant may be called."""
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 LONGEST_KEY = 255
 """The most bytes of an idempotency key, as JSON writes it: the header has little room."""
@@ -137,6 +140,20 @@ def check_key(key: str) -> None:
     if not 1 <= size <= LONGEST_KEY:
         told = f"an idempotency key has 1 to {LONGEST_KEY} bytes of UTF-8, and this one {size}"
         raise InvalidInput(told, field="Idempotency-Key")
+
+
+def check_tenant(tenant: str) -> None:
+    """Raise `InvalidInput` unless `tenant` can be the name of a tenant, or is empty."""
+    if tenant and not re.fullmatch(TENANT, tenant):
+        what = "1 to 64 of a-z, A-Z, 0-9, '-', '_', '.', ':' and '@', a letter or digit first"
+        raise InvalidInput(f"a tenant is {what}", field="tenant")
+
+
+def check_priority(priority: int | None) -> None:
+    """Raise `InvalidInput` unless it can be the priority of a start, or is None."""
+    if priority is not None and (isinstance(priority, bool) or not -HIGHEST <= priority <= HIGHEST):
+        told = f"a priority is a whole number from -{HIGHEST} to {HIGHEST}"
+        raise InvalidInput(told, field="priority")
 
 
 def policy_of(

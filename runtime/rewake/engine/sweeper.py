@@ -27,7 +27,7 @@ from rewake.engine.services import Services
 from rewake.engine.trimmer import Trimmer
 from rewake.errors import ReadableElsewhere, StuckError
 from rewake.kinds import OutcomeKind
-from rewake.ledger import Process, Schedule
+from rewake.ledger import Limit, Process, Schedule
 from rewake.records import (
     Entry,
     Header,
@@ -266,6 +266,10 @@ class Sweeper:
             return
         if isinstance(item, Process):
             await self._check_process(item, item.due, now)
+        elif isinstance(item, Limit):
+            next_look = await self._services.limits.check(item, now)
+            if next_look is not None:
+                self._arm_soon(next_look, now)
         elif isinstance(item, Header):
             await self._check_run(item, item.due, now)
         else:

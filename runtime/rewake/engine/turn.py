@@ -142,7 +142,7 @@ class Turn:
             self._instance.drop()
 
     async def _carry_on(self, known: Operation | None) -> None:
-        is_over = False
+        is_over = await self._commits.is_held_back()
         while not is_over:
             try:
                 await self._carry_on_lap(known)

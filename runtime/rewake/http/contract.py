@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from rewake.doctor.front import Seen
 from rewake.doctor.host import LARGEST, LONGEST, Probed
 from rewake.engine.schedules import MOST_SHOWN
-from rewake.engine.starting import LONGEST_KEY, IfFinished, IfRunning
+from rewake.engine.starting import LONGEST_KEY, TENANT, IfFinished, IfRunning
 from rewake.http import (
     answers,
     approvals,
@@ -33,6 +33,7 @@ from rewake.http.ballots import DelegationBody
 from rewake.http.bodies import LARGEST_PAGE, PAGE
 from rewake.http.keeping import Became
 from rewake.kinds import Kind
+from rewake.limited import HIGHEST
 from rewake.records import Invocation
 from rewake.stores.told import MOST, Telling
 from rewake.views.access import TokenView
@@ -108,9 +109,11 @@ QUERY: Mapping[str, Parameter] = {
     "kind": Parameter(_values(Kind), "Only those of this kind."),
     "level": Parameter(text(enum=[*histories.LEVELS]), "Only lines of this level."),
     "limit": Parameter(whole(1, LARGEST_PAGE, PAGE), "The most items of a page."),
+    "priority": Parameter(whole(-HIGHEST, HIGHEST, 0), "Higher ones go first in a line."),
     "run": Parameter(text(), "Only what is about this run."),
     "since": Parameter(text(format="date-time"), "Only what began then or later."),
     "state": Parameter(text(), "Only those in this state."),
+    "tenant": Parameter(text(pattern=TENANT), "Whose runs."),
     "q": Parameter(text(), "Only those with this text in their id."),
     "until": Parameter(text(format="date-time"), "Only what began then or earlier."),
     "under": Parameter(text(), "Only this operation, or those below this key."),

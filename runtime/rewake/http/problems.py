@@ -6,6 +6,7 @@ Any other error is our fault: the client gets a plain 500, and only the log has 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NamedTuple
@@ -37,6 +38,7 @@ from rewake.errors import (
     StoreFull,
     StoreUnavailable,
     StuckError,
+    Throttled,
     TokenExists,
     TokenNotFound,
     TransportUnavailable,
@@ -120,6 +122,7 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
         "Try again; what was asked may or may not have happened.",
         {"Retry-After": "1"},
     ),
+    Throttled: ProblemType(429, "throttled", "It is started too often"),
     Overloaded: ProblemType(
         503,
         "overloaded",
@@ -167,8 +170,14 @@ def problem_of(error: Exception) -> Response:
             getattr(error, "run", ""),
             getattr(error, "scope", ""),
         ),
-        found.headers,
+        _headers_of(error, found),
     )
+
+
+def _headers_of(error: Exception, found: ProblemType) -> Mapping[str, str]:
+    if not isinstance(error, Throttled):
+        return found.headers
+    return {"Retry-After": str(max(1, math.ceil(error.seconds)))}
 
 
 def plain(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> Response:

@@ -23,12 +23,14 @@ from rewake.http.bodies import (
     query_moment,
     query_moment_or_none,
     query_number,
+    query_whole,
     read_object,
     shaped,
     takes_query,
 )
 from rewake.http.cursors import next_cursor, place_in
 from rewake.http.parts import located, parts_of, reply
+from rewake.limited import HIGHEST
 from rewake.records import Header, Outcome
 from rewake.states import TERMINAL, RunState
 from rewake.stores.keys import is_view_place
@@ -58,7 +60,7 @@ async def workflow(request: Request) -> Response:
     return reply(detailed_view(parts_of(request).engine.app.workflow(request.path_params["name"])))
 
 
-@takes_query("id", "if_finished", "if_running", "wait")
+@takes_query("id", "if_finished", "if_running", "priority", "tenant", "wait")
 async def start(request: Request) -> Response:
     """`POST /v1/workflows/{name}/runs`: start a run; with `wait=`, answer its result."""
     parts = parts_of(request)
@@ -83,6 +85,8 @@ async def start(request: Request) -> Response:
                 if_running=if_running,
                 if_finished=if_finished,
                 by=principal_of(request).who,
+                tenant=request.query_params.get("tenant", ""),
+                priority=_priority(request),
                 noted=functools.partial(tell_made, request),  # before a body may keep the loop
             )
         act_of(request).told |= new
@@ -97,6 +101,11 @@ async def start(request: Request) -> Response:
         )
     view = run_view(header)
     return reply(view, 202, {"Location": located(request, view.links.self), **replayed})
+
+
+def _priority(request: Request) -> int | None:
+    given = "priority" in request.query_params
+    return query_whole(request, "priority", -HIGHEST, HIGHEST, 0) if given else None
 
 
 @takes_query("children", "cursor", "key", "limit", "q", "since", "state", "until", "workflow")

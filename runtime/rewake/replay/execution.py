@@ -62,7 +62,7 @@ from rewake.replay.differences import Comparison, key_of
 from rewake.replay.ends import DEADLINE, end_of
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 from rewake.replay.mistakes import Mistakes
-from rewake.replay.operation import OpenOp, OpFuture, nothing, resolve
+from rewake.replay.operation import How, OpenOp, OpFuture, nothing, resolve
 from rewake.replay.program import Program
 from rewake.replay.scope import Group, Scope, bounded
 from rewake.values.emitted import Allowance
@@ -244,7 +244,7 @@ class Execution:
         digest: str = "",
         due: Millis | None = None,
         fixed: bool = False,
-        tag: str = "",
+        how: Callable[[], How] = How,
         args: Callable[[str], Value] | None = None,
         compare: Comparison = None,
         resolve: Callable[[str, Outcome], Any] = nothing,
@@ -256,8 +256,8 @@ class Execution:
         `label` names it in its key. `args(key)` encodes its arguments at once, and not on replay;
         there `compare` says where they differ if their `digest` does. `resolve(key, outcome)` turns
         the outcome into a value, or raises. `work` is kept for the turn, which carries it out.
-        `fixed`: `due` is a time of day that it named. `tag`: who carries out a task. `about(key)`:
-        the other run that it is about.
+        `fixed`: `due` is a time of day that it named. `how()`: who carries out a task, on
+        which terms. `about(key)`: the other run that it is about.
         """
         loop = self._loop
         if loop.dead:
@@ -270,10 +270,10 @@ class Execution:
         if recorded is not None:
             op.args = recorded.args
         elif args is not None:
-            op.args = args(op.key)
+            op.args, op.how = args(op.key), how()
         op.resolve = resolve
         op.work = work
-        op.fixed, op.tag, op.about = fixed, tag, about(op.key) if about is not None else None
+        op.fixed, op.about = fixed, about(op.key) if about is not None else None
         if branch is not None and getattr(branch.get_coro(), "cr_code", None) in leaf_code:
             op.branch = branch
         op.future = OpFuture(loop, op, self.withdraw)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from rewake.errors import StuckError
 from rewake.kin import OtherRun
 from rewake.kinds import DueMeans, Kind
+from rewake.limited import Terms
 from rewake.records import (
     LATEST,
     Failure,
@@ -30,6 +31,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class How(NamedTuple):
+    """How a task is carried out: by the servers of a tag, and under which terms."""
+
+    tag: str = ""
+    terms: Terms | None = None
+
+
+_PLAINLY = How()
+
+
 class OpenOp:
     """An operation that was asked for and has no observed outcome yet."""
 
@@ -44,6 +55,7 @@ class OpenOp:
         "failure",
         "fixed",
         "future",
+        "how",
         "key",
         "kind",
         "lost",
@@ -56,7 +68,6 @@ class OpenOp:
         "retried",
         "round",
         "silence",
-        "tag",
         "timer",
         "why",
         "work",
@@ -96,9 +107,9 @@ class OpenOp:
         """The timer that the workflow set with `call_at`."""
         self.future: OpFuture | None = None
         """The future that the workflow awaits."""
-        self.place = self.why = self.tag = ""
+        self.place, self.why, self.how = "", "", _PLAINLY
         """Where the user's code asks for it: noted on replay, if it is not in the history; what is
-        said where it is withdrawn; of a task, which servers carry it out."""
+        said where it is withdrawn; of a task, how it is carried out."""
         self.about: OtherRun | None = None
         """The other run that it is about, if it is about one; on replay the recorded one."""
         self.recorded: Scheduled | None = None
@@ -143,8 +154,8 @@ class OpenOp:
         if self.recorded is not None:
             return self.recorded
         asked = (self.key, self.kind, self.name, self.digest, self.args, self.due)
-        if self.tag:
-            return ScheduledFor(*asked, self.round, self.tag)
+        if self.how != _PLAINLY:
+            return ScheduledFor(*asked, self.round, *self.how)
         if self.about is not None:
             return ScheduledRun(*asked, self.round, self.about)
         return Scheduled(*asked, self.round)

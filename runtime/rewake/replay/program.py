@@ -62,6 +62,13 @@ class Program(Protocol):
     def package(self) -> str:
         """The package, or the module, that the workflow is in: the first part of its name."""
 
+    @property
+    def tenant(self) -> str:
+        """Whose run it is; empty: nobody's in particular."""
+
+    def veil(self, key: str) -> str:
+        """A digest of the key of a limit, if nobody may read it in the store; else empty."""
+
     def is_registered(self, task: object) -> bool:
         """Whether every replica finds this task, or workflow, by its name."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from rewake.limited import FREE, Terms
 from rewake.records import Header, Millis, Operation
 
 
@@ -54,6 +55,8 @@ class TaskClaim(msgspec.Struct, frozen=True):
     """Whether no other suspect is in the claimer's process: then it may be one itself."""
     tag: str = ""
     """The tag of the task."""
+    terms: Terms = FREE
+    """Under which limits it is carried out."""
 
 
 class Suspect(msgspec.Struct, frozen=True):

@@ -22,14 +22,16 @@
     D#<series>  D#<newest first>            Received    a delivery to a webhook
     D#<series>  B#<newest first>            ReceivedBody    its body
     Z           Z#<name>                    Schedule    when runs of a workflow are started
+    F           F#<id>                      Limit       who holds a limit of one key
+    Q#<id>      Q#<place>                   Waiter      who waits in its line, first come first
     X           X                           Copying     what it is a copy of, so far
 
 The first letter of a sort key tells the type of the item; those of views have no such letter.
 
 Where a table spreads what many write at once, operations and logs of wide runs are in partitions
 `O#<shard>#<run>`, views in `V#<day>#<shard>` (or `U#`), and items of a series in
-`A#<series>#<shard>` (or `D#`), and schedules in `Z#<shard>`: `stores/layout.py` and
-`stores/series.py` say which. Sort keys stay.
+`A#<series>#<shard>` (or `D#`), schedules in `Z#<shard>`, limits in `F#<shard>`:
+`stores/layout.py` and `stores/series.py` say which. Sort keys stay.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ from rewake.ledger import (
     Day,
     Join,
     KnownTag,
+    Limit,
     Process,
     Received,
     ReceivedBody,
@@ -53,7 +56,9 @@ from rewake.ledger import (
     Seen,
     Token,
     View,
+    Waiter,
 )
+from rewake.limited import Line
 from rewake.records import Chunk, Header, Item, Millis, Operation
 from rewake.stores.table import Key
 from rewake.streamed import LogBatch, StreamBatch
@@ -70,6 +75,9 @@ SCHEDULES = "Z"
 """The partition of all schedules, where they are not spread."""
 TAGS = "G"
 """The partition of all tags that tasks had, or servers serve."""
+
+LIMITS = "F"
+"""The partition of all limits, where they are not spread."""
 
 CHUNKS, OPERATIONS, LOGS, STREAM, SEEN = "C#", "O#", "L#", "S#", "W#"
 """The first letters of the sort keys of a run's chunks, operations, logs, stream, and of pages."""
@@ -94,6 +102,8 @@ TYPES: Mapping[str, type[Item]] = {
     "Z": Schedule,
     "J": Join,
     "K": Watcher,
+    "F": Limit,
+    "Q": Waiter,
     DAYS: Day,
     VIEWS: View,
 }
@@ -187,6 +197,21 @@ def is_schedule(key: Key) -> bool:
 def is_schedule_place(sort: str) -> bool:
     """Whether this can be a cursor of a list of schedules."""
     return _SCHEDULE_PLACE.fullmatch(sort) is not None
+
+
+def limit_key(id: str, shard: int | None) -> Key:
+    """Where the limit of this id is; `shard`: its part, where limits are spread."""
+    return Key(LIMITS if shard is None else f"{LIMITS}#{shard:02d}", f"F#{id}")
+
+
+def line_partition(id: str) -> str:
+    """The partition of who waits in the line of a limit."""
+    return f"Q#{id}"
+
+
+def waiter_key(line: Line) -> Key:
+    """Where somebody waits, by its place in the line of a limit."""
+    return Key(line_partition(line.id), line.place)
 
 
 def is_token_place(sort: str) -> bool:

@@ -17,6 +17,8 @@ Who reads all operations of a run has its header, which says whether some lie el
 the commit that asks for the first of them notes that, so before any of them has an item. To derive
 it from the history would make a list of logs, or a look at a run that cannot be read, read that.
 
+Limits are spread by their ids, so that all can be listed; who waits for one lies beside no other.
+
 The days on which runs were started are an item each, in one partition. A process notes a day
 before it puts its first view there, so a crash between leaves a day without views, and never the
 other way round. It does so once, so that partition is written rarely; a list reads the days from
@@ -31,11 +33,12 @@ from collections.abc import Iterable, Sequence
 from math import prod
 
 from rewake.laps import within_lap
-from rewake.ledger import Audited, Received, ReceivedBody, Schedule, View
+from rewake.ledger import Audited, Limit, Received, ReceivedBody, Schedule, View
 from rewake.records import Entry, Header, Item, Operation, Scheduled
 from rewake.stores.keys import (
     DAY,
     dealt_to,
+    limit_key,
     log_key,
     number_in,
     operation_key,
@@ -135,7 +138,19 @@ class Layout:
             return Key(dealt_to(partitions, number_in(key)), key.sort)
         if isinstance(item, Schedule):
             return self.schedule(item.name)
+        if isinstance(item, Limit):
+            return self.limit(item.id)
         return self.view(item) if isinstance(item, View) else key
+
+    def limit(self, id: str) -> Key:
+        """Where the limit of this id is."""
+        return limit_key(id, None if self.shards == 1 else _hash(id) % self.shards)
+
+    @property
+    def limits(self) -> list[str]:
+        """The partitions of all limits."""
+        shards: list[int | None] = [None] if self.shards == 1 else [*range(self.shards)]
+        return [limit_key("", shard).partition for shard in shards]
 
     def shard(self, key: str) -> int | None:
         """The shard of its run in which an operation lies; None: it lies with its run."""

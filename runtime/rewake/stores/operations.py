@@ -16,6 +16,7 @@ import msgspec
 
 from rewake.errors import CheckpointUnreadable
 from rewake.kinds import Kind, OutcomeKind
+from rewake.limited import FREE
 from rewake.noted import Try
 from rewake.records import (
     Failure,
@@ -67,7 +68,7 @@ class Operations(Families):
         """
         owner, where = claim.owner, self.layout.operation(claim.run, claim.key)
         first = Operation(claim.run, claim.key, Kind.TASK, claim.name, claim.round, first=claim.now)
-        first.tag = claim.tag
+        first.tag, first.terms = claim.tag, claim.terms
         begin: dict[str, Any] = {"owner": owner, "lease": claim.now + claim.lease}
         begin |= {"began": claim.now, "written": claim.now, "where": claim.where}
 
@@ -101,6 +102,7 @@ class Operations(Families):
         """Claim a task that was claimed before, if its owner is dead and it need not be apart."""
         guarded = {**begin, "process": "", "not_before": None, "due": begin["lease"] + self._margin}
         guarded |= {"tag": claim.tag, "first": found.first or claim.now}
+        guarded |= {} if claim.terms is FREE else {"terms": claim.terms, "line": None}
         more: Mapping[str, int] = {}
         if found.owner:
             ended = await self.ended(found, claim.now)
@@ -168,7 +170,7 @@ class Operations(Families):
         written = await self._update(
             where,
             when=[[Check("run", "absent")], free],
-            set={**new, "tag": task.tag},
+            set={**new, "tag": task.tag, "terms": task.terms},
             create=create,
         )
         found: Operation = written.item
@@ -388,7 +390,7 @@ class Operations(Families):
             written = await self._renew_item(found, operation, new)
             found = written.item
         won = written.ok or (found is not None and found.mark == mark)
-        return won, found or operation
+        return won, await self._out_of_line(found or operation, won)
 
     async def cancel_withdrawn(self, run: str, history: History, now: Millis) -> None:
         """Settle as cancelled the operations that were withdrawn and have no outcome."""

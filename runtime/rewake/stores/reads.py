@@ -9,7 +9,7 @@ import msgspec
 
 from rewake.errors import CheckpointUnreadable, RunNotFound, StoreUnavailable
 from rewake.laps import lap_of, prefix_of
-from rewake.ledger import Process, Schedule
+from rewake.ledger import Limit, Process, Schedule
 from rewake.records import (
     Chunk,
     Entry,
@@ -345,9 +345,9 @@ class Reads:
             found += await self._table.due(until, limit=limit, tag=tag, partition=part, after=after)
         return sorted(found, key=_due_order)[:limit]
 
-    async def item(self, key: Key) -> Header | Operation | Process | Schedule | None:
+    async def item(self, key: Key) -> Header | Operation | Process | Limit | Schedule | None:
         """The item behind an entry of the due index."""
-        found: Header | Operation | Process | Schedule | None = await self._table.get(key)
+        found: Header | Operation | Process | Limit | Schedule | None = await self._table.get(key)
         return found
 
     async def resolve(self, run: str, value: Value) -> Value:

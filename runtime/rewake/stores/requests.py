@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from rewake.errors import RunConflict, RunNotFound
+from rewake.limited import Admission
 from rewake.records import Entry, Header, Millis
 from rewake.states import ENDED, MOVES, SHOWN, Move, RunState
 from rewake.stores.keys import header_key
@@ -154,6 +155,7 @@ class Requests(Votes):
                     "wake": None,
                     "check_at": None,
                     "error": "",
+                    **_let_in_anew(failed),
                     **CLEARED,
                 },
             )
@@ -233,3 +235,10 @@ def _there(run: str, written: Written) -> Header:
 
 
 _NOT_NEWER = Check("newer", "=", False)
+
+
+def _let_in_anew(failed: Header) -> Mapping[str, Any]:
+    """The change by which a run that goes on has to be let in again: its end gave its limits up."""
+    if failed.admission is None:
+        return {}
+    return {"admission": Admission(failed.admission.terms)}

@@ -22,11 +22,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rewake.ledger import Process
+from rewake.ledger import Limit, Process
 from rewake.records import Header, Millis, Operation
 from rewake.states import RunState
 from rewake.stores.table import Check
 
+Dated = Header | Operation | Process | Limit
+"""The items that say when their moments were set."""
 MOMENTS = ("due", "lease", "wake", "check_at")
 """The attributes with which `written` is set: all others that hold a wait change with them.
 
@@ -34,17 +36,19 @@ Not where one ends: an outcome takes the lease away, and its due time is still t
 """
 
 
-def is_ahead(item: Header | Operation | Process, now: Millis, margin: Millis) -> bool:
+def is_ahead(item: Dated, now: Millis, margin: Millis) -> bool:
     """Whether the item was written before the clock was set back to `now`."""
     return item.written > now + margin
 
 
-def begun_again(item: Header | Operation | Process, now: Millis) -> Mapping[str, Any]:
+def begun_again(item: Dated, now: Millis) -> Mapping[str, Any]:
     """The changes by which the waits of an item that is ahead begin again."""
     if isinstance(item, Header) and item.state is RunState.DELAYED:
         return {"due": item.wake}  # a time of day, which its starter named
     if isinstance(item, Header) and item.state is RunState.PARKED:
         return {name: now for name in ("due", "wake", "check_at") if getattr(item, name)}
+    if isinstance(item, Limit):
+        return {"due": now}  # its book minds the clock itself
     names = ("due", "lease", "not_before") if isinstance(item, Operation) else ("due", "lease")
     found = {name: getattr(item, name) for name in names}
     waits = {name: now + max(0, at - item.written) for name, at in found.items() if at}
@@ -54,8 +58,10 @@ def begun_again(item: Header | Operation | Process, now: Millis) -> Mapping[str,
     return waits
 
 
-def unchanged(item: Header | Operation | Process) -> list[Check]:
+def unchanged(item: Dated) -> list[Check]:
     """The checks that an item is as it was read, as far as its waits go."""
+    if isinstance(item, Limit):
+        return [Check("mark", "=", item.mark)]
     if isinstance(item, Process):
         return [Check(name, "=", getattr(item, name)) for name in ("written", "lease", "dead")]
     names = ["written", "owner"]

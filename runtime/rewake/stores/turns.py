@@ -21,7 +21,7 @@ from rewake.stores.answers import (
     TaskClaim,
 )
 from rewake.stores.keys import header_key
-from rewake.stores.laps import Laps
+from rewake.stores.limits import Limits
 from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, absolved, is_suspect, losing
 from rewake.stores.table import Check, When, Written, holds
 from rewake.stores.writes import SET_ASIDE, UNOWNED, begins, is_near
@@ -35,7 +35,7 @@ Beside = Callable[[Header], Awaitable[None]]
 """Writes to the same table, of a run that is made, and awaits nothing else."""
 
 
-class Turns(Laps):
+class Turns(Limits):
     """What whoever holds a run, or takes it, writes of it."""
 
     async def start(

@@ -19,7 +19,7 @@ import msgspec
 from rewake.clock import Clock
 from rewake.kinds import Kind
 from rewake.laps import FIRST
-from rewake.ledger import Process
+from rewake.ledger import Limit, Process
 from rewake.records import (
     Chunk,
     Entry,
@@ -31,10 +31,10 @@ from rewake.records import (
 from rewake.states import MOVES, Move
 from rewake.stores.answers import Arrived, Committed, Fenced
 from rewake.stores.blobs import fits
-from rewake.stores.keys import chunk_key, chunk_number, header_key, process_key
+from rewake.stores.keys import chunk_key, chunk_number, header_key, process_key, waiter_key
 from rewake.stores.reads import Reads
 from rewake.stores.responses import asked_response
-from rewake.stores.set_back import MOMENTS, begun_again, is_ahead, unchanged
+from rewake.stores.set_back import MOMENTS, Dated, begun_again, is_ahead, unchanged
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Check, Key, Table, When, Written, holds
 from rewake.values.text import stored_size
@@ -58,6 +58,8 @@ ASKS_BYTES, WIDE_BYTES, JOINS_BYTES = 12, 9, 16
 """Room for `asks`, `wide` and `joins`, which few have."""
 SPARED_BYTES = 21
 """Room for `spared`, which few have."""
+LINE_BYTES = 200
+"""Room for where a run waits in line, which only those do that are limited."""
 HOLD_BYTES = 12
 """Room for `hold`, which few have."""
 SCHEDULE_BYTES = 14
@@ -82,7 +84,7 @@ UNOWNED: Mapping[str, Any] = {
 SET_ASIDE: Mapping[str, Any] = {"pause": False, "due": None, "check_at": None}
 """The fields of a run that is paused: who resumes it looks after all that it has open."""
 
-T = TypeVar("T", bound=Header | Operation | Process)
+T = TypeVar("T", bound=Header | Operation | Process | Limit)
 
 
 class Here(Protocol):
@@ -197,6 +199,8 @@ class Writes(Reads):
             changes = {"joins": held.joins, **changes}
         if held.lap.number > FIRST:
             noted["lap"] = held.lap
+        if held.admission is not None:
+            changes = {"admission": held.admission, **changes}
         if (wide := self.layout.wide(entries, held.wide)) != held.wide:
             noted["wide"] = wide
         noted |= {name: changes[name] for name in ("sent", "spared") if name in changes}
@@ -274,6 +278,12 @@ class Writes(Reads):
             lambda: self._table.update(key, when=when, set=stamped, add=add, create=create)
         )
 
+    async def _out_of_line(self, ended: Operation, won: bool) -> Operation:
+        """Take a task that has ended out of the line in which it waited for a limit."""
+        if won and (line := ended.line) is not None:
+            await self._again(lambda: self._table.delete([waiter_key(line)]))
+        return ended
+
     async def set_right(self, item: T) -> T:
         """Let the waits of an item begin again if it is ahead of the clock. Returns it as it is."""
         now = self._clock.now()
@@ -285,8 +295,10 @@ class Writes(Reads):
         found: T = written.item
         return found
 
-    def _key_of(self, item: Header | Operation | Process) -> Key:
+    def _key_of(self, item: Dated) -> Key:
         """Where an item is stored."""
+        if isinstance(item, Limit):
+            return self.layout.limit(item.id)
         if isinstance(item, Process):
             return process_key(item.name)
         return self.layout.item(item) if isinstance(item, Operation) else header_key(item.run)
@@ -302,6 +314,7 @@ def room_for_tail(header: Header) -> int:
     changed = CHANGED_BYTES if header.changed else 0
     changed += HOLD_BYTES if header.hold else 0
     changed += ASKS_BYTES if header.asks else 0
+    changed += len(_encode(_whose(header))) if header.tenant or header.admission else 0
     changed += WIDE_BYTES if header.wide else 0
     changed += JOINS_BYTES if header.joins else 0
     changed += RESPONSE_BYTES + len(header.answer) if header.answer else 0
@@ -312,6 +325,13 @@ def room_for_tail(header: Header) -> int:
     changed += SCHEDULE_BYTES + len(header.schedule) if header.schedule else 0
     keyed = len(_encode({"digest_key": header.digest_key})) if header.digest_key else 0
     return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - _told(header)
+
+
+def _whose(header: Header) -> Mapping[str, Any]:
+    """What a header has of a run that is somebody's, or limited."""
+    room = {"": " " * LINE_BYTES} if header.admission else {}
+    found = {name: getattr(header, name) for name in ("tenant", "admission")}
+    return found | room
 
 
 def _told(header: Header) -> int:

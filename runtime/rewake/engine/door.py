@@ -1,0 +1,165 @@
+"""Whether a start is let through: who starts too often is refused, and a singleton is there once.
+
+What is only to wait is let through: its run waits (`engine/limits.py`). A singleton takes its place
+*before* its run is created, so that two starts cannot both find it free; a place whose run is never
+created is given back by whoever looks at the limit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import msgspec
+
+from rewake.authoring.limits import Rules
+from rewake.authoring.workflow import Workflow
+from rewake.engine.program import veil_of
+from rewake.engine.services import Services
+from rewake.engine.starting import check_priority, check_tenant
+from rewake.errors import InvalidInput, RunConflict, RunNotFound, Throttled, UsageError
+from rewake.ledger import Waiter
+from rewake.limited import Admission, Limited, LimitKind, Line, in_order, is_awaited, said
+from rewake.records import Header, Millis
+from rewake.states import TERMINAL
+
+log = logging.getLogger("rewake.engine")
+
+MOST = 1_000
+"""The most waiting runs that a newer one of their singleton cancels."""
+_PAUSE: Millis = 20
+_NEWER = "a newer run takes its place"
+
+Cancel = Callable[[str, str], Awaitable[Header]]
+
+
+class StandsFor(Exception):
+    """The start stands for another run than the one that it would have created."""
+
+    def __init__(self, header: Header, *, new: bool = False) -> None:
+        super().__init__(header.run)
+        self.header = header
+        self.new = new
+
+
+class Given(NamedTuple):
+    """What a start is given. `named`: its run may be there already."""
+
+    arguments: Mapping[str, Any]
+    strict: bool
+    tenant: str
+    priority: int | None
+    named: bool
+
+
+class Door:
+    """Lets one start of a limited workflow through. `cancel` asks a run to cancel."""
+
+    def __init__(
+        self, services: Services, workflow: Workflow[Any, Any], given: Given, cancel: Cancel
+    ) -> None:
+        assert workflow.rules is not None
+        self._services, self._store, self._cancel = services, services.store, cancel
+        self._rules: Rules = workflow.rules
+        self._named = given.named
+        self._line: Line | None = None
+        self._limit: Limited | None = None
+        self._arguments = workflow.arguments(given.arguments, strict=given.strict)
+        veil = veil_of(services.secret)
+        try:
+            self.terms = self._rules.terms(self._arguments, tenant=given.tenant, veil=veil)
+        except UsageError as error:
+            raise InvalidInput(str(error)) from error
+        if given.priority is not None:
+            self.terms = msgspec.structs.replace(self.terms, priority=given.priority)
+
+    async def through(
+        self, header: Header, create: Callable[[], Awaitable[tuple[Header, bool]]]
+    ) -> tuple[Header, bool]:
+        """Create this run, and note in it what it waits for. Raises `Throttled`, `StandsFor`."""
+        for throttle in in_order(self.terms.limits, LimitKind.THROTTLE):
+            if not (self._named and await self._is_there(header.run)):
+                await self._mind(throttle)
+        if is_awaited(self.terms):
+            for limit in in_order(self.terms.limits, LimitKind.SINGLETON):
+                self._limit, self._line = limit, await self._take(header, limit)
+            header.admission = Admission(self.terms, line=self._line)
+        found, new = await create()
+        if self._limit is not None:
+            await self._follow(found, new, self._limit)
+        return found, new
+
+    async def _follow(self, found: Header, new: bool, limit: Limited) -> None:
+        """See to what follows once a singleton's run is created, or was there already."""
+        if new:
+            if self._rules.singleton is not None and self._rules.singleton.mode == "cancel":
+                await self._take_over(found.run, limit)
+            return
+        if self._line is not None:
+            await self._store.leave_line(self._line)
+        if found.state in TERMINAL:
+            await self._services.limits.leave(found)
+
+    async def _is_there(self, run: str) -> bool:
+        return await self._store.standing(run) is not None
+
+    async def _mind(self, throttle: Limited) -> None:
+        now = self._services.clock.now()
+        taken, at = await self._store.reserve(throttle, now, wait=False)
+        if not taken:
+            told = f"{said(throttle)} is started too often: try again in {(at - now) / 1000:g} s"
+            raise Throttled(told, seconds=(at - now) / 1000)
+
+    async def _take(self, header: Header, limit: Limited) -> Line | None:
+        """Take the place of a singleton, or wait in its line if older runs are to be cancelled."""
+        services, mode = self._services, self._rules.singleton and self._rules.singleton.mode
+        who = Waiter(header.run, terms=self.terms, since=services.clock.now())
+        while True:
+            if mode == "skip" and (there := await self._there(header.run, limit)) is not None:
+                raise StandsFor(there)
+            now = services.clock.now()
+            soon = now + services.settings.grace
+            entry = await self._store.enter(limit, who, now, soon=soon)
+            if entry.line is None or mode == "cancel":
+                return entry.line
+            await self._store.leave_line(entry.line)  # another start was quicker
+
+    async def _there(self, run: str, limit: Limited) -> Header | None:
+        """The run that holds a singleton and has not ended, if another one does."""
+        services = self._services
+        while (book := await self._store.limit(limit.id)) is not None and book.holders:
+            holder = book.holders[0]
+            found = await self._store.find(holder.run)
+            if holder.run == run:
+                return None
+            if found is not None and found.state not in TERMINAL:
+                return found
+            now, grace = services.clock.now(), services.settings.grace
+            if found is None and now < holder.since + grace:
+                await services.clock.sleep(_PAUSE)  # it is about to be created
+                continue
+            await self._store.leave(limit.id, holder, now, soon=now + grace)
+        return None
+
+    async def _take_over(self, run: str, limit: Limited) -> None:
+        """Cancel the runs of a singleton that came before this one."""
+        book = await self._store.limit(limit.id)
+        older = [] if book is None else [each.run for each in book.holders]
+        line = await self._store.places(limit.id, MOST)
+        mine = self._line.place if self._line is not None else ""
+        older += [who.run for key, who in line if key.sort < mine]
+        for each in dict.fromkeys(older):
+            if each != run:
+                with suppress(RunConflict, RunNotFound):
+                    await self._cancel(each, _NEWER)
+
+
+def door_of(
+    services: Services, workflow: Workflow[Any, Any], given: Given, cancel: Cancel
+) -> Door | None:
+    """What lets a start of a limited workflow through; None: all are. Raises `InvalidInput`."""
+    check_tenant(given.tenant)
+    check_priority(given.priority)
+    return None if workflow.rules is None else Door(services, workflow, given, cancel)

@@ -1,0 +1,111 @@
+"""What limits a task or a run, once its key is known, and where it waits for that."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+
+Millis = int
+"""A moment, as in `rewake.records`."""
+
+
+HIGHEST = 100
+"""The highest priority; the lowest is its negative."""
+
+
+class LimitKind(StrEnum):
+    """What a limit does with whoever is too much."""
+
+    CONCURRENCY = "concurrency"
+    """It waits in line until one of those that hold the limit has ended."""
+    RATE = "rate"
+    """It waits until the moment that is reserved for it."""
+    THROTTLE = "throttle"
+    """It is refused."""
+    SINGLETON = "singleton"
+    """It stands for the one that is there, or takes its place."""
+    DEBOUNCE = "debounce"
+    """It begins when nothing more has come for a while, with what came last."""
+    BATCH = "batch"
+    """It begins with others, as one."""
+
+
+class Limited(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """One limit as it is for one call: recorded with what it limits, and part of its messages."""
+
+    kind: LimitKind
+    name: str
+    """What is limited: by default a task or a workflow. Who has one name shares the limit."""
+    key: str
+    """The key for people, cut if it is long; empty: one limit for all."""
+    count: int
+    """How many may hold it at once; of a rate, how many may begin `per` milliseconds."""
+    per: Millis = 0
+    burst: int = 1
+    """Of a rate: how many may begin at once, when nothing has begun for long."""
+    digest: str = ""
+    """Of the whole key, if `key` is cut or hidden."""
+
+    @property
+    def id(self) -> str:
+        """What is one limit for all who share it."""
+        parts = (self.kind, self.name, self.digest or self.key, "d" if self.digest else "")
+        named = "\0".join(parts).encode("utf-8", "surrogatepass")
+        return hashlib.sha256(named).hexdigest()[:24]
+
+
+class Terms(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """Under which limits a task is carried out, and before which others."""
+
+    limits: tuple[Limited, ...] = ()
+    priority: int = 0
+    """Those of a higher one come first, within bounds. See `rewake.stores.books`."""
+    share: str = ""
+    """Whose share of a limit it takes: a digest of its tenant, or of its keys."""
+
+
+FREE = Terms()
+"""The terms of most tasks: none."""
+
+
+class Line(msgspec.Struct, frozen=True, array_like=True):
+    """Where something waits in the line of a limit."""
+
+    id: str
+    place: str
+    """The sort key of its item in the line."""
+    said: str
+    """The limit for people."""
+
+
+class Admission(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """How far a run that is limited is let in: part of its header."""
+
+    terms: Terms
+    inside: bool = False
+    """Whether it was let in; from then on it has its limits until it ends."""
+    reserved: bool = False
+    """Whether its moments are reserved; then `wake` of its header is when they have come."""
+    line: Line | None = None
+
+
+def said(limit: Limited) -> str:
+    """A limit for people: its name, and its key if it has one."""
+    return f"{limit.name} [{limit.key}]" if limit.key else limit.name
+
+
+def is_awaited(terms: Terms) -> bool:
+    """Whether there is a limit for which something may wait."""
+    return any(limit.kind is not LimitKind.THROTTLE for limit in terms.limits)
+
+
+def in_order(limits: Sequence[Limited], kind: LimitKind) -> list[Limited]:
+    """Those of a kind, in the one order in which everybody takes them: so no two wait in a circle.
+
+    Those with a key come first, which are narrow: who waits there has not taken a wide one.
+    """
+    found = [limit for limit in limits if limit.kind is kind]
+    return sorted(found, key=lambda limit: (not limit.key, limit.name, limit.id))

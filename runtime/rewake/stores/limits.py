@@ -1,0 +1,276 @@
+"""Limits in the store: each change is a conditional write of one item (`stores/books.py`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from rewake.kinds import Kind
+from rewake.ledger import Holder, Limit, Waiter
+from rewake.limited import Admission, Limited, Line, said
+from rewake.records import Header, Invocation, Millis, Operation
+from rewake.states import MOVES, Move
+from rewake.stores import books
+from rewake.stores.answers import Arrived, Committed, Fenced
+from rewake.stores.keys import line_partition, waiter_key
+from rewake.stores.laps import Laps
+from rewake.stores.merging import merged
+from rewake.stores.suspects import absolved
+from rewake.stores.table import Check, Key, Written
+from rewake.stores.writes import UNOWNED
+
+PATROL: Millis = 60_000
+"""How often a limit is looked at that has holders and no line, in milliseconds."""
+_FIELDS = ("count", "per", "holders", "waits", "turn", "ahead", "next", "run", "due")
+
+
+class Entry(NamedTuple):
+    """What became of one who came to a limit. `came`: others, who were let in before it."""
+
+    grant: str
+    """By which it holds the limit; empty: it waits."""
+    line: Line | None
+    came: Sequence[Waiter]
+
+
+class Limits(Laps):
+    """The writes of the protocol to the items of limits, and of who waits for them."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def limit(self, id: str) -> Limit | None:
+        """The item of a limit; None: nobody holds it."""
+        found: Limit | None = await self._table.get(self.layout.limit(id))
+        return found
+
+    async def limits(self, *, limit: int, cursor: str | None) -> tuple[list[Limit], str | None]:
+        """A page of all limits that somebody holds or held lately, by id, and the next cursor."""
+        page = await merged(self._table, self.layout.limits, "F#", limit=limit, cursor=cursor)
+        return [found for _, found in page.items], page.cursor
+
+    async def line(self, id: str, most: int) -> list[Waiter]:
+        """The first in the line of a limit."""
+        return [who for _, who in await self.places(id, most)]
+
+    async def places(self, id: str, most: int) -> list[tuple[Key, Waiter]]:
+        """The same, with their places."""
+        page = await self._table.query(line_partition(id), limit=most)
+        return page.items
+
+    async def enter(
+        self, limit: Limited, who: Waiter, now: Millis, *, soon: Millis, known: Line | None = None
+    ) -> Entry:
+        """Take a place of a limit, or wait in its line; `known`: where it waits already, perhaps.
+
+        `soon`: when a sweep must look at it, if somebody waits.
+        """
+        async with self._in_turn(limit.id):
+            entry = await self._together(lambda: self._enter(limit, who, now, soon, known))
+        others = [each for each in entry.came if (each.run, each.key) != (who.run, who.key)]
+        return entry._replace(came=others)
+
+    async def _enter(
+        self, limit: Limited, who: Waiter, now: Millis, soon: Millis, known: Line | None
+    ) -> Entry:
+        came: list[Waiter] = []
+        while True:
+            found = await self.limit(limit.id)
+            book = found or books.blank(limit)
+            book = msgspec.structs.replace(book, count=limit.count)
+            mark = self._mark()
+            holds = books.held_by(book, who.run, who.key) is not None
+            if not holds and book.waits and books.is_free(book, limit.count):
+                came += await self._let_in(found, book, now, soon)
+                continue
+            if holds or books.is_free(book, limit.count):
+                new = books.entered(book, who, mark, now, begun=bool(who.key))
+                if await self._swap(found, new, mark, now + PATROL):
+                    return Entry(mark, None, came)
+                continue
+            if known is not None and await self._is_in(known, limit.id):
+                return Entry("", known, came)
+            line = await self._queue(found, book, limit, who, mark, soon)
+            if line is not None:
+                return Entry("", line, came)
+
+    async def _is_in(self, line: Line, id: str) -> bool:
+        """Whether somebody waits in the line of this limit, at that place."""
+        return line.id == id and await self._table.get(waiter_key(line)) is not None
+
+    async def _queue(
+        self,
+        found: Limit | None,
+        book: Limit,
+        limit: Limited,
+        who: Waiter,
+        mark: str,
+        soon: Millis,
+    ) -> Line | None:
+        """Put somebody into the line, if the limit is still as it was found."""
+        new, time = books.queued(book, who.terms.share)
+        place = books.place_of(time, who.terms.priority, who.since, mark)
+        line = Line(limit.id, place, said(limit))
+        where = waiter_key(line)
+        await self._put(where, msgspec.structs.replace(who, time=time))
+        if await self._swap(found, new, mark, soon):
+            return line
+        await self._again(lambda: self._table.delete([where]))
+        return None
+
+    async def leave(
+        self, id: str, holder: Holder | None, now: Millis, *, soon: Millis
+    ) -> list[Waiter]:
+        """Give a place back, if its grant is still the same; returns who was let in.
+
+        Without a `holder`, only let in whom there are places for.
+        """
+        async with self._in_turn(id):
+            return await self._together(lambda: self._leave(id, holder, now, soon))
+
+    async def _leave(
+        self, id: str, holder: Holder | None, now: Millis, soon: Millis
+    ) -> list[Waiter]:
+        came: list[Waiter] = []
+        while (found := await self.limit(id)) is not None:
+            book = found
+            if holder is not None:
+                book = books.left(book, holder.run, holder.key, holder.grant)
+            if not (book.waits and books.is_free(book, book.count)):
+                if book is found or await self._swap(found, book, self._mark(), now + PATROL):
+                    return came
+                continue
+            came += await self._let_in(found, book, now, soon)
+        return came
+
+    async def _let_in(
+        self, found: Limit | None, book: Limit, now: Millis, soon: Millis
+    ) -> list[Waiter]:
+        """Let in the first of the line, as far as there are places; none if it has changed."""
+        room = book.count - len(book.holders)
+        line, mark = await self.places(book.id, room + 1), self._mark()
+        new, came = books.let_in(book, [who for _, who in line], mark, now, book.count)
+        gone = [key for key, who in line if books.held_by(new, who.run, who.key) is not None]
+        if not line:
+            new = msgspec.structs.replace(new, waits=False)
+        if not await self._swap(found, new, mark, soon):
+            return []
+        if gone:
+            await self._again(lambda: self._table.delete(gone))
+        return came
+
+    async def reserve(
+        self, limit: Limited, now: Millis, *, wait: bool = True
+    ) -> tuple[bool, Millis]:
+        """Reserve the next moment of a rate; without `wait` only if that is now.
+
+        Returns whether it is reserved, and the moment.
+        """
+
+        async def work() -> tuple[bool, Millis]:
+            while True:
+                found = await self.limit(limit.id)
+                book = found or books.blank(limit)
+                new, moment = books.reserved(book, limit, now, wait=wait, margin=self._margin)
+                if new is book:
+                    return False, moment
+                due = new.next // 1000 + PATROL
+                if await self._swap(found, new, self._mark(), due):
+                    return True, moment
+
+        async with self._in_turn(limit.id):
+            return await self._together(work)
+
+    async def _swap(self, found: Limit | None, new: Limit, mark: str, due: Millis) -> bool:
+        """Write a limit anew if it is as it was found. An early due time stays."""
+        if new.due is None or new.due > due:
+            new = msgspec.structs.replace(new, due=due)
+        changes = {name: getattr(new, name) for name in _FIELDS} | {"mark": mark}
+        changes["written"] = self._clock.now()
+        same = [Check("id", "absent") if found is None else Check("mark", "=", found.mark)]
+        where, create = self.layout.limit(new.id), new if found is None else None
+        written: Written = await self._update(where, when=[same], set=changes, create=create)
+        after: Limit | None = written.item
+        return written.ok or (after is not None and after.mark == mark)
+
+    async def look_later(self, found: Limit, due: Millis, now: Millis) -> bool:
+        """Look at a limit again when `due`, or never where nothing is left of it.
+
+        False: it has changed since, or another process looks.
+        """
+        where, same = self.layout.limit(found.id), [[Check("mark", "=", found.mark)]]
+        if books.is_idle(found, now):
+            await self._again(lambda: self._table.delete([where], when=same))
+            return False
+        when = [[*same[0], Check("due", "=", found.due)]]
+        new = {"due": due, "written": min(found.written, now)}  # it has not changed
+        return (await self._update(where, when=when, set=new)).ok
+
+    async def leave_line(self, line: Line) -> None:
+        """Take somebody out of the line."""
+        await self._again(lambda: self._table.delete([waiter_key(line)]))
+
+    def _in_turn(self, id: str) -> asyncio.Lock:
+        """One after the other of this process: else they would only meet, and try again."""
+        lock = self._alone.get(id)
+        if lock is None:
+            lock = self._alone[id] = asyncio.Lock()
+        return lock
+
+    # --- who waits -------------------------------------------------------------------------
+
+    async def put_off(
+        self,
+        asked: Invocation,
+        number: int,
+        *,
+        at: Millis | None,
+        due: Millis,
+        line: Line | None = None,
+        reserved: bool = False,
+    ) -> Operation | None:
+        """Let a task wait, until `at` or in a `line`; None: it was begun, or has ended, meanwhile.
+
+        `number`: that of the attempt which waits. It is guarded from then on.
+        """
+        blank = Operation(asked.run, asked.key, Kind.TASK, asked.name, asked.round, tag=asked.tag)
+        blank = msgspec.structs.replace(blank, written=self._clock.now())
+        kept = await self._blobs.offload(asked.run, asked.args)
+        new: dict[str, Any] = {"due": due, "line": line, "terms": asked.terms, "tag": asked.tag}
+        new |= {} if kept is None else {"args": kept}
+        new |= {} if at is None else {"not_before": at}
+        new |= {"reserved": number} if reserved else {}
+        open_ = [Check("outcome", "absent"), Check("round", "=", asked.round)]
+        open_ += [Check("owner", "=", ""), Check("number", "=", number - 1)]
+        where = self.layout.operation(asked.run, asked.key)
+        when = [open_] if number > 1 else [[Check("run", "absent")], open_]
+        create = None if number > 1 else blank
+        written = await self._update(where, when=when, set=new, create=create)
+        return written.item if written.ok else None
+
+    async def look_now(self, run: str, key: str, now: Millis) -> None:
+        """Let servers of its tag find a task that was let in."""
+        free = [Check("outcome", "absent"), Check("owner", "=", "")]
+        await self._update(self.layout.operation(run, key), when=[free], set={"due": now})
+
+    async def hold_back(
+        self, held: Header, admission: Admission, *, wake: Millis | None, due: Millis
+    ) -> Committed | Fenced | Arrived:
+        """Suspend a run that is not let in yet, until `wake` or until it is; by then look at it."""
+        changes = {
+            "state": MOVES[Move.PARK].target,
+            "gap": 1,
+            "wake": wake,
+            "check_at": None,
+            "admission": admission,
+            "due": due,
+            "rest": held.epoch,
+            **absolved(held),
+            **UNOWNED,
+        }
+        return await self._append(held, [], changes, arrivals=held.arrivals)
