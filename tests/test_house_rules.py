@@ -36,6 +36,8 @@ GROUND = (
     "laps",
     "limited",
     "ledger",
+    "encoded",
+    "sent",
     "streamed",
     "noted",
     "kin",

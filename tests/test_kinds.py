@@ -21,6 +21,8 @@ def test_what_is_stored_of_kinds_and_purposes_never_changes() -> None:
         "callback",
         "response",
         "emit",
+        "signal",
+        "answer",
         "child",
         "child_start",
         "child_result",
@@ -35,6 +37,7 @@ def test_what_is_stored_of_kinds_and_purposes_never_changes() -> None:
         "callback",
         "response",
         "emitted",
+        "signal",
     }
     assert [kind.value for kind in OutcomeKind] == ["ok", "error", "timeout", "cancelled"]
 
@@ -47,7 +50,8 @@ def test_a_row_does_not_contradict_itself(kind: Kind) -> None:
     assert not traits.dispatched or traits.awaited
     assert traits.suspends == (not traits.dispatched and not traits.inline)
     assert traits.due is not DueMeans.DEADLINE or traits.awaited
-    assert traits.due is not DueMeans.END or not traits.awaited
+    assert not traits.fires or not traits.awaited
+    assert not traits.heard or traits.suspends
     assert traits.waiting
     assert not traits.at_once or not (traits.inline or traits.awaited or traits.due)
 

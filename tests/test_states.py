@@ -13,7 +13,7 @@ WRITTEN_OUT = {
     "parked": {"parked", "running", "paused", "cancelled"},
     "delayed": {"delayed", "running", "paused", "ready", "cancelled"},
     "paused": {"paused", "delayed", "ready", "cancelled"},
-    "stuck": {"ready", "cancelled"},
+    "stuck": {"stuck", "ready", "cancelled"},
     "done": {"removed"},
     "failed": {"ready", "removed"},
     "cancelled": {"removed"},
@@ -48,7 +48,7 @@ def test_every_outcome_ends_a_run() -> None:
 
 
 def test_every_move_is_in_the_table() -> None:
-    """A move has a path; only arrivals and requests to its holder leave a run where it is."""
+    """A move has a path; only what comes from outside leaves a run where it is."""
     assert MOVES.keys() == set(Move)
-    stay = {Move.ARRIVE, Move.CANCEL, Move.ASK_PAUSE}
+    stay = {Move.ARRIVE, Move.SIGNAL, Move.CANCEL, Move.ASK_PAUSE}
     assert {move for move, path in MOVES.items() if not path.targets} == stay

@@ -31,6 +31,8 @@ from rewake.authoring.polling import wait_until
 from rewake.authoring.quorum import group, groups
 from rewake.authoring.response import respond
 from rewake.authoring.scheduling import cron, every, scheduled_at
+from rewake.authoring.sending import send_signal, signal_or_start
+from rewake.authoring.signals import Update, signals, updates, wait_for_signal
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
 from rewake.authoring.time import now, random, sleep, sleep_until, uuid4
@@ -71,6 +73,7 @@ __all__ = [
     "Task",
     "TaskContext",
     "TaskError",
+    "Update",
     "Vote",
     "Workflow",
     "approval",
@@ -94,14 +97,19 @@ __all__ = [
     "respond",
     "scheduled_at",
     "secret",
+    "send_signal",
+    "signal_or_start",
+    "signals",
     "singleton",
     "sleep",
     "sleep_until",
     "step",
     "task",
     "task_context",
+    "updates",
     "uuid4",
     "wait_for_approval",
+    "wait_for_signal",
     "wait_until",
     "workflow",
 ]

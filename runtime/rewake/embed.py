@@ -17,7 +17,8 @@ believes who somebody is. `app_from_env()` is the whole server as the environmen
 app that has one of them mounted runs it in its own lifespan: `async with running(runs)`. A
 decision is made with
 `await Approvals(engine).decide(run, key, Approval(Decision.APPROVED))`, a callback ended with
-`await Callbacks(engine).complete(token, result)`. `MemoryTable` keeps everything in memory: for
+`await Callbacks(engine).complete(token, result)`, a signal sent with
+`await Signals(engine).send(run, name, value)`. `MemoryTable` keeps everything in memory: for
 tests.
 """
 
@@ -32,6 +33,7 @@ from rewake.engine.callbacks import Callbacks
 from rewake.engine.engine import Engine
 from rewake.engine.results import result_of
 from rewake.engine.settings import Settings
+from rewake.engine.signals import Signals
 from rewake.hosts.building import app_from_env
 from rewake.http.app import create_app, running
 from rewake.http.load import Limits
@@ -57,6 +59,7 @@ __all__ = [
     "ProxySettings",
     "Secret",
     "Settings",
+    "Signals",
     "SqliteTable",
     "SystemClock",
     "app_from_env",

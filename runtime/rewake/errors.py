@@ -9,6 +9,7 @@
     │   └── NotInARun             a call that only code of a run can make, made outside one
     ├── RunError              about one run
     │   ├── RunNotFound           no such run, operation or workflow
+    │   ├── UpdateRejected        a workflow has said no to an update; the reason is its own
     │   ├── NotYet                the run has not written it down yet: try again
     │   ├── RunConflict           the run's state does not allow it (finished, decided, exists)
     │   │   └── RunRemoved            it has ended, and nothing is left of it
@@ -90,6 +91,7 @@ __all__ = [
     "TokenNotFound",
     "TransportUnavailable",
     "Unauthentic",
+    "UpdateRejected",
     "UsageError",
 ]
 
@@ -139,6 +141,14 @@ class RunNotFound(RunError):
 
 class NotYet(RunError):
     """The run has not written down yet what is asked about. Try again in a moment."""
+
+
+class UpdateRejected(RunError):
+    """The workflow has said no to an update. `reason` is what it said; nothing else went wrong."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class RunConflict(RunError):

@@ -16,6 +16,8 @@ rooms of its own: one in `authoring/` (how it is asked for) and one in `engine/`
     child_start, child_result, child_cancel
               another run is begun, has ended, or     an outcome in an item of its own
               is asked to cancel
+    signal    one came, or its time was over          an entry of the history
+    answer    it was asked for                        nothing: it goes on at once
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class Purpose(StrEnum):
     """What a run answers its caller."""
     EMITTED = "emitted"
     """An item that a run has emitted."""
+    SIGNAL = "signal"
+    """What a signal says, the type that a wait for one takes, and the answer to an update."""
 
 
 class OutcomeKind(StrEnum):
@@ -62,6 +66,8 @@ class DueMeans(StrEnum):
     """The operation ends with success: a timer fires."""
     DEADLINE = "deadline"
     """The operation ends in a timeout, unless it had an outcome by then."""
+    EXPIRY = "expiry"
+    """The turn ends the operation in a timeout: whoever is outside settles nothing of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +94,15 @@ class Traits:
     """It has ended as soon as it is asked for: its record in the history is all there is of it."""
     of_run: bool = False
     """It is about another run: whoever gets its message asks that (`engine/children.py`)."""
+    streamed: bool = False
+    """What it is asked with is an item of its run's stream."""
+    heard: bool = False
+    """It ends by a signal to its run."""
+
+    @property
+    def fires(self) -> bool:
+        """Whether its due time ends it by an entry of the history, `Fired`."""
+        return self.due in (DueMeans.END, DueMeans.EXPIRY)
 
     @property
     def suspends(self) -> bool:
@@ -189,6 +204,33 @@ class Kind(StrEnum):
             asked_with=Purpose.EMITTED,
             ends_with=None,
             waiting="emitted",
+            at_once=True,
+            streamed=True,
+        ),
+    )
+    SIGNAL = (
+        "signal",
+        Traits(
+            awaited=False,
+            dispatched=False,
+            inline=False,
+            due=DueMeans.EXPIRY,
+            asked_with=Purpose.SIGNAL,
+            ends_with=Purpose.SIGNAL,
+            waiting="for a signal",
+            heard=True,
+        ),
+    )
+    ANSWER = (
+        "answer",
+        Traits(
+            awaited=False,
+            dispatched=False,
+            inline=False,
+            due=None,
+            asked_with=Purpose.SIGNAL,
+            ends_with=None,
+            waiting="answered",
             at_once=True,
         ),
     )

@@ -44,6 +44,10 @@ class LapBegun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
     items: int = 0
     lines: int = 0
     """How many items and lines the bodies of all laps had told before those."""
+    heard: list[str] = []
+    """The ids of the signals that the lap before has consumed: those are not delivered again."""
+    over: list[str] = []
+    """Those of the lap before that, which are removed: their ids are forgotten."""
 
 
 class LapState(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):

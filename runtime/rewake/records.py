@@ -2,15 +2,16 @@
 
 Everything here is data. Times are whole milliseconds since the Unix epoch (`Millis`). A stored run
 is one `Header`, which decides, and beside it `Chunk`s (older entries of its history) and
-`Operation`s. `streamed`, `kin` and `ledger` have the rest, `stores.keys` where all of it is.
+`Operation`s. `encoded`, `sent`, `streamed`, `kin` and `ledger` have the rest, `stores.keys` where
+all of it is.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
 workflow asked for (`Scheduled`, `Withdrawn`, `Continued`, `Finished`). An *event* says what it then
-observed (`Started`, `Completed`, `Stepped`, `Fired`, `CancelRequested`), or that its waits move
-(`Retried`, `ClockSetBack`), and when: by the machine's clock, which may be set back. Between two
-events the workflow sees nothing new and time stands still; that is all that replay rests on. Log
-lines of the workflow's own body (`Logged`) are kept among its commands, and replay does not compare
-them, nor what it emitted in a part that was cut off (`Emitted`).
+observed (`Started`, `Completed`, `Stepped`, `Fired`, `Signalled`, `CancelRequested`), or that its
+waits move (`Retried`, `ClockSetBack`), and when: by the machine's clock, which may be set back.
+Between two events the workflow sees nothing new and time stands still; that is all that replay
+rests on. Log lines of the workflow's own body (`Logged`) are kept among its commands, and replay
+does not compare them, nor what it emitted in a part that was cut off (`Emitted`).
 """
 
 from __future__ import annotations
@@ -19,47 +20,21 @@ from typing import Any
 
 import msgspec
 
+from rewake.encoded import Failure as Failure
+from rewake.encoded import Outcome as Outcome
+from rewake.encoded import Value as Value
 from rewake.kin import Asked, OtherRun, Parent, Watcher
-from rewake.kinds import Kind, OutcomeKind
-from rewake.ledger import LATEST as LATEST  # noqa: PLC0414 - all take it from here
+from rewake.kinds import DueMeans, Kind, OutcomeKind
+from rewake.ledger import LATEST as LATEST
 from rewake.ledger import LedgerItem
-from rewake.ledger import Millis as Millis  # noqa: PLC0414
+from rewake.ledger import Millis as Millis
 from rewake.limited import FREE, Admission, Line, Terms
 from rewake.noted import Attempted, Cause, LapBegun, LapState, Try
+from rewake.sent import Signal as Signal
 from rewake.states import RunState
 from rewake.streamed import LogBatch, LogLine, StreamBatch
 
-
-class Value(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """An encoded Python value (`rewake.values.codecs`).
-
-    `codec` is `json`, `typed` (a hint restores it), `pickle` (signed cloudpickle), or `sealed`.
-    `body` is the JSON text; for a pickle, in base64. A large one is kept apart: `blob` names it.
-    """
-
-    codec: str
-    body: msgspec.Raw
-    blob: str = ""
-    hidden: tuple[str, ...] = ()
-    """Its secret parts, which nobody is shown (`rewake.values.redaction`)."""
-
-
-class Failure(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """An exception as data: original type name, message, traceback text, attempts made."""
-
-    type: str
-    message: str
-    traceback: str = ""
-    attempts: int = 1
-
-
-class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """How an operation ended: a value (`ok`), or a failure (every other kind)."""
-
-    kind: OutcomeKind
-    value: Value | None = None
-    failure: Failure | None = None
-
+_FIRED, _EXPIRED = Outcome(OutcomeKind.OK), Outcome(OutcomeKind.TIMEOUT)
 
 # --- history -----------------------------------------------------------------------------------
 
@@ -218,6 +193,26 @@ class Fired(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, ta
     clock: Millis
     kind: Kind = Kind.TIMER
 
+    @property
+    def outcome(self) -> Outcome:
+        """What it came to: a wait is over without what it waited for, and all else has worked."""
+        return _EXPIRED if self.kind.traits.due is DueMeans.EXPIRY else _FIRED
+
+
+class Signalled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="signalled"):
+    """Event: a wait got the signal of this id, which says `value`. It is what has consumed it."""
+
+    key: str
+    clock: Millis
+    signal: str
+    value: Value
+    kind: Kind = Kind.SIGNAL
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the wait came to, if the value is whole."""
+        return Outcome(OutcomeKind.OK, self.value)
+
 
 class CancelRequested(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
     """Event: the run was asked to cancel."""
@@ -261,7 +256,7 @@ class Retried(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
 Command = (
     Scheduled | ScheduledFor | ScheduledRun | Withdrawn | Logged | Emitted | Continued | Finished
 )
-Event = Started | Completed | Stepped | Fired | CancelRequested | ClockSetBack | Retried
+Event = Started | Completed | Stepped | Fired | Signalled | CancelRequested | ClockSetBack | Retried
 Entry = Command | Event
 
 
@@ -373,6 +368,10 @@ class Header(msgspec.Struct, omit_defaults=True):
     """The idempotency key that it was started with."""
     asks: bool = False
     """Whether an approval may be open: else nobody need look for one in its history."""
+    signals: int = 0
+    """How many signals have arrived; one that was sent again may be counted again."""
+    hears: str = ""
+    """While it is parked: the name of the signals that wake it, `*` for any, empty for none."""
     wide: int = 0
     """Whether some of its items lie in other partitions, and which. See `stores/layout.py`."""
     joins: int = 0
@@ -472,7 +471,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """Of a task, once it waits: its limits, the attempt whose moments are reserved, its place."""
 
 
-Item = Header | Chunk | Operation | LogBatch | StreamBatch | Watcher | LedgerItem
+Item = Header | Chunk | Operation | Signal | LogBatch | StreamBatch | Watcher | LedgerItem
 
 
 class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -21,7 +21,8 @@
 A start may also create a run that is `RUNNING`, under the lease of the process that starts it, or
 one that is `DELAYED`. A `RUNNING` run whose holder's lease is over is claimed by another
 (`TAKE_OVER`). A delivery, or a request to cancel, leaves a live run in its state: its next holder
-observes it; of a paused one deliveries are kept, and a request to cancel ends the pause.
+observes it; of a paused one deliveries are kept, and a request to cancel ends the pause. A
+signal is kept for a stuck run, too.
 
 `MOVES` is the whole machine. The store takes its conditions and what it writes from there, and the
 simulation checks every change of every header against it.
@@ -106,6 +107,7 @@ class Move(StrEnum):
     SET_ASIDE = "set_aside"
     WAIT_ON = "wait_on"
     ARRIVE = "arrive"
+    SIGNAL = "signal"
     CANCEL = "cancel"
     CANCEL_WAITING = "cancel_waiting"
     CANCEL_STUCK = "cancel_stuck"
@@ -143,6 +145,7 @@ MOVES: Mapping[Move, Path] = {
     Move.SET_ASIDE: Path((RunState.RUNNING,), (RunState.PAUSED,)),
     Move.WAIT_ON: Path((RunState.PAUSED,), (RunState.DELAYED,)),
     Move.ARRIVE: Path(OPEN),
+    Move.SIGNAL: Path((*OPEN, RunState.STUCK)),
     Move.CANCEL: Path((RunState.READY, RunState.RUNNING, RunState.PARKED)),
     Move.CANCEL_WAITING: Path((RunState.PAUSED, RunState.DELAYED), (RunState.READY,)),
     Move.CANCEL_STUCK: Path((RunState.STUCK,), (RunState.CANCELLED,)),

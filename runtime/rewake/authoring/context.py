@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
+from collections.abc import Iterator
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -22,6 +24,20 @@ class HasLogger(Protocol):
 
     def emit(self, key: str, value: Any) -> None:
         """Keep an item, emitted at this operation. Raises `InvalidInput`."""
+        ...
+
+
+class Reach(Protocol):
+    """What an attempt can do to other runs, by way of the engine that carries it out."""
+
+    async def send(self, run: str, name: str, value: Any, id: str) -> None:
+        """Send a signal. Raises as `send_signal` tells."""
+        ...
+
+    async def signal_or_start(
+        self, workflow: str, key: str, name: str, value: Any, arguments: Any, id: str
+    ) -> str:
+        """Send a signal to the run of a key, or start one with it. Returns its id."""
         ...
 
 
@@ -50,6 +66,8 @@ class TaskContext:
     key: str
     attempt: int
     logs: HasLogger = field(repr=False)
+    reach: Reach | None = field(default=None, repr=False, compare=False)
+    sends: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
 
     @property
     def logger(self) -> logging.Logger:

@@ -14,7 +14,7 @@ from rewake.authoring.fields import fields_of
 from rewake.authoring.hints import hints_of, signature_of
 from rewake.authoring.marking import hidden_in
 from rewake.authoring.misfits import Misshapen
-from rewake.errors import AppError, InvalidInput
+from rewake.errors import AppError, InvalidInput, UsageError
 from rewake.values.nested import json_of
 from rewake.values.pointers import pointer
 from rewake.values.redaction import ANY
@@ -150,3 +150,11 @@ def _json_or_text(text: str) -> Any:
         return json_of(text)
     except ValueError:
         return text
+
+
+def arguments_of(workflow: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by name. Raises `TypeError`, as the call would, and `UsageError`."""
+    if not hasattr(workflow, "function"):
+        raise UsageError(f"{workflow!r} is no workflow: by a name, say start(name, input, key=…)")
+    found: dict[str, Any] = workflow.named(args, kwargs)
+    return found

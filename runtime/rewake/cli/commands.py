@@ -35,6 +35,7 @@ from rewake.cli.options import (
     Wait,
 )
 from rewake.cli.schedules import schedules
+from rewake.cli.signals import add_signals
 from rewake.cli.tables_command import tables
 from rewake.cli.watch import runs_watch
 from rewake.engine.starting import IfFinished, IfRunning
@@ -373,6 +374,7 @@ add_keeping(runs)
 
 
 runs.command("approve")(runs_approve)
+add_signals(runs)
 
 
 def _end(code: Exit) -> NoReturn:

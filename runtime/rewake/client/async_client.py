@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
+from rewake.authoring.inputs import arguments_of
 from rewake.authoring.workflow import Workflow
 from rewake.client import flows
 from rewake.client.answers import Lost
 from rewake.client.asking import Flow, Manner, Pause
-from rewake.client.encoding import encoded
 from rewake.client.flows import PAGE, Options, View
 from rewake.client.schedules import AsyncSchedules
 from rewake.client.settings import headers_of, server_token, server_url
@@ -20,13 +20,13 @@ from rewake.client.transports import AiohttpTransport, AsyncTransport
 from rewake.client.typed import (
     AnyWorkflow,
     StartOptions,
-    arguments_of,
     checked,
     checked_name,
     name_of,
     query_of,
     value_of,
 )
+from rewake.values.data import encoded
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -289,6 +289,57 @@ class AsyncClient:
     async def _act(self, run: str, *path: str, **body: object) -> View:
         return await self.do(flows.done(self.manner, "runs", run, *path, body=body))
 
+    # --- signals ---------------------------------------------------------------------------
+
+    async def signal(
+        self, run: str, name: str, value: Any = None, *, id: str | None = None
+    ) -> View:
+        """Send a signal (JSON data, also of dataclasses and models), which is delivered once.
+
+        `id` tells it from others, also of another process that sends it again; by default it is
+        new. Raises `RunNotFound`, `RunConflict` if the run has ended, `InvalidInput`.
+        """
+        return await self.do(flows.signalled(self.manner, run, name, value, id))
+
+    async def update(
+        self,
+        run: str,
+        name: str,
+        value: Any = None,
+        *,
+        id: str | None = None,
+        wait: float | None = None,
+    ) -> Any:
+        """Send an update, and return what the workflow answers, as JSON. `wait`: so many seconds.
+
+        Raises `UpdateRejected` if it says no, `NotYet` without an answer in time (`answer` asks
+        again, by the `id`), and as `signal` does.
+        """
+        return await self.do(flows.updated(self.manner, run, name, value, id, wait))
+
+    async def answer(self, run: str, id: str, wait: float | None = None) -> Any:
+        """What the workflow answered to the update of this id. Raises as `update` does."""
+        return await self.do(flows.answered(self.manner, run, id, wait))
+
+    async def signal_or_start(
+        self,
+        workflow: Workflow[P, R],
+        key: str,
+        name: str,
+        value: Any,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AsyncRun[R]:
+        """Send a signal to the run of an idempotency key, or start one that begins with it.
+
+        `args` and `kwargs` are those of the workflow, for a new run. Just one run gets the signal.
+        """
+        body = {"value": value, "input": arguments_of(workflow, args, kwargs)}
+        flow = flows.signalled_or_started(self.manner, workflow.name, key, name, body, None)
+        view = await self.do(flow)
+        return AsyncRun(self, view["run"], workflow, False, {})
+
     # --- callbacks, by their addresses ---------------------------------------------------------
 
     async def complete(
@@ -395,3 +446,13 @@ class AsyncRun(Generic[R_co]):
     async def cancel(self, reason: str | None = None) -> View:
         """Let it clean up and end."""
         return await self._client.cancel(self.id, reason)
+
+    async def signal(self, name: str, value: Any = None, *, id: str | None = None) -> View:
+        """Send it a signal."""
+        return await self._client.signal(self.id, name, value, id=id)
+
+    async def update(
+        self, name: str, value: Any = None, *, id: str | None = None, wait: float | None = None
+    ) -> Any:
+        """Send it an update, and return what it answers."""
+        return await self._client.update(self.id, name, value, id=id, wait=wait)

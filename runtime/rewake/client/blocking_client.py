@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
+from rewake.authoring.inputs import arguments_of
 from rewake.authoring.workflow import Workflow
 from rewake.client import flows
 from rewake.client.answers import Lost
 from rewake.client.asking import Flow, Manner, Pause
 from rewake.client.blocking import BlockingTransport
-from rewake.client.encoding import encoded
 from rewake.client.flows import PAGE, Options, View
 from rewake.client.schedules import Schedules
 from rewake.client.settings import headers_of, server_token, server_url
@@ -21,13 +21,13 @@ from rewake.client.transports import Transport
 from rewake.client.typed import (
     AnyWorkflow,
     StartOptions,
-    arguments_of,
     checked,
     checked_name,
     name_of,
     query_of,
     value_of,
 )
+from rewake.values.data import encoded
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -236,6 +236,40 @@ class Client:
     def _act(self, run: str, *path: str, **body: object) -> View:
         return self.do(flows.done(self.manner, "runs", run, *path, body=body))
 
+    # --- signals ---------------------------------------------------------------------------
+
+    def signal(self, run: str, name: str, value: Any = None, *, id: str | None = None) -> View:
+        return self.do(flows.signalled(self.manner, run, name, value, id))
+
+    def update(
+        self,
+        run: str,
+        name: str,
+        value: Any = None,
+        *,
+        id: str | None = None,
+        wait: float | None = None,
+    ) -> Any:
+        return self.do(flows.updated(self.manner, run, name, value, id, wait))
+
+    def answer(self, run: str, id: str, wait: float | None = None) -> Any:
+        return self.do(flows.answered(self.manner, run, id, wait))
+
+    def signal_or_start(
+        self,
+        workflow: Workflow[P, R],
+        key: str,
+        name: str,
+        value: Any,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Run[R]:
+        body = {"value": value, "input": arguments_of(workflow, args, kwargs)}
+        flow = flows.signalled_or_started(self.manner, workflow.name, key, name, body, None)
+        view = self.do(flow)
+        return Run(self, view["run"], workflow, False, {})
+
     # --- callbacks, by their addresses ---------------------------------------------------------
 
     def complete(self, address: str, result: Any = None, *, connection: object = None) -> View:
@@ -329,3 +363,13 @@ class Run(Generic[R_co]):
     def cancel(self, reason: str | None = None) -> View:
         """Let it clean up and end."""
         return self._client.cancel(self.id, reason)
+
+    def signal(self, name: str, value: Any = None, *, id: str | None = None) -> View:
+        """Send it a signal."""
+        return self._client.signal(self.id, name, value, id=id)
+
+    def update(
+        self, name: str, value: Any = None, *, id: str | None = None, wait: float | None = None
+    ) -> Any:
+        """Send it an update, and return what it answers."""
+        return self._client.update(self.id, name, value, id=id, wait=wait)

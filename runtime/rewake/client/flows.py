@@ -18,8 +18,8 @@ from rewake.client.asking import (
     Pause,
     sending,
 )
-from rewake.client.encoding import encoded
-from rewake.errors import UsageError
+from rewake.errors import NotYet, UpdateRejected, UsageError
+from rewake.values.data import encoded
 
 View = dict[str, Any]
 """What the server tells of something, as the reference has it."""
@@ -141,6 +141,73 @@ def token_in(address: str) -> str:
     if not _CALLBACK.fullmatch(address):
         raise UsageError("URL is no address of a callback: https://HOST/callback/TOKEN")
     return address.rstrip("/").rpartition("/")[2]
+
+
+def signalled(
+    manner: Manner, run: str, name: str, value: object, id: str | None, wait: float = 0
+) -> Flow[View]:
+    """Send a signal, which is delivered once however often it must be sent."""
+    path = ("v1", "runs", run, "signals", name)
+    return (yield from _signal(manner, path, {}, encoded(value), id, wait))
+
+
+def signalled_or_started(
+    manner: Manner, workflow: str, key: str, name: str, body: Mapping[str, object], id: str | None
+) -> Flow[View]:
+    """Send a signal to the run of a key, or start one with it."""
+    path = ("v1", "workflows", workflow, "signals", name)
+    return (yield from _signal(manner, path, {"key": key}, encoded(body), id, 0))
+
+
+def _signal(
+    manner: Manner,
+    path: tuple[str, ...],
+    query: Mapping[str, object],
+    body: bytes,
+    id: str | None,
+    wait: float,
+) -> Flow[View]:
+    headers = {"Idempotency-Key": secrets.token_hex(16) if id is None else id}
+    ask = Ask("POST", path, query, body, headers, wait=wait, repeatable=True)
+    return (yield from sending(ask, manner)).body  # type: ignore[no-any-return]
+
+
+def updated(
+    manner: Manner, run: str, name: str, value: object, id: str | None, wait: float | None
+) -> Flow[object]:
+    """Send an update, and wait for its answer. Raises `UpdateRejected`, `NotYet`."""
+    until = None if wait is None else manner.now() + wait
+    known = secrets.token_hex(16) if id is None else id
+    view = yield from signalled(manner, run, name, value, known, _left(manner, until))
+    return (yield from _answered(manner, view, until))
+
+
+def answered(manner: Manner, run: str, id: str, wait: float | None) -> Flow[object]:
+    """Wait for the answer to an update that was sent. Raises `UpdateRejected`, `NotYet`."""
+    until = None if wait is None else manner.now() + wait
+    return (yield from _answered(manner, {"run": run, "id": id, "state": "sent"}, until))
+
+
+def _answered(manner: Manner, view: View, until: float | None) -> Flow[object]:
+    first = True
+    while view["state"] == "sent":
+        if not first and until is not None and manner.now() >= until:
+            raise NotYet(f"the update {view['id']} has no answer yet; ask again by its id")
+        began, left = manner.now(), _left(manner, until)
+        path = ("v1", "runs", view["run"], "signals", view["id"])
+        ask = Ask("GET", path, wait=left, repeatable=True)
+        view = (yield from sending(ask, manner)).body
+        first = False
+        if view["state"] == "sent" and manner.now() - began < min(left, TOO_SOON):
+            yield Pause(TOO_SOON if until is None else min(TOO_SOON, max(0, until - manner.now())))
+    if view["state"] != "accepted":
+        raise UpdateRejected(view.get("reason", ""))
+    return view["result"]
+
+
+def _left(manner: Manner, until: float | None) -> float:
+    left = LONGEST_WAIT if until is None else min(max(0.0, until - manner.now()), LONGEST_WAIT)
+    return round(left, 3)
 
 
 def is_new(reply: Reply, options: Options) -> bool:

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from rewake.app import App
-from rewake.client.encoding import encoded
 from rewake.client.flows import Options, View, token_in
 from rewake.client.typed import AnyWorkflow
 from rewake.clock import SystemClock
@@ -29,6 +28,7 @@ from rewake.hosts.databases import schema_of
 from rewake.kinds import OutcomeKind
 from rewake.stores.postgres.joined import JoinedTable, carried_out_at_once
 from rewake.tags import Served
+from rewake.values.data import encoded
 
 T = TypeVar("T")
 

@@ -14,15 +14,6 @@ from rewake.errors import AppError, InvalidInput, NotYet, TaskError, UsageError
 AnyWorkflow = Workflow[..., Any]
 
 
-def arguments_of(
-    workflow: AnyWorkflow, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The arguments of a call by name. Raises `TypeError`, as the call would, and `UsageError`."""
-    if not hasattr(workflow, "function"):
-        raise UsageError(f"{workflow!r} is no workflow: by a name, say start(name, input, key=…)")
-    return workflow.named(args, kwargs)
-
-
 def value_of(view: Mapping[str, Any], workflow: AnyWorkflow | None) -> Any:
     """What a run returned: as the workflow's type hint says, without a workflow as JSON.
 

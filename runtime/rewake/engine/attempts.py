@@ -322,7 +322,7 @@ class Attempts:
         body.check()
         services = self._services
         logs = AttemptLog(services.clock, RunCodec(services.secret, operation.run))
-        context = TaskContext(operation.run, operation.key, operation.number, logs)
+        context = TaskContext(operation.run, operation.key, operation.number, logs, services.reach)
         policy, elapsed = call.task.policy, self._elapsed(operation)
         attempted = attempt(
             call.task.function,

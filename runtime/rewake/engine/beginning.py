@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from rewake.engine.carrying import carrying_out, runs_log
-from rewake.engine.door import Given, StandsFor, door_of
+from rewake.engine.door import First, Given, StandsFor, door_of
 from rewake.engine.pauses import Pauses
 from rewake.engine.program import RUNTIME
 from rewake.engine.starting import (
@@ -91,7 +91,7 @@ class Beginning(Pauses, ABC):
         async def create(run: str, follows: Header | None) -> tuple[Header, bool]:
             header = self._new_header(run, workflow, given.arguments, key, given.tenant)
             begin = self._started(header, recorded, *origin)
-            make = partial(self._create, header, begin, follows, noted)
+            make = partial(self._create, header, begin, follows, noted, given.first)
             there, new = await (make() if door is None else door.through(header, make))
             # Before any policy: how a run of another workflow stands is not for who may start this.
             if there.workflow != workflow:
@@ -122,12 +122,15 @@ class Beginning(Pauses, ABC):
         started: Started,
         follows: Header | None,
         noted: Noted | None,
+        first: First | None = None,
     ) -> tuple[Header, bool]:
         """Create this run and begin it, unless it exists, as `Create` says."""
         services, run = self._services, header.run
+        signal = None if first is None else first(run)
+        header.seed = header.seed if signal is None else signal.began
         with services.claims.making(run, "", header.owner):
             joined = noted if self._store.joins else None
-            stored, new = await self._store.start(header, started, follows, joined)
+            stored, new = await self._store.start(header, started, follows, joined, signal)
             if new and noted is not None and joined is None:
                 await noted(stored)
         if new:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from rewake.engine.arrivals import Arrivals
+from rewake.engine.inbox import Inbox
 from rewake.kinds import Kind
 from rewake.records import Header
 from rewake.replay.execution import Execution
@@ -24,6 +25,7 @@ class Kept:
 
     execution: Execution
     arrivals: Arrivals
+    inbox: Inbox
     count: int
     mark: str
     base: str
@@ -42,7 +44,13 @@ class Cache:
         self._size = size
         self._kept: OrderedDict[str, Kept] = OrderedDict()
 
-    def keep(self, header: Header, execution: Execution, arrivals: Arrivals | None = None) -> None:
+    def keep(
+        self,
+        header: Header,
+        execution: Execution,
+        arrivals: Arrivals | None = None,
+        inbox: Inbox | None = None,
+    ) -> None:
         """Keep an instance that is exactly at this header's count and mark."""
         if self._size < 1:
             execution.drop()
@@ -50,7 +58,8 @@ class Cache:
         # Another invocation may have overtaken this one between its commit and here.
         self.drop(header.run)
         where = header.count, header.mark, header.base, tail_of(header.tail)
-        self._kept[header.run] = Kept(execution, arrivals or Arrivals(), *where)
+        made = Kept(execution, arrivals or Arrivals(), inbox or Inbox(), *where)
+        self._kept[header.run] = made
         while len(self._kept) > self._size:
             _, oldest = self._kept.popitem(last=False)
             oldest.execution.drop()

@@ -34,6 +34,7 @@ from rewake.records import (
     Millis,
     Outcome,
     Scheduled,
+    Signalled,
     Stepped,
     Withdrawn,
 )
@@ -47,6 +48,7 @@ from rewake.stores.families import is_waited_for
 from rewake.stores.history import History
 from rewake.stores.joins import may_be_open
 from rewake.stores.keys import header_key
+from rewake.stores.signals import ANY
 from rewake.stores.table import Due
 
 FAILED_LOG = "rewake.engine.failed"
@@ -100,7 +102,7 @@ class Commits:
         Raises `StuckError` if the run would wait for ever.
         """
         open_ = execution.open.values()
-        if wake is None and not any(op.kind.traits.awaited for op in open_):
+        if wake is None and not any(_comes_from_outside(op.kind) for op in open_):
             raise StuckError("it waits for something that nothing can bring about (a deadlock)")
         settings, check_at = self._services.settings, self._check_at(execution)
         ahead = wake is not None and self._services.goes_ahead(wake)
@@ -119,6 +121,7 @@ class Commits:
                 check_at=check_at,
                 ahead=settings.grace if ahead else 0,
                 asks=any(op.kind is Kind.APPROVAL for op in open_),
+                hears=_hears(execution),
                 take=take,
                 near=settings.sweep,
             )
@@ -206,6 +209,7 @@ class Commits:
         self._tell_failure(execution.finished)
         runs_log.info("run %s of %s has ended: %s", self.header.run, self.header.workflow, state)
         await self._services.limits.leave(self.header)
+        await self._answer(entries)
         await self._cancel_withdrawn(entries)
         await self._services.tell(self.header, execution.finished)
         if due != last:
@@ -221,6 +225,7 @@ class Commits:
         if not self._ends(execution, await store.next_lap(self.header, entries)):
             return False
         self._instance.begin(History(first, {}))
+        await self._answer(fresh)
         unknown = scheduled(fresh)  # what this segment asked for, and withdrew, nobody knows of
         await self._cancel_withdrawn([each for each in fresh if key_of(each) not in unknown])
         await self.look_after_laps(cancel=False)
@@ -228,7 +233,10 @@ class Commits:
 
     async def look_after_laps(self, *, cancel: bool = True) -> None:
         """Remove what earlier laps have left, unless that is done. The next commit notes it."""
-        self.header.lap = await self._store.look_after_laps(self.header, cancel=cancel)
+        over = self._instance.signals_over
+        self.header.lap = await self._store.look_after_laps(
+            self.header, cancel=cancel, signals=over
+        )
 
     def _ends(self, execution: Execution, result: Committed | Fenced | Arrived) -> bool:
         """Whether the end was written; else something arrived. Raises `CancelFirst`."""
@@ -247,7 +255,7 @@ class Commits:
             if each.kind is Kind.APPROVAL:
                 told = "run %s waits for a decision: rewake runs approve %s %s"
                 runs_log.info(told, run, run, shlex.quote(each.key))
-            elif each.kind.traits.awaited and each.kind.traits.suspends:
+            elif _comes_from_outside(each.kind) and each.kind.traits.suspends:
                 runs_log.info("run %s waits %s: %s", run, each.kind.traits.waiting, each.key)
 
     def _tell_failure(self, outcome: Outcome) -> None:
@@ -370,7 +378,15 @@ class Commits:
                 self._services.begin(invocation, taken)
         if others:
             await self._services.dispatch(others)
+        await self._answer(entries)
         await self._cancel_withdrawn(entries)
+
+    async def _answer(self, entries: Sequence[Entry]) -> None:
+        """Put the answers to updates where their senders find them: the history has them too."""
+        for each in entries:
+            if isinstance(each, Scheduled) and each.kind is Kind.ANSWER and each.args is not None:
+                await self._store.answer(self.header.run, each.name, each.key, each.args)
+                self._services.streams.watchers.tell(self.header.run)
 
     async def _cancel_withdrawn(self, entries: Sequence[Entry]) -> None:
         gone: list[Entry] = [entry for entry in entries if type(entry) is Withdrawn]
@@ -379,6 +395,17 @@ class Commits:
         await self._steps.cancel([key_of(entry) for entry in gone])
         now = self._services.clock.now()
         await self._store.cancel_withdrawn(self.header.run, History(gone, {}), now)
+
+
+def _comes_from_outside(kind: Kind) -> bool:
+    """Whether an operation of this kind ends by what others do, in their own time."""
+    return kind.traits.awaited or kind.traits.heard
+
+
+def _hears(execution: Execution) -> str:
+    """The name of the signals that a run waits for, as its header says it."""
+    names = {op.name for op in execution.open.values() if op.kind.traits.heard}
+    return ANY if len(names) > 1 else next(iter(names), "")
 
 
 def must_commit(fresh: Sequence[Entry], ready: Sequence[OpenOp]) -> bool:
@@ -413,4 +440,4 @@ def _asks_for_step(entry: Entry) -> bool:
 def _is_progress(entry: Entry) -> bool:
     if type(entry) is Stepped:
         return entry.retry_at is None
-    return type(entry) is Completed or type(entry) is Fired
+    return type(entry) in (Completed, Fired, Signalled)

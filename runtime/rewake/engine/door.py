@@ -22,7 +22,7 @@ from rewake.engine.starting import check_priority, check_tenant
 from rewake.errors import InvalidInput, RunConflict, RunNotFound, Throttled, UsageError
 from rewake.ledger import Waiter
 from rewake.limited import Admission, Limited, LimitKind, Line, in_order, is_awaited, said
-from rewake.records import Header, Millis
+from rewake.records import Header, Millis, Signal
 from rewake.states import TERMINAL
 
 log = logging.getLogger("rewake.engine")
@@ -44,14 +44,19 @@ class StandsFor(Exception):
         self.new = new
 
 
+First = Callable[[str], Signal]
+"""Makes the signal with which a new run of this id begins."""
+
+
 class Given(NamedTuple):
-    """What a start is given. `named`: its run may be there already."""
+    """What a start is given. `named`: its run may be there already. `first`: its first signal."""
 
     arguments: Mapping[str, Any]
     strict: bool
     tenant: str
     priority: int | None
     named: bool
+    first: First | None = None
 
 
 class Door:

@@ -38,6 +38,7 @@ from rewake.engine.runs import Runs
 from rewake.engine.schedules import Schedules
 from rewake.engine.services import Here, Services
 from rewake.engine.settings import Settings
+from rewake.engine.signals import Reaching
 from rewake.engine.slots import Slots
 from rewake.engine.sweeper import Sweeper
 from rewake.engine.tags import Tags
@@ -116,7 +117,7 @@ class Engine(Runs):
                 tags=tags,
             )
         )
-        own = self._services, Deliveries(self._services)
+        own, self._services.reach = (self._services, Deliveries(self._services)), Reaching(self)
         self._attempts, self._sweeper = Attempts(*own), Sweeper(*own)
         self._children, self._watchdog = Children(self, own[1]), Watchdog(own[0])
         self._claiming, self._pid = dict[str, bool](), os.getpid()

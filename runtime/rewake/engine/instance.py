@@ -5,8 +5,11 @@ It belongs to its turn, which drops it at the end, unless the cache has got it b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rewake.engine.arrivals import Arrivals
 from rewake.engine.cache import Kept
+from rewake.engine.inbox import Inbox
 from rewake.engine.program import RUNTIME, new_execution
 from rewake.engine.services import Services
 from rewake.errors import StuckError
@@ -43,6 +46,9 @@ class Instance:
         self.steps: dict[str, Operation] = {}
         """The items of open steps, if another process may have begun some of them."""
         self.arrivals = Arrivals()
+        self.inbox = Inbox()
+        self.signals_over: Sequence[str] = ()
+        """The ids of signals that earlier laps than the last have consumed, while that is known."""
 
     async def take(self, header: Header) -> Execution:
         """The run's execution, from the cache or by a replay.
@@ -64,6 +70,7 @@ class Instance:
             of_round = kept.execution.round == header.round
             if of_round and (not self.replayed or await self._follow(kept, header)):
                 self.arrivals.adopt(kept.arrivals)
+                self.inbox = kept.inbox
                 return kept.execution
             self.drop()
         self.replayed = True
@@ -73,11 +80,18 @@ class Instance:
         """Go on with another instance, of the history that the next lap begins with."""
         self.drop()
         self._history = history
+        self._begin_lap(history)
+
+    def _begin_lap(self, history: History) -> None:
+        self.inbox = Inbox()
+        self.inbox.passed(history.entries)
+        begun = history.entries[0]
+        self.signals_over = begun.lap.over if isinstance(begun, Started) else ()
 
     def suspend(self, header: Header) -> None:
         """Give the execution, which is exactly at this header, to the cache."""
         if self._execution is not None:
-            self._services.cache.keep(header, self._execution, self.arrivals)
+            self._services.cache.keep(header, self._execution, self.arrivals, self.inbox)
             self._execution = None
 
     def drop(self) -> None:
@@ -100,6 +114,7 @@ class Instance:
         steps = [op.key for op in kept.execution.open.values() if op.kind.traits.inline]
         self.steps = await store.steps(header.run, steps)
         kept.arrivals.followed(read_at(header))
+        kept.inbox.passed(entries)
         await store.cancel_withdrawn(header.run, history, self._services.clock.now())
         return True
 
@@ -122,6 +137,7 @@ class Instance:
             retries = [each.epoch for each in history.entries if isinstance(each, Retried)]
             self.retried = bool(retries) and retries[-1] == header.epoch - 1
         self.arrivals.replayed(header.arrivals, history.operations)
+        self._begin_lap(history)
         # The process that committed a withdrawal may have died before it cancelled.
         await services.store.cancel_withdrawn(header.run, history, services.clock.now())
         return execution

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rewake.engine.retries import told
 from rewake.noted import LapBegun
-from rewake.records import Continued, Entry, Header, Logged, Millis, Started
+from rewake.records import Continued, Entry, Header, Logged, Millis, Signalled, Started
 
 
 def first_entries(header: Header, lap: Sequence[Entry], end: Continued, now: Millis) -> list[Entry]:
@@ -23,5 +23,7 @@ def first_entries(header: Header, lap: Sequence[Entry], end: Continued, now: Mil
         carried=len(said),
         items=before.items + sum(not isinstance(each, Logged) for each in known),
         lines=before.lines + sum(len(each.lines) for each in known if isinstance(each, Logged)),
+        heard=[each.signal for each in lap if isinstance(each, Signalled)],
+        over=before.heard,
     )
     return [Started(now, end.args, started.by, header.round + 1, begun, started.scheduled), *said]

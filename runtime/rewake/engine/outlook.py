@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewake.records import CancelRequested, ClockSetBack, Entry, Event, Millis, Scheduled
+from rewake.records import (
+    CancelRequested,
+    ClockSetBack,
+    Entry,
+    Event,
+    Header,
+    Millis,
+    Outcome,
+    Scheduled,
+)
 from rewake.replay.execution import Execution
 
 
@@ -36,3 +45,23 @@ def concerns(execution: Execution, event: Event) -> bool:
     """Whether the event is about an open operation: an earlier event may have closed it."""
     about = getattr(event, "key", "")
     return about in execution.open or isinstance(event, CancelRequested | ClockSetBack)
+
+
+def in_order(
+    found: list[tuple[Millis, str, Event, Outcome | None]],
+    header: Header,
+    execution: Execution,
+    now: Millis,
+) -> list[tuple[Event, Outcome | None]]:
+    """What was found, each with its moment and place, as events in the order of happening.
+
+    Behind a request to cancel that was not observed yet, and a clock that was set back.
+    """
+    if len(found) > 1:
+        found.sort(key=lambda each: each[:2])
+    events = [(event, outcome) for _, _, event, outcome in found]
+    if header.cancel is not None and header.cancels > execution.cancels:
+        events.insert(0, (CancelRequested(now, header.cancel, header.cancels), None))
+    if now < execution.machine:
+        events.insert(0, (ClockSetBack(now), None))
+    return events

@@ -117,7 +117,7 @@ def told(gone: Sequence[Entry], event: Entry) -> Iterable[Entry]:
         match entry:
             case Logged() | Emitted():
                 yield entry
-            case Scheduled(kind=kind, args=Value() as value) if kind.traits.at_once:
+            case Scheduled(kind=kind, args=Value() as value) if kind.traits.streamed:
                 yield Emitted(entry.key, clock, value, entry.round)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rewake.engine.beginning import Beginning, Nominal, Noted, started_otherwise
 from rewake.engine.carrying import carrying_out, runs_log
-from rewake.engine.door import Given, StandsFor
+from rewake.engine.door import First, Given, StandsFor
 from rewake.engine.listing import Wanted
 from rewake.engine.retries import cut, forgotten
 from rewake.engine.services import Services
@@ -71,6 +71,7 @@ class Runs(Beginning):
         compare: bool = True,
         noted: Noted | None = None,
         scheduled: Nominal = ("", None),
+        first: First | None = None,
     ) -> tuple[Header, bool]:
         """Start a run. Returns its header, and whether it is new. `by`: who starts it.
 
@@ -78,7 +79,7 @@ class Runs(Beginning):
         ended or not, unless a policy says otherwise (`rewake.engine.starting`). `compare`: refuse
         other arguments than it has. `strict`: refuse fields that a class does not have. `noted` is
         told of a new run. `scheduled`: by which schedule, when. `tenant`: whose run it is.
-        `priority`: instead of its workflow's, where it waits in a line.
+        `priority`: instead of its workflow's, where it waits in a line. `first`: its first signal.
 
         Raises:
             RunNotFound: no such workflow.
@@ -86,7 +87,8 @@ class Runs(Beginning):
             RunConflict: that run (`run`) has other arguments, was removed, or a policy rejects it.
             Throttled: it is started too often.
         """
-        given = Given(arguments, strict, tenant, priority, run is not None or bool(idempotency_key))
+        named = run is not None or bool(idempotency_key)
+        given = Given(arguments, strict, tenant, priority, named, first)
         create = self.creating(workflow, given, idempotency_key or "", noted, by, scheduled)
         policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
         name = self._name(workflow, run, idempotency_key)

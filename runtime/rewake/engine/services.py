@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from rewake.app import App
+from rewake.authoring.context import Reach
 from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.engine.apart import Apart
@@ -157,6 +158,8 @@ class Services:
     """What the attempts of this process say."""
     limits: Limits = field(init=False)
     """Who lets in what is limited."""
+    reach: Reach | None = None
+    """What attempts can do to other runs."""
     waits: Waits = field(init=False)
     """Which approvals are open, as far as this process has looked."""
 

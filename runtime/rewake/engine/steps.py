@@ -148,7 +148,7 @@ class Steps:
     async def _attempt(self, op: OpenOp) -> tuple[Any, BaseException | None]:
         work, services = op.work, self._services
         logs = AttemptLog(services.clock, RunCodec(services.secret, self._run))
-        context = TaskContext(self._run, op.key, op.number, logs)
+        context = TaskContext(self._run, op.key, op.number, logs, services.reach)
         elapsed = _elapsed(op, services.clock.now())
         try:
             services.logs.begin(context, logs)

@@ -30,19 +30,18 @@ from rewake.engine.commits import (
 )
 from rewake.engine.deadlines import fell_silent, timed_out
 from rewake.engine.heart import Hold
+from rewake.engine.inbox import MOST_FRESH
 from rewake.engine.instance import Instance, TooNew, check
 from rewake.engine.interrupted import number_anew, number_attempts
 from rewake.engine.leases import PASSING
 from rewake.engine.matters import time_out
-from rewake.engine.outlook import concerns, goes_on, next_wake, scheduled
+from rewake.engine.outlook import concerns, goes_on, in_order, next_wake, scheduled
 from rewake.engine.services import Services, TurnHere
 from rewake.engine.shortages import shortage
 from rewake.engine.steps import Steps
 from rewake.errors import ReadableElsewhere, RunNotFound, StoreError, StuckError
 from rewake.kinds import DueMeans
 from rewake.records import (
-    CancelRequested,
-    ClockSetBack,
     Completed,
     Event,
     Fired,
@@ -51,6 +50,7 @@ from rewake.records import (
     Operation,
     Outcome,
     Scheduled,
+    Signalled,
 )
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
@@ -189,17 +189,14 @@ class Turn:
         header = self._commits.header
         seen = header.arrivals = arrivals.heard_to(header.arrivals)
         now = self._now(execution)
-        for event, outcome in await self._events(execution, known, now):
-            if concerns(execution, event):
-                execution.observe(event, outcome)
-                check(execution)
+        await self._fold(execution, known, now)
         self._steps.collect(execution, now)
         check(execution)
         if execution.finished is not None:
             return await self._commits.finish(execution)
         ready = [] if header.pause else self._steps.ready(execution, self._now)
         if not ready and not self._steps.running:
-            if self._unread or arrivals.heard_to(seen) > seen or goes_on(execution):
+            if await self._sees_more(execution, seen):
                 return False
             suspend = self._commits.set_aside if header.pause else self._commits.park
             return await suspend(execution, next_wake(execution))
@@ -220,6 +217,23 @@ class Turn:
         self._check_held()
         self._steps.start(ready)
 
+    async def _fold(self, execution: Execution, known: Operation | None, now: Millis) -> None:
+        for event, outcome in await self._events(execution, known, now):
+            if is_wanted := concerns(execution, event):
+                execution.observe(event, outcome)
+                check(execution)
+            if type(event) is Signalled:
+                self._instance.inbox.close(event, observed=is_wanted)
+
+    async def _sees_more(self, execution: Execution, seen: int) -> bool:
+        """Whether there is more that it can observe at once, behind the arrivals it has `seen`."""
+        if self._instance.inbox.has_more(self._commits.header, execution):
+            if len(execution.fresh) > MOST_FRESH:
+                await self._commits.stay(execution)
+            return True
+        arrivals = self._instance.arrivals
+        return self._unread or arrivals.heard_to(seen) > seen or goes_on(execution)
+
     # --- what arrived ----------------------------------------------------------------------
 
     async def _events(
@@ -233,17 +247,11 @@ class Turn:
         found += [
             (op.due, op.key, Fired(op.key, now, op.kind), None)
             for op in execution.open.values()
-            if op.due is not None and op.due <= now and op.kind.traits.due is DueMeans.END
+            if op.due is not None and op.due <= now and op.kind.traits.fires
         ]
-        if len(found) > 1:
-            found.sort(key=lambda each: each[:2])
-        events = [(event, outcome) for _, _, event, outcome in found]
-        header = self._commits.header
-        if header.cancel is not None and header.cancels > execution.cancels:
-            events.insert(0, (CancelRequested(now, header.cancel, header.cancels), None))
-        if now < execution.machine:
-            events.insert(0, (ClockSetBack(now), None))
-        return events
+        inbox, header = self._instance.inbox, self._commits.header
+        found += await inbox.found(self._store, header, execution, now)
+        return in_order(found, header, execution, now)
 
     async def _settled(
         self, execution: Execution, known: Operation | None, now: Millis
@@ -257,6 +265,7 @@ class Turn:
             if op.kind.traits.awaited and op.key not in fresh
         }
         found, keys = self._instance.arrivals.found(), self._arrived(len(awaited))
+        self._instance.inbox.note(keys)
         settled = {key: found[key] for key in awaited if key in found} if found else {}
         if known is not None and known.key in awaited and (len(awaited) == 1 or keys is not None):
             settled[known.key] = known

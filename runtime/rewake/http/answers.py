@@ -14,6 +14,7 @@ from rewake.views.deliveries import DeliveryView
 from rewake.views.history_pages import ChangedView
 from rewake.views.runs import Links, RunView
 from rewake.views.schedules import ComingView, ScheduleView
+from rewake.views.signals import SignalView
 from rewake.views.timeline import OperationView
 
 
@@ -263,6 +264,13 @@ class HandedOn(msgspec.Struct, frozen=True):
     approver: str
     delegate: str
     link: str | None
+
+
+class SignalsPage(msgspec.Struct, frozen=True):
+    """The signals of a run, in the order of sending."""
+
+    signals: list[SignalView]
+    cursor: str | None
 
 
 class Called(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from rewake.doctor.front import Seen
 from rewake.doctor.host import LARGEST, LONGEST, Probed
 from rewake.engine.schedules import MOST_SHOWN
+from rewake.engine.signals import LONGEST_ID
 from rewake.engine.starting import LONGEST_KEY, TENANT, IfFinished, IfRunning
 from rewake.http import (
     answers,
@@ -25,6 +26,7 @@ from rewake.http import (
     removals,
     runs,
     schedules,
+    signals,
     streams,
     tokens,
     trails,
@@ -41,6 +43,7 @@ from rewake.views.ballots import ApprovalRecord
 from rewake.views.deliveries import WholeDeliveryView
 from rewake.views.runs import STATES, ResultView, RunView
 from rewake.views.schedules import ScheduleView
+from rewake.views.signals import SignalView
 from rewake.views.timeline import OPERATION_STATES, OperationView
 
 JSON = "application/json"
@@ -150,6 +153,14 @@ _OF_STREAM = {
         "How many seconds to wait for what is new.",
     ),
 }
+_SIGNAL = {200: Answer(SignalView), 202: Answer(SignalView)}
+_SIGNAL_ID = Parameter(
+    text(minLength=1, maxLength=LONGEST_ID),
+    "The id of the signal: it is delivered once, however often it is sent.",
+)
+_OF_SIGNAL = {
+    "wait": Parameter(QUERY["wait"].schema, "How many seconds to wait for the answer to an update.")
+}
 _VIEW = {200: Answer(RunView)}
 _ACCEPTED = {200: Answer(RunView), 202: Answer(RunView)}
 
@@ -210,6 +221,26 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("POST", "/v1/runs/{run}/unhold"): Described(_VIEW, body=runs.Action, problems=(404,)),
     ("POST", "/v1/runs/{run}/erase"): Described(_VIEW, body=runs.Action, problems=(404, 409)),
     ("POST", "/v1/purge"): Described({200: Answer(answers.PurgedPage)}, body=removals.Purge),
+    ("GET", "/v1/runs/{run}/signals"): Described(
+        {200: Answer(answers.SignalsPage)}, problems=(404,)
+    ),
+    ("GET", "/v1/runs/{run}/signals/{signal}"): Described(
+        _SIGNAL, problems=(404, 409), query=_OF_SIGNAL
+    ),
+    ("POST", "/v1/runs/{run}/signals/{signal}"): Described(
+        _SIGNAL,
+        body=Any,
+        problems=(404, 409),
+        query=_OF_SIGNAL,
+        headers={"Idempotency-Key": _SIGNAL_ID},
+    ),
+    ("POST", "/v1/workflows/{name}/signals/{signal}"): Described(
+        _SIGNAL,
+        body=signals.FirstSignal,
+        problems=(404, 409),
+        query={**_OF_SIGNAL, "key": Parameter(_KEY.schema, "The idempotency key of the run.")},
+        headers={"Idempotency-Key": _SIGNAL_ID},
+    ),
     ("GET", "/v1/runs/{run}/approvals/{key:path}"): Described(
         {200: Answer(ApprovalRecord, also=(trails.LINES,))}, problems=(404, 409)
     ),

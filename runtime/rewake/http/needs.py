@@ -53,6 +53,11 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("POST", "/v1/runs/{run}/unhold"): Need(Scope.OPERATE, "run.unhold", acts=True),
     ("POST", "/v1/runs/{run}/erase"): Need(Scope.ADMIN, "run.erase", acts=True),
     ("POST", "/v1/purge"): Need(Scope.ADMIN, "run.purge", acts=True),
+    ("GET", "/v1/runs/{run}/signals"): Need(Scope.READ, "signal.list"),
+    ("GET", "/v1/runs/{run}/signals/{signal}"): Need(Scope.READ, "signal.get"),
+    # Who may start runs may tell them what happened since: it is what a program says, not a person.
+    ("POST", "/v1/runs/{run}/signals/{signal}"): Need(Scope.START, "signal.send", acts=True),
+    ("POST", "/v1/workflows/{name}/signals/{signal}"): Need(Scope.START, "signal.start", acts=True),
     ("GET", "/v1/runs/{run}/approvals/{key:path}"): Need(Scope.READ, "approval.get"),
     ("POST", "/v1/runs/{run}/approvals/{key:path}"): Need(
         Scope.DECIDE, "approval.decide", acts=True

@@ -65,7 +65,7 @@ async def start(request: Request) -> Response:
     """`POST /v1/workflows/{name}/runs`: start a run; with `wait=`, answer its result."""
     parts = parts_of(request)
     wait = query_number(request, "wait", 0, LONGEST_WAIT) or 0
-    run, key = request.query_params.get("id"), _idempotency_key(request)
+    run, key = request.query_params.get("id"), idempotency_key(request)
     if run == "":
         raise InvalidInput("a run id is not empty", field="id")
     if run is not None and key is not None:
@@ -273,7 +273,8 @@ async def _followed(request: Request, header: Header, wait: float) -> tuple[Head
     return (header if outcome else await parts.engine.get(header.run)), outcome
 
 
-def _idempotency_key(request: Request) -> str | None:
+def idempotency_key(request: Request) -> str | None:
+    """The key that a request names, if it does. Raises `InvalidInput`."""
     text = request.headers.get("idempotency-key")
     if text is None:
         return None

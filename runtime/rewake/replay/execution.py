@@ -33,7 +33,7 @@ from typing import Any, Final, cast, get_args
 
 from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
 from rewake.kin import OtherRun
-from rewake.kinds import Kind, OutcomeKind
+from rewake.kinds import Kind
 from rewake.laps import prefix_of, seed_of
 from rewake.records import (
     LATEST,
@@ -51,6 +51,7 @@ from rewake.records import (
     Outcome,
     Retried,
     Scheduled,
+    Signalled,
     Started,
     Stepped,
     Value,
@@ -396,8 +397,8 @@ class Execution:
             raise CheckpointUnreadable(f"{event.key}: it is completed, but its outcome is missing")
         self._settle(event.key, outcome)
 
-    def _fired(self, event: Fired, _: Outcome | None) -> None:
-        self._settle(event.key, _FIRED)
+    def _fired(self, event: Fired | Signalled, outcome: Outcome | None) -> None:
+        self._settle(event.key, outcome or event.outcome, getattr(event, "signal", ""))
 
     def _stepped(self, event: Stepped, _: Outcome | None) -> None:
         op, over = self.open.get(event.key), event.attempt
@@ -407,13 +408,15 @@ class Execution:
                 return op.try_again(event)
         return self._settle(event.key, event.outcome)
 
-    def _settle(self, key: str, outcome: Outcome) -> None:
+    def _settle(self, key: str, outcome: Outcome, signal: str = "") -> None:
         op = self.open.pop(key, None)
         if op is None:
             self._stick(key, "the history completes it, but the code never asked for it")
         elif op.timer is not None:
             self._loop.resume(op.timer)
         elif op.future is not None:
+            if signal:
+                op.work.signal = signal
             resolve(op, op.future, outcome, self.origins)
             op.future = None  # Each refers to the other.
 
@@ -466,11 +469,7 @@ class Execution:
         """Let the body go no further: nothing that it does from here on counts."""
         self._loop.halted = True
         self.finished = self._ended = None
-        if self.error is None:
-            self.error = error
-
-
-_FIRED = Outcome(OutcomeKind.OK)
+        self.error = self.error or error
 
 
 _APPLY: Mapping[type, Callable[[Execution, Any, Outcome | None], None]] = {
@@ -478,6 +477,7 @@ _APPLY: Mapping[type, Callable[[Execution, Any, Outcome | None], None]] = {
     Completed: Execution._completed,
     Fired: Execution._fired,
     Stepped: Execution._stepped,
+    Signalled: Execution._fired,
     CancelRequested: Execution._cancel,
     ClockSetBack: Execution._set_back,
     Retried: Execution._retried,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from rewake.errors import StuckError
 from rewake.kin import OtherRun
-from rewake.kinds import DueMeans, Kind
+from rewake.kinds import Kind
 from rewake.limited import Terms
 from rewake.records import (
     LATEST,
@@ -92,7 +92,7 @@ class OpenOp:
         self.args: Value | None = None
         """Its arguments, encoded."""
         self.work: Any = None
-        """Of a step: its `StepWork`, for the turn."""
+        """For the turn: of a step, its `StepWork`; of a wait for a signal, what fits it."""
         self.number = 0
         """Of a step: the number of its newest attempt, also of one that did not end."""
         self.failure: Failure | None = None
@@ -127,7 +127,7 @@ class OpenOp:
         self.asked_at -= back
         if self.not_before is not None:
             self.not_before -= back
-        if self.due is not None and not self.fixed and self.kind.traits.due is DueMeans.END:
+        if self.due is not None and not self.fixed and self.kind.traits.fires:
             self.due -= back
 
     def go_on(self, event: Retried) -> None:

@@ -22,6 +22,7 @@ from rewake.records import (
     Scheduled,
     ScheduledFor,
     ScheduledRun,
+    Signalled,
     Started,
     Stepped,
     Value,
@@ -103,6 +104,7 @@ def fits(entry: Entry) -> bool:
 
 _VALUES: Mapping[type, Callable[[Entry], Value | None]] = {
     Emitted: attrgetter("value"),
+    Signalled: attrgetter("value"),
     Started: attrgetter("args"),
     Scheduled: attrgetter("args"),
     ScheduledFor: attrgetter("args"),
@@ -124,6 +126,6 @@ def _with_value(entry: Entry, value: Value | None) -> Entry:
     if isinstance(entry, Stepped | Finished):
         outcome = msgspec.structs.replace(entry.outcome, value=value)
         return msgspec.structs.replace(entry, outcome=outcome)
-    if isinstance(entry, Emitted) and value is not None:
+    if isinstance(entry, Emitted | Signalled) and value is not None:
         return msgspec.structs.replace(entry, value=value)
     return entry

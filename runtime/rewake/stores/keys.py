@@ -7,6 +7,7 @@
     R#<run>     O#<key>                     Operation   a task, an approval, an interrupted step
     R#<run>     L#<key>#<attempt>#<part>    LogBatch    what an attempt logged
     R#<run>     S#<number>                  StreamBatch what attempts said, in the order told
+    R#<run>     M#<digest of its id>        Signal      what was sent to the run
     R#<run>     W#<key>                     Seen        how often an approval's page was looked at
     O#<..>#<run> J                          Join        arrivals of a shard of a wide run
     P#<name>    P                           Process     the lease of one process
@@ -36,6 +37,7 @@ Where a table spreads what many write at once, operations and logs of wide runs 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -59,7 +61,7 @@ from rewake.ledger import (
     Waiter,
 )
 from rewake.limited import Line
-from rewake.records import Chunk, Header, Item, Millis, Operation
+from rewake.records import Chunk, Header, Item, Millis, Operation, Signal
 from rewake.stores.table import Key
 from rewake.streamed import LogBatch, StreamBatch
 
@@ -79,8 +81,9 @@ TAGS = "G"
 LIMITS = "F"
 """The partition of all limits, where they are not spread."""
 
-CHUNKS, OPERATIONS, LOGS, STREAM, SEEN = "C#", "O#", "L#", "S#", "W#"
-"""The first letters of the sort keys of a run's chunks, operations, logs, stream, and of pages."""
+CHUNKS, OPERATIONS, LOGS, STREAM, SIGNALS, SEEN = "C#", "O#", "L#", "S#", "M#", "W#"
+"""The first letters of the sort keys of what a run has: chunks, operations, logs, its stream,
+signals, and of pages."""
 WATCHERS = "K#"
 """Those of what says that an operation of another run waits for the end of this one."""
 
@@ -90,6 +93,7 @@ TYPES: Mapping[str, type[Item]] = {
     "O": Operation,
     "L": LogBatch,
     "S": StreamBatch,
+    "M": Signal,
     "W": Seen,
     "P": Process,
     "T": Token,
@@ -298,6 +302,16 @@ def log_key(run: str, key: str, attempt: int, part: int) -> Key:
 def logs_of(key: str) -> str:
     """The beginning of the sort keys of one operation's logs."""
     return f"{LOGS}{key}#"
+
+
+def signal_key(run: str, id: str) -> Key:
+    """Where the signal of this id is."""
+    return Key(run_partition(run), signal_place(id))
+
+
+def signal_place(id: str) -> str:
+    """The sort key of the signal of this id, which a sender may have chosen as it likes."""
+    return SIGNALS + hashlib.sha256(id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def stream_key(run: str, number: int) -> Key:

@@ -39,6 +39,7 @@ from rewake.stores.keys import (
     STREAM,
     lap_of_chunk,
     run_partition,
+    signal_key,
     stream_number,
 )
 from rewake.stores.merging import everything
@@ -68,10 +69,13 @@ class Laps(Removal):
         }
         return await self._append(held, entries, changes, arrivals=held.arrivals, onto=onto)
 
-    async def look_after_laps(self, header: Header, *, cancel: bool) -> LapState:
+    async def look_after_laps(
+        self, header: Header, *, cancel: bool, signals: Sequence[str] = ()
+    ) -> LapState:
         """Remove what the laps before the last one have left. Returns what is to be noted of that.
 
-        `cancel`: what the last one has left open may still have to be cancelled.
+        `cancel`: what the last one has left open may still have to be cancelled. `signals`: the ids
+        of those that the laps before it have consumed.
         """
         lap = header.lap
         if lap.cleared == lap.number:
@@ -79,6 +83,9 @@ class Laps(Removal):
         if cancel:
             await self._cancel_lap(header, lap.number - 1)
         await self._remove_chunks(header)
+        places = [signal_key(header.run, each) for each in signals]
+        for first in range(0, len(places), FEW):
+            await self._gone(places[first : first + FEW])
         for old in range(max(FIRST, lap.cleared - 1), lap.number - 1):
             await self._remove_lap(header, old)
         await self._remove_batches(header)

@@ -131,7 +131,7 @@ def in_cut_history(place: Place, round: int, entries: Sequence[Entry]) -> Place:
 def is_item(entry: Entry) -> bool:
     """Whether the entry is an item that the body emitted."""
     if isinstance(entry, Scheduled):
-        return entry.kind.traits.at_once
+        return entry.kind.traits.streamed
     return isinstance(entry, Emitted)
 
 

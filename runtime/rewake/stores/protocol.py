@@ -15,18 +15,15 @@ Every method obeys these rules; `docs/architecture.md` gives the reasons.
    that duty moves, the new due time is written before the old one is removed. An item is *guarded*
    when it has a due time of its own.
 
-The protocol is one class in ten rooms, each on top of the one before: `reads`, `writes` (the
+The protocol is one class in eleven rooms, each on top of the one before: `reads`, `writes` (the
 commit point: rules 1, 2 and 4), `processes` (who lives), `operations` (one item each), `votes`,
 `requests` (of people), `joins`, `removal` (of what has ended), `turns` (of a run, and its claims),
-and here delivery. Each method is one operation, run through `Table.together`: on SQLite it is one
-transaction, elsewhere single writes in the order given. The states between which it moves a run
-are in `rewake.states`.
+`signals`, and here delivery. Each method is one operation, run through `Table.together`: on SQLite
+it is one transaction, elsewhere single writes in the order given. The states between which it moves
+a run are in `rewake.states`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Awaitable
-from typing import TypeVar
 
 import msgspec
 
@@ -43,14 +40,13 @@ from rewake.stores.answers import (
     RunClaim,
 )
 from rewake.stores.keys import header_key
+from rewake.stores.signals import Signals
 from rewake.stores.table import Check, Key
-from rewake.stores.turns import Turns, earliest
+from rewake.stores.turns import earliest
 from rewake.stores.writes import FORCE, begins
 
-T = TypeVar("T")
 
-
-class Store(Turns):
+class Store(Signals):
     """The whole protocol, as the engine uses it."""
 
     # --- delivery --------------------------------------------------------------------------
@@ -101,10 +97,6 @@ class Store(Turns):
 
         return await self._told(await self._together(work))
 
-    def _has(self, run: str) -> bool:
-        """Whether this process has the run or is taking it: then no claim of it can succeed."""
-        return run in self._taking or self._here.has(run)
-
     async def _arrive_and_claim(
         self, operation: Operation, force: bool, claim: RunClaim
     ) -> tuple[Header | None, int]:
@@ -119,14 +111,6 @@ class Store(Turns):
             return None, 0
         # Where it was written before, others may have arrived since.
         return header, header.arrivals if written.ok else 0
-
-    async def _taking_it(self, run: str, claim: Awaitable[T]) -> T:
-        """Await a claim of the run; meanwhile no other of this process can succeed."""
-        self._taking.add(run)
-        try:
-            return await claim
-        finally:
-            self._taking.discard(run)
 
     async def redeliver(self, operation: Operation, claim: RunClaim | None = None) -> Delivery:
         """Arrive for an outcome that is settled: its deliverer may have died before it arrived."""

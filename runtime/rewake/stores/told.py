@@ -36,6 +36,7 @@ from rewake.records import (
     Outcome,
     Retried,
     Scheduled,
+    Signalled,
     Started,
     Stepped,
     Value,
@@ -220,8 +221,11 @@ def _behind(place: Place, links: Sequence[Link]) -> Iterator[Entry]:
             place.base, place.behind = link.name, max(0, place.behind - len(link.entries))
 
 
+_ENDING = Completed | Stepped | Fired | Signalled | Finished
+
+
 def _rank(entry: Entry) -> int:
-    return _ENDS if isinstance(entry, Completed | Stepped | Fired | Finished) else _ASKED
+    return _ENDS if isinstance(entry, _ENDING) else _ASKED
 
 
 async def _told(store: Reads, run: str, entry: Entry, place: Place) -> AsyncIterator[Told]:
@@ -269,7 +273,7 @@ def _plainly(entry: Entry, place: Place) -> Iterator[Told]:
         case Finished(outcome=outcome):
             ended = END_OF[outcome.kind].said
             yield Told(Telling.STATE, at, state=ended, failure=outcome.failure)
-        case Scheduled(key=key, kind=kind, name=name):
+        case Scheduled(key=key, kind=kind, name=name) if not kind.traits.at_once:
             yield Told(Telling.OPERATION, at, key, kind=kind, name=name, state="started")
         case Stepped(key=key, outcome=outcome, retry_at=None):
             yield _ended(place, key, Kind.STEP, outcome)
@@ -278,8 +282,8 @@ def _plainly(entry: Entry, place: Place) -> Iterator[Told]:
             yield Told(
                 Telling.OPERATION, at, key, kind=Kind.STEP, state="retrying", failure=failure
             )
-        case Fired(key=key, kind=kind):
-            yield _ended(place, key, kind, Outcome(OutcomeKind.OK))
+        case Fired() | Signalled():
+            yield _ended(place, entry.key, entry.kind, entry.outcome)
         case Withdrawn(key=key, kind=kind):
             yield Told(Telling.OPERATION, at, key, kind=kind, state="withdrawn")
 

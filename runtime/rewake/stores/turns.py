@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from rewake.ledger import View
 from rewake.noted import Try
-from rewake.records import Entry, Finished, Header, Millis, Operation, Started
+from rewake.records import Entry, Finished, Header, Millis, Operation, Signal, Started
 from rewake.states import MOVES, Move, RunState
 from rewake.stores.answers import (
     Arrived,
@@ -20,12 +20,14 @@ from rewake.stores.answers import (
     Taken,
     TaskClaim,
 )
-from rewake.stores.keys import header_key
+from rewake.stores.keys import header_key, signal_key
 from rewake.stores.limits import Limits
 from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, absolved, is_suspect, losing
 from rewake.stores.table import Check, When, Written, holds
 from rewake.stores.writes import SET_ASIDE, UNOWNED, begins, is_near
 from rewake.values.text import storable, stored_size
+
+T = TypeVar("T")
 
 ERROR_BYTES = 400
 """The most bytes of an error in a header, as JSON writes it."""
@@ -44,11 +46,13 @@ class Turns(Limits):
         started: Started,
         follows: Header | None = None,
         beside: Beside | None = None,
+        first: Signal | None = None,
     ) -> tuple[Header, bool]:
         """Create a run unless it exists. Returns its header, and whether it is new.
 
         `follows`: the run, or the stone, that is marked first as one that a newer run of its key
         follows; if it is not as it was, it is returned. `beside` writes more in the same commit.
+        `first`: the signal that it begins with, put before it: no other run takes it for its own.
 
         If the database reported the write that made it as failed, the run is recognised by its seed
         and not by its mark: it may have gone on since, even to its end.
@@ -60,22 +64,45 @@ class Turns(Limits):
             if follows is not None and (before := await self.followed(follows)) is not None:
                 return before, False
             base, tail = await self._place(header, [entry], header.mark)
-            new = {"count": 1, "written": self._clock.now(), "base": base, "tail": tail}
-            first = msgspec.structs.replace(header, **new)
-            view = View(header.run, header.workflow, header.created, header.depth > 0)
+            if first is not None:
+                await self._put_first(first)
+            new: dict[str, Any] = {"count": 1, "written": self._clock.now()}
+            new |= {"base": base, "tail": tail, "signals": int(first is not None)}
+            made = msgspec.structs.replace(header, **new)
             # First: a view without a run is skipped, but a run without one would not be listed.
-            await self.listed.put(view)
-            written = await self._put(header_key(header.run), first, absent=True)
+            await self.listed.put(
+                View(header.run, header.workflow, header.created, header.depth > 0)
+            )
+            written = await self._put(header_key(header.run), made, absent=True)
             current: Header = written.item
             mine = (current.seed, current.created) == (header.seed, header.created)
-            if not mine and current.created != header.created:
-                # Else starts of one key would fill the list with views of no run.
-                await self.listed.remove(view)
+            if not mine:
+                await self._take_back(header, current, first)
             if written.ok and beside is not None:
                 await beside(current)
             return current, written.ok or mine
 
         return await self._together(work)
+
+    async def _take_back(self, made: Header, found: Header, first: Signal | None) -> None:
+        """Take back what was put for a run that another start has made."""
+        if first is not None and not first.stands(found.seed):
+            await self._drop_signal(first)
+        if found.created != made.created:
+            # Else starts of one key would fill the list with views of no run.
+            await self.listed.remove(_view_of(made))
+
+    async def _put_first(self, first: Signal) -> None:
+        """Put the signal that a run is to begin with. What is there of its id stays."""
+        value = await self._blobs.offload(first.run, first.value)
+        assert value is not None
+        whole = msgspec.structs.replace(first, value=value)
+        await self._put(signal_key(first.run, first.id), whole, absent=True)
+
+    async def _drop_signal(self, signal: Signal) -> None:
+        """Take a signal back that did not arrive, if it is still as it was put."""
+        where, same = signal_key(signal.run, signal.id), [[Check("mark", "=", signal.mark)]]
+        await self._again(lambda: self._table.delete([where], when=same))
 
     async def claim(
         self, run: str, claim: RunClaim, seen: Header | None = None
@@ -158,6 +185,18 @@ class Turns(Limits):
                 return written
         return await self._update(header_key(run), when=when, set={**taken, **leased}, add=add)
 
+    def _has(self, run: str) -> bool:
+        """Whether this process has the run or is taking it: then no claim of it can succeed."""
+        return run in self._taking or self._here.has(run)
+
+    async def _taking_it(self, run: str, claim: Awaitable[T]) -> T:
+        """Await a claim of the run; meanwhile no other of this process can succeed."""
+        self._taking.add(run)
+        try:
+            return await claim
+        finally:
+            self._taking.discard(run)
+
     async def commit(
         self, held: Header, entries: Sequence[Entry], *, progress: bool
     ) -> Committed | Fenced:
@@ -178,6 +217,7 @@ class Turns(Limits):
         check_at: Millis | None,
         ahead: Millis = 0,
         asks: bool = False,
+        hears: str = "",
         take: Sequence[TaskClaim] = (),
         near: Millis = 0,
     ) -> Committed | Fenced | Arrived:
@@ -186,28 +226,22 @@ class Turns(Limits):
         `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `ahead`:
         a message is sent for `wake`, and looked for so much later. `take`: tasks among the entries
         that this process begins itself, claimed as well. A due time may be early by `near`.
-        `asks`: an approval may be open. `spared`: so many failures wake it no more than successes.
+        `asks`: an approval may be open. `hears`: what signals wake it; `spared`: how many failures
+        do no more than successes.
         """
         due = earliest(None if wake is None else wake + ahead, check_at)
-        changes = {
-            "state": MOVES[Move.PARK].target,
-            "gap": gap,
-            "wake": wake,
-            "check_at": check_at,
-            "rest": held.epoch,
-            "asks": asks,
-            **absolved(held),
-            **UNOWNED,
-        }
-        few = {"lost_turn": None, "spared": -spared, "sent": wake if ahead else None}
+        changes = {"state": MOVES[Move.PARK].target, **absolved(held), **UNOWNED}
+        changes |= {"gap": gap, "wake": wake, "check_at": check_at, "rest": held.epoch}
+        changes["asks"] = asks
+        few: dict[str, Any] = {"lost_turn": None, "sent": wake if ahead else None}
+        few |= {"spared": -spared, "hears": hears}
         changes |= {name: new for name, new in few.items() if getattr(held, name) != new}
-        stays = due if is_near(held.due, due, near) else None
-        changes |= {"due": due} if stays is None else {}
-        name = self._mark()
+        if (stays := due if is_near(held.due, due, near) else None) is None:
+            changes["due"] = due
+        name, read = self._mark(), held.arrivals
 
         async def work() -> Committed | Fenced | Arrived:
-            arrivals = held.arrivals
-            result = await self._append(held, entries, changes, name, arrivals=arrivals, due=stays)
+            result = await self._append(held, entries, changes, name, arrivals=read, due=stays)
             return await self._taken_with(result, take) if isinstance(result, Committed) else result
 
         return await self._together(work)
@@ -338,6 +372,10 @@ def as_found(found: Header) -> list[Check]:
 
 
 _CLAIMED = ("state", "epoch", "lease", "process", "pause")
+
+
+def _view_of(header: Header) -> View:
+    return View(header.run, header.workflow, header.created, header.depth > 0)
 
 
 def _bounded(error: str) -> str:

@@ -60,6 +60,8 @@ SPARED_BYTES = 21
 """Room for `spared`, which few have."""
 LINE_BYTES = 200
 """Room for where a run waits in line, which only those do that are limited."""
+SIGNALS_BYTES, HEARS_BYTES = 20, 11
+"""Room for `signals`, and beside the name in it for `hears`, which few have."""
 HOLD_BYTES = 12
 """Room for `hold`, which few have."""
 SCHEDULE_BYTES = 14
@@ -203,7 +205,8 @@ class Writes(Reads):
             changes = {"admission": held.admission, **changes}
         if (wide := self.layout.wide(entries, held.wide)) != held.wide:
             noted["wide"] = wide
-        noted |= {name: changes[name] for name in ("sent", "spared") if name in changes}
+        rare = ("sent", "spared", "hears")
+        noted |= {name: changes[name] for name in rare if name in changes}
         if not held.asks and asks(entries):
             noted["asks"] = True
         new = msgspec.structs.replace(held, **noted) if noted else held
@@ -316,6 +319,8 @@ def room_for_tail(header: Header) -> int:
     changed += ASKS_BYTES if header.asks else 0
     changed += len(_encode(_whose(header))) if header.tenant or header.admission else 0
     changed += WIDE_BYTES if header.wide else 0
+    changed += SIGNALS_BYTES if header.signals else 0
+    changed += HEARS_BYTES + stored_size(header.hears) if header.hears else 0
     changed += JOINS_BYTES if header.joins else 0
     changed += RESPONSE_BYTES + len(header.answer) if header.answer else 0
     changed += SENT_BYTES if header.sent else 0

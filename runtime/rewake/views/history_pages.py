@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from rewake.kinds import DueMeans, Kind
+from rewake.kinds import Kind
 from rewake.noted import Try
 from rewake.records import (
     Completed,
@@ -24,6 +24,7 @@ from rewake.records import (
     Header,
     Operation,
     Scheduled,
+    Signalled,
     Started,
     Stepped,
     Withdrawn,
@@ -278,8 +279,8 @@ def _changed(entry: Entry, reading: Reading) -> tuple[ChangedView, Kind] | None:
         case Stepped():
             ended = ChangedView(entry.key, ENDED[entry.outcome.kind], moment(entry.ended))
             return ended, Kind.STEP
-        case Fired():
-            return ChangedView(entry.key, "done", moment(clock)), entry.kind
+        case Fired() | Signalled():
+            return ChangedView(entry.key, ENDED[entry.outcome.kind], moment(clock)), entry.kind
         case Withdrawn():
             return ChangedView(entry.key, "withdrawn", moment(clock)), entry.kind
         case _:
@@ -288,7 +289,7 @@ def _changed(entry: Entry, reading: Reading) -> tuple[ChangedView, Kind] | None:
 
 def _closes(entry: Entry) -> bool:
     """Whether no later entry says more of the operation that this one is about."""
-    return isinstance(entry, Completed | Fired | Withdrawn) or (
+    return isinstance(entry, Completed | Fired | Signalled | Withdrawn) or (
         isinstance(entry, Stepped) and entry.retry_at is None
     )
 
@@ -296,7 +297,7 @@ def _closes(entry: Entry) -> bool:
 def _has_item(entry: Scheduled) -> bool:
     """Whether an operation may have an item of its own: no timer, and nothing that ends at once."""
     traits = entry.kind.traits
-    return not traits.at_once and traits.due is not DueMeans.END
+    return not (traits.at_once or traits.fires)
 
 
 def _size(of: Entry | Operation) -> int:
@@ -307,7 +308,7 @@ def _size(of: Entry | Operation) -> int:
         values = [of.outcome.value]
     elif isinstance(of, Operation):
         values = [of.outcome.value if of.outcome is not None else None]
-    elif isinstance(of, Emitted):
+    elif isinstance(of, Emitted | Signalled):
         values = [of.value]
     else:
         values = []

@@ -28,6 +28,7 @@ from rewake.records import (
     Outcome,
     Retried,
     Scheduled,
+    Signalled,
     Started,
     Stepped,
     Value,
@@ -175,8 +176,8 @@ class Reading:
                 }
                 again = entry.retry_at
                 return shown if again is None else {**shown, "retry_at": moment(again)}
-            case Fired():
-                self._end(entry.key, "done", self.tries.clock)
+            case Fired() | Signalled():
+                return self._settled(entry)
             case Withdrawn():
                 self._withdraw(entry.key)
             case Retried():
@@ -196,8 +197,8 @@ class Reading:
         about = {"key": entry.key, "kind": entry.kind, "name": entry.name}
         about |= {"tag": entry.tag} if entry.tag else {}
         about |= {"child": entry.about.run} if entry.about is not None else {}
-        if entry.kind.traits.at_once and entry.args is not None:
-            about |= self._shown("value", entry.args, entry.key, Purpose.EMITTED)
+        if (asked := entry.kind.traits).at_once and asked.asked_with and entry.args is not None:
+            about |= self._shown("value", entry.args, entry.key, asked.asked_with)
         return about if entry.due is None else {**about, "due": moment(entry.due)}
 
     def _retry(self) -> None:
@@ -267,6 +268,16 @@ class Reading:
         elif entry.outcome.failure is not None:
             view.state, view.due = "retrying", moment(entry.retry_at)
             view.error = error_view(entry.outcome.failure)
+
+    def _settled(self, entry: Fired | Signalled) -> dict[str, Any]:
+        self._end(entry.key, ENDED[entry.outcome.kind], self.tries.clock)
+        if isinstance(entry, Fired):
+            return {"key": entry.key}
+        view = self.operations.get(entry.key)
+        shown = self._shown("result", entry.value, entry.signal, Purpose.SIGNAL)
+        if view is not None:
+            view.result = shown.get("result", UNSET)
+        return {"key": entry.key, "signal": entry.signal, **shown}
 
     def _try(self, key: str, attempt: Try, failure: Failure | None = None) -> bool:
         """Add an attempt at a step; False if its item has it already, as lost."""

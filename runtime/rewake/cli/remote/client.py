@@ -9,7 +9,7 @@ from rewake.cli.home import find_token
 from rewake.client.answers import Reply
 from rewake.client.asking import Ask, Flow, Manner, sending
 from rewake.client.async_client import AsyncClient
-from rewake.client.encoding import encoded
+from rewake.values.data import encoded
 
 T = TypeVar("T")
 

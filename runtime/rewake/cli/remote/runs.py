@@ -16,10 +16,10 @@ from rewake.cli.remote.ballots import counted_line
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.pages import history_of, logs_of
 from rewake.client import flows
-from rewake.client.encoding import encoded
 from rewake.client.flows import Options
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import RewakeError, StuckError, UsageError
+from rewake.values.data import encoded
 
 SHOWN_PAGES = 5
 """Pages of a history that are read to show a run."""

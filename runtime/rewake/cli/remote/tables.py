@@ -43,6 +43,11 @@ def approvals_table(approvals: Iterable[Mapping[str, Any]]) -> None:
     _print_columns(_APPROVAL_COLUMNS, approvals)
 
 
+def signals_table(signals: Iterable[Mapping[str, Any]]) -> None:
+    """What a run was sent."""
+    _print_columns(_SIGNAL_COLUMNS, signals)
+
+
 def run_details(
     run: Mapping[str, Any],
     history: Mapping[str, Any] | None = None,
@@ -222,6 +227,13 @@ _APPROVAL_COLUMNS: Columns = (
     ("UNTIL", lambda each: when(each["deadline"]) if each["deadline"] else ""),
     ("OF", lambda each: ", ".join(holders_of(each))),
     ("", lambda each: str(each["description"] or "").partition("\n")[0]),
+)
+_SIGNAL_COLUMNS: Columns = (
+    ("ID", lambda each: each["id"]),
+    ("NAME", lambda each: each["name"]),
+    ("STATE", lambda each: each["state"]),
+    ("SENT", lambda each: when(each["sent"])),
+    ("", lambda each: str(each.get("reason") or "").partition("\n")[0]),
 )
 _OPERATION_COLUMNS: Columns = (
     ("KEY", lambda each: each["key"]),
