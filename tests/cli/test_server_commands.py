@@ -160,6 +160,20 @@ def test_many_runs_at_once(client: Client) -> None:
     assert client.rewake("runs", "kill", runs[0]).exit_code == 2
 
 
+def test_a_run_is_started_later(client: Client) -> None:
+    """With --delay or --at it is shown as delayed; what is no moment is refused in one line."""
+    begin = ("start", "paused", "--input", '{"seconds": 0}')
+    run = client.rewake(*begin, "--delay", "2h").stdout.strip()
+    assert client.json("runs", "show", run)["state"] == "delayed"
+    at = client.rewake(*begin, "--at", "2050-01-31T12:00").stdout.strip()
+    assert client.json("runs", "show", at)["wake"] > "2050-01-30"
+    for bad in (("--delay", "soon"), ("--at", "soon"), ("--delay", "1h", "--at", "2050-01-01")):
+        refused = client.rewake(*begin, *bad)
+        assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert client.rewake("runs", "kill", run).exit_code == 0
+    assert client.rewake("runs", "kill", at).exit_code == 0
+
+
 def test_runs_are_paused_and_resumed(client: Client) -> None:
     """One, or all that are named, wait until they are resumed; a list shows them as paused."""
     runs = [client.started("paused", {"seconds": 600}) for _ in range(2)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -273,6 +274,24 @@ def test_a_run_that_failed_is_an_error_and_can_be_retried() -> None:
             await run.result()
         with pytest.raises(RunConflict, match="neither stuck nor paused"):
             await client.resume(run.id)
+
+    with_client(body)
+
+
+def test_a_run_is_delayed_paused_and_resumed() -> None:
+    """It begins later, in seconds or at a moment; what is paused goes on when it is resumed."""
+
+    async def body(client: AsyncClient, network: InProcess, bench: Bench) -> None:
+        run = await client.with_options(delay=timedelta(hours=1)).start(counts, 2)
+        assert (await run.get())["state"] == "delayed"
+        assert (await client.pause(run.id))["state"] == "paused"
+        assert (await client.resume(run.id))["state"] == "delayed"
+        at = datetime.fromtimestamp(bench.engine.services.clock.now() / 1000 + 60, UTC)
+        soon = await client.with_options(at=at).start(counts, 2)
+        assert (await soon.get())["state"] == "delayed"
+        for bad in ({"at": at, "delay": 1}, {"delay": -1}, {"delay": math.nan}):
+            with pytest.raises(UsageError, match="delay="):
+                await client.with_options(**bad).start(counts, 2)
 
     with_client(body)
 

@@ -114,3 +114,22 @@ def test_the_runs_of_a_key_are_listed(client: TestClient) -> None:
         assert {each["id"] for each in found} == {name.first, name.generation(2)}
         assert {each["key"] for each in found} == {"k"}
     assert client.get("/v1/runs", params={"key": "none"}).json()["runs"] == []
+
+
+def test_a_run_begins_when_it_is_told_to(client: TestClient) -> None:
+    """It is there, and delayed; a moment that has passed is now; two moments are refused."""
+    path, body = "/v1/workflows/total/runs", {"numbers": [1]}
+    later = client.post(path, json=body, params={"delay": 3600}).json()
+    assert (later["state"], later["wake"] > later["created"]) == ("delayed", True)
+    far = client.post(path, json=body, params={"at": "2999-01-01T00:00:00Z"})
+    assert (far.status_code, far.json()["field"]) == (422, "at")
+    past = client.post(path, json=body, params={"at": "1999-01-01T00:00:00Z", "wait": 10})
+    assert past.json()["result"] == 1
+    [listed] = client.get("/v1/runs", params={"state": "delayed"}).json()["runs"]
+    assert listed["id"] == later["id"]
+    for query in ({"delay": -1}, {"delay": "nan"}, {"delay": "x"}, {"at": "soon"}):
+        refused = client.post(path, json=body, params=query)
+        assert (refused.status_code, refused.json()["field"]) == (422, *query)
+    both = client.post(path, json=body, params={"delay": 1, "at": "2030-01-01"})
+    assert (both.status_code, both.json()["field"]) == (422, "delay")
+    assert client.post(f"/v1/runs/{later['id']}/cancel", json={}).status_code == 202

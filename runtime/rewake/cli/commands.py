@@ -294,6 +294,10 @@ def start(
     if_finished: Annotated[
         IfFinished | None, typer.Option(help="If it has ended: restart starts a new one.")
     ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="When it begins, such as 2026-01-31T12:00; else at once.")
+    ] = None,
+    delay: Annotated[str | None, typer.Option(help="In how long it begins (90s, 30m, 2h).")] = None,
     wait: Annotated[
         float | None, typer.Option(min=0, help="Seconds to wait for the result.")
     ] = None,
@@ -306,7 +310,7 @@ def start(
     from rewake.cli.remote.runs import start as carry_out
 
     arguments = arguments_from(input, input_file) or {}
-    again = Again(key, if_running, if_finished)
+    again = Again(key, if_running, if_finished, at, delay)
     _end(carry_out(Server(url, json), workflow, arguments, again, wait))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +22,25 @@ def arguments_from(text: str | None, file: str | None) -> dict[str, Any] | None:
     if file is not None:
         return _object(_read(file), "--input-file")
     return None if text is None else _object(text, "--input")
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def duration_from(text: str, option: str) -> timedelta:
+    """How long an option says: `90s`, `30m`, `2h`, `7d`. Raises `UsageError`."""
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if found is None:
+        raise UsageError(f"{option} is how long, such as 90s, 30m, 2h or 7d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def moment_from(text: str, option: str) -> datetime:
+    """The moment that an option says, here if it says no zone. Raises `UsageError`."""
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise UsageError(f"{option} is a time such as 2026-01-31T12:00") from None
 
 
 def _read(file: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from rewake.client.answers import Reply
@@ -32,14 +34,16 @@ _CALLBACK = re.compile(r"https?://[^/?#@\s]+/([^?#\s]+/)?callback/[^/?#\s]+/?")
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a run is started. `id` and `key` name it, the policies say what a start does that finds
-    it there; `wait`: so many seconds for its result; `connection`: in whose transaction.
-    `tenant`: whose run it is; `priority`: -100 to 100.
+    it there; `at` or `delay`: when it begins; `wait`: so many seconds for its result; `connection`:
+    in whose transaction; `tenant`: whose run it is; `priority`: -100 to 100.
     """
 
     id: str | None = None
     key: str | None = None
     if_running: str | None = None
     if_finished: str | None = None
+    at: datetime | None = None
+    delay: float | timedelta | None = None
     wait: float = 0
     connection: object = None
     tenant: str | None = None
@@ -52,15 +56,31 @@ class Options:
         for name, value in policies.items():
             if value is not None and nameless:
                 raise UsageError(f"{name}= is about the run of an id or a key: give one")
+        if self.at is not None and self.delay is not None:
+            raise UsageError("give either at= or delay=, not both")
+        if self.seconds is not None and not 0 <= self.seconds < math.inf:
+            raise UsageError(f"delay= is a number of seconds from 0 on, and not {self.delay}")
         if self.key is not None and (not self.key.isprintable() or self.key != self.key.strip()):
             raise UsageError("a key is one line of text, without spaces around it")
         return replace(self, id=secrets.token_hex(16)) if nameless else self
 
     @property
-    def query(self) -> dict[str, str | int | None]:
+    def query(self) -> dict[str, object]:
         """What of it is in the query of a start."""
-        found = {"id": self.id, "if_running": self.if_running, "if_finished": self.if_finished}
+        found: dict[str, object] = {
+            "id": self.id,
+            "if_running": self.if_running,
+            "if_finished": self.if_finished,
+        }
+        at = None if self.at is None else self.at.astimezone().isoformat()
+        found |= {"at": at, "delay": self.seconds}
         return {**found, "tenant": self.tenant, "priority": self.priority}
+
+    @property
+    def seconds(self) -> float | None:
+        """The delay in seconds."""
+        delay = self.delay
+        return delay.total_seconds() if isinstance(delay, timedelta) else delay
 
     @property
     def repeatable(self) -> bool:

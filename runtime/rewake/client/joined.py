@@ -19,6 +19,7 @@ from rewake.client.typed import AnyWorkflow
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.callbacks import Callbacks
+from rewake.engine.delays import begin_at
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.engine.starting import IfFinished, IfRunning
@@ -52,6 +53,8 @@ async def start(
         raise UsageError("wait= waits for nothing before you commit")
     named, app = options.named(), App()
     app.add(workflow)
+    at = None if named.at is None else int(named.at.timestamp() * 1000)
+    begin = begin_at(at, named.seconds, SystemClock().now())
 
     async def act(engine: Engine) -> tuple[str, bool]:
         header, new = await engine.start(
@@ -63,6 +66,7 @@ async def start(
             priority=named.priority,
             if_running=None if named.if_running is None else IfRunning(named.if_running),
             if_finished=None if named.if_finished is None else IfFinished(named.if_finished),
+            at=begin,
         )
         return header.run, new
 

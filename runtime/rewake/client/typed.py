@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
 from rewake.authoring.conversion import Converters
@@ -39,8 +39,9 @@ def value_of(view: Mapping[str, Any], workflow: AnyWorkflow | None) -> Any:
 
 class StartOptions(TypedDict, total=False):
     """`id`: of the run, for ever. `key`: an idempotency key. `if_running`, `if_finished`: what a
-    start does that finds a run of that name. `wait`: seconds for its result. `connection`: one of
-    psycopg, asyncpg or SQLAlchemy, in whose transaction the run is started.
+    start does that finds a run of that name. `at`: when it begins, by default at once; or `delay`:
+    in how many seconds, or after which `timedelta`. `wait`: seconds for its result. `connection`:
+    one of psycopg, asyncpg or SQLAlchemy, in whose transaction the run is started.
     `tenant`: whose run it is. `priority`: -100 to 100, instead of its workflow's, where it waits in
     line.
     """
@@ -49,6 +50,8 @@ class StartOptions(TypedDict, total=False):
     key: str
     if_running: Literal["attach", "reject"]
     if_finished: Literal["attach", "reject", "restart", "restart_failed"]
+    at: datetime
+    delay: float | timedelta
     wait: float
     connection: object
     tenant: str

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from rewake.engine.carrying import carrying_out, runs_log
+from rewake.engine.delays import arm, delay
 from rewake.engine.door import First, Given, StandsFor, door_of
 from rewake.engine.pauses import Pauses
 from rewake.engine.program import RUNTIME
@@ -89,7 +90,7 @@ class Beginning(Pauses, ABC):
         door = door_of(self._services, found, given, self.cancel)
 
         async def create(run: str, follows: Header | None) -> tuple[Header, bool]:
-            header = self._new_header(run, workflow, given.arguments, key, given.tenant)
+            header = self._new_header(run, workflow, given.arguments, key, given.tenant, given.at)
             begin = self._started(header, recorded, *origin)
             make = partial(self._create, header, begin, follows, noted, given.first)
             there, new = await (make() if door is None else door.through(header, make))
@@ -106,14 +107,23 @@ class Beginning(Pauses, ABC):
         return (header.workflow, header.digest) == (workflow, marked)
 
     def _new_header(
-        self, run: str, workflow: str, arguments: Mapping[str, Any], key: str, tenant: str
+        self,
+        run: str,
+        workflow: str,
+        arguments: Mapping[str, Any],
+        key: str,
+        tenant: str,
+        at: Millis | None = None,
     ) -> Header:
         now, seed = self._services.clock.now(), self._services.chance.getrandbits(53)
         header = Header(run, workflow, now, seed=seed, runtime=RUNTIME, tenant=tenant)
         secret = self._services.secret
         header.digest_key, header.key = new_digest_key(secret, run), storable(key)
         header.digest = digests_of(secret, header).digest(arguments)
-        self._own(header)
+        if at is not None and at > now:
+            delay(self._services, header, at)
+        else:
+            self._own(header)
         return header
 
     async def _create(
@@ -139,6 +149,8 @@ class Beginning(Pauses, ABC):
         if new and stored.owner and stored.owner == header.owner:
             history = History([started], {})
             services.work.begin(run, Turn(services, stored, history).run())
+        elif new and stored.state is RunState.DELAYED:
+            await arm(services, run, header.wake or header.created)
         elif new:
             await services.wake(run)
         return stored, new
@@ -151,7 +163,7 @@ class Beginning(Pauses, ABC):
         codec = RunCodec(self._services.secret, header.run)
         value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT, hidden=hidden)
         header.schedule, moment = scheduled
-        return Started(header.created, value, by, scheduled=moment)
+        return Started(header.wake or header.created, value, by, scheduled=moment)
 
     def _own(self, header: Header) -> None:
         """Hold a new run by a lease if this process gets its messages, else make it due."""

@@ -49,7 +49,10 @@ First = Callable[[str], Signal]
 
 
 class Given(NamedTuple):
-    """What a start is given. `named`: its run may be there already. `first`: its first signal."""
+    """What a start is given. `named`: its run may be there already. `first`: its first signal.
+
+    `at`: when it is to begin.
+    """
 
     arguments: Mapping[str, Any]
     strict: bool
@@ -57,6 +60,7 @@ class Given(NamedTuple):
     priority: int | None
     named: bool
     first: First | None = None
+    at: Millis | None = None
 
 
 class Door:

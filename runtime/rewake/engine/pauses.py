@@ -19,12 +19,13 @@ from rewake.engine.carrying import carrying_out, runs_log
 from rewake.engine.removals import Removals
 from rewake.errors import RunConflict
 from rewake.records import Header
-from rewake.states import LIVE
+from rewake.states import LIVE, RunState
 from rewake.stores.paused import is_paused
+from rewake.stores.requests import not_stuck
 
 
 class Pauses(Removals):
-    """Pausing the runs of one store; `Runs.resume` lets them go on."""
+    """Pausing the runs of one store, and letting them go on."""
 
     async def pause(self, run: str, *, dry_run: bool = False) -> Header:
         """Pause a run; of one that is paused nothing changes.
@@ -39,6 +40,25 @@ class Pauses(Removals):
             self._services.poke(run)
             with carrying_out(run):
                 runs_log.info("run %s of %s is asked to pause", run, header.workflow)
+        return header
+
+    async def resume(self, run: str, *, dry_run: bool = False) -> Header:
+        """Let a stuck or paused run go on; a stuck one with current code and Python.
+
+        Raises `RunNotFound`, `RunConflict`.
+        """
+        if dry_run:
+            header = await self._store.header(run)
+            if header.state is not RunState.STUCK and not is_paused(header):
+                raise not_stuck(header)
+            return header
+        header = await self._store.resume(run, self._services.clock.now())
+        with carrying_out(run):
+            runs_log.info("run %s of %s is resumed", run, header.workflow)
+        if header.state is RunState.READY:
+            await self._services.wake(run)
+        else:
+            self._services.poke(run)
         return header
 
 

@@ -33,8 +33,6 @@ from rewake.records import Failure, Finished, Header, Millis, Outcome
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.ended import is_ended_due
 from rewake.stores.history import History
-from rewake.stores.paused import is_paused
-from rewake.stores.requests import not_stuck
 from rewake.streamed import LogBatch
 from rewake.values.sealing import for_people, unmarked
 from rewake.values.text import stored_size
@@ -64,6 +62,7 @@ class Runs(Beginning):
         idempotency_key: str | None = None,
         if_running: IfRunning | None = None,
         if_finished: IfFinished | None = None,
+        at: Millis | None = None,
         by: str = "",
         tenant: str = "",
         priority: int | None = None,
@@ -78,8 +77,9 @@ class Runs(Beginning):
         With a `run` id or an `idempotency_key`, starting again attaches to the run that exists,
         ended or not, unless a policy says otherwise (`rewake.engine.starting`). `compare`: refuse
         other arguments than it has. `strict`: refuse fields that a class does not have. `noted` is
-        told of a new run. `scheduled`: by which schedule, when. `tenant`: whose run it is.
-        `priority`: instead of its workflow's, where it waits in a line. `first`: its first signal.
+        told of a new run. `at`: when it is to begin. `scheduled`: by which schedule, when.
+        `tenant`: whose run it is. `priority`: instead of its workflow's, in a line. `first`: its
+        first signal.
 
         Raises:
             RunNotFound: no such workflow.
@@ -88,7 +88,7 @@ class Runs(Beginning):
             Throttled: it is started too often.
         """
         named = run is not None or bool(idempotency_key)
-        given = Given(arguments, strict, tenant, priority, named, first)
+        given = Given(arguments, strict, tenant, priority, named, first, at)
         create = self.creating(workflow, given, idempotency_key or "", noted, by, scheduled)
         policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
         name = self._name(workflow, run, idempotency_key)
@@ -288,25 +288,6 @@ class Runs(Beginning):
             await self._store.cancel_left(header, now)
             await services.tell(header, None)
             await self._store.lay_down(header, services.keeping.due_of(header))
-        return header
-
-    async def resume(self, run: str, *, dry_run: bool = False) -> Header:
-        """Let a stuck or paused run go on; a stuck one with current code and Python.
-
-        Raises `RunNotFound`, `RunConflict`.
-        """
-        if dry_run:
-            header = await self.get(run)
-            if header.state is not RunState.STUCK and not is_paused(header):
-                raise not_stuck(header)
-            return header
-        header = await self._store.resume(run, self._services.clock.now())
-        with carrying_out(run):
-            runs_log.info("run %s of %s is resumed", run, header.workflow)
-        if header.state is RunState.READY:
-            await self._services.wake(run)
-        else:
-            self._services.poke(run)
         return header
 
     async def retry(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from rewake.doctor.front import Seen
 from rewake.doctor.host import LARGEST, LONGEST, Probed
+from rewake.engine.delays import LONGEST as LONGEST_DELAY
 from rewake.engine.schedules import MOST_SHOWN
 from rewake.engine.signals import LONGEST_ID
 from rewake.engine.starting import LONGEST_KEY, TENANT, IfFinished, IfRunning
@@ -104,6 +105,11 @@ QUERY: Mapping[str, Parameter] = {
     "cursor": Parameter(text(), "Where the page begins: the `cursor` of the page before."),
     "format": Parameter(text(enum=["columns"]), "Rows of columns instead of objects."),
     "group": Parameter(text(), "Only what is asked of this group."),
+    "at": Parameter(text(format="date-time"), "When the run begins; by default at once."),
+    "delay": Parameter(
+        {"type": "number", "minimum": 0, "maximum": LONGEST_DELAY},
+        "In how many seconds the run begins; not with `at`.",
+    ),
     "hook": Parameter(text(), "Only deliveries to the hook of this path."),
     "id": Parameter(text(pattern="^.{1,128}$"), "The id of the new run."),
     "if_finished": Parameter(_values(IfFinished), "What to do if the run of the key has ended."),

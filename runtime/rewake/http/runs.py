@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.engine.approvals import approvals_of
+from rewake.engine.delays import LONGEST, begin_at
 from rewake.engine.engine import Engine
 from rewake.engine.listing import Wanted, said
 from rewake.engine.starting import IfFinished, IfRunning, check_key
@@ -60,7 +61,7 @@ async def workflow(request: Request) -> Response:
     return reply(detailed_view(parts_of(request).engine.app.workflow(request.path_params["name"])))
 
 
-@takes_query("id", "if_finished", "if_running", "priority", "tenant", "wait")
+@takes_query("at", "delay", "id", "if_finished", "if_running", "priority", "tenant", "wait")
 async def start(request: Request) -> Response:
     """`POST /v1/workflows/{name}/runs`: start a run; with `wait=`, answer its result."""
     parts = parts_of(request)
@@ -72,6 +73,8 @@ async def start(request: Request) -> Response:
         raise InvalidInput("give either id= or Idempotency-Key, not both", field="id")
     if_running = query_choice(request, "if_running", _IF_RUNNING)
     if_finished = query_choice(request, "if_finished", _IF_FINISHED)
+    at, delay = query_moment_or_none(request, "at"), query_number(request, "delay", 0, LONGEST)
+    begin = begin_at(at, delay, parts.engine.services.clock.now())
     parts.load.check()
     arguments = await read_object(request, parts.limit)
     name = request.path_params["name"]
@@ -84,6 +87,7 @@ async def start(request: Request) -> Response:
                 idempotency_key=key,
                 if_running=if_running,
                 if_finished=if_finished,
+                at=begin,
                 by=principal_of(request).who,
                 tenant=request.query_params.get("tenant", ""),
                 priority=_priority(request),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewake.cli.exits import STATES, Exit, tell
-from rewake.cli.inputs import the_one
+from rewake.cli.inputs import duration_from, moment_from, the_one
 from rewake.cli.output import tell_failure, write_json
 from rewake.cli.remote import tables
 from rewake.cli.remote.ballots import counted_line
@@ -47,11 +47,13 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The idempotency key of a start, and what to do if it has a run already."""
+    """The idempotency key of a start, what to do if it has a run already, and when it begins."""
 
     key: str | None = None
     if_running: IfRunning | None = None
     if_finished: IfFinished | None = None
+    at: str | None = None
+    delay: str | None = None
 
     def checked(self) -> Options:
         """The options of the start. Raises `UsageError`, which names the option."""
@@ -62,7 +64,11 @@ class Again:
             if value is not None and self.key is None:
                 raise UsageError(f"--{name.replace('_', '-')} needs --key")
         running, finished = (None if each is None else each.value for each in found.values())
-        return Options(None, self.key, running, finished)
+        if self.at is not None and self.delay is not None:
+            raise UsageError("give either --at or --delay, not both")
+        at = None if self.at is None else moment_from(self.at, "--at")
+        delay = None if self.delay is None else duration_from(self.delay, "--delay")
+        return Options(None, self.key, running, finished, at, delay)
 
 
 def start(
