@@ -78,8 +78,7 @@ class Runs(Beginning):
         ended or not, unless a policy says otherwise (`rewake.engine.starting`). `compare`: refuse
         other arguments than it has. `strict`: refuse fields that a class does not have. `noted` is
         told of a new run. `at`: when it is to begin. `scheduled`: by which schedule, when.
-        `tenant`: whose run it is. `priority`: instead of its workflow's, in a line. `first`: its
-        first signal.
+        `tenant`: whose run it is. `priority`: instead of its workflow's. `first`: its first signal.
 
         Raises:
             RunNotFound: no such workflow.
