@@ -14,6 +14,7 @@ from tests.simulation.emitting import with_items
 from tests.simulation.fanning import with_fan
 from tests.simulation.faults import TRANSACTIONS, Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
+from tests.simulation.kindred import with_children
 from tests.simulation.lapping import endless
 from tests.simulation.removing import KEEP
 from tests.simulation.tagging import ROLES, UNTAGGED, with_tags
@@ -138,6 +139,7 @@ ADDED = (
     ("notified", 0.08, with_notices),
     ("responses", 0.1, with_response),
     ("votes", 0.08, with_votes),
+    ("children", 0.12, with_children),
 )
 
 

@@ -46,6 +46,7 @@ class Judge:
     async def judge(self, run: Run) -> None:
         """Look at everything that is left of a run."""
         name = run.header.run
+        known = name in self._case.programs  # of others, other runs have begun them
         if run.header.state is RunState.STUCK or name in self._case.stuck:
             if (run.header.state is RunState.STUCK) != (name in self._case.stuck):
                 self._fail(run, f"is {run.header.state}: {run.header.error}")
@@ -57,8 +58,9 @@ class Judge:
             self._judge_kill(run, history)
         else:
             self._judge_replay(run, history)
-            self._judge_end(run, _end_of(history))
-            await self._judge_answer(run)
+            if known:
+                self._judge_end(run, _end_of(history))
+                await self._judge_answer(run)
         self._judge_operations(run, history)
         for wrong in await what_is_left(world, run.header):
             self._fail(run, wrong)
@@ -180,7 +182,7 @@ class Judge:
         """How often a body may have begun: once for each claim, and for each retry."""
         if entry.kind is not Kind.STEP:
             return run.claims[entry.key]
-        program, _ = self._case.programs[run.header.run]
+        program, _ = self._case.programs.get(run.header.run, ([], None))
         name = entry.key.rpartition("/")[2].partition(".")[0]
         rounds = run.header.round + 1
         return rounds if name in _once(program) else run.header.epoch + 3 * rounds

@@ -17,6 +17,7 @@ from tests.simulation.calling import Machine
 from tests.simulation.case import Case
 from tests.simulation.emitting import Readers
 from tests.simulation.judge import Judge
+from tests.simulation.kindred import forsaken
 from tests.simulation.removing import Keyed, Removing
 from tests.simulation.voting import Voters
 from tests.simulation.watch import Run
@@ -91,9 +92,11 @@ class Outside:
     async def _judge_all(self) -> None:
         """Look at all that is left of the runs, and at what their readers were told."""
         watch = self._world.watch
-        for name in self._case.programs:
-            if not watch.broken:
-                await self._judge.judge(watch.runs[name])
+        for wrong in forsaken(watch.runs):
+            watch.fail(wrong)
+        for name, run in watch.runs.items():
+            if not watch.broken and run.header.state is not RunState.REMOVED:
+                await self._judge.judge(run)
             if name in self._readers and not watch.broken:
                 await self._readers[name].judge(watch.runs[name])
 
@@ -114,9 +117,8 @@ class Outside:
         world, chaos = self._world, self._case.chaos
         while not world.watch.broken:
             runs = world.watch.runs
-            if len(runs) == len(self._case.programs) and all(
-                self._is_over(run) for run in runs.values()
-            ):
+            begun = self._case.programs.keys() <= runs.keys()
+            if begun and all(self._is_over(run) for run in runs.values()):
                 return True
             if world.seconds > max(chaos.last, 20.0) + SLACK + JUMP * world.jumpy:
                 world.watch.fail(f"not everything ended: {self._what_is_left()}")

@@ -203,6 +203,11 @@ async def main(program: list[Any]) -> Any:
     return await Interpreter().run(program)
 
 
+@workflow
+async def part(program: list[Any]) -> Any:
+    return await Interpreter().run(program)
+
+
 @workflow(timeout=15)
 async def bounded(program: list[Any]) -> Any:
     return await Interpreter().run(program)
@@ -441,6 +446,14 @@ class Interpreter:
     async def do_deadline(self, ms: int, node: list[Any]) -> Any:
         async with asyncio.timeout(ms / 1000):
             return await self.run(node)
+
+    async def do_child(self, node: list[Any]) -> Any:
+        return await part(node)
+
+    async def do_kin(self, name: str, node: list[Any], then: str) -> Any:
+        tied = then == "tied"
+        handle = await part.start(node, on_parent_end="cancel" if tied else "leave")
+        return name if tied else await handle.result()
 
     async def do_laps(self, left: int, node: list[Any], open_: Any) -> Any:
         """Go on as new, so many times, perhaps with something open."""

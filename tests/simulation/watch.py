@@ -44,6 +44,7 @@ from rewake.stores.generations import generation, place_of
 from rewake.stores.history import of_round
 from rewake.stores.keys import run_of
 from rewake.stores.table import Key, When, Written, holds
+from tests.simulation.kindred import untold
 from tests.simulation.lapping import may_go
 
 if TYPE_CHECKING:
@@ -514,10 +515,17 @@ class Watch:
             self.fail(f"run {new.run}: {new.key} is of round {new.round}, after {old.round}")
         return None
 
+    def _covers(self, asked: Scheduled, item: Operation | None) -> bool:
+        """Whether the run that an operation is about is there, and tells of its end by itself."""
+        there = asked.about is not None and asked.about.run in self.runs
+        return there and item is not None and item.covered
+
     # --- custody ---------------------------------------------------------------------------
 
     def _custody(self, run: Run) -> None:
         header = run.header
+        if run.over and (wrong := untold(self.runs, header)):
+            self.fail(f"custody: run {header.run}: {wrong}")
         if header.due is not None or run.over or header.state in _WITH_PEOPLE:
             return None
         name = f"run {header.run} ({header.state})"
@@ -533,8 +541,10 @@ class Watch:
             waiting = waiting or settled
             if asked.kind not in AWAITED or asked.due is not None:
                 self.fail(f"custody: {name} waits for a moment ({key}), and is not due then")
-            elif asked.kind is Kind.TASK and not settled and not guarded:
-                self.fail(f"custody: {name}: nobody looks after the task {key}")
+            elif asked.kind.traits.dispatched and not (
+                settled or guarded or self._covers(asked, operation)
+            ):
+                self.fail(f"custody: {name}: nobody looks after {key}")
         told = any(operation.due is not None for operation in run.operations.values())
         if run.open and not told and all(map(run.has_outcome, run.open.values())):
             self.fail(f"custody: all that {name} waits for has ended, and nobody will wake it")

@@ -20,6 +20,7 @@ from tests.simulation.mutants_calling import CALLING
 from tests.simulation.mutants_counting import COUNTING
 from tests.simulation.mutants_following import FOLLOWING
 from tests.simulation.mutants_holding import HOLDING
+from tests.simulation.mutants_kindred import KINDRED
 from tests.simulation.mutants_lapping import LAPPING
 from tests.simulation.mutants_linking import LINKING
 from tests.simulation.mutants_removing import REMOVING
@@ -40,6 +41,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *COUNTING,
     *FOLLOWING,
     *HOLDING,
+    *KINDRED,
     *LAPPING,
     *LINKING,
     *REMOVING,

@@ -1,0 +1,81 @@
+"""Families of runs: parts of programs that are runs of their own, and what must be true of them.
+
+A part is wrapped where it makes no difference to what the program comes to: `["child", part]`
+awaits it, and `["kin", id, part, then]` starts it and asks for its result, or ties it to the body.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rewake.records import Header
+from rewake.stores.ended import ENDED
+from rewake.stores.families import is_waited_for
+from tests.simulation.generate import Drawn, Err
+
+if TYPE_CHECKING:
+    from tests.simulation.watch import Run
+
+ENDLESS = frozenset({"timeout", "first", "race"})
+"""Nodes with a part that never ends: as a child it is cancelled, wherever it is."""
+
+
+def with_children(drawn: Drawn, chance: random.Random) -> Drawn:
+    """The program, some parts of which are runs of their own."""
+    program, right = drawn
+    program = _wrapped(program, chance)
+    if "respond" in str(program):
+        return program, right  # it is the run's own answer
+    match chance.choice(("whole", "beside", "started", "tied", "deep")):
+        case "whole":
+            return ["child", program], right
+        case "deep":
+            return ["child", ["child", ["child", program]]], right
+        case "beside":
+            names = [f"k{number}" for number in range(chance.randint(1, 5))]
+            parts = [["child", ["task", "work", name, {}]] for name in names]
+            node, values = ["gather", False, *parts, program], [[name, None] for name in names]
+            return node, right if isinstance(right, Err) else [*values, right]
+        case "tied":
+            node = ["seq", ["kin", "tied", ["sleep", 4_000_000], "tied"], program]
+            return node, right if isinstance(right, Err) else ["tied", right]
+    node = ["seq", ["kin", "started", ["task", "work", "k", {}], "result"], program]
+    return node, right if isinstance(right, Err) else [["k", None], right]
+
+
+def _wrapped(node: Any, chance: random.Random) -> Any:
+    """The program with endless parts in runs of their own, here and there."""
+    if not isinstance(node, list):
+        return node
+    if node[:1] and node[0] in ENDLESS and chance.random() < 0.7:
+        return [*node[:-1], ["child", node[-1]]] if isinstance(node[-1], list) else node
+    return [_wrapped(part, chance) for part in node]
+
+
+def untold(runs: Mapping[str, Run], header: Header) -> str:
+    """What is wrong with a run that nobody looks at any more; empty: whoever waits for it knows."""
+    laid_down = header.due is None or header.due >= ENDED
+    parent = header.parent
+    if not (laid_down and is_waited_for(header)) or parent is None or not parent.waits:
+        return ""
+    waits = runs.get(parent.run)
+    item = None if waits is None else waits.operations.get(parent.key)
+    told = item is not None and item.round >= parent.round and item.outcome is not None
+    if told or waits is None or waits.over:
+        return ""
+    return f"it has ended, and {parent.key} of run {parent.run} is never told"
+
+
+def forsaken(runs: Mapping[str, Run]) -> Iterator[str]:
+    """What is wrong with the children once all is over."""
+    for run in runs.values():
+        parent = run.header.parent
+        if parent is None or parent.run not in runs:
+            continue
+        asked = [each for each in runs[parent.run].all_asked if each.key == parent.key]
+        if asked and asked[0].about is not None and asked[0].about.run != run.header.run:
+            yield f"run {run.header.run} is not what {parent.key} of {parent.run} has asked for"
+        if not asked:
+            yield f"run {run.header.run} was begun, and nobody has asked for it"
