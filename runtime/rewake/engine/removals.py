@@ -10,7 +10,7 @@ from rewake.engine.services import Services
 from rewake.errors import RunConflict, RunNotFound
 from rewake.records import Header, Millis
 from rewake.states import ENDED
-from rewake.stores.ended import ended_at
+from rewake.stores.ended import ended_at, is_ended_due
 
 AT_ONCE = 200
 """The most steps in which one request erases; what is left goes with the next sweeps."""
@@ -61,6 +61,7 @@ class Removals:
             raise RunConflict(f"run {run!r} is held: unhold it first")
         if dry_run:
             return header
+        await self._tell(header)
         await self._store.deliveries.erase(run)  # first: else a death here would leave them
         stone = await self._store.remove(header, now)
         if stone is None:
@@ -81,6 +82,19 @@ class Removals:
                 await self._store.deliveries.erase(run)
             raise
 
+    async def _tell(self, ended: Header) -> None:
+        """Tell those who wait for a run how it ended, unless that is done."""
+        if ended.due is not None and not is_ended_due(ended.due):
+            await self._services.tell(ended, None)
+
+    async def _remove(self, header: Header, now: Millis) -> bool:
+        """Remove an ended run with the next sweep; False: it goes on, or is held."""
+        await self._tell(header)
+        if await self._store.remove(header, now, at=now) is None:
+            return False
+        self._services.cache.drop(header.run)
+        return True
+
     async def purge(
         self, wanted: Wanted, before: Millis, *, cursor: str | None = None, dry_run: bool = False
     ) -> Purged:
@@ -96,10 +110,8 @@ class Removals:
                 continue
             if header.hold:
                 held.append(header)
-            elif dry_run or await self._store.remove(header, now, at=now) is not None:
+            elif dry_run or await self._remove(header, now):
                 runs.append(header)
-                if not dry_run:
-                    self._services.cache.drop(header.run)
         if runs and not dry_run:
             self._services.keeping.hurry()
         return Purged(runs, held, cursor)
