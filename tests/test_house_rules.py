@@ -35,6 +35,7 @@ GROUND = (
     "keep",
     "laps",
     "limited",
+    "published",
     "ledger",
     "encoded",
     "sent",

@@ -23,6 +23,7 @@ from rewake.authoring.child import RunHandle
 from rewake.authoring.context import TaskContext, task_context
 from rewake.authoring.continuing import continue_as_new
 from rewake.authoring.emit import emit
+from rewake.authoring.events import publish, wait_for_event
 from rewake.authoring.limits import batch, by_tenant, concurrency, debounce, rate, singleton
 from rewake.authoring.marking import secret
 from rewake.authoring.notifying import Notice, NoticeKind
@@ -36,6 +37,7 @@ from rewake.authoring.signals import Update, signals, updates, wait_for_signal
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
 from rewake.authoring.time import now, random, sleep, sleep_until, uuid4
+from rewake.authoring.triggers import Event, event
 from rewake.authoring.workflow import Workflow, workflow
 from rewake.errors import (
     DeterminismWarning,
@@ -59,6 +61,7 @@ __all__ = [
     "Client",
     "Decision",
     "DeterminismWarning",
+    "Event",
     "ForbiddenInWorkflow",
     "NonRetryable",
     "NotInARun",
@@ -86,11 +89,13 @@ __all__ = [
     "cron",
     "debounce",
     "emit",
+    "event",
     "every",
     "group",
     "groups",
     "now",
     "parallel",
+    "publish",
     "race",
     "random",
     "rate",
@@ -109,6 +114,7 @@ __all__ = [
     "updates",
     "uuid4",
     "wait_for_approval",
+    "wait_for_event",
     "wait_for_signal",
     "wait_until",
     "workflow",

@@ -18,8 +18,8 @@ app that has one of them mounted runs it in its own lifespan: `async with runnin
 decision is made with
 `await Approvals(engine).decide(run, key, Approval(Decision.APPROVED))`, a callback ended with
 `await Callbacks(engine).complete(token, result)`, a signal sent with
-`await Signals(engine).send(run, name, value)`. `MemoryTable` keeps everything in memory: for
-tests.
+`await Signals(engine).send(run, name, value)`, an event published with
+`await Events(engine).publish(name, data)`. `MemoryTable` keeps everything in memory: for tests.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.approvals import Approvals
 from rewake.engine.callbacks import Callbacks
 from rewake.engine.engine import Engine
+from rewake.engine.events import Events
 from rewake.engine.results import result_of
 from rewake.engine.settings import Settings
 from rewake.engine.signals import Signals
@@ -49,6 +50,7 @@ __all__ = [
     "Approvals",
     "Callbacks",
     "Engine",
+    "Events",
     "HttpDispatcher",
     "IdentitySettings",
     "InProcessDispatcher",

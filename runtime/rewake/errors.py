@@ -21,6 +21,7 @@
     ├── TaskError             a task or step ended without a value: what workflows catch
     ├── NonRetryable          raised by a task: do not try again
     ├── RetryAfter            raised by a task: try again after that long
+    ├── EventConflict         there is an event of this name and id, with other data
     ├── StoreError            the database's fault
     │   ├── StoreUnavailable      try again; a write may or may not have happened
     │   ├── StoreFull             no room to write; nothing was changed
@@ -58,6 +59,7 @@ __all__ = [
     "ConfigError",
     "DecisionForbidden",
     "DeterminismWarning",
+    "EventConflict",
     "ForbiddenInWorkflow",
     "InsufficientScope",
     "InvalidInput",
@@ -246,6 +248,10 @@ class RetryAfter(RewakeError):
         seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
         super().__init__(message or f"retry after {seconds:g} s")
         self.seconds = seconds
+
+
+class EventConflict(RewakeError):
+    """An event of this name and id was published with other data. That one stands."""
 
 
 class StoreError(RewakeError):

@@ -10,6 +10,7 @@ rooms of its own: one in `authoring/` (how it is asked for) and one in `engine/`
     timer     its moment has come                     an entry of the history
     approval  a person decided, or its time was over  an outcome in an item of its own
     callback  a machine called, or was silent         an outcome in an item of its own
+    event     one that it waits for was published     an outcome in an item of its own
     response  it was asked for                        an entry of the history
     emit      it was asked for                        nothing: it goes on at once
     child     the run that it is has ended            an outcome in an item of its own
@@ -42,6 +43,8 @@ class Purpose(StrEnum):
     """The form and description of an approval, and the decision on it."""
     CALLBACK = "callback"
     """The link of a callback and the type of its result, and what was sent to it."""
+    EVENT = "event"
+    """Which event a run waits for, that event as it is told to the run; an event's own data."""
     RESPONSE = "response"
     """What a run answers its caller."""
     EMITTED = "emitted"
@@ -90,6 +93,8 @@ class Traits:
     """What it is asked with is what the run answers its caller, from that commit on."""
     waiting: str
     """The word that people are shown for its state while it waits."""
+    subscribes: bool = False
+    """The turn that asks for it makes known, once that is committed, that it is waited for."""
     at_once: bool = False
     """It has ended as soon as it is asked for: its record in the history is all there is of it."""
     of_run: bool = False
@@ -179,6 +184,19 @@ class Kind(StrEnum):
             asked_with=Purpose.CALLBACK,
             ends_with=Purpose.CALLBACK,
             waiting="to be called",
+        ),
+    )
+    EVENT = (
+        "event",
+        Traits(
+            awaited=True,
+            dispatched=False,
+            inline=False,
+            due=DueMeans.DEADLINE,
+            asked_with=Purpose.EVENT,
+            ends_with=Purpose.EVENT,
+            subscribes=True,
+            waiting="for an event",
         ),
     )
     RESPONSE = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from rewake.limited import FREE, Terms
+from rewake.published import EventItem
 
 Millis = int
 """A moment, in whole milliseconds since the Unix epoch (or a duration in milliseconds)."""
@@ -325,6 +326,7 @@ LedgerItem = (
     | Seen
     | KnownTag
     | Copying
+    | EventItem
     | Limit
     | Waiter
 )

@@ -40,6 +40,10 @@ class Reach(Protocol):
         """Send a signal to the run of a key, or start one with it. Returns its id."""
         ...
 
+    async def publish(self, name: str, data: Any, id: str, by: str) -> None:
+        """Publish an event. Raises `InvalidInput`, `EventConflict`."""
+        ...
+
 
 class LocalLog:
     """The log outside a run: plain Python logging."""
@@ -87,7 +91,12 @@ class TaskContext:
     @property
     def idempotency_key(self) -> str:
         """32 hexadecimal digits, stable over attempts and replays."""
-        return hashlib.sha256(f"{self.run}\0{self.key}".encode()).hexdigest()[:32]
+        return idempotency_key(self.run, self.key)
+
+
+def idempotency_key(run: str, key: str) -> str:
+    """The idempotency key of an operation."""
+    return hashlib.sha256(f"{run}\0{key}".encode()).hexdigest()[:32]
 
 
 _current: ContextVar[TaskContext] = ContextVar("rewake_task_context")

@@ -48,7 +48,7 @@ async def send_signal(run: str, name: str, value: Any = None, *, id: str | None 
             `RunConflict` (it has ended) or `InvalidInput`. In a task or a step, that error.
     """
     given = _data(value)
-    await _sent("send_signal", lambda reach, own: reach.send(run, name, given, id or own))
+    await sent("send_signal", lambda reach, own: reach.send(run, name, given, id or own))
 
 
 @operation
@@ -70,7 +70,7 @@ async def signal_or_start(
     async def send(reach: Reach, own: str) -> str:
         return await reach.signal_or_start(workflow.name, key, name, given, arguments, own)
 
-    found: str = await _sent("signal_or_start", send)
+    found: str = await sent("signal_or_start", send)
     return found
 
 
@@ -78,8 +78,8 @@ def _data(value: Any) -> Any:
     return msgspec.json.decode(encoded(value))
 
 
-async def _sent(label: str, send: _Send) -> Any:
-    """Send it, in a body as a step of this label."""
+async def sent(label: str, send: _Send, name: str = "") -> Any:
+    """Send it, in a body as a step of this label, or of a `name` that says more."""
     execution = current()
     if execution is None:
         context = current_context()
@@ -94,7 +94,7 @@ async def _sent(label: str, send: _Send) -> Any:
 
     return await execution.request(
         Kind.STEP,
-        label,
+        name or label,
         resolve=functools.partial(result_of, execution.codec, function=call),
         work=StepWork(call, _POLICY, False),
     )

@@ -26,6 +26,7 @@ from rewake.authoring.inputs import Inputs
 from rewake.authoring.limits import LimitOptions, Rule, Rules, rules_of
 from rewake.authoring.policy import Policy, Seconds, seconds
 from rewake.authoring.task import Task, default_name, importable
+from rewake.authoring.triggers import EventTrigger, triggers_of
 from rewake.errors import AppError, NotInARun, UsageError
 from rewake.keep import Keep, Span, keep_of
 from rewake.replay.again import again_in
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 LONGEST_NAME = 64
 """The most bytes of a workflow's name, as JSON writes it: the header of a run has little room."""
 
+Triggers = str | EventTrigger | Sequence[str | EventTrigger]
+
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -51,6 +54,7 @@ class WorkflowOptions(LimitOptions, total=False):
     sent to it, or to them, starts runs. `keep`: for how long runs are kept once they have ended.
     `schedule`: when runs are started. `singleton`, `debounce`, `batch`: what several starts become.
     Limits are as in `LimitOptions`.
+    `on_event`: events that start runs. `cancel_on`: events that cancel runs.
     """
 
     name: str
@@ -61,6 +65,8 @@ class WorkflowOptions(LimitOptions, total=False):
     singleton: Literal["skip", "cancel"] | Rule | None
     debounce: Rule | None
     batch: Rule | None
+    on_event: Triggers
+    cancel_on: Triggers
 
 
 class Workflow(Generic[P, R_co]):
@@ -82,6 +88,8 @@ class Workflow(Generic[P, R_co]):
         keep: Keep | None = None,
         schedules: Mapping[str, Definition] = {},
         rules: Rules | None = None,
+        on_event: Sequence[EventTrigger] = (),
+        cancel_on: Sequence[EventTrigger] = (),
     ) -> None:
         functools.update_wrapper(self, function, updated=())
         self.function = function
@@ -91,6 +99,8 @@ class Workflow(Generic[P, R_co]):
         self.keep = keep
         self.schedules = dict(schedules)
         self.rules = rules
+        self.on_event = tuple(on_event)
+        self.cancel_on = tuple(cancel_on)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         execution = current()
@@ -286,6 +296,8 @@ def workflow(
     `schedule` is `cron(...)` or `every(...)`, or a list of them: when runs are started.
     `limits`, `throttle`, `singleton`, `debounce` and `batch` say how many there are at once, how
     often one begins, and what several starts become (`rewake.authoring.limits`).
+    `on_event` and `cancel_on` are names of events, an `event(...)`, or a list of these: each starts
+    a run, or cancels the runs whose arguments it is about.
 
     Raises `AppError` unless the function is async and its name is short enough, or for a limit that
     cannot be, and `ValueError` for a bad timeout, `keep`, or number of a limit.
@@ -302,7 +314,11 @@ def workflow(
         told = f"a workflow's name has at most {LONGEST_NAME} bytes of UTF-8, and this one {size}"
         raise AppError(f"{told}: {name[:40]!r}…; give it a shorter name=")
     keep = keep_of(options["keep"]) if "keep" in options else None
+    on_event = triggers_of("on_event", options.get("on_event", ()))
+    cancel_on = triggers_of("cancel_on", options.get("cancel_on", ()))
+    for each in cancel_on:
+        each.check_parameters(name, function)
     webhooks = _webhooks(options.get("webhook", ()))
     schedules = _schedules(options.get("schedule", ()), name)
     rules = rules_of(name, function, options)
-    return Workflow(function, name, timeout, webhooks, keep, schedules, rules)
+    return Workflow(function, name, timeout, webhooks, keep, schedules, rules, on_event, cancel_on)

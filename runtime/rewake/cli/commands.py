@@ -18,6 +18,7 @@ from rewake.cli.cost_command import cost
 from rewake.cli.dead_letters import deadletters
 from rewake.cli.deliveries import deliveries
 from rewake.cli.doctor_command import doctor
+from rewake.cli.events import events
 from rewake.cli.exits import EXITS, Exit, complain, exit_for, warn_in_lines
 from rewake.cli.init_command import init
 from rewake.cli.keeping import add_keeping
@@ -89,6 +90,7 @@ app.add_typer(runs, name="runs")
 app.add_typer(tokens, name="tokens")
 app.add_typer(audit, name="audit")
 app.add_typer(callbacks, name="callbacks")
+app.add_typer(events, name="events")
 app.add_typer(approvals, name="approvals")
 app.add_typer(deliveries, name="deliveries")
 app.add_typer(deadletters, name="deadletters")

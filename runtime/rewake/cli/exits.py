@@ -12,6 +12,7 @@ from typing import Any
 from rewake.errors import (
     DecisionForbidden,
     DeterminismWarning,
+    EventConflict,
     InsufficientScope,
     LinkExpired,
     RunConflict,
@@ -59,6 +60,7 @@ _USAGE = (
     UsageError,
     RunNotFound,
     RunConflict,
+    EventConflict,
     StoreUnsuitable,
     Unauthentic,
     InsufficientScope,

@@ -14,6 +14,7 @@ import msgspec
 
 from rewake.errors import (
     DecisionForbidden,
+    EventConflict,
     InsufficientScope,
     InvalidInput,
     IssuerUnavailable,
@@ -45,6 +46,7 @@ ERRORS: Mapping[str, type[RewakeError]] = {
     "not-found": RunNotFound,
     "not-yet": NotYet,
     "conflict": RunConflict,
+    "event-conflict": EventConflict,
     "removed": RunRemoved,
     "stuck": StuckError,
     "readable-elsewhere": ReadableElsewhere,

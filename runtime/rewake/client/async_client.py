@@ -340,6 +340,18 @@ class AsyncClient:
         view = await self.do(flow)
         return AsyncRun(self, view["run"], workflow, False, {})
 
+    # --- events ----------------------------------------------------------------------------------
+
+    async def publish(self, name: str, data: Any = None, *, id: str | None = None) -> View:
+        """Publish an event: every run that waits for it goes on.
+
+        `data` is JSON of at most 64 KiB. For each `id` it is published once; without one it is
+        given one here, so that it is published once however often the request must be sent. Gives
+        `name`, `id` and `published`. Raises `InvalidInput`, and `EventConflict` if there is an
+        event of this id with other data.
+        """
+        return await self.do(flows.published(self.manner, name, data, id))
+
     # --- callbacks, by their addresses ---------------------------------------------------------
 
     async def complete(

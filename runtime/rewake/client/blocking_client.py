@@ -270,6 +270,11 @@ class Client:
         view = self.do(flow)
         return Run(self, view["run"], workflow, False, {})
 
+    # --- events ----------------------------------------------------------------------------------
+
+    def publish(self, name: str, data: Any = None, *, id: str | None = None) -> View:
+        return self.do(flows.published(self.manner, name, data, id))
+
     # --- callbacks, by their addresses ---------------------------------------------------------
 
     def complete(self, address: str, result: Any = None, *, connection: object = None) -> View:

@@ -148,6 +148,13 @@ def done(manner: Manner, *path: str, body: Mapping[str, object]) -> Flow[View]:
     return (yield from sending(ask, manner)).body  # type: ignore[no-any-return]
 
 
+def published(manner: Manner, name: str, data: object, id: str | None) -> Flow[View]:
+    """Publish an event, by an id of its own, so that it can be sent again."""
+    body = encoded({"data": data, "id": secrets.token_hex(16) if id is None else id})
+    ask = Ask("POST", ("v1", "events", name), body=body, repeatable=True)
+    return (yield from sending(ask, manner)).body  # type: ignore[no-any-return]
+
+
 def called(manner: Manner, address: str, *path: str, body: object = None) -> Flow[View]:
     """Call a callback by its address; for the same call twice it has the same answer."""
     token_in(address)

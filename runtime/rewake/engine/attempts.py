@@ -322,7 +322,8 @@ class Attempts:
         body.check()
         services = self._services
         logs = AttemptLog(services.clock, RunCodec(services.secret, operation.run))
-        context = TaskContext(operation.run, operation.key, operation.number, logs, services.reach)
+        run, key, reach = operation.run, operation.key, services.reach
+        context = TaskContext(run, key, operation.number, logs, reach)
         policy, elapsed = call.task.policy, self._elapsed(operation)
         attempted = attempt(
             call.task.function,

@@ -68,7 +68,7 @@ class Beginning(Pauses, ABC):
         door = door_of(self._services, found, given, self.cancel)
         header = self._new_header(other.run, workflow, arguments, "", by.tenant)
         header.parent, header.depth = of, by.depth + 1
-        begin = self._started(header, recorded, other.by, ("", None))
+        begin = await self._started(header, recorded, other.by, ("", None))
         make = partial(self._create, header, begin, None, None)
         try:
             return await (make() if door is None else door.through(header, make))
@@ -91,7 +91,7 @@ class Beginning(Pauses, ABC):
 
         async def create(run: str, follows: Header | None) -> tuple[Header, bool]:
             header = self._new_header(run, workflow, given.arguments, key, given.tenant, given.at)
-            begin = self._started(header, recorded, *origin)
+            begin = await self._started(header, recorded, *origin)
             make = partial(self._create, header, begin, follows, noted, given.first)
             there, new = await (make() if door is None else door.through(header, make))
             # Before any policy: how a run of another workflow stands is not for who may start this.
@@ -155,11 +155,13 @@ class Beginning(Pauses, ABC):
             await services.wake(run)
         return stored, new
 
-    def _started(
+    async def _started(
         self, header: Header, arguments: Mapping[str, Any], by: str, scheduled: Nominal
     ) -> Started:
-        """The first event of a run, which has its arguments."""
-        hidden = self._services.app.workflow(header.workflow).inputs.hidden
+        """The first event of a run, which has its arguments; others can cancel it from now on."""
+        workflow = self._services.app.workflow(header.workflow)
+        await self._services.events.watch(header.run, workflow, arguments)
+        hidden = workflow.inputs.hidden
         codec = RunCodec(self._services.secret, header.run)
         value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT, hidden=hidden)
         header.schedule, moment = scheduled

@@ -21,6 +21,7 @@ from rewake.engine.limits import LAST
 from rewake.engine.outlook import scheduled
 from rewake.engine.services import Services
 from rewake.engine.steps import Steps
+from rewake.engine.subscriptions import Subscriptions
 from rewake.errors import StoreError, StuckError
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
@@ -82,6 +83,7 @@ class Commits:
         self._steps = steps
         self._instance = instance
         self._closed = 0
+        self.waits = Subscriptions(services, header)
 
     async def stay(self, execution: Execution) -> None:
         """Commit, and go on holding the run."""
@@ -95,6 +97,14 @@ class Commits:
         assert committed is not None
         self._tell_waits(entries)
         await self._follow_up(committed, entries, dispatched(entries))
+
+    async def make_known(self, execution: Execution) -> bool:
+        """Let events find all waits for them, which are committed first. Whether there were any."""
+        unknown = self.waits.unknown(execution)
+        if unknown and execution.fresh:
+            await self.stay(execution)
+        await self.waits.make(execution, unknown)
+        return bool(unknown)
 
     async def park(self, execution: Execution, wake: Millis | None) -> bool:
         """Commit and suspend until `wake` or an arrival. Returns False if something has arrived.
@@ -212,6 +222,8 @@ class Commits:
         await self._answer(entries)
         await self._cancel_withdrawn(entries)
         await self._services.tell(self.header, execution.finished)
+        await self.waits.drop()
+        await self.waits.leave(self.header, execution)
         if due != last:
             await self._store.lay_down(self.header, last)
         return True
@@ -279,6 +291,7 @@ class Commits:
             return None
         execution.fresh.clear()
         self._steps.committed()
+        self.waits.note_ended(execution)
         self._services.streams.watchers.tell(self.header.run)
         return result
 
@@ -380,6 +393,7 @@ class Commits:
             await self._services.dispatch(others)
         await self._answer(entries)
         await self._cancel_withdrawn(entries)
+        await self.waits.drop()
 
     async def _answer(self, entries: Sequence[Entry]) -> None:
         """Put the answers to updates where their senders find them: the history has them too."""

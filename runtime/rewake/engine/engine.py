@@ -30,6 +30,7 @@ from rewake.engine.attempts import Attempts
 from rewake.engine.cache import Cache
 from rewake.engine.children import Children
 from rewake.engine.deliveries import Deliveries
+from rewake.engine.events import Events
 from rewake.engine.heart import Heart
 from rewake.engine.held import SOON, held_until
 from rewake.engine.leases import Claims
@@ -117,10 +118,10 @@ class Engine(Runs):
                 tags=tags,
             )
         )
-        own, self._services.reach = (self._services, Deliveries(self._services)), Reaching(self)
-        self._attempts, self._sweeper = Attempts(*own), Sweeper(*own)
+        own, self._claiming = (self._services, Deliveries(self._services)), dict[str, bool]()
+        own[0].reach, own[0].events = Reaching(self), Events(self)
+        self._attempts, self._sweeper, self._pid = Attempts(*own), Sweeper(*own), os.getpid()
         self._children, self._watchdog = Children(self, own[1]), Watchdog(own[0])
-        self._claiming, self._pid = dict[str, bool](), os.getpid()
 
     @functools.cached_property
     def schedules(self) -> Schedules:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from rewake.app import App
 from rewake.clock import Clock
@@ -22,7 +23,7 @@ from rewake.keep import Keep
 from rewake.records import Header, Millis
 from rewake.states import ENDED, RunState
 from rewake.stores.ended import ended_at, is_ended_due, removal_due
-from rewake.stores.keys import run_of
+from rewake.stores.keys import is_event, run_of
 from rewake.stores.protocol import Store
 from rewake.stores.table import Key
 
@@ -36,6 +37,13 @@ RUNS = 40
 """The most runs that one sweep looks at."""
 
 
+RemoveEvent = Callable[[Key, Millis], Awaitable[int]]
+
+
+async def _no_event(_key: Key, _now: Millis) -> int:
+    return 0
+
+
 class Keeping:
     """How long the runs of an app are kept, and who removes them."""
 
@@ -47,6 +55,8 @@ class Keeping:
         self._looked: Millis | None = None
         self._more = False
         self._unread: set[Key] = set()
+        self.remove_event: RemoveEvent = _no_event
+        """Removes an event whose time is over. Returns how many steps that took."""
         store.later, store.remembered = settings.later, settings.remembered
 
     # --- for how long ------------------------------------------------------------------------
@@ -97,10 +107,13 @@ class Keeping:
             if key in self._unread:
                 continue
             try:
-                left -= await self._look(run_of(key), now, left)
+                if is_event(key):
+                    left -= await self.remove_event(key, now)
+                else:
+                    left -= await self._look(run_of(key), now, left)
             except StuckError as error:  # it cannot be read, and must not keep the others
                 self._unread.add(key)
-                log.warning("run %s cannot be removed here: %s", run_of(key), error)
+                log.warning("%s cannot be removed here: %s", run_of(key), error)
         return len(keys) >= RUNS and left < STEPS
 
     async def _look(self, run: str, now: Millis, steps: int) -> int:

@@ -7,12 +7,14 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from rewake.app import App
 from rewake.authoring.context import Reach
+from rewake.authoring.events import Asked
+from rewake.authoring.workflow import Workflow
 from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Dispatcher
 from rewake.engine.apart import Apart
@@ -34,11 +36,13 @@ from rewake.engine.waits import Waits
 from rewake.engine.work import Work
 from rewake.limited import FREE
 from rewake.noted import Try
+from rewake.published import Published, Subscription
 from rewake.records import Header, Invocation, Millis, Operation, Outcome, Scheduled
+from rewake.replay.operation import OpenOp
 from rewake.signing.secret import Secret
 from rewake.stores.answers import RunClaim, TaskClaim
 from rewake.stores.protocol import Store
-from rewake.stores.table import Due
+from rewake.stores.table import Due, Key
 from rewake.tags import UNTAGGED
 
 SENT_AGAIN = 1 / 32
@@ -100,6 +104,42 @@ class Here:
             turn.arrivals.hear(number, key)
 
 
+class Telling(Protocol):
+    """Lets events find the waits of runs, and runs that they cancel (`engine/events.py`)."""
+
+    async def subscribe(self, run: str, op: OpenOp, asked: Asked) -> None:
+        """Let events find a wait that is committed, and let it find what is there."""
+        ...
+
+    async def unsubscribe(self, name: str, asked: Asked, waiting: Subscription) -> None:
+        """Let events find a wait no more, which has ended."""
+        ...
+
+    async def watch(self, run: str, workflow: Workflow[Any, Any], given: Mapping[str, Any]) -> None:
+        """Let events cancel a run that is about to be started. Raises `InvalidInput`."""
+        ...
+
+    async def unwatch(
+        self, run: str, workflow: Workflow[Any, Any], given: Mapping[str, Any]
+    ) -> None:
+        """Let events cancel a run no more, which has ended."""
+        ...
+
+    async def publish(
+        self, name: str, data: Any, *, id: str | None = None, by: str = ""
+    ) -> tuple[Published, bool]:
+        """Publish an event. Raises `InvalidInput`, `EventConflict`."""
+        ...
+
+    async def check(self, event: Published, due: Millis, now: Millis) -> None:
+        """Go on with an event that is due, unless this process does so."""
+        ...
+
+    async def remove(self, key: Key, now: Millis) -> int:
+        """Remove an event if its time is over. Returns how many steps that took."""
+        ...
+
+
 @dataclass(slots=True)
 class Services:
     """The parts of one engine."""
@@ -140,6 +180,14 @@ class Services:
     """Tells the runs that wait for the end of one how it ended (`engine/children.py`)."""
     take: Callable[[Invocation], None] = field(init=False)
     """Claims a task and carries it out, in a slot that is reserved for it."""
+    events: Telling = field(init=False)
+    """Tells events to those who wait for them."""
+    telling: set[str] = field(default_factory=set)
+    """The events of which this process tells those who wait."""
+    last_place: Millis = 0
+    """The place of the newest event that this process has put at one."""
+    shapes: dict[tuple[str, ...], Millis] = field(default_factory=dict)
+    """By name and fields: since when events are in an index of these."""
     look_soon: Callable[[], None] = field(init=False)
     """Looks, as soon as may be, for offered tasks of the tags that are served here."""
     cache: Cache = field(init=False)
@@ -167,12 +215,16 @@ class Services:
         self.cache, self.turns = self.here.cache, self.here.turns
         self.here.called_off = self._called_off
         self.keeping = Keeping(self.app, self.store, self.clock, self.settings)
+        self.keeping.remove_event = self._remove_event
         self.elsewhere = Elsewhere(self.clock)
         self.shortages = Shortages(self.clock)
         self.streams = Streams(self.store, self.clock, self.unique)
         self.logs = LogKeeper(self.streams)
         self.limits = Limits(self)
         self.waits = Waits(self.store, self.cache)
+
+    async def _remove_event(self, key: Key, now: Millis) -> int:
+        return await self.events.remove(key, now)  # which is made after this
 
     def call_home(self, callback: Callable[[], object]) -> None:
         """Call something in the engine's own event loop, from any thread."""

@@ -46,6 +46,8 @@ class Settings:
 
     keep: Keep = DEFAULT
     """How long runs are kept once they have ended, where their workflow does not say."""
+    events_kept: Millis = 7 * 86_400_000
+    """How long events are kept, for waits that are asked for after them."""
     later: Millis = 600_000
     """How long after its end something may still be written that belongs to a run."""
     remembered: Millis = 30 * 86_400_000

@@ -28,6 +28,7 @@ from rewake.engine.trimmer import Trimmer
 from rewake.errors import ReadableElsewhere, StuckError
 from rewake.kinds import OutcomeKind
 from rewake.ledger import Limit, Process, Schedule
+from rewake.published import Published
 from rewake.records import (
     Entry,
     Header,
@@ -43,6 +44,7 @@ from rewake.stores.history import History, is_unattended
 from rewake.stores.keys import header_key, is_of_run, run_of
 from rewake.stores.paused import is_paused
 from rewake.stores.processes import next_look
+from rewake.stores.set_back import Dated
 from rewake.stores.suspects import is_suspect
 from rewake.stores.table import Due, Key
 from rewake.stores.writes import read_at
@@ -264,16 +266,22 @@ class Sweeper:
         if item.due > now:
             self._arm_soon(Due(item.due, key), now)
             return
+        await self._see_to(item, key, item.due, now)
+
+    async def _see_to(self, item: Dated, key: Key, due: Millis, now: Millis) -> None:
+        """Do what is to be done for an item that is due."""
         if isinstance(item, Process):
-            await self._check_process(item, item.due, now)
+            await self._check_process(item, due, now)
         elif isinstance(item, Limit):
             next_look = await self._services.limits.check(item, now)
             if next_look is not None:
                 self._arm_soon(next_look, now)
         elif isinstance(item, Header):
-            await self._check_run(item, item.due, now)
+            await self._check_run(item, due, now)
+        elif isinstance(item, Published):
+            await self._services.events.check(item, due, now)
         else:
-            await self._check_operation(item, key, item.due, now)
+            await self._check_operation(item, key, due, now)
 
     async def _check_process(self, process: Process, due: Millis, now: Millis) -> None:
         for each in await self._deaths.check(process, due, now):

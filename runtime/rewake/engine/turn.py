@@ -164,6 +164,7 @@ class Turn:
             self._steps.find_begun(execution, self._commits.header)
         if self._instance.retried:
             await self._begin_anew(execution)
+        self._commits.waits.begin(execution, anew=self._instance.retried)
         while not await self._advance(execution, known):
             known = None
 
@@ -194,6 +195,8 @@ class Turn:
         check(execution)
         if execution.finished is not None:
             return await self._commits.finish(execution)
+        if await self._commits.make_known(execution):
+            return False
         ready = [] if header.pause else self._steps.ready(execution, self._now)
         if not ready and not self._steps.running:
             if await self._sees_more(execution, seen):
@@ -462,13 +465,13 @@ class Turn:
             await self._stick(error)
 
     async def _stick(self, error: Exception) -> None:
-        reason = described(error)
-        run = self._commits.header.run
+        reason, run = described(error), self._commits.header.run
         told = "run %s is stuck: %s; see `rewake replay %s`, and after a fix: rewake runs resume %s"
         logging.getLogger(STUCK_LOG).error(told, run, reason, run, run)
         try:
             await self._steps.interrupt()
-            await self._store.stick(self._commits.header, reason, at_rest=self._numbered)
+            rests = self._numbered and not self._commits.waits.owed
+            await self._store.stick(self._commits.header, reason, at_rest=rests)
         except StoreError as refused:
             await self._not_saved(refused)
         self._services.ended(self._commits.header.run)
@@ -490,7 +493,7 @@ class Turn:
         """Put on record what will not end; what cannot be, the next turn counts as lost."""
         try:
             await self._steps.interrupt()
-            if self._numbered:
+            if self._numbered and not self._commits.waits.owed:
                 await self._store.rest(self._commits.header)
         except StoreError:
             told = "the steps of run %s have no record of their attempts"

@@ -176,6 +176,7 @@ def build_engine(
         pauses=not config.runs_on.goes_on,
         url=config.url,
         keep=config.keep,
+        events_kept=round(config.events_kept * 1000),
         served=config.served or unless_said,
     )
     return Engine(app, table, dispatcher, secret, shelf=shelf, clock=clock, settings=settings)

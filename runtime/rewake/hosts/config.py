@@ -85,6 +85,8 @@ class ServerConfig:
     """How long one task, step or body may block the event loop before it is given up."""
     keep: Keep = DEFAULT
     """How long runs are kept once they have ended, where their workflow does not say."""
+    events_kept: float = 7 * 86_400.0
+    """How many seconds events are kept, for waits that are asked for after them."""
     proxies: tuple[str, ...] = ()
     """The addresses or networks of proxies that are believed where a request comes from."""
     cors: tuple[str, ...] = ()
@@ -268,6 +270,16 @@ def _keep(text: str) -> Keep:
         raise ConfigError(told) from None
 
 
+def _kept(text: str) -> float:
+    """How many seconds events are kept. Raises `ConfigError`, which says how that is written."""
+    found: int | None = None
+    with suppress(ValueError):
+        found = None if "=" in text else next(iter(keep_in(text).spans.values()))
+    if not found:
+        raise ConfigError("REWAKE_EVENTS_KEPT is 7d (or s, m, h)")
+    return found / 1000
+
+
 def _yes_or_no(text: str) -> bool:
     return {"yes": True, "no": False}[text.lower()]
 
@@ -296,6 +308,7 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "grace": ("REWAKE_GRACE", float),
     "blocked": ("REWAKE_BLOCKED", float),
     "keep": ("REWAKE_KEEP", _keep),
+    "events_kept": ("REWAKE_EVENTS_KEPT", _kept),
     "proxies": ("REWAKE_PROXIES", _networks),
     "cors": ("REWAKE_CORS", _origins),
     "log_level": ("REWAKE_LOG_LEVEL", str.lower),

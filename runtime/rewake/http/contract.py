@@ -22,6 +22,7 @@ from rewake.http import (
     approving,
     callbacks,
     dead_letters,
+    events,
     histories,
     internal,
     removals,
@@ -183,6 +184,9 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
         body=dict[str, Any],
         problems=(404, 409),
         headers={"Idempotency-Key": _KEY},
+    ),
+    ("POST", "/v1/events/{name}"): Described(
+        {202: Answer(events.EventView)}, body=events.EventBody, problems=(409,)
     ),
     ("GET", "/v1/runs"): Described({200: Answer(answers.RunsPage)}, query=_OF_RUNS),
     ("GET", "/v1/stats/runs"): Described({200: Answer(answers.CountsPage)}, query=_OF_RUNS),

@@ -22,6 +22,7 @@ from starlette.types import ExceptionHandler
 from rewake.errors import (
     CheckpointUnreadable,
     DecisionForbidden,
+    EventConflict,
     InsufficientScope,
     InvalidInput,
     IssuerUnavailable,
@@ -77,6 +78,7 @@ PROBLEMS: Mapping[type[BaseException], ProblemType] = {
         {"Retry-After": "1"},
     ),
     RunConflict: ProblemType(409, "conflict", "Its state does not allow this"),
+    EventConflict: ProblemType(409, "event-conflict", "There is another event of this id"),
     RunRemoved: ProblemType(409, "removed", "Its run was removed"),
     StuckError: ProblemType(409, "stuck", "The run needs a person"),
     ReadableElsewhere: ProblemType(

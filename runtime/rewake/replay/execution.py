@@ -89,8 +89,8 @@ class Execution:
     outcome, in the order asked for; `cancels` counts the requests to cancel that it has observed;
     `finished` the outcome of a workflow that has ended; `error` the reason why it cannot go on;
     `machine` the machine's clock at the newest event, by which waits go on while `clock` stands;
-    `replaying` whether what it asks for now must have been recorded; `responded` whether it has
-    answered; `where` the process of the newest attempt at a step. It must be dropped (`drop`).
+    `replaying` whether what it asks for must have been recorded; `responded` whether it answered;
+    `where` the process of the newest attempt at a step; `started` its start. It must be dropped.
     """
 
     def __init__(self, program: Program, *, run: str, seed: int, round: int = 0) -> None:
@@ -109,8 +109,7 @@ class Execution:
         self.program: Final = program
         self._loop = WorkflowLoop(self)
         self._main: WorkflowTask | None = None
-        self._asked: dict[str, OpenOp] = {}
-        self._withdrawn: list[OpenOp] = []
+        self._asked, self._withdrawn = dict[str, OpenOp](), list[OpenOp]()
         self._expected: dict[str, Scheduled] = {}
         self.replaying = False
         self._log = LogLines()
@@ -369,6 +368,7 @@ class Execution:
         self.seed = seed_of(self.seed, event.lap.number)
         self.chance = Chance(self.seed)
         self._loop.root = Scope(prefix_of(event.lap.number))
+        self.started = event
         # An empty context: a workflow must not see the server's context variables.
         self._main = self._loop.spawn(
             self._run(event), self._loop.root, name="main", context=contextvars.Context()

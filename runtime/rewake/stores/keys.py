@@ -25,13 +25,19 @@
     Z           Z#<name>                    Schedule    when runs of a workflow are started
     F           F#<id>                      Limit       who holds a limit of one key
     Q#<id>      Q#<place>                   Waiter      who waits in its line, first come first
+    E#<ref>     E                           Published   an event
+    I#<name>    R#<digest>                  Shape       fields by which events are looked for
+    I#<name>#<index> I#<place>#<ref>        Mention     an event, where a wait looks for it
+    I#<name>#<index> U#<run>#<round>#<key>  Subscription    a wait, where an event looks for it
     X           X                           Copying     what it is a copy of, so far
 
 The first letter of a sort key tells the type of the item; those of views have no such letter.
 
 Where a table spreads what many write at once, operations and logs of wide runs are in partitions
-`O#<shard>#<run>`, views in `V#<day>#<shard>` (or `U#`), and items of a series in
-`A#<series>#<shard>` (or `D#`), schedules in `Z#<shard>`, limits in `F#<shard>`:
+`O#<shard>#<run>`, views in `V#<day>#<shard>` (or `U#`), what is about all events of a name in
+`I#<name>#all#<shard>`, items of a series in
+`A#<series>#<shard>` (or `D#`), schedules in
+`Z#<shard>`, limits in `F#<shard>`:
 `stores/layout.py` and `stores/series.py` say which. Sort keys stay.
 """
 
@@ -61,6 +67,7 @@ from rewake.ledger import (
     Waiter,
 )
 from rewake.limited import Line
+from rewake.published import Mention, Published, Shape, Subscription
 from rewake.records import Chunk, Header, Item, Millis, Operation, Signal
 from rewake.stores.table import Key
 from rewake.streamed import LogBatch, StreamBatch
@@ -81,6 +88,8 @@ TAGS = "G"
 LIMITS = "F"
 """The partition of all limits, where they are not spread."""
 
+MENTIONS, SHAPES, SUBSCRIPTIONS = "I#", "R#", "U#"
+"""The first letters of the sort keys of what events are found by."""
 CHUNKS, OPERATIONS, LOGS, STREAM, SIGNALS, SEEN = "C#", "O#", "L#", "S#", "M#", "W#"
 """The first letters of the sort keys of what a run has: chunks, operations, logs, its stream,
 signals, and of pages."""
@@ -104,6 +113,10 @@ TYPES: Mapping[str, type[Item]] = {
     "B": ReceivedBody,
     "X": Copying,
     "Z": Schedule,
+    "E": Published,
+    "R": Shape,
+    "I": Mention,
+    "U": Subscription,
     "J": Join,
     "K": Watcher,
     "F": Limit,
@@ -221,6 +234,48 @@ def waiter_key(line: Line) -> Key:
 def is_token_place(sort: str) -> bool:
     """Whether this is a cursor of a list of tokens."""
     return _TOKEN_PLACE.fullmatch(sort) is not None
+
+
+def event_key(ref: str) -> Key:
+    """Where the event of this ref is."""
+    return Key(f"E#{ref}", "E")
+
+
+def is_event(key: Key) -> bool:
+    """Whether an event is under this key."""
+    return key.partition.startswith("E#")
+
+
+def shapes_partition(name: str) -> str:
+    """The partition of the shapes of the events of a name."""
+    return f"I#{name}"
+
+
+def shape_key(name: str, digest: str) -> Key:
+    """Where it is noted that events of a name are looked for by the fields of this digest."""
+    return Key(shapes_partition(name), f"{SHAPES}{digest}")
+
+
+def index_partition(name: str, index: str) -> str:
+    """The partition of an index of the events of a name, if it is not spread."""
+    return f"I#{name}#{index}"
+
+
+def mention_key(name: str, index: str, mention: Mention) -> Key:
+    """Where a mention is in an index that is not spread: by place."""
+    sort = f"{mentions_from(mention.place)}#{mention.ref}"
+    return Key(index_partition(name, index), sort)
+
+
+def mentions_from(place: Millis) -> str:
+    """The beginning of the sort keys of the mentions at this place."""
+    return f"{MENTIONS}{max(0, place):015d}"
+
+
+def subscription_key(name: str, index: str, subscription: Subscription) -> Key:
+    """Where a subscription is in an index that is not spread."""
+    of = f"{subscription.run}#{subscription.round:06d}#{subscription.key}"
+    return Key(index_partition(name, index), f"{SUBSCRIPTIONS}{of}")
 
 
 COPYING = Key("X", "X")

@@ -19,6 +19,9 @@ it from the history would make a list of logs, or a look at a run that cannot be
 
 Limits are spread by their ids, so that all can be listed; who waits for one lies beside no other.
 
+What is found under no field of an event, but among all of its name, is spread by run, or by event:
+many may wait for any. What has certain values is few, and is asked for with each event.
+
 The days on which runs were started are an item each, in one partition. A process notes a day
 before it puts its first view there, so a crash between leaves a day without views, and never the
 other way round. It does so once, so that partition is written rarely; a list reads the days from
@@ -34,6 +37,7 @@ from math import prod
 
 from rewake.laps import within_lap
 from rewake.ledger import Audited, Limit, Received, ReceivedBody, Schedule, View
+from rewake.published import Mention, Subscription
 from rewake.records import Entry, Header, Item, Operation, Scheduled
 from rewake.stores.keys import (
     DAY,
@@ -56,6 +60,7 @@ from rewake.streamed import LogBatch
 TOGETHER = Spread()
 NUMBERED = (Audited, Received, ReceivedBody)
 """The items of series: `stores/series.py` deals them out."""
+_OF_ALL = "#all"
 STEPS, OPERATIONS = 1, 2
 """What of a run lies elsewhere (`Header.wide`): logs of its steps, or operations as well."""
 _NUMBER = re.compile(r"\.([0-9]+)|\[([0-9]+)\]")
@@ -127,12 +132,27 @@ class Layout:
         shards = [None] if self.shards == 1 else range(self.shards)
         return [schedules_partition(shard) for shard in shards]
 
+    def index(self, partition: str) -> list[str]:
+        """The partitions of an index of events, by the one that it has where all is together."""
+        if self.shards == 1 or not partition.endswith(_OF_ALL):
+            return [partition]
+        return [f"{partition}#{shard:02d}" for shard in range(self.shards)]
+
+    def indexed(self, place: Key, item: Mention | Subscription) -> Key:
+        """Where an item of an index of events is, which lies there where all is together."""
+        if self.shards == 1 or not place.partition.endswith(_OF_ALL):
+            return place
+        shard = _hash(item.ref if isinstance(item, Mention) else item.run) % self.shards
+        return Key(f"{place.partition}#{shard:02d}", place.sort)
+
     def place(self, key: Key, item: Item) -> Key:
         """Where an item is that lies under this key in a table that keeps all together."""
         if isinstance(item, Operation):
             return self.item(item)
         if isinstance(item, LogBatch):
             return self._beside(key, item.run, item.key)
+        if isinstance(item, Mention | Subscription):
+            return self.indexed(key, item)
         if isinstance(item, NUMBERED):
             partitions = series_partitions(key.partition, self.shards)
             return Key(dealt_to(partitions, number_in(key)), key.sort)

@@ -10,6 +10,7 @@ import msgspec
 from rewake.errors import CheckpointUnreadable, RunNotFound, StoreUnavailable
 from rewake.laps import lap_of, prefix_of
 from rewake.ledger import Limit, Process, Schedule
+from rewake.published import Published
 from rewake.records import (
     Chunk,
     Entry,
@@ -27,6 +28,7 @@ from rewake.stores import layout
 from rewake.stores.audit import Audit
 from rewake.stores.blobs import Blobs
 from rewake.stores.deliveries import Deliveries
+from rewake.stores.events import Events
 from rewake.stores.history import History
 from rewake.stores.keys import (
     CHUNKS,
@@ -106,6 +108,7 @@ class Reads:
         self.seen = SeenPages(table, self._again)
         self.known_tags = KnownTags(table, self._again)
         self.schedules = Schedules(table, self.layout, self._again)
+        self.events = Events(table, self.layout, self._again)
 
     @property
     def joins(self) -> bool:
@@ -345,9 +348,13 @@ class Reads:
             found += await self._table.due(until, limit=limit, tag=tag, partition=part, after=after)
         return sorted(found, key=_due_order)[:limit]
 
-    async def item(self, key: Key) -> Header | Operation | Process | Limit | Schedule | None:
+    async def item(
+        self, key: Key
+    ) -> Header | Operation | Process | Limit | Schedule | Published | None:
         """The item behind an entry of the due index."""
-        found: Header | Operation | Process | Limit | Schedule | None = await self._table.get(key)
+        found: (
+            Header | Operation | Process | Limit | Schedule | Published | None
+        ) = await self._table.get(key)
         return found
 
     async def resolve(self, run: str, value: Value) -> Value:

@@ -19,6 +19,7 @@ import msgspec
 
 from rewake.ledger import Became, Received, ReceivedBody, Schedule
 from rewake.noted import Try
+from rewake.published import Subscription
 from rewake.records import (
     CancelRequested,
     Chunk,
@@ -51,6 +52,7 @@ TEXTS: Mapping[type, tuple[str, ...]] = {
     Became: ("why",),
     Received: ("reason", "headers", "query"),
     ReceivedBody: ("data",),
+    Subscription: ("fields",),
 }
 """By struct: its fields that are texts or bytes of users. All others are names, ids and marks."""
 PARTS: Mapping[type, tuple[str, ...]] = {

@@ -23,11 +23,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from rewake.ledger import Limit, Process
+from rewake.published import Published
 from rewake.records import Header, Millis, Operation
 from rewake.states import RunState
 from rewake.stores.table import Check
 
-Dated = Header | Operation | Process | Limit
+Dated = Header | Operation | Process | Limit | Published
 """The items that say when their moments were set."""
 MOMENTS = ("due", "lease", "wake", "check_at")
 """The attributes with which `written` is set: all others that hold a wait change with them.
@@ -45,6 +46,8 @@ def begun_again(item: Dated, now: Millis) -> Mapping[str, Any]:
     """The changes by which the waits of an item that is ahead begin again."""
     if isinstance(item, Header) and item.state is RunState.DELAYED:
         return {"due": item.wake}  # a time of day, which its starter named
+    if isinstance(item, Published):
+        return {"due": now}
     if isinstance(item, Header) and item.state is RunState.PARKED:
         return {name: now for name in ("due", "wake", "check_at") if getattr(item, name)}
     if isinstance(item, Limit):
@@ -62,6 +65,8 @@ def unchanged(item: Dated) -> list[Check]:
     """The checks that an item is as it was read, as far as its waits go."""
     if isinstance(item, Limit):
         return [Check("mark", "=", item.mark)]
+    if isinstance(item, Published):
+        return [Check(name, "=", getattr(item, name)) for name in ("written", "due")]
     if isinstance(item, Process):
         return [Check(name, "=", getattr(item, name)) for name in ("written", "lease", "dead")]
     names = ["written", "owner"]

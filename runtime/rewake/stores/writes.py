@@ -20,6 +20,7 @@ from rewake.clock import Clock
 from rewake.kinds import Kind
 from rewake.laps import FIRST
 from rewake.ledger import Limit, Process
+from rewake.published import Published
 from rewake.records import (
     Chunk,
     Entry,
@@ -31,7 +32,15 @@ from rewake.records import (
 from rewake.states import MOVES, Move
 from rewake.stores.answers import Arrived, Committed, Fenced
 from rewake.stores.blobs import fits
-from rewake.stores.keys import chunk_key, chunk_number, header_key, process_key, waiter_key
+from rewake.stores.events import ref_of
+from rewake.stores.keys import (
+    chunk_key,
+    chunk_number,
+    event_key,
+    header_key,
+    process_key,
+    waiter_key,
+)
 from rewake.stores.reads import Reads
 from rewake.stores.responses import asked_response
 from rewake.stores.set_back import MOMENTS, Dated, begun_again, is_ahead, unchanged
@@ -86,7 +95,7 @@ UNOWNED: Mapping[str, Any] = {
 SET_ASIDE: Mapping[str, Any] = {"pause": False, "due": None, "check_at": None}
 """The fields of a run that is paused: who resumes it looks after all that it has open."""
 
-T = TypeVar("T", bound=Header | Operation | Process | Limit)
+T = TypeVar("T", bound=Header | Operation | Process | Limit | Published)
 
 
 class Here(Protocol):
@@ -302,6 +311,8 @@ class Writes(Reads):
         """Where an item is stored."""
         if isinstance(item, Limit):
             return self.layout.limit(item.id)
+        if isinstance(item, Published):
+            return event_key(ref_of(item.name, item.id))
         if isinstance(item, Process):
             return process_key(item.name)
         return self.layout.item(item) if isinstance(item, Operation) else header_key(item.run)

@@ -1,0 +1,106 @@
+"""What the turns of a run do so that events find its waits, and find ended ones no more.
+
+A wait is made known once it is committed, and before its turn parks the run. A turn that follows
+one that parked it or left it in order (`Header.rest`) finds that done; any other does it again for
+all that is open, which changes nothing where it was done. A wait that has ended is made unknown
+after the commit that says so. Should its process die in between, the next event finds that it has
+ended.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rewake.authoring.events import Asked, asked_of
+from rewake.engine.services import Services
+from rewake.errors import StoreError
+from rewake.kinds import Purpose
+from rewake.published import Subscription
+from rewake.records import Header
+from rewake.replay.execution import Execution
+from rewake.replay.operation import OpenOp
+from rewake.values.run_codec import RunCodec
+
+log = logging.getLogger("rewake.engine")
+
+
+class _Known(NamedTuple):
+    """A wait that is known outside."""
+
+    name: str
+    asked: Asked
+    waiting: Subscription
+
+
+class Subscriptions:
+    """The subscriptions of one run, for one turn.
+
+    `owed`: whether some of what is committed may not be known outside.
+    """
+
+    def __init__(self, services: Services, header: Header) -> None:
+        self._services = services
+        self._run = header.run
+        self._known: dict[str, _Known] = {}
+        self._ended: list[_Known] = []
+        self.owed = not 0 < header.rest == header.epoch - 1
+
+    def begin(self, execution: Execution, *, anew: bool) -> None:
+        """Take up an execution. `anew`: all that is open is to be made known again."""
+        self.owed = self.owed or anew
+        if not self.owed:
+            fresh = {getattr(entry, "key", "") for entry in execution.fresh}
+            for op in _open(execution):
+                if op.key not in fresh:
+                    self._note(execution, op)
+
+    def unknown(self, execution: Execution) -> list[OpenOp]:
+        """The open waits that are not known outside yet."""
+        found = [op for op in _open(execution) if op.key not in self._known]
+        self.owed = bool(found)
+        return found
+
+    async def make(self, execution: Execution, ops: Sequence[OpenOp]) -> None:
+        """Make waits known, which are committed, and let each find what is there."""
+        for op in ops:
+            known = self._note(execution, op)
+            await self._services.events.subscribe(self._run, op, known.asked)
+
+    def note_ended(self, execution: Execution) -> None:
+        """Note, once that is committed, which known waits are open no more."""
+        if self._known:
+            keys = [key for key in self._known if key not in execution.open]
+            self._ended += [self._known.pop(key) for key in keys]
+
+    async def drop(self) -> None:
+        """Make waits unknown that have ended. What fails is left to the next event."""
+        ended, self._ended = self._ended, []
+        try:
+            for name, asked, waiting in ended:
+                await self._services.events.unsubscribe(name, asked, waiting)
+        except StoreError as error:
+            log.warning("ended waits of run %s are still subscribed: %s", self._run, error)
+
+    async def leave(self, header: Header, execution: Execution) -> None:
+        """Let no event cancel a run that has ended."""
+        workflow = self._services.app.workflow(header.workflow)
+        if workflow.cancel_on:
+            codec = RunCodec(self._services.secret, self._run)
+            given = codec.decode(execution.started.args, key="", purpose=Purpose.INPUT)
+            try:
+                await self._services.events.unwatch(self._run, workflow, given)
+            except StoreError as error:
+                log.warning("events may still look for run %s: %s", self._run, error)
+
+    def _note(self, execution: Execution, op: OpenOp) -> _Known:
+        assert op.args is not None
+        asked = asked_of(execution.codec, op.key, op.args)
+        waiting = Subscription(self._run, op.key, op.round)
+        known = self._known[op.key] = _Known(op.name, asked, waiting)
+        return known
+
+
+def _open(execution: Execution) -> list[OpenOp]:
+    return [op for op in execution.open.values() if op.kind.traits.subscribes]
