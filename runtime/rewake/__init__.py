@@ -17,6 +17,7 @@ from rewake.authoring.approval import (
 )
 from rewake.authoring.ballots import Vote
 from rewake.authoring.binding import Call, bind
+from rewake.authoring.block import block
 from rewake.authoring.branches import parallel, race
 from rewake.authoring.callback import Callback, callback
 from rewake.authoring.child import RunHandle
@@ -83,6 +84,7 @@ __all__ = [
     "batch",
     "bind",
     "by_tenant",
+    "block",
     "callback",
     "concurrency",
     "continue_as_new",

@@ -13,6 +13,7 @@ rooms of its own: one in `authoring/` (how it is asked for) and one in `engine/`
     event     one that it waits for was published     an outcome in an item of its own
     response  it was asked for                        an entry of the history
     emit      it was asked for                        nothing: it goes on at once
+    block     what it does inside has ended           an entry of the history
     child     the run that it is has ended            an outcome in an item of its own
     child_start, child_result, child_cancel
               another run is begun, has ended, or     an outcome in an item of its own
@@ -109,10 +110,13 @@ class Traits:
         """Whether its due time ends it by an entry of the history, `Fired`."""
         return self.due in (DueMeans.END, DueMeans.EXPIRY)
 
+    encloses: bool = False
+    """Its work is other operations, whose keys are inside of its own (`replay/blocks.py`)."""
+
     @property
     def suspends(self) -> bool:
         """Whether nothing in any process works on it while it is open."""
-        return not (self.dispatched or self.inline)
+        return not (self.dispatched or self.inline or self.encloses)
 
 
 class Kind(StrEnum):
@@ -250,6 +254,19 @@ class Kind(StrEnum):
             ends_with=None,
             waiting="answered",
             at_once=True,
+        ),
+    )
+    BLOCK = (
+        "block",
+        Traits(
+            awaited=False,
+            dispatched=False,
+            inline=False,
+            due=None,
+            asked_with=None,
+            ends_with=Purpose.RESULT,
+            waiting="under way",
+            encloses=True,
         ),
     )
     CHILD = (

@@ -20,7 +20,7 @@ class Cause(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 class Attempted(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """What there is to say of one attempt at a step."""
+    """What there is to say of one attempt at a step, or of a block."""
 
     began: Millis
     retry_at: Millis | None = None
@@ -32,6 +32,8 @@ class Attempted(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     """When it ended, if its run was retried since, and this is how that was seen again."""
     once: bool = False
     """Of a failed attempt: whether its step runs at most once."""
+    cause: Cause | None = None
+    """Of a block that failed: what it failed by, inside of it."""
 
 
 class LapBegun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):

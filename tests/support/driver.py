@@ -104,7 +104,7 @@ class TestProgram:
     async def body(self, started: Started) -> Any:
         execution = current()
         assert execution is not None
-        execution.set_deadline(None if self.timeout is None else started.clock + self.timeout)
+        execution.end.set_deadline(None if self.timeout is None else started.clock + self.timeout)
         args = self.codec.decode(started.args, key="", purpose="input")
         return await self.function(*args)
 
@@ -276,7 +276,7 @@ class Run:
         return [
             key
             for key, op in self.execution.open.items()
-            if op.kind is not Kind.TIMER or op is first
+            if not op.kind.traits.encloses and (op.kind is not Kind.TIMER or op is first)
         ]
 
     @property
@@ -326,9 +326,15 @@ def open_state(execution: Execution) -> dict[str, tuple[object, ...]]:
 
 
 def segments(history: Sequence[Entry]) -> Iterator[int]:
-    """Where a history may be cut: before each event but the first, and at its end."""
+    """Where a history may be cut: before each event but the first, and at its end.
+
+    The end of a block is no event from outside: it is committed with the one before it.
+    """
+    blocks = {e.key for e in history if isinstance(e, Scheduled) and e.kind.traits.encloses}
     for position, entry in enumerate(history):
-        if position and not isinstance(entry, Scheduled | Withdrawn | Logged | Finished):
+        is_command = isinstance(entry, Scheduled | Withdrawn | Logged | Finished)
+        is_end = isinstance(entry, Stepped) and entry.key in blocks
+        if position and not is_command and not is_end:
             yield position
     yield len(history)
 

@@ -114,7 +114,7 @@ async def race(*branches: Awaitable[Any]) -> Any:
         winner = next(task for task in tasks if task.done())
         return winner.result()
     finally:
-        await _end(tasks)
+        await end_branches(tasks)
 
 
 class _Window(Generic[T, R]):
@@ -155,7 +155,7 @@ class _Window(Generic[T, R]):
             if self._items:
                 await self._over
         finally:
-            await _end(self._tasks)
+            await end_branches(self._tasks)
 
     def results(self) -> list[R]:
         return [task.result() for task in self._tasks]
@@ -205,7 +205,7 @@ def _outcome(index: int, task: asyncio.Task[R]) -> Outcome[R]:
     return Outcome(index, "ok", task.result())
 
 
-async def _end(tasks: list[asyncio.Task[R]]) -> None:
+async def end_branches(tasks: list[asyncio.Task[R]]) -> None:
     """Cancel the tasks that are not done, and wait for their cleanup even if cancelled itself."""
     for task in tasks:
         task.cancel()

@@ -40,12 +40,13 @@ async def emit(value: Any) -> None:
         else:
             context.emit(value)
         return
+    allowance = execution.blocks.inside.allowance
     if not execution.loop.dead:
-        execution.allowance.take(value)
+        allowance.take(value)
     await execution.request(
         Kind.EMIT,
         "emit",
         args=lambda key: execution.codec.encode(value, key=key, purpose=Purpose.EMITTED),
     )
-    if not execution.loop.dead and execution.allowance.pauses(execution.origins.event):
+    if not execution.loop.dead and allowance.pauses(execution.origins.event):
         await execution.request(Kind.TIMER, "emit-pause", due=execution.machine)

@@ -82,10 +82,10 @@ def now() -> datetime:
 def random() -> random_module.Random:
     """A source of random numbers; in a workflow, seeded by the run."""
     execution = current()
-    return _local_random if execution is None else execution.chance.numbers
+    return _local_random if execution is None else execution.blocks.inside.chance.numbers
 
 
 def uuid4() -> uuid.UUID:
     """A random UUID; in a workflow, the same on replay. Not for secrets: the seed is stored."""
     execution = current()
-    return uuid.uuid4() if execution is None else execution.chance.uuid4()
+    return uuid.uuid4() if execution is None else execution.blocks.inside.chance.uuid4()

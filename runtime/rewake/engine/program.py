@@ -55,7 +55,7 @@ class RunProgram:
     async def body(self, started: Started) -> Any:
         execution, timeout = current(), self._workflow.timeout
         assert execution is not None
-        execution.set_deadline(None if timeout is None else started.clock + millis(timeout))
+        execution.end.set_deadline(None if timeout is None else started.clock + millis(timeout))
         setting.set(Setting(started.by, self._app.groups, started.scheduled))
         given = self.codec.decode(started.args, key="", purpose=Purpose.INPUT)
         return await self._workflow.call(self._workflow.arguments(given, strict=False))

@@ -8,9 +8,9 @@ from random import Random
 
 
 class Chance:
-    """The random numbers and ids of one instance."""
+    """The random numbers and ids of a seed: that of a run, or of an attempt at a block in it."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int | str) -> None:
         self._seed = seed
 
     @functools.cached_property

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, Protocol
 
 from rewake.errors import StuckError
-from rewake.kinds import OutcomeKind
+from rewake.kinds import Kind, OutcomeKind
 from rewake.noted import Cause
-from rewake.records import Continued, Finished, Outcome
+from rewake.records import Continued, Finished, Millis, Outcome, Scheduled, Started
 from rewake.replay.again import again_in
-from rewake.replay.loop import WorkflowTask
+from rewake.replay.asyncio_order import is_left_alone
+from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask
+from rewake.replay.mistakes import Mistakes
 from rewake.replay.origins import Origins
 from rewake.replay.program import Program
 
@@ -17,26 +20,97 @@ DEADLINE = "run-timeout"
 """The key of the timer that ends a whole run."""
 
 
-def end_of(
-    main: WorkflowTask, program: Program, origins: Origins, late: int | None, cancelled: str | None
-) -> Finished | Continued:
-    """The end of a workflow, or of its lap, whose main task is done.
+class Ending(Protocol):
+    """The execution that comes to its end."""
 
-    `late`: the number of the event at which the time of the run was over. `cancelled`: the reason
-    of the newest request to cancel. Raises `StuckError`.
-    """
-    if late is not None:
-        failed = program.fail(TimeoutError("the run did not end within its timeout"))
-        outcome = Outcome(OutcomeKind.TIMEOUT, failure=failed.failure)
-        return Finished(outcome, Cause(late, DEADLINE))
-    try:
-        return Finished(program.succeed(main.result()))
-    except StuckError:
-        raise
-    except BaseException as error:
-        if (again := again_in(error)) is not None and again.input is not None:
-            return Continued(again.input)
-        if cancelled is not None and isinstance(error, asyncio.CancelledError):
-            failed = program.fail(asyncio.CancelledError(cancelled))
-            return Finished(Outcome(OutcomeKind.CANCELLED, failure=failed.failure))
-        return Finished(program.fail(error), origins.cause_of(error))
+    cancel_reason: str | None
+    replaying: bool
+
+    @property
+    def program(self) -> Program:
+        """The workflow."""
+
+    @property
+    def loop(self) -> WorkflowLoop:
+        """The loop that it runs on."""
+
+    @property
+    def main(self) -> WorkflowTask | None:
+        """The branch of its body."""
+
+    @property
+    def origins(self) -> Origins:
+        """Where its errors came from."""
+
+    @property
+    def mistakes(self) -> Mistakes:
+        """What it did wrong."""
+
+    def recorded(self, key: str) -> Scheduled | None:
+        """What the history asks for at this key now, if this is a replay."""
+
+    def request(self, kind: Kind, label: str, *, due: Millis | None) -> WorkflowFuture:
+        """Ask for a durable operation."""
+
+
+class End:
+    """How one instance comes to its end."""
+
+    def __init__(self, execution: Ending) -> None:
+        self._execution = execution
+        self._late: int | None = None
+
+    def set_deadline(self, due: Millis | None) -> None:
+        """Let the whole run end in a timeout at `due`; on replay, at the recorded time if any."""
+        execution = self._execution
+        if execution.replaying:
+            recorded = execution.recorded(f"{execution.loop.root.path}{DEADLINE}")
+            due = recorded.due if recorded is not None and recorded.kind is Kind.TIMER else None
+        if due is not None:
+            future = execution.request(Kind.TIMER, DEADLINE, due=due)
+            future.add_done_callback(self._out_of_time)
+
+    def _out_of_time(self, future: asyncio.Future[Any]) -> None:
+        main = self._execution.main
+        if not future.cancelled() and main is not None and not main.done():
+            self._late = self._execution.origins.event
+            main.cancel("the run's time is over")
+
+    async def body(self, started: Started) -> Any:
+        """Run the body, then end what it has left, and tell what it forgot."""
+        execution, loop = self._execution, self._execution.loop
+        try:
+            result = await execution.program.body(started)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            execution.origins.mark_handled()
+            await loop.wind_up(execution.main)
+            raise
+        by_itself = execution.cancel_reason is None and self._late is None and not loop.dead
+        if by_itself:
+            left = [task for task in loop.unfinished() if task is not execution.main]
+            execution.mistakes.warn([task for task in left if is_left_alone(task)])
+        await loop.wind_up(execution.main)
+        if by_itself:
+            execution.mistakes.check()
+        return result
+
+    def of(self, main: WorkflowTask) -> Finished | Continued:
+        """The end of the workflow, or of its lap, whose main task is done. Raises `StuckError`."""
+        program, cancelled = self._execution.program, self._execution.cancel_reason
+        if self._late is not None:
+            failed = program.fail(TimeoutError("the run did not end within its timeout"))
+            outcome = Outcome(OutcomeKind.TIMEOUT, failure=failed.failure)
+            return Finished(outcome, Cause(self._late, DEADLINE))
+        try:
+            return Finished(program.succeed(main.result()))
+        except StuckError:
+            raise
+        except BaseException as error:
+            if (again := again_in(error)) is not None and again.input is not None:
+                return Continued(again.input)
+            if cancelled is not None and isinstance(error, asyncio.CancelledError):
+                failed = program.fail(asyncio.CancelledError(cancelled))
+                return Finished(Outcome(OutcomeKind.CANCELLED, failure=failed.failure))
+            return Finished(program.fail(error), self._execution.origins.cause_of(error))

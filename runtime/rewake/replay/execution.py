@@ -58,15 +58,14 @@ from rewake.records import (
 )
 from rewake.replay import asyncio_order, differences, origins, places
 from rewake.replay.asyncio_order import Needed
-from rewake.replay.chance import Chance
+from rewake.replay.blocks import Blocks, Inside, Passed, segments_of
 from rewake.replay.differences import Comparison, key_of
-from rewake.replay.ends import DEADLINE, end_of
+from rewake.replay.ends import End
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 from rewake.replay.mistakes import Mistakes
 from rewake.replay.operation import How, OpenOp, OpFuture, nothing, resolve
 from rewake.replay.program import Program
 from rewake.replay.scope import Group, Scope, bounded
-from rewake.values.emitted import Allowance
 from rewake.values.loglines import LogLines
 from rewake.values.sealing import readable
 
@@ -105,7 +104,6 @@ class Execution:
         self.links: Final = program.links
         self.package: Final = program.package
         self.seed = seed
-        self.chance = Chance(seed)
         self.program: Final = program
         self._loop = WorkflowLoop(self)
         self._main: WorkflowTask | None = None
@@ -113,12 +111,12 @@ class Execution:
         self._expected: dict[str, Scheduled] = {}
         self.replaying = False
         self._log = LogLines()
-        self.allowance: Final = Allowance()
         self.mistakes: Final = Mistakes()
         self.machine, self.cancels, self.where, self.responded = 0, 0, "", False
         self.origins: Final = origins.Origins()
         self._ended: Finished | Continued | None = None
-        self._late: int | None = None
+        self.end: Final = End(self)
+        self.blocks: Final = Blocks(self, seed)
 
     # --- driving it ------------------------------------------------------------------------
 
@@ -129,11 +127,23 @@ class Execution:
         """
         if self.finished is not None:
             return
+        self._observe(event, outcome)
+        self._end_blocks()
+
+    def _observe(self, event: Event, outcome: Outcome | None = None) -> None:
         self.fresh.append(event)
         with self._loop:
             self._apply(event, outcome)
         if self.error is None:
             self.fresh.extend(self._take_commands())
+
+    def _end_blocks(self) -> None:
+        """Let the workflow see what came of blocks that have ended: an event each, at once."""
+        while self.error is None and self.finished is None:
+            event = self.blocks.next_end()
+            if event is None:
+                return
+            self._observe(event)
 
     def replay(self, history: Sequence[Entry], outcomes: Mapping[str, Outcome]) -> None:
         """Feed a committed history, from its `Started` on or from here. A difference sets `error`.
@@ -143,29 +153,31 @@ class Execution:
         """
         history = differences.compared(history, self._log)
         self.replaying = len(history) > 1 or self._main is not None
+        self.blocks.passed = Passed(history)
         with self._loop:
             self._replay(history, outcomes)
         self.replaying = False
+        self._end_blocks()
 
     def _replay(self, history: Sequence[Entry], outcomes: Mapping[str, Outcome]) -> None:
-        position = 0
         match history:
-            case [Started() as started, CancelRequested() as cancel, *commands]:
-                self._compare(commands, self._cancelled_at_start(started, cancel))
-                position = len(history)
-        while position < len(history) and self.error is None:
-            end = position + 1
-            while end < len(history) and type(history[end]) in _COMMANDS:
-                end += 1
-            self.replaying &= end < len(history) or not origins.is_cut_behind(history)
-            self._replay_segment(history[position:end], outcomes, new=not self.replaying)
-            position = end
+            case [Started() as started, CancelRequested() as cancel, *asked]:
+                self._compare(asked, self._cancelled_at_start(started, cancel))
+                return
+        cut = origins.is_cut_behind(history)
+        for event, commands, is_last in segments_of(history):
+            if self.error is not None:
+                return
+            self.replaying = self.replaying and not (is_last and cut)
+            self._replay_segment(event, commands, outcomes)
 
     def _replay_segment(
-        self, segment: Sequence[Entry], outcomes: Mapping[str, Outcome], *, new: bool
+        self, event: Any, commands: Sequence[Entry], outcomes: Mapping[str, Outcome]
     ) -> None:
-        event: Any = segment[0]
-        commands, key = segment[1:], key_of(event)
+        key = key_of(event)
+        if self.blocks.passed.has_inside(event):
+            return self._pass_over(event, commands)
+        commands = [entry for entry in commands if not self.blocks.passed.has_inside(entry)]
         if type(event) in _COMMANDS:
             return self._stick("", "the history does not begin with an event")
         if self.finished is not None:
@@ -176,11 +188,19 @@ class Execution:
         if self.error is not None:
             return None
         asked = self._take_commands()
-        if new:
-            self.fresh.extend(asked)
-        else:
+        if self.replaying:
             self._compare(commands, asked)
+        else:
+            self.fresh.extend(asked)
         return None
+
+    def _pass_over(self, event: Any, commands: Sequence[Entry]) -> None:
+        """Count a segment of the inside of a block, and let nothing of it happen."""
+        self.origins.event += 1
+        self._loop.clock, self.machine = max(self._loop.clock, event.clock), event.clock
+        self.where = getattr(event, "where", "") or self.where
+        if any(isinstance(entry, Scheduled) and entry.kind.traits.answers for entry in commands):
+            self.responded = True
 
     def cancel_at_start(self, started: Started, cancel: CancelRequested) -> None:
         """End a run that was asked to cancel before its first commit: its body never runs."""
@@ -304,18 +324,23 @@ class Execution:
         if self._asked.pop(op.key, None) is None:
             self._withdrawn.append(op)
 
-    def set_deadline(self, due: Millis | None) -> None:
-        """Let the whole run end in a timeout at `due`; on replay, at the recorded time if any."""
-        if self.replaying:
-            recorded = self._expected.get(self._loop.root.path + DEADLINE)
-            due = recorded.due if recorded is not None and recorded.kind is Kind.TIMER else None
-        if due is not None:
-            future = self.request(Kind.TIMER, DEADLINE, due=due)
-            future.add_done_callback(self._out_of_time)
-
     def scope(self) -> Scope:
         """The scope of the branch that is running."""
         return self._loop.current_scope()
+
+    def ask(self, op: OpenOp) -> None:
+        """Ask for a block, which nobody else carries out."""
+        if not self._loop.dead:
+            self._ask(op, self._expected.get(op.key))
+
+    def recorded(self, key: str) -> Scheduled | None:
+        """What the history asks for at this key now, if this is a replay."""
+        return self._expected.get(key) if self.replaying else None
+
+    @property
+    def main(self) -> WorkflowTask | None:
+        """The branch of the body, once it has begun."""
+        return self._main
 
     def group(self, label: str) -> Group:
         """Numbered scopes for branches that belong together."""
@@ -329,6 +354,7 @@ class Execution:
 
     def _ask(self, op: OpenOp, recorded: Scheduled | None, compare: Comparison = None) -> None:
         self.origins.mark_handled()
+        self.blocks.asked(op)
         op.round = self.round if recorded is None else recorded.round
         if recorded is not None:
             differs = differences.of_operation(recorded, op, compare)
@@ -361,36 +387,18 @@ class Execution:
             raise
 
     def _end_with(self, main: WorkflowTask) -> None:
-        self._ended = end_of(main, self.program, self.origins, self._late, self.cancel_reason)
+        self._ended = self.end.of(main)
         self.finished = self._ended.outcome
 
     def _begin(self, event: Started, _: Outcome | None) -> None:
         self.seed = seed_of(self.seed, event.lap.number)
-        self.chance = Chance(self.seed)
+        self.blocks.outside = Inside(self.seed)
         self._loop.root = Scope(prefix_of(event.lap.number))
         self.started = event
         # An empty context: a workflow must not see the server's context variables.
         self._main = self._loop.spawn(
-            self._run(event), self._loop.root, name="main", context=contextvars.Context()
+            self.end.body(event), self._loop.root, name="main", context=contextvars.Context()
         )
-
-    async def _run(self, started: Started) -> Any:
-        try:
-            result = await self.program.body(started)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
-            self.origins.mark_handled()
-            await self._loop.wind_up(self._main)
-            raise
-        by_itself = self.cancel_reason is None and self._late is None and not self._loop.dead
-        if by_itself:
-            left = [task for task in self._loop.unfinished() if task is not self._main]
-            self.mistakes.warn([task for task in left if asyncio_order.is_left_alone(task)])
-        await self._loop.wind_up(self._main)
-        if by_itself:
-            self.mistakes.check()
-        return result
 
     def _completed(self, event: Completed, outcome: Outcome | None) -> None:
         if outcome is None:
@@ -406,6 +414,10 @@ class Execution:
             self.where = over.where or self.where
             if op is not None and over.retry_at is not None:
                 return op.try_again(event)
+        if op is not None and op.kind.traits.encloses:
+            if not self.blocks.has_ended(op) and self.replaying:
+                return self._stick(op.key, "the block ended in the history, and does not now")
+            op.cause = None if over is None else over.cause
         return self._settle(event.key, event.outcome)
 
     def _settle(self, key: str, outcome: Outcome, signal: str = "") -> None:
@@ -435,11 +447,6 @@ class Execution:
             if op.key not in (event.over, event.anew):
                 op.move_back(self.machine - event.clock)
             op.go_on(event)
-
-    def _out_of_time(self, future: asyncio.Future[Any]) -> None:
-        if not future.cancelled() and self._main is not None and not self._main.done():
-            self._late = self.origins.event
-            self._main.cancel("the run's time is over")
 
     def _take_commands(self) -> list[Command]:
         """Take the commands issued since the last event, now that the workflow is blocked."""

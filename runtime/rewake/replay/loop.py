@@ -327,6 +327,8 @@ class WorkflowLoop(Refusing):  # type: ignore[misc]
             task._log_destroy_pending = False  # type: ignore[attr-defined]
         else:
             self._remember(task)
+        if scope.inside is not None:
+            scope.inside.branches.append(task)
         return task
 
     def current_branch(self) -> WorkflowTask | None:
@@ -349,11 +351,17 @@ class WorkflowLoop(Refusing):  # type: ignore[misc]
         if self.dead:
             return
         left = [task for task in self.unfinished() if task is not main]
-        for task in left:
+        await self.end(left, self.open_generators)
+
+    async def end(
+        self, branches: list[WorkflowTask], generators: Callable[[], list[_Generator]]
+    ) -> None:
+        """End asyncio tasks, and the generators that are still open then, each in its order."""
+        for task in branches:
             task.cancel()
-        for task in left:
+        for task in branches:
             await asyncio.wait([task])
-        for generator in self.open_generators():
+        for generator in generators():
             try:
                 await generator.aclose()
             except Exception as error:
@@ -379,6 +387,10 @@ class WorkflowLoop(Refusing):  # type: ignore[misc]
             self._prune_tasks_at = 2 * len(self._tasks) + 64
 
     def _generator_started(self, generator: _Generator) -> None:
+        inside = self.current_scope().inside
+        if inside is not None:
+            inside.generators.append(generator)
+            return
         self._generators.append(generator)
         if len(self._generators) > self._prune_generators_at:
             self._generators = [g for g in self._generators if g.ag_frame is not None]

@@ -66,7 +66,7 @@ class OpenWait(Protocol):
 
 
 class Mistakes:
-    """The mistakes of one instance so far."""
+    """The mistakes of one instance so far, or of an attempt at a block in it."""
 
     __slots__ = ("_made", "_opened", "_prune_at", "_refusals")
 
@@ -78,6 +78,10 @@ class Mistakes:
 
     def made(self, coro: Coroutine[Any, Any, Any], branch: Branch, depth: int) -> None:
         """Note a coroutine of an operation, which the frame `depth` above this one made."""
+        inside = None if branch is None else branch.scope.inside
+        if inside is not None and inside.mistakes is not self:
+            inside.mistakes.made(coro, branch, depth + 1)
+            return
         frame = sys._getframe(depth)
         self._made.append((coro, branch, frame.f_code, frame.f_lasti))
         if len(self._made) > self._prune_at:
@@ -120,15 +124,15 @@ class Mistakes:
                     branch.get_name(),
                 )
 
-    def check(self) -> None:
-        """Raise `UsageError` if an operation was made and never awaited."""
+    def check(self, what: str = "workflow") -> None:
+        """Raise `UsageError` if an operation was made and never awaited. `what` has ended."""
         untouched = [_Made(*each) for each in self._made if _is_untouched(each[0])]
         forgotten = [each for each in untouched if not each.is_excused]
         if forgotten:
             first = forgotten[0]
             more = f" (and {len(forgotten) - 1} more)" if len(forgotten) > 1 else ""
             raise UsageError(
-                f"the workflow ended, and {first.coro.__name__}(...) was never awaited{more}: it "
+                f"the {what} ended, and {first.coro.__name__}(...) was never awaited{more}: it "
                 f"did not happen. Write `await` before it ({first.file}, line {first.line})"
             )
 

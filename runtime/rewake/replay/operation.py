@@ -11,6 +11,7 @@ from rewake.errors import StuckError
 from rewake.kin import OtherRun
 from rewake.kinds import Kind
 from rewake.limited import Terms
+from rewake.noted import Cause
 from rewake.records import (
     LATEST,
     Failure,
@@ -50,6 +51,7 @@ class OpenOp:
         "asked_at",
         "attempts",
         "branch",
+        "cause",
         "digest",
         "due",
         "failure",
@@ -97,6 +99,8 @@ class OpenOp:
         """Of a step: the number of its newest attempt, also of one that did not end."""
         self.failure: Failure | None = None
         """Of a step: the newest failed attempt."""
+        self.cause: Cause | None = None
+        """Of a block that has failed: what it failed by."""
         self.asked_at: Millis = 0
         """When it was asked for, by the machine's clock."""
         self.not_before: Millis | None = None
@@ -197,7 +201,10 @@ def resolve(op: OpenOp, future: OpFuture, outcome: Outcome, origins: Origins) ->
     except StuckError:
         raise
     except Exception as error:
-        origins.mark(error, op.key)
+        if op.cause is None:
+            origins.mark(error, op.key)
+        else:
+            origins.mark_cause(error, op.cause)
         future.set_exception(error)
     else:
         future.set_result(value)

@@ -29,6 +29,7 @@ class Origin(NamedTuple):
     event: int
     key: str
     instance: Origins
+    late: bool = False
 
 
 class Origins:
@@ -43,6 +44,11 @@ class Origins:
             at = self.event if event is None else event
             # An exception may have a `__setattr__` and a `__getattr__` that raise.
             BaseException.__setattr__(error, ORIGIN, Origin(at, key, self))
+
+    def mark_cause(self, error: BaseException, cause: Cause) -> None:
+        """Mark the error of a block with what that failed by."""
+        origin = Origin(cause.event, cause.key, self, cause.late)
+        BaseException.__setattr__(error, ORIGIN, origin)
 
     def mark_handled(self) -> None:
         """Mark the error that is being handled: what follows it may take many events."""
@@ -66,9 +72,9 @@ class Origins:
 
     def _cause_of_one(self, error: BaseException, seen: set[int]) -> Cause:
         """The same, but for what the error follows from; of a group that of its first member."""
-        event, key, _ = self._origin(error) or Origin(self.event, "", self)
+        event, key, _, late = self._origin(error) or Origin(self.event, "", self)
         if key or not isinstance(error, BaseExceptionGroup):
-            return Cause(event, key, late=not key and isinstance(error, TimeoutError))
+            return Cause(event, key, late=late or (not key and isinstance(error, TimeoutError)))
         members = [self._cause(each, seen) for each in error.exceptions]
         first = min(members, key=lambda each: (each.event, not each.key))
         return first if first.key else Cause(min(event, first.event), late=first.late)

@@ -18,7 +18,9 @@ def asked_here(loop: WorkflowLoop) -> str:
         return _line(frame.f_code.co_filename, frame.f_lineno)
     # A branch of its own that does nothing else: what counts is where it was made.
     branch = asyncio.current_task(loop)
-    made = None if branch is None else loop.owner.mistakes.place_of(branch.get_coro())
+    inside = branch.scope.inside if isinstance(branch, WorkflowTask) else None
+    mistakes = loop.owner.mistakes if inside is None else inside.mistakes
+    made = None if branch is None else mistakes.place_of(branch.get_coro())
     return "" if made is None else _line(*made)
 
 

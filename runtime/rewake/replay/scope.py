@@ -14,6 +14,7 @@ a store are: a long name or a deep path is cut, and a digest stands for the miss
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 from urllib.parse import quote
 
 from rewake.laps import lap_of, prefix_of
@@ -67,10 +68,12 @@ def _digest(text: str) -> str:
 class Scope:
     """One branch of a workflow, and the names already used there."""
 
-    __slots__ = ("_branches", "_counts", "_groups", "path")
+    __slots__ = ("_branches", "_counts", "_groups", "inside", "path")
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self, path: str = "", inside: Any = None) -> None:
         self.path = path
+        self.inside = inside
+        """The attempt at a block that it is inside of (`replay/blocks.py`); None: of no block."""
         self._counts: dict[str, int] = {}
         self._groups: dict[str, int] = {}
         self._branches: dict[str, Group] = {}
@@ -88,32 +91,39 @@ class Scope:
 
     def group(self, name: str) -> Group:
         """A new group of numbered child scopes: `parallel[0]`, `parallel[1]`, `parallel.2[0]`."""
-        return Group(self.path, _counted(name, self._groups))
+        return Group(self.path, _counted(name, self._groups), inside=self.inside)
+
+    def enclosing(self, name: str) -> tuple[str, Group]:
+        """A new key for an operation, and a group of child scopes whose paths begin with it."""
+        count = max(self._counts.get(name, 0), self._groups.get(name, 0))
+        self._counts[name] = self._groups[name] = count
+        return self.key(name), self.group(name)
 
     def named(self, name: str, number: int) -> Scope:
         """A new child scope of this name that is the `number`-th of its siblings, from 0.
 
         The number is in its path, as that of a group's is: keys tell how wide a run is.
         """
-        return Group(self.path, _counted(name, self._groups), number).next()
+        return Group(self.path, _counted(name, self._groups), number, self.inside).next()
 
 
 class Group:
     """Child scopes of one name, numbered in the order in which they are made."""
 
-    __slots__ = ("_name", "_next", "_path")
+    __slots__ = ("_inside", "_name", "_next", "_path")
 
-    def __init__(self, path: str, name: str, first: int = 0) -> None:
+    def __init__(self, path: str, name: str, first: int = 0, inside: Any = None) -> None:
         cut = len(path) + len(name) >= MAX_PATH - 8
         self._path = f"{prefix_of(lap_of(path))}~{_digest(path)}/" if cut else path
         self._name = name
         self._next = first
+        self._inside = inside
 
     def next(self) -> Scope:
         """The next child scope."""
         number = self._next
         self._next += 1
-        return Scope(f"{self._path}{self._name}[{number}]/")
+        return Scope(f"{self._path}{self._name}[{number}]/", self._inside)
 
 
 def _counted(name: str, counts: dict[str, int]) -> str:

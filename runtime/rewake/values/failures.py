@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cloudpickle
+import msgspec
 
 import rewake.errors
 from rewake.errors import RewakeError, TaskError, UsageError
@@ -48,6 +49,15 @@ def failure_of(exc: BaseException, attempts: int) -> Failure:
         traceback=_tail(_traceback_of(exc), _TRACEBACK),
         attempts=attempts,
     )
+
+
+def unwrapped(exc: BaseException, attempts: int) -> Failure:
+    """The same; of the error of an operation, what that had failed with."""
+    failure = failure_of(exc, attempts)
+    if not isinstance(exc, TaskError) or not exc.type:
+        return failure
+    kind, message = _head(exc.type, _TYPE), _head(exc.message, _MESSAGE)
+    return msgspec.structs.replace(failure, type=kind, message=message)
 
 
 def told_failure(type: str, message: str) -> Failure:
