@@ -24,6 +24,7 @@ def test_what_is_stored_of_kinds_and_purposes_never_changes() -> None:
         "emit",
         "signal",
         "answer",
+        "block",
         "child",
         "child_start",
         "child_result",
@@ -50,7 +51,8 @@ def test_a_row_does_not_contradict_itself(kind: Kind) -> None:
     traits = kind.traits
     assert not (traits.inline and traits.awaited)
     assert not traits.dispatched or traits.awaited
-    assert traits.suspends == (not traits.dispatched and not traits.inline)
+    assert traits.suspends == (not (traits.dispatched or traits.inline or traits.encloses))
+    assert not traits.encloses or not (traits.awaited or traits.inline or traits.due)
     assert traits.due is not DueMeans.DEADLINE or traits.awaited
     assert not traits.fires or not traits.awaited
     assert not traits.heard or traits.suspends

@@ -17,6 +17,7 @@ from typing import Any
 from rewake import (
     Notice,
     approval,
+    block,
     now,
     parallel,
     race,
@@ -255,9 +256,25 @@ async def told_of() -> Any:
     return [str(first.decision), await fetch("last")]
 
 
+async def of_groups() -> Any:
+    """Blocks that fail and are retried, side by side, and a group that has enough."""
+
+    async def unlucky() -> float:
+        if await fetch("luck") and random().random() < 0.6:
+            raise ValueError("again")
+        return random().random()
+
+    async def one(number: int) -> float:
+        return await block("unlucky", unlucky, retries=4, delay=2, timeout=60)
+
+    done = await parallel(range(4), one, min_successful=3, name=lambda number: f"try {number}")
+    return [round(each, 6) for each in done.results]
+
+
 PROGRAMS = [
     waits_for, races_of_waits, first_of_many, as_they_complete, groups, timeouts, shielded, queues,
     locks, cancels, generators, of_our_own, all_of_them, told_of,
+    of_groups,
 ]  # fmt: skip
 
 

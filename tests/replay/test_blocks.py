@@ -11,7 +11,7 @@ import pytest
 
 from rewake import TaskError, block, emit, parallel, random, sleep, step, uuid4
 from rewake.errors import NonDeterminismError
-from rewake.records import Scheduled, Stepped
+from rewake.records import Logged, Scheduled, Stepped
 from tests.support.driver import Run
 from tests.support.tasks import fail, fetch, results, two
 
@@ -116,7 +116,7 @@ def test_a_block_fails_with_the_error_that_it_ended_by() -> None:
 
 
 def test_a_saga_is_plain_python() -> None:
-    """Compensation is `except`: what was done before the error is undone, in reverse."""
+    """Compensation is `except`: it knows on every replay what a failed block had done."""
 
     async def main() -> Any:
         undo: list[Any] = []
@@ -127,12 +127,32 @@ def test_a_saga_is_plain_python() -> None:
             await fail("car")
 
         try:
-            await block("book", book)
+            await block("book", book, retries=1, delay=0)
         except TaskError:
-            return "undone"
-        return "booked"
+            return [await two(each) for each in reversed(undo)]
 
-    assert results(main) == ["undone"]
+    done = [["hotel", "hotel"], ["flight", "flight"]] * 2
+    assert results(main) == [done]
+
+
+def test_what_a_block_changes_outside_is_warned_of() -> None:
+    """Once, live: what it is to tell it has to return."""
+
+    async def main(rest: Any) -> Any:
+        seen, count = list[int](), 0
+
+        async def inside() -> None:
+            nonlocal count
+            seen.append(await fetch(1))
+            count += len(rest)
+
+        await block("b", inside)
+        return await fetch(2)
+
+    run = Run(main, [1]).to_the_end()
+    said = [line.message for each in run.history if isinstance(each, Logged) for line in each.lines]
+    assert [message.partition(" ")[0] for message in said] == ["'count'", "'seen'"]
+    run.close()
 
 
 def test_options_that_changed_since_do_not_change_what_was_decided() -> None:
@@ -217,7 +237,7 @@ def test_what_a_block_leaves_is_ended() -> None:
         left = asyncio.create_task(cleanup())
         async for _ in numbers():
             break
-        return "done" if left else ""
+        return f"done {left.done()}"
 
     async def main() -> Any:
         return [await block("b", inside), await fetch("next")]
@@ -229,7 +249,7 @@ def test_what_a_block_leaves_is_ended() -> None:
     run.settle("b[0]/cleanup[0]/fetch")
     run.settle("b[0]/close")
     assert run.open == ["fetch"]
-    assert run.to_the_end().result == ["done", "next"]
+    assert run.to_the_end().result == ["done False", "next"]
     run.close()
 
 

@@ -105,7 +105,7 @@ def test_operations_in_the_order_of_a_set_of_done_tasks() -> None:
 
     run = Run(main)
     for number in (3, 1, 5, 0, 2, 4):
-        run.settle(f"fetch[{number}]/fetch")
+        run.settle(f"{'abcdef'[number]}[0]/fetch")
     run.restart()
     run.to_the_end()
     assert run.result == {name: f"charged-{name}-raw" for name in "abcdef"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar, Unpack, cast
 
 from rewake.authoring.attempt import in_place
@@ -46,8 +48,8 @@ async def block(
     finished is not undone. `timeout` bounds an attempt, `total_timeout` all of them; for the other
     options see `Options`. At its end, branches that it has left are cancelled.
 
-    Once it is done its inside is not replayed any more, and its code may change: what it is to tell
-    the rest of the workflow it has to return.
+    Once it has succeeded its inside is not replayed, and its code may change: so what it tells the
+    rest of the workflow it has to return, and a list outside that it appends to is no such thing.
 
     Raises `TaskError` if it fails for good, with the type and the message of the last error.
     """
@@ -89,6 +91,7 @@ class _Block:
         scope, wait = scopes.next(), None
         while True:
             inside = scope.inside = Inside(f"{self._execution.seed}/{scope.path}")
+            before = _seen_by(self._function)
             attempt = self._execution.spawn(self._attempt(inside, wait), scope)
             try:
                 await asyncio.wait([attempt])
@@ -98,6 +101,7 @@ class _Block:
                 raise
             error = asyncio.CancelledError() if attempt.cancelled() else attempt.exception()
             if error is None:
+                self._warn_of_changes(before)
                 succeeded = functools.partial(self._succeeded, attempt.result())
                 return self._execution.blocks.end(self._op, succeeded)
             self._failed += 1
@@ -106,6 +110,14 @@ class _Block:
             if wait is None:
                 failed = functools.partial(self._outcome_of, error)
                 return self._execution.blocks.end(self._op, failed, error)
+
+    def _warn_of_changes(self, before: Mapping[str, tuple[object, object]]) -> None:
+        after = _seen_by(self._function)
+        for name, (value, copied) in before.items():
+            if after[name][0] is not value or _differ(after[name][1], copied):
+                told = f"{name!r} has changed while the block {self._op.name!r} ran; if it"
+                then = "did that, a replay does not know of it; let the block return what it tells"
+                self._execution.log("WARNING", f"{told} {then}")
 
     async def _attempt(self, inside: Inside, wait: float | None) -> Any:
         execution = self._execution
@@ -165,6 +177,25 @@ class _Block:
     def _outcome_of(self, error: BaseException) -> Outcome:
         kind = OutcomeKind.TIMEOUT if isinstance(error, TimeoutError) else OutcomeKind.ERROR
         return Outcome(kind, failure=unwrapped(error, self._failed))
+
+
+def _seen_by(function: Callable[..., object]) -> Mapping[str, tuple[object, object]]:
+    """The variables around a function by name: their values, and copies of what may change."""
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    found: dict[str, tuple[object, object]] = {}
+    for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=True):
+        with suppress(ValueError):  # it has no value yet
+            value = cell.cell_contents
+            kept = type(value) in (list, dict, set, bytearray)
+            found[name] = (value, copy.copy(value) if kept else None)
+    return found
+
+
+def _differ(one: object, other: object) -> bool:
+    try:
+        return bool(one != other)
+    except Exception:  # an __eq__ of the user's own
+        return False
 
 
 async def _called(function: Callable[[], Awaitable[Any]]) -> Any:

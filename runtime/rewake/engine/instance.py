@@ -5,7 +5,7 @@ It belongs to its turn, which drops it at the end, unless the cache has got it b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rewake.engine.arrivals import Arrivals
 from rewake.engine.cache import Kept
@@ -16,12 +16,14 @@ from rewake.errors import StuckError
 from rewake.records import (
     CancelRequested,
     Completed,
+    Entry,
     Header,
     Operation,
     Retried,
     Started,
     Withdrawn,
 )
+from rewake.replay.blocks import Passed
 from rewake.replay.execution import Execution
 from rewake.stores.history import History
 from rewake.stores.suspects import is_condemned
@@ -121,7 +123,7 @@ class Instance:
     async def _replay(self, header: Header) -> Execution:
         services = self._services
         _check_versions(header)
-        history = self._history or await services.store.history(header)
+        history = self._history or await services.store.history(header, inside_of_blocks)
         self._history = None
         self.steps = {k: o for k, o in history.operations.items() if o.kind.traits.inline}
         execution = new_execution(services.app, header, services.secret, services.settings.url)
@@ -141,6 +143,11 @@ class Instance:
         # The process that committed a withdrawal may have died before it cancelled.
         await services.store.cancel_withdrawn(header.run, history, services.clock.now())
         return execution
+
+
+def inside_of_blocks(entries: Sequence[Entry]) -> Callable[[Entry | Operation], bool]:
+    """What of a history its replay passes over."""
+    return Passed(entries).has_inside
 
 
 def check(execution: Execution) -> None:

@@ -231,15 +231,18 @@ class _Attempts:
         self._items = items
         self._tries = StepTries()
         self._again: dict[str, Millis] = {}
+        self._blocks = set[str]()
         self.gone = defaultdict[str, list[Try]](list)
 
     def read(self, entry: Entry, *, gone: bool) -> None:
         """Read one entry; `gone`: it is cut off."""
         over = self._tries.read(entry)
         match entry:
+            case Scheduled(key=key, kind=kind) if kind.traits.encloses:
+                self._blocks.add(key)
             case Stepped(key=key):
                 self._again[key] = entry.retry_at or 0
-                if gone and over is not None:
+                if gone and over is not None and key not in self._blocks:
                     self.gone[key].append(ended_try(over, entry.outcome))
             case Withdrawn(key=key, kind=kind) if gone and kind.traits.inline:
                 self._withdraw(key)

@@ -2,9 +2,10 @@
 
 A block is an operation whose work is other operations: the keys of these begin with its own and the
 number of the attempt (`trip[0]/book`). When its function has ended, that is an event at once, as it
-is of a step (`Stepped`): only by it does the workflow observe what came of the block. So that event
-is all that a replay needs. It *passes over* what a block that has ended did inside: nothing of it
-is asked for or compared, and its code may be another by now.
+is of a step (`Stepped`): only by it does the workflow observe what came of the block. So where it
+has succeeded, that event is all that a replay needs. It *passes over* what the block did inside:
+nothing of it is asked for or compared, and its code may be another by now. One that has failed is
+replayed, for what undoes it (a saga) may know what it had done.
 
 That must make no difference to what is outside. So
 
@@ -16,7 +17,7 @@ That must make no difference to what is outside. So
   too long to tell, all of it is replayed.
 
 What a function changes outside of itself other than by its result (a list that it appends to) is
-not there after a replay; `docs/how-to/blocks.md` says so.
+not there after a replay; `authoring/block.py` warns of what it sees of that.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any, NamedTuple, Protocol
 from rewake.kinds import Kind, OutcomeKind
 from rewake.laps import within_lap
 from rewake.noted import Attempted, Cause
-from rewake.records import Emitted, Entry, Logged, Millis, Outcome, Scheduled, Stepped
+from rewake.records import Emitted, Entry, Logged, Millis, Operation, Outcome, Scheduled, Stepped
 from rewake.replay.chance import Chance
 from rewake.replay.differences import key_of
 from rewake.replay.loop import WorkflowLoop
@@ -71,9 +72,9 @@ class Passed:
     def __contains__(self, key: str) -> bool:
         return key in self._keys
 
-    def has_inside(self, entry: Entry) -> bool:
-        """Whether an entry is about the inside of one of them."""
-        return bool(self._keys) and any(self._around(key_of(entry)))
+    def has_inside(self, entry: Entry | Operation) -> bool:
+        """Whether an entry, or an item, is about the inside of one of them."""
+        return bool(self._keys) and any(self._around(getattr(entry, "key", "")))
 
     def _mixed(self, event: Entry, commands: Sequence[Entry]) -> set[str]:
         """The blocks whose inside is not apart in this segment."""
@@ -96,7 +97,7 @@ class Passed:
 
 
 def _ended(history: Sequence[Entry]) -> Mapping[str, None]:
-    """The blocks that are asked for in a history and end in it; none if a path is not whole."""
+    """The blocks that are asked for in a history and succeed in it; none if a path is cut."""
     asked = {
         entry.key
         for entry in history
@@ -104,8 +105,8 @@ def _ended(history: Sequence[Entry]) -> Mapping[str, None]:
     }
     if not asked or any(within_lap(key_of(entry)).startswith("~") for entry in history):
         return {}
-    ends = (each for each in history if isinstance(each, Stepped) and each.retry_at is None)
-    return {each.key: None for each in ends if each.key in asked}
+    ends = (each for each in history if isinstance(each, Stepped) and each.key in asked)
+    return {each.key: None for each in ends if each.outcome.kind is OutcomeKind.OK}
 
 
 def segments_of(history: Sequence[Entry]) -> Iterator[tuple[Entry, Sequence[Entry], bool]]:

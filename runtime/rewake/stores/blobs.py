@@ -74,12 +74,14 @@ class Blobs:
         kept = await self.offload(run, value, key=_key_of(entry))
         return entry if kept is value else _with_value(entry, kept)
 
-    async def restore(self, run: str, entries: Sequence[Entry]) -> list[Entry]:
-        """The entries with their values whole."""
+    async def restore(
+        self, run: str, entries: Sequence[Entry], passed: Callable[[Entry], bool] = lambda _: False
+    ) -> list[Entry]:
+        """The entries with their values whole, but for those that are passed over."""
         whole = list(entries)
         for position, entry in enumerate(entries):
             value = _value_of(entry)
-            if value is not None and value.blob:
+            if value is not None and value.blob and not passed(entry):
                 whole[position] = _with_value(entry, await self.resolve(run, value))
         return whole
 

@@ -56,6 +56,8 @@ from rewake.streamed import LogBatch
 
 T = TypeVar("T")
 
+Passes = Callable[[Sequence[Entry]], Callable[[Entry | Operation], bool]]
+
 FEW = 32
 """So many operations are read one by one; to read more, all of their run are."""
 MOST_CHUNKS = 32
@@ -139,12 +141,17 @@ class Reads:
         found: Header | None = await self._table.get(header_key(run))
         return found
 
-    async def history(self, header: Header) -> History:
-        """The history that this header names, values and all. Raises `CheckpointUnreadable`."""
+    async def history(self, header: Header, passes: Passes | None = None) -> History:
+        """The history that this header names, values and all. Raises `CheckpointUnreadable`.
+
+        `passes`: says of these entries about what no value is wanted; large ones stay only named.
+        """
         found = await self.outline(header)
+        passed = passes(found.entries) if passes is not None else lambda _: False
+        wanted = [each for each in found.operations.values() if not passed(each)]
         return History(
-            await self._blobs.restore(header.run, found.entries),
-            await self._by_key(found.operations.values()),
+            await self._blobs.restore(header.run, found.entries, passed),
+            found.operations | await self._by_key(wanted),
         )
 
     async def outline(self, header: Header) -> History:

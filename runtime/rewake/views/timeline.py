@@ -148,8 +148,13 @@ class Reading:
 
     def _count_try(self, entry: Entry) -> None:
         over = self.tries.read(entry)
-        if isinstance(entry, Stepped) and over is not None:
+        if isinstance(entry, Stepped) and over is not None and not self._encloses(entry.key):
             self._try(entry.key, failed_try(over, entry.outcome.failure), entry.outcome.failure)
+
+    def _encloses(self, key: str) -> bool:
+        """Whether this is a block: what it does are attempts of other operations."""
+        view = self.operations.get(key)
+        return view is not None and view.kind.traits.encloses
 
     def read_ahead(self, entry: Entry) -> None:
         """Read an entry only for what it says of the operations that are here."""
