@@ -1,0 +1,303 @@
+"""Limits of workflows: how many runs at once, how often, and singletons."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from rewake import TaskError, by_tenant, concurrency, rate, singleton, sleep, step, workflow
+from rewake.errors import InvalidInput, Throttled
+from rewake.records import Header
+from rewake.states import TERMINAL, RunState
+from tests.support.emptied import emptied
+from tests.support.virtual import TABLES, Bench, die, virtually
+
+now: Counter[str] = Counter()
+most: Counter[str] = Counter()
+order: list[int] = []
+_emptied = emptied(now, most, order)
+everywhere = pytest.mark.parametrize("table", TABLES)
+
+
+async def counted(what: str, n: int = 0) -> None:
+    def begin() -> None:
+        order.append(n)
+        now[what] += 1
+        most[what] = max(most[what], now[what])
+
+    def end() -> None:
+        now[what] -= 1
+
+    await step("begin", begin)
+    try:
+        await sleep(10)
+    finally:
+        await step("end", end)
+
+
+@workflow(limits=concurrency(2))
+async def few(n: int) -> int:
+    await counted("few", n)
+    return n
+
+
+@workflow(limits=concurrency(1, key=by_tenant))
+async def owned(n: int) -> int:
+    await counted("owned", n)
+    return n
+
+
+@workflow(limits=rate(1, per=5))
+async def slow(n: int) -> int:
+    await step("begin", lambda: order.append(n))
+    return n
+
+
+@workflow(throttle=rate(2, per=60))
+async def seldom(n: int) -> int:
+    return n
+
+
+@workflow(singleton="skip")
+async def alone(n: int) -> int:
+    await counted("alone", n)
+    return n
+
+
+@workflow(singleton=singleton("cancel", key=lambda customer: customer))
+async def newest(customer: str, n: int) -> int:
+    await counted(customer, n)
+    return n
+
+
+@workflow(limits=concurrency(1, key=lambda customer: {"a": 1}[customer]))
+async def failing(customer: str) -> None:
+    pass
+
+
+@workflow(limits=concurrency(1))
+async def broken(n: int) -> int:
+    await sleep(1)
+    if n == 0 and not order:
+        order.append(1)
+        raise ValueError("once")
+    return n
+
+
+@workflow
+async def parent(n: int) -> list[int]:
+    return list(await asyncio.gather(*(few(i) for i in range(n))))
+
+
+@workflow
+async def asking() -> list[str]:
+    try:
+        await alone(2)
+    except TaskError as error:
+        return [error.type, error.message.split(",")[0]]
+    return []
+
+
+members = [asking, few, owned, slow, seldom, alone, newest, failing, broken, parent]
+
+
+async def nobody(bench: Bench) -> None:
+    """No place is taken, and nobody waits, soon after all has ended."""
+    await asyncio.sleep(1)
+    limits, _ = await bench.engine.services.store.limits(limit=100, cursor=None)
+    assert not [limit for limit in limits if limit.holders]
+    for limit in limits:
+        assert not await bench.engine.services.store.line(limit.id, 10)
+
+
+async def state(bench: Bench, header: Header) -> RunState:
+    return (await bench.engine.get(header.run)).state
+
+
+@everywhere
+def test_no_more_runs_at_once_than_the_limit(table: str) -> None:
+    """Of six runs two are let in at a time, in the order of their starts; sleeping ones count."""
+
+    async def body(bench: Bench) -> None:
+        runs = [await bench.start("few", n=n) for n in range(6)]
+        assert [await bench.result(each.run) for each in runs] == list(range(6))
+        assert (most["few"], order) == (2, list(range(6)))
+        assert bench.seconds < 33
+        await nobody(bench)
+
+    virtually(members, body, table=table)
+
+
+def test_each_tenant_has_a_limit_of_its_own() -> None:
+    """Two tenants go on side by side; a tenant's second run waits for its first."""
+
+    async def body(bench: Bench) -> None:
+        runs = [
+            (await bench.engine.start("owned", {"n": n}, tenant="ab"[n % 2]))[0] for n in range(4)
+        ]
+        assert [await bench.result(each.run) for each in runs] == list(range(4))
+        assert most["owned"] == 2
+        assert bench.seconds < 22
+
+    virtually(members, body)
+
+
+def test_runs_begin_at_the_moments_that_their_rate_reserves() -> None:
+    """Four runs at one each five seconds have begun after fifteen."""
+
+    async def body(bench: Bench) -> None:
+        runs = [await bench.start("slow", n=n) for n in range(4)]
+        assert [await bench.result(each.run) for each in runs] == list(range(4))
+        assert order == list(range(4))
+        assert 15 <= bench.seconds < 16
+
+    virtually(members, body)
+
+
+def test_a_throttled_start_is_refused() -> None:
+    """The third start in a minute says when to try again; a start that is there is answered."""
+
+    async def body(bench: Bench) -> None:
+        engine = bench.engine
+        first, _ = await engine.start("seldom", {"n": 0}, run="r0")
+        await engine.start("seldom", {"n": 1}, run="r1")
+        with pytest.raises(Throttled) as refused:
+            await engine.start("seldom", {"n": 2}, run="r2")
+        assert 0 < refused.value.seconds <= 30
+        again, new = await engine.start("seldom", {"n": 0}, run="r0")
+        assert (again.run, new) == (first.run, False)
+        await asyncio.sleep(refused.value.seconds + 0.1)
+        assert (await engine.start("seldom", {"n": 2}, run="r2"))[1]
+
+    virtually(members, body)
+
+
+@everywhere
+def test_a_start_of_a_singleton_is_the_run_that_is_there(table: str) -> None:
+    """While one runs, starts stand for it; when it has ended, the next one is new."""
+
+    async def body(bench: Bench) -> None:
+        made = await asyncio.gather(*(bench.engine.start("alone", {"n": n}) for n in range(5)))
+        assert len({header.run for header, _ in made}) == 1
+        assert sum(new for _, new in made) == 1
+        await bench.result(made[0][0].run)
+        again, new = await bench.engine.start("alone", {"n": 9})
+        assert new
+        assert await bench.result(again.run) == 9
+        assert most["alone"] == 1
+        await nobody(bench)
+
+    virtually(members, body, table=table)
+
+
+@everywhere
+def test_a_newer_run_of_a_singleton_takes_its_place(table: str) -> None:
+    """Each start cancels those before it of its key, and begins once they have ended."""
+
+    async def body(bench: Bench) -> None:
+        runs = []
+        for n in range(4):
+            runs.append(await bench.start("newest", customer="a", n=n))
+            await asyncio.sleep(1)
+        other = await bench.start("newest", customer="b", n=7)
+        assert await bench.result(runs[-1].run) == 3
+        assert await bench.result(other.run) == 7
+        assert [await state(bench, each) for each in runs[:3]] == [RunState.CANCELLED] * 3
+        assert most["a"] == 1
+        await nobody(bench)
+
+    virtually(members, body, table=table)
+
+
+def test_a_key_that_cannot_be_made_is_refused_at_the_door() -> None:
+    """The caller is told which key failed and how, and nothing is started."""
+
+    async def body(bench: Bench) -> None:
+        with pytest.raises(InvalidInput, match=r"key= of concurrency of failing failed: KeyError"):
+            await bench.engine.start("failing", {"customer": "zoe"})
+        for wrong in ("a b", "é", "-a", "a" * 65):
+            with pytest.raises(InvalidInput, match="a tenant is"):
+                await bench.engine.start("few", {"n": 1}, tenant=wrong)
+        with pytest.raises(InvalidInput, match="a priority is"):
+            await bench.engine.start("few", {"n": 1}, priority=101)
+        assert not (await bench.engine.list())[0]
+
+    virtually(members, body)
+
+
+def test_a_run_that_is_cancelled_or_killed_while_it_waits_leaves_the_line() -> None:
+    """It ends at once, and the one behind it is let in when it is its turn."""
+
+    async def body(bench: Bench) -> None:
+        runs = [await bench.start("few", n=n) for n in range(5)]
+        await asyncio.sleep(1)
+        await bench.engine.cancel(runs[2].run)
+        await bench.engine.kill(runs[3].run)
+        await asyncio.sleep(1)
+        assert await state(bench, runs[2]) in TERMINAL
+        assert await bench.result(runs[4].run) == 4
+        assert bench.seconds < 25
+        await asyncio.sleep(70)
+        await nobody(bench)
+
+    virtually(members, body)
+
+
+def test_a_retried_run_is_let_in_anew() -> None:
+    """A run that failed has given its place back: a retry waits for one, as any other does."""
+
+    async def body(bench: Bench) -> None:
+        first = await bench.start("broken", n=0)
+        await asyncio.sleep(2)
+        other = await bench.start("broken", n=5)
+        await bench.engine.retry(first.run)
+        assert await bench.result(other.run) == 5
+        assert await bench.result(first.run) == 0
+        await nobody(bench)
+
+    virtually(members, body)
+
+
+@everywhere
+def test_a_dead_process_loses_no_place(table: str) -> None:
+    """Runs of a process that died go on in another one, under the places that they had."""
+
+    async def body(bench: Bench) -> None:
+        other = bench.another()
+        runs = [await bench.start("few", n=n) for n in range(4)]
+        await asyncio.sleep(1)
+        die(bench.engine)
+        other.open()
+        for each in runs:
+            assert await other.result(each.run, 10**6) is not None
+        assert most["few"] == 2
+        bench.engine = other
+        await asyncio.sleep(70)
+        await nobody(bench)
+
+    virtually(members, body, table=table, lease=3_000)
+
+
+def test_children_wait_for_the_limit_of_their_workflow() -> None:
+    """Runs that a run begins are limited as all others are, and are of its tenant."""
+
+    async def body(bench: Bench) -> None:
+        header, _ = await bench.engine.start("parent", {"n": 5}, tenant="t1")
+        assert await bench.result(header.run) == list(range(5))
+        assert most["few"] == 2
+        runs, _ = await bench.engine.list(children=True)
+        assert {each.tenant for each in runs} == {"t1"}
+
+    virtually(members, body)
+
+
+def test_a_singleton_that_is_there_refuses_a_child() -> None:
+    """A child stands for no other run: the call fails, and says which run is there."""
+
+    async def body(bench: Bench) -> None:
+        there = await bench.start("alone", n=1)
+        assert await bench.run("asking") == ["RunConflict", f"run {there.run!r} is there"]
+
+    virtually(members, body)
