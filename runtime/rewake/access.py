@@ -37,6 +37,8 @@ MOST_WORKFLOWS = 50
 """The most workflows that a token can be limited to."""
 LONGEST_WORKFLOW = 64
 """The most characters of the name of one, as of any workflow."""
+TENANT = r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,63}"
+"""What a tenant may be called."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
 
 
@@ -44,13 +46,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
 class Principal:
     """Who asks for something, and what they may do. Without `workflows` it is of all of them.
 
-    `identity`: whom an issuer says it is; empty: a token, which anybody may have.
+    `identity`: whom an issuer says it is; empty: a token, which anybody may have. `tenant`: whose
+    runs it is for; empty: everybody's.
     """
 
     who: str
     scopes: frozenset[str]
     workflows: frozenset[str] = frozenset()
     identity: str = ""
+    tenant: str = ""
 
     @property
     def person(self) -> str | None:
@@ -67,6 +71,15 @@ class Principal:
         """Whether it may know of this workflow and its runs."""
         return not self.workflows or workflow in self.workflows
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there are runs of which it may not know."""
+        return bool(self.workflows or self.tenant)
+
+    def owns(self, workflow: str, tenant: str) -> bool:
+        """Whether it may know of a run of this workflow and tenant."""
+        return self.sees(workflow) and self.tenant in ("", tenant)
+
 
 BOOTSTRAP = Principal("bootstrap", frozenset({Scope.ADMIN}))
 """Whoever has the token of the server itself, with which the first API token is made."""
@@ -77,8 +90,20 @@ def of_token(name: str) -> str:
     return f"token:{name}"
 
 
+def check_tenant(tenant: str) -> None:
+    """Raise `InvalidInput` unless `tenant` can be the name of a tenant, or is empty."""
+    if tenant and not re.fullmatch(TENANT, tenant):
+        what = "1 to 64 of a-z, A-Z, 0-9, '-', '_', '.', ':' and '@', a letter or digit first"
+        raise InvalidInput(f"a tenant is {what}", field="tenant")
+
+
 def check_grant(
-    name: str, scopes: Sequence[str], workflows: Sequence[str], expires: Millis | None, now: Millis
+    name: str,
+    scopes: Sequence[str],
+    workflows: Sequence[str],
+    expires: Millis | None,
+    now: Millis,
+    tenant: str = "",
 ) -> None:
     """Raise `InvalidInput` unless a token like this can be made."""
     if not _NAME.fullmatch(name):
@@ -99,5 +124,8 @@ def check_grant(
     if workflows and Scope.ADMIN in scopes:
         told = "a token of scope admin cannot be limited to workflows"
         raise InvalidInput(told, field="workflows")
+    check_tenant(tenant)
+    if tenant and Scope.ADMIN in scopes:
+        raise InvalidInput("a token of scope admin cannot be of a tenant", field="tenant")
     if expires is not None and not now < expires <= LATEST:
         raise InvalidInput("a token expires in the future", field="expires")

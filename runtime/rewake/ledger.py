@@ -32,6 +32,8 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who made it."""
     workflows: list[str] = []
     """The workflows that it is limited to; empty: it is for all."""
+    tenant: str = ""
+    """Whose runs it is for; empty: everybody's."""
     expires: Millis | None = None
     used: Millis | None = None
     """When it was last used, to the minute."""

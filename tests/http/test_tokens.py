@@ -263,6 +263,7 @@ def test_a_token_is_shown_once(client: TestClient) -> None:
         "name": "ci",
         "scopes": ["read", "start"],
         "workflows": ["total"],
+        "tenant": None,
         "expires": "2999-01-01T00:00:00.000Z",
         "used": None,
         "by": "bootstrap",

@@ -82,7 +82,7 @@ READABLE = {
     "Shape": {"fields"},
     "Subscription": {"run", "key", "had"},
     "Emitted": {"key"},
-    "Token": {"name", "digest", "scopes", "by", "workflows"},
+    "Token": {"name", "digest", "scopes", "by", "workflows", "tenant"},
     "Audited": {"who", "action", "run", "about", "client"},
     "Schedule": {
         *("name", "workflow", "cron", "tz", "hidden", "overlap", "code", "by", "mark", "last"),

@@ -35,6 +35,7 @@ def tokens_create(
         list[str] | None, typer.Option(help="Only for this workflow; may be given several times.")
     ] = None,
     expires: Annotated[str | None, typer.Option(help="After so long: 12h, 30d.")] = None,
+    tenant: Annotated[str, typer.Option(help="Only for runs of this tenant.")] = "",
     server: Server = None,
     db: Db = None,
 ) -> None:
@@ -42,7 +43,7 @@ def tokens_create(
     from rewake.cli.tokens import Wish
 
     scopes = [part.strip() for each in scope for part in each.split(",")]
-    wish = Wish(name, scopes, workflow or [], _span(expires))
+    wish = Wish(name, scopes, workflow or [], _span(expires), tenant)
     where = _where(server, db)
     if where is not None:
         from rewake.cli.remote.tokens import create

@@ -303,6 +303,10 @@ def start(
     wait: Annotated[
         float | None, typer.Option(min=0, help="Seconds to wait for the result.")
     ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Whose run it is.")] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=-100, max=100, help="In a line, higher ones go first.")
+    ] = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
@@ -312,7 +316,7 @@ def start(
     from rewake.cli.remote.runs import start as carry_out
 
     arguments = arguments_from(input, input_file) or {}
-    again = Again(key, if_running, if_finished, at, delay)
+    again = Again(key, if_running, if_finished, at, delay, tenant, priority)
     _end(carry_out(Server(url, json), workflow, arguments, again, wait))
 
 
@@ -322,6 +326,7 @@ def runs_list(
     state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
     key: Annotated[str | None, typer.Option(help="Only of this idempotency key.")] = None,
     all: Annotated[bool, typer.Option("--all", help="Also those that runs have begun.")] = False,
+    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     url: Url = None,
@@ -331,8 +336,17 @@ def runs_list(
     from rewake.cli.remote.runs import Server, listing
 
     query = {"workflow": workflow, "state": state, "key": key, "limit": limit}
-    query["children"] = "true" if all else None
+    query |= {"children": "true" if all else None, "tenant": tenant}
     _end(listing(Server(url, json), {**query, "cursor": cursor}))
+
+
+@app.command()
+def limits(url: Url = None, json: Json = False) -> None:
+    """Who holds the limits of tasks and workflows, and who waits for them."""
+    from rewake.cli.remote.limits import listing
+    from rewake.cli.remote.runs import Server
+
+    _end(listing(Server(url, json)))
 
 
 @runs.command("show")

@@ -53,6 +53,7 @@ def runs_purge(
         list[str] | None, typer.Option(help="Only those: done, failed, cancelled.")
     ] = None,
     workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
+    tenant: Annotated[str, typer.Option(help="Only of this tenant.")] = "",
     dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
@@ -65,6 +66,7 @@ def runs_purge(
     body = {
         "before": moment_of(older_than, "--older-than"),
         "workflow": workflow,
+        "tenant": tenant,
         "states": state or [],
     }
     raise typer.Exit(purge(Server(url, json), {**body, "dry_run": dry_run}))

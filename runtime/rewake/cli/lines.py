@@ -98,7 +98,9 @@ def _notes(operation: OperationView, now: Millis) -> list[str]:
     notes = []
     if operation.attempts > 1:
         notes.append(f"attempt {operation.attempts}")
-    if operation.state == "waiting" and operation.tag:
+    if operation.state == "waiting" and operation.waits:
+        notes.append(f"waiting for the limit {operation.waits}")
+    elif operation.state == "waiting" and operation.tag:
         notes.append(f"for a server of the tag {operation.tag}")
     if operation.state in ("waiting", "retrying") and operation.due is not None:
         notes.append(f"{duration(millis_of(operation.due) - now)} left")

@@ -13,12 +13,13 @@ from rewake.records import Millis
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A token that is wished for. `lasts`: for how long; None: for ever."""
+    """A token that is wished for. `lasts`: for how long; None: for ever. `tenant`: for its runs."""
 
     name: str
     scopes: Sequence[str]
     workflows: Sequence[str]
     lasts: timedelta | None
+    tenant: str = ""
 
     def expires(self) -> Millis | None:
         """When the token expires, if it is made now."""
@@ -52,6 +53,7 @@ _COLUMNS: Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]] = (
     ("NAME", lambda token: token["name"]),
     ("SCOPES", lambda token: ",".join(token["scopes"])),
     ("WORKFLOWS", lambda token: ",".join(token["workflows"]) or "all"),
+    ("TENANT", lambda token: token["tenant"] or "all"),
     ("EXPIRES", lambda token: when(token["expires"])),
     ("CREATED", lambda token: when(token["created"])),
     ("USED", lambda token: when(token["used"])),

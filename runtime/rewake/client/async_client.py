@@ -172,13 +172,14 @@ class AsyncClient:
         since: datetime | None = None,
         until: datetime | None = None,
         key: str | None = None,
+        tenant: str | None = None,
     ) -> AsyncIterator[View]:
         """Runs, newest first.
 
         `state`: one, or several with commas. `since`, `until`: started then or later, or earlier.
-        `key`: those of this key.
+        `key`: those of this key. `tenant`: those of this tenant.
         """
-        times = {"since": since, "until": until}
+        times = {"since": since, "until": until, "tenant": tenant}
         query = query_of(workflow=name_of(workflow), state=state, key=key, limit=PAGE, **times)
         return self.pages("runs", "runs", query=query)
 

@@ -143,8 +143,9 @@ class Client:
         since: datetime | None = None,
         until: datetime | None = None,
         key: str | None = None,
+        tenant: str | None = None,
     ) -> Iterator[View]:
-        times = {"since": since, "until": until}
+        times = {"since": since, "until": until, "tenant": tenant}
         query = query_of(workflow=name_of(workflow), state=state, key=key, limit=PAGE, **times)
         return self.pages("runs", "runs", query=query)
 

@@ -74,7 +74,7 @@ class Attempts:
         here = (invocation.run, invocation.key)
         if not await self._is_to_begin(here):
             return False
-        await self._wait_for_slot(here, invocation.round)
+        await self._wait_for_slot(here, invocation)
         return await self._follow(self._attempt(here, invocation))
 
     def _begin_in_slot(self, invocation: Invocation) -> None:
@@ -175,15 +175,15 @@ class Attempts:
                 _tell_loss(found.operation, self._has_no_next(found.operation))
             return await self._held(found.operation, claim.owner, invocation, stay)
 
-    async def _wait_for_slot(self, here: tuple[str, str], round: int) -> None:
+    async def _wait_for_slot(self, here: tuple[str, str], invocation: Invocation) -> None:
         """Take a slot. No look of this process offers again what waits for one."""
         slots, queued = self._services.slots, self._services.queued
         if slots.reserve(1):
             return
         first = here not in queued
-        queued.setdefault(here, round)
+        queued.setdefault(here, invocation.round)
         try:
-            await slots.wait()
+            await slots.wait(invocation.terms.priority)
         finally:
             if first:
                 del queued[here]

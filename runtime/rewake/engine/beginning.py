@@ -95,7 +95,7 @@ class Beginning(Pauses, ABC):
             make = partial(self._create, header, begin, follows, noted, given.first)
             there, new = await (make() if door is None else door.through(header, make))
             # Before any policy: how a run of another workflow stands is not for who may start this.
-            if there.workflow != workflow:
+            if (there.workflow, there.tenant) != (workflow, given.tenant):
                 raise started_otherwise(there.run)
             return there, new
 
@@ -184,12 +184,12 @@ class Beginning(Pauses, ABC):
         else:
             header.due = now + settings.grace
 
-    def _name(self, workflow: str, run: str | None, key: str | None) -> Name:
+    def _name(self, workflow: str, run: str | None, key: str | None, tenant: str) -> Name:
         if run is not None:
             return name_of_id(run)
         if key is not None:
             check_key(key)
-            return name_of_key(workflow, key)
+            return name_of_key(workflow, key, tenant)
         return Name(f"{self._services.clock.now():012x}{self._services.unique()}")
 
 

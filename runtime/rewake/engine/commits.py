@@ -349,6 +349,7 @@ class Commits:
         """
         tasks = [t for t in tasks if not (t.kind.traits.of_run or t.terms.limits)]
         own = [task for task in tasks if self._services.begins(task.tag)]
+        own.sort(key=lambda task: -task.terms.priority)
         if not self._store.joins:
             own = own[:IN_TURN]
         reserved = self._services.slots.reserve(len(own)) if own else 0

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from rewake.access import check_tenant
 from rewake.authoring.limits import Rules
 from rewake.authoring.workflow import Workflow
 from rewake.engine.program import veil_of
 from rewake.engine.services import Services
-from rewake.engine.starting import check_priority, check_tenant
+from rewake.engine.starting import check_priority
 from rewake.errors import InvalidInput, RunConflict, RunNotFound, Throttled, UsageError
 from rewake.ledger import Waiter
 from rewake.limited import Admission, Limited, LimitKind, Line, in_order, is_awaited, said

@@ -34,7 +34,7 @@ class Wanted:
     """Which runs are wanted. `workflows`: who asks may know of no others; empty: of all.
 
     `since` and `until`: started then or later, then or earlier. `text` is part of their id.
-    `children`: also those that runs have begun.
+    `children`: also those that runs have begun. `tenant`: only those of this one.
     """
 
     workflow: str | None = None
@@ -44,10 +44,11 @@ class Wanted:
     text: str = ""
     workflows: Collection[str] = ()
     children: bool = False
+    tenant: str = ""
 
     def has(self, header: Header) -> bool:
         """Whether a run is wanted, of whatever workflow it is."""
-        begun = self.since <= header.created
+        begun = self.since <= header.created and self.tenant in ("", header.tenant)
         if self.until is not None:
             begun = begun and header.created <= self.until
         return begun and self.text in header.run and header.state in (self.states or SHOWN)
@@ -134,7 +135,7 @@ class Listing:
 
     def _remember(self, header: Header) -> None:
         kept = Header(header.run, header.workflow, header.created, seed=0, runtime=0)
-        kept.state = header.state
+        kept.state, kept.tenant = header.state, header.tenant
         self._ended[header.run] = kept
         while len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)

@@ -90,7 +90,7 @@ class Runs(Beginning):
         given = Given(arguments, strict, tenant, priority, named, first, at)
         create = self.creating(workflow, given, idempotency_key or "", noted, by, scheduled)
         policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
-        name = self._name(workflow, run, idempotency_key)
+        name = self._name(workflow, run, idempotency_key, tenant)
         try:
             header, new = _there(await begin_or_find(name, policy, create, self._store.standing))
         except StandsFor as other:
@@ -146,6 +146,7 @@ class Runs(Beginning):
         workflows: Collection[str] = (),
         states: Collection[RunState] = (),
         children: bool = False,
+        tenant: str = "",
     ) -> tuple[list[Header], str | None]:
         """One page of runs, newest first, and the cursor of the next (None: there is none).
 
@@ -153,20 +154,26 @@ class Runs(Beginning):
         `engine/listing.py` has the rest.
         """
         wanted_in = (state,) if state is not None else states
-        wanted = Wanted(workflow, wanted_in, since, until, text, workflows, children)
+        wanted = Wanted(workflow, wanted_in, since, until, text, workflows, children, tenant)
         return await self.listing.page(wanted, limit, cursor)
 
     async def of_key(
-        self, key: str, workflow: str | None, limit: int, *, workflows: Collection[str] = ()
+        self,
+        key: str,
+        workflow: str | None,
+        limit: int,
+        *,
+        workflows: Collection[str] = (),
+        tenant: str = "",
     ) -> Sequence[Header]:
         """The runs of an idempotency key, newest first; without `workflow`, of any workflow.
 
-        `workflows`: who asks may know of no others.
+        `workflows`: who asks may know of no others. `tenant`: whose they are.
         """
         found: deque[Header] = deque(maxlen=limit)
         asked = [workflow] if workflow is not None else sorted(self._services.app.workflows)
         for each in asked if not workflows else filter(workflows.__contains__, asked):
-            name, number = name_of_key(each, key), 1
+            name, number = name_of_key(each, key, tenant), 1
             first = await self._store.standing(name.first)
             if first is not None and first.floor:
                 number = first.floor

@@ -1,10 +1,16 @@
-"""Slots: the room for attempts that run at once in this process."""
+"""Slots: the room for attempts that run at once in this process.
+
+Who waits for one is let in by priority: a level of it is worth as many places as in the line of a
+limit (`stores/books.py`), so that no one waits for ever.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import heapq
 from collections.abc import Callable
+
+from rewake.stores.books import LEVEL
 
 
 class Slots:
@@ -15,7 +21,8 @@ class Slots:
 
     def __init__(self, size: int) -> None:
         self.free = size
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._come = 0
         self.freed: Callable[[], None] | None = None
         """Told whenever a slot is free, and nobody here waits for one."""
 
@@ -29,7 +36,7 @@ class Slots:
         """Release slots: attempts that wait for one get them, in turn."""
         self.free += count
         while self.free and self._waiting:
-            waiting = self._waiting.popleft()
+            waiting = heapq.heappop(self._waiting)[2]
             if not waiting.done():
                 self.free -= 1
                 waiting.set_result(None)
@@ -45,12 +52,13 @@ class Slots:
             return False
         return True
 
-    async def wait(self) -> None:
-        """Take a slot, after all who came before."""
+    async def wait(self, priority: int = 0) -> None:
+        """Take a slot, after all who came before and have no lower priority."""
         if self.reserve(1):
             return
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
+        self._come += 1
+        heapq.heappush(self._waiting, (self._come - LEVEL * priority, self._come, waiting))
         try:
             await waiting
         except asyncio.CancelledError:

@@ -40,8 +40,6 @@ from rewake.states import TERMINAL, RunState
 from rewake.stores.generations import generation, is_of_key, place_of
 from rewake.values.text import storable, stored_size
 
-TENANT = r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,63}"
-"""What a tenant may be called."""
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 LONGEST_KEY = 255
 """The most bytes of an idempotency key, as JSON writes it: the header has little room."""
@@ -113,9 +111,10 @@ class Name:
         return generation(self.first, number)
 
 
-def name_of_key(workflow: str, key: str) -> Name:
-    """The name that an idempotency key of one workflow gives."""
-    named = f"{workflow}\0{key}".encode("utf-8", "surrogatepass")
+def name_of_key(workflow: str, key: str, tenant: str = "") -> Name:
+    """The name that an idempotency key of one workflow gives: to each tenant one of its own."""
+    whose = f"\0{tenant}" if tenant else ""
+    named = f"{workflow}\0{key}{whose}".encode("utf-8", "surrogatepass")
     return Name(f"key-{hashlib.sha256(named).hexdigest()[:32]}", series=True)
 
 
@@ -140,13 +139,6 @@ def check_key(key: str) -> None:
     if not 1 <= size <= LONGEST_KEY:
         told = f"an idempotency key has 1 to {LONGEST_KEY} bytes of UTF-8, and this one {size}"
         raise InvalidInput(told, field="Idempotency-Key")
-
-
-def check_tenant(tenant: str) -> None:
-    """Raise `InvalidInput` unless `tenant` can be the name of a tenant, or is empty."""
-    if tenant and not re.fullmatch(TENANT, tenant):
-        what = "1 to 64 of a-z, A-Z, 0-9, '-', '_', '.', ':' and '@', a letter or digit first"
-        raise InvalidInput(f"a tenant is {what}", field="tenant")
 
 
 def check_priority(priority: int | None) -> None:

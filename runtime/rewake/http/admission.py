@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rewake.access import Principal
-from rewake.errors import RunNotFound, StuckError, Unauthentic
+from rewake.access import Principal, Scope, check_tenant
+from rewake.errors import InsufficientScope, InvalidInput, RunNotFound, StuckError, Unauthentic
 from rewake.http.auditor import client_of
 from rewake.http.bodies import Endpoint
 from rewake.http.gate import SIGNED, path_of
@@ -49,6 +49,15 @@ def principal_of(request: Request) -> Principal:
     if found is None:
         raise Unauthentic("a bearer token is needed")
     return found
+
+
+def tenant_of(request: Request) -> str:
+    """Of whose runs a request is: as it says, or as its token does. Raises `InvalidInput`."""
+    named, bound = request.query_params.get("tenant", ""), principal_of(request).tenant
+    check_tenant(named)
+    if bound and named not in ("", bound):
+        raise InvalidInput(f"this token is for runs of {bound!r} alone", field="tenant")
+    return named or bound
 
 
 def act_of(request: Request) -> Act:
@@ -108,6 +117,8 @@ async def _admit(need: Need, request: Request) -> None:
         return
     principal = principal_of(request)
     principal.require(need.scope)
+    if principal.tenant and not need.of_tenants:
+        raise InsufficientScope("a token of a tenant is for its runs alone", scope=Scope.ADMIN)
     name, run = request.path_params.get("name"), request.path_params.get("run")
     if principal.workflows and name is not None:
         known = parts_of(request).engine.app.workflows
@@ -123,13 +134,13 @@ async def check_run(request: Request, run: str) -> None:
     For an endpoint that finds the run elsewhere than in its path.
     """
     principal = principal_of(request)
-    if not principal.workflows:
+    if not principal.is_limited:
         return
     try:
         header = await parts_of(request).engine.get(run)
     except StuckError:  # it cannot be read, so nobody knows whose it is
         header = None
-    if header is None or not principal.sees(header.workflow):
+    if header is None or not principal.owns(header.workflow, header.tenant):
         raise RunNotFound(f"there is no run {run!r}")
 
 

@@ -12,6 +12,7 @@ from rewake.views.access import AuditedView, TokenView
 from rewake.views.ballots import InboxView
 from rewake.views.deliveries import DeliveryView
 from rewake.views.history_pages import ChangedView
+from rewake.views.limits import LimitView
 from rewake.views.runs import Links, RunView
 from rewake.views.schedules import ComingView, ScheduleView
 from rewake.views.signals import SignalView
@@ -151,6 +152,13 @@ class WorkflowsPage(msgspec.Struct, frozen=True):
     """The workflows of the app."""
 
     workflows: list[WorkflowView]
+
+
+class LimitsPage(msgspec.Struct, frozen=True):
+    """Limits that something holds, or held lately."""
+
+    limits: list[LimitView]
+    cursor: str | None
 
 
 class WorkflowDetails(WorkflowView, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from rewake.authoring.ballots import LONGEST_APPROVER, Action, Delegation, same_
 from rewake.engine.approvals import Approvals, Record
 from rewake.engine.matters import ACTIONS
 from rewake.errors import StuckError
-from rewake.http.admission import check_run, principal_of
+from rewake.http.admission import check_run, principal_of, tenant_of
 from rewake.http.ballots import (
     DelegationBody,
     counted,
@@ -52,7 +52,7 @@ class LinkBody(msgspec.Struct, forbid_unknown_fields=True):
     action: Action | None = None
 
 
-@takes_query("approver", "asked_before", "cursor", "group", "limit", "workflow")
+@takes_query("approver", "asked_before", "cursor", "group", "limit", "tenant", "workflow")
 async def listing(request: Request) -> Response:
     """`GET /v1/approvals`: what runs wait for; a page is of so many runs that have not ended."""
     parts, query = parts_of(request), request.query_params
@@ -62,6 +62,7 @@ async def listing(request: Request) -> Response:
         cursor=place_in(request, "cursor", str, is_view_place),
         workflow=query.get("workflow"),
         workflows=principal_of(request).workflows,
+        tenant=tenant_of(request),
         states=OPEN,
     )
     found, unread = [], []

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from rewake.access import TENANT
 from rewake.doctor.front import Seen
 from rewake.doctor.host import LARGEST, LONGEST, Probed
 from rewake.engine.delays import LONGEST as LONGEST_DELAY
 from rewake.engine.schedules import MOST_SHOWN
 from rewake.engine.signals import LONGEST_ID
-from rewake.engine.starting import LONGEST_KEY, TENANT, IfFinished, IfRunning
+from rewake.engine.starting import LONGEST_KEY, IfFinished, IfRunning
 from rewake.http import (
     answers,
     approvals,
@@ -175,6 +176,7 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("GET", "/healthz"): Described({200: Answer(answers.Up)}),
     ("GET", "/readyz"): Described({200: Answer(answers.Ready)}),
     ("GET", "/openapi.json"): Described({200: Answer(dict)}),
+    ("GET", "/v1/limits"): Described({200: Answer(answers.LimitsPage)}),
     ("GET", "/v1/workflows"): Described({200: Answer(answers.WorkflowsPage)}),
     ("GET", "/v1/workflows/{name}"): Described(
         {200: Answer(answers.WorkflowDetails)}, problems=(404,)

@@ -19,18 +19,21 @@ class Need(NamedTuple):
 
     `acts`: it does something, so that it stands in the audit log also when it is not refused.
     `free`: it needs no token, for the route is open, or checks by itself who may call.
+    `of_tenants`: it shows and does nothing of other tenants than that of who asks.
     """
 
     scope: Scope
     action: str
     acts: bool = False
     free: bool = False
+    of_tenants: bool = False
 
 
 NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/healthz"): Need(Scope.READ, "health", free=True),
     ("GET", "/readyz"): Need(Scope.READ, "ready", free=True),
     ("GET", "/openapi.json"): Need(Scope.READ, "contract.get"),
+    ("GET", "/v1/limits"): Need(Scope.READ, "limit.list"),
     ("GET", "/v1/workflows"): Need(Scope.READ, "workflow.list"),
     ("GET", "/v1/workflows/{name}"): Need(Scope.READ, "workflow.get"),
     ("POST", "/v1/workflows/{name}/runs"): Need(Scope.START, "run.start", acts=True),
@@ -109,6 +112,21 @@ Their scope only says beside what they are kept in the audit log: machines are n
 """
 
 
+OF_TENANTS = frozenset(
+    {
+        "/openapi.json",
+        "/v1/workflows",
+        "/v1/workflows/{name}",
+        "/v1/workflows/{name}/runs",
+        "/v1/runs",
+        "/v1/stats/runs",
+        "/v1/approvals",
+        "/v1/links",
+    }
+)
+"""The routes that a token of one tenant may use, besides those of one run, which are checked."""
+
+
 def needs_of(method: str, path: str) -> Need:
     """What a route needs."""
     for prefix, need in SELF_CHECKED.items():
@@ -118,7 +136,7 @@ def needs_of(method: str, path: str) -> Need:
             return need._replace(acts=acts)
     found = NEEDS.get((method, path))
     assert found is not None, f"http/needs.py does not say what {method} {path} needs"
-    return found
+    return found._replace(of_tenants="{run}" in path or path in OF_TENANTS)
 
 
 _ROUTES = [(method, compile_path(path)[0], need) for (method, path), need in NEEDS.items()]

@@ -72,7 +72,8 @@ class Principals:
         if token.expires is not None and now >= token.expires:  # only its holder is told
             raise Unauthentic("this token has expired: ask for a new one")
         self._note(token, now)
-        return Principal(of_token(token.name), frozenset(token.scopes), frozenset(token.workflows))
+        scopes, workflows = frozenset(token.scopes), frozenset(token.workflows)
+        return Principal(of_token(token.name), scopes, workflows, tenant=token.tenant)
 
     def _note(self, token: Token, now: Millis) -> None:
         """Let it be written that a token is used, if it was not lately. No request waits for it."""

@@ -6,6 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from rewake.access import check_tenant
 from rewake.engine.listing import Wanted
 from rewake.errors import InvalidInput
 from rewake.http.admission import act_of, principal_of
@@ -22,7 +23,7 @@ _ENDS = {state.value: state for state in ENDED}
 
 
 class Purge(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a request to purge: runs that ended before then, of a workflow and states.
+    """The body of a request to purge: runs that ended before then, of a workflow, tenant, states.
 
     `dry_run`: only say which these are.
     """
@@ -30,6 +31,7 @@ class Purge(msgspec.Struct, forbid_unknown_fields=True):
     before: str
     workflow: str | None = None
     states: list[str] = []
+    tenant: str = ""
     dry_run: bool = False
 
 
@@ -64,7 +66,9 @@ async def purge(request: Request) -> Response:
         told = "before must be a time such as 2026-01-31T12:00:00Z"
         raise InvalidInput(told, field="before") from None
     seen = principal_of(request).workflows
-    wanted = Wanted(asked.workflow, _states(asked.states), workflows=seen)
+    check_tenant(asked.tenant)
+    states = _states(asked.states)
+    wanted = Wanted(asked.workflow, states, workflows=seen, tenant=asked.tenant)
     found = await parts.engine.purge(wanted, before, cursor=place, dry_run=asked.dry_run)
     runs, held = ([run_view(each) for each in some] for some in (found.runs, found.held))
     return reply({"runs": runs, "held": held, "cursor": next_cursor(found.cursor)})

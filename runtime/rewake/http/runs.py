@@ -16,7 +16,7 @@ from rewake.engine.engine import Engine
 from rewake.engine.listing import Wanted, said
 from rewake.engine.starting import IfFinished, IfRunning, check_key
 from rewake.errors import InvalidInput, StuckError
-from rewake.http.admission import act_of, principal_of, tell_done, tell_made
+from rewake.http.admission import act_of, principal_of, tell_done, tell_made, tenant_of
 from rewake.http.bodies import (
     query_choice,
     query_choices,
@@ -89,7 +89,7 @@ async def start(request: Request) -> Response:
                 if_finished=if_finished,
                 at=begin,
                 by=principal_of(request).who,
-                tenant=request.query_params.get("tenant", ""),
+                tenant=tenant_of(request),
                 priority=_priority(request),
                 noted=functools.partial(tell_made, request),  # before a body may keep the loop
             )
@@ -112,7 +112,9 @@ def _priority(request: Request) -> int | None:
     return query_whole(request, "priority", -HIGHEST, HIGHEST, 0) if given else None
 
 
-@takes_query("children", "cursor", "key", "limit", "q", "since", "state", "until", "workflow")
+@takes_query(
+    *("children", "cursor", "key", "limit", "q", "since", "state", "tenant", "until", "workflow")
+)
 async def listing(request: Request) -> Response:
     """`GET /v1/runs`: runs, newest first."""
     query, limit = request.query_params, query_limit(request)
@@ -125,7 +127,7 @@ async def listing(request: Request) -> Response:
     return reply({"runs": [run_view(each) for each in headers], "cursor": next_cursor(sort)})
 
 
-@takes_query("children", "cursor", "q", "since", "state", "until", "workflow")
+@takes_query("children", "cursor", "q", "since", "state", "tenant", "until", "workflow")
 async def counts(request: Request) -> Response:
     """`GET /v1/stats/runs`: how many runs are in each state, of the newest ones.
 
@@ -147,13 +149,14 @@ def _wanted(request: Request) -> Wanted:
         query.get("q", ""),
         principal_of(request).workflows,
         query_choice(request, "children", _CHILDREN) or False,
+        tenant_of(request),
     )
 
 
 async def _of_key(request: Request, key: str, wanted: Wanted, limit: int) -> Response:
     """The runs of an idempotency key, all on one page: `limit` of them, the newest."""
     found = await parts_of(request).engine.of_key(
-        key, wanted.workflow, limit, workflows=wanted.workflows
+        key, wanted.workflow, limit, workflows=wanted.workflows, tenant=wanted.tenant
     )
     shown = [run_view(header) for header in found if wanted.has(header)]
     return reply({"runs": shown, "cursor": None})

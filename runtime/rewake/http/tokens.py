@@ -19,11 +19,14 @@ from rewake.views.moments import millis_of
 
 
 class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a request for a new token. `expires`: a moment; null: never."""
+    """The body of a request for a new token. `expires`: a moment; null: never. `tenant`: whose runs
+    it is for, and no others.
+    """
 
     name: str
     scopes: list[str]
     workflows: list[str] = []
+    tenant: str = ""
     expires: str | None = None
 
 
@@ -44,7 +47,15 @@ async def create(request: Request) -> Response:
     asked = shaped(await read_object(request, parts.limit), TokenBody)
     act_of(request).about = asked.name
     expires, who, now = _moment(asked.expires), principal_of(request).who, parts.clock.now()
-    text, token = make_token(asked.name, asked.scopes, asked.workflows, expires, by=who, now=now)
+    text, token = make_token(
+        asked.name,
+        asked.scopes,
+        asked.workflows,
+        expires,
+        by=who,
+        now=now,
+        tenant=asked.tenant,
+    )
     await parts.engine.services.store.tokens.create(token)
     # One that was, or will be, deployed is no error; one that is misspelt should be seen.
     unknown = [each for each in token.workflows if each not in parts.engine.app.workflows]

@@ -47,12 +47,13 @@ def make_token(
     *,
     by: str,
     now: Millis,
+    tenant: str = "",
 ) -> tuple[str, Token]:
     """A new token as text, and what is kept of it. Raises `InvalidInput`."""
-    check_grant(name, scopes, workflows, expires, now)
+    check_grant(name, scopes, workflows, expires, now, tenant)
     text = new_token(id_of(name))
     allowed, limits = sorted(set(scopes)), sorted(set(workflows))
-    return text, Token(name, digest_of(text), allowed, now, by, limits, expires)
+    return text, Token(name, digest_of(text), allowed, now, by, limits, tenant, expires)
 
 
 def new_token(id: str) -> str:

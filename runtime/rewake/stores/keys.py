@@ -134,6 +134,7 @@ _CHUNK_PLACE = re.compile(rf"{CHUNKS}[0-9]{{8}}.*", re.DOTALL)
 _MOMENT = re.compile("[0-9]+")
 _VIEW_PLACE = re.compile(r"[0-9]{15}(#.+|\$)", re.DOTALL)
 _SCHEDULE_PLACE = re.compile(r"Z#[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_LIMIT_PLACE = re.compile(r"F#[0-9a-f]{24}")
 _TOKEN_PLACE = re.compile(r"T#[0-9a-f]{16}")
 
 
@@ -219,6 +220,11 @@ def is_schedule_place(sort: str) -> bool:
 def limit_key(id: str, shard: int | None) -> Key:
     """Where the limit of this id is; `shard`: its part, where limits are spread."""
     return Key(LIMITS if shard is None else f"{LIMITS}#{shard:02d}", f"F#{id}")
+
+
+def is_limit_place(sort: str) -> bool:
+    """Whether this can be a cursor of a list of limits."""
+    return _LIMIT_PLACE.fullmatch(sort) is not None
 
 
 def line_partition(id: str) -> str:

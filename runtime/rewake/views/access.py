@@ -9,11 +9,14 @@ from rewake.views.moments import moment, moment_or_none
 
 
 class TokenView(msgspec.Struct, frozen=True):
-    """What a token allows. `used`: when it last was, to the minute; `by`: who made it."""
+    """What a token allows. `used`: when it last was, to the minute; `by`: who made it. `tenant`: of
+    whose runs.
+    """
 
     name: str
     scopes: list[str]
     workflows: list[str]
+    tenant: str | None
     expires: str | None
     created: str
     used: str | None
@@ -43,6 +46,7 @@ def token_view(token: Token) -> TokenView:
         token.name,
         token.scopes,
         token.workflows,
+        token.tenant or None,
         moment_or_none(token.expires),
         moment(token.created),
         moment_or_none(token.used),

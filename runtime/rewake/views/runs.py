@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from rewake.kinds import Purpose
+from rewake.limited import LimitKind, in_order, said
 from rewake.records import Failure, Finished, Header, Outcome
 from rewake.signing.redacting import without_links
 from rewake.states import END_OF, SHOWN, RunState
@@ -63,6 +64,7 @@ class RunView(msgspec.Struct, frozen=True):
     somebody holds it, so that it is not. `lap`: how often it continued as new, and one.
     `schedule`: which one has started it. `unserved_tags`: tags that no server serves, and for which
     tasks of it wait. `cost`: what it has used, where requests are billed.
+    `tenant`: whose it is. `waits`: for which limit it waits, and has not begun.
     `pause`: nothing of it begins; it is `paused` once no step of it runs.
     """
 
@@ -88,6 +90,8 @@ class RunView(msgspec.Struct, frozen=True):
     unserved_tags: list[str] | UnsetType = UNSET
     cost: CostView | UnsetType = UNSET
     parent: ParentView | UnsetType = UNSET
+    tenant: str | UnsetType = UNSET
+    waits: str | UnsetType = UNSET
 
 
 class ResultView(msgspec.Struct, frozen=True):
@@ -157,7 +161,20 @@ def run_view(
         unserved_tags=unserved_tags or UNSET,
         cost=cost_view(header) or UNSET,
         parent=UNSET if parent is None else ParentView(parent.run, parent.key),
+        tenant=header.tenant or UNSET,
+        waits=waits_for(header) or UNSET,
     )
+
+
+def waits_for(header: Header) -> str:
+    """The limit for which a run waits before it begins; empty: none."""
+    admission = header.admission
+    if admission is None or admission.inside or header.state is not RunState.PARKED:
+        return ""
+    if admission.line is not None:
+        return admission.line.said
+    rates = in_order(admission.terms.limits, LimitKind.RATE)
+    return ", ".join(map(said, rates))
 
 
 def result_view(outcome: Outcome, values: Values) -> ResultView:

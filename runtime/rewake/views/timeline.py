@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from rewake.kinds import Kind, OutcomeKind, Purpose
+from rewake.limited import LimitKind, in_order, said
 from rewake.noted import Try
 from rewake.records import (
     CancelRequested,
@@ -76,7 +77,7 @@ class OperationView(msgspec.Struct):
     `attempts` counts all attempts but those that were handed over, `lost` those whose process
     died. `error` is its failure, or while it is retried, its newest attempt's. `tries` are its
     newest attempts, one by one; `arguments` what a task was called with, `tag` the servers that
-    carry it out, `child` the run that it is about.
+    carry it out, `child` the run that it is about, `waits` the limit that it waits for.
     """
 
     key: str
@@ -96,6 +97,16 @@ class OperationView(msgspec.Struct):
     arguments: Raw | UnsetType = UNSET
     tag: str | UnsetType = UNSET
     child: str | UnsetType = UNSET
+    waits: str | UnsetType = UNSET
+
+
+def waits_for(item: Operation) -> str:
+    """The limit for which a task waits; empty: none."""
+    if item.line is not None:
+        return item.line.said
+    if item.not_before is None or item.reserved <= item.number:
+        return ""
+    return ", ".join(map(said, in_order(item.terms.limits, LimitKind.RATE)))
 
 
 def timeline(
@@ -261,6 +272,8 @@ class Reading:
             view.error = error_view(item.failure)
         if item.owner:
             view.state = "running"
+        elif limit := waits_for(item):
+            view.waits, view.due = limit, moment_or_none(item.not_before)
         elif item.not_before is not None:
             view.state, view.due = "retrying", moment(item.not_before)
 

@@ -25,9 +25,8 @@ _PAGE = 200
 
 def create(db: str | None, wish: Wish) -> Exit:
     """Make a token, and print it."""
-    text, token = make_token(
-        wish.name, wish.scopes, wish.workflows, wish.expires(), by=me(), now=SystemClock().now()
-    )
+    allowed, expires, now = (wish.scopes, wish.workflows), wish.expires(), SystemClock().now()
+    text, token = make_token(wish.name, *allowed, expires, by=me(), now=now, tenant=wish.tenant)
 
     async def work(store: Reads) -> None:
         await store.tokens.create(token)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rewake.cli.exits import STATES, Exit, tell
@@ -47,13 +47,17 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The idempotency key of a start, what to do if it has a run already, and when it begins."""
+    """The idempotency key of a start, what to do if it has a run already, when it begins, and whose
+    it is.
+    """
 
     key: str | None = None
     if_running: IfRunning | None = None
     if_finished: IfFinished | None = None
     at: str | None = None
     delay: str | None = None
+    tenant: str | None = None
+    priority: int | None = None
 
     def checked(self) -> Options:
         """The options of the start. Raises `UsageError`, which names the option."""
@@ -68,7 +72,8 @@ class Again:
             raise UsageError("give either --at or --delay, not both")
         at = None if self.at is None else moment_from(self.at, "--at")
         delay = None if self.delay is None else duration_from(self.delay, "--delay")
-        return Options(None, self.key, running, finished, at, delay)
+        made = Options(None, self.key, running, finished, at, delay)
+        return replace(made, tenant=self.tenant, priority=self.priority)
 
 
 def start(

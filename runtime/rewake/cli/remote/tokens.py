@@ -18,6 +18,7 @@ def create(url: str, wish: Wish) -> Exit:
         "name": wish.name,
         "scopes": wish.scopes,
         "workflows": wish.workflows,
+        "tenant": wish.tenant,
         "expires": moment_or_none(wish.expires()),
     }
 
