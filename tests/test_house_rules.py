@@ -81,6 +81,7 @@ FLOORS = {
     ),
     "hosts": ("authoring", "app", "stores", "dispatchers", "engine", "identity", "http"),
     "codecs": (),
+    "notify": ("authoring",),
     "embed": ("app", "stores", "dispatchers", "engine", "identity", "http", "hosts"),
     "client": ("authoring", "app", "stores", "dispatchers", "engine", "hosts"),
     "cli": (

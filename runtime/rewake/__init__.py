@@ -8,6 +8,7 @@ runs as an invocation of its own; a step is one whose result is kept in place.
 
 from typing import TYPE_CHECKING, Any
 
+from rewake.authoring.alerting import Alert, AlertKind, alerts, on_failure
 from rewake.authoring.approval import (
     Approval,
     Decision,
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from rewake.client.blocking_client import Client
 
 __all__ = [
+    "Alert",
+    "AlertKind",
     "Approval",
     "AsyncClient",
     "Call",
@@ -80,6 +83,7 @@ __all__ = [
     "Update",
     "Vote",
     "Workflow",
+    "alerts",
     "approval",
     "batch",
     "bind",
@@ -96,6 +100,7 @@ __all__ = [
     "group",
     "groups",
     "now",
+    "on_failure",
     "parallel",
     "publish",
     "race",

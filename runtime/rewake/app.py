@@ -11,8 +11,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rewake.authoring.alerting import Hook
 from rewake.authoring.quorum import Groups
 from rewake.authoring.task import Task
+from rewake.authoring.telling import teller_of
 from rewake.authoring.workflow import Workflow
 from rewake.errors import AppError, InvalidInput, RunNotFound
 from rewake.schedules.definition import Definition
@@ -31,7 +33,8 @@ class App:
     Made from modules: every `Workflow` and `Task` in their namespaces belongs to it, imported ones
     too. Raises `AppError` if two of a kind have one name, two webhooks one path, or if a workflow
     takes what no input can be converted to. `webhooks` has the workflow of each path, `schedules`
-    that of each schedule, and `groups` is the function that says who is in a group, if any.
+    that of each schedule, `hooks` who is told of what, `tellers` the workflow by which each of
+    their tasks is called, and `groups` the function that says who is in a group, if any.
     """
 
     def __init__(self, *modules: ModuleType) -> None:
@@ -39,6 +42,8 @@ class App:
         self.tasks: dict[str, Task[Any, Any]] = {}
         self.webhooks: dict[str, tuple[Webhook, Workflow[Any, Any]]] = {}
         self.schedules: dict[str, tuple[Definition, Workflow[Any, Any]]] = {}
+        self.hooks: list[Hook] = []
+        self.tellers: dict[str, Workflow[Any, Any]] = {}
         self.groups: Groups | None = None
         for module in modules:
             for found in list(vars(module).values()):
@@ -59,10 +64,16 @@ class App:
             _enter(self.workflows, found.name, found, "workflow")
             for each in found.webhooks:
                 self._add_webhook(each, found)
+            if found.on_failure is not None:
+                self._add_tellers(found.on_failure)
             for name, made in found.schedules.items():
                 self._add_schedule(name, made, found)
         elif isinstance(found, Task):
             _enter(self.tasks, found.name, found, "task")
+        elif isinstance(found, Hook):
+            if found not in self.hooks:
+                self.hooks.append(found)
+                self._add_tellers(found)
         elif isinstance(found, Groups):
             if self.groups not in (None, found):
                 raise AppError("two functions are marked with @groups; one says who is in each")
@@ -73,6 +84,13 @@ class App:
         if known is not added or other is not of:
             names = " and ".join(sorted({of.name, other.name}))
             raise AppError(f"the webhook path {added.path!r} is taken twice (workflow {names})")
+
+    def _add_tellers(self, hook: Hook) -> None:
+        for task in hook.tasks:
+            self.add(task)
+            if task.name not in self.tellers:
+                self.tellers[task.name] = teller = teller_of(task)
+                self.add(teller)
 
     def _add_schedule(self, name: str, added: Definition, of: Workflow[Any, Any]) -> None:
         try:

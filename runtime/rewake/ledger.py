@@ -178,6 +178,18 @@ class KnownTag(msgspec.Struct, omit_defaults=True):
     """Until when a server serves it, by the newest word of any."""
 
 
+class Flood(msgspec.Struct, omit_defaults=True):
+    """How many alerts of a hook were told in a window of time."""
+
+    name: str
+    window: int = -1
+    """The number of the window."""
+    told: int = 0
+    """How many there were in it, those that were left out too."""
+    left: int = 0
+    """How many were left out in the window before."""
+
+
 class Became(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """What became of a nominal time of a schedule: a run, or nothing, and why."""
 
@@ -325,6 +337,7 @@ LedgerItem = (
     | Join
     | Process
     | Schedule
+    | Flood
     | Seen
     | KnownTag
     | Copying

@@ -40,7 +40,7 @@ _FIRED, _EXPIRED = Outcome(OutcomeKind.OK), Outcome(OutcomeKind.TIMEOUT)
 
 
 class Started(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="started"):
-    """Event: the run began, with these arguments, at this time."""
+    """Event: the run began, with these arguments, now; `scheduled` for a time of its schedule."""
 
     clock: Millis
     args: Value
@@ -51,7 +51,6 @@ class Started(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     lap: LapBegun = LapBegun()
     """The lap that begins here."""
     scheduled: Millis | None = None
-    """For which time of its schedule it was started."""
 
 
 class Scheduled(Asked, frozen=True, array_like=True, omit_defaults=True, tag="scheduled"):
@@ -328,7 +327,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     newer: bool = False
     """Whether it failed, and a newer run of its idempotency key is begun: it stays as it is."""
     schedule: str = ""
-    """The schedule that has started it; empty: none did."""
+    tells: bool = False
+    """The schedule that has started it, if any; whether somebody is to be told of its state."""
     hold: bool = False
     """Whether somebody holds it, so that it is not removed."""
     tenant: str = ""

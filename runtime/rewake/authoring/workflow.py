@@ -36,6 +36,8 @@ from rewake.values.fields import field_names
 from rewake.values.text import storable, stored_size
 
 if TYPE_CHECKING:
+    from rewake.authoring.alerting import Hook
+    from rewake.authoring.task import Task
     from rewake.schedules.definition import Definition
     from rewake.webhooks.trigger import Webhook
 
@@ -54,7 +56,8 @@ class WorkflowOptions(LimitOptions, total=False):
     sent to it, or to them, starts runs. `keep`: for how long runs are kept once they have ended.
     `schedule`: when runs are started. `singleton`, `debounce`, `batch`: what several starts become.
     Limits are as in `LimitOptions`.
-    `on_event`: events that start runs. `cancel_on`: events that cancel runs.
+    `on_event`: events that start runs. `cancel_on`: events that cancel runs. `on_failure`: a task
+    that is called for each that fails.
     """
 
     name: str
@@ -67,6 +70,7 @@ class WorkflowOptions(LimitOptions, total=False):
     batch: Rule | None
     on_event: Triggers
     cancel_on: Triggers
+    on_failure: Task[Any, Any]
 
 
 class Workflow(Generic[P, R_co]):
@@ -90,6 +94,7 @@ class Workflow(Generic[P, R_co]):
         rules: Rules | None = None,
         on_event: Sequence[EventTrigger] = (),
         cancel_on: Sequence[EventTrigger] = (),
+        on_failure: Hook | None = None,
     ) -> None:
         functools.update_wrapper(self, function, updated=())
         self.function = function
@@ -101,6 +106,7 @@ class Workflow(Generic[P, R_co]):
         self.rules = rules
         self.on_event = tuple(on_event)
         self.cancel_on = tuple(cancel_on)
+        self.on_failure = on_failure
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         execution = current()
@@ -264,6 +270,14 @@ def _schedules(given: object, name: str) -> Mapping[str, Definition]:
     return definitions_of(given, name)
 
 
+def _hook(given: object) -> Hook | None:
+    if given is None:
+        return None
+    from rewake.authoring.alerting import hook_of  # noqa: PLC0415 - few have one
+
+    return hook_of(given)
+
+
 def _is_changeable(kind: type) -> bool:
     return kind in (list, dict, set, bytearray) or field_names(kind) is not None
 
@@ -298,6 +312,7 @@ def workflow(
     often one begins, and what several starts become (`rewake.authoring.limits`).
     `on_event` and `cancel_on` are names of events, an `event(...)`, or a list of these: each starts
     a run, or cancels the runs whose arguments it is about.
+    `on_failure` is a task that is called with an `Alert` for each run that fails.
 
     Raises `AppError` unless the function is async and its name is short enough, or for a limit that
     cannot be, and `ValueError` for a bad timeout, `keep`, or number of a limit.
@@ -320,5 +335,7 @@ def workflow(
         each.check_parameters(name, function)
     webhooks = _webhooks(options.get("webhook", ()))
     schedules = _schedules(options.get("schedule", ()), name)
-    rules = rules_of(name, function, options)
-    return Workflow(function, name, timeout, webhooks, keep, schedules, rules, on_event, cancel_on)
+    rules, hook = rules_of(name, function, options), _hook(options.get("on_failure"))
+    return Workflow(
+        function, name, timeout, webhooks, keep, schedules, rules, on_event, cancel_on, hook
+    )

@@ -211,8 +211,9 @@ class Commits:
         # it is told; then, for its removal.
         last = self._services.keeping.due(self.header, state, self._services.clock.now())
         waited_for = is_waited_for(self.header)
-        due = self._in_grace() if waited_for or _withdraws(entries) else last
-        result = await self._store.finish(self.header, entries, state=state, due=due)
+        tells = self._services.hooks.tells(self.header, state)
+        due = self._in_grace() if waited_for or tells or _withdraws(entries) else last
+        result = await self._store.finish(self.header, entries, state=state, due=due, tells=tells)
         if not self._ends(execution, result):
             return False
         self._services.ended(self.header.run, execution.finished)
@@ -224,6 +225,7 @@ class Commits:
         await self._services.tell(self.header, execution.finished)
         await self.waits.drop()
         await self.waits.leave(self.header, execution)
+        await self._services.hooks.tell(self.header)
         if due != last:
             await self._store.lay_down(self.header, last)
         return True
@@ -301,7 +303,7 @@ class Commits:
         """The moment when a sweep must check operations that this parked run has elsewhere."""
         under_way = any(op.kind.traits.dispatched for op in execution.open.values())
         if not under_way and not _withdraws(execution.fresh):
-            return None
+            return self._services.hooks.late_at(self.header)
         # Carried over from park to park: a run that wakes often would otherwise push this moment
         # away for ever. Not one from before the clock was set back.
         kept, soon = self.header.check_at, self._in_grace()

@@ -33,6 +33,7 @@ from rewake.engine.deliveries import Deliveries
 from rewake.engine.events import Events
 from rewake.engine.heart import Heart
 from rewake.engine.held import SOON, held_until
+from rewake.engine.hooks import Hooks
 from rewake.engine.leases import Claims
 from rewake.engine.logs import capture
 from rewake.engine.runs import Runs
@@ -119,7 +120,7 @@ class Engine(Runs):
             )
         )
         own, self._claiming = (self._services, Deliveries(self._services)), dict[str, bool]()
-        own[0].reach, own[0].events = Reaching(self), Events(self)
+        own[0].reach, own[0].events, own[0].hooks = Reaching(self), Events(self), Hooks(app, self)
         self._attempts, self._sweeper, self._pid = Attempts(*own), Sweeper(*own), os.getpid()
         self._children, self._watchdog = Children(self, own[1]), Watchdog(own[0])
 

@@ -52,6 +52,7 @@ class Pauses(Removals):
             if header.state is not RunState.STUCK and not is_paused(header):
                 raise not_stuck(header)
             return header
+        await self._services.hooks.tell(await self._store.header(run))
         header = await self._store.resume(run, self._services.clock.now())
         with carrying_out(run):
             runs_log.info("run %s of %s is resumed", run, header.workflow)

@@ -323,6 +323,7 @@ class Runs(Beginning):
             raise RunConflict(forgotten(run, made.lost))
         if dry_run:
             return header
+        await services.hooks.tell(header)
         await self._store.cancel_withdrawn(run, history, now)
         for key, tries in made.tries.items():
             await self._store.keep_tries(run, key, tries)

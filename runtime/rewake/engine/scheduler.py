@@ -153,6 +153,9 @@ class Scheduler:
                     break
         else:
             self._leave(look)
+        for each in look.became:  # before it is written: a death between tells of it again
+            if each.why:
+                await self._services.hooks.tell_skipped(taken, each.at, each.why)
         written = await self._store.change(taken, self._services.unique(), look.changes)
         if written is not None:
             self._tell(look)

@@ -16,7 +16,7 @@ from typing import Any
 
 from rewake.authoring.workflow import Workflow
 from rewake.engine.runs import Runs
-from rewake.engine.scheduler import is_served, next_due, said_by
+from rewake.engine.scheduler import Scheduler, is_served, next_due, said_by
 from rewake.engine.services import Services
 from rewake.errors import InvalidInput, ScheduleConflict, ScheduleNotFound
 from rewake.ledger import Backfill, Schedule
@@ -45,6 +45,14 @@ class Schedules:
         self._services = services
         self._store = services.store.schedules
         self._runs = runs
+        self._has_begun = False
+        self.look = Scheduler(services, runs).look
+
+    async def begin(self) -> None:
+        """Once: let the stored schedules be what the code says."""
+        if not self._has_begun:
+            await self.take_over()
+            self._has_begun = True
 
     # --- looking -----------------------------------------------------------------------------
 

@@ -34,12 +34,14 @@ from rewake.engine.tags import Tags
 from rewake.engine.threads import ThreadPools
 from rewake.engine.waits import Waits
 from rewake.engine.work import Work
+from rewake.ledger import Schedule
 from rewake.limited import FREE
 from rewake.noted import Try
 from rewake.published import Published, Subscription
 from rewake.records import Header, Invocation, Millis, Operation, Outcome, Scheduled
 from rewake.replay.operation import OpenOp
 from rewake.signing.secret import Secret
+from rewake.states import RunState
 from rewake.stores.answers import RunClaim, TaskClaim
 from rewake.stores.protocol import Store
 from rewake.stores.table import Due, Key
@@ -140,6 +142,30 @@ class Telling(Protocol):
         ...
 
 
+class Alerting(Protocol):
+    """Who is told of what goes wrong: `rewake.engine.hooks`."""
+
+    def tells(self, header: Header, state: RunState) -> bool:
+        """Whether somebody is to be told if a run gets into this state."""
+        ...
+
+    async def tell(self, header: Header) -> bool:
+        """Tell that a run has failed or is stuck. False: it is not known here whom to tell."""
+        ...
+
+    def late_at(self, header: Header) -> Millis | None:
+        """When somebody is to be told that a run has not ended, if nobody was yet."""
+        ...
+
+    async def tell_late(self, header: Header) -> None:
+        """Tell that a run has not ended, if it is late."""
+        ...
+
+    async def tell_skipped(self, schedule: Schedule, at: Millis, why: str) -> None:
+        """Tell that a schedule starts no run for this nominal time."""
+        ...
+
+
 @dataclass(slots=True)
 class Services:
     """The parts of one engine."""
@@ -196,6 +222,8 @@ class Services:
     """By run: its turn in this process."""
     keeping: Keeping = field(init=False)
     """How long runs are kept that have ended, and who removes them."""
+    hooks: Alerting = field(init=False)
+    """Who is told of what goes wrong."""
     elsewhere: Elsewhere = field(init=False)
     """What this process has put back for another."""
     shortages: Shortages = field(init=False)

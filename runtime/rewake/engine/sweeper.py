@@ -21,7 +21,6 @@ from rewake.engine.intake import Intake
 from rewake.engine.leases import PASSING
 from rewake.engine.put_off import is_put_off, put_off
 from rewake.engine.runs import Runs
-from rewake.engine.scheduler import Scheduler
 from rewake.engine.schedules import Schedules
 from rewake.engine.services import Services
 from rewake.engine.trimmer import Trimmer
@@ -76,9 +75,7 @@ class Sweeper:
         self._deaths = Deaths(services)
         self._trimmer = Trimmer(services)
         self._ahead = Ahead(services)
-        runs = Runs(services)
-        self._scheduler, self._schedules = Scheduler(services, runs), Schedules(services, runs)
-        self._are_taken_over = False
+        self._schedules = Schedules(services, Runs(services))
         self._intake = Intake(services, self._check_all, self.arm)
 
     async def run(self, only: str | None = None) -> None:
@@ -122,7 +119,8 @@ class Sweeper:
         if self._only is not None:
             await self._deaths.look_ahead(self._only)
         if self._services.carries_on():
-            await self._take_schedules_over()
+            if self._only is None:  # one run has no schedules
+                await self._schedules.begin()
             await self._sweep_untagged()
         if ahead:
             await self._ahead.send(self._services.clock.now() + ahead)
@@ -131,12 +129,6 @@ class Sweeper:
         if self._only is None and self._services.carries_on():
             await self._trimmer.trim()
             await self._services.keeping.sweep()
-
-    async def _take_schedules_over(self) -> None:
-        """Once: what the code says of schedules is what they are. One run has no schedules."""
-        if not self._are_taken_over and self._only is None:
-            await self._schedules.take_over()
-            self._are_taken_over = True
 
     async def _sweep_untagged(self) -> None:
         shown: set[Due] = set()
@@ -256,7 +248,7 @@ class Sweeper:
         if item is None or item.due is None:
             return
         if isinstance(item, Schedule):
-            await self._scheduler.look(item)
+            await self._schedules.look(item)
             return
         # Its due time may be early, and from before the clock was set back its other moments.
         item = await self._store.set_right(item)
@@ -308,14 +300,24 @@ class Sweeper:
                 # and costs no write of the index.
                 await self._services.wake(header.run)
                 return
-        elif header.state in TERMINAL:
-            await self._store.cancel_left(header, now)
-            await self._services.tell(header, None)
-            await self._store.lay_down(header, self._services.keeping.due_of(header))
+        elif header.state is not RunState.READY:
+            await self._lay_down(header, due, now)
             return
         sent = header.epoch == 0 and await self._services.is_in_a_queue()
         if await self._store.postpone(key, due, now + settings.grace) and not sent:
             await self._services.wake(header.run)
+
+    async def _lay_down(self, header: Header, due: Millis, now: Millis) -> None:
+        """Do what is left to do of a run that does not go on by itself."""
+        if not await self._services.hooks.tell(header):
+            # Who has its code knows whom to tell.
+            await self._store.postpone(header_key(header.run), due, now + MAX_BACKOFF)
+        elif header.state is RunState.STUCK:
+            await self._store.lay_down(header, None)
+        else:
+            await self._store.cancel_left(header, now)
+            await self._services.tell(header, None)
+            await self._store.lay_down(header, self._services.keeping.due_of(header))
 
     async def _is_kept(self, item: Header | Operation, key: Key, due: Millis, now: Millis) -> bool:
         """Whether this process holds the item, or one that lives does by its lease."""
@@ -365,12 +367,13 @@ class Sweeper:
 
     async def _check_operations(self, header: Header, now: Millis) -> None:
         """Check the tasks of a parked run that have no due time of their own."""
-        settings = self._services.settings
+        settings, hooks = self._services.settings, self._services.hooks
+        await hooks.tell_late(header)
         history = await self._looked_at(header)
         await self._store.cancel_withdrawn(header.run, history, now)
         await self._look_at_put_off(history, now)
         unattended: list[Invocation] = []
-        checks: list[Millis] = []
+        checks = [at for at in [hooks.late_at(header)] if at is not None]
         wake = self._must_wake(header, now)
         settled = 0
         for entry in history.dispatched():

@@ -29,6 +29,7 @@
     I#<name>    R#<digest>                  Shape       fields by which events are looked for
     I#<name>#<index> I#<place>#<ref>        Mention     an event, where a wait looks for it
     I#<name>#<index> U#<run>#<round>#<key>  Subscription    a wait, where an event looks for it
+    a           a#<hook>                    Flood       how many alerts were told of late
     X           X                           Copying     what it is a copy of, so far
 
 The first letter of a sort key tells the type of the item; those of views have no such letter.
@@ -54,6 +55,7 @@ from rewake.ledger import (
     Copying,
     Counter,
     Day,
+    Flood,
     Join,
     KnownTag,
     Limit,
@@ -117,6 +119,7 @@ TYPES: Mapping[str, type[Item]] = {
     "R": Shape,
     "I": Mention,
     "U": Subscription,
+    "a": Flood,
     "J": Join,
     "K": Watcher,
     "F": Limit,
@@ -195,6 +198,11 @@ def token_key(id: str) -> Key:
 def tag_key(tag: str) -> Key:
     """Where it is kept whether a tag is served."""
     return Key(TAGS, f"G#{tag}")
+
+
+def flood_key(hook: str) -> Key:
+    """Where the alerts of a hook are counted."""
+    return Key("a", f"a#{hook}")
 
 
 def schedules_partition(shard: int | None) -> str:

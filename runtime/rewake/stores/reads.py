@@ -29,6 +29,7 @@ from rewake.stores.audit import Audit
 from rewake.stores.blobs import Blobs
 from rewake.stores.deliveries import Deliveries
 from rewake.stores.events import Events
+from rewake.stores.floods import Floods
 from rewake.stores.history import History
 from rewake.stores.keys import (
     CHUNKS,
@@ -109,6 +110,7 @@ class Reads:
         self.trial = Trial(table)
         self.seen = SeenPages(table, self._again)
         self.known_tags = KnownTags(table, self._again)
+        self.floods = Floods(table, self._again)
         self.schedules = Schedules(table, self.layout, self._again)
         self.events = Events(table, self.layout, self._again)
 

@@ -180,12 +180,13 @@ class Requests(Votes):
         return found  # it may be removed by now, and then it cannot be retried either
 
     async def lay_down(self, ended: Header, due: Millis | None) -> None:
-        """Note that nothing of an ended run is left to do until it is removed, unless it goes on.
+        """Note that nothing of a run is left to do until it is removed, unless it goes on.
 
         `due`: when that is to be (`stores/removal.py`); None: never.
         """
         same = [Check("mark", "=", ended.mark), Check("state", "=", ended.state)]
-        await self._update(header_key(ended.run), when=[same], set={"due": due})
+        told = {"tells": False} if ended.tells else {}
+        await self._update(header_key(ended.run), when=[same], set={"due": due, **told})
 
     async def hold(self, run: str) -> Header:
         """Keep a run from being removed. Raises `RunNotFound`."""

@@ -40,6 +40,9 @@ Beside = Callable[[Header], Awaitable[None]]
 class Turns(Limits):
     """What whoever holds a run, or takes it, writes of it."""
 
+    tells_stuck = False
+    """Whether somebody is told of runs that get stuck."""
+
     async def start(
         self,
         header: Header,
@@ -271,14 +274,21 @@ class Turns(Limits):
         return result
 
     async def finish(
-        self, held: Header, entries: Sequence[Entry], *, state: RunState, due: Millis | None
+        self,
+        held: Header,
+        entries: Sequence[Entry],
+        *,
+        state: RunState,
+        due: Millis | None,
+        tells: bool = False,
     ) -> Committed | Fenced | Arrived:
         """Append entries, the last of them `Finished`, and end the run, unless something arrived.
 
-        `due`: when a sweep must check that the withdrawn operations were cancelled.
+        `due`: when a sweep must check that the withdrawn operations were cancelled. `tells`: and
+        that somebody was told.
         """
         changes = {"state": state, "due": due, "wake": None, "check_at": None, **UNOWNED}
-        changes["pause"] = False
+        changes |= {"pause": False, "tells": True} if tells else {"pause": False}
         end = entries[-1]
         failure = end.outcome.failure if isinstance(end, Finished) else None
         changes["error"] = _bounded(f"{failure.type}: {failure.message}") if failure else ""
@@ -298,7 +308,8 @@ class Turns(Limits):
         """The changes that make a run stuck for this reason."""
         state, now = MOVES[Move.STICK].target, self._clock.now()
         told = {"error": _bounded(error), "changed": now}
-        return {"state": state, "due": None, "pause": False, **told, **UNOWNED}
+        hooks = {"due": now, "tells": True} if self.tells_stuck else {"due": None}
+        return {"state": state, "pause": False, **hooks, **told, **UNOWNED}
 
     async def rest(self, held: Header) -> None:
         """Note that the turn, which will be released, leaves no attempt at a step without record.

@@ -71,6 +71,8 @@ LINE_BYTES = 200
 """Room for where a run waits in line, which only those do that are limited."""
 SIGNALS_BYTES, HEARS_BYTES = 20, 11
 """Room for `signals`, and beside the name in it for `hears`, which few have."""
+TELLS_BYTES = 13
+"""Room for `tells`, which few have."""
 HOLD_BYTES = 12
 """Room for `hold`, which few have."""
 SCHEDULE_BYTES = 14
@@ -338,6 +340,7 @@ def room_for_tail(header: Header) -> int:
     changed += 0 if header.parent is None else PARENT_BYTES + len(_encode(header.parent))
     changed += len(_encode({"lap": header.lap})) if header.lap.number > FIRST else 0
     changed += SPARED_BYTES if header.spared else 0
+    changed += TELLS_BYTES if header.tells else 0
     changed += SCHEDULE_BYTES + len(header.schedule) if header.schedule else 0
     keyed = len(_encode({"digest_key": header.digest_key})) if header.digest_key else 0
     return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - _told(header)
