@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rewake import RunHandle, TaskError, parallel, sleep, task, workflow
+from rewake import RunHandle, TaskError, parallel, sleep, task, wait_for_signal, workflow
 from rewake.engine.engine import Engine
 from rewake.kin import DEEPEST, child_of
 from rewake.kinds import Kind, OutcomeKind
@@ -349,6 +349,28 @@ def test_an_id_is_refused_where_asked(ended: bool) -> None:
     run(body, more=[starts])
 
 
+@workflow
+async def listens() -> Any:
+    return await wait_for_signal("go")
+
+
+@workflow
+async def signals(value: str) -> Any:
+    handle = await listens.start(id="listens")
+    await handle.signal("go", value)
+    return await handle.result()
+
+
+@both
+def test_a_handle_signals(table: str, cached: int) -> None:
+    """`signal` sends a signal to the run, before or after it has come to wait for it."""
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run("signals", value="now") == "now"
+
+    run(body, table, cached, [listens, signals])
+
+
 # --- mistakes ------------------------------------------------------------------------------------
 
 
@@ -510,6 +532,29 @@ def test_processes_share_a_family(table: str, cached: int) -> None:
         assert await bench.run("bills", number=4) == [3, 0, 1, 2, 3]
 
     run(body, table, cached)
+
+
+def test_one_run_is_looked_after_with_its_family() -> None:
+    """Who looks after one run alone goes on with those that it has begun, new or found."""
+
+    async def body(bench: Bench) -> None:
+        parent = await bench.start("waits_for_nap", seconds=30)
+        other = await bench.start("naps", seconds=30)
+        await asyncio.sleep(1)
+        await bench.engine.close()
+        alone = bench.another()
+        alone.open(only=parent.run)
+        (child,) = await alone.family(parent.run)
+        await asyncio.sleep(40)
+        assert [(await alone.get(e)).state for e in (parent.run, child.run, other.run)] == [
+            RunState.DONE,
+            RunState.DONE,
+            RunState.PARKED,
+        ]
+        await alone.close()
+        bench.engine.open()
+
+    run(body)
 
 
 # --- wide ----------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from typing import Any, Generic, Literal, TypeVar
 from msgspec.structs import replace
 
 from rewake.authoring.quorum import setting
+from rewake.authoring.sending import send_signal
 from rewake.authoring.task import Task, result_of
 from rewake.errors import AppError, UsageError
 from rewake.kin import OtherRun, child_of
@@ -75,6 +76,10 @@ class RunHandle(Generic[R_co]):
         Its cleanup runs: `await handle.result()` waits for its end.
         """
         await _ask_to_cancel(self._execution, self._label, self.id)
+
+    async def signal(self, name: str, value: Any = None, *, id: str | None = None) -> None:
+        """Send a signal to the run, once. As `send_signal`, which says what it raises."""
+        await send_signal(self.id, name, value, id=id)
 
     def _ask_for_end(self, *, held: bool) -> WorkflowFuture:
         execution, run = self._execution, self.id

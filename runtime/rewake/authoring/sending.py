@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import msgspec
 
@@ -18,12 +18,14 @@ from rewake.authoring.inputs import arguments_of
 from rewake.authoring.policy import Policy
 from rewake.authoring.step import StepWork
 from rewake.authoring.task import result_of
-from rewake.authoring.workflow import Workflow
 from rewake.errors import NotInARun, StoreError
 from rewake.kinds import Kind
 from rewake.replay.execution import current
 from rewake.replay.operation import operation
 from rewake.values.data import encoded
+
+if TYPE_CHECKING:
+    from rewake.authoring.workflow import Workflow
 
 P = ParamSpec("P")
 

@@ -10,6 +10,7 @@ each item that is not due yet once.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 from rewake.engine.looks import PAGE, look_at_each
 from rewake.engine.services import Services
@@ -36,10 +37,10 @@ class ClockWatch:
         self._times, self._pause = 1, self._sweeps
         self._tags, self._last = list[str](), Due(0, Key("", ""))
 
-    async def look(self, only: str | None) -> None:
+    async def look(self, only: Collection[str] | None) -> None:
         """Look at the clock and, if that is to be done, at the next pages of the due index.
 
-        With `only`, at nothing but that run.
+        With `only`, at nothing but those runs.
         """
         now, settings = self._services.clock.now(), self._services.settings
         before, self._looked = self._looked, now
@@ -58,7 +59,7 @@ class ClockWatch:
             self._tags, self._last = self._services.tags.looked_after, first
         for _ in range(PAGES):
             found = await self._store.due(
-                LATEST, limit=PAGE, tag=self._tags[0], run=only, after=self._last
+                LATEST, limit=PAGE, tag=self._tags[0], runs=only, after=self._last
             )
             await look_at_each(found, self._look_at)
             if len(found) == PAGE:

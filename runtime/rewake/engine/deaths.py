@@ -7,7 +7,7 @@ made due (`stores/processes.py` has the theory).
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from rewake.engine.looks import PAGE, look_at_each
 from rewake.engine.services import Services
@@ -57,10 +57,10 @@ class Deaths:
         await self._store.looked_for(dead, now + (KEPT if last else settings.lease))
         return held
 
-    async def look_ahead(self, run: str) -> None:
-        """Make due what dead processes held of one run, for who looks at nothing but that run."""
+    async def look_ahead(self, runs: Collection[str]) -> None:
+        """Make due what dead processes held of some runs, for who looks at nothing but these."""
         tags = self._services.tags.looked_after
-        await self._made_due(self._services.clock.now(), tags, self._is_left, run)
+        await self._made_due(self._services.clock.now(), tags, self._is_left, runs)
 
     async def _is_left(self, item: Header | Operation) -> bool:
         now = self._services.clock.now()
@@ -68,13 +68,13 @@ class Deaths:
         return bool(other) and await self._store.ended(item, now) is not None
 
     async def _made_due(
-        self, now: Millis, tags: Sequence[str], is_left: _Test, run: str | None = None
+        self, now: Millis, tags: Sequence[str], is_left: _Test, runs: Collection[str] | None = None
     ) -> list[Due]:
         until, made = next_look(now, self._services.settings.lease), list[Due]()
         for tag in tags:
             last: Due | None = Due(now, Key("", ""))
             while last is not None:
-                page = await self._store.due(until, limit=PAGE, tag=tag, run=run, after=last)
+                page = await self._store.due(until, limit=PAGE, tag=tag, runs=runs, after=last)
                 looked_at = await look_at_each(page, lambda key: self._make_due(key, now, is_left))
                 made += [Due(now, due.key) for due, was_made in looked_at if was_made]
                 last = page[-1] if len(page) == PAGE else None

@@ -145,7 +145,8 @@ class Engine(Runs):
         return self._services.shortages.recent
 
     def open(self, *, sweep: bool = True, only: str | None = None) -> None:
-        """Begin to take messages and, with `sweep`, to sweep; with `only`, for that run alone.
+        """Begin to take messages and, with `sweep`, to sweep; with `only`, for that run alone, and
+        those that it has begun (`family`).
 
         Raises `ConfigError` in a child of the process that made the engine: its other children
         would make the same names, and two of a name would take each other's work for their own.
@@ -165,9 +166,14 @@ class Engine(Runs):
         kept = not dispatcher.local or routed_tags(dispatcher)
         dispatcher.open(self.take if kept else self.handle)
         if sweep:
-            self._sweeping = asyncio.ensure_future(self._sweeper.run(only))
+            self._services.family = None if only is None else {only}
+            self._sweeping = asyncio.ensure_future(self._sweeper.run(self._services.family))
         if sweep and self._herald is not None:
             self._listening = asyncio.ensure_future(self._herald.listen(self._sweeper.hurry))
+
+    async def family(self, run: str) -> Sequence[Header]:
+        """The runs that a run has begun, and those that these have. Raises `RunNotFound`."""
+        return await self._children.family(run)
 
     def told_to_end(self, grace: float, status: int) -> None:
         """End the process with `status` if its event loop is blocked and cannot `close` in time.

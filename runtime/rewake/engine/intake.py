@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from rewake.engine.services import Services
 from rewake.stores.table import Due
@@ -39,14 +39,14 @@ class Intake:
         self._services = services
         self._check = check
         self._arm = arm
-        self._only: str | None = None
+        self._only: Collection[str] | None = None
         self._parts: defaultdict[str, _Part] = defaultdict(_Part)
         self._open = self._anew = False
         self._looking: asyncio.Task[None] | None = None
         services.slots.freed, services.look_soon = self._freed, self.look_soon
 
-    def open(self, only: str | None) -> None:
-        """Begin to look whenever there is a reason; with `only`, for tasks of that run."""
+    def open(self, only: Collection[str] | None) -> None:
+        """Begin to look whenever there is a reason; with `only`, for tasks of those runs."""
         self._open, self._only = True, only
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class Intake:
         services, part = self._services, self._parts[tag]
         now = services.clock.now()
         until = now + services.settings.horizon
-        found = await services.store.due(until, limit=PAGE, tag=tag, run=self._only, after=last)
+        found = await services.store.due(until, limit=PAGE, tag=tag, runs=self._only, after=last)
         for due in found:
             if due.due > now:
                 self._arm(due)

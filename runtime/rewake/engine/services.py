@@ -194,6 +194,8 @@ class Services:
     arm: Callable[[Due], None]
     """Arms a timer that checks an item when it is due, before any sweep."""
     work: Work = field(default_factory=Work)
+    family: set[str] | None = None
+    """The runs that this process looks after, if it does after these alone."""
     home: asyncio.AbstractEventLoop | None = None
     """The engine's own event loop, while it is open."""
     attempts: dict[tuple[str, str], str] = field(default_factory=dict)

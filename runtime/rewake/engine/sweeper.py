@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rewake.engine.ahead import Ahead, look_at
 from rewake.engine.aside import MAX_TIMES, Aside
@@ -63,7 +63,7 @@ class Sweeper:
         self._services = services
         self._store = services.store
         self._deliveries = deliveries
-        self._only: str | None = None
+        self._only: Collection[str] | None = None
         self._armed: dict[Key, tuple[Millis, asyncio.TimerHandle]] = {}
         self._checking: set[asyncio.Task[None]] = set()
         self._resting: asyncio.Future[None] | None = None
@@ -78,8 +78,8 @@ class Sweeper:
         self._schedules = Schedules(services, Runs(services))
         self._intake = Intake(services, self._check_all, self.arm)
 
-    async def run(self, only: str | None = None) -> None:
-        """Sweep for ever; with `only`, check nothing but this run."""
+    async def run(self, only: Collection[str] | None = None) -> None:
+        """Sweep for ever; with `only`, check nothing but these runs, of which there may be more."""
         self._only = only
         self._intake.open(only)
         while True:
@@ -137,7 +137,7 @@ class Sweeper:
         while True:
             now = self._services.clock.now()
             until = now + self._services.settings.horizon
-            found = await self._store.due(until, limit=PAGE, run=self._only, after=last)
+            found = await self._store.due(until, limit=PAGE, runs=self._only, after=last)
             for due in found:
                 if due.due > now:
                     self.arm(due)

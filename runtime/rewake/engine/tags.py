@@ -126,7 +126,7 @@ class Tags:
         if header.state in TERMINAL:
             return []
         now, run = self._clock.now(), header.run
-        waits = [await self._store.due(now, limit=1, tag=tag, run=run) for tag in self.missing]
+        waits = [await self._store.due(now, limit=1, tag=tag, runs=[run]) for tag in self.missing]
         return [tag for tag, due in zip(self.missing, waits, strict=True) if due]
 
     async def _is_missing(self, found: KnownTag, now: Millis) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -339,19 +339,20 @@ class Reads:
         *,
         limit: int,
         tag: str = "",
-        run: str | None = None,
+        runs: Collection[str] | None = None,
         after: Due | None = None,
     ) -> list[Due]:
-        """The entries of a tag's due index until then, earliest first; with `run`, only of that.
+        """The entries of a tag's due index until then, earliest first; with `runs`, only of those.
 
         With `after`, those behind that entry.
         """
-        if run is None:
+        if runs is None:
             return await self._table.due(until, limit=limit, tag=tag, after=after)
-        header = await self.find(run)
-        parts = [run_partition(run)]
-        if header is not None:
-            parts = self.layout.partitions(header, layout.OPERATIONS)
+        parts: list[str] = []
+        for run in sorted(runs):
+            header = await self.find(run)
+            own = header and self.layout.partitions(header, layout.OPERATIONS)
+            parts += own or [run_partition(run)]
         found: list[Due] = []
         for part in parts:
             found += await self._table.due(until, limit=limit, tag=tag, partition=part, after=after)

@@ -156,6 +156,7 @@ class _Session:
         engine, options = self._engine, self._options
         try:
             header = await engine.get(self._run)
+            await engine.family(self._run)
         except RunNotFound:
             if options.resume:
                 raise
@@ -231,7 +232,15 @@ class _Session:
                 self._say(f"after a fix, go on with: {self._command('--resume')}")
         else:
             write_json(view.result, self._out)
+        await self._tell_of_the_rest()
         return STATES[view.state]
+
+    async def _tell_of_the_rest(self) -> None:
+        """Name the runs that it has started and left to themselves, if they go on."""
+        for each in await self._engine.family(self._run):
+            if each.state not in TERMINAL:
+                told = f"run {each.run} of {each.workflow} has not ended; it goes on with"
+                self._say(f"{told}: {self._command(of=each)}")
 
     def _say_interrupted(self) -> Exit:
         tell(f"interrupted; the run is kept. Go on with: {self._command()}")
@@ -241,10 +250,10 @@ class _Session:
         if not self._options.quiet:
             tell(message)
 
-    def _command(self, *more: str) -> str:
-        options = self._options
-        source = f"{options.source.removesuffix(':' + self._workflow)}:{self._workflow}"
-        return shlex.join(["rewake", "run", source, "--id", self._run, *self._db(), *more])
+    def _command(self, *more: str, of: Header | None = None) -> str:
+        workflow, run = (of.workflow, of.run) if of else (self._workflow, self._run)
+        source = f"{self._options.source.removesuffix(':' + self._workflow)}:{workflow}"
+        return shlex.join(["rewake", "run", source, "--id", run, *self._db(), *more])
 
     def _approve_command(self, key: str) -> str:
         return shlex.join(["rewake", "runs", "approve", self._run, key, *self._db()])
