@@ -124,9 +124,20 @@ async def approvals(n: int) -> None:
         await wait_for_approval(f"a{i}")
 
 
+@workflow
+async def call_runs(n: int) -> None:
+    for i in range(n):
+        await nothing(i)
+
+
+@workflow
+async def fan_out_runs(n: int) -> None:
+    await asyncio.gather(*(nothing(i) for i in range(n)))
+
+
 PROGRAMS = (
     *(quick, flaky, large, nothing, steps, sequence, fan_out, retries, large_values, emits),
-    *(minutes, long_sleeps, approvals),
+    *(minutes, long_sleeps, approvals, call_runs, fan_out_runs),
 )
 
 
@@ -318,6 +329,8 @@ OPERATIONS: Mapping[str, Body] = {
     "a task in a sequence": each("sequence", 20, 120),
     COLD: each("sequence", 20, 120),
     "a task of a fan-out": each("fan_out", 100, 1_100),
+    "a child run in a sequence": each("call_runs", 5, 25),
+    "a child run of a fan-out": each("fan_out_runs", 100, 600),
     "a task that fails once and is tried again": each("retries", 5, 25),
     "a sleep of a minute": each("minutes", 5, 15),
     "a sleep of more than 15 minutes": asleep,

@@ -102,6 +102,13 @@ async def tell(notice: Notice) -> str:
 
 
 @workflow
+async def kin(number: int) -> int:
+    """A run of a run: it waits, and ends."""
+    await sleep(NAP)
+    return number + 1
+
+
+@workflow
 async def everything() -> dict[str, Any]:
     """Use every primitive; take about three seconds."""
     await emit(["body", 0])
@@ -131,6 +138,7 @@ async def everything() -> dict[str, Any]:
     answer = await ask
     result["approval"] = [answer.decision, answer.value, answer.approver]
     result["callback"] = await _called()
+    result["children"] = await _kin()
     await emit(["body", 3])
     try:
         await refuse("the end")
@@ -141,6 +149,12 @@ async def everything() -> dict[str, Any]:
     # The left sides are made anew by each replay, the right ones were recorded.
     result["same"] = [facts == kept, later == kept_later, facts != later, link == kept_link]
     return result
+
+
+async def _kin() -> list[int]:
+    handle = await kin.start(1)
+    waiting("child")
+    return [await kin(2), await handle.result()]
 
 
 async def _called() -> list[int]:

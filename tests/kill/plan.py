@@ -20,6 +20,7 @@ CALLS: Mapping[str, int] = {
     "store.retry_task": 1,
     "store.deliver": 12,
     "store.hear": 1,
+    "store.watch": 1,
     "store.vote": 1,
     "store.cancel_withdrawn": 1,
     "table.get": 20,
@@ -93,6 +94,11 @@ OTHERS = frozenset(
         "joined",
         "open_joins",
         "close_joins",
+        "adopt",
+        "call_off",
+        "cover",
+        "disown",
+        "watchers",
     )
 ) | {"table.delete", "table.delete_blobs", "table.get_many", "dispatch.is_behind", "dispatch.flush"}
 """Left to `--all`: they only read, are part of another one, or depend on what the clock does."""
@@ -133,6 +139,7 @@ WAITS = (
     "asyncio.timeout",
     "approval",
     "callback",
+    "child",
     "task backoff",
     "step backoff",
     "lost race",

@@ -30,6 +30,7 @@ EXPECTED = {
     "once": "kept",
     "approval": ["approved", {"amount": 3}, "Bob"],
     "callback": [7],
+    "children": [3, 2],
     "the end": "NonRetryable",
     "cleanup": "clean",
     "same": [True, True, True, True],
