@@ -116,8 +116,9 @@ class Approvals:
             DecisionForbidden: who decides is not asked, or started the run and may not.
             InvalidInput: it is no decision that a person can make, or does not fit the form.
             RunNotFound: no such run, or it waits for no approval of that key.
-            RunConflict: decided already, withdrawn, out of time, or the run is over; or they said
-                something else before.
+            RunConflict: decided already, out of time, or the run is over; or they said something
+                else before.
+            LinkExpired: it was taken back: its wait was cancelled, or its lap is over.
         """
         _check_decision(approval)
         _check_bounds(approval.approver, approval.value, approval.comment)
@@ -279,7 +280,7 @@ class Approvals:
     async def _asked(self, run: str, key: str) -> tuple[Header, Scheduled]:
         """A run that is not over, and the entry that asks for the approval at this key.
 
-        Raises `RunNotFound`, `RunConflict`, `LinkExpired` if it was asked for in an earlier lap.
+        Raises `RunNotFound`, `RunConflict`, `LinkExpired` if it was taken back, or its lap is over.
         """
         store = self._services.store
         header = await store.header(run)
@@ -372,11 +373,16 @@ async def approvals_of(engine: Runs, header: Header) -> list[Scheduled]:
 
 
 def _asked(history: History, key: str) -> Scheduled:
-    """The entry that asks for the approval at this key. Raises `RunNotFound`, `RunConflict`."""
+    """The entry that asks for the approval at this key, which is open.
+
+    Raises `RunNotFound`, `LinkExpired` if it was taken back, else `RunConflict`.
+    """
     for asked in history.open(Kind.APPROVAL):
         if asked.key == key:
             return asked
-    for entry in history.entries:
+    for entry in reversed(history.entries):
+        if isinstance(entry, Withdrawn) and entry.key == key and entry.kind is Kind.APPROVAL:
+            raise LinkExpired(entry.why or _TAKEN_BACK)
         if isinstance(entry, Scheduled) and entry.key == key and entry.kind is Kind.APPROVAL:
-            raise RunConflict(f"{key!r} was decided, ran out of time or was cancelled")
+            raise RunConflict(f"{key!r} was decided, or ran out of time")
     raise RunNotFound(f"the run waits for no approval {key!r}")

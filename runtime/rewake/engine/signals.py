@@ -151,8 +151,12 @@ class Signals:
                 )
                 if new and (known := await self._services.store.signal(header.run, unnamed.id)):
                     return header, known, True
-            with suppress(_Ended):
+            try:
                 signal = await self.send(header.run, name, value, id=unnamed.id, by=by)
+            except RunConflict:
+                if (await self._engine.get(header.run)).state not in TERMINAL:
+                    raise
+            else:
                 return header, signal, False
 
     async def answer(self, run: str, id: str, wait: float = 0) -> Told:
@@ -384,10 +388,6 @@ def _said(codec: RunCodec, signal: Signal, value: Value) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(opened.body), order="sorted")
 
 
-class _Ended(RunConflict):
-    """The run has ended, and has not got this signal."""
-
-
-def _over(header: Header) -> _Ended:
+def _over(header: Header) -> RunConflict:
     told = f"run {header.run!r} has ended ({header.state.said}): it takes no signals"
-    return _Ended(told, run=header.run)
+    return RunConflict(told, run=header.run)

@@ -259,11 +259,11 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("POST", "/v1/runs/{run}/approvals/{key:path}"): Described(
         {200: Answer(answers.DecidedView | answers.HandedOn)},
         body=approvals.DecisionBody | DelegationBody,
-        problems=(404, 409),
+        problems=(404, 409, 410),
     ),
     ("GET", "/v1/approvals"): Described({200: Answer(answers.ApprovalsPage)}),
     ("POST", "/v1/links"): Described(
-        {200: Answer(answers.Linked)}, body=approvals.LinkBody, problems=(404, 409)
+        {200: Answer(answers.Linked)}, body=approvals.LinkBody, problems=(404, 409, 410)
     ),
     ("GET", "/approve/{token}"): Described(
         {200: Answer(None, HTML)}, problems=(401, 403, 404, 410)

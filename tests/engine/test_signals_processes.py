@@ -1,0 +1,159 @@
+"""Signals where several processes serve one run, and die under it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from rewake import continue_as_new, signals, step, wait_for_signal, workflow
+from rewake.codecs import AesGcm
+from rewake.engine.signals import Signals
+from rewake.states import RunState
+from tests.support.virtual import SECRET, Bench, die, virtually
+
+
+@workflow
+async def listens(number: int) -> list[int]:
+    heard: list[int] = []
+    async for line in signals("chat", type=int):
+        heard.append(await step("note", lambda line=line: line))  # type: ignore[misc]
+        if len(heard) == number:
+            break
+    return heard
+
+
+@pytest.mark.parametrize("cached", [0, 100])
+def test_processes_in_turn_deliver_in_the_order_of_sending(cached: int) -> None:
+    """Whichever process takes a signal and whichever goes on with the run, none is passed over."""
+
+    async def body(bench: Bench) -> None:
+        engines = bench.share_messages(3)
+        doors = [Signals(engine) for engine in engines]
+        run = (await bench.start("listens", number=30)).run
+        for number in range(30):
+            await doors[number % 3].send(run, "chat", number)
+            await asyncio.sleep(0.4 if number % 7 == 0 else 0)
+        assert await bench.result(run, 60) == list(range(30))
+
+    virtually([listens], body, cached=cached)
+
+
+def test_many_senders_at_once_lose_and_double_nothing() -> None:
+    """Each of a hundred that come at the same moment, some of them twice, is delivered once."""
+
+    async def body(bench: Bench) -> None:
+        engines = bench.share_messages(3)
+        doors = [Signals(engine) for engine in engines]
+        run = (await bench.start("listens", number=100)).run
+        sent = [
+            doors[(number + again) % 3].send(run, "chat", number, id=f"{number}")
+            for number in range(100)
+            for again in range(1 + number % 2)
+        ]
+        await asyncio.gather(*sent)
+        assert sorted(await bench.result(run, 60)) == list(range(100))
+
+    virtually([listens], body)
+
+
+@pytest.mark.parametrize("after", range(8))
+def test_a_process_that_dies_takes_no_acknowledged_signal_with_it(after: int) -> None:
+    """Another goes on with the run, whichever write of the first was its last."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("listens", number=3)).run
+        await asyncio.sleep(1)
+        other = bench.another()
+        other.open()
+        store: Any = bench.engine.services.store
+        table, left = store._table, [after]
+        write = table.update
+
+        async def last(*args: Any, **more: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                die(bench.engine)
+                await asyncio.Event().wait()
+            return await write(*args, **more)
+
+        table.update = last
+        kept = 0
+        for number in range(3):
+            sending = asyncio.ensure_future(Signals(bench.engine).send(run, "chat", number))
+            done, _ = await asyncio.wait([sending], timeout=1)
+            if not done:
+                sending.cancel()
+                break
+            kept += 1
+        die(bench.engine)
+        bench.engine, table.update = other, write
+        for number in range(kept, 3):
+            await Signals(other).send(run, "chat", number)
+        outcome = await other.result(run, 120)
+        assert outcome is not None
+        assert (await other.get(run)).state is RunState.DONE
+        told = (await Signals(other).sent_to(run)).signals
+        assert [each.delivered for each in told].count(True) == 3
+
+    virtually([listens], body)
+
+
+@workflow
+async def laps(left: int, said: list[int]) -> list[int]:
+    said = [*said, await wait_for_signal("x"), await wait_for_signal("x")]
+    if left > 0:
+        continue_as_new(left - 1, said)
+    return said
+
+
+def test_laps_go_on_where_the_last_one_was() -> None:
+    """What a lap has not consumed is for the next one, and what it has consumed for none."""
+
+    async def body(bench: Bench) -> None:
+        door, run = Signals(bench.engine), (await bench.start("laps", left=4, said=[])).run
+        for number in range(7):
+            await door.send(run, "x", number, id=f"{number}")
+        await asyncio.sleep(5)
+        assert (await bench.engine.get(run)).lap.number == 4
+        for number in (4, 5, 6):  # of this lap and the one before: they are known still
+            await door.send(run, "x", number, id=f"{number}")
+        for number in range(7, 10):
+            await door.send(run, "x", number)
+        assert await bench.result(run, 60) == list(range(10))
+        kept = [told.signal.id for told in (await door.sent_to(run)).signals]
+        assert "0" not in kept
+        assert "6" in kept
+
+    virtually([laps], body, cached=0)
+    virtually([laps], body)
+
+
+@workflow
+async def keeps_a_secret() -> str:
+    return "".join([line async for line in _two()])
+
+
+async def _two() -> AsyncIterator[str]:
+    for _ in range(2):
+        yield await wait_for_signal("said", type=str)
+
+
+def test_with_a_codec_nothing_of_a_signal_can_be_read() -> None:
+    """What it says is sealed in its item and in the history, and comes as it was sent."""
+
+    async def body(bench: Bench) -> None:
+        door, run = Signals(bench.engine), (await bench.start("keeps_a_secret")).run
+        await door.send(run, "said", "tell no", id="a")
+        await asyncio.sleep(1)
+        await door.send(run, "said", "body", id="b")
+        assert await bench.result(run, 60) == "tell nobody"
+        [told, _] = (await door.sent_to(run)).signals
+        assert b"tell no" not in bytes(told.signal.value.body)
+        again = await door.send(run, "said", "body", id="b")
+        assert again.id == "b"
+
+    codec = AesGcm({"k1": bytes(32)})
+    virtually([keeps_a_secret], body, secret=SECRET.with_codec(codec), cached=0)

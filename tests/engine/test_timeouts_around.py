@@ -1,0 +1,93 @@
+"""`asyncio.timeout` and `wait_for` around a wait close it, and whoever decides later is told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from rewake import (
+    approval,
+    callback,
+    sleep,
+    task,
+    wait_for_approval,
+    wait_for_signal,
+    workflow,
+)
+from rewake.authoring.approval import Approval, Decision
+from rewake.engine.approvals import Approvals
+from rewake.engine.callbacks import Callbacks
+from rewake.engine.signals import Signals
+from rewake.errors import LinkExpired
+from tests.support.virtual import Bench, virtually
+
+SENT: list[str] = []
+
+
+@task
+async def hand_on(url: str) -> None:
+    SENT.append(url)
+
+
+async def _wait(what: str) -> Any:
+    match what:
+        case "approval":
+            return await approval("wait")
+        case "plain approval":
+            return await wait_for_approval("wait")
+        case "callback":
+            wait = callback("wait")
+            await hand_on(wait.url)
+            return await wait
+        case _:
+            return await wait_for_signal("wait")
+
+
+@workflow
+async def waits(what: str, how: str) -> Any:
+    try:
+        if how == "timeout":
+            async with asyncio.timeout(5):
+                await _wait(what)
+        elif how == "wait_for":
+            await asyncio.wait_for(_wait(what), 5)
+        else:
+            async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+                group.create_task(_wait(what))
+    except TimeoutError:
+        await sleep(60)
+        return "late"
+    return "in time"
+
+
+@pytest.mark.parametrize("cached", [0, 100])
+@pytest.mark.parametrize("how", ["timeout", "wait_for", "group"])
+@pytest.mark.parametrize("what", ["approval", "plain approval", "callback", "signal"])
+def test_a_timeout_around_a_wait_takes_it_back(what: str, how: str, cached: int) -> None:
+    """Nothing can be decided any more while the run goes on; a signal is kept for another wait."""
+
+    async def body(bench: Bench) -> None:
+        SENT.clear()
+        run = (await bench.start("waits", what=what, how=how)).run
+        await asyncio.sleep(1)
+        _, history = await bench.engine.history(run)
+        keys = [entry.key for entry in history.awaited()]
+        await asyncio.sleep(10)
+        if what == "signal":
+            door = Signals(bench.engine)
+            await door.send(run, "wait", 1)
+            [told] = (await door.sent_to(run)).signals
+            assert not told.delivered
+        elif what == "callback":
+            with pytest.raises(LinkExpired):
+                await Callbacks(bench.engine).complete(SENT[0].rpartition("/")[2], 1)
+        else:
+            yes = Approval(Decision.APPROVED)
+            with pytest.raises(LinkExpired):
+                await Approvals(bench.engine).decide(run, keys[0], yes)
+        assert await bench.result(run, 120) == "late"
+
+    members = [waits, hand_on]
+    virtually(members, body, url="https://app.example", cached=cached)
