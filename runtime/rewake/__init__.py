@@ -28,6 +28,7 @@ from rewake.authoring.emit import emit
 from rewake.authoring.events import publish, wait_for_event
 from rewake.authoring.limits import batch, by_tenant, concurrency, debounce, rate, singleton
 from rewake.authoring.marking import secret
+from rewake.authoring.middleware import Around, AroundKind, middleware
 from rewake.authoring.notifying import Notice, NoticeKind
 from rewake.authoring.outcomes import Outcome, Outcomes
 from rewake.authoring.polling import wait_until
@@ -59,6 +60,8 @@ __all__ = [
     "Alert",
     "AlertKind",
     "Approval",
+    "Around",
+    "AroundKind",
     "AsyncClient",
     "Call",
     "Callback",
@@ -99,6 +102,7 @@ __all__ = [
     "every",
     "group",
     "groups",
+    "middleware",
     "now",
     "on_failure",
     "parallel",

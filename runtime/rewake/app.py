@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from rewake.authoring.alerting import Hook
+from rewake.authoring.middleware import Middleware
 from rewake.authoring.quorum import Groups
 from rewake.authoring.task import Task
 from rewake.authoring.telling import teller_of
@@ -44,6 +45,7 @@ class App:
         self.schedules: dict[str, tuple[Definition, Workflow[Any, Any]]] = {}
         self.hooks: list[Hook] = []
         self.tellers: dict[str, Workflow[Any, Any]] = {}
+        self.middleware: list[Middleware] = []
         self.groups: Groups | None = None
         for module in modules:
             for found in list(vars(module).values()):
@@ -55,29 +57,33 @@ class App:
         return {task.tag for task in self.tasks.values() if task.tag}
 
     def add(self, found: object) -> None:
-        """Add a workflow, a task or the function of groups; any other object is ignored.
+        """Add a workflow, a task, a hook, a middleware or the function of groups; else nothing.
 
         Raises `AppError` for a workflow with a parameter that no input can be converted to.
         """
         if isinstance(found, Workflow):
-            found.inputs  # noqa: B018 - its types are looked at now
-            _enter(self.workflows, found.name, found, "workflow")
-            for each in found.webhooks:
-                self._add_webhook(each, found)
-            if found.on_failure is not None:
-                self._add_tellers(found.on_failure)
-            for name, made in found.schedules.items():
-                self._add_schedule(name, made, found)
+            self._add_workflow(found)
         elif isinstance(found, Task):
             _enter(self.tasks, found.name, found, "task")
-        elif isinstance(found, Hook):
-            if found not in self.hooks:
-                self.hooks.append(found)
-                self._add_tellers(found)
+        elif isinstance(found, Hook) and found not in self.hooks:
+            self.hooks.append(found)
+            self._add_tellers(found)
+        elif isinstance(found, Middleware) and found not in self.middleware:
+            self.middleware.append(found)
         elif isinstance(found, Groups):
             if self.groups not in (None, found):
                 raise AppError("two functions are marked with @groups; one says who is in each")
             self.groups = found
+
+    def _add_workflow(self, found: Workflow[Any, Any]) -> None:
+        found.inputs  # noqa: B018 - its types are looked at now
+        _enter(self.workflows, found.name, found, "workflow")
+        for each in found.webhooks:
+            self._add_webhook(each, found)
+        if found.on_failure is not None:
+            self._add_tellers(found.on_failure)
+        for name, made in found.schedules.items():
+            self._add_schedule(name, made, found)
 
     def _add_webhook(self, added: Webhook, of: Workflow[Any, Any]) -> None:
         known, other = self.webhooks.setdefault(added.path, (added, of))

@@ -18,6 +18,7 @@ from rewake.authoring.attempt import NotBegun, attempt
 from rewake.authoring.context import TaskContext
 from rewake.authoring.hints import return_hint
 from rewake.authoring.marking import hidden_in
+from rewake.authoring.middleware import AroundKind
 from rewake.authoring.policy import millis
 from rewake.authoring.task import Task
 from rewake.engine.apart import Stay
@@ -334,6 +335,7 @@ class Attempts:
             context=context,
             threads=services.threads.tasks,
         )
+        attempted = services.around(AroundKind.TASK, context, call.task.name, attempted)
         services.logs.begin(context, logs)
         try:
             return await body.run(attempted)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from rewake.app import App
-from rewake.authoring.context import Reach
+from rewake.authoring.context import Reach, TaskContext
 from rewake.authoring.events import Asked
+from rewake.authoring.middleware import Around, AroundKind, within
 from rewake.authoring.workflow import Workflow
 from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Dispatcher
@@ -47,6 +48,7 @@ from rewake.stores.protocol import Store
 from rewake.stores.table import Due, Key
 from rewake.tags import UNTAGGED
 
+T = TypeVar("T")
 SENT_AGAIN = 1 / 32
 """The share of messages that wait in a queue that a sweep sends again."""
 
@@ -255,6 +257,21 @@ class Services:
 
     async def _remove_event(self, key: Key, now: Millis) -> int:
         return await self.events.remove(key, now)  # which is made after this
+
+    def around(
+        self, kind: AroundKind, of: Header | TaskContext, name: str, work: Coroutine[Any, Any, T]
+    ) -> Coroutine[Any, Any, T]:
+        """The work, with the middleware of the app around it."""
+        if not self.app.middleware:
+            return work
+        key, number = ("", of.epoch) if isinstance(of, Header) else (of.key, of.attempt)
+        return within(self.app.middleware, Around(kind, of.run, name, key, number), work)
+
+    def around_turn(
+        self, header: Header, work: Coroutine[Any, Any, None]
+    ) -> Coroutine[Any, Any, None]:
+        """The turn of a run, with the middleware of the app around it."""
+        return self.around(AroundKind.WORKFLOW, header, header.workflow, work)
 
     def call_home(self, callback: Callable[[], object]) -> None:
         """Call something in the engine's own event loop, from any thread."""

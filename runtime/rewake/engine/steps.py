@@ -9,6 +9,7 @@ from typing import Any
 from rewake.authoring.attempt import NotBegun, attempt
 from rewake.authoring.context import TaskContext
 from rewake.authoring.marking import hidden_in
+from rewake.authoring.middleware import AroundKind
 from rewake.authoring.policy import millis
 from rewake.authoring.step import StepWork
 from rewake.engine.carrying import About, warn_of_failure
@@ -153,7 +154,7 @@ class Steps:
         try:
             services.logs.begin(context, logs)
             try:
-                result = await attempt(
+                attempted = attempt(
                     work.function,
                     (),
                     {},
@@ -162,6 +163,7 @@ class Steps:
                     context=context,
                     threads=services.threads.steps,
                 )
+                result = await services.around(AroundKind.STEP, context, op.name, attempted)
             finally:
                 await services.logs.end(context, logs)
         except asyncio.CancelledError as error:

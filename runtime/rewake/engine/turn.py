@@ -95,8 +95,8 @@ class Turn:
 
     async def run(self, known: Operation | None = None) -> None:
         """Carry the run on as far as it goes. `known` is an outcome that was just delivered."""
-        with carrying_out(self._commits.header.run):
-            await self._carry_out(known)
+        with carrying_out((header := self._commits.header).run):
+            await self._services.around_turn(header, self._carry_out(known))
 
     async def _carry_out(self, known: Operation | None) -> None:
         run, owner = self._commits.header.run, self._commits.header.owner
