@@ -33,6 +33,7 @@ GROUND = (
     "kinds",
     "states",
     "keep",
+    "labels",
     "laps",
     "limited",
     "published",

@@ -36,6 +36,7 @@ from rewake.authoring.quorum import group, groups
 from rewake.authoring.response import respond
 from rewake.authoring.scheduling import cron, every, scheduled_at
 from rewake.authoring.sending import send_signal, signal_or_start
+from rewake.authoring.showing import set_labels, set_progress, set_status
 from rewake.authoring.signals import Update, signals, updates, wait_for_signal
 from rewake.authoring.step import step
 from rewake.authoring.task import Task, task
@@ -114,6 +115,9 @@ __all__ = [
     "scheduled_at",
     "secret",
     "send_signal",
+    "set_labels",
+    "set_progress",
+    "set_status",
     "signal_or_start",
     "signals",
     "singleton",

@@ -48,6 +48,8 @@ class Purpose(StrEnum):
     """Which event a run waits for, that event as it is told to the run; an event's own data."""
     RESPONSE = "response"
     """What a run answers its caller."""
+    STATUS = "status"
+    """The status and progress that a run shows."""
     EMITTED = "emitted"
     """An item that a run has emitted."""
     SIGNAL = "signal"

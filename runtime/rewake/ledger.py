@@ -326,8 +326,17 @@ class Waiter(msgspec.Struct, frozen=True, omit_defaults=True):
     since: Millis = 0
 
 
+class Labelled(msgspec.Struct, frozen=True):
+    """An entry of the list of the runs that have a label."""
+
+    run: str
+    workflow: str
+    created: Millis
+
+
 LedgerItem = (
     View
+    | Labelled
     | Token
     | Audited
     | Received

@@ -6,12 +6,12 @@ is one `Header`, which decides, and beside it `Chunk`s (older entries of its his
 all of it is.
 
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
-workflow asked for (`Scheduled`, `Withdrawn`, `Continued`, `Finished`). An *event* says what it then
-observed (`Started`, `Completed`, `Stepped`, `Fired`, `Signalled`, `CancelRequested`), or that its
-waits move (`Retried`, `ClockSetBack`), and when: by the machine's clock, which may be set back.
-Between two events the workflow sees nothing new and time stands still; that is all that replay
-rests on. Log lines of the workflow's own body (`Logged`) are kept among its commands, and replay
-does not compare them, nor what it emitted in a part that was cut off (`Emitted`).
+workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what it then observed
+(`Started`, `Completed`, `Stepped`, `Fired`, `Signalled`, `CancelRequested`), or that its waits move
+(`Retried`, `ClockSetBack`), and when: by the machine's clock, which may be set back. Between two
+events the workflow sees nothing new and time stands still; that is all that replay rests on. Log
+lines of the workflow's own body (`Logged`) are kept among its commands, and replay does not compare
+them, nor what it emitted in a part that was cut off (`Emitted`).
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Started(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     lap: LapBegun = LapBegun()
     """The lap that begins here."""
     scheduled: Millis | None = None
+    labels: dict[str, str] = {}
+    """The labels of the run, as it began."""
 
 
 class Scheduled(Asked, frozen=True, array_like=True, omit_defaults=True, tag="scheduled"):
@@ -126,17 +128,6 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True,
 
     outcome: Outcome
     cause: Cause | None = None
-
-
-class Continued(msgspec.Struct, frozen=True, array_like=True, tag="continued"):
-    """Command: the workflow goes on as new. No history has it, for it begins another one."""
-
-    args: Value
-
-    @property
-    def outcome(self) -> Outcome:
-        """How its lap ended."""
-        return Outcome(OutcomeKind.OK, self.args)
 
 
 class Completed(msgspec.Struct, frozen=True, array_like=True, tag="completed"):
@@ -252,9 +243,7 @@ class Retried(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     """The round that begins with it."""
 
 
-Command = (
-    Scheduled | ScheduledFor | ScheduledRun | Withdrawn | Logged | Emitted | Continued | Finished
-)
+Command = Scheduled | ScheduledFor | ScheduledRun | Withdrawn | Logged | Emitted | Finished
 Event = Started | Completed | Stepped | Fired | Signalled | CancelRequested | ClockSetBack | Retried
 Entry = Command | Event
 
@@ -334,6 +323,10 @@ class Header(msgspec.Struct, omit_defaults=True):
     tenant: str = ""
     admission: Admission | None = None
     """Whose run it is, if anybody's; how far it is let in, if it is limited."""
+    status: Value | None = None
+    """Its status and progress, as its body has shown them."""
+    labels: dict[str, str] | None = None
+    """Its labels; None: it never had any. See `stores/labelled.py`."""
     was: RunState | None = None
     """How a removed one ended."""
     floor: int = 0

@@ -41,7 +41,7 @@ CANARY = "canary-4711"
 
 READABLE = {
     "Value": {"codec", "blob", "hidden"},
-    "Started": {"by"},
+    "Started": {"by", "labels"},
     "Scheduled": {"key", "name", "digest"},
     "ScheduledFor": {"key", "name", "digest", "servers"},
     "ScheduledRun": {"key", "name", "digest"},
@@ -58,7 +58,7 @@ READABLE = {
     "Retried": {"over", "anew", "forgot"},
     "Header": {
         *("run", "workflow", "owner", "process", "mark", "taken", "where"),
-        *("answer", "digest", "digest_key", "key", "base", "schedule", "tenant"),
+        *("answer", "digest", "digest_key", "key", "base", "schedule", "tenant", "labels"),
     },
     "Chunk": {"previous"},
     "Copying": {"source", "stamp", "done"},
@@ -74,6 +74,7 @@ READABLE = {
     "Waiter": {"run", "key", "name", "tag"},
     "LogBatch": {"run", "key"},
     "View": {"run", "workflow"},
+    "Labelled": {"run", "workflow"},
     "StreamBatch": {"run", "mark"},
     "StreamPart": {"key"},
     "Emission": {"codec"},

@@ -29,6 +29,7 @@ from rewake.cli.options import (
     Input,
     InputFile,
     Json,
+    Label,
     Limit,
     RunId,
     Source,
@@ -300,6 +301,7 @@ def start(
         str | None, typer.Option(help="When it begins, such as 2026-01-31T12:00; else at once.")
     ] = None,
     delay: Annotated[str | None, typer.Option(help="In how long it begins (90s, 30m, 2h).")] = None,
+    label: Label = None,
     wait: Annotated[
         float | None, typer.Option(min=0, help="Seconds to wait for the result.")
     ] = None,
@@ -316,7 +318,7 @@ def start(
     from rewake.cli.remote.runs import start as carry_out
 
     arguments = arguments_from(input, input_file) or {}
-    again = Again(key, if_running, if_finished, at, delay, tenant, priority)
+    again = Again(key, if_running, if_finished, at, delay, tenant, priority, label)
     _end(carry_out(Server(url, json), workflow, arguments, again, wait))
 
 
@@ -327,6 +329,7 @@ def runs_list(
     key: Annotated[str | None, typer.Option(help="Only of this idempotency key.")] = None,
     all: Annotated[bool, typer.Option("--all", help="Also those that runs have begun.")] = False,
     tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
+    label: Label = None,
     limit: Limit = 50,
     cursor: Cursor = None,
     url: Url = None,
@@ -335,7 +338,7 @@ def runs_list(
     """Runs, newest first; those that runs have begun with --all only."""
     from rewake.cli.remote.runs import Server, listing
 
-    query = {"workflow": workflow, "state": state, "key": key, "limit": limit}
+    query = {"workflow": workflow, "state": state, "key": key, "label": label, "limit": limit}
     query |= {"children": "true" if all else None, "tenant": tenant}
     _end(listing(Server(url, json), {**query, "cursor": cursor}))
 

@@ -13,6 +13,7 @@ Url = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="So many at most.")]
+Label = Annotated[str | None, typer.Option(help="name=value; several with commas.")]
 Cursor = Annotated[str | None, typer.Option(help="Go on from here.")]
 Since = Annotated[str | None, typer.Option(help="Then or later (2h, 7d, a time).")]
 ApprovalKey = Annotated[

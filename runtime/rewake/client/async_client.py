@@ -173,14 +173,17 @@ class AsyncClient:
         until: datetime | None = None,
         key: str | None = None,
         tenant: str | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> AsyncIterator[View]:
         """Runs, newest first.
 
         `state`: one, or several with commas. `since`, `until`: started then or later, or earlier.
-        `key`: those of this key. `tenant`: those of this tenant.
+        `key`: those of this key. `tenant`: those of this tenant. `labels`: those that have all of
+        them.
         """
         times = {"since": since, "until": until, "tenant": tenant}
-        query = query_of(workflow=name_of(workflow), state=state, key=key, limit=PAGE, **times)
+        named = {"workflow": name_of(workflow), "key": key, "label": flows.labelled(labels)}
+        query = query_of(**named, state=state, limit=PAGE, **times)
         return self.pages("runs", "runs", query=query)
 
     def approvals(

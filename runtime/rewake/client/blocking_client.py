@@ -144,9 +144,11 @@ class Client:
         until: datetime | None = None,
         key: str | None = None,
         tenant: str | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> Iterator[View]:
         times = {"since": since, "until": until, "tenant": tenant}
-        query = query_of(workflow=name_of(workflow), state=state, key=key, limit=PAGE, **times)
+        named = {"workflow": name_of(workflow), "key": key, "label": flows.labelled(labels)}
+        query = query_of(**named, state=state, limit=PAGE, **times)
         return self.pages("runs", "runs", query=query)
 
     def approvals(

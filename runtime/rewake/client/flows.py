@@ -21,6 +21,7 @@ from rewake.client.asking import (
     sending,
 )
 from rewake.errors import NotYet, UpdateRejected, UsageError
+from rewake.labels import checked, said
 from rewake.values.data import encoded
 
 View = dict[str, Any]
@@ -48,6 +49,7 @@ class Options:
     connection: object = None
     tenant: str | None = None
     priority: int | None = None
+    labels: Mapping[str, str] | None = None
 
     def named(self) -> Options:
         """The same with a name, so that the start can be sent again. Raises `UsageError`."""
@@ -73,7 +75,7 @@ class Options:
             "if_finished": self.if_finished,
         }
         at = None if self.at is None else self.at.astimezone().isoformat()
-        found |= {"at": at, "delay": self.seconds}
+        found |= {"at": at, "delay": self.seconds, "label": labelled(self.labels)}
         return {**found, "tenant": self.tenant, "priority": self.priority}
 
     @property
@@ -101,6 +103,11 @@ def start(manner: Manner, workflow: str, body: bytes, options: Options) -> Flow[
         repeatable=named.repeatable,
     )
     return (yield from sending(ask, manner))
+
+
+def labelled(labels: Mapping[str, str] | None) -> str | None:
+    """Labels as a query says them. Raises `InvalidInput`."""
+    return said(checked(labels)) if labels else None
 
 
 def outcome(manner: Manner, run: str, wait: float | None) -> Flow[Reply]:

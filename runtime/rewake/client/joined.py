@@ -67,6 +67,7 @@ async def start(
             if_running=None if named.if_running is None else IfRunning(named.if_running),
             if_finished=None if named.if_finished is None else IfFinished(named.if_finished),
             at=begin,
+            labels=named.labels or {},
         )
         return header.run, new
 

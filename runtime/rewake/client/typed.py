@@ -43,7 +43,7 @@ class StartOptions(TypedDict, total=False):
     in how many seconds, or after which `timedelta`. `wait`: seconds for its result. `connection`:
     one of psycopg, asyncpg or SQLAlchemy, in whose transaction the run is started.
     `tenant`: whose run it is. `priority`: -100 to 100, instead of its workflow's, where it waits in
-    line.
+    line. `labels`: those of a new run.
     """
 
     id: str
@@ -56,6 +56,7 @@ class StartOptions(TypedDict, total=False):
     connection: object
     tenant: str
     priority: int
+    labels: Mapping[str, str]
 
 
 def checked(view: Mapping[str, Any], workflow: AnyWorkflow) -> None:

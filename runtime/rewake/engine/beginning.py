@@ -31,6 +31,7 @@ from rewake.errors import (
 )
 from rewake.kin import OtherRun, Parent
 from rewake.kinds import Purpose
+from rewake.labels import checked
 from rewake.records import Header, Millis, Started
 from rewake.states import RunState
 from rewake.stores.history import History
@@ -88,9 +89,11 @@ class Beginning(Pauses, ABC):
         found = self._services.app.workflow(workflow)
         recorded = found.recorded(given.arguments, strict=given.strict)
         door = door_of(self._services, found, given, self.cancel)
+        labels = checked(given.labels)
 
         async def create(run: str, follows: Header | None) -> tuple[Header, bool]:
             header = self._new_header(run, workflow, given.arguments, key, given.tenant, given.at)
+            header.labels = labels or None
             begin = await self._started(header, recorded, *origin)
             make = partial(self._create, header, begin, follows, noted, given.first)
             there, new = await (make() if door is None else door.through(header, make))
@@ -165,7 +168,8 @@ class Beginning(Pauses, ABC):
         codec = RunCodec(self._services.secret, header.run)
         value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT, hidden=hidden)
         header.schedule, moment = scheduled
-        return Started(header.wake or header.created, value, by, scheduled=moment)
+        begins, labels = header.wake or header.created, header.labels or {}
+        return Started(begins, value, by, scheduled=moment, labels=labels)
 
     def _own(self, header: Header) -> None:
         """Hold a new run by a lease if this process gets its messages, else make it due."""

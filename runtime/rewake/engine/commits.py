@@ -18,6 +18,7 @@ from rewake.engine.instance import Instance
 from rewake.engine.laps import first_entries
 from rewake.engine.leases import PASSING
 from rewake.engine.limits import LAST
+from rewake.engine.noting import Noting
 from rewake.engine.outlook import scheduled
 from rewake.engine.services import Services
 from rewake.engine.steps import Steps
@@ -26,7 +27,6 @@ from rewake.errors import StoreError, StuckError
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
     Completed,
-    Continued,
     Entry,
     Fired,
     Header,
@@ -37,8 +37,10 @@ from rewake.records import (
     Scheduled,
     Signalled,
     Stepped,
+    Value,
     Withdrawn,
 )
+from rewake.replay.again import Continued
 from rewake.replay.asyncio_order import Needed
 from rewake.replay.differences import key_of
 from rewake.replay.execution import Execution
@@ -82,12 +84,13 @@ class Commits:
         self._store = services.store
         self._steps = steps
         self._instance = instance
+        self._notes = Noting(services)
         self._closed = 0
         self.waits = Subscriptions(services, header)
 
     async def stay(self, execution: Execution) -> None:
         """Commit, and go on holding the run."""
-        entries = await self._store.offload(self.header.run, execution.fresh)
+        entries = await self._entries(execution)
         result = await self._store.commit(
             self.header,
             entries,
@@ -95,7 +98,7 @@ class Commits:
         )
         committed = self._accepted(execution, result)
         assert committed is not None
-        self._tell_waits(entries)
+        await self._tell(entries)
         await self._follow_up(committed, entries, dispatched(entries))
 
     async def make_known(self, execution: Execution) -> bool:
@@ -116,7 +119,7 @@ class Commits:
             raise StuckError("it waits for something that nothing can bring about (a deadlock)")
         settings, check_at = self._services.settings, self._check_at(execution)
         ahead = wake is not None and self._services.goes_ahead(wake)
-        entries = await self._store.offload(self.header.run, execution.fresh)
+        entries = await self._entries(execution)
         needed, tasks = execution.arrivals_needed(), dispatched(entries)
         take = self._claims(tasks)
         taken = 0
@@ -144,7 +147,7 @@ class Commits:
         committed = self._accepted(execution, result)
         if committed is None:
             return False
-        self._tell_waits(entries)
+        await self._tell(entries)
         # Before the dispatch, so that an outcome that comes at once finds a cached instance.
         self._instance.suspend(self.header)
         hints = {"sole": needed.arrivals <= 1, "joined": joined > 0, "spared": needed.failures > 0}
@@ -157,12 +160,12 @@ class Commits:
 
         What was asked for and has not begun is dispatched when the run is resumed.
         """
-        entries = await self._store.offload(self.header.run, execution.fresh)
+        entries = await self._entries(execution)
         asks = any(op.kind is Kind.APPROVAL for op in execution.open.values())
         result = await self._store.set_aside(self.header, entries, wake=wake, asks=asks)
         if self._accepted(execution, result) is None:
             return False
-        self._tell_waits(entries)
+        await self._tell(entries)
         runs_log.info("run %s of %s is paused", self.header.run, self.header.workflow)
         await self._cancel_withdrawn(entries)
         return True
@@ -203,9 +206,9 @@ class Commits:
         `NextLap` if it goes on as new.
         """
         assert execution.finished is not None
-        if isinstance(end := execution.fresh[-1], Continued):
-            return await self._next_lap(execution, end)
-        entries = await self._store.offload(self.header.run, execution.fresh)
+        if isinstance(end := execution.ended, Continued):
+            return await self._next_lap(execution, end.args)
+        entries = await self._entries(execution)
         state = END_OF[execution.finished.kind]
         # An ended run stays due until all that it withdrew is cancelled, and whoever waits for
         # it is told; then, for its removal.
@@ -216,6 +219,7 @@ class Commits:
         result = await self._store.finish(self.header, entries, state=state, due=due, tells=tells)
         if not self._ends(execution, result):
             return False
+        await self._notes.committed(self.header)
         self._services.ended(self.header.run, execution.finished)
         self._tell_failure(execution.finished)
         runs_log.info("run %s of %s has ended: %s", self.header.run, self.header.workflow, state)
@@ -230,16 +234,18 @@ class Commits:
             await self._store.lay_down(self.header, last)
         return True
 
-    async def _next_lap(self, execution: Execution, end: Continued) -> bool:
-        store, fresh = self._store, execution.fresh[:-1]
+    async def _next_lap(self, execution: Execution, again: Value) -> bool:
+        store, fresh = self._store, [*execution.fresh]
         lap = (await store.entries(self.header)).entries + fresh
         now = max(self._services.clock.now(), execution.clock)
-        first = first_entries(self.header, lap, end, now)
+        await self._note(execution)
+        first = first_entries(self.header, lap, again, now)
         entries = await store.offload(self.header.run, first)
         if not self._ends(execution, await store.next_lap(self.header, entries)):
             return False
         self._instance.begin(History(first, {}))
         await self._answer(fresh)
+        await self._notes.committed(self.header)
         unknown = scheduled(fresh)  # what this segment asked for, and withdrew, nobody knows of
         await self._cancel_withdrawn([each for each in fresh if key_of(each) not in unknown])
         await self.look_after_laps(cancel=False)
@@ -259,6 +265,21 @@ class Commits:
         if self.header.cancels > execution.cancels:
             raise CancelFirst
         return False
+
+    async def _entries(self, execution: Execution) -> list[Entry]:
+        """What is to be committed, its large values on the shelf; the header says the rest."""
+        await self._note(execution)
+        return await self._store.offload(self.header.run, execution.fresh)
+
+    async def _note(self, execution: Execution) -> None:
+        """Let the commit that comes take along what the body has said of its run since the last."""
+        if execution.notes.changed:
+            self.header = await self._notes.in_header(self.header, execution.notes)
+
+    async def _tell(self, entries: Sequence[Entry]) -> None:
+        """Say what the run now waits for, and let it be found by the labels that it has now."""
+        self._tell_waits(entries)
+        await self._notes.committed(self.header)
 
     def _tell_waits(self, entries: Sequence[Entry]) -> None:
         """Say what a run now waits for, of what others bring about, and how they do."""
@@ -292,6 +313,7 @@ class Commits:
         if isinstance(result, Arrived):
             return None
         execution.fresh.clear()
+        execution.notes.committed()
         self._steps.committed()
         self.waits.note_ended(execution)
         self._services.streams.watchers.tell(self.header.run)

@@ -62,6 +62,7 @@ class Given(NamedTuple):
     named: bool
     first: First | None = None
     at: Millis | None = None
+    labels: Mapping[str, str] = {}
 
 
 class Door:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from rewake.engine.retries import told
 from rewake.noted import LapBegun
-from rewake.records import Continued, Entry, Header, Logged, Millis, Signalled, Started
+from rewake.records import Entry, Header, Logged, Millis, Signalled, Started, Value
 
 
-def first_entries(header: Header, lap: Sequence[Entry], end: Continued, now: Millis) -> list[Entry]:
+def first_entries(header: Header, lap: Sequence[Entry], again: Value, now: Millis) -> list[Entry]:
     """What the next lap begins with, behind a lap of these entries.
 
     What the body has said in that lap goes with it, for whoever has not read it yet.
@@ -26,4 +28,5 @@ def first_entries(header: Header, lap: Sequence[Entry], end: Continued, now: Mil
         heard=[each.signal for each in lap if isinstance(each, Signalled)],
         over=before.heard,
     )
-    return [Started(now, end.args, started.by, header.round + 1, begun, started.scheduled), *said]
+    begins = replace(started, clock=now, args=again, round=header.round + 1, lap=begun)
+    return [replace(begins, labels=header.labels or {}), *said]

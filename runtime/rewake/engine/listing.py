@@ -18,6 +18,7 @@ from rewake.records import Header, Millis
 from rewake.states import SHOWN, RunState
 from rewake.stores.keys import moment_of_view, view_key, views_behind, views_until
 from rewake.stores.reads import Reads
+from rewake.stores.table import Page
 from rewake.values.failures import described
 
 LOOKED_AT = 1_000
@@ -34,7 +35,8 @@ class Wanted:
     """Which runs are wanted. `workflows`: who asks may know of no others; empty: of all.
 
     `since` and `until`: started then or later, then or earlier. `text` is part of their id.
-    `children`: also those that runs have begun. `tenant`: only those of this one.
+    `children`: also those that runs have begun. `tenant`: only those of this one. `labels`: those
+    that they have.
     """
 
     workflow: str | None = None
@@ -45,13 +47,17 @@ class Wanted:
     workflows: Collection[str] = ()
     children: bool = False
     tenant: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, header: Header) -> bool:
         """Whether a run is wanted, of whatever workflow it is."""
         begun = self.since <= header.created and self.tenant in ("", header.tenant)
         if self.until is not None:
             begun = begun and header.created <= self.until
-        return begun and self.text in header.run and header.state in (self.states or SHOWN)
+        here = header.labels or {}
+        labelled = all(here.get(name) == value for name, value in self.labels.items())
+        named = labelled and self.text in header.run
+        return begun and named and header.state in (self.states or SHOWN)
 
     def is_of(self, header: Header) -> bool:
         """Whether a run is of a workflow that is wanted."""
@@ -135,7 +141,7 @@ class Listing:
 
     def _remember(self, header: Header) -> None:
         kept = Header(header.run, header.workflow, header.created, seed=0, runtime=0)
-        kept.state, kept.tenant = header.state, header.tenant
+        kept.state, kept.tenant, kept.labels = header.state, header.tenant, header.labels
         self._ended[header.run] = kept
         while len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
@@ -185,11 +191,17 @@ class _Scan:
             return False
         looked_at = LOOKED_AT - self._left
         few = min(max(needed, looked_at), MOST_AT_ONCE)
-        children = self._wanted.children
-        page = await self._store.views(limit=few, cursor=self._cursor, children=children)
+        page = await self._page(few)
         self._next = page.cursor
         self._views.extend((key.sort, view) for key, view in page.items)
         return bool(self._views) or await self._read(needed)
+
+    async def _page(self, few: int) -> Page:
+        for name, value in self._wanted.labels.items():
+            listed = self._store.labelled
+            return await listed.page(name, value, limit=few, cursor=self._cursor)
+        children = self._wanted.children
+        return await self._store.views(limit=few, cursor=self._cursor, children=children)
 
     def _may_end(self, following: str) -> bool:
         """Whether the page may end before this view: where a cursor can say so (see `cursor`)."""

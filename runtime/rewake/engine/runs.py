@@ -66,6 +66,7 @@ class Runs(Beginning):
         by: str = "",
         tenant: str = "",
         priority: int | None = None,
+        labels: Mapping[str, str] = {},
         strict: bool = True,
         compare: bool = True,
         noted: Noted | None = None,
@@ -76,18 +77,17 @@ class Runs(Beginning):
 
         With a `run` id or an `idempotency_key`, starting again attaches to the run that exists,
         ended or not, unless a policy says otherwise (`rewake.engine.starting`). `compare`: refuse
-        other arguments than it has. `strict`: refuse fields that a class does not have. `noted` is
-        told of a new run. `at`: when it is to begin. `scheduled`: by which schedule, when.
-        `tenant`: whose run it is. `priority`: instead of its workflow's. `first`: its first signal.
+        other arguments than it has. `strict`: refuse fields that a class does not have. Of a new
+        run: `noted` is told of it, `at`: when it begins, `scheduled`: its schedule and time,
+        `tenant`, `labels`, `priority`: instead of its workflow's, `first`: its first signal.
 
         Raises:
-            RunNotFound: no such workflow.
+            RunNotFound, Throttled: there is no such workflow, or it is started too often.
             InvalidInput: an argument or a policy does not fit; `field` names it.
             RunConflict: that run (`run`) has other arguments, was removed, or a policy rejects it.
-            Throttled: it is started too often.
         """
-        named = run is not None or bool(idempotency_key)
-        given = Given(arguments, strict, tenant, priority, named, first, at)
+        has_name = run is not None or bool(idempotency_key)
+        given = Given(arguments, strict, tenant, priority, has_name, first, at, labels)
         create = self.creating(workflow, given, idempotency_key or "", noted, by, scheduled)
         policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
         name = self._name(workflow, run, idempotency_key, tenant)

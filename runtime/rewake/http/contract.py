@@ -118,6 +118,7 @@ QUERY: Mapping[str, Parameter] = {
     "if_running": Parameter(_values(IfRunning), "What to do if the run of the key goes on."),
     "key": Parameter(text(), "Only runs of this idempotency key, the newest first, on one page."),
     "kind": Parameter(_values(Kind), "Only those of this kind."),
+    "label": Parameter(text(), "Labels, as `name=value`, several with commas: all of them."),
     "level": Parameter(text(enum=[*histories.LEVELS]), "Only lines of this level."),
     "limit": Parameter(whole(1, LARGEST_PAGE, PAGE), "The most items of a page."),
     "priority": Parameter(whole(-HIGHEST, HIGHEST, 0), "Higher ones go first in a line."),

@@ -62,7 +62,7 @@ async def history(request: Request) -> Response:
     page = await _page(request, parts, header, Asked(limit, values=values))
     return reply(
         {
-            "run": run_view(header),
+            "run": run_view(header, secret=parts.keys.secret),
             "entries": page.entries,
             "operations": page.operations,
             "changed": page.changed,

@@ -31,6 +31,7 @@ from rewake.http.bodies import (
 )
 from rewake.http.cursors import next_cursor, place_in
 from rewake.http.parts import located, parts_of, reply
+from rewake.labels import labels_in
 from rewake.limited import HIGHEST
 from rewake.records import Header, Outcome
 from rewake.states import TERMINAL, RunState
@@ -61,7 +62,9 @@ async def workflow(request: Request) -> Response:
     return reply(detailed_view(parts_of(request).engine.app.workflow(request.path_params["name"])))
 
 
-@takes_query("at", "delay", "id", "if_finished", "if_running", "priority", "tenant", "wait")
+@takes_query(
+    "at", "delay", "id", "if_finished", "if_running", "label", "priority", "tenant", "wait"
+)
 async def start(request: Request) -> Response:
     """`POST /v1/workflows/{name}/runs`: start a run; with `wait=`, answer its result."""
     parts = parts_of(request)
@@ -91,6 +94,7 @@ async def start(request: Request) -> Response:
                 by=principal_of(request).who,
                 tenant=tenant_of(request),
                 priority=_priority(request),
+                labels=_labels(request),
                 noted=functools.partial(tell_made, request),  # before a body may keep the loop
             )
         act_of(request).told |= new
@@ -103,7 +107,7 @@ async def start(request: Request) -> Response:
         return reply(
             result_view(outcome, Values(parts.keys.secret, header.run, said=True)), headers=replayed
         )
-    view = run_view(header)
+    view = run_view(header, secret=parts.keys.secret)
     return reply(view, 202, {"Location": located(request, view.links.self), **replayed})
 
 
@@ -113,7 +117,8 @@ def _priority(request: Request) -> int | None:
 
 
 @takes_query(
-    *("children", "cursor", "key", "limit", "q", "since", "state", "tenant", "until", "workflow")
+    *("children", "cursor", "key", "label", "limit", "q", "since", "state", "tenant", "until"),
+    "workflow",
 )
 async def listing(request: Request) -> Response:
     """`GET /v1/runs`: runs, newest first."""
@@ -124,10 +129,12 @@ async def listing(request: Request) -> Response:
         return await _of_key(request, query["key"], wanted, limit)
     runs = parts_of(request).engine.listing
     headers, sort = await runs.page(wanted, limit, place)
-    return reply({"runs": [run_view(each) for each in headers], "cursor": next_cursor(sort)})
+    secret = parts_of(request).keys.secret
+    shown = [run_view(each, secret=secret) for each in headers]
+    return reply({"runs": shown, "cursor": next_cursor(sort)})
 
 
-@takes_query("children", "cursor", "q", "since", "state", "tenant", "until", "workflow")
+@takes_query("children", "cursor", "label", "q", "since", "state", "tenant", "until", "workflow")
 async def counts(request: Request) -> Response:
     """`GET /v1/stats/runs`: how many runs are in each state, of the newest ones.
 
@@ -150,7 +157,14 @@ def _wanted(request: Request) -> Wanted:
         principal_of(request).workflows,
         query_choice(request, "children", _CHILDREN) or False,
         tenant_of(request),
+        _labels(request),
     )
+
+
+def _labels(request: Request) -> Mapping[str, str]:
+    """The labels that the query names. Raises `InvalidInput`."""
+    text = request.query_params.get("label")
+    return {} if text is None else labels_in(text)
 
 
 async def _of_key(request: Request, key: str, wanted: Wanted, limit: int) -> Response:
@@ -158,7 +172,8 @@ async def _of_key(request: Request, key: str, wanted: Wanted, limit: int) -> Res
     found = await parts_of(request).engine.of_key(
         key, wanted.workflow, limit, workflows=wanted.workflows, tenant=wanted.tenant
     )
-    shown = [run_view(header) for header in found if wanted.has(header)]
+    secret = parts_of(request).keys.secret
+    shown = [run_view(header, secret=secret) for header in found if wanted.has(header)]
     return reply({"runs": shown, "cursor": None})
 
 
@@ -175,7 +190,7 @@ async def get(request: Request) -> Response:
         values = Values(parts.keys.secret, run, sealed=header.digest_key != "")
         asked = await approvals_of(parts.engine, header)
         approvals = [approval_view(each, values) for each in asked]
-    return reply(run_view(header, outcome, approvals, unserved))
+    return reply(run_view(header, outcome, approvals, unserved, parts.keys.secret))
 
 
 @takes_query("wait")

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from rewake.records import Value
+from rewake.kinds import OutcomeKind
+from rewake.records import Outcome, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """The end of a lap: the workflow goes on as new, with these arguments.
+
+    No history has it, for the next lap begins another one.
+    """
+
+    args: Value
+
+    @property
+    def outcome(self) -> Outcome:
+        """How its lap ended."""
+        return Outcome(OutcomeKind.OK, self.args)
 
 
 class ContinueAsNew(BaseException):

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from rewake.records import (
     Command,
-    Continued,
     Emitted,
     Entry,
     Finished,
@@ -108,8 +107,6 @@ def _does(command: Entry) -> str:
         case Finished(outcome=outcome):
             said = said_of(outcome.failure)[:_LONGEST]
             return f"ends the workflow ({outcome.kind}{said and f': {said}'})"
-        case Continued():
-            return "continues as new"
         case _:
             return f"issues {command}"
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from rewake.errors import StuckError
 from rewake.kinds import Kind, OutcomeKind
 from rewake.noted import Cause
-from rewake.records import Continued, Finished, Millis, Outcome, Scheduled, Started
-from rewake.replay.again import again_in
+from rewake.records import Finished, Millis, Outcome, Scheduled, Started
+from rewake.replay.again import Continued, again_in
 from rewake.replay.asyncio_order import is_left_alone
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask
 from rewake.replay.mistakes import Mistakes

@@ -41,7 +41,6 @@ from rewake.records import (
     ClockSetBack,
     Command,
     Completed,
-    Continued,
     Entry,
     Event,
     Finished,
@@ -57,12 +56,14 @@ from rewake.records import (
     Value,
 )
 from rewake.replay import asyncio_order, differences, origins, places
+from rewake.replay.again import Continued
 from rewake.replay.asyncio_order import Needed
 from rewake.replay.blocks import Blocks, Inside, Passed, segments_of
 from rewake.replay.differences import Comparison, key_of
 from rewake.replay.ends import End
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 from rewake.replay.mistakes import Mistakes
+from rewake.replay.notes import Notes
 from rewake.replay.operation import How, OpenOp, OpFuture, nothing, resolve
 from rewake.replay.program import Program
 from rewake.replay.scope import Group, Scope, bounded
@@ -112,9 +113,10 @@ class Execution:
         self.replaying = False
         self._log = LogLines()
         self.mistakes: Final = Mistakes()
+        self.notes: Final = Notes()
         self.machine, self.cancels, self.where, self.responded = 0, 0, "", False
         self.origins: Final = origins.Origins()
-        self._ended: Finished | Continued | None = None
+        self.ended: Finished | Continued | None = None
         self.end: Final = End(self)
         self.blocks: Final = Blocks(self, seed)
 
@@ -387,14 +389,15 @@ class Execution:
             raise
 
     def _end_with(self, main: WorkflowTask) -> None:
-        self._ended = self.end.of(main)
-        self.finished = self._ended.outcome
+        self.ended = self.end.of(main)
+        self.finished = self.ended.outcome
 
     def _begin(self, event: Started, _: Outcome | None) -> None:
         self.seed = seed_of(self.seed, event.lap.number)
         self.blocks.outside = Inside(self.seed)
         self._loop.root = Scope(prefix_of(event.lap.number))
         self.started = event
+        self.notes.labels = dict(event.labels)
         # An empty context: a workflow must not see the server's context variables.
         self._main = self._loop.spawn(
             self.end.body(event), self._loop.root, name="main", context=contextvars.Context()
@@ -452,11 +455,11 @@ class Execution:
         """Take the commands issued since the last event, now that the workflow is blocked."""
         commands: list[Command] = [Logged(lines) for lines in self._log.take(self.clock)]
         commands += [op.withdrawn() for op in self._withdrawn]
-        at_end, asked = self._ended is not None, self._asked.values()
+        at_end, asked = self.ended is not None, self._asked.values()
         commands += [op.scheduled() for op in asked if op.kind.traits.at_once or not at_end]
-        if self._ended is not None:
+        if self.ended is not None:
             commands += [op.withdrawn() for op in self.open.values() if op.key not in self._asked]
-            commands.append(self._ended)
+            commands += [self.ended] if isinstance(self.ended, Finished) else []
             self.open.clear()
         self._asked.clear()
         self._withdrawn.clear()
@@ -475,7 +478,7 @@ class Execution:
     def halt(self, error: StuckError) -> None:
         """Let the body go no further: nothing that it does from here on counts."""
         self._loop.halted = True
-        self.finished = self._ended = None
+        self.finished = self.ended = None
         self.error = self.error or error
 
 

@@ -31,6 +31,7 @@
     I#<name>#<index> U#<run>#<round>#<key>  Subscription    a wait, where an event looks for it
     a           a#<hook>                    Flood       how many alerts were told of late
     X           X                           Copying     what it is a copy of, so far
+    l#<name>=<value>  l#<newest first>#<run>    Labelled    that a run has this label
 
 The first letter of a sort key tells the type of the item; those of views have no such letter.
 
@@ -58,6 +59,7 @@ from rewake.ledger import (
     Flood,
     Join,
     KnownTag,
+    Labelled,
     Limit,
     Process,
     Received,
@@ -74,6 +76,8 @@ from rewake.records import Chunk, Header, Item, Millis, Operation, Signal
 from rewake.stores.table import Key
 from rewake.streamed import LogBatch, StreamBatch
 
+LABELLED = "l#"
+"""The first letters of the sort keys, and partitions, of items of labels."""
 VIEWS = "V"
 """The partition in which runs are listed."""
 CHILDREN = "U"
@@ -106,6 +110,7 @@ TYPES: Mapping[str, type[Item]] = {
     "S": StreamBatch,
     "M": Signal,
     "W": Seen,
+    "l": Labelled,
     "P": Process,
     "T": Token,
     "G": KnownTag,
@@ -407,6 +412,11 @@ def views_partition(list_: str, day: int, shard: int) -> str:
 def watcher_key(run: str, watcher: Watcher) -> Key:
     """Where it is kept that an operation of another run waits for the end of this one."""
     return Key(run_partition(run), f"{WATCHERS}{watcher.run}#{watcher.key}")
+
+
+def labels_partition(name: str, value: str) -> str:
+    """The partition of the runs that have a label."""
+    return f"{LABELLED}{name}={value}"
 
 
 def day_key(day: int) -> Key:

@@ -41,6 +41,7 @@ from rewake.stores.keys import (
     run_partition,
 )
 from rewake.stores.known_tags import KnownTags
+from rewake.stores.labelled import LabelledRuns
 from rewake.stores.layout import Layout
 from rewake.stores.merging import everything, merged
 from rewake.stores.pages import Parts, Place
@@ -102,6 +103,7 @@ class Reads:
         self._blobs = Blobs(shelf, self._again)
         self.layout = Layout(table.spread)
         self.listed = Views(table, self.layout, self._again)
+        self.labelled = LabelledRuns(table, self._again)
         self.tokens = Tokens(table, self._again)
         self.audit = Audit(table, self._again)
         self.deliveries = Deliveries(table, self._again)

@@ -52,9 +52,10 @@ _BEFORE = Due(ENDED, Key("", ""))
 _KEPT = {
     *("run", "workflow", "created", "seed", "runtime", "state", "epoch", "count", "arrivals"),
     *("depth", "round", "lap", "clock", "changed", "written", "mark", "was", "floor", "due"),
-    "wide",
+    *("wide", "labels"),
 }
-"""What a stone has of its run: no text of users, nothing that names anything."""
+"""What a stone has of its run: nothing that names anything, and no text of users but its labels,
+until the list of those has it no more."""
 _CLEARED: Mapping[str, Any] = {
     field.name: None
     for field in msgspec.structs.fields(Header)
@@ -116,7 +117,12 @@ class Removal(Joins):
                 await self._gone(keys)
             if len(keys) >= FEW:
                 return True
-        await self.listed.remove(View(run, stone.workflow, stone.created, stone.depth > 0))
+        view = View(run, stone.workflow, stone.created, stone.depth > 0)
+        await self.listed.remove(view)
+        if stone.labels is not None:
+            await self.labelled.remove(view, stone.labels)
+            same = [Check("mark", "=", stone.mark), Check("state", "=", RunState.REMOVED)]
+            await self._update(header_key(run), when=[same], set={"labels": None})
         return False
 
     async def remove_values(self, place: str) -> bool:

@@ -73,9 +73,9 @@ class Turns(Limits):
             new |= {"base": base, "tail": tail, "signals": int(first is not None)}
             made = msgspec.structs.replace(header, **new)
             # First: a view without a run is skipped, but a run without one would not be listed.
-            await self.listed.put(
-                View(header.run, header.workflow, header.created, header.depth > 0)
-            )
+            view = _view_of(header)
+            await self.listed.put(view)
+            await self.labelled.put(view, header.labels or {})
             written = await self._put(header_key(header.run), made, absent=True)
             current: Header = written.item
             mine = (current.seed, current.created) == (header.seed, header.created)
@@ -91,6 +91,9 @@ class Turns(Limits):
         """Take back what was put for a run that another start has made."""
         if first is not None and not first.stands(found.seed):
             await self._drop_signal(first)
+        here = (found.labels or {}) if found.created == made.created else {}
+        labels = {name: v for name, v in (made.labels or {}).items() if here.get(name) != v}
+        await self.labelled.remove(_view_of(made), labels)
         if found.created != made.created:
             # Else starts of one key would fill the list with views of no run.
             await self.listed.remove(_view_of(made))

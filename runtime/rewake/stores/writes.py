@@ -214,6 +214,10 @@ class Writes(Reads):
             noted["lap"] = held.lap
         if held.admission is not None:
             changes = {"admission": held.admission, **changes}
+        if held.status is not None:
+            noted["status"] = held.status
+        if held.labels is not None:
+            noted["labels"] = held.labels
         if (wide := self.layout.wide(entries, held.wide)) != held.wide:
             noted["wide"] = wide
         rare = ("sent", "spared", "hears")
@@ -342,6 +346,8 @@ def room_for_tail(header: Header) -> int:
     changed += SPARED_BYTES if header.spared else 0
     changed += TELLS_BYTES if header.tells else 0
     changed += SCHEDULE_BYTES + len(header.schedule) if header.schedule else 0
+    shown = {"status": header.status, "labels": header.labels}
+    changed += sum(len(_encode({name: each})) for name, each in shown.items() if each is not None)
     keyed = len(_encode({"digest_key": header.digest_key})) if header.digest_key else 0
     return HEADER_BYTES - FIXED_BYTES - changed - keyed - run - names - _told(header)
 

@@ -12,6 +12,7 @@ from rewake.kinds import Purpose
 from rewake.limited import LimitKind, in_order, said
 from rewake.records import Failure, Finished, Header, Outcome
 from rewake.signing.redacting import without_links
+from rewake.signing.secret import Secret
 from rewake.states import END_OF, SHOWN, RunState
 from rewake.stores.ended import kept_until
 from rewake.stores.paused import is_paused
@@ -65,7 +66,8 @@ class RunView(msgspec.Struct, frozen=True):
     `schedule`: which one has started it. `unserved_tags`: tags that no server serves, and for which
     tasks of it wait. `cost`: what it has used, where requests are billed.
     `tenant`: whose it is. `waits`: for which limit it waits, and has not begun.
-    `pause`: nothing of it begins; it is `paused` once no step of it runs.
+    `pause`: nothing of it begins; it is `paused` once no step of it runs. `labels`, `status`,
+    `progress` (`done`, `total`): as its body has set them.
     """
 
     id: str
@@ -86,6 +88,9 @@ class RunView(msgspec.Struct, frozen=True):
     hold: bool = False
     lap: int = 1
     pause: bool = False
+    labels: dict[str, str] | UnsetType = UNSET
+    status: Raw | UnsetType = UNSET
+    progress: Raw | UnsetType = UNSET
     approvals: list[ApprovalView] | UnsetType = UNSET
     unserved_tags: list[str] | UnsetType = UNSET
     cost: CostView | UnsetType = UNSET
@@ -135,8 +140,10 @@ def run_view(
     outcome: Outcome | None = None,
     approvals: list[ApprovalView] | UnsetType = UNSET,
     unserved_tags: list[str] | UnsetType = UNSET,
+    secret: Secret | None = None,
 ) -> RunView:
-    """The view of a run; `outcome`: how it ended, if known."""
+    """The view of a run; `outcome`: how it ended, if known; `secret`: to show its status."""
+    status, progress = _shown(header, secret)
     parent = header.parent
     return RunView(
         id=header.run,
@@ -157,6 +164,9 @@ def run_view(
         hold=header.hold,
         lap=header.lap.number,
         pause=is_paused(header),
+        labels=header.labels or UNSET,
+        status=status,
+        progress=progress,
         approvals=approvals,
         unserved_tags=unserved_tags or UNSET,
         cost=cost_view(header) or UNSET,
@@ -175,6 +185,18 @@ def waits_for(header: Header) -> str:
         return admission.line.said
     rates = in_order(admission.terms.limits, LimitKind.RATE)
     return ", ".join(map(said, rates))
+
+
+def _shown(header: Header, secret: Secret | None) -> tuple[Raw | UnsetType, Raw | UnsetType]:
+    """What its body shows of a run: its status, and its progress."""
+    if header.status is None or secret is None:
+        return UNSET, UNSET
+    values = Values(secret, header.run, sealed=header.digest_key != "")
+    shown = values.show(header.status, key="", purpose=Purpose.STATUS)
+    found = msgspec.json.decode(shown, type=dict[str, Raw])
+    if "$unreadable" in found:
+        return shown, UNSET
+    return found.get("status", UNSET), found.get("progress", UNSET)
 
 
 def result_view(outcome: Outcome, values: Values) -> ResultView:

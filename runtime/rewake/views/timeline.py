@@ -17,7 +17,6 @@ from rewake.noted import Try
 from rewake.records import (
     CancelRequested,
     ClockSetBack,
-    Continued,
     Emitted,
     Entry,
     Failure,
@@ -203,7 +202,7 @@ class Reading:
                 return {"lines": [line_view(line) for line in entry.lines]}
             case _:
                 pass
-        return {} if isinstance(entry, ClockSetBack | Continued) else {"key": entry.key}
+        return {} if isinstance(entry, ClockSetBack) else {"key": entry.key}
 
     def _asked(self, entry: Scheduled | Emitted) -> dict[str, Any]:
         if isinstance(entry, Emitted):

@@ -19,6 +19,7 @@ from rewake.client import flows
 from rewake.client.flows import Options
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import RewakeError, StuckError, UsageError
+from rewake.labels import labels_in
 from rewake.values.data import encoded
 
 SHOWN_PAGES = 5
@@ -58,6 +59,7 @@ class Again:
     delay: str | None = None
     tenant: str | None = None
     priority: int | None = None
+    labels: str | None = None
 
     def checked(self) -> Options:
         """The options of the start. Raises `UsageError`, which names the option."""
@@ -72,7 +74,8 @@ class Again:
             raise UsageError("give either --at or --delay, not both")
         at = None if self.at is None else moment_from(self.at, "--at")
         delay = None if self.delay is None else duration_from(self.delay, "--delay")
-        made = Options(None, self.key, running, finished, at, delay)
+        labels = None if self.labels is None else labels_in(self.labels)
+        made = Options(None, self.key, running, finished, at, delay, labels=labels)
         return replace(made, tenant=self.tenant, priority=self.priority)
 
 

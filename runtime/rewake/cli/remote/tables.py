@@ -16,6 +16,7 @@ from rewake.cli.lines import duration
 from rewake.cli.output import harmless
 from rewake.cli.remote.ballots import decided_lines, holders_of, open_lines
 from rewake.kinds import Kind
+from rewake.labels import said
 
 Columns = Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]
 """The head of each column, and the function that makes its cells."""
@@ -65,7 +66,7 @@ def run_details(
         ("workflow", run["workflow"]),
         ("key", run.get("key") or ""),
         ("begun by", f"{run['parent']['run']} ({run['parent']['key']})" if "parent" in run else ""),
-        ("lap", str(run["lap"]) if run.get("lap", 1) > 1 else ""),
+        *_shown(run),
         ("input", _value_in(history, "started", "input")),
         ("state", run["state"]),
         ("held up", run.get("held_up") or ""),
@@ -108,6 +109,32 @@ def _timer(run: Mapping[str, Any]) -> Any:
     deadlines = [approval.get("deadline") for approval in run.get("approvals") or ()]
     goes_on = run["state"] != "stuck"  # else not by itself
     return run.get("wake") if goes_on and run.get("wake") not in deadlines else None
+
+
+def _shown(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What its body says of it, and how often that began anew."""
+    yield "labels", said(run.get("labels") or {})
+    yield "status", _json(run.get("status"))
+    yield "progress", _progress(run)
+    yield "lap", str(run["lap"]) if run.get("lap", 1) > 1 else ""
+
+
+def _progress(run: Mapping[str, Any]) -> str:
+    """How far it is, as its body says."""
+    progress = run.get("progress") or {}
+    if "done" not in progress:
+        return ""
+    done, total = progress["done"], progress.get("total")
+    if total is None:
+        return f"{done:g}"
+    share = f" ({100 * done / total:.0f} %)" if total else ""
+    return f"{done:g} of {total:g}{share}"
+
+
+def _json(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _kept(run: Mapping[str, Any]) -> str:
