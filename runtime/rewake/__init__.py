@@ -20,6 +20,7 @@ from rewake.authoring.ballots import Vote
 from rewake.authoring.binding import Call, bind
 from rewake.authoring.block import block
 from rewake.authoring.branches import parallel, race
+from rewake.authoring.by_key import signal_or_start
 from rewake.authoring.callback import Callback, callback
 from rewake.authoring.child import RunHandle
 from rewake.authoring.context import TaskContext, task_context
@@ -35,7 +36,7 @@ from rewake.authoring.polling import wait_until
 from rewake.authoring.quorum import group, groups
 from rewake.authoring.response import respond
 from rewake.authoring.scheduling import cron, every, scheduled_at
-from rewake.authoring.sending import send_signal, signal_or_start
+from rewake.authoring.sending import send_signal
 from rewake.authoring.showing import set_labels, set_progress, set_status
 from rewake.authoring.signals import Update, signals, updates, wait_for_signal
 from rewake.authoring.step import step

@@ -1,4 +1,4 @@
-"""`send_signal`, `signal_or_start`: what a workflow, a task or a step sends to runs.
+"""`send_signal`: what a workflow, a task or a step sends to runs.
 
 In a body each is a step: it is done once its result is kept, and done again after a crash before
 that. The signal has the id of that step, the same each time, so the run that it is for gets it
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import Any
 
 import msgspec
 
 from rewake.authoring.context import Reach, TaskContext, current_context, task_context
-from rewake.authoring.inputs import arguments_of
 from rewake.authoring.policy import Policy
 from rewake.authoring.step import StepWork
 from rewake.authoring.task import result_of
@@ -23,11 +22,6 @@ from rewake.kinds import Kind
 from rewake.replay.execution import current
 from rewake.replay.operation import operation
 from rewake.values.data import encoded
-
-if TYPE_CHECKING:
-    from rewake.authoring.workflow import Workflow
-
-P = ParamSpec("P")
 
 _POLICY = Policy(retries=1_000, delay=0.2, max_delay=60, retry_on=StoreError)
 _Send = Callable[[Reach, str], Coroutine[Any, Any, Any]]
@@ -49,34 +43,12 @@ async def send_signal(run: str, name: str, value: Any = None, *, id: str | None 
         TaskError: it was refused, by the name of why in `type`: `RunNotFound` (no such run),
             `RunConflict` (it has ended) or `InvalidInput`. In a task or a step, that error.
     """
-    given = _data(value)
+    given = data(value)
     await sent("send_signal", lambda reach, own: reach.send(run, name, given, id or own))
 
 
-@operation
-async def signal_or_start(
-    workflow: Workflow[P, Any], key: str, name: str, value: Any, *args: P.args, **kwargs: P.kwargs
-) -> str:
-    """Send a signal to the run of a key, or start one that begins with it. Returns the run's id.
-
-        run = await signal_or_start(cart, "customer-7", "add", item, "customer-7")
-
-    `args` and `kwargs` are those of the workflow, for a new run. Just one run gets the signal, also
-    if the one that there was is ending.
-
-    Raises as `send_signal` does, `TypeError` if the call does not fit the workflow, and a
-    `TaskError` also if no run of it can be started so.
-    """
-    given, arguments = _data(value), _data(arguments_of(workflow, args, kwargs))
-
-    async def send(reach: Reach, own: str) -> str:
-        return await reach.signal_or_start(workflow.name, key, name, given, arguments, own)
-
-    found: str = await sent("signal_or_start", send)
-    return found
-
-
-def _data(value: Any) -> Any:
+def data(value: Any) -> Any:
+    """What is sent, as JSON data. Raises `UsageError`."""
     return msgspec.json.decode(encoded(value))
 
 
