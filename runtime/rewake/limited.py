@@ -90,6 +90,8 @@ class Admission(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     reserved: bool = False
     """Whether its moments are reserved; then `wake` of its header is when they have come."""
     line: Line | None = None
+    joined: tuple[str, ...] = ()
+    """Of a batch that gathers: digests of the newest starts that are in it."""
 
 
 def said(limit: Limited) -> str:

@@ -144,6 +144,10 @@ def batch(count: int, *, within: Seconds, key: KeyOf | None = None) -> Rule:
     return Rule(LimitKind.BATCH, count, span, key=key)
 
 
+_OF_TENANT = (LimitKind.SINGLETON, LimitKind.DEBOUNCE, LimitKind.BATCH)
+"""Kinds by which a start is answered with another run: never with one of another tenant."""
+
+
 class LimitOptions(TypedDict, total=False):
     """`limits`: made by `concurrency` and `rate`; what is too much waits. `throttle`: made by
     `rate`; what is too much is refused. `priority`: -100 to 100; a higher one goes first.
@@ -186,6 +190,8 @@ class Rules:
     def limited(self, rule: Rule, arguments: Mapping[str, Any], tenant: str, veil: Veil) -> Limited:
         """One limit for one call. Raises `UsageError` if its key cannot be made."""
         key, digest = self._key(rule, arguments, tenant), ""
+        if tenant and rule.kind in _OF_TENANT and rule.key is not by_tenant:
+            key = f"{tenant}/{key}"
         if key and (hidden := veil(key)):
             key, digest = hidden[:12], hidden
         elif len(key.encode()) > SHOWN_KEY:

@@ -67,11 +67,12 @@ class Beginning(Pauses, ABC):
         recorded = found.recorded(arguments)
         given = Given(arguments, True, by.tenant, None, True)
         door = door_of(self._services, found, given, self.cancel)
-        header = self._new_header(other.run, workflow, arguments, "", by.tenant)
-        header.parent, header.depth = of, by.depth + 1
-        begin = await self._started(header, recorded, other.by, ("", None))
-        make = partial(self._create, header, begin, None, None)
         try:
+            at = None if door is None else await door.open(other.run, recorded)
+            header = self._new_header(other.run, workflow, arguments, "", by.tenant, at)
+            header.parent, header.depth = of, by.depth + 1
+            begin = await self._started(header, recorded, other.by, ("", None))
+            make = partial(self._create, header, begin, None, None)
             return await (make() if door is None else door.through(header, make))
         except StandsFor as there:
             run = there.header.run
@@ -92,7 +93,8 @@ class Beginning(Pauses, ABC):
         labels = checked(given.labels)
 
         async def create(run: str, follows: Header | None) -> tuple[Header, bool]:
-            header = self._new_header(run, workflow, given.arguments, key, given.tenant, given.at)
+            at = given.at if door is None else await door.open(run, recorded) or given.at
+            header = self._new_header(run, workflow, given.arguments, key, given.tenant, at)
             header.labels = labels or None
             begin = await self._started(header, recorded, *origin)
             make = partial(self._create, header, begin, follows, noted, given.first)

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rewake.access import check_tenant
-from rewake.authoring.limits import Rules
+from rewake.authoring.limits import Rules, Veil
 from rewake.authoring.workflow import Workflow
+from rewake.engine.gathering import Gathering
 from rewake.engine.program import veil_of
 from rewake.engine.services import Services
 from rewake.engine.starting import check_priority
@@ -81,18 +82,36 @@ class Door:
         veil = veil_of(services.secret)
         try:
             self.terms = self._rules.terms(self._arguments, tenant=given.tenant, veil=veil)
+            self._gathering = self._gathered(workflow, given.tenant, veil)
         except UsageError as error:
             raise InvalidInput(str(error)) from error
         if given.priority is not None:
             self.terms = msgspec.structs.replace(self.terms, priority=given.priority)
 
+    async def open(self, run: str, recorded: Mapping[str, Any]) -> Millis | None:
+        """Let a start through that would create this run; the moment at which it is to begin.
+
+        Raises `Throttled`, and `StandsFor` if it has joined a run that gathers what comes.
+        """
+        gathering = self._gathering
+        throttles = in_order(self.terms.limits, LimitKind.THROTTLE)
+        if not (throttles or gathering):
+            return None
+        if self._named and (there := await self._store.find(run)) is not None:
+            if gathering is None:
+                return None
+            raise StandsFor(there)
+        for throttle in throttles:
+            await self._mind(throttle)
+        joined = None if gathering is None else await gathering.join(run, recorded)
+        if isinstance(joined, Header):
+            raise StandsFor(joined)
+        return joined
+
     async def through(
         self, header: Header, create: Callable[[], Awaitable[tuple[Header, bool]]]
     ) -> tuple[Header, bool]:
-        """Create this run, and note in it what it waits for. Raises `Throttled`, `StandsFor`."""
-        for throttle in in_order(self.terms.limits, LimitKind.THROTTLE):
-            if not (self._named and await self._is_there(header.run)):
-                await self._mind(throttle)
+        """Create this run, and note in it what it waits for. Raises `StandsFor`."""
         if is_awaited(self.terms):
             for limit in in_order(self.terms.limits, LimitKind.SINGLETON):
                 self._limit, self._line = limit, await self._take(header, limit)
@@ -113,8 +132,12 @@ class Door:
         if found.state in TERMINAL:
             await self._services.limits.leave(found)
 
-    async def _is_there(self, run: str) -> bool:
-        return await self._store.standing(run) is not None
+    def _gathered(self, workflow: Workflow[Any, Any], tenant: str, veil: Veil) -> Gathering | None:
+        rule = self._rules.gathering
+        if rule is None:
+            return None
+        limit = self._rules.limited(rule, self._arguments, tenant, veil)
+        return Gathering(self._services, rule, limit, workflow.inputs.hidden)
 
     async def _mind(self, throttle: Limited) -> None:
         now = self._services.clock.now()

@@ -12,11 +12,11 @@ import msgspec
 from rewake.kinds import Kind
 from rewake.ledger import Holder, Limit, Waiter
 from rewake.limited import Admission, Limited, Line, said
-from rewake.records import Header, Invocation, Millis, Operation
+from rewake.records import Header, Invocation, Millis, Operation, Started
 from rewake.states import MOVES, Move
 from rewake.stores import books
 from rewake.stores.answers import Arrived, Committed, Fenced
-from rewake.stores.keys import line_partition, waiter_key
+from rewake.stores.keys import header_key, line_partition, waiter_key
 from rewake.stores.laps import Laps
 from rewake.stores.merging import merged
 from rewake.stores.suspects import absolved
@@ -274,3 +274,39 @@ class Limits(Laps):
             **UNOWNED,
         }
         return await self._append(held, [], changes, arrivals=held.arrivals)
+
+    # --- what gathers ----------------------------------------------------------------------
+
+    async def name_gatherer(
+        self, limit: Limited, found: Limit | None, run: str, until: Millis
+    ) -> bool:
+        """Name the run that gathers until then; False if another start was quicker."""
+        book = found or books.blank(limit)
+        new = msgspec.structs.replace(book, run=run, next=until * 1000, per=limit.per)
+        return await self._swap(found, new, self._mark(), until + PATROL)
+
+    async def gather(
+        self,
+        seen: Header,
+        started: Started,
+        *,
+        wake: Millis,
+        digest: str,
+        admission: Admission | None,
+    ) -> Header | None:
+        """Change what a delayed run begins with, and when; None if it is not as it was seen."""
+        mark = self._mark()
+        [entry] = await self.offload(seen.run, [started])
+        blank = msgspec.structs.replace(seen, base="", tail=[], admission=admission)
+        same = [Check("state", "=", seen.state), Check("epoch", "=", 0)]
+        same.append(Check("mark", "=", seen.mark))
+
+        async def work() -> Written:
+            base, tail = await self._place(blank, [entry], mark)
+            changes = {"mark": mark, "base": base, "tail": tail, "clock": 0, "digest": digest}
+            changes |= {"wake": wake, "due": wake, "sent": None, "admission": admission}
+            return await self._update(header_key(seen.run), when=[same], set=changes)
+
+        written = await self._together(work)
+        after: Header | None = written.item
+        return after if written.ok or (after is not None and after.mark == mark) else None

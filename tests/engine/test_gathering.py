@@ -1,0 +1,182 @@
+"""Starts that are gathered: nothing that was answered is lost, whoever dies, and one run has it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from rewake import batch, concurrency, debounce, step, workflow
+from rewake.states import RunState
+from tests.support.emptied import emptied
+from tests.support.virtual import TABLES, Bench, die, virtually
+
+begun: list[object] = []
+most: Counter[str] = Counter()
+_emptied = emptied(begun, most)
+everywhere = pytest.mark.parametrize("table", TABLES)
+
+
+@workflow(debounce=debounce(10, longest=25, key=lambda page: page))
+async def index(page: str, version: int) -> int:
+    await step("index", lambda: begun.append((page, version)))
+    return version
+
+
+@workflow(batch=batch(4, within=30))
+async def send(items: list[int]) -> list[int]:
+    await step("send", lambda: begun.append(list(items)))
+    return items
+
+
+@workflow(batch=batch(3, within=5, key=lambda items: items[0] % 2), limits=concurrency(1))
+async def paired(items: list[int]) -> list[int]:
+    return items
+
+
+members = [index, send, paired]
+
+
+@everywhere
+def test_the_last_start_within_the_time_wins(table: str) -> None:
+    """Starts within ten seconds of the one before are one run, which has the newest input."""
+
+    async def body(bench: Bench) -> None:
+        runs = []
+        for version in range(3):
+            runs.append(await bench.engine.start("index", {"page": "a", "version": version}))
+            await asyncio.sleep(5)
+        assert len({header.run for header, _ in runs}) == 1
+        assert [new for _, new in runs] == [True, False, False]
+        assert await bench.result(runs[0][0].run) == 2
+        assert 20 <= bench.seconds < 21
+        assert begun == [("a", 2)]
+        later, new = await bench.engine.start("index", {"page": "a", "version": 9})
+        assert new
+        assert await bench.result(later.run) == 9
+
+    virtually(members, body, table=table)
+
+
+def test_a_debounce_begins_in_the_end() -> None:
+    """However often it is started, it begins after the longest time, and the next one gathers."""
+
+    async def body(bench: Bench) -> None:
+        runs = []
+        for version in range(10):
+            runs.append(await bench.start("index", page="a", version=version))
+            await asyncio.sleep(4)
+        await asyncio.sleep(30)
+        assert len({header.run for header in runs}) == 2
+        assert begun == [("a", 6), ("a", 9)]
+
+    virtually(members, body)
+
+
+def test_each_key_gathers_for_itself() -> None:
+    """Another page is another run."""
+
+    async def body(bench: Bench) -> None:
+        one = await bench.start("index", page="a", version=1)
+        two = await bench.start("index", page="b", version=2)
+        assert one.run != two.run
+        assert [await bench.result(each.run) for each in (one, two)] == [1, 2]
+        other, _ = await bench.engine.start("index", {"page": "c", "version": 1}, tenant="t1")
+        third, _ = await bench.engine.start("index", {"page": "c", "version": 2}, tenant="t2")
+        assert other.run != third.run  # nobody gathers what another tenant has sent
+
+    virtually(members, body)
+
+
+@everywhere
+def test_a_batch_begins_when_it_is_full(table: str) -> None:
+    """Four items are one run, from however many starts; the fifth is of the next one."""
+
+    async def body(bench: Bench) -> None:
+        made = [await bench.start("send", items=[n]) for n in range(5)]
+        assert len({header.run for header in made}) == 2
+        assert await bench.result(made[0].run) == [0, 1, 2, 3]
+        assert bench.seconds < 1
+        assert await bench.result(made[4].run) == [4]
+        assert 30 <= bench.seconds < 31
+
+    virtually(members, body, table=table)
+
+
+def test_starts_at_once_lose_nothing() -> None:
+    """Of thirty starts side by side each item is in one run, and in one only."""
+
+    async def body(bench: Bench) -> None:
+        made = await asyncio.gather(*(bench.start("send", items=[n]) for n in range(30)))
+        for run in {header.run for header in made}:
+            await bench.result(run)
+        assert sorted(n for each in begun for n in each) == list(range(30))  # type: ignore[attr-defined]
+
+    virtually(members, body)
+
+
+def test_a_start_that_is_sent_twice_is_in_its_batch_once() -> None:
+    """It is known by its id, the first one and those that have joined."""
+
+    async def body(bench: Bench) -> None:
+        for n, run in enumerate(["a", "a", "b", "b", "c", "b"]):
+            del n
+            await bench.engine.start("send", {"items": [ord(run)]}, run=run)
+        assert await bench.result("a") == [97, 98, 99]
+
+    virtually(members, body)
+
+
+def test_a_start_that_fills_a_batch_alone_begins_at_once() -> None:
+    """Nobody waits for more than is enough."""
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run("send", items=list(range(7))) == list(range(7))
+        assert bench.seconds < 1
+
+    virtually(members, body)
+
+
+def test_what_gathers_can_be_cancelled() -> None:
+    """A run that has not begun ends at once, and what comes then is of a new one."""
+
+    async def body(bench: Bench) -> None:
+        first = await bench.start("index", page="a", version=1)
+        await bench.engine.cancel(first.run)
+        await asyncio.sleep(0.5)
+        assert (await bench.engine.get(first.run)).state is RunState.CANCELLED
+        second = await bench.start("index", page="a", version=2)
+        assert second.run != first.run
+        assert await bench.result(second.run) == 2
+
+    virtually(members, body)
+
+
+def test_a_gathered_run_is_limited_as_any_other() -> None:
+    """Two batches of two keys are let in one after the other."""
+
+    async def body(bench: Bench) -> None:
+        made = [await bench.start("paired", items=[n]) for n in (1, 2, 3, 4)]
+        found = {header.run for header in made}
+        assert sorted([await bench.result(run) for run in found]) == [[1, 3], [2, 4]]
+
+    virtually(members, body)
+
+
+@everywhere
+def test_a_dead_process_loses_nothing_that_was_gathered(table: str) -> None:
+    """Another process begins what was gathered, at its time."""
+
+    async def body(bench: Bench) -> None:
+        other = bench.another()
+        made = [await bench.start("send", items=[n]) for n in range(2)]
+        die(bench.engine)
+        other.open()
+        await other.start("send", {"items": [2]})
+        outcome = await other.result(made[0].run, 100)
+        assert outcome is not None
+        assert begun == [[0, 1, 2]]
+        bench.engine = other
+
+    virtually(members, body, table=table)
