@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
+
+from rewake.encoded import Outcome
+from rewake.kinds import Kind
 
 Millis = int
 """A moment, as in `rewake.records`."""
@@ -20,7 +25,7 @@ class Cause(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 class Attempted(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """What there is to say of one attempt at a step, or of a block."""
+    """What there is to say of one attempt at a step."""
 
     began: Millis
     retry_at: Millis | None = None
@@ -32,8 +37,57 @@ class Attempted(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     """When it ended, if its run was retried since, and this is how that was seen again."""
     once: bool = False
     """Of a failed attempt: whether its step runs at most once."""
+
+
+class Stepped(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="stepped"):
+    """Event: an inline step's attempt ended.
+
+    With `retry_at`, the attempt failed and another follows at that moment: the workflow does
+    not see this one. `attempt` is None, and takes no room, for the first attempt at a step, if it
+    began when it was asked for, in the process of the attempt before it in the history.
+    """
+
+    key: str
+    clock: Millis
+    outcome: Outcome
+    attempt: Attempted | None = None
+
+    kind: ClassVar[Kind] = Kind.STEP
+
+    @property
+    def ended(self) -> Millis:
+        """When it ended: before `clock`, if that is when it was seen again after a retry."""
+        return (self.attempt.ended if self.attempt is not None else None) or self.clock
+
+    @property
+    def once(self) -> bool:
+        """Whether it failed, and its step runs at most once, so that no other may follow."""
+        return self.attempt is not None and self.attempt.once
+
+    @property
+    def retry_at(self) -> Millis | None:
+        """When another attempt follows; None: the workflow sees this one."""
+        return None if self.attempt is None else self.attempt.retry_at
+
+    @property
+    def number(self) -> int:
+        """The attempt's number; 0: it is the next one."""
+        return 0 if self.attempt is None else self.attempt.number
+
+    @property
+    def where(self) -> str:
+        """The process of the attempt; empty: that of the attempt before it in the history."""
+        return "" if self.attempt is None else self.attempt.where
+
+
+class BlockEnded(Stepped, frozen=True, array_like=True, omit_defaults=True, tag="block"):
+    """Event: the function of a block ended. Of one that failed: what it failed by, inside of it.
+
+    It is a type of its own, so that the end of a step takes no room for it.
+    """
+
     cause: Cause | None = None
-    """Of a block that failed: what it failed by, inside of it."""
+    kind: ClassVar[Kind] = Kind.BLOCK
 
 
 class LapBegun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):

@@ -29,7 +29,9 @@ from rewake.ledger import LATEST as LATEST
 from rewake.ledger import LedgerItem
 from rewake.ledger import Millis as Millis
 from rewake.limited import FREE, Admission, Line, Terms
-from rewake.noted import Attempted, Cause, LapBegun, LapState, Try
+from rewake.noted import BlockEnded as BlockEnded
+from rewake.noted import Cause, LapBegun, LapState, Try
+from rewake.noted import Stepped as Stepped
 from rewake.sent import Signal as Signal
 from rewake.states import RunState
 from rewake.streamed import LogBatch, LogLine, StreamBatch
@@ -137,47 +139,8 @@ class Completed(msgspec.Struct, frozen=True, array_like=True, tag="completed"):
     clock: Millis
 
 
-class Stepped(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="stepped"):
-    """Event: an inline step's attempt ended.
-
-    With `retry_at`, the attempt failed and another follows at that moment: the workflow does
-    not see this one. `attempt` is None, and takes no room, for the first attempt at a step, if it
-    began when it was asked for, in the process of the attempt before it in the history.
-    """
-
-    key: str
-    clock: Millis
-    outcome: Outcome
-    attempt: Attempted | None = None
-
-    @property
-    def ended(self) -> Millis:
-        """When it ended: before `clock`, if that is when it was seen again after a retry."""
-        return (self.attempt.ended if self.attempt is not None else None) or self.clock
-
-    @property
-    def once(self) -> bool:
-        """Whether it failed, and its step runs at most once, so that no other may follow."""
-        return self.attempt is not None and self.attempt.once
-
-    @property
-    def retry_at(self) -> Millis | None:
-        """When another attempt follows; None: the workflow sees this one."""
-        return None if self.attempt is None else self.attempt.retry_at
-
-    @property
-    def number(self) -> int:
-        """The attempt's number; 0: it is the next one."""
-        return 0 if self.attempt is None else self.attempt.number
-
-    @property
-    def where(self) -> str:
-        """The process of the attempt; empty: that of the attempt before it in the history."""
-        return "" if self.attempt is None else self.attempt.where
-
-
 class Fired(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="fired"):
-    """Event: the due time of a timer, or of another operation that ends so, had passed."""
+    """Event: a timer's due time had passed, or another's that ends so, or a step's for a try."""
 
     key: str
     clock: Millis
@@ -244,7 +207,8 @@ class Retried(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
 
 
 Command = Scheduled | ScheduledFor | ScheduledRun | Withdrawn | Logged | Emitted | Finished
-Event = Started | Completed | Stepped | Fired | Signalled | CancelRequested | ClockSetBack | Retried
+Observed = Started | Completed | Stepped | BlockEnded | Fired | Signalled
+Event = Observed | CancelRequested | ClockSetBack | Retried
 Entry = Command | Event
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
 
-from rewake import TaskError, step, workflow
+from rewake import TaskError, step, task_context, workflow
+from rewake.views.timeline import timeline
 from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, virtually
 
@@ -159,3 +161,82 @@ def test_the_steps_of_a_turn_that_was_overtaken_stop_at_once() -> None:
         assert stopped == [5.0]
 
     virtually([overtaken], body)
+
+
+tried: list[float] = []
+
+
+async def takes_long() -> str:
+    tried.append(asyncio.get_running_loop().time())
+    await asyncio.sleep(30 if len(tried) < 3 else 1)
+    return f"try {task_context().attempt}"
+
+
+@workflow
+async def once_a_try(retries: int) -> list[Any]:
+    try:
+        options: dict[str, Any] = {"retries": retries, "delay": 100, "jitter": 0}
+        return [await step("pay", takes_long, at_most_once=True, **options)]
+    except TaskError as error:
+        return [error.type, error.attempts]
+
+
+@pytest.mark.parametrize(
+    ("retries", "result"), [(5, ["try 3"]), (1, ["lost", 2]), (0, ["lost", 1])]
+)
+def test_a_try_that_was_lost_is_followed_by_another_after_its_delay(
+    retries: int, result: list[Any]
+) -> None:
+    """At most once a try: each is noted before it begins, and none begins twice."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("once_a_try", retries=retries)).run
+        for _ in range(2):
+            seen = len(tried)
+            while len(tried) == seen and await bench.engine.result(run, 1) is None:
+                pass
+            await bench.engine.close(grace=0)
+            bench.engine = bench.another()
+            bench.engine.open()
+        assert await bench.result(run) == result
+        assert len(tried) == min(3, retries + 1)
+        assert all(later - earlier >= 60 for earlier, later in itertools.pairwise(tried))
+        found = await bench.engine.services.store.history(await bench.engine.get(run))
+        [view] = timeline(found)[1]
+        assert view.attempts == len(tried)
+        assert [each.lost for each in view.tries][: retries + 1] == [True, True, False][
+            : retries + 1
+        ]
+
+    tried.clear()
+    virtually([once_a_try], body, cached=0)
+    tried.clear()
+
+
+failures: list[str] = []
+
+
+async def fails_twice() -> str:
+    failures.append("x")
+    if len(failures) < 3:
+        raise OSError("not yet")
+    return "done"
+
+
+@workflow
+async def once_with_errors() -> Any:
+    options: dict[str, Any] = {"retries": 2, "delay": 10, "jitter": 0}
+    return await step("pay", fails_twice, at_most_once=True, **options)
+
+
+@pytest.mark.parametrize("cached", [256, 0], ids=["warm", "cold"])
+def test_what_runs_at_most_once_a_try_is_retried_after_an_error(cached: int) -> None:
+    """An error is no loss: it is retried as that of any step is."""
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run("once_with_errors") == "done"
+        assert len(failures) == 3
+        assert bench.seconds >= 30
+
+    failures.clear()
+    virtually([once_with_errors], body, cached=cached)

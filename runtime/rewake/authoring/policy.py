@@ -131,8 +131,19 @@ class Policy:
         """
         if not self._retries(error, failed):
             return None
-        wait = min(self._wait(error, failed, chance), _LONGEST)
-        total = self.total_timeout
+        return self._within(self._wait(error, failed, chance), elapsed)
+
+    def after_loss(self, failed: int, *, elapsed: float, chance: float) -> float | None:
+        """The same for a try that is not repeated, and was lost with its process.
+
+        No exception says why, so `retry_on` is not asked.
+        """
+        if failed > self.retries:
+            return None
+        return self._within(self._wait(None, failed, chance), elapsed)
+
+    def _within(self, wait: float, elapsed: float) -> float | None:
+        wait, total = min(wait, _LONGEST), self.total_timeout
         return None if total is not None and elapsed + wait >= seconds(total) else wait
 
     def _retries(self, error: BaseException, failed: int) -> bool:
@@ -152,7 +163,7 @@ class Policy:
                 error.add_note(f"retry_on failed on it, so it is not retried: {described(mistake)}")
             return False
 
-    def _wait(self, error: BaseException, failed: int, chance: float) -> float:
+    def _wait(self, error: BaseException | None, failed: int, chance: float) -> float:
         if isinstance(error, RetryAfter):
             return max(0.0, error.seconds)
         delay, longest = seconds(self.delay), seconds(self.max_delay)

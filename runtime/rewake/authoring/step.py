@@ -21,9 +21,10 @@ R = TypeVar("R")
 
 
 class StepOptions(Options, total=False):
-    """The options of a step. `at_most_once`: never begin it twice, not even after a crash.
+    """The options of a step. `at_most_once`: never begin a try twice, not even after a crash.
 
-    A step whose attempt is lost then raises `TaskError` (type `lost`).
+    A try that is lost with its process has then failed, with type `lost`: it is followed by another
+    one if `retries` are left, and else the step raises `TaskError`.
     """
 
     at_most_once: bool
@@ -57,8 +58,8 @@ async def step(name: str, function: Callable[[], Any], /, **options: Unpack[Step
         sent = await step("mail", lambda: mail(number), retries=3, timeout=10)
 
     `function` takes no arguments and may be async, or sync (it then runs in a thread). It may
-    run again if the process dies before its result is kept (with `at_most_once=True` the step
-    raises `TaskError` instead). For the other options see `Options`.
+    run again if the process dies before its result is kept (with `at_most_once=True` that try has
+    failed, with type `lost`). For the other options see `Options`.
 
     A failed step raises `TaskError`.
     """
@@ -66,8 +67,6 @@ async def step(name: str, function: Callable[[], Any], /, **options: Unpack[Step
         raise TypeError("a step runs in the process of its workflow: a tag is for tasks")
     at_most_once = options.pop("at_most_once", False)
     policy = Policy(**cast("Options", options)) if options else DEFAULT
-    if at_most_once and policy.retries:
-        raise ValueError("a step that runs at most once has no retries")
     execution = current()
     if execution is None:
         return await in_place(function, (), {}, policy)

@@ -477,6 +477,6 @@ def _asks_for_step(entry: Entry) -> bool:
 
 
 def _is_progress(entry: Entry) -> bool:
-    if type(entry) is Stepped:
+    if isinstance(entry, Stepped):
         return entry.retry_at is None
     return type(entry) in (Completed, Fired, Signalled)

@@ -88,7 +88,8 @@ async def _count_lost(services: Services, header: Header, op: OpenOp, newest: Mi
 
 def _tell_loss(run: str, op: OpenOp, over: Try) -> None:
     why = f" ({over.type}: {over.message})" if over.type else ""
-    then = "it is not begun again" if op.work.at_most_once else "another one begins"
+    again = not op.work.at_most_once or op.attempts < op.work.policy.retries
+    then = "another one begins" if again else "it is not begun again"
     told = "attempt %s at %s of run %s was lost with its process%s; %s"
     with carrying_out(run, op.key, over.attempt):
         log.warning(told, over.attempt, op.key, run, why, then)
@@ -110,6 +111,8 @@ def _lost(header: Header, op: OpenOp, item: Operation, now: Millis, newest: Mill
         lost = None  # what it had begun is on record
     ended = lost.ended if lost is not None and lost.ended is not None else now
     # A turn that ended before the newest event did so by a clock that was set back since.
+    if op.not_before is not None and op.work.at_most_once:
+        return None  # nothing has marked its next attempt yet
     if op.not_before is not None and newest <= ended < op.not_before:
         return None  # it waited for its next attempt
     began = max([op.asked_at, op.not_before or 0, *(each.ended or 0 for each in item.tries)])

@@ -19,13 +19,13 @@ from rewake.engine.services import Services, StepHere
 from rewake.engine.work import CLEANUP
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.noted import Attempted, Try
-from rewake.records import Failure, Header, Millis, Outcome, Scheduled, Stepped
+from rewake.records import Failure, Fired, Header, Millis, Outcome, Scheduled, Stepped
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.values.failures import failure_of, said_of
 from rewake.values.run_codec import RunCodec
 
-_LOST = Failure("lost", "the step began and its result was lost; it runs at most once")
+_LOST = "the step began and its result was lost; it runs at most once"
 
 AT_ONCE: Millis = 100
 """Within so many milliseconds of being asked for, a step began when it was asked for."""
@@ -59,18 +59,23 @@ class Steps:
             and op.work.at_most_once
             and op.key not in fresh
             and not 0 < op.retried == before
-            and not (rested and op.number == 0)
+            and op.not_before is None
+            and not (rested and op.number <= op.attempts)
         ]
 
     def ready(self, execution: Execution, now: Callable[[Execution], Millis]) -> list[OpenOp]:
-        """The steps that may start."""
-        return [
+        """The steps that may start. Further tries of what runs at most once are noted before."""
+        found = [
             op
             for op in execution.open.values()
             if op.kind.traits.inline
             and op.key not in self.running
             and (op.not_before is None or op.not_before <= now(execution))
         ]
+        for op in found:
+            if op.work.at_most_once and op.not_before is not None:
+                execution.observe(Fired(op.key, now(execution), op.kind))
+        return found
 
     def start(self, ops: Sequence[OpenOp]) -> None:
         """Start an attempt at each step."""
@@ -88,10 +93,7 @@ class Steps:
         """Let the workflow observe the attempts that have ended, in the order of their ends."""
         for key in self._begun:
             if key in execution.open:
-                outcome = Outcome(OutcomeKind.ERROR, failure=_LOST)
-                number = execution.open[key].number
-                attempt = Attempted(now, None, number, once=True)
-                execution.observe(Stepped(key, now, outcome, attempt))
+                execution.observe(self._lost(execution.open[key], now))
         self._begun = []
         for op, result, error in self.ended:
             if isinstance(error, NotBegun):
@@ -175,6 +177,14 @@ class Steps:
         else:
             return result, None
 
+    def _lost(self, op: OpenOp, now: Millis) -> Stepped:
+        """The end of a try that may have begun in a process that is gone."""
+        failed, chance = op.attempts + 1, self._services.chance.random()
+        wait = op.work.policy.after_loss(failed, elapsed=_elapsed(op, now), chance=chance)
+        retry_at = None if wait is None else now + millis(wait)
+        outcome = Outcome(OutcomeKind.ERROR, failure=Failure("lost", _LOST, attempts=failed))
+        return Stepped(op.key, now, outcome, Attempted(now, retry_at, op.number, once=True))
+
     def _stepped(
         self,
         execution: Execution,
@@ -194,14 +204,14 @@ class Steps:
                     hidden=hidden_in(hint),
                 )
             except Exception as unencodable:
-                failure = failure_of(unencodable, op.attempts + op.lost + 1)
+                failure = failure_of(unencodable, _made(op))
                 return self._over(execution, op, now, Outcome(OutcomeKind.ERROR, failure=failure))
             return self._over(execution, op, now, Outcome(OutcomeKind.OK, value=value))
         failed = op.attempts + 1
         wait = work.policy.next(
             error, failed, elapsed=_elapsed(op, now), chance=self._services.chance.random()
         )
-        failure = failure_of(error, failed + op.lost)
+        failure = failure_of(error, _made(op))
         retry_at = None if wait is None else now + millis(wait)
         about = About(self._run, op.key, op.number)
         warn_of_failure(about, failure, self._services.clock, retry_at)
@@ -227,6 +237,14 @@ class Steps:
             return Stepped(op.key, now, outcome)
         over = Attempted(began, retry_at, number, where, once=once)
         return Stepped(op.key, now, outcome, over)
+
+
+def _made(op: OpenOp) -> int:
+    """How many attempts there were with the one that has just ended.
+
+    A try that runs at most once and was lost has failed; any other is lost beside those that have.
+    """
+    return op.attempts + 1 + (0 if op.work.at_most_once else op.lost)
 
 
 def _elapsed(op: OpenOp, now: Millis) -> float:

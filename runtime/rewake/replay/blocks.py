@@ -1,9 +1,9 @@
 """Blocks: groups of operations whose result is kept as one, and whose inside is then passed over.
 
 A block is an operation whose work is other operations: the keys of these begin with its own and the
-number of the attempt (`trip[0]/book`). When its function has ended, that is an event at once, as it
-is of a step (`Stepped`): only by it does the workflow observe what came of the block. So where it
-has succeeded, that event is all that a replay needs. It *passes over* what the block did inside:
+number of the attempt (`trip[0]/book`). When its function has ended, that is an event at once
+(`BlockEnded`), and only by it does the workflow observe what came of the block. So where it has
+succeeded, that event is all that a replay needs. It *passes over* what the block did inside:
 nothing of it is asked for or compared, and its code may be another by now. One that has failed is
 replayed, for what undoes it (a saga) may know what it had done.
 
@@ -28,8 +28,8 @@ from typing import Any, NamedTuple, Protocol
 
 from rewake.kinds import Kind, OutcomeKind
 from rewake.laps import within_lap
-from rewake.noted import Attempted, Cause
-from rewake.records import Emitted, Entry, Logged, Millis, Operation, Outcome, Scheduled, Stepped
+from rewake.noted import BlockEnded, Cause
+from rewake.records import Emitted, Entry, Logged, Millis, Operation, Outcome, Scheduled
 from rewake.replay.chance import Chance
 from rewake.replay.differences import key_of
 from rewake.replay.loop import WorkflowLoop
@@ -105,7 +105,7 @@ def _ended(history: Sequence[Entry]) -> Mapping[str, None]:
     }
     if not asked or any(within_lap(key_of(entry)).startswith("~") for entry in history):
         return {}
-    ends = (each for each in history if isinstance(each, Stepped) and each.key in asked)
+    ends = (each for each in history if isinstance(each, BlockEnded) and each.key in asked)
     return {each.key: None for each in ends if each.outcome.kind is OutcomeKind.OK}
 
 
@@ -189,11 +189,14 @@ class Blocks:
         cause = None if error is None else self._execution.origins.cause_of(error)
         self._over[op.key] = _Over(op, outcome, cause)
 
-    def has_ended(self, op: OpenOp) -> bool:
-        """Whether the function of a block has ended, or is passed over: its end is seen now."""
-        return self._over.pop(op.key, None) is not None or op.key in self.passed
+    def see_end(self, event: BlockEnded) -> bool:
+        """Note that the end of a block is seen now. Whether it has ended, or is passed over."""
+        op = self._execution.open.get(event.key)
+        if op is not None:
+            op.cause = event.cause
+        return self._over.pop(event.key, None) is not None or event.key in self.passed
 
-    def next_end(self) -> Stepped | None:
+    def next_end(self) -> BlockEnded | None:
         """The event by which the workflow sees what came of the next block that has ended."""
         while self._over:
             key, (op, outcome, cause) = next(iter(self._over.items()))
@@ -215,11 +218,10 @@ class Blocks:
 
 def _event_of(
     op: OpenOp, outcome: Callable[[], Outcome], cause: Cause | None, now: Millis
-) -> Stepped:
+) -> BlockEnded:
     """The event by which a workflow observes what came of a block."""
     try:
         found = outcome()
     except Exception as unencodable:
         found, cause = Outcome(OutcomeKind.ERROR, failure=failure_of(unencodable, 1)), None
-    attempt = None if cause is None else Attempted(op.asked_at, cause=cause)
-    return Stepped(op.key, now, found, attempt)
+    return BlockEnded(op.key, now, found, cause=cause)

@@ -24,6 +24,8 @@ class Ending(Protocol):
     """The execution that comes to its end."""
 
     cancel_reason: str | None
+    main: WorkflowTask | None
+    """The branch of its body."""
     replaying: bool
 
     @property
@@ -33,10 +35,6 @@ class Ending(Protocol):
     @property
     def loop(self) -> WorkflowLoop:
         """The loop that it runs on."""
-
-    @property
-    def main(self) -> WorkflowTask | None:
-        """The branch of its body."""
 
     @property
     def origins(self) -> Origins:

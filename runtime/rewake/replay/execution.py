@@ -37,6 +37,7 @@ from rewake.kinds import Kind
 from rewake.laps import prefix_of, seed_of
 from rewake.records import (
     LATEST,
+    BlockEnded,
     CancelRequested,
     ClockSetBack,
     Command,
@@ -107,7 +108,7 @@ class Execution:
         self.seed = seed
         self.program: Final = program
         self._loop = WorkflowLoop(self)
-        self._main: WorkflowTask | None = None
+        self.main: WorkflowTask | None = None
         self._asked, self._withdrawn = dict[str, OpenOp](), list[OpenOp]()
         self._expected: dict[str, Scheduled] = {}
         self.replaying = False
@@ -154,7 +155,7 @@ class Execution:
         its `Started`, the first commands are appended to `fresh`.
         """
         history = differences.compared(history, self._log)
-        self.replaying = len(history) > 1 or self._main is not None
+        self.replaying = len(history) > 1 or self.main is not None
         self.blocks.passed = Passed(history)
         with self._loop:
             self._replay(history, outcomes)
@@ -339,11 +340,6 @@ class Execution:
         """What the history asks for at this key now, if this is a replay."""
         return self._expected.get(key) if self.replaying else None
 
-    @property
-    def main(self) -> WorkflowTask | None:
-        """The branch of the body, once it has begun."""
-        return self._main
-
     def group(self, label: str) -> Group:
         """Numbered scopes for branches that belong together."""
         return self.scope().group(label)
@@ -380,8 +376,8 @@ class Execution:
             _APPLY[type(event)](self, event, outcome)
             self.machine = event.clock
             self._loop.run_until_idle()
-            if self._main is not None and self._main.done() and self.error is None:
-                self._end_with(self._main)
+            if self.main is not None and self.main.done() and self.error is None:
+                self._end_with(self.main)
         except StuckError as error:
             self.halt(error)
         except BaseException as error:  # Ctrl-C, after which the instance is in no known state.
@@ -399,7 +395,7 @@ class Execution:
         self.started = event
         self.notes.labels = dict(event.labels)
         # An empty context: a workflow must not see the server's context variables.
-        self._main = self._loop.spawn(
+        self.main = self._loop.spawn(
             self.end.body(event), self._loop.root, name="main", context=contextvars.Context()
         )
 
@@ -409,6 +405,9 @@ class Execution:
         self._settle(event.key, outcome)
 
     def _fired(self, event: Fired | Signalled, outcome: Outcome | None) -> None:
+        if event.kind.traits.inline and event.key in self.open:
+            self.open[event.key].not_before = None  # its next try may have begun from here on
+            return
         self._settle(event.key, outcome or event.outcome, getattr(event, "signal", ""))
 
     def _stepped(self, event: Stepped, _: Outcome | None) -> None:
@@ -417,10 +416,11 @@ class Execution:
             self.where = over.where or self.where
             if op is not None and over.retry_at is not None:
                 return op.try_again(event)
-        if op is not None and op.kind.traits.encloses:
-            if not self.blocks.has_ended(op) and self.replaying:
-                return self._stick(op.key, "the block ended in the history, and does not now")
-            op.cause = None if over is None else over.cause
+        return self._settle(event.key, event.outcome)
+
+    def _block_ended(self, event: BlockEnded, _: Outcome | None) -> None:
+        if not self.blocks.see_end(event) and self.replaying:
+            return self._stick(event.key, "the block ended in the history, and does not now")
         return self._settle(event.key, event.outcome)
 
     def _settle(self, key: str, outcome: Outcome, signal: str = "") -> None:
@@ -438,8 +438,8 @@ class Execution:
     def _cancel(self, event: CancelRequested, _: Outcome | None) -> None:
         self.cancel_reason = readable(event.reason, "the reason to cancel")
         self.cancels = event.number
-        if self._main is not None:
-            self._main.cancel(self.cancel_reason)
+        if self.main is not None:
+            self.main.cancel(self.cancel_reason)
 
     def _set_back(self, event: ClockSetBack, _: Outcome | None) -> None:
         for op in self.open.values():
@@ -468,7 +468,7 @@ class Execution:
     def _compare(self, recorded: Sequence[Entry], asked: Sequence[Command]) -> None:
         """Make checks 2 and 3, and check that withdrawals and the end are where they were."""
         if asked != recorded and (found := differences.of_segment(recorded, asked)):
-            place = places.of_key(self.open.get(found.key), self._main)
+            place = places.of_key(self.open.get(found.key), self.main)
             self._stick(found.key, found.told + place)
 
     def _stick(self, key: str, what: str) -> None:
@@ -487,6 +487,7 @@ _APPLY: Mapping[type, Callable[[Execution, Any, Outcome | None], None]] = {
     Completed: Execution._completed,
     Fired: Execution._fired,
     Stepped: Execution._stepped,
+    BlockEnded: Execution._block_ended,
     Signalled: Execution._fired,
     CancelRequested: Execution._cancel,
     ClockSetBack: Execution._set_back,

@@ -93,8 +93,10 @@ def note_failure(branch: asyncio.Task[Any]) -> None:
 
 def is_cut_behind(history: Sequence[Entry]) -> bool:
     """Whether a retry has cut a history behind its last event: what follows is asked for anew."""
-    last = [type(entry) for entry in history[-2:]]
-    return last == [Retried, Stepped] or last[-1:] == [Retried]
+    match history[-2:]:
+        case [*_, Retried()] | [Retried(), Stepped()]:
+            return True
+    return False
 
 
 def _context(error: BaseException) -> BaseException | None:

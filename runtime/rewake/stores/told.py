@@ -275,14 +275,14 @@ def _plainly(entry: Entry, place: Place) -> Iterator[Told]:
             yield Told(Telling.STATE, at, state=ended, failure=outcome.failure)
         case Scheduled(key=key, kind=kind, name=name) if not kind.traits.at_once:
             yield Told(Telling.OPERATION, at, key, kind=kind, name=name, state="started")
-        case Stepped(key=key, outcome=outcome, retry_at=None):
-            yield _ended(place, key, Kind.STEP, outcome)
+        case Stepped(key=key, outcome=outcome, retry_at=None, kind=kind):
+            yield _ended(place, key, kind, outcome)
         case Stepped(key=key, outcome=outcome):
             failure = outcome.failure
             yield Told(
                 Telling.OPERATION, at, key, kind=Kind.STEP, state="retrying", failure=failure
             )
-        case Fired() | Signalled():
+        case Fired() | Signalled() if not entry.kind.traits.inline:
             yield _ended(place, entry.key, entry.kind, entry.outcome)
         case Withdrawn(key=key, kind=kind):
             yield Told(Telling.OPERATION, at, key, kind=kind, state="withdrawn")

@@ -278,7 +278,9 @@ def _changed(entry: Entry, reading: Reading) -> tuple[ChangedView, Kind] | None:
             return ChangedView(entry.key, "retrying", due=moment(entry.retry_at)), Kind.STEP
         case Stepped():
             ended = ChangedView(entry.key, ENDED[entry.outcome.kind], moment(entry.ended))
-            return ended, Kind.STEP
+            return ended, entry.kind
+        case Fired(kind=kind) if kind.traits.inline:
+            return None
         case Fired() | Signalled():
             return ChangedView(entry.key, ENDED[entry.outcome.kind], moment(clock)), entry.kind
         case Withdrawn():
@@ -289,9 +291,11 @@ def _changed(entry: Entry, reading: Reading) -> tuple[ChangedView, Kind] | None:
 
 def _closes(entry: Entry) -> bool:
     """Whether no later entry says more of the operation that this one is about."""
-    return isinstance(entry, Completed | Fired | Signalled | Withdrawn) or (
-        isinstance(entry, Stepped) and entry.retry_at is None
-    )
+    if isinstance(entry, Stepped):
+        return entry.retry_at is None
+    if isinstance(entry, Fired):
+        return not entry.kind.traits.inline
+    return isinstance(entry, Completed | Signalled | Withdrawn)
 
 
 def _has_item(entry: Scheduled) -> bool:

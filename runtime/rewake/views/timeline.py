@@ -287,6 +287,8 @@ class Reading:
             view.error = error_view(entry.outcome.failure)
 
     def _settled(self, entry: Fired | Signalled) -> dict[str, Any]:
+        if isinstance(entry, Fired) and entry.kind.traits.inline:
+            return {"key": entry.key, "begins": True}
         self._end(entry.key, ENDED[entry.outcome.kind], self.tries.clock)
         if isinstance(entry, Fired):
             return {"key": entry.key}

@@ -45,6 +45,8 @@ class Narrator:
             key, said = getattr(event, "key", ""), event.__struct_config__.tag
             if isinstance(event, Fired) and event.kind.traits.answers:
                 said = "answered"
+            if isinstance(event, Fired) and event.kind.traits.inline:
+                said = "begins"
             print(
                 f"{moment(event.clock)}  {said:<10} {key}  {self._details(event)}".rstrip(),
                 file=self._out,
