@@ -176,7 +176,8 @@ class Blocks:
         key, scopes = loop.current_scope().enclosing(name)
         op = OpenOp(key, Kind.BLOCK, bounded(name), "", None)
         op.resolve, op.future = resolve, OpFuture(loop, op, self._execution.withdraw)
-        self._execution.ask(op)
+        if not loop.dead:
+            self._execution.ask(op)
         return op, None if loop.dead or key in self.passed else scopes
 
     def end(

@@ -333,8 +333,7 @@ class Execution:
 
     def ask(self, op: OpenOp) -> None:
         """Ask for a block, which nobody else carries out."""
-        if not self._loop.dead:
-            self._ask(op, self._expected.get(op.key))
+        self._ask(op, self._expected.get(op.key))
 
     def recorded(self, key: str) -> Scheduled | None:
         """What the history asks for at this key now, if this is a replay."""
