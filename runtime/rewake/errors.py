@@ -14,6 +14,7 @@
     │   ├── RunConflict           the run's state does not allow it (finished, decided, exists)
     │   │   └── RunRemoved            it has ended, and nothing is left of it
     │   └── StuckError            the run needs a person; it is kept whole and can go on after a fix
+    │       ├── LimitReached          it would store more than it may; nothing of it was written
     │       ├── NonDeterminismError   the code no longer does what the history says
     │       └── CheckpointUnreadable  a stored value cannot be read, or is not authentic
     │           ├── CheckpointForged      it is encrypted, and was changed, moved or forged
@@ -64,6 +65,7 @@ __all__ = [
     "InsufficientScope",
     "InvalidInput",
     "IssuerUnavailable",
+    "LimitReached",
     "LinkExpired",
     "NonDeterminismError",
     "NonRetryable",
@@ -173,6 +175,10 @@ class RunRemoved(RunConflict):
 
 class StuckError(RunError):
     """The run cannot go on without a person. It is kept whole."""
+
+
+class LimitReached(StuckError):
+    """The run would store more than it may. Nothing of it was written; the message has the fix."""
 
 
 class NonDeterminismError(StuckError):

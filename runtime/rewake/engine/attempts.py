@@ -23,6 +23,7 @@ from rewake.authoring.policy import millis
 from rewake.authoring.task import Task
 from rewake.engine.apart import Stay
 from rewake.engine.asked import arguments_of
+from rewake.engine.bounds import check_size
 from rewake.engine.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.handover import REASON
@@ -297,6 +298,7 @@ class Attempts:
                 hint=(hint := return_hint(call.task.function)),
                 hidden=hidden_in(hint),
             )
+            check_size(operation.run, operation.key, value, self._services.settings.value)
         except (Stopped, asyncio.CancelledError, NotBegun):
             raise
         except BaseException as error:

@@ -13,6 +13,7 @@ import logging
 import shlex
 from collections.abc import Awaitable, Sequence
 
+from rewake.engine.bounds import check_history, check_values
 from rewake.engine.carrying import runs_log
 from rewake.engine.instance import Instance
 from rewake.engine.laps import first_entries
@@ -268,6 +269,9 @@ class Commits:
 
     async def _entries(self, execution: Execution) -> list[Entry]:
         """What is to be committed, its large values on the shelf; the header says the rest."""
+        settings = self._services.settings
+        check_history(self.header, execution.fresh, settings.entries)
+        check_values(self.header.run, execution.fresh, settings.value)
         await self._note(execution)
         return await self._store.offload(self.header.run, execution.fresh)
 

@@ -41,6 +41,10 @@ class Settings:
     """How many processes in a row may die under a task before it fails, if it is to blame."""
     pauses: bool = False
     """Whether the process stands still while no request is there: it begins nothing by itself."""
+    entries: int = 200_000
+    """How many entries the history of a run, or of its lap, may have."""
+    value: int = 256 * 1024 * 1024
+    """How many bytes a value may have."""
     url: str = ""
     """The address of all replicas, under which links live; empty: there are no links."""
 

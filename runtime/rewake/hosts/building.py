@@ -173,6 +173,8 @@ def build_engine(
         blocked=round(config.blocked * 1000),
         cached=config.cached,
         tasks=config.tasks,
+        entries=config.entries,
+        value=config.value,
         pauses=not config.runs_on.goes_on,
         url=config.url,
         keep=config.keep,

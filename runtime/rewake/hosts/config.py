@@ -78,6 +78,8 @@ class ServerConfig:
     waiting: int = 500
     """How many requests may wait for results at once."""
     backlog: int = 1_000
+    entries: int = 200_000
+    value: int = 256 * 1024 * 1024
     """How many turns of runs may wait for this process before starts are refused."""
     grace: float = 5.0
     """How long work may go on at the end."""
@@ -305,6 +307,8 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "tasks": ("REWAKE_TASKS", int),
     "waiting": ("REWAKE_WAITING", int),
     "backlog": ("REWAKE_BACKLOG", int),
+    "entries": ("REWAKE_MOST_ENTRIES", int),
+    "value": ("REWAKE_LARGEST_VALUE", int),
     "grace": ("REWAKE_GRACE", float),
     "blocked": ("REWAKE_BLOCKED", float),
     "keep": ("REWAKE_KEEP", _keep),
@@ -355,6 +359,8 @@ def _misfits(config: ServerConfig) -> Iterator[ConfigError]:
         ("tasks", config.tasks >= 1, "1 or more"),
         ("waiting", config.waiting >= 0, "0 or more"),
         ("backlog", config.backlog >= 1, "1 or more"),
+        ("entries", config.entries >= 100, "100 or more"),
+        ("value", config.value >= 1024, "1024 or more"),
         ("platform", config.platform in HOSTS, ", ".join(HOSTS)),
         ("deadline", 0 <= config.deadline <= 86_400, "0 to 86400 seconds"),
         ("dispatcher", config.dispatcher in DISPATCHERS, " or ".join(DISPATCHERS)),

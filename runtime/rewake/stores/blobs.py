@@ -70,7 +70,7 @@ class Blobs:
 
     async def without(self, run: str, entry: Entry) -> Entry:
         """The entry, with its value on the shelf if that is large."""
-        value = _value_of(entry)
+        value = value_of(entry)
         kept = await self.offload(run, value, key=_key_of(entry))
         return entry if kept is value else _with_value(entry, kept)
 
@@ -80,7 +80,7 @@ class Blobs:
         """The entries with their values whole, but for those that are passed over."""
         whole = list(entries)
         for position, entry in enumerate(entries):
-            value = _value_of(entry)
+            value = value_of(entry)
             if value is not None and value.blob and not passed(entry):
                 whole[position] = _with_value(entry, await self.resolve(run, value))
         return whole
@@ -100,7 +100,7 @@ def _key_of(entry: Entry) -> str:
 
 def fits(entry: Entry) -> bool:
     """Whether the entry can stay as it is: its value is small, or on the shelf."""
-    value = _value_of(entry)
+    value = value_of(entry)
     return value is None or bool(value.blob) or len(bytes(value.body)) <= BLOB_BYTES
 
 
@@ -117,7 +117,8 @@ _VALUES: Mapping[type, Callable[[Entry], Value | None]] = {
 """Where an entry has its value; all others have none."""
 
 
-def _value_of(entry: Entry) -> Value | None:
+def value_of(entry: Entry) -> Value | None:
+    """The value of an entry, if it has one."""
     get = _VALUES.get(type(entry))
     return None if get is None else get(entry)
 
