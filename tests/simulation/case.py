@@ -14,6 +14,7 @@ from tests.simulation.emitting import with_items
 from tests.simulation.fanning import with_fan
 from tests.simulation.faults import TRANSACTIONS, Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
+from tests.simulation.hearing import with_events
 from tests.simulation.kindred import with_children
 from tests.simulation.lapping import endless
 from tests.simulation.removing import KEEP
@@ -118,6 +119,7 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         further(case, random.Random(f"further/{seed}"))
         if chance_of("removed", seed) < 0.1 and not case.jumpy and not _is_out(case):
             case.keep = KEEP
+        _let_hear(case, random.Random(f"hearing/{seed}"))
         if case.jumpy or any(what in ("outage", "refused") for _, what in case.events):
             case.programs = {name: (unbeaten(p), r) for name, (p, r) in case.programs.items()}
     return case
@@ -126,6 +128,14 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
 def chance_of(what: str, seed: int) -> float:
     """A draw of its own, which moves no other."""
     return random.Random(f"{what}/{seed}").random()
+
+
+def _let_hear(case: Case, chance: random.Random) -> None:
+    """Events: clocks that are hours apart would put them before the runs that wait for them."""
+    hears = chance.random() < 0.12 and not case.jumpy
+    if hears and case.programs["r1"][0][0] != "laps":
+        drawn = case.programs.items()
+        case.programs = {run: with_events(run, whole, chance) for run, whole in drawn}
 
 
 def _is_out(case: Case) -> bool:

@@ -27,6 +27,7 @@ from rewake import (
     emit,
     now,
     parallel,
+    publish,
     race,
     random,
     respond,
@@ -36,6 +37,7 @@ from rewake import (
     task_context,
     uuid4,
     wait_for_approval,
+    wait_for_event,
     workflow,
 )
 from tests.simulation.loop import OWNER
@@ -337,6 +339,24 @@ class Interpreter:
         except TaskError as error:
             told = error.type
         return ["~", told] if plan == "edge" else ["call", value, told]
+
+    async def do_tells(self, name: str, count: int, options: dict[str, Any]) -> Any:
+        for number in range(count):
+            if options["pause"]:
+                await self.do_nap(options["pause"])
+            await publish("news", {"of": name, "number": number})
+        return ["told", name]
+
+    async def do_hears(self, name: str, count: int, options: dict[str, Any]) -> Any:
+        heard: list[int] = []
+        while len(heard) < count:
+            if options["pause"]:
+                await self.do_nap(options["pause"])
+            with contextlib.suppress(TimeoutError):
+                of, limit = {"of": name}, options["timeout"]
+                told = await wait_for_event("news", where=of, timeout=limit)
+                heard.append(told["number"])
+        return ["heard", name, sorted(heard)]
 
     async def do_respond(self, name: str) -> Any:
         await respond(name)

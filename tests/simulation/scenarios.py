@@ -26,7 +26,14 @@ from tests.simulation.scenarios_counted import (
     counted_late,
     counted_slowly,
 )
-from tests.simulation.scenarios_outside import called, called_at_the_edge, queued, told, voted
+from tests.simulation.scenarios_outside import (
+    called,
+    called_at_the_edge,
+    heard,
+    queued,
+    told,
+    voted,
+)
 from tests.simulation.scenarios_removing import keyed, removed, retried_and_removed
 from tests.simulation.scenarios_tagged import TAGGED_SCENARIOS
 from tests.simulation.telling import with_notices
@@ -542,6 +549,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "several people vote": voted,
     "people vote on what is retried": _voted_and_retried,
     **TAGGED_SCENARIOS,
+    "events are heard": heard,
     "machines call": called,
     "machines call at the last moment": called_at_the_edge,
     "a task that kills its process is lost": _killing(

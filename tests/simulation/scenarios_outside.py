@@ -10,6 +10,7 @@ from tests.simulation.calling import with_calls
 from tests.simulation.case import Case, case_of
 from tests.simulation.faults import TRANSACTIONS, chaos_of
 from tests.simulation.generate import Drawn
+from tests.simulation.hearing import told_and_heard
 from tests.simulation.telling import with_notices
 from tests.simulation.voting import ballot
 
@@ -35,6 +36,13 @@ def voted(seed: int, store: str) -> Case:
     chance = random.Random(seed)
     parts = [ballot(f"v{number}", chance) for number in range(4)]
     return _beset(seed, store, chance, parts, seconds=6.0)
+
+
+def heard(seed: int, store: str) -> Case:
+    """Events are published and waited for, while processes die and calls of the store are lost."""
+    chance = random.Random(seed)
+    parts = [told_and_heard(f"n{number}", chance) for number in range(4)]
+    return _beset(seed, store, chance, parts, seconds=8.0)
 
 
 def _beset(

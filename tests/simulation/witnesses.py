@@ -19,6 +19,7 @@ from tests.simulation.mutants_answering import ANSWERING
 from tests.simulation.mutants_calling import CALLING
 from tests.simulation.mutants_counting import COUNTING
 from tests.simulation.mutants_following import FOLLOWING
+from tests.simulation.mutants_hearing import HEARING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_kindred import KINDRED
 from tests.simulation.mutants_lapping import LAPPING
@@ -40,6 +41,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *CALLING,
     *COUNTING,
     *FOLLOWING,
+    *HEARING,
     *HOLDING,
     *KINDRED,
     *LAPPING,

@@ -39,7 +39,7 @@ from rewake.engine.runs import Runs
 from rewake.errors import EventConflict, InvalidInput, RewakeError, RunConflict, RunNotFound
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.published import Mention, Published, Shape, Subscription
-from rewake.records import Millis, Operation, Outcome, Value
+from rewake.records import LATEST, Millis, Operation, Outcome, Value
 from rewake.replay.operation import OpenOp
 from rewake.states import TERMINAL
 from rewake.stores.ended import is_ended_due, removal_due
@@ -326,11 +326,8 @@ class Events:
 
     async def _look(self, index: Index, look: _Look, waiting: Subscription) -> None:
         """Give a wait the first event that it may have, if there is one."""
-        now = self._services.clock.now()
-        if waiting.until is not None and waiting.until <= now:
-            return  # its run finds that its time is over
-        found = await look.first(waiting, now)
-        if found is None:
+        found = await look.first(waiting, self._services.clock.now())
+        if found is None or _is_late(waiting, found):
             return
         header = await self._services.store.find(waiting.run)
         over = header is None or header.state in TERMINAL
@@ -344,8 +341,10 @@ class Events:
         codec = RunCodec(self._services.secret, waiting.run)
         value = codec.encode(told, key=key, purpose=Purpose.EVENT)
         blank = Operation(waiting.run, key, Kind.EVENT, index.name, waiting.round)
-        outcome, now = Outcome(OutcomeKind.OK, value), self._services.clock.now()
-        return (await self._deliveries.end_wait(blank, outcome, now, carry_on=True)).won
+        # Published in time, it counts, also if a wait is so short that its time is over by now.
+        at = min(self._services.clock.now(), waiting.until or LATEST)
+        outcome = Outcome(OutcomeKind.OK, value)
+        return (await self._deliveries.end_wait(blank, outcome, at, carry_on=True)).won
 
     # --- what is stored ----------------------------------------------------------------------
 
@@ -439,6 +438,10 @@ def _order(found: Found) -> tuple[Millis, str]:
 
 def _may_have(waiting: Subscription, since: Millis, found: Found) -> bool:
     return (found.event.place or 0) >= since and found.event.id not in waiting.had
+
+
+def _is_late(waiting: Subscription, found: Found) -> bool:
+    return waiting.until is not None and (found.event.place or 0) > waiting.until
 
 
 def _watch(run: str, now: Millis) -> Subscription:

@@ -9,6 +9,7 @@ ended.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,6 +24,8 @@ from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.values.run_codec import RunCodec
 
+AT_ONCE = 25
+"""So many waits are made known at once."""
 log = logging.getLogger("rewake.engine")
 
 
@@ -64,9 +67,13 @@ class Subscriptions:
 
     async def make(self, execution: Execution, ops: Sequence[OpenOp]) -> None:
         """Make waits known, which are committed, and let each find what is there."""
-        for op in ops:
-            known = self._note(execution, op)
-            await self._services.events.subscribe(self._run, op, known.asked)
+        for first in range(0, len(ops), AT_ONCE):
+            some = ops[first : first + AT_ONCE]
+            asked = [self._note(execution, op).asked for op in some]
+            subscribe = self._services.events.subscribe
+            await asyncio.gather(
+                *(subscribe(self._run, *each) for each in zip(some, asked, strict=True))
+            )
 
     def note_ended(self, execution: Execution) -> None:
         """Note, once that is committed, which known waits are open no more."""

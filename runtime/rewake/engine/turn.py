@@ -195,8 +195,6 @@ class Turn:
         check(execution)
         if execution.finished is not None:
             return await self._commits.finish(execution)
-        if await self._commits.make_known(execution):
-            return False
         ready = [] if header.pause else self._steps.ready(execution, self._now)
         if not ready and not self._steps.running:
             if await self._sees_more(execution, seen):
@@ -219,6 +217,7 @@ class Turn:
             await self._make_sure()
         self._check_held()
         self._steps.start(ready)
+        await self._commits.make_known(execution)
 
     async def _fold(self, execution: Execution, known: Operation | None, now: Millis) -> None:
         for event, outcome in await self._events(execution, known, now):
@@ -230,12 +229,13 @@ class Turn:
 
     async def _sees_more(self, execution: Execution, seen: int) -> bool:
         """Whether there is more that it can observe at once, behind the arrivals it has `seen`."""
+        if await self._commits.make_known(execution):
+            return True
         if self._instance.inbox.has_more(self._commits.header, execution):
             if len(execution.fresh) > MOST_FRESH:
                 await self._commits.stay(execution)
             return True
-        arrivals = self._instance.arrivals
-        return self._unread or arrivals.heard_to(seen) > seen or goes_on(execution)
+        return self._unread or self._instance.arrivals.heard_to(seen) > seen or goes_on(execution)
 
     # --- what arrived ----------------------------------------------------------------------
 
