@@ -90,6 +90,15 @@ class BlockEnded(Stepped, frozen=True, array_like=True, omit_defaults=True, tag=
     kind: ClassVar[Kind] = Kind.BLOCK
 
 
+class HeardEvents(msgspec.Struct, frozen=True, array_like=True):
+    """What a run has had of the events of one name and `where` (`rewake.authoring.events`)."""
+
+    since: Millis
+    """The place from which on it has missed none."""
+    had: dict[str, Millis]
+    """The ids of those from there on that it has had, with their places."""
+
+
 class LapBegun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """What is noted where a lap of a run begins."""
 
@@ -104,6 +113,8 @@ class LapBegun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
     """The ids of the signals that the lap before has consumed: those are not delivered again."""
     over: list[str] = []
     """Those of the lap before that, which are removed: their ids are forgotten."""
+    events: dict[str, HeardEvents] = {}
+    """By what they are of: the events that the lap before has had. Its waits go on behind them."""
 
 
 class LapState(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rewake import TaskError, publish, sleep, step, task, wait_for_event, workflow
+from rewake import TaskError, continue_as_new, publish, sleep, step, task, wait_for_event, workflow
 from rewake.engine.events import Events
 from rewake.errors import EventConflict, InvalidInput, NotInARun
 from rewake.states import RunState
@@ -150,6 +150,31 @@ def test_a_loop_gets_each_event_once_in_order(table: str, cached: int) -> None:
         assert await left(bench, "U", "tick", of="x") == 0
 
     virtually([loop], body, table=table, cached=cached)
+
+
+@workflow
+async def laps(number: int = 0, so_far: list[int] = []) -> list[int]:  # noqa: B006
+    told = await wait_for_event("tick", where={"of": "x"})
+    await sleep(3)
+    so_far = [*so_far, told["n"]]
+    if len(so_far) < 12:
+        continue_as_new(number + 1, so_far)
+    return so_far
+
+
+@everywhere
+@warm_and_cold
+def test_an_endless_workflow_hears_each_event_once(table: str, cached: int) -> None:
+    """What comes while a lap is busy is for the next one, and what a lap had is not."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("laps")).run
+        for n in range(12):
+            await asyncio.sleep(1.3 if n % 4 else 11)
+            await Events(bench.engine).publish("tick", {"of": "x", "n": n})
+        assert await bench.result(run) == list(range(12))
+
+    virtually([laps], body, table=table, cached=cached)
 
 
 @workflow

@@ -26,14 +26,7 @@ from tests.simulation.scenarios_counted import (
     counted_late,
     counted_slowly,
 )
-from tests.simulation.scenarios_outside import (
-    called,
-    called_at_the_edge,
-    heard,
-    queued,
-    told,
-    voted,
-)
+from tests.simulation.scenarios_outside import OUTSIDE_SCENARIOS, queued, told
 from tests.simulation.scenarios_removing import keyed, removed, retried_and_removed
 from tests.simulation.scenarios_tagged import TAGGED_SCENARIOS
 from tests.simulation.telling import with_notices
@@ -546,12 +539,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "what goes wrong is followed": _followed(case_of),
     "retries are followed": _followed(_retried, 2),
     "holders who stall are followed": _followed(_stalling, 1),
-    "several people vote": voted,
     "people vote on what is retried": _voted_and_retried,
     **TAGGED_SCENARIOS,
-    "events are heard": heard,
-    "machines call": called,
-    "machines call at the last moment": called_at_the_edge,
+    **OUTSIDE_SCENARIOS,
     "a task that kills its process is lost": _killing(
         ["try", ["task", "work", "n1", {"kills": FOR_EVER}], None, None], ["caught", "lost"]
     ),

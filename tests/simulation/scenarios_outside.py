@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rewake.engine.settings import Settings
 from tests.simulation.calling import with_calls
@@ -75,3 +75,11 @@ def queued(seed: int, store: str) -> Case:
     case = case_of(seed, store)
     case.local, case.queued = False, True
     return case
+
+
+OUTSIDE_SCENARIOS: Mapping[str, Callable[[int, str], Case]] = {
+    "events are heard": heard,
+    "several people vote": voted,
+    "machines call": called,
+    "machines call at the last moment": called_at_the_edge,
+}

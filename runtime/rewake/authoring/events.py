@@ -30,6 +30,7 @@ from rewake.authoring.policy import Seconds, positive
 from rewake.authoring.sending import sent
 from rewake.errors import CheckpointUnreadable, InvalidInput, NotInARun
 from rewake.kinds import Kind, OutcomeKind, Purpose
+from rewake.noted import HeardEvents
 from rewake.records import Millis, Outcome, Value
 from rewake.replay.execution import Execution, current
 from rewake.replay.operation import operation
@@ -213,14 +214,22 @@ _HEARD: WeakKeyDictionary[Execution, dict[str, _Heard]] = WeakKeyDictionary()
 
 
 def _heard(execution: Execution, name: str, where: Mapping[str, Scalar]) -> _Heard:
-    of_run = _HEARD.setdefault(execution, {})
-    wanted = msgspec.json.encode([name, where], order="sorted").decode()
+    of_run, started = _HEARD.setdefault(execution, {}), execution.started
+    wanted = execution.codec.digest({"name": name, "where": dict(where)})
     known = of_run.get(wanted)
     if known is None:
-        known = of_run[wanted] = _Heard(execution.started.clock - EARLY)
-        if (own := _began_by(execution.started.by, name)) is not None:
-            known.had[own] = execution.started.clock
+        before = started.lap.events.get(wanted)
+        known = _Heard(before.since, {**before.had}) if before else _Heard(started.clock - EARLY)
+        of_run[wanted] = known
+        if before is None and (own := _began_by(started.by, name)) is not None:
+            known.had[own] = started.clock
     return known
+
+
+def heard_in(execution: Execution) -> dict[str, HeardEvents]:
+    """What the next lap of a run has to know of the events that this one had."""
+    heard = _HEARD.get(execution, {})
+    return {wanted: HeardEvents(each.since, each.had) for wanted, each in heard.items()}
 
 
 def started_by(name: str, id: str) -> str:

@@ -13,6 +13,7 @@ import logging
 import shlex
 from collections.abc import Awaitable, Sequence
 
+from rewake.authoring.events import heard_in
 from rewake.engine.bounds import check_history, check_values
 from rewake.engine.carrying import runs_log
 from rewake.engine.instance import Instance
@@ -240,7 +241,7 @@ class Commits:
         lap = (await store.entries(self.header)).entries + fresh
         now = max(self._services.clock.now(), execution.clock)
         await self._note(execution)
-        first = first_entries(self.header, lap, again, now)
+        first = first_entries(self.header, lap, again, now, heard_in(execution))
         entries = await store.offload(self.header.run, first)
         if not self._ends(execution, await store.next_lap(self.header, entries)):
             return False

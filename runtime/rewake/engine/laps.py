@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from rewake.engine.retries import told
-from rewake.noted import LapBegun
+from rewake.noted import HeardEvents, LapBegun
 from rewake.records import Entry, Header, Logged, Millis, Signalled, Started, Value
 
 
-def first_entries(header: Header, lap: Sequence[Entry], again: Value, now: Millis) -> list[Entry]:
+def first_entries(
+    header: Header,
+    lap: Sequence[Entry],
+    again: Value,
+    now: Millis,
+    events: dict[str, HeardEvents],
+) -> list[Entry]:
     """What the next lap begins with, behind a lap of these entries.
 
     What the body has said in that lap goes with it, for whoever has not read it yet.
@@ -27,6 +33,7 @@ def first_entries(header: Header, lap: Sequence[Entry], again: Value, now: Milli
         lines=before.lines + sum(len(each.lines) for each in known if isinstance(each, Logged)),
         heard=[each.signal for each in lap if isinstance(each, Signalled)],
         over=before.heard,
+        events=events,
     )
     begins = replace(started, clock=now, args=again, round=header.round + 1, lap=begun)
     return [replace(begins, labels=header.labels or {}), *said]
