@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import msgspec
 
-from rewake.encoded import Outcome
+from rewake.encoded import Failure, Outcome
 from rewake.kinds import Kind
 
 Millis = int
@@ -143,3 +143,47 @@ class Try(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     message: str = ""
     lost: bool = False
     """Whether its lease ran out."""
+
+
+class Forked(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="forked"):
+    """Event: what is before it was copied from another run. `rewake.engine.forking` has the rules.
+
+    Open waits move on to this moment, and what the body draws from here on is of another seed.
+    """
+
+    clock: Millis
+    run: str
+    """The run that was forked."""
+    key: str
+    """The operation before which it was."""
+    seed: int
+    over: str = ""
+    """The timer that had fired, and fires again at once."""
+
+
+class Origin(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """The run that a run was made of: forked before the operation `key`, or else started anew."""
+
+    run: str
+    key: str = ""
+
+
+class Retried(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="retried"):
+    """Event: the run had failed, and goes on from here. `rewake.engine.retries` has the rules.
+
+    Open waits move on to this moment, as if the time between had not been.
+    """
+
+    clock: Millis
+    epoch: int
+    """The run's epoch when it was retried."""
+    failure: Failure
+    """The error that had ended it."""
+    over: str = ""
+    """The timer that had fired, and fires again at once."""
+    anew: str = ""
+    """The timer that had ended the run, and begins anew."""
+    forgot: list[str] = []
+    """The keys of what was carried out after the error, and is forgotten."""
+    round: int = 0
+    """The round that begins with it."""

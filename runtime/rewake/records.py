@@ -8,10 +8,10 @@ all of it is.
 The *history* of a run is its entries in order. Entries are of two kinds. A *command* says what the
 workflow asked for (`Scheduled`, `Withdrawn`, `Finished`). An *event* says what it then observed
 (`Started`, `Completed`, `Stepped`, `Fired`, `Signalled`, `CancelRequested`), or that its waits move
-(`Retried`, `ClockSetBack`), and when: by the machine's clock, which may be set back. Between two
-events the workflow sees nothing new and time stands still; that is all that replay rests on. Log
-lines of the workflow's own body (`Logged`) are kept among its commands, and replay does not compare
-them, nor what it emitted in a part that was cut off (`Emitted`).
+(`Retried`, `Forked`, `ClockSetBack`), and when: by the machine's clock, which may be set back.
+Between two events the workflow sees nothing new and time stands still; that is all that replay
+rests on. Log lines of the workflow's own body (`Logged`) are kept among its commands, and replay
+does not compare them, nor what it emitted in a part that was cut off (`Emitted`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from rewake.ledger import LedgerItem
 from rewake.ledger import Millis as Millis
 from rewake.limited import FREE, Admission, Line, Terms
 from rewake.noted import BlockEnded as BlockEnded
-from rewake.noted import Cause, LapBegun, LapState, Try
+from rewake.noted import Cause, Forked, LapBegun, LapState, Origin, Try
+from rewake.noted import Retried as Retried
 from rewake.noted import Stepped as Stepped
 from rewake.sent import Signal as Signal
 from rewake.states import RunState
@@ -185,30 +186,9 @@ class ClockSetBack(msgspec.Struct, frozen=True, array_like=True, tag="clock"):
     clock: Millis
 
 
-class Retried(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="retried"):
-    """Event: the run had failed, and goes on from here. `rewake.engine.retries` has the rules.
-
-    Open waits move on to this moment, as if the time between had not been.
-    """
-
-    clock: Millis
-    epoch: int
-    """The run's epoch when it was retried."""
-    failure: Failure
-    """The error that had ended it."""
-    over: str = ""
-    """The timer that had fired, and fires again at once."""
-    anew: str = ""
-    """The timer that had ended the run, and begins anew."""
-    forgot: list[str] = []
-    """The keys of what was carried out after the error, and is forgotten."""
-    round: int = 0
-    """The round that begins with it."""
-
-
 Command = Scheduled | ScheduledFor | ScheduledRun | Withdrawn | Logged | Emitted | Finished
 Observed = Started | Completed | Stepped | BlockEnded | Fired | Signalled
-Event = Observed | CancelRequested | ClockSetBack | Retried
+Event = Observed | CancelRequested | ClockSetBack | Retried | Forked
 Entry = Command | Event
 
 
@@ -317,6 +297,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """Whether its holder is asked to pause it, as soon as no step of it runs."""
     killed: bool = False
     """Whether it was killed: it is cancelled, and its cleanup did not run."""
+    origin: Origin | None = None
+    """The run that it was made of, if it is a fork, or started anew."""
     digest: str = ""
     """The digest of its arguments."""
     digest_key: str = ""

@@ -191,6 +191,25 @@ def test_runs_are_paused_and_resumed(client: Client) -> None:
     assert (over.exit_code, over.stderr.count("\n")) == (2, 1)
 
 
+def test_a_run_is_begun_once_more(client: Client) -> None:
+    """From its beginning or before an operation, also with another input; the new id is told."""
+    run = client.started("paused", {"seconds": 0})
+    assert client.rewake("runs", "result", run, "--wait", "20").exit_code == 0
+    anew = client.rewake("runs", "rerun", run, "--input", '{"seconds": 0}')
+    assert (anew.exit_code, anew.stdout.count(run)) == (0, 0)
+    key = client.json("runs", "history", run)["operations"][0]["key"]
+    fork = client.json("runs", "fork", run, "--at", key)
+    assert fork["origin"] == {"run": run, "key": key}
+    assert client.rewake("runs", "result", fork["id"], "--wait", "20").exit_code == 0
+    missing = client.rewake("runs", "fork", run, "--at", "nothing")
+    assert (missing.exit_code, missing.stderr.count("\n")) == (2, 1)
+    assert key in missing.stderr
+    wrong = client.rewake("runs", "fork", run, "--at", key, "--input", '{"seconds": "x"}')
+    assert (wrong.exit_code, wrong.stderr.count("\n")) == (2, 1)
+    dry = client.rewake("runs", "fork", run, "--at", key, "--dry-run")
+    assert dry.stdout == f"run {run} would be forked\n"
+
+
 def test_failed_runs_are_retried(client: Client) -> None:
     """One, or all that failed, goes on; what has not failed is refused, and not meant."""
     run, going = client.started("broken", {}), client.started("paused", {"seconds": 60})

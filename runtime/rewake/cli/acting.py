@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rewake.cli.options import DiscardCleanup, Json, Url
+from rewake.cli.options import DiscardCleanup, Input, InputFile, Json, RunId, Url
 
 if TYPE_CHECKING:
     from rewake.cli.remote.acting import Selection
@@ -105,6 +105,42 @@ def runs_retry(
     _act(url, json, chosen, "retry", discard_cleanup=discard_cleanup or None)
 
 
+def runs_rerun(
+    run: OptionalRunId = None,
+    input: Input = None,
+    input_file: InputFile = None,
+    state: OfState = None,
+    workflow: OfWorkflow = None,
+    since: OfSince = None,
+    dry_run: DryRun = False,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Start a run anew, with its input or another one; of many, all that failed."""
+    from rewake.cli.inputs import arguments_from
+    from rewake.cli.remote.acting import Selection
+
+    chosen = Selection(run, state, workflow, since, dry_run, acts_on=("failed",))
+    _act(url, json, chosen, "rerun", input=arguments_from(input, input_file))
+
+
+def runs_fork(
+    run: RunId,
+    at: Annotated[str, typer.Option(help="The key of the operation that it begins before.")],
+    input: Input = None,
+    input_file: InputFile = None,
+    dry_run: DryRun = False,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Begin a new run from before an operation of this one, perhaps with another input."""
+    from rewake.cli.inputs import arguments_from
+    from rewake.cli.remote.acting import Selection
+
+    given = arguments_from(input, input_file)
+    _act(url, json, Selection(run, dry_run=dry_run), "fork", at=at, input=given)
+
+
 def _act(url: str | None, json: bool, chosen: Selection, action: str, **given: object) -> None:
     from rewake.cli.remote.acting import act
     from rewake.cli.remote.runs import Server
@@ -119,3 +155,5 @@ def add_acting(runs: typer.Typer) -> None:
     runs.command("pause")(runs_pause)
     runs.command("resume")(runs_resume)
     runs.command("retry")(runs_retry)
+    runs.command("rerun")(runs_rerun)
+    runs.command("fork")(runs_fork)

@@ -246,6 +246,24 @@ class AsyncClient:
         """Let a stuck or paused run go on."""
         return await self._act(run, "resume")
 
+    async def rerun(
+        self, run: str, input: Mapping[str, Any] | None = None, *, id: str | None = None
+    ) -> View:
+        """Start a run anew, with its input or another one. `id`: of the new run."""
+        return await self.do(flows.begun(self.manner, run, "rerun", id, {"input": input}))
+
+    async def fork(
+        self,
+        run: str,
+        at: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        id: str | None = None,
+    ) -> View:
+        """Begin a new run from before the operation of the key `at`, perhaps with another input."""
+        body = {"at": at, "input": input}
+        return await self.do(flows.begun(self.manner, run, "fork", id, body))
+
     async def retry(self, run: str, *, discard_cleanup: bool = False) -> View:
         """Let a failed run go on from before what ended it."""
         return await self._act(run, "retry", discard_cleanup=discard_cleanup)

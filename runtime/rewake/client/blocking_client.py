@@ -193,11 +193,25 @@ class Client:
         return self._act(run, "kill", reason=reason)
 
     def pause(self, run: str) -> View:
-        """Let nothing of a run begin any more, until it is resumed."""
         return self._act(run, "pause")
 
     def resume(self, run: str) -> View:
         return self._act(run, "resume")
+
+    def rerun(
+        self, run: str, input: Mapping[str, Any] | None = None, *, id: str | None = None
+    ) -> View:
+        return self.do(flows.begun(self.manner, run, "rerun", id, {"input": input}))
+
+    def fork(
+        self,
+        run: str,
+        at: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        id: str | None = None,
+    ) -> View:
+        return self.do(flows.begun(self.manner, run, "fork", id, {"at": at, "input": input}))
 
     def retry(self, run: str, *, discard_cleanup: bool = False) -> View:
         return self._act(run, "retry", discard_cleanup=discard_cleanup)

@@ -162,6 +162,16 @@ def published(manner: Manner, name: str, data: object, id: str | None) -> Flow[V
     return (yield from sending(ask, manner)).body  # type: ignore[no-any-return]
 
 
+def begun(
+    manner: Manner, run: str, how: str, id: str | None, body: Mapping[str, object]
+) -> Flow[View]:
+    """Begin a run that is made of another one; its id makes it safe to ask again."""
+    given = {name: value for name, value in body.items() if value is not None}
+    given["id"] = id or secrets.token_hex(16)
+    ask = Ask("POST", ("v1", "runs", run, how), body=encoded(given), repeatable=True)
+    return (yield from sending(ask, manner)).body  # type: ignore[no-any-return]
+
+
 def called(manner: Manner, address: str, *path: str, body: object = None) -> Flow[View]:
     """Call a callback by its address; for the same call twice it has the same answer."""
     token_in(address)

@@ -96,6 +96,7 @@ class Beginning(Pauses, ABC):
             at = given.at if door is None else await door.open(run, recorded) or given.at
             header = self._new_header(run, workflow, given.arguments, key, given.tenant, at)
             header.labels = labels or None
+            header.origin = given.origin
             begin = await self._started(header, recorded, *origin)
             make = partial(self._create, header, begin, follows, noted, given.first)
             there, new = await (make() if door is None else door.through(header, make))

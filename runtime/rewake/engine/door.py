@@ -24,6 +24,7 @@ from rewake.engine.starting import check_priority
 from rewake.errors import InvalidInput, RunConflict, RunNotFound, Throttled, UsageError
 from rewake.ledger import Waiter
 from rewake.limited import Admission, Limited, LimitKind, Line, in_order, is_awaited, said
+from rewake.noted import Origin
 from rewake.records import Header, Millis, Signal
 from rewake.states import TERMINAL
 
@@ -64,6 +65,7 @@ class Given(NamedTuple):
     first: First | None = None
     at: Millis | None = None
     labels: Mapping[str, str] = {}
+    origin: Origin | None = None
 
 
 class Door:

@@ -87,7 +87,7 @@ def cut(header: Header, history: History, now: Millis) -> Cut:
     at = [i for i, entry in enumerate(entries) if isinstance(entry, Event)][end.cause.event]
     kept, event, gone = entries[:at], entries[at], entries[at + 1 :]
     asked = {entry.key: entry for entry in entries if isinstance(entry, Scheduled)}
-    made = Cut([], *_cancels(header, kept, event))
+    made = Cut([], *cancels_before(header, kept, event))
     again = entries[at + _repeats(end.cause, event) :]
     lost = dict.fromkeys(_carried_out(again, history))
     made.lost = [asked[key] for key in lost]
@@ -126,7 +126,7 @@ def _repeats(cause: Cause, event: Entry) -> bool:
     return cause.key != key_of(event)
 
 
-def _cancels(header: Header, kept: Sequence[Entry], event: Entry) -> tuple[str | None, int]:
+def cancels_before(header: Header, kept: Sequence[Entry], event: Entry) -> tuple[str | None, int]:
     """The reason and the number of the requests to cancel that stand: those before the cut."""
     if isinstance(event, CancelRequested):
         return header.cancel, header.cancels

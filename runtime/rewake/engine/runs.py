@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from rewake.engine.beginning import Beginning, Nominal, Noted, started_otherwise
+from rewake.engine.again import Again
+from rewake.engine.beginning import Nominal, Noted, started_otherwise
 from rewake.engine.carrying import carrying_out, runs_log
 from rewake.engine.door import First, Given, StandsFor
 from rewake.engine.listing import Wanted
@@ -43,7 +44,7 @@ POLL = 250
 """Milliseconds between two reads of a run that ends in another process."""
 
 
-class Runs(Beginning):
+class Runs(Again):
     """The runs of one store, as one process sees them and acts on them."""
 
     @property

@@ -79,6 +79,8 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("POST", "/v1/runs/{run}/cancel", runs.cancel),
     ("POST", "/v1/runs/{run}/kill", runs.kill),
     ("POST", "/v1/runs/{run}/pause", runs.pause),
+    ("POST", "/v1/runs/{run}/rerun", runs.rerun),
+    ("POST", "/v1/runs/{run}/fork", runs.fork),
     ("POST", "/v1/runs/{run}/resume", runs.resume),
     ("POST", "/v1/runs/{run}/retry", runs.retry),
     ("POST", "/v1/runs/{run}/hold", removals.hold),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -239,6 +239,19 @@ class Retry(Action):
     discard_cleanup: bool = False
 
 
+class Rerun(Action):
+    """The body of a request to start a run anew. `input`: another one; `id`: of the new run."""
+
+    input: dict[str, Any] | None = None
+    id: str | None = None
+
+
+class Fork(Rerun, kw_only=True):
+    """The body of a request to fork a run before the operation of the key `at`."""
+
+    at: str
+
+
 async def kill(request: Request) -> Response:
     """`POST /v1/runs/{run}/kill`: end a run here and now, without its cleanup."""
     engine, run, asked = await action_of(request, Kill)
@@ -266,6 +279,26 @@ async def pause(request: Request) -> Response:
     return _accepted(await engine.pause(run, dry_run=asked.dry_run), asked)
 
 
+async def rerun(request: Request) -> Response:
+    """`POST /v1/runs/{run}/rerun`: start a run anew, with its input or another one."""
+    engine, run, asked = await action_of(request, Rerun)
+    by, noted = principal_of(request).who, functools.partial(tell_made, request)
+    made = await engine.rerun(
+        run, asked.input, id=asked.id, by=by, noted=noted, dry_run=asked.dry_run
+    )
+    return _begun(request, made, asked)
+
+
+async def fork(request: Request) -> Response:
+    """`POST /v1/runs/{run}/fork`: begin a new run from before an operation of this one."""
+    engine, run, asked = await action_of(request, Fork)
+    noted = functools.partial(tell_made, request)
+    made = await engine.fork(
+        run, asked.at, asked.input, id=asked.id, noted=noted, dry_run=asked.dry_run
+    )
+    return _begun(request, made, asked)
+
+
 async def retry(request: Request) -> Response:
     """`POST /v1/runs/{run}/retry`: let a failed run go on from before what ended it."""
     engine, run, asked = await action_of(request, Retry)
@@ -279,6 +312,12 @@ async def action_of(request: Request, form: type[A]) -> tuple[Engine, str, A]:
     asked = shaped(await read_object(request, parts.limit), form)
     act_of(request).skip = asked.dry_run
     return parts.engine, request.path_params["run"], asked
+
+
+def _begun(request: Request, made: Header, asked: Action) -> Response:
+    view = run_view(made)
+    where = {} if asked.dry_run else {"Location": located(request, view.links.self)}
+    return reply(view, 200 if asked.dry_run else 202, where)
 
 
 def _accepted(header: Header, asked: Action) -> Response:

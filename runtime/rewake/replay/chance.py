@@ -25,3 +25,8 @@ class Chance:
     def uuid4(self) -> uuid.UUID:
         """A random id."""
         return uuid.UUID(int=self._ids.getrandbits(128), version=4)
+
+    def turn_to(self, seed: int) -> None:
+        """Draw by another seed from here on, for whoever holds the source of numbers too."""
+        self.numbers.seed(seed)
+        self._ids.seed(f"{seed}/ids")

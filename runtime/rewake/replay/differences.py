@@ -47,6 +47,10 @@ def compared(history: Sequence[Entry], log: LogLines) -> Sequence[Entry]:
     return [entry for entry in history if not isinstance(entry, Logged | Emitted)]
 
 
+UNCOMPARED = "*"
+"""The digest of arguments that are not compared: of what a fork with another input has copied."""
+
+
 def of_operation(recorded: Scheduled, op: OpenOp, compare: Comparison = None) -> str:
     """How the operation that is asked for differs from the one recorded at its key, or ''.
 
@@ -56,7 +60,7 @@ def of_operation(recorded: Scheduled, op: OpenOp, compare: Comparison = None) ->
     if (recorded.kind, recorded.name) != (op.kind, op.name):
         then = f"{recorded.kind} {recorded.name!r}"
         return f"the history has the {then} here, the code asks for the {op.kind} {op.name!r}"
-    if recorded.digest == op.digest:
+    if recorded.digest in (op.digest, UNCOMPARED):
         return ""
     place = compare(op.key, recorded.args) if compare and recorded.args is not None else None
     if place == "":

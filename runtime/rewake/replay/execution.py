@@ -35,6 +35,7 @@ from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
 from rewake.kin import OtherRun
 from rewake.kinds import Kind
 from rewake.laps import prefix_of, seed_of
+from rewake.noted import Forked
 from rewake.records import (
     LATEST,
     BlockEnded,
@@ -444,11 +445,12 @@ class Execution:
         for op in self.open.values():
             op.move_back(self.machine - event.clock)
 
-    def _retried(self, event: Retried, _: Outcome | None) -> None:
+    def _go_on(self, event: Retried | Forked, _: Outcome | None) -> None:
         for op in self.open.values():
-            if op.key not in (event.over, event.anew):
-                op.move_back(self.machine - event.clock)
-            op.go_on(event)
+            op.go_on(event, self.machine)
+        if isinstance(event, Forked):
+            self.seed = event.seed
+            self.blocks.outside.chance.turn_to(event.seed)
 
     def _take_commands(self) -> list[Command]:
         """Take the commands issued since the last event, now that the workflow is blocked."""
@@ -490,7 +492,8 @@ _APPLY: Mapping[type, Callable[[Execution, Any, Outcome | None], None]] = {
     Signalled: Execution._fired,
     CancelRequested: Execution._cancel,
     ClockSetBack: Execution._set_back,
-    Retried: Execution._retried,
+    Retried: Execution._go_on,
+    Forked: Execution._go_on,
 }
 
 

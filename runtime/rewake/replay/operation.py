@@ -11,7 +11,7 @@ from rewake.errors import StuckError
 from rewake.kin import OtherRun
 from rewake.kinds import Kind
 from rewake.limited import Terms
-from rewake.noted import Cause
+from rewake.noted import Cause, Forked
 from rewake.records import (
     LATEST,
     Failure,
@@ -27,6 +27,9 @@ from rewake.records import (
 )
 from rewake.replay.loop import WorkflowFuture, WorkflowLoop, WorkflowTask, WorkflowTimer
 from rewake.replay.origins import Origins
+
+FORKED_EPOCH = 1
+"""The epoch of a forked run before its first turn, as if another turn had been before that."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -134,18 +137,26 @@ class OpenOp:
         if self.due is not None and not self.fixed and self.kind.traits.fires:
             self.due -= back
 
-    def go_on(self, event: Retried) -> None:
-        """Wait on from a retry of the run; steps, silences and the timer `anew` begin anew."""
-        if self.key == event.anew and self.due is not None:
+    def go_on(self, event: Retried | Forked, machine: Millis) -> None:
+        """Wait on from a retry of the run, or in a fork of it, as if the time between had not been.
+
+        Steps, silences and a retry's timer `anew` begin anew. `machine`: the clock before.
+        """
+        anew = event.anew if isinstance(event, Retried) else ""
+        if self.key not in (event.over, anew):
+            self.move_back(machine - event.clock)
+        if self.key == anew and self.due is not None:
             self.due += event.clock - self.asked_at
             self.asked_at = event.clock
         if self.silence is not None:
             self.asked_at = event.clock
         if self.kind.traits.inline:
-            self.attempts, self.retried, self.asked_at = 0, event.epoch, event.clock
+            epoch = event.epoch if isinstance(event, Retried) else FORKED_EPOCH
+            self.attempts, self.retried, self.asked_at = 0, epoch, event.clock
             self.failure = self.not_before = None
-        if self.future is not None and self.future.on_retry is not None:
-            self.future.on_retry(event)
+        on_retry = None if self.future is None else self.future.on_retry
+        if isinstance(event, Retried) and on_retry is not None:
+            on_retry(event)
 
     def try_again(self, event: Stepped) -> None:
         """Of a step: note that an attempt failed, and when the next one may begin."""

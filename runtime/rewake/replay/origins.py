@@ -18,8 +18,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from rewake.noted import Cause
-from rewake.records import Entry, Retried, Stepped
+from rewake.noted import Cause, Forked
+from rewake.records import Entry, Retried, Signalled, Stepped
 from rewake.values.references import ORIGIN
 
 
@@ -92,9 +92,9 @@ def note_failure(branch: asyncio.Task[Any]) -> None:
 
 
 def is_cut_behind(history: Sequence[Entry]) -> bool:
-    """Whether a retry has cut a history behind its last event: what follows is asked for anew."""
+    """Whether a history was cut behind its last event: what follows that is asked for anew."""
     match history[-2:]:
-        case [*_, Retried()] | [Retried(), Stepped()]:
+        case [*_, Retried() | Forked()] | [Retried() | Forked(), Stepped() | Signalled()]:
             return True
     return False
 

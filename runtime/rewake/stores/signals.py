@@ -34,6 +34,7 @@ import msgspec
 from rewake.records import Entry, Header, Signal, Value
 from rewake.states import MOVES, Move, RunState
 from rewake.stores.answers import RunClaim
+from rewake.stores.forks import Forks
 from rewake.stores.keys import (
     SIGNALS,
     header_key,
@@ -42,7 +43,6 @@ from rewake.stores.keys import (
     signal_place,
 )
 from rewake.stores.table import Check, Key, Page
-from rewake.stores.turns import Turns
 from rewake.stores.writes import FORCE, begins
 
 ANY = "*"
@@ -66,7 +66,7 @@ class Sent(msgspec.Struct, frozen=True):
     arrival: int = 0
 
 
-class Signals(Turns):
+class Signals(Forks):
     """The writes of the protocol to signals, and the reads."""
 
     async def send(self, signal: Signal, claim: RunClaim | None = None) -> Sent:

@@ -28,9 +28,11 @@ _PURPOSE = "digest key"
 
 def new_digest_key(secret: Secret, run: str) -> str:
     """A digest key for a run, sealed; empty where there is no payload codec."""
-    if secret.codec is None:
-        return ""
-    text = base64.b64encode(secrets.token_bytes(_KEY)).decode()
+    return "" if secret.codec is None else _sealed_key(secret, run, secrets.token_bytes(_KEY))
+
+
+def _sealed_key(secret: Secret, run: str, key: bytes) -> str:
+    text = base64.b64encode(key).decode()
     made = codecs.encode(text, secret=secret, run=run, key="", purpose=_PURPOSE)
     return msgspec.json.decode(made.body, type=str)
 
@@ -86,6 +88,16 @@ class RunCodec:
         """What is kept of the run itself, as a value of another place. Raises as `decode` does."""
         self._check_sealed(value, "", purpose)
         return codecs.moved(value, self._secret, Place(self._run, "", purpose), target)
+
+    def bound_to(self, other: RunCodec, value: Value, *, key: str, purpose: str) -> Value:
+        """The value of this run as one of another run. Raises `CheckpointUnreadable`."""
+        self._check_sealed(value, key, purpose)
+        old, new = Place(self._run, key, purpose), Place(other._run, key, purpose)
+        return codecs.moved(value, self._secret, old, new)
+
+    def same_digest_key(self, run: str) -> str:
+        """The digest key of this run, sealed for another one."""
+        return _sealed_key(self._secret, run, self._digest_key)
 
     def _check_sealed(self, value: Value, key: str, purpose: str) -> None:
         if self._sealed and value.codec != SEALED:

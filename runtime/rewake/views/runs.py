@@ -68,6 +68,8 @@ class RunView(msgspec.Struct, frozen=True):
     `tenant`: whose it is. `waits`: for which limit it waits, and has not begun.
     `pause`: nothing of it begins; it is `paused` once no step of it runs. `labels`, `status`,
     `progress` (`done`, `total`): as its body has set them.
+    `pause`: nothing of it begins; it is `paused` once no step of it runs.
+    `origin`: of which run it was made, by a rerun or a fork.
     """
 
     id: str
@@ -91,12 +93,20 @@ class RunView(msgspec.Struct, frozen=True):
     labels: dict[str, str] | UnsetType = UNSET
     status: Raw | UnsetType = UNSET
     progress: Raw | UnsetType = UNSET
+    origin: OriginView | None = None
     approvals: list[ApprovalView] | UnsetType = UNSET
     unserved_tags: list[str] | UnsetType = UNSET
     cost: CostView | UnsetType = UNSET
     parent: ParentView | UnsetType = UNSET
     tenant: str | UnsetType = UNSET
     waits: str | UnsetType = UNSET
+
+
+class OriginView(msgspec.Struct, frozen=True):
+    """The run that a run was made of; `key`: the operation before which it was forked, or null."""
+
+    run: str
+    key: str | None = None
 
 
 class ResultView(msgspec.Struct, frozen=True):
@@ -167,6 +177,7 @@ def run_view(
         labels=header.labels or UNSET,
         status=status,
         progress=progress,
+        origin=_origin_of(header),
         approvals=approvals,
         unserved_tags=unserved_tags or UNSET,
         cost=cost_view(header) or UNSET,
@@ -197,6 +208,11 @@ def _shown(header: Header, secret: Secret | None) -> tuple[Raw | UnsetType, Raw 
     if "$unreadable" in found:
         return shown, UNSET
     return found.get("status", UNSET), found.get("progress", UNSET)
+
+
+def _origin_of(header: Header) -> OriginView | None:
+    made = header.origin
+    return None if made is None else OriginView(made.run, made.key or None)
 
 
 def result_view(outcome: Outcome, values: Values) -> ResultView:

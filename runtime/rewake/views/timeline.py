@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.limited import LimitKind, in_order, said
-from rewake.noted import Try
+from rewake.noted import Forked, Try
 from rewake.records import (
     CancelRequested,
     ClockSetBack,
@@ -195,14 +195,19 @@ class Reading:
                 return self._settled(entry)
             case Withdrawn():
                 self._withdraw(entry.key)
-            case Retried():
-                self._retry()
-                return {"error": error_view(entry.failure), "forgot": entry.forgot}
+            case Forked() | Retried():
+                return self._go_on(entry)
             case Logged():
                 return {"lines": [line_view(line) for line in entry.lines]}
             case _:
                 pass
         return {} if isinstance(entry, ClockSetBack) else {"key": entry.key}
+
+    def _go_on(self, entry: Forked | Retried) -> dict[str, Any]:
+        self._retry()
+        if isinstance(entry, Forked):
+            return {"run": entry.run, "key": entry.key}
+        return {"error": error_view(entry.failure), "forgot": entry.forgot}
 
     def _asked(self, entry: Scheduled | Emitted) -> dict[str, Any]:
         if isinstance(entry, Emitted):

@@ -1,4 +1,4 @@
-"""`rewake runs cancel|kill|pause|resume|retry`: of one run, or of all that the options name."""
+"""`rewake runs cancel|kill|pause|…`: of one run, or of all that the options name."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ _SAID = {
     "pause": "is asked to pause",
     "resume": "goes on",
     "retry": "goes on",
+    "rerun": "is begun",
+    "fork": "is begun",
     "hold": "is held: it is not removed",
     "unhold": "is held no more",
     "erase": "is erased",
@@ -32,6 +34,8 @@ _PAST = {
     "pause": "paused",
     "resume": "resumed",
     "retry": "retried",
+    "rerun": "started anew",
+    "fork": "forked",
     "hold": "held",
     "unhold": "held no more",
     "erase": "erased",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from rewake.cli.replay.tracer import Tracer
 from rewake.kinds import Purpose
+from rewake.noted import Forked
 from rewake.records import (
     CancelRequested,
     Completed,
@@ -77,6 +78,8 @@ class Narrator:
                 return self._completed(event.key)
             case CancelRequested():
                 return for_people(event.reason)
+            case Forked():
+                return f"of run {event.run}, before {event.key}"
             case Retried():
                 forgot = f", forgets {', '.join(event.forgot)}" if event.forgot else ""
                 return f"after {event.failure.type}: {event.failure.message}{forgot}"
