@@ -63,7 +63,8 @@ def test_bad_requests_are_named(
     refused = client.post(f"/v1/runs/{ended(client)}/{action}", json=body)
     assert refused.status_code == status
     assert not field or field in refused.json()["field"]
-    assert client.post(f"/v1/runs/none/{action}", json={"at": "x"} if action == "fork" else {})
+    asked = {"at": "x"} if action == "fork" else {}
+    assert client.post(f"/v1/runs/none/{action}", json=asked).status_code == 404
 
 
 def test_a_run_is_paused(client: TestClient) -> None:
