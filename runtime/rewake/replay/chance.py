@@ -26,7 +26,8 @@ class Chance:
         """A random id."""
         return uuid.UUID(int=self._ids.getrandbits(128), version=4)
 
-    def turn_to(self, seed: int) -> None:
-        """Draw by another seed from here on, for whoever holds the source of numbers too."""
+    def turn_to(self, seed: int) -> int:
+        """Draw by this seed from here on, for whoever holds the source of numbers too."""
         self.numbers.seed(seed)
         self._ids.seed(f"{seed}/ids")
+        return seed

@@ -35,7 +35,7 @@ from rewake.errors import CheckpointUnreadable, NonDeterminismError, StuckError
 from rewake.kin import OtherRun
 from rewake.kinds import Kind
 from rewake.laps import prefix_of, seed_of
-from rewake.noted import Forked
+from rewake.noted import Forked, Retried
 from rewake.records import (
     LATEST,
     BlockEnded,
@@ -50,7 +50,6 @@ from rewake.records import (
     Logged,
     Millis,
     Outcome,
-    Retried,
     Scheduled,
     Signalled,
     Started,
@@ -441,16 +440,11 @@ class Execution:
         if self.main is not None:
             self.main.cancel(self.cancel_reason)
 
-    def _set_back(self, event: ClockSetBack, _: Outcome | None) -> None:
-        for op in self.open.values():
-            op.move_back(self.machine - event.clock)
-
-    def _go_on(self, event: Retried | Forked, _: Outcome | None) -> None:
+    def _go_on(self, event: ClockSetBack | Retried | Forked, _: Outcome | None) -> None:
         for op in self.open.values():
             op.go_on(event, self.machine)
         if isinstance(event, Forked):
-            self.seed = event.seed
-            self.blocks.outside.chance.turn_to(event.seed)
+            self.seed = self.blocks.outside.chance.turn_to(event.seed)
 
     def _take_commands(self) -> list[Command]:
         """Take the commands issued since the last event, now that the workflow is blocked."""
@@ -491,7 +485,7 @@ _APPLY: Mapping[type, Callable[[Execution, Any, Outcome | None], None]] = {
     BlockEnded: Execution._block_ended,
     Signalled: Execution._fired,
     CancelRequested: Execution._cancel,
-    ClockSetBack: Execution._set_back,
+    ClockSetBack: Execution._go_on,
     Retried: Execution._go_on,
     Forked: Execution._go_on,
 }

@@ -14,6 +14,7 @@ from rewake.limited import Terms
 from rewake.noted import Cause, Forked
 from rewake.records import (
     LATEST,
+    ClockSetBack,
     Failure,
     Millis,
     Outcome,
@@ -137,11 +138,14 @@ class OpenOp:
         if self.due is not None and not self.fixed and self.kind.traits.fires:
             self.due -= back
 
-    def go_on(self, event: Retried | Forked, machine: Millis) -> None:
+    def go_on(self, event: ClockSetBack | Retried | Forked, machine: Millis) -> None:
         """Wait on from a retry of the run, or in a fork of it, as if the time between had not been.
 
-        Steps, silences and a retry's timer `anew` begin anew. `machine`: the clock before.
+        Steps, silences and a retry's timer `anew` begin anew; not where just a clock was set back.
+        `machine`: the clock before.
         """
+        if isinstance(event, ClockSetBack):
+            return self.move_back(machine - event.clock)
         anew = event.anew if isinstance(event, Retried) else ""
         if self.key not in (event.over, anew):
             self.move_back(machine - event.clock)
@@ -157,6 +161,7 @@ class OpenOp:
         on_retry = None if self.future is None else self.future.on_retry
         if isinstance(event, Retried) and on_retry is not None:
             on_retry(event)
+        return None
 
     def try_again(self, event: Stepped) -> None:
         """Of a step: note that an attempt failed, and when the next one may begin."""
