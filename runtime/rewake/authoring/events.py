@@ -20,7 +20,6 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, overload
-from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -31,7 +30,7 @@ from rewake.authoring.sending import sent
 from rewake.errors import CheckpointUnreadable, InvalidInput, NotInARun
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.noted import HeardEvents
-from rewake.records import Millis, Outcome, Value
+from rewake.records import Millis, Outcome, Started, Value
 from rewake.replay.execution import Execution, current
 from rewake.replay.operation import operation
 from rewake.replay.program import Codec
@@ -210,25 +209,24 @@ class _Heard:
         self.had = {each: place for each, place in self.had.items() if place >= self.since}
 
 
-_HEARD: WeakKeyDictionary[Execution, dict[str, _Heard]] = WeakKeyDictionary()
-
-
 def _heard(execution: Execution, name: str, where: Mapping[str, Scalar]) -> _Heard:
-    of_run, started = _HEARD.setdefault(execution, {}), execution.started
     wanted = execution.codec.digest({"name": name, "where": dict(where)})
-    known = of_run.get(wanted)
+    here, outside = execution.blocks.inside.heard, execution.blocks.outside.heard
+    known: _Heard | None = here.get(wanted)
     if known is None:
-        before = started.lap.events.get(wanted)
-        known = _Heard(before.since, {**before.had}) if before else _Heard(started.clock - EARLY)
-        of_run[wanted] = known
-        if before is None and (own := _began_by(started.by, name)) is not None:
-            known.had[own] = started.clock
+        # A block goes on from what is outside of it, and tells nobody there what it has heard.
+        before = outside.get(wanted) or execution.started.lap.events.get(wanted)
+        if before is None:
+            known = _Heard(execution.started.clock - EARLY, _own(execution.started, name))
+        else:
+            known = _Heard(before.since, {**before.had})
+        here[wanted] = known
     return known
 
 
 def heard_in(execution: Execution) -> dict[str, HeardEvents]:
     """What the next lap of a run has to know of the events that this one had."""
-    heard = _HEARD.get(execution, {})
+    heard: Mapping[str, _Heard] = execution.blocks.outside.heard
     return {wanted: HeardEvents(each.since, each.had) for wanted, each in heard.items()}
 
 
@@ -237,10 +235,10 @@ def started_by(name: str, id: str) -> str:
     return f"event:{name}#{id}"
 
 
-def _began_by(by: str, name: str) -> str | None:
-    """The id of the event of this name that started a run; None if none did."""
+def _own(started: Started, name: str) -> dict[str, Millis]:
+    """The event of this name that started a run, if one did: it is none to wait for."""
     prefix = started_by(name, "")
-    return by.removeprefix(prefix) if by.startswith(prefix) else None
+    return {started.by.removeprefix(prefix): started.clock} if started.by.startswith(prefix) else {}
 
 
 # --- publishing -----------------------------------------------------------------------------------

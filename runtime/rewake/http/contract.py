@@ -188,7 +188,7 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
         problems=(404, 409),
         headers={"Idempotency-Key": _KEY},
     ),
-    ("POST", "/v1/events/{name}"): Described(
+    ("POST", "/v1/events/{event}"): Described(
         {202: Answer(events.EventView)}, body=events.EventBody, problems=(409,)
     ),
     ("GET", "/v1/runs"): Described({200: Answer(answers.RunsPage)}, query=_OF_RUNS),

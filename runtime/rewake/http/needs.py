@@ -37,7 +37,7 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/v1/workflows"): Need(Scope.READ, "workflow.list"),
     ("GET", "/v1/workflows/{name}"): Need(Scope.READ, "workflow.get"),
     ("POST", "/v1/workflows/{name}/runs"): Need(Scope.START, "run.start", acts=True),
-    ("POST", "/v1/events/{name}"): Need(Scope.START, "event.publish", acts=True),
+    ("POST", "/v1/events/{event}"): Need(Scope.START, "event.publish", acts=True),
     ("GET", "/v1/runs"): Need(Scope.READ, "run.list"),
     ("GET", "/v1/stats/runs"): Need(Scope.READ, "run.count"),
     ("GET", "/v1/runs/{run}"): Need(Scope.READ, "run.get"),

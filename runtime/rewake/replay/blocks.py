@@ -44,7 +44,7 @@ from rewake.values.failures import failure_of
 class Inside:
     """What one attempt at a block has of its own, as what is outside of all blocks has."""
 
-    __slots__ = ("allowance", "branches", "chance", "generators", "keys", "mistakes")
+    __slots__ = ("allowance", "branches", "chance", "generators", "heard", "keys", "mistakes")
 
     def __init__(self, seed: int | str) -> None:
         self.chance = Chance(seed)
@@ -54,6 +54,8 @@ class Inside:
         self.generators: list[Any] = []
         self.keys: list[str] = []
         """Of the operations that it has asked for."""
+        self.heard: dict[str, Any] = {}
+        """What it has had of events (`rewake.authoring.events`)."""
 
     def open_generators(self) -> list[Any]:
         """The async generators that were begun and not ended."""
