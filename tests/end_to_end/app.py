@@ -197,6 +197,27 @@ async def steps(number: int) -> list[Any]:
 
 
 @workflow
+async def kin(number: int, seconds: float = 0.05) -> int:
+    """A run of a run."""
+    await sleep(seconds)
+    return await double(number)
+
+
+@workflow
+async def family(count: int) -> list[Any]:
+    """Runs that it awaits, one that it leaves and asks for later, one that it cancels."""
+    left = await kin.start(7)
+    endless = await kin.start(0, NEVER)
+    many = await asyncio.gather(*(kin(number) for number in range(count)))
+    await endless.cancel()
+    try:
+        await endless.result()
+    except TaskError as error:
+        return [many, await left.result(), error.type]
+    return []
+
+
+@workflow
 async def naps(seconds: float) -> float:
     began = now()
     await sleep(seconds)

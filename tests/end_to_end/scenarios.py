@@ -70,6 +70,18 @@ def branches(front: Front) -> None:
 
 
 @scenario
+def a_family(front: Front) -> None:
+    """Runs of a run: awaited, left alone and cancelled; each names the one that began it."""
+    run = front.start("family", count=3)
+    assert front.result(run) == [[0, 2, 4], 14, "CancelledError"]
+    operations = front.get(f"/v1/runs/{run}/history")["operations"]
+    children = {each["child"] for each in operations if each["kind"] == "child"}
+    assert len(children) == 3
+    for child in children:
+        assert front.get(f"/v1/runs/{child}")["parent"]["run"] == run
+
+
+@scenario
 def an_approval_by_link(front: Front) -> None:
     """A person gets a link, opens the page, and posts its form. Whoever comes later is told."""
     run = front.start("approves", amount=7)
