@@ -10,7 +10,7 @@ import pytest
 from rewake import continue_as_new, sleep, task, workflow
 from rewake.codecs import AesGcm
 from rewake.engine.program import new_execution
-from rewake.errors import RunNotFound
+from rewake.errors import RunConflict, RunNotFound
 from rewake.keep import keep_of
 from rewake.signing.secret import Secret
 from rewake.states import RunState
@@ -88,7 +88,12 @@ async def waits_for_laps() -> str:
     return await laps(2)
 
 
-ALL = [act, works, family, by_handle, makes, takes_big, large, laps, waits_for_laps]
+@workflow
+async def leaves() -> str:
+    return (await works.start("left", id="left")).id
+
+
+ALL = [leaves, act, works, family, by_handle, makes, takes_big, large, laps, waits_for_laps]
 
 
 def run(body: Any, table: str = "memory", cached: int = 256, **settings: Any) -> None:
@@ -229,3 +234,39 @@ def test_a_result_is_kept_until_its_parent_knows() -> None:
         assert await bench.run("family", names=["a", "b"]) == ["a", "b"]
 
     run(body, keep=keep_of(60))
+
+
+def test_a_family_is_held_and_erased_together() -> None:
+    """What is asked for a run for a person's sake is done for those that it has begun, too."""
+
+    async def body(bench: Bench) -> None:
+        parent = await bench.start("family", names=["a", "b"])
+        await asyncio.sleep(0.1)
+        await bench.engine.hold(parent.run)
+        assert await bench.result(parent.run) == ["a", "b"]
+        children = await child_ids(bench, parent.run)
+        assert all([(await bench.engine.get(each)).hold for each in children])
+        with pytest.raises(RunConflict, match="held"):
+            await bench.engine.erase(parent.run)
+        await bench.engine.unhold(parent.run)
+        await bench.engine.erase(parent.run)
+        for each in [parent.run, *children]:
+            with pytest.raises(RunNotFound):
+                await bench.engine.get(each)
+
+    run(body)
+
+
+def test_a_run_is_not_erased_while_one_that_it_has_begun_goes_on() -> None:
+    """Whoever asks is told which one that is; nothing is removed."""
+
+    async def body(bench: Bench) -> None:
+        parent = await bench.start("leaves")
+        left = await bench.result(parent.run)
+        with pytest.raises(RunConflict) as refused:
+            await bench.engine.erase(parent.run)
+        assert refused.value.run == left
+        await bench.engine.kill(left)
+        await bench.engine.erase(parent.run)
+
+    run(body)

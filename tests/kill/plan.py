@@ -98,6 +98,7 @@ OTHERS = frozenset(
         "call_off",
         "cover",
         "disown",
+        "look_after_laps",
         "watchers",
     )
 ) | {"table.delete", "table.delete_blobs", "table.get_many", "dispatch.is_behind", "dispatch.flush"}

@@ -70,7 +70,7 @@ class Beginning(Pauses, ABC):
         try:
             at = None if door is None else await door.open(other.run, recorded)
             header = self._new_header(other.run, workflow, arguments, "", by.tenant, at)
-            header.parent, header.depth = of, by.depth + 1
+            header.parent, header.depth, header.hold = of, by.depth + 1, by.hold
             begin = await self._started(header, recorded, other.by, ("", None))
             make = partial(self._create, header, begin, None, None)
             return await (make() if door is None else door.through(header, make))

@@ -20,7 +20,7 @@ with it. One that was cancelled cannot go on: it is begun anew, as another run (
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec.structs import replace
 
@@ -37,7 +37,7 @@ from rewake.errors import (
 )
 from rewake.kin import DEEPEST, Parent, Watcher
 from rewake.kinds import Kind, OutcomeKind, Purpose
-from rewake.records import Failure, Header, Invocation, Operation, Outcome, Scheduled
+from rewake.records import Failure, Header, Invocation, Operation, Outcome
 from rewake.states import TERMINAL, RunState
 from rewake.stores.families import is_waited_for
 from rewake.stores.paused import is_paused
@@ -94,25 +94,6 @@ class Children:
         for each in await self._store.watchers(header.run) if header.watched else ():
             copy = self._copied(header.run, told, each.run, each.key)
             await self._deliver(Parent(each.run, each.key, each.round), Kind.CHILD_RESULT, copy)
-
-    async def family(self, run: str) -> Sequence[Header]:
-        """The runs that a run has begun, and those that these have, as far as they are there.
-
-        Raises `RunNotFound`, `CheckpointUnreadable`.
-        """
-        found, left = dict[str, Header](), [run]
-        while left:
-            parent = left.pop()
-            _, history = await self._runs.history(parent)
-            asked = [e.about.run for e in history.entries if isinstance(e, Scheduled) and e.about]
-            for child in dict.fromkeys(asked):
-                header = None if child in found else await self._store.find(child)
-                if header is not None and header.parent and header.parent.run == parent:
-                    found[child] = header
-                    left.append(child)
-        if self._services.family is not None:
-            self._services.family.update(found)
-        return list(found.values())
 
     # --- what is asked -----------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from rewake.engine.cache import Cache
 from rewake.engine.children import Children
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.events import Events
+from rewake.engine.family import family_of
 from rewake.engine.heart import Heart
 from rewake.engine.held import SOON, held_until
 from rewake.engine.hooks import Hooks
@@ -173,7 +174,10 @@ class Engine(Runs):
 
     async def family(self, run: str) -> Sequence[Header]:
         """The runs that a run has begun, and those that these have. Raises `RunNotFound`."""
-        return await self._children.family(run)
+        found = await family_of(self._store, run)
+        if self._services.family is not None:
+            self._services.family.update(each.run for each in found)
+        return found
 
     def told_to_end(self, grace: float, status: int) -> None:
         """End the process with `status` if its event loop is blocked and cannot `close` in time.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
+from rewake.engine.family import family_of
 from rewake.engine.listing import Listing, Wanted
 from rewake.engine.services import Services
 from rewake.errors import RunConflict, RunNotFound
@@ -33,34 +35,48 @@ class Removals:
         self.listing = Listing(services.store)
 
     async def hold(self, run: str, *, dry_run: bool = False) -> Header:
-        """Keep a run, ended or not, from being removed, until `unhold`. Raises `RunNotFound`."""
+        """Keep a run, ended or not, and those that it has begun, or begins, until `unhold`.
+
+        Raises `RunNotFound`.
+        """
         if dry_run:
             return await self._store.header(run)
-        return await self._store.hold(run)
+        held = await self._store.hold(run)  # first: what it begins from now on is held too
+        for each in await family_of(self._store, run):
+            with suppress(RunNotFound):
+                await self._store.hold(each.run)
+        return held
 
     async def unhold(self, run: str, *, dry_run: bool = False) -> Header:
-        """Let a run be removed when its time is over, perhaps at once. Raises `RunNotFound`."""
+        """Let a run, and those that it has begun, be removed when their time is over.
+
+        Perhaps at once. Raises `RunNotFound`.
+        """
         if dry_run:
             return await self._store.header(run)
+        for each in await family_of(self._store, run):
+            with suppress(RunNotFound):
+                await self._store.let_be_removed(each.run, self._services.keeping.due_of)
         return await self._store.let_be_removed(run, self._services.keeping.due_of)
 
     async def erase(self, run: str, *, dry_run: bool = False) -> Header:
-        """Remove an ended run now, with the deliveries that came to it. Returns it as it was.
+        """Remove an ended run now, those that it has begun, and the deliveries that came to them.
 
-        Its id, and its key, stay taken for a while. Raises `RunNotFound`, also of one that was
-        removed before, whose deliveries go; and `RunConflict` if it has not ended, is held, or goes
-        on meanwhile.
+        Returns it as it was. Its id, and its key, stay taken for a while. Raises `RunNotFound`,
+        also of one that was removed before, whose deliveries go; and `RunConflict` if one of them
+        has not ended, is held, or goes on meanwhile.
         """
-        services, now = self._services, self._services.clock.now()
         header = await self._erasable(run, dry_run=dry_run)
-        if header.state not in ENDED:
-            raise RunConflict(
-                f"run {run!r} has not ended, it is {header.state.said}: kill it first"
-            )
-        if header.hold:
-            raise RunConflict(f"run {run!r} is held: unhold it first")
-        if dry_run:
-            return header
+        family = [header, *await family_of(self._store, run)]
+        for each in family:
+            _check_erasable(each)
+        if not dry_run:
+            for each in reversed(family):  # what names others goes last: a death may lie between
+                await self._erase(each)
+        return header
+
+    async def _erase(self, header: Header) -> None:
+        services, now, run = self._services, self._services.clock.now(), header.run
         await self._tell(header)
         await self._store.deliveries.erase(run)  # first: else a death here would leave them
         stone = await self._store.remove(header, now)
@@ -70,7 +86,6 @@ class Removals:
         await self._store.deliveries.erase(run)  # of what came meanwhile
         if await services.keeping.clear(stone, now, AT_ONCE) == AT_ONCE:
             services.keeping.hurry()
-        return header
 
     async def _erasable(self, run: str, *, dry_run: bool) -> Header:
         """The run. Of one that is removed all but its deliveries is gone: these go now."""
@@ -115,3 +130,12 @@ class Removals:
         if runs and not dry_run:
             self._services.keeping.hurry()
         return Purged(runs, held, cursor)
+
+
+def _check_erasable(header: Header) -> None:
+    """Raise `RunConflict` unless a run has ended, and nobody holds it."""
+    if header.state not in ENDED:
+        told = f"has not ended, it is {header.state.said}: kill it first"
+        raise RunConflict(f"run {header.run!r} {told}", run=header.run)
+    if header.hold:
+        raise RunConflict(f"run {header.run!r} is held: unhold it first", run=header.run)
