@@ -16,11 +16,21 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewake import emit, sleep, step, task, wait_for_approval, workflow
+from rewake import (
+    emit,
+    sleep,
+    step,
+    task,
+    updates,
+    wait_for_approval,
+    wait_for_signal,
+    workflow,
+)
 from rewake.authoring.approval import Approval, Decision
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.dispatchers.sqs import REACH
 from rewake.engine.approvals import Approvals, approvals_of
+from rewake.engine.signals import Signals
 from rewake.records import Header, Invocation
 from rewake.states import ENDED, RunState
 from rewake.views.costs import MESSAGES as REQUESTED
@@ -125,6 +135,29 @@ async def approvals(n: int) -> None:
 
 
 @workflow
+async def signalled(n: int) -> None:
+    for _ in range(n):
+        await wait_for_signal("told")
+
+
+@workflow
+async def signalled_early(n: int) -> None:
+    await sleep(600)
+    for _ in range(n):
+        await wait_for_signal("told")
+
+
+@workflow
+async def updated(n: int) -> None:
+    left = n
+    async for request in updates("told"):
+        request.accept()
+        left -= 1
+        if not left:
+            break
+
+
+@workflow
 async def call_runs(n: int) -> None:
     for i in range(n):
         await nothing(i)
@@ -138,6 +171,7 @@ async def fan_out_runs(n: int) -> None:
 PROGRAMS = (
     *(quick, flaky, large, nothing, steps, sequence, fan_out, retries, large_values, emits),
     *(minutes, long_sleeps, approvals, call_runs, fan_out_runs),
+    *(signalled, signalled_early, updated),
 )
 
 
@@ -224,6 +258,15 @@ async def decided(on: Measured, workflow: str, n: int) -> Header:
         await Approvals(on.bench.engine).decide(
             header.run, asked.key, Approval(Decision.APPROVED), principal="ada"
         )
+    return await over(on, header)
+
+
+async def told_by_signals(on: Measured, workflow: str, n: int) -> Header:
+    """A run to its end that is sent its signals one after another."""
+    header = await on.bench.start(workflow, n=n)
+    for number in range(n):
+        await asyncio.sleep(1)
+        await Signals(on.bench.engine).send(header.run, "told", number)
     return await over(on, header)
 
 
@@ -335,6 +378,9 @@ OPERATIONS: Mapping[str, Body] = {
     "a sleep of a minute": each("minutes", 5, 15),
     "a sleep of more than 15 minutes": asleep,
     "an approval, asked for and decided": each("approvals", 5, 25, decided),
+    "a signal that a run waits for": each("signalled", 5, 25, told_by_signals),
+    "a signal that is sent early": each("signalled_early", 5, 25, told_by_signals),
+    "an update that a run waits for, answered": each("updated", 5, 25, told_by_signals),
     "an emitted value": each("emits", 20, 120),
     "a result of 300 kB": each("large_values", 5, 25),
     "a run that waits, for as long as that takes": waiting,

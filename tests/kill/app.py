@@ -19,6 +19,7 @@ from rewake import (
     race,
     random,
     respond,
+    send_signal,
     sleep,
     sleep_until,
     step,
@@ -26,6 +27,7 @@ from rewake import (
     task_context,
     uuid4,
     wait_for_approval,
+    wait_for_signal,
     workflow,
 )
 from tests.kill.points import body, hand_on, waiting, within
@@ -139,6 +141,7 @@ async def everything() -> dict[str, Any]:
     result["approval"] = [answer.decision, answer.value, answer.approver]
     result["callback"] = await _called()
     result["children"] = await _kin()
+    result["signals"] = await _signalled()
     await emit(["body", 3])
     try:
         await refuse("the end")
@@ -155,6 +158,14 @@ async def _kin() -> list[int]:
     handle = await kin.start(1)
     waiting("child")
     return [await kin(2), await handle.result()]
+
+
+async def _signalled() -> list[int]:
+    """What it sends to itself comes once, in order: also where it was sent before the wait."""
+    for number in (1, 2):
+        await send_signal("the-run", "note", number)
+    waiting("signal")
+    return [await wait_for_signal("note", type=int), await wait_for_signal("note", type=int)]
 
 
 async def _called() -> list[int]:

@@ -18,6 +18,7 @@ CALLS: Mapping[str, int] = {
     "store.claim_task": 9,
     "store.renew_task": 1,
     "store.retry_task": 1,
+    "store.send": 2,
     "store.deliver": 12,
     "store.hear": 1,
     "store.watch": 1,
@@ -94,6 +95,14 @@ OTHERS = frozenset(
         "joined",
         "open_joins",
         "close_joins",
+        "send_again",
+        "signal",
+        "signals",
+        "signals_at",
+        "signals_page",
+        "backwards",
+        "refuse",
+        "answer",
         "adopt",
         "call_off",
         "cover",
@@ -144,6 +153,7 @@ WAITS = (
     "task backoff",
     "step backoff",
     "lost race",
+    "signal",
 )
 """The waits to die in."""
 

@@ -35,7 +35,7 @@ LOSER = "race.2[0]/stall"
 _POLL = 0.1
 _PARSING = threading.Lock()
 """Python 3.11's parser, asked by several threads at once, may raise `SystemError`."""
-_LAST = frozenset({"completed", "stepped", "block", "fired", "withdrawn"})
+_LAST = frozenset({"completed", "stepped", "block", "fired", "signalled", "withdrawn"})
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ EXPECTED = {
     "approval": ["approved", {"amount": 3}, "Bob"],
     "callback": [7],
     "children": [3, 2],
+    "signals": [1, 2],
     "the end": "NonRetryable",
     "cleanup": "clean",
     "same": [True, True, True, True],

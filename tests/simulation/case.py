@@ -18,6 +18,7 @@ from tests.simulation.hearing import with_events
 from tests.simulation.kindred import with_children
 from tests.simulation.lapping import endless
 from tests.simulation.removing import KEEP
+from tests.simulation.signalling import with_signals
 from tests.simulation.tagging import ROLES, UNTAGGED, with_tags
 from tests.simulation.telling import with_notices
 from tests.simulation.voting import with_votes
@@ -150,6 +151,7 @@ ADDED = (
     ("responses", 0.1, with_response),
     ("votes", 0.08, with_votes),
     ("children", 0.12, with_children),
+    ("signals", 0.1, with_signals),
 )
 
 

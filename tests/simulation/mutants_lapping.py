@@ -55,7 +55,7 @@ def leaves_open() -> Iterator[None]:
 def keeps_all_laps() -> Iterator[None]:
     """Nothing of earlier laps is ever removed."""
 
-    async def note(self: Laps, header: Header, *, cancel: bool) -> LapState:
+    async def note(self: Laps, header: Header, **_: Any) -> LapState:
         return replace(header.lap, cleared=header.lap.number)
 
     with patch.object(Laps, "look_after_laps", note):

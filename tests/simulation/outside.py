@@ -9,7 +9,7 @@ from typing import Any
 from rewake.authoring.approval import Approval, Decision
 from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
-from rewake.errors import RunConflict, RunNotFound, StoreError
+from rewake.errors import LinkExpired, RunConflict, RunNotFound, StoreError
 from rewake.kinds import Kind
 from rewake.records import LATEST, Scheduled
 from rewake.states import RunState
@@ -19,6 +19,7 @@ from tests.simulation.emitting import Readers
 from tests.simulation.judge import Judge
 from tests.simulation.kindred import forsaken
 from tests.simulation.removing import Keyed, Removing
+from tests.simulation.signalling import Sender, waits_in
 from tests.simulation.voting import Voters
 from tests.simulation.watch import Run
 from tests.simulation.world import Gone, Replica, World
@@ -108,6 +109,8 @@ class Outside:
                 self._readers[name] = Readers(world, name)
             for _ in range(1 + self._case.twice):
                 world.spawn(self._start(name))
+            for wait in waits_in(self._case.programs[name][0]):
+                world.spawn(Sender(world, name, *wait, retries=self._case.retries).send())
             if name in self._case.cancels:
                 world.spawn(self._cancel(name, self._case.cancels[name]))
             if name in self._case.kills:
@@ -256,7 +259,7 @@ class Outside:
         answer = Approval(decision, value if plan == "yes" else None)
         try:
             await self._world.insist(lambda e: Approvals(e).decide(name, key, answer), StoreError)
-        except RunConflict as error:
+        except (RunConflict, LinkExpired) as error:
             self._world.trace("--", "refused", f"{name} {key}", str(error))
         else:
             self._judge.approved.add((name, key))

@@ -21,6 +21,7 @@ from rewake import (
     Notice,
     RetryAfter,
     TaskError,
+    Update,
     approval,
     callback,
     continue_as_new,
@@ -31,13 +32,16 @@ from rewake import (
     race,
     random,
     respond,
+    signals,
     sleep,
     step,
     task,
     task_context,
+    updates,
     uuid4,
     wait_for_approval,
     wait_for_event,
+    wait_for_signal,
     workflow,
 )
 from tests.simulation.loop import OWNER
@@ -357,6 +361,21 @@ class Interpreter:
                 told = await wait_for_event("news", where=of, timeout=limit)
                 heard.append(told["number"])
         return ["heard", name, sorted(heard)]
+
+    async def do_hear(self, name: str, count: int) -> Any:
+        plan, heard = name.partition("-")[0], list[Any]()
+        if plan == "edge":
+            with contextlib.suppress(TimeoutError):
+                heard.append(await wait_for_signal(name, timeout=3))
+            return ["~", *heard]
+        coming = updates(name, type=int) if plan == "ask" else signals(name, type=int)
+        async for each in coming:
+            heard.append(each.value if isinstance(each, Update) else each)
+            if isinstance(each, Update):
+                each.accept(each.value + 100)
+            if len(heard) == count:
+                break
+        return ["heard", name, heard]
 
     async def do_respond(self, name: str) -> Any:
         await respond(name)

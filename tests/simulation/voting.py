@@ -104,7 +104,7 @@ class Voters:
     async def _must_be_refused(self, person: str, action: str) -> None:
         try:
             await self._say(person, action)
-        except RunConflict:
+        except OVER:
             return
         self._world.watch.fail(f"run {self._run}: {person} has voted twice on {self._key}")
 

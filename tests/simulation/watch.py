@@ -35,6 +35,7 @@ from rewake.records import (
     Operation,
     Retried,
     Scheduled,
+    Signalled,
     Started,
     Stepped,
     Withdrawn,
@@ -42,7 +43,7 @@ from rewake.records import (
 from rewake.states import TERMINAL, RunState, may_become
 from rewake.stores.generations import generation, place_of
 from rewake.stores.history import of_round
-from rewake.stores.keys import run_of
+from rewake.stores.keys import SIGNALS, run_of
 from rewake.stores.table import Key, When, Written, holds
 from tests.simulation.kindred import untold
 from tests.simulation.lapping import may_go
@@ -71,6 +72,10 @@ def _lasting(entry: Entry) -> Entry:
     if isinstance(entry, Scheduled):
         return msgspec.structs.replace(entry, round=0, due=None)
     return entry
+
+
+def _heard(entries: list[Entry]) -> set[str]:
+    return {entry.signal for entry in entries if isinstance(entry, Signalled)}
 
 
 def _goes_on(task: asyncio.Task[Any]) -> bool:
@@ -243,8 +248,8 @@ class Watch:
         if run is None or not holds(when, run.header):
             return
         if run.header.state is not RunState.REMOVED:
-            if may_go(key, run.header):
-                return
+            if may_go(key, run.header) or key.sort.startswith(SIGNALS):
+                return  # a signal is taken back that came as its run ended
             self.fail(f"run {run.header.run}: {key.sort} was removed, and it is {run.header.state}")
         run.gone = run.gone or key.sort == "H"
 
@@ -424,6 +429,8 @@ class Watch:
                 self.fail(f"{name}: the clock of its history went back to {entry}")
             run.clock = entry.clock
         self._check_timer(run, entry)
+        if isinstance(entry, Signalled) and entry.signal in _heard(run.entries):
+            self.fail(f"{name}: the signal {entry.signal} was consumed twice")
         self._follow(run, entry)
 
     def _check_timer(self, run: Run, entry: Entry) -> None:
@@ -456,7 +463,12 @@ class Watch:
                 operation = run.operations.get(key)
                 if operation is None or operation.outcome is None:
                     self.fail(f"{name}: {key} was observed, and has no stored outcome")
-            case Withdrawn(key=key) | Stepped(key=key, retry_at=None) | Fired(key=key):
+            case (
+                Withdrawn(key=key)
+                | Stepped(key=key, retry_at=None)
+                | Fired(key=key)
+                | Signalled(key=key)
+            ):
                 self._close(run, key)
             case CancelRequested(number=number):
                 run.cancelled, run.cancels = True, number
@@ -539,7 +551,8 @@ class Watch:
             settled = operation is not None and operation.outcome is not None
             guarded = operation is not None and operation.due is not None
             waiting = waiting or settled
-            if asked.kind not in AWAITED or asked.due is not None:
+            comes = asked.kind in AWAITED or asked.kind.traits.heard
+            if not comes or asked.due is not None:
                 self.fail(f"custody: {name} waits for a moment ({key}), and is not due then")
             elif asked.kind.traits.dispatched and not (
                 settled or guarded or self._covers(asked, operation)

@@ -26,6 +26,7 @@ from tests.simulation.mutants_lapping import LAPPING
 from tests.simulation.mutants_linking import LINKING
 from tests.simulation.mutants_removing import REMOVING
 from tests.simulation.mutants_retrying import RETRYING
+from tests.simulation.mutants_signalling import SIGNALLING
 from tests.simulation.mutants_tagging import TAGGING
 from tests.simulation.mutants_telling import TELLING
 from tests.simulation.mutants_voting import VOTING
@@ -48,6 +49,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *LINKING,
     *REMOVING,
     *RETRYING,
+    *SIGNALLING,
     *TAGGING,
     *TELLING,
     *VOTING,
