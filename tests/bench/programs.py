@@ -5,7 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 
-from rewake import parallel, sleep, step, task, task_context, wait_for_approval, workflow
+from rewake import (
+    parallel,
+    sleep,
+    step,
+    task,
+    task_context,
+    wait_for_approval,
+    wait_for_signal,
+    workflow,
+)
 from tests.bench import durability
 
 RESULT = "x" * 1022  # and its two quotes
@@ -142,3 +151,14 @@ async def waiter(seconds: float) -> str:
     """One wait for an approval."""
     decided = await wait_for_approval(timeout=seconds)
     return str(decided.decision)
+
+
+@workflow
+async def one_signal() -> int:
+    found: int = await wait_for_signal("go", type=int)
+    return found
+
+
+@workflow
+async def one_approval() -> bool:
+    return (await wait_for_approval("go")).value is None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from rewake.states import RunState
-from tests.bench import floor, hosts, looks, programs, stores
+from tests.bench import floor, hosts, looks, programs, stores, waking
 from tests.bench.hosts import Host, InProcess
 from tests.bench.measure import Goal, Row, Scale, percentile
 
@@ -69,6 +69,7 @@ def workloads(sizes: Sizes) -> Iterator[Workload]:
     yield from _wide(sizes)
     yield from _many_runs(sizes)
     yield from _latency(sizes)
+    yield from _waking(sizes)
     yield from _sleeps(sizes)
     yield from _looks(sizes)
     yield from _starting(sizes)
@@ -148,6 +149,14 @@ def _latency(sizes: Sizes) -> Iterator[Workload]:
         Row("W4", "over HTTP, 1 inline step, p50", "ms", kind="http"),
         Row("W4", "over HTTP, 1 inline step, p99", "ms"),
     )
+
+
+def _waking(sizes: Sizes) -> Iterator[Workload]:
+    """What wakes a run that waits, to its end: two or three commits."""
+    for measure, name in ((waking.signals, "signal"), (waking.approvals, "approval")):
+        row = partial(Row, "W4", unit="ms")
+        rows = row(f"{name} to end, p50"), row(f"{name} to end, p99")
+        yield _warm(partial(measure, sizes.latencies), *rows)
 
 
 def _sleeps(sizes: Sizes) -> Iterator[Workload]:
