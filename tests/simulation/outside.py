@@ -95,6 +95,8 @@ class Outside:
         watch = self._world.watch
         for wrong in forsaken(watch.runs):
             watch.fail(wrong)
+        if not self._case.stuck and (left := watch.limits.left()):
+            watch.fail(left)
         for name, run in watch.runs.items():
             if not watch.broken and run.header.state is not RunState.REMOVED:
                 await self._judge.judge(run)

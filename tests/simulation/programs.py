@@ -188,6 +188,8 @@ async def timed_gpu(name: str, plan: dict[str, Any], argument: Any) -> Any:
 
 
 TAGGED = {"work": work_gpu, "retried": retried_gpu, "timed": timed_gpu}
+LIMITED: dict[str, Any] = {}
+"""Those with limits: `limiting.py` enters them."""
 TASKS = {
     "work": work,
     "retried": retried,
@@ -259,7 +261,7 @@ class Interpreter:
             chosen = task(lambda: body(name, plan, argument), retries=retries, delay=0.2, **tag)
             result = await chosen
         else:
-            tasks = TAGGED if "tag" in plan else TASKS
+            tasks = TAGGED if "tag" in plan else LIMITED if "limited" in plan else TASKS
             result = await tasks[kind](name, plan, argument)
         return short(result)
 

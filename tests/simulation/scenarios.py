@@ -26,6 +26,7 @@ from tests.simulation.scenarios_counted import (
     counted_late,
     counted_slowly,
 )
+from tests.simulation.scenarios_limited import LIMITED_SCENARIOS
 from tests.simulation.scenarios_outside import OUTSIDE_SCENARIOS, queued, told
 from tests.simulation.scenarios_removing import keyed, removed, retried_and_removed
 from tests.simulation.scenarios_tagged import TAGGED_SCENARIOS
@@ -540,6 +541,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "retries are followed": _followed(_retried, 2),
     "holders who stall are followed": _followed(_stalling, 1),
     "people vote on what is retried": _voted_and_retried,
+    **LIMITED_SCENARIOS,
     **TAGGED_SCENARIOS,
     **OUTSIDE_SCENARIOS,
     "a task that kills its process is lost": _killing(

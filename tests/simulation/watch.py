@@ -20,7 +20,7 @@ import msgspec
 
 from rewake.engine.runs import LONGEST_REASON
 from rewake.kinds import Kind
-from rewake.ledger import Process
+from rewake.ledger import Limit, Process
 from rewake.records import (
     CancelRequested,
     Chunk,
@@ -47,6 +47,7 @@ from rewake.stores.keys import SIGNALS, run_of
 from rewake.stores.table import Key, When, Written, holds
 from tests.simulation.kindred import untold
 from tests.simulation.lapping import may_go
+from tests.simulation.limiting import Limits
 
 if TYPE_CHECKING:
     from tests.simulation.world import Replica, World
@@ -133,6 +134,7 @@ class Watch:
         self._apart: dict[tuple[str, str], Replica] = {}
         self._running: dict[tuple[str, str, str], asyncio.Task[Any]] = {}
         self.runs: dict[str, Run] = {}
+        self.limits = Limits()
         self.made: set[tuple[str, int]] = set()
         self.numbers: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self.broken: list[str] = []
@@ -141,6 +143,10 @@ class Watch:
         """A promise is broken."""
         self.broken.append(f"[{self._world.seconds:.3f}s] {what}")
         self._world.trace("!!", what, "", "")
+
+    def _judge(self, wrong: str) -> None:
+        if wrong:
+            self.fail(wrong)
 
     def began(self, run: str, key: str, argument: Any, attempt: int) -> None:
         """A body began; with the same argument as any time before, and a number of its own."""
@@ -220,6 +226,8 @@ class Watch:
             self._wrote_operation(replica, item)
         elif isinstance(item, Process):
             self._wrote_process(item)
+        elif isinstance(item, Limit):
+            self._judge(self.limits.wrote(item))
         elif isinstance(item, Chunk) and self._chunks.setdefault(key, item) != item:
             self.fail(f"the chunk {key.sort} was overwritten with something else")
         if isinstance(item, Header | Operation):
@@ -515,6 +523,7 @@ class Watch:
         if new.owner and (old is None or new.owner != old.owner):
             self._holders[new.owner] = replica
             run.claims[new.key] += 1
+            self._judge(self.limits.claimed(new))
             if old is not None and old.owner:
                 self._check_taken(name, old)
         return None

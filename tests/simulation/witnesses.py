@@ -23,6 +23,7 @@ from tests.simulation.mutants_hearing import HEARING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_kindred import KINDRED
 from tests.simulation.mutants_lapping import LAPPING
+from tests.simulation.mutants_limiting import LIMITING
 from tests.simulation.mutants_linking import LINKING
 from tests.simulation.mutants_removing import REMOVING
 from tests.simulation.mutants_retrying import RETRYING
@@ -46,6 +47,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *HOLDING,
     *KINDRED,
     *LAPPING,
+    *LIMITING,
     *LINKING,
     *REMOVING,
     *RETRYING,
