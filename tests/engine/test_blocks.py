@@ -6,7 +6,20 @@ from typing import Any
 
 import pytest
 
-from rewake import TaskError, block, parallel, random, sleep, step, task, task_context, workflow
+from rewake import (
+    TaskError,
+    block,
+    parallel,
+    random,
+    set_labels,
+    set_progress,
+    set_status,
+    sleep,
+    step,
+    task,
+    task_context,
+    workflow,
+)
 from rewake.kinds import Kind
 from rewake.states import RunState
 from rewake.views.timeline import timeline
@@ -84,7 +97,27 @@ async def large() -> int:
     return found + len(await book("taxi"))
 
 
-FUNCTIONS = [book, unbook, plain, retried, saga, large]
+@workflow
+async def shows() -> int:
+    """Says of itself where it is, inside and outside of a block."""
+    set_status("begun")
+    set_labels(customer="c1")
+
+    async def inside() -> None:
+        set_status("inside")
+        set_progress(1, 3)
+        set_labels(order="o1")
+        await book("taxi")
+
+    await block("b", inside)
+    await sleep(60)
+    set_progress(2, 3)
+    set_labels(paid="yes")
+    await sleep(60)
+    return 1
+
+
+FUNCTIONS = [book, unbook, plain, retried, saga, large, shows]
 
 
 @warm_and_cold
@@ -193,3 +226,19 @@ def test_a_replay_reads_no_large_value_of_what_it_passes_over() -> None:
         assert await bench.result(header.run) == 150_004
 
     virtually(FUNCTIONS, body, cached=0)
+
+
+@warm_and_cold
+def test_what_is_shown_inside_is_known_behind_it(cached: int) -> None:
+    """Status, progress and labels, as they would be had there been no block."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("shows")
+        await bench.engine.services.clock.sleep(90_000)
+        found = await bench.engine.get(header.run)
+        assert found.labels == {"customer": "c1", "order": "o1", "paid": "yes"}
+        assert found.status is not None
+        assert b'"status":"inside"' in bytes(found.status.body)
+        assert b'"total":3' in bytes(found.status.body)
+
+    virtually(FUNCTIONS, body, cached=cached)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from rewake.engine.arrivals import Arrivals
 from rewake.engine.cache import Kept
 from rewake.engine.inbox import Inbox
+from rewake.engine.noting import know_again
 from rewake.engine.program import RUNTIME, new_execution
 from rewake.engine.services import Services
 from rewake.errors import StuckError
@@ -112,6 +113,7 @@ class Instance:
         history = History(entries, await store.outcomes(header.run, ended, header.count))
         kept.execution.replay(entries, history.outcomes())
         check(kept.execution)
+        know_again(self._services, header, kept.execution)
         # Who had the run meanwhile may have taken numbers of attempts that no entry tells of.
         steps = [op.key for op in kept.execution.open.values() if op.kind.traits.inline]
         self.steps = await store.steps(header.run, steps)
@@ -135,6 +137,7 @@ class Instance:
         else:
             execution.replay(history.entries, history.outcomes())
         check(execution)
+        know_again(services, header, execution)
         if header.round:  # how often it was retried: else no entry need be looked at
             retries = [each.epoch for each in history.entries if isinstance(each, Retried)]
             self.retried = bool(retries) and retries[-1] == header.epoch - 1

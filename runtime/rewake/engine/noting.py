@@ -8,6 +8,7 @@ from rewake.engine.services import Services
 from rewake.kinds import Purpose
 from rewake.ledger import View
 from rewake.records import Header
+from rewake.replay.execution import Execution
 from rewake.replay.notes import Notes
 from rewake.values.run_codec import RunCodec
 
@@ -40,6 +41,18 @@ class Noting:
             self._gone = {}
             stale = {n: v for n, v in gone.items() if labels.get(n) != v}
             await self._listed.remove(_view(header), stale)
+
+
+def know_again(services: Services, header: Header, execution: Execution) -> None:
+    """Let an instance know what the body said inside of the blocks that its replay passed over."""
+    notes = execution.notes
+    if not execution.blocks.passed or notes.changed:
+        return
+    if header.status is not None:
+        codec = RunCodec(services.secret, header.run)
+        notes.shown = codec.decode(header.status, key="", purpose=Purpose.STATUS)
+    if header.labels is not None:
+        notes.labels = dict(header.labels)
 
 
 def _view(header: Header) -> View:

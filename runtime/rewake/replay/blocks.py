@@ -71,6 +71,9 @@ class Passed:
             for event, commands, _ in segments_of(history):
                 self._keys -= self._mixed(event, commands)
 
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
     def __contains__(self, key: str) -> bool:
         return key in self._keys
 
