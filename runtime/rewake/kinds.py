@@ -114,6 +114,8 @@ class Traits:
 
     encloses: bool = False
     """Its work is other operations, whose keys are inside of its own (`replay/blocks.py`)."""
+    remembered: bool = False
+    """What came of it decides about later ones, wherever in the run: no replay passes over it."""
 
     @property
     def suspends(self) -> bool:
@@ -203,6 +205,7 @@ class Kind(StrEnum):
             ends_with=Purpose.EVENT,
             subscribes=True,
             waiting="for an event",
+            remembered=True,
         ),
     )
     RESPONSE = (
@@ -216,6 +219,7 @@ class Kind(StrEnum):
             ends_with=None,
             answers=True,
             waiting="to be given",
+            remembered=True,
         ),
     )
     EMIT = (

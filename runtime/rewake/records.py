@@ -58,6 +58,18 @@ class Started(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, 
     """The labels of the run, as it began."""
 
 
+class StartedAnew(Started, frozen=True, array_like=True, omit_defaults=True, tag="anew"):
+    """Event: the body had failed, and begins anew, as `@workflow(retries=)` says.
+
+    It is a type of its own, so that other starts take no room for it.
+    """
+
+    failure: Failure | None = None
+    """What it failed with; its `attempts` is how often it has."""
+    begins: Millis = 0
+    """When the body begins: until then it waits."""
+
+
 class Scheduled(Asked, frozen=True, array_like=True, omit_defaults=True, tag="scheduled"):
     """Command: the workflow asked for a durable operation.
 
@@ -187,7 +199,7 @@ class ClockSetBack(msgspec.Struct, frozen=True, array_like=True, tag="clock"):
 
 
 Command = Scheduled | ScheduledFor | ScheduledRun | Withdrawn | Logged | Emitted | Finished
-Observed = Started | Completed | Stepped | BlockEnded | Fired | Signalled
+Observed = Started | StartedAnew | Completed | Stepped | BlockEnded | Fired | Signalled
 Event = Observed | CancelRequested | ClockSetBack | Retried | Forked
 Entry = Command | Event
 

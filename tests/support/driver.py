@@ -112,6 +112,9 @@ class TestProgram:
         assert not kwargs
         return self.codec.encode(args, key="", purpose="input")
 
+    def retried(self, error: BaseException, now: Millis) -> None:
+        """No body of these begins anew."""
+
     def succeed(self, result: Any) -> Outcome:
         return Outcome(OutcomeKind.OK, self.codec.encode(result, key="", purpose="output"))
 

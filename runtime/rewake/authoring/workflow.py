@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import functools
 import inspect
@@ -24,8 +25,9 @@ from rewake.authoring.child import Children, Existing, OnParentEnd, RunHandle, o
 from rewake.authoring.hints import signature_of
 from rewake.authoring.inputs import Inputs
 from rewake.authoring.limits import LimitOptions, Rule, Rules, rules_of
-from rewake.authoring.policy import Policy, Seconds, seconds
+from rewake.authoring.policy import DEFAULT, Policy, RetryOn, Seconds, seconds
 from rewake.authoring.task import Task, default_name, importable
+from rewake.authoring.time import random
 from rewake.authoring.triggers import EventTrigger, triggers_of
 from rewake.errors import AppError, NotInARun, UsageError
 from rewake.keep import Keep, Span, keep_of
@@ -51,13 +53,17 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
+_RETRYING = ("retries", "delay", "multiplier", "max_delay", "jitter", "retry_on")
+"""The options that say whether a body that failed begins anew, and when."""
+
+
 class WorkflowOptions(LimitOptions, total=False):
     """`name`: how the workflow is known in the app. `timeout`: of a whole run. `webhook`: what is
     sent to it, or to them, starts runs. `keep`: for how long runs are kept once they have ended.
     `schedule`: when runs are started. `singleton`, `debounce`, `batch`: what several starts become.
     Limits are as in `LimitOptions`.
     `on_event`: events that start runs. `cancel_on`: events that cancel runs. `on_failure`: a task
-    that is called for each that fails.
+    that is called for each that fails. `retries` and what belongs to them: as of a task.
     """
 
     name: str
@@ -71,6 +77,12 @@ class WorkflowOptions(LimitOptions, total=False):
     on_event: Triggers
     cancel_on: Triggers
     on_failure: Task[Any, Any]
+    retries: int
+    delay: Seconds
+    multiplier: float
+    max_delay: Seconds
+    jitter: float
+    retry_on: RetryOn
 
 
 class Workflow(Generic[P, R_co]):
@@ -95,6 +107,7 @@ class Workflow(Generic[P, R_co]):
         on_event: Sequence[EventTrigger] = (),
         cancel_on: Sequence[EventTrigger] = (),
         on_failure: Hook | None = None,
+        policy: Policy = DEFAULT,
     ) -> None:
         functools.update_wrapper(self, function, updated=())
         self.function = function
@@ -107,27 +120,36 @@ class Workflow(Generic[P, R_co]):
         self.on_event = tuple(on_event)
         self.cancel_on = tuple(cancel_on)
         self.on_failure = on_failure
+        self.policy = policy
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         execution = current()
         if execution is None:
-            coro = self.function(*args, **kwargs)
-            return self._lap_by_lap(coro)
+            return self._lap_by_lap(self.function(*args, **kwargs), args, kwargs)
         self._check_call(execution, args, kwargs)
         child: Any = self._children.call(execution, args, kwargs)
         child.__name__ = child.__qualname__ = self.name
         note_made(child)
         return cast("Coroutine[Any, Any, R_co]", child)
 
-    async def _lap_by_lap(self, coro: Coroutine[Any, Any, R_co]) -> R_co:
-        """Plain Python: the function again, for as long as it continues as new."""
+    async def _lap_by_lap(
+        self, coro: Coroutine[Any, Any, R_co], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> R_co:
+        """Plain Python: the function again, while it continues as new, or fails and is retried."""
+        failed, wait = 0, 0.0
         while True:
             try:
                 return await coro
             except BaseException as error:
-                if (again := again_in(error)) is None:
-                    raise
-                args, kwargs = again.arguments
+                if (again := again_in(error)) is not None:
+                    (args, kwargs), failed, wait = again.arguments, 0, 0.0
+                else:
+                    failed, chance = failed + 1, random().random()
+                    found = self.policy.next(error, failed, elapsed=0, chance=chance)
+                    if found is None:
+                        raise
+                    wait = found
+            await asyncio.sleep(wait)
             coro = self.function(*args, **kwargs)
 
     @operation
@@ -303,7 +325,8 @@ def workflow(
 ) -> Any:
     """Make a workflow of an async function: `@workflow`, or `@workflow(timeout=3600)`.
 
-    `timeout` (seconds, or a `timedelta`) bounds a whole run, its sleeps included; `name` is how
+    `timeout` (seconds, or a `timedelta`) bounds a whole run, its sleeps included, or with `retries`
+    each attempt: a body that fails begins anew then, after a wait as that of a task. `name` is how
     it is known in the app and in URLs, by default the function's own; `webhook` is one of
     `rewake.webhooks`, or a list of them. `keep` (seconds, or a `timedelta`; None: for ever) is how
     long runs are kept once they have ended, of all of them or by state: `keep={"failed": None}`.
@@ -336,6 +359,7 @@ def workflow(
     webhooks = _webhooks(options.get("webhook", ()))
     schedules = _schedules(options.get("schedule", ()), name)
     rules, hook = rules_of(name, function, options), _hook(options.get("on_failure"))
+    policy = Policy(**{name: options[name] for name in _RETRYING if name in options})  # type: ignore[literal-required]
     return Workflow(
-        function, name, timeout, webhooks, keep, schedules, rules, on_event, cancel_on, hook
+        function, name, timeout, webhooks, keep, schedules, rules, on_event, cancel_on, hook, policy
     )

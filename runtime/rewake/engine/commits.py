@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Sequence
 
 from rewake.authoring.events import heard_in
 from rewake.engine.bounds import check_history, check_values
-from rewake.engine.carrying import runs_log
+from rewake.engine.carrying import About, runs_log, warn_of_failure
 from rewake.engine.instance import Instance
 from rewake.engine.laps import first_entries
 from rewake.engine.leases import PASSING
@@ -39,7 +39,6 @@ from rewake.records import (
     Scheduled,
     Signalled,
     Stepped,
-    Value,
     Withdrawn,
 )
 from rewake.replay.again import Continued
@@ -209,7 +208,7 @@ class Commits:
         """
         assert execution.finished is not None
         if isinstance(end := execution.ended, Continued):
-            return await self._next_lap(execution, end.args)
+            return await self._next_lap(execution, end)
         entries = await self._entries(execution)
         state = END_OF[execution.finished.kind]
         # An ended run stays due until all that it withdrew is cancelled, and whoever waits for
@@ -236,15 +235,18 @@ class Commits:
             await self._store.lay_down(self.header, last)
         return True
 
-    async def _next_lap(self, execution: Execution, again: Value) -> bool:
+    async def _next_lap(self, execution: Execution, end: Continued) -> bool:
         store, fresh = self._store, [*execution.fresh]
         lap = (await store.entries(self.header)).entries + fresh
         now = max(self._services.clock.now(), execution.clock)
         await self._note(execution)
-        first = first_entries(self.header, lap, again, now, heard_in(execution))
+        first = first_entries(self.header, lap, end, now, heard_in(execution))
         entries = await store.offload(self.header.run, first)
         if not self._ends(execution, await store.next_lap(self.header, entries)):
             return False
+        if end.failure is not None:
+            about = About(self.header.run, "", end.failure.attempts)
+            warn_of_failure(about, end.failure, self._services.clock, end.begins)
         self._instance.begin(History(first, {}))
         await self._answer(fresh)
         await self._notes.committed(self.header)

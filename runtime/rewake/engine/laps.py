@@ -8,19 +8,21 @@ from msgspec.structs import replace
 
 from rewake.engine.retries import told
 from rewake.noted import HeardEvents, LapBegun
-from rewake.records import Entry, Header, Logged, Millis, Signalled, Started, Value
+from rewake.records import Entry, Header, Logged, Millis, Signalled, Started, StartedAnew
+from rewake.replay.again import Continued
 
 
 def first_entries(
     header: Header,
     lap: Sequence[Entry],
-    again: Value,
+    end: Continued,
     now: Millis,
     events: dict[str, HeardEvents],
 ) -> list[Entry]:
     """What the next lap begins with, behind a lap of these entries.
 
-    What the body has said in that lap goes with it, for whoever has not read it yet.
+    What the body has said in that lap goes with it, for whoever has not read it yet. One that had
+    failed gets once more what it was sent.
     """
     started = lap[0]
     assert isinstance(started, Started)
@@ -35,5 +37,10 @@ def first_entries(
         over=before.heard,
         events=events,
     )
-    begins = replace(started, clock=now, args=again, round=header.round + 1, lap=begun)
-    return [replace(begins, labels=header.labels or {}), *said]
+    if end.failure is not None:
+        begun = replace(begun, heard=before.heard, over=before.over, events=before.events)
+    facts = (now, end.args, started.by, header.round + 1, begun, started.scheduled)
+    labels = header.labels or {}
+    if end.failure is None:
+        return [Started(*facts, labels), *said]
+    return [StartedAnew(*facts, labels, end.failure, end.begins), *said]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from random import Random
 from typing import Any
+
+from msgspec import Raw
 
 from rewake.app import App
 from rewake.authoring.hints import return_hint
@@ -12,8 +15,9 @@ from rewake.authoring.marking import hidden_in
 from rewake.authoring.policy import millis
 from rewake.authoring.quorum import Setting, setting
 from rewake.authoring.workflow import Workflow
-from rewake.kinds import OutcomeKind, Purpose
-from rewake.records import Header, Outcome, Started, Value
+from rewake.kinds import Kind, OutcomeKind, Purpose
+from rewake.records import Header, Millis, Outcome, Started, StartedAnew, Value
+from rewake.replay.again import Continued
 from rewake.replay.execution import Execution, current
 from rewake.signing.links import Links
 from rewake.signing.secret import Secret
@@ -29,6 +33,10 @@ version before cannot read. `rewake.engine.instance` refuses to replay a run of 
 """
 
 
+RETRY = "retry"
+"""What the wait before a body begins anew is called in its key."""
+
+
 class RunProgram:
     """A workflow as a `rewake.replay.program.Program`: that of this run.
 
@@ -41,6 +49,7 @@ class RunProgram:
         self.links = Links(secret, url)
         self.tenant, self.veil = header.tenant, veil_of(secret)
         self._app = app
+        self._run, self._started = header.run, Started(0, Value("", Raw()))
         self._workflow: Workflow[Any, Any] = app.workflow(header.workflow)
 
     @property
@@ -55,7 +64,11 @@ class RunProgram:
     async def body(self, started: Started) -> Any:
         execution, timeout = current(), self._workflow.timeout
         assert execution is not None
-        execution.end.set_deadline(None if timeout is None else started.clock + millis(timeout))
+        self._started, begins = started, started.clock
+        if isinstance(started, StartedAnew) and started.begins > begins:
+            begins = started.begins
+            await execution.request(Kind.TIMER, RETRY, due=begins)
+        execution.end.set_deadline(None if timeout is None else begins + millis(timeout))
         setting.set(Setting(started.by, self._app.groups, started.scheduled))
         given = self.codec.decode(started.args, key="", purpose=Purpose.INPUT)
         return await self._workflow.call(self._workflow.arguments(given, strict=False))
@@ -65,6 +78,20 @@ class RunProgram:
         hidden = self._workflow.inputs.hidden
         return self.codec.encode(given, key="", purpose=Purpose.INPUT, hidden=hidden)
 
+    def retried(self, error: BaseException, now: Millis) -> Continued | None:
+        failed, policy = self._failed + 1, self._workflow.policy
+        chance = Random(f"{self._run}/{self._started.lap.number}/{RETRY}").random()
+        wait = policy.next(error, failed, elapsed=0, chance=chance)
+        if wait is None:
+            return None
+        return Continued(self._started.args, failure_of(error, failed), now + millis(wait))
+
+    @property
+    def _failed(self) -> int:
+        """How often the body has failed before."""
+        failure = getattr(self._started, "failure", None)
+        return 0 if failure is None else int(failure.attempts)
+
     def succeed(self, result: Any) -> Outcome:
         hint = return_hint(self._workflow.function)
         value = self.codec.encode(
@@ -73,7 +100,7 @@ class RunProgram:
         return Outcome(OutcomeKind.OK, value=value)
 
     def fail(self, error: BaseException) -> Outcome:
-        return Outcome(OutcomeKind.ERROR, failure=failure_of(error, 1))
+        return Outcome(OutcomeKind.ERROR, failure=failure_of(error, self._failed + 1))
 
 
 def veil_of(secret: Secret) -> Veil:

@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewake.kinds import OutcomeKind
-from rewake.records import Outcome, Value
+from rewake.records import Failure, Millis, Outcome, Value
 
 
 @dataclass(frozen=True, slots=True)
 class Continued:
-    """The end of a lap: the workflow goes on as new, with these arguments.
+    """The end of a lap: the workflow goes on as new, or once more, with these arguments.
 
     No history has it, for the next lap begins another one.
     """
 
     args: Value
+    failure: Failure | None = None
+    """Of a body that failed, and is retried: what it failed with, and how often."""
+    begins: Millis = 0
+    """When it begins then."""
 
     @property
     def outcome(self) -> Outcome:

@@ -14,7 +14,8 @@ That must make no difference to what is outside. So
 - a block is passed over only where its part of the history is apart: a segment whose event is
   inside has commands of the inside alone, and those in other segments were asked for together with
   the block. Where a body lets inside and outside meet (by an `asyncio.Event`, say), or a path was
-  too long to tell, all of it is replayed.
+  too long to tell, all of it is replayed. So is a block with operations that later ones of the run
+  depend on (`Traits.remembered`: it has answered its caller, or heard an event).
 
 What a function changes outside of itself other than by its result (a list that it appends to) is
 not there after a replay; `authoring/block.py` warns of what it sees of that.
@@ -67,6 +68,9 @@ class Passed:
 
     def __init__(self, history: Sequence[Entry] = ()) -> None:
         self._keys: set[str] = set(_ended(history))
+        for entry in history if self._keys else ():
+            if isinstance(entry, Scheduled) and entry.kind.traits.remembered:
+                self._keys -= set(self._around(entry.key))
         if self._keys:
             for event, commands, _ in segments_of(history):
                 self._keys -= self._mixed(event, commands)

@@ -24,6 +24,7 @@ class Ending(Protocol):
     """The execution that comes to its end."""
 
     cancel_reason: str | None
+    machine: Millis
     main: WorkflowTask | None
     """The branch of its body."""
     replaying: bool
@@ -98,7 +99,10 @@ class End:
         """The end of the workflow, or of its lap, whose main task is done. Raises `StuckError`."""
         program, cancelled = self._execution.program, self._execution.cancel_reason
         if self._late is not None:
-            failed = program.fail(TimeoutError("the run did not end within its timeout"))
+            late = TimeoutError("the run did not end within its timeout")
+            if (anew := self._anew(late)) is not None:
+                return anew
+            failed = program.fail(late)
             outcome = Outcome(OutcomeKind.TIMEOUT, failure=failed.failure)
             return Finished(outcome, Cause(self._late, DEADLINE))
         try:
@@ -111,4 +115,16 @@ class End:
             if cancelled is not None and isinstance(error, asyncio.CancelledError):
                 failed = program.fail(asyncio.CancelledError(cancelled))
                 return Finished(Outcome(OutcomeKind.CANCELLED, failure=failed.failure))
+            if (anew := self._anew(error)) is not None:
+                return anew
             return Finished(program.fail(error), self._execution.origins.cause_of(error))
+
+    def _anew(self, error: BaseException) -> Continued | None:
+        """How the body begins anew after an error; None: that was its end.
+
+        A history that has come to its end has one: on replay nothing is retried.
+        """
+        execution = self._execution
+        if execution.replaying or execution.cancel_reason is not None:
+            return None
+        return execution.program.retried(error, execution.machine)

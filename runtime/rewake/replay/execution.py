@@ -53,6 +53,7 @@ from rewake.records import (
     Scheduled,
     Signalled,
     Started,
+    StartedAnew,
     Stepped,
     Value,
 )
@@ -142,11 +143,8 @@ class Execution:
 
     def _end_blocks(self) -> None:
         """Let the workflow see what came of blocks that have ended: an event each, at once."""
-        while self.error is None and self.finished is None:
-            event = self.blocks.next_end()
-            if event is None:
-                return
-            self._observe(event)
+        while self.error is None and self.finished is None and (end := self.blocks.next_end()):
+            self._observe(end)
 
     def replay(self, history: Sequence[Entry], outcomes: Mapping[str, Outcome]) -> None:
         """Feed a committed history, from its `Started` on or from here. A difference sets `error`.
@@ -179,7 +177,7 @@ class Execution:
     ) -> None:
         key = key_of(event)
         if self.blocks.passed.has_inside(event):
-            return self._pass_over(event, commands)
+            return self._pass_over(event)
         commands = [entry for entry in commands if not self.blocks.passed.has_inside(entry)]
         if type(event) in _COMMANDS:
             return self._stick("", "the history does not begin with an event")
@@ -197,13 +195,11 @@ class Execution:
             self.fresh.extend(asked)
         return None
 
-    def _pass_over(self, event: Any, commands: Sequence[Entry]) -> None:
+    def _pass_over(self, event: Any) -> None:
         """Count a segment of the inside of a block, and let nothing of it happen."""
         self.origins.event += 1
         self._loop.clock, self.machine = max(self._loop.clock, event.clock), event.clock
         self.where = getattr(event, "where", "") or self.where
-        if any(isinstance(entry, Scheduled) and entry.kind.traits.answers for entry in commands):
-            self.responded = True
 
     def cancel_at_start(self, started: Started, cancel: CancelRequested) -> None:
         """End a run that was asked to cancel before its first commit: its body never runs."""
@@ -478,7 +474,7 @@ class Execution:
 
 
 _APPLY: Mapping[type, Callable[[Execution, Any, Outcome | None], None]] = {
-    Started: Execution._begin,
+    **dict.fromkeys((Started, StartedAnew), Execution._begin),
     Completed: Execution._completed,
     Fired: Execution._fired,
     Stepped: Execution._stepped,

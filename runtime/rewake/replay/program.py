@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
-from rewake.records import Outcome, Started, Value
+from rewake.records import Millis, Outcome, Started, Value
+from rewake.replay.again import Continued
 from rewake.signing.links import Link
 
 
@@ -81,6 +82,9 @@ class Program(Protocol):
 
     def again(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Value:
         """These arguments of the body, as the input of its next lap. Raises `InvalidInput`."""
+
+    def retried(self, error: BaseException, now: Millis) -> Continued | None:
+        """How a body that failed begins anew; None: it does not."""
 
     def succeed(self, result: Any) -> Outcome:
         """The outcome of a body that returned; raises if the result cannot be encoded."""

@@ -30,6 +30,7 @@ from rewake.records import (
     Scheduled,
     Signalled,
     Started,
+    StartedAnew,
     Stepped,
     Value,
     Withdrawn,
@@ -175,8 +176,7 @@ class Reading:
     def _details(self, entry: Entry) -> dict[str, Any]:
         match entry:
             case Started():
-                by = {"by": entry.by} if entry.by else {}
-                return {**self._shown("input", entry.args, "", Purpose.INPUT), **by}
+                return self._started(entry)
             case CancelRequested():
                 return {"reason": for_people(entry.reason)}
             case Finished():
@@ -208,6 +208,13 @@ class Reading:
         if isinstance(entry, Forked):
             return {"run": entry.run, "key": entry.key}
         return {"error": error_view(entry.failure), "forgot": entry.forgot}
+
+    def _started(self, entry: Started) -> dict[str, Any]:
+        shown = self._shown("input", entry.args, "", Purpose.INPUT)
+        shown |= {"by": entry.by} if entry.by else {}
+        if isinstance(entry, StartedAnew) and entry.failure is not None:
+            shown |= {"error": error_view(entry.failure), "begins": moment(entry.begins)}
+        return shown
 
     def _asked(self, entry: Scheduled | Emitted) -> dict[str, Any]:
         if isinstance(entry, Emitted):
