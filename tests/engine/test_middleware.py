@@ -101,7 +101,7 @@ def test_a_thread_sees_what_it_sets() -> None:
 
 
 def _raises(around: Around) -> Iterator[None]:
-    if around:
+    if around.attempt >= 0:
         raise RuntimeError("before")
     yield
 
@@ -124,12 +124,12 @@ def _twice(around: Around) -> Iterator[None]:
 
 
 def _never(around: Around) -> Iterator[None]:
-    if around is None:
+    if around.attempt < 0:
         yield
 
 
 async def _hangs(around: Around) -> AsyncIterator[None]:
-    if around:
+    if around.attempt >= 0:
         await asyncio.Event().wait()
     yield
 
@@ -140,7 +140,7 @@ async def _hangs_after(around: Around) -> AsyncIterator[None]:
 
 
 async def _raises_async(around: Around) -> AsyncIterator[None]:
-    if around:
+    if around.attempt >= 0:
         raise ValueError(str(around))
     yield
 
