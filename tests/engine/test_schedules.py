@@ -244,7 +244,7 @@ def test_jitter_is_the_same_for_each_time_and_differs_between_them() -> None:
         assert len({*late}) > 3
         assert all(0 <= each <= 600_000 for each in late)
 
-    play([report(every(HOUR, jitter=600))], body, sweep=1_000, lease=60_000)
+    play([report(every(HOUR, jitter=600))], body, sweep=5_000, horizon=6_000, lease=60_000)
 
 
 def test_a_paused_schedule_starts_nothing_and_what_passed_has_no_run() -> None:

@@ -11,7 +11,7 @@ of many processes one starts its runs, and if that dies the next sweep after the
 3. *None is lost within `catch_up`.* One that is due stays `next` until there is a run, or a reason
    why there is none, which is kept. While the run before goes on (`queue`, `cancel`), or nobody can
    start it (the app lacks the workflow, the arguments do not fit), it is looked at again and
-   again, a tenth of the time later that it has waited; and given up once it is later than that.
+   again, a tenth of the time later that this has lasted; and given up once it is too late.
 4. What was missed for longer than `catch_up`, as no server ran, is passed over in one step.
 
 A backfill is a second pair of moments in the same item, which the same code walks.
@@ -31,7 +31,7 @@ from rewake.engine.runs import Runs
 from rewake.engine.services import Services
 from rewake.errors import InvalidInput, RunConflict, RunNotFound, RunRemoved
 from rewake.ledger import Backfill, Became, Schedule
-from rewake.records import Millis
+from rewake.records import Header, Millis
 from rewake.schedules.definition import Overlap, due_of, inputs_of, run_of_moment, times_of
 from rewake.states import TERMINAL
 
@@ -224,7 +224,8 @@ class Scheduler:
         """Whether the run before goes on, so that this one is not started: it is noted what is."""
         schedule = look.seen
         overlap = Overlap(schedule.overlap)
-        if overlap is Overlap.ALLOW or not await self._goes_on(look.last):
+        before = None if overlap is Overlap.ALLOW else await self._going_on(look.last)
+        if before is None:
             return False
         if look.last == run_of_moment(schedule, moment):
             return False  # it is this one: who started it died before that was written
@@ -234,15 +235,15 @@ class Scheduler:
             look.pass_on(times.after(moment))
             return False
         if overlap is Overlap.CANCEL:
-            moment = await self._cancel(look, moment)
-        self._wait(look, due_of(schedule, moment), f"run {look.last} has not ended")
+            await self._cancel(look, before, moment)
+        # By how long that takes, not by how late this one is: else a long line would move slowly.
+        self._wait(look, before.created, f"run {look.last} has not ended")
         return True
 
-    async def _cancel(self, look: _Look, moment: Millis) -> Millis:
+    async def _cancel(self, look: _Look, before: Header, moment: Millis) -> None:
         """Ask the run before to cancel; only the newest nominal time that is due waits for it."""
         schedule, times = look.seen, times_of(look.seen)
-        header = await self._services.store.find(look.last)
-        if header is not None and not header.cancels:
+        if not before.cancels:
             told = f"the next run of schedule {schedule.name} is due"
             try:
                 await self._runs.cancel(look.last, told, even_stuck=True)
@@ -255,11 +256,11 @@ class Scheduler:
             look.skip(moment, "a newer one is due, and the run before has not ended")
             look.pass_on(later)
             moment = later
-        return moment
 
-    async def _goes_on(self, run: str) -> bool:
+    async def _going_on(self, run: str) -> Header | None:
+        """The run, if it has not ended."""
         found = await self._services.store.find(run) if run else None
-        return found is not None and found.state not in TERMINAL
+        return None if found is None or found.state in TERMINAL else found
 
     def _wait(self, look: _Look, since: Millis, why: str) -> None:
         waited = max(0, look.now - since)
@@ -273,7 +274,7 @@ class Scheduler:
         if not look.backfills or self._is_late(look):
             return False
         fill = look.backfills[0]
-        if fill.queue and await self._goes_on(fill.last):
+        if fill.queue and await self._going_on(fill.last):
             look.again_filling = look.now + FILLING
             return False
         run, why = await self._start(look, fill.next)
