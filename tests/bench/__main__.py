@@ -29,7 +29,7 @@ _ONCE = ("W6", "load", "fsyncs")
 """What is measured once: it takes long, or does not vary."""
 _LOCAL = ("fsyncs", "import")
 """What has nothing to do with the store, or with others than SQLite."""
-_ALL = (*WORKLOADS, "W6", "W7", "load", "replay", "import", "fsyncs")
+_ALL = (*WORKLOADS, "W6", "W7", "events", "load", "replay", "import", "fsyncs")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from rewake import (
     task,
     task_context,
     wait_for_approval,
+    wait_for_event,
     wait_for_signal,
     workflow,
 )
@@ -129,6 +130,11 @@ async def results_then_approval(count: int) -> None:
 async def approvals(count: int) -> int:
     """Waits for decisions, all at once."""
     return len(await asyncio.gather(*(wait_for_approval() for _ in range(count))))
+
+
+@workflow
+async def hears() -> None:
+    await wait_for_event("told")
 
 
 @workflow

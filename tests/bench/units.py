@@ -23,13 +23,16 @@ from rewake import (
     task,
     updates,
     wait_for_approval,
+    wait_for_event,
     wait_for_signal,
+    wait_until,
     workflow,
 )
 from rewake.authoring.approval import Approval, Decision
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.dispatchers.sqs import REACH
 from rewake.engine.approvals import Approvals, approvals_of
+from rewake.engine.events import Events
 from rewake.engine.signals import Signals
 from rewake.records import Header, Invocation
 from rewake.states import ENDED, RunState
@@ -158,6 +161,21 @@ async def updated(n: int) -> None:
 
 
 @workflow
+async def event_waits(n: int) -> None:
+    for i in range(n):
+        await wait_for_event("told", where={"number": i})
+
+
+@workflow
+async def polls(n: int) -> None:
+    await wait_until(_counter(n), every=60, state=0, done=lambda state: state >= n)
+
+
+def _counter(n: int) -> Callable[[int], int]:
+    return lambda state: min(state + 1, n)
+
+
+@workflow
 async def call_runs(n: int) -> None:
     for i in range(n):
         await nothing(i)
@@ -170,7 +188,7 @@ async def fan_out_runs(n: int) -> None:
 
 PROGRAMS = (
     *(quick, flaky, large, nothing, steps, sequence, fan_out, retries, large_values, emits),
-    *(minutes, long_sleeps, approvals, call_runs, fan_out_runs),
+    *(minutes, long_sleeps, approvals, call_runs, fan_out_runs, event_waits, polls),
     *(signalled, signalled_early, updated),
 )
 
@@ -267,6 +285,16 @@ async def told_by_signals(on: Measured, workflow: str, n: int) -> Header:
     for number in range(n):
         await asyncio.sleep(1)
         await Signals(on.bench.engine).send(header.run, "told", number)
+    return await over(on, header)
+
+
+async def heard(on: Measured, workflow: str, n: int) -> Header:
+    """A run to its end, for which events are published one after another."""
+    await asyncio.sleep(60)  # the first waits by a field look through what there was before
+    header = await on.bench.start(workflow, n=n)
+    for number in range(n):
+        await asyncio.sleep(1)
+        await Events(on.bench.engine).publish("told", {"number": number})
     return await over(on, header)
 
 
@@ -381,6 +409,8 @@ OPERATIONS: Mapping[str, Body] = {
     "a signal that a run waits for": each("signalled", 5, 25, told_by_signals),
     "a signal that is sent early": each("signalled_early", 5, 25, told_by_signals),
     "an update that a run waits for, answered": each("updated", 5, 25, told_by_signals),
+    "an event, waited for and published": each("event_waits", 5, 25, heard),
+    "a check of a poll, each minute": each("polls", 5, 15),
     "an emitted value": each("emits", 20, 120),
     "a result of 300 kB": each("large_values", 5, 25),
     "a run that waits, for as long as that takes": waiting,

@@ -1,4 +1,5 @@
-"""What is measured, and how well it should go: W1 to W5, W7, a cold replay, and the import.
+"""What is measured, and how well it should go: W1 to W5, W7, events, a cold replay, and the
+import.
 
 Each measurement opens an engine on a new file, warms it up, and takes one sample.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from rewake.states import RunState
-from tests.bench import floor, hosts, looks, programs, stores, waking
+from tests.bench import floor, hearing, hosts, looks, programs, stores, waking
 from tests.bench.hosts import Host, InProcess
 from tests.bench.measure import Goal, Row, Scale, percentile
 
@@ -35,6 +36,7 @@ class Sizes:
     sleeps: int = 1_000
     sleep: float = 1.0
     suspended: int = 100_000
+    hears: int = 10_000
     load: float = 10.0
     repetitions: int = 3
 
@@ -49,6 +51,7 @@ QUICK = Sizes(
     sleeps=100,
     sleep=0.3,
     suspended=2_000,
+    hears=400,
     load=3.0,
     repetitions=1,
 )
@@ -72,6 +75,7 @@ def workloads(sizes: Sizes) -> Iterator[Workload]:
     yield from _waking(sizes)
     yield from _sleeps(sizes)
     yield from _looks(sizes)
+    yield from _events(sizes)
     yield from _starting(sizes)
 
 
@@ -174,6 +178,17 @@ def _looks(sizes: Sizes) -> Iterator[Workload]:
         yield _http(partial(looks.status, n), row(f"status of a run with {n:,} results"))
         yield _http(partial(looks.approvals, n), row(f"status, for each of {n:,} approvals"))
         yield _warm(partial(looks.sweep, n), row(f"sweeper's check, for each of {n:,} tasks"))
+
+
+def _events(sizes: Sizes) -> Iterator[Workload]:
+    """Three numbers of those who wait: what each of them costs must not grow with them."""
+    for n in (sizes.hears // 4, sizes.hears // 2, sizes.hears):
+        row = partial(Row, "events", unit="ms")
+        yield _warm(
+            partial(hearing.publish, n),
+            row(f"publish to {n:,} that wait, until it is answered"),
+            row("until all of them have ended, for each"),
+        )
 
 
 def _starting(sizes: Sizes) -> Iterator[Workload]:

@@ -15,8 +15,10 @@ from rewake import (
     approval,
     callback,
     emit,
+    event,
     now,
     parallel,
+    publish,
     race,
     random,
     respond,
@@ -27,6 +29,8 @@ from rewake import (
     task_context,
     uuid4,
     wait_for_approval,
+    wait_for_event,
+    wait_until,
     workflow,
 )
 from rewake.webhooks import github, standard_webhooks, webhook
@@ -263,6 +267,23 @@ async def called() -> int:
     wait = callback("paid", result=int, heartbeat_timeout=NEVER)
     await hand_over(wait.url)
     return await wait
+
+
+@workflow(cancel_on=event("e2e.stop", where={"name": "name"}))
+async def hears(name: str) -> list[Any]:
+    """Two events from outside, and one of its own; and a poll."""
+    told = [(await wait_for_event("e2e.told", where={"name": name}))["number"] for _ in range(2)]
+    await publish("e2e.heard", {"name": name})
+    own = await wait_for_event("e2e.heard", where={"name": name})
+    polled = await wait_until(lambda n: n + 1, state=0, done=lambda n: n > 2, every=0.05)
+    return [sorted(told), own["name"] == name, polled]
+
+
+@workflow(on_event="e2e.begin")
+async def begun_by(name: str) -> str:
+    """An event starts it, and it tells that."""
+    await publish("e2e.told", {"name": name, "number": 2})
+    return name
 
 
 @workflow

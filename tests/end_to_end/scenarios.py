@@ -114,6 +114,22 @@ def a_callback(front: Front) -> None:
 
 
 @scenario
+def events(front: Front) -> None:
+    """What is published is heard, once, whoever publishes it; one starts a run, one cancels one."""
+    name = uuid4().hex
+    run, other = front.start("hears", name=name), front.start("hears", name=f"{name}-stopped")
+    for event, body in (
+        ("e2e.told", {"data": {"name": name, "number": 1}, "id": f"{name}-1"}),
+        ("e2e.told", {"data": {"name": name, "number": 1}, "id": f"{name}-1"}),
+        ("e2e.begin", {"data": {"name": name}, "id": name}),
+        ("e2e.stop", {"data": {"name": f"{name}-stopped"}, "id": name}),
+    ):
+        front.ask("POST", f"/v1/events/{event}", json=body)
+    assert front.result(run) == [[1, 2], True, 3]
+    assert front.ended(other)["state"] == "cancelled"
+
+
+@scenario
 def a_stream(front: Front) -> None:
     """What a body and a task emit is told in order, page by page, by any server."""
     run = front.start("streams", count=5)
