@@ -21,7 +21,7 @@ from rewake.engine.approvals import Approvals
 from rewake.engine.callbacks import Callbacks
 from rewake.engine.signals import Signals
 from rewake.errors import LinkExpired
-from tests.support.virtual import Bench, virtually
+from tests.support.virtual import Bench, die, virtually
 
 SENT: list[str] = []
 
@@ -91,3 +91,28 @@ def test_a_timeout_around_a_wait_takes_it_back(what: str, how: str, cached: int)
 
     members = [waits, hand_on]
     virtually(members, body, url="https://app.example", cached=cached)
+
+
+@pytest.mark.parametrize("what", ["approval", "callback"])
+def test_who_decides_while_the_run_is_late_is_told_the_truth(what: str) -> None:
+    """A time-out had passed before anybody could observe it: what is decided then is refused."""
+
+    async def body(bench: Bench) -> None:
+        SENT.clear()
+        run = (await bench.start("waits", what=what, how="timeout")).run
+        await asyncio.sleep(1)
+        _, history = await bench.engine.history(run)
+        [key] = [entry.key for entry in history.awaited()]
+        die(bench.engine)
+        await asyncio.sleep(30)
+        bench.engine = bench.another()
+        bench.engine.open(sweep=False)
+        yes = Approval(Decision.APPROVED)
+        deciding = Approvals(bench.engine).decide(run, key, yes)
+        if what == "callback":
+            deciding.close()
+            deciding = Callbacks(bench.engine).complete(SENT[0].rpartition("/")[2], 1)  # type: ignore[assignment]
+        with pytest.raises(LinkExpired):
+            await deciding
+
+    virtually([waits, hand_on], body, url="https://app.example", sweeps=False)

@@ -26,6 +26,7 @@ from rewake.authoring.ballots import (
 )
 from rewake.authoring.linking import nonce_of
 from rewake.engine.deadlines import timed_out
+from rewake.engine.late import caught_up
 from rewake.engine.matters import ACTIONS, DECIDED, Matter, Matters, decided_by
 from rewake.engine.runs import Runs
 from rewake.engine.voting import Voting
@@ -283,7 +284,7 @@ class Approvals:
         Raises `RunNotFound`, `RunConflict`, `LinkExpired` if it was taken back, or its lap is over.
         """
         store = self._services.store
-        header = await store.header(run)
+        header = await caught_up(self._services, await store.header(run))
         if lap_of(key) < header.lap.number and header.state not in TERMINAL:
             raise LinkExpired(LAP_OVER)
         here = self._services.cache.open_at(header, key, Kind.APPROVAL)

@@ -21,6 +21,7 @@ from rewake.authoring.linking import link_of
 from rewake.authoring.marking import hidden_in
 from rewake.engine.deadlines import timed_out
 from rewake.engine.deliveries import Deliveries
+from rewake.engine.late import caught_up
 from rewake.engine.runs import Runs
 from rewake.errors import LinkExpired, NotYet, RunConflict
 from rewake.kinds import Kind, OutcomeKind, Purpose
@@ -156,6 +157,7 @@ class Callbacks:
             header = await services.store.find(link.run)
             if header is None:
                 raise LinkExpired("there is no such run any more")
+            header = await caught_up(services, header)
             found = await self._asked(header, link)
             if found is not None:
                 return found
