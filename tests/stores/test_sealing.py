@@ -66,6 +66,7 @@ READABLE = {
     "Operation": {"run", "key", "name", "where", "tag", "taken", "owner", "process", "mark"},
     "Process": {"name", "where", "tag", "tags"},
     "KnownTag": {"tag"},
+    "Flood": {"name"},
     "Limited": {"name", "key", "digest"},
     "Terms": {"share"},
     "Line": {"id", "place", "said"},
