@@ -22,6 +22,7 @@ from rewake import (
     race,
     random,
     respond,
+    scheduled_at,
     sleep,
     sleep_until,
     step,
@@ -390,3 +391,9 @@ async def fan(width: int) -> int:
 async def lingers(seconds: float) -> float:
     """Load: one long task."""
     return await linger(seconds)
+
+
+@workflow
+async def timed(word: str = "") -> list[str]:
+    moment = scheduled_at()
+    return [word, "" if moment is None else moment.isoformat()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -250,3 +250,36 @@ def an_answer(front: Front) -> None:
         answer = front.deliver("order", body, headers)
         assert (answer.status_code, answer.json()) == (201, {"price": 2 * body["id"]})
         assert answer.headers["X-Order"] == str(body["id"])
+
+
+@scenario
+def schedules(front: Front) -> None:
+    """A schedule that is made starts its runs of the past, each once, for its time; and goes."""
+    name, begin = f"s-{uuid4().hex}", datetime.now(UTC) - timedelta(minutes=4)
+    body = {"name": name, "workflow": "timed", "every": 60, "start": begin.isoformat()}
+    again = frozenset({409})
+    front.ask("POST", "/v1/schedules", json={**body, "input": {"word": "a"}}, again=again)
+    span = {"since": begin.isoformat(), "until": (begin + timedelta(minutes=3)).isoformat()}
+    path = f"/v1/schedules/{name}"
+    times = []
+    for _ in range(2):
+        times = front.ask("POST", f"{path}/backfill", json=span).json()["times"]
+    assert len(times) == 3
+    for each in times:
+        _is_there(front, each["run"])
+        word, moment = front.result(each["run"])
+        assert (word, datetime.fromisoformat(moment)) == ("a", datetime.fromisoformat(each["at"]))
+    front.ask("DELETE", path, again=frozenset({404}))
+
+
+def _is_there(front: Front, run: str) -> None:
+    """Wait for a run that something else starts."""
+
+    def look() -> bool:
+        try:
+            return front.client.get(f"/v1/runs/{run}").status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    front.until(look)
+    front.runs.append(run)
