@@ -168,3 +168,15 @@ async def one_signal() -> int:
 @workflow
 async def one_approval() -> bool:
     return (await wait_for_approval("go")).value is None
+
+
+@workflow
+async def one_task(number: int) -> str:
+    """The child run that does little."""
+    return await work(number)
+
+
+@workflow
+async def children(count: int) -> int:
+    """Runs of a run, at once."""
+    return len(await parallel(range(count), one_task))

@@ -115,6 +115,7 @@ def _wide(sizes: Sizes) -> Iterator[Workload]:
         "branches": "branch of two tasks",
         "as_completed": "task of as_completed",
         "retries": "task retried after 1 s, beyond it",
+        "children": "child run that calls a task",
     }
     for workflow, name in shapes.items():
         waits = 1.0 if workflow == "retries" else 0.0
