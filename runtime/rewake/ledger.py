@@ -278,8 +278,6 @@ class Holder(msgspec.Struct, frozen=True, array_like=True):
     since: Millis
     grant: str
     """The mark of the write by which it has it: another one once it begins."""
-    begun: bool = False
-    """Whether it has heard of that."""
 
 
 class Limit(msgspec.Struct, omit_defaults=True):

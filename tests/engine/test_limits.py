@@ -11,10 +11,12 @@ import pytest
 
 from rewake import TaskError, concurrency, rate, task, workflow
 from rewake.records import Invocation
+from rewake.signing.aes_gcm import AesGcm
 from rewake.stores.items import encode
+from rewake.stores.memory import MemoryTable
 from tests.support.counting import CountingTable
 from tests.support.emptied import emptied
-from tests.support.virtual import TABLES, Bench, die, virtually
+from tests.support.virtual import SECRET, TABLES, Bench, die, virtually
 
 now: Counter[str] = Counter()
 most: Counter[str] = Counter()
@@ -323,3 +325,64 @@ def test_a_higher_priority_goes_first() -> None:
         await bench.result(low.run)
 
     virtually([low, high, lowly, highly], body)
+
+
+@everywhere
+def test_a_cold_replay_knows_the_same_limits(table: str) -> None:
+    """With no instance kept each turn replays, and nobody is let in twice."""
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run("keyed", n=6) == list(range(6))
+        assert (most["a"], most["b"]) == (1, 1)
+        await nobody(bench)
+
+    virtually(members, body, table=table, cached=0)
+
+
+def test_limits_hold_across_processes() -> None:
+    """Messages go to three processes in turn; two tasks run at once, in all of them together."""
+
+    async def body(bench: Bench) -> None:
+        engines = bench.share_messages(3)
+        runs = [(await each.start("wide", {"n": 4}))[0] for each in engines]
+        for each in runs:
+            await bench.engine.result(each.run, 10**4)
+        assert most["t"] == 2
+        assert bench.seconds < 10
+        await nobody(bench)
+        for other in engines[1:]:
+            await other.close()
+
+    virtually(members, body)
+
+
+def test_a_paused_run_keeps_nobody_waiting() -> None:
+    """Its tasks that are let in give their places on, and queue up again when it is resumed."""
+
+    async def body(bench: Bench) -> None:
+        first, second = await bench.start("wide", n=5), await bench.start("wide", n=3)
+        await asyncio.sleep(0.5)
+        await bench.engine.pause(first.run)
+        assert await bench.result(second.run) == list(range(3))
+        assert bench.seconds < 15
+        await bench.engine.resume(first.run)
+        assert await bench.result(first.run) == list(range(5))
+        assert most["t"] == 2
+        await nobody(bench)
+
+    virtually(members, body)
+
+
+def test_a_key_is_not_readable_behind_a_codec() -> None:
+    """Where values are encrypted no item says whose turn it is, and the limit holds."""
+    table = MemoryTable()
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("keyed", n=4)
+        await asyncio.sleep(0.5)
+        [one, *others], _ = await bench.engine.services.store.limits(limit=9, cursor=None)
+        assert all(len(each.key) in (0, 12) for each in (one, *others))
+        assert await bench.result(header.run) == list(range(4))
+        assert (most["a"], most["b"]) == (1, 1)
+
+    virtually(members, body, table=table, secret=SECRET.with_codec(AesGcm({"k": bytes(32)})))

@@ -13,6 +13,7 @@ from rewake import (
     TaskError,
     approval,
     callback,
+    concurrency,
     emit,
     now,
     parallel,
@@ -47,6 +48,14 @@ async def double(number: int) -> int:
     with body():
         task_context().emit(["double", number])
         return 2 * number
+
+
+@task(limits=concurrency(1))
+async def in_turn(number: int) -> int:
+    """One at a time."""
+    with body():
+        await asyncio.sleep(0.05)
+        return number
 
 
 @task
@@ -124,6 +133,7 @@ async def everything() -> dict[str, Any]:
         "asyncio": await _asyncio(),
         "failures": await _failures(),
         "once": await _once(),
+        "limits": list(await asyncio.gather(in_turn(1), in_turn(2))),
     }
     waiting("sleep")
     await emit(["body", 2])

@@ -67,8 +67,8 @@ def test_no_more_hold_it_than_it_allows(arrivals: list[str], leave: int) -> None
 def test_a_place_is_given_back_by_its_grant_alone() -> None:
     """Who has read an older state gives nothing back that was taken anew since."""
     who = Waiter("r", "k")
-    book = books.entered(books.blank(CONCURRENCY), who, "g1", 5, begun=True)
-    again = books.entered(book, who, "g2", 6, begun=True)
+    book = books.entered(books.blank(CONCURRENCY), who, "g1", 5)
+    again = books.entered(book, who, "g2", 6)
     assert books.left(again, "r", "k", "g1") == again
     assert not books.left(again, "r", "k", "g2").holders
 

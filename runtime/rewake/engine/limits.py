@@ -176,7 +176,7 @@ class Limits:
                 if entry.line != line:
                     await self._wait_in(asked, number, entry.line)
                 return PutOff(None)
-            holder = Holder(asked.run, asked.key, asked.round, now, entry.grant, True)
+            holder = Holder(asked.run, asked.key, asked.round, now, entry.grant)
             grants.append(Grant(limit.id, holder))
         return LetIn(grants)
 
@@ -250,11 +250,8 @@ class Limits:
 
         Returns when it is to be looked at next, if that is soon.
         """
-        grace = self._services.settings.grace
-        hurry = limit.waits or any(not each.begun for each in limit.holders)
         # Less often the longer nothing has changed: what could be lost was lost at a change.
-        wait = min(max(grace, (now - limit.written) // 2), PATROL) if hurry else PATROL
-        due = now + wait
+        due = now + min(max(self._services.settings.grace, (now - limit.written) // 2), PATROL)
         if not await self._store.look_later(limit, due, now):
             return None
         for holder in limit.holders:
@@ -267,36 +264,28 @@ class Limits:
         if await self._is_over(holder):
             await self._leave(limit.id, holder)
             return
-        waited = now - holder.since
-        grace = self._services.settings.grace
-        if holder.begun or waited < grace or await self._waits_elsewhere(limit, holder):
+        waited, grace = now - holder.since, self._services.settings.grace
+        message = None if waited < grace else await self._message_for(limit, holder)
+        if message is None:
             return
         if limit.waits and holder.key and waited > PATIENCE * grace:
             # Nobody serves it, perhaps. Its own message lets it queue up again.
             await self._leave(limit.id, holder)
-        if (message := await self._message_of(holder)) is not None:
-            await self._dispatch([message])
+        await self._dispatch([message])
 
-    async def _waits_elsewhere(self, limit: Limit, holder: Holder) -> bool:
-        """Whether who holds it is waiting for another limit, or has been let in for long."""
+    async def _message_for(self, limit: Limit, holder: Holder) -> Invocation | None:
+        """The message for who was let in and has not begun; None: it has, or waits elsewhere."""
         if holder.key:
             found = await self._store.operation(holder.run, holder.key)
-            return found is not None and found.line is not None and found.line.id != limit.id
+            if found is None or found.owner or _is_in_other(found.line, limit):
+                return None  # what has no item is covered by its run's header
+            asked = (found.run, found.key, found.name, found.round, found.tag, found.terms)
+            return _message(Waiter(*asked))
         header = await self._store.find(holder.run)
         admission = None if header is None else header.admission
-        if admission is None or admission.inside:
-            return True
-        return admission.line is not None and admission.line.id != limit.id
-
-    async def _message_of(self, holder: Holder) -> Invocation | None:
-        """The message for who was let in; None: its run's header covers it still."""
-        if not holder.key:
-            return Invocation(holder.run)
-        found = await self._store.operation(holder.run, holder.key)
-        if found is None:
+        if admission is None or admission.inside or _is_in_other(admission.line, limit):
             return None
-        asked = (found.run, found.key, found.name, found.round, found.tag, found.terms)
-        return _message(Waiter(*asked))
+        return Invocation(holder.run)
 
     # --- runs ------------------------------------------------------------------------------
 
@@ -340,6 +329,10 @@ def _held(terms: Terms) -> list[Limited]:
     """The limits of which a run has a place until it ends."""
     kinds = (LimitKind.SINGLETON, LimitKind.CONCURRENCY)
     return [limit for kind in kinds for limit in in_order(terms.limits, kind)]
+
+
+def _is_in_other(line: Line | None, limit: Limit) -> bool:
+    return line is not None and line.id != limit.id
 
 
 def _message(who: Waiter) -> Invocation:

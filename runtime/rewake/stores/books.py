@@ -68,10 +68,10 @@ def is_idle(book: Limit, now: Millis) -> bool:
     return not (book.holders or book.waits) and book.next <= now * 1000
 
 
-def entered(book: Limit, who: Waiter, grant: str, now: Millis, *, begun: bool) -> Limit:
+def entered(book: Limit, who: Waiter, grant: str, now: Millis) -> Limit:
     """The book with a holder more, or with a new grant for one that is there."""
     others = [each for each in book.holders if (each.run, each.key) != (who.run, who.key)]
-    new = Holder(who.run, who.key, who.round, now, grant, begun)
+    new = Holder(who.run, who.key, who.round, now, grant)
     return msgspec.structs.replace(book, holders=[*others, new])
 
 
@@ -110,7 +110,7 @@ def let_in(
             continue
         if not is_free(book, count):
             break
-        book = entered(book, who, grant, now, begun=False)
+        book = entered(book, who, grant, now)
         book = msgspec.structs.replace(book, turn=max(book.turn, who.time))
         came.append(who)
     return book, came

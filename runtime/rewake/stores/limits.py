@@ -89,7 +89,7 @@ class Limits(Laps):
                 came += await self._let_in(found, book, now, soon)
                 continue
             if holds or books.is_free(book, limit.count):
-                new = books.entered(book, who, mark, now, begun=bool(who.key))
+                new = books.entered(book, who, mark, now)
                 if await self._swap(found, new, mark, now + PATROL):
                     return Entry(mark, None, came)
                 continue
