@@ -14,6 +14,7 @@ from tests.simulation.emitting import with_items
 from tests.simulation.fanning import with_fan
 from tests.simulation.faults import TRANSACTIONS, Chaos, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
+from tests.simulation.grouping import with_groups
 from tests.simulation.hearing import with_events
 from tests.simulation.kindred import with_children
 from tests.simulation.lapping import endless
@@ -152,6 +153,7 @@ ADDED = (
     ("votes", 0.08, with_votes),
     ("children", 0.12, with_children),
     ("signals", 0.1, with_signals),
+    ("groups", 0.12, with_groups),
 )
 
 

@@ -185,16 +185,17 @@ class Judge:
         program, _ = self._case.programs.get(run.header.run, ([], None))
         name = entry.key.rpartition("/")[2].partition(".")[0]
         rounds = run.header.round + 1
-        return rounds if name in _once(program) else run.header.epoch + 3 * rounds
+        once = _once(program).get(name)
+        return run.header.epoch + 3 * rounds if once is None else once * rounds
 
 
-def _once(node: Any) -> set[str]:
-    """The names of the steps that must begin at most once."""
+def _once(node: Any) -> dict[str, int]:
+    """How often the steps may begin that must begin at most once, or once a try."""
     if not isinstance(node, list):
-        return set()
+        return {}
     if node[:1] == ["step"] and node[2].get("once"):
-        return {node[1]}
-    return set().union(*map(_once, node))
+        return {node[1]: 1 + node[2].get("again", 0)}
+    return {name: most for each in node for name, most in _once(each).items()}
 
 
 def _plain(outcome: Outcome, run: str) -> Any:

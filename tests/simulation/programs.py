@@ -23,6 +23,7 @@ from rewake import (
     TaskError,
     Update,
     approval,
+    block,
     callback,
     continue_as_new,
     emit,
@@ -272,8 +273,11 @@ class Interpreter:
         options = {"retries": plan["retries"], "delay": 0.2} if "retries" in plan else {}
         if not plan.get("once"):
             return short(await step(name, lambda: body(name, plan, argument), **options))
+        again: Any = {"retries": plan["again"], "delay": 0.2} if "again" in plan else {}
         try:
-            return await step(name, lambda: body(name, plan, argument), at_most_once=True)
+            return short(
+                await step(name, lambda: body(name, plan, argument), at_most_once=True, **again)
+            )
         except TaskError as error:
             if error.type != "lost":
                 raise
@@ -427,6 +431,27 @@ class Interpreter:
         """Tasks without branches around them: the run waits for all of them at once."""
         calls = (TASKS[kind](name, plan, self.item) for kind, name, plan in tasks)
         return [short(each) for each in await asyncio.gather(*calls)]
+
+    async def do_outcomes(self, *nodes: list[Any]) -> Any:
+        done = await parallel(nodes, self.branch, outcomes=True)
+        return [each.result if each.error is None else told(each.error) for each in done]
+
+    async def do_block(self, name: str, fails: int, node: list[Any]) -> Any:
+        """A block whose first attempts fail behind what they do."""
+        attempts = itertools.count()
+
+        async def inside() -> Any:
+            found = await self.branch(node)
+            if next(attempts) < fails:
+                raise Boom(f"boom {name}")
+            return found
+
+        try:
+            return await block(name, inside, retries=fails, delay=0.3)
+        except TaskError as error:
+            if not error.message.startswith("boom "):
+                raise
+            raise Boom(error.message) from error
 
     async def do_group(self, *nodes: list[Any]) -> Any:
         async with asyncio.TaskGroup() as group:

@@ -471,6 +471,8 @@ class Watch:
                 operation = run.operations.get(key)
                 if operation is None or operation.outcome is None:
                     self.fail(f"{name}: {key} was observed, and has no stored outcome")
+            case Fired(kind=kind) if kind.traits.inline:
+                pass  # another try of it begins
             case (
                 Withdrawn(key=key)
                 | Stepped(key=key, retry_at=None)
@@ -556,6 +558,8 @@ class Watch:
             self.fail(f"custody: {name} is to be cancelled, and nobody will tell it")
         waiting = False
         for key, asked in run.open.items():
+            if asked.kind.traits.encloses:
+                continue  # what it does inside has custody of its own
             operation = of_round(run.operations.get(key), asked.round)
             settled = operation is not None and operation.outcome is not None
             guarded = operation is not None and operation.due is not None
