@@ -26,6 +26,7 @@ from tests.simulation.scenarios_counted import (
     counted_late,
     counted_slowly,
 )
+from tests.simulation.scenarios_grouped import grouped
 from tests.simulation.scenarios_limited import LIMITED_SCENARIOS
 from tests.simulation.scenarios_outside import OUTSIDE_SCENARIOS, queued, told
 from tests.simulation.scenarios_removing import keyed, removed, retried_and_removed
@@ -591,6 +592,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "arrivals are counted in two rounds": counted_and_retried,
     "arrivals are counted slowly": counted_slowly,
     "arrivals are counted late": counted_late,
+    "groups are under processes that die": grouped,
     "a canceller dies": _cancelling,
     "runs are killed": _killed,
     "a run is cancelled again and again": _asked_again,

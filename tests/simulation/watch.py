@@ -471,15 +471,13 @@ class Watch:
                 operation = run.operations.get(key)
                 if operation is None or operation.outcome is None:
                     self.fail(f"{name}: {key} was observed, and has no stored outcome")
-            case Fired(kind=kind) if kind.traits.inline:
-                pass  # another try of it begins
             case (
                 Withdrawn(key=key)
                 | Stepped(key=key, retry_at=None)
                 | Fired(key=key)
                 | Signalled(key=key)
             ):
-                self._close(run, key)
+                self._close(run, key, entry)
             case CancelRequested(number=number):
                 run.cancelled, run.cancels = True, number
             case Logged(lines=lines):
@@ -494,7 +492,9 @@ class Watch:
         if lines != expected:
             self.fail(f"run {run.header.run}: it logged {lines}, and not {expected}")
 
-    def _close(self, run: Run, key: str) -> None:
+    def _close(self, run: Run, key: str, entry: Entry | None = None) -> None:
+        if isinstance(entry, Fired) and entry.kind.traits.inline:
+            return  # another try of it begins
         if run.open.pop(key, None) is None:
             self.fail(f"run {run.header.run}: {key} was closed, and was not open")
         run.closed.add(key)
@@ -557,9 +557,7 @@ class Watch:
         if header.cancel is not None and not run.cancelled:
             self.fail(f"custody: {name} is to be cancelled, and nobody will tell it")
         waiting = False
-        for key, asked in run.open.items():
-            if asked.kind.traits.encloses:
-                continue  # what it does inside has custody of its own
+        for key, asked in _with_custody(run):
             operation = of_round(run.operations.get(key), asked.round)
             settled = operation is not None and operation.outcome is not None
             guarded = operation is not None and operation.due is not None
@@ -577,3 +575,8 @@ class Watch:
         if header.gap <= 0 and waiting and not told:
             self.fail(f"custody: {name} can go on, and nobody will wake it")
         return None
+
+
+def _with_custody(run: Run) -> list[tuple[str, Scheduled]]:
+    """What is open of a run, but for blocks: what these do inside has custody of its own."""
+    return [(key, asked) for key, asked in run.open.items() if not asked.kind.traits.encloses]

@@ -19,6 +19,7 @@ from tests.simulation.mutants_answering import ANSWERING
 from tests.simulation.mutants_calling import CALLING
 from tests.simulation.mutants_counting import COUNTING
 from tests.simulation.mutants_following import FOLLOWING
+from tests.simulation.mutants_grouping import GROUPING
 from tests.simulation.mutants_hearing import HEARING
 from tests.simulation.mutants_holding import HOLDING
 from tests.simulation.mutants_kindred import KINDRED
@@ -43,6 +44,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *CALLING,
     *COUNTING,
     *FOLLOWING,
+    *GROUPING,
     *HEARING,
     *HOLDING,
     *KINDRED,
