@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -379,24 +380,28 @@ async def unlisted(n: int) -> int:
     return n
 
 
+START: Any = naps.start
+BAD: dict[str, Callable[[], Awaitable[Any]]] = {
+    "unlisted": lambda: unlisted(1),
+    "in place": lambda: unlisted.function(1),
+    "arity": lambda: cast("Any", bill)(),
+    "type": lambda: cast("Any", bill)("no order"),
+    "nan": lambda: cast("Any", naps)("nan"),
+    "id": lambda: START(1, id="no id!"),
+    "empty id": lambda: START(1, id=""),
+    "id of a key": lambda: START(1, id=f"key-{'0' * 32}"),
+    "long id": lambda: START(1, id="é" * 200),
+    "bool id": lambda: START(1, id=True),
+    "no id": lambda: START(1, if_running="reject"),
+    "option": lambda: START(1, on_parent_end="abandon"),
+}
+"""Calls, most of which are mistakes."""
+
+
 @workflow
 async def calls(what: str) -> Any:
     try:
-        match what:
-            case "unlisted":
-                return await unlisted(1)
-            case "in place":
-                return await unlisted.function(1)
-            case "arity":
-                await bill()  # type: ignore[call-arg]
-            case "type":
-                await bill("no order")  # type: ignore[arg-type]
-            case "id":
-                await naps.start(1, id="no id!")
-            case "no id":
-                await naps.start(1, if_running="reject")
-            case "option":
-                await naps.start(1, on_parent_end="abandon")  # type: ignore[arg-type]
+        return await BAD[what]()
     except Exception as error:
         return [type(error).__name__, str(error)]
 
@@ -408,6 +413,11 @@ async def calls(what: str) -> Any:
         ("arity", "TypeError"),
         ("type", "Misshapen"),
         ("id", "TaskError"),
+        ("empty id", "UsageError"),
+        ("id of a key", "TaskError"),
+        ("long id", "TaskError"),
+        ("bool id", "UsageError"),
+        ("nan", "Misshapen"),
         ("no id", "UsageError"),
         ("option", "ValueError"),
     ],

@@ -77,6 +77,7 @@ class RunHandle(Generic[R_co]):
         """
         await _ask_to_cancel(self._execution, self._label, self.id)
 
+    @operation
     async def signal(self, name: str, value: Any = None, *, id: str | None = None) -> None:
         """Send a signal to the run, once. As `send_signal`, which says what it raises."""
         await send_signal(self.id, name, value, id=id)
@@ -208,8 +209,9 @@ def other_run(
             raise UsageError(f"{name} needs an id: without one there is no run to meet")
     if on_parent_end not in ("cancel", "leave"):
         raise ValueError(f"on_parent_end is 'cancel' or 'leave', and not {on_parent_end!r}")
-    if id is not None and not isinstance(id, str):
-        raise UsageError(f"an id is text, and not {type(id).__name__}")
+    given: object = id
+    if given == "" or not isinstance(given, str | None):
+        raise UsageError(f"an id is text that is not empty, and not {id!r}")
     other = OtherRun(
         id or "", new_or_ended=if_running == "reject", new_or_live=if_finished == "reject"
     )

@@ -19,7 +19,6 @@ from rewake.engine.program import RUNTIME
 from rewake.engine.starting import (
     Create,
     Name,
-    check_id,
     check_key,
     name_of_id,
     name_of_key,
@@ -62,7 +61,7 @@ class Beginning(Pauses, ABC):
         It is of the same tenant. Raises `InvalidInput`, and `RunConflict` where its workflow has
         limits that do not let it in.
         """
-        check_id(other.run)
+        name_of_id(other.run)
         found = self._services.app.workflow(workflow)
         recorded = found.recorded(arguments)
         given = Given(arguments, True, by.tenant, None, True)
