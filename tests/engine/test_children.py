@@ -384,7 +384,7 @@ START: Any = naps.start
 BAD: dict[str, Callable[[], Awaitable[Any]]] = {
     "unlisted": lambda: unlisted(1),
     "in place": lambda: unlisted.function(1),
-    "arity": lambda: cast("Any", bill)(),
+    "arity": cast("Any", bill),
     "type": lambda: cast("Any", bill)("no order"),
     "nan": lambda: cast("Any", naps)("nan"),
     "id": lambda: START(1, id="no id!"),
