@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from rewake.states import RunState
-from tests.bench import floor, hearing, hosts, looks, programs, stores, waking
+from tests.bench import floor, hearing, hosts, looks, programs, scheduled, stores, waking
 from tests.bench.hosts import Host, InProcess
 from tests.bench.measure import Goal, Row, Scale, percentile
 
@@ -37,6 +37,7 @@ class Sizes:
     sleep: float = 1.0
     suspended: int = 100_000
     hears: int = 10_000
+    scheduled: int = 10_000
     load: float = 10.0
     repetitions: int = 3
 
@@ -52,6 +53,7 @@ QUICK = Sizes(
     sleep=0.3,
     suspended=2_000,
     hears=400,
+    scheduled=500,
     load=3.0,
     repetitions=1,
 )
@@ -76,6 +78,7 @@ def workloads(sizes: Sizes) -> Iterator[Workload]:
     yield from _sleeps(sizes)
     yield from _looks(sizes)
     yield from _events(sizes)
+    yield from _schedules(sizes)
     yield from _starting(sizes)
 
 
@@ -189,6 +192,18 @@ def _events(sizes: Sizes) -> Iterator[Workload]:
             partial(hearing.publish, n),
             row(f"publish to {n:,} that wait, until it is answered"),
             row("until all of them have ended, for each"),
+        )
+
+
+def _schedules(sizes: Sizes) -> Iterator[Workload]:
+    """Two numbers of them: what one costs must not grow with them."""
+    for n in (sizes.scheduled // 10, sizes.scheduled):
+        row = partial(Row, "schedules", unit="ms")
+        yield _warm(
+            partial(scheduled.schedules, n),
+            row(f"make one of {n:,}"),
+            row(f"CPU a second while none of {n:,} is due"),
+            row("run of one of 100 that are due at once"),
         )
 
 
