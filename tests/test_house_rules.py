@@ -44,6 +44,7 @@ GROUND = (
     "noted",
     "kin",
     "records",
+    "reasons",
     "access",
     "clock",
     "forks",

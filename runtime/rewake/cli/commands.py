@@ -220,7 +220,7 @@ def run(
         str | None, typer.Option(help="The run's id; one that exists goes on where it was.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Let a stuck or failed run (--id) go on, after a fix.")
+        bool, typer.Option("--resume", help="Let a stuck, paused or failed run (--id) go on.")
     ] = False,
     discard_cleanup: DiscardCleanup = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,

@@ -42,8 +42,8 @@ class Exit(IntEnum):
 
 EXITS = (
     "Exit codes: 0 done; 1 the run failed; 2 wrong usage; 3 the run was cancelled; 4 the run is "
-    "stuck and needs a person; 5 the code differs from the history; 6 the server or the database "
-    "cannot be reached; 7 the run has not ended yet; 70 the event loop stayed "
+    "stuck and needs a person; 5 the code differs from the history; 6 the server, the database or "
+    "a stored result cannot be reached; 7 the run has not ended yet; 70 the event loop stayed "
     "blocked; 130 interrupted."
 )
 

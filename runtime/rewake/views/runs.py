@@ -10,6 +10,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from rewake.kinds import Purpose
 from rewake.limited import LimitKind, in_order, said
+from rewake.reasons import reason_of
 from rewake.records import Failure, Finished, Header, Outcome
 from rewake.signing.redacting import without_links
 from rewake.signing.secret import Secret
@@ -69,7 +70,7 @@ class RunView(msgspec.Struct, frozen=True):
     `pause`: nothing of it begins; it is `paused` once no step of it runs. `labels`, `status`,
     `progress` (`done`, `total`): as its body has set them.
     `pause`: nothing of it begins; it is `paused` once no step of it runs.
-    `origin`: of which run it was made, by a rerun or a fork.
+    `origin`: of which run it was made, by a rerun or a fork. `reason`: why it does not go on.
     """
 
     id: str
@@ -94,12 +95,21 @@ class RunView(msgspec.Struct, frozen=True):
     status: Raw | UnsetType = UNSET
     progress: Raw | UnsetType = UNSET
     origin: OriginView | None = None
+    reason: ReasonView | None = None
     approvals: list[ApprovalView] | UnsetType = UNSET
     unserved_tags: list[str] | UnsetType = UNSET
     cost: CostView | UnsetType = UNSET
     parent: ParentView | UnsetType = UNSET
     tenant: str | UnsetType = UNSET
     waits: str | UnsetType = UNSET
+
+
+class ReasonView(msgspec.Struct, frozen=True):
+    """Why a run does not go on, or has failed: a code of the reference, what to mend, what then."""
+
+    code: str
+    fix: str
+    command: str
 
 
 class OriginView(msgspec.Struct, frozen=True):
@@ -178,6 +188,7 @@ def run_view(
         status=status,
         progress=progress,
         origin=_origin_of(header),
+        reason=_reason_of(header),
         approvals=approvals,
         unserved_tags=unserved_tags or UNSET,
         cost=cost_view(header) or UNSET,
@@ -208,6 +219,11 @@ def _shown(header: Header, secret: Secret | None) -> tuple[Raw | UnsetType, Raw 
     if "$unreadable" in found:
         return shown, UNSET
     return found.get("status", UNSET), found.get("progress", UNSET)
+
+
+def _reason_of(header: Header) -> ReasonView | None:
+    found = reason_of(header, _told(header.error))
+    return None if found is None else ReasonView(*found)
 
 
 def _origin_of(header: Header) -> OriginView | None:

@@ -49,7 +49,10 @@ SHARE = 10
 """After the run is shown, the wait is at least so many times what showing it took."""
 GRACE = 1.0
 """Seconds that tasks get to end when the command is interrupted."""
-_FOREVER = 10**9
+_LOOK = 5.0
+"""Seconds between two looks whether somebody has paused the run."""
+_WITH_PEOPLE = (RunState.STUCK, RunState.PAUSED)
+"""States in which a run waits for somebody to let it go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +143,7 @@ class _Session:
             await self._begin()
             await self._follow()
             header = await engine.get(self._run)
-            over = header.state in TERMINAL or header.state is RunState.STUCK
-            if not over:
+            if header.state not in TERMINAL and header.state not in _WITH_PEOPLE:
                 return self._say_interrupted()
             return await self._end(header, self._clock.now() - began)
         finally:
@@ -166,7 +168,7 @@ class _Session:
             raise RunConflict(f"run {self._run!r} is one of the workflow {header.workflow!r}")
         if options.arguments is not None:
             await engine.start(self._workflow, options.arguments, run=self._run)
-        if header.state is RunState.STUCK and options.resume:
+        if header.state in _WITH_PEOPLE and options.resume:
             await engine.resume(self._run)
         if header.state is RunState.FAILED and options.resume:
             await engine.retry(self._run, discard_cleanup=options.discard_cleanup)
@@ -199,7 +201,9 @@ class _Session:
 
     async def _ended(self) -> None:
         with suppress(StuckError):
-            await self._engine.result(self._run, _FOREVER)
+            while (await self._engine.get(self._run)).state is not RunState.PAUSED:
+                if await self._engine.result(self._run, _LOOK) is not None:
+                    return
 
     async def _show(self, display: Progress, asker: Asker) -> bool:
         """Show how the run stands; whether anything is new."""
@@ -223,7 +227,14 @@ class _Session:
             tell(f"the run is stuck: {for_people(header.error)}")
             tell(f"after a fix, go on with: {self._command('--resume')}")
             return Exit.STUCK
-        outcome = await self._engine.result(self._run)
+        if header.state is RunState.PAUSED:
+            tell(f"the run is paused; go on with: {self._command('--resume')}")
+            return Exit.PENDING
+        try:
+            outcome = await self._engine.result(self._run)
+        except StuckError as error:
+            tell(f"the run has ended, and its result cannot be read: {error}")
+            return Exit.UNAVAILABLE
         assert outcome is not None
         view = result_view(outcome, Values(self._secret, self._run, said=True))
         if isinstance(view.error, ErrorView):

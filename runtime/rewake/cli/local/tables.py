@@ -6,6 +6,7 @@ import asyncio
 
 from rewake.cli.exits import Exit
 from rewake.cli.home import database
+from rewake.errors import StoreUnsuitable
 from rewake.hosts.databases import check_database, create_database
 
 
@@ -21,9 +22,12 @@ def create(db: str | None) -> Exit:
 
 
 def check(db: str | None) -> Exit:
-    """Say what does not fit. Raises `ConfigError`, `StoreError`."""
+    """Say what does not fit; none at all fits nothing. Raises `ConfigError`, `StoreError`."""
     address = database(db)
-    wrong = asyncio.run(check_database(address))
+    try:
+        wrong = asyncio.run(check_database(address))
+    except StoreUnsuitable as error:
+        wrong = [str(error)]
     for each in wrong:
         print(each)
     if not wrong:

@@ -110,8 +110,11 @@ async def _result(server: Server, client: Client, run: str, wait: float) -> Exit
     try:
         answer = await client.do(flows.outcome(client.manner, run, wait))
     except StuckError as error:
-        tell(f"the run is stuck: {error}")
-        return Exit.STUCK
+        if (await client.get("runs", run)).body["state"] == "stuck":
+            tell(f"the run is stuck: {error}")
+            return Exit.STUCK
+        tell(f"the run has ended, and its result cannot be read: {error}")
+        return Exit.UNAVAILABLE
     return _show_result(server, answer.body)
 
 

@@ -90,10 +90,22 @@ def run_details(
         for line in _told(operation, records.get(operation["key"])):
             print(line)
     retries(history)
-    if run["state"] == "stuck":
-        print(f"after a fix (see `rewake replay {run['id']}`): rewake runs resume {run['id']}")
-    if run["state"] == "failed":
-        print(f"after a fix, it goes on from before its error: rewake runs retry {run['id']}")
+    _why(run)
+
+
+def _state(run: Mapping[str, Any]) -> str:
+    """Where it stands; of one that is stuck, why."""
+    stuck = run["state"] == "stuck" and run.get("reason")
+    return f"stuck: {run['reason']['code']}" if stuck else str(run["state"])
+
+
+def _why(run: Mapping[str, Any]) -> None:
+    """Why a run does not go on, what to mend, and the command that follows."""
+    if reason := run.get("reason"):
+        print(f"{reason['code']}: {reason['fix']}")
+        print(f"after that: {reason['command']}")
+    elif run["state"] == "paused":
+        print(f"it is paused, and goes on with: rewake runs resume {run['id']}")
 
 
 def retries(history: Mapping[str, Any]) -> None:
@@ -243,7 +255,7 @@ def _error(about: Mapping[str, Any]) -> str:
 _RUN_COLUMNS: Columns = (
     ("RUN", lambda run: run["id"]),
     ("WORKFLOW", lambda run: run["workflow"]),
-    ("STATE", lambda run: run["state"]),
+    ("STATE", _state),
     ("CREATED", lambda run: when(run["created"])),
     ("", _error),
 )
