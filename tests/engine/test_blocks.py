@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from rewake import (
 from rewake.kinds import Kind
 from rewake.states import RunState
 from rewake.views.timeline import timeline
+from tests.engine.test_encryption import CANARY, SEALING, stored
 from tests.support.counting import CountingTable
 from tests.support.virtual import Bench, Ended, virtually
 
@@ -242,3 +244,36 @@ def test_what_is_shown_inside_is_known_behind_it(cached: int) -> None:
         assert b'"total":3' in bytes(found.status.body)
 
     virtually(FUNCTIONS, body, cached=cached)
+
+
+@task
+async def refuses(word: str) -> None:
+    raise ValueError(f"the task fails with {word}")
+
+
+@workflow(retries=2, delay=1)
+async def tells(word: str) -> str:
+    """A block that fails and succeeds, in a body that fails once: each says the word."""
+
+    async def inside() -> str:
+        if "[0]" in await step("attempt", lambda: task_context().key):
+            raise ValueError(f"the block fails with {word}")
+        return f"the block is {word}"
+
+    found = await block("b", inside, retries=1, delay=1)
+    with suppress(TaskError):
+        await block("failing", lambda: refuses(word))
+    if not (await step("where", lambda: task_context().key)).startswith("lap"):
+        raise ValueError(f"the body fails with {word}")
+    return found
+
+
+def test_blocks_and_bodies_that_begin_anew_are_sealed() -> None:
+    """What they come to, and what they failed with, as that of a step or a run is."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("tells", word=CANARY)).run
+        assert CANARY in await bench.result(run)
+        assert CANARY.encode() not in stored(bench.table)
+
+    virtually([refuses, tells], body, secret=SEALING, cached=0)

@@ -42,6 +42,7 @@ CANARY = "canary-4711"
 READABLE = {
     "Value": {"codec", "blob", "hidden"},
     "Started": {"by", "labels"},
+    "StartedAnew": {"by", "labels"},
     "Scheduled": {"key", "name", "digest"},
     "ScheduledFor": {"key", "name", "digest", "servers"},
     "ScheduledRun": {"key", "name", "digest"},
@@ -54,6 +55,7 @@ READABLE = {
     "Completed": {"key"},
     "Attempted": {"where"},
     "Stepped": {"key"},
+    "BlockEnded": {"key"},
     "Fired": {"key"},
     "Retried": {"over", "anew", "forgot"},
     "Header": {

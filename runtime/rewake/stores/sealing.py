@@ -21,6 +21,7 @@ from rewake.ledger import Became, Received, ReceivedBody, Schedule
 from rewake.noted import Try
 from rewake.published import Subscription
 from rewake.records import (
+    BlockEnded,
     CancelRequested,
     Chunk,
     Failure,
@@ -32,6 +33,7 @@ from rewake.records import (
     Operation,
     Outcome,
     Retried,
+    StartedAnew,
     Stepped,
     Withdrawn,
 )
@@ -64,6 +66,8 @@ PARTS: Mapping[type, tuple[str, ...]] = {
     Logged: ("lines",),
     Retried: ("failure",),
     Stepped: ("outcome",),
+    BlockEnded: ("outcome",),
+    StartedAnew: ("failure",),
     Finished: ("outcome",),
     Outcome: ("failure",),
 }
