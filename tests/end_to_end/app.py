@@ -23,11 +23,14 @@ from rewake import (
     random,
     respond,
     scheduled_at,
+    send_signal,
+    signals,
     sleep,
     sleep_until,
     step,
     task,
     task_context,
+    updates,
     uuid4,
     wait_for_approval,
     wait_for_event,
@@ -268,6 +271,21 @@ async def called() -> int:
     wait = callback("paid", result=int, heartbeat_timeout=NEVER)
     await hand_over(wait.url)
     return await wait
+
+
+@workflow
+async def basket(customer: str) -> list[Any]:
+    """Filled by signals, one of which it sends itself, priced by an update."""
+    await send_signal(await step("me", lambda: task_context().run), "add", 1)
+    items: list[int] = []
+    async for item in signals("add", type=int):
+        items.append(item)
+        if len(items) == 3:
+            break
+    async for request in updates("price", type=int):
+        request.accept(sum(items) * request.value)
+        break
+    return [customer, sorted(items)]
 
 
 @workflow(cancel_on=event("e2e.stop", where={"name": "name"}))

@@ -114,6 +114,27 @@ def a_callback(front: Front) -> None:
 
 
 @scenario
+def a_basket_by_signals(front: Front) -> None:
+    """The run of a key is begun by a signal, or gets it, once; an update is answered, the same."""
+    name = uuid4().hex
+    to, given = f"/v1/workflows/basket/signals/add?key={name}", {"input": {"customer": name}}
+    found = [
+        front.ask(
+            "POST", to, json={"value": n, "input": given}, headers={"Idempotency-Key": f"{n}"}
+        )
+        for n in (2, 2, 3)
+    ]
+    [run] = {each.json()["run"] for each in found}
+    front.runs.append(run)
+    price, headers = f"/v1/runs/{run}/signals/price", {"Idempotency-Key": "p"}
+    for _ in range(2):
+        front.ask("POST", price, json=10, headers=headers)
+    told = front.until(lambda: front.get(f"/v1/runs/{run}/signals/p").get("result"))
+    assert told == 60
+    assert front.result(run) == [name, [1, 2, 3]]
+
+
+@scenario
 def events(front: Front) -> None:
     """What is published is heard, once, whoever publishes it; one starts a run, one cancels one."""
     name = uuid4().hex

@@ -288,8 +288,14 @@ class Approvals:
         if lap_of(key) < header.lap.number and header.state not in TERMINAL:
             raise LinkExpired(LAP_OVER)
         here = self._services.cache.open_at(header, key, Kind.APPROVAL)
-        asked = _asked(await store.entries(header), key) if here is None else here.scheduled()
-        if header.state in TERMINAL:
+        asked = None if here is None else here.scheduled()
+        over = header.state in TERMINAL
+        try:
+            asked = asked or _asked(await store.entries(header), key)
+        except LinkExpired:
+            if not over:  # else a retry may open it again
+                raise
+        if over or asked is None:
             raise RunConflict(f"run {run!r} is over")
         return header, asked
 
