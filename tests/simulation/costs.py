@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from rewake.kinds import Kind
+from rewake.records import Scheduled
 from tests.support.counting import CountingTable
 from tests.support.small_table import SmallTable
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST: Mapping[str, int] = {"writes": 4, "index": 6, "reads": 5}
 """Units for each thing that happened, and each second: leases are renewed."""
+LOOKED_THROUGH = 3
 LOOKS = 2
 """Looks at the due index for each second of a process."""
 
@@ -66,4 +69,7 @@ def _happened(world: World) -> int:
     entries = sum(len(run.entries) + run.cut for run in runs)
     claims = sum(run.header.epoch + run.claims.total() for run in runs)
     told = world.said.total() + world.followed
+    # Who waits for an event looks through the parts of two indexes.
+    waits = [e for run in runs for e in run.entries if isinstance(e, Scheduled)]
+    told += LOOKED_THROUGH * sum(each.kind is Kind.EVENT for each in waits)
     return entries + claims + world.begun.total() + world.chaos.fired.total() + world.crashes + told

@@ -6,7 +6,7 @@ An event is kept by one write, which its publisher waits for. What follows is do
 this process or by whoever finds the event due, again from the start if it was cut off:
 
 1. It gets its *place*: the moment by which events are in order. It is mentioned at that place in
-   the index of all events of its name, then in those of the fields by which such events are looked
+   the index of all events of its name, then in those of the fields by which such events are waited
    for (`Shape`), and then the place is written into the event. Only if that took less than `FRESH`
    does it count: a later place is tried. So what is put into an index has a place of just before.
 2. All who wait in these indexes are looked at, and get what they wait for (`_Look`).
@@ -36,7 +36,14 @@ from rewake.authoring.triggers import Event, EventTrigger
 from rewake.authoring.workflow import Workflow
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.runs import Runs
-from rewake.errors import EventConflict, InvalidInput, RewakeError, RunConflict, RunNotFound
+from rewake.errors import (
+    EventConflict,
+    InvalidInput,
+    RewakeError,
+    RunConflict,
+    RunNotFound,
+    Throttled,
+)
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.published import Mention, Published, Shape, Subscription
 from rewake.records import LATEST, Millis, Operation, Outcome, Value
@@ -131,7 +138,8 @@ class Events:
             return 1
         data = self._data(event)
         shapes = await self._store.shapes(event.name)
-        await self._store.remove(event, self._indexes(event.name, data, shapes))
+        indexes = _with_all(event.name, self._indexes(event.name, data, shapes))
+        await self._store.remove(event, indexes)
         return 1
 
     def _removal(self, event: Published) -> Millis:
@@ -156,9 +164,16 @@ class Events:
 
     async def _placed(self, event: Published, data: Any) -> Sequence[Index]:
         """The indexes of an event, in which it is mentioned at its place."""
-        found = None
+        tried: list[Millis] = []
+        found = None if event.place is None else await self._put(event, data, event.place)
         while found is None:
-            found = await self._put(event, data, self._next_place())
+            tried.append(self._next_place())
+            found = await self._put(event, data, tried[-1])
+        # Not before it has its place: somebody who found it at one may be about to settle that.
+        for place in tried:
+            if place != event.place:
+                mention = Mention(ref_of(event.name, event.id), place)
+                await self._store.forget(_with_all(event.name, found), mention)
         return found
 
     def _next_place(self) -> Millis:
@@ -179,17 +194,14 @@ class Events:
         shapes = await self._store.shapes(event.name)
         indexes = self._indexes(event.name, data, shapes)
         await self._store.mention([each for each in indexes if each != every], mention)
-        if settled is None:
-            if self._services.clock.now() - place <= FRESH:
-                stands = await self._store.settle(event, place)
-                event.place = place if stands is None else stands.place
-            if event.place != place:
-                await self._store.forget(indexes, mention)
+        if settled is None and self._services.clock.now() - place <= FRESH:
+            stands = await self._store.settle(event, place)
+            event.place = place if stands is None else stands.place
         return None if event.place is None else indexes
 
     def _indexes(self, name: str, data: Any, shapes: Sequence[Shape]) -> list[Index]:
-        """The indexes that an event with such data is in; that of all events is the first."""
-        found = [Index(name, ALL)]
+        """The indexes in which somebody may wait for an event with such data."""
+        found: list[Index] = []
         for shape in shapes:
             texts = texts_at(data, shape.fields)
             if texts is not None:
@@ -257,10 +269,10 @@ class Events:
                     compare=False,
                     by=by,
                 )
-        except (InvalidInput, RunConflict) as refused:
+        except (InvalidInput, RunConflict, Throttled) as refused:
             told = "the event %s %s starts no run of %s: %s"
             log.error(told, event.name, event.id, workflow.name, refused)
-        except RewakeError:
+        except RewakeError:  # it stays due, and is tried again
             raise
         except Exception as error:  # of the app's own function
             told = "the event %s %s starts no run of %s: arguments= raised %s"
@@ -270,8 +282,9 @@ class Events:
 
     async def subscribe(self, run: str, op: OpenOp, asked: Asked) -> None:
         """Let events find a wait that is committed, and let it find what is there."""
-        now, texts = self._services.clock.now(), texts_of(asked.where)
-        scans = await self._scans(op.name, asked, list(texts), now) if texts else 0
+        texts = texts_of(asked.where)
+        until = await self._noted(op.name, list(texts)) + SLACK
+        scans = until if texts and asked.since < until else 0
         waiting = Subscription(
             run,
             op.key,
@@ -286,15 +299,13 @@ class Events:
         await self._store.subscribe(index, waiting)
         await self._look(index, _Look(self, index), waiting)
 
-    async def _scans(self, name: str, asked: Asked, fields: Sequence[str], now: Millis) -> Millis:
-        """Up to which place events may not be in the index of these fields; 0: all are."""
+    async def _noted(self, name: str, fields: Sequence[str]) -> Millis:
+        """Since when it is noted that events are waited for by these fields; by none: by all."""
         known = self._services.shapes
-        noted = (name, *fields)
-        if noted not in known:
-            stands = await self._store.note_shape(name, Shape([*fields], now))
-            known[noted] = stands.since
-        until = known[noted] + SLACK
-        return until if asked.since < until else 0
+        if (name, *fields) not in known:
+            shape = Shape([*fields], self._services.clock.now())
+            known[name, *fields] = (await self._store.note_shape(name, shape)).since
+        return known[name, *fields]
 
     async def unsubscribe(self, name: str, asked: Asked, waiting: Subscription) -> None:
         """Let events find a wait no more, which has ended."""
@@ -308,9 +319,7 @@ class Events:
         secret, waiting = self._services.secret, _watch(run, self._services.clock.now())
         for trigger in workflow.cancel_on:
             texts = trigger.texts_of(workflow.function, given)
-            if texts:
-                shape = Shape([*texts], self._services.clock.now())
-                await self._store.note_shape(trigger.name, shape)
+            await self._noted(trigger.name, list(texts))
             index = Index(trigger.name, index_of(secret, trigger.name, texts))
             await self._store.subscribe(index, waiting)
 
@@ -430,6 +439,11 @@ class _Look:
             if texts_at(found.data, list(wanted)) == wanted:
                 return found
         return None
+
+
+def _with_all(name: str, indexes: Sequence[Index]) -> list[Index]:
+    """These indexes, and that of all events of their name."""
+    return list(dict.fromkeys([Index(name, ALL), *indexes]))
 
 
 def _order(found: Found) -> tuple[Millis, str]:

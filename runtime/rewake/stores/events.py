@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import NamedTuple
 
 from rewake.published import Mention, Published, Shape, Subscription
@@ -89,7 +89,7 @@ class Events:
         )
         await self._again(write)
 
-    async def remove(self, event: Published, indexes: Sequence[Index]) -> None:
+    async def remove(self, event: Published, indexes: Iterable[Index]) -> None:
         """Remove an event whose time is over, which is mentioned in these indexes."""
         if event.place is not None:
             mention = Mention(ref_of(event.name, event.id), event.place)
@@ -122,13 +122,13 @@ class Events:
 
     # --- indexes -----------------------------------------------------------------------------
 
-    async def mention(self, indexes: Sequence[Index], mention: Mention) -> None:
+    async def mention(self, indexes: Iterable[Index], mention: Mention) -> None:
         """Mention an event in these indexes."""
         for index in indexes:
             where = self._mention(index, mention)
             await self._again(functools.partial(self._table.put, where, mention))
 
-    async def forget(self, indexes: Sequence[Index], mention: Mention) -> None:
+    async def forget(self, indexes: Iterable[Index], mention: Mention) -> None:
         """Remove a mention from these indexes."""
         await self._gone([self._mention(index, mention) for index in indexes])
 
@@ -154,7 +154,7 @@ class Events:
         await self._again(lambda: self._table.put(where, subscription))
 
     async def unsubscribe(
-        self, indexes: Sequence[Index], subscriptions: Sequence[Subscription]
+        self, indexes: Iterable[Index], subscriptions: Sequence[Subscription]
     ) -> None:
         """Let events of these indexes find some waits no more."""
         await self._gone(
