@@ -14,6 +14,7 @@ from rewake import (
     TaskError,
     approval,
     callback,
+    concurrency,
     emit,
     event,
     now,
@@ -57,6 +58,13 @@ class Refund:
 
     amount: int
     note: str = ""
+
+
+@task(limits=concurrency(2, name="few"), priority=1)
+async def few(number: int) -> int:
+    with body():
+        await asyncio.sleep(0.05)
+        return number
 
 
 @task
@@ -387,6 +395,11 @@ async def ordered(id: int) -> int:
     await respond({"price": price}, status=201, headers={"X-Order": str(id)})
     await sleep(0.1)
     return await double(price)
+
+
+@workflow(limits=concurrency(2, name="turns"))
+async def turns(count: int) -> list[int]:
+    return list(await asyncio.gather(*(few(number) for number in range(count))))
 
 
 @workflow

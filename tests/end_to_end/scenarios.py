@@ -70,6 +70,14 @@ def branches(front: Front) -> None:
 
 
 @scenario
+def limits(front: Front) -> None:
+    """Runs and tasks that share limits: all have their turn, however many wait."""
+    runs = [front.start("turns", count=5) for _ in range(3)]
+    for run in runs:
+        assert front.result(run) == list(range(5))
+
+
+@scenario
 def a_family(front: Front) -> None:
     """Runs of a run: awaited, left alone and cancelled; each names the one that began it."""
     run = front.start("family", count=3)
