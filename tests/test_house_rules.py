@@ -40,6 +40,7 @@ GROUND = (
     "ledger",
     "encoded",
     "sent",
+    "keyed",
     "streamed",
     "noted",
     "kin",

@@ -41,6 +41,7 @@ def test_what_is_stored_of_kinds_and_purposes_never_changes() -> None:
         "response",
         "emitted",
         "signal",
+        "state",
         "status",
     }
     assert [kind.value for kind in OutcomeKind] == ["ok", "error", "timeout", "cancelled"]

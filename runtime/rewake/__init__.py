@@ -27,6 +27,7 @@ from rewake.authoring.context import TaskContext, task_context
 from rewake.authoring.continuing import continue_as_new
 from rewake.authoring.emit import emit
 from rewake.authoring.events import publish, wait_for_event
+from rewake.authoring.keyed import state
 from rewake.authoring.limits import batch, by_tenant, concurrency, debounce, rate, singleton
 from rewake.authoring.marking import secret
 from rewake.authoring.middleware import Around, AroundKind, middleware
@@ -124,6 +125,7 @@ __all__ = [
     "singleton",
     "sleep",
     "sleep_until",
+    "state",
     "step",
     "task",
     "task_context",

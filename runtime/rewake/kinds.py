@@ -48,6 +48,8 @@ class Purpose(StrEnum):
     """Which event a run waits for, that event as it is told to the run; an event's own data."""
     RESPONSE = "response"
     """What a run answers its caller."""
+    STATE = "state"
+    """The value of a keyed state."""
     STATUS = "status"
     """The status and progress that a run shows."""
     EMITTED = "emitted"

@@ -23,6 +23,7 @@ import msgspec
 from rewake.encoded import Failure as Failure
 from rewake.encoded import Outcome as Outcome
 from rewake.encoded import Value as Value
+from rewake.keyed import State
 from rewake.kin import Asked, OtherRun, Parent, Watcher
 from rewake.kinds import DueMeans, Kind, OutcomeKind
 from rewake.ledger import LATEST as LATEST
@@ -422,7 +423,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """Of a task, once it waits: its limits, the attempt whose moments are reserved, its place."""
 
 
-Item = Header | Chunk | Operation | Signal | LogBatch | StreamBatch | Watcher | LedgerItem
+Item = Header | Chunk | Operation | Signal | State | LogBatch | StreamBatch | Watcher | LedgerItem
 
 
 class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -78,6 +78,8 @@ READABLE = {
     "LogBatch": {"run", "key"},
     "View": {"run", "workflow"},
     "Labelled": {"run", "workflow"},
+    "Entrant": {"run", "token"},
+    "State": {"name", "key", "mark", "left"},
     "StreamBatch": {"run", "mark"},
     "StreamPart": {"key"},
     "Emission": {"codec"},

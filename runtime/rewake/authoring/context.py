@@ -40,6 +40,14 @@ class Reach(Protocol):
         """Send a signal to the run of a key, or start one with it. Returns its id."""
         ...
 
+    async def enter_state(self, name: str, key: str, token: str) -> dict[str, Any]:
+        """Hold a keyed state for this run, or stand in its line."""
+        ...
+
+    async def leave_state(self, name: str, key: str, token: str, value: Any, keeps: bool) -> bool:
+        """Let go of it, or leave its line. Whether it was held. `keeps`: its value stays."""
+        ...
+
     async def publish(self, name: str, data: Any, id: str, by: str) -> None:
         """Publish an event. Raises `InvalidInput`, `EventConflict`."""
         ...

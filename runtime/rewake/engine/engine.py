@@ -37,11 +37,11 @@ from rewake.engine.held import SOON, held_until
 from rewake.engine.hooks import Hooks
 from rewake.engine.leases import Claims
 from rewake.engine.logs import capture
+from rewake.engine.reaching import Reaching
 from rewake.engine.runs import Runs
 from rewake.engine.schedules import Schedules
 from rewake.engine.services import Here, Services
 from rewake.engine.settings import Settings
-from rewake.engine.signals import Reaching
 from rewake.engine.slots import Slots
 from rewake.engine.sweeper import Sweeper
 from rewake.engine.tags import Tags

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -327,38 +327,6 @@ class Signals:
         return RunCodec(self._services.secret, header.run, sealed=header.digest_key != "")
 
 
-class Reaching:
-    """What attempts can do to other runs, as `Reach` says."""
-
-    def __init__(self, engine: Runs) -> None:
-        self._signals = Signals(engine)
-        self._services = engine.services
-
-    async def send(self, run: str, name: str, value: Any, id: str) -> None:
-        await self._signals.send(run, name, value, id=id, by=_RUN)
-
-    async def signal_or_start(
-        self, workflow: str, key: str, name: str, value: Any, arguments: Any, id: str
-    ) -> str:
-        header, _, _ = await self._signals.signal_or_start(
-            workflow, key, name, value, arguments, id=id, by=_RUN
-        )
-        return header.run
-
-    async def publish(self, name: str, data: Any, id: str, by: str) -> None:
-        home = self._services.home
-        publishing = self._services.events.publish(name, data, id=id, by=by)
-        if home is None or home is asyncio.get_running_loop():
-            await publishing
-        else:  # a sync attempt, which has a loop of its own in its thread
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_done(publishing), home))
-
-
-async def _done(publishing: Coroutine[Any, Any, object]) -> None:
-    await publishing
-
-
-_RUN = "run"
 _NOTHING = Value("json", msgspec.Raw(b"null"))
 
 

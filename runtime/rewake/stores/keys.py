@@ -31,6 +31,7 @@
     I#<name>#<index> U#<run>#<round>#<key>  Subscription    a wait, where an event looks for it
     a           a#<hook>                    Flood       how many alerts were told of late
     X           X                           Copying     what it is a copy of, so far
+    s#<name>#<key>  s                       State       a keyed state
     l#<name>=<value>  l#<newest first>#<run>    Labelled    that a run has this label
 
 The first letter of a sort key tells the type of the item; those of views have no such letter.
@@ -49,6 +50,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
+from rewake.keyed import State
 from rewake.kin import Watcher
 from rewake.laps import FIRST
 from rewake.ledger import (
@@ -111,6 +113,7 @@ TYPES: Mapping[str, type[Item]] = {
     "M": Signal,
     "W": Seen,
     "l": Labelled,
+    "s": State,
     "P": Process,
     "T": Token,
     "G": KnownTag,
@@ -412,6 +415,11 @@ def views_partition(list_: str, day: int, shard: int) -> str:
 def watcher_key(run: str, watcher: Watcher) -> Key:
     """Where it is kept that an operation of another run waits for the end of this one."""
     return Key(run_partition(run), f"{WATCHERS}{watcher.run}#{watcher.key}")
+
+
+def state_key(name: str, key: str) -> Key:
+    """Where a keyed state is."""
+    return Key(f"s#{name}#{key}", "s")
 
 
 def labels_partition(name: str, value: str) -> str:

@@ -31,6 +31,7 @@ from rewake.stores.deliveries import Deliveries
 from rewake.stores.events import Events
 from rewake.stores.floods import Floods
 from rewake.stores.history import History
+from rewake.stores.keyed_states import KeyedStates
 from rewake.stores.keys import (
     CHUNKS,
     LOGS,
@@ -103,6 +104,7 @@ class Reads:
         self._blobs = Blobs(shelf, self._again)
         self.layout = Layout(table.spread)
         self.listed = Views(table, self.layout, self._again)
+        self.keyed = KeyedStates(table, self._again)
         self.labelled = LabelledRuns(table, self._again)
         self.tokens = Tokens(table, self._again)
         self.audit = Audit(table, self._again)
