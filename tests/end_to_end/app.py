@@ -13,6 +13,7 @@ from rewake import (
     Notice,
     TaskError,
     approval,
+    block,
     callback,
     concurrency,
     emit,
@@ -253,6 +254,31 @@ async def branches(count: int) -> list[Any]:
     async with asyncio.TaskGroup() as group:
         grouped = [group.create_task(double(each)) for each in range(2)]
     return [many, gathered, won, lost, [each.result() for each in grouped]]
+
+
+@workflow(retries=1, delay=0.05)
+async def groups(number: int) -> list[Any]:
+    """A block that is retried, branches of which one may fail, and a body that begins anew."""
+
+    async def trip() -> int:
+        key = await step("where", lambda: within(task_context().key))
+        doubled = await double(number)
+        if "trip[0]" in key:
+            raise ValueError("once more")
+        return doubled
+
+    async def one(part: int) -> int:
+        found = await double(part)
+        if part == 1:
+            raise ValueError("it is borne")
+        return found
+
+    booked = await block("trip", trip, retries=1, delay=0.05)
+    done = await parallel(range(3), one, tolerate=1, name=lambda part: f"part {part}")
+    lap = await step("lap", lambda: within(task_context().key))
+    if not lap.startswith("lap2/"):
+        raise ValueError("anew")
+    return [booked, done.results, done.counts["failed"]]
 
 
 @workflow

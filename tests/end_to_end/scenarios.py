@@ -78,6 +78,12 @@ def limits(front: Front) -> None:
 
 
 @scenario
+def groups(front: Front) -> None:
+    """What is retried as a whole, what may fail in part, and what begins anew."""
+    assert front.run("groups", number=4) == [8, [0, 4], 1]
+
+
+@scenario
 def a_family(front: Front) -> None:
     """Runs of a run: awaited, left alone and cancelled; each names the one that began it."""
     run = front.start("family", count=3)
