@@ -173,7 +173,7 @@ async def children() -> str:
 
 @workflow
 async def then_sleeps() -> str:
-    await steps()
+    await steps.function()
     await sleep(10**6)
     return "done"
 

@@ -20,6 +20,7 @@ from rewake.replay.execution import Execution
 from rewake.replay.guard import is_installed
 
 _CORE = "rewake.replay.execution"
+_BODY = "rewake.replay.loop"
 _LOOPS = frozenset({"asyncio.base_events", "asyncio.events", "asyncio.runners"})
 _DEBUGGERS = frozenset(
     {
@@ -94,9 +95,14 @@ def _context_of(task: asyncio.Task[Any] | None) -> TaskContext | None:
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:
     """The frames from the innermost outwards, up to the event loop."""
-    while frame is not None and _module(frame) not in _LOOPS:
+    while frame is not None and (_module(frame) not in _LOOPS or _is_inside(frame)):
         yield frame
         frame = frame.f_back
+
+
+def _is_inside(frame: FrameType) -> bool:
+    """Whether a frame of asyncio's is one of the loop of a body, which runs inside of the other."""
+    return frame.f_back is not None and _module(frame.f_back) == _BODY
 
 
 def _place(frames: list[FrameType]) -> str:
