@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from rewake import TaskError, by_tenant, concurrency, rate, singleton, sleep, step, workflow
+from rewake import now as now_
 from rewake.errors import InvalidInput, Throttled
 from rewake.records import Header
 from rewake.states import TERMINAL, RunState
@@ -100,7 +101,14 @@ async def asking() -> list[str]:
     return []
 
 
-members = [asking, few, owned, slow, seldom, alone, newest, failing, broken, parent]
+@workflow(limits=concurrency(1))
+async def napping(n: int) -> float:
+    begun = now_()
+    await sleep(10)
+    return (now_() - begun).total_seconds()
+
+
+members = [napping, asking, few, owned, slow, seldom, alone, newest, failing, broken, parent]
 
 
 async def nobody(bench: Bench) -> None:
@@ -301,3 +309,15 @@ def test_a_singleton_that_is_there_refuses_a_child() -> None:
         assert await bench.run("asking") == ["RunConflict", f"run {there.run!r} is there"]
 
     virtually(members, body)
+
+
+@everywhere
+def test_the_time_of_a_body_begins_when_it_is_let_in(table: str) -> None:
+    """A run that has waited sees the moment at which it begins, and sleeps as long as it says."""
+
+    async def body(bench: Bench) -> None:
+        runs = [await bench.start("napping", n=n) for n in range(3)]
+        assert [await bench.result(each.run) for each in runs] == [10.0] * 3
+        assert 30 <= bench.seconds < 31
+
+    virtually(members, body, table=table)

@@ -186,7 +186,14 @@ class Commits:
             if self.header.cancels or self.header.pause:
                 await limits.withdraw(self.header)
                 return False
+            has_waited, now = admission.reserved, self._services.clock.now()
             admission, wake = await limits.let_in(self.header)
+            if admission.inside and has_waited:
+                begun = await self._store.let_begin(self.header, admission, now)
+                if begun is None:
+                    raise Overtaken
+                self.header = begun
+                return False
             if admission.inside:
                 self.header.admission = admission  # the next commit writes it
                 return False

@@ -12,7 +12,7 @@ import msgspec
 from rewake.kinds import Kind
 from rewake.ledger import Holder, Limit, Waiter
 from rewake.limited import Admission, Limited, Line, said
-from rewake.records import Header, Invocation, Millis, Operation, Started
+from rewake.records import Header, Invocation, Millis, Operation, Retried, Started
 from rewake.states import MOVES, Move
 from rewake.stores import books
 from rewake.stores.answers import Arrived, Committed, Fenced
@@ -274,6 +274,30 @@ class Limits(Laps):
             **UNOWNED,
         }
         return await self._append(held, [], changes, arrivals=held.arrivals)
+
+    async def let_begin(self, held: Header, admission: Admission, now: Millis) -> Header | None:
+        """Let a run begin, or go on after a retry, that has waited: its time begins now.
+
+        Else its body would see the moment of its start, and sleep for less. None: it was fenced.
+        """
+        entries = held.tail or (await self.entries(held)).entries
+        last, mark = entries[-1], self._mark()
+        if isinstance(last, Started | Retried) and last.clock < now:
+            last = msgspec.structs.replace(last, clock=now)
+        moved = [*entries[:-1], last]
+        changes = {"mark": mark, "admission": admission, "clock": now if held.clock else 0}
+
+        async def work() -> Written:
+            base, tail = held.base, moved
+            if not held.tail:
+                blank = msgspec.structs.replace(held, base="", tail=[])
+                base, tail = await self._place(blank, moved, mark)
+            placed = {**changes, "base": base, "tail": tail}
+            return await self._update(header_key(held.run), when=self._fence(held), set=placed)
+
+        written = await self._together(work)
+        after: Header | None = written.item
+        return after if written.ok or (after is not None and after.mark == mark) else None
 
     # --- what gathers ----------------------------------------------------------------------
 
