@@ -224,6 +224,8 @@ class Schedule(msgspec.Struct, omit_defaults=True):
     tz: str = ""
     period: Millis = 0
     start: Millis = 0
+    tenant: str = ""
+    """Whose its runs are; empty: nobody's in particular."""
     inputs: str = "{}"
     """The arguments of each run, as a JSON object."""
     hidden: list[str] = []

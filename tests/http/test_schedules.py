@@ -165,6 +165,25 @@ def test_a_request_that_finds_something_else_is_refused() -> None:
     asked(body)
 
 
+def test_a_tenant_has_schedules_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its runs are the tenant's; it knows of no others, and makes none for others."""
+    tenant = Principal("token:t", frozenset({*Scope} - {Scope.ADMIN}), tenant="acme")
+
+    async def body(client: AsyncClient) -> None:
+        monkeypatch.setattr(admission, "principal_in", lambda _: tenant)
+        made = await client.schedules.create("mine", report, every=60)
+        assert made["tenant"] == "acme"
+        with pytest.raises(InvalidInput):
+            await client.schedules.create("x", report, every=60, tenant="other")
+        assert [each["name"] async for each in client.schedules.list()] == ["mine"]
+        with pytest.raises(ScheduleNotFound):
+            await client.schedules.get("hourly")
+        run = await client.schedules.trigger("mine")
+        assert (await client.get(run["id"]))["tenant"] == "acme"
+
+    asked(body)
+
+
 def test_who_is_limited_to_other_workflows_does_not_know_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -92,6 +92,7 @@ READABLE = {
     "Audited": {"who", "action", "run", "about", "client"},
     "Schedule": {
         *("name", "workflow", "cron", "tz", "hidden", "overlap", "code", "by", "mark", "last"),
+        "tenant",
     },
     "Became": {"run"},
     "Backfill": {"last"},

@@ -68,6 +68,7 @@ def schedules_create(
     overlap: Overlap = None,
     catch_up: CatchUp = None,
     paused: Annotated[bool, typer.Option("--paused", help="Until it is resumed.")] = False,
+    tenant: Annotated[str, typer.Option(help="Whose its runs are.")] = "",
     url: Url = None,
     json: Json = False,
 ) -> None:
@@ -77,7 +78,7 @@ def schedules_create(
     if (cron is None) == (every is None):
         raise UsageError("give either --cron or --every")
     made = _made(cron, tz, every, start, input, input_file, jitter, overlap, catch_up)
-    body = {"name": name, "workflow": workflow, "paused": paused, **made}
+    body = {"name": name, "workflow": workflow, "paused": paused, "tenant": tenant, **made}
     raise typer.Exit(create(url, json, body))
 
 

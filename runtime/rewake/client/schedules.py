@@ -95,10 +95,11 @@ class AsyncSchedules:
         workflow: AnyWorkflow | str,
         *,
         paused: bool = False,
+        tenant: str = "",
         **options: Unpack[TimesOptions],
     ) -> View:
-        """Make a schedule. Raises `ScheduleConflict` if there is one of that name."""
-        named = {"name": name, "workflow": name_of(workflow), "paused": paused}
+        """Make a schedule, for a `tenant`. Raises `ScheduleConflict` if its name is taken."""
+        named = {"name": name, "workflow": name_of(workflow), "paused": paused, "tenant": tenant}
         return await self._do(**named, **_said(options))
 
     async def change(self, name: str, **options: Unpack[TimesOptions]) -> View:
@@ -165,10 +166,11 @@ class Schedules:
         workflow: AnyWorkflow | str,
         *,
         paused: bool = False,
+        tenant: str = "",
         **options: Unpack[TimesOptions],
     ) -> View:
-        """Make a schedule. Raises `ScheduleConflict` if there is one of that name."""
-        named = {"name": name, "workflow": name_of(workflow), "paused": paused}
+        """Make a schedule, for a `tenant`. Raises `ScheduleConflict` if its name is taken."""
+        named = {"name": name, "workflow": name_of(workflow), "paused": paused, "tenant": tenant}
         return self._do(**named, **_said(options))
 
     def change(self, name: str, **options: Unpack[TimesOptions]) -> View:

@@ -302,6 +302,7 @@ class Scheduler:
                 compare=False,
                 by=said_by(schedule.name),
                 scheduled=(schedule.name, moment),
+                tenant=schedule.tenant,
             )
         except RunRemoved:
             pass  # it was, and has been removed since

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rewake.access import check_tenant
 from rewake.authoring.workflow import Workflow
 from rewake.engine.runs import Runs
 from rewake.engine.scheduler import Scheduler, is_served, next_due, said_by
@@ -78,15 +79,19 @@ class Schedules:
 
     # --- making and changing -----------------------------------------------------------------
 
-    async def create(self, workflow: str, definition: Definition, *, by: str = "") -> Schedule:
-        """Make a schedule for a workflow that this app has. `by`: who says so.
+    async def create(
+        self, workflow: str, definition: Definition, *, by: str = "", tenant: str = ""
+    ) -> Schedule:
+        """Make a schedule for a workflow that this app has. `by`: who says so; `tenant`: for whom.
 
         Raises `RunNotFound` for an unknown workflow, `InvalidInput`, and `ScheduleConflict` if
         there is one of that name.
         """
         found = self._services.app.workflow(workflow)
         check_name(definition.name)
+        check_tenant(tenant)
         made = self._new(definition, found, by=by)
+        made.tenant = tenant
         stands = await self._store.create(made)
         if stands.mark != made.mark:
             told = f"there is a schedule {made.name!r} already: change it, or delete it first"
@@ -146,6 +151,7 @@ class Schedules:
             run=run,
             by=said_by(name),
             scheduled=(name, now),
+            tenant=schedule.tenant,
         )
 
     async def backfill(

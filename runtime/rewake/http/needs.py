@@ -114,6 +114,7 @@ Their scope only says beside what they are kept in the audit log: machines are n
 """
 
 
+SCHEDULES = "/v1/schedules"
 OF_TENANTS = frozenset(
     {
         "/openapi.json",
@@ -138,7 +139,9 @@ def needs_of(method: str, path: str) -> Need:
             return need._replace(acts=acts)
     found = NEEDS.get((method, path))
     assert found is not None, f"http/needs.py does not say what {method} {path} needs"
-    return found._replace(of_tenants="{run}" in path or path in OF_TENANTS)
+    return found._replace(
+        of_tenants="{run}" in path or path.startswith(SCHEDULES) or path in OF_TENANTS
+    )
 
 
 _ROUTES = [(method, compile_path(path)[0], need) for (method, path), need in NEEDS.items()]

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from rewake.authoring.scheduling import ScheduleOptions, cron, every
 from rewake.engine.schedules import MOST_SHOWN
 from rewake.errors import InvalidInput, RunNotFound, ScheduleNotFound
-from rewake.http.admission import act_of, principal_of
+from rewake.http.admission import act_of, principal_of, tenant_of
 from rewake.http.bodies import (
     query_limit,
     query_moment_or_none,
@@ -56,6 +56,7 @@ class NewSchedule(Times, forbid_unknown_fields=True, kw_only=True):
     name: str
     workflow: str
     paused: bool = False
+    tenant: str = ""
 
 
 class Pause(msgspec.Struct, forbid_unknown_fields=True):
@@ -82,16 +83,19 @@ class Fill(msgspec.Struct, forbid_unknown_fields=True):
     dry_run: bool = False
 
 
-@takes_query("cursor", "limit", "workflow")
+@takes_query("cursor", "limit", "tenant", "workflow")
 async def listing(request: Request) -> Response:
     """`GET /v1/schedules`: by name."""
     limit, place = query_limit(request), place_in(request, "cursor", str, is_schedule_place)
     page = await parts_of(request).engine.schedules.page(limit=limit, cursor=place)
-    wanted, sees = request.query_params.get("workflow"), principal_of(request).sees
+    wanted, owns = request.query_params.get("workflow"), principal_of(request).owns
+    tenant = tenant_of(request)
     found = [
         _view(request, each)
         for each in page.schedules
-        if sees(each.workflow) and wanted in (None, each.workflow)
+        if owns(each.workflow, each.tenant)
+        and wanted in (None, each.workflow)
+        and tenant in ("", each.tenant)
     ]
     return reply({"schedules": found, "cursor": next_cursor(page.cursor)})
 
@@ -106,8 +110,12 @@ async def create(request: Request) -> Response:
     if asked.cron is None and asked.every is None:
         raise InvalidInput("a schedule has cron, or every", field="cron")
     definition = _definition(asked, asked.name, {}, paused=asked.paused)
-    by = principal_of(request).who
-    made = await parts.engine.schedules.create(asked.workflow, definition, by=by)
+    who = principal_of(request)
+    if who.tenant and asked.tenant not in ("", who.tenant):
+        raise InvalidInput(f"this token is for runs of {who.tenant!r} alone", field="tenant")
+    made = await parts.engine.schedules.create(
+        asked.workflow, definition, by=who.who, tenant=asked.tenant or who.tenant
+    )
     view = _view(request, made)
     return reply(view, 201, {"Location": located(request, f"/v1/schedules/{made.name}")})
 
@@ -196,7 +204,7 @@ async def _known(request: Request) -> Schedule:
     name = request.path_params["schedule"]
     act_of(request).about = name
     found = await parts_of(request).engine.schedules.get(name)
-    if not principal_of(request).sees(found.workflow):
+    if not principal_of(request).owns(found.workflow, found.tenant):
         raise ScheduleNotFound(f"there is no schedule {name!r}")
     return found
 

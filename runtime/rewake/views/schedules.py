@@ -57,6 +57,7 @@ class ScheduleView(msgspec.Struct, frozen=True):
     by: str | None
     note: str | None
     last: str | None
+    tenant: str | None
     started: int
     skipped: int
     served: bool
@@ -86,6 +87,7 @@ def schedule_view(schedule: Schedule, *, served: bool) -> ScheduleView:
         by=schedule.by or None,
         note=schedule.noted or None,
         last=schedule.last or None,
+        tenant=schedule.tenant or None,
         started=schedule.started,
         skipped=schedule.skipped,
         served=served,
