@@ -122,7 +122,7 @@ if TYPE_CHECKING:
         await step("s", lambda: 5, at_most="once")  # type: ignore[call-overload]
         task(retries="3")  # type: ignore[call-overload]
         task(retry=3)  # type: ignore[call-overload]
-        workflow(retries=3)  # type: ignore[call-overload]
+        workflow(retries=3)
 
         @workflow  # type: ignore[arg-type]
         def not_async() -> int:
