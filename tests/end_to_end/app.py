@@ -16,6 +16,7 @@ from rewake import (
     block,
     callback,
     concurrency,
+    continue_as_new,
     emit,
     event,
     now,
@@ -26,9 +27,12 @@ from rewake import (
     respond,
     scheduled_at,
     send_signal,
+    set_labels,
+    set_status,
     signals,
     sleep,
     sleep_until,
+    state,
     step,
     task,
     task_context,
@@ -426,6 +430,19 @@ async def ordered(id: int) -> int:
 @workflow(limits=concurrency(2, name="turns"))
 async def turns(count: int) -> list[int]:
     return list(await asyncio.gather(*(few(number) for number in range(count))))
+
+
+@workflow
+async def laps(left: int, name: str, done: int = 0) -> list[Any]:
+    """Some laps, each of which counts in a state."""
+    set_status({"left": left})
+    set_labels(name=name)
+    async with state("laps", name) as counted:
+        counted.value = (counted.value or 0) + 1
+    number = await few(done)
+    if left:
+        continue_as_new(left - 1, name, number + 1)
+    return [number, counted.value]
 
 
 @workflow

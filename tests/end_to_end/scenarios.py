@@ -288,6 +288,17 @@ def an_answer(front: Front) -> None:
 
 
 @scenario
+def laps(front: Front) -> None:
+    """A run goes on as new; each lap has counted in its state once, and the run is found by it."""
+    name = uuid4().hex
+    run = front.start("laps", left=3, name=name)
+    assert front.result(run) == [3, 4]
+    found = front.ask("GET", f"/v1/runs?label=name={name}").json()["runs"]
+    shown = [(each["id"], each["lap"], each["status"]) for each in found]
+    assert shown == [(run, 4, {"left": 0})]
+
+
+@scenario
 def schedules(front: Front) -> None:
     """A schedule that is made starts its runs of the past, each once, for its time; and goes."""
     name, begin = f"s-{uuid4().hex}", datetime.now(UTC) - timedelta(minutes=4)
