@@ -401,3 +401,65 @@ def test_a_stuck_run_keeps_what_it_is_sent() -> None:
         assert await bench.result(run, 60) == 1
 
     virtually([odd], body)
+
+
+@workflow
+async def takes(number: int) -> list[Any]:
+    return [await wait_for_signal("x") for _ in range(number)]
+
+
+@pytest.mark.parametrize("cached", [0, 100])
+def test_odd_values_come_as_they_were_sent(cached: int) -> None:
+    """Whatever JSON has, live and on replay."""
+    odd: list[Any] = [None, "", "\0ü😀", {"a": [1, {"b": None}]}, -0.0, 2**63 - 1]
+
+    async def body(bench: Bench) -> None:
+        door, run = Signals(bench.engine), (await bench.start("takes", number=len(odd))).run
+        await asyncio.sleep(1)
+        for value in odd:
+            await door.send(run, "x", value)
+        assert await bench.result(run, 60) == odd
+
+    virtually([takes], body, cached=cached)
+
+
+def test_a_paused_run_keeps_what_it_is_sent() -> None:
+    """It goes on with that as it is resumed, and not before."""
+
+    async def body(bench: Bench) -> None:
+        door, run = Signals(bench.engine), (await bench.start("takes", number=1)).run
+        await asyncio.sleep(1)
+        await bench.engine.pause(run)
+        await door.send(run, "x", 7)
+        await asyncio.sleep(5)
+        assert (await bench.engine.get(run)).state is RunState.PAUSED
+        await bench.engine.resume(run)
+        assert await bench.result(run, 60) == [7]
+
+    virtually([takes], body)
+
+
+@workflow
+async def cleans_up() -> Any:
+    try:
+        return await wait_for_signal("x")
+    except asyncio.CancelledError:
+        return await wait_for_signal("x", timeout=30)
+
+
+def test_a_cancelled_run_may_wait_for_a_signal_as_it_cleans_up() -> None:
+    """The wait that was cancelled has taken none; a run that is killed takes none at all."""
+
+    async def body(bench: Bench) -> None:
+        door, run = Signals(bench.engine), (await bench.start("cleans_up")).run
+        await asyncio.sleep(1)
+        await bench.engine.cancel(run)
+        await asyncio.sleep(1)
+        await door.send(run, "x", 5)
+        assert await bench.result(run, 60) == 5
+        other = (await bench.start("takes", number=1)).run
+        await bench.engine.kill(other)
+        with pytest.raises(RunConflict, match="has ended"):
+            await door.send(other, "x", 1)
+
+    virtually([cleans_up, takes], body)
