@@ -65,10 +65,12 @@ def run_details(
         ("run", run["id"]),
         ("workflow", run["workflow"]),
         ("key", run.get("key") or ""),
+        ("tenant", run.get("tenant") or ""),
         ("begun by", f"{run['parent']['run']} ({run['parent']['key']})" if "parent" in run else ""),
         *_shown(run),
         ("input", _value_in(history, "started", "input")),
         ("state", run["state"]),
+        ("waiting for a limit", run.get("waits") or ""),
         ("held up", run.get("held_up") or ""),
         ("tags", _unserved(run)),
         ("in process", run.get("where") or ""),
@@ -194,6 +196,8 @@ def _told(operation: Mapping[str, Any], record: Mapping[str, Any] | None) -> Ite
         then = f", again at {when(operation['due'])}" if operation.get("due") else ""
         yield f"{key} is being retried (attempt {operation['attempts']} failed{then})"
         yield f"  {_error(operation)}"
+    elif operation.get("waits") and state == "waiting":
+        yield f"waits for the limit {operation['waits']}: {key}"
     elif operation.get("tag") and state == "waiting":
         yield f"waits for a server of the tag {operation['tag']}: {key}"
     elif operation["kind"] == "callback" and state == "waiting":
