@@ -20,6 +20,7 @@ with it. One that was cancelled cannot go on: it is begun anew, as another run (
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec.structs import replace
@@ -45,6 +46,8 @@ from rewake.values.failures import failure_of
 from rewake.values.pickles import Place
 from rewake.values.run_codec import RunCodec
 
+AT_ONCE = 50
+"""How many messages are acted on at once, in one process."""
 _REFUSED = (RunConflict, RunNotFound, InvalidInput, TypeError)
 """What the operation fails with: to ask again would change nothing."""
 
@@ -57,10 +60,26 @@ class Children:
         self._services = runs.services
         self._store = runs.services.store
         self._deliveries = deliveries
+        self._room = asyncio.Semaphore(AT_ONCE)
         self._services.tell = self.tell
 
     async def handle(self, asked: Invocation) -> bool:
-        """Act on a message. Returns whether the operation has come to its end by it."""
+        """Act on a message. Returns whether the operation has come to its end by it.
+
+        A few at once: ten thousand that begin together would hold up all else for as long. No look
+        of this process asks again what waits here.
+        """
+        here, queued = (asked.run, asked.key), self._services.queued
+        first = here not in queued
+        queued.setdefault(here, asked.round)
+        try:
+            async with self._room:
+                return await self._handle(asked)
+        finally:
+            if first:
+                del queued[here]
+
+    async def _handle(self, asked: Invocation) -> bool:
         services, here = self._services, (asked.run, asked.key)
         header = await self._store.find(asked.run)
         if header is None or header.state in TERMINAL or services.elsewhere.is_aside(*here):
@@ -69,7 +88,7 @@ class Children:
             return False  # once it goes on, what nobody has seen to is asked again
         item = await self._store.operation(*here)
         if item is not None and item.round >= asked.round and item.outcome is not None:
-            await self._deliveries.repeat(item)
+            services.work.begin(asked.run, self._deliveries.repeat(item))
             return True
         try:
             outcome = await _DO[asked.kind](self, asked, header)
