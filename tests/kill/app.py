@@ -12,6 +12,7 @@ from rewake import (
     Notice,
     TaskError,
     approval,
+    block,
     callback,
     concurrency,
     emit,
@@ -119,6 +120,27 @@ async def kin(number: int) -> int:
     return number + 1
 
 
+async def _grouped() -> list[Any]:
+    """A block that is retried, and branches of which one may fail."""
+
+    async def trip() -> int:
+        leg = await step("leg", lambda: within(task_context().key))
+        found = await double(3)
+        if "[0]" in leg:
+            raise ValueError("once more")
+        return found
+
+    async def one(part: int) -> int:
+        found = await double(part)
+        if part == 1:
+            raise ValueError("it is borne")
+        return found
+
+    booked = await block("trip", trip, retries=1, delay=0.05)
+    done = await parallel(range(3), one, tolerate=1)
+    return [booked, done.results]
+
+
 @workflow
 async def everything() -> dict[str, Any]:
     """Use every primitive; take about three seconds."""
@@ -133,6 +155,7 @@ async def everything() -> dict[str, Any]:
         "asyncio": await _asyncio(),
         "failures": await _failures(),
         "once": await _once(),
+        "groups": await _grouped(),
         "limits": list(await asyncio.gather(in_turn(1), in_turn(2))),
     }
     waiting("sleep")

@@ -135,6 +135,7 @@ BODIES = (
     "nested",
     "nested_async",
     "large",
+    "trip[1]/leg",
     "flaky",
     "hang",
     "race.2[0]/stall",

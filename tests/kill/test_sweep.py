@@ -28,6 +28,7 @@ EXPECTED = {
     "asyncio": [["10", "NonRetryable: gathered"], 12, "GROUPED", True],
     "failures": ["TimeoutError", "NonRetryable: in a group"],
     "once": "kept",
+    "groups": [6, [0, 4]],
     "limits": [1, 2],
     "approval": ["approved", {"amount": 3}, "Bob"],
     "callback": [7],
