@@ -27,6 +27,7 @@ from rewake import (
     task,
     uuid4,
     wait_for_approval,
+    wait_until,
 )
 from rewake.records import Scheduled
 from tests.support.driver import Run
@@ -271,10 +272,27 @@ async def of_groups() -> Any:
     return [round(each, 6) for each in done.results]
 
 
+async def polls() -> Any:
+    """Polls side by side: with a state, bounded, and out of time."""
+
+    async def one(n: int) -> Any:
+        return await wait_until(
+            lambda state: state + 1, state=0, done=lambda state: state > n, every=n + 1, name="rise"
+        )
+
+    found = await asyncio.gather(
+        one(0),
+        one(2),
+        tried(wait_until(lambda: 0, every=2, max_checks=3, name="few")),
+        tried(wait_until(lambda: 0, every=lambda _, count: count, timeout=7, name="late")),
+    )
+    return [*found, await fetch("last")]
+
+
 PROGRAMS = [
     waits_for, races_of_waits, first_of_many, as_they_complete, groups, timeouts, shielded, queues,
     locks, cancels, generators, of_our_own, all_of_them, told_of,
-    of_groups,
+    of_groups, polls,
 ]  # fmt: skip
 
 

@@ -8,10 +8,11 @@ from typing import Any
 from unittest.mock import patch
 
 from rewake.authoring import events as authoring
-from rewake.engine.events import Events
+from rewake.engine.events import Events, with_all
 from rewake.engine.subscriptions import Subscriptions
-from rewake.published import Published
+from rewake.published import Mention, Published
 from rewake.stores.events import Events as Stored
+from rewake.stores.events import ref_of
 from tests.simulation.mutants import Mutant
 
 
@@ -80,10 +81,28 @@ def an_event_has_no_custody() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def a_mention_is_taken_back_at_once() -> Iterator[None]:
+    """Although who found it there may be about to settle that place."""
+    put = Events._put
+
+    async def hasty(self: Events, event: Published, data: Any, place: int) -> Any:
+        found = await put(self, event, data, place)
+        if event.place != place:
+            indexes = self._indexes(event.name, data, await self._store.shapes(event.name))
+            mention = Mention(ref_of(event.name, event.id), place)
+            await self._store.forget(with_all(event.name, indexes), mention)
+        return found
+
+    with patch.object(Events, "_put", hasty):
+        yield
+
+
 HEARING: Sequence[Mutant] = (
     a_wait_does_not_look_back,
     an_event_is_not_mentioned,
     a_wait_is_made_known_once,
     a_run_forgets_what_it_heard,
     an_event_has_no_custody,
+    a_mention_is_taken_back_at_once,
 )

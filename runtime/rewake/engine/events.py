@@ -138,7 +138,7 @@ class Events:
             return 1
         data = self._data(event)
         shapes = await self._store.shapes(event.name)
-        indexes = _with_all(event.name, self._indexes(event.name, data, shapes))
+        indexes = with_all(event.name, self._indexes(event.name, data, shapes))
         await self._store.remove(event, indexes)
         return 1
 
@@ -173,7 +173,7 @@ class Events:
         for place in tried:
             if place != event.place:
                 mention = Mention(ref_of(event.name, event.id), place)
-                await self._store.forget(_with_all(event.name, found), mention)
+                await self._store.forget(with_all(event.name, found), mention)
         return found
 
     def _next_place(self) -> Millis:
@@ -441,7 +441,7 @@ class _Look:
         return None
 
 
-def _with_all(name: str, indexes: Sequence[Index]) -> list[Index]:
+def with_all(name: str, indexes: Sequence[Index]) -> list[Index]:
     """These indexes, and that of all events of their name."""
     return list(dict.fromkeys([Index(name, ALL), *indexes]))
 
