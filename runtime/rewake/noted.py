@@ -96,7 +96,7 @@ class HeardEvents(msgspec.Struct, frozen=True, array_like=True):
     since: Millis
     """The place from which on it has missed none."""
     had: dict[str, Millis]
-    """The ids of those from there on that it has had, with their places."""
+    """The marks of those from there on that it has had, with their places."""
 
 
 class LapBegun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):

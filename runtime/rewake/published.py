@@ -56,7 +56,7 @@ class Subscription(msgspec.Struct, frozen=True, omit_defaults=True):
     since: Millis = 0
     """The first place at which an event may be that it has not missed."""
     had: list[str] = []
-    """The events from there on that its run has had, by their ids."""
+    """The marks of the events from there on that its run has had."""
     scans: Millis = 0
     """Up to which place events may not be in the index of its fields, which is younger."""
     fields: str = ""

@@ -15,9 +15,9 @@ from rewake import TaskError, continue_as_new, publish, sleep, step, task, wait_
 from rewake.engine.events import Events
 from rewake.errors import EventConflict, InvalidInput, NotInARun
 from rewake.states import RunState
-from rewake.stores.events import Index, ref_of
+from rewake.stores.events import Index
 from rewake.stores.keys import event_key
-from rewake.values.matching import index_of, texts_of
+from rewake.values.matching import index_of, ref_of, texts_of
 from tests.support.virtual import SECRET, TABLES, Bench, Ended, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)

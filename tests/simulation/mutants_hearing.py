@@ -12,7 +12,7 @@ from rewake.engine.events import Events, with_all
 from rewake.engine.subscriptions import Subscriptions
 from rewake.published import Mention, Published
 from rewake.stores.events import Events as Stored
-from rewake.stores.events import ref_of
+from rewake.values.matching import ref_of
 from tests.simulation.mutants import Mutant
 
 
@@ -61,8 +61,8 @@ def a_wait_is_made_known_once() -> Iterator[None]:
 def a_run_forgets_what_it_heard() -> Iterator[None]:
     """The next wait may have the same event again."""
 
-    def forgetful(self: Any, told: Any, asked_at: int) -> None:
-        self.since = max(self.since, min(asked_at, told.place) - authoring.SLACK)
+    def forgetful(self: Any, _mark: str, place: int, asked_at: int) -> None:
+        self.since = max(self.since, min(asked_at, place) - authoring.SLACK)
 
     with patch.object(authoring._Heard, "hear", forgetful):
         yield

@@ -36,7 +36,7 @@ from rewake.replay.operation import operation
 from rewake.replay.program import Codec
 from rewake.values.emitted import size_of
 from rewake.values.fields import field_names
-from rewake.values.matching import Scalar, checked_id, checked_name, checked_where
+from rewake.values.matching import Scalar, checked_id, checked_name, checked_where, mark_of
 
 T = TypeVar("T")
 
@@ -181,7 +181,7 @@ def _resolve(
     if outcome.value is None:
         raise CheckpointUnreadable(f"the event of {key!r} is missing ({outcome.kind})")
     told = told_of(codec, key, outcome.value)
-    heard.hear(told, asked_at)
+    heard.hear(mark_of(name, told.id), told.place, asked_at)
     try:
         return convert(told.data, "", False)
     except InvalidInput as error:
@@ -202,11 +202,11 @@ class _Heard:
     since: Millis
     had: dict[str, Millis] = field(default_factory=dict)
 
-    def hear(self, told: Told, asked_at: Millis) -> None:
+    def hear(self, mark: str, place: Millis, asked_at: Millis) -> None:
         """Note an event that was observed by a wait that was asked for then."""
-        self.had[told.id] = told.place
-        self.since = max(self.since, min(asked_at, told.place) - SLACK)
-        self.had = {each: place for each, place in self.had.items() if place >= self.since}
+        self.had[mark] = place
+        self.since = max(self.since, min(asked_at, place) - SLACK)
+        self.had = {each: at for each, at in self.had.items() if at >= self.since}
 
 
 def _heard(execution: Execution, name: str, where: Mapping[str, Scalar]) -> _Heard:
@@ -238,7 +238,9 @@ def started_by(name: str, id: str) -> str:
 def _own(started: Started, name: str) -> dict[str, Millis]:
     """The event of this name that started a run, if one did: it is none to wait for."""
     prefix = started_by(name, "")
-    return {started.by.removeprefix(prefix): started.clock} if started.by.startswith(prefix) else {}
+    if not started.by.startswith(prefix):
+        return {}
+    return {mark_of(name, started.by.removeprefix(prefix)): started.clock}
 
 
 # --- publishing -----------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ from rewake.records import LATEST, Millis, Operation, Outcome, Value
 from rewake.replay.operation import OpenOp
 from rewake.states import TERMINAL
 from rewake.stores.ended import is_ended_due, removal_due
-from rewake.stores.events import Index, ref_of
+from rewake.stores.events import Index
 from rewake.stores.keys import event_key
 from rewake.stores.table import Key
 from rewake.values.emitted import size_of
@@ -61,6 +61,8 @@ from rewake.values.matching import (
     checked_name,
     index_of,
     indexes_of,
+    mark_of,
+    ref_of,
     texts_at,
     texts_of,
 )
@@ -451,7 +453,9 @@ def _order(found: Found) -> tuple[Millis, str]:
 
 
 def _may_have(waiting: Subscription, since: Millis, found: Found) -> bool:
-    return (found.event.place or 0) >= since and found.event.id not in waiting.had
+    return (found.event.place or 0) >= since and mark_of(
+        found.event.name, found.event.id
+    ) not in waiting.had
 
 
 def _is_late(waiting: Subscription, found: Found) -> bool:

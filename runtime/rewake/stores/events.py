@@ -38,6 +38,7 @@ from rewake.stores.keys import (
 from rewake.stores.layout import Layout
 from rewake.stores.merging import merged
 from rewake.stores.table import Check, Key, Table
+from rewake.values.matching import ref_of
 
 PAGE = 100
 """So many mentions, or subscriptions, are read at once."""
@@ -184,11 +185,6 @@ class Events:
     async def _gone(self, keys: Sequence[Key]) -> None:
         if keys:
             await self._again(functools.partial(self._table.delete, keys))
-
-
-def ref_of(name: str, id: str) -> str:
-    """What an event is found by."""
-    return _digest(f"{name}\0{id}")
 
 
 def _digest(text: str) -> str:

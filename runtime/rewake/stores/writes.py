@@ -32,7 +32,6 @@ from rewake.records import (
 from rewake.states import MOVES, Move
 from rewake.stores.answers import Arrived, Committed, Fenced
 from rewake.stores.blobs import fits
-from rewake.stores.events import ref_of
 from rewake.stores.keys import (
     chunk_key,
     chunk_number,
@@ -46,6 +45,7 @@ from rewake.stores.responses import asked_response
 from rewake.stores.set_back import MOMENTS, Dated, begun_again, is_ahead, unchanged
 from rewake.stores.shelf import Shelf
 from rewake.stores.table import Check, Key, Table, When, Written, holds
+from rewake.values.matching import ref_of
 from rewake.values.text import stored_size
 
 CHUNK_BYTES = 256 * 1024

@@ -139,6 +139,17 @@ def indexes_of(secret: Secret, name: str, texts: Mapping[str, str]) -> list[str]
     return list(dict.fromkeys(index_of(secret, name, texts, key) for key in secret.ids))
 
 
+def ref_of(name: str, id: str) -> str:
+    """What an event is found by."""
+    return hashlib.sha256(f"{name}\0{id}".encode()).hexdigest()[:_DIGITS]
+
+
+def mark_of(name: str, id: str) -> str:
+    """By what a run tells an event from the others that it had within some seconds."""
+    return ref_of(name, id)[:_MARK]
+
+
 ALL = "all"
 """The index of all events of a name."""
 _DIGITS = 32
+_MARK = 12
