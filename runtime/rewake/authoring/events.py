@@ -6,7 +6,7 @@ began and that no earlier wait of the run for just these has had. So a run that 
 event comes misses nothing, as long as events are kept, and a loop gets each event once, in order.
 
 How a wait says which events these are: by a place in the order of events from which on none was
-missed (`since`), and the ids of those from there on that were had. Both are made of nothing but
+missed (`since`), and the marks of those from there on that were had. Both are made of nothing but
 what the body has observed, and recorded with the wait. Each event that is observed moves the place
 on, to before the moment at which that wait was asked for, or the event's own place if that is
 earlier: the look that found it found the first one that was there. What comes into the index later

@@ -453,9 +453,8 @@ def _order(found: Found) -> tuple[Millis, str]:
 
 
 def _may_have(waiting: Subscription, since: Millis, found: Found) -> bool:
-    return (found.event.place or 0) >= since and mark_of(
-        found.event.name, found.event.id
-    ) not in waiting.had
+    event = found.event
+    return (event.place or 0) >= since and mark_of(event.name, event.id) not in waiting.had
 
 
 def _is_late(waiting: Subscription, found: Found) -> bool:
