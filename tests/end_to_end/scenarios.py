@@ -131,7 +131,7 @@ def a_callback(front: Front) -> None:
 def a_basket_by_signals(front: Front) -> None:
     """The run of a key is begun by a signal, or gets it, once; an update is answered, the same."""
     name = uuid4().hex
-    to, given = f"/v1/workflows/basket/signals/add?key={name}", {"input": {"customer": name}}
+    to, given = f"/v1/workflows/basket/signals/add?key={name}", {"customer": name}
     found = [
         front.ask(
             "POST", to, json={"value": n, "input": given}, headers={"Idempotency-Key": f"{n}"}
