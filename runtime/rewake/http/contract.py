@@ -26,6 +26,7 @@ from rewake.http import (
     events,
     histories,
     internal,
+    keyed,
     removals,
     runs,
     schedules,
@@ -338,6 +339,15 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("POST", "/v1/deliveries/{id}/replay"): Described(
         {200: Answer(answers.Replayed), 202: Answer(answers.Replayed)},
         problems=(400, 404, 409, 415),
+    ),
+    ("GET", "/v1/state/{state}/{key:path}"): Described(
+        {200: Answer(keyed.StateView)}, problems=(404,)
+    ),
+    ("PUT", "/v1/state/{state}/{key:path}"): Described(
+        {200: Answer(keyed.StateView)}, body=keyed.StateBody, problems=(409,)
+    ),
+    ("DELETE", "/v1/state/{state}/{key:path}"): Described(
+        {204: Answer(None, "")}, problems=(404, 409)
     ),
     ("GET", "/v1/dead-letters"): Described(
         {200: Answer(answers.DeadLettersPage)}, problems=(404, 503)

@@ -71,6 +71,9 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/v1/approvals"): Need(Scope.READ, "approval.list"),
     # A link decides as whoever it is for, and so does who may decide.
     ("POST", "/v1/links"): Need(Scope.DECIDE, "approval.link", acts=True),
+    ("GET", "/v1/state/{state}/{key:path}"): Need(Scope.READ, "state.get"),
+    ("PUT", "/v1/state/{state}/{key:path}"): Need(Scope.START, "state.write", acts=True),
+    ("DELETE", "/v1/state/{state}/{key:path}"): Need(Scope.START, "state.remove", acts=True),
     ("GET", "/v1/schedules"): Need(Scope.READ, "schedule.list"),
     ("POST", "/v1/schedules"): Need(Scope.OPERATE, "schedule.create", acts=True),
     ("GET", "/v1/schedules/{schedule}"): Need(Scope.READ, "schedule.get"),
