@@ -16,6 +16,7 @@ from typing import Any
 
 from rewake import (
     Notice,
+    TaskError,
     approval,
     block,
     now,
@@ -268,7 +269,10 @@ async def of_groups() -> Any:
     async def one(number: int) -> float:
         return await block("unlucky", unlucky, retries=4, delay=2, timeout=60)
 
-    done = await parallel(range(4), one, min_successful=3, name=lambda number: f"try {number}")
+    try:
+        done = await parallel(range(4), one, min_successful=3, name=lambda number: f"try {number}")
+    except TaskError as error:
+        return error.type
     return [round(each, 6) for each in done.results]
 
 
