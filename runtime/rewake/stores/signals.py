@@ -21,8 +21,8 @@
 6. A run that has ended takes none. If it ends while one is on its way the item is taken back, on
    the condition that it is still as it was put, and its sender is told.
 
-The cursor of a run is so what its history has consumed. Who ends a history and goes on with a new
-one under the same id has to carry on the ids that it consumed, or else to remove those items first.
+The cursor of a run is so what its history has consumed. A lap that begins carries the ids of the
+lap before it on, in the write that begins it, and removes the items of the one before that.
 """
 
 from __future__ import annotations
