@@ -101,8 +101,8 @@ class Limits:
         """Let an attempt at a task in; or let it wait, or fail, as its limits say."""
         now = self._services.clock.now()
         found = of_round(await self._store.operation(asked.run, asked.key), asked.round)
-        if not await self._may_begin(asked, found, now):
-            return LetIn(())  # its claim will be refused
+        if (other := await self._unwanted(asked, found, now)) is not None:
+            return other
         number = 1 if found is None else found.number + 1
         limits = asked.terms.limits
         new = found is None or found.reserved < number
@@ -114,21 +114,28 @@ class Limits:
                 return await self._put_off(asked, number, at)
         return await self._enter(asked, found, number, now)
 
-    async def _may_begin(self, asked: Invocation, found: Operation | None, now: Millis) -> bool:
-        """Whether a claim may succeed: a message may be old, or come twice."""
+    async def _unwanted(
+        self, asked: Invocation, found: Operation | None, now: Millis
+    ) -> LetIn | PutOff | None:
+        """What becomes of a message by which nothing can begin: it is old, or came twice.
+
+        A claim is tried only where it will surely be refused, as of what has an outcome: any other
+        might succeed a moment later, without a place.
+        """
+        if found is not None and (found.outcome is not None or found.round > asked.round):
+            return LetIn(())
         header = await self._store.find(asked.run)
         if header is None or header.state in TERMINAL:
-            return False
+            return PutOff(None)
         if is_paused(header):
             await self._set_aside(asked, found, now)
-            return False
+            return PutOff(None)
         if found is None:
-            return True
-        if found.outcome is not None or found.round > asked.round:
-            return False
+            return None
         if found.owner:
-            return not await self._store.is_held(found, now)
-        return (found.not_before or 0) <= now
+            return PutOff(None) if await self._store.is_held(found, now) else None
+        early = found.not_before is not None and found.not_before > now
+        return PutOff(found.not_before) if early else None
 
     async def _set_aside(self, asked: Invocation, found: Operation | None, now: Millis) -> None:
         """Give back what a task was let in to while its run is paused: it queues up again later."""
