@@ -233,7 +233,10 @@ async def check_database(address: Address) -> list[str]:
 
 async def _half_copied(address: Address) -> list[str]:
     """That it is a copy that is not whole yet, if it is: its runs would go on in part."""
-    reader = open_to_read(address)
+    try:
+        reader = open_to_read(address)
+    except StoreUnsuitable:  # another server makes it just now; if not, opening it tells what it is
+        return []
     try:
         copying: Copying | None = await reader.table.get(COPYING)
     finally:
