@@ -18,6 +18,7 @@ from tests.simulation.grouping import with_groups
 from tests.simulation.hearing import with_events
 from tests.simulation.kindred import with_children
 from tests.simulation.lapping import endless
+from tests.simulation.pausing import with_pauses
 from tests.simulation.removing import KEEP
 from tests.simulation.signalling import with_signals
 from tests.simulation.tagging import ROLES, UNTAGGED, with_tags
@@ -30,8 +31,9 @@ class Case:
     """Programs with their right ends, by run; on what they run; and what goes wrong.
 
     `cancels`: when runs are cancelled, by somebody who mostly `insists`, and who asks again so
-    often (`repeats`). `kills`: when runs are killed. `events`: what happens to processes, and when;
-    with `holder`, to one that holds something.
+    often (`repeats`). `kills`: when runs are killed. `pauses`: after how long they are paused, and
+    resumed, one pause after the other; `delays`: in how many seconds they are to begin.
+    `events`: what happens to processes, and when; with `holder`, to one that holds something.
     `twice`: every run is started twice. `stuck`: the runs that must end stuck; `resumes`: somebody
     resumes stuck runs; `retries`: failed ones are retried. `follows`: somebody follows each run.
     `lag`: how far the due index is behind (ms). `queued`: a queue keeps messages until they are
@@ -52,6 +54,8 @@ class Case:
     cancels: dict[str, float] = field(default_factory=dict)
     repeats: int = 0
     kills: dict[str, float] = field(default_factory=dict)
+    pauses: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    delays: dict[str, float] = field(default_factory=dict)
     events: list[tuple[float, str]] = field(default_factory=list)
     workflow: str = "main"
     twice: bool = False
@@ -119,6 +123,7 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         if chance.random() < 0.15:
             case.events.append((chance.uniform(0, 15), "blocked"))
         further(case, random.Random(f"further/{seed}"))
+        with_pauses(case)
         if chance_of("removed", seed) < 0.1 and not case.jumpy and not _is_out(case):
             case.keep = KEEP
         _let_hear(case, random.Random(f"hearing/{seed}"))

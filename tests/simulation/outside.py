@@ -18,6 +18,7 @@ from tests.simulation.case import Case
 from tests.simulation.emitting import Readers
 from tests.simulation.judge import Judge
 from tests.simulation.kindred import forsaken
+from tests.simulation.pausing import Pauser, begins
 from tests.simulation.removing import Keyed, Removing
 from tests.simulation.signalling import Sender, waits_in
 from tests.simulation.voting import Voters
@@ -117,6 +118,8 @@ class Outside:
                 world.spawn(self._cancel(name, self._case.cancels[name]))
             if name in self._case.kills:
                 world.spawn(self._kill(name, self._case.kills[name]))
+            if name in self._case.pauses:
+                world.spawn(Pauser(world, name).run(self._case.pauses[name]))
 
     async def _until_the_end(self) -> bool:
         world, chaos = self._world, self._case.chaos
@@ -165,7 +168,9 @@ class Outside:
     async def _start(self, name: str) -> None:
         program, _ = self._case.programs[name]
         workflow, given = self._case.workflow, {"program": program}
-        await self._world.insist(lambda e: e.start(workflow, given, run=name), StoreError)
+        await self._world.insist(
+            lambda e: e.start(workflow, given, run=name, at=begins(self._case, name, e)), StoreError
+        )
 
     async def _cancel(self, name: str, after: float) -> None:
         await asyncio.sleep(after)

@@ -166,6 +166,7 @@ class Watch:
             late = world.seconds - max(killed_at, replica.deaf_until)
             if late > KILLED:
                 self.fail(f"run {run}: {key} began {late} s after it was killed")
+        self._check_paused(replica, run, key)
         removed_at = self.runs[run].removed_at
         if removed_at is not None and world.seconds > max(removed_at, replica.deaf_until) + KILLED:
             self.fail(f"run {run}: {key} began, and the run is removed")
@@ -177,6 +178,14 @@ class Watch:
             self.fail(f"run {run}: {key} was begun beside itself in {replica.name}")
         if task is not None:
             self._running[here] = task
+
+    def _check_paused(self, replica: Replica, run: str, key: str) -> None:
+        """Nothing of a paused run begins, but what was being taken as it was paused."""
+        header, world = self.runs[run].header, self._world
+        late = world.true_now() - header.changed > KILLED * 1000
+        late = late and not world.jumpy and world.seconds > replica.deaf_until + KILLED
+        if header.state is RunState.PAUSED and late:
+            self.fail(f"run {run}: {key} began, and the run is paused")
 
     def _is_task(self, run: str, key: str) -> bool:
         operation = self.runs[run].operations.get(key)
@@ -332,6 +341,8 @@ class Watch:
                 self.fail(f"{name}: {counter} went back")
         if old.answer and new.answer != old.answer and new.state is not RunState.REMOVED:
             self.fail(f"{name}: it answered its caller twice")
+        if new.pause and new.state is not RunState.RUNNING:
+            self.fail(f"{name}: it is {new.state}, and its holder is asked to pause it")
         if new.state is not old.state and not may_become(old.state, new.state):
             self.fail(f"{name}: it was {old.state} and became {new.state}")
         if new.strikes > mishaps:
@@ -379,6 +390,9 @@ class Watch:
             self.fail(f"run {new.run}: claimed without raising its epoch")
         if old.state is RunState.RUNNING:
             self._check_taken(f"run {new.run}", old)
+        late = self._world.true_now() + self._world.settings.skew
+        if old.state is RunState.DELAYED and (old.wake or 0) > late and not self._world.jumpy:
+            self.fail(f"run {new.run}: it was to begin at {old.wake}, and began before")
 
     def _check_taken(self, name: str, old: Header | Operation) -> None:
         process = self._processes.get(old.process)

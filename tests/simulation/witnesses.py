@@ -26,6 +26,7 @@ from tests.simulation.mutants_kindred import KINDRED
 from tests.simulation.mutants_lapping import LAPPING
 from tests.simulation.mutants_limiting import LIMITING
 from tests.simulation.mutants_linking import LINKING
+from tests.simulation.mutants_pausing import PAUSING
 from tests.simulation.mutants_removing import REMOVING
 from tests.simulation.mutants_retrying import RETRYING
 from tests.simulation.mutants_signalling import SIGNALLING
@@ -51,6 +52,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *LAPPING,
     *LIMITING,
     *LINKING,
+    *PAUSING,
     *REMOVING,
     *RETRYING,
     *SIGNALLING,
