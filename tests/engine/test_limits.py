@@ -386,3 +386,21 @@ def test_a_key_is_not_readable_behind_a_codec() -> None:
         assert (most["a"], most["b"]) == (1, 1)
 
     virtually(members, body, table=table, secret=SECRET.with_codec(AesGcm({"k": bytes(32)})))
+
+
+def test_a_late_message_of_an_ended_run_begins_nothing() -> None:
+    """It is let in by no limit, so it is not begun, and it leaves nothing behind."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("patient", n=2)
+        await asyncio.sleep(1)
+        history = await bench.engine.services.store.history(await bench.engine.get(header.run))
+        asked = history.dispatched()[1].message(header.run)
+        await bench.engine.kill(header.run)
+        count = len(begun)
+        await bench.engine.handle(asked)
+        await asyncio.sleep(70)
+        assert len(begun) == count
+        await nobody(bench)
+
+    virtually([lasting, patient], body)
