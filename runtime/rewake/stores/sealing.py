@@ -37,6 +37,7 @@ from rewake.records import (
     Stepped,
     Withdrawn,
 )
+from rewake.sent import Signal
 from rewake.signing.payloads import Context, PayloadCodec
 from rewake.stores.keys import run_of
 from rewake.stores.table import Due, Key, Page, Spread, T, Table, When, Written
@@ -54,6 +55,7 @@ TEXTS: Mapping[type, tuple[str, ...]] = {
     Became: ("why",),
     Received: ("reason", "headers", "query"),
     ReceivedBody: ("data",),
+    Signal: ("refused",),
     Subscription: ("fields",),
 }
 """By struct: its fields that are texts or bytes of users. All others are names, ids and marks."""
@@ -232,7 +234,9 @@ class SealingTable:
 
 
 _CHANGED = frozenset(
-    name for kind in (Header, Chunk, Operation, LogBatch, Schedule) for name in _FIELDS[kind]
+    name
+    for kind in (Header, Chunk, Operation, LogBatch, Schedule, Signal)
+    for name in _FIELDS[kind]
 )
 """The attributes of items that hold texts."""
 
