@@ -38,15 +38,18 @@ class Requests(Votes):
         told = {"cancel": reason, "cancels": asked + 1, "due": now, "pause": False}
         counted, more = Check("cancels", "=", asked), {"arrivals": 1, "gap": -FORCE}
         where, waits = header_key(run), Move.CANCEL_WAITING
-        written = await self._update(
-            where, when=[[begins(Move.CANCEL), counted]], set=told, add=more
-        )
-        if not written.ok and written.item is not None and begins(waits).holds(written.item):
-            goes_on = {**told, **_GOES_ON, "state": MOVES[waits].target, "check_at": now}
-            written = await self._update(
-                where, when=[[begins(waits), counted]], set=goes_on, add=more
-            )
-        return _there(run, written)
+        goes_on = {**told, **_GOES_ON, "state": MOVES[waits].target, "check_at": now}
+        changes = {Move.CANCEL: told, waits: goes_on}
+        while True:  # again where it was paused or resumed between the two
+            for move, change in changes.items():
+                written = await self._update(
+                    where, when=[[begins(move), counted]], set=change, add=more
+                )
+                found: Header | None = written.item
+                if written.ok or found is None or not counted.holds(found):
+                    return _there(run, written)
+                if not any(begins(each).holds(found) for each in changes):
+                    return _there(run, written)
 
     async def pause(self, run: str) -> Header:
         """Let nothing of a run begin any more, at once or as soon as its holder can. Idempotent.
