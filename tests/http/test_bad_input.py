@@ -57,7 +57,7 @@ def test_a_bad_query(client: TestClient, method: str, path: str, field: str) -> 
     [
         ("if_running", "attach, reject"),
         ("if_finished", "attach, reject, restart, restart_failed"),
-        ("state", "ready, running, suspended, done, failed, cancelled, stuck"),
+        ("state", "ready, running, suspended, delayed, paused, done, failed, cancelled, stuck"),
     ],
 )
 @pytest.mark.parametrize("value", ["", "ATTACH", "attach,reject", "kill"])
