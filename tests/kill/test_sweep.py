@@ -1,4 +1,4 @@
-"""A representative part of the sweep, or a sample of it; `python -m tests.kill --all` has the rest."""
+"""A representative part of the sweep, or a sample; `python -m tests.kill --all` has the rest."""
 
 import itertools
 from pathlib import Path
