@@ -108,6 +108,8 @@ class Reader:
     def _python(self, block: Block) -> None:
         if block.name is not None:
             (self.folder / block.name).write_text(self._here(block.text))
+            # whatever test has loaded another file of this name, which is imported from here on
+            sys.modules.pop(Path(block.name).stem, None)
         padding = "\n" * block.line
         code = compile(padding + self._here(block.text), str(block.page), "exec", dont_inherit=True)
         before = Path.cwd()
