@@ -149,7 +149,7 @@ BODIES = (
     "parallel[2]/of a branch",
     "parallel[1]/lambda",
     "later facts",
-    "in_turn",
+    "in_turn[0]/in_turn",
     "hand on",
     "link",
     "sign-off:notify[0]/asked",

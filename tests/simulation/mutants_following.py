@@ -86,7 +86,7 @@ def taken_back() -> Iterator[None]:
     def only_lines(gone: Sequence[Entry], event: Entry) -> Iterator[Entry]:
         return (entry for entry in gone if isinstance(entry, Logged))
 
-    with patch.object(retries, "_told", only_lines):
+    with patch.object(retries, "told", only_lines):
         yield
 
 
