@@ -32,7 +32,7 @@ ON_POSTGRES = 500
 """How many of them are simulated on PostgreSQL too, which takes longer."""
 SHARD = 50
 SHARDS = range(SEEDS // SHARD)
-SAMPLE = 3
+SAMPLE = 1
 """So many shards of each table are simulated where not all seeds are asked for."""
 NOT_ASKED_FOR = "one of all the seeds of CI: make seeds"
 LEAST = 20
