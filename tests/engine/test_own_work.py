@@ -472,9 +472,9 @@ def test_a_turn_that_was_overtaken_during_its_replay_begins_no_step() -> None:
         services.dispatcher.local = False  # the turn reads the history
         history, read = services.store.history, asyncio.Event()
 
-        async def overtaken(header: Any) -> Any:
+        async def overtaken(header: Any, *more: Any) -> Any:
             services.store.history = history
-            found = await history(header)
+            found = await history(header, *more)
             await services.store.release(header.run, header.owner, services.clock.now() + 10_000)
             await asyncio.sleep(8)
             read.set()
@@ -507,7 +507,7 @@ def test_a_run_that_cannot_be_read_is_stuck_even_if_its_wake_fails() -> None:
                 raise StoreUnavailable("once")
             return await claim(*args)
 
-        async def unreadable(header: Any) -> Any:
+        async def unreadable(header: Any, *more: Any) -> Any:
             raise CheckpointUnreadable("gone")
 
         services.store.claim, services.store.history = fails_once, unreadable
