@@ -329,7 +329,7 @@ class Commits:
         execution.fresh.clear()
         execution.notes.committed()
         self._steps.committed()
-        self.waits.note_ended(execution)
+        self.waits.note_committed(execution)
         self._services.streams.watchers.tell(self.header.run)
         return result
 

@@ -48,16 +48,18 @@ class Subscriptions:
         self._run = header.run
         self._known: dict[str, _Known] = {}
         self._ended: list[_Known] = []
-        self.owed = not 0 < header.rest == header.epoch - 1
+        left_in_order = header.rest == header.epoch - 1
+        # The first turn owes nothing but what a fork has copied.
+        self.owed = not left_in_order or (not header.rest and header.count > 1)
 
     def begin(self, execution: Execution, *, anew: bool) -> None:
         """Take up an execution. `anew`: all that is open is to be made known again."""
-        self.owed = self.owed or anew
+        fresh = {getattr(entry, "key", "") for entry in execution.fresh}
+        committed = [op for op in _open(execution) if op.key not in fresh]
+        self.owed = bool(committed) and (self.owed or anew)
         if not self.owed:
-            fresh = {getattr(entry, "key", "") for entry in execution.fresh}
-            for op in _open(execution):
-                if op.key not in fresh:
-                    self._note(execution, op)
+            for op in committed:
+                self._note(execution, op)
 
     def unknown(self, execution: Execution) -> list[OpenOp]:
         """The open waits that are not known outside yet."""
@@ -75,8 +77,9 @@ class Subscriptions:
                 *(subscribe(self._run, *each) for each in zip(some, asked, strict=True))
             )
 
-    def note_ended(self, execution: Execution) -> None:
-        """Note, once that is committed, which known waits are open no more."""
+    def note_committed(self, execution: Execution) -> None:
+        """Note, once that is committed, which waits are open, and which known ones no more."""
+        self.owed = any(op.key not in self._known for op in _open(execution))
         if self._known:
             keys = [key for key in self._known if key not in execution.open]
             self._ended += [self._known.pop(key) for key in keys]
