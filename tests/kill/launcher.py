@@ -48,7 +48,7 @@ def main() -> None:
         from rewake.hosts import dynamodb  # noqa: PLC0415 - it needs boto3
 
         its: Any = vars(dynamodb)
-        its["DynamoTable"] = counted("table", its["DynamoTable"], methods(Table))
+        its["BilledTable"] = counted("table", its["BilledTable"], methods(Table))
         its["S3Shelf"] = counted("table", its["S3Shelf"], methods(Shelf))
     vars(engine)["Store"] = counted("store", Store, methods(Store))
     server.main()
