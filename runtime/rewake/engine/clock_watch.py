@@ -56,7 +56,8 @@ class ClockWatch:
         # What is due by now is looked at by the sweep itself.
         first = Due(now, Key("", ""))
         if not self._tags:
-            self._tags, self._last = self._services.tags.looked_after, first
+            # Of all tags: who asks for a task need not serve it, and only its clock was wrong.
+            self._tags, self._last = self._services.tags.known, first
         for _ in range(PAGES):
             found = await self._store.due(
                 LATEST, limit=PAGE, tag=self._tags[0], runs=only, after=self._last

@@ -76,7 +76,12 @@ class Tags:
     @property
     def looked_after(self) -> list[str]:
         """The tags whose parts of the due index this process looks through, untagged work first."""
-        return [tag for tag in (UNTAGGED, *sorted(self._known)) if self.looks_after(tag)]
+        return [tag for tag in self.known if self.looks_after(tag)]
+
+    @property
+    def known(self) -> list[str]:
+        """The tags that this process has heard of, untagged work first."""
+        return [UNTAGGED, *sorted(self._known)]
 
     async def note(self, tag: str) -> None:
         """Note that a task of this tag is about to be offered. Raises `StoreError`."""
