@@ -96,7 +96,7 @@ def test_every_fault_of_every_call_happens(folder: Path, every_seed: bool) -> No
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_scenarios(scenario: str, store: str, whole: bool) -> None:
     """What random faults would seldom bring about ends as it should, too."""
-    few = 3 if store == POSTGRES else 10
+    few = 2 if store == POSTGRES else 4
     for seed in range(20 if whole else few):
         assert simulate(SCENARIOS[scenario](seed, store)).broken == [], seed
 
