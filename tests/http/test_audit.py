@@ -191,6 +191,18 @@ def test_an_action_is_written_before_its_result_is_waited_for(
     assert len(entries(client, run="a")) == 1
 
 
+def test_a_run_that_is_begun_once_more_has_one_entry(client: TestClient) -> None:
+    """Whether it is started, begun anew or forked: one action is one entry, of the run it made."""
+    client.post("/v1/workflows/total/runs?id=a&wait=10", json={"numbers": [1]})
+    again = client.post("/v1/runs/a/rerun", json={"id": "b"})
+    assert again.status_code < 300, again.text
+    told = client.get("/v1/audit").json()["entries"]
+    assert [(each["action"], each["run"]) for each in told] == [
+        ("run.rerun", "b"),
+        ("run.start", "a"),
+    ]
+
+
 def test_a_start_that_the_database_refuses_has_the_entry_of_a_failure(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ from rewake.signing.links import Link
 
 class Act(msgspec.Struct):
     """What the audit log will say of a request. `skip`: nothing was done. `told`: it says so.
+    `within`: it does if what was to make the run has made it.
 
     `who`: who did it, as an endpoint that checks by itself has found out. `why`: for what it was
     refused, for the server's log alone.
@@ -40,6 +41,7 @@ class Act(msgspec.Struct):
     about: str = ""
     skip: bool = False
     told: bool = False
+    within: bool = False
     why: str = ""
 
 
@@ -148,9 +150,10 @@ async def _tell(request: Request, status: int, *, within: bool = False) -> None:
     act, principal = act_of(request), principal_in(request.scope)
     need = act.need
     refused = status in (401, 403)
-    if act.told or not (refused or (need.acts and not act.skip)):
+    told = act.told or (act.within and status < 400)
+    if told or not (refused or (need.acts and not act.skip)):
         return
-    act.told = not within
+    act.told, act.within = not within, within
     await parts_of(request).auditor.tell(
         need.scope,
         need.action,

@@ -97,7 +97,7 @@ async def start(request: Request) -> Response:
                 labels=_labels(request),
                 noted=functools.partial(tell_made, request),  # before a body may keep the loop
             )
-        act_of(request).told |= new
+        act_of(request).within &= new
         await tell_done(request, header)
         replayed = {} if new else {"Idempotency-Replayed": "true"}
         outcome = None
