@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -145,9 +146,45 @@ async def _raises_async(around: Around) -> AsyncIterator[None]:
     yield
 
 
+def _cancels(around: Around) -> Iterator[None]:
+    if around.attempt >= 0:
+        raise asyncio.CancelledError
+    yield
+
+
+def _cancels_after(around: Around) -> Iterator[None]:
+    yield
+    raise GeneratorExit
+
+
+async def _cancels_its_task(around: Around) -> AsyncIterator[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    yield
+
+
+async def _times_out(around: Around) -> AsyncIterator[None]:
+    async with asyncio.timeout(0.01):
+        yield
+
+
+async def _cannot_be_stopped(around: Around) -> AsyncIterator[None]:
+    yield
+    while SEEN:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(1)
+
+
+BROKEN = [
+    *(_raises, _raises_after, _swallows, _twice, _never, _hangs, _hangs_after, _raises_async),
+    *(_cancels, _cancels_after, _cancels_its_task, _times_out, _cannot_be_stopped),
+]
+
+
 @pytest.mark.parametrize(
     "broken",
-    [_raises, _raises_after, _swallows, _twice, _never, _hangs, _hangs_after, _raises_async],
+    BROKEN,
     ids=lambda each: each.__name__,
 )
 def test_what_is_broken_breaks_nothing(broken: object, caplog: pytest.LogCaptureFixture) -> None:
@@ -155,6 +192,7 @@ def test_what_is_broken_breaks_nothing(broken: object, caplog: pytest.LogCapture
 
     @task
     async def fails() -> None:
+        await asyncio.sleep(1)
         raise ValueError("as it is")
 
     @workflow
@@ -169,10 +207,15 @@ def test_what_is_broken_breaks_nothing(broken: object, caplog: pytest.LogCapture
             await bench.run("calls", well=False)
         assert ended.value.failure is not None
         assert "as it is" in ended.value.failure.message
+        assert bench.seconds < 120
+        seen.extend(SEEN)
+        SEEN.clear()
+        await asyncio.sleep(5)
 
+    seen: list[str] = []
     caplog.set_level(logging.CRITICAL, "asyncio")
     virtually((middleware(broken), inner, fails, calls), body)  # type: ignore[arg-type]
-    assert "inner step" in SEEN
+    assert "inner step" in seen
 
 
 def test_a_run_can_be_cancelled_within_it() -> None:

@@ -9,7 +9,8 @@ It is a generator function, sync or async, with one `yield`: what is before it r
 behind it after, also if the attempt fails, whose exception is then raised at the `yield`.
 
 - **It breaks no run.** An error of its own is logged, and it is left out; what it swallows, raises
-  or returns changes nothing of what it is around. An async one has `PATIENCE` seconds a half.
+  or returns changes nothing of what it is around, and a time-out around its `yield` ends nothing
+  but itself. An async one has `PATIENCE` seconds a half.
 - **Order.** That of the app's module: the first is outermost.
 - **Around a task or a step** it is in the context of the attempt, so context variables that it sets
   are seen by the function, in its thread too. The time-out of the attempt does not count it.
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -76,14 +78,10 @@ class Middleware:
     def __repr__(self) -> str:
         return f"<middleware {self.name}>"
 
-    async def enter(self, around: Around) -> Leave | None:
+    async def enter(self, around: Around) -> Inside | None:
         """Run its first half. None: it failed, and is left out."""
-        manager: Any
-        if not self._is_async:
-            manager = contextlib.contextmanager(self.function)(around)  # type: ignore[arg-type]
-            return Leave(self, manager) if await self.tried(manager.__enter__) else None
-        manager = contextlib.asynccontextmanager(self.function)(around)  # type: ignore[arg-type]
-        return Leave(self, manager) if await self.tried(manager.__aenter__) else None
+        inside = Inside(self, around)
+        return inside if await inside.enter() else None
 
     async def tried(self, half: Callable[..., Any], *given: object) -> bool:
         """Run a half of it. False: it failed, which is logged."""
@@ -91,30 +89,88 @@ class Middleware:
         try:
             done = half(*given)
             if self._is_async:
-                async with asyncio.timeout(PATIENCE):
-                    await done
-        except asyncio.CancelledError:
-            if error is None or not isinstance(error, asyncio.CancelledError):
-                raise
-        except (Exception, SystemExit) as raised:
+                await done
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:
             if raised is not error:
                 log.warning("%s failed, and is left out", self, exc_info=raised)
                 return False
         return True
 
+    def manager(self, around: Around) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """What runs its two halves."""
+        made: Any
+        if self._is_async:
+            made = contextlib.asynccontextmanager(self.function)(around)  # type: ignore[arg-type]
+            return made.__aenter__, made.__aexit__
+        made = contextlib.contextmanager(self.function)(around)  # type: ignore[arg-type]
+        return made.__enter__, made.__exit__
 
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """The second half of a middleware whose first has run."""
 
-    middleware: Middleware
-    manager: Any
+class Inside:
+    """A middleware around one invocation or attempt. It runs in a task of its own.
 
-    async def run(self, error: BaseException | None) -> None:
-        """Run it. What it answers or raises is of no matter."""
-        leave = getattr(self.manager, "__aexit__", None) or self.manager.__exit__
+    So what it does to the task that it runs in, such as a time-out around its `yield`, cannot stop
+    what it is around.
+    """
+
+    def __init__(self, middleware: Middleware, around: Around) -> None:
+        self._middleware = middleware
+        self._around = around
+        loop = asyncio.get_running_loop()
+        self._entered: asyncio.Future[bool] = loop.create_future()
+        self._left: asyncio.Future[BaseException | None] = loop.create_future()
+        self._task: asyncio.Task[None] | None = None
+
+    async def enter(self) -> bool:
+        """Run the first half, and let this task see the context variables that it set."""
+        context = contextvars.copy_context()
+        self._task = asyncio.create_task(self._run(), context=context)
+        try:
+            await self._patiently(self._entered, self._task)
+        except BaseException:
+            self._task.cancel()
+            raise
+        if not (self._entered.done() and self._entered.result()):
+            return False
+        for variable, value in context.items():
+            if variable.get(_UNSET) is not value:
+                variable.set(value)
+        return True
+
+    async def leave(self, error: BaseException | None) -> None:
+        """Run the second half. What it answers or raises is of no matter."""
+        assert self._task is not None
+        if not self._left.done():
+            self._left.set_result(error)
+        await self._patiently(self._task)
+
+    async def _patiently(self, *awaited: asyncio.Future[Any]) -> None:
+        """Wait for the first of these, and give the middleware up if that takes too long."""
+        assert self._task is not None
+        done, _ = await asyncio.wait(awaited, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            log.warning("%s takes longer than %g s", self._middleware, PATIENCE)
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        tried = self._middleware.tried
+        enter, leave = self._middleware.manager(self._around)
+        entered = await tried(enter)
+        if not self._entered.done():
+            self._entered.set_result(entered)
+        if not entered:
+            return
+        try:
+            error = await asyncio.shield(self._left)
+        except asyncio.CancelledError as cancelled:  # by itself: so ends a time-out around `yield`
+            error = cancelled
         trace = None if error is None else error.__traceback__
-        await self.middleware.tried(leave, None if error is None else type(error), error, trace)
+        await tried(leave, None if error is None else type(error), error, trace)
+
+
+_UNSET: Final = object()
 
 
 def middleware(function: Function, /) -> Middleware:
@@ -130,7 +186,7 @@ def middleware(function: Function, /) -> Middleware:
 async def within(all_: Sequence[Middleware], around: Around, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, around which these run. Raises what it raises, and nothing else."""
     assert current() is None  # no durable operation can be asked for here
-    begun: list[Leave] = []
+    begun: list[Inside] = []
     try:
         for each in all_:
             if (entered := await each.enter(around)) is not None:
@@ -138,9 +194,9 @@ async def within(all_: Sequence[Middleware], around: Around, work: Coroutine[Any
         result = await work
     except BaseException as error:
         work.close()  # if it was cancelled before it began
-        for leave in reversed(begun):
-            await leave.run(error)
+        for inside in reversed(begun):
+            await inside.leave(error)
         raise
-    for leave in reversed(begun):
-        await leave.run(None)
+    for inside in reversed(begun):
+        await inside.leave(None)
     return result
