@@ -92,6 +92,8 @@ class Admission(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     line: Line | None = None
     joined: tuple[str, ...] = ()
     """Of a batch that gathers: digests of the newest starts that are in it."""
+    takes_over: bool = False
+    """Whether it cancels the runs that came to its singleton before it, while it waits there."""
 
 
 def said(limit: Limited) -> str:

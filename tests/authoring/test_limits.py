@@ -107,12 +107,19 @@ def rules(key: Any) -> Rules:
 
 
 @pytest.mark.parametrize(
-    "made", [None, True, b"a", ["a"], "", "a" * 1025, float("nan"), float("inf"), {"a": 1}]
+    "made",
+    [None, True, b"a", ["a"], "", "a" * 1025, float("nan"), float("inf"), {"a": 1}],
 )
 def test_a_key_is_text_or_a_number(made: object) -> None:
     """Nothing, a flag, a container, an empty or a huge text are the caller's clear error."""
     with pytest.raises(UsageError, match="key= of concurrency of two"):
         rules(lambda one: made).terms({"one": 1}, tenant="", veil=lambda _: "")
+
+
+def test_a_number_that_python_does_not_write_is_no_key() -> None:
+    """It is refused as a text that is too long is, before it becomes one."""
+    with pytest.raises(UsageError, match="more than 1024 digits"):
+        rules(lambda one: 10**one).terms({"one": 5000}, tenant="", veil=lambda _: "")
 
 
 def test_a_key_that_fails_is_the_callers_error() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -217,6 +218,45 @@ def test_a_newer_run_of_a_singleton_takes_its_place(table: str) -> None:
         await nobody(bench)
 
     virtually(members, body, table=table)
+
+
+def test_a_start_that_is_sent_again_is_its_run_whatever_holds_the_singleton() -> None:
+    """An answer that got lost is that of its own run, also when a newer one has its place."""
+
+    async def body(bench: Bench) -> None:
+        first, _ = await bench.engine.start("alone", {"n": 1}, idempotency_key="first")
+        await bench.result(first.run)
+        newer = await bench.start("alone", n=2)
+        again, new = await bench.engine.start("alone", {"n": 1}, idempotency_key="first")
+        assert (again.run, new) == (first.run, False)
+        assert await bench.result(newer.run) == 2
+        await nobody(bench)
+
+    virtually(members, body)
+
+
+def test_who_dies_before_it_cancels_the_older_run_is_made_good() -> None:
+    """A run that takes the place of another cancels it, whichever process carries it on."""
+
+    async def body(bench: Bench) -> None:
+        older, dying = await bench.start("newest", customer="a", n=1), bench.another()
+        store: Any = dying.services.store
+        start = store.start
+
+        async def dies(*given: Any) -> Any:
+            await start(*given)
+            die(dying)
+            await asyncio.Event().wait()
+
+        store.start = dies
+        lost = asyncio.ensure_future(dying.start("newest", {"customer": "a", "n": 2}, run="b"))
+        await asyncio.sleep(1)
+        assert await bench.result("b", 60) == 2
+        assert await state(bench, older) is RunState.CANCELLED
+        assert most["a"] == 1
+        lost.cancel()
+
+    virtually(members, body)
 
 
 def test_a_key_that_cannot_be_made_is_refused_at_the_door() -> None:

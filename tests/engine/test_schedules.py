@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rewake import Workflow, cron, every, scheduled_at, sleep, workflow
+from rewake import Workflow, cron, every, rate, scheduled_at, sleep, workflow
 from rewake.app import App
 from rewake.engine.schedules import Schedules
 from rewake.errors import AppError, InvalidInput, RunNotFound, ScheduleConflict, ScheduleNotFound
@@ -376,6 +376,29 @@ def _other() -> Workflow[..., None]:
     async def other() -> None: ...
 
     return other
+
+
+def test_what_a_throttle_refuses_has_no_run_and_a_backfill_waits() -> None:
+    """A nominal time at which a start is refused is left out, with the reason; those of the past,
+    which nothing makes late, begin as the throttle allows.
+    """
+
+    @workflow(throttle=rate(1, per=2 * HOUR), schedule=every(HOUR))
+    async def seldom() -> None: ...
+
+    async def body(bench: Bench, schedules: Schedules) -> None:
+        await asyncio.sleep(4 * HOUR)
+        found = await schedules.get("seldom")
+        assert (found.started, found.skipped) == (2, 2)
+        assert all("started too often" in why for why in told(found))
+        await schedules.pause("seldom")
+        since = EPOCH - 3 * HOUR * 1000
+        _, moments = await schedules.backfill("seldom", since, EPOCH)
+        await asyncio.sleep(8 * HOUR)
+        assert (await schedules.get("seldom")).started == 2 + len(moments) == 5
+        assert not (await schedules.get("seldom")).backfills
+
+    play([seldom], body)
 
 
 def test_arguments_that_fit_no_more_start_nothing_and_are_told() -> None:

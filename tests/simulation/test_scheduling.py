@@ -58,17 +58,17 @@ def takes_it_for_ever() -> Iterator[None]:
 @contextmanager
 def starts_runs_later() -> Iterator[None]:
     """A schedule moves on before its run is started."""
-    start: Callable[..., Awaitable[tuple[str, str]]] = Scheduler._start
+    start: Callable[..., Awaitable[str]] = Scheduler._start
     later: set[asyncio.Future[Any]] = set()
 
-    async def hasty(self: Scheduler, look: Any, moment: int) -> tuple[str, str]:
+    async def hasty(self: Scheduler, look: Any, moment: int) -> str:
         async def begin() -> None:
             await asyncio.sleep(5)
             with suppress(StoreUnavailable):
                 await start(self, look, moment)
 
         later.add(asyncio.ensure_future(begin()))
-        return run_of_moment(look.seen, moment), ""
+        return run_of_moment(look.seen, moment)
 
     with patch.object(Scheduler, "_start", hasty):
         yield

@@ -215,9 +215,12 @@ class Rules:
 
     def _checked(self, rule: Rule, made: object) -> str:
         what = f"key= of {rule.kind} of {self.name}"
-        number = isinstance(made, int | float) and not isinstance(made, bool) and isfinite(made)
-        if not (number or isinstance(made, str)):
+        if isinstance(made, bool) or not isinstance(made, int | float | str):
             raise UsageError(f"{what} gives a text or a number, not {made!r}"[:200])
+        if isinstance(made, float) and not isfinite(made):
+            raise UsageError(f"{what} gives a text or a number, not {made!r}")
+        if isinstance(made, int) and made.bit_length() > 8 * LONGEST_KEY:  # Python writes no longer
+            raise UsageError(f"{what} is a number of more than {LONGEST_KEY} digits")
         text = storable(str(made))
         if not 1 <= stored_size(text) <= LONGEST_KEY:
             size = stored_size(text)

@@ -124,7 +124,7 @@ class Again(Beginning):
     ) -> Header:
         services, origin = self._services, new.origin
         start = Given(given, False, new.tenant, None, True)
-        door = door_of(services, services.app.workflow(new.workflow), start, self.cancel)
+        door = door_of(services, services.app.workflow(new.workflow), start)
 
         async def make() -> tuple[Header, bool]:
             found, is_new = await self._store.fork(new, made.entries, made.items)

@@ -6,7 +6,6 @@ limited is let through, `rewake.engine.door` says.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
@@ -46,12 +45,8 @@ writes, and then it awaits nothing but the store.
 """
 
 
-class Beginning(Pauses, ABC):
+class Beginning(Pauses):
     """Creates runs and begins them."""
-
-    @abstractmethod
-    async def cancel(self, run: str, reason: str = "") -> Header:
-        """Ask a run to cancel, for another one takes its place."""
 
     async def begin_child(
         self, other: OtherRun, workflow: str, arguments: Mapping[str, Any], of: Parent, by: Header
@@ -65,7 +60,7 @@ class Beginning(Pauses, ABC):
         found = self._services.app.workflow(workflow)
         recorded = found.recorded(arguments)
         given = Given(arguments, True, by.tenant, None, True)
-        door = door_of(self._services, found, given, self.cancel)
+        door = door_of(self._services, found, given)
         try:
             at = None if door is None else await door.open(other.run, recorded)
             header = self._new_header(other.run, workflow, arguments, "", by.tenant, at)
@@ -88,7 +83,7 @@ class Beginning(Pauses, ABC):
         """
         found = self._services.app.workflow(workflow)
         recorded = found.recorded(given.arguments, strict=given.strict)
-        door = door_of(self._services, found, given, self.cancel)
+        door = door_of(self._services, found, given)
         labels = checked(given.labels)
 
         async def create(run: str, follows: Header | None) -> tuple[Header, bool]:

@@ -23,6 +23,7 @@ from rewake.engine.limits import LAST
 from rewake.engine.noting import Noting
 from rewake.engine.outlook import scheduled
 from rewake.engine.services import Services
+from rewake.engine.singletons import take_over
 from rewake.engine.steps import Steps
 from rewake.engine.subscriptions import Subscriptions
 from rewake.errors import StoreError, StuckError
@@ -197,6 +198,7 @@ class Commits:
             if admission.inside:
                 self.header.admission = admission  # the next commit writes it
                 return False
+            await take_over(self._services, self.header, admission)
             due = self._services.clock.now() + LAST if wake is None else wake
             result = await self._store.hold_back(self.header, admission, wake=wake, due=due)
             if isinstance(result, Fenced):

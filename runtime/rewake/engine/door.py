@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,7 +20,7 @@ from rewake.engine.gathering import Gathering
 from rewake.engine.program import veil_of
 from rewake.engine.services import Services
 from rewake.engine.starting import check_priority
-from rewake.errors import InvalidInput, RunConflict, RunNotFound, Throttled, UsageError
+from rewake.errors import InvalidInput, Throttled, UsageError
 from rewake.ledger import Waiter
 from rewake.limited import Admission, Limited, LimitKind, Line, in_order, is_awaited, said
 from rewake.noted import Origin
@@ -30,12 +29,7 @@ from rewake.states import TERMINAL
 
 log = logging.getLogger("rewake.engine")
 
-MOST = 1_000
-"""The most waiting runs that a newer one of their singleton cancels."""
 _PAUSE: Millis = 20
-_NEWER = "a newer run takes its place"
-
-Cancel = Callable[[str, str], Awaitable[Header]]
 
 
 class StandsFor(Exception):
@@ -69,17 +63,14 @@ class Given(NamedTuple):
 
 
 class Door:
-    """Lets one start of a limited workflow through. `cancel` asks a run to cancel."""
+    """Lets one start of a limited workflow through."""
 
-    def __init__(
-        self, services: Services, workflow: Workflow[Any, Any], given: Given, cancel: Cancel
-    ) -> None:
+    def __init__(self, services: Services, workflow: Workflow[Any, Any], given: Given) -> None:
         assert workflow.rules is not None
-        self._services, self._store, self._cancel = services, services.store, cancel
+        self._services, self._store = services, services.store
         self._rules: Rules = workflow.rules
         self._named = given.named
         self._line: Line | None = None
-        self._limit: Limited | None = None
         self._arguments = workflow.arguments(given.arguments, strict=given.strict)
         veil = veil_of(services.secret)
         try:
@@ -114,25 +105,29 @@ class Door:
         self, header: Header, create: Callable[[], Awaitable[tuple[Header, bool]]]
     ) -> tuple[Header, bool]:
         """Create this run, and note in it what it waits for. Raises `StandsFor`."""
+        singletons = in_order(self.terms.limits, LimitKind.SINGLETON)
+        if singletons and self._named and await self._store.find(header.run) is not None:
+            return await create()  # it is there, whatever holds the singleton now
         if is_awaited(self.terms):
-            for limit in in_order(self.terms.limits, LimitKind.SINGLETON):
-                self._limit, self._line = limit, await self._take(header, limit)
-            header.admission = Admission(self.terms, line=self._line)
+            for limit in singletons:
+                self._line = await self._take(header, limit)
+            cancels = self._mode == "cancel"
+            header.admission = Admission(self.terms, line=self._line, takes_over=cancels)
         found, new = await create()
-        if self._limit is not None:
-            await self._follow(found, new, self._limit)
+        if singletons and not new:
+            await self._give_back(found)
         return found, new
 
-    async def _follow(self, found: Header, new: bool, limit: Limited) -> None:
-        """See to what follows once a singleton's run is created, or was there already."""
-        if new:
-            if self._rules.singleton is not None and self._rules.singleton.mode == "cancel":
-                await self._take_over(found.run, limit)
-            return
+    async def _give_back(self, found: Header) -> None:
+        """Give back the place of a singleton whose run was there already."""
         if self._line is not None:
             await self._store.leave_line(self._line)
         if found.state in TERMINAL:
             await self._services.limits.leave(found)
+
+    @property
+    def _mode(self) -> str:
+        return "" if self._rules.singleton is None else self._rules.singleton.mode
 
     def _gathered(self, workflow: Workflow[Any, Any], tenant: str, veil: Veil) -> Gathering | None:
         rule = self._rules.gathering
@@ -150,7 +145,7 @@ class Door:
 
     async def _take(self, header: Header, limit: Limited) -> Line | None:
         """Take the place of a singleton, or wait in its line if older runs are to be cancelled."""
-        services, mode = self._services, self._rules.singleton and self._rules.singleton.mode
+        services, mode = self._services, self._mode
         who = Waiter(header.run, terms=self.terms, since=services.clock.now())
         while True:
             if mode == "skip" and (there := await self._there(header.run, limit)) is not None:
@@ -179,23 +174,9 @@ class Door:
             await self._store.leave(limit.id, holder, now, soon=now + grace)
         return None
 
-    async def _take_over(self, run: str, limit: Limited) -> None:
-        """Cancel the runs of a singleton that came before this one."""
-        book = await self._store.limit(limit.id)
-        older = [] if book is None else [each.run for each in book.holders]
-        line = await self._store.places(limit.id, MOST)
-        mine = self._line.place if self._line is not None else ""
-        older += [who.run for key, who in line if key.sort < mine]
-        for each in dict.fromkeys(older):
-            if each != run:
-                with suppress(RunConflict, RunNotFound):
-                    await self._cancel(each, _NEWER)
 
-
-def door_of(
-    services: Services, workflow: Workflow[Any, Any], given: Given, cancel: Cancel
-) -> Door | None:
+def door_of(services: Services, workflow: Workflow[Any, Any], given: Given) -> Door | None:
     """What lets a start of a limited workflow through; None: all are. Raises `InvalidInput`."""
     check_tenant(given.tenant)
     check_priority(given.priority)
-    return None if workflow.rules is None else Door(services, workflow, given, cancel)
+    return None if workflow.rules is None else Door(services, workflow, given)

@@ -29,7 +29,7 @@ import msgspec
 from rewake.app import App
 from rewake.engine.runs import Runs
 from rewake.engine.services import Services
-from rewake.errors import InvalidInput, RunConflict, RunNotFound, RunRemoved
+from rewake.errors import InvalidInput, RunConflict, RunNotFound, RunRemoved, Throttled
 from rewake.ledger import Backfill, Became, Schedule
 from rewake.records import Header, Millis
 from rewake.schedules.definition import Overlap, due_of, inputs_of, run_of_moment, times_of
@@ -192,11 +192,13 @@ class Scheduler:
                 return
             if look.next != moment:
                 continue  # it was skipped
-            run, why = await self._start(look, moment)
-            if why and not run:
-                self._wait(look, due_of(schedule, moment), why)
+            try:
+                look.last = await self._start(look, moment) or look.last
+            except Throttled as refused:  # it is as if a caller had been refused
+                look.skip(moment, str(refused))
+            except InvalidInput as error:
+                self._wait(look, due_of(schedule, moment), _misfit(error))
                 return
-            look.last = run
             look.pass_on(times_of(schedule).after(moment))
 
     def _is_late(self, look: _Look) -> bool:
@@ -277,9 +279,15 @@ class Scheduler:
         if fill.queue and await self._going_on(fill.last):
             look.again_filling = look.now + FILLING
             return False
-        run, why = await self._start(look, fill.next)
-        if why and not run:
-            look.trouble, look.again_filling = why[:LONGEST_WHY], look.now + LONGEST_WAIT
+        try:
+            run = await self._start(look, fill.next) or fill.last
+        except Throttled as refused:  # nothing is late yet: it waits
+            wait = min(max(FILLING, int(refused.seconds * 1000)), LONGEST_WAIT)
+            look.trouble, look.again_filling = str(refused)[:LONGEST_WHY], look.now + wait
+            return False
+        except InvalidInput as error:
+            why, look.again_filling = _misfit(error), look.now + LONGEST_WAIT
+            look.trouble = why[:LONGEST_WHY]
             return False
         following = times_of(look.seen).after(fill.next)
         if following is None or following >= fill.until:
@@ -290,8 +298,11 @@ class Scheduler:
 
     # --- one run -----------------------------------------------------------------------------
 
-    async def _start(self, look: _Look, moment: Millis) -> tuple[str, str]:
-        """Start the run of a nominal time, or find it. Returns its id, or why there is none yet."""
+    async def _start(self, look: _Look, moment: Millis) -> str:
+        """Start the run of a nominal time, or find it. Returns its id; empty: it can have none.
+
+        Raises `Throttled`, and `InvalidInput` if its arguments do not fit.
+        """
         schedule = look.seen
         run = run_of_moment(schedule, moment)
         try:
@@ -307,16 +318,13 @@ class Scheduler:
         except RunRemoved:
             pass  # it was, and has been removed since
         except RunConflict:
-            why = f"there is a run {run} of another workflow"
-            look.skip(moment, why)
-            return run, why
-        except InvalidInput as error:
-            return "", f"its arguments do not fit: {error}"
+            look.skip(moment, f"there is a run {run} of another workflow or tenant")
+            return ""
         else:
             run = header.run
         look.started += 1
         look.became.append(Became(moment, run=run))
-        return run, ""
+        return run
 
     def _tell(self, look: _Look) -> None:
         name = look.seen.name
@@ -325,3 +333,7 @@ class Scheduler:
                 log.warning("schedule %s: a run is left out: %s", name, each.why)
         if look.trouble and look.trouble != look.seen.trouble:
             log.info("schedule %s waits: %s", name, look.trouble)
+
+
+def _misfit(error: InvalidInput) -> str:
+    return f"its arguments do not fit: {error}"
