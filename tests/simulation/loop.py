@@ -115,6 +115,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._serial = 0
         self._held_back = 0
         self._made: list[SimTask] = []
+        self._many = 4096
         self._selector = _Selector(self)
         super().__init__()
         self._clock_resolution = 1e-6
@@ -141,8 +142,9 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> SimTask:
         task = SimTask(coro, loop=self, context=context)
         self._made.append(task)
-        if len(self._made) > 4096:
+        if len(self._made) > self._many:
             self._made = [each for each in self._made if not each.done()]
+            self._many = max(4096, 2 * len(self._made))
         return task
 
     def create_future(self) -> SimFuture:
