@@ -50,5 +50,5 @@ def test_every_outcome_ends_a_run() -> None:
 def test_every_move_is_in_the_table() -> None:
     """A move has a path; only what comes from outside leaves a run where it is."""
     assert MOVES.keys() == set(Move)
-    stay = {Move.ARRIVE, Move.SIGNAL, Move.CANCEL, Move.ASK_PAUSE}
+    stay = {Move.ARRIVE, Move.SIGNAL, Move.CANCEL, Move.CALL_OFF, Move.ASK_PAUSE}
     assert {move for move, path in MOVES.items() if not path.targets} == stay

@@ -29,7 +29,7 @@ from typing import Any, Protocol
 _DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
 
 
-class Forked(Protocol):
+class OfThisProcess(Protocol):
     """Something that belongs to this process alone."""
 
     def after_fork(self) -> Iterable[int]:
@@ -37,7 +37,7 @@ class Forked(Protocol):
         ...
 
 
-_forked: weakref.WeakSet[Any] = weakref.WeakSet()
+_withheld: weakref.WeakSet[Any] = weakref.WeakSet()
 _signals: set[int] = set()
 
 
@@ -48,10 +48,10 @@ class _Masks(threading.local):
 _masks = _Masks()
 
 
-def withhold(owner: Forked) -> None:
+def withhold(owner: OfThisProcess) -> None:
     """Let no child have what belongs to this object, which is held weakly."""
     _install()
-    _forked.add(owner)
+    _withheld.add(owner)
 
 
 def withhold_signals(*numbers: int) -> None:
@@ -111,14 +111,14 @@ def _in_child() -> None:
     finally:
         # A child of the child inherits nothing that is not the child's own.
         _signals.clear()
-        _forked.clear()
+        _withheld.clear()
         _in_parent()
 
 
 def _cut_off() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     try:
-        for owner in list(_forked):
+        for owner in list(_withheld):
             with suppress(Exception):  # the others are no less important
                 for number in owner.after_fork():
                     os.dup2(null, number, inheritable=False)

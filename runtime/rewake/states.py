@@ -22,7 +22,7 @@ A start may also create a run that is `RUNNING`, under the lease of the process 
 one that is `DELAYED`. A `RUNNING` run whose holder's lease is over is claimed by another
 (`TAKE_OVER`). A delivery, or a request to cancel, leaves a live run in its state: its next holder
 observes it; of a paused one deliveries are kept, and a request to cancel ends the pause. A
-signal is kept for a stuck run, too.
+signal is kept for a stuck run, too, and so is another run's request to cancel it.
 
 `MOVES` is the whole machine. The store takes its conditions and what it writes from there, and the
 simulation checks every change of every header against it.
@@ -111,6 +111,7 @@ class Move(StrEnum):
     CANCEL = "cancel"
     CANCEL_WAITING = "cancel_waiting"
     CANCEL_STUCK = "cancel_stuck"
+    CALL_OFF = "call_off"
     KILL = "kill"
     RETRY = "retry"
     REMOVE = "remove"
@@ -149,6 +150,7 @@ MOVES: Mapping[Move, Path] = {
     Move.CANCEL: Path((RunState.READY, RunState.RUNNING, RunState.PARKED)),
     Move.CANCEL_WAITING: Path((RunState.PAUSED, RunState.DELAYED), (RunState.READY,)),
     Move.CANCEL_STUCK: Path((RunState.STUCK,), (RunState.CANCELLED,)),
+    Move.CALL_OFF: Path((RunState.STUCK,)),
     Move.KILL: Path((*OPEN, RunState.STUCK), (RunState.CANCELLED,)),
     Move.RETRY: Path((RunState.FAILED,), (RunState.READY,)),
     Move.REMOVE: Path(ENDED, (RunState.REMOVED,)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Generic, Literal, TypeVar, overload
 
@@ -206,11 +207,14 @@ def _outcome(index: int, task: asyncio.Task[R]) -> Outcome[R]:
 
 
 async def end_branches(tasks: list[asyncio.Task[R]]) -> None:
-    """Cancel the tasks that are not done, and wait for their cleanup even if cancelled itself."""
-    for task in tasks:
-        task.cancel()
+    """Cancel the tasks that are not done, and wait for their cleanup even if cancelled itself.
+
+    That cancels them once more, as asyncio's `gather` does: what they wait for may never end.
+    """
     cancelled: asyncio.CancelledError | None = None
     while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
         try:
             await asyncio.wait(left)
         except asyncio.CancelledError as error:
@@ -224,7 +228,10 @@ async def end_branches(tasks: list[asyncio.Task[R]]) -> None:
 
 def _call(function: Callable[[T], Awaitable[R]], item: T) -> Coroutine[Any, Any, R]:
     try:
-        return _coroutine(function(item))
+        made = function(item)
+        if not inspect.isawaitable(made):
+            raise TypeError(f"the function of a parallel is async; {function!r} gave {made!r}")
+        return _coroutine(made)
     except Exception as error:
         return _raise(error)
 

@@ -138,7 +138,8 @@ PLAIN = Completion(None, 0)
 
 def _borne(count: int, tolerate: float) -> int:
     """How many of so many branches may fail."""
-    if type(tolerate) is not float:
+    given: object = tolerate
+    if not isinstance(given, float):
         check_count("tolerate", tolerate, at_least=0)
         return int(tolerate)
     if not (isfinite(tolerate) and 0 <= tolerate <= 1):

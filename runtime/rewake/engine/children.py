@@ -40,7 +40,7 @@ from rewake.kin import DEEPEST, Parent, Watcher
 from rewake.kinds import Kind, OutcomeKind, Purpose
 from rewake.records import Failure, Header, Invocation, Operation, Outcome
 from rewake.states import TERMINAL, RunState
-from rewake.stores.families import is_waited_for
+from rewake.stores.families import is_called_off, is_waited_for
 from rewake.stores.paused import is_paused
 from rewake.values.failures import failure_of
 from rewake.values.pickles import Place
@@ -103,8 +103,11 @@ class Children:
         return True
 
     async def tell(self, header: Header, outcome: Outcome | None = None) -> None:
-        """Tell those who wait for a run that it has ended; `outcome`: how, if that is known."""
-        if not is_waited_for(header):
+        """Tell those who wait for a run that it has ended; `outcome`: how, if that is known.
+
+        Or that it is stuck, and was asked to cancel: whoever waits for its cleanup waits no longer.
+        """
+        if not (is_waited_for(header) and (header.state in TERMINAL or is_called_off(header))):
             return
         told = await self._end_of(header, outcome)
         if (parent := header.parent) is not None and parent.waits:
@@ -158,7 +161,7 @@ class Children:
     async def _cancel(self, asked: Invocation, _: Header) -> Outcome | None:
         assert asked.about is not None
         reason = f"asked by run {asked.run}"
-        await self._store.call_off(asked.about.run, reason)
+        await self.tell(await self._store.call_off(asked.about.run, reason))
         return Outcome(OutcomeKind.OK)
 
     # --- how it is done ----------------------------------------------------------------------
@@ -256,6 +259,9 @@ class Children:
         """How a run has ended, with its value whole."""
         if header.state is RunState.REMOVED:
             return Outcome(OutcomeKind.CANCELLED, failure=_NEVER_BEGUN)
+        if header.state is RunState.STUCK:
+            told = f"it was asked to cancel, and its cleanup cannot run: {header.error}"
+            return Outcome(OutcomeKind.CANCELLED, failure=Failure("StuckError", told))
         found = outcome or await self._runs.outcome(header)
         if found.value is None:
             return found

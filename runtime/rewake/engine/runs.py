@@ -251,13 +251,13 @@ class Runs(Again):
         _check_reason(reason)
         if dry_run:
             return _live(await self.get(run), even_stuck=even_stuck)
-        header = await self._store.cancel(run, reason, self._services.clock.now())
+        header = await self._store.cancel(run, reason)
         while header.state is RunState.STUCK:  # again, if it is resumed meanwhile
             _live(header, even_stuck=even_stuck)
             header = await self._end(run, Move.CANCEL_STUCK, reason)
             if (header.state, header.cancel) == (RunState.CANCELLED, reason):
                 return header
-            header = await self._store.cancel(run, reason, self._services.clock.now())
+            header = await self._store.cancel(run, reason)
         _live(header)
         runs_log.info("run %s of %s is asked to cancel: %s", run, header.workflow, reason)
         if header.state in (RunState.PARKED, RunState.READY):

@@ -313,6 +313,7 @@ class Sweeper:
             # Who has its code knows whom to tell.
             await self._store.postpone(header_key(header.run), due, now + MAX_BACKOFF)
         elif header.state is RunState.STUCK:
+            await self._services.tell(header, None)
             await self._store.lay_down(header, None)
         else:
             await self._store.cancel_left(header, now)

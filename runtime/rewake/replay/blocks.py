@@ -216,14 +216,21 @@ class Blocks:
         return None
 
     async def leave(self, inside: Inside) -> None:
-        """End what an attempt at a block has left open."""
-        execution = self._execution
-        this = asyncio.current_task(execution.loop)
-        left = [task for task in inside.branches if task is not this and not task.done()]
-        await execution.loop.end(left, inside.open_generators)
+        """End what an attempt at a block has left open. To be cancelled here cancels that again."""
+        execution, cancelled = self._execution, None
+        this, over = asyncio.current_task(execution.loop), False
+        while not over:
+            left = [task for task in inside.branches if task is not this and not task.done()]
+            try:
+                await execution.loop.end(left, inside.open_generators)
+                over = True
+            except asyncio.CancelledError as error:
+                cancelled = error
         for op in [execution.open[key] for key in inside.keys if key in execution.open]:
             if op.future is None or not op.future.cancel():
                 execution.withdraw(op)
+        if cancelled is not None:
+            raise cancelled
 
 
 def _event_of(

@@ -21,15 +21,15 @@ from rewake.errors import RunNotFound
 from rewake.kin import Parent, Watcher
 from rewake.records import Header, Millis, Operation, Scheduled, Withdrawn
 from rewake.states import SHOWN, Move, RunState
+from rewake.stores.cancels import Cancels
 from rewake.stores.ended import removal_due
 from rewake.stores.keys import WATCHERS, header_key, run_partition, watcher_key
 from rewake.stores.merging import everything
-from rewake.stores.processes import Processes
 from rewake.stores.table import Check
-from rewake.stores.writes import FORCE, begins
+from rewake.stores.writes import begins
 
 
-class Families(Processes):
+class Families(Cancels):
     """What runs ask of one another. `later` (ms): how long after an end a late message may come."""
 
     later: Millis = 600_000
@@ -52,12 +52,7 @@ class Families(Processes):
         if of is not None and (found.parent is None or found.parent.run != of):
             return found
         found = await self.set_right(found)
-        written = await self._update(
-            place,
-            when=[[begins(Move.CANCEL), Check("cancels", "=", 0)]],
-            set={"cancel": reason, "cancels": 1, "due": now},
-            add={"arrivals": 1, "gap": -FORCE},
-        )
+        written = await self._ask_to_cancel(child, reason, 0, even_stuck=True)
         changed: Header | None = written.item
         if changed is None:
             return stone
@@ -140,3 +135,8 @@ def _of(operation: Operation) -> Check:
 def is_waited_for(header: Header) -> bool:
     """Whether operations of other runs have to be told of its end."""
     return header.watched or (header.parent is not None and header.parent.waits)
+
+
+def is_called_off(header: Header) -> bool:
+    """Whether a stuck run was asked to cancel: nobody waits for it then, until it is resumed."""
+    return header.state is RunState.STUCK and header.cancels > 0

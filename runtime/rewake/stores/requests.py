@@ -11,6 +11,7 @@ from rewake.errors import RunConflict, RunNotFound
 from rewake.limited import Admission
 from rewake.records import Entry, Header, Millis
 from rewake.states import ENDED, MOVES, SHOWN, Move, RunState
+from rewake.stores.cancels import GOES_ON
 from rewake.stores.keys import header_key
 from rewake.stores.paused import is_delayed
 from rewake.stores.suspects import CLEARED
@@ -18,38 +19,19 @@ from rewake.stores.table import Check, Written
 from rewake.stores.votes import Votes
 from rewake.stores.writes import FORCE, SET_ASIDE, UNOWNED, asks, begins
 
-_GOES_ON: Mapping[str, Any] = {"wake": None, "sent": None, "pause": False}
-"""The fields of a run that goes on before what it waits for."""
-
 
 class Requests(Votes):
     """What people ask of a run."""
 
-    async def cancel(self, run: str, reason: str, now: Millis) -> Header:
+    async def cancel(self, run: str, reason: str) -> Header:
         """Ask a live run to cancel, once more if it was asked before. Returns its header.
 
-        The run is due at once, for this process may die before it tells any other. The request is
-        recognised by its number: of several at the same time, one is made, and stands for all. A
-        run that is paused, or has not begun, goes on with it: its cleanup runs. One that is not
-        live is left as it is. Raises `RunNotFound`.
+        The request is recognised by its number: of several at the same time, one is made, and
+        stands for all. One that is not live is left as it is. Raises `RunNotFound`.
         """
         # A new due time says that the item was written now: then its lease has to be of now too.
         asked = (await self.set_right(await self.header(run))).cancels
-        told = {"cancel": reason, "cancels": asked + 1, "due": now, "pause": False}
-        counted, more = Check("cancels", "=", asked), {"arrivals": 1, "gap": -FORCE}
-        where, waits = header_key(run), Move.CANCEL_WAITING
-        goes_on = {**told, **_GOES_ON, "state": MOVES[waits].target, "check_at": now}
-        changes = {Move.CANCEL: told, waits: goes_on}
-        while True:  # again where it was paused or resumed between the two
-            for move, change in changes.items():
-                written = await self._update(
-                    where, when=[[begins(move), counted]], set=change, add=more
-                )
-                found: Header | None = written.item
-                if written.ok or found is None or not counted.holds(found):
-                    return _there(run, written)
-                if not any(begins(each).holds(found) for each in changes):
-                    return _there(run, written)
+        return _there(run, await self._ask_to_cancel(run, reason, asked))
 
     async def pause(self, run: str) -> Header:
         """Let nothing of a run begin any more, at once or as soon as its holder can. Idempotent.
@@ -102,7 +84,7 @@ class Requests(Votes):
         """
         where, mark = header_key(run), self._mark()
         goes_on = {"state": MOVES[Move.RESUME].target, "due": now, "check_at": now, "error": ""}
-        goes_on |= {"mark": mark, "changed": now, **_GOES_ON, **CLEARED}
+        goes_on |= {"mark": mark, "changed": now, **GOES_ON, **CLEARED}
         found = await self.header(run)
         if found.state is RunState.PAUSED and is_delayed(found):
             delayed = {"state": MOVES[Move.WAIT_ON].target, "due": found.wake, "changed": now}

@@ -311,8 +311,9 @@ class Turns(Limits):
         """The changes that make a run stuck for this reason."""
         state, now = MOVES[Move.STICK].target, self._clock.now()
         told = {"error": _bounded(error), "changed": now}
-        hooks = {"due": now, "tells": True} if self.tells_stuck else {"due": None}
-        return {"state": state, "pause": False, **hooks, **told, **UNOWNED}
+        hooks = {"tells": True} if self.tells_stuck else {}
+        # Due, for it may have been asked to cancel: who waits for that is told.
+        return {"state": state, "pause": False, "due": now, **hooks, **told, **UNOWNED}
 
     async def rest(self, held: Header) -> None:
         """Note that the turn, which will be released, leaves no attempt at a step without record.
