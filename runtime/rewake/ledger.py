@@ -237,6 +237,12 @@ class Schedule(msgspec.Struct, omit_defaults=True):
     """How late a run may be started that could not be when it was due."""
     code: str = ""
     """The digest of what the code says of it, as last seen; empty: it was made by a request."""
+    earlier: list[str] = []
+    """What code said of it before that, newest last (`rewake.engine.agreeing`)."""
+    asks: str = ""
+    """What earlier code says, whose server asks whether the newer code is still run."""
+    asked: Millis = 0
+    """When it has asked."""
     by: str = ""
     """Who made it or changed it last; empty: the code."""
     paused: bool = False

@@ -12,6 +12,7 @@ import pytest
 
 from rewake import Workflow, cron, every, rate, scheduled_at, sleep, workflow
 from rewake.app import App
+from rewake.engine.engine import Engine
 from rewake.engine.schedules import Schedules
 from rewake.errors import AppError, InvalidInput, RunNotFound, ScheduleConflict, ScheduleNotFound
 from rewake.ledger import Schedule
@@ -338,6 +339,68 @@ def test_a_deploy_replaces_what_was_overridden_and_says_so() -> None:
         assert (found.period, found.paused, found.by) == (30 * 60 * 1000, True, "")
 
     play([report(every(HOUR))], body)
+
+
+def test_an_older_server_that_starts_again_changes_nothing_while_newer_ones_live() -> None:
+    """In a rolling deploy the newer code stands; a deploy that goes back wins once it is alone."""
+    often = 600
+
+    def deploy(bench: Bench, period: float) -> Engine:
+        bench._app = App()
+        bench._app.add(report(every(period), takes=1))
+        made = bench.another()
+        made.open()
+        return made
+
+    async def period(schedules: Schedules) -> int:
+        return (await schedules.get("report")).period // 1000
+
+    async def body(bench: Bench, schedules: Schedules) -> None:
+        newer = deploy(bench, 2 * often)
+        await asyncio.sleep(15)
+        assert await period(schedules) == 2 * often
+        older = [deploy(bench, often), bench.engine]
+        for _ in range(10):  # also while its runs are due
+            await asyncio.sleep(often / 2)
+            assert await period(schedules) == 2 * often
+        begun = await started(bench)
+        assert len(begun) == 3
+        await newer.close()
+        await asyncio.sleep(400)
+        assert await period(schedules) == often
+        again = deploy(bench, 2 * often)
+        await asyncio.sleep(700)
+        assert await period(schedules) == often
+        assert not (await schedules.get("report")).trouble
+        for each in older:
+            await each.close()
+        await asyncio.sleep(400)
+        assert await period(again.schedules) == 2 * often
+        third = deploy(bench, 3 * often)
+        await asyncio.sleep(15)
+        assert await period(again.schedules) == 3 * often
+        await again.close()
+        await third.close()
+
+    play([report(every(often))], body, sweep=10_000)
+
+
+def test_runs_of_a_schedule_of_the_code_are_its_tenants() -> None:
+    """`tenant=` says whose they are; a deploy that names another one says so."""
+
+    async def body(bench: Bench, schedules: Schedules) -> None:
+        await asyncio.sleep(HOUR)
+        [run] = await runs(bench)
+        assert run.tenant == "acme"
+        app = App()
+        app.add(report(every(HOUR, tenant="other")))
+        bench._app = app
+        await bench.another().schedules.take_over()
+        assert (await schedules.get("report")).tenant == "other"
+
+    play([report(every(HOUR, tenant="acme"))], body)
+    with pytest.raises(InvalidInput, match="a tenant is"):
+        every(HOUR, tenant="a b")
 
 
 def test_a_schedule_of_code_that_is_gone_is_shown_and_starts_nothing() -> None:

@@ -99,7 +99,7 @@ READABLE = {
     "Audited": {"who", "action", "run", "about", "client"},
     "Schedule": {
         *("name", "workflow", "cron", "tz", "hidden", "overlap", "code", "by", "mark", "last"),
-        "tenant",
+        *("tenant", "earlier", "asks"),
     },
     "Became": {"run"},
     "Backfill": {"last"},

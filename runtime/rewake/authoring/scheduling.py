@@ -25,7 +25,7 @@ class ScheduleOptions(TypedDict, total=False):
     that is the same for each time. `overlap`: what is done while the run before has not ended:
     `skip` (the default), `queue`, `cancel` (the one before) or `allow`. `catch_up`: how late a run
     may be started, where nothing could start it in time; a day, if nothing is said. `paused`: it
-    is made paused.
+    is made paused. `tenant`: whose its runs are.
     """
 
     input: Mapping[str, Any]
@@ -34,6 +34,7 @@ class ScheduleOptions(TypedDict, total=False):
     overlap: str
     catch_up: Seconds
     paused: bool
+    tenant: str
 
 
 def cron(line: str, /, *, tz: str = "UTC", **options: Unpack[ScheduleOptions]) -> Definition:
@@ -111,7 +112,14 @@ def _made(times: Times, options: ScheduleOptions) -> Definition:
         overlap_of(options.get("overlap", Overlap.SKIP)),
         _millis("catch_up", options["catch_up"]) if "catch_up" in options else CATCH_UP,
         bool(options.get("paused", False)),
+        _text("tenant", options.get("tenant", "")),
     )
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} is a text", field=name)
+    return value
 
 
 def _millis(name: str, value: object) -> Millis:

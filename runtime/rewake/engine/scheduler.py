@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 
 from rewake.app import App
+from rewake.engine.agreeing import refuses
 from rewake.engine.runs import Runs
 from rewake.engine.services import Services
 from rewake.errors import InvalidInput, RunConflict, RunNotFound, RunRemoved, Throttled
@@ -58,6 +59,12 @@ LONGEST_WHY = 300
 def next_due(schedule: Schedule, next: Millis | None) -> Millis | None:
     """When a schedule is due for its next nominal time; None: it is paused, or there is none."""
     return None if next is None or schedule.paused else due_of(schedule, next)
+
+
+def _has_work(schedule: Schedule, now: Millis) -> bool:
+    """Whether a nominal time is due, or a backfill."""
+    due = next_due(schedule, schedule.next)
+    return bool(schedule.backfills) or (due is not None and due <= now)
 
 
 def is_served(app: App, schedule: Schedule) -> bool:
@@ -105,7 +112,8 @@ class _Look:
         """When the item is due next."""
         coming = next_due(self.seen, self.next) if self.again is None else self.again
         filling = (self.again_filling or self.now) if self.backfills else None
-        return min((each for each in (coming, filling) if each is not None), default=None)
+        asked = self.now if self.seen.asks else None
+        return min((each for each in (coming, filling, asked) if each is not None), default=None)
 
     def pass_on(self, next: Millis | None) -> None:
         """Be done with the nominal times before this one."""
@@ -134,10 +142,20 @@ class Scheduler:
             now = self._services.clock.now()
             if found is None or found.due is None or found.due > now:
                 return
+            if found.asks and not _has_work(found, now):
+                found = await self._answer(found)
+                continue
             served = is_served(self._services.app, found)
             if not served and now - found.due < STRANGE:
                 return  # who can serve it may be about to
             found = await self._look(found, now, served=served)
+
+    async def _answer(self, found: Schedule) -> Schedule | None:
+        """Answer a server with earlier code, if this one has the newer; None: it has not."""
+        if not refuses(self._services.app, found):
+            return None
+        changes = {"asks": "", "asked": 0, "due": next_due(found, found.next)}
+        return await self._store.change(found, self._services.unique(), changes)
 
     async def _look(self, schedule: Schedule, now: Millis, *, served: bool) -> Schedule | None:
         """One round. Returns the schedule as it is then; None: another process has it."""

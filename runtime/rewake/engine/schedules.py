@@ -2,7 +2,8 @@
 
 What the code says of a schedule stands from the first start of a process that has it. A request may
 override it until the code says something else than it said: then the code wins, and the schedule
-tells what was replaced. That it is paused is nothing that code says; a deploy does not resume it.
+tells what was replaced (of two codes the newer one wins, `rewake.engine.agreeing`). That it is
+paused is nothing that code says; a deploy does not resume it.
 
 A schedule that the code has no more is left as it is, shown, and starts nothing: in a deploy, older
 processes have it still, or newer ones already.
@@ -16,6 +17,7 @@ from typing import Any
 
 from rewake.access import check_tenant
 from rewake.authoring.workflow import Workflow
+from rewake.engine import agreeing
 from rewake.engine.runs import Runs
 from rewake.engine.scheduler import Scheduler, is_served, next_due, said_by
 from rewake.engine.services import Services
@@ -46,14 +48,14 @@ class Schedules:
         self._services = services
         self._store = services.store.schedules
         self._runs = runs
-        self._has_begun = False
+        self._next: Millis | None = 0
+        self._asked: dict[str, Millis] = {}
         self.look = Scheduler(services, runs).look
 
     async def begin(self) -> None:
-        """Once: let the stored schedules be what the code says."""
-        if not self._has_begun:
-            await self.take_over()
-            self._has_begun = True
+        """Once: let the stored schedules be what the code says; again while newer code is asked."""
+        if self._next is not None and self._next <= self._now:
+            self._next = await self.take_over()
 
     # --- looking -----------------------------------------------------------------------------
 
@@ -91,7 +93,7 @@ class Schedules:
         check_name(definition.name)
         check_tenant(tenant)
         made = self._new(definition, found, by=by)
-        made.tenant = tenant
+        made.tenant = tenant or definition.tenant
         stands = await self._store.create(made)
         if stands.mark != made.mark:
             told = f"there is a schedule {made.name!r} already: change it, or delete it first"
@@ -193,32 +195,68 @@ class Schedules:
 
     # --- what the code says --------------------------------------------------------------------
 
-    async def take_over(self) -> None:
-        """Let the stored schedules be what the code of this app says."""
-        for name, (definition, workflow) in self._services.app.schedules.items():
+    async def take_over(self) -> Millis | None:
+        """Let the stored schedules be what the code of this app says.
+
+        Returns when to do so again; None: all are that.
+        """
+        again = [
             await self._take_over(name, definition, workflow)
+            for name, (definition, workflow) in self._services.app.schedules.items()
+        ]
+        return min((each for each in again if each is not None), default=None)
 
     async def _take_over(
         self, name: str, definition: Definition, workflow: Workflow[Any, Any]
-    ) -> None:
+    ) -> Millis | None:
+        """Take one over; when to try again, while newer code is asked whether it is still run."""
         for _ in range(_TRIES):
             seen, digest = await self._store.find(name), definition.digest
             if seen is None:
                 made = self._new(definition, workflow, name=name, code=digest)
                 if (await self._store.create(made)).mark == made.mark:
                     log.info("schedule %s of %s is made: %s", name, workflow.name, definition.times)
-                    return self._arm(made)
+                    self._arm(made)
+                    return None
                 continue
             if (seen.code, seen.workflow) == (digest, workflow.name):
                 if not seen.trouble:
                     return None
                 changes: Mapping[str, Any] = {"due": next_due(seen, seen.next), "trouble": ""}
+            elif (until := self._asks_until(seen, digest, workflow.name)) is not None:
+                if until > self._now:
+                    return until
+                changes = agreeing.asking(digest, workflow.name, self._now)
             else:
                 changes = self._replaced(seen, definition, workflow, digest)
             new = await self._store.change(seen, self._services.unique(), changes)
-            if new is not None:
-                return self._arm(new)
+            if new is None:
+                continue
+            self._arm(new)
+            if not new.asks:
+                return None
+            self._asked[name] = new.asked
+            return self._asks_until(new, digest, workflow.name)
         raise _busy(name)
+
+    def _asks_until(self, seen: Schedule, code: str, workflow: str) -> Millis | None:
+        """Until when to wait for whoever has newer code, or (not later than now) to ask; None:
+        this one wins.
+        """
+        if not agreeing.was_replaced(seen, code, workflow):
+            return None
+        now, asked = self._now, self._asked.get(seen.name)
+        until = agreeing.waits_until(seen, code, workflow, now, self._services.settings)
+        if until is not None:
+            return None if until <= now else until
+        if asked is None or not now < asked + agreeing.AGAIN:
+            log.info(
+                "schedule %s: other code has replaced what this one says: is it run?", seen.name
+            )
+            return now
+        told = "schedule %s: another server has newer code, which says otherwise: that stands"
+        log.warning(told, seen.name)
+        return asked + agreeing.AGAIN
 
     def _replaced(
         self, seen: Schedule, definition: Definition, workflow: Workflow[Any, Any], digest: str
@@ -229,6 +267,8 @@ class Schedules:
         log.warning("schedule %s: %s", seen.name, told)
         changes = self._redefined(seen, definition, "", hidden=list(workflow.inputs.hidden))
         noted = seen.noted if seen.paused else told
+        known = agreeing.replacing(seen, digest, workflow.name)
+        changes = {**changes, **known, "tenant": definition.tenant}
         return {**changes, "workflow": workflow.name, "code": digest, "noted": noted}
 
     # --- items -------------------------------------------------------------------------------
@@ -250,6 +290,7 @@ class Schedules:
         now, name = self._now, name or definition.name
         made = Schedule(name, workflow.name, now, done=now, by=by, code=code)
         made.mark, made.paused = self._services.unique(), definition.paused
+        made.tenant = definition.tenant
         made.hidden = list(workflow.inputs.hidden)
         for field, value in definition.changes().items():
             setattr(made, field, value)

@@ -254,7 +254,9 @@ def _definition(
     return every(made["every"], start=begin, **options)
 
 
-_OPTIONS = tuple(key for key in ScheduleOptions.__annotations__ if key not in ("name", "paused"))
+_OPTIONS = tuple(
+    key for key in ScheduleOptions.__annotations__ if key not in ("name", "paused", "tenant")
+)
 
 
 def _moment(field: str, text: str) -> Millis:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from rewake.access import check_tenant
 from rewake.errors import InvalidInput
 from rewake.ledger import Schedule
 from rewake.records import LATEST, Millis
@@ -44,7 +45,8 @@ class Definition:
     """When runs are started, and how. `name`: empty where it is that of the workflow.
 
     `jitter` (ms): a run is started up to so much later than its nominal time, by chance that is
-    the same for each time. `catch_up` (ms): how late it may be started. Raises `InvalidInput`.
+    the same for each time. `catch_up` (ms): how late it may be started. `tenant`: whose its runs
+    are. Raises `InvalidInput`.
     """
 
     times: Times
@@ -54,10 +56,12 @@ class Definition:
     overlap: Overlap = Overlap.SKIP
     catch_up: Millis = CATCH_UP
     paused: bool = False
+    tenant: str = ""
 
     def __post_init__(self) -> None:
         if self.name:
             check_name(self.name)
+        check_tenant(self.tenant)
         if not 0 <= self.catch_up <= LATEST:
             raise InvalidInput("catch_up is not negative", field="catch_up")
         if self.jitter < 0:
@@ -83,7 +87,8 @@ class Definition:
     def digest(self) -> str:
         """What tells whether code says something else than before."""
         said = (str(self.times), self.text, self.jitter, str(self.overlap), self.catch_up)
-        parts = repr((*said, self.paused, getattr(self.times, "start", 0)))
+        whose = (self.tenant,) if self.tenant else ()
+        parts = repr((*said, self.paused, getattr(self.times, "start", 0), *whose))
         return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def changes(self) -> dict[str, Any]:
@@ -135,6 +140,7 @@ def definition_of(schedule: Schedule) -> Definition:
         schedule.jitter,
         Overlap(schedule.overlap),
         schedule.catch_up,
+        tenant=schedule.tenant,
     )
 
 
