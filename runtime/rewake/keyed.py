@@ -14,6 +14,12 @@ class Entrant(msgspec.Struct, frozen=True, array_like=True):
     run: str
     token: str
     since: Millis
+    number: int = 0
+    """Of a body: the round of the run. Of a task: its attempt. A later one stands for this one."""
+
+    def is_of(self, other: Entrant) -> bool:
+        """Whether both are one block, in whichever attempt or round."""
+        return (self.run, self.token) == (other.run, other.token)
 
 
 class State(msgspec.Struct, omit_defaults=True):
@@ -21,12 +27,16 @@ class State(msgspec.Struct, omit_defaults=True):
 
     name: str
     key: str
+    tenant: str = ""
+    """Whose runs have it; empty: of the runs that are of no tenant."""
     value: Value | None = None
     version: int = 0
     """How often it was written."""
     holder: Entrant | None = None
+    handed: bool = False
+    """Whether the holder stood in line, and is told that it has it."""
     line: list[Entrant] = []
     left: list[str] = []
-    """The tokens of those who have left last."""
+    """Marks of those who have left last."""
     mark: str = ""
     """The mark of the newest write, which fences the next."""

@@ -340,6 +340,25 @@ def test_a_server_of_another_kind_is_one_line(client: Client) -> None:
     assert found.stderr == f"rewake: {url} is not a Rewake server (status 200)\n"
 
 
+def test_states_are_listed_read_written_and_removed(client: Client) -> None:
+    """Refused are a write of another version, a value that is no JSON and one that is missing."""
+    assert (
+        client.rewake("state", "set", "cart", "ann/1", '["tea"]', "--version", "0").exit_code == 0
+    )
+    assert client.rewake("state", "get", "cart", "ann/1").stdout == '["tea"]\n'
+    assert client.json("state", "get", "cart", "ann/1")["version"] == 1
+    assert (
+        "version 1" in client.rewake("state", "set", "cart", "ann/1", "1", "--version", "0").stderr
+    )
+    assert "VALUE is not JSON" in client.rewake("state", "set", "cart", "ann/1", "tea").stderr
+    assert client.rewake("state", "set", "cart", "x", "1", "--tenant", "t1").exit_code == 0
+    assert re.search(r"cart +ann/1 +1\n", client.rewake("state", "list", "--name", "cart").stdout)
+    [found] = client.json("state", "list", "--tenant", "t1")["states"]
+    assert found == {"name": "cart", "key": "x", "version": 1, "held_by": None, "waiting": 0}
+    assert client.rewake("state", "remove", "cart", "ann/1").exit_code == 0
+    assert client.rewake("state", "get", "cart", "ann/1").exit_code == 2
+
+
 def test_the_server_ends_in_order(serving: tuple[Shell, Command]) -> None:
     """SIGTERM is not an error, and what --db named is where the runs are."""
     shell, command = serving

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
-from rewake import sleep, state, task, workflow
-from rewake.engine.keyed import States
+from rewake import send_signal, sleep, state, task, wait_for_signal, workflow
+from rewake.engine.keyed import Block, States
 from rewake.engine.signals import Signals
-from rewake.errors import InvalidInput, RunConflict
-from rewake.stores.keys import state_key
+from rewake.errors import InvalidInput, RunConflict, TaskError
+from rewake.keyed import State
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)
 warm_and_cold = pytest.mark.parametrize("cached", [256, 0], ids=["warm", "cold"])
+
+
+CART = State("cart", "ann")
 
 
 def states(bench: Bench) -> States:
@@ -165,7 +168,7 @@ def test_writes_from_outside_are_made_on_a_version(table: str) -> None:
         assert await bench.result(run.run) == ["x", "y"]
         assert await here.remove("cart", "ann")
         assert not await here.remove("cart", "ann")
-        assert await bench.table.get(state_key("cart", "ann")) is None
+        assert await here.read("cart", "ann") is None
 
     virtually([adds], body, table=table)
 
@@ -177,9 +180,10 @@ def test_an_attempt_that_comes_late_does_not_enter_again() -> None:
         here = states(bench)
         run = await bench.start("adds", item="x", wait=100)
         await asyncio.sleep(1)
-        assert not (await here.enter("cart", "ann", run.run, "t")).held
-        assert not (await here.leave("cart", "ann", "t")).held
-        assert not (await here.enter("cart", "ann", run.run, "t")).held
+        late = Block(CART, run.run, "t")
+        assert not (await here.enter(late)).held
+        assert not await here.leave(late)
+        assert not (await here.enter(late)).held
         found = await here.read("cart", "ann")
         assert found is not None
         assert found[1].line == []
@@ -210,3 +214,203 @@ def test_names_and_keys_are_bounded(name: str, key: str) -> None:
     """What cannot be one is refused at the call."""
     with pytest.raises(InvalidInput):
         state(name, key)
+
+
+tried: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_tried() -> None:
+    tried.clear()
+
+
+@task(retries=3, delay=1)
+async def fails_within(other: str) -> None:
+    tried.append("")
+    async with state("cart", "ann") as cart:
+        if len(tried) == 1:
+            raise ValueError(other)
+        cart.value = [*(cart.value or []), "task"]
+    await send_signal(other, "told")
+    if len(tried) == 2:
+        raise ValueError(other)
+
+
+@workflow
+async def tells(other: str) -> None:
+    await fails_within(other)
+
+
+@workflow
+async def hears() -> None:
+    await wait_for_signal("told")
+    await wait_for_signal("end")
+
+
+def test_a_later_attempt_of_a_task_has_what_one_before_it_had() -> None:
+    """It enters anew, also where that had waited; what it sends after is known again."""
+
+    async def body(bench: Bench) -> None:
+        other = await bench.start("hears")
+        await bench.start("adds", item="first", wait=50)
+        await asyncio.sleep(1)
+        await bench.run("tells", other=other.run)
+        found = await states(bench).read("cart", "ann")
+        assert found is not None
+        assert found[0] == ["first", "task", "task"]
+        assert (found[1].holder, found[1].line) == (None, [])
+        assert len(await bench.engine.services.store.signals(other.run)) == 1
+
+    virtually([tells, fails_within, hears, adds], body)
+
+
+def test_an_attempt_that_was_overtaken_holds_nothing() -> None:
+    """Of two attempts at one task the later has the state; the one before it writes nothing."""
+
+    async def body(bench: Bench) -> None:
+        here, run = states(bench), (await bench.start("hears")).run
+        one, two = Block(CART, run, "t", 1), Block(CART, run, "t", 2)
+        assert (await here.enter(one)).held
+        assert (await here.enter(two)).held
+        assert not (await here.enter(one)).held
+        with pytest.raises(RunConflict, match=run):
+            await here.leave(one, "old", read=0)
+        assert await here.leave(two, "new", read=0)
+        assert not await here.leave(two, "again", read=0)
+        found = await here.read("cart", "ann")
+        assert found is not None
+        assert (found[0], found[1].version, found[1].holder) == ("new", 1, None)
+
+    virtually([hears], body)
+
+
+@task(retries=0)
+async def fails_first() -> None:
+    tried.append("")
+    if len(tried) == 1:
+        raise ValueError("first")
+
+
+@workflow
+async def fails_in_block(item: str) -> list[str]:
+    async with state("cart", "ann") as cart:
+        before = cart.value or []
+        await fails_first()
+        cart.value = [*before, item]
+    return list(cart.value)
+
+
+@pytest.mark.parametrize("how", ["retry", "fork"])
+@pytest.mark.parametrize("meanwhile", ["nothing", "written", "held"])
+@warm_and_cold
+def test_who_goes_on_within_a_block_overwrites_nothing(
+    how: str, meanwhile: str, cached: int
+) -> None:
+    """A retry, or a fork, does not hold what the block held: it writes if all is as it was."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("fails_in_block", item="x")).run
+        assert await failed(bench, run)
+        if meanwhile != "nothing":
+            await bench.start("adds", item="y", wait=1 if meanwhile == "written" else 100)
+            await asyncio.sleep(10)
+        again = (
+            await bench.engine.retry(run, discard_cleanup=True)
+            if how == "retry"
+            else await bench.engine.fork(run, "fails_first")
+        )
+        told = await failed(bench, again.run)
+        await asyncio.sleep(200)
+        found = await states(bench).read("cart", "ann")
+        assert found is not None
+        assert found[0] == (["x"] if meanwhile == "nothing" else ["y"])
+        assert (meanwhile == "nothing") == (told == "")
+        assert not told or ("RunConflict" in told and "cart/ann" in told)
+        assert (found[1].holder, found[1].line) == (None, [])
+
+    virtually([fails_in_block, fails_first, adds], body, cached=cached)
+
+
+@workflow
+async def notes_failures() -> None:
+    try:
+        await always_fails()
+    except TaskError:
+        async with state("cart", "ann") as cart:
+            cart.value = [*(cart.value or []), "failed"]
+        raise
+
+
+@task(retries=0)
+async def always_fails() -> None:
+    raise ValueError("always")
+
+
+@warm_and_cold
+def test_a_retry_goes_through_a_block_once_more(cached: int) -> None:
+    """A block that is forgotten with a cleanup is entered again, although it draws the same."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("notes_failures")).run
+        assert await failed(bench, run)
+        await bench.engine.retry(run, discard_cleanup=True)
+        assert await failed(bench, run)
+        found = await states(bench).read("cart", "ann")
+        assert found is not None
+        assert found[0] == ["failed", "failed"]
+
+    virtually([notes_failures, always_fails], body, cached=cached)
+
+
+@warm_and_cold
+def test_a_fork_of_one_that_waits_stands_in_line_itself(cached: int) -> None:
+    """It is another run, although it draws the same; nothing that either writes is lost."""
+
+    async def body(bench: Bench) -> None:
+        await bench.start("adds", item="a", wait=100)
+        await asyncio.sleep(1)
+        waits = (await bench.start("adds", item="b", wait=10)).run
+        await asyncio.sleep(50)
+        made = (await bench.engine.fork(waits, "enter cart.2")).run
+        await asyncio.sleep(1)
+        found = await states(bench).read("cart", "ann")
+        assert found is not None
+        assert [each.run for each in found[1].line] == [waits, made]
+        results = [await bench.result(run) for run in (waits, made)]
+        assert sorted(results) == [["a", "b"], ["a", "b", "b"]]
+
+    virtually([adds], body, cached=cached)
+
+
+def test_who_did_not_wait_is_told_nothing() -> None:
+    """Who has it from the start gets no signal for it: nobody would ever take that."""
+
+    async def body(bench: Bench) -> None:
+        first, second = [await bench.start("adds", item=each, wait=100) for each in "ab"]
+        await bench.result(second.run)
+        counts = [(await bench.engine.get(each.run)).signals for each in (first, second)]
+        assert counts == [0, 1]
+
+    virtually([adds], body)
+
+
+def test_a_tenant_has_states_of_its_own() -> None:
+    """Runs of two tenants, and of none, share nothing by a name and a key."""
+
+    async def body(bench: Bench) -> None:
+        for tenant in ("t1", "t2", ""):
+            made, _ = await bench.engine.start("adds", {"item": tenant or "none"}, tenant=tenant)
+            assert await bench.result(made.run) == [tenant or "none"]
+        here = states(bench)
+        for tenant in ("t1", "t2", ""):
+            found = await here.read("cart", "ann", tenant)
+            assert found is not None
+            assert found[0] == [tenant or "none"]
+            listed, cursor = await here.page(tenant, "", limit=10, cursor=None)
+            assert [(each.tenant, each.name, each.key) for each in listed] == [
+                (tenant, "cart", "ann")
+            ]
+            assert cursor is None
+        assert not (await here.page("", "car", limit=10, cursor=None))[0]
+
+    virtually([adds], body)

@@ -159,7 +159,7 @@ def test_labels_of_a_start_are_those_of_its_run(table: str) -> None:
         assert await labelled(bench, tenant="t2") == []
         await engine.erase(first.run)
         for name, value in (("tenant", "t1"), ("more", "x"), ("tenant", "t2")):
-            page = await bench.table.query(labels_partition(name, value))
+            page = await bench.table.query(labels_partition(name, value, None))
             assert page.items == []
 
     virtually([adds], body, table=table)

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rewake.keyed import State
 from rewake.kinds import Kind
-from rewake.ledger import Day, View
+from rewake.ledger import Day, Labelled, View
+from rewake.published import Subscription
 from rewake.records import Header, Operation, Scheduled
 from rewake.replay.scope import Scope
 from rewake.stores.keys import DAY, VIEWS, header_key, is_of_run, log_key, operation_key, run_of
@@ -98,6 +100,30 @@ def test_a_copy_finds_the_place_of_an_item(branches: list[int]) -> None:
     assert SPREAD.place(log_key("r", key, 1, 0), batch) == SPREAD.log("r", key, 1, 0)
     assert SPREAD.place(TOGETHER.view(view), view) == SPREAD.view(view)
     assert SPREAD.place(header_key("r"), header) == header_key("r")
+
+
+def test_a_copy_finds_what_is_spread_by_its_name() -> None:
+    """Into either kind of table, from either: states, labels, waits for events."""
+    state, labelled = State("cart", "a#b", "t1"), Labelled("r", "main", 7)
+    wait = Subscription("r", "paid")
+    waits = Key("I#paid#all", "U#r#0#paid")
+    for source in (SPREAD, TOGETHER):
+        for target in (SPREAD, TOGETHER):
+            assert target.place(source.state(state), state) == target.state(state)
+            label = source.labelled(labelled, "customer", "=#01#")
+            assert target.place(label, labelled) == target.labelled(labelled, "customer", "=#01#")
+            together = Layout.together(source.indexed(waits, wait))
+            assert target.place(together, wait) == target.indexed(waits, wait)
+
+
+def test_runs_of_one_label_and_states_are_spread_and_listed() -> None:
+    """No partition takes all runs that have one label, nor all states; a list asks them all."""
+    runs = [SPREAD.labelled(Labelled(f"run-{n}", "main", 5), "a", "b") for n in range(16_000)]
+    states = [SPREAD.state(State("cart", f"key-{n}")) for n in range(16_000)]
+    for found, listed in ((runs, SPREAD.labels("a", "b")), (states, SPREAD.states)):
+        places = Counter(key.partition for key in found)
+        assert {*places} == {*listed}
+        assert max(places.values()) < 1_200
 
 
 # --- views -------------------------------------------------------------------------------------

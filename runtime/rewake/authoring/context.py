@@ -40,12 +40,17 @@ class Reach(Protocol):
         """Send a signal to the run of a key, or start one with it. Returns its id."""
         ...
 
-    async def enter_state(self, name: str, key: str, token: str) -> dict[str, Any]:
+    async def enter_state(self, name: str, key: str, token: str, number: int) -> dict[str, Any]:
         """Hold a keyed state for this run, or stand in its line."""
         ...
 
-    async def leave_state(self, name: str, key: str, token: str, value: Any, keeps: bool) -> bool:
-        """Let go of it, or leave its line. Whether it was held. `keeps`: its value stays."""
+    async def leave_state(
+        self, name: str, key: str, token: str, number: int, value: Any, read: int | None
+    ) -> None:
+        """Let go of it, or leave its line. `read`: the version that was; None: nothing is written.
+
+        Raises `RunConflict` if it is not held, and was written meanwhile.
+        """
         ...
 
     async def publish(self, name: str, data: Any, id: str, by: str) -> None:

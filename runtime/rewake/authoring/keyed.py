@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import re
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from rewake.authoring.context import current_context
+from rewake.authoring.context import Reach, current_context, task_context
 from rewake.authoring.policy import Seconds, seconds
-from rewake.authoring.sending import sent
+from rewake.authoring.sending import next_id, sent
 from rewake.authoring.signals import wait_for_signal
 from rewake.authoring.time import uuid4
 from rewake.errors import InvalidInput
@@ -26,6 +27,8 @@ from rewake.values.text import storable, stored_size
 LOOK_AGAIN = 30.0
 """After so many seconds of waiting a body looks again itself, and then after twice as many."""
 SELDOM = 600.0
+POLL, SELDOM_POLLED = 0.25, 2.0
+"""The same of an attempt, which nobody tells."""
 LONGEST_KEY = 200
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}", re.ASCII)
 _plain: dict[tuple[str, str], Any] = {}
@@ -34,39 +37,44 @@ _plain: dict[tuple[str, str], Any] = {}
 class Held:
     """A state that is held. `value`: JSON, None at first; it is written at the end of the block."""
 
-    __slots__ = ("_key", "_name", "_timeout", "_token", "value")
+    __slots__ = ("_key", "_name", "_timeout", "_token", "_version", "value")
 
     def __init__(self, name: str, key: str, timeout: float) -> None:
         self._name, self._key, self._timeout = name, key, timeout
         self._token = ""
+        self._version = 0
         self.value: Any = None
 
     async def __aenter__(self) -> Held:
-        if current() is None and current_context() is None:
+        context = current_context()
+        if current() is not None:
+            self._token = uuid4().hex
+        elif context is not None and context.reach is not None:
+            self._token = next_id(context)
+        else:
             self.value = copy.deepcopy(_plain.get((self._name, self._key)))
             return self
-        self._token = "" if current() is None else uuid4().hex
         try:
             await self._stand_in_line()
         except BaseException:
-            if self._token:
-                await self._leave(keeps=True)
+            await self._leave(writes=False)
             raise
         return self
 
     async def _stand_in_line(self) -> None:
-        left, again = self._timeout, LOOK_AGAIN
+        first, seldom = (POLL, SELDOM_POLLED) if current() is None else (LOOK_AGAIN, SELDOM)
+        left, again = self._timeout, first
         while True:
             found = await self._enter()
             if found["held"]:
-                self.value = found["value"]
+                self.value, self._version = found["value"], found["version"]
                 return
             if left <= 0:
                 told = f"the state {self._name}/{self._key} is held by run {found['holder']!r}"
                 raise TimeoutError(f"{told}, and was not free within {self._timeout:g} s")
             wait = min(left, again)
             await self._wait(wait)
-            left, again = left - wait, min(2 * again, SELDOM)
+            left, again = left - wait, min(2 * again, seldom)
 
     async def __aexit__(
         self,
@@ -74,34 +82,50 @@ class Held:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if current() is None and current_context() is None:
-            if kind is None:
-                size_of(self.value)
-                _plain[self._name, self._key] = copy.deepcopy(self.value)
-            return
-        if kind is None:
+        if self._token:
+            await self._leave(writes=kind is None)
+        elif kind is None:
             size_of(self.value)
-        await self._leave(keeps=kind is not None)
+            _plain[self._name, self._key] = copy.deepcopy(self.value)
 
-    async def _leave(self, *, keeps: bool) -> None:
-        name, key, token, value = self._name, self._key, self._token, self.value
-        label = f"leave {name}"
-        await sent(label, lambda reach, _: reach.leave_state(name, key, token, value, keeps))
+    async def _leave(self, *, writes: bool) -> None:
+        try:
+            if writes:
+                size_of(self.value)
+        except InvalidInput:
+            await self._leave(writes=False)
+            raise
+        place, value = self._place(), self.value
+        read = self._version if writes else None
+        await _reached(f"leave {self._name}", lambda reach: reach.leave_state(*place, value, read))
 
     async def _enter(self) -> dict[str, Any]:
-        name, key, token = self._name, self._key, self._token
-        found: dict[str, Any] = await sent(
-            f"enter {name}", lambda reach, own: reach.enter_state(name, key, token or own)
+        place = self._place()
+        found: dict[str, Any] = await _reached(
+            f"enter {self._name}", lambda reach: reach.enter_state(*place)
         )
-        self._token = found["token"]
         return found
+
+    def _place(self) -> tuple[str, str, str, int]:
+        execution = current()
+        number = task_context().attempt if execution is None else execution.round
+        return self._name, self._key, self._token, number
 
     async def _wait(self, wait: float) -> None:
         if current() is None:
-            await asyncio.sleep(min(wait, 0.5))
+            await asyncio.sleep(wait)
             return
         with suppress(TimeoutError):
             await wait_for_signal(f"state:{self._token}", timeout=wait)
+
+
+async def _reached(label: str, act: Callable[[Reach], Coroutine[Any, Any, Any]]) -> Any:
+    """Do it: in a body as a step of this label."""
+    if current() is not None:
+        return await sent(label, lambda reach, _: act(reach))
+    reach = task_context().reach
+    assert reach is not None
+    return await act(reach)
 
 
 def state(name: str, key: str, *, timeout: Seconds = 60) -> Held:
@@ -121,6 +145,9 @@ def state(name: str, key: str, *, timeout: Seconds = 60) -> Held:
         InvalidInput: the name or the key cannot be one, or the value is not JSON.
         TimeoutError: it was not free in time; names the run that holds it, as where two runs
             take two states in other orders.
+        TaskError: of type `RunConflict`, at the end of the block, where the run was forked or
+            retried within it, and another has the state or has written it since. In a task or a
+            step, that error.
     """
     check_place(name, key)
     return Held(name, key, seconds(timeout))

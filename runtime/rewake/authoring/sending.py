@@ -59,7 +59,7 @@ async def sent(label: str, send: _Send, name: str = "") -> Any:
         context = current_context()
         if context is None or context.reach is None:
             raise NotInARun(f"{label}() is for code of a run; elsewhere, use a client")
-        return await send(context.reach, _next_id(context))
+        return await send(context.reach, next_id(context))
 
     async def call() -> Any:
         context = task_context()
@@ -74,6 +74,6 @@ async def sent(label: str, send: _Send, name: str = "") -> Any:
     )
 
 
-def _next_id(context: TaskContext) -> str:
+def next_id(context: TaskContext) -> str:
     """The id of what an attempt sends next: the same in each attempt, in the order of calls."""
     return f"{context.idempotency_key}.{next(context.sends)}"

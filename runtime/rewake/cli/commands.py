@@ -38,6 +38,7 @@ from rewake.cli.options import (
 )
 from rewake.cli.schedules import schedules
 from rewake.cli.signals import add_signals
+from rewake.cli.states import states
 from rewake.cli.tables_command import tables
 from rewake.cli.watch import runs_watch
 from rewake.engine.starting import IfFinished, IfRunning
@@ -96,6 +97,7 @@ app.add_typer(approvals, name="approvals")
 app.add_typer(deliveries, name="deliveries")
 app.add_typer(deadletters, name="deadletters")
 app.add_typer(schedules, name="schedules")
+app.add_typer(states, name="state")
 app.add_typer(tables, name="tables")
 app.command("doctor")(doctor)
 app.command("cost")(cost)

@@ -66,12 +66,12 @@ def _no_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON number")
 
 
-def json_value(text: str | None) -> Any:
-    """What `--value` says, as JSON; None without it. Raises `UsageError`."""
+def json_value(text: str | None, name: str = "--value") -> Any:
+    """What an option or argument says, as JSON; None without it. Raises `UsageError`."""
     try:
         return None if text is None else json.loads(text)
     except ValueError as error:
-        raise UsageError(f"--value is not JSON: {error}") from None
+        raise UsageError(f"{name} is not JSON: {error}") from None
 
 
 def the_one(keys: list[str], run: str) -> str:

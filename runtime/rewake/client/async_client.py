@@ -16,6 +16,7 @@ from rewake.client.asking import Flow, Manner, Pause
 from rewake.client.flows import PAGE, Options, View
 from rewake.client.schedules import AsyncSchedules
 from rewake.client.settings import headers_of, server_token, server_url
+from rewake.client.states import AsyncStates
 from rewake.client.transports import AiohttpTransport, AsyncTransport
 from rewake.client.typed import (
     AnyWorkflow,
@@ -78,6 +79,11 @@ class AsyncClient:
     def schedules(self) -> AsyncSchedules:
         """The schedules of the server."""
         return AsyncSchedules(self)
+
+    @functools.cached_property
+    def states(self) -> AsyncStates:
+        """The keyed states of the server."""
+        return AsyncStates(self)
 
     # --- starting ------------------------------------------------------------------------------
 

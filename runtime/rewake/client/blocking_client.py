@@ -17,6 +17,7 @@ from rewake.client.blocking import BlockingTransport
 from rewake.client.flows import PAGE, Options, View
 from rewake.client.schedules import Schedules
 from rewake.client.settings import headers_of, server_token, server_url
+from rewake.client.states import States
 from rewake.client.transports import Transport
 from rewake.client.typed import (
     AnyWorkflow,
@@ -71,6 +72,11 @@ class Client:
     def schedules(self) -> Schedules:
         """The schedules of the server."""
         return Schedules(self)
+
+    @functools.cached_property
+    def states(self) -> States:
+        """The keyed states of the server."""
+        return States(self)
 
     # --- starting ------------------------------------------------------------------------------
 

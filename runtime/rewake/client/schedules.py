@@ -17,7 +17,10 @@ T = TypeVar("T")
 class AsyncAsking(Protocol):
     """What these need of `AsyncClient`."""
 
-    manner: Manner
+    @property
+    def manner(self) -> Manner:
+        """How it asks."""
+        ...
 
     async def do(self, flow: Flow[T]) -> T:
         """Carry out a flow."""
@@ -33,7 +36,10 @@ class AsyncAsking(Protocol):
 class Asking(Protocol):
     """What these need of `Client`."""
 
-    manner: Manner
+    @property
+    def manner(self) -> Manner:
+        """How it asks."""
+        ...
 
     def do(self, flow: Flow[T]) -> T:
         """Carry out a flow."""

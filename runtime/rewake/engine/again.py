@@ -48,7 +48,8 @@ class Again(Beginning):
         history = await self._store.history(header)
         given, strict = self._given(header, history, input), input is not None
         origin, named = Origin(run), id is not None
-        start = Given(given, strict, header.tenant, None, named, origin=origin)
+        labels = _labels(history)
+        start = Given(given, strict, header.tenant, None, named, labels=labels, origin=origin)
         create = self.creating(header.workflow, start, "", noted, by, ("", None))
         if dry_run:
             self._services.app.workflow(header.workflow).arguments(given, strict=strict)
@@ -90,7 +91,7 @@ class Again(Beginning):
         if dry_run:
             return header
         new = self._fork_header(header, made, name, given, same=input is None)
-        new.origin = Origin(run, at)
+        new.origin, new.labels = Origin(run, at), dict(_labels(history)) or None
         old = digests_of(self._services.secret, header)
         own = digests_of(self._services.secret, new)
         binding = Binding(old, own, compare=input is None)
@@ -98,6 +99,7 @@ class Again(Beginning):
         made.items = [binding.item(item) for item in made.items]
         if input is not None:
             made.entries[0] = self._with_input(new, made.entries[0], recorded)
+        await self._services.events.watch(name, self._services.app.workflow(new.workflow), recorded)
         return await self._begin_fork(new, made, given, noted)
 
     def _fork_header(
@@ -160,6 +162,12 @@ class Again(Beginning):
         codec = digests_of(self._services.secret, header)
         given: Mapping[str, Any] = codec.decode(first.args, key="", purpose=Purpose.INPUT)
         return given
+
+
+def _labels(history: History) -> Mapping[str, str]:
+    """The labels that a run, or its lap, has begun with."""
+    first = history.entries[0]
+    return first.labels if isinstance(first, Started) else {}
 
 
 def _made(found: Header, origin: Origin | None, *, new: bool) -> Header:

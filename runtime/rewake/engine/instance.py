@@ -14,6 +14,7 @@ from rewake.engine.noting import know_again
 from rewake.engine.program import RUNTIME, new_execution
 from rewake.engine.services import Services
 from rewake.errors import StuckError
+from rewake.noted import Forked
 from rewake.records import (
     CancelRequested,
     Completed,
@@ -137,7 +138,8 @@ class Instance:
         else:
             execution.replay(history.entries, history.outcomes())
         check(execution)
-        know_again(services, header, execution)
+        fresh = any(isinstance(each, Forked) for each in history.entries[-2:])
+        know_again(services, header, execution, fresh=fresh)
         if header.round:  # how often it was retried: else no entry need be looked at
             retries = [each.epoch for each in history.entries if isinstance(each, Retried)]
             self.retried = bool(retries) and retries[-1] == header.epoch - 1

@@ -43,10 +43,19 @@ class Noting:
             await self._listed.remove(_view(header), stale)
 
 
-def know_again(services: Services, header: Header, execution: Execution) -> None:
-    """Let an instance know what the body said inside of the blocks that its replay passed over."""
+def know_again(
+    services: Services, header: Header, execution: Execution, *, fresh: bool = False
+) -> None:
+    """Let an instance know what the body said inside of the blocks that its replay passed over.
+
+    `fresh`: the run is a fork that no instance has had, so its header has nothing of it.
+    """
     notes = execution.notes
-    if not execution.blocks.passed or notes.changed:
+    if fresh:
+        notes.changed = notes.changed or bool(notes.shown)
+        if notes.labels != (header.labels or {}):
+            notes.label(notes.labels, new=True)
+    if fresh or not execution.blocks.passed or notes.changed:
         return
     if header.status is not None:
         codec = RunCodec(services.secret, header.run)

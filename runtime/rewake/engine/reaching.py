@@ -7,9 +7,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 from rewake.authoring.context import task_context
-from rewake.engine.keyed import KEEP, States
+from rewake.engine.keyed import KEEP, Block, States
 from rewake.engine.runs import Runs
 from rewake.engine.signals import Signals
+from rewake.keyed import State
 
 _RUN = "run"
 
@@ -33,13 +34,18 @@ class Reaching:
         )
         return header.run
 
-    async def enter_state(self, name: str, key: str, token: str) -> dict[str, Any]:
-        found = await self._states.enter(name, key, task_context().run, token)
-        return {**found._asdict(), "token": token}
+    async def enter_state(self, name: str, key: str, token: str, number: int) -> dict[str, Any]:
+        return (await self._states.enter(await self._block(name, key, token, number)))._asdict()
 
-    async def leave_state(self, name: str, key: str, token: str, value: Any, keeps: bool) -> bool:
-        found = await self._states.leave(name, key, token, KEEP if keeps else value)
-        return found.held
+    async def leave_state(
+        self, name: str, key: str, token: str, number: int, value: Any, read: int | None
+    ) -> None:
+        block = await self._block(name, key, token, number)
+        await self._states.leave(block, KEEP if read is None else value, read=read)
+
+    async def _block(self, name: str, key: str, token: str, number: int) -> Block:
+        run = await self._services.store.header(task_context().run)
+        return Block(State(name, key, run.tenant), run.run, token, number)
 
     async def publish(self, name: str, data: Any, id: str, by: str) -> None:
         home = self._services.home

@@ -111,6 +111,7 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("GET", "/v1/deliveries", deliveries.listing),
     ("GET", "/v1/deliveries/{id}", deliveries.show),
     ("POST", "/v1/deliveries/{id}/replay", deliveries.replay),
+    ("GET", "/v1/state", keyed.listing),
     ("GET", "/v1/state/{state}/{key:path}", keyed.get),
     ("PUT", "/v1/state/{state}/{key:path}", keyed.write),
     ("DELETE", "/v1/state/{state}/{key:path}", keyed.remove),

@@ -340,6 +340,10 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
         {200: Answer(answers.Replayed), 202: Answer(answers.Replayed)},
         problems=(400, 404, 409, 415),
     ),
+    ("GET", "/v1/state"): Described(
+        {200: Answer(keyed.StatesPage)},
+        query={"name": Parameter(text(), "Only those of this name.")},
+    ),
     ("GET", "/v1/state/{state}/{key:path}"): Described(
         {200: Answer(keyed.StateView)}, problems=(404,)
     ),
@@ -347,7 +351,7 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
         {200: Answer(keyed.StateView)}, body=keyed.StateBody, problems=(409,)
     ),
     ("DELETE", "/v1/state/{state}/{key:path}"): Described(
-        {204: Answer(None, "")}, problems=(404, 409)
+        {200: Answer(keyed.ListedState)}, problems=(404, 409)
     ),
     ("GET", "/v1/dead-letters"): Described(
         {200: Answer(answers.DeadLettersPage)}, problems=(404, 503)

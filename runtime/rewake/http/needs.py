@@ -71,6 +71,7 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/v1/approvals"): Need(Scope.READ, "approval.list"),
     # A link decides as whoever it is for, and so does who may decide.
     ("POST", "/v1/links"): Need(Scope.DECIDE, "approval.link", acts=True),
+    ("GET", "/v1/state"): Need(Scope.READ, "state.list"),
     ("GET", "/v1/state/{state}/{key:path}"): Need(Scope.READ, "state.get"),
     ("PUT", "/v1/state/{state}/{key:path}"): Need(Scope.START, "state.write", acts=True),
     ("DELETE", "/v1/state/{state}/{key:path}"): Need(Scope.START, "state.remove", acts=True),
@@ -117,7 +118,8 @@ Their scope only says beside what they are kept in the audit log: machines are n
 """
 
 
-SCHEDULES = "/v1/schedules"
+BELOW_OF_TENANTS = ("/v1/schedules", "/v1/state")
+"""What the paths of routes begin with that a token of one tenant may use."""
 OF_TENANTS = frozenset(
     {
         "/openapi.json",
@@ -143,7 +145,7 @@ def needs_of(method: str, path: str) -> Need:
     found = NEEDS.get((method, path))
     assert found is not None, f"http/needs.py does not say what {method} {path} needs"
     return found._replace(
-        of_tenants="{run}" in path or path.startswith(SCHEDULES) or path in OF_TENANTS
+        of_tenants="{run}" in path or path.startswith(BELOW_OF_TENANTS) or path in OF_TENANTS
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from rewake.errors import RewakeError, StoreUnsuitable
 from rewake.ledger import Copying, Day, Join, Process, View
+from rewake.published import Mention, Subscription
 from rewake.records import Header, Millis, Operation
 from rewake.stores.keys import COPYING, DAY, day_key, run_partition, series_of, view_key
 from rewake.stores.layout import NUMBERED, Layout
@@ -140,6 +141,8 @@ def _together(key: Key, item: Any) -> Key:
         return Key(run_partition(item.run), key.sort)
     if isinstance(item, NUMBERED):
         return Key(series_of(key.partition), key.sort)
+    if isinstance(item, Mention | Subscription):
+        return Layout.together(key)
     return view_key(item) if isinstance(item, View) else key
 
 

@@ -38,7 +38,9 @@ class Forks(Turns):
             base, tail = await self._place(header, placed, header.mark)
             new = {"count": len(placed), "written": now, "base": base, "tail": tail}
             made = msgspec.structs.replace(header, **new)
-            await self.listed.put(View(header.run, header.workflow, header.created))
+            view = View(header.run, header.workflow, header.created)
+            await self.listed.put(view)
+            await self.labelled.put(view, header.labels or {})
             written = await self._put(header_key(header.run), made, absent=True)
             current: Header = written.item
             mine = (current.seed, current.created) == (header.seed, header.created)

@@ -8,35 +8,42 @@ import msgspec
 
 from rewake.keyed import State
 from rewake.stores.blobs import Again
-from rewake.stores.keys import state_key
-from rewake.stores.table import Check, Table
+from rewake.stores.keys import state_sort
+from rewake.stores.layout import Layout
+from rewake.stores.merging import merged
+from rewake.stores.table import Check, Page, Table
 
 
 class KeyedStates:
     """The keyed states of one table. `again` repeats a call whose end is not known."""
 
-    def __init__(self, table: Table, again: Again) -> None:
+    def __init__(self, table: Table, layout: Layout, again: Again) -> None:
         self._table = table
+        self._layout = layout
         self._again = again
 
-    async def find(self, name: str, key: str) -> State | None:
-        """A state; None: there is none."""
-        found: State | None = await self._again(lambda: self._table.get(state_key(name, key)))
+    async def find(self, at: State) -> State | None:
+        """The state of this name, key and tenant; None: there is none."""
+        place = self._layout.state(at)
+        found: State | None = await self._again(lambda: self._table.get(place))
         return found
 
-    async def change(
-        self, name: str, key: str, change: Callable[[State], State | None], mark: str
-    ) -> State:
+    async def page(self, tenant: str, name: str, *, limit: int, cursor: str | None) -> Page:
+        """A page of the states of a tenant, by name and key. `name`: only those; empty: all."""
+        prefix = state_sort(tenant, name) if name else state_sort(tenant)
+        return await merged(self._table, self._layout.states, prefix, limit=limit, cursor=cursor)
+
+    async def change(self, at: State, change: Callable[[State], State | None], mark: str) -> State:
         """Change a state, again for as long as others change it. Returns it as it then is.
 
         `change` is given the state and returns another one, or None to leave it; `mark` tells the
         write again, where nobody knows whether it was made.
         """
         while True:
-            found = await self.find(name, key)
+            found = await self.find(at)
             if found is not None and found.mark == mark:
                 return found
-            before = found or State(name, key)
+            before = found or State(at.name, at.key, at.tenant)
             after = change(msgspec.structs.replace(before))
             if after is None:
                 return before
@@ -46,12 +53,12 @@ class KeyedStates:
 
     async def remove(self, state: State) -> bool:
         """Remove a state, if it is still so."""
-        place, same = state_key(state.name, state.key), [[Check("mark", "=", state.mark)]]
+        place, same = self._layout.state(state), [[Check("mark", "=", state.mark)]]
         await self._again(lambda: self._table.delete([place], when=same))
-        return await self.find(state.name, state.key) is None
+        return await self.find(state) is None
 
     async def _put(self, found: State | None, made: State) -> bool:
-        place = state_key(made.name, made.key)
+        place = self._layout.state(made)
         if found is None:
             written = await self._again(lambda: self._table.put(place, made, absent=True))
         else:

@@ -31,7 +31,7 @@
     I#<name>#<index> U#<run>#<round>#<key>  Subscription    a wait, where an event looks for it
     a           a#<hook>                    Flood       how many alerts were told of late
     X           X                           Copying     what it is a copy of, so far
-    s#<name>#<key>  s                       State       a keyed state
+    s           s#<tenant>#<name>#<key>     State       a keyed state
     l#<name>=<value>  l#<newest first>#<run>    Labelled    that a run has this label
 
 The first letter of a sort key tells the type of the item; those of views have no such letter.
@@ -40,7 +40,7 @@ Where a table spreads what many write at once, operations and logs of wide runs 
 `O#<shard>#<run>`, views in `V#<day>#<shard>` (or `U#`), what is about all events of a name in
 `I#<name>#all#<shard>`, items of a series in
 `A#<series>#<shard>` (or `D#`), schedules in
-`Z#<shard>`, limits in `F#<shard>`:
+`Z#<shard>`, limits in `F#<shard>`, states in `s#<shard>`, runs by a label in `l#<shard>#<label>`:
 `stores/layout.py` and `stores/series.py` say which. Sort keys stay.
 """
 
@@ -95,6 +95,12 @@ TAGS = "G"
 
 LIMITS = "F"
 """The partition of all limits, where they are not spread."""
+
+_LABELLED = re.compile(r"^l#([0-9]{2}#)?")
+
+STATES = "s"
+"""The partition of all keyed states, where they are not spread."""
+_PLACE_OF_STATE = 3
 
 MENTIONS, SHAPES, SUBSCRIPTIONS = "I#", "R#", "U#"
 """The first letters of the sort keys of what events are found by."""
@@ -417,14 +423,31 @@ def watcher_key(run: str, watcher: Watcher) -> Key:
     return Key(run_partition(run), f"{WATCHERS}{watcher.run}#{watcher.key}")
 
 
-def state_key(name: str, key: str) -> Key:
-    """Where a keyed state is."""
-    return Key(f"s#{name}#{key}", "s")
+def states_partition(shard: int | None) -> str:
+    """The partition of a shard of all keyed states; None: they are not spread."""
+    return STATES if shard is None else f"{STATES}#{shard:02d}"
 
 
-def labels_partition(name: str, value: str) -> str:
-    """The partition of the runs that have a label."""
-    return f"{LABELLED}{name}={value}"
+def state_sort(*place: str) -> str:
+    """The sort key of the keyed state of this tenant, name and key, or the beginning of some."""
+    return "#".join((STATES, *place, *([""] if len(place) < _PLACE_OF_STATE else [])))
+
+
+def is_state_place(sort: str) -> bool:
+    """Whether this can be a cursor of a list of keyed states."""
+    return sort.startswith(f"{STATES}#") and sort.count("#") >= _PLACE_OF_STATE
+
+
+def label_in(partition: str) -> tuple[str, str]:
+    """The name and the value of the label whose runs lie in this partition, spread or not."""
+    name, _, value = _LABELLED.sub("", partition).partition("=")
+    return name, value
+
+
+def labels_partition(name: str, value: str, shard: int | None) -> str:
+    """The partition of a shard of the runs that have a label; None: they are not spread."""
+    part = "" if shard is None else f"{shard:02d}#"
+    return f"{LABELLED}{part}{name}={value}"
 
 
 def day_key(day: int) -> Key:

@@ -17,7 +17,8 @@ Who reads all operations of a run has its header, which says whether some lie el
 the commit that asks for the first of them notes that, so before any of them has an item. To derive
 it from the history would make a list of logs, or a look at a run that cannot be read, read that.
 
-Limits are spread by their ids, so that all can be listed; who waits for one lies beside no other.
+Limits and keyed states are spread by what they are called, so that all can be listed; who waits for
+a limit lies beside no other. Runs that have one label are spread by run: many may have the same.
 
 What is found under no field of an event, but among all of its name, is spread by run, or by event:
 many may wait for any. What has certain values is few, and is asked for with each event.
@@ -35,13 +36,17 @@ import zlib
 from collections.abc import Iterable, Sequence
 from math import prod
 
+from rewake.keyed import State
 from rewake.laps import within_lap
-from rewake.ledger import Audited, Limit, Received, ReceivedBody, Schedule, View
+from rewake.ledger import Audited, Labelled, Limit, Received, ReceivedBody, Schedule, View
 from rewake.published import Mention, Subscription
 from rewake.records import Entry, Header, Item, Operation, Scheduled
 from rewake.stores.keys import (
     DAY,
+    LABELLED,
     dealt_to,
+    label_in,
+    labels_partition,
     limit_key,
     log_key,
     number_in,
@@ -51,6 +56,8 @@ from rewake.stores.keys import (
     schedules_partition,
     series_partitions,
     shard_partition,
+    state_sort,
+    states_partition,
     view_key,
     views_partition,
 )
@@ -61,6 +68,7 @@ TOGETHER = Spread()
 NUMBERED = (Audited, Received, ReceivedBody)
 """The items of series: `stores/series.py` deals them out."""
 _OF_ALL = "#all"
+_SHARD_OF_ALL = re.compile(r"#all#[0-9]{2}$")
 STEPS, OPERATIONS = 1, 2
 """What of a run lies elsewhere (`Header.wide`): logs of its steps, or operations as well."""
 _NUMBER = re.compile(r"\.([0-9]+)|\[([0-9]+)\]")
@@ -145,6 +153,11 @@ class Layout:
         shard = _hash(item.ref if isinstance(item, Mention) else item.run) % self.shards
         return Key(f"{place.partition}#{shard:02d}", place.sort)
 
+    @staticmethod
+    def together(key: Key) -> Key:
+        """Where an item of an index of events lies where all is together."""
+        return Key(_SHARD_OF_ALL.sub(_OF_ALL, key.partition), key.sort)
+
     def place(self, key: Key, item: Item) -> Key:
         """Where an item is that lies under this key in a table that keeps all together."""
         if isinstance(item, Operation):
@@ -160,7 +173,34 @@ class Layout:
             return self.schedule(item.name)
         if isinstance(item, Limit):
             return self.limit(item.id)
+        if isinstance(item, State):
+            return self.state(item)
+        if isinstance(item, Labelled):
+            return self.labelled(item, *label_in(key.partition))
         return self.view(item) if isinstance(item, View) else key
+
+    def labelled(self, run: Labelled, name: str, value: str) -> Key:
+        """Where it is said that a run has this label. Many may have it."""
+        shard = None if self.shards == 1 else _hash(run.run) % self.shards
+        sort = LABELLED + view_key(View(run.run, run.workflow, run.created)).sort
+        return Key(labels_partition(name, value, shard), sort)
+
+    def labels(self, name: str, value: str) -> list[str]:
+        """The partitions of the runs that have this label."""
+        shards = [None] if self.shards == 1 else range(self.shards)
+        return [labels_partition(name, value, shard) for shard in shards]
+
+    def state(self, state: State) -> Key:
+        """Where the keyed state is that this one names."""
+        sort = state_sort(state.tenant, state.name, state.key)
+        shard = None if self.shards == 1 else _hash(sort) % self.shards
+        return Key(states_partition(shard), sort)
+
+    @property
+    def states(self) -> list[str]:
+        """The partitions of all keyed states."""
+        shards = [None] if self.shards == 1 else range(self.shards)
+        return [states_partition(shard) for shard in shards]
 
     def limit(self, id: str) -> Key:
         """Where the limit of this id is."""
