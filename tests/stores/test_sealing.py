@@ -85,7 +85,7 @@ READABLE = {
     "View": {"run", "workflow"},
     "Labelled": {"run", "workflow"},
     "Entrant": {"run", "token"},
-    "State": {"name", "key", "mark", "left"},
+    "State": {"name", "key", "tenant", "mark", "left"},
     "StreamBatch": {"run", "mark"},
     "StreamPart": {"key"},
     "Emission": {"codec"},
