@@ -18,7 +18,7 @@ SOURCES = $(foreach dir,runtime tests examples handlers,\
 	$(if $(shell find $(dir) -name '*.py' 2>/dev/null | head -n 1),$(dir)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test seeds check verify format bench simulate fuzz soak pin clean
+.PHONY: help setup demo test long check verify format bench simulate fuzz soak pin clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,13 +43,12 @@ check: $(STAMP) ## Lint, check the format, check the types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(SOURCES)
 
-seeds: $(STAMP) ## Simulate all seeds of CI, of which `make test` takes a sample: some minutes
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --seeds tests/simulation/test_simulation.py \
-		-k 'ends_as_it_would_have or every_fault or on_dynamodb_it_is_the_same'
+long: $(STAMP) ## Run the tests that `make test` leaves out, as CI does after it: some minutes
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m long
 
 # What takes hours: mutants looked for from nothing, other seeds, one in ten of all points to die at.
 verify: check ## The whole of what `make test` takes a sample of: some hours
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --whole
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --whole -m ""
 	$(MAKE) --no-print-directory fuzz
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20000) --first $(or $(FIRST),10000)
 	$(BIN)/python -m tests.kill --all --every 10

@@ -15,7 +15,6 @@ from tests.support import app
 from tests.support.server import APP, TOKEN, ServerProcess
 
 
-@pytest.mark.slow
 def test_a_result_and_a_stream_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
     """Whoever waits for a result, or follows a stream, is told all once it is back; a start that
     finds nobody waits for it too.

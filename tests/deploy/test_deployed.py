@@ -186,7 +186,6 @@ def deployed(tmp_path: Path, whole: bool) -> Iterator[Deployed]:
         found.client.close()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_is_deployed_is_used_and_may_do_no_more_than_that(deployed: Deployed) -> None:
     """A webhook starts a run, which sleeps, is approved by its link, and ends; messages that are

@@ -10,7 +10,6 @@ from tests.docs.reader import POSTGRES, Reader
 from tests.support.postgres import binaries
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_code_block_works(page: Path, tmp_path: Path) -> None:

@@ -176,5 +176,8 @@ DEPLOYMENTS: Mapping[str, Callable[[Path], Deployment]] = {
 }
 """Each deployment, by its name."""
 
+FURTHER = {"dynamodb-sqs", "lambda-dynamodb"}
+"""Those that take the longest: `make long` plays them."""
+
 LIKE_OTHERS = {"sqlite-two", "dynamodb", "lambda", "lambda-sqs"}
 """Those of which another has the most: they are played where all is asked for."""

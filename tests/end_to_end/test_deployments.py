@@ -11,12 +11,16 @@ import httpx2
 import pytest
 
 from tests.end_to_end import outside
-from tests.end_to_end.deployments import DEPLOYMENTS, LIKE_OTHERS, Deployment
+from tests.end_to_end.deployments import DEPLOYMENTS, FURTHER, LIKE_OTHERS, Deployment
 from tests.end_to_end.front import PATIENCE
 from tests.end_to_end.judge import World, faults
 from tests.end_to_end.playing import Play, caller, front_of, under_load
 from tests.end_to_end.scenarios import WORD
 from tests.support.hooks import SECRETS
+
+PLAYED = [
+    pytest.param(name, marks=[pytest.mark.long] if name in FURTHER else []) for name in DEPLOYMENTS
+]
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +31,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("name", DEPLOYMENTS)
+@pytest.mark.parametrize("name", PLAYED)
 def test_every_scenario(name: str, tmp_path: Path, whole: bool) -> None:
     """All scenarios come right, in peace, while servers are killed and stand still, and through a
     rolling deploy under load. Nothing that had ended is done again, each outcome is one, a deploy

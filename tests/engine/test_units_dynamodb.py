@@ -73,7 +73,6 @@ def test_a_cold_replay_of_a_thousand_steps_is_two_reads() -> None:
     virtually(ALL, body, table=table)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("workflow", "n", "most"), [("sequence", 30, 4.5), ("fan_out", 60, 3.5)])
 def test_ministack_says_that_it_costs_no_more(workflow: str, n: int, most: float) -> None:
     """`ConsumedCapacity` of all requests of an engine in real time, with that of the index.

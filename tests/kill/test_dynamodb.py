@@ -13,7 +13,7 @@ from tests.kill.points import AFTER, BEFORE, Kill
 from tests.kill.scenario import carry_out_all, judge
 from tests.support.aws import bucket_name, table_name
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 POINTS = [
     (TWO, Kill("store", "park", 8, AFTER)),

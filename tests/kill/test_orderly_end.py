@@ -6,12 +6,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from tests.kill.fleet import APP
 from tests.support.server import PATIENCE, ServerProcess
-
-pytestmark = pytest.mark.slow
 
 CROWD = 24
 ENDS = 4

@@ -13,7 +13,7 @@ from tests.kill.points import AFTER, BEFORE, Kill
 from tests.kill.scenario import carry_out_all, judge
 from tests.support.postgres import cluster, needs_postgres
 
-pytestmark = [pytest.mark.slow, needs_postgres]
+pytestmark = [pytest.mark.long, needs_postgres]
 
 POINTS = [
     (ONE, Kill("store", "park", 8, AFTER)),

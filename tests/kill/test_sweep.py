@@ -9,8 +9,7 @@ from tests.kill.fleet import ONE, SHAPES, SPREAD, TWO
 from tests.kill.plan import BODIES, CALLS, OTHERS, WAITS, before_and_after, chosen_bodies, functions
 from tests.kill.points import AFTER, BEFORE, Kill
 from tests.kill.scenario import Seen, carry_out_all, judge
-
-pytestmark = pytest.mark.slow
+from tests.support.sampling import sampled
 
 EXPECTED = {
     "tasks": [
@@ -73,7 +72,7 @@ def test_nothing_is_left_out(unkilled: dict[str, Seen], shape: str) -> None:
 KINDS = ("store", "table", "dispatch", "body", "wait")
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", sampled(CALLS, every=8))
 def test_calls(tmp_path: Path, unkilled: dict[str, Seen], whole: bool, call: str) -> None:
     """A server that dies before or after a call changes nothing: one process, or two on a file."""
     points = list(itertools.product([ONE, SPREAD], before_and_after(call)))
@@ -82,7 +81,7 @@ def test_calls(tmp_path: Path, unkilled: dict[str, Seen], whole: bool, call: str
     check(tmp_path, unkilled, points)
 
 
-@pytest.mark.parametrize("kill", chosen_bodies(), ids=str)
+@pytest.mark.parametrize("kill", sampled(chosen_bodies(), every=8), ids=str)
 def test_bodies(tmp_path: Path, unkilled: dict[str, Seen], whole: bool, kill: Kill) -> None:
     """A server that dies inside a task, step or wait changes nothing but how often that begins."""
     shapes = [ONE, TWO] if whole else [(ONE, TWO)[chosen_bodies().index(kill) % 2]]
@@ -101,7 +100,7 @@ PAUSES = [
 ]
 
 
-@pytest.mark.parametrize("kill", PAUSES, ids=str)
+@pytest.mark.parametrize("kill", sampled(PAUSES, every=len(PAUSES)), ids=str)
 def test_pauses(tmp_path: Path, unkilled: dict[str, Seen], kill: Kill) -> None:
     """A server that stops for three leases and goes on changes nothing, alone or beside another."""
     check(tmp_path, unkilled, [(ONE, kill), (TWO, kill)], pause=PAUSE)
@@ -115,7 +114,7 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("kills", PAIRS, ids=str)
+@pytest.mark.parametrize("kills", sampled(PAIRS, every=len(PAIRS)), ids=str)
 def test_two_deaths_in_one_run(
     tmp_path: Path, unkilled: dict[str, Seen], kills: tuple[Kill, Kill]
 ) -> None:

@@ -2,14 +2,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from tests.kill.fleet import ONE, SPREAD, TWO, Fleet
 from tests.kill.points import Kill
 from tests.kill.scenario import follow, start
 from tests.support.server import PATIENCE
-
-pytestmark = pytest.mark.slow
 
 LEASE, GRACE = 5.0, 4.0
 """The defaults, in seconds."""

@@ -71,7 +71,6 @@ def told(file: Path) -> str:
     return file.read_text()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{"viewport": DESKTOP}, {"viewport": PHONE, "java_script_enabled": False}],

@@ -26,15 +26,14 @@ from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.simulate import DYNAMODB, SEALED, run_seed, simulate
 from tests.simulation.tally import BASIC, STORES, Tally
 from tests.simulation.witnesses import ALL_MUTANTS, noticing, witness_of
+from tests.support.sampling import sampled
 
 SEEDS = 1_000
 ON_POSTGRES = 500
 """How many of them are simulated on PostgreSQL too, which takes longer."""
 SHARD = 50
 SHARDS = range(SEEDS // SHARD)
-SAMPLE = 1
-"""So many shards of each table are simulated where not all seeds are asked for."""
-NOT_ASKED_FOR = "one of all the seeds of CI: make seeds"
+ON_DYNAMODB = range(10)
 LEAST = 20
 NEEDS_A_RUN = (
     *("approve", "edge", "call", "several", "respond", "emit"),
@@ -68,19 +67,16 @@ def tally_of(shard: int, folder: Path) -> Tally:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("shard", SHARDS)
-def test_every_run_ends_as_it_would_have(shard: int, folder: Path, every_seed: bool) -> None:
+@pytest.mark.parametrize("shard", sampled(SHARDS, every=len(SHARDS)))
+def test_every_run_ends_as_it_would_have(shard: int, folder: Path) -> None:
     """Crashes, lost calls, lost messages, stalls and wrong clocks change no result."""
-    if shard >= SAMPLE and not every_seed:
-        pytest.skip(NOT_ASKED_FOR)
     assert tally_of(shard, folder).broken == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
-def test_every_fault_of_every_call_happens(folder: Path, every_seed: bool) -> None:
+def test_every_fault_of_every_call_happens(folder: Path) -> None:
     """The seeds above cover every pair of a call and a fault, many times over."""
-    if not every_seed:
-        pytest.skip(NOT_ASKED_FOR)
     total = Tally()
     for shard in SHARDS:
         total.add(tally_of(shard, folder))
@@ -109,11 +105,9 @@ def test_a_write_that_tests_nothing_is_noticed() -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("shard", range(10))
-def test_on_dynamodb_it_is_the_same(shard: int, every_seed: bool) -> None:
+@pytest.mark.parametrize("shard", sampled(ON_DYNAMODB, every=len(ON_DYNAMODB)))
+def test_on_dynamodb_it_is_the_same(shard: int) -> None:
     """The requests that a server sends, evaluated here: throttled, in conflict, lost, and late."""
-    if shard >= SAMPLE and not every_seed:
-        pytest.skip(NOT_ASKED_FOR)
     seeds = range(730_000 + shard * SHARD, 730_000 + (shard + 1) * SHARD)
     assert Tally().run(seeds, [DYNAMODB]).broken == []
 
@@ -186,7 +180,9 @@ def test_a_seed_replays_exactly() -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("mutant", ALL_MUTANTS, ids=lambda mutant: mutant.__name__)
+@pytest.mark.parametrize(
+    "mutant", sampled(ALL_MUTANTS, every=10), ids=lambda mutant: mutant.__name__
+)
 def test_the_simulation_notices(mutant: Mutant, whole: bool) -> None:
     """A protocol without one of its promises is caught within the seeds and scenarios above.
 

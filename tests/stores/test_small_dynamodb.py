@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -82,7 +81,6 @@ calls = st.one_of(
 )
 
 
-@pytest.mark.slow
 @settings(max_examples=40, deadline=None, phases=[Phase.generate])
 @given(story=st.lists(calls, min_size=4, max_size=12))
 def test_it_does_what_ministack_does(story: list[tuple[str, dict[str, Any]]]) -> None:

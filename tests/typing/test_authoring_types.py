@@ -14,8 +14,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from rewake import (
     Approval,
     Call,
@@ -160,7 +158,6 @@ if TYPE_CHECKING:
         await parallel(["x"], one)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
 def test_types_are_what_users_expect() -> None:
     """Mypy --strict finds every type above as asserted, and every wrong call wrong."""
     root = Path(__file__).parents[2]
