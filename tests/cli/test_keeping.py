@@ -53,6 +53,20 @@ def test_runs_are_erased_by_id_or_key(client: Client) -> None:
     assert client.rewake("runs", "erase").exit_code == 2
 
 
+def test_the_runs_of_a_tenant_are_exported_a_line_each(client: Client, tmp_path: Path) -> None:
+    """Those of others are not among them; without a run or a tenant there is nothing to do."""
+    start = ("start", "paused", "--input", '{"seconds": 0}', "--tenant")
+    mine = {client.rewake(*start, "acme").stdout.strip() for _ in range(2)}
+    client.rewake(*start, "other")
+    lines = client.rewake("runs", "export", "--tenant", "acme")
+    assert {json.loads(each)["run"]["id"] for each in lines.stdout.splitlines()} == mine
+    assert lines.stderr == "2 of acme exported\n"
+    file = tmp_path / "acme.jsonl.gz"
+    assert client.rewake("runs", "export", "--tenant", "acme", "-o", str(file)).exit_code == 0
+    assert len(gzip.decompress(file.read_bytes()).splitlines()) == 2
+    assert client.rewake("runs", "export").exit_code == 2
+
+
 def test_a_run_is_exported_whole(client: Client, tmp_path: Path) -> None:
     """As one document: to stdout, or to a file that only its owner reads."""
     run = client.started("main", {"urls": ["a"]})

@@ -73,17 +73,24 @@ def runs_purge(
 
 
 def runs_export(
-    run: RunId,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Its id.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="All runs of this tenant, a line each.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A file, .gz: compressed; else stdout.")
     ] = None,
     url: Url = None,
 ) -> None:
     """All that a server shows of a run, as one JSON document: to archive it."""
-    from rewake.cli.remote.keeping import export
+    from rewake.cli.remote.keeping import export, export_all
     from rewake.cli.remote.runs import Server
 
-    raise typer.Exit(export(Server(url, True), run, output))
+    if (run is None) == (not tenant):
+        raise UsageError("give either a RUN or a --tenant")
+    server = Server(url, True)
+    done = export(server, run, output) if run else export_all(server, tenant or "", output)
+    raise typer.Exit(done)
 
 
 def add_keeping(to: typer.Typer) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -81,31 +82,61 @@ def export(server: Server, run: str, output: Path | None) -> Exit:
     """Write all that is shown of a run: how it stands, its history, its logs."""
 
     async def call(client: Client) -> Exit:
-        history, logs = await history_of(client, run), await logs_of(client, run, None)
-        whole = {
-            "run": (await client.get("runs", run)).body,
-            "entries": history["entries"],
-            "operations": history["operations"],
-            "lines": logs["lines"],
-        }
+        whole = await _whole(client, run)
         if output is None:
             write_json(whole)
-        else:
-            _write(output, whole)
+            return Exit.DONE
+        with _written(output) as file:
+            file.write(msgspec.json.encode(whole))
         return Exit.DONE
 
     return server.ask(call)
 
 
-def _write(path: Path, whole: Mapping[str, Any]) -> None:
-    """Write a file, which is there whole or not at all, for its owner only."""
-    data = msgspec.json.encode(whole)
-    if path.suffix == ".gz":
-        data = gzip.compress(data, mtime=0)
+def export_all(server: Server, tenant: str, output: Path | None) -> Exit:
+    """Write the same of each run of a tenant, its children among them, a line each."""
+
+    async def call(client: Client) -> Exit:
+        number = 0
+        with _written(output) if output is not None else nullcontext() as file:
+            query = {"tenant": tenant, "children": "true", "limit": 200}
+            async for each in client.pages("runs", "runs", query=query):
+                try:
+                    whole = await _whole(client, each["id"])
+                except RunNotFound:
+                    continue  # it was removed meanwhile
+                number += 1
+                if file is None:
+                    write_json(whole)
+                else:
+                    file.write(msgspec.json.encode(whole) + b"\n")
+        tell(f"{number} of {tenant} exported")
+        return Exit.DONE
+
+    return server.ask(call)
+
+
+async def _whole(client: Client, run: str) -> Mapping[str, Any]:
+    history, logs = await history_of(client, run), await logs_of(client, run, None)
+    return {
+        "run": (await client.get("runs", run)).body,
+        "entries": history["entries"],
+        "operations": history["operations"],
+        "lines": logs["lines"],
+    }
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which is there whole or not at all, for its owner only."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
+            if path.suffix == ".gz":
+                with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+                    yield packed
+            else:
+                yield file
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
