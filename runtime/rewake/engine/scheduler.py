@@ -140,13 +140,14 @@ class Scheduler:
         found: Schedule | None = schedule
         for _ in range(MOST_ROUNDS):
             now = self._services.clock.now()
-            if found is None or found.due is None or found.due > now:
+            due = None if found is None else found.due
+            if found is None or due is None or due > now:
                 return
             if found.asks and not _has_work(found, now):
                 found = await self._answer(found)
                 continue
             served = is_served(self._services.app, found)
-            if not served and now - found.due < STRANGE:
+            if not served and now - due < STRANGE:
                 return  # who can serve it may be about to
             found = await self._look(found, now, served=served)
 

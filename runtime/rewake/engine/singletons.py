@@ -39,7 +39,7 @@ async def _cancel(services: Services, run: str) -> None:
     if found is None or found.cancels or found.state in TERMINAL or found.state is RunState.STUCK:
         return
     try:
-        asked = await services.store.cancel(run, NEWER, services.clock.now())
+        asked = await services.store.cancel(run, NEWER)
     except RunNotFound:
         return
     runs_log.info("run %s of %s is asked to cancel: %s", run, asked.workflow, NEWER)

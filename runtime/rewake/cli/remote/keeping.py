@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -127,7 +127,7 @@ async def _whole(client: Client, run: str) -> Mapping[str, Any]:
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[IO[bytes]]:
+def _written(path: Path) -> Iterator[gzip.GzipFile | BinaryIO]:
     """A file to write, which is there whole or not at all, for its owner only."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
