@@ -507,3 +507,18 @@ def test_approvals_check_their_timeout() -> None:
         return await sleep(0)
 
     assert returned(main) is None
+
+
+@pytest.mark.parametrize("made", [fetch, sync, wrapped, module_workflow], ids=repr)
+def test_whoever_is_handed_one_awaits_it(made: Any) -> None:
+    """Libraries that ask whether they are to await a function or call it in a thread are told so,
+    also of a task whose function is sync. Its signature is that of the function.
+    """
+    assert inspect.iscoroutinefunction(made)
+    assert inspect.signature(made) == inspect.signature(made.function)
+    assert made.__code__.co_name == made.function.__name__
+
+
+def test_a_task_of_what_is_no_function_is_no_coroutine_function() -> None:
+    """Of a callable object nothing is claimed."""
+    assert not inspect.iscoroutinefunction(task(functools.partial(plain, 1)))

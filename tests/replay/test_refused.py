@@ -9,7 +9,9 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio.to_thread
 import pytest
+from starlette.concurrency import run_in_threadpool
 
 from rewake import ForbiddenInWorkflow, task
 from rewake.replay.loop import WorkflowLoop
@@ -27,6 +29,14 @@ async def to_thread() -> Any:
 
 async def executor() -> Any:
     await asyncio.get_running_loop().run_in_executor(None, print)
+
+
+async def anyio_thread() -> Any:
+    await anyio.to_thread.run_sync(print)
+
+
+async def thread_of_a_library() -> Any:
+    await run_in_threadpool(print)
 
 
 async def connection() -> Any:
@@ -110,6 +120,8 @@ async def task_by_hand() -> Any:
 REFUSED = [
     to_thread,
     executor,
+    anyio_thread,
+    thread_of_a_library,
     connection,
     server,
     unix,

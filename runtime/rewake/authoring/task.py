@@ -19,6 +19,7 @@ from typing import (
     overload,
 )
 
+from rewake.authoring.async_callable import AsyncCallable
 from rewake.authoring.attempt import in_place
 from rewake.authoring.hints import return_hint, signature_of
 from rewake.authoring.limits import LimitOptions, Rules, rules_of
@@ -55,7 +56,7 @@ class TaskOptions(Options, LimitOptions, total=False):
     tag: str
 
 
-class Task(Generic[P, R_co]):
+class Task(AsyncCallable, Generic[P, R_co]):
     """A function that runs as an invocation of its own. Made by `task`.
 
     Calling it gives a coroutine, as an async function does, also where the function is sync.

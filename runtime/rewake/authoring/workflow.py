@@ -21,6 +21,7 @@ from typing import (
     overload,
 )
 
+from rewake.authoring.async_callable import AsyncCallable
 from rewake.authoring.child import Children, Existing, OnParentEnd, RunHandle, other_run
 from rewake.authoring.hints import signature_of
 from rewake.authoring.inputs import Inputs
@@ -85,7 +86,7 @@ class WorkflowOptions(LimitOptions, total=False):
     retry_on: RetryOn
 
 
-class Workflow(Generic[P, R_co]):
+class Workflow(AsyncCallable, Generic[P, R_co]):
     """An async function that runs durably. Made by `workflow`.
 
     Calling it in a run begins a child run; awaiting that gives its result, and raises `TaskError`

@@ -235,13 +235,13 @@ def _belongs_to_the_code(path: object, mode: object = None, flags: int = 0, *_: 
 
 def frames_of_the_workflow(frame: FrameType | None) -> Iterator[FrameType]:
     """The frames from the call outwards, up to the core that runs the workflow."""
-    while frame is not None and _module(frame) not in _CORE:
+    while frame is not None and module_of(frame) not in _CORE:
         yield frame
         frame = frame.f_back
 
 
 def _is_machinery(frame: FrameType) -> bool:
-    module = _module(frame)
+    module = module_of(frame)
     top = module.partition(".")[0]
     if top in _MACHINERY:  # a user's own module may have such a name
         return _is_library(frame)
@@ -259,12 +259,13 @@ def _called(frames: list[FrameType]) -> str:
         return ""  # the workflow is in a library itself
     if called is None:
         return ""
-    public = [part for part in _module(called).split(".") if not part.startswith("_")]
+    public = [part for part in module_of(called).split(".") if not part.startswith("_")]
     name = ".".join([*public, called.f_code.co_qualname])
     return name.removesuffix(".__init__").removesuffix(".__call__")
 
 
-def _module(frame: FrameType) -> str:
+def module_of(frame: FrameType) -> str:
+    """The name of the module that a frame's code is in."""
     return str(frame.f_globals.get("__name__"))
 
 

@@ -45,7 +45,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, TypeAlias
 
 from rewake.errors import ForbiddenInWorkflow, StuckError
-from rewake.replay import guard
+from rewake.replay import guard, sync_hooks
 from rewake.replay.mistakes import Mistakes
 from rewake.replay.naming import name_given
 from rewake.replay.origins import Origins, note_failure
@@ -157,6 +157,7 @@ class WorkflowLoop(Refusing):  # type: ignore[misc]
 
     def __init__(self, owner: Owner) -> None:
         guard.install(WorkflowLoop)
+        sync_hooks.install(WorkflowLoop)
         self.owner: Final = owner
         self.clock = 0
         self.dead = False

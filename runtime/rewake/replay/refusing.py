@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rewake.errors import ForbiddenInWorkflow
-from rewake.replay import guard
+from rewake.replay import guard, sync_hooks
 
 _REFUSED = {
     "threads": ("run_in_executor", "call_soon_threadsafe", "set_default_executor"),
@@ -55,13 +55,20 @@ _REFUSED = {
     ),
 }
 
+_UNLESS: dict[str, Callable[..., Any]] = {"run_in_executor": sync_hooks.in_place}
+"""What is done in place of some, unless it gives None."""
+
 
 def _refusal(method: str, what: str) -> Callable[..., Any]:
     message = guard.refusal(what, f"loop.{method}")
 
-    def refuse(loop: Any, *_: Any, **__: Any) -> Any:
-        frames = guard.frames_of_the_workflow(sys._getframe(1))
-        guard.note_refusal(loop, f"loop.{method}", frames)
+    instead = _UNLESS.get(method)
+
+    def refuse(loop: Any, *args: Any, **_: Any) -> Any:
+        frame = sys._getframe(1)
+        if instead is not None and (found := instead(loop, frame, *args)) is not None:
+            return found
+        guard.note_refusal(loop, f"loop.{method}", guard.frames_of_the_workflow(frame))
         raise ForbiddenInWorkflow(message)
 
     return refuse
