@@ -7,6 +7,7 @@ from the operation that begins it, so that whoever begins it again finds it (`ch
 from __future__ import annotations
 
 import hashlib
+import re
 
 import msgspec
 
@@ -15,6 +16,20 @@ from rewake.limited import FREE, Terms
 DEEPEST = 64
 """How many runs may lie below one another: a workflow that begins itself for ever ends there."""
 _CHILD = "child-"
+_OF_A_CHILD = re.compile(rf"{_CHILD}[0-9a-f]{{26}}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+AN_ID = "1 to 128 of a-z, A-Z, 0-9, '-', '_', '.' and ':', a letter or digit first"
+"""What the id of a run is."""
+
+
+def is_id(run: str) -> bool:
+    """Whether this can be the id of a run."""
+    return _ID.fullmatch(run) is not None
+
+
+def is_of_child(run: str) -> bool:
+    """Whether this is an id as that of a child, which no caller can be given."""
+    return _OF_A_CHILD.fullmatch(run) is not None
 
 
 def child_of(run: str, key: str, round: int) -> str:

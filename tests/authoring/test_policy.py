@@ -126,7 +126,10 @@ def test_an_attempt_may_take_the_shorter_of_its_limits() -> None:
     [
         ({"retries": -1}, "retries must be 0 or more"),
         ({"delay": -1}, "delay"),
-        ({"delay": math.nan}, "finite"),
+        ({"retries": True}, "retries must be 0 or more, and whole"),
+        ({"retries": "1"}, "retries must be 0 or more, and whole"),
+        ({"delay": math.nan}, "delay: a duration must be finite, not nan"),
+        ({"delay": 10**400}, "delay: a duration must be finite"),
         ({"multiplier": 0.5}, "multiplier"),
         ({"multiplier": math.inf}, "multiplier"),
         ({"max_delay": -1}, "max_delay"),
@@ -151,6 +154,13 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
     """An option out of range raises `ValueError` where the task is made, and names it."""
     with pytest.raises(ValueError, match=message):
         task(**options)(print)
+
+
+@pytest.mark.parametrize("given", ["5", True, b"1"])
+def test_a_duration_of_another_type_is_refused(given: Any) -> None:
+    """By a `TypeError` that names the option."""
+    with pytest.raises(TypeError, match="timeout: a duration is a number of seconds"):
+        task(timeout=given)(print)
 
 
 class Refuses(ValueError):

@@ -228,9 +228,10 @@ async def end_branches(tasks: list[asyncio.Task[R]]) -> None:
 
 def _call(function: Callable[[T], Awaitable[R]], item: T) -> Coroutine[Any, Any, R]:
     try:
-        made = function(item)
+        made: object = function(item)
         if not inspect.isawaitable(made):
-            raise TypeError(f"the function of a parallel is async; {function!r} gave {made!r}")
+            name, kind = getattr(function, "__qualname__", ""), type(made).__name__
+            raise TypeError(f"the function of a parallel is async; {name} gave an object of {kind}")
         return _coroutine(made)
     except Exception as error:
         return _raise(error)

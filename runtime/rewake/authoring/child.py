@@ -27,7 +27,7 @@ from rewake.authoring.quorum import setting
 from rewake.authoring.sending import send_signal
 from rewake.authoring.task import Task, result_of
 from rewake.errors import AppError, UsageError
-from rewake.kin import OtherRun, child_of
+from rewake.kin import AN_ID, OtherRun, child_of, is_id
 from rewake.kinds import Kind, Purpose
 from rewake.records import Outcome
 from rewake.replay.execution import Execution, leaf_code
@@ -152,6 +152,8 @@ class Children:
     ) -> RunHandle[Any]:
         """Begin a run, and leave it to itself; `tied`: until the body is at its end."""
         label = self._task.label
+        if other.run == execution.run:
+            raise UsageError(f"a run cannot start itself: {other.run!r} is its own id")
         run: str = await self._request(
             execution,
             Kind.CHILD_START,
@@ -210,8 +212,8 @@ def other_run(
     if on_parent_end not in ("cancel", "leave"):
         raise ValueError(f"on_parent_end is 'cancel' or 'leave', and not {on_parent_end!r}")
     given: object = id
-    if given == "" or not isinstance(given, str | None):
-        raise UsageError(f"an id is text that is not empty, and not {id!r}")
+    if given is not None and not (isinstance(given, str) and is_id(given)):
+        raise UsageError(f"a run id is {AN_ID}; not {id!r}")
     other = OtherRun(
         id or "", new_or_ended=if_running == "reject", new_or_live=if_finished == "reject"
     )

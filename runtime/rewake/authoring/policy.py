@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil, inf, isfinite
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from rewake.errors import NonRetryable, RetryAfter, UsageError
 from rewake.values.failures import described
@@ -47,12 +47,22 @@ class Options(TypedDict, total=False):
 
 
 def seconds(duration: Seconds) -> float:
-    """A duration in seconds. Raises `ValueError` for one that is infinite, or no number."""
+    """A duration in seconds. Raises `ValueError` for one that is infinite, or no number.
+
+    And `TypeError` for what is none, as text or a bool.
+    """
     if isinstance(duration, timedelta):
         return duration.total_seconds()
-    if not isfinite(duration):
+    try:
+        if not isinstance(duration, bool) and isfinite(duration):
+            return float(duration)
+    except TypeError:
+        pass
+    except OverflowError:
+        raise ValueError("a duration must be finite, and this is too large") from None
+    if isinstance(duration, float):
         raise ValueError(f"a duration must be finite, not {duration}")
-    return float(duration)
+    raise TypeError(f"a duration is a number of seconds, or a timedelta, not {duration!r}")
 
 
 def millis(duration: Seconds) -> int:
@@ -88,8 +98,10 @@ class Policy:
     total_timeout: Seconds | None = None
 
     def __post_init__(self) -> None:
-        _check(self.retries >= 0 and self.retries % 1 == 0, "retries", "0 or more, and whole")
+        _check(_is_count(self.retries), "retries", "0 or more, and whole")
         _check(_decides(self.retry_on), "retry_on", _RETRY_ON)
+        for name in ("delay", "max_delay", "timeout", "total_timeout"):
+            _check_duration(name, getattr(self, name))
         _check(seconds(self.delay) >= 0, "delay", "0 or more")
         _check(1 <= self.multiplier < inf, "multiplier", "1 or more, and finite")
         _check(seconds(self.max_delay) >= 0, "max_delay", "0 or more")
@@ -184,6 +196,21 @@ def _decides(retry_on: object) -> bool:
     return callable(retry_on) and not (
         isinstance(retry_on, type) or inspect.iscoroutinefunction(retry_on)
     )
+
+
+def _is_count(given: object) -> bool:
+    whole = isinstance(given, int) or (isinstance(given, float) and given % 1 == 0)
+    return whole and not isinstance(given, bool) and cast("float", given) >= 0
+
+
+def _check_duration(name: str, duration: Seconds | None) -> None:
+    """Raise what is wrong with a duration, with the option's name before it."""
+    if duration is None:
+        return
+    try:
+        seconds(duration)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
 
 
 def _check(holds: bool, name: str, want: str) -> None:

@@ -27,7 +27,7 @@ from rewake.errors import (
     RunConflict,
     Throttled,
 )
-from rewake.kin import OtherRun, Parent
+from rewake.kin import OtherRun, Parent, is_child_of
 from rewake.kinds import Purpose
 from rewake.labels import checked
 from rewake.records import Header, Millis, Started
@@ -56,7 +56,8 @@ class Beginning(Pauses):
         It is of the same tenant. Raises `InvalidInput`, and `RunConflict` where its workflow has
         limits that do not let it in.
         """
-        name_of_id(other.run)
+        if not is_child_of(other.run, of.run, of.key, of.round):
+            name_of_id(other.run)
         found = self._services.app.workflow(workflow)
         recorded = found.recorded(arguments)
         given = Given(arguments, True, by.tenant, None, True)

@@ -26,6 +26,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from msgspec.structs import replace
 
 from rewake.engine.asked import arguments_of
+from rewake.engine.beginning import started_otherwise
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.run_codecs import codec_for
 from rewake.engine.runs import Runs
@@ -138,6 +139,9 @@ class Children:
         assert about is not None
         found, new = await self._begun(asked, by, parent)
         if not new and not _is_of(found, parent):
+            # Before any policy: how a run of another tenant stands is nothing to this one.
+            if (found.workflow, found.tenant) != (asked.name, by.tenant):
+                raise started_otherwise(found.run)
             ended = found.state in TERMINAL
             if about.new_or_live if ended else about.new_or_ended:
                 how, which = (
@@ -239,7 +243,7 @@ class Children:
 
     async def _check_same(self, asked: Invocation, found: Header) -> None:
         if not self._runs.is_of(found, asked.name, await self._arguments(asked)):
-            raise RunConflict(f"run {found.run!r} was started with other arguments", run=found.run)
+            raise started_otherwise(found.run)
 
     async def _come_to(
         self, asked: Invocation, found: Header, *, known: bool = True

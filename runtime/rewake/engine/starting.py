@@ -28,19 +28,18 @@ removed meanwhile looks like the end of the series.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from rewake.errors import InvalidInput, RunConflict
+from rewake.kin import AN_ID, is_id, is_of_child
 from rewake.limited import HIGHEST
 from rewake.records import Header
 from rewake.states import TERMINAL, RunState
 from rewake.stores.generations import generation, is_of_key, place_of
 from rewake.values.text import storable, stored_size
 
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 LONGEST_KEY = 255
 """The most bytes of an idempotency key, as JSON writes it: the header has little room."""
 
@@ -119,18 +118,22 @@ def name_of_key(workflow: str, key: str, tenant: str = "") -> Name:
 
 
 def name_of_id(run: str) -> Name:
-    """The name that a caller's id gives. Raises `InvalidInput`, also for an id that a key makes."""
+    """The name that a caller's id gives.
+
+    Raises `InvalidInput`, also for an id that a key makes, or a run for its child.
+    """
     check_id(run)
     if is_of_key(run):
         raise InvalidInput("ids of this form are those of idempotency keys", field="id")
+    if is_of_child(run):
+        raise InvalidInput("ids of this form are those of child runs", field="id")
     return Name(run)
 
 
 def check_id(run: str) -> None:
     """Raise `InvalidInput` unless `run` can be the id of a run."""
-    if not _RUN_ID.fullmatch(run):
-        what = "1 to 128 of a-z, A-Z, 0-9, '-', '_', '.' and ':', a letter or digit first"
-        raise InvalidInput(f"a run id is {what}", field="id")
+    if not is_id(run):
+        raise InvalidInput(f"a run id is {AN_ID}", field="id")
 
 
 def check_key(key: str) -> None:

@@ -34,8 +34,12 @@ MAX_PATH = 300
 def escape(name: str) -> str:
     """The name as one part of a key, in ASCII: `%`, `.`, `/`, `[` and `]` are percent-encoded.
 
-    Raises `ValueError` for an empty name, which could not be told from no name at all.
+    Raises `ValueError` for an empty name, which could not be told from no name at all, and
+    `TypeError` for one that is no text.
     """
+    given: object = name
+    if not isinstance(given, str):
+        raise TypeError(f"the name of a durable operation is text, not {given!r}")
     if name.isidentifier() and name.isascii() and len(name) <= MAX_NAME:
         return name
     if not name:
