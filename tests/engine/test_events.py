@@ -240,20 +240,6 @@ def test_a_wait_that_ends_otherwise_is_forgotten() -> None:
     virtually([order, around], body)
 
 
-def test_a_killed_run_is_forgotten_with_the_next_event() -> None:
-    """Nothing of it runs that could take its subscription back."""
-
-    async def body(bench: Bench) -> None:
-        run = (await bench.start("order", order=1)).run
-        await asyncio.sleep(1)
-        await bench.engine.kill(run)
-        await Events(bench.engine).publish("order.paid", {"order": 1})
-        await asyncio.sleep(1)
-        assert await left(bench, "U", order=1) == 0
-
-    virtually([order], body)
-
-
 # --- publishing from a run ------------------------------------------------------------------------
 
 told: list[Any] = []

@@ -101,6 +101,30 @@ def test_a_process_that_dies_takes_no_acknowledged_signal_with_it(after: int) ->
     virtually([listens], body)
 
 
+def test_a_signal_of_a_dead_sender_hides_no_other() -> None:
+    """It was never counted, and is got all the same: by how many were got nothing can be known."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("listens", number=3)).run
+        dying = bench.another()
+        store: Any = dying.services.store
+        store._arrive_with = _never
+        sending = asyncio.ensure_future(Signals(dying).send(run, "chat", 0))
+        await asyncio.sleep(1)
+        sending.cancel()
+        await Signals(bench.engine).send(run, "chat", 1)
+        await asyncio.sleep(1)
+        bench.engine.services.cache.clear()
+        await Signals(bench.another()).send(run, "chat", 2, carry_on=False)
+        assert sorted(await bench.result(run, 60)) == [0, 1, 2]
+
+    virtually([listens], body)
+
+
+async def _never(*_: Any) -> None:
+    await asyncio.Event().wait()
+
+
 @workflow
 async def laps(left: int, said: list[int]) -> list[int]:
     said = [*said, await wait_for_signal("x"), await wait_for_signal("x")]

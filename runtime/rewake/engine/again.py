@@ -126,7 +126,9 @@ class Again(Beginning):
     ) -> Header:
         services, origin = self._services, new.origin
         start = Given(given, False, new.tenant, None, True)
-        door = door_of(services, services.app.workflow(new.workflow), start)
+        workflow = services.app.workflow(new.workflow)
+        door = door_of(services, workflow, start)
+        await services.events.watches.make(new.run, workflow, given)
 
         async def make() -> tuple[Header, bool]:
             found, is_new = await self._store.fork(new, made.entries, made.items)

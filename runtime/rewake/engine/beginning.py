@@ -161,7 +161,7 @@ class Beginning(Pauses):
     ) -> Started:
         """The first event of a run, which has its arguments; others can cancel it from now on."""
         workflow = self._services.app.workflow(header.workflow)
-        await self._services.events.watch(header.run, workflow, arguments)
+        await self._services.events.watches.make(header.run, workflow, arguments)
         hidden = workflow.inputs.hidden
         codec = RunCodec(self._services.secret, header.run)
         value = codec.encode(dict(arguments), key="", purpose=Purpose.INPUT, hidden=hidden)

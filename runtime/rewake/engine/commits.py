@@ -238,7 +238,7 @@ class Commits:
         await self._cancel_withdrawn(entries)
         await self._services.tell(self.header, execution.finished)
         await self.waits.drop()
-        await self.waits.leave(self.header, execution)
+        await self._services.events.watches.take_back(self.header, execution.started)
         await self._services.hooks.tell(self.header)
         if due != last:
             await self._store.lay_down(self.header, last)
@@ -250,6 +250,8 @@ class Commits:
         now = max(self._services.clock.now(), execution.clock)
         await self._note(execution)
         first = first_entries(self.header, lap, end, now, heard_in(execution))
+        watches = self._services.events.watches
+        await watches.follow(self.header, execution.started, end.args)
         entries = await store.offload(self.header.run, first)
         if not self._ends(execution, await store.next_lap(self.header, entries)):
             return False
@@ -257,6 +259,7 @@ class Commits:
             about = About(self.header.run, "", end.failure.attempts)
             warn_of_failure(about, end.failure, self._services.clock, end.begins)
         self._instance.begin(History(first, {}))
+        await watches.take_back(self.header, execution.started, end.args)
         await self._answer(fresh)
         await self._notes.committed(self.header)
         unknown = scheduled(fresh)  # what this segment asked for, and withdrew, nobody knows of

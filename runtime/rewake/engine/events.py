@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,12 +36,12 @@ from rewake.authoring.triggers import Event, EventTrigger
 from rewake.authoring.workflow import Workflow
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.runs import Runs
+from rewake.engine.watches import Watches
 from rewake.errors import (
     EventConflict,
     InvalidInput,
     RewakeError,
     RunConflict,
-    RunNotFound,
     Throttled,
 )
 from rewake.kinds import Kind, OutcomeKind, Purpose
@@ -86,6 +86,7 @@ class Events:
         self._services = engine.services
         self._store = engine.services.store.events
         self._deliveries = Deliveries(engine.services)
+        self.watches = Watches(engine, self._noted)
 
     async def publish(
         self, name: str, data: Any = None, *, id: str | None = None, by: str = ""
@@ -158,7 +159,7 @@ class Events:
         try:
             data = self._data(event)
             for index in await self._placed(event, data):
-                await self._tell_all(event, index)
+                await self._tell_all(event, data, index)
             await self._start_runs(event, data)
             await self._store.done(event, self._removal(event))
         finally:
@@ -211,41 +212,26 @@ class Events:
                 found += [Index(name, each) for each in indexes_of(secret, name, texts)]
         return found
 
-    async def _tell_all(self, event: Published, index: Index) -> None:
+    async def _tell_all(self, event: Published, data: Any, index: Index) -> None:
         """Look for all who wait in an index."""
         key, store = event_key(ref_of(event.name, event.id)), self._services.store
         async for page in self._store.subscriptions(index):
             look = _Look(self, index)
             for first in range(0, len(page), AT_ONCE):
                 some = page[first : first + AT_ONCE]
-                await asyncio.gather(*(self._tell(event, index, look, each) for each in some))
+                await asyncio.gather(*(self._tell(event, data, index, look, each) for each in some))
             now, grace = self._services.clock.now(), self._services.settings.grace
             if event.due is not None and event.due < now + grace // 2:
                 await store.postpone(key, event.due, now + grace)
                 event.due = now + grace
 
     async def _tell(
-        self, event: Published, index: Index, look: _Look, waiting: Subscription
+        self, event: Published, data: Any, index: Index, look: _Look, waiting: Subscription
     ) -> None:
         if waiting.cancels:
-            await self._cancel(event, index, waiting)
+            await self.watches.call_off(event, data, index, waiting)
         else:
             await self._look(index, look, waiting)
-
-    async def _cancel(self, event: Published, index: Index, waiting: Subscription) -> None:
-        """Cancel a run, once, which events of this kind do."""
-        reason = f"by the event {event.name} {event.id}"
-        try:
-            header = await self._engine.get(waiting.run)
-            if header.state not in TERMINAL and header.cancel != reason:
-                await self._engine.cancel(waiting.run, reason)
-        except RunConflict as refused:
-            log.warning("the event %s %s cancels no run: %s", event.name, event.id, refused)
-        except RunNotFound:
-            # It may be about to be started; later than that, it is a run that is gone.
-            if waiting.since > self._services.clock.now() - self._services.settings.later:
-                return
-        await self._store.unsubscribe([index], [waiting])
 
     async def _start_runs(self, event: Published, data: Any) -> None:
         """Start the runs that an event starts: one of each workflow, once."""
@@ -313,27 +299,6 @@ class Events:
         """Let events find a wait no more, which has ended."""
         digests = indexes_of(self._services.secret, name, texts_of(asked.where))
         await self._store.unsubscribe([Index(name, each) for each in digests], [waiting])
-
-    async def watch(self, run: str, workflow: Workflow[Any, Any], given: Mapping[str, Any]) -> None:
-        """Let events cancel a run that is about to be started. Raises `InvalidInput`."""
-        if not workflow.cancel_on:
-            return
-        secret, waiting = self._services.secret, _watch(run, self._services.clock.now())
-        for trigger in workflow.cancel_on:
-            texts = trigger.texts_of(workflow.function, given)
-            await self._noted(trigger.name, list(texts))
-            index = Index(trigger.name, index_of(secret, trigger.name, texts))
-            await self._store.subscribe(index, waiting)
-
-    async def unwatch(
-        self, run: str, workflow: Workflow[Any, Any], given: Mapping[str, Any]
-    ) -> None:
-        """Let events cancel a run no more, which has ended."""
-        secret, waiting = self._services.secret, _watch(run, 0)
-        for trigger in workflow.cancel_on:
-            digests = indexes_of(secret, trigger.name, trigger.texts_of(workflow.function, given))
-            indexes = [Index(trigger.name, each) for each in digests]
-            await self._store.unsubscribe(indexes, [waiting])
 
     async def _look(self, index: Index, look: _Look, waiting: Subscription) -> None:
         """Give a wait the first event that it may have, if there is one."""
@@ -459,7 +424,3 @@ def _may_have(waiting: Subscription, since: Millis, found: Found) -> bool:
 
 def _is_late(waiting: Subscription, found: Found) -> bool:
     return waiting.until is not None and (found.event.place or 0) > waiting.until
-
-
-def _watch(run: str, now: Millis) -> Subscription:
-    return Subscription(run, since=now, cancels=True)

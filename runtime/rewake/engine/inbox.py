@@ -59,6 +59,7 @@ class Inbox:
         self._known: set[str] = set()
         self._heard: set[str] = set()
         self._blind = True
+        self._counted = 0
         self._given: dict[str, Signal] = {}
 
     def passed(self, entries: Iterable[Entry]) -> None:
@@ -122,16 +123,21 @@ class Inbox:
         return bool(header.signals or self._heard)
 
     def _is_behind(self, header: Header) -> bool:
-        """Whether the store may have what was not heard of here."""
-        return self._blind and header.signals > len(self._over)
+        """Whether the store may have what was not heard of here.
+
+        Not by how many were consumed: one whose sender died was read, and never counted.
+        """
+        return self._blind and header.signals > self._counted
 
     async def _read(self, store: Store, header: Header) -> None:
         new = self._heard - self._known - self._over
         self._heard.clear()
         if self._is_behind(header):
             signals = await store.signals(header.run)
+            self._counted = header.signals
         elif new:
             signals = await store.signals_at(header.run, sorted(new))
+            self._counted += len(new)
         else:
             signals = []
         self._blind = False

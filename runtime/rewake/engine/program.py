@@ -75,6 +75,8 @@ class RunProgram:
 
     def again(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Value:
         given = self._workflow.recorded(self._workflow.named(args, kwargs))
+        for trigger in self._workflow.cancel_on:
+            trigger.texts_of(self._workflow.function, given)
         hidden = self._workflow.inputs.hidden
         return self.codec.encode(given, key="", purpose=Purpose.INPUT, hidden=hidden)
 

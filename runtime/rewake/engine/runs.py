@@ -30,7 +30,7 @@ from rewake.errors import (
 )
 from rewake.kinds import OutcomeKind
 from rewake.noted import Try
-from rewake.records import Failure, Finished, Header, Millis, Outcome
+from rewake.records import Failure, Finished, Header, Millis, Outcome, Started
 from rewake.states import TERMINAL, Move, RunState
 from rewake.stores.ended import is_ended_due
 from rewake.stores.history import History
@@ -239,20 +239,22 @@ class Runs(Again):
         reason: str = "cancelled by a caller",
         *,
         even_stuck: bool = False,
+        once_resumed: bool = False,
         dry_run: bool = False,
     ) -> Header:
         """Ask a run to cancel: its cleanup runs, then it ends as cancelled.
 
         Asking again cancels again, as in asyncio, also its cleanup. The cleanup of a stuck run
-        cannot run: only with `even_stuck` it ends as it stands. Raises `RunNotFound`, `RunConflict`
+        cannot run: only with `even_stuck` it ends as it stands, and with `once_resumed` it is
+        cancelled as it goes on. Raises `RunNotFound`, `RunConflict`
         if the run is over or stuck, and `InvalidInput` for a reason that is too long to be kept in
         the header.
         """
         _check_reason(reason)
         if dry_run:
             return _live(await self.get(run), even_stuck=even_stuck)
-        header = await self._store.cancel(run, reason)
-        while header.state is RunState.STUCK:  # again, if it is resumed meanwhile
+        header = await self._store.cancel(run, reason, even_stuck=once_resumed)
+        while header.state is RunState.STUCK and not once_resumed:  # again, if it is resumed
             _live(header, even_stuck=even_stuck)
             header = await self._end(run, Move.CANCEL_STUCK, reason)
             if (header.state, header.cancel) == (RunState.CANCELLED, reason):
@@ -292,8 +294,9 @@ class Runs(Again):
             told = "run %s of %s has ended: %s by %s: %s"
             runs_log.info(told, run, header.workflow, header.state, move, reason)
             await services.limits.leave(header)
-            await self._store.cancel_left(header, now)
+            left = await self._store.cancel_left(header, now)
             await services.tell(header, None)
+            await services.events.watches.forget(header, left)
             await self._store.lay_down(header, services.keeping.due_of(header))
         return header
 
@@ -326,6 +329,8 @@ class Runs(Again):
             return header
         await services.hooks.tell(header)
         await self._store.cancel_withdrawn(run, history, now)
+        if isinstance(first := history.entries[0], Started):
+            await services.events.watches.again(header, first)
         for key, tries in made.tries.items():
             await self._store.keep_tries(run, key, tries)
         header = await self._store.retry(

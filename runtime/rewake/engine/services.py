@@ -39,11 +39,12 @@ from rewake.ledger import Schedule
 from rewake.limited import FREE
 from rewake.noted import Try
 from rewake.published import Published, Subscription
-from rewake.records import Header, Invocation, Millis, Operation, Outcome, Scheduled
+from rewake.records import Header, Invocation, Millis, Operation, Outcome, Scheduled, Started, Value
 from rewake.replay.operation import OpenOp
 from rewake.signing.secret import Secret
 from rewake.states import RunState
 from rewake.stores.answers import RunClaim, TaskClaim
+from rewake.stores.history import History
 from rewake.stores.protocol import Store
 from rewake.stores.table import Due, Key
 from rewake.tags import UNTAGGED
@@ -108,8 +109,42 @@ class Here:
             turn.arrivals.hear(number, key)
 
 
+class Watching(Protocol):
+    """Lets events cancel runs (`engine/watches.py`)."""
+
+    async def make(
+        self,
+        run: str,
+        workflow: Workflow[Any, Any],
+        given: Mapping[str, Any],
+    ) -> None:
+        """Let events cancel a run with these arguments, from now on. Raises `InvalidInput`."""
+        ...
+
+    async def again(self, header: Header, started: Started) -> None:
+        """Let events cancel a run that had ended, and goes on."""
+        ...
+
+    async def follow(self, header: Header, started: Started, args: Value) -> None:
+        """Let events cancel a run also with the arguments of the lap that is about to begin."""
+        ...
+
+    async def take_back(self, header: Header, started: Started, after: Value | None = None) -> None:
+        """Let events cancel a run with these arguments no more."""
+        ...
+
+    async def forget(self, header: Header, history: History | None) -> None:
+        """Let events find nothing of a run any more that has ended, and has told nobody."""
+        ...
+
+
 class Telling(Protocol):
     """Lets events find the waits of runs, and runs that they cancel (`engine/events.py`)."""
+
+    @property
+    def watches(self) -> Watching:
+        """Which events cancel runs."""
+        ...
 
     async def subscribe(self, run: str, op: OpenOp, asked: Asked) -> None:
         """Let events find a wait that is committed, and let it find what is there."""
@@ -117,16 +152,6 @@ class Telling(Protocol):
 
     async def unsubscribe(self, name: str, asked: Asked, waiting: Subscription) -> None:
         """Let events find a wait no more, which has ended."""
-        ...
-
-    async def watch(self, run: str, workflow: Workflow[Any, Any], given: Mapping[str, Any]) -> None:
-        """Let events cancel a run that is about to be started. Raises `InvalidInput`."""
-        ...
-
-    async def unwatch(
-        self, run: str, workflow: Workflow[Any, Any], given: Mapping[str, Any]
-    ) -> None:
-        """Let events cancel a run no more, which has ended."""
         ...
 
     async def publish(

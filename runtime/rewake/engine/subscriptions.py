@@ -17,12 +17,10 @@ from typing import NamedTuple
 from rewake.authoring.events import Asked, asked_of
 from rewake.engine.services import Services
 from rewake.errors import StoreError
-from rewake.kinds import Purpose
 from rewake.published import Subscription
 from rewake.records import Header
 from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
-from rewake.values.run_codec import RunCodec
 
 AT_ONCE = 25
 """So many waits are made known at once."""
@@ -92,17 +90,6 @@ class Subscriptions:
                 await self._services.events.unsubscribe(name, asked, waiting)
         except StoreError as error:
             log.warning("ended waits of run %s are still subscribed: %s", self._run, error)
-
-    async def leave(self, header: Header, execution: Execution) -> None:
-        """Let no event cancel a run that has ended."""
-        workflow = self._services.app.workflow(header.workflow)
-        if workflow.cancel_on:
-            codec = RunCodec(self._services.secret, self._run)
-            given = codec.decode(execution.started.args, key="", purpose=Purpose.INPUT)
-            try:
-                await self._services.events.unwatch(self._run, workflow, given)
-            except StoreError as error:
-                log.warning("events may still look for run %s: %s", self._run, error)
 
     def _note(self, execution: Execution, op: OpenOp) -> _Known:
         assert op.args is not None

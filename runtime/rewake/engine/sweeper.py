@@ -316,8 +316,9 @@ class Sweeper:
             await self._services.tell(header, None)
             await self._store.lay_down(header, None)
         else:
-            await self._store.cancel_left(header, now)
+            left = await self._store.cancel_left(header, now)
             await self._services.tell(header, None)
+            await self._services.events.watches.forget(header, left)
             await self._store.lay_down(header, self._services.keeping.due_of(header))
 
     async def _is_kept(self, item: Header | Operation, key: Key, due: Millis, now: Millis) -> bool:

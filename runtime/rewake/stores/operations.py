@@ -404,10 +404,10 @@ class Operations(Families):
         if not isinstance(history.entries[-1], Finished):
             await self._cancel_all(run, history.awaited(), history, now)
 
-    async def cancel_left(self, header: Header, now: Millis) -> None:
-        """Settle as cancelled what an ended run has left open.
+    async def cancel_left(self, header: Header, now: Millis) -> History | None:
+        """Settle as cancelled what an ended run has left open. Returns its history, in outline.
 
-        Of entries that cannot be read nothing is known but what has an item of its own.
+        Of entries that cannot be read nothing is known but what has an item of its own: None.
         """
         try:
             history = await self.outline(header)
@@ -415,8 +415,9 @@ class Operations(Families):
             for item in (await self._operations(header)).values():
                 if item.kind.traits.awaited and item.outcome is None:
                     await self.settle(item, Outcome(OutcomeKind.CANCELLED), now)
-        else:
-            await self.cancel_open(header.run, history, now)
+            return None
+        await self.cancel_open(header.run, history, now)
+        return history
 
     async def _cancel_all(
         self, run: str, entries: Sequence[Scheduled | Withdrawn], history: History, now: Millis
