@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from rewake import AsyncClient, signals, updates, wait_for_signal, workflow
+from rewake.client.typed import SignalOptions
 from rewake.errors import InvalidInput, NotYet, RunConflict, UpdateRejected, UsageError
 from tests.client.transport import InProcess
 from tests.support.asgi import served
@@ -111,5 +112,10 @@ def test_a_key_finds_its_run() -> None:
         three = await client.signal_or_start(cart, "k", "add", Item(""), "bob")
         assert three.id != one.id
         assert await three.result() == ["bob"]
+        named: SignalOptions = {"input": {"customer": "eve"}, "id": "s", "tenant": "acme"}
+        four = await client.signal_or_start("cart", "k", "add", Item(""), **named)
+        again = await client.signal_or_start("cart", "k", "add", Item(""), **named)
+        assert again.id == four.id != three.id
+        assert (await four.result(), (await four.get())["tenant"]) == (["eve"], "acme")
 
     with_client(body)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rewake import (
+    debounce,
     send_signal,
     signal_or_start,
     signals,
@@ -340,6 +341,83 @@ def test_the_same_signal_to_a_key_again_is_got_once() -> None:
             await door.signal_or_start("room", "k", "line", "x", {"name": "k"}, id="s")
 
     virtually([room], body)
+
+
+def test_a_signal_that_an_ended_run_never_got_begins_the_next() -> None:
+    """Whose sender died as the run ended, and sends it again; of ten runs none is read in turn."""
+
+    async def body(bench: Bench) -> None:
+        door, dying = Signals(bench.engine), bench.another()
+        for number in range(10):
+            await door.signal_or_start("room", "k", "line", "bye", {"name": "k"}, id=f"{number}")
+            await asyncio.sleep(1)
+        last, _, _ = await door.signal_or_start("room", "k", "line", "a", {"name": "k"}, id="a")
+        store: Any = dying.services.store
+        store._arrive_with = _never
+        sending = asyncio.ensure_future(
+            Signals(dying).signal_or_start("room", "k", "line", "b", {"name": "k"}, id="b")
+        )
+        await asyncio.sleep(0.1)
+        sending.cancel()
+        await bench.engine.kill(last.run)
+        first, _, new = await door.signal_or_start("room", "k", "line", "b", {"name": "k"}, id="b")
+        again, _, _ = await door.signal_or_start("room", "k", "line", "b", {"name": "k"}, id="b")
+        assert (new, again.run) == (True, first.run)
+        assert first.run.endswith(".12")
+        await door.send(first.run, "line", "bye")
+        assert await bench.result(first.run, 60) == ["k", "b"]
+
+    virtually([room], body)
+
+
+async def _never(*_: Any) -> None:
+    await asyncio.Event().wait()
+
+
+@workflow(singleton="skip")
+async def only() -> None:
+    await wait_for_signal("line")
+
+
+@workflow(debounce=debounce(5))
+async def gathered() -> None:
+    await wait_for_signal("line")
+
+
+def test_a_signal_to_a_key_is_for_no_run_of_another() -> None:
+    """A run that stands for those that are skipped has another key; gathered ones have none."""
+
+    async def body(bench: Bench) -> None:
+        door = Signals(bench.engine)
+        header, _, _ = await door.signal_or_start("only", "one", "line2", 1, {})
+        again, _, _ = await door.signal_or_start("only", "one", "line2", 1, {})
+        assert again.run == header.run
+        with pytest.raises(RunConflict, match="stands for"):
+            await door.signal_or_start("only", "two", "line", 1, {})
+        assert (await bench.engine.get(header.run)).signals == 2
+        with pytest.raises(InvalidInput, match="debounce"):
+            await door.signal_or_start("gathered", "one", "line", 1, {})
+
+    virtually([only, gathered], body)
+
+
+@workflow
+async def adds_to(key: str) -> str:
+    return await signal_or_start(room, key, "line", "a", key)
+
+
+def test_a_key_is_one_of_its_tenant() -> None:
+    """Of the same key each tenant has a run; what a run sends is for runs of its own tenant."""
+
+    async def body(bench: Bench) -> None:
+        door, given = Signals(bench.engine), {"name": "k"}
+        none, _, _ = await door.signal_or_start("room", "k", "line", 1, given)
+        acme, _, _ = await door.signal_or_start("room", "k", "line", 1, given, tenant="acme")
+        assert (none.tenant, acme.tenant) == ("", "acme")
+        run, _ = await bench.engine.start("adds_to", {"key": "k"}, tenant="acme")
+        assert await bench.result(run.run, 60) == acme.run
+
+    virtually([room, adds_to], body)
 
 
 def test_what_cannot_be_sent_is_refused() -> None:

@@ -121,6 +121,18 @@ def test_a_key_is_one_of_its_tenant(client: TestClient) -> None:
     assert taken.status_code == 409
 
 
+def test_a_signal_to_a_key_is_for_runs_of_its_tenant(client: TestClient) -> None:
+    """A token of a tenant reaches no run of another by its key, and starts none."""
+    own = {"Authorization": f"Bearer {make(client, 't1', 'start', tenant='t1')}"}
+    to, body = "/v1/workflows/nap/signals/wake", {"value": 1, "input": {"who": "ada"}}
+    sent = [client.post(to, json=body, params={"key": "k", "tenant": t}) for t in ("t1", "t2")]
+    runs = [each.json()["run"] for each in sent]
+    mine = client.post(to, json=body, params={"key": "k"}, headers=own)
+    assert (mine.status_code, mine.json()["run"]) == (202, runs[0])
+    refused = client.post(to, json=body, params={"key": "k", "tenant": "t2"}, headers=own)
+    assert (refused.status_code, refused.json()["field"]) == (422, "tenant")
+
+
 def test_runs_are_listed_and_purged_by_tenant(client: TestClient) -> None:
     """Of a purge, what is of other tenants stays."""
     runs = {t: start(client, t, params={"tenant": t}) for t in ("t1", "t2")}

@@ -22,7 +22,7 @@ async def signal_or_start(
         run = await signal_or_start(cart, "customer-7", "add", item, "customer-7")
 
     `args` and `kwargs` are those of the workflow, for a new run. Just one run gets the signal, also
-    if the one that there was is ending.
+    if the one that there was is ending. Keys are those of the tenant of the run that sends.
 
     Raises as `send_signal` does, `TypeError` if the call does not fit the workflow, and a
     `TaskError` also if no run of it can be started so.

@@ -1,4 +1,4 @@
-"""The commands of signals: `rewake runs signal`, `rewake runs signals`."""
+"""The commands of signals: `rewake runs signal`, `signal-or-start` and `signals`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from rewake.cli.options import Json, RunId, Url
 def add_signals(runs: typer.Typer) -> None:
     """Add the commands to those of runs."""
     runs.command("signal")(runs_signal)
+    runs.command("signal-or-start")(runs_signal_or_start)
     runs.command("signals")(runs_signals)
+
+
+Name = Annotated[str, typer.Argument(help="What the signal is called.")]
+Says = Annotated[str | None, typer.Option(help="What it says, as JSON (null).")]
+OwnId = Annotated[str | None, typer.Option(help="Tells it from others: sent again, it comes once.")]
+Waits = Annotated[
+    float, typer.Option(min=0, help="It is an update: seconds to wait for the answer.")
+]
 
 
 def runs_signal(
     run: RunId,
-    name: Annotated[str, typer.Argument(help="What the signal is called.")],
-    value: Annotated[str | None, typer.Option(help="What it says, as JSON (null).")] = None,
-    id: Annotated[
-        str | None, typer.Option(help="Tells it from others: sent again, it comes once.")
-    ] = None,
-    wait: Annotated[
-        float, typer.Option(min=0, help="It is an update: seconds to wait for the answer.")
-    ] = 0,
+    name: Name,
+    value: Says = None,
+    id: OwnId = None,
+    wait: Waits = 0,
     url: Url = None,
     json: Json = False,
 ) -> None:
@@ -34,6 +39,27 @@ def runs_signal(
     from rewake.cli.remote.signals import send
 
     raise typer.Exit(send(Server(url, json), run, name, json_value(value), id, wait))
+
+
+def runs_signal_or_start(
+    workflow: Annotated[str, typer.Argument(help="The workflow of a new run.")],
+    key: Annotated[str, typer.Argument(help="The idempotency key of the run.")],
+    name: Name,
+    value: Says = None,
+    input: Annotated[str | None, typer.Option(help="Of a new run: a JSON object.")] = None,
+    id: OwnId = None,
+    tenant: Annotated[str | None, typer.Option(help="Whose run it is.")] = None,
+    wait: Waits = 0,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Send a signal to the run of a key, or start one that begins with it; print the run's id."""
+    from rewake.cli.inputs import arguments_from
+    from rewake.cli.remote.runs import Server
+    from rewake.cli.remote.signals import First, send_or_start
+
+    first = First(workflow, key, arguments_from(input, None) or {}, tenant)
+    raise typer.Exit(send_or_start(Server(url, json), first, name, json_value(value), id, wait))
 
 
 def runs_signals(run: RunId, url: Url = None, json: Json = False) -> None:

@@ -20,6 +20,7 @@ from rewake.client.states import AsyncStates
 from rewake.client.transports import AiohttpTransport, AsyncTransport
 from rewake.client.typed import (
     AnyWorkflow,
+    SignalOptions,
     StartOptions,
     checked,
     checked_name,
@@ -117,10 +118,7 @@ class AsyncClient:
         return AsyncStarter(self, Options(**options))
 
     async def _by_name(
-        self,
-        name: str,
-        input: Mapping[str, Any] | None = None,
-        **options: Unpack[StartOptions],
+        self, name: str, input: Mapping[str, Any] | None = None, **options: Unpack[StartOptions]
     ) -> AsyncRun[Any]:
         return await self.started(name, None, dict(input or {}), Options(**options))
 
@@ -317,15 +315,15 @@ class AsyncClient:
     async def _act(self, run: str, *path: str, **body: object) -> View:
         return await self.do(flows.done(self.manner, "runs", run, *path, body=body))
 
-    # --- signals ---------------------------------------------------------------------------
+    # --- signals and events ----------------------------------------------------------------
 
     async def signal(
         self, run: str, name: str, value: Any = None, *, id: str | None = None
     ) -> View:
         """Send a signal (JSON data, also of dataclasses and models), which is delivered once.
 
-        `id` tells it from others, also of another process that sends it again; by default it is
-        new. Raises `RunNotFound`, `RunConflict` if the run has ended, `InvalidInput`.
+        `id` tells it from others, by default it is new. Raises `RunNotFound`, `RunConflict` if the
+        run has ended, `InvalidInput`.
         """
         return await self.do(flows.signalled(self.manner, run, name, value, id))
 
@@ -349,6 +347,7 @@ class AsyncClient:
         """What the workflow answered to the update of this id. Raises as `update` does."""
         return await self.do(flows.answered(self.manner, run, id, wait))
 
+    @overload
     async def signal_or_start(
         self,
         workflow: Workflow[P, R],
@@ -358,25 +357,28 @@ class AsyncClient:
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> AsyncRun[R]:
-        """Send a signal to the run of an idempotency key, or start one that begins with it.
+    ) -> AsyncRun[R]: ...
+    @overload
+    async def signal_or_start(
+        self, workflow: str, key: str, name: str, value: Any, /, **options: Unpack[SignalOptions]
+    ) -> AsyncRun[Any]: ...
+    async def signal_or_start(
+        self, workflow: Any, key: str, name: str, value: Any, /, *args: Any, **kwargs: Any
+    ) -> AsyncRun[Any]:
+        """Send a signal to the run of a key, or start one that begins with it: just one gets it.
 
-        `args` and `kwargs` are those of the workflow, for a new run. Just one run gets the signal.
+        What follows are arguments of a new run; by a name `input=`, the signal's `id=`, `tenant=`.
         """
-        body = {"value": value, "input": arguments_of(workflow, args, kwargs)}
-        flow = flows.signalled_or_started(self.manner, workflow.name, key, name, body, None)
-        view = await self.do(flow)
-        return AsyncRun(self, view["run"], workflow, False, {})
-
-    # --- events ----------------------------------------------------------------------------------
+        asked = flows.signalled_by_key(self.manner, workflow, key, name, value, args, kwargs)
+        of = workflow if isinstance(workflow, Workflow) else None
+        return AsyncRun(self, (await self.do(asked))["run"], of, False, {})
 
     async def publish(self, name: str, data: Any = None, *, id: str | None = None) -> View:
         """Publish an event: every run that waits for it goes on.
 
         `data` is JSON of at most 64 KiB. For each `id` it is published once; without one it is
-        given one here, so that it is published once however often the request must be sent. Gives
-        `name`, `id` and `published`. Raises `InvalidInput`, and `EventConflict` if there is an
-        event of this id with other data.
+        given one here, for the request may have to be sent again. Gives `name`, `id`, `published`.
+        Raises `InvalidInput`, and `EventConflict` if one of this id has other data.
         """
         return await self.do(flows.published(self.manner, name, data, id))
 

@@ -21,6 +21,7 @@ from rewake.client.states import States
 from rewake.client.transports import Transport
 from rewake.client.typed import (
     AnyWorkflow,
+    SignalOptions,
     StartOptions,
     checked,
     checked_name,
@@ -278,6 +279,7 @@ class Client:
     def answer(self, run: str, id: str, wait: float | None = None) -> Any:
         return self.do(flows.answered(self.manner, run, id, wait))
 
+    @overload
     def signal_or_start(
         self,
         workflow: Workflow[P, R],
@@ -287,11 +289,17 @@ class Client:
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Run[R]:
-        body = {"value": value, "input": arguments_of(workflow, args, kwargs)}
-        flow = flows.signalled_or_started(self.manner, workflow.name, key, name, body, None)
-        view = self.do(flow)
-        return Run(self, view["run"], workflow, False, {})
+    ) -> Run[R]: ...
+    @overload
+    def signal_or_start(
+        self, workflow: str, key: str, name: str, value: Any, /, **options: Unpack[SignalOptions]
+    ) -> Run[Any]: ...
+    def signal_or_start(
+        self, workflow: Any, key: str, name: str, value: Any, /, *args: Any, **kwargs: Any
+    ) -> Run[Any]:
+        asked = flows.signalled_by_key(self.manner, workflow, key, name, value, args, kwargs)
+        of = workflow if isinstance(workflow, Workflow) else None
+        return Run(self, self.do(asked)["run"], of, False, {})
 
     # --- events ----------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from rewake.client.asking import (
     Pause,
     sending,
 )
+from rewake.client.typed import AnyWorkflow, first_signal
 from rewake.errors import NotYet, UpdateRejected, UsageError
 from rewake.labels import checked, said
 from rewake.values.data import encoded
@@ -196,11 +197,30 @@ def signalled(
 
 
 def signalled_or_started(
-    manner: Manner, workflow: str, key: str, name: str, body: Mapping[str, object], id: str | None
+    manner: Manner,
+    key: str,
+    name: str,
+    workflow: str,
+    body: Mapping[str, object],
+    id: str | None,
+    tenant: str | None,
 ) -> Flow[View]:
     """Send a signal to the run of a key, or start one with it."""
-    path = ("v1", "workflows", workflow, "signals", name)
-    return (yield from _signal(manner, path, {"key": key}, encoded(body), id, 0))
+    path, query = ("v1", "workflows", workflow, "signals", name), {"key": key, "tenant": tenant}
+    return (yield from _signal(manner, path, query, encoded(body), id, 0))
+
+
+def signalled_by_key(
+    manner: Manner,
+    workflow: AnyWorkflow | str,
+    key: str,
+    name: str,
+    value: object,
+    args: tuple[Any, ...],
+    given: Mapping[str, Any],
+) -> Flow[View]:
+    """The same; `args` and `given` are arguments of a workflow, or of its name `SignalOptions`."""
+    return signalled_or_started(manner, key, name, *first_signal(workflow, value, args, given))
 
 
 def _signal(

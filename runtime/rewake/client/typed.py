@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict
 
 from rewake.authoring.conversion import Converters
 from rewake.authoring.hints import return_hint
+from rewake.authoring.inputs import arguments_of
 from rewake.authoring.workflow import Workflow
 from rewake.errors import AppError, InvalidInput, NotYet, TaskError, UsageError
 
@@ -57,6 +58,29 @@ class StartOptions(TypedDict, total=False):
     tenant: str
     priority: int
     labels: Mapping[str, str]
+
+
+class SignalOptions(TypedDict, total=False):
+    """`input`: of a run that is started. `id`: the signal's. `tenant`: whose run it is."""
+
+    input: Mapping[str, Any]
+    id: str
+    tenant: str
+
+
+def first_signal(
+    workflow: AnyWorkflow | str, value: Any, args: tuple[Any, ...], given: Mapping[str, Any]
+) -> tuple[str, dict[str, Any], str | None, str | None]:
+    """The workflow's name, what is sent with a first signal, and its `id` and `tenant`.
+
+    `given`: the keyword arguments of the workflow, or of one by its name `SignalOptions`.
+    """
+    if isinstance(workflow, Workflow):
+        body = {"value": value, "input": arguments_of(workflow, args, given)}
+        return workflow.name, body, None, None
+    options = SignalOptions(**given)  # type: ignore[typeddict-item]
+    body = {"value": value, "input": dict(options.get("input") or {})}
+    return checked_name(workflow), body, options.get("id"), options.get("tenant")
 
 
 def checked(view: Mapping[str, Any], workflow: AnyWorkflow) -> None:

@@ -99,7 +99,8 @@ class Again(Beginning):
         made.items = [binding.item(item) for item in made.items]
         if input is not None:
             made.entries[0] = self._with_input(new, made.entries[0], recorded)
-        await self._services.events.watch(name, self._services.app.workflow(new.workflow), recorded)
+        workflow = self._services.app.workflow(new.workflow)
+        await self._services.events.watches.make(name, workflow, recorded)
         return await self._begin_fork(new, made, given, noted)
 
     def _fork_header(
@@ -126,9 +127,7 @@ class Again(Beginning):
     ) -> Header:
         services, origin = self._services, new.origin
         start = Given(given, False, new.tenant, None, True)
-        workflow = services.app.workflow(new.workflow)
-        door = door_of(services, workflow, start)
-        await services.events.watches.make(new.run, workflow, given)
+        door = door_of(services, services.app.workflow(new.workflow), start)
 
         async def make() -> tuple[Header, bool]:
             found, is_new = await self._store.fork(new, made.entries, made.items)

@@ -250,16 +250,15 @@ class Commits:
         now = max(self._services.clock.now(), execution.clock)
         await self._note(execution)
         first = first_entries(self.header, lap, end, now, heard_in(execution))
-        watches = self._services.events.watches
-        await watches.follow(self.header, execution.started, end.args)
         entries = await store.offload(self.header.run, first)
+        await self._services.events.watches.follow(self.header, execution.started, end.args)
         if not self._ends(execution, await store.next_lap(self.header, entries)):
             return False
         if end.failure is not None:
             about = About(self.header.run, "", end.failure.attempts)
             warn_of_failure(about, end.failure, self._services.clock, end.begins)
         self._instance.begin(History(first, {}))
-        await watches.take_back(self.header, execution.started, end.args)
+        await self._services.events.watches.take_back(self.header, execution.started, end.args)
         await self._answer(fresh)
         await self._notes.committed(self.header)
         unknown = scheduled(fresh)  # what this segment asked for, and withdrew, nobody knows of

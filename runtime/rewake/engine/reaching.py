@@ -29,8 +29,9 @@ class Reaching:
     async def signal_or_start(
         self, workflow: str, key: str, name: str, value: Any, arguments: Any, id: str
     ) -> str:
+        own = await self._services.store.header(task_context().run)
         header, _, _ = await self._signals.signal_or_start(
-            workflow, key, name, value, arguments, id=id, by=_RUN
+            workflow, key, name, value, arguments, id=id, by=_RUN, tenant=own.tenant
         )
         return header.run
 

@@ -17,9 +17,11 @@ from rewake.engine.services import Services
 from rewake.engine.starting import (
     IfFinished,
     IfRunning,
+    Name,
     begin_or_find,
     name_of_key,
     newer_than,
+    newest,
     policy_of,
 )
 from rewake.errors import (
@@ -95,7 +97,7 @@ class Runs(Again):
         try:
             header, new = _there(await begin_or_find(name, policy, create, self._store.standing))
         except StandsFor as other:
-            return other.header, other.new
+            return (other if first is None else _of(name, other)).header, other.new
         if not new and compare and not self.is_of(header, workflow, arguments):
             raise started_otherwise(header.run)
         return header, new
@@ -182,6 +184,15 @@ class Runs(Again):
                 found.append(header)
                 number += 1
         return sorted(found, key=lambda header: header.created, reverse=True)
+
+    async def newest_of_key(self, workflow: str, key: str, tenant: str = "") -> Header | None:
+        """The newest run of an idempotency key, or what is left of it; None: there is none."""
+        name = name_of_key(workflow, key, tenant)
+        first = await self._store.standing(name.first)
+        if first is None:
+            return None
+        number, header = await newest(name, 1, first, self._store.standing)
+        return header if number else None
 
     # --- waiting for the end ---------------------------------------------------------------
 
@@ -342,6 +353,15 @@ class Runs(Again):
         # What was reopened is dispatched by its next turn: the code may no longer ask for it.
         await services.wake(run)
         return header
+
+
+def _of(name: Name, there: StandsFor) -> StandsFor:
+    """What stands for a start with a signal: a run of this name. Raises `RunConflict`."""
+    run = there.header.run
+    if not name.has(run):
+        told = f"run {run!r} stands for the one that was to begin with it"
+        raise RunConflict(told, run=run) from None
+    return there
 
 
 def _there(found: tuple[Header, bool]) -> tuple[Header, bool]:

@@ -31,11 +31,13 @@ from rewake.authoring.signals import (
     misfit,
 )
 from rewake.engine.deliveries import owner_of
+from rewake.engine.door import First
 from rewake.engine.runs import POLL, Runs
 from rewake.engine.starting import IfFinished
 from rewake.engine.turn import Turn
-from rewake.errors import InvalidInput, RunConflict, RunNotFound
+from rewake.errors import CheckpointUnreadable, InvalidInput, RunConflict, RunNotFound
 from rewake.kinds import Kind, Purpose
+from rewake.laps import FIRST
 from rewake.records import (
     Fired,
     Header,
@@ -124,31 +126,26 @@ class Signals:
         *,
         id: str | None = None,
         by: str = "",
+        tenant: str = "",
     ) -> tuple[Header, Signal, bool]:
         """Send a signal to the run of a key, or start one with it if that has ended, or is none.
 
         Returns the run, the signal, and whether the run is new. Just one run gets it. The
         `arguments` are those of a new run. Again with the same `id`, it finds the run that has got
-        the signal, until a newer one of the key is started. Raises as `send` and `Runs.start` do.
+        the signal, until a newer one of the key is started; one that ended without is passed over.
+        Raises as `send` and `Runs.start` do, and `RunConflict` where another run stands for it.
         """
         unnamed = self._new("", name, id, by)
+        self._check_starts(workflow)
         while True:
-            header = await self._newest(workflow, key)
+            header = await self._engine.newest_of_key(workflow, key, tenant)
             if header is not None and header.state in TERMINAL:
-                known = await self._services.store.signal(header.run, unnamed.id)
-                if known is not None and known.stands(header.seed):
-                    signal = await self._known_to(header, _to(unnamed, header.run), value)
+                signal = await self._got_by(header, unnamed, value)
+                if signal is not None:
                     return header, signal, False
             if header is None or header.state in TERMINAL:
-                header, new = await self._engine.start(
-                    workflow,
-                    arguments,
-                    idempotency_key=key,
-                    if_finished=IfFinished.RESTART,
-                    by=by,
-                    compare=False,
-                    first=functools.partial(self._first, unnamed, value),
-                )
+                first = functools.partial(self._first, unnamed, value)
+                header, new = await self._begin(workflow, key, arguments, first, by, tenant)
                 if new and (known := await self._services.store.signal(header.run, unnamed.id)):
                     return header, known, True
             try:
@@ -215,10 +212,51 @@ class Signals:
         unique = self._services.unique() if id is None else _checked_id(id)
         return Signal(run, unique, name, 0, self._services.clock.now(), _NOTHING, by)
 
-    async def _newest(self, workflow: str, key: str) -> Header | None:
-        """The newest run of a key, None if there is none."""
-        found = await self._engine.of_key(key, workflow, 1)
-        return found[0] if found else None
+    async def _begin(
+        self,
+        workflow: str,
+        key: str,
+        arguments: Mapping[str, Any],
+        first: First,
+        by: str,
+        tenant: str,
+    ) -> tuple[Header, bool]:
+        return await self._engine.start(
+            workflow,
+            arguments,
+            idempotency_key=key,
+            if_finished=IfFinished.RESTART,
+            by=by,
+            tenant=tenant,
+            compare=False,
+            first=first,
+        )
+
+    def _check_starts(self, workflow: str) -> None:
+        """Raise `InvalidInput` for a workflow whose runs are begun by several starts."""
+        found = self._services.app.workflow(workflow)
+        if found.rules is not None and found.rules.gathering is not None:
+            told = "gathers its starts (debounce, batch), so no run of it begins with a signal"
+            raise InvalidInput(f"workflow {workflow!r} {told}", field="workflow")
+
+    async def _got_by(self, header: Header, unnamed: Signal, value: Any) -> Signal | None:
+        """The signal of this id that a run has got which has ended, or that it has set aside.
+
+        One that it has not got is taken from it: its sender may have died before it heard.
+        """
+        store = self._services.store
+        known = await store.signal(header.run, unnamed.id)
+        if known is None or not known.stands(header.seed):
+            return None
+        signal = await self._known_to(header, _to(unnamed, header.run), value)
+        if known.refused or known.answered or header.lap.number != FIRST:
+            return signal
+        with suppress(CheckpointUnreadable):
+            entries = (await store.entries(header)).entries
+            if all(getattr(entry, "signal", "") != known.id for entry in entries):
+                await store.drop_signal(known)
+                return None
+        return signal
 
     async def _send(self, signal: Signal, *, again: bool, carry_on: bool) -> Sent:
         """Keep a signal, and go on with its run if that waits for it."""

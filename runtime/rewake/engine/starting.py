@@ -109,6 +109,11 @@ class Name:
         """The id of the n-th run of this name."""
         return generation(self.first, number)
 
+    def has(self, run: str) -> bool:
+        """Whether this is the id of a run of this name."""
+        place = place_of(run)
+        return run == self.first or (self.series and place is not None and place[0] == self.first)
+
 
 def name_of_key(workflow: str, key: str, tenant: str = "") -> Name:
     """The name that an idempotency key of one workflow gives: to each tenant one of its own."""

@@ -312,14 +312,13 @@ class Sweeper:
         if not await self._services.hooks.tell(header):
             # Who has its code knows whom to tell.
             await self._store.postpone(header_key(header.run), due, now + MAX_BACKOFF)
-        elif header.state is RunState.STUCK:
-            await self._services.tell(header, None)
-            await self._store.lay_down(header, None)
         else:
-            left = await self._store.cancel_left(header, now)
+            is_over = header.state is not RunState.STUCK
+            left = await self._store.cancel_left(header, now) if is_over else None
             await self._services.tell(header, None)
             await self._services.events.watches.forget(header, left)
-            await self._store.lay_down(header, self._services.keeping.due_of(header))
+            due_again = self._services.keeping.due_of(header) if is_over else None
+            await self._store.lay_down(header, due_again)
 
     async def _is_kept(self, item: Header | Operation, key: Key, due: Millis, now: Millis) -> bool:
         """Whether this process holds the item, or one that lives does by its lease."""

@@ -126,6 +126,7 @@ OF_TENANTS = frozenset(
         "/v1/workflows",
         "/v1/workflows/{name}",
         "/v1/workflows/{name}/runs",
+        "/v1/workflows/{name}/signals/{signal}",
         "/v1/runs",
         "/v1/stats/runs",
         "/v1/approvals",

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from rewake.engine.signals import Signals, Told
 from rewake.errors import InvalidInput
-from rewake.http.admission import act_of, principal_of, tell_done
+from rewake.http.admission import act_of, principal_of, tell_done, tenant_of
 from rewake.http.bodies import (
     query_limit,
     query_number,
@@ -47,7 +47,7 @@ async def send(request: Request) -> Response:
     return await _answered(request, door, signal, wait)
 
 
-@takes_query("key", "wait")
+@takes_query("key", "tenant", "wait")
 async def signal_or_start(request: Request) -> Response:
     """`POST /v1/workflows/{name}/signals/{signal}`: to the run of a key, or one that it starts."""
     parts, name = parts_of(request), request.path_params["name"]
@@ -67,6 +67,7 @@ async def signal_or_start(request: Request) -> Response:
             given.input,
             id=idempotency_key(request),
             by=principal_of(request).who,
+            tenant=tenant_of(request),
         )
     await tell_done(request, header)
     return await _answered(request, door, signal, wait)

@@ -89,14 +89,14 @@ class Signals(Forks):
             written = await self._put(where, made, absent=True)
             found: Signal = written.item
             if not written.ok and not found.stands(header.seed):
-                await self._drop_signal(found)
+                await self.drop_signal(found)
                 written = await self._put(where, made, absent=True)
                 found = written.item
             if not written.ok and found.mark != mark:
                 return Sent(found, header)
             sent = await self._arrive_with(header, found, claim)
             if sent.signal is None:
-                await self._drop_signal(made)
+                await self.drop_signal(made)
             return sent
 
         return self._heard(await self._together(work))

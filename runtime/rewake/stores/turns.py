@@ -90,7 +90,7 @@ class Turns(Limits):
     async def _take_back(self, made: Header, found: Header, first: Signal | None) -> None:
         """Take back what was put for a run that another start has made."""
         if first is not None and not first.stands(found.seed):
-            await self._drop_signal(first)
+            await self.drop_signal(first)
         here = (found.labels or {}) if found.created == made.created else {}
         labels = {name: v for name, v in (made.labels or {}).items() if here.get(name) != v}
         await self.labelled.remove(_view_of(made), labels)
@@ -105,7 +105,7 @@ class Turns(Limits):
         whole = msgspec.structs.replace(first, value=value)
         await self._put(signal_key(first.run, first.id), whole, absent=True)
 
-    async def _drop_signal(self, signal: Signal) -> None:
+    async def drop_signal(self, signal: Signal) -> None:
         """Take a signal back that did not arrive, if it is still as it was put."""
         where, same = signal_key(signal.run, signal.id), [[Check("mark", "=", signal.mark)]]
         await self._again(lambda: self._table.delete([where], when=same))
