@@ -38,3 +38,5 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     kind: OutcomeKind
     value: Value | None = None
     failure: Failure | None = None
+    cached: str = ""
+    """The run that the value comes from, where it was not made but found."""

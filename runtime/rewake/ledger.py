@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from rewake.encoded import Value
 from rewake.limited import FREE, Terms
 from rewake.published import EventItem
 
@@ -288,6 +289,17 @@ class Holder(msgspec.Struct, frozen=True, array_like=True):
     """The mark of the write by which it has it: another one once it begins."""
 
 
+class Kept(msgspec.Struct, frozen=True, array_like=True):
+    """The result of a task that is cached, and of which operation it is."""
+
+    run: str
+    key: str
+    at: Millis
+    """When it was kept."""
+    value: Value
+    """Bound to its limit (`rewake.engine.caching`)."""
+
+
 class Limit(msgspec.Struct, omit_defaults=True):
     """A limit of one key: who holds it, and how its line goes on (`rewake.stores.books`)."""
 
@@ -309,6 +321,10 @@ class Limit(msgspec.Struct, omit_defaults=True):
     """Of a rate: when the next one may begin, in microseconds."""
     run: str = ""
     """The run that gathers what comes, until it begins."""
+    kept: Kept | None = None
+    """Of what is cached: what the newest holder has come to, good for `per` milliseconds."""
+    cleared: Millis = 0
+    """Of what is cached: what was begun by then is not kept."""
     mark: str = ""
     """The mark of the newest change."""
     due: Millis | None = None
@@ -330,6 +346,13 @@ class Waiter(msgspec.Struct, frozen=True, omit_defaults=True):
     time: int = 0
     """Its virtual time."""
     since: Millis = 0
+
+
+class Cached(msgspec.Struct, frozen=True):
+    """That a result of a run is cached by the limit of this id, perhaps: it goes with the run."""
+
+    run: str
+    id: str
 
 
 class Labelled(msgspec.Struct, frozen=True):
@@ -359,4 +382,5 @@ LedgerItem = (
     | EventItem
     | Limit
     | Waiter
+    | Cached
 )

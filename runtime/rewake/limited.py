@@ -31,6 +31,12 @@ class LimitKind(StrEnum):
     """It begins when nothing more has come for a while, with what came last."""
     BATCH = "batch"
     """It begins with others, as one."""
+    CACHE = "cache"
+    """It waits for the one that does the same, and takes what that came to."""
+
+
+CACHED = "c-"
+"""The first letters of the ids of what is cached, which lies apart from limits."""
 
 
 class Limited(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -44,6 +50,7 @@ class Limited(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     count: int
     """How many may hold it at once; of a rate, how many may begin `per` milliseconds."""
     per: Millis = 0
+    """Of what is cached: for how long."""
     burst: int = 1
     """Of a rate: how many may begin at once, when nothing has begun for long."""
     digest: str = ""
@@ -54,7 +61,8 @@ class Limited(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
         """What is one limit for all who share it."""
         parts = (self.kind, self.name, self.digest or self.key, "d" if self.digest else "")
         named = "\0".join(parts).encode("utf-8", "surrogatepass")
-        return hashlib.sha256(named).hexdigest()[:24]
+        apart = CACHED if self.kind is LimitKind.CACHE else ""
+        return apart + hashlib.sha256(named).hexdigest()[:24]
 
 
 class Terms(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -98,12 +106,18 @@ class Admission(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
 
 def said(limit: Limited) -> str:
     """A limit for people: its name, and its key if it has one."""
-    return f"{limit.name} [{limit.key}]" if limit.key else limit.name
+    name = f"the same call of {limit.name}" if limit.kind is LimitKind.CACHE else limit.name
+    return f"{name} [{limit.key}]" if limit.key else name
 
 
 def is_awaited(terms: Terms) -> bool:
     """Whether there is a limit for which something may wait."""
     return any(limit.kind is not LimitKind.THROTTLE for limit in terms.limits)
+
+
+def cached_by(terms: Terms) -> Limited | None:
+    """By what the result of a task is cached; None: it is not."""
+    return next((limit for limit in terms.limits if limit.kind is LimitKind.CACHE), None)
 
 
 def in_order(limits: Sequence[Limited], kind: LimitKind) -> list[Limited]:

@@ -74,6 +74,11 @@ async def flaky(n: int, failed: set[int] = set()) -> int:  # noqa: B006 - it is 
     return n
 
 
+@task(cache=3600)
+async def kept(n: int, of: int = 0) -> int:
+    return n
+
+
 @task
 async def large(n: int) -> str:
     return "x" * LARGE
@@ -94,6 +99,18 @@ async def steps(n: int) -> None:
 async def sequence(n: int) -> None:
     for i in range(n):
         await quick(i)
+
+
+@workflow
+async def makes(n: int) -> None:
+    for i in range(n):
+        await kept(i, of=n)
+
+
+@workflow
+async def finds(n: int) -> None:
+    for _ in range(n):
+        await kept(0)
 
 
 @workflow
@@ -189,7 +206,7 @@ async def fan_out_runs(n: int) -> None:
 PROGRAMS = (
     *(quick, flaky, large, nothing, steps, sequence, fan_out, retries, large_values, emits),
     *(minutes, long_sleeps, approvals, call_runs, fan_out_runs, event_waits, polls),
-    *(signalled, signalled_early, updated),
+    *(signalled, signalled_early, updated, kept, makes, finds),
 )
 
 
@@ -304,6 +321,12 @@ async def events(on: Measured) -> Used:
     return await each("event_waits", 5, 25, heard)(on)
 
 
+async def found(on: Measured) -> Used:
+    """A task whose result is there: the first call of all makes it."""
+    await run(on, "finds", 1)
+    return await each("finds", 5, 25)(on)
+
+
 def each(workflow: str, few: int, many: int, play: Callable[..., Awaitable[Header]] = run) -> Body:
     """What one more of what a workflow does uses."""
 
@@ -409,6 +432,8 @@ OPERATIONS: Mapping[str, Body] = {
     "a child run in a sequence": each("call_runs", 5, 25),
     "a child run of a fan-out": each("fan_out_runs", 100, 600),
     "a task that fails once and is tried again": each("retries", 5, 25),
+    "a cached task that is carried out": each("makes", 5, 25),
+    "a cached task whose result is there": found,
     "a sleep of a minute": each("minutes", 5, 15),
     "a sleep of more than 15 minutes": asleep,
     "an approval, asked for and decided": each("approvals", 5, 25, decided),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from rewake import concurrency, rate, sleep, workflow
+from rewake import concurrency, rate, sleep, task, workflow
 from rewake.app import App
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
@@ -38,6 +38,8 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
     secret, app = Secret(SECRET), App()
     app.add(nap)
     app.add(seldom)
+    app.add(ask)
+    app.add(look)
     table = SqliteTable(tmp_path / "rewake.db", durable=False)
     engine = Engine(app, table, InProcessDispatcher(SystemClock()), secret)
     face = create_app(engine, secret, grace=0.1)
@@ -151,3 +153,40 @@ def test_a_token_of_a_tenant_cannot_be_an_admins(client: TestClient) -> None:
     body = {"name": "x", "scopes": ["admin"], "tenant": "t1"}
     answer = client.post("/v1/tokens", json=body)
     assert (answer.status_code, answer.json()["field"]) == (422, "tenant")
+
+
+@task(cache=3600)
+async def look(what: str) -> str:
+    return what
+
+
+@workflow
+async def ask(what: str) -> str:
+    return await look(what)
+
+
+def test_what_is_cached_is_shown_and_cleared(client: TestClient) -> None:
+    """An operation says whose result it was given; the list has all, until it is cleared."""
+    runs = []
+    for _ in range(2):
+        answer = client.post("/v1/workflows/ask/runs?wait=10", json={"what": "a"})
+        assert answer.json()["result"] == "a"
+        runs.append(answer.json()["id"])
+    [given] = client.get(f"/v1/runs/{runs[1]}/operations").json()["operations"]
+    assert (given["cached"], given["attempts"]) == (runs[0], 0)
+    [made] = client.get(f"/v1/runs/{runs[0]}/operations").json()["operations"]
+    assert "cached" not in made
+    assert client.get("/v1/limits").json()["limits"] == []
+    [found] = client.get("/v1/cache").json()["results"]
+    assert (found["task"], found["run"], found["operation"]) == ("look", runs[0], "look")
+    for task_, cleared in (("other", 0), ("look", 1), (None, 0)):
+        answer = client.post("/v1/cache/clear", json={"task": task_})
+        assert answer.json() == {"cleared": cleared, "cursor": None}
+    assert client.get("/v1/cache").json()["results"] == []
+    assert client.post("/v1/cache/clear", json={"tsk": "look"}).status_code == 422
+    limited = make(client, "limited", "read", "operate", workflows=["ask"])
+    for answer in (
+        client.get("/v1/cache", headers=bearer(limited)),
+        client.post("/v1/cache/clear", json={}, headers=bearer(limited)),
+    ):
+        assert answer.status_code == 403

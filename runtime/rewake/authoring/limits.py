@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
 from math import isfinite
-from typing import Any, Literal, TypedDict, get_origin
+from typing import Any, Literal, Protocol, TypedDict, get_origin
 
 from rewake.authoring.hints import signature_of
 from rewake.authoring.policy import Seconds, positive
@@ -100,7 +100,7 @@ def rate(
     _whole("rate", count, 10**9)
     if burst is not None:
         _whole("burst of rate", burst, 10**6)
-    span = _span("per of rate", per)
+    span = span_of("per of rate", per)
     if span * 1000 < count:
         raise ValueError(f"rate({count}) is for {count} microseconds at least, not {per!r}")
     return Rule(LimitKind.RATE, count, span, burst or 0, key, _named("rate", name))
@@ -125,8 +125,8 @@ def debounce(wait: Seconds, *, longest: Seconds | None = None, key: KeyOf | None
     All starts until then are one run. `longest`: it begins that long after the first at the latest,
     by default after ten times `wait`. Raises `ValueError` for a time that is not more than 0.
     """
-    quiet = _span("wait of debounce", wait)
-    most = 10 * quiet if longest is None else _span("longest of debounce", longest)
+    quiet = span_of("wait of debounce", wait)
+    most = 10 * quiet if longest is None else span_of("longest of debounce", longest)
     if most < quiet:
         raise ValueError("longest of debounce is no shorter than its wait")
     return Rule(LimitKind.DEBOUNCE, per=quiet, key=key, longest=most)
@@ -140,8 +140,16 @@ def batch(count: int, *, within: Seconds, key: KeyOf | None = None) -> Rule:
     Raises `ValueError` for a count that is no whole number from 2 to 10,000, or a bad time.
     """
     _whole("batch", count, MOST_IN_A_BATCH, least=2)
-    span = _span("within of batch", within)
+    span = span_of("within of batch", within)
     return Rule(LimitKind.BATCH, count, span, key=key)
+
+
+class Caches(Protocol):
+    """How the results of a task are cached."""
+
+    def limited(self, name: str, arguments: Mapping[str, Any], tenant: str, veil: Veil) -> Limited:
+        """By what the result of one call is cached. Raises `UsageError` if that cannot be told."""
+        ...
 
 
 _OF_TENANT = (LimitKind.SINGLETON, LimitKind.DEBOUNCE, LimitKind.BATCH)
@@ -170,9 +178,10 @@ class Rules:
     singleton: Rule | None = None
     priority: int = 0
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    cache: Caches | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.all or self.gathering or self.priority)
+        return bool(self.all or self.gathering or self.priority or self.cache)
 
     @property
     def all(self) -> tuple[Rule, ...]:
@@ -185,6 +194,8 @@ class Rules:
         limits = tuple(self.limited(rule, arguments, tenant, veil) for rule in self.all)
         keys = [each.digest or each.key for each in limits if each.key]
         share = f"t{tenant}" if tenant else "k" + "\0".join(sorted(keys))
+        if self.cache is not None:
+            limits += (self.cache.limited(self.name, arguments, tenant, veil),)
         return Terms(limits, self.priority, sha256(share.encode()).hexdigest()[:8])
 
     def limited(self, rule: Rule, arguments: Mapping[str, Any], tenant: str, veil: Veil) -> Limited:
@@ -328,9 +339,12 @@ def _whole(what: str, count: object, most: int, *, least: int = 1) -> None:
         raise ValueError(told[:200])
 
 
-def _span(what: str, duration: object) -> Millis:
-    if isinstance(duration, bool) or not isinstance(duration, int | float | timedelta):
+def span_of(what: str, duration: object) -> Millis:
+    """A duration that an option gives, of a year at most. Raises `ValueError` for all else."""
+    is_one = isinstance(duration, int | float | timedelta) and not isinstance(duration, bool)
+    if not is_one or (isinstance(duration, float) and not isfinite(duration)):
         raise ValueError(f"{what} is a number of seconds or a timedelta, not {duration!r}"[:200])
+    assert isinstance(duration, int | float | timedelta)
     found = positive(what, duration)
     assert found is not None
     if found > _LONGEST:

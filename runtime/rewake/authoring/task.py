@@ -7,6 +7,7 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Coroutine, Generator
+from dataclasses import replace
 from typing import (
     Any,
     Concatenate,
@@ -21,10 +22,11 @@ from typing import (
 
 from rewake.authoring.async_callable import AsyncCallable
 from rewake.authoring.attempt import in_place
+from rewake.authoring.caching import caching_of
 from rewake.authoring.hints import return_hint, signature_of
 from rewake.authoring.limits import LimitOptions, Rules, rules_of
 from rewake.authoring.marking import hidden_in_call
-from rewake.authoring.policy import Options, Policy
+from rewake.authoring.policy import Options, Policy, Seconds
 from rewake.errors import AppError, CheckpointUnreadable
 from rewake.kinds import Kind, Purpose
 from rewake.records import Outcome, Value
@@ -50,10 +52,15 @@ class TaskOptions(Options, LimitOptions, total=False):
 
     `tag`: the servers that carry it out are those of this tag (`rewake serve --tags gpu`). Its
     limits and its `priority` are as in `LimitOptions`.
+    `cache`: for so long a call gets the result of an earlier one with the same arguments, of any
+    run, and of those that come together one alone is carried out. Another text of the function, or
+    another `cache_version`, is another task to it. Errors are not cached.
     """
 
     name: str
     tag: str
+    cache: Seconds | None
+    cache_version: int | str | None
 
 
 class Task(AsyncCallable, Generic[P, R_co]):
@@ -171,6 +178,8 @@ class Task(AsyncCallable, Generic[P, R_co]):
         if self.rules is None:
             return How(self.tag)
         whose = execution.program
+        if self._origin is not None:
+            arguments = {"self": self._origin[1], **arguments}
         return How(self.tag, self.rules.terms(arguments, tenant=whose.tenant, veil=whose.veil))
 
     def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -264,8 +273,7 @@ def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOp
     The function may be async (it then runs in the event loop of the server) or sync (in a
     thread), a module's own or a closure: a closure travels to its invocation with what it
     captured (cloudpickle). `name` is how the task is known in the app, by default the
-    function's own. `tag` names the servers that carry it out; `limits`, `throttle` and `priority`
-    are as in `LimitOptions`. For the other options see `Options`.
+    function's own. For the other options see `TaskOptions` and `Options`.
 
     Raises `ValueError` for an option out of range, and `AppError` unless it is callable.
     """
@@ -278,6 +286,11 @@ def task(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOp
     shared = closure_name(function) if name.startswith("<") else name
     limited = {each: options.pop(each) for each in LimitOptions.__annotations__ if each in options}  # type: ignore[misc]
     rules = rules_of(shared, function, limited) if limited else None
+    caching = caching_of(
+        shared, function, options.pop("cache", None), options.pop("cache_version", None)
+    )
+    if caching is not None:
+        rules = replace(rules or Rules(shared), cache=caching)
     return Task(function, name, Policy(**cast("Options", options)), tag, rules)
 
 

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from rewake.cli.access import audit, tokens
 from rewake.cli.acting import add_acting
 from rewake.cli.approval_commands import approvals, runs_approve
+from rewake.cli.cached import cache
 from rewake.cli.callbacks import callbacks
 from rewake.cli.cost_command import cost
 from rewake.cli.dead_letters import deadletters
@@ -89,6 +90,7 @@ app = typer.Typer(
 )
 runs = typer.Typer(help="Look at the runs of a server, and act on them.", no_args_is_help=False)
 app.add_typer(runs, name="runs")
+app.add_typer(cache, name="cache")
 app.add_typer(tokens, name="tokens")
 app.add_typer(audit, name="audit")
 app.add_typer(callbacks, name="callbacks")

@@ -98,6 +98,8 @@ def _notes(operation: OperationView, now: Millis) -> list[str]:
     notes = []
     if operation.attempts > 1:
         notes.append(f"attempt {operation.attempts}")
+    if operation.cached:
+        notes.append(f"cached from run {operation.cached}")
     if operation.state == "waiting" and operation.waits:
         notes.append(f"waiting for the limit {operation.waits}")
     elif operation.state == "waiting" and operation.tag:

@@ -154,9 +154,10 @@ class Attempts:
         """The same for a task that is limited, if it is let in; else its message ends."""
         limits = self._services.limits
         admitted = await limits.admit(invocation)
-        if isinstance(admitted, Failure):
+        if isinstance(admitted, Outcome):
             blank = Operation(claim.run, claim.key, Kind.TASK, claim.name, claim.round)
-            return await self._deliver(blank, Outcome(OutcomeKind.ERROR, failure=admitted))
+            sole, joined = invocation.sole, invocation.joined
+            return await self._deliver(blank, admitted, sole=sole, joined=joined)
         if isinstance(admitted, PutOff):
             if admitted.at is not None:
                 await self._again(invocation, admitted.at)

@@ -18,12 +18,25 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from rewake.clock import Clock
+from rewake.engine.caching import Caching
 from rewake.engine.leases import PASSING
 from rewake.engine.settings import Settings
 from rewake.engine.tags import Tags
+from rewake.kinds import OutcomeKind
 from rewake.ledger import Holder, Limit, Waiter
-from rewake.limited import Admission, Limited, LimitKind, Line, Terms, in_order, said
-from rewake.records import Failure, Header, Invocation, Millis, Operation
+from rewake.limited import (
+    CACHED,
+    Admission,
+    Limited,
+    LimitKind,
+    Line,
+    Terms,
+    cached_by,
+    in_order,
+    said,
+)
+from rewake.records import Failure, Header, Invocation, Millis, Operation, Outcome
+from rewake.signing.secret import Secret
 from rewake.states import TERMINAL
 from rewake.stores.books import held_by
 from rewake.stores.history import of_round
@@ -47,6 +60,7 @@ class Around(Protocol):
     """What of an engine's services this needs: they make it."""
 
     store: Store
+    secret: Secret
     clock: Clock
     settings: Settings
     tags: Tags
@@ -54,6 +68,11 @@ class Around(Protocol):
     @property
     def look_soon(self) -> Callable[[], None]:
         """Looks for offered tasks of the tags that are served here."""
+        ...
+
+    @property
+    def unique(self) -> Callable[[], str]:
+        """Makes marks."""
         ...
 
     def goes_ahead(self, at: Millis) -> bool:
@@ -90,6 +109,7 @@ class Limits:
     def __init__(self, services: Around) -> None:
         self._services = services
         self._store = services.store
+        self._caching = Caching(services.store, services.secret)
 
     @property
     def _soon(self) -> Millis:
@@ -97,22 +117,53 @@ class Limits:
 
     # --- tasks -----------------------------------------------------------------------------
 
-    async def admit(self, asked: Invocation) -> LetIn | PutOff | Failure:
-        """Let an attempt at a task in; or let it wait, or fail, as its limits say."""
+    async def admit(self, asked: Invocation) -> LetIn | PutOff | Outcome:
+        """Let an attempt at a task in; or let it wait, or end without one, as its limits say."""
         now = self._services.clock.now()
         found = of_round(await self._store.operation(asked.run, asked.key), asked.round)
         if (other := await self._unwanted(asked, found, now)) is not None:
             return other
         number = 1 if found is None else found.number + 1
         limits = asked.terms.limits
+        made = await self._make_alone(asked, found, number, now)
+        if isinstance(made, Outcome | PutOff):
+            return made
         new = found is None or found.reserved < number
         if new and not (found is not None and found.owner):
             if number == 1 and (refused := await self._refused(limits, now)) is not None:
-                return refused
+                for grant in made:
+                    await self._leave(grant.id, grant.holder)
+                return Outcome(OutcomeKind.ERROR, failure=refused)
             at = await self._reserved(limits, now)
             if at > now:
                 return await self._put_off(asked, number, at)
-        return await self._enter(asked, found, number, now)
+        return await self._enter(asked, found, number, now, made)
+
+    async def _make_alone(
+        self, asked: Invocation, found: Operation | None, number: int, now: Millis
+    ) -> Sequence[Grant] | Outcome | PutOff:
+        """Find what is cached of a task; else make it, if nobody does. It comes before all limits,
+        so that what is found, or waited for, takes nothing of them.
+        """
+        limit, past = cached_by(asked.terms), None
+        line = None if found is None else found.line
+        while limit is not None:
+            who = _waiter(asked, now)
+            entry = await self._store.enter(limit, who, now, soon=self._soon, known=line, past=past)
+            await self._send(entry.came)
+            if (past := entry.kept) is not None:
+                value = await self._caching.found(limit.id, past, asked)
+                if value is not None:
+                    return Outcome(OutcomeKind.OK, value, cached=past.run)
+            elif entry.line is None:
+                return [
+                    Grant(limit.id, Holder(asked.run, asked.key, asked.round, now, entry.grant))
+                ]
+            else:
+                if entry.line != line:
+                    await self._wait_in(asked, number, entry.line, reserved=False)
+                return PutOff(None)
+        return []
 
     async def _unwanted(
         self, asked: Invocation, found: Operation | None, now: Millis
@@ -142,7 +193,7 @@ class Limits:
         if found is None or found.line is None or found.owner:
             return
         await self._store.leave_line(found.line)
-        for limit in in_order(asked.terms.limits, LimitKind.CONCURRENCY):
+        for limit in _places(asked.terms):
             await self._leave_as(limit, asked.run, asked.key)
         await self._store.put_off(asked, found.number + 1, at=None, due=now)
 
@@ -169,27 +220,31 @@ class Limits:
         return PutOff(at if kept is not None else None)
 
     async def _enter(
-        self, asked: Invocation, found: Operation | None, number: int, now: Millis
+        self,
+        asked: Invocation,
+        found: Operation | None,
+        number: int,
+        now: Millis,
+        made: Sequence[Grant],
     ) -> LetIn | PutOff:
-        grants: list[Grant] = []
-        who = Waiter(
-            *(asked.run, asked.key, asked.name, asked.round, asked.tag, asked.terms), since=now
-        )
+        grants, who = [*made], _waiter(asked, now)
         line = None if found is None else found.line
         for limit in in_order(asked.terms.limits, LimitKind.CONCURRENCY):
             entry = await self._store.enter(limit, who, now, soon=self._soon, known=line)
             await self._send(entry.came)
             if entry.line is not None:
                 if entry.line != line:
-                    await self._wait_in(asked, number, entry.line)
+                    await self._wait_in(asked, number, entry.line, reserved=True)
                 return PutOff(None)
             holder = Holder(asked.run, asked.key, asked.round, now, entry.grant)
             grants.append(Grant(limit.id, holder))
         return LetIn(grants)
 
-    async def _wait_in(self, asked: Invocation, number: int, line: Line) -> None:
+    async def _wait_in(self, asked: Invocation, number: int, line: Line, *, reserved: bool) -> None:
         due = self._services.clock.now() + LAST
-        kept = await self._store.put_off(asked, number, at=None, due=due, line=line, reserved=True)
+        kept = await self._store.put_off(
+            asked, number, at=None, due=due, line=line, reserved=reserved
+        )
         if kept is None:
             await self._store.leave_line(line)
 
@@ -204,9 +259,22 @@ class Limits:
         except PASSING:
             log.warning("limits of %s are given back later", asked.key, exc_info=True)
 
+    async def clear(self, id: str) -> bool:
+        """Forget what is cached by this id, and do not keep what is being made. Whether there was
+        a result.
+        """
+        while (found := await self._store.cached.find(id)) is not None:
+            now, mark = self._services.clock.now(), self._services.unique()
+            if await self._store.cached.clear(found, mark, now):
+                return found.kept is not None
+        return False
+
     async def _leave(self, id: str, holder: Holder | None) -> None:
-        now = self._services.clock.now()
-        await self._send(await self._store.leave(id, holder, now, soon=self._soon))
+        now, kept = self._services.clock.now(), None
+        if holder is not None and id.startswith(CACHED):
+            kept = await self._caching.made(id, holder, now)
+        came = await self._store.leave(id, holder, now, soon=self._soon, kept=kept)
+        await self._send(came)
 
     async def _leave_as(self, limit: Limited, run: str, key: str) -> None:
         """Give back the place of a task or a run, by whatever grant it has it."""
@@ -232,7 +300,7 @@ class Limits:
             return ended or free_at(found, now, settings.lease, settings.skew) <= now
         if found.owner:
             return False  # by that attempt, or whoever takes it over
-        return gone or (found.not_before or 0) > now
+        return gone or ((found.not_before or 0) > now and found.reserved <= found.number)
 
     # --- who is let in ---------------------------------------------------------------------
 
@@ -259,6 +327,8 @@ class Limits:
         """
         # Less often the longer nothing has changed: what could be lost was lost at a change.
         due = now + min(max(self._services.settings.grace, (now - limit.written) // 2), PATROL)
+        if limit.kept is not None and not (limit.holders or limit.waits):
+            due = max(due, limit.kept.at + limit.per)
         if not await self._store.look_later(limit, due, now):
             return None
         for holder in limit.holders:
@@ -286,6 +356,8 @@ class Limits:
             found = await self._store.operation(holder.run, holder.key)
             if found is None or found.owner or _is_in_other(found.line, limit):
                 return None  # what has no item is covered by its run's header
+            if (found.not_before or 0) > self._services.clock.now():
+                return None  # a moment is reserved for it
             asked = (found.run, found.key, found.name, found.round, found.tag, found.terms)
             return _message(Waiter(*asked))
         header = await self._store.find(holder.run)
@@ -336,6 +408,18 @@ def _held(terms: Terms) -> list[Limited]:
     """The limits of which a run has a place until it ends."""
     kinds = (LimitKind.SINGLETON, LimitKind.CONCURRENCY)
     return [limit for kind in kinds for limit in in_order(terms.limits, kind)]
+
+
+def _places(terms: Terms) -> list[Limited]:
+    """The limits of which a task may have a place."""
+    kinds = (LimitKind.CACHE, LimitKind.CONCURRENCY)
+    return [limit for kind in kinds for limit in in_order(terms.limits, kind)]
+
+
+def _waiter(asked: Invocation, now: Millis) -> Waiter:
+    return Waiter(
+        *(asked.run, asked.key, asked.name, asked.round, asked.tag, asked.terms), since=now
+    )
 
 
 def _is_in_other(line: Line | None, limit: Limit) -> bool:

@@ -12,7 +12,7 @@ from rewake.views.access import AuditedView, TokenView
 from rewake.views.ballots import InboxView
 from rewake.views.deliveries import DeliveryView
 from rewake.views.history_pages import ChangedView
-from rewake.views.limits import LimitView
+from rewake.views.limits import CachedView, LimitView
 from rewake.views.runs import Links, RunView
 from rewake.views.schedules import ComingView, ScheduleView
 from rewake.views.signals import SignalView
@@ -159,6 +159,18 @@ class LimitsPage(msgspec.Struct, frozen=True):
 
     limits: list[LimitView]
     cursor: str | None
+
+
+class CachedPage(Page, frozen=True, kw_only=True):
+    """Results of tasks that are cached, and calls whose result will be."""
+
+    results: list[CachedView]
+
+
+class ClearedPage(Page, frozen=True, kw_only=True):
+    """How many results of a page are cached no more."""
+
+    cleared: int
 
 
 class WorkflowDetails(WorkflowView, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from rewake.http import (
     answers,
     approvals,
     approving,
+    cached,
     callbacks,
     dead_letters,
     events,
@@ -179,6 +180,8 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("GET", "/readyz"): Described({200: Answer(answers.Ready)}),
     ("GET", "/openapi.json"): Described({200: Answer(dict)}),
     ("GET", "/v1/limits"): Described({200: Answer(answers.LimitsPage)}),
+    ("GET", "/v1/cache"): Described({200: Answer(answers.CachedPage)}),
+    ("POST", "/v1/cache/clear"): Described({200: Answer(answers.ClearedPage)}, body=cached.Clear),
     ("GET", "/v1/workflows"): Described({200: Answer(answers.WorkflowsPage)}),
     ("GET", "/v1/workflows/{name}"): Described(
         {200: Answer(answers.WorkflowDetails)}, problems=(404,)

@@ -34,6 +34,8 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/readyz"): Need(Scope.READ, "ready", free=True),
     ("GET", "/openapi.json"): Need(Scope.READ, "contract.get"),
     ("GET", "/v1/limits"): Need(Scope.READ, "limit.list"),
+    ("GET", "/v1/cache"): Need(Scope.READ, "cache.list"),
+    ("POST", "/v1/cache/clear"): Need(Scope.OPERATE, "cache.clear", acts=True),
     ("GET", "/v1/workflows"): Need(Scope.READ, "workflow.list"),
     ("GET", "/v1/workflows/{name}"): Need(Scope.READ, "workflow.get"),
     ("POST", "/v1/workflows/{name}/runs"): Need(Scope.START, "run.start", acts=True),

@@ -24,6 +24,9 @@ are told apart by 256 digests, so that an item stays small: two that have one di
 One level of priority is worth `LEVEL` places. So a higher one comes first, and yet nobody waits for
 ever: what comes later than that many turns cannot pass it.
 
+What is *cached* is a limit of one holder, who makes the result. It is kept in the same item, by the
+write that gives the place back: from then on nobody needs the place, and who waits is told at once.
+
 A rate is a generic cell rate algorithm: the limit's item says when the next one may begin, and who
 comes reserves that moment by one write. Nobody waits in a line, and nobody asks again.
 """
@@ -35,8 +38,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from rewake.ledger import Holder, Limit, Waiter
-from rewake.limited import Limited, Millis
+from rewake.ledger import Holder, Kept, Limit, Waiter
+from rewake.limited import Limited, LimitKind, Millis
 
 LEVEL = 1_000
 """So many places in line is one level of priority worth."""
@@ -53,6 +56,18 @@ def blank(limit: Limited) -> Limit:
     return Limit(limit.id, limit.kind, limit.name, limit.key)
 
 
+def asked(
+    found: Limit | None, limit: Limited, past: Kept | None, now: Millis, margin: Millis
+) -> Limit:
+    """The book as who comes asks it to be, without what is kept no more, or is `past`."""
+    book = msgspec.structs.replace(found or blank(limit), count=limit.count)
+    if limit.kind is not LimitKind.CACHE:
+        return book
+    book = msgspec.structs.replace(book, per=limit.per)
+    is_kept = book.kept != past and is_fresh(book, limit.per, now, margin)
+    return book if is_kept else msgspec.structs.replace(book, kept=None)
+
+
 def held_by(book: Limit, run: str, key: str) -> Holder | None:
     """The place of a task or a run among the holders, if it has one."""
     return next((each for each in book.holders if (each.run, each.key) == (run, key)), None)
@@ -63,9 +78,18 @@ def is_free(book: Limit, count: int) -> bool:
     return len(book.holders) < count
 
 
-def is_idle(book: Limit, now: Millis) -> bool:
+def is_fresh(book: Limit, per: Millis, now: Millis, margin: Millis) -> bool:
+    """Whether it keeps a result that is no older than `per`.
+
+    How old one is that was kept under a clock that was set back since, nobody knows.
+    """
+    return book.kept is not None and book.kept.at - margin <= now < book.kept.at + per
+
+
+def is_idle(book: Limit, now: Millis, margin: Millis) -> bool:
     """Whether it says nothing that a missing item would not."""
-    return not (book.holders or book.waits) and book.next <= now * 1000
+    used = book.holders or book.waits or is_fresh(book, book.per, now, margin)
+    return not used and book.next <= now * 1000
 
 
 def entered(book: Limit, who: Waiter, grant: str, now: Millis) -> Limit:
@@ -81,6 +105,13 @@ def left(book: Limit, run: str, key: str, grant: str) -> Limit:
     if same is None or same.grant != grant:
         return book
     return msgspec.structs.replace(book, holders=[h for h in book.holders if h is not same])
+
+
+def filled(book: Limit, holder: Holder, kept: Kept) -> Limit:
+    """The book that keeps what a holder came to, unless it was cleared meanwhile."""
+    if holder.since <= book.cleared:
+        return book
+    return msgspec.structs.replace(book, kept=kept)
 
 
 def queued(book: Limit, share: str) -> tuple[Limit, int]:

@@ -24,6 +24,8 @@
     D#<series>  B#<newest first>            ReceivedBody    its body
     Z           Z#<name>                    Schedule    when runs of a workflow are started
     F           F#<id>                      Limit       who holds a limit of one key
+    f           F#<id>                      Limit       a result that is cached, who makes it
+    R#<run>     c#<id>                      Cached      that a result of the run is cached, perhaps
     Q#<id>      Q#<place>                   Waiter      who waits in its line, first come first
     E#<ref>     E                           Published   an event
     I#<name>    R#<digest>                  Shape       fields by which events are looked for
@@ -40,7 +42,8 @@ Where a table spreads what many write at once, operations and logs of wide runs 
 `O#<shard>#<run>`, views in `V#<day>#<shard>` (or `U#`), what is about all events of a name in
 `I#<name>#all#<shard>`, items of a series in
 `A#<series>#<shard>` (or `D#`), schedules in
-`Z#<shard>`, limits in `F#<shard>`, states in `s#<shard>`, runs by a label in `l#<shard>#<label>`:
+`Z#<shard>`, limits in `F#<shard>` (or `f#`), states in `s#<shard>`, runs by a label in
+`l#<shard>#<label>`:
 `stores/layout.py` and `stores/series.py` say which. Sort keys stay.
 """
 
@@ -55,6 +58,7 @@ from rewake.kin import Watcher
 from rewake.laps import FIRST
 from rewake.ledger import (
     Audited,
+    Cached,
     Copying,
     Counter,
     Day,
@@ -72,7 +76,7 @@ from rewake.ledger import (
     View,
     Waiter,
 )
-from rewake.limited import Line
+from rewake.limited import CACHED, Line
 from rewake.published import Mention, Published, Shape, Subscription
 from rewake.records import Chunk, Header, Item, Millis, Operation, Signal
 from rewake.stores.table import Key
@@ -95,6 +99,8 @@ TAGS = "G"
 
 LIMITS = "F"
 """The partition of all limits, where they are not spread."""
+CACHE = "f"
+"""The same of what is cached, of which there can be very much more."""
 
 _LABELLED = re.compile(r"^l#([0-9]{2}#)?")
 
@@ -138,6 +144,7 @@ TYPES: Mapping[str, type[Item]] = {
     "K": Watcher,
     "F": Limit,
     "Q": Waiter,
+    "c": Cached,
     DAYS: Day,
     VIEWS: View,
 }
@@ -151,7 +158,7 @@ _CHUNK_PLACE = re.compile(rf"{CHUNKS}[0-9]{{8}}.*", re.DOTALL)
 _MOMENT = re.compile("[0-9]+")
 _VIEW_PLACE = re.compile(r"[0-9]{15}(#.+|\$)", re.DOTALL)
 _SCHEDULE_PLACE = re.compile(r"Z#[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_LIMIT_PLACE = re.compile(r"F#[0-9a-f]{24}")
+_LIMIT_PLACE = re.compile(r"F#(c-)?[0-9a-f]{24}")
 _TOKEN_PLACE = re.compile(r"T#[0-9a-f]{16}")
 
 
@@ -241,12 +248,18 @@ def is_schedule_place(sort: str) -> bool:
 
 def limit_key(id: str, shard: int | None) -> Key:
     """Where the limit of this id is; `shard`: its part, where limits are spread."""
-    return Key(LIMITS if shard is None else f"{LIMITS}#{shard:02d}", f"F#{id}")
+    all_ = CACHE if id.startswith(CACHED) else LIMITS
+    return Key(all_ if shard is None else f"{all_}#{shard:02d}", f"F#{id}")
 
 
 def is_limit_place(sort: str) -> bool:
     """Whether this can be a cursor of a list of limits."""
     return _LIMIT_PLACE.fullmatch(sort) is not None
+
+
+def cached_key(run: str, id: str) -> Key:
+    """Where a run says that a result of it is cached."""
+    return Key(run_partition(run), f"c#{id}")
 
 
 def line_partition(id: str) -> str:

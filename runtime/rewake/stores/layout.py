@@ -39,6 +39,7 @@ from math import prod
 from rewake.keyed import State
 from rewake.laps import within_lap
 from rewake.ledger import Audited, Labelled, Limit, Received, ReceivedBody, Schedule, View
+from rewake.limited import CACHED
 from rewake.published import Mention, Subscription
 from rewake.records import Entry, Header, Item, Operation, Scheduled
 from rewake.stores.keys import (
@@ -209,8 +210,16 @@ class Layout:
     @property
     def limits(self) -> list[str]:
         """The partitions of all limits."""
+        return self._limits("")
+
+    @property
+    def cached(self) -> list[str]:
+        """The partitions of all that is cached."""
+        return self._limits(CACHED)
+
+    def _limits(self, first: str) -> list[str]:
         shards: list[int | None] = [None] if self.shards == 1 else [*range(self.shards)]
-        return [limit_key("", shard).partition for shard in shards]
+        return [limit_key(first, shard).partition for shard in shards]
 
     def shard(self, key: str) -> int | None:
         """The shard of its run in which an operation lies; None: it lies with its run."""

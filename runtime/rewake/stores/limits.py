@@ -10,8 +10,8 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from rewake.kinds import Kind
-from rewake.ledger import Holder, Limit, Waiter
-from rewake.limited import Admission, Limited, Line, said
+from rewake.ledger import Holder, Kept, Limit, Waiter
+from rewake.limited import Admission, Limited, LimitKind, Line, said
 from rewake.records import Header, Invocation, Millis, Operation, Retried, Started
 from rewake.states import MOVES, Move
 from rewake.stores import books
@@ -25,7 +25,10 @@ from rewake.stores.writes import UNOWNED
 
 PATROL: Millis = 60_000
 """How often a limit is looked at that has holders and no line, in milliseconds."""
-_FIELDS = ("count", "per", "holders", "waits", "turn", "ahead", "next", "run", "due")
+_FIELDS = ("count", "per", "holders", "waits", "turn", "ahead", "next", "run")
+_KEPT = ("due", "kept", "cleared")
+AT_ONCE = 500
+"""So many of a line are told at once that what they wait for is there, where that was not heard."""
 
 
 class Entry(NamedTuple):
@@ -35,6 +38,8 @@ class Entry(NamedTuple):
     """By which it holds the limit; empty: it waits."""
     line: Line | None
     came: Sequence[Waiter]
+    kept: Kept | None = None
+    """Nobody need hold it: this is there."""
 
 
 class Limits(Laps):
@@ -64,33 +69,52 @@ class Limits(Laps):
         return page.items
 
     async def enter(
-        self, limit: Limited, who: Waiter, now: Millis, *, soon: Millis, known: Line | None = None
+        self,
+        limit: Limited,
+        who: Waiter,
+        now: Millis,
+        *,
+        soon: Millis,
+        known: Line | None = None,
+        past: Kept | None = None,
     ) -> Entry:
         """Take a place of a limit, or wait in its line; `known`: where it waits already, perhaps.
 
-        `soon`: when a sweep must look at it, if somebody waits.
+        `soon`: when a sweep must look at it, if somebody waits. Where a result is kept, that is the
+        answer, unless it is `past`, which cannot be read.
         """
         async with self._in_turn(limit.id):
-            entry = await self._together(lambda: self._enter(limit, who, now, soon, known))
+            entry = await self._together(lambda: self._enter(limit, who, now, soon, known, past))
         others = [each for each in entry.came if (each.run, each.key) != (who.run, who.key)]
         return entry._replace(came=others)
 
     async def _enter(
-        self, limit: Limited, who: Waiter, now: Millis, soon: Millis, known: Line | None
+        self,
+        limit: Limited,
+        who: Waiter,
+        now: Millis,
+        soon: Millis,
+        known: Line | None,
+        past: Kept | None,
     ) -> Entry:
         came: list[Waiter] = []
         while True:
             found = await self.limit(limit.id)
-            book = found or books.blank(limit)
-            book = msgspec.structs.replace(book, count=limit.count)
+            book = books.asked(found, limit, past, now, self._margin)
             mark = self._mark()
-            holds = books.held_by(book, who.run, who.key) is not None
-            if not holds and book.waits and books.is_free(book, limit.count):
+            held = books.held_by(book, who.run, who.key)
+            if book.kept is not None:
+                if held is not None:
+                    came += await self._leave(limit.id, held, now, soon, None)
+                return Entry("", None, came, book.kept)
+            if held is None and book.waits and books.is_free(book, limit.count):
                 came += await self._let_in(found, book, now, soon)
                 continue
-            if holds or books.is_free(book, limit.count):
+            if held is not None or books.is_free(book, limit.count):
                 new = books.entered(book, who, mark, now)
                 if await self._swap(found, new, mark, now + PATROL):
+                    if found is not None and found.kept is not None:
+                        await self.cached.drop(found)  # it is over
                     return Entry(mark, None, came)
                 continue
             if known is not None and await self._is_in(known, limit.id):
@@ -124,29 +148,68 @@ class Limits(Laps):
         return None
 
     async def leave(
-        self, id: str, holder: Holder | None, now: Millis, *, soon: Millis
+        self,
+        id: str,
+        holder: Holder | None,
+        now: Millis,
+        *,
+        soon: Millis,
+        kept: Kept | None = None,
     ) -> list[Waiter]:
-        """Give a place back, if its grant is still the same; returns who was let in.
+        """Give a place back, if its grant is still the same; returns who is to go on.
 
-        Without a `holder`, only let in whom there are places for.
+        Without a `holder`, only let in whom there are places for. `kept`: what it has come to.
         """
         async with self._in_turn(id):
-            return await self._together(lambda: self._leave(id, holder, now, soon))
+            return await self._together(lambda: self._leave(id, holder, now, soon, kept))
 
     async def _leave(
-        self, id: str, holder: Holder | None, now: Millis, soon: Millis
+        self, id: str, holder: Holder | None, now: Millis, soon: Millis, kept: Kept | None
     ) -> list[Waiter]:
         came: list[Waiter] = []
         while (found := await self.limit(id)) is not None:
             book = found
             if holder is not None:
                 book = books.left(book, holder.run, holder.key, holder.grant)
+                if kept is not None and book is not found:
+                    book = books.filled(book, holder, kept)
+            if books.is_fresh(book, book.per, now, self._margin):
+                told = await self._tell(found, book, soon)
+                if told is None:
+                    continue
+                return came + told
             if not (book.waits and books.is_free(book, book.count)):
                 if book is found or await self._swap(found, book, self._mark(), now + PATROL):
                     return came
                 continue
             came += await self._let_in(found, book, now, soon)
         return came
+
+    async def _tell(self, found: Limit, book: Limit, soon: Millis) -> list[Waiter] | None:
+        """All who wait for what is kept, or of those who were told before the first; None: it has
+        changed. They leave the line as they end.
+        """
+        told: list[Waiter] = []
+        if book.waits:
+            new = found.kept != book.kept
+            told = await self._whole_line(book.id) if new else await self.line(book.id, AT_ONCE)
+            book = msgspec.structs.replace(book, waits=bool(told))
+        due = soon
+        if not (told or book.holders):
+            assert book.kept is not None
+            due, book = book.kept.at + book.per, msgspec.structs.replace(book, due=None)
+        if book == found or await self._swap(found, book, self._mark(), due):
+            return told
+        return None
+
+    async def _whole_line(self, id: str) -> list[Waiter]:
+        line: list[Waiter] = []
+        cursor: str | None = None
+        while True:
+            page = await self._table.query(line_partition(id), limit=AT_ONCE, cursor=cursor)
+            line += [who for _, who in page.items]
+            if (cursor := page.cursor) is None:
+                return line
 
     async def _let_in(
         self, found: Limit | None, book: Limit, now: Millis, soon: Millis
@@ -190,7 +253,7 @@ class Limits(Laps):
         """Write a limit anew if it is as it was found. An early due time stays."""
         if new.due is None or new.due > due:
             new = msgspec.structs.replace(new, due=due)
-        changes = {name: getattr(new, name) for name in _FIELDS} | {"mark": mark}
+        changes = {name: getattr(new, name) for name in (*_FIELDS, *_KEPT)} | {"mark": mark}
         changes["written"] = self._clock.now()
         same = [Check("id", "absent") if found is None else Check("mark", "=", found.mark)]
         where, create = self.layout.limit(new.id), new if found is None else None
@@ -204,7 +267,9 @@ class Limits(Laps):
         False: it has changed since, or another process looks.
         """
         where, same = self.layout.limit(found.id), [[Check("mark", "=", found.mark)]]
-        if books.is_idle(found, now):
+        if books.is_idle(found, now, self._margin):
+            if found.kind == LimitKind.CACHE:
+                await self.cached.drop(found)
             await self._again(lambda: self._table.delete([where], when=same))
             return False
         when = [[*same[0], Check("due", "=", found.due)]]

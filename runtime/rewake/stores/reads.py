@@ -27,6 +27,7 @@ from rewake.states import RunState
 from rewake.stores import layout
 from rewake.stores.audit import Audit
 from rewake.stores.blobs import Blobs
+from rewake.stores.cached import CachedResults
 from rewake.stores.deliveries import Deliveries
 from rewake.stores.events import Events
 from rewake.stores.floods import Floods
@@ -115,6 +116,7 @@ class Reads:
         self.seen = SeenPages(table, self._again)
         self.known_tags = KnownTags(table, self._again)
         self.floods = Floods(table, self._again)
+        self.cached = CachedResults(table, shelf, self.layout, self._blobs, self._again)
         self.schedules = Schedules(table, self.layout, self._again)
         self.events = Events(table, self.layout, self._again)
 

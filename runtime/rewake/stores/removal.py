@@ -34,7 +34,7 @@ from typing import Any
 import msgspec
 
 from rewake.laps import FIRST
-from rewake.ledger import View
+from rewake.ledger import Cached, View
 from rewake.records import Header, Millis
 from rewake.states import MOVES, TERMINAL, Move, RunState
 from rewake.stores import layout
@@ -112,6 +112,9 @@ class Removal(Joins):
                 return True
         for partition in self.layout.partitions(stone, layout.STEPS):
             page = await self._table.query(partition, limit=FEW + 1)
+            for _, item in page.items:
+                if isinstance(item, Cached):
+                    await self.cached.forget(item.id, run, self._mark)
             keys = [key for key, _ in page.items if key != header_key(run)]
             if keys:
                 await self._gone(keys)

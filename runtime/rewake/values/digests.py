@@ -67,6 +67,30 @@ def digest(arguments: Mapping[str, Any], key: bytes = b"") -> str:
     return hashlib.sha256(canonical).hexdigest()[:16]
 
 
+class Indistinct(Exception):
+    """A value of this `kind`, in the argument `where`, of which no text can be made."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.where = ""
+
+
+def exact_digest(arguments: Mapping[str, Any]) -> str:
+    """Return 64 hex characters that name `arguments`, and no others.
+
+    Raises `Indistinct` for values of which no text tells all.
+    """
+    texts = []
+    for name in sorted(arguments):
+        try:
+            texts.append(f"{_quoted(name)}:{_ExactWriter().text(arguments[name])}")
+        except Indistinct as error:
+            error.where = name
+            raise
+    return hashlib.sha256(",".join(texts).encode(errors="backslashreplace")).hexdigest()
+
+
 def _quick_text(named: dict[str, Any]) -> bytes | None:
     """Return the canonical text of plain data the fast way; None if `named` is not plain."""
     met = plain_types(named) if any(map(_is_deep, named.values())) else frozenset[type]()
@@ -103,12 +127,14 @@ class _Writer:
         identity = id(value)
         self._left -= 1
         if identity in self._within or len(self._within) > _DEPTH or self._left < 0:
-            return _bare(value)
+            return self._untold(value)
         self._within.add(identity)
         try:
             return self._content(value)
+        except Indistinct:
+            raise
         except Exception:
-            return _bare(value)
+            return self._untold(value)
         finally:
             self._within.discard(identity)
 
@@ -122,8 +148,11 @@ class _Writer:
                 return content if kind in PLAIN else f"{_named(kind)}({content})"
         names = names or field_names(kind)
         if names is None:
-            return _bare(value)
+            return self._untold(value)
         return f"{_named(kind)}({','.join(self._fields(value, names))})"
+
+    def _untold(self, value: Any) -> str:
+        return _bare(value)
 
     def _fields(self, value: Any, names: Iterable[str]) -> Iterator[str]:
         kind: Any = type(value)
@@ -152,6 +181,30 @@ class _Writer:
 
     def moment(self, value: dt.datetime | dt.time) -> str:
         return f"{value.isoformat()},{value.fold},{self.text(value.tzinfo)}"
+
+
+class _ExactWriter(_Writer):
+    """The same, but for values that have no text of their own, or are told by a name alone."""
+
+    __slots__ = ()
+
+    def _content(self, value: Any) -> str:
+        kind = type(value)
+        if issubclass(kind, types.FunctionType | types.MethodType):
+            return self._untold(value)
+        if getattr(value, "__pydantic_extra__", None) or self._has_more(value, kind):
+            return self._untold(value)
+        return super()._content(value)
+
+    def _has_more(self, value: Any, kind: type) -> bool:
+        """Whether it is text, a list and the like, of a class that gives it more than that."""
+        if kind in _FORMS or issubclass(kind, enum.Enum | type):
+            return False
+        plain = tuple_fields(kind) is None and field_names(kind) is None
+        return plain and bool(getattr(value, "__dict__", None))
+
+    def _untold(self, value: Any) -> str:
+        raise Indistinct(type_name(type(value)))
 
 
 def _quoted(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The views of limits: who holds each, and who waits in its line."""
+"""The views of limits: who holds each, and who waits in its line; and of what is cached."""
 
 from __future__ import annotations
 
@@ -36,6 +36,38 @@ class LimitView(msgspec.Struct, frozen=True):
     waiting: list[InLimitView]
     more: bool
     next: str | None
+
+
+class CachedView(msgspec.Struct, frozen=True):
+    """What is cached of one call of a task: of which operation of which run it is, since when and
+    until when. `maker` carries the call out now, and `waited`: others wait for that.
+    """
+
+    id: str
+    task: str
+    key: str
+    run: str | None
+    operation: str | None
+    made: str | None
+    until: str | None
+    maker: InLimitView | None
+    waited: bool
+
+
+def cached_view(found: Limit) -> CachedView:
+    """The view of what is cached, or is about to be."""
+    kept, holders = found.kept, found.holders
+    return CachedView(
+        found.id,
+        found.name,
+        found.key,
+        None if kept is None else kept.run,
+        None if kept is None else kept.key,
+        None if kept is None else moment(kept.at),
+        None if kept is None else moment(kept.at + found.per),
+        InLimitView(holders[0].run, holders[0].key, moment(holders[0].since)) if holders else None,
+        found.waits,
+    )
 
 
 def limit_view(limit: Limit, line: Sequence[Waiter]) -> LimitView:

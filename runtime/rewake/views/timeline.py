@@ -77,7 +77,8 @@ class OperationView(msgspec.Struct):
     `attempts` counts all attempts but those that were handed over, `lost` those whose process
     died. `error` is its failure, or while it is retried, its newest attempt's. `tries` are its
     newest attempts, one by one; `arguments` what a task was called with, `tag` the servers that
-    carry it out, `child` the run that it is about, `waits` the limit that it waits for.
+    carry it out, `child` the run that it is about, `waits` the limit that it waits for, `cached`
+    the run whose result it was given, without an attempt of its own.
     """
 
     key: str
@@ -98,6 +99,7 @@ class OperationView(msgspec.Struct):
     tag: str | UnsetType = UNSET
     child: str | UnsetType = UNSET
     waits: str | UnsetType = UNSET
+    cached: str | UnsetType = UNSET
 
 
 def waits_for(item: Operation) -> str:
@@ -347,6 +349,7 @@ class Reading:
     ) -> None:
         shown = self._outcome(outcome, view.key, view.kind.traits.ends_with)
         view.result, view.error = shown.get("result", UNSET), shown.get("error", UNSET)
+        view.cached = outcome.cached or UNSET
         self._end(view.key, ENDED[outcome.kind], at, started)
 
     def _withdraw(self, key: str) -> None:
