@@ -56,6 +56,8 @@ class OtherRun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
     """Whether one of this id that has ended is refused."""
     by: str = ""
     """Who started the run that asks; so whom approvals of the other one take for its starter."""
+    tied: bool = False
+    """Whether it ends with the run that starts it, which may be killed before it hears of that."""
 
 
 class Parent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):

@@ -105,10 +105,10 @@ class Stage:
         """Ask one process for something."""
         return await replica.spawn(act(replica.engine))
 
-    async def decide(self, replica: Replica, key: str) -> None:
+    async def decide(self, replica: Replica, key: str, run: str = "r1") -> None:
         """Approve, by way of one process."""
         await self.ask(
-            replica, lambda e: Approvals(e).decide("r1", key, Approval(Decision.APPROVED))
+            replica, lambda e: Approvals(e).decide(run, key, Approval(Decision.APPROVED))
         )
 
     def hold(

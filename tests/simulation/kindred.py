@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rewake.records import Header
+from rewake.records import Header, Scheduled
 from rewake.stores.ended import ENDED
 from rewake.stores.families import is_waited_for
 from tests.simulation.generate import Drawn, Err
@@ -56,9 +56,8 @@ def _wrapped(node: Any, chance: random.Random) -> Any:
 
 def untold(runs: Mapping[str, Run], header: Header) -> str:
     """What is wrong with a run that nobody looks at any more; empty: whoever waits for it knows."""
-    laid_down = header.due is None or header.due >= ENDED
     parent = header.parent
-    if not (laid_down and is_waited_for(header)) or parent is None or not parent.waits:
+    if not (is_laid_down(header) and is_waited_for(header)) or parent is None or not parent.waits:
         return ""
     waits = runs.get(parent.run)
     item = None if waits is None else waits.operations.get(parent.key)
@@ -66,6 +65,17 @@ def untold(runs: Mapping[str, Run], header: Header) -> str:
     if told or waits is None or waits.over:
         return ""
     return f"it has ended, and {parent.key} of run {parent.run} is never told"
+
+
+def tells(runs: Mapping[str, Run], asked: Scheduled) -> bool:
+    """Whether the run that an operation is about will be looked at, and then tell of its end."""
+    about = None if asked.about is None else runs.get(asked.about.run)
+    return about is not None and not is_laid_down(about.header)
+
+
+def is_laid_down(header: Header) -> bool:
+    """Whether nobody looks at a run any more but to remove it."""
+    return header.due is None or header.due >= ENDED
 
 
 def forsaken(runs: Mapping[str, Run]) -> Iterator[str]:

@@ -263,13 +263,44 @@ def stale_check() -> Iterator[None]:
     """A sweeper moves a due time although the run went on meanwhile (a bug that this found)."""
 
     async def old(
-        self: Store, seen: Header, *, check_at: Millis | None, wake: Millis | None
+        self: Store,
+        seen: Header,
+        *,
+        check_at: Millis | None,
+        wake: Millis | None,
+        arrived: bool = False,
     ) -> bool:
         due = min((each for each in (check_at, wake) if each is not None), default=None)
         written = await self._update(
             header_key(seen.run),
             when=[[Check("due", "=", seen.due)]],
             set={"check_at": check_at, "due": due},
+            add={"arrivals": int(arrived)},
+        )
+        return written.ok
+
+    with patch.object(Store, "recheck", old):
+        yield
+
+
+@contextmanager
+def a_look_overlooks_what_has_arrived() -> Iterator[None]:
+    """A sweeper moves a due time that an arrival has left to it (a bug that this found)."""
+
+    async def old(
+        self: Store,
+        seen: Header,
+        *,
+        check_at: Millis | None,
+        wake: Millis | None,
+        arrived: bool = False,
+    ) -> bool:
+        due = min((each for each in (check_at, wake) if each is not None), default=None)
+        written = await self._update(
+            header_key(seen.run),
+            when=[[Check("due", "=", seen.due), Check("epoch", "=", seen.epoch)]],
+            set={"check_at": check_at, "due": due},
+            add={"arrivals": int(arrived)},
         )
         return written.ok
 
@@ -441,6 +472,7 @@ MUTANTS: Sequence[Mutant] = (
     half_a_value,
     closes_what_nobody_asked,
     stale_check,
+    a_look_overlooks_what_has_arrived,
     forgotten_losers,
     costly_logs,
     repeated_logs,

@@ -37,6 +37,7 @@ from tests.simulation.directed import (
 from tests.simulation.faults import TOLD_FAILED
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.simulate import simulate
+from tests.simulation.tagging import TAGGED
 
 
 @directed
@@ -459,3 +460,72 @@ def test_what_a_dead_process_held_by_a_clock_ahead_is_found_when_that_is_seen() 
 def test_a_claim_that_a_set_back_overtakes_is_of_the_moment_that_it_was_made_at() -> None:
     """Its lease was of the old clock, and it was written by the new one: nobody saw it ahead."""
     assert not simulate(case_of(9400014, "memory")).broken
+
+
+@directed
+async def test_a_look_does_not_end_what_a_process_of_other_tags_has_handed_on(
+    stage: Stage,
+) -> None:
+    """An outcome left a due time that was over as it was; the look was from before it (730332)."""
+    stage.p2.die("directed")
+    stage.world.add_replica(TAGGED)
+    await stage.start(["task", "work", "n1", {"tag": "gpu", "ms": 5_000}])
+    looks = stage.hold(stage.p1, "recheck", always=True)
+    await looks.reached.wait()
+    await stage.within(LEASE, lambda: stage.header.arrivals == 1, "the outcome")
+    looks.release()
+    await stage.within(1.5, stage.is_over, "the end")
+
+
+@directed
+async def test_a_run_that_waits_for_a_child_is_left_alone(stage: Stage) -> None:
+    """Its looks set the due time of its next one to the beginning of time (387)."""
+    await stage.start(["child", ["approve", "never-a", None]])
+    await stage.within(1, lambda: len(stage.world.watch.runs) == 2, "the child")
+    await asyncio.sleep(GRACE * 4)
+    before = stage.chaos.finer["get H"] + stage.chaos.finer["update H"]
+    await asyncio.sleep(60)
+    assert stage.chaos.finer["get H"] + stage.chaos.finer["update H"] == before
+    [child] = stage.world.watch.runs.keys() - {"r1"}
+    await stage.decide(stage.p2, "never-a", run=child)
+    await stage.within(1, stage.is_over, "the end")
+
+
+async def begins_unheard(stage: Stage, program: list[Any]) -> str:
+    """Let p1 begin another run, and die before it commits that; give the id of the other one."""
+    asked = stage.hold(stage.p1, "park", after=True)
+    await stage.start(program)
+    await asked.reached.wait()
+    heard = stage.hold(stage.p1, "park")
+    asked.release()
+    await heard.reached.wait()
+    stage.p1.die("directed")
+    [child] = stage.world.watch.runs.keys() - {"r1"}
+    return child
+
+
+TIED = ["kin", "k", ["approve", "never-a", None], "tied"]
+
+
+@directed
+async def test_a_killed_run_takes_what_is_tied_to_it_although_it_has_not_heard_of_it(
+    stage: Stage,
+) -> None:
+    """Its body had not come to tie it, and it went on for ever (1109)."""
+    child = stage.world.watch.runs[await begins_unheard(stage, TIED)]
+    await stage.ask(stage.p2, lambda engine: engine.kill("r1"))
+    await stage.within(GRACE, lambda: child.over, "the end of what was tied")
+    assert child.header.state is RunState.CANCELLED
+
+
+@directed
+async def test_a_start_that_was_given_up_is_taken_back_by_whoever_comes_next(stage: Stage) -> None:
+    """The process that committed it died before it asked the other run to cancel."""
+    child = stage.world.watch.runs[await begins_unheard(stage, TIED)]
+    gate = stage.hold(stage.p2, "finish", after=True)
+    await stage.ask(stage.p2, lambda engine: engine.cancel("r1"))
+    await gate.reached.wait()
+    stage.p2.die("directed")
+    stage.add()
+    await stage.within(LEASE + GRACE, lambda: child.over, "the end of what was tied")
+    assert child.header.state is stage.header.state is RunState.CANCELLED

@@ -45,7 +45,7 @@ from rewake.stores.generations import generation, place_of
 from rewake.stores.history import of_round
 from rewake.stores.keys import SIGNALS, run_of
 from rewake.stores.table import Key, When, Written, holds
-from tests.simulation.kindred import untold
+from tests.simulation.kindred import tells, untold
 from tests.simulation.lapping import may_go
 from tests.simulation.limiting import Limits
 
@@ -244,6 +244,8 @@ class Watch:
         run = self.runs.get(getattr(item, "run", ""))
         if run is not None:
             self._custody(run)
+            if run.header.parent is not None and run.header.parent.run in self.runs:
+                self._custody(self.runs[run.header.parent.run])
 
     def _check_apart(self, replica: Replica, item: Header | Operation) -> None:
         """A process has one suspect at a time that it says is apart."""
@@ -584,6 +586,7 @@ class Watch:
             ):
                 self.fail(f"custody: {name}: nobody looks after {key}")
         told = any(operation.due is not None for operation in run.operations.values())
+        told = told or any(tells(self.runs, asked) for asked in run.open.values())
         if run.open and not told and all(map(run.has_outcome, run.open.values())):
             self.fail(f"custody: all that {name} waits for has ended, and nobody will wake it")
         if header.gap <= 0 and waiting and not told:

@@ -147,10 +147,8 @@ class Children:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         other: OtherRun,
-        *,
-        tied: bool,
     ) -> RunHandle[Any]:
-        """Begin a run, and leave it to itself; `tied`: until the body is at its end."""
+        """Begin a run, and leave it to itself; if it is tied, until the body is at its end."""
         label = self._task.label
         if other.run == execution.run:
             raise UsageError(f"a run cannot start itself: {other.run!r} is its own id")
@@ -163,7 +161,7 @@ class Children:
             resolve=functools.partial(_begun, execution.codec),
         )
         handle = RunHandle[Any](execution, self._function, label, run)
-        if tied and not execution.loop.dead:
+        if other.tied and not execution.loop.dead:
             handle._tie()
             await asyncio.sleep(0)  # it begins: one that has not ends without a word
         return handle
@@ -198,8 +196,8 @@ class Children:
 
 def other_run(
     id: str | None, if_running: Existing, if_finished: Existing, on_parent_end: OnParentEnd
-) -> tuple[OtherRun, bool]:
-    """The run that is started by these wishes, and whether it is tied to the body's end.
+) -> OtherRun:
+    """The run that is started by these wishes.
 
     Raises `UsageError`, `ValueError`.
     """
@@ -214,10 +212,12 @@ def other_run(
     given: object = id
     if given is not None and not (isinstance(given, str) and is_id(given)):
         raise UsageError(f"a run id is {AN_ID}; not {id!r}")
-    other = OtherRun(
-        id or "", new_or_ended=if_running == "reject", new_or_live=if_finished == "reject"
+    return OtherRun(
+        id or "",
+        new_or_ended=if_running == "reject",
+        new_or_live=if_finished == "reject",
+        tied=on_parent_end == "cancel",
     )
-    return other, on_parent_end == "cancel"
 
 
 async def _until_over(execution: Execution, label: str, run: str, end: asyncio.Future[Any]) -> Any:

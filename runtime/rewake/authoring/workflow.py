@@ -182,8 +182,8 @@ class Workflow(AsyncCallable, Generic[P, R_co]):
             told = "start() needs a run: elsewhere a client starts runs, and a call runs in place"
             raise NotInARun(told)
         self._check_call(execution, args, kwargs)
-        other, tied = other_run(id, if_running, if_finished, on_parent_end)
-        return await self._children.start(execution, args, kwargs, other, tied=tied)
+        other = other_run(id, if_running, if_finished, on_parent_end)
+        return await self._children.start(execution, args, kwargs, other)
 
     def _check_call(
         self, execution: Execution, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -390,7 +390,7 @@ class Sweeper:
                 unattended.append(await self._store.message(header, entry))
             elif operation.outcome is not None:
                 settled += 1
-            elif operation.due is None:  # a guarded task has a check of its own
+            elif operation.due is None and operation.lease:  # else it has a check of its own
                 checks.append(operation.lease + settings.skew + 1)
         wake = wake or settled > 0
         if wake or unattended:

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from rewake.errors import RunNotFound
 from rewake.kin import Parent, Watcher
+from rewake.kinds import Kind
 from rewake.records import Header, Millis, Operation, Scheduled, Withdrawn
 from rewake.states import SHOWN, Move, RunState
 from rewake.stores.cancels import Cancels
@@ -130,6 +131,13 @@ class Families(Cancels):
 
 def _of(operation: Operation) -> Check:
     return Check("round", "=", operation.round)
+
+
+def begins_in_vain(entry: Scheduled | Withdrawn) -> bool:
+    """Whether a run that is there is asked to cancel if its parent has not heard of its start."""
+    if isinstance(entry, Withdrawn):
+        return entry.kind is Kind.CHILD_START
+    return entry.about is not None and entry.about.tied
 
 
 def is_waited_for(header: Header) -> bool:

@@ -31,7 +31,7 @@ from rewake.records import (
     Withdrawn,
 )
 from rewake.stores.answers import Refused, Taken, TaskClaim
-from rewake.stores.families import Families
+from rewake.stores.families import Families, begins_in_vain
 from rewake.stores.history import History
 from rewake.stores.paused import is_past, is_paused
 from rewake.stores.suspects import BLAMED, CLEARED, is_suspect, losing
@@ -424,9 +424,10 @@ class Operations(Families):
     ) -> None:
         for entry in entries:
             if entry.kind.traits.awaited:
-                item = history.item(entry)
-                if item is None or item.outcome is None:
+                is_open = (item := history.item(entry)) is None or item.outcome is None
+                if is_open or begins_in_vain(entry):
                     await self.disown(run, entry)
+                if is_open:
                     operation = Operation(run, entry.key, entry.kind, round=entry.round)
                     await self.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
 

@@ -212,17 +212,24 @@ class Store(Signals):
         `seen` is the header that was checked: the run may have gone on since, and parked with the
         same due time but other tasks. `wake`: when its next timer is due, if that is still to come.
         `arrived`: an outcome did, of whatever; the next turn reads all that is open.
+
+        What arrives leaves a due time that is over as it is (`hand_on`): if the run is to wake for
+        it, it stays so.
         """
         due = earliest(wake, check_at)
-        same = [Check("due", "=", seen.due), Check("epoch", "=", seen.epoch)]
-        written = await self._update(
-            header_key(seen.run),
-            when=[same],
-            set={"check_at": check_at, "due": due},
-            add={"arrivals": int(arrived)},
-        )
-        found: Header | None = written.item
-        if written.ok or found is None:
-            return written.ok
-        # As in `postpone`.
-        return (found.epoch, found.check_at, found.due) == (seen.epoch, check_at, due)
+        while True:
+            same = [Check(name, "=", getattr(seen, name)) for name in ("due", "epoch", "arrivals")]
+            written = await self._update(
+                header_key(seen.run),
+                when=[same],
+                set={"check_at": check_at, "due": due},
+                add={"arrivals": int(arrived)},
+            )
+            found: Header | None = written.item
+            if written.ok or found is None:
+                return written.ok
+            if (found.epoch, found.check_at, found.due) == (seen.epoch, check_at, due):
+                return True  # as in `postpone`
+            if (found.epoch, found.due) != (seen.epoch, seen.due) or found.gap <= 0 < seen.gap:
+                return False
+            seen = found
