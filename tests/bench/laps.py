@@ -1,22 +1,37 @@
-"""What an endless run costs: the time of a lap and the memory of the process, as laps go by.
+"""What an endless run costs: processor time of a lap, memory and database, as laps go by.
 
     python -m tests.bench.laps            2,000 laps, which takes a few seconds
     python -m tests.bench.laps 100000
+    python -m tests.bench.laps 20000 all  each with all that a lap can leave behind
 
-Each lap is one step. Printed for each tenth: neither must grow.
+Each lap is one step; with `all` also a task, an item of the stream, a line of the log, a status, a
+label, a signal to itself and a block of a keyed state. Printed for each tenth: nothing may grow.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import resource
+import logging
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from rewake import continue_as_new, step, workflow
+from rewake import (
+    continue_as_new,
+    emit,
+    send_signal,
+    set_labels,
+    set_status,
+    state,
+    step,
+    task,
+    task_context,
+    wait_for_signal,
+    workflow,
+)
 from rewake.app import App
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
@@ -25,40 +40,76 @@ from rewake.signing.secret import Secret
 from rewake.stores.sqlite.table import SqliteTable
 
 LAPS = 2_000
-_MOMENTS: list[tuple[float, int]] = []
+log = logging.getLogger(__name__)
+_PAGES = Path("/proc/self/statm")
+_Mark = tuple[float, int, int]
+_marks: list[_Mark] = []
+_note: list[Callable[[], None]] = []
 
 
-@workflow
-async def turns_over(left: int, tenth: int) -> int:
-    await step("one", lambda: None)
-    if left % tenth == 0:
-        _MOMENTS.append((time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
-    if left:
-        continue_as_new(left - 1, tenth)
+@task
+async def charged(left: int) -> int:
+    task_context().logger.info("charged %d", left)
     return left
 
 
-async def measure(laps: int) -> None:
+@workflow
+async def turns_over(left: int, tenth: int, all: bool) -> int:
+    def noted() -> str:
+        if left % tenth == 0:
+            _note[0]()
+        return task_context().run
+
+    run = await step("one", noted)
+    if all:
+        await _everything(left, run)
+    if left:
+        continue_as_new(left - 1, tenth, all)
+    return left
+
+
+async def _everything(left: int, run: str) -> None:
+    await emit(await charged(left))
+    log.info("lap %d", left)
+    set_status(left)
+    set_labels(odd=str(left % 2))
+    await send_signal(run, "next", left)
+    await wait_for_signal("next", type=int)
+    async with state("laps", run) as held:
+        held.value = left
+
+
+def _mark(files: list[Path]) -> None:
+    memory = int(_PAGES.read_text().split()[1]) * 4
+    size = sum(file.stat().st_size for file in files if file.exists()) // 1024
+    _marks.append((time.process_time(), memory, size))
+
+
+async def measure(laps: int, *, all: bool) -> None:
     """Run so many laps on a new file, and print what each tenth of them took."""
-    app = App()
-    app.add(turns_over)
+    app, tenth = App(), laps // 10
+    for each in (turns_over, charged):
+        app.add(each)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "laps.db"
+        _note[:] = [lambda: _mark([file, Path(f"{file}-wal")])]
         dispatcher = InProcessDispatcher(SystemClock())
         engine = Engine(app, SqliteTable(file), dispatcher, Secret("a secret of the bench"))
         engine.open()
         try:
-            header, _ = await engine.start("turns_over", {"left": laps, "tenth": laps // 10})
+            given = {"left": laps, "tenth": tenth, "all": all}
+            header, _ = await engine.start("turns_over", given)
             await engine.result(header.run, 24 * 3600)
-            size = file.stat().st_size // 1024
         finally:
             await engine.close()
-    lines = [f"{laps:,} laps; the file has {size:,} KiB"]
-    for (before, _), (after, memory) in itertools.pairwise(_MOMENTS):
-        each = (after - before) / (laps // 10) * 1e6
-        lines.append(f"  {each:7.0f} us a lap, {memory // 1024:,} MiB at most")
-    sys.stdout.write("\n".join(lines) + "\n")
+    for (before, _, _), (after, memory, size) in itertools.pairwise(_marks):
+        used = (after - before) / tenth * 1e6
+        sys.stderr.write(
+            f"{used:9,.0f} us of processor a lap, {memory:9,} KiB, {size:9,} KiB of file\n"
+        )
 
 
 if __name__ == "__main__":
-    asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else LAPS))
+    logging.getLogger("rewake").setLevel(logging.ERROR)
+    given = [each for each in sys.argv[1:] if each != "all"]
+    asyncio.run(measure(int(given[0]) if given else LAPS, all="all" in sys.argv))

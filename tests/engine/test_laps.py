@@ -19,18 +19,30 @@ from rewake import (
     step,
     task,
     task_context,
+    updates,
     uuid4,
     wait_for_approval,
     workflow,
 )
 from rewake.authoring.approval import Approval, Decision
+from rewake.authoring.signals import Answer
 from rewake.engine.approvals import Approvals
 from rewake.engine.callbacks import Callbacks
-from rewake.errors import LinkExpired, StoreUnavailable
+from rewake.engine.signals import Signals
+from rewake.errors import LinkExpired, RunConflict, StoreUnavailable
 from rewake.kinds import Kind, OutcomeKind
 from rewake.laps import lap_of, prefix_of, within_lap
 from rewake.noted import LapState
-from rewake.records import Header, Invocation, Logged, Operation, Outcome, Scheduled, Withdrawn
+from rewake.records import (
+    Header,
+    Invocation,
+    Logged,
+    Operation,
+    Outcome,
+    Scheduled,
+    Value,
+    Withdrawn,
+)
 from rewake.states import RunState
 from rewake.stores.answers import Fenced
 from rewake.stores.history import History
@@ -497,3 +509,59 @@ def test_a_write_of_an_earlier_lap_that_comes_late_is_fenced(table: str) -> None
         assert seen
 
     lapping(body, subscription, table=table)
+
+
+@workflow
+async def decides(number: int = 1) -> None:
+    async for request in updates("ask", type=int):
+        if request.value:
+            request.accept(number)
+        continue_as_new(number + 1)
+
+
+@warm_and_cold
+@pytest.mark.parametrize("dies", [False, True], ids=["lives", "dies"])
+def test_an_update_is_answered_by_its_lap_or_never(cached: int, dies: bool) -> None:
+    """The answer outlives its lap, whoever dies before it is put; that there is none is told."""
+
+    async def body(bench: Bench) -> None:
+        signals, store = Signals(bench.engine), bench.engine.services.store
+        put, asked = store.answer, list[str]()
+
+        async def lost_first(run: str, id: str, key: str, answer: Value) -> None:
+            asked.append(id)
+            if not dies or len(asked) > 1:
+                await put(run, id, key, answer)
+
+        store.answer = lost_first  # type: ignore[method-assign]
+        run = (await bench.start("decides")).run
+        await signals.send(run, "ask", 1, id="one")
+        assert (await signals.answer(run, "one", 60)).answer == Answer(True, 1)
+        await signals.send(run, "ask", 0, id="two")
+        with pytest.raises(RunConflict, match="continued as new"):
+            await signals.answer(run, "two", 60)
+        assert (await signals.answer(run, "two")).answer is None
+        assert asked == ["one"] * (2 if dies else 1)
+
+    virtually([decides], body, cached=cached)
+
+
+@workflow
+async def fills(size: int, text: str = "") -> int:
+    await sleep(1)
+    if not text:
+        continue_as_new(size, "x" * size)
+    return len(text)
+
+
+def test_arguments_of_a_lap_are_bounded_as_all_values_are() -> None:
+    """They are refused before they are written, and the lap goes on once there is room for them."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("fills", size=10_000)).run
+        await asyncio.sleep(10)
+        header = await bench.engine.get(run)
+        assert (header.state, header.lap.number) == (RunState.STUCK, 1)
+        assert "REWAKE_LARGEST_VALUE" in header.error
+
+    virtually([fills], body, value=5_000)

@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Awaitable, Sequence
 
 from rewake.authoring.events import heard_in
+from rewake.engine.answering import answer, answer_late, answers_in
 from rewake.engine.bounds import check_history, check_values
 from rewake.engine.carrying import About, runs_log, warn_of_failure
 from rewake.engine.instance import Instance
@@ -234,7 +235,7 @@ class Commits:
         self._tell_failure(execution.finished)
         runs_log.info("run %s of %s has ended: %s", self.header.run, self.header.workflow, state)
         await self._services.limits.leave(self.header)
-        await self._answer(entries)
+        await answer(self._services, self.header.run, entries)
         await self._cancel_withdrawn(entries)
         await self._services.tell(self.header, execution.finished)
         await self.waits.drop()
@@ -245,11 +246,15 @@ class Commits:
         return True
 
     async def _next_lap(self, execution: Execution, end: Continued) -> bool:
+        if answers_in(execution.fresh):  # no later lap has them
+            await self.stay(execution)
         store, fresh = self._store, [*execution.fresh]
         lap = (await store.entries(self.header)).entries + fresh
+        await answer_late(self._services, self.header.run, lap)
         now = max(self._services.clock.now(), execution.clock)
         await self._note(execution)
         first = first_entries(self.header, lap, end, now, heard_in(execution))
+        check_values(self.header.run, first, self._services.settings.value)
         entries = await store.offload(self.header.run, first)
         await self._services.events.watches.follow(self.header, execution.started, end.args)
         if not self._ends(execution, await store.next_lap(self.header, entries)):
@@ -259,7 +264,6 @@ class Commits:
             warn_of_failure(about, end.failure, self._services.clock, end.begins)
         self._instance.begin(History(first, {}))
         await self._services.events.watches.take_back(self.header, execution.started, end.args)
-        await self._answer(fresh)
         await self._notes.committed(self.header)
         unknown = scheduled(fresh)  # what this segment asked for, and withdrew, nobody knows of
         await self._cancel_withdrawn([each for each in fresh if key_of(each) not in unknown])
@@ -434,16 +438,9 @@ class Commits:
                 self._services.begin(invocation, taken)
         if others:
             await self._services.dispatch(others)
-        await self._answer(entries)
+        await answer(self._services, self.header.run, entries)
         await self._cancel_withdrawn(entries)
         await self.waits.drop()
-
-    async def _answer(self, entries: Sequence[Entry]) -> None:
-        """Put the answers to updates where their senders find them: the history has them too."""
-        for each in entries:
-            if isinstance(each, Scheduled) and each.kind is Kind.ANSWER and each.args is not None:
-                await self._store.answer(self.header.run, each.name, each.key, each.args)
-                self._services.streams.watchers.tell(self.header.run)
 
     async def _cancel_withdrawn(self, entries: Sequence[Entry]) -> None:
         gone: list[Entry] = [entry for entry in entries if type(entry) is Withdrawn]

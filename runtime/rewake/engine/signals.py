@@ -44,6 +44,7 @@ from rewake.records import (
     Scheduled,
     Signal,
     Signalled,
+    Started,
     Value,
     Withdrawn,
 )
@@ -161,11 +162,11 @@ class Signals:
 
         Raises:
             RunNotFound: no such run, or no signal of this id.
-            RunConflict: its run has ended without an answer to it.
+            RunConflict: its run has ended, or its lap, without an answer to it.
         """
         services = self._services
         deadline = services.clock.now() + int(wait * 1000)
-        looked = searched = -1
+        looked = searched = (-1, -1)
         with services.streams.watchers.watching(run) as told:
             while True:
                 told.clear()
@@ -175,11 +176,14 @@ class Signals:
                     raise RunNotFound(f"run {run!r} knows no signal {id!r}")
                 left, over = deadline - services.clock.now(), header.state in TERMINAL
                 # It is written once it is committed: a look at the history finds what was not.
-                search = (left <= 0 or over or header.count == looked) and header.count > searched
+                now = (header.round, header.count)
+                search = (left <= 0 or over or now == looked) and now != searched
                 answer = await self._answered(header, signal, search=search)
-                looked, searched = header.count, header.count if search else searched
-                if answer is None and over:
-                    raise RunConflict(f"run {run!r} has ended, and has not answered it")
+                looked, searched = now, now if search else searched
+                past = search and wait > 0 and await self._is_past(header, signal)
+                if answer is None and (over or past):
+                    what = "ended" if over else "continued as new"
+                    raise RunConflict(f"run {run!r} has {what}, and has not answered it")
                 if answer is not None or left <= 0:
                     return Told(signal, answer)
                 with suppress(TimeoutError):
@@ -334,6 +338,13 @@ class Signals:
         if value is None:
             return None
         return answer_of(codec, key, await store.resolve(header.run, value))
+
+    async def _is_past(self, header: Header, signal: Signal) -> bool:
+        """Whether an earlier lap of the run has taken this signal."""
+        if header.lap.number == FIRST:
+            return False
+        first, *_ = (await self._services.store.entries(header)).entries
+        return isinstance(first, Started) and signal.id in (*first.lap.heard, *first.lap.over)
 
     def _made(
         self, header: Header, signal: Signal, asked: list[tuple[str, Asked]], value: Any
