@@ -363,6 +363,15 @@ class Labelled(msgspec.Struct, frozen=True):
     created: Millis
 
 
+class Gathered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """That a start was gathered: kept for a while, since it may be sent again."""
+
+    run: str
+    """The run that has it."""
+    due: Millis | None = None
+    """When a sweep is to remove this."""
+
+
 LedgerItem = (
     View
     | Labelled
@@ -383,4 +392,5 @@ LedgerItem = (
     | Limit
     | Waiter
     | Cached
+    | Gathered
 )

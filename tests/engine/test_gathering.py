@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from rewake import batch, concurrency, debounce, step, workflow
+from rewake.engine.starting import IfFinished
+from rewake.errors import RunConflict
 from rewake.states import RunState
 from tests.support.emptied import emptied
-from tests.support.virtual import TABLES, Bench, die, virtually
+from tests.support.virtual import EPOCH, TABLES, Bench, die, virtually
 
 begun: list[object] = []
 most: Counter[str] = Counter()
@@ -124,6 +127,67 @@ def test_a_start_that_is_sent_twice_is_in_its_batch_once() -> None:
             del n
             await bench.engine.start("send", {"items": [ord(run)]}, run=run)
         assert await bench.result("a") == [97, 98, 99]
+
+    virtually(members, body)
+
+
+@pytest.mark.parametrize("workflow", ["send", "index"])
+def test_a_start_whose_answer_got_lost_is_that_run_also_once_it_has_begun(workflow: str) -> None:
+    """However many have joined after it; and after a death between its two writes, the newest."""
+
+    async def body(bench: Bench) -> None:
+        def given(n: int) -> dict[str, object]:
+            return {"items": [n]} if workflow == "send" else {"page": "a", "version": n}
+
+        async def again(n: int) -> str:
+            return (await bench.engine.start(workflow, given(n), idempotency_key=f"{n}"))[0].run
+
+        runs = [await again(n) for n in range(3)]
+        store: Any = bench.engine.services.store
+        keep, store.keep_gathered = store.keep_gathered, _nothing
+        runs.append(await again(3))
+        store.keep_gathered = keep
+        await bench.result(runs[0])
+        assert len({*runs}) == 1
+        assert [await again(n) for n in range(4)] == runs
+        later = [await again(n) for n in range(4, 8)]
+        await bench.result(later[0])
+        assert [await again(n) for n in (*range(3), *range(4, 8))] == runs[:3] + later
+        assert len(begun) == 2
+        await asyncio.sleep(86_500)
+        assert await store.gathered((await bench.engine.get(runs[0])).run) is None
+        assert not await store.due(EPOCH + 2 * 86_400_000, limit=9)
+
+    virtually(members, body, sweep=20_000, lease=60_000)
+
+
+async def _nothing(*_: object) -> None: ...
+
+
+def test_a_key_that_is_started_anew_is_gathered_anew() -> None:
+    """A policy is for the run that has the start, also where that has another id."""
+
+    async def body(bench: Bench) -> None:
+        async def start(key: str) -> str:
+            given = {"page": "a", "version": 1}
+            found, _ = await bench.engine.start(
+                "index", given, idempotency_key=key, if_finished=IfFinished.RESTART
+            )
+            return found.run
+
+        first, second = await start("one"), await start("two")
+        assert first == second
+        await bench.result(first)
+        third, fourth = await start("two"), await start("one")
+        assert third == fourth != first
+        await bench.result(third)
+        with pytest.raises(RunConflict, match="if_finished=reject"):
+            await bench.engine.start(
+                "index",
+                {"page": "a", "version": 1},
+                idempotency_key="one",
+                if_finished=IfFinished.REJECT,
+            )
 
     virtually(members, body)
 

@@ -43,8 +43,11 @@ OTHERS = frozenset(
     f"store.{name}"
     for name in (
         "absolve",
+        "forget_gathered",
         "gather",
+        "gathered",
         "hold_back",
+        "keep_gathered",
         "leave_line",
         "limit",
         "limits",

@@ -83,6 +83,7 @@ READABLE = {
     "Cached": {"run", "id"},
     "Outcome": {"cached"},
     "Limit": {"id", "kind", "name", "key", "ahead", "run", "mark"},
+    "Gathered": {"run"},
     "Waiter": {"run", "key", "name", "tag"},
     "LogBatch": {"run", "key"},
     "View": {"run", "workflow"},

@@ -12,7 +12,7 @@ from typing import Any
 
 from rewake.engine.carrying import carrying_out, runs_log
 from rewake.engine.delays import arm, delay
-from rewake.engine.door import First, Given, StandsFor, door_of
+from rewake.engine.door import First, Given, StandsFor, door_of, is_gathered
 from rewake.engine.pauses import Pauses
 from rewake.engine.program import RUNTIME
 from rewake.engine.starting import (
@@ -103,7 +103,10 @@ class Beginning(Pauses):
         return create
 
     def is_of(self, header: Header, workflow: str, arguments: Mapping[str, Any]) -> bool:
-        """Whether a run is one of this workflow with these arguments."""
+        """Whether a run is one of this workflow with these arguments, or with others gathered."""
+        found = self._services.app.workflows.get(workflow)
+        if found is not None and is_gathered(found):
+            return header.workflow == workflow
         marked = digests_of(self._services.secret, header).digest(arguments)
         return (header.workflow, header.digest) == (workflow, marked)
 

@@ -19,7 +19,7 @@ from rewake.authoring.workflow import Workflow
 from rewake.engine.gathering import Gathering
 from rewake.engine.program import veil_of
 from rewake.engine.services import Services
-from rewake.engine.starting import check_priority
+from rewake.engine.starting import Act, StartPolicy, check_priority, rejected
 from rewake.errors import InvalidInput, Throttled, UsageError
 from rewake.ledger import Waiter
 from rewake.limited import Admission, Limited, LimitKind, Line, in_order, is_awaited, said
@@ -46,9 +46,9 @@ First = Callable[[str], Signal]
 
 
 class Given(NamedTuple):
-    """What a start is given. `named`: its run may be there already. `first`: its first signal.
+    """What a start is given. `named`: its run may be there already, which `policy` is for.
 
-    `at`: when it is to begin.
+    `first`: its first signal. `at`: when it is to begin.
     """
 
     arguments: Mapping[str, Any]
@@ -59,6 +59,7 @@ class Given(NamedTuple):
     first: First | None = None
     at: Millis | None = None
     labels: Mapping[str, str] = {}
+    policy: StartPolicy = StartPolicy()
     origin: Origin | None = None
 
 
@@ -69,7 +70,7 @@ class Door:
         assert workflow.rules is not None
         self._services, self._store = services, services.store
         self._rules: Rules = workflow.rules
-        self._named = given.named
+        self._named, self._policy = given.named, given.policy
         self._line: Line | None = None
         self._arguments = workflow.arguments(given.arguments, strict=given.strict)
         veil = veil_of(services.secret)
@@ -84,16 +85,21 @@ class Door:
     async def open(self, run: str, recorded: Mapping[str, Any]) -> Millis | None:
         """Let a start through that would create this run; the moment at which it is to begin.
 
-        Raises `Throttled`, and `StandsFor` if it has joined a run that gathers what comes.
+        Raises `Throttled`, `StandsFor` if it has joined a run that gathers what comes, and
+        `RunConflict` if the policy rejects that.
         """
         gathering = self._gathering
         throttles = in_order(self.terms.limits, LimitKind.THROTTLE)
         if not (throttles or gathering):
             return None
-        if self._named and (there := await self._store.find(run)) is not None:
-            if gathering is None:
-                return None
-            raise StandsFor(there)
+        if self._named and await self._store.find(run) is not None:
+            return None
+        if gathering is not None and (before := await gathering.known(run)) is not None:
+            match self._policy.act(before.was or before.state):
+                case Act.ATTACH:
+                    raise StandsFor(before)
+                case Act.REJECT:
+                    raise rejected(before)
         for throttle in throttles:
             await self._mind(throttle)
         joined = None if gathering is None else await gathering.join(run, recorded)
@@ -134,7 +140,8 @@ class Door:
         if rule is None:
             return None
         limit = self._rules.limited(rule, self._arguments, tenant, veil)
-        return Gathering(self._services, rule, limit, workflow.inputs.hidden)
+        hidden = workflow.inputs.hidden
+        return Gathering(self._services, rule, limit, hidden, named=self._named)
 
     async def _mind(self, throttle: Limited) -> None:
         now = self._services.clock.now()
@@ -180,3 +187,8 @@ def door_of(services: Services, workflow: Workflow[Any, Any], given: Given) -> D
     check_tenant(given.tenant)
     check_priority(given.priority)
     return None if workflow.rules is None else Door(services, workflow, given)
+
+
+def is_gathered(workflow: Workflow[Any, Any]) -> bool:
+    """Whether its starts are gathered, so that a run begins with those of several."""
+    return workflow.rules is not None and workflow.rules.gathering is not None

@@ -6,6 +6,10 @@ and if it is as it was read. So what was answered is in the run, or in the next 
 
 The limit's item names the run *before* it is made, so that two starts cannot make one each. If
 whoever names it dies before it is made, the next start names its own.
+
+A start that may be sent again, by its id or key, is in one run only. That it has joined is kept in
+an item of its own for a day, which is written after the header; of a death between the two tells
+the header, by the newest starts that have joined.
 """
 
 from __future__ import annotations
@@ -29,18 +33,41 @@ from rewake.values.run_codec import RunCodec, digests_of
 ENOUGH = 64 * 1024
 """A batch of so many bytes begins: the list is written anew with each start."""
 REMEMBERED = 32
-"""So many starts of a batch are known again, if they are sent twice."""
+"""So many of the newest starts that have joined a run are in its header."""
+KEPT: Millis = 86_400_000
+"""So long a start is known again that has joined a run."""
 _PAUSE: Millis = 20
 
 
 class Gathering:
-    """Gathers starts of one key, by one rule. `hidden`: the secret parts of their arguments."""
+    """Gathers starts of one key, by one rule. `hidden`: the secret parts of their arguments.
+
+    `named`: a start may be sent again, under the same id.
+    """
 
     def __init__(
-        self, services: Services, rule: Rule, limit: Limited, hidden: tuple[str, ...]
+        self,
+        services: Services,
+        rule: Rule,
+        limit: Limited,
+        hidden: tuple[str, ...],
+        *,
+        named: bool,
     ) -> None:
         self._services, self._store = services, services.store
-        self._rule, self._limit, self._hidden = rule, limit, hidden
+        self._rule, self._limit, self._hidden, self._named = rule, limit, hidden, named
+
+    async def known(self, start: str) -> Header | None:
+        """The run that a start has joined before; None: none that is known."""
+        if not self._named:
+            return None
+        kept = await self._store.gathered(start)
+        found = None if kept is None else await self._store.find(kept.run)
+        if found is None:
+            book = await self._store.limit(self._limit.id)
+            newest = None if book is None or not book.run else await self._store.find(book.run)
+            found = newest if newest is not None and _has(newest, start) else None
+        return None if found is None or found.state is RunState.REMOVED else found
 
     async def join(self, run: str, arguments: Mapping[str, Any]) -> Header | Millis:
         """Join the run that gathers, and return it; or name this one, which is to begin then."""
@@ -53,9 +80,11 @@ class Gathering:
                 return pending
             if pending is not None and _gathers(pending, now):
                 joined = await self._add(pending, run, arguments, now)
-                if joined is not None:
-                    return joined
-                continue
+                if joined is None:
+                    continue
+                if self._named:
+                    await self._store.keep_gathered(run, joined.run, now + KEPT)
+                return joined
             if book is not None and pending is None and self._is_new(book, run, now):
                 await services.clock.sleep(_PAUSE)  # it is about to be made
                 continue
@@ -81,15 +110,14 @@ class Gathering:
         self, pending: Header, start: str, arguments: Mapping[str, Any], now: Millis
     ) -> Header | None:
         """Change what a run will begin with; None if it has changed, or begun, meanwhile."""
-        whole, admission, full = dict(arguments), pending.admission, False
+        whole, admission, full = dict(arguments), pending.admission or Admission(Terms()), False
         wake = min(now + self._rule.per, pending.created + self._rule.longest)
-        if self._is_batch:
-            admission = admission or Admission(Terms())
-            known = sha256(start.encode()).hexdigest()[:8]
-            if known in admission.joined:
-                return pending
-            joined = (*admission.joined, known)[-REMEMBERED:]
+        if self._named and _has(pending, start):
+            return pending
+        if self._named:
+            joined = (*admission.joined, _mark(start))[-REMEMBERED:]
             admission = msgspec.structs.replace(admission, joined=joined)
+        if self._is_batch:
             whole, full = await self._with(pending, whole)
             wake = now if full else pending.wake or now
         codec = RunCodec(self._services.secret, pending.run)
@@ -124,6 +152,15 @@ class Gathering:
         number = sum(map(len, whole.values()))
         size = len(bytes(kept.body)) * (number + 1) // max(1, sum(map(len, so_far.values())))
         return whole, self._is_enough(number, size)
+
+
+def _mark(start: str) -> str:
+    return sha256(start.encode()).hexdigest()[:8]
+
+
+def _has(run: Header, start: str) -> bool:
+    """Whether a start is one of the newest that have joined a run."""
+    return run.admission is not None and _mark(start) in run.admission.joined
 
 
 def _gathers(run: Header, now: Millis) -> bool:

@@ -90,9 +90,9 @@ class Runs(Again):
             RunConflict: that run (`run`) has other arguments, was removed, or a policy rejects it.
         """
         has_name = run is not None or bool(idempotency_key)
-        given = Given(arguments, strict, tenant, priority, has_name, first, at, labels)
-        create = self.creating(workflow, given, idempotency_key or "", noted, by, scheduled)
         policy = policy_of(if_running, if_finished, run=run, key=idempotency_key)
+        given = Given(arguments, strict, tenant, priority, has_name, first, at, labels, policy)
+        create = self.creating(workflow, given, idempotency_key or "", noted, by, scheduled)
         name = self._name(workflow, run, idempotency_key, tenant)
         try:
             header, new = _there(await begin_or_find(name, policy, create, self._store.standing))

@@ -201,7 +201,7 @@ async def begin_or_find(
             case Act.ATTACH:
                 return header, False
             case Act.REJECT:
-                raise _rejected(header)
+                raise rejected(header)
         marked = header.state is RunState.FAILED or header.floor > 0
         follows = header if marked else None
         number += 1
@@ -249,7 +249,8 @@ async def _newest_from(name: Name, number: int, header: Header, find: Find) -> t
     return number, header
 
 
-def _rejected(header: Header) -> RunConflict:
+def rejected(header: Header) -> RunConflict:
+    """The refusal of a start by its policy for the run that there is."""
     ended = header.state in TERMINAL
     told = "has ended already (if_finished" if ended else "has not ended (if_running"
     return RunConflict(f"run {header.run!r} {told}=reject)", run=header.run)

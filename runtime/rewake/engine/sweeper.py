@@ -26,7 +26,7 @@ from rewake.engine.services import Services
 from rewake.engine.trimmer import Trimmer
 from rewake.errors import ReadableElsewhere, StuckError
 from rewake.kinds import OutcomeKind
-from rewake.ledger import Limit, Process, Schedule
+from rewake.ledger import Gathered, Limit, Process, Schedule
 from rewake.published import Published
 from rewake.records import (
     Entry,
@@ -247,26 +247,25 @@ class Sweeper:
             self._behind.put(shown)
         if item is None or item.due is None:
             return
+        now = self._services.clock.now()
         if isinstance(item, Schedule):
             await self._schedules.look(item)
-            return
-        # Its due time may be early, and from before the clock was set back its other moments.
-        item = await self._store.set_right(item)
-        now = self._services.clock.now()
-        if item.due is None:
-            return
-        if item.due > now:
-            self._arm_soon(Due(item.due, key), now)
-            return
-        await self._see_to(item, key, item.due, now)
+        elif isinstance(item, Gathered):
+            await self._store.forget_gathered(key, item, now)
+        else:
+            # Its due time may be early, and from before the clock was set back its other moments.
+            item = await self._store.set_right(item)
+            if item.due is not None and item.due > now:
+                self._arm_soon(Due(item.due, key), now)
+            elif item.due is not None:
+                await self._see_to(item, key, item.due, now)
 
     async def _see_to(self, item: Dated, key: Key, due: Millis, now: Millis) -> None:
         """Do what is to be done for an item that is due."""
         if isinstance(item, Process):
             await self._check_process(item, due, now)
         elif isinstance(item, Limit):
-            next_look = await self._services.limits.check(item, now)
-            if next_look is not None:
+            if (next_look := await self._services.limits.check(item, now)) is not None:
                 self._arm_soon(next_look, now)
         elif isinstance(item, Header):
             await self._check_run(item, due, now)

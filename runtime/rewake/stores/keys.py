@@ -27,6 +27,7 @@
     f           F#<id>                      Limit       a result that is cached, who makes it
     R#<run>     c#<id>                      Cached      that a result of the run is cached, perhaps
     Q#<id>      Q#<place>                   Waiter      who waits in its line, first come first
+    g#<digest of a start> g                 Gathered    which run has a start that was gathered
     E#<ref>     E                           Published   an event
     I#<name>    R#<digest>                  Shape       fields by which events are looked for
     I#<name>#<index> I#<place>#<ref>        Mention     an event, where a wait looks for it
@@ -63,6 +64,7 @@ from rewake.ledger import (
     Counter,
     Day,
     Flood,
+    Gathered,
     Join,
     KnownTag,
     Labelled,
@@ -96,18 +98,14 @@ SCHEDULES = "Z"
 """The partition of all schedules, where they are not spread."""
 TAGS = "G"
 """The partition of all tags that tasks had, or servers serve."""
-
 LIMITS = "F"
 """The partition of all limits, where they are not spread."""
 CACHE = "f"
 """The same of what is cached, of which there can be very much more."""
-
 _LABELLED = re.compile(r"^l#([0-9]{2}#)?")
-
 STATES = "s"
 """The partition of all keyed states, where they are not spread."""
 _PLACE_OF_STATE = 3
-
 MENTIONS, SHAPES, SUBSCRIPTIONS = "I#", "R#", "U#"
 """The first letters of the sort keys of what events are found by."""
 CHUNKS, OPERATIONS, LOGS, STREAM, SIGNALS, SEEN = "C#", "O#", "L#", "S#", "M#", "W#"
@@ -145,6 +143,7 @@ TYPES: Mapping[str, type[Item]] = {
     "F": Limit,
     "Q": Waiter,
     "c": Cached,
+    "g": Gathered,
     DAYS: Day,
     VIEWS: View,
 }

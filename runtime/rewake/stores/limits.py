@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import msgspec
 
 from rewake.kinds import Kind
-from rewake.ledger import Holder, Kept, Limit, Waiter
+from rewake.ledger import Gathered, Holder, Kept, Limit, Waiter
 from rewake.limited import Admission, Limited, LimitKind, Line, said
 from rewake.records import Header, Invocation, Millis, Operation, Retried, Started
 from rewake.states import MOVES, Move
@@ -374,6 +375,22 @@ class Limits(Laps):
         new = msgspec.structs.replace(book, run=run, next=until * 1000, per=limit.per)
         return await self._swap(found, new, self._mark(), until + PATROL)
 
+    async def gathered(self, start: str) -> Gathered | None:
+        """Which run has a start that was gathered; None: it was not, as far as is known."""
+        found: Gathered | None = await self._table.get(_gathered_key(start))
+        return found
+
+    async def keep_gathered(self, start: str, run: str, until: Millis) -> None:
+        """Keep that this run has a start, until then."""
+        await self._put(_gathered_key(start), Gathered(run, until))
+
+    async def forget_gathered(self, key: Key, seen: Gathered, now: Millis) -> None:
+        """Remove that if its time is over, and it says what it said."""
+        if seen.due is None or seen.due > now:
+            return
+        same = [[Check("run", "=", seen.run), Check("due", "=", seen.due)]]
+        await self._again(lambda: self._table.delete([key], when=same))
+
     async def gather(
         self,
         seen: Header,
@@ -399,3 +416,8 @@ class Limits(Laps):
         written = await self._together(work)
         after: Header | None = written.item
         return after if written.ok or (after is not None and after.mark == mark) else None
+
+
+def _gathered_key(start: str) -> Key:
+    """Where it is said which run has a start, by the id that its own run would have."""
+    return Key(f"g#{sha256(start.encode()).hexdigest()[:32]}", "g")

@@ -43,8 +43,7 @@ MOST_TRIES = 8
 """How many attempts that are over are kept with an operation: the newest."""
 SOON: Millis = 5_000
 """When a sweep checks that an outcome was delivered, in milliseconds."""
-_MESSAGE = 160
-_ONE_MORE = {"attempts": 1, "number": 1}
+_MESSAGE, _ONE_MORE = 160, {"attempts": 1, "number": 1}
 DISCARDED = Failure("discarded", "it worked, and its run was retried from before that")
 """What is kept of an attempt that worked, once its run goes on as if it had not been made."""
 _GONE = Outcome(OutcomeKind.CANCELLED)
