@@ -115,6 +115,8 @@ class LapBegun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
     """Those of the lap before that, which are removed: their ids are forgotten."""
     events: dict[str, HeardEvents] = {}
     """By what they are of: the events that the lap before has had. Its waits go on behind them."""
+    blob: str = ""
+    """Where `heard`, `over` and `events` are on the shelf, if together they are large."""
 
 
 class LapState(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):

@@ -224,6 +224,7 @@ def test_decorators_refuse_what_they_are_not_for() -> None:
         (timedelta(microseconds=1), 1),
         (timedelta(microseconds=-1), 0),
         (timedelta(days=36_500), 36_500 * 86_400_000),
+        (timedelta.max, 86_400_000_000_000_000),
         (timedelta(milliseconds=7, microseconds=1), 8),
     ],
     ids=str,

@@ -20,8 +20,9 @@ from rewake import (
     wait_for_signal,
     workflow,
 )
+from rewake.authoring.signals import Answer
 from rewake.engine.signals import Signals
-from rewake.errors import InvalidInput, RunConflict, RunNotFound
+from rewake.errors import InvalidInput, RunConflict, RunNotFound, TaskError
 from rewake.states import RunState
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
@@ -191,6 +192,28 @@ def test_an_update_is_answered_once(table: str) -> None:
             await door.answer(run, "c")
 
     virtually([adds], body, table=table)
+
+
+@workflow
+async def answers_elsewhere() -> str:
+    async for request in updates("add"):
+        with pytest.raises(TaskError, match="in the body"):
+            await step("answers", request.accept)
+        request.reject("not there")
+        break
+    return "ended"
+
+
+def test_an_update_is_answered_in_the_body_alone() -> None:
+    """What a step answers would not be there as its run is replayed."""
+
+    async def body(bench: Bench) -> None:
+        door, run = Signals(bench.engine), (await bench.start("answers_elsewhere")).run
+        await door.send(run, "add", 1, id="a")
+        assert (await door.answer(run, "a", 20)).answer == Answer(False, reason="not there")
+        assert await bench.result(run, 60) == "ended"
+
+    virtually([answers_elsewhere], body)
 
 
 def test_an_answer_is_found_that_was_committed_and_not_copied() -> None:

@@ -11,6 +11,7 @@ import pytest
 from rewake import continue_as_new, signals, step, wait_for_signal, workflow
 from rewake.codecs import AesGcm
 from rewake.engine.signals import Signals
+from rewake.records import Started
 from rewake.states import RunState
 from tests.support.virtual import SECRET, Bench, die, virtually
 
@@ -153,6 +154,40 @@ def test_laps_go_on_where_the_last_one_was() -> None:
 
     virtually([laps], body, cached=0)
     virtually([laps], body)
+
+
+@workflow
+async def long_laps(number: int, left: int) -> int:
+    heard = 0
+    async for _ in signals("x"):
+        heard += 1
+        if heard == number:
+            break
+    if left:
+        continue_as_new(number, left - 1)
+    return heard
+
+
+def test_a_lap_may_hear_of_more_signals_than_an_item_has_room_for() -> None:
+    """What it passes on of them lies on the shelf once it is much, and counts all the same."""
+
+    async def body(bench: Bench) -> None:
+        door, run = Signals(bench.engine), (await bench.start("long_laps", number=300, left=2)).run
+        for lap in range(3):
+            for number in range(300):
+                await door.send(run, "x", number, id=f"{lap}-{number}-{'x' * 110}")
+            await asyncio.sleep(1)
+            bench.engine.services.cache.clear()
+            await door.send(run, "x", 0, id=f"{lap}-0-{'x' * 110}")
+            store = bench.engine.services.store
+            [begun, *_] = (await store.entries(header := await store.header(run))).entries
+            assert isinstance(begun, Started)
+            assert (bool(begun.lap.blob), begun.lap.heard) == (header.lap.number > 1, [])
+        assert await bench.result(run, 60) == 300
+        kept = [told.signal.id[0] for told in (await door.sent_to(run)).signals]
+        assert (kept.count("0"), kept.count("1"), kept.count("2")) == (0, 300, 300)
+
+    virtually([long_laps], body)
 
 
 @workflow

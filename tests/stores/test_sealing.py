@@ -60,7 +60,7 @@ READABLE = {
     "Retried": {"over", "anew", "forgot"},
     "Forked": {"run", "key", "over"},
     "Signalled": {"key", "signal"},
-    "LapBegun": {"heard", "over", "events"},
+    "LapBegun": {"heard", "over", "events", "blob"},
     "HeardEvents": {"had"},
     "Origin": {"run", "key"},
     "Admission": {"joined"},

@@ -18,7 +18,6 @@ from rewake.errors import NonRetryable, RetryAfter, UsageError
 from rewake.values.failures import described
 
 Seconds = float | timedelta
-_MILLISECOND = timedelta(milliseconds=1)
 _LONGEST = 10 * 365 * 86_400.0
 """The longest wait between two attempts, in seconds."""
 
@@ -68,7 +67,7 @@ def seconds(duration: Seconds) -> float:
 def millis(duration: Seconds) -> int:
     """A duration in milliseconds, rounded up: a wait is never shorter than asked for."""
     if isinstance(duration, timedelta):
-        return -(-duration // _MILLISECOND)
+        return -(-(duration // timedelta.resolution) // 1000)
     # Less than a nanosecond past a millisecond is a float's rounding: it must not round up.
     return ceil(seconds(duration) * 1000 - 1e-6)
 

@@ -105,9 +105,11 @@ class Update(Generic[T_co]):
     def accept(self, value: Any = None) -> None:
         """Answer that it is done, with a value (JSON data, also of dataclasses and models).
 
-        A plain call. It is told once the workflow has written it down, as it next waits.
+        A plain call, of the body. It is told once the workflow has written it down, as it next
+        waits.
 
-        Raises `UsageError` if it was answered before, or the value cannot be sent as JSON.
+        Raises `UsageError` if it was answered before, or in a step, or the value cannot be sent as
+        JSON.
         """
         self._answer(Answer(True, msgspec.json.decode(encoded(value))))
 
@@ -119,10 +121,13 @@ class Update(Generic[T_co]):
         self._answer(Answer(False, reason=str(msgspec.json.decode(encoded(reason)))))
 
     def _answer(self, answer: Answer) -> None:
+        execution = self._execution
+        if current() is not execution:  # an attempt that is replayed would answer nothing
+            told = "is answered in the body of its workflow, not in a step or after its end"
+            raise UsageError(f"the update {self._name!r} {told}")
         if self._is_answered:
             raise UsageError(f"the update {self._name!r} was answered before")
         self._is_answered = True
-        execution = self._execution
         told = msgspec.to_builtins(answer)
         execution.request(
             Kind.ANSWER,

@@ -253,7 +253,7 @@ class Commits:
         await answer_late(self._services, self.header.run, lap)
         now = max(self._services.clock.now(), execution.clock)
         await self._note(execution)
-        first = first_entries(self.header, lap, end, now, heard_in(execution))
+        first = first_entries(self.header, execution.started, lap, end, now, heard_in(execution))
         check_values(self.header.run, first, self._services.settings.value)
         entries = await store.offload(self.header.run, first)
         await self._services.events.watches.follow(self.header, execution.started, end.args)

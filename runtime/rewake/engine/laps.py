@@ -14,18 +14,17 @@ from rewake.replay.again import Continued
 
 def first_entries(
     header: Header,
+    started: Started,
     lap: Sequence[Entry],
     end: Continued,
     now: Millis,
     events: dict[str, HeardEvents],
 ) -> list[Entry]:
-    """What the next lap begins with, behind a lap of these entries.
+    """What the next lap begins with, behind a lap of these entries, which began with `started`.
 
     What the body has said in that lap goes with it, for whoever has not read it yet. One that had
     failed gets once more what it was sent.
     """
-    started = lap[0]
-    assert isinstance(started, Started)
     before = started.lap
     known, said = lap[1 : 1 + before.carried], list(told(lap[1 + before.carried :], started))
     begun = LapBegun(

@@ -15,6 +15,7 @@ import msgspec
 
 from rewake.errors import CheckpointUnreadable
 from rewake.laps import FIRST, lap_of, prefix_of
+from rewake.noted import HeardEvents, LapBegun
 from rewake.records import (
     Emitted,
     Entry,
@@ -32,6 +33,7 @@ from rewake.stores.shelf import Shelf
 BLOB_BYTES = 32 * 1024
 """From this size on a value is kept apart."""
 
+_Told = tuple[list[str], list[str], dict[str, HeardEvents]]
 Again = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
 
@@ -72,7 +74,21 @@ class Blobs:
         """The entry, with its value on the shelf if that is large."""
         value = value_of(entry)
         kept = await self.offload(run, value, key=_key_of(entry))
+        if isinstance(entry, Started):
+            entry = msgspec.structs.replace(entry, lap=await self._lap_without(run, entry.lap))
         return entry if kept is value else _with_value(entry, kept)
+
+    async def _lap_without(self, run: str, lap: LapBegun) -> LapBegun:
+        """What a lap begins with; what it was told before is on the shelf if that is much."""
+        kept = await self.offload(run, _told_of(lap), key=prefix_of(lap.number))
+        if kept is None or not kept.blob:
+            return lap
+        return msgspec.structs.replace(lap, heard=[], over=[], events={}, blob=kept.blob)
+
+    async def _lap_whole(self, run: str, lap: LapBegun) -> LapBegun:
+        value = await self.resolve(run, Value("json", msgspec.Raw(b"null"), lap.blob))
+        heard, over, events = msgspec.json.decode(bytes(value.body), type=_Told)
+        return msgspec.structs.replace(lap, heard=heard, over=over, events=events, blob="")
 
     async def restore(
         self, run: str, entries: Sequence[Entry], passed: Callable[[Entry], bool] = lambda _: False
@@ -83,6 +99,9 @@ class Blobs:
             value = value_of(entry)
             if value is not None and value.blob and not passed(entry):
                 whole[position] = _with_value(entry, await self.resolve(run, value))
+        if entries and isinstance(begun := whole[0], Started) and begun.lap.blob:
+            lap = await self._lap_whole(run, begun.lap)
+            whole[0] = msgspec.structs.replace(begun, lap=lap)
         return whole
 
 
@@ -99,9 +118,18 @@ def _key_of(entry: Entry) -> str:
 
 
 def fits(entry: Entry) -> bool:
-    """Whether the entry can stay as it is: its value is small, or on the shelf."""
-    value = value_of(entry)
-    return value is None or bool(value.blob) or len(bytes(value.body)) <= BLOB_BYTES
+    """Whether the entry can stay as it is: its values are small, or on the shelf."""
+    values = [value_of(entry), _told_of(entry.lap) if isinstance(entry, Started) else None]
+    return all(
+        value is None or bool(value.blob) or len(bytes(value.body)) <= BLOB_BYTES
+        for value in values
+    )
+
+
+def _told_of(lap: LapBegun) -> Value | None:
+    """What a lap was told before, as a value; None if that was nothing, or is on the shelf."""
+    told = [lap.heard, lap.over, lap.events]
+    return Value("json", msgspec.Raw(msgspec.json.encode(told))) if any(told) else None
 
 
 _VALUES: Mapping[type, Callable[[Entry], Value | None]] = {
