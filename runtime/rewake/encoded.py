@@ -30,6 +30,8 @@ class Failure(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     message: str
     traceback: str = ""
     attempts: int = 1
+    wraps: str = ""
+    """Of the error of an operation: the type that this had failed with; its message begins so."""
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):

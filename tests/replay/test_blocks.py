@@ -254,14 +254,17 @@ def test_what_a_block_leaves_is_ended() -> None:
 
 
 def test_a_cancelled_block_ends_its_inside_first() -> None:
-    """Its operations are withdrawn, its cleanup is waited for, also if it is cancelled twice."""
+    """Its operations are withdrawn, its cleanup is waited for; cancelled again, that is too."""
 
     async def main() -> Any:
         async def inside() -> None:
             try:
                 await fetch("slow")
             finally:
-                await fetch("cleanup")
+                try:
+                    await fetch("cleanup")
+                finally:
+                    await fetch("last")
 
         running = asyncio.create_task(block("b", inside))
         await sleep(1)
@@ -274,9 +277,11 @@ def test_a_cancelled_block_ends_its_inside_first() -> None:
     run = Run(main, cold=True)
     run.settle("sleep")
     assert run.withdrawn == ["block[0]/b", "block[0]/b[0]/fetch"]
+    assert run.open == ["sleep.2", "block[0]/b[0]/fetch.2"]
     run.settle("sleep.2")
-    assert run.open == ["block[0]/b[0]/fetch.2"]
-    run.settle("block[0]/b[0]/fetch.2")
+    assert run.withdrawn[-1:] == ["block[0]/b[0]/fetch.2"]
+    assert run.open == ["block[0]/b[0]/fetch.3"]
+    run.settle("block[0]/b[0]/fetch.3")
     assert run.result is True
     run.close()
     assert results(main) == [False, True]

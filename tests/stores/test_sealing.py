@@ -150,7 +150,7 @@ def test_each_text_that_is_stored_is_sealed_or_named_as_readable() -> None:
         assert holding == set(PARTS.get(kind, ())), name
 
 
-FAILURE = Failure(f"{CANARY}Error", f"no {CANARY}", f"at {CANARY}", 2)
+FAILURE = Failure(f"{CANARY}Error", f"no {CANARY}", f"at {CANARY}", 2, f"{CANARY}Within")
 BAD = Outcome(OutcomeKind.ERROR, failure=FAILURE)
 ENTRIES: list[Any] = [
     Logged([LogLine(1, "INFO", CANARY), LogLine(2, "INFO", ""), LogLine(3, "INFO", CANARY)]),

@@ -101,6 +101,9 @@ class TestProgram:
     def is_registered(self, task: object) -> bool:
         return any(each is task for each in self.tasks)
 
+    def function_of(self, workflow: str) -> Callable[..., Any]:
+        return self.function
+
     async def body(self, started: Started) -> Any:
         execution = current()
         assert execution is not None

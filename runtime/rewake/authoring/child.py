@@ -30,7 +30,7 @@ from rewake.errors import AppError, UsageError
 from rewake.kin import AN_ID, OtherRun, child_of, is_id
 from rewake.kinds import Kind, Purpose
 from rewake.records import Outcome
-from rewake.replay.execution import Execution, leaf_code
+from rewake.replay.execution import Execution, current, leaf_code
 from rewake.replay.loop import WorkflowFuture
 from rewake.replay.operation import OpFuture, operation
 from rewake.replay.program import Codec
@@ -43,19 +43,29 @@ Existing = Literal["attach", "reject"]
 
 
 class RunHandle(Generic[R_co]):
-    """A run that a workflow has started. Made by `Workflow.start`; its `id` is the run's."""
+    """A run that a workflow has started. Made by `Workflow.start`; its `id` is the run's.
 
-    def __init__(
-        self, execution: Execution, function: Callable[..., Any], label: str, id: str
-    ) -> None:
+    A block may return it, and a workflow be given it: it is stored as what it names.
+    """
+
+    def __init__(self, execution: Execution | None, name: str, label: str, id: str) -> None:
         self.id = id
-        self._execution = execution
-        self._function = function
+        self._in = execution
+        self._name = name
         self._label = label
         self._end: WorkflowFuture | None = None
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _handle_of, (self._name, self._label, self.id)
+
+    @property
+    def _execution(self) -> Execution:
+        if self._in is None:
+            raise UsageError(f"the handle of run {self.id!r} is of use in the body of a workflow")
+        return self._in
 
     @operation
     async def result(self) -> R_co:
@@ -89,7 +99,9 @@ class RunHandle(Generic[R_co]):
             f"{self._label}-result",
             name=run,
             about=lambda _: OtherRun(run, held=held),
-            resolve=functools.partial(_returned, execution.codec, self._function),
+            resolve=functools.partial(
+                _returned, execution.codec, execution.program.function_of(self._name)
+            ),
         )
         future.add_done_callback(_seen)
         return future
@@ -160,7 +172,7 @@ class Children:
             about=lambda key: other if other.run else _named(other, execution, key),
             resolve=functools.partial(_begun, execution.codec),
         )
-        handle = RunHandle[Any](execution, self._function, label, run)
+        handle = RunHandle[Any](execution, self._task.name, label, run)
         if other.tied and not execution.loop.dead:
             handle._tie()
             await asyncio.sleep(0)  # it begins: one that has not ends without a word
@@ -240,6 +252,11 @@ def _ask_to_cancel(execution: Execution, label: str, run: str) -> WorkflowFuture
     return execution.request(
         Kind.CHILD_CANCEL, f"{label}-cancel", name=run, about=lambda _: OtherRun(run)
     )
+
+
+def _handle_of(name: str, label: str, id: str) -> RunHandle[Any]:
+    """A handle that was stored; it is of use in the body that reads it."""
+    return RunHandle(current(), name, label, id)
 
 
 def _named(other: OtherRun, execution: Execution, key: str) -> OtherRun:

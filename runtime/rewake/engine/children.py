@@ -43,7 +43,7 @@ from rewake.records import Failure, Header, Invocation, Operation, Outcome
 from rewake.states import TERMINAL, RunState
 from rewake.stores.families import is_called_off, is_waited_for
 from rewake.stores.paused import is_paused
-from rewake.values.failures import failure_of
+from rewake.values.failures import failure_of, inner
 from rewake.values.pickles import Place
 from rewake.values.run_codec import RunCodec
 
@@ -173,7 +173,8 @@ class Children:
     def _copied(self, child: str, outcome: Outcome, run: str, key: str) -> Outcome:
         """How a run has ended, as an outcome of the operation that waits for it."""
         if outcome.value is None:
-            return outcome
+            failure = outcome.failure
+            return outcome if failure is None else replace(outcome, failure=inner(failure))
         codec = RunCodec(self._services.secret, child)
         value = codec.moved(outcome.value, Purpose.OUTPUT, Place(run, key, Purpose.RESULT))
         return replace(outcome, value=value)

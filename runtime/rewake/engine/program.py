@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
@@ -61,6 +61,10 @@ class RunProgram:
         name = getattr(task, "name", "")
         return task in (self._app.tasks.get(name), self._app.workflows.get(name))
 
+    def function_of(self, workflow: str) -> Callable[..., Any]:
+        found = self._app.workflows.get(workflow)
+        return _unknown if found is None else found.function
+
     async def body(self, started: Started) -> Any:
         execution, timeout = current(), self._workflow.timeout
         assert execution is not None
@@ -103,6 +107,10 @@ class RunProgram:
 
     def fail(self, error: BaseException) -> Outcome:
         return Outcome(OutcomeKind.ERROR, failure=failure_of(error, self._failed + 1))
+
+
+def _unknown() -> Any:
+    """Stands for a workflow that the app lists no more: nothing is known of its result."""
 
 
 def veil_of(secret: Secret) -> Veil:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from rewake.records import Millis, Outcome, Started, Value
@@ -72,6 +72,9 @@ class Program(Protocol):
 
     def is_registered(self, task: object) -> bool:
         """Whether every replica finds this task, or workflow, by its name."""
+
+    def function_of(self, workflow: str) -> Callable[..., Any]:
+        """The function of the workflow of this name; one that says nothing if there is none."""
 
     def body(self, started: Started) -> Coroutine[Any, Any, Any]:
         """The workflow's coroutine for these arguments.

@@ -45,7 +45,7 @@ from rewake.streamed import LogBatch, LogLine
 from rewake.values.sealing import opened_data, opened_text, sealed_data, sealed_text
 
 TEXTS: Mapping[type, tuple[str, ...]] = {
-    Failure: ("type", "message", "traceback"),
+    Failure: ("type", "message", "traceback", "wraps"),
     Try: ("type", "message"),
     LogLine: ("message",),
     CancelRequested: ("reason",),

@@ -48,6 +48,7 @@ def failure_of(exc: BaseException, attempts: int) -> Failure:
         message=_head(_message_of(exc), _MESSAGE),
         traceback=_tail(_traceback_of(exc), _TRACEBACK),
         attempts=attempts,
+        wraps=_head(exc.type, _TYPE) if isinstance(exc, TaskError) else "",
     )
 
 
@@ -57,7 +58,15 @@ def unwrapped(exc: BaseException, attempts: int) -> Failure:
     if not isinstance(exc, TaskError) or not exc.type:
         return failure
     kind, message = _head(exc.type, _TYPE), _head(exc.message, _MESSAGE)
-    return msgspec.structs.replace(failure, type=kind, message=message)
+    return msgspec.structs.replace(failure, type=kind, message=message, wraps="")
+
+
+def inner(failure: Failure) -> Failure:
+    """The failure; of one by the error of an operation, what that had failed with."""
+    if not failure.wraps:
+        return failure
+    message = failure.message.removeprefix(f"{failure.wraps}: ")
+    return msgspec.structs.replace(failure, type=failure.wraps, message=message, wraps="")
 
 
 def told_failure(type: str, message: str) -> Failure:
