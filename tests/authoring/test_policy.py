@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewake import NonRetryable, RetryAfter, step, task, workflow
+from rewake import NonRetryable, RetryAfter, TaskError, step, task, workflow
 from rewake.authoring.policy import Policy, millis, seconds
 from rewake.errors import AppError, NotInARun
 
@@ -154,6 +154,28 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
     """An option out of range raises `ValueError` where the task is made, and names it."""
     with pytest.raises(ValueError, match=message):
         task(**options)(print)
+
+
+@pytest.mark.parametrize(
+    ("kind", "retry_on", "retried"),
+    [
+        ("NonRetryable", Exception, False),
+        ("ValueError", Exception, True),
+        ("ConnectionError", ConnectionError, True),
+        ("ConnectionRefusedError", (KeyError, ConnectionError), True),
+        ("ValueError", ConnectionError, False),
+        ("ValueError", TaskError, True),
+        ("TimeoutError", ConnectionError, True),
+        ("Unknown", (), False),
+        ("ValueError", lambda error: error.type == "ValueError", True),
+    ],
+)
+def test_the_error_of_an_operation_is_matched_by_its_name(
+    kind: str, retry_on: Any, retried: bool
+) -> None:
+    """Around operations, of a block or a body, the type that a task failed with decides."""
+    policy = Policy(retries=1, delay=1, jitter=0, retry_on=retry_on)
+    assert wait_after(policy, TaskError("no", type=kind)) == (1 if retried else None)
 
 
 @pytest.mark.parametrize("given", ["5", True, b"1"])

@@ -14,7 +14,7 @@ from datetime import timedelta
 from math import ceil, inf, isfinite
 from typing import TypedDict, cast
 
-from rewake.errors import NonRetryable, RetryAfter, UsageError
+from rewake.errors import NonRetryable, RetryAfter, TaskError, UsageError
 from rewake.values.failures import described
 
 Seconds = float | timedelta
@@ -31,7 +31,8 @@ class Options(TypedDict, total=False):
     each further wait is `multiplier` times longer, up to `max_delay`, and shortened at random
     by up to `jitter` (a share, 0 to 1) so that retries spread out. `retry_on`: exception types,
     or a predicate, that a failure must match to be retried; a time-out and `RetryAfter` always
-    are, `NonRetryable` never.
+    are, `NonRetryable` never. Around operations (of a block, or a body) a `TaskError` is matched by
+    the name of its `type`.
     `timeout`: per attempt. `total_timeout`: over all attempts and waits.
     """
 
@@ -158,12 +159,12 @@ class Policy:
         return None if total is not None and elapsed + wait >= seconds(total) else wait
 
     def _retries(self, error: BaseException, failed: int) -> bool:
-        if failed > self.retries or isinstance(error, NonRetryable | UsageError):
+        if failed > self.retries or isinstance(error, UsageError) or _is_one(error, NonRetryable):
             return False
-        if isinstance(error, TimeoutError | RetryAfter):
+        if _is_one(error, (TimeoutError, RetryAfter)):
             return True
         if isinstance(self.retry_on, type | tuple):
-            return isinstance(error, self.retry_on)
+            return _is_one(error, self.retry_on)
         try:
             return bool(self.retry_on(error))
         except KeyboardInterrupt:
@@ -185,6 +186,28 @@ class Policy:
 
 
 _RETRY_ON = "an exception type, a tuple of them, or a function of the exception that is not async"
+
+
+def _is_one(
+    error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]
+) -> bool:
+    """Whether an error is of one of these types.
+
+    Of the error of an operation, which a block or a body lets through, only the name of the type is
+    recorded: it is one of them, or of those that are known below them.
+    """
+    if isinstance(error, kinds):
+        return True
+    return isinstance(error, TaskError) and error.type in _names_below(kinds)
+
+
+def _names_below(kinds: type[BaseException] | tuple[type[BaseException], ...]) -> set[str]:
+    left, names = list(kinds) if isinstance(kinds, tuple) else [kinds], set[str]()
+    while left:
+        kind = left.pop()
+        names.add(kind.__name__)
+        left += kind.__subclasses__()
+    return names
 
 
 def _decides(retry_on: object) -> bool:
