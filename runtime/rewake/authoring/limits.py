@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, TypedDict, get_origin
 
 from rewake.authoring.hints import signature_of
 from rewake.authoring.policy import Seconds, positive
-from rewake.errors import AppError, UsageError
+from rewake.errors import AppError, InvalidInput
 from rewake.limited import HIGHEST, Limited, LimitKind, Millis, Terms
 from rewake.values.failures import described
 from rewake.values.text import storable, stored_size
@@ -190,7 +190,7 @@ class Rules:
         return (*self.limits, *(rule for rule in more if rule is not None))
 
     def terms(self, arguments: Mapping[str, Any], *, tenant: str, veil: Veil) -> Terms:
-        """The terms of one call. Raises `UsageError` if a key cannot be made."""
+        """The terms of one call. Raises `InvalidInput` if a key cannot be made."""
         limits = tuple(self.limited(rule, arguments, tenant, veil) for rule in self.all)
         keys = [each.digest or each.key for each in limits if each.key]
         share = f"t{tenant}" if tenant else "k" + "\0".join(sorted(keys))
@@ -199,7 +199,7 @@ class Rules:
         return Terms(limits, self.priority, sha256(share.encode()).hexdigest()[:8])
 
     def limited(self, rule: Rule, arguments: Mapping[str, Any], tenant: str, veil: Veil) -> Limited:
-        """One limit for one call. Raises `UsageError` if its key cannot be made."""
+        """One limit for one call. Raises `InvalidInput` if its key cannot be made."""
         key, digest = self._key(rule, arguments, tenant), ""
         if tenant and rule.kind in _OF_TENANT and rule.key is not by_tenant:
             key = f"{tenant}/{key}"
@@ -220,23 +220,25 @@ class Rules:
         try:
             made = rule.key(**{name: known[name] for name in rule.takes if name in known})
         except Exception as error:
-            told = f"key= of {rule.kind} of {self.name} failed: {described(error)}"
-            raise UsageError(told) from error
+            raise self._wrong(rule, f"failed: {described(error)}") from error
         return self._checked(rule, made)
 
     def _checked(self, rule: Rule, made: object) -> str:
-        what = f"key= of {rule.kind} of {self.name}"
         if isinstance(made, bool) or not isinstance(made, int | float | str):
-            raise UsageError(f"{what} gives a text or a number, not {made!r}"[:200])
+            raise self._wrong(rule, f"gives a text or a number, not {made!r}"[:200])
         if isinstance(made, float) and not isfinite(made):
-            raise UsageError(f"{what} gives a text or a number, not {made!r}")
+            raise self._wrong(rule, f"gives a text or a number, not {made!r}")
         if isinstance(made, int) and made.bit_length() > 8 * LONGEST_KEY:  # Python writes no longer
-            raise UsageError(f"{what} is a number of more than {LONGEST_KEY} digits")
+            raise self._wrong(rule, f"is a number of more than {LONGEST_KEY} digits")
         text = storable(str(made))
-        if not 1 <= stored_size(text) <= LONGEST_KEY:
-            size = stored_size(text)
-            raise UsageError(f"{what} has 1 to {LONGEST_KEY} bytes of UTF-8, and this one {size}")
+        if not 1 <= (size := stored_size(text)) <= LONGEST_KEY:
+            raise self._wrong(rule, f"has 1 to {LONGEST_KEY} bytes of UTF-8, and this one {size}")
         return text
+
+    def _wrong(self, rule: Rule, told: str) -> InvalidInput:
+        """The error of a key. It names the argument that the key is made of, if it is one."""
+        (field,) = rule.takes if len(rule.takes) == 1 else ("",)
+        return InvalidInput(f"key= of {rule.kind} of {self.name} {told}", field=field)
 
 
 def rules_of(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> Rules | None:

@@ -298,8 +298,9 @@ def misfit(asked: Asked, codec: Codec, key: str, value: Any) -> InvalidInput | N
         if kind is not None:
             fitted(Converters().of(kind), value)
     except InvalidInput as error:
-        field = f"value.{error.field}" if error.field else "value"
-        return InvalidInput(str(error), field=field.replace(".[", "["))
+        field = (f"value.{error.field}" if error.field else "value").replace(".[", "[")
+        told = str(error).removeprefix(f"{error.field}: ")
+        return InvalidInput(f"{field}: {told}", field=field)
     except StuckError:  # a type that this process does not have: the run's own will tell
         return None
     return None

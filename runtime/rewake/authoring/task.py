@@ -174,7 +174,7 @@ class Task(AsyncCallable, Generic[P, R_co]):
         )
 
     def _how(self, execution: Execution, arguments: dict[str, Any]) -> How:
-        """How a call is carried out. Raises `UsageError` if the key of a limit cannot be made."""
+        """How a call is carried out. Raises `InvalidInput` if the key of a limit cannot be made."""
         if self.rules is None:
             return How(self.tag)
         whose = execution.program

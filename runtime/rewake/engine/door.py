@@ -20,7 +20,7 @@ from rewake.engine.gathering import Gathering
 from rewake.engine.program import veil_of
 from rewake.engine.services import Services
 from rewake.engine.starting import Act, StartPolicy, check_priority, rejected
-from rewake.errors import InvalidInput, Throttled, UsageError
+from rewake.errors import Throttled
 from rewake.ledger import Waiter
 from rewake.limited import Admission, Limited, LimitKind, Line, in_order, is_awaited, said
 from rewake.noted import Origin
@@ -74,11 +74,8 @@ class Door:
         self._line: Line | None = None
         self._arguments = workflow.arguments(given.arguments, strict=given.strict)
         veil = veil_of(services.secret)
-        try:
-            self.terms = self._rules.terms(self._arguments, tenant=given.tenant, veil=veil)
-            self._gathering = self._gathered(workflow, given.tenant, veil)
-        except UsageError as error:
-            raise InvalidInput(str(error)) from error
+        self.terms = self._rules.terms(self._arguments, tenant=given.tenant, veil=veil)
+        self._gathering = self._gathered(workflow, given.tenant, veil)
         if given.priority is not None:
             self.terms = msgspec.structs.replace(self.terms, priority=given.priority)
 

@@ -100,8 +100,8 @@ def _place_of(run: str, entries: Sequence[Entry], key: str) -> int:
     if key in asked:
         return asked[key]
     near = difflib.get_close_matches(key, asked, _NAMED, 0.0) if len(asked) < 10_000 else []
-    named = ", ".join(repr(each) for each in near) or "none"
-    raise RunNotFound(f"run {run!r} has asked for no operation {key!r}; the nearest are {named}")
+    named = f"; the nearest are {', '.join(map(repr, near))}" if near else ""
+    raise RunNotFound(f"run {run!r} has asked for no operation {key!r}{named}")
 
 
 def _items(history: History, kept: Sequence[Entry], event: Entry, run: str) -> Sequence[Operation]:
