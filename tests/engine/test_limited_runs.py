@@ -293,6 +293,26 @@ def test_a_run_that_is_cancelled_or_killed_while_it_waits_leaves_the_line() -> N
     virtually(members, body)
 
 
+def test_a_run_that_is_paused_while_it_waits_holds_nobody_up() -> None:
+    """Those behind it are let in past it; once resumed it waits for its turn as any other does."""
+
+    async def body(bench: Bench) -> None:
+        runs = [await bench.start("few", n=n) for n in range(5)]
+        await asyncio.sleep(1)
+        await bench.engine.pause(runs[2].run)
+        await bench.engine.pause(runs[3].run)
+        assert await bench.result(runs[4].run) == 4
+        assert bench.seconds < 60
+        for paused in (runs[2], runs[3]):
+            await bench.engine.resume(paused.run)
+        assert [await bench.result(each.run) for each in runs] == [0, 1, 2, 3, 4]
+        assert most["few"] == 2
+        await asyncio.sleep(70)
+        await nobody(bench)
+
+    virtually(members, body)
+
+
 def test_a_retried_run_is_let_in_anew() -> None:
     """A run that failed has given its place back: a retry waits for one, as any other does."""
 

@@ -37,7 +37,7 @@ from rewake.limited import (
 )
 from rewake.records import Failure, Header, Invocation, Millis, Operation, Outcome
 from rewake.signing.secret import Secret
-from rewake.states import TERMINAL
+from rewake.states import TERMINAL, RunState
 from rewake.stores.books import held_by
 from rewake.stores.history import of_round
 from rewake.stores.limits import PATROL
@@ -290,7 +290,7 @@ class Limits:
         """
         header = await self._store.find(holder.run)
         if not holder.key:
-            return header is None or header.state in TERMINAL
+            return header is None or header.state in TERMINAL or _was_let_in_vain(header)
         found = await self._store.operation(holder.run, holder.key)
         gone = header is None or header.state in TERMINAL
         if found is None:
@@ -424,6 +424,13 @@ def _waiter(asked: Invocation, now: Millis) -> Waiter:
 
 def _is_in_other(line: Line | None, limit: Limit) -> bool:
     return line is not None and line.id != limit.id
+
+
+def _was_let_in_vain(header: Header) -> bool:
+    """Whether a run is paused that has not begun: it queues up again once it is resumed."""
+    admission = header.admission
+    waits = admission is not None and not admission.inside
+    return waits and header.state is RunState.PAUSED
 
 
 def _message(who: Waiter) -> Invocation:
