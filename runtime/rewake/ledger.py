@@ -372,6 +372,21 @@ class Gathered(msgspec.Struct, frozen=True, omit_defaults=True):
     """When a sweep is to remove this."""
 
 
+class Forking(msgspec.Struct, omit_defaults=True):
+    """That a fork is being made: what is copied for it is of no run before its header is there."""
+
+    run: str
+    of: str
+    """The run that is forked."""
+    key: str
+    """The operation before which it is."""
+    lap: int
+    """The lap in which that is."""
+    due: Millis
+    """From then on it is given up: it goes, and will never begin."""
+    written: Millis = 0
+
+
 LedgerItem = (
     View
     | Labelled
@@ -393,4 +408,5 @@ LedgerItem = (
     | Waiter
     | Cached
     | Gathered
+    | Forking
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 from decimal import Decimal
 from typing import Any
 
@@ -13,12 +14,14 @@ from rewake import Approval, Decision, approval, random, sleep, step, task, uuid
 from rewake.authoring.context import task_context
 from rewake.codecs import AesGcm
 from rewake.engine.approvals import Approvals
-from rewake.errors import InvalidInput, RunConflict, RunNotFound
+from rewake.errors import InvalidInput, RunConflict, RunNotFound, RunRemoved, StoreUnavailable
 from rewake.kinds import Kind
 from rewake.noted import Forked, Origin
-from rewake.records import Scheduled
+from rewake.records import Operation, Scheduled
 from rewake.signing.secret import Secret
 from rewake.states import RunState
+from rewake.stores.keys import is_forking, run_partition
+from rewake.stores.table import Key
 from tests.support.virtual import TABLES, Bench, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)
@@ -324,3 +327,62 @@ def test_an_encrypted_run_is_forked(input: dict[str, str] | None) -> None:
 
     secret = Secret("a secret of the forks", codec=AesGcm({"2026": bytes(32)}))
     virtually([chain, work], check, secret=secret, cached=0)
+
+
+def test_a_fork_of_an_id_that_is_taken_changes_nothing_of_that_run() -> None:
+    """Nothing is put beside the run that is there: it would take that for what came of its own."""
+
+    async def check(bench: Bench) -> None:
+        run = (await bench.start("chain")).run
+        await bench.result(run)
+        keys = await keys_of(bench, run)
+        await bench.engine.start("chain", {"amount": "2"}, run="other")
+        await asyncio.sleep(2)
+        before = names().count("second")
+        with pytest.raises(RunConflict):
+            await bench.engine.fork(run, keys[-1], id="other")
+        assert (await bench.result("other"))[3] == "2"
+        assert names().count("second") == before + 1
+
+    virtually([chain, work], check, cached=0)
+
+
+async def breaks_off(bench: Bench, run: str, key: str, id: str | None, after: int) -> None:
+    """Begin a fork whose process dies once it has put so many items."""
+    layout, left = bench.engine.services.store.layout, itertools.count(after, -1)
+    place = layout.item
+
+    def item(operation: Operation) -> Key:
+        if next(left) <= 0:
+            raise StoreUnavailable("it died")
+        return place(operation)
+
+    layout.item = item  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await bench.engine.fork(run, key, id=id)
+    layout.item = place  # type: ignore[method-assign]
+
+
+@everywhere
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_death_over_a_fork_leaves_nothing(table: str, after: int) -> None:
+    """What was copied is removed; until then the same fork goes on, and no other one of its id."""
+
+    async def check(bench: Bench) -> None:
+        run = (await bench.start("chain")).run
+        await bench.result(run)
+        key = (await keys_of(bench, run))[-1]
+        for name in ("again", "never"):
+            await breaks_off(bench, run, key, name, after)
+        with pytest.raises(RunConflict):
+            await bench.engine.fork(run, "small", id="again")
+        assert await bench.result((await bench.engine.fork(run, key, id="again")).run)
+        await asyncio.sleep(2 * 3600)
+        left = await bench.table.query(run_partition("never"))
+        assert [(key.sort, item.state) for key, item in left.items] == [("H", RunState.REMOVED)]
+        with pytest.raises(RunRemoved):
+            await bench.engine.fork(run, key, id="never")
+        assert not [each for each in await bench.table.due(2**53, limit=9) if is_forking(each.key)]
+        assert (await bench.engine.get("again")).state is RunState.DONE
+
+    virtually([chain, work], check, table=table)

@@ -23,7 +23,7 @@ from rewake import (
 from rewake.engine.listing import Wanted
 from rewake.errors import InvalidInput
 from rewake.labels import checked, labels_in, said
-from rewake.stores.keys import labels_partition
+from rewake.stores.named import labels_partition
 from rewake.views.runs import run_view
 from tests.support.virtual import SECRET, TABLES, Bench, Ended, virtually
 

@@ -54,6 +54,7 @@ OTHERS = frozenset(
         "line",
         "look_later",
         "look_now",
+        "give_up_fork",
         "name_gatherer",
         "places",
         "put_off",

@@ -81,6 +81,7 @@ READABLE = {
     "Holder": {"run", "key", "grant"},
     "Kept": {"run", "key"},
     "Cached": {"run", "id"},
+    "Forking": {"run", "of", "key"},
     "Outcome": {"cached"},
     "Limit": {"id", "kind", "name", "key", "ahead", "run", "mark"},
     "Gathered": {"run"},

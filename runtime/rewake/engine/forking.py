@@ -11,8 +11,9 @@
    waits are made of the run that waits, so those of the copy open nothing of the other.
 5. With another input, the arguments of what was asked for before are not compared.
 
-What is copied is written first, and exists once the new run's header names it. A fork whose process
-dies before that leaves items of no run, which nobody is shown and nothing removes.
+What is copied is written first, and exists once the new run's header names it. What a process
+leaves that dies before that is removed (`rewake.stores.forks`). What the body said of its run
+within a block that has ended is not known of the copy until it is said again.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from rewake.keep import Keep
 from rewake.records import Header, Millis
 from rewake.states import ENDED, RunState
 from rewake.stores.ended import ended_at, is_ended_due, removal_due
-from rewake.stores.keys import is_event, run_of
+from rewake.stores.keys import is_event, is_forking, run_of
 from rewake.stores.protocol import Store
 from rewake.stores.table import Key
 
@@ -107,7 +107,10 @@ class Keeping:
             if key in self._unread:
                 continue
             try:
-                if is_event(key):
+                if is_forking(key):
+                    await self._store.give_up_fork(run_of(key), now)
+                    left -= 1
+                elif is_event(key):
                     left -= await self.remove_event(key, now)
                 else:
                     left -= await self._look(run_of(key), now, left)

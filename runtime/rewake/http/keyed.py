@@ -18,7 +18,7 @@ from rewake.http.bodies import query_limit, read_object, shaped, takes_query
 from rewake.http.cursors import next_cursor, place_in
 from rewake.http.parts import parts_of, reply
 from rewake.keyed import State
-from rewake.stores.keys import is_state_place
+from rewake.stores.named import is_state_place
 
 
 class StateBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -8,9 +8,9 @@ import msgspec
 
 from rewake.keyed import State
 from rewake.stores.blobs import Again
-from rewake.stores.keys import state_sort
 from rewake.stores.layout import Layout
 from rewake.stores.merging import merged
+from rewake.stores.named import state_sort
 from rewake.stores.table import Check, Page, Table
 
 

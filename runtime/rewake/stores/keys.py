@@ -32,6 +32,7 @@
     I#<name>    R#<digest>                  Shape       fields by which events are looked for
     I#<name>#<index> I#<place>#<ref>        Mention     an event, where a wait looks for it
     I#<name>#<index> U#<run>#<round>#<key>  Subscription    a wait, where an event looks for it
+    R#<run>     f                           Forking     that a fork is being made
     a           a#<hook>                    Flood       how many alerts were told of late
     X           X                           Copying     what it is a copy of, so far
     s           s#<tenant>#<name>#<key>     State       a keyed state
@@ -64,6 +65,7 @@ from rewake.ledger import (
     Counter,
     Day,
     Flood,
+    Forking,
     Gathered,
     Join,
     KnownTag,
@@ -84,8 +86,6 @@ from rewake.records import Chunk, Header, Item, Millis, Operation, Signal
 from rewake.stores.table import Key
 from rewake.streamed import LogBatch, StreamBatch
 
-LABELLED = "l#"
-"""The first letters of the sort keys, and partitions, of items of labels."""
 VIEWS = "V"
 """The partition in which runs are listed."""
 CHILDREN = "U"
@@ -102,10 +102,6 @@ LIMITS = "F"
 """The partition of all limits, where they are not spread."""
 CACHE = "f"
 """The same of what is cached, of which there can be very much more."""
-_LABELLED = re.compile(r"^l#([0-9]{2}#)?")
-STATES = "s"
-"""The partition of all keyed states, where they are not spread."""
-_PLACE_OF_STATE = 3
 MENTIONS, SHAPES, SUBSCRIPTIONS = "I#", "R#", "U#"
 """The first letters of the sort keys of what events are found by."""
 CHUNKS, OPERATIONS, LOGS, STREAM, SIGNALS, SEEN = "C#", "O#", "L#", "S#", "M#", "W#"
@@ -138,6 +134,7 @@ TYPES: Mapping[str, type[Item]] = {
     "I": Mention,
     "U": Subscription,
     "a": Flood,
+    "f": Forking,
     "J": Join,
     "K": Watcher,
     "F": Limit,
@@ -203,6 +200,16 @@ def billed_run(key: Key) -> str:
 def header_key(run: str) -> Key:
     """Where a run's header is."""
     return Key(run_partition(run), "H")
+
+
+def forking_key(run: str) -> Key:
+    """Where it is noted that a run is being made as a fork."""
+    return Key(run_partition(run), "f")
+
+
+def is_forking(key: Key) -> bool:
+    """Whether it is noted under this key that a fork is being made."""
+    return key.sort == "f" and is_of_run(key)
 
 
 def process_key(name: str) -> Key:
@@ -433,33 +440,6 @@ def views_partition(list_: str, day: int, shard: int) -> str:
 def watcher_key(run: str, watcher: Watcher) -> Key:
     """Where it is kept that an operation of another run waits for the end of this one."""
     return Key(run_partition(run), f"{WATCHERS}{watcher.run}#{watcher.key}")
-
-
-def states_partition(shard: int | None) -> str:
-    """The partition of a shard of all keyed states; None: they are not spread."""
-    return STATES if shard is None else f"{STATES}#{shard:02d}"
-
-
-def state_sort(*place: str) -> str:
-    """The sort key of the keyed state of this tenant, name and key, or the beginning of some."""
-    return "#".join((STATES, *place, *([""] if len(place) < _PLACE_OF_STATE else [])))
-
-
-def is_state_place(sort: str) -> bool:
-    """Whether this can be a cursor of a list of keyed states."""
-    return sort.startswith(f"{STATES}#") and sort.count("#") >= _PLACE_OF_STATE
-
-
-def label_in(partition: str) -> tuple[str, str]:
-    """The name and the value of the label whose runs lie in this partition, spread or not."""
-    name, _, value = _LABELLED.sub("", partition).partition("=")
-    return name, value
-
-
-def labels_partition(name: str, value: str, shard: int | None) -> str:
-    """The partition of a shard of the runs that have a label; None: they are not spread."""
-    part = "" if shard is None else f"{shard:02d}#"
-    return f"{LABELLED}{part}{name}={value}"
 
 
 def day_key(day: int) -> Key:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 
 from rewake.ledger import Labelled, View
 from rewake.stores.blobs import Again
-from rewake.stores.keys import LABELLED
 from rewake.stores.layout import Layout
 from rewake.stores.merging import merged
+from rewake.stores.named import LABELLED
 from rewake.stores.table import Key, Page, Table
 
 

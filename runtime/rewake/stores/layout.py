@@ -44,10 +44,7 @@ from rewake.published import Mention, Subscription
 from rewake.records import Entry, Header, Item, Operation, Scheduled
 from rewake.stores.keys import (
     DAY,
-    LABELLED,
     dealt_to,
-    label_in,
-    labels_partition,
     limit_key,
     log_key,
     number_in,
@@ -57,11 +54,10 @@ from rewake.stores.keys import (
     schedules_partition,
     series_partitions,
     shard_partition,
-    state_sort,
-    states_partition,
     view_key,
     views_partition,
 )
+from rewake.stores.named import LABELLED, label_in, labels_partition, state_sort, states_partition
 from rewake.stores.table import Key, Spread
 from rewake.streamed import LogBatch
 
