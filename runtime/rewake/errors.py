@@ -22,6 +22,7 @@
     ├── TaskError             a task or step ended without a value: what workflows catch
     ├── NonRetryable          raised by a task: do not try again
     ├── RetryAfter            raised by a task: try again after that long
+    ├── AttemptOver           a heartbeat of an attempt of which nothing counts any more
     ├── EventConflict         there is an event of this name and id, with other data
     ├── StoreError            the database's fault
     │   ├── StoreUnavailable      try again; a write may or may not have happened
@@ -55,6 +56,7 @@ from datetime import timedelta
 
 __all__ = [
     "AppError",
+    "AttemptOver",
     "CheckpointForged",
     "CheckpointUnreadable",
     "ConfigError",
@@ -254,6 +256,13 @@ class RetryAfter(RewakeError):
         seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
         super().__init__(message or f"retry after {seconds:g} s")
         self.seconds = seconds
+
+
+class AttemptOver(RewakeError):
+    """The attempt that calls is over: it was given up, ran out of time, or its task was cancelled.
+
+    Nothing that it does counts any more, so its code should end. A thread hears of that only so.
+    """
 
 
 class EventConflict(RewakeError):

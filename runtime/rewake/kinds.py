@@ -52,6 +52,8 @@ class Purpose(StrEnum):
     """The value of a keyed state."""
     STATUS = "status"
     """The status and progress that a run shows."""
+    PROGRESS = "progress"
+    """How far an attempt at a task has come."""
     EMITTED = "emitted"
     """An item that a run has emitted."""
     SIGNAL = "signal"

@@ -407,6 +407,10 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """Its arguments, once it waits for another attempt: they ask for it without the history."""
     failure: Failure | None = None
     """The newest failed attempt."""
+    progress: Value | None = None
+    """What its attempts have told last, for the next one (`stores/attempts.py`)."""
+    silent: int = 0
+    """How many attempts in a row fell silent, and came no further than the one before."""
     covered: bool = False
     """Whether the run that it is about tells of its end, so that nobody need look after it."""
     outcome: Outcome | None = None

@@ -118,6 +118,19 @@ async def hang() -> None:
         await asyncio.sleep(NEVER)
 
 
+@task(heartbeat=1, delay=0.05, jitter=0)
+def crawl(pages: int) -> list[int]:
+    """Sync; whoever begins at the first page hangs halfway, and hears at last that it is over."""
+    context = task_context()
+    with body():
+        begin = context.progress or 0
+        for page in range(begin, pages):
+            if begin == 0 and page == pages // 2:
+                time.sleep(2.5)
+            context.heartbeat(page + 1)
+        return [begin, pages]
+
+
 @task
 async def stall() -> None:
     """Ends only by being cancelled."""
@@ -236,6 +249,11 @@ async def family(count: int) -> list[Any]:
     except TaskError as error:
         return [many, await left.result(), error.type]
     return []
+
+
+@workflow
+async def crawls(pages: int) -> list[int]:
+    return await crawl(pages)
 
 
 @workflow

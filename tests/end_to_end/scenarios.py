@@ -55,6 +55,19 @@ def steps(front: Front) -> None:
 
 
 @scenario
+def heartbeats(front: Front) -> None:
+    """A thread that hangs is given up, and the next attempt goes on from the page that it told."""
+    run = front.start("crawls", pages=4)
+    begin, pages = front.result(run)
+    assert pages == 4
+    if front.calm:  # else a pause may have been as long as the silence
+        [operation] = front.get(f"/v1/runs/{run}/history")["operations"]
+        first, second = operation["tries"]
+        assert (begin, first["lost"], first["error"]["type"]) == (2, True, "silent")
+        assert (second["lost"], second["error"]) == (False, None)
+
+
+@scenario
 def naps(front: Front) -> None:
     """A sleep and a sleep until take what they should, and not less."""
     assert front.run("naps", seconds=0.2) >= 0.4

@@ -103,7 +103,7 @@ def _is_alive(pid: int) -> bool:
 
 def _is_again(begun: Mapping[str, Any]) -> bool:
     """Whether this attempt follows one that was lost, and not one that failed as it should."""
-    return begun["attempt"] > 1 and begun["key"] not in {"flaky", "brittle"}
+    return begun["attempt"] > 1 and begun["key"] not in {"flaky", "brittle", "crawl"}
 
 
 def _deploy(deployment: Deployment, client: httpx2.Client) -> None:

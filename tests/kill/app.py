@@ -91,6 +91,18 @@ async def hang() -> None:
         await asyncio.sleep(NEVER)
 
 
+@task(heartbeat=2 * NAP, delay=0.05, jitter=0)
+async def pages() -> int:
+    """Tells a page and falls silent, and so does the next attempt; then there are no more."""
+    context = task_context()
+    done: int = context.progress or 0
+    with body():
+        if done < 2:
+            context.heartbeat(done + 1)
+            await asyncio.sleep(NEVER)
+        return done
+
+
 @task
 async def stall() -> None:
     """Ends only by being cancelled."""
@@ -257,7 +269,7 @@ async def _steps() -> list[Any]:
         await step("plain", lambda: within(1)),
         await step("large", lambda: len(within("y" * BIG))),
         await step("stubborn", stubborn, retries=2, delay=NAP, jitter=0),
-        list(await asyncio.gather(step("slow", slow), shout("while a step runs"))),
+        list(await asyncio.gather(step("slow", slow), shout("while a step runs"), pages())),
     ]
 
 

@@ -22,7 +22,7 @@ EXPECTED = {
         50_000,
         "in the end",
     ],
-    "steps": [1, 50_000, "in the end", ["slow", "WHILE A STEP RUNS"]],
+    "steps": [1, 50_000, "in the end", ["slow", "WHILE A STEP RUNS", 2]],
     "branches": [[[0, 1, 0], [2, 3, 1], [4, 5, 2], [6, 7, 3]], 42, "rested"],
     "asyncio": [["10", "NonRetryable: gathered"], 12, "GROUPED", True],
     "failures": ["TimeoutError", "NonRetryable: in a group"],
@@ -53,8 +53,8 @@ def test_unkilled(unkilled: dict[str, Seen], shape: str) -> None:
     seen = unkilled[shape]
 
     assert seen.result == EXPECTED
-    twice = {"flaky", "stubborn", "hang"}  # they fail once
-    assert {key for key, count in seen.begun.items() if count != 1} == twice
+    again = {"flaky", "stubborn", "hang", "pages[0]/pages"}  # they fail, or fall silent
+    assert {key for key, count in seen.begun.items() if count != 1} == again
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -191,6 +191,8 @@ async def timed_gpu(name: str, plan: dict[str, Any], argument: Any) -> Any:
 TAGGED = {"work": work_gpu, "retried": retried_gpu, "timed": timed_gpu}
 LIMITED: dict[str, Any] = {}
 """Those with limits: `limiting.py` enters them."""
+BEATING: dict[str, Any] = {}
+"""Those that tell how far they are: `beating.py` enters them."""
 TASKS = {
     "work": work,
     "retried": retried,
@@ -263,6 +265,7 @@ class Interpreter:
             result = await chosen
         else:
             tasks = TAGGED if "tag" in plan else LIMITED if "limited" in plan else TASKS
+            tasks = BEATING if "beats" in plan else tasks
             result = await tasks[kind](name, plan, argument)
         return short(result)
 

@@ -1,12 +1,13 @@
-"""Situations of tasks that wait for limits."""
+"""Situations of tasks that wait for limits, and of those that tell how far they are."""
 
 from __future__ import annotations
 
 import random
 
 from rewake.engine.settings import Settings
+from tests.simulation.beating import with_beats
 from tests.simulation.case import Case, case_of
-from tests.simulation.faults import Chaos, calm
+from tests.simulation.faults import STALL, Chaos, calm
 from tests.simulation.limiting import with_limits
 
 
@@ -36,7 +37,35 @@ def in_line(seed: int, store: str) -> Case:
     return case
 
 
+def beating(seed: int, store: str) -> Case:
+    """Whatever goes wrong, among tasks that tell how far they are, and may fall silent."""
+    chance = random.Random(f"beating/{seed}")
+    case = case_of(seed + 11_000, store)
+    case.seed = seed
+    case.programs = {run: with_beats(whole, chance) for run, whole in case.programs.items()}
+    return case
+
+
+def overtaken_while_it_tells(seed: int, store: str) -> Case:
+    """Processes that carry long tasks stand still, are overtaken, and go on to tell of these."""
+    chance = random.Random(f"overtaken/{seed}")
+    plan = {"beats": 40, "every": chance.choice((150, 400)), "silent": chance.choice((0, 1))}
+    tasks = [["task", "timed", f"n{number}", plan] for number in range(3)]
+    right = [[f"n{number}", None] for number in range(3)]
+    settings = Settings(strikes=1000, lost=1000)
+    chaos = Chaos(random.Random(seed), stalls=9.0, until=200.0, slow=0.3)
+    first = chance.randint(4, 12)
+    chaos.planned = {("update O", number): STALL for number in range(first, 200, 5)}
+    case = Case(seed, store, {"r1": (["gather", False, *tasks], right)}, chaos, settings)
+    case.local, case.replicas = chance.random() < 0.5, 3
+    kinds = ("pause", "heart", "loop", "crash", "close")
+    case.events = [(chance.uniform(1.5, 12), chance.choice(kinds)) for _ in range(2)]
+    return case
+
+
 LIMITED_SCENARIOS = {
+    "tasks tell how far they are": beating,
+    "whoever is overtaken tells something": overtaken_while_it_tells,
     "many wait for few places": in_line,
     "tasks share limits": limited,
 }

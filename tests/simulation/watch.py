@@ -45,6 +45,7 @@ from rewake.stores.generations import generation, place_of
 from rewake.stores.history import of_round
 from rewake.stores.keys import SIGNALS, run_of
 from rewake.stores.table import Key, When, Written, holds
+from tests.simulation.beating import Progress, reading
 from tests.simulation.kindred import tells, untold
 from tests.simulation.lapping import may_go
 from tests.simulation.limiting import Limits
@@ -134,7 +135,7 @@ class Watch:
         self._apart: dict[tuple[str, str], Replica] = {}
         self._running: dict[tuple[str, str, str], asyncio.Task[Any]] = {}
         self.runs: dict[str, Run] = {}
-        self.limits = Limits()
+        self.limits, self.beats = Limits(), Progress(reading(world.secret))
         self.made: set[tuple[str, int]] = set()
         self.numbers: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self.broken: list[str] = []
@@ -199,8 +200,8 @@ class Watch:
             self.fail(f"{name} began in {replica.name}, which does not serve {asked.tag!r}")
         # One that was withdrawn just now has no owner, and its attempt will be stopped.
         holder = self._holders.get(operation.owner, replica) if operation.owner else replica
-        stood = world.seconds - replica.paused_until < AWAKE
-        if holder is not replica and not stood and not world.jumpy:
+        stood = world.jumpy or world.seconds - replica.paused_until < AWAKE
+        if holder is not replica and not stood:
             self.fail(f"{name} began in {replica.name}, and {holder.name} has it")
         tasks = {
             task
@@ -521,9 +522,8 @@ class Watch:
         run = self.runs.get(new.run)
         if run is None:
             return self.fail(f"{new.key}: an operation of a run that does not exist")
-        old = run.operations.get(new.key)
+        old, name = run.operations.get(new.key), f"run {new.run}: {new.key}"
         run.operations[new.key] = new
-        name = f"run {new.run}: {new.key}"
         if old is None and new.key not in run.asked and new.kind is not Kind.STEP:
             self.fail(f"{name} was touched before the history asked for it")
         old = self._of_round(run, old, new)
@@ -535,8 +535,9 @@ class Watch:
         if old is not None and (new.lost < old.lost or new.attempts < old.attempts - 1):
             self.fail(f"{name}: its attempts went back")
         # An end that came too late for a cancellation loses a step that runs at most once.
+        self._judge(self.beats.wrote(old, new))
         mishaps = self._world.mishaps() + run.header.cancels * (new.kind is Kind.STEP)
-        if new.lost > mishaps:
+        if new.lost > mishaps + self.beats.silent[new.run, new.key]:
             self.fail(f"{name}: lost {new.lost} times, after {mishaps} mishaps")
         if new.owner and (old is None or new.owner != old.owner):
             self._holders[new.owner] = replica

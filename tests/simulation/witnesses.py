@@ -16,6 +16,7 @@ from typing import NamedTuple
 from tests.simulation.case import Case, case_of
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.mutants_answering import ANSWERING
+from tests.simulation.mutants_beating import BEATING
 from tests.simulation.mutants_calling import CALLING
 from tests.simulation.mutants_counting import COUNTING
 from tests.simulation.mutants_following import FOLLOWING
@@ -42,6 +43,7 @@ SEEDS = 2_000
 ALL_MUTANTS: tuple[Mutant, ...] = (
     *MUTANTS,
     *ANSWERING,
+    *BEATING,
     *CALLING,
     *COUNTING,
     *FOLLOWING,

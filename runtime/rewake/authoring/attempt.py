@@ -14,15 +14,23 @@ import inspect
 import random
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
 from rewake.authoring import context as task_contexts
+from rewake.authoring.heartbeat import Beats, Silence, Silent, fell_silent
 from rewake.authoring.policy import Policy
+from rewake.encoded import Failure
 from rewake.values.failures import described, failure_of, task_error
 
 Function = Callable[..., Any]
+_Begun = Callable[[], None]
+_Begins = Callable[[_Begun], Awaitable[Any]]
+"""A call, which tells when its function begins."""
+
+MOST_SILENT = 3
+"""So many attempts in a row may fall silent outside a run, as in one by default."""
 
 
 class NotBegun(RuntimeError):
@@ -70,21 +78,36 @@ async def attempt(
     *,
     timeout: float | None,
     late: str = "",
+    silence: float | None = None,
     context: task_contexts.TaskContext,
     threads: Threads,
 ) -> Any:
     """Call the function once and return its result.
 
-    Raises its exception, and `TimeoutError` after `timeout` seconds, with the message `late`.
+    Raises its exception, `TimeoutError` after `timeout` seconds, with the message `late`, and
+    `Silent` after `silence` seconds without a heartbeat.
     """
     task_contexts.enter(context)
+    call = functools.partial(_call, function, args, kwargs, threads)
+    beats = context.beats
+    try:
+        if silence is None or beats is None:
+            return await _within(call, timeout, late, _unlimited)
+        return await _heard(functools.partial(_within, call, timeout, late), beats, silence)
+    finally:
+        if beats is not None:
+            beats.over = True
+
+
+async def _within(call: _Begins, timeout: float | None, late: str, begun: _Begun) -> Any:
+    """Make a call that may take so many seconds, from when its function begins."""
     if timeout is None:
-        return await _call(function, args, kwargs, threads, _unlimited)
-    limit = _Limit(timeout)
+        return await call(begun)
+    limit = _Limit(timeout, begun)
     try:
         async with limit.timer:
             try:
-                return await _call(function, args, kwargs, threads, limit.begin)
+                return await call(limit.begin)
             finally:
                 limit.over = True
     except TimeoutError:
@@ -93,16 +116,33 @@ async def attempt(
         raise
 
 
+async def _heard(call: _Begins, beats: Beats, seconds: float) -> Any:
+    """Make a call that may be silent for so many seconds, from when its function begins."""
+    silence = Silence(beats, seconds)
+    try:
+        async with silence.timer:
+            try:
+                return await call(silence.begin)
+            finally:
+                silence.end()
+    except TimeoutError:
+        if silence.timer.expired():
+            raise Silent(seconds) from None
+        raise
+
+
 class _Limit:
     """The time-out of one attempt, from the moment at which its function begins."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, begun: _Begun) -> None:
         self._timeout = timeout
+        self._begun = begun
         self.timer = asyncio.timeout(None)
         self.over = False
 
     def begin(self) -> None:
         """Let the time run."""
+        self._begun()
         if not self.over:
             self.timer.reschedule(asyncio.get_running_loop().time() + self._timeout)
 
@@ -116,7 +156,7 @@ async def _call(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     threads: Threads,
-    begun: Callable[[], None],
+    begun: _Begun,
 ) -> Any:
     if is_async(function):
         begun()
@@ -155,33 +195,70 @@ def is_async(function: Function) -> bool:
 
 
 async def in_place(
-    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], policy: Policy
+    function: Function,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    policy: Policy,
+    *,
+    beats: bool = False,
 ) -> Any:
-    """Call the function outside a run, with its retries. Raises `TaskError`, as in a run."""
-    run, key = f"local-{uuid.uuid4()}", getattr(function, "__name__", "function")
-    loop = asyncio.get_running_loop()
-    began, failed, before = loop.time(), 0, ""
+    """Call the function outside a run, with its retries. Raises `TaskError`, as in a run.
+
+    `beats`: it is a task's, which may tell of its progress.
+    """
+    tries, threads = _Tries(function, policy, beats=beats), LoopThreads()
     while True:
-        context = task_contexts.TaskContext(run, key, failed + 1, task_contexts.LocalLog())
-        elapsed = loop.time() - began
-        timeout, late = policy.limit(elapsed), policy.late(elapsed, before)
+        timeout, late, context = tries.begin()
+        silence = policy.silence
+        limits: dict[str, Any] = {"timeout": timeout, "late": late, "silence": silence}
         try:
             # A task of its own, so that the context of this attempt ends with it.
             return await asyncio.create_task(
-                attempt(
-                    function,
-                    args,
-                    kwargs,
-                    timeout=timeout,
-                    late=late,
-                    context=context,
-                    threads=LoopThreads(),
-                )
+                attempt(function, args, kwargs, **limits, context=context, threads=threads)
             )
         except Exception as error:
-            failed, before = failed + 1, described(error)
-            elapsed = loop.time() - began
-            wait = policy.next(error, failed, elapsed=elapsed, chance=random.random())
+            failure, wait = tries.failed(error)
             if wait is None:
-                raise task_error(failure_of(error, failed)) from error
+                raise task_error(failure) from error
             await asyncio.sleep(wait)
+
+
+class _Tries:
+    """The attempts at one call outside a run."""
+
+    def __init__(self, function: Function, policy: Policy, *, beats: bool) -> None:
+        self._run = f"local-{uuid.uuid4()}"
+        self._key = getattr(function, "__name__", "function")
+        self._policy = policy
+        self._time = asyncio.get_running_loop().time
+        self._began = self._time()
+        self._beats = Beats(b"", self._time) if beats else None
+        self._number = self._lost = self._silent = 0
+        self._before = ""
+
+    def begin(self) -> tuple[float | None, str, task_contexts.TaskContext]:
+        """How long the next attempt may take, what is said if it takes longer, and its context."""
+        if self._beats is not None:
+            self._beats = Beats(self._beats.told, self._time)
+        self._number += 1
+        log, beats = task_contexts.LocalLog(), self._beats
+        context = task_contexts.TaskContext(self._run, self._key, self._number, log, beats=beats)
+        elapsed = self._time() - self._began
+        late = self._policy.late(elapsed, self._before)
+        return self._policy.limit(elapsed), late, context
+
+    def failed(self, error: Exception) -> tuple[Failure, float | None]:
+        """Why the attempt failed, and the seconds until the next one, if one may follow."""
+        elapsed, chance = self._time() - self._began, random.random()
+        self._before = described(error)
+        if isinstance(error, Silent):
+            further = self._beats is not None and self._beats.further
+            self._silent = 1 if further else self._silent + 1
+            self._lost += 1
+            wait = self._policy.after_silence(
+                self._silent, MOST_SILENT, elapsed=elapsed, chance=chance
+            )
+            return fell_silent(error, self._silent, self._number), wait
+        failed = self._number - self._lost
+        wait = self._policy.next(error, failed, elapsed=elapsed, chance=chance)
+        return failure_of(error, self._number), wait

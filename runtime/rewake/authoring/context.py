@@ -10,7 +10,10 @@ from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from rewake.errors import NotInARun
+from msgspec import UNSET
+
+from rewake.authoring.heartbeat import Beats
+from rewake.errors import NotInARun, UsageError
 from rewake.values.emitted import size_of
 
 
@@ -85,6 +88,7 @@ class TaskContext:
     logs: HasLogger = field(repr=False)
     reach: Reach | None = field(default=None, repr=False, compare=False)
     sends: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
+    beats: Beats | None = field(default=None, repr=False, compare=False)
 
     @property
     def logger(self) -> logging.Logger:
@@ -100,6 +104,31 @@ class TaskContext:
         Raises `InvalidInput` for a value that is not JSON or too large, and for an item too many.
         """
         self.logs.emit(self.key, value)
+
+    def heartbeat(self, progress: Any = UNSET) -> None:
+        """Say that this attempt goes on, and how far it is: for the next one, and for people.
+
+            done = task_context().progress or 0
+            for number in range(done, len(pages)):
+                index(pages[number])
+                task_context().heartbeat(number + 1)
+
+        A plain call from any thread, which costs microseconds: what was told last is kept a few
+        times in a lease, and when the attempt fails. `progress` is JSON, of at most 16 KiB; without
+        it the one before stands. With `@task(heartbeat=)` silence for longer than that gives the
+        attempt up.
+
+        Raises `InvalidInput` for other progress, `AttemptOver` once nothing that the attempt does
+        counts any more, and `UsageError` in a step.
+        """
+        if self.beats is None:
+            raise UsageError("heartbeat() is for tasks: a step has nothing that keeps its progress")
+        self.beats.beat(progress)
+
+    @property
+    def progress(self) -> Any:
+        """What the attempts before this one have told last by `heartbeat`; None: nothing."""
+        return None if self.beats is None else self.beats.progress
 
     @property
     def idempotency_key(self) -> str:

@@ -1,7 +1,8 @@
 """Policies: whether and when a failed attempt is tried again, and how long one may take.
 
 An attempt *fails* by an exception or a time-out, which uses up a retry. An attempt that is *lost*
-with its process uses up none.
+uses up none: with its process, or because it fell silent. Of both nobody knows how far they came,
+and neither says anything of the next one.
 """
 
 from __future__ import annotations
@@ -96,17 +97,19 @@ class Policy:
     retry_on: RetryOn = Exception
     timeout: Seconds | None = None
     total_timeout: Seconds | None = None
+    heartbeat: Seconds | None = None
+    """Of a task: how long an attempt may be silent."""
 
     def __post_init__(self) -> None:
         _check(_is_count(self.retries), "retries", "0 or more, and whole")
         _check(_decides(self.retry_on), "retry_on", _RETRY_ON)
-        for name in ("delay", "max_delay", "timeout", "total_timeout"):
+        for name in ("delay", "max_delay", "timeout", "total_timeout", "heartbeat"):
             _check_duration(name, getattr(self, name))
         _check(seconds(self.delay) >= 0, "delay", "0 or more")
         _check(1 <= self.multiplier < inf, "multiplier", "1 or more, and finite")
         _check(seconds(self.max_delay) >= 0, "max_delay", "0 or more")
         _check(0 <= self.jitter <= 1, "jitter", "between 0 and 1")
-        for name in ("timeout", "total_timeout"):
+        for name in ("timeout", "total_timeout", "heartbeat"):
             duration = getattr(self, name)
             _check(duration is None or seconds(duration) > 0, name, "more than 0")
 
@@ -144,6 +147,22 @@ class Policy:
         if not self._retries(error, failed):
             return None
         return self._within(self._wait(error, failed, chance), elapsed)
+
+    @property
+    def silence(self) -> float | None:
+        """How many seconds an attempt may be silent; None: as long as it takes."""
+        return None if self.heartbeat is None else seconds(self.heartbeat)
+
+    def after_silence(
+        self, silent: int, least: int, *, elapsed: float, chance: float
+    ) -> float | None:
+        """The same for an attempt that fell silent, the `silent`-th in a row.
+
+        As many may as there are `retries`, or `least` if that is more.
+        """
+        if silent >= max(least, self.retries + 1):
+            return None
+        return self._within(self._wait(None, silent, chance), elapsed)
 
     def after_loss(self, failed: int, *, elapsed: float, chance: float) -> float | None:
         """The same for a try that is not repeated, and was lost with its process.

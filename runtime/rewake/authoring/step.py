@@ -65,6 +65,8 @@ async def step(name: str, function: Callable[[], Any], /, **options: Unpack[Step
     """
     if "tag" in options:
         raise TypeError("a step runs in the process of its workflow: a tag is for tasks")
+    if "heartbeat" in options:
+        raise TypeError("a step has nothing that keeps its progress: heartbeat is for tasks")
     at_most_once = options.pop("at_most_once", False)
     policy = Policy(**cast("Options", options)) if options else DEFAULT
     execution = current()

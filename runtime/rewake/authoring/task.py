@@ -55,12 +55,16 @@ class TaskOptions(Options, LimitOptions, total=False):
     `cache`: for so long a call gets the result of an earlier one with the same arguments, of any
     run, and of those that come together one alone is carried out. Another text of the function, or
     another `cache_version`, is another task to it. Errors are not cached.
+    `heartbeat`: an attempt that is silent for longer (`TaskContext.heartbeat`) is given up, and
+    another begins after a `delay`. It counts as lost, so it uses up no retry; the third in a row
+    that comes no further fails the task, or as many as there are attempts.
     """
 
     name: str
     tag: str
     cache: Seconds | None
     cache_version: int | str | None
+    heartbeat: Seconds | None
 
 
 class Task(AsyncCallable, Generic[P, R_co]):
@@ -132,7 +136,7 @@ class Task(AsyncCallable, Generic[P, R_co]):
     ) -> Any:
         execution = current()
         if execution is None:
-            return await in_place(self.function, args, kwargs, self.policy)
+            return await in_place(self.function, args, kwargs, self.policy, beats=True)
         return await self._asked_for(execution, args, kwargs, arguments)
 
     def request(

@@ -10,6 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from msgspec import Raw
+
+from rewake.cli.output import harmless
 from rewake.kinds import Kind
 from rewake.records import Millis
 from rewake.views.moments import millis_of
@@ -19,6 +22,8 @@ from rewake.views.timeline import OperationView
 FEW = 4
 """Up to so many operations alike are shown one by one; more are counted."""
 
+_LONGEST_PROGRESS = 60
+"""Characters of progress that are shown."""
 _HIDDEN = ("run-timeout",)
 _OPEN = ("running", "retrying", "waiting")
 _BRANCH, _COUNT = re.compile(r"\[\d+\]"), re.compile(r"\.\d+(?=$|/|\[)")
@@ -100,6 +105,8 @@ def _notes(operation: OperationView, now: Millis) -> list[str]:
         notes.append(f"attempt {operation.attempts}")
     if operation.cached:
         notes.append(f"cached from run {operation.cached}")
+    if operation.state == "running" and isinstance(operation.progress, Raw):
+        notes.append(harmless(bytes(operation.progress).decode())[:_LONGEST_PROGRESS])
     if operation.state == "waiting" and operation.waits:
         notes.append(f"waiting for the limit {operation.waits}")
     elif operation.state == "waiting" and operation.tag:

@@ -9,36 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
 from rewake.authoring.attempt import NotBegun, attempt
 from rewake.authoring.context import TaskContext
+from rewake.authoring.heartbeat import Beats, Silent
 from rewake.authoring.hints import return_hint
 from rewake.authoring.marking import hidden_in
 from rewake.authoring.middleware import AroundKind
 from rewake.authoring.policy import millis
-from rewake.authoring.task import Task
 from rewake.engine.apart import Stay
-from rewake.engine.asked import arguments_of
 from rewake.engine.bounds import check_size
+from rewake.engine.calls import Call, call_of
 from rewake.engine.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.deliveries import Deliveries
-from rewake.engine.handover import REASON
 from rewake.engine.heart import Hold
 from rewake.engine.leases import PASSING
 from rewake.engine.limits import PutOff
 from rewake.engine.logs import AttemptLog
-from rewake.engine.run_codecs import codec_for
+from rewake.engine.losses import lost_with_processes, of_silence, tell_loss
 from rewake.engine.services import Services
 from rewake.engine.shortages import shortage
 from rewake.engine.stoppable import Body, Stopped
-from rewake.engine.within import REASON as LATE
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere, RewakeError
 from rewake.kinds import Kind, OutcomeKind, Purpose
-from rewake.records import Failure, Invocation, Millis, Operation, Outcome, Value
+from rewake.records import Failure, Invocation, Millis, Operation, Outcome
 from rewake.stores.answers import Delivery, Refused, TaskClaim
 from rewake.stores.operations import blank_of, free_at, tries_of
 from rewake.stores.suspects import is_condemned
@@ -49,14 +47,6 @@ from rewake.values.run_codec import RunCodec
 log = logging.getLogger("rewake.engine")
 
 T = TypeVar("T")
-
-
-class _Call(NamedTuple):
-    """The call that an invocation of a task asks for."""
-
-    task: Task[Any, Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
 
 
 class Attempts:
@@ -175,7 +165,7 @@ class Attempts:
             return found if found.suspect else await self._refused(found.operation, invocation)
         with _carrying(found.operation):
             if found.lost:
-                _tell_loss(found.operation, self._has_no_next(found.operation))
+                tell_loss(found.operation, self._has_no_next(found.operation))
             return await self._held(found.operation, claim.owner, invocation, stay)
 
     async def _wait_for_slot(self, here: tuple[str, str], invocation: Invocation) -> None:
@@ -193,6 +183,7 @@ class Attempts:
 
     def _no_more(self, here: tuple[str, str], owner: str) -> None:
         """Note that this process carries the task out no more, so that it may be begun again."""
+        self._services.beats.end(owner)
         if self._services.attempts.get(here) == owner:
             del self._services.attempts[here]
 
@@ -224,6 +215,7 @@ class Attempts:
             await services.claims.absolve(operation.run, operation.key, owner)
             return None
         except asyncio.CancelledError:
+            await services.beats.keep(operation.run, operation.key, owner)
             await services.claims.release(operation.run, operation.key, owner, 0)
             told = "attempt %d at %s of run %s is released: this process stops, another begins it"
             log.info(told, operation.number, operation.key, operation.run)
@@ -274,10 +266,10 @@ class Attempts:
         body: Body,
     ) -> Delivery | None:
         if self._has_no_next(operation):
-            return await self._fail(operation, owner, _lost(operation), invocation)
+            return await self._fail(operation, owner, lost_with_processes(operation), invocation)
         codec = RunCodec(self._services.secret, operation.run)
         try:
-            call = await self._call(operation, invocation)
+            call = await call_of(self._services, operation, invocation)
         except ReadableElsewhere as error:
             return await self._put_back(operation, owner, invocation, error.reason)
         except CheckpointUnreadable as error:
@@ -291,7 +283,7 @@ class Attempts:
         if not (heart.is_sure(owner) or await heart.makes_sure(owner)):
             raise Stopped
         try:
-            result = await self._run(call, operation, body)
+            result = await self._run(call, operation, owner, body)
             value = codec.encode(
                 result,
                 key=operation.key,
@@ -302,32 +294,22 @@ class Attempts:
             check_size(operation.run, operation.key, value, self._services.settings.value)
         except (Stopped, asyncio.CancelledError, NotBegun):
             raise
+        except Silent as error:
+            return await self._silent(operation, owner, invocation, call, error)
         except BaseException as error:
             return await self._failed(operation, owner, invocation, call, error)
         outcome = Outcome(OutcomeKind.OK, value=value)
         sole, joined = invocation.sole, invocation.joined
         return await self._deliver(operation, outcome, sole=sole, joined=joined)
 
-    async def _call(self, operation: Operation, invocation: Invocation) -> _Call | None:
-        """The call to make; None if this app has no such task. Raises `CheckpointUnreadable`."""
-        given = invocation.args or await arguments_of(self._store, operation)
-        whole: Value = await self._store.resolve(operation.run, given)
-        codec = await codec_for(self._services, operation.run, whole)
-        decoded = codec.decode(whole, key=operation.key, purpose=Purpose.CALL)
-        if isinstance(decoded, tuple):
-            return _Call(*decoded)
-        task = self._services.app.tasks.get(invocation.name)
-        if task is None:
-            return None
-        args, kwargs = decoded
-        return _Call(task, tuple(args), kwargs)
-
-    async def _run(self, call: _Call, operation: Operation, body: Body) -> Any:
+    async def _run(self, call: Call, operation: Operation, owner: str, body: Body) -> Any:
         body.check()
         services = self._services
         logs = AttemptLog(services.clock, RunCodec(services.secret, operation.run))
         run, key, reach = operation.run, operation.key, services.reach
-        context = TaskContext(run, key, operation.number, logs, reach)
+        beats = Beats(call.before, asyncio.get_running_loop().time)
+        services.beats.begin(operation, owner, beats)
+        context = TaskContext(run, key, operation.number, logs, reach, beats=beats)
         policy, elapsed = call.task.policy, self._elapsed(operation)
         attempted = attempt(
             call.task.function,
@@ -335,6 +317,7 @@ class Attempts:
             call.kwargs,
             timeout=policy.limit(elapsed),
             late=policy.late(elapsed, said_of(operation.failure)),
+            silence=policy.silence,
             context=context,
             threads=services.threads.tasks,
         )
@@ -361,7 +344,7 @@ class Attempts:
         operation: Operation,
         owner: str,
         invocation: Invocation,
-        call: _Call,
+        call: Call,
         error: BaseException,
     ) -> Delivery | None:
         """Retry, or deliver the failure. A retry waits without waking the run."""
@@ -377,17 +360,42 @@ class Attempts:
         warn_of_failure(_about(operation), failure, clock, at)
         if at is None:
             return await self._fail(operation, owner, failure, invocation)
-        run, key = operation.run, operation.key
-        tries = tries_of(operation, clock.now(), failure)
-        ahead = not invocation.tag and self._services.goes_ahead(at)
-        due = at + self._services.settings.grace if ahead else at
-        if await self._insist(
-            lambda: self._store.retry_task(
-                run, key, owner, at=at, due=due, failure=failure, tries=tries, args=invocation.args
-            )
-        ):
-            await self._again(invocation, at)
+        told = self._services.beats.changes(owner)
+        await self._retry(operation, owner, invocation, failure, at, told)
         return None
+
+    async def _silent(
+        self, operation: Operation, owner: str, invocation: Invocation, call: Call, error: Silent
+    ) -> Delivery | None:
+        """Give up an attempt that fell silent: it is lost, and another one follows if one may."""
+        elapsed, policy = self._elapsed(operation), call.task.policy
+        failure, at, told = of_silence(self._services, operation, owner, policy, elapsed, error)
+        if at is None:
+            return await self._fail(operation, owner, failure, invocation)
+        await self._retry(operation, owner, invocation, failure, at, told, lost=True)
+        return None
+
+    async def _retry(
+        self,
+        operation: Operation,
+        owner: str,
+        asked: Invocation,
+        failure: Failure,
+        at: Millis,
+        told: Mapping[str, Any],
+        *,
+        lost: bool = False,
+    ) -> None:
+        """Let another attempt follow then. What this one has told is written with that."""
+        run, key, services = operation.run, operation.key, self._services
+        tries = tries_of(operation, services.clock.now(), failure, lost=lost)
+        ahead = not asked.tag and services.goes_ahead(at)
+        due = at + services.settings.grace if ahead else at
+        over: dict[str, Any] = {"failure": failure, "tries": tries, "args": asked.args}
+        if await self._insist(
+            lambda: self._store.retry_task(run, key, owner, at=at, due=due, told=told, **over)
+        ):
+            await self._again(asked, at)
 
     async def _fail(
         self, operation: Operation, owner: str, failure: Failure, asked: Invocation
@@ -406,6 +414,8 @@ class Attempts:
     ) -> Delivery:
         services = self._services
         blank = blank_of(operation)
+        if outcome.kind is not OutcomeKind.OK:
+            blank.progress = services.beats.progress(operation, owner or "")
         # One owner for all tries: the first may have claimed the run although it seemed to fail.
         owned = services.unique()
 
@@ -465,7 +475,7 @@ class Attempts:
             return kept
 
         async def look(_: Hold) -> bool:
-            return await self._store.has_task(run, key, owner)
+            return await services.beats.look(run, key, owner)
 
         return Hold(owner, operation.lease, renew, look, body.stop, stay)
 
@@ -476,22 +486,3 @@ def _carrying(operation: Operation) -> carrying_out:
 
 def _about(operation: Operation) -> About:
     return About(operation.run, operation.key, operation.number)
-
-
-def _tell_loss(operation: Operation, last: bool) -> None:
-    lost = operation.number - 1
-    then = "there is no next one" if last else f"attempt {operation.number} begins"
-    told = "attempt %d at %s of run %s was lost with its process; %s"
-    with carrying_out(operation.run, operation.key, lost):
-        log.warning(told, lost, operation.key, operation.run, then)
-
-
-def _lost(operation: Operation) -> Failure:
-    last = operation.failure
-    known = last is not None and last.type in (REASON, LATE)
-    reason = f"; the last: {last.message}" if last is not None and known else ""
-    return Failure(
-        "lost",
-        f"{operation.lost} attempts ended with their process, without an outcome{reason}",
-        attempts=operation.attempts,
-    )

@@ -76,9 +76,12 @@ def warn_of_failure(about: About, failure: Failure, clock: Clock, again: Millis 
             about.run,
             failure.type,
             first,
-            "there is no next one" if again is None else f"the next one is {_in(clock, again)}",
+            in_words(clock, again),
         )
 
 
-def _in(clock: Clock, moment: Millis) -> str:
-    return f"in {max(0, moment - clock.now()) / 1000:g} s"
+def in_words(clock: Clock, again: Millis | None) -> str:
+    """When the next attempt begins."""
+    if again is None:
+        return "there is no next one"
+    return f"the next one is in {max(0, again - clock.now()) / 1000:g} s"

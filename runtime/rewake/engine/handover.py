@@ -36,6 +36,7 @@ async def hand_over(services: Services, block: Block | None, reason: str) -> Non
     # Before others can have it, for the loop may go on, and a claim may be under way.
     for owner in [*attempts.values(), *(turn.owner for turn in turns.values())]:
         services.heart.give_up(owner)
+    await asyncio.gather(*(services.beats.keep(*at, owner) for at, owner in attempts.items()))
     if culprit in attempts:
         failure = Failure(REASON, reason)
         await _tried(store.lose_task(*culprit, attempts.pop(culprit), at, failure))

@@ -3,7 +3,8 @@
 `stores/processes.py` has the protocol. With each beat, a third of a lease apart, the process renews
 its own lease if it has held anything for as long, and lets that hold what it has held until now by
 leases of their own. All else it only looks at, for who holds a claim must hear that another has
-taken it, or that nothing is wanted of it any more.
+taken it, or that nothing is wanted of it any more. Where an attempt has told something, that is
+written instead (`engine/heartbeats.py`).
 
 It beats in a thread of its own, so that code that hogs the event loop keeps its claims.
 
@@ -38,7 +39,8 @@ LOOKS = 2_000
 Renew = Callable[[str], Awaitable[bool]]
 """Lets this process hold a claim by its lease; empty: by one of its own. False if it is lost."""
 Look = Callable[["Hold"], Awaitable[bool]]
-"""Whether the claim still holds; this only reads. It may find another process to hold it by."""
+"""Whether the claim still holds. It may find another process to hold it by, or write what the
+attempt has told; it gives nothing up."""
 Overtaken = Callable[[], None]
 """Called in the engine's event loop when a claim is lost."""
 

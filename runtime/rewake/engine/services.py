@@ -23,6 +23,7 @@ from rewake.engine.arrivals import Arrivals
 from rewake.engine.cache import Cache
 from rewake.engine.elsewhere import Elsewhere
 from rewake.engine.heart import Heart
+from rewake.engine.heartbeats import Heartbeats
 from rewake.engine.keeping import Keeping
 from rewake.engine.leases import PASSING, Claims
 from rewake.engine.limits import Limits
@@ -261,6 +262,8 @@ class Services:
     """The streams of runs, as this process writes and follows them."""
     logs: LogKeeper = field(init=False)
     """What the attempts of this process say."""
+    beats: Heartbeats = field(init=False)
+    """What the attempts at tasks of this process tell of themselves."""
     limits: Limits = field(init=False)
     """Who lets in what is limited."""
     reach: Reach | None = None
@@ -277,6 +280,7 @@ class Services:
         self.shortages = Shortages(self.clock)
         self.streams = Streams(self.store, self.clock, self.unique)
         self.logs = LogKeeper(self.streams)
+        self.beats = Heartbeats(self.store, self.secret)
         self.limits = Limits(self)
         self.waits = Waits(self.store, self.cache)
 

@@ -82,6 +82,7 @@ async def _given_up(
     owner, turn = services.attempts.get((run, key)), services.turns.get(run)
     try:
         if owner is not None:
+            await services.beats.keep(run, key, owner)
             services.heart.give_up(owner)
             await services.store.lose_task(run, key, owner, now, Failure(REASON, told))
         elif turn is not None and any(

@@ -27,15 +27,14 @@ from rewake.records import (
     Operation,
     Outcome,
     Scheduled,
-    Value,
     Withdrawn,
 )
 from rewake.stores.answers import Refused, Taken, TaskClaim
 from rewake.stores.families import Families, begins_in_vain
 from rewake.stores.history import History
 from rewake.stores.paused import is_past, is_paused
-from rewake.stores.suspects import BLAMED, CLEARED, is_suspect, losing
-from rewake.stores.table import Check, When, Written
+from rewake.stores.suspects import is_suspect, losing
+from rewake.stores.table import Check, Written
 from rewake.stores.writes import UNOWNED
 from rewake.values.sealing import for_people
 
@@ -128,7 +127,8 @@ class Operations(Families):
         changes = msgspec.structs.asdict(blank)
         del changes["written"]  # it is of this write
         changes |= {"number": found.number, "before": found.before + found.attempts}
-        changes |= {"tries": tries_so_far(found)[-MOST_TRIES:], "votes": found.votes, **more}
+        changes |= {"tries": tries_so_far(found)[-MOST_TRIES:], "votes": found.votes}
+        changes |= {"progress": found.progress, **more}
         if more.get("owner"):  # it is claimed with that
             changes |= {"attempts": 1, "number": found.number + 1}
         names = ("round", "number", "mark")
@@ -188,111 +188,6 @@ class Operations(Families):
         if found.owner:
             return True  # if its lease is over
         return found.not_before is None or found.not_before <= claim.now
-
-    async def renew_task(
-        self,
-        run: str,
-        key: str,
-        owner: str,
-        now: Millis,
-        lease: Millis,
-        *,
-        process: str = "",
-        apart: bool = False,
-    ) -> bool:
-        """Hold a task by the lease of a process, or go on by one of its own, and guard it.
-
-        False if it has an outcome or another owner.
-        """
-        written = await self._update(
-            self.layout.operation(run, key),
-            when=_open_and_of(owner),
-            set={**self._held_until(now, lease, process), "apart": apart},
-        )
-        return written.ok
-
-    async def has_task(self, run: str, key: str, owner: str) -> bool:
-        """Whether this owner holds the task, which has no outcome."""
-        found = await self._held_task(run, key, owner)
-        return found is not None and found.outcome is None
-
-    async def absolve_task(self, run: str, key: str, owner: str) -> None:
-        """Forget the deaths under a task, if it was last taken from this owner, who lives."""
-        where = self.layout.operation(run, key)
-        found: Operation | None = await self._table.get(where)
-        # Read first: most tasks that are stopped were withdrawn, and must not cost a write.
-        if found is not None and found.taken == owner:
-            await self._update(where, when=[[Check("taken", "=", owner)]], set=CLEARED)
-
-    async def retry_task(
-        self,
-        run: str,
-        key: str,
-        owner: str,
-        *,
-        at: Millis,
-        failure: Failure,
-        tries: list[Try],
-        due: Millis | None = None,
-        args: Value | None = None,
-    ) -> bool:
-        """Record that the attempt failed; the next one may begin from `at` on, with `args`.
-
-        `due`: when a sweep must look, if that is later, since a message goes out for `at`.
-        """
-        kept = await self._blobs.offload(run, args, key=key)
-        more: dict[str, Any] = {"failure": failure, "tries": tries, "args": kept}
-        return await self._free(run, key, owner, at, **more, due=at if due is None else due)
-
-    async def release_task(
-        self, run: str, key: str, owner: str, at: Millis, now: Millis | None = None
-    ) -> bool:
-        """Release the task, and do not count the attempt; any process may begin it from `at` on.
-
-        The attempt's number is not given back: what it logged stays where it is. Without `now`
-        (when it ended) it never began, and nothing of it stays.
-        """
-        if now is None:
-            return await self._free(run, key, owner, at, add={"attempts": -1, "number": -1})
-        found = await self._held_task(run, key, owner)
-        if found is None:
-            return False
-        return await self._free(
-            run, key, owner, at, add={"attempts": -1}, tries=tries_of(found, now)
-        )
-
-    async def lose_task(self, run: str, key: str, owner: str, at: Millis, failure: Failure) -> bool:
-        """Count the attempt as lost although its process lives; any may begin it from `at` on."""
-        found = await self._held_task(run, key, owner)
-        if found is None:
-            return False
-        tries = tries_of(found, at, failure, lost=True)
-        lost = {"lost": 1, **BLAMED}
-        return await self._free(run, key, owner, at, add=lost, failure=failure, tries=tries)
-
-    async def _held_task(self, run: str, key: str, owner: str) -> Operation | None:
-        """The task's item, None if this owner does not hold it."""
-        where = self.layout.operation(run, key)
-        found: Operation | None = await self._again(lambda: self._table.get(where))
-        return None if found is None or found.owner != owner else found
-
-    async def _free(
-        self,
-        run: str,
-        key: str,
-        owner: str,
-        at: Millis,
-        *,
-        add: Mapping[str, int] = {},
-        **more: Any,
-    ) -> bool:
-        written = await self._update(
-            self.layout.operation(run, key),
-            when=_open_and_of(owner),
-            set={**UNOWNED, "not_before": at, "due": at, **more},
-            add=add,
-        )
-        return written.ok
 
     async def interrupt_step(self, found: Operation, over: Try, *, counts: bool) -> bool:
         """Keep an attempt at a step that did not end; False: the item is not as it was `found`.
@@ -362,12 +257,12 @@ class Operations(Families):
         sweep must check that it arrived, though guarded until later. `silent`: only if it may be so
         no longer than until then. `mark`: of who may repeat this. Votes are kept: see `as_read`.
         """
-        where, mark = self.layout.item(operation), mark or self._mark()
-        check = as_read(operation)
+        where, check, mark = self.layout.item(operation), as_read(operation), mark or self._mark()
         if silent is not None:
             check.append(Check("lease", "<=", silent))
         # Anybody may look after an outcome, and nobody waits for one of what was withdrawn.
         new = {"outcome": outcome, "at": at, "mark": mark, "args": None, "tag": "", **UNOWNED}
+        new["progress"] = operation.progress  # of one that failed: a retry goes on from there
         new |= {"votes": operation.votes} if operation.votes else {}
         new |= {"due": due} if due is not None or outcome.kind is OutcomeKind.CANCELLED else {}
         # What a process holds is not due for long, and its deliverer may die before it arrives.
@@ -446,11 +341,6 @@ def may_renew(found: Operation, wanted: Operation) -> bool:
     """Whether an item is of an earlier round, and nothing was said that `wanted` lacks."""
     more = bool(wanted.votes) and found.mark != wanted.mark
     return found.round < wanted.round and not more
-
-
-def _open_and_of(owner: str) -> When:
-    """The condition that the task has no outcome, and this owner holds it."""
-    return [[Check("owner", "=", owner), Check("outcome", "absent")]]
 
 
 def tries_of(

@@ -15,12 +15,12 @@ Every method obeys these rules; `docs/architecture.md` gives the reasons.
    that duty moves, the new due time is written before the old one is removed. An item is *guarded*
    when it has a due time of its own.
 
-The protocol is one class in eleven rooms, each on top of the one before: `reads`, `writes` (the
-commit point: rules 1, 2 and 4), `processes` (who lives), `operations` (one item each), `votes`,
-`requests` (of people), `joins`, `removal` (of what has ended), `turns` (of a run, and its claims),
-`signals`, and here delivery. Each method is one operation, run through `Table.together`: on SQLite
-it is one transaction, elsewhere single writes in the order given. The states between which it moves
-a run are in `rewake.states`.
+The protocol is one class in twelve rooms, each on top of the one before: `reads`, `writes` (the
+commit point: rules 1, 2 and 4), `processes` (who lives), `operations` (one item each), `attempts`
+(at tasks), `votes`, `requests` (of people), `joins`, `removal` (of what has ended), `turns` (of a
+run, and its claims), `signals`, and here delivery. Each method is one operation, run through
+`Table.together`: on SQLite it is one transaction, elsewhere single writes in the order given. The
+states between which it moves a run are in `rewake.states`.
 """
 
 from __future__ import annotations

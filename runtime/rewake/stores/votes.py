@@ -16,14 +16,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rewake.records import Operation, Value
-from rewake.stores.operations import Operations, as_read, may_renew
+from rewake.stores.attempts import Attempts
+from rewake.stores.operations import as_read, may_renew
 from rewake.stores.table import Check
 
 VOTE_BYTES = 1024
 """From this size on what was said is kept apart: an item has up to 400 KB, and many votes."""
 
 
-class Votes(Operations):
+class Votes(Attempts):
     """The writes of the protocol that keep what was said, and decide nothing."""
 
     async def shelve(self, run: str, said: Value, key: str) -> Value:

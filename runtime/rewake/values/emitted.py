@@ -60,17 +60,23 @@ class Allowance:
 
 def size_of(value: Any) -> int:
     """The bytes of an item. Raises `InvalidInput` for what is none; `field` names the part."""
+    return len(json_of(value, "an item", LARGEST))
+
+
+def json_of(value: Any, what: str, largest: int) -> bytes:
+    """A value that is told as it is, as JSON. Raises `InvalidInput` as `size_of` does."""
     if plain_types(value) is None:
         place, found = _culprit(value)
-        told = f"an item is JSON, and {place or 'this'} is {found}"
-        raise InvalidInput(f"{told}: emit what JSON has for it", field=place)
+        told = f"{what} is JSON, and {place or 'this'} is {found}"
+        raise InvalidInput(f"{told}: give what JSON has for it", field=place)
     try:
-        size = len(_encode(value))
+        made = _encode(value)
     except UnicodeEncodeError:
-        raise InvalidInput("an item is JSON, and this has text that UTF-8 cannot hold") from None
-    if size > LARGEST:
-        raise InvalidInput(f"an item has at most {LARGEST:,} bytes of JSON, and this one {size:,}")
-    return size
+        raise InvalidInput(f"{what} is JSON, and this has text that UTF-8 cannot hold") from None
+    if len(made) > largest:
+        told = f"{what} has at most {largest:,} bytes of JSON, and this one {len(made):,}"
+        raise InvalidInput(told)
+    return made
 
 
 def _culprit(value: Any) -> tuple[str, str]:

@@ -75,10 +75,11 @@ class OperationView(msgspec.Struct):
     `timed_out`, `cancelled`, or `withdrawn` by the workflow (the losers of a race). `duration` is
     in milliseconds, from `started` (or from `asked`, if no process claimed it) to `ended`.
     `attempts` counts all attempts but those that were handed over, `lost` those whose process
-    died. `error` is its failure, or while it is retried, its newest attempt's. `tries` are its
-    newest attempts, one by one; `arguments` what a task was called with, `tag` the servers that
-    carry it out, `child` the run that it is about, `waits` the limit that it waits for, `cached`
-    the run whose result it was given, without an attempt of its own.
+    died, or that fell silent. `error` is its failure, or while it is retried, its newest
+    attempt's. `tries` are its newest attempts, one by one; `arguments` what a task was called with,
+    `tag` the servers that carry it out, `child` the run that it is about, `waits` the limit that it
+    waits for, `cached` the run whose result it was given, without an attempt of its own, `progress`
+    what its attempts have told last, until it is done.
     """
 
     key: str
@@ -100,6 +101,7 @@ class OperationView(msgspec.Struct):
     child: str | UnsetType = UNSET
     waits: str | UnsetType = UNSET
     cached: str | UnsetType = UNSET
+    progress: Raw | UnsetType = UNSET
 
 
 def waits_for(item: Operation) -> str:
@@ -275,6 +277,9 @@ class Reading:
         if item.round < round:
             view.attempts, view.tries = item.before + item.attempts, _tries(item)
             return
+        if item.progress is not None:
+            shown = self._shown("progress", item.progress, item.key, Purpose.PROGRESS)
+            view.progress = shown.get("progress", UNSET)
         view.started = moment_or_none(item.first)
         view.attempts, view.lost = item.before + item.attempts, item.lost
         view.tries = _tries(item)

@@ -205,6 +205,8 @@ def _told(operation: Mapping[str, Any], record: Mapping[str, Any] | None) -> Ite
         yield f"waits {Kind.CALLBACK.traits.waiting}: {key}{until}"
     elif operation["kind"] == "approval" and isinstance(operation.get("result"), dict):
         yield from decided_lines(key, operation["result"], record)
+    if "progress" in operation and state in ("running", "retrying"):
+        yield f"  progress: {_json(operation['progress'])[:_LONGEST_VALUE]}"
     yield from _tried(operation)
 
 
@@ -225,6 +227,8 @@ def _end_of(attempt: Mapping[str, Any], operation: Mapping[str, Any]) -> str:
     """How an attempt ended."""
     if attempt.get("ended") is None:
         return "it goes on"
+    if attempt["lost"] and (attempt.get("error") or {}).get("type") == "silent":
+        return f"lost: {_error(attempt)}"
     if attempt["lost"]:
         return f"lost with its process {_error(attempt)}".rstrip()
     if attempt.get("error"):

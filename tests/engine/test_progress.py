@@ -1,0 +1,387 @@
+"""Heartbeats of tasks: silence gives an attempt up, and the next one goes on from what was told."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from typing import Any
+
+import msgspec
+import pytest
+
+from rewake import TaskError, sleep, step, task, task_context, workflow
+from rewake.cli.remote.tables import _told
+from rewake.errors import InvalidInput, NotInARun, UsageError
+from rewake.records import Invocation, Operation
+from rewake.views.timeline import OperationView, timeline
+from rewake.views.values import Values
+from tests.engine.test_encryption import CANARY, SEALING
+from tests.support.counting import CountingTable
+from tests.support.virtual import TABLES, Bench, die, virtually
+
+everywhere = pytest.mark.parametrize("table", TABLES)
+found: list[Any] = []
+"""What each attempt found of the one before."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_found() -> None:
+    found.clear()
+
+
+@task(heartbeat=10, delay=1, jitter=0)
+async def index(pages: int, hangs: int, told: int = 1) -> int:
+    """Take a second a page; the first `hangs` attempts hang once they told of `told` more."""
+    context = task_context()
+    found.append(context.progress)
+    done = context.progress or 0
+    for number in itertools.count(1):
+        if context.attempt <= hangs and number > told:
+            await asyncio.sleep(10**6)
+        if done >= pages:
+            return done
+        await asyncio.sleep(1)
+        done += 1
+        context.heartbeat(done)
+    raise AssertionError
+
+
+@workflow
+async def indexes(pages: int, hangs: int = 0, told: int = 1) -> int:
+    return await index(pages, hangs, told)
+
+
+async def shown(bench: Bench, run: str) -> OperationView:
+    _, history = await bench.engine.history(run)
+    _, [operation] = timeline(history, Values(bench.secret, run))
+    return operation
+
+
+async def item_of(bench: Bench, run: str, key: str = "index") -> Operation:
+    item = await bench.engine.services.store.operation(run, key)
+    assert item is not None
+    return item
+
+
+@everywhere
+def test_a_silent_attempt_is_given_up(table: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Ten seconds after its last beat another one follows, from there; no retry is used up.
+
+    It counts as lost, with the reason, and is a warning in the log.
+    """
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("indexes", pages=5, hangs=1, told=2)).run
+        await asyncio.sleep(12.5)
+        operation = await shown(bench, run)
+        assert (operation.state, operation.lost) == ("retrying", 1)
+        assert operation.progress == msgspec.Raw(b"2")
+        said = list(_told(msgspec.json.decode(msgspec.json.encode(operation)), None))
+        assert "  progress: 2" in said
+        assert any("lost: silent: no heartbeat came for 10 s" in line for line in said)
+        assert await bench.result(run) == 5
+        assert bench.seconds == pytest.approx(2 + 10 + 1 + 3, abs=0.1)
+        operation = await shown(bench, run)
+        assert [(t.lost, t.error and t.error.type) for t in operation.tries] == [
+            (True, "silent"),
+            (False, None),
+        ]
+        assert not isinstance(operation.progress, msgspec.Raw)
+
+    with caplog.at_level(logging.WARNING):
+        virtually([indexes, index], body, table=table)
+    assert found == [None, 2]
+    assert "fell silent and is given up: no heartbeat came for 10 s; the next one" in caplog.text
+
+
+def test_who_beats_may_take_as_long_as_it_likes() -> None:
+    """Silence counts from the last beat; there is no bound of the whole."""
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run("indexes", pages=300) == 300
+
+    virtually([indexes, index], body)
+    assert found == [None]
+
+
+def test_silence_of_attempts_that_come_no_further_fails_the_task() -> None:
+    """The third in a row does; and so does a task that never says anything."""
+
+    async def body(bench: Bench) -> None:
+        with pytest.raises(Exception, match="error: TaskError"):
+            await bench.run("indexes", pages=5, hangs=9, told=0)
+
+    virtually([indexes, index], body)
+    assert found == [None, None, None]
+
+
+@task(heartbeat=10, retries=4, delay=0)
+async def patient() -> None:
+    found.append(task_context().attempt)
+    await asyncio.sleep(10**6)
+
+
+@workflow
+async def waits() -> list[Any]:
+    try:
+        await patient()
+    except TaskError as error:
+        return [error.type, error.message, error.attempts]
+    return []
+
+
+def test_as_many_attempts_may_be_silent_as_there_may_be() -> None:
+    """`retries=4` allows five, and the error says what they were."""
+
+    async def body(bench: Bench) -> None:
+        said = "5 attempts in a row fell silent; the last: no heartbeat came for 10 s"
+        assert await bench.run("waits") == ["lost", said, 5]
+
+    virtually([waits, patient], body)
+    assert found == [1, 2, 3, 4, 5]
+
+
+def test_silence_after_progress_is_the_first_again() -> None:
+    """A long task may hang now and then, as long as each attempt comes further."""
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run("indexes", pages=9, hangs=7, told=1) == 9
+
+    virtually([indexes, index], body)
+    assert found == [None, 1, 2, 3, 4, 5, 6, 7]
+
+
+@everywhere
+def test_the_next_process_reads_what_was_told(table: str) -> None:
+    """What a process told until a third of a lease before it died is there in the next one."""
+
+    async def body(bench: Bench) -> None:
+        first, second = bench.share_messages(2)
+        bench.takers = itertools.repeat(second)
+        run = (await bench.start("indexes", pages=40)).run
+        await asyncio.sleep(20.5)
+        die(second)
+        bench.takers = itertools.repeat(first)
+        assert await bench.result(run) == 40
+        assert (await item_of(bench, run)).lost == 1
+
+    virtually([indexes, index], body, table=table)
+    assert len(found) == 2
+    assert 18 <= found[1] <= 20
+
+
+def test_what_is_told_is_written_with_the_beats_of_the_heart() -> None:
+    """However often an attempt tells something, it is one write for each look at its claim."""
+
+    @task
+    async def busy(beats: int) -> None:
+        for number in range(600):
+            await asyncio.sleep(0.1)
+            for _ in range(beats):
+                task_context().heartbeat(number)
+
+    @workflow
+    async def works(beats: int) -> None:
+        await busy(beats)
+
+    def writes_of(beats: int) -> tuple[int, int]:
+        table = CountingTable()
+
+        async def body(bench: Bench) -> None:
+            await bench.run("works", beats=beats)
+
+        virtually([works, busy], body, table=table)
+        return table.writes, table.gets
+
+    (quiet, looks), (told_once, fewer), (told_often, _) = map(writes_of, (0, 1, 20))
+    assert told_often == told_once
+    assert 0 < told_once - quiet == looks - fewer <= 60 / (5 / 3)
+
+
+@task(retries=1, delay=1, jitter=0)
+async def fails(finally_: bool) -> Any:
+    context = task_context()
+    found.append(context.progress)
+    context.heartbeat({"page": context.attempt})
+    if finally_ or context.attempt == 1:
+        raise ConnectionError("no answer")
+    return context.progress
+
+
+@workflow
+async def tries(finally_: bool = False) -> Any:
+    return await fails(finally_)
+
+
+def test_what_a_failing_attempt_told_goes_with_its_failure() -> None:
+    """It needs no `heartbeat=`."""
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run("tries") == {"page": 1}
+
+    virtually([tries, fails], body)
+    assert found == [None, {"page": 1}]
+
+
+def test_a_retry_of_the_run_goes_on_from_there() -> None:
+    """A task that has failed for good keeps what it told; the keys of its service stay, too."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("tries", finally_=True)).run
+        assert await bench.engine.result(run, 100) is not None
+        operation = await shown(bench, run)
+        assert operation.progress == msgspec.Raw(b'{"page":2}')
+        await bench.engine.retry(run)
+        assert await bench.engine.result(run, 100) is not None
+
+    virtually([tries, fails], body)
+    assert found == [None, {"page": 1}, {"page": 2}, {"page": 3}]
+
+
+@everywhere
+def test_a_stale_attempt_tells_nothing(table: str) -> None:
+    """What an attempt that was overtaken tells is refused: its successor's progress stands."""
+
+    async def body(bench: Bench) -> None:
+        bench.lose_first_messages()
+        run = (await bench.start("indexes", pages=30)).run
+        await bench.engine.result(run, 1)
+        services = bench.engine.services
+        old = services.task_claim(run, Invocation(run, "index", "index"))
+        await services.store.claim_task(old)
+        await services.store.lose_task(run, "index", old.owner, 0, failure())
+        await bench.engine.result(run, 12)
+        before = (await item_of(bench, run)).progress
+        assert before is not None
+        assert not await services.store.report_task(run, "index", old.owner, {"progress": None})
+        assert (await item_of(bench, run)).progress == before
+        assert await bench.result(run) == 30
+
+    virtually([indexes, index], body, table=table)
+
+
+def failure() -> Any:
+    from rewake.records import Failure  # noqa: PLC0415
+
+    return Failure("blocked", "it blocked the event loop")
+
+
+def test_a_process_that_stops_keeps_what_was_told() -> None:
+    """The attempt is handed over, and the next process begins where it was."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("indexes", pages=40)).run
+        await asyncio.sleep(7.4)
+        await bench.engine.close(grace=0)
+        second = bench.another()
+        second.open()
+        assert await second.result(run, 100) is not None
+        await second.close()
+
+    virtually([indexes, index], body)
+    assert found == [None, 7]
+
+
+def test_a_codec_seals_what_is_told() -> None:
+    """Progress is a value: behind a codec nobody reads it in the database."""
+    bodies: list[Any] = []
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("secretly")).run
+        await asyncio.sleep(8)
+        item = await item_of(bench, run, "tells")
+        assert item.progress is not None
+        bodies.append(item.progress)
+        assert (await shown(bench, run)).progress == msgspec.Raw(f'"{CANARY}"'.encode())
+        assert await bench.result(run) == CANARY
+
+    @task(heartbeat=5, delay=0)
+    async def tells() -> Any:
+        task_context().heartbeat(CANARY)
+        if task_context().attempt == 1:
+            await asyncio.sleep(4)
+            task_context().heartbeat()
+            await asyncio.sleep(100)
+        return task_context().progress
+
+    @workflow
+    async def secretly() -> Any:
+        return await tells()
+
+    virtually([secretly, tells], body, secret=SEALING)
+    assert CANARY.encode() not in bytes(bodies[0].body)
+
+
+def test_time_in_which_nobody_could_be_heard_is_nobodys() -> None:
+    """A pause of the whole process, or of its event loop, is no silence of its tasks."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("indexes", pages=5)).run
+        await asyncio.sleep(2.5)
+        bench.loop.seconds += 60  # nothing ran meanwhile
+        assert await bench.result(run) == 5
+
+    virtually([indexes, index], body, lease=200_000)
+    assert found == [None]
+
+
+@workflow
+async def asks() -> list[str]:
+    said = []
+    try:
+        task_context().heartbeat()
+    except NotInARun:
+        said.append("not in a body")
+
+    def beats() -> None:
+        task_context().heartbeat(1)
+
+    try:
+        await step("beats", beats)
+    except TaskError as error:
+        said.append(f"{error.type}: {error.message}")
+    try:
+        await odd()
+    except TaskError as error:
+        said.append(f"{error.type}: {error.message}")
+    await sleep(1)
+    return said
+
+
+@task
+async def odd() -> None:
+    with pytest.raises(InvalidInput, match=r"16,384 bytes"):
+        task_context().heartbeat("x" * 20_000)
+    task_context().heartbeat({"when": {1, 2}})
+
+
+def test_what_cannot_be_told_is_refused_where_it_is() -> None:
+    """In a body, in a step, and for what is no JSON or too large: one clear line each."""
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run("asks") == [
+            "not in a body",
+            "UsageError: heartbeat() is for tasks: a step has nothing that keeps its progress",
+            "InvalidInput: progress is JSON, and when is of type set: give what JSON has for it",
+        ]
+
+    virtually([asks, odd], body)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, "10"])
+def test_a_heartbeat_that_cannot_be_is_refused_at_the_decorator(wrong: Any) -> None:
+    """It says which option, and what it wants."""
+    with pytest.raises((TypeError, ValueError), match="heartbeat(: a duration is a| must be more)"):
+        task(heartbeat=wrong)(asyncio.sleep)
+
+
+def test_a_step_takes_none() -> None:
+    """A step has no item in which progress could be kept, and ends with its process anyway."""
+
+    async def called() -> None:
+        await step("x", lambda: None, heartbeat=10)  # type: ignore[call-overload]
+
+    with pytest.raises(TypeError, match="heartbeat is for tasks"):
+        asyncio.run(called())
+    assert issubclass(NotInARun, UsageError)
