@@ -46,6 +46,7 @@ from rewake.authoring.time import now, random, sleep, sleep_until, uuid4
 from rewake.authoring.triggers import Event, event
 from rewake.authoring.workflow import Workflow, workflow
 from rewake.errors import (
+    AttemptOver,
     DeterminismWarning,
     ForbiddenInWorkflow,
     NonRetryable,
@@ -66,6 +67,7 @@ __all__ = [
     "Around",
     "AroundKind",
     "AsyncClient",
+    "AttemptOver",
     "Call",
     "Callback",
     "Client",

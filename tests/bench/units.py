@@ -21,6 +21,7 @@ from rewake import (
     sleep,
     step,
     task,
+    task_context,
     updates,
     wait_for_approval,
     wait_for_event,
@@ -80,6 +81,14 @@ async def kept(n: int, of: int = 0) -> int:
 
 
 @task
+async def tells(seconds: int, beats: int) -> None:
+    for number in range(seconds):
+        await asyncio.sleep(1)
+        for _ in range(beats):
+            task_context().heartbeat(number)
+
+
+@task
 async def large(n: int) -> str:
     return "x" * LARGE
 
@@ -122,6 +131,16 @@ async def fan_out(n: int) -> None:
 async def retries(n: int) -> None:
     for i in range(n):
         await flaky(i)
+
+
+@workflow
+async def long_tasks(n: int) -> None:
+    await tells(60 * n, 0)
+
+
+@workflow
+async def telling(n: int) -> None:
+    await tells(60 * n, 1)
 
 
 @workflow
@@ -206,7 +225,7 @@ async def fan_out_runs(n: int) -> None:
 PROGRAMS = (
     *(quick, flaky, large, nothing, steps, sequence, fan_out, retries, large_values, emits),
     *(minutes, long_sleeps, approvals, call_runs, fan_out_runs, event_waits, polls),
-    *(signalled, signalled_early, updated, kept, makes, finds),
+    *(signalled, signalled_early, updated, kept, makes, finds, tells, long_tasks, telling),
 )
 
 
@@ -434,6 +453,8 @@ OPERATIONS: Mapping[str, Body] = {
     "a task that fails once and is tried again": each("retries", 5, 25),
     "a cached task that is carried out": each("makes", 5, 25),
     "a cached task whose result is there": found,
+    "a minute of a task": each("long_tasks", 5, 15),
+    "a minute of a task that tells how far it is": each("telling", 5, 15),
     "a sleep of a minute": each("minutes", 5, 15),
     "a sleep of more than 15 minutes": asleep,
     "an approval, asked for and decided": each("approvals", 5, 25, decided),

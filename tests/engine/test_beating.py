@@ -1,4 +1,4 @@
-"""Heartbeats from threads, which nothing can interrupt: the threads are real, and wait for events."""
+"""Heartbeats from threads, which nothing can interrupt: they are real, and wait for events."""
 
 from __future__ import annotations
 

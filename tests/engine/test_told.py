@@ -11,7 +11,7 @@ import pytest
 
 from rewake import Approval, Decision, race, sleep, step, task, wait_for_approval, workflow
 from rewake.engine.approvals import Approvals
-from rewake.engine.attempts import _tell_loss
+from rewake.engine.losses import tell_loss
 from rewake.hosts.log_formats import JsonFormat, TextFormat
 from rewake.kinds import Kind
 from rewake.records import Invocation, Operation
@@ -160,7 +160,7 @@ def test_a_lost_attempt_is_a_warning(heard: Heard) -> None:
 )
 def test_the_warning_of_a_loss_says_what_is_next(last: bool, then: str, heard: Heard) -> None:
     """A task that killed too many processes is not said to begin; the record is of the lost one."""
-    _tell_loss(Operation("r1", "charge", Kind.TASK, number=5), last)
+    tell_loss(Operation("r1", "charge", Kind.TASK, number=5), last)
     [lost] = [record for record in heard.records if "was lost" in record.getMessage()]
     assert lost.getMessage().endswith(f"; {then}")
     assert lost.getMessage().startswith("attempt 4 at charge")
