@@ -12,9 +12,11 @@ from rewake import (
     Alert,
     NonRetryable,
     alerts,
+    concurrency,
     every,
     on_failure,
     sleep,
+    step,
     task,
     wait_for_approval,
     workflow,
@@ -197,6 +199,31 @@ def test_a_run_that_waits_too_long_is_told_once() -> None:
 
     hook = alerts(page, waiting=timedelta(hours=2))
     virtually((*MEMBERS, hook), body, sweep=20_000, lease=120_000)
+
+
+def test_a_run_that_waits_for_a_limit_or_in_a_step_is_told_too() -> None:
+    """It is late, whoever keeps it; and it has its turn all the same."""
+
+    async def long() -> None:
+        await asyncio.sleep(1800)
+
+    @workflow(limits=concurrency(1))
+    async def busy() -> None:
+        await step("long", long)
+
+    async def body(bench: Bench) -> None:
+        runs = [await bench.start("busy") for _ in range(2)]
+        await asyncio.sleep(480)
+        assert not TOLD
+        await asyncio.sleep(520)
+        assert {each.run for each in TOLD} == {each.run for each in runs}
+        for each in runs:
+            await bench.result(each.run)
+        assert bench.seconds < 3700
+        assert len(TOLD) == 2
+
+    hook = alerts(page, waiting=timedelta(minutes=10))
+    virtually((*MEMBERS, busy, hook), body, sweep=20_000, lease=120_000)
 
 
 def test_a_schedule_that_leaves_a_run_out_is_told() -> None:

@@ -201,7 +201,10 @@ class Commits:
                 return False
             await take_over(self._services, self.header, admission)
             due = self._services.clock.now() + LAST if wake is None else wake
-            result = await self._store.hold_back(self.header, admission, wake=wake, due=due)
+            late = self._services.hooks.late_at(self.header)
+            result = await self._store.hold_back(
+                self.header, admission, wake=wake, due=due, check_at=late
+            )
             if isinstance(result, Fenced):
                 raise Overtaken
             self.header = result.header

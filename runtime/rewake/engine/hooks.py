@@ -6,7 +6,8 @@ them again, under the same ids. A schedule's alert is started before what it tel
 down. Who has not the code leaves it due, for who has.
 
 Of a run that waits too long there is nothing to write: the check of a parked run is early enough
-to find that (`Hooks.late_at`), and the id of what tells of it is one for the run.
+to find that (`Hooks.late_at`), one that is running is looked at now and then, and the id of what
+tells of it is one for the run.
 
 What is left out of a flood is counted in an item for each hook. A death may count one twice.
 """
@@ -24,6 +25,7 @@ import msgspec
 from rewake.app import App
 from rewake.authoring.alerting import Alert, AlertKind, Hook
 from rewake.authoring.workflow import Workflow
+from rewake.engine.limits import LAST
 from rewake.engine.runs import Runs
 from rewake.errors import RunConflict
 from rewake.ledger import Schedule
@@ -79,6 +81,13 @@ class Hooks:
         if self._waiting is None or next(self._late(header), None) is None:
             return None
         return None if header.run in self._told else header.created + self._waiting
+
+    def looks_at(self, header: Header) -> list[Millis]:
+        """When a parked run is looked at, whatever its operations need."""
+        late = self.late_at(header)
+        line = None if header.admission is None else header.admission.line
+        last = [] if line is None else [self._clock.now() + LAST]
+        return last if late is None else [late, *last]
 
     async def tell_late(self, header: Header) -> None:
         """Tell that a run has not ended, if it is late."""

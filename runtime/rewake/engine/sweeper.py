@@ -284,6 +284,7 @@ class Sweeper:
         settings = self._services.settings
         key = header_key(header.run)
         if header.state is RunState.RUNNING:
+            await self._services.hooks.tell_late(header)
             if await self._is_kept(header, key, due, now):
                 return
             ended = await self._store.ended(header, now)
@@ -373,7 +374,7 @@ class Sweeper:
         await self._store.cancel_withdrawn(header.run, history, now)
         await self._look_at_put_off(history, now)
         unattended: list[Invocation] = []
-        checks = [at for at in [hooks.late_at(header)] if at is not None]
+        checks = hooks.looks_at(header)
         wake = self._must_wake(header, now)
         settled = 0
         for entry in history.dispatched():

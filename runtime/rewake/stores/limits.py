@@ -325,16 +325,24 @@ class Limits(Laps):
         await self._update(self.layout.operation(run, key), when=[free], set={"due": now})
 
     async def hold_back(
-        self, held: Header, admission: Admission, *, wake: Millis | None, due: Millis
+        self,
+        held: Header,
+        admission: Admission,
+        *,
+        wake: Millis | None,
+        due: Millis,
+        check_at: Millis | None = None,
     ) -> Committed | Fenced | Arrived:
-        """Suspend a run that is not let in yet, until `wake` or until it is; by then look at it."""
+        """Suspend a run that is not let in yet, until `wake` or until it is; look at it when `due`,
+        and at `check_at`.
+        """
         changes = {
             "state": MOVES[Move.PARK].target,
             "gap": 1,
             "wake": wake,
-            "check_at": None,
+            "check_at": check_at,
             "admission": admission,
-            "due": due,
+            "due": due if check_at is None else min(due, check_at),
             "rest": held.epoch,
             **absolved(held),
             **UNOWNED,
