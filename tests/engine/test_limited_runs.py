@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from rewake import TaskError, by_tenant, concurrency, rate, singleton, sleep, step, workflow
+from rewake import TaskError, by_tenant, concurrency, rate, singleton, sleep, step, task, workflow
 from rewake import now as now_
 from rewake.errors import InvalidInput, Throttled
 from rewake.records import Header
 from rewake.states import TERMINAL, RunState
 from tests.support.emptied import emptied
-from tests.support.virtual import TABLES, Bench, die, virtually
+from tests.support.virtual import TABLES, Bench, Ended, die, virtually
 
 now: Counter[str] = Counter()
 most: Counter[str] = Counter()
@@ -359,6 +359,40 @@ def test_children_wait_for_the_limit_of_their_workflow() -> None:
         assert {each.tenant for each in runs} == {"t1"}
 
     virtually(members, body)
+
+
+def test_who_would_wait_for_itself_is_told() -> None:
+    """A run that holds a limit cannot wait for a child, or a task, that needs the same place."""
+
+    @task(limits=concurrency(1, name="one"))
+    async def within() -> None: ...
+
+    @workflow(limits=concurrency(1, name="one"))
+    async def again(n: int) -> str:
+        if n:
+            return await between(n - 1)
+        await within()
+        return "never"
+
+    @workflow
+    async def between(n: int) -> str:
+        return await again(n)
+
+    @workflow(limits=concurrency(2, name="two"))
+    async def fits(n: int) -> int:
+        return n if n == 0 else 1 + await fits(n - 1)
+
+    async def body(bench: Bench) -> None:
+        for n in (1, 0):
+            with pytest.raises(Ended) as ended:
+                await bench.run("again", wait=60, n=n)
+            assert "one is held by the runs that wait for this" in str(ended.value.failure)
+        assert await bench.run("fits", wait=60, n=1) == 1
+        with pytest.raises(Ended):
+            await bench.run("fits", wait=60, n=2)
+        await nobody(bench)
+
+    virtually((again, between, within, fits), body)
 
 
 def test_a_singleton_that_is_there_refuses_a_child() -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from rewake.engine.carrying import carrying_out, runs_log
+from rewake.engine.circles import own_limit, told_of
 from rewake.engine.delays import arm, delay
 from rewake.engine.door import First, Given, StandsFor, door_of, is_gathered
 from rewake.engine.pauses import Pauses
@@ -62,6 +63,9 @@ class Beginning(Pauses):
         recorded = found.recorded(arguments)
         given = Given(arguments, True, by.tenant, None, True)
         door = door_of(self._services, found, given)
+        own = None if door is None or not of.waits else await own_limit(self._store, door.terms, by)
+        if own is not None:
+            raise RunConflict(told_of(own))
         try:
             at = None if door is None else await door.open(other.run, recorded)
             header = self._new_header(other.run, workflow, arguments, "", by.tenant, at)

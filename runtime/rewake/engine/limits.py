@@ -19,6 +19,7 @@ import msgspec
 
 from rewake.clock import Clock
 from rewake.engine.caching import Caching
+from rewake.engine.circles import is_circle, told_of
 from rewake.engine.leases import PASSING
 from rewake.engine.settings import Settings
 from rewake.engine.tags import Tags
@@ -226,13 +227,19 @@ class Limits:
         number: int,
         now: Millis,
         made: Sequence[Grant],
-    ) -> LetIn | PutOff:
+    ) -> LetIn | PutOff | Outcome:
         grants, who = [*made], _waiter(asked, now)
         line = None if found is None else found.line
         for limit in in_order(asked.terms.limits, LimitKind.CONCURRENCY):
             entry = await self._store.enter(limit, who, now, soon=self._soon, known=line)
             await self._send(entry.came)
             if entry.line is not None:
+                if await is_circle(self._store, entry.held_by, asked.run):
+                    await self._store.leave_line(entry.line)
+                    for grant in grants:
+                        await self._leave(grant.id, grant.holder)
+                    failure = Failure("RunConflict", told_of(limit))
+                    return Outcome(OutcomeKind.ERROR, failure=failure)
                 if entry.line != line:
                     await self._wait_in(asked, number, entry.line, reserved=True)
                 return PutOff(None)

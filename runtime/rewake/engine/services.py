@@ -185,6 +185,10 @@ class Alerting(Protocol):
         """When somebody is to be told that a run has not ended, if nobody was yet."""
         ...
 
+    def looks_at(self, header: Header) -> list[Millis]:
+        """When a parked run is looked at, whatever its operations need."""
+        ...
+
     async def tell_late(self, header: Header) -> None:
         """Tell that a run has not ended, if it is late."""
         ...

@@ -41,6 +41,8 @@ class Entry(NamedTuple):
     came: Sequence[Waiter]
     kept: Kept | None = None
     """Nobody need hold it: this is there."""
+    held_by: Sequence[Holder] = ()
+    """Who holds it, if it waits."""
 
 
 class Limits(Laps):
@@ -119,10 +121,10 @@ class Limits(Laps):
                     return Entry(mark, None, came)
                 continue
             if known is not None and await self._is_in(known, limit.id):
-                return Entry("", known, came)
+                return Entry("", known, came, held_by=book.holders)
             line = await self._queue(found, book, limit, who, mark, soon)
             if line is not None:
-                return Entry("", line, came)
+                return Entry("", line, came, held_by=book.holders)
 
     async def _is_in(self, line: Line, id: str) -> bool:
         """Whether somebody waits in the line of this limit, at that place."""
