@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -70,6 +71,14 @@ async def few(number: int) -> int:
     with body():
         await asyncio.sleep(0.05)
         return number
+
+
+@task(cache=3600)
+async def token_of(name: str) -> str:
+    """Another one with each attempt."""
+    with body():
+        await asyncio.sleep(0.05)
+        return secrets.token_hex(8)
 
 
 @task
@@ -448,6 +457,11 @@ async def ordered(id: int) -> int:
 @workflow(limits=concurrency(2, name="turns"))
 async def turns(count: int) -> list[int]:
     return list(await asyncio.gather(*(few(number) for number in range(count))))
+
+
+@workflow
+async def cached(name: str, count: int) -> list[str]:
+    return list(await asyncio.gather(*(token_of(name) for _ in range(count))))
 
 
 @workflow

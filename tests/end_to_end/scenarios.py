@@ -91,6 +91,19 @@ def limits(front: Front) -> None:
 
 
 @scenario
+def a_cache(front: Front) -> None:
+    """What one run has made others are given, also those that called it meanwhile."""
+    name = uuid4().hex
+    runs = [front.start("cached", name=name, count=4) for _ in range(3)]
+    told = {each for run in runs for each in front.result(run)}
+    assert len(told) == 1
+    later = front.start("cached", name=name, count=1)
+    assert {*front.result(later)} == told
+    [given] = front.get(f"/v1/runs/{later}/history")["operations"]
+    assert given["cached"] in runs
+
+
+@scenario
 def groups(front: Front) -> None:
     """What is retried as a whole, what may fail in part, and what begins anew."""
     assert front.run("groups", number=4) == [8, [0, 4], 1]

@@ -59,6 +59,13 @@ async def in_turn(number: int) -> int:
         return number
 
 
+@task(cache=3600)
+async def made_once(number: int) -> int:
+    """Whoever calls it next is given what it came to."""
+    with body():
+        return number
+
+
 @task
 def shout(text: str) -> str:
     """Sync."""
@@ -169,6 +176,7 @@ async def everything() -> dict[str, Any]:
         "once": await _once(),
         "groups": await _grouped(),
         "limits": list(await asyncio.gather(in_turn(1), in_turn(2))),
+        "cached": [await made_once(3) for _ in range(2)],
     }
     waiting("sleep")
     await emit(["body", 2])

@@ -156,6 +156,7 @@ BODIES = (
     "parallel[1]/lambda",
     "later facts",
     "in_turn[0]/in_turn",
+    "made_once",
     "hand on",
     "link",
     "sign-off:notify[0]/asked",

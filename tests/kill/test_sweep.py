@@ -29,6 +29,7 @@ EXPECTED = {
     "once": "kept",
     "groups": [6, [0, 4]],
     "limits": [1, 2],
+    "cached": [3, 3],
     "approval": ["approved", {"amount": 3}, "Bob"],
     "callback": [7],
     "children": [3, 2],

@@ -1,23 +1,29 @@
 """Programs whose tasks share limits, and what must be true of limits after every write.
 
 No more hold a limit than it allows; a task that is limited is claimed only while it holds all of
-them; and once all runs have ended, nobody holds anything, and nobody waits.
+them; and once all runs have ended, nobody holds anything, and nobody waits. Of a cached task nobody
+makes what is there, and who is given a result is given one that was kept.
 """
 
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from typing import Any
 
 from rewake import concurrency, rate, task
 from rewake.ledger import Limit
-from rewake.limited import LimitKind, in_order
-from rewake.records import Operation
+from rewake.limited import LimitKind, cached_by, in_order
+from rewake.records import Operation, Scheduled
 from rewake.stores.books import held_by
 from tests.simulation.generate import Drawn
 from tests.simulation.programs import LIMITED, body
 
+CACHED_FOR = 2
+_SKEW = 500
+"""How far the clocks of two processes may be apart, in ms."""
 _KINDS = ("work", "retried", "timed")
+_PLACES = (LimitKind.CACHE, LimitKind.CONCURRENCY)
 
 
 @task(limits=[concurrency(1, key=lambda name: name[-1], name="odd"), concurrency(2, name="two")])
@@ -35,7 +41,13 @@ async def timed_in_turn(name: str, plan: dict[str, Any], argument: Any) -> Any:
     return await body(name, plan, argument)
 
 
+@task(cache=CACHED_FOR, retries=8, delay=0.5, max_delay=1)
+async def made_once(name: str, plan: dict[str, Any], argument: Any) -> Any:
+    return await body(name, plan, argument)
+
+
 LIMITED |= {"work": work_in_turn, "retried": retried_in_turn, "timed": timed_in_turn}
+LIMITED["made"] = made_once
 
 
 def with_limits(whole: Drawn, chance: random.Random) -> Drawn:
@@ -60,22 +72,41 @@ class Limits:
 
     def __init__(self) -> None:
         self.known: dict[str, Limit] = {}
+        self.kept: defaultdict[str, set[str]] = defaultdict(set)
 
     def wrote(self, limit: Limit) -> str:
         """What is wrong with a limit that was written; empty: nothing."""
+        old = self.known.get(limit.id)
         self.known[limit.id] = limit
+        if limit.kept is not None:
+            self.kept[limit.id].add(limit.kept.run)
+        if old is not None and old.kept is not None and len(limit.holders) > len(old.holders):
+            over = old.kept.at + limit.per <= limit.written + _SKEW
+            return "" if over else f"{limit.name} is made, and what {old.kept.run} made is there"
         names = [(each.run, each.key) for each in limit.holders]
-        if limit.kind == LimitKind.CONCURRENCY and len(names) > limit.count:
-            return f"{limit.name}: {len(names)} hold it, and {limit.count} may"
+        most = 1 if limit.kind == LimitKind.CACHE else limit.count
+        if limit.kind in _PLACES and len(names) > most:
+            return f"{limit.name}: {len(names)} hold it, and {most} may"
         return f"{limit.name}: one holds it twice" if len({*names}) < len(names) else ""
 
     def claimed(self, task: Operation) -> str:
         """What is wrong with the claim of a task; empty: nothing."""
-        for limit in in_order(task.terms.limits, LimitKind.CONCURRENCY):
+        for limit in (each for kind in _PLACES for each in in_order(task.terms.limits, kind)):
             book = self.known.get(limit.id)
             if book is None or held_by(book, task.run, task.key) is None:
                 return f"run {task.run}: {task.key} was begun, and not let in by {limit.name}"
         return ""
+
+    def given(self, task: Operation, asked: Scheduled | None) -> str:
+        """What is wrong with the result that a task was given; empty: nothing, or it made its own.
+
+        `asked`: how it was asked for, if its run waits for it.
+        """
+        limit = None if asked is None else cached_by(asked.terms)
+        of = "" if task.outcome is None else task.outcome.cached
+        if limit is None or not of or of in self.kept[limit.id]:
+            return ""
+        return f"run {task.run}: {task.key} was given what {of} has not kept"
 
     def left(self) -> str:
         """What is left of limits once all is over; empty: nothing."""

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from msgspec import structs
+
 from rewake.engine.limits import LetIn, Limits
 from rewake.ledger import Holder, Limit
+from rewake.limited import Limited
 from rewake.records import Invocation
 from rewake.stores import books
 from rewake.stores.limits import Limits as StoredLimits
@@ -80,6 +83,53 @@ def tells_nobody_that_it_is_let_in() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def makes_what_is_there() -> Iterator[None]:
+    """A cached task is carried out although its result is kept."""
+
+    def asked(found: Limit | None, limit: Limited, *_: Any) -> Limit:
+        book = structs.replace(found or books.blank(limit), count=limit.count, per=limit.per)
+        return structs.replace(book, kept=None)
+
+    with patch.object(books, "asked", asked):
+        yield
+
+
+@contextmanager
+def makes_it_many_times_at_once() -> Iterator[None]:
+    """Whoever calls a cached task carries it out, though another does."""
+    asked = books.asked
+
+    def many(*about: Any) -> Limit:
+        return structs.replace(asked(*about), count=9)
+
+    with patch.object(books, "asked", many):
+        yield
+
+
+@contextmanager
+def forgets_who_waits_for_it() -> Iterator[None]:
+    """Who waits for a result is not told that it is there, nor by a later look."""
+
+    async def silent(self: StoredLimits, found: Limit, book: Limit, soon: Any) -> Any:
+        new = structs.replace(book, waits=False)
+        return [] if await self._swap(found, new, self._mark(), soon) else None
+
+    with patch.object(StoredLimits, "_tell", silent):
+        yield
+
+
+@contextmanager
+def keeps_what_is_over() -> Iterator[None]:
+    """Who gives a place back that is another's by now keeps its result all the same."""
+
+    def left(book: Limit, run: str, key: str, grant: str) -> Limit:
+        return structs.replace(book, holders=[])
+
+    with patch.object(books, "left", left):
+        yield
+
+
 LIMITING: Sequence[Mutant] = (
     lets_everybody_in,
     begins_without_being_let_in,
@@ -87,4 +137,8 @@ LIMITING: Sequence[Mutant] = (
     looks_at_no_limit,
     changes_whatever_it_finds,
     tells_nobody_that_it_is_let_in,
+    makes_what_is_there,
+    makes_it_many_times_at_once,
+    forgets_who_waits_for_it,
+    keeps_what_is_over,
 )

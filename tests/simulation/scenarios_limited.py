@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from rewake.engine.settings import Settings
 from tests.simulation.beating import with_beats
@@ -63,9 +64,36 @@ def overtaken_while_it_tells(seed: int, store: str) -> Case:
     return case
 
 
+def cached(seed: int, store: str) -> Case:
+    """Three runs call the same tasks at once and again, before and after their results are over."""
+    chance = random.Random(f"cached/{seed}")
+    names, pauses = ("n0", "n1"), (100, 600, 2_500)
+    plans = {name: {"limited": True, "ms": chance.choice((50, 400))} for name in names}
+    plans["n1"] |= chance.choice(({}, {"fails": 1}, {"kills": 1}))
+    programs: dict[str, tuple[list[Any], Any]] = {}
+    for run in ("r1", "r2", "r3"):
+        parts: list[Any] = []
+        right: list[Any] = []
+        for _ in range(3):
+            called = [chance.choice(names) for _ in range(chance.randint(1, 4))]
+            parts.append(["gather", False, *(["task", "made", n, plans[n]] for n in called)])
+            parts.append(["nap", chance.choice(pauses)])
+            right += [[[name, None] for name in called], True]
+        programs[run] = ["seq", *parts], right
+    chaos = calm(seed) if chance.random() < 0.2 else Chaos(random.Random(seed), messages=0.2)
+    case = Case(seed, store, programs, chaos, Settings(strikes=1000, lost=1000))
+    case.local, case.replicas = chance.random() < 0.5, chance.choice((1, 2, 3))
+    case.events = [
+        (chance.uniform(0, 8), chance.choice(("crash", "close", "stall")))
+        for _ in range(chance.choice((0, 1, 2)))
+    ]
+    return case
+
+
 LIMITED_SCENARIOS = {
     "tasks tell how far they are": beating,
     "whoever is overtaken tells something": overtaken_while_it_tells,
+    "runs share results": cached,
     "many wait for few places": in_line,
     "tasks share limits": limited,
 }

@@ -43,7 +43,7 @@ from rewake.records import (
 from rewake.states import TERMINAL, RunState, may_become
 from rewake.stores.generations import generation, place_of
 from rewake.stores.history import of_round
-from rewake.stores.keys import SIGNALS, run_of
+from rewake.stores.keys import CACHED_OF, SIGNALS, run_of
 from rewake.stores.table import Key, When, Written, holds
 from tests.simulation.beating import Progress, reading
 from tests.simulation.kindred import tells, untold
@@ -268,8 +268,8 @@ class Watch:
         if run is None or not holds(when, run.header):
             return
         if run.header.state is not RunState.REMOVED:
-            if may_go(key, run.header) or key.sort.startswith(SIGNALS):
-                return  # a signal is taken back that came as its run ended
+            if may_go(key, run.header) or key.sort.startswith((SIGNALS, CACHED_OF)):
+                return  # a signal is taken back that came as its run ended, and a note of a cache
             self.fail(f"run {run.header.run}: {key.sort} was removed, and it is {run.header.state}")
         run.gone = run.gone or key.sort == "H"
 
@@ -545,7 +545,7 @@ class Watch:
             self._judge(self.limits.claimed(new))
             if old is not None and old.owner:
                 self._check_taken(name, old)
-        return None
+        return self._judge(self.limits.given(new, run.open.get(new.key)))
 
     def _of_round(self, run: Run, old: Operation | None, new: Operation) -> Operation | None:
         """The item as it was before, if it was of the same round."""

@@ -28,7 +28,7 @@ from rewake.engine.carrying import About, carrying_out, warn_of_failure
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.heart import Hold
 from rewake.engine.leases import PASSING
-from rewake.engine.limits import PutOff
+from rewake.engine.limits import Ended, PutOff
 from rewake.engine.logs import AttemptLog
 from rewake.engine.losses import lost_with_processes, of_silence, tell_loss
 from rewake.engine.services import Services
@@ -144,10 +144,10 @@ class Attempts:
         """The same for a task that is limited, if it is let in; else its message ends."""
         limits = self._services.limits
         admitted = await limits.admit(invocation)
-        if isinstance(admitted, Outcome):
+        if isinstance(admitted, Ended):
             blank = Operation(claim.run, claim.key, Kind.TASK, claim.name, claim.round)
             sole, joined = invocation.sole, invocation.joined
-            return await self._deliver(blank, admitted, sole=sole, joined=joined)
+            return await self._deliver(blank, *admitted, sole=sole, joined=joined)
         if isinstance(admitted, PutOff):
             if admitted.at is not None:
                 await self._again(invocation, admitted.at)
@@ -408,6 +408,7 @@ class Attempts:
         self,
         operation: Operation,
         outcome: Outcome,
+        due: Millis | None = None,
         *,
         owner: str | None = None,
         **hints: bool,
@@ -421,7 +422,9 @@ class Attempts:
 
         async def deliver() -> Delivery:
             claim, now = services.claim_to_carry_on(operation.run, owned), services.clock.now()
-            return await self._store.deliver(blank, outcome, now, owner=owner, claim=claim, **hints)
+            return await self._store.deliver(
+                blank, outcome, now, owner=owner, claim=claim, due=due, **hints
+            )
 
         with services.claims.making(operation.run, "", owned, errors=()):
             return await self._insist(deliver)

@@ -98,6 +98,13 @@ class LetIn(NamedTuple):
     grants: Sequence[Grant]
 
 
+class Ended(NamedTuple):
+    """A task has come to this without an attempt. `due`: when a look must see that it arrived."""
+
+    outcome: Outcome
+    due: Millis | None
+
+
 class PutOff(NamedTuple):
     """An attempt waits: until then, or (None) in a line."""
 
@@ -118,7 +125,7 @@ class Limits:
 
     # --- tasks -----------------------------------------------------------------------------
 
-    async def admit(self, asked: Invocation) -> LetIn | PutOff | Outcome:
+    async def admit(self, asked: Invocation) -> LetIn | PutOff | Ended:
         """Let an attempt at a task in; or let it wait, or end without one, as its limits say."""
         now = self._services.clock.now()
         found = of_round(await self._store.operation(asked.run, asked.key), asked.round)
@@ -127,14 +134,14 @@ class Limits:
         number = 1 if found is None else found.number + 1
         limits = asked.terms.limits
         made = await self._make_alone(asked, found, number, now)
-        if isinstance(made, Outcome | PutOff):
+        if isinstance(made, Ended | PutOff):
             return made
         new = found is None or found.reserved < number
         if new and not (found is not None and found.owner):
             if number == 1 and (refused := await self._refused(limits, now)) is not None:
                 for grant in made:
                     await self._leave(grant.id, grant.holder)
-                return Outcome(OutcomeKind.ERROR, failure=refused)
+                return self._ended(Outcome(OutcomeKind.ERROR, failure=refused), found)
             at = await self._reserved(limits, now)
             if at > now:
                 return await self._put_off(asked, number, at)
@@ -142,7 +149,7 @@ class Limits:
 
     async def _make_alone(
         self, asked: Invocation, found: Operation | None, number: int, now: Millis
-    ) -> Sequence[Grant] | Outcome | PutOff:
+    ) -> Sequence[Grant] | Ended | PutOff:
         """Find what is cached of a task; else make it, if nobody does. It comes before all limits,
         so that what is found, or waited for, takes nothing of them.
         """
@@ -155,7 +162,7 @@ class Limits:
             if (past := entry.kept) is not None:
                 value = await self._caching.found(limit.id, past, asked)
                 if value is not None:
-                    return Outcome(OutcomeKind.OK, value, cached=past.run)
+                    return self._ended(Outcome(OutcomeKind.OK, value, cached=past.run), found)
             elif entry.line is None:
                 return [
                     Grant(limit.id, Holder(asked.run, asked.key, asked.round, now, entry.grant))
@@ -165,6 +172,11 @@ class Limits:
                     await self._wait_in(asked, number, entry.line, reserved=False)
                 return PutOff(None)
         return []
+
+    def _ended(self, outcome: Outcome, found: Operation | None) -> Ended:
+        """What has waited is not looked at for long: whoever tells of its end may die before."""
+        waited = found is not None and found.due is not None
+        return Ended(outcome, self._soon if waited else None)
 
     async def _unwanted(
         self, asked: Invocation, found: Operation | None, now: Millis

@@ -98,17 +98,15 @@ SCHEDULES = "Z"
 """The partition of all schedules, where they are not spread."""
 TAGS = "G"
 """The partition of all tags that tasks had, or servers serve."""
-LIMITS = "F"
-"""The partition of all limits, where they are not spread."""
-CACHE = "f"
-"""The same of what is cached, of which there can be very much more."""
+LIMITS, CACHE = "F", "f"
+"""The partition of all limits, where they are not spread, and that of all that is cached."""
 MENTIONS, SHAPES, SUBSCRIPTIONS = "I#", "R#", "U#"
 """The first letters of the sort keys of what events are found by."""
 CHUNKS, OPERATIONS, LOGS, STREAM, SIGNALS, SEEN = "C#", "O#", "L#", "S#", "M#", "W#"
 """The first letters of the sort keys of what a run has: chunks, operations, logs, its stream,
 signals, and of pages."""
-WATCHERS = "K#"
-"""Those of what says that an operation of another run waits for the end of this one."""
+CACHED_OF, WATCHERS = "c#", "K#"
+"""Those of what says that a result of it is cached; that one of another waits for its end."""
 
 TYPES: Mapping[str, type[Item]] = {
     "H": Header,
@@ -265,7 +263,7 @@ def is_limit_place(sort: str) -> bool:
 
 def cached_key(run: str, id: str) -> Key:
     """Where a run says that a result of it is cached."""
-    return Key(run_partition(run), f"c#{id}")
+    return Key(run_partition(run), CACHED_OF + id)
 
 
 def line_partition(id: str) -> str:

@@ -103,7 +103,7 @@ class Limits(Laps):
         came: list[Waiter] = []
         while True:
             found = await self.limit(limit.id)
-            book = books.asked(found, limit, past, now, self._margin)
+            book = books.asked(found, limit, past, self._clock.now(), self._margin)
             mark = self._mark()
             held = books.held_by(book, who.run, who.key)
             if book.kept is not None:
@@ -176,7 +176,7 @@ class Limits(Laps):
                 book = books.left(book, holder.run, holder.key, holder.grant)
                 if kept is not None and book is not found:
                     book = books.filled(book, holder, kept)
-            if books.is_fresh(book, book.per, now, self._margin):
+            if books.is_fresh(book, book.per, self._clock.now(), self._margin):
                 told = await self._tell(found, book, soon)
                 if told is None:
                     continue
