@@ -239,7 +239,7 @@ class Limits:
         number: int,
         now: Millis,
         made: Sequence[Grant],
-    ) -> LetIn | PutOff | Outcome:
+    ) -> LetIn | PutOff | Ended:
         grants, who = [*made], _waiter(asked, now)
         line = None if found is None else found.line
         for limit in in_order(asked.terms.limits, LimitKind.CONCURRENCY):
@@ -251,7 +251,7 @@ class Limits:
                     for grant in grants:
                         await self._leave(grant.id, grant.holder)
                     failure = Failure("RunConflict", told_of(limit))
-                    return Outcome(OutcomeKind.ERROR, failure=failure)
+                    return self._ended(Outcome(OutcomeKind.ERROR, failure=failure), found)
                 if entry.line != line:
                     await self._wait_in(asked, number, entry.line, reserved=True)
                 return PutOff(None)
