@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewake import (
+    continue_as_new,
     emit,
     sleep,
+    state,
     step,
     task,
     task_context,
@@ -222,10 +224,24 @@ async def fan_out_runs(n: int) -> None:
     await asyncio.gather(*(nothing(i) for i in range(n)))
 
 
+@workflow
+async def laps(n: int) -> None:
+    if n:
+        continue_as_new(n - 1)
+
+
+@workflow
+async def states(n: int) -> None:
+    for i in range(n):
+        async with state("counted", "here") as held:
+            held.value = i
+
+
 PROGRAMS = (
     *(quick, flaky, large, nothing, steps, sequence, fan_out, retries, large_values, emits),
     *(minutes, long_sleeps, approvals, call_runs, fan_out_runs, event_waits, polls),
     *(signalled, signalled_early, updated, kept, makes, finds, tells, long_tasks, telling),
+    *(laps, states),
 )
 
 
@@ -338,6 +354,17 @@ async def events(on: Measured) -> Used:
     await heard(on, "event_waits", 1)
     await asyncio.sleep(60)
     return await each("event_waits", 5, 25, heard)(on)
+
+
+async def forked(on: Measured) -> Used:
+    """What a fork uses for one more task in front of it."""
+    used = []
+    for n in (5, 25):
+        first = await run(on, "sequence", n)
+        before = on.used()
+        await over(on, await on.bench.engine.fork(first.run, f"quick.{n}"))
+        used.append(_less(on.used(), before))
+    return {name: (used[1][name] - used[0][name]) / 20 for name in USES}
 
 
 async def found(on: Measured) -> Used:
@@ -463,6 +490,9 @@ OPERATIONS: Mapping[str, Body] = {
     "an update that a run waits for, answered": each("updated", 5, 25, told_by_signals),
     "an event, waited for and published": events,
     "a check of a poll, each minute": each("polls", 5, 15),
+    "a lap of an endless run": each("laps", 5, 25),
+    "a block of a keyed state that nobody else has": each("states", 5, 25),
+    "a task that a fork copies": forked,
     "an emitted value": each("emits", 20, 120),
     "a result of 300 kB": each("large_values", 5, 25),
     "a run that waits, for as long as that takes": waiting,

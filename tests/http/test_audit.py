@@ -196,8 +196,12 @@ def test_a_run_that_is_begun_once_more_has_one_entry(client: TestClient) -> None
     client.post("/v1/workflows/total/runs?id=a&wait=10", json={"numbers": [1]})
     again = client.post("/v1/runs/a/rerun", json={"id": "b"})
     assert again.status_code < 300, again.text
+    [first, *_] = client.get("/v1/runs/a/operations").json()["operations"]
+    made = client.post("/v1/runs/a/fork", json={"at": first["key"], "id": "c"})
+    assert made.status_code < 300, made.text
     told = client.get("/v1/audit").json()["entries"]
     assert [(each["action"], each["run"]) for each in told] == [
+        ("run.fork", "c"),
         ("run.rerun", "b"),
         ("run.start", "a"),
     ]
