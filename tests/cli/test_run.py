@@ -250,6 +250,29 @@ def test_on_a_terminal_it_asks_again_for_what_the_form_refuses(shell: Shell) -> 
     assert shown.rstrip().endswith("7")
 
 
+KIN = """
+from rewake import wait_for_approval, workflow
+
+@workflow
+async def bill(order: str) -> bool:
+    return bool(await wait_for_approval("pay"))
+
+@workflow
+async def order() -> list[bool]:
+    return [bool(await wait_for_approval("ship")), await bill("B1")]
+"""
+
+
+def test_on_a_terminal_it_asks_for_the_runs_below_too(shell: Shell) -> None:
+    """A child that waits for a decision is asked for by the run that it is of."""
+    shell.write("kin.py", KIN)
+    shown, code = on_terminal(shell, ["run", "kin.py:order", "--id", "o"], ["y", "", "y", ""])
+    assert code == 0, shown
+    assert "ship (ship) waits for a decision." in shown
+    assert re.search(r"pay \(pay\) of run \S+ waits for a decision\.", shown)
+    assert "".join(shown.split()).endswith("[true,true]")
+
+
 def test_on_a_terminal_prints_are_kept_as_they_were_printed(shell: Shell) -> None:
     """Beside a table that moves, what code prints is shown, and kept without what moves it."""
     shown, code = on_terminal(shell, ["run", "app.py:noisy", "--id", "noisy"], [])

@@ -7,6 +7,8 @@ import asyncio
 import pytest
 
 from rewake import continue_as_new, sleep, step, task, workflow
+from rewake.cli.remote.tables import _usage
+from rewake.engine.bounds import usage_of
 from rewake.errors import LimitReached, StuckError
 from rewake.states import RunState
 from tests.support.virtual import Bench, Ended, virtually
@@ -47,6 +49,13 @@ def test_a_history_that_is_full_is_stuck_before_it_is_written(
         found = await bench.engine.get(header.run)
         assert (found.state, LimitReached.__name__ in found.error) == (RunState.STUCK, True)
         assert found.count <= 100
+        usage = usage_of(found, bench.engine.settings)
+        assert (usage.entries, usage.most_entries, usage.passed) == (found.count, 100, 80)
+        told = _usage({"usage": usage._asdict()})
+        assert (
+            told
+            == f"{found.count} entries of at most 100, more than 80 %: continue_as_new() in time"
+        )
         object.__setattr__(bench.engine.services.settings, "entries", 200)
         await bench.engine.resume(header.run)
         assert await bench.result(header.run) is None

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from rewake.engine.settings import Settings
 from rewake.errors import LimitReached
 from rewake.records import Entry, Header, Value
 from rewake.stores.blobs import value_of
@@ -27,7 +29,7 @@ def check_history(header: Header, entries: Sequence[Entry], most: int) -> None:
         fix = "call continue_as_new() in time; to let this run go on, raise REWAKE_MOST_ENTRIES"
         raise LimitReached(f"{told} (REWAKE_MOST_ENTRIES): {fix}, and resume it")
     for mark in MARKS:
-        if before * 100 < mark * most <= after * 100:
+        if _passed(before, most) < mark <= _passed(after, most):
             told = "the history of run %s has %d entries, %d %% of the most: continue_as_new()"
             log.warning(told, header.run, after, mark)
 
@@ -47,7 +49,28 @@ def check_size(run: str, key: str, value: Value, largest: int) -> None:
     if size > largest:
         told = f"{what} has {size:,} bytes, and may have {largest:,} (REWAKE_LARGEST_VALUE)"
         raise LimitReached(f"{told}: keep it elsewhere, and pass its address on")
-    passed = [mark for mark in MARKS if size * 100 >= mark * largest]
-    if passed:
+    if passed := _passed(size, largest):
         told = "%s of run %s has %d bytes: %d %% of the largest that there may be"
-        log.warning(told, what, run, size, passed[-1])
+        log.warning(told, what, run, size, passed)
+
+
+class Usage(NamedTuple):
+    """How much of its bounds a run has used: entries, of so many, the mark that they have passed,
+    and how many bytes a value may have.
+    """
+
+    entries: int
+    most_entries: int
+    passed: int
+    most_bytes: int
+
+
+def usage_of(header: Header, settings: Settings) -> Usage:
+    """How much of its bounds a run has used."""
+    passed = _passed(header.count, settings.entries)
+    return Usage(header.count, settings.entries, passed, settings.value)
+
+
+def _passed(count: int, most: int) -> int:
+    """The last of the `MARKS` that so many have come to; 0: none."""
+    return max((mark for mark in MARKS if count * 100 >= mark * most), default=0)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.engine.approvals import approvals_of
+from rewake.engine.bounds import usage_of
 from rewake.engine.delays import LONGEST, begin_at
 from rewake.engine.engine import Engine
 from rewake.engine.listing import Wanted, said
@@ -37,7 +38,7 @@ from rewake.records import Header, Outcome
 from rewake.states import TERMINAL, RunState
 from rewake.stores.keys import is_view_place
 from rewake.views.approvals import ApprovalView, approval_view
-from rewake.views.runs import STATES, result_view, run_view
+from rewake.views.runs import STATES, UsageView, result_view, run_view
 from rewake.views.values import Values
 from rewake.views.workflows import detailed_view, workflow_view
 
@@ -190,7 +191,8 @@ async def get(request: Request) -> Response:
         values = Values(parts.keys.secret, run, sealed=header.digest_key != "")
         asked = await approvals_of(parts.engine, header)
         approvals = [approval_view(each, values) for each in asked]
-    return reply(run_view(header, outcome, approvals, unserved, parts.keys.secret))
+    usage = UsageView(*usage_of(header, parts.engine.settings))
+    return reply(run_view(header, outcome, approvals, unserved, parts.keys.secret, usage))
 
 
 @takes_query("wait")

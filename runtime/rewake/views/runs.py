@@ -69,8 +69,8 @@ class RunView(msgspec.Struct, frozen=True):
     `tenant`: whose it is. `waits`: for which limit it waits, and has not begun.
     `pause`: nothing of it begins; it is `paused` once no step of it runs. `labels`, `status`,
     `progress` (`done`, `total`): as its body has set them.
-    `pause`: nothing of it begins; it is `paused` once no step of it runs.
     `origin`: of which run it was made, by a rerun or a fork. `reason`: why it does not go on.
+    `usage`: how much of its bounds it has used.
     """
 
     id: str
@@ -102,6 +102,19 @@ class RunView(msgspec.Struct, frozen=True):
     parent: ParentView | UnsetType = UNSET
     tenant: str | UnsetType = UNSET
     waits: str | UnsetType = UNSET
+    usage: UsageView | UnsetType = UNSET
+
+
+class UsageView(msgspec.Struct, frozen=True):
+    """How much of its bounds a run has used: the entries of its history, or of its lap, of the most
+    that there may be, and the mark of 50 or 80 % that it has passed (0: none). `most_bytes`: how
+    many a value may have.
+    """
+
+    entries: int
+    most_entries: int
+    passed: int
+    most_bytes: int
 
 
 class ReasonView(msgspec.Struct, frozen=True):
@@ -161,6 +174,7 @@ def run_view(
     approvals: list[ApprovalView] | UnsetType = UNSET,
     unserved_tags: list[str] | UnsetType = UNSET,
     secret: Secret | None = None,
+    usage: UsageView | UnsetType = UNSET,
 ) -> RunView:
     """The view of a run; `outcome`: how it ended, if known; `secret`: to show its status."""
     status, progress = _shown(header, secret)
@@ -195,6 +209,7 @@ def run_view(
         parent=UNSET if parent is None else ParentView(parent.run, parent.key),
         tenant=header.tenant or UNSET,
         waits=waits_for(header) or UNSET,
+        usage=usage,
     )
 
 

@@ -1,4 +1,4 @@
-"""Asking on the terminal for the approvals that a run waits for."""
+"""Asking on the terminal for the approvals that a run, and the runs below it, wait for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rewake.authoring.approval import Approval, Decision
@@ -23,30 +23,30 @@ class Asker:
     """Asks for one approval at a time; without a terminal, it says which command decides."""
 
     def __init__(
-        self, engine: Engine, run: str, display: Progress, command: Callable[[str], str]
+        self, engine: Engine, run: str, display: Progress, command: Callable[[str, str], str]
     ) -> None:
         self._engine = engine
         self._run = run
         self._display = display
         self._command = command
-        self._met: set[str] = set()
-        self._key = ""
+        self._met: set[tuple[str, str]] = set()
+        self._here = ("", "")
         self._asking: asyncio.Task[None] | None = None
         self._someone = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
-    def update(self, approvals: Sequence[ApprovalView]) -> None:
-        """Ask for these, the approvals that are open now."""
-        if self._asking is not None and self._key not in {each.key for each in approvals}:
+    def update(self, approvals: Mapping[tuple[str, str], ApprovalView]) -> None:
+        """Ask for these, by run and key: the approvals that are open now."""
+        if self._asking is not None and self._here not in approvals:
             self.close()
-        for approval in approvals:
-            if approval.key in self._met or (self._someone and self._asking is not None):
+        for here, approval in approvals.items():
+            if here in self._met or (self._someone and self._asking is not None):
                 continue
-            self._met.add(approval.key)
+            self._met.add(here)
             if self._someone:
-                self._key = approval.key
-                self._asking = asyncio.ensure_future(self._ask(approval))
+                self._here = here
+                self._asking = asyncio.ensure_future(self._ask(here[0], approval))
             else:
-                self._hint(approval.key)
+                self._hint(*here)
 
     def close(self) -> None:
         """Ask no more."""
@@ -54,16 +54,17 @@ class Asker:
             self._asking.cancel()
             self._asking = None
 
-    def _hint(self, key: str) -> None:
-        tell(f"waiting for a decision on {key}: {self._command(key)}   (or --reject)")
+    def _hint(self, run: str, key: str) -> None:
+        of = "" if run == self._run else f" of run {run}"
+        tell(f"waiting for a decision on {key}{of}: {self._command(run, key)}   (or --reject)")
 
-    async def _ask(self, approval: ApprovalView) -> None:
+    async def _ask(self, run: str, approval: ApprovalView) -> None:
         with self._display.aside():
             try:
-                while not await self._decided(approval):
+                while not await self._decided(run, approval):
                     pass
             except EOFError:
-                self._hint(approval.key)
+                self._hint(run, approval.key)
             except RewakeError as error:
                 tell(str(error))
             except asyncio.CancelledError:
@@ -71,20 +72,20 @@ class Asker:
                 raise
         self._asking = None
 
-    async def _decided(self, approval: ApprovalView) -> bool:
+    async def _decided(self, run: str, approval: ApprovalView) -> bool:
         """Ask once; what does not fit the form is told, and asked again."""
-        answer = await _answer(approval)
+        answer = await _answer(approval, "" if run == self._run else f" of run {run}")
         try:
-            await Approvals(self._engine).decide(self._run, approval.key, answer)
+            await Approvals(self._engine).decide(run, approval.key, answer)
         except InvalidInput as error:
             tell(str(error))
             return False
         return True
 
 
-async def _answer(approval: ApprovalView) -> Approval:
+async def _answer(approval: ApprovalView, of: str) -> Approval:
     """The answer of the person at the terminal. Raises `EOFError` if they leave."""
-    tell(f"\n{approval.name} ({approval.key}) waits for a decision.")
+    tell(f"\n{approval.name} ({approval.key}){of} waits for a decision.")
     if approval.description:
         tell(f"  {approval.description}")
     if approval.binds:

@@ -25,7 +25,7 @@ from rewake.cli.local.snapshot import operations_of
 from rewake.cli.output import pure_stdout, tell_failure, write_json
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.approvals import open_approvals
+from rewake.engine.approvals import approvals_of, open_approvals
 from rewake.engine.commits import FAILED_LOG
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
@@ -34,7 +34,7 @@ from rewake.engine.turn import STUCK_LOG
 from rewake.errors import AppError, RunConflict, RunNotFound, StuckError
 from rewake.hosts.config import ServerConfig
 from rewake.hosts.databases import Address, Database, open_database, open_existing
-from rewake.records import Header, Millis
+from rewake.records import Header, Millis, Scheduled
 from rewake.signing.secret import Secret
 from rewake.states import TERMINAL, RunState
 from rewake.tags import EVERY
@@ -127,6 +127,7 @@ class _Session:
         )
         self._interrupted = asyncio.Event()
         self._seen = b""
+        self._below = _Below(self._engine, self._run)
 
     async def run(self) -> Exit:
         """Begin or continue the run, follow it, and end."""
@@ -211,11 +212,18 @@ class _Session:
         steps = list(self._engine.running_steps(self._run))
         operations = operations_of(history, steps, self._clock.now())
         display.show(operations)
-        values = Values(self._secret, self._run, said=True)
         waiting = {} if header.state in TERMINAL else open_approvals(history)
         whole = self._engine.services.store.whole
-        asked = [await whole(self._run, each) for each in waiting.values()]
-        asker.update([approval_view(each, values) for each in asked])
+        asked = {self._run: [await whole(self._run, each) for each in waiting.values()]}
+        if header.state not in TERMINAL:
+            asked |= await self._below.approvals()
+        asker.update(
+            {
+                (run, each.key): approval_view(each, Values(self._secret, run, said=True))
+                for run, approvals in asked.items()
+                for each in approvals
+            }
+        )
         before, self._seen = self._seen, msgspec.json.encode([header, steps, operations])
         return before != self._seen
 
@@ -266,13 +274,35 @@ class _Session:
         source = f"{self._options.source.removesuffix(':' + self._workflow)}:{workflow}"
         return shlex.join(["rewake", "run", source, "--id", run, *self._db(), *more])
 
-    def _approve_command(self, key: str) -> str:
-        return shlex.join(["rewake", "runs", "approve", self._run, key, *self._db()])
+    def _approve_command(self, run: str, key: str) -> str:
+        return shlex.join(["rewake", "runs", "approve", run, key, *self._db()])
 
     def _db(self) -> list[str]:
         """The option that names the database; one with a password is left to the environment."""
         address = self._options.db
         return ["--db", address.db] if str(address) == address.db else []
+
+
+class _Below:
+    """The runs below the one that is carried, which this process carries with it."""
+
+    def __init__(self, engine: Engine, run: str) -> None:
+        self._engine = engine
+        self._over = {run}
+
+    async def approvals(self) -> dict[str, list[Scheduled]]:
+        """The approvals for which they wait, by run. One that has ended is looked at no more."""
+        services, found = self._engine.services, dict[str, list[Scheduled]]()
+        for run in sorted((services.family or set()) - self._over):
+            header = await services.store.find(run)
+            if header is None:
+                continue
+            if header.state in TERMINAL:
+                self._over.add(run)
+            elif header.asks:
+                with suppress(StuckError):  # of one that cannot be read nobody is asked
+                    found[run] = await approvals_of(self._engine, header)
+        return found
 
 
 def _on_signals(callback: Callable[[], None]) -> None:

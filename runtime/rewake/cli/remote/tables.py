@@ -78,6 +78,7 @@ def run_details(
         ("started by", _started_by(history)),
         ("updated", when(run["updated"])),
         ("next timer", when(wake) if wake else ""),
+        ("history", _usage(run)),
         ("kept", _kept(run)),
         ("cost", _cost(run)),
         ("killed" if run.get("killed") else "cancelled", run.get("cancel") or ""),
@@ -156,6 +157,15 @@ def _kept(run: Mapping[str, Any]) -> str:
     if run.get("hold"):
         return "it is held, until `rewake runs unhold`"
     return f"until {when(run['kept_until'])}" if run.get("kept_until") else ""
+
+
+def _usage(run: Mapping[str, Any]) -> str:
+    """How long its history is, and that it becomes too long."""
+    if (usage := run.get("usage")) is None:
+        return ""
+    told = f"{usage['entries']:,} entries of at most {usage['most_entries']:,}"
+    passed = usage["passed"]
+    return f"{told}, more than {passed} %: continue_as_new() in time" if passed else told
 
 
 def _cost(run: Mapping[str, Any]) -> str:
