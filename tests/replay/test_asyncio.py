@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -289,3 +290,35 @@ def test_a_name_of_a_librarys_is_not() -> None:
     run = Run(main, cold=True)
     assert run.open == ["fetch[0]/fetch"]
     run.close()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="new in Python 3.12")
+def test_eager_tasks_of_a_factory_begin_in_their_turn() -> None:
+    """As a library makes them that asks no loop: they are branches as all are, and outside of a
+    workflow they begin at once.
+    """
+    factory: Any = vars(asyncio)["eager_task_factory"]
+    begun: list[str] = []
+
+    async def branch(x: str) -> str:
+        begun.append(x)
+        found: str = await fetch(x)
+        return found
+
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        begun.clear()
+        made = [factory(loop, branch(x)) for x in "ab"]
+        assert begun == []
+        return await asyncio.gather(*made)
+
+    assert results(main) == [["a", "b"]]
+
+    async def outside() -> list[str]:
+        begun.clear()
+        made = factory(asyncio.get_running_loop(), branch("c"))
+        at_once = [*begun]
+        await made
+        return at_once
+
+    assert asyncio.run(outside()) == ["c"]

@@ -6,11 +6,14 @@
 - `asyncio.all_tasks` goes through one set of the tasks of all loops of the process.
 - `asyncio.wait_for` makes an asyncio task of what it waits for on Python 3.11, and on no other: so
   keys, and who is first in a race, would differ.
+- `asyncio.eager_task_factory` (3.12 and later) makes asyncio tasks that begin at once, past the
+  loop: they would have no place in the history. LangGraph makes branches by it.
 
 The first three look up names in their own module when they run. Giving that module its own `set`,
 `_GatheringFuture` and registry of tasks mends them for workflows however they were imported, and
 changes nothing outside of a workflow. From Python 3.14 on `all_tasks` is C all through, so it is
-replaced itself. Of 3.11's `wait_for` the code is replaced, which mends it wherever it is known.
+replaced itself. Of 3.11's `wait_for` the code is replaced, and of the eager factory the
+constructor that it has captured, which mends them wherever they are known.
 
 Also here, since it leans on the same internals: which barrier (`gather`, `wait`, `TaskGroup`) an
 asyncio task reports to, by which a fan-out of a thousand tasks wakes its parent once and not a
@@ -128,6 +131,14 @@ async def _calls_in_place(fut, timeout):  # type: ignore[no-untyped-def]  # noqa
     return await _rewake_wait_for(fut, timeout)  # type: ignore[name-defined]  # noqa: F821
 
 
+def _in_its_turn(coro: Any, *, loop: Any, eager_start: bool = True, **how: Any) -> Any:
+    """An asyncio task that is to begin at once: in a workflow it begins in its turn."""
+    if isinstance(loop, WorkflowLoop):
+        return loop.create_task(coro, **how)
+    made: Any = asyncio.Task
+    return made(coro, loop=loop, eager_start=eager_start, **how)
+
+
 def install() -> None:
     """Give `asyncio` what is replaced. To call it again does no harm."""
     names: dict[str, Any] = vars(asyncio.tasks)
@@ -140,6 +151,10 @@ def install() -> None:
     if sys.version_info < (3, 12):
         names["_rewake_wait_for"] = _wait_for_in_place
         asyncio.wait_for.__code__ = _calls_in_place.__code__
+    else:
+        eager: Any = vars(asyncio)["eager_task_factory"]
+        (constructor,) = eager.__closure__
+        constructor.cell_contents = _in_its_turn
 
 
 def is_left_alone(branch: Any) -> bool:
