@@ -152,6 +152,8 @@ def test_many_runs_at_once(client: Client) -> None:
         refused = client.rewake("runs", "resume", *chosen, "--state", "suspended", *dry_run)
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert "is neither stuck nor paused" in refused.stderr
+    labelled = client.rewake("runs", "kill", "--label", "customer=c1", "--tenant", "t1")
+    assert (labelled.exit_code, labelled.stderr) == (0, "no run to kill\n")
     killed = client.rewake("runs", "kill", *chosen, "--reason", "enough")
     assert killed.exit_code == 0
     assert all(f"{run} paused cancelled: kill" in killed.stdout for run in runs)

@@ -15,6 +15,8 @@ OptionalRunId = Annotated[str | None, typer.Argument(metavar="[RUN]", help="The 
 OfState = Annotated[str | None, typer.Option("--state", help="Many: all in this state.")]
 OfWorkflow = Annotated[str | None, typer.Option("--workflow", help="Many: all of this workflow.")]
 OfSince = Annotated[str | None, typer.Option(help="Many: started since then (2h, 7d, a time).")]
+OfLabel = Annotated[str | None, typer.Option(help="Many: with these labels (name=value,…).")]
+OfTenant = Annotated[str | None, typer.Option(help="Many: all of this tenant.")]
 Reason = Annotated[str | None, typer.Option(help="Kept with the run; at most 200 bytes.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only name them, and refusals.")]
 
@@ -28,6 +30,8 @@ def runs_cancel(
     state: OfState = None,
     workflow: OfWorkflow = None,
     since: OfSince = None,
+    label: OfLabel = None,
+    tenant: OfTenant = None,
     dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
@@ -35,7 +39,7 @@ def runs_cancel(
     """Ask a run to clean up and end; asked again, it is cancelled again."""
     from rewake.cli.remote.acting import Selection
 
-    chosen = Selection(run, state, workflow, since, dry_run)
+    chosen = Selection(run, state, workflow, since, label, tenant, dry_run)
     _act(url, json, chosen, "cancel", reason=reason, even_stuck=even_stuck or None)
 
 
@@ -45,6 +49,8 @@ def runs_kill(
     state: OfState = None,
     workflow: OfWorkflow = None,
     since: OfSince = None,
+    label: OfLabel = None,
+    tenant: OfTenant = None,
     dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
@@ -52,7 +58,7 @@ def runs_kill(
     """End a run here and now, without its cleanup."""
     from rewake.cli.remote.acting import Selection
 
-    chosen = Selection(run, state, workflow, since, dry_run)
+    chosen = Selection(run, state, workflow, since, label, tenant, dry_run)
     _act(url, json, chosen, "kill", reason=reason)
 
 
@@ -61,6 +67,8 @@ def runs_pause(
     state: OfState = None,
     workflow: OfWorkflow = None,
     since: OfSince = None,
+    label: OfLabel = None,
+    tenant: OfTenant = None,
     dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
@@ -68,7 +76,7 @@ def runs_pause(
     """Let nothing of a run begin any more, until it is resumed; what runs may end."""
     from rewake.cli.remote.acting import LIVE, Selection
 
-    chosen = Selection(run, state, workflow, since, dry_run, acts_on=LIVE)
+    chosen = Selection(run, state, workflow, since, label, tenant, dry_run, acts_on=LIVE)
     _act(url, json, chosen, "pause")
 
 
@@ -77,6 +85,8 @@ def runs_resume(
     state: OfState = None,
     workflow: OfWorkflow = None,
     since: OfSince = None,
+    label: OfLabel = None,
+    tenant: OfTenant = None,
     dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
@@ -84,7 +94,9 @@ def runs_resume(
     """Let paused runs go on, and stuck ones after a fix."""
     from rewake.cli.remote.acting import Selection
 
-    chosen = Selection(run, state, workflow, since, dry_run, acts_on=("paused", "stuck"))
+    chosen = Selection(
+        run, state, workflow, since, label, tenant, dry_run, acts_on=("paused", "stuck")
+    )
     _act(url, json, chosen, "resume")
 
 
@@ -94,6 +106,8 @@ def runs_retry(
     state: OfState = None,
     workflow: OfWorkflow = None,
     since: OfSince = None,
+    label: OfLabel = None,
+    tenant: OfTenant = None,
     dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
@@ -101,7 +115,7 @@ def runs_retry(
     """Let a failed run go on from before its error, after a fix; of many, all that failed."""
     from rewake.cli.remote.acting import Selection
 
-    chosen = Selection(run, state, workflow, since, dry_run, acts_on=("failed",))
+    chosen = Selection(run, state, workflow, since, label, tenant, dry_run, acts_on=("failed",))
     _act(url, json, chosen, "retry", discard_cleanup=discard_cleanup or None)
 
 
@@ -112,6 +126,8 @@ def runs_rerun(
     state: OfState = None,
     workflow: OfWorkflow = None,
     since: OfSince = None,
+    label: OfLabel = None,
+    tenant: OfTenant = None,
     dry_run: DryRun = False,
     url: Url = None,
     json: Json = False,
@@ -120,7 +136,7 @@ def runs_rerun(
     from rewake.cli.inputs import arguments_from
     from rewake.cli.remote.acting import Selection
 
-    chosen = Selection(run, state, workflow, since, dry_run, acts_on=("failed",))
+    chosen = Selection(run, state, workflow, since, label, tenant, dry_run, acts_on=("failed",))
     _act(url, json, chosen, "rerun", input=arguments_from(input, input_file))
 
 

@@ -13,7 +13,7 @@ from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server
 from rewake.clock import SystemClock
-from rewake.errors import RunConflict, UsageError
+from rewake.errors import InvalidInput, RewakeError, RunError, UsageError
 
 _SAID = {
     "cancel": "is asked to cancel",
@@ -42,6 +42,7 @@ _PAST = {
 }
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PAGE = 200
+_MANY = "--state, --workflow, --since, --label or --tenant"
 LIVE = ("ready", "running", "suspended", "delayed")
 _NOT_OVER = (*LIVE, "paused", "stuck")
 
@@ -58,24 +59,28 @@ class Selection:
     state: str | None = None
     workflow: str | None = None
     since: str | None = None
+    label: str | None = None
+    tenant: str | None = None
     dry_run: bool = False
     acts_on: Sequence[str] = _NOT_OVER
 
     def check(self) -> None:
         """Raise `UsageError` unless either a run or an option names what is meant."""
-        named = (self.state, self.workflow, self.since) != (None, None, None)
+        options = (self.state, self.workflow, self.since, self.label, self.tenant)
+        named = any(each is not None for each in options)
         if self.run is not None and named:
-            raise UsageError("give either a RUN, or --state, --workflow or --since")
+            raise UsageError(f"give either a RUN, or {_MANY}")
         if self.run is None and not named:
-            raise UsageError("give a RUN, or name many by --state, --workflow or --since")
+            raise UsageError(f"give a RUN, or name many by {_MANY}")
 
     async def runs(self, client: Client) -> AsyncIterator[dict[str, Any]]:
         """The runs, newest first; without a state, those on which the command acts."""
-        query = {"workflow": self.workflow, "state": self.state, "limit": _PAGE}
+        query: dict[str, object] = {"workflow": self.workflow, "limit": _PAGE}
+        query |= {"state": self.state or ",".join(self.acts_on)}
+        query |= {"label": self.label, "tenant": self.tenant}
         query["since"] = moment_of(self.since)  # the server looks at none that is older
         async for run in client.pages("runs", "runs", query=query):
-            if self.state is not None or run["state"] in self.acts_on:
-                yield run
+            yield run
 
 
 def act(server: Server, chosen: Selection, action: str, **given: object) -> Exit:
@@ -114,9 +119,12 @@ def _act_on_many(
         try:
             for run in runs:
                 asked = {**body, "dry_run": True} if chosen.dry_run else body
+                if action == "cancel" and run["cancel"] is not None:
+                    done.pass_over(run)  # asked again, it would cancel its cleanup
+                    continue
                 try:
                     found = (await client.post("runs", run["id"], action, body=asked)).body
-                except RunConflict as refused:
+                except (RunError, InvalidInput) as refused:
                     done.refuse(run, refused)
                 else:
                     done.add(found)
@@ -135,6 +143,7 @@ class _Done:
         self._action = action
         self._dry_run = dry_run
         self._runs: list[Mapping[str, Any]] = []
+        self._passed = 0
         self.refused: list[Mapping[str, Any]] = []
 
     def add(self, run: Mapping[str, Any]) -> None:
@@ -144,7 +153,13 @@ class _Done:
             told = _WOULD.format(_PAST[self._action]) if self._dry_run else self._action
             print(f"{run['id']} {run['workflow']} {run['state']}: {told}")
 
-    def refuse(self, run: Mapping[str, Any], error: RunConflict) -> None:
+    def pass_over(self, run: Mapping[str, Any]) -> None:
+        """Note a run to which it is done already."""
+        self._passed += 1
+        if not self._json:
+            tell(f"{run['id']} {run['workflow']} {_SAID[self._action]} already")
+
+    def refuse(self, run: Mapping[str, Any], error: RewakeError) -> None:
         """Note a run to which it cannot be done."""
         names = {name: run[name] for name in ("id", "workflow", "state")}
         self.refused.append({**names, "error": str(error)})
@@ -156,7 +171,7 @@ class _Done:
         if self._json:
             about = {"action": self._action, "dry_run": self._dry_run}
             write_json({**about, "runs": self._runs, "refused": self.refused})
-        elif not self._runs and not self.refused:
+        elif not (self._runs or self._passed or self.refused):
             tell(f"no run to {self._action}")
 
 

@@ -1,0 +1,82 @@
+"""One action on many runs: what cannot be done to one of them holds up no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from rewake.cli.exits import Exit
+from rewake.cli.remote.acting import Selection, act
+from rewake.cli.remote.runs import Call, Server
+from rewake.client.answers import Reply
+from rewake.errors import InvalidInput, RunConflict, RunNotFound, StuckError
+
+RUNS: list[dict[str, Any]] = [
+    {"id": f"r{n}", "workflow": "main", "state": "suspended", "cancel": "late" if n == 1 else None}
+    for n in range(6)
+]
+REFUSED = {
+    "r0": RunNotFound("r0 was removed"),
+    "r2": RunConflict("r2 is over"),
+    "r3": StuckError("r3 cannot be read"),
+    "r4": InvalidInput("r4 has another input", field="x"),
+}
+
+
+class Many:
+    """A server with these runs."""
+
+    def __init__(self) -> None:
+        self.asked: list[Mapping[str, Any]] = []
+        self.done: list[str] = []
+
+    async def pages(
+        self, name: str, *path: str, query: Mapping[str, Any]
+    ) -> AsyncIterator[dict[str, Any]]:
+        self.asked.append(query)
+        for each in RUNS:
+            yield each
+
+    async def post(self, *path: str, body: object) -> Reply:
+        if path[1] in REFUSED:
+            raise REFUSED[path[1]]
+        self.done.append(path[1])
+        return Reply(200, RUNS[int(path[1][1:])])
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> Many:
+    """What commands ask instead of a server."""
+    found = Many()
+
+    async def call_it(call: Call) -> Exit:
+        return await call(found)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Server, "ask", lambda _, call: asyncio.run(call_it(call)))
+    return found
+
+
+def test_what_is_refused_of_one_run_holds_up_no_other(
+    many: Many, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each refusal has a line, and the exit code says that there were some."""
+    chosen = Selection(label="customer=c1", tenant="t1", acts_on=("failed", "stuck"))
+    assert act(Server(), chosen, "retry") is Exit.FAILED
+    assert many.done == ["r1", "r5"]
+    [query] = many.asked
+    assert (query["state"], query["label"], query["tenant"]) == (
+        "failed,stuck",
+        "customer=c1",
+        "t1",
+    )
+    assert capsys.readouterr().err.count("\n") == len(REFUSED)
+
+
+def test_many_are_asked_to_cancel_once(many: Many, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who is cancelled already is passed over: asked again, it would cancel its cleanup."""
+    assert act(Server(), Selection(workflow="main"), "cancel") is Exit.FAILED
+    assert many.done == ["r5"]
+    assert "r1 main is asked to cancel already" in capsys.readouterr().err
