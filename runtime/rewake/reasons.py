@@ -21,6 +21,7 @@ from rewake.states import RunState
 _RESUME = "rewake runs resume {run}"
 _RETRY = "rewake runs retry {run}"
 _WAIT = "rewake runs show {run}"
+_SERVE = "rewake serve --tags {tag}"
 _LIMIT = ("limit", "split the run, or let it continue as new; or raise the limit that it names")
 
 
@@ -128,6 +129,33 @@ REASONS: Sequence[_Row] = (
     ),
 )
 """By state and error, the first that fits."""
+
+
+LATE: Mapping[str, Reason] = {
+    each.code: each
+    for each in (
+        Reason(
+            "overdue",
+            "see that a server runs which carries runs on, and whether its log tells of failed "
+            "checks",
+            "rewake doctor",
+        ),
+        Reason("unserved-tag", "start a server of its tag: there is none", _SERVE),
+        Reason("no-room", "start more servers of its tag: all are busy", _SERVE),
+        Reason(
+            "lost",
+            "all that it waits for has ended, and it was not told: wake it, and report that",
+            "rewake runs pause {run} && rewake runs resume {run}",
+        ),
+    )
+}
+"""Why a run has not moved although it should have (`engine/overdue.py`), by code."""
+
+
+def why_late(code: str, run: str, tag: str = "") -> Reason:
+    """Why a run is late. `tag`: of the servers that it waits for."""
+    code, fix, command = LATE[code]
+    return Reason(code, fix, command.format(run=run, tag=tag))
 
 
 def reason_of(header: Header, error: str) -> Reason | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rewake.cli.remote import tables
+from rewake.cli.remote import cached, overdue, tables
 from rewake.cli.remote.limits import _cells
 
 LINE: dict[str, Any] = {"run": "r2", "key": "call", "since": "2026-01-31T12:00:00Z"}
@@ -31,6 +31,20 @@ def test_a_limit_is_a_line() -> None:
     assert (waiting, first) == ("1+", "r2 call")
     rate = {**LIMIT, "kind": "rate", "per": 60.0, "waiting": [], "more": False}
     assert _cells(rate)[3:6] == ("2 in 60 s", "0", "")
+
+
+def test_what_is_cached_or_late_is_a_line() -> None:
+    """Whose result it is, and who makes one; since when a run is late, and what helps."""
+    made = {"run": "r1", "until": "2026-01-31T12:00:00Z", "maker": None}
+    task, call, run, _, maker = cached._cells({"task": "fetch", "key": "5f0c", **made})
+    assert (task, call, run, maker) == ("fetch", "5f0c", "r1", "")
+    made = {"run": None, "until": None, "maker": LINE}
+    assert cached._cells({"task": "fetch", "key": "5f0c", **made})[2:] == ("", "", "r2 call")
+    reason = {"code": "no-room", "fix": "start more", "command": "rewake serve --tags gpu"}
+    late = {"run": "r1", "workflow": "w", "operation": None, "since": LINE["since"]}
+    name, workflow, operation, _, *why = overdue._cells({**late, "reason": reason})
+    assert (name, workflow, operation) == ("r1", "w", "")
+    assert why == ["no-room", "rewake serve --tags gpu"]
 
 
 def test_a_run_says_for_what_it_waits(capsys: pytest.CaptureFixture[str]) -> None:

@@ -184,8 +184,10 @@ def test_what_is_cached_is_shown_and_cleared(client: TestClient) -> None:
         assert answer.json() == {"cleared": cleared, "cursor": None}
     assert client.get("/v1/cache").json()["results"] == []
     assert client.post("/v1/cache/clear", json={"tsk": "look"}).status_code == 422
+    assert client.get("/v1/overdue").json() == {"runs": [], "more": False}
     limited = make(client, "limited", "read", "operate", workflows=["ask"])
     for answer in (
+        client.get("/v1/overdue", headers=bearer(limited)),
         client.get("/v1/cache", headers=bearer(limited)),
         client.post("/v1/cache/clear", json={}, headers=bearer(limited)),
     ):

@@ -356,6 +356,15 @@ def limits(url: Url = None, json: Json = False) -> None:
     _end(listing(Server(url, json)))
 
 
+@runs.command("overdue")
+def runs_overdue(limit: Limit = 50, url: Url = None, json: Json = False) -> None:
+    """Runs that should have moved and did not: since when, why, and what helps."""
+    from rewake.cli.remote.overdue import listing
+    from rewake.cli.remote.runs import Server
+
+    _end(listing(Server(url, json), limit))
+
+
 @runs.command("show")
 def runs_show(run: RunId, url: Url = None, json: Json = False) -> None:
     """Where a run stands, and what it waits for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import msgspec
 from rewake.authoring.callback import asked_of
 from rewake.authoring.linking import LinkFacts
 from rewake.doctor.findings import Finding, failure, warning, well
+from rewake.engine.overdue import Late, lost, overdue
 from rewake.engine.runs import Runs
 from rewake.errors import StuckError
 from rewake.kinds import Kind, Purpose
@@ -92,6 +94,40 @@ async def tags(engine: Runs) -> Sequence[Finding]:
         do = f"start servers for them: rewake serve --tags {','.join(found.missing)}"
         return [warning("tags", f"tasks wait for tags that no server serves: {named}", do)]
     return [well("tags", "no task waits for a tag that no server serves")]
+
+
+async def late(engine: Runs) -> Sequence[Finding]:
+    """Whether there are runs that should have moved and did not."""
+    services = engine.services
+    found, more = await overdue(services, MOST_LATE)
+    found += await lost(services, await _open(engine))
+    if not found:
+        return [well("overdue", "no run is late")]
+    told = []
+    for code, of in itertools.groupby(sorted(found, key=_by_reason), key=_by_reason):
+        runs = list(of)
+        oldest = min(runs, key=lambda each: each.since)
+        hours = (services.clock.now() - oldest.since) / 3_600_000
+        many = f"{len(runs):,}{' or more' if more else ''} late ({code})"
+        first = f"run {oldest.header.run} for {hours:,.1f} h"
+        told.append(
+            warning("overdue", f"{many}: {first}", f"{oldest.reason.fix}: {oldest.reason.command}")
+        )
+    return told
+
+
+def _by_reason(late: Late) -> str:
+    return late.reason.code
+
+
+async def _open(engine: Runs) -> list[Header]:
+    """The newest runs that have not ended, at most `MOST_RUNS`."""
+    found, cursor = list[Header](), None
+    while True:
+        page, cursor = await engine.list(limit=_PAGE, cursor=cursor, states=[RunState.PARKED])
+        found += page
+        if cursor is None or len(found) >= MOST_RUNS:
+            return found
 
 
 class Needed(msgspec.Struct):

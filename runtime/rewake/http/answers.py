@@ -13,7 +13,7 @@ from rewake.views.ballots import InboxView
 from rewake.views.deliveries import DeliveryView
 from rewake.views.history_pages import ChangedView
 from rewake.views.limits import CachedView, LimitView
-from rewake.views.runs import Links, RunView
+from rewake.views.runs import Links, ReasonView, RunView
 from rewake.views.schedules import ComingView, ScheduleView
 from rewake.views.signals import SignalView
 from rewake.views.timeline import OperationView
@@ -103,6 +103,25 @@ class DeadLetter(DeadLetterView, frozen=True, kw_only=True):
     """One of them, with what is in it: its signature is left out."""
 
     message: str
+
+
+class LateView(msgspec.Struct, frozen=True):
+    """A run that should have moved, since when, and why it did not: by itself, or by a task."""
+
+    run: str
+    workflow: str
+    state: str
+    since: str
+    operation: str | None
+    tag: str | None
+    reason: ReasonView
+
+
+class OverduePage(msgspec.Struct, frozen=True):
+    """Runs that are late. `more`: whether there may be others."""
+
+    runs: list[LateView]
+    more: bool
 
 
 class DeadLettersPage(msgspec.Struct, frozen=True):

@@ -180,6 +180,7 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
     ("GET", "/readyz"): Described({200: Answer(answers.Ready)}),
     ("GET", "/openapi.json"): Described({200: Answer(dict)}),
     ("GET", "/v1/limits"): Described({200: Answer(answers.LimitsPage)}),
+    ("GET", "/v1/overdue"): Described({200: Answer(answers.OverduePage)}),
     ("GET", "/v1/cache"): Described({200: Answer(answers.CachedPage)}),
     ("POST", "/v1/cache/clear"): Described({200: Answer(answers.ClearedPage)}, body=cached.Clear),
     ("GET", "/v1/workflows"): Described({200: Answer(answers.WorkflowsPage)}),

@@ -34,6 +34,7 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/readyz"): Need(Scope.READ, "ready", free=True),
     ("GET", "/openapi.json"): Need(Scope.READ, "contract.get"),
     ("GET", "/v1/limits"): Need(Scope.READ, "limit.list"),
+    ("GET", "/v1/overdue"): Need(Scope.READ, "run.overdue"),
     ("GET", "/v1/cache"): Need(Scope.READ, "cache.list"),
     ("POST", "/v1/cache/clear"): Need(Scope.OPERATE, "cache.clear", acts=True),
     ("GET", "/v1/workflows"): Need(Scope.READ, "workflow.list"),

@@ -1,0 +1,113 @@
+"""Runs that should have moved and did not: found by the due index, which has all that is open.
+
+Whoever lives looks at what is due within seconds, and moves its due time. So what has been due for
+`LATE` is looked at by nobody, or each look at it fails; in the part of a tag, it waits for servers
+that are not there or have no room. What is parked without any due time waits for people or for
+other runs, and `lost` finds what waits for nothing: that would be a fault of Rewake's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, NamedTuple
+
+from rewake.engine.services import Services
+from rewake.errors import StuckError
+from rewake.kinds import Kind
+from rewake.reasons import Reason, reason_of, why_late
+from rewake.records import Header, Millis, Operation
+from rewake.states import TERMINAL, RunState
+from rewake.stores.history import History
+from rewake.stores.table import Due
+from rewake.values.sealing import for_people
+
+LATE: Final[Millis] = 300_000
+"""For so long something is due before that is told, in milliseconds."""
+_PAGE: Final = 200
+
+
+class Late(NamedTuple):
+    """A run that is late, since when, and by which task of which tag; empty: by itself."""
+
+    header: Header
+    since: Millis
+    key: str
+    tag: str
+    reason: Reason
+
+
+async def overdue(services: Services, most: int) -> tuple[list[Late], bool]:
+    """The runs that are late, at most so many, each once, and whether there may be more."""
+    found: dict[str, Late] = {}
+    async for late in _all_late(services):
+        if late.header.run not in found and len(found) == most:
+            return list(found.values()), True
+        found.setdefault(late.header.run, late)
+    return list(found.values()), False
+
+
+async def _all_late(services: Services) -> AsyncIterator[Late]:
+    await services.tags.look()
+    until = services.clock.now() - LATE
+    for tag in services.tags.known:
+        last: Due | None = None
+        while True:
+            page = await services.store.due(until, limit=_PAGE, tag=tag, after=last)
+            for due in page:
+                if (late := await _late(services, due, tag, until)) is not None:
+                    yield late
+            if len(page) < _PAGE:
+                break
+            last = page[-1]
+
+
+async def _late(services: Services, due: Due, tag: str, until: Millis) -> Late | None:
+    """What is late by an entry of the index, if that is a run."""
+    item = await services.store.item(due.key)
+    if not isinstance(item, Header | Operation) or item.due is None or item.due > until:
+        return None  # the index is behind, or it is no run's
+    header = item if isinstance(item, Header) else await services.store.find(item.run)
+    if header is None or header.state in TERMINAL:
+        return None
+    key = item.key if isinstance(item, Operation) else ""
+    reason = reason_of(header, for_people(header.error)) or why_late(
+        _code(services, tag), header.run, tag
+    )
+    return Late(header, item.due, key, tag, reason)
+
+
+def _code(services: Services, tag: str) -> str:
+    if not tag:
+        return "overdue"
+    return "unserved-tag" if tag in services.tags.missing else "no-room"
+
+
+async def lost(services: Services, headers: Sequence[Header]) -> list[Late]:
+    """Those of these runs that wait for nothing, so that nobody would ever wake them."""
+    found = []
+    for header in headers:
+        if header.state is not RunState.PARKED or header.due is not None or header.hears:
+            continue
+        try:
+            history = await services.store.outline(header)
+        except StuckError:
+            continue  # whoever can read it tells
+        if _waits_for_nothing(history) and await _is_same(services, header):
+            since, reason = max(header.clock, header.created), why_late("lost", header.run)
+            found.append(Late(header, since, "", "", reason))
+    return found
+
+
+def _waits_for_nothing(history: History) -> bool:
+    items = [(asked, history.item(asked)) for asked in history.awaited()]
+    if any(item is not None and item.due is not None for _, item in items):
+        return False  # it will be looked at
+    ended = [item is not None and item.outcome is not None for _, item in items]
+    open_ = [asked for (asked, _), over in zip(items, ended, strict=True) if not over]
+    return bool(items) and (not open_ or any(asked.kind is Kind.TASK for asked in open_))
+
+
+async def _is_same(services: Services, header: Header) -> bool:
+    """Whether nothing has become of a run since it was read."""
+    now = await services.store.find(header.run)
+    return now is not None and (now.mark, now.arrivals) == (header.mark, header.arrivals)
