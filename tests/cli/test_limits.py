@@ -41,7 +41,7 @@ def test_what_is_cached_or_late_is_a_line() -> None:
     made = {"run": None, "until": None, "maker": LINE}
     assert cached._cells({"task": "fetch", "key": "5f0c", **made})[2:] == ("", "", "r2 call")
     reason = {"code": "no-room", "fix": "start more", "command": "rewake serve --tags gpu"}
-    late = {"run": "r1", "workflow": "w", "operation": None, "since": LINE["since"]}
+    late: dict[str, Any] = {"run": "r1", "workflow": "w", "operation": None, "since": LINE["since"]}
     name, workflow, operation, _, *why = overdue._cells({**late, "reason": reason})
     assert (name, workflow, operation) == ("r1", "w", "")
     assert why == ["no-room", "rewake serve --tags gpu"]
