@@ -367,6 +367,25 @@ async def forked(on: Measured) -> Used:
     return {name: (used[1][name] - used[0][name]) / 20 for name in USES}
 
 
+async def further(on: Measured) -> Used:
+    """One more of those who wait for an event, as it is published; what they do then included."""
+    _, few, many = [await _told(on, n) for n in (1, 20, 120)]  # the first makes an index
+    return {name: (many[name] - few[name]) / 100 for name in USES}
+
+
+async def _told(on: Measured, n: int) -> Counter[str]:
+    await asyncio.sleep(60)
+    runs = [await on.bench.start("event_waits", n=1) for _ in range(n)]
+    await asyncio.sleep(60)
+
+    async def told() -> None:
+        await Events(on.bench.engine).publish("told", {"number": 0})
+        for run in runs:
+            await over(on, run)
+
+    return await _of(on, told())
+
+
 async def found(on: Measured) -> Used:
     """A task whose result is there: the first call of all makes it."""
     await run(on, "finds", 1)
@@ -489,6 +508,7 @@ OPERATIONS: Mapping[str, Body] = {
     "a signal that is sent early": each("signalled_early", 5, 25, told_by_signals),
     "an update that a run waits for, answered": each("updated", 5, 25, told_by_signals),
     "an event, waited for and published": events,
+    "a further run that waits for the same event, as it is published": further,
     "a check of a poll, each minute": each("polls", 5, 15),
     "a lap of an endless run": each("laps", 5, 25),
     "a block of a keyed state that nobody else has": each("states", 5, 25),
