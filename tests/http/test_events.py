@@ -12,8 +12,11 @@ import pytest
 from rewake import AsyncClient, wait_for_event, workflow
 from rewake.access import Principal, Scope
 from rewake.client import flows
+from rewake.engine.events import Events
 from rewake.errors import EventConflict, InsufficientScope, InvalidInput, UsageError
 from rewake.http import admission
+from rewake.stores.memory import MemoryTable
+from rewake.stores.table import Spread
 from tests.client.transport import InProcess
 from tests.support.asgi import served
 from tests.support.virtual import Bench, virtually
@@ -93,5 +96,60 @@ def test_who_may_publish(monkeypatch: pytest.MonkeyPatch) -> None:
         who = Principal("token:x", frozenset({Scope.START}))
         monkeypatch.setattr(admission, "principal_in", lambda _: who)
         await client.publish("order.paid")
+
+    asked(body)
+
+
+async def _asks(client: AsyncClient, query: str = "") -> dict[str, Any]:
+    asked = {"limit": 2, "cursor": query or None}
+    return await client.do(flows.fetched(client.manner, "events", "paid", query=asked))
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_the_events_of_a_name_are_listed(shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest first, on pages, with their data; whether all were told, and none that is not."""
+
+    async def main(bench: Bench) -> None:
+        client = InProcess(served(bench)).client()
+        for number in range(5):
+            await client.publish("paid", {"order": number}, id=f"p{number}")
+            await client.publish("other", {"order": number})
+            await asyncio.sleep(1)
+        monkeypatch.setattr(Events, "carry_out", _nothing)
+        await client.publish("paid", {}, id="late")  # has no place yet
+        found, cursor = [], ""
+        for length in (2, 2, 1):
+            page = await _asks(client, cursor)
+            assert len(page["events"]) == length
+            found += page["events"]
+            cursor = page["cursor"] or ""
+        assert [each["id"] for each in found] == ["p4", "p3", "p2", "p1", "p0"]
+        assert [each["data"]["order"] for each in found] == [4, 3, 2, 1, 0]
+        assert {each["told"] for each in found} == {True}
+        with pytest.raises(InvalidInput):
+            await _asks(client, "nonsense")
+
+    virtually([order], main, table=MemoryTable(spread=Spread(shards)))
+
+
+async def _nothing(*_: Any) -> None:
+    pass
+
+
+def test_who_may_look_at_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may read runs of any workflow and tenant."""
+
+    async def body(client: AsyncClient) -> None:
+        read = frozenset({Scope.READ})
+        for who in (
+            Principal("token:x", frozenset({Scope.START})),
+            Principal("token:x", read, frozenset({"order"})),
+            Principal("token:x", read, tenant="acme"),
+        ):
+            monkeypatch.setattr(admission, "principal_in", lambda _, who=who: who)
+            with pytest.raises(InsufficientScope):
+                await _asks(client)
+        monkeypatch.setattr(admission, "principal_in", lambda _: Principal("token:x", read))
+        assert await _asks(client) == {"events": [], "cursor": None}
 
     asked(body)

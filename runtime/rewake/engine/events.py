@@ -116,6 +116,15 @@ class Events:
             await self._begin(stands)
         return stands, new
 
+    async def newest(
+        self, name: str, *, limit: int, cursor: str | None = None
+    ) -> tuple[list[Published], str | None]:
+        """A page of the events of a name, the newest first, and where the next one begins.
+
+        One that was published a moment ago may not be in it yet. Raises `InvalidInput`.
+        """
+        return await self._store.newest(checked_name(name), limit=limit, cursor=cursor)
+
     async def _begin(self, event: Published) -> None:
         if self._services.settings.pauses:  # it is held back until it answers: else all would stop
             await self._services.work.do(event.name, self.carry_out(event))

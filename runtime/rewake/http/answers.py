@@ -11,6 +11,7 @@ from rewake.doctor.findings import Finding
 from rewake.views.access import AuditedView, TokenView
 from rewake.views.ballots import InboxView
 from rewake.views.deliveries import DeliveryView
+from rewake.views.events import EventView
 from rewake.views.history_pages import ChangedView
 from rewake.views.limits import CachedView, LimitView
 from rewake.views.runs import Links, ReasonView, RunView
@@ -309,6 +310,13 @@ class SignalsPage(msgspec.Struct, frozen=True):
     """The signals of a run, in the order of sending."""
 
     signals: list[SignalView]
+    cursor: str | None
+
+
+class EventsPage(msgspec.Struct, frozen=True):
+    """The events of a name, the newest first."""
+
+    events: list[EventView]
     cursor: str | None
 
 

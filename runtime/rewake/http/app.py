@@ -71,6 +71,7 @@ ROUTES: Sequence[tuple[str, str, Endpoint]] = (
     ("GET", "/v1/workflows", runs.workflows),
     ("GET", "/v1/workflows/{name}", runs.workflow),
     ("POST", "/v1/workflows/{name}/runs", runs.start),
+    ("GET", "/v1/events/{event}", events.listing),
     ("POST", "/v1/events/{event}", events.publish),
     ("GET", "/v1/runs", runs.listing),
     ("GET", "/v1/stats/runs", runs.counts),

@@ -46,6 +46,7 @@ from rewake.stores.told import MOST, Telling
 from rewake.views.access import TokenView
 from rewake.views.ballots import ApprovalRecord
 from rewake.views.deliveries import WholeDeliveryView
+from rewake.views.events import EventView
 from rewake.views.runs import STATES, ResultView, RunView
 from rewake.views.schedules import ScheduleView
 from rewake.views.signals import SignalView
@@ -193,8 +194,9 @@ CONTRACT: Mapping[tuple[str, str], Described] = {
         problems=(404, 409),
         headers={"Idempotency-Key": _KEY},
     ),
+    ("GET", "/v1/events/{event}"): Described({200: Answer(answers.EventsPage)}),
     ("POST", "/v1/events/{event}"): Described(
-        {202: Answer(events.EventView)}, body=events.EventBody, problems=(409,)
+        {202: Answer(EventView)}, body=events.EventBody, problems=(409,)
     ),
     ("GET", "/v1/runs"): Described({200: Answer(answers.RunsPage)}, query=_OF_RUNS),
     ("GET", "/v1/stats/runs"): Described({200: Answer(answers.CountsPage)}, query=_OF_RUNS),

@@ -40,6 +40,7 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/v1/workflows"): Need(Scope.READ, "workflow.list"),
     ("GET", "/v1/workflows/{name}"): Need(Scope.READ, "workflow.get"),
     ("POST", "/v1/workflows/{name}/runs"): Need(Scope.START, "run.start", acts=True),
+    ("GET", "/v1/events/{event}"): Need(Scope.READ, "event.list"),
     ("POST", "/v1/events/{event}"): Need(Scope.START, "event.publish", acts=True),
     ("GET", "/v1/runs"): Need(Scope.READ, "run.list"),
     ("GET", "/v1/stats/runs"): Need(Scope.READ, "run.count"),

@@ -38,7 +38,7 @@ from rewake.stores.keys import (
 from rewake.stores.layout import Layout
 from rewake.stores.merging import merged
 from rewake.stores.table import Check, Key, Table
-from rewake.values.matching import ref_of
+from rewake.values.matching import ALL, ref_of
 
 PAGE = 100
 """So many mentions, or subscriptions, are read at once."""
@@ -73,6 +73,20 @@ class Events:
         """The event of this ref; None if there is none, or none any more."""
         found: Published | None = await self._table.get(event_key(ref))
         return found
+
+    async def newest(
+        self, name: str, *, limit: int, cursor: str | None
+    ) -> tuple[list[Published], str | None]:
+        """A page of the events of a name that have their place, the newest first."""
+        partitions = self._layout.index(index_partition(name, ALL))
+        page = await merged(
+            self._table, partitions, MENTIONS, limit=limit, cursor=cursor, reverse=True
+        )
+        places = {mention.ref: mention.place for _, mention in page.items}
+        found = await self._table.get_many([event_key(ref) for ref in places])
+        there: list[Published] = [each for each in found if each is not None]
+        told = [each for each in there if each.place == places[ref_of(each.name, each.id)]]
+        return sorted(told, key=lambda each: each.place or 0, reverse=True), page.cursor
 
     async def settle(self, event: Published, place: Millis) -> Published | None:
         """Give an event its place, unless it has one. Returns it as it stands."""

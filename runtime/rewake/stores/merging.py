@@ -6,28 +6,38 @@ No two of them have one sort key, so it is a cursor in all of them at once.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from rewake.stores.table import Key, Page, Table
 
+Query = Callable[..., Awaitable[Page]]
+
 
 async def merged(
-    table: Table, partitions: Sequence[str], prefix: str = "", *, limit: int, cursor: str | None
+    table: Table,
+    partitions: Sequence[str],
+    prefix: str = "",
+    *,
+    limit: int,
+    cursor: str | None,
+    reverse: bool = False,
 ) -> Page:
     """A page of the items whose sort keys start with `prefix`. A full one has a cursor."""
+    query = functools.partial(table.query, reverse=reverse)
     if len(partitions) == 1:
-        return await table.query(partitions[0], prefix, limit=limit, cursor=cursor)
+        return await query(partitions[0], prefix, limit=limit, cursor=cursor)
     few = min(limit, 2 * limit // len(partitions) + 1)
-    parts = [_Part(table, partition, prefix, few, cursor) for partition in partitions]
+    parts = [_Part(query, partition, prefix, few, cursor) for partition in partitions]
     found: list[tuple[Key, Any]] = []
     while len(found) < limit:
         await asyncio.gather(*(part.fill() for part in parts if not part.items))
         parts = [part for part in parts if part.items]
         if not parts:
             return Page(found, None)
-        first = min(parts, key=_place)
+        first = (max if reverse else min)(parts, key=_place)
         found.append(first.items.popleft())
         if not first.items and first.is_over:
             parts.remove(first)
@@ -57,11 +67,11 @@ class _Part:
     """What one partition has of the page, as far as it was read."""
 
     def __init__(
-        self, table: Table, partition: str, prefix: str, few: int, cursor: str | None
+        self, query: Query, partition: str, prefix: str, few: int, cursor: str | None
     ) -> None:
         self.items: deque[tuple[Key, Any]] = deque()
         self.is_over = False
-        self._table = table
+        self._query = query
         self._where = (partition, prefix)
         self._few = few
         self._cursor = cursor
@@ -69,7 +79,7 @@ class _Part:
     async def fill(self) -> None:
         """Read on, until there is an item or there are no more."""
         while not self.items and not self.is_over:
-            page = await self._table.query(*self._where, limit=self._few, cursor=self._cursor)
+            page = await self._query(*self._where, limit=self._few, cursor=self._cursor)
             self.items.extend(page.items)
             self._cursor = page.cursor
             self.is_over = page.cursor is None

@@ -1,4 +1,4 @@
-"""Publishing an event by way of a server."""
+"""Publishing an event by way of a server, and looking at those of a name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 from rewake.cli.exits import Exit
 from rewake.cli.output import write_json
+from rewake.cli.remote import tables
 from rewake.cli.remote.client import Client
+from rewake.cli.remote.runs import Server
 from rewake.client import flows
 
 
@@ -24,3 +26,21 @@ def publish(url: str | None, name: str, data: Any, id: str | None, *, json: bool
     else:
         print(f"{found['name']} {found['id']} is published")
     return Exit.DONE
+
+
+def listing(server: Server, name: str, limit: int) -> Exit:
+    """The newest events of a name."""
+
+    async def call(client: Client) -> Exit:
+        found: list[dict[str, Any]] = []
+        async for each in client.pages("events", "events", name, query={"limit": min(limit, 50)}):
+            found.append(each)
+            if len(found) == limit:
+                break
+        if server.json:
+            write_json(found)
+        else:
+            tables.events_table(found)
+        return Exit.DONE
+
+    return server.ask(call)

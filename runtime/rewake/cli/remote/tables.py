@@ -49,6 +49,11 @@ def signals_table(signals: Iterable[Mapping[str, Any]]) -> None:
     _print_columns(_SIGNAL_COLUMNS, signals)
 
 
+def events_table(events: Iterable[Mapping[str, Any]]) -> None:
+    """The events of a name."""
+    _print_columns(_EVENT_COLUMNS, events)
+
+
 def run_details(
     run: Mapping[str, Any],
     history: Mapping[str, Any] | None = None,
@@ -291,6 +296,13 @@ _SIGNAL_COLUMNS: Columns = (
     ("STATE", lambda each: each["state"]),
     ("SENT", lambda each: when(each["sent"])),
     ("", lambda each: str(each.get("reason") or "").partition("\n")[0]),
+)
+_EVENT_COLUMNS: Columns = (
+    ("ID", lambda each: each["id"]),
+    ("PUBLISHED", lambda each: when(each["published"])),
+    ("BY", lambda each: each.get("by") or ""),
+    ("TOLD", lambda each: "yes" if each["told"] else "not yet"),
+    ("DATA", lambda each: json.dumps(each["data"], ensure_ascii=False)[:_LONGEST_VALUE]),
 )
 _OPERATION_COLUMNS: Columns = (
     ("KEY", lambda each: each["key"]),
