@@ -27,9 +27,9 @@ from tests.bench.workloads import QUICK, Sizes, Workload
 
 _ONCE = ("W6", "load", "fsyncs")
 """What is measured once: it takes long, or does not vary."""
-_LOCAL = ("fsyncs", "import")
+_LOCAL = ("fsyncs", "import", "laps")
 """What has nothing to do with the store, or with others than SQLite."""
-_ALL = (*WORKLOADS, "W6", "W7", "events", "load", "replay", "import", "fsyncs")
+_ALL = (*WORKLOADS, "W6", "W7", "events", "schedules", "laps", "load", "replay", "import", "fsyncs")
 
 
 def main() -> None:

@@ -85,9 +85,10 @@ def _mark(files: list[Path]) -> None:
     _marks.append((time.process_time(), memory, size))
 
 
-async def measure(laps: int, *, all: bool) -> None:
-    """Run so many laps on a new file, and print what each tenth of them took."""
+async def measure(laps: int, *, all: bool) -> list[_Mark]:
+    """Run so many laps on a new file: processor, memory (KiB) and file (KiB) at each tenth."""
     app, tenth = App(), laps // 10
+    _marks.clear()
     for each in (turns_over, charged):
         app.add(each)
     with tempfile.TemporaryDirectory() as folder:
@@ -102,14 +103,26 @@ async def measure(laps: int, *, all: bool) -> None:
             await engine.result(header.run, 24 * 3600)
         finally:
             await engine.close()
-    for (before, _, _), (after, memory, size) in itertools.pairwise(_marks):
-        used = (after - before) / tenth * 1e6
-        sys.stderr.write(
-            f"{used:9,.0f} us of processor a lap, {memory:9,} KiB, {size:9,} KiB of file\n"
-        )
+    return [*_marks]
+
+
+async def grown(laps: int) -> tuple[float, float, float]:
+    """Milliseconds of processor for a lap of the first tenth and of the last, and MiB between."""
+    marks = await measure(laps, all=False)
+    (began, least, _), (first, *_), *_, (before, *_), (ended, most, _) = marks
+    tenth = laps // 10 / 1000
+    return (first - began) / tenth, (ended - before) / tenth, (most - least) / 1024
+
+
+async def _print(laps: int, *, all: bool) -> None:
+    marks = await measure(laps, all=all)
+    for (before, _, _), (after, memory, size) in itertools.pairwise(marks):
+        used = (after - before) / (laps // 10) * 1e6
+        told = f"{used:9,.0f} us of processor a lap, {memory:9,} KiB, {size:9,} KiB of file"
+        sys.stdout.write(f"{told}\n")
 
 
 if __name__ == "__main__":
     logging.getLogger("rewake").setLevel(logging.ERROR)
     given = [each for each in sys.argv[1:] if each != "all"]
-    asyncio.run(measure(int(given[0]) if given else LAPS, all="all" in sys.argv))
+    asyncio.run(_print(int(given[0]) if given else LAPS, all="all" in sys.argv))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from rewake.states import RunState
-from tests.bench import floor, hearing, hosts, looks, programs, scheduled, stores, waking
+from tests.bench import floor, hearing, hosts, laps, looks, programs, scheduled, stores, waking
 from tests.bench.hosts import Host, InProcess
 from tests.bench.measure import Goal, Row, Scale, percentile
 
@@ -38,6 +38,7 @@ class Sizes:
     suspended: int = 100_000
     hears: int = 10_000
     scheduled: int = 10_000
+    laps: int = 10_000
     load: float = 10.0
     repetitions: int = 3
 
@@ -54,6 +55,7 @@ QUICK = Sizes(
     suspended=2_000,
     hears=400,
     scheduled=500,
+    laps=500,
     load=3.0,
     repetitions=1,
 )
@@ -79,6 +81,7 @@ def workloads(sizes: Sizes) -> Iterator[Workload]:
     yield from _looks(sizes)
     yield from _events(sizes)
     yield from _schedules(sizes)
+    yield from _laps(sizes)
     yield from _starting(sizes)
 
 
@@ -205,6 +208,19 @@ def _schedules(sizes: Sizes) -> Iterator[Workload]:
             row(f"CPU a second while none of {n:,} is due"),
             row("run of one of 100 that are due at once"),
         )
+
+
+def _laps(sizes: Sizes) -> Iterator[Workload]:
+    """What a lap costs, and what is kept, must not grow with the number of laps."""
+    n, row = sizes.laps, partial(Row, "laps", unit="ms")
+    yield Workload(
+        partial(laps.grown, n),
+        (
+            row(f"processor for a lap of one step, the first tenth of {n:,}"),
+            row("the last tenth"),
+            Row("laps", "memory that has come meanwhile", "MiB"),
+        ),
+    )
 
 
 def _starting(sizes: Sizes) -> Iterator[Workload]:
