@@ -7,6 +7,7 @@ import functools
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,17 +80,24 @@ class ToThisProcess:
         """Nothing is open."""
 
 
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient]:
-    """A server of this process, with a run that has ended and one that waits to be paid."""
+@contextmanager
+def serving() -> Iterator[TestClient]:
+    """A server of this process."""
     listed, secret = App(), Secret(SECRET)
     for member in (ended, pays, films, limited, render):
         listed.add(member)
     dispatcher, settings = InProcessDispatcher(SystemClock()), Settings(lease=600)
     engine = Engine(listed, MemoryTable(), dispatcher, secret, settings=settings)
     with TestClient(create_app(engine, secret, grace=0.1), headers=bearer()) as http:
+        yield http
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[TestClient]:
+    """It has a run that has ended, and one that waits to be paid."""
+    with serving() as http:
         http.post("/v1/workflows/ended/runs?wait=5&id=over", json={})
-        http.post("/v1/workflows/pays/runs?id=open", json={})
+        http.post("/v1/workflows/pays/runs?id=open&wait=0.2", json={})
         http.post("/v1/runs/open/signals/other", json=1, headers={"Idempotency-Key": "once"})
         yield http
 
@@ -223,22 +231,22 @@ def test_a_mistake_is_one_error(
     assert all_of_it(http) == before
 
 
-def test_a_tag_that_nobody_serves_is_told(
-    http: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tag_that_nobody_serves_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its run is taken, and waits: each of the three says for which tag, and nothing is lost."""
-    http.post("/v1/workflows/films/runs?id=film", json={})
-    deadline = time.monotonic() + 20
-    while "unserved_tags" not in (seen := http.get("/v1/runs/film").json()):
-        assert time.monotonic() < deadline, seen
-        time.sleep(0.05)
-    assert (seen["state"], seen["unserved_tags"]) == ("suspended", ["gpu"])
+    with serving() as http:
+        http.post("/v1/workflows/films/runs?id=film", json={})
+        deadline = time.monotonic() + 20
+        while "unserved_tags" not in (seen := http.get("/v1/runs/film").json()):
+            assert time.monotonic() < deadline, seen
+            time.sleep(0.05)
+        assert (seen["state"], seen["unserved_tags"]) == ("suspended", ["gpu"])
+        assert asyncio.run(shown(http))["unserved_tags"] == ["gpu"]
+        done = rewake(http, monkeypatch, "runs", "show", "film")
+        assert re.search(r"^waits for +a server of the tag gpu: render$", done.stdout, re.MULTILINE)
 
-    async def shown() -> Any:
-        carrier = ToThisProcess(http)
-        async with AsyncClient("http://127.0.0.1", TOKEN, transport=carrier) as client:
-            return await client.get("film")
 
-    assert asyncio.run(shown())["unserved_tags"] == ["gpu"]
-    done = rewake(http, monkeypatch, "runs", "show", "film")
-    assert re.search(r"^waits for +a server of the tag gpu: render$", done.stdout, re.MULTILINE)
+async def shown(http: TestClient) -> Mapping[str, Any]:
+    """The run, as a client shows it."""
+    carrier = ToThisProcess(http)
+    async with AsyncClient("http://127.0.0.1", TOKEN, transport=carrier) as client:
+        return await client.get("film")

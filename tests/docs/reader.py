@@ -67,6 +67,8 @@ class Reader:
             "REWAKE_PORT": str(self.port),
             "REWAKE_SERVER": f"http://127.0.0.1:{self.port}",
             "no_proxy": "127.0.0.1",
+            # a plugin of a dependency of ours, which takes long to import
+            "PYTEST_ADDOPTS": "-p no:langsmith_plugin",
         }
 
     def __enter__(self) -> Self:
