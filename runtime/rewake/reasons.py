@@ -22,7 +22,6 @@ _RESUME = "rewake runs resume {run}"
 _RETRY = "rewake runs retry {run}"
 _WAIT = "rewake runs show {run}"
 _SERVE = "rewake serve --tags {tag}"
-_LIMIT = ("limit", "split the run, or let it continue as new; or raise the limit that it names")
 
 
 class Reason(NamedTuple):
@@ -120,9 +119,9 @@ REASONS: Sequence[_Row] = (
                 "timeout",
                 "see what took so long, or allow more time",
             ),
-            "LimitReached": (
+            "(TaskError: )?LimitReached": (
                 "limit",
-                "split the run, or let it continue as new; or raise the limit",
+                "let the task return less, or keep it elsewhere; or raise the limit that it names",
             ),
             "": ("error", "mend what its error names, in the code or outside"),
         },

@@ -46,6 +46,16 @@ async def spins() -> None:
 async def other() -> None: ...
 
 
+@task(retries=0)
+async def gives_much() -> str:
+    return "x" * 10_000
+
+
+@workflow
+async def asks_for_much() -> str:
+    return await gives_much()
+
+
 @workflow
 async def differs() -> None:
     await wait_for_approval("boss" if not changed else "other")
@@ -58,6 +68,7 @@ changed: list[bool] = []
     ("name", "state", "code"),
     [
         ("deadlocked", RunState.STUCK, "deadlock"),
+        ("asks_for_much", RunState.FAILED, "limit"),
         ("fails", RunState.FAILED, "error"),
         ("late", RunState.FAILED, "timeout"),
         ("spins", RunState.STUCK, "spins"),
@@ -76,7 +87,8 @@ def test_what_stands_still_says_why(name: str, state: RunState, code: str) -> No
         assert run in reason.command
         assert reason.fix
 
-    virtually([deadlocked, fails, late, spins], check)
+    members = [deadlocked, asks_for_much, gives_much, fails, late, spins]
+    virtually(members, check, value=5_000)
 
 
 def test_a_difference_is_a_mismatch() -> None:
