@@ -41,6 +41,25 @@ async def paired(items: list[int]) -> list[int]:
 members = [index, send, paired]
 
 
+def test_a_run_that_is_started_anew_gathers_nothing() -> None:
+    """Each has the input of its run, whole, and begins at once; none joins what is gathered now."""
+
+    async def body(bench: Bench) -> None:
+        runs = [await bench.start("send", items=[n, n]) for n in range(2)]
+        assert await bench.result(runs[0].run) == [0, 0, 1, 1]
+        other = await bench.start("send", items=[7, 7, 7, 7])
+        assert await bench.result(other.run) == [7, 7, 7, 7]
+        open_ = await bench.start("send", items=[9])
+        before = bench.seconds
+        made = [await bench.engine.rerun(run) for run in (runs[0].run, other.run, runs[0].run)]
+        results = [await bench.result(each.run) for each in made]
+        assert results == [[0, 0, 1, 1], [7, 7, 7, 7], [0, 0, 1, 1]]
+        assert bench.seconds - before < 5
+        assert await bench.result(open_.run) == [9]
+
+    virtually(members, body)
+
+
 @everywhere
 def test_the_last_start_within_the_time_wins(table: str) -> None:
     """Starts within ten seconds of the one before are one run, which has the newest input."""

@@ -75,7 +75,8 @@ class Door:
         self._arguments = workflow.arguments(given.arguments, strict=given.strict)
         veil = veil_of(services.secret)
         self.terms = self._rules.terms(self._arguments, tenant=given.tenant, veil=veil)
-        self._gathering = self._gathered(workflow, given.tenant, veil)
+        again = given.origin is not None  # a run with what it had: it gathers nothing, nor is it
+        self._gathering = None if again else self._gathered(workflow, given.tenant, veil)
         if given.priority is not None:
             self.terms = msgspec.structs.replace(self.terms, priority=given.priority)
 
