@@ -273,7 +273,7 @@ def stale_check() -> Iterator[None]:
         due = min((each for each in (check_at, wake) if each is not None), default=None)
         written = await self._update(
             header_key(seen.run),
-            when=[[Check("due", "=", seen.due)]],
+            when=[[Check("state", "=", seen.state)]],
             set={"check_at": check_at, "due": due},
             add={"arrivals": int(arrived)},
         )
