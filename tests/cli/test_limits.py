@@ -35,7 +35,7 @@ def test_a_limit_is_a_line() -> None:
 
 def test_what_is_cached_or_late_is_a_line() -> None:
     """Whose result it is, and who makes one; since when a run is late, and what helps."""
-    made = {"run": "r1", "until": "2026-01-31T12:00:00Z", "maker": None}
+    made: dict[str, Any] = {"run": "r1", "until": "2026-01-31T12:00:00Z", "maker": None}
     task, call, run, _, maker = cached._cells({"task": "fetch", "key": "5f0c", **made})
     assert (task, call, run, maker) == ("fetch", "5f0c", "r1", "")
     made = {"run": None, "until": None, "maker": LINE}
