@@ -22,7 +22,8 @@ from rewake import (
     workflow,
 )
 from rewake.app import App
-from rewake.errors import UsageError
+from rewake.dispatchers.dispatcher import Parked
+from rewake.errors import TransportUnavailable, UsageError
 from rewake.states import RunState
 from tests.support.virtual import TABLES, Bench, die, virtually
 
@@ -283,3 +284,57 @@ def test_a_hook_that_cannot_be_is_refused() -> None:
     for bad in ({"most": 0}, {"most": True}, {"per": 0}, {"waiting": -1}):
         with pytest.raises(ValueError, match="m"):
             alerts(tell, **bad)
+
+
+@task(tag="gpu")
+async def train() -> None:
+    pass
+
+
+@workflow
+async def trains() -> None:
+    await train()
+
+
+def test_a_run_that_is_late_is_told_once() -> None:
+    """If nobody takes its task, whoever is to be told of that is, with what helps."""
+
+    async def body(bench: Bench) -> None:
+        run = await bench.start("trains")
+        await asyncio.sleep(HOUR)
+        [alert] = TOLD
+        assert (alert.kind, alert.run, alert.workflow) == ("overdue", run.run, "trains")
+        assert alert.then == "rewake serve --tags gpu"
+        assert "should have moved, and has not: unserved-tag" in alert.text
+
+    virtually([page, train, trains, alerts(page, kinds=["overdue"])], body)
+
+
+class Parking:
+    """A queue in which one message is parked, and that fails at first."""
+
+    looks = 0
+
+    async def page(self, most: int) -> tuple[list[Parked], bool]:
+        self.looks += 1
+        if self.looks == 1:
+            raise TransportUnavailable("not now")
+        return [Parked("m1", 0, "nobody could read it", "", "", 9, "{}")], False
+
+
+def test_a_message_that_is_parked_is_told_once() -> None:
+    """Whoever is to be told of those is, however often it is seen; a look that fails is made again,
+    and costs a request a minute.
+    """
+
+    async def body(bench: Bench) -> None:
+        parking, dispatcher = Parking(), bench.engine.services.dispatcher
+        dispatcher.dead_letters = parking  # type: ignore[misc]
+        await asyncio.sleep(HOUR)
+        [alert] = TOLD
+        assert (alert.kind, alert.message, alert.run) == ("dead_letter", "m1", "")
+        assert alert.then == "rewake deadletters show m1"
+        assert alert.text.startswith("message m1 could be handled by nobody, and is parked: nobody")
+        assert 55 <= parking.looks <= 61
+
+    virtually([page, alerts(page, kinds=["dead_letter"])], body)

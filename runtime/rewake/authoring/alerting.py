@@ -35,15 +35,18 @@ class AlertKind(StrEnum):
     STUCK = "stuck"
     WAITING = "waiting"
     SKIPPED = "skipped"
+    OVERDUE = "overdue"
+    DEAD_LETTER = "dead_letter"
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """What a hook's task is called with.
 
-    `id`: the same however often it is told. `run`: which failed, is stuck or waits; of a schedule
-    that started none, empty. `at`: when, as RFC 3339. `error`: why, the beginning of it. `then`: a
-    command that helps. `left_out`: how many alerts were left out before this one, as they were
-    too many; `last`: further ones are left out for a while.
+    `id`: the same however often it is told. `run`: which failed, is stuck, waits or is late; of a
+    schedule that started none, empty. `message`: the id of one that was parked. `at`: when, as
+    RFC 3339. `error`: why, the beginning of it. `then`: a command that helps. `left_out`: how many
+    alerts were left out before this one, as they were too many; `last`: further ones are left out
+    for a while.
     """
 
     id: str
@@ -52,6 +55,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     workflow: str
     run: str = ""
     schedule: str = ""
+    message: str = ""
     error: str = ""
     then: str = ""
     left_out: int = 0
@@ -61,6 +65,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """A line for people."""
         about = f"run {self.run} of {self.workflow}" if self.run else f"schedule {self.schedule}"
+        about = f"message {self.message}" if self.message else about
         said = f"{about} {_SAID[self.kind]}"
         more = [f": {self.error}" if self.error else ""]
         more += [f" (`{self.then}`)" if self.then else ""]
@@ -74,6 +79,8 @@ _SAID = {
     AlertKind.STUCK: "is stuck",
     AlertKind.WAITING: "has not ended for long",
     AlertKind.SKIPPED: "has left out a run",
+    AlertKind.OVERDUE: "should have moved, and has not",
+    AlertKind.DEAD_LETTER: "could be handled by nobody, and is parked",
 }
 
 
@@ -119,10 +126,11 @@ def alerts(
 
         ops = alerts(slack("SLACK_URL"), waiting=timedelta(days=2))
 
-    `kinds`: of `failed`, `stuck`, `waiting`, `skipped` (a schedule started no run). `waiting`: tell
-    of runs that have not ended so long (seconds, or a `timedelta`) after their start. At most
-    `most` alerts in each `per` are told; the last says so, and the next one after tells how many
-    were left out.
+    `kinds`: of `failed`, `stuck`, `waiting`, `skipped` (a schedule started no run), `overdue` (a
+    run should have moved five minutes ago: no server of a tag is there, or has room) and
+    `dead_letter` (nobody could handle a message of the queue). `waiting`: tell of runs that have
+    not ended so long (seconds, or a `timedelta`) after their start. At most `most` alerts in each
+    `per` are told; the last says so, and the next one after tells how many were left out.
 
     Raises `UsageError` for no task, or a kind that is none, and `ValueError` for bad numbers.
     """

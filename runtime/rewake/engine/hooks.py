@@ -15,7 +15,8 @@ What is left out of a flood is counted in an item for each hook. A death may cou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,17 +26,24 @@ import msgspec
 from rewake.app import App
 from rewake.authoring.alerting import Alert, AlertKind, Hook
 from rewake.authoring.workflow import Workflow
+from rewake.dispatchers.dispatcher import Parked
 from rewake.engine.limits import LAST
+from rewake.engine.overdue import Late, overdue
 from rewake.engine.runs import Runs
-from rewake.errors import RunConflict
+from rewake.errors import RunConflict, StoreError, TransportUnavailable
 from rewake.ledger import Schedule
 from rewake.records import Header, Millis
 from rewake.signing.redacting import without_links
 from rewake.states import RunState
 from rewake.values.sealing import for_people
 
+log = logging.getLogger("rewake.engine")
+
 MOST_TOLD = 100_000
 """Of so many runs it is kept in memory that somebody was told of their lateness."""
+MOST_LATE = 200
+"""Of so many late runs, and of so many messages, one look tells."""
+EVERY: Millis = 60_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _THEN = {AlertKind.FAILED: "rewake runs retry {}", AlertKind.STUCK: "rewake runs show {}"}
 _KINDS = {RunState.FAILED: AlertKind.FAILED, RunState.STUCK: AlertKind.STUCK}
@@ -52,6 +60,9 @@ class Hooks:
         self._floods = store.floods
         store.tells_stuck = any(AlertKind.STUCK in hook.kinds for hook in app.hooks)
         self._waiting = min((h.waiting for h in app.hooks if h.waiting is not None), default=None)
+        looked_for = (AlertKind.OVERDUE, AlertKind.DEAD_LETTER)
+        self._looks = {kind for hook in app.hooks for kind in hook.kinds if kind in looked_for}
+        self._looked: Millis = 0
         self._told: set[str] = set()
 
     def tells(self, header: Header, state: RunState) -> bool:
@@ -100,6 +111,72 @@ class Hooks:
 
     def _late(self, header: Header) -> Iterator[tuple[Hook, Workflow[Any, Any]]]:
         return self._hooks(header.workflow, AlertKind.WAITING)
+
+    # --- what is found by looking --------------------------------------------------------------
+
+    async def look(self) -> None:
+        """Tell of runs that are late, and of messages that were parked, once a minute.
+
+        A sweep never fails for it.
+        """
+        now = self._clock.now()
+        if not self._looks or 0 <= now - self._looked < EVERY:
+            return
+        self._looked = now
+        try:
+            if AlertKind.OVERDUE in self._looks:
+                for late in (await overdue(self._runs.services, MOST_LATE))[0]:
+                    await self._once(f"{late.header.run} {late.since}", self._tell_overdue(late))
+            if AlertKind.DEAD_LETTER in self._looks:
+                await self._tell_parked()
+        except (StoreError, TransportUnavailable) as error:
+            log.warning("what is to be told of could not be looked for: %s", error)
+
+    async def _once(self, what: str, telling: Coroutine[Any, Any, None]) -> None:
+        """Do it unless this process has, as far as it remembers."""
+        if what in self._told:
+            telling.close()
+            return
+        await telling
+        if len(self._told) >= MOST_TOLD:
+            self._told.clear()  # each costs a look more
+        self._told.add(what)
+
+    async def _tell_overdue(self, late: Late) -> None:
+        run, reason = late.header.run, late.reason
+        for hook, teller in self._hooks(late.header.workflow, AlertKind.OVERDUE):
+            alert = Alert(
+                id=_id(teller, AlertKind.OVERDUE, run, late.key, str(late.since)),
+                kind=AlertKind.OVERDUE,
+                at=_moment(late.since),
+                workflow=late.header.workflow,
+                run=run,
+                error=f"{reason.code}: {reason.fix}",
+                then=reason.command,
+            )
+            await self._start(hook, teller, alert)
+
+    async def _tell_parked(self) -> None:
+        letters = self._runs.services.dispatcher.dead_letters
+        if letters is None:
+            return
+        for each in (await letters.page(MOST_LATE))[0]:
+            await self._once(f"letter {each.id}", self._tell_of_letter(each))
+
+    async def _tell_of_letter(self, parked: Parked) -> None:
+        for hook in self._app.hooks:
+            for task in hook.tasks if AlertKind.DEAD_LETTER in hook.kinds else ():
+                teller = self._app.tellers[task.name]
+                alert = Alert(
+                    id=_id(teller, AlertKind.DEAD_LETTER, parked.id),
+                    kind=AlertKind.DEAD_LETTER,
+                    at=_moment(parked.at),
+                    workflow="",
+                    message=parked.id,
+                    error=without_links(parked.reason),
+                    then=f"rewake deadletters show {parked.id}",
+                )
+                await self._start(hook, teller, alert)
 
     # --- schedules -----------------------------------------------------------------------------
 

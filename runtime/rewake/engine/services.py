@@ -193,6 +193,10 @@ class Alerting(Protocol):
         """Tell that a run has not ended, if it is late."""
         ...
 
+    async def look(self) -> None:
+        """Tell of what is found by looking, if it is time to."""
+        ...
+
     async def tell_skipped(self, schedule: Schedule, at: Millis, why: str) -> None:
         """Tell that a schedule starts no run for this nominal time."""
         ...

@@ -72,8 +72,7 @@ class Sweeper:
         self._behind: Aside[Due] = Aside(services.clock, 1000, MAX_BACKOFF)
         """Entries that their items have left behind: the index is late, perhaps by minutes."""
         self._clock_watch = ClockWatch(services)
-        self._deaths = Deaths(services)
-        self._trimmer = Trimmer(services)
+        self._deaths, self._trimmer = Deaths(services), Trimmer(services)
         self._ahead = Ahead(services)
         self._schedules = Schedules(services, Runs(services))
         self._intake = Intake(services, self._check_all, self.arm)
@@ -129,6 +128,7 @@ class Sweeper:
         if self._only is None and self._services.carries_on():
             await self._trimmer.trim()
             await self._services.keeping.sweep()
+            await self._services.hooks.look()
 
     async def _sweep_untagged(self) -> None:
         shown: set[Due] = set()
