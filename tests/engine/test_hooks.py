@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -328,8 +328,8 @@ def test_a_message_that_is_parked_is_told_once() -> None:
     """
 
     async def body(bench: Bench) -> None:
-        parking, dispatcher = Parking(), bench.engine.services.dispatcher
-        dispatcher.dead_letters = parking  # type: ignore[misc]
+        parking, dispatcher = Parking(), cast("Any", bench.engine.services.dispatcher)
+        dispatcher.dead_letters = parking
         await asyncio.sleep(HOUR)
         [alert] = TOLD
         assert (alert.kind, alert.message, alert.run) == ("dead_letter", "m1", "")
