@@ -226,6 +226,9 @@ def test_decorators_refuse_what_they_are_not_for() -> None:
         task(3)  # type: ignore[call-overload]
     with pytest.raises(AppError, match="async functions"):
         workflow(len)  # type: ignore[arg-type]
+    for made in (task(nothing), workflow(nothing)):
+        with pytest.raises(AppError, match="async functions"):
+            workflow(made)
     with pytest.raises(ValueError, match="timeout"):
         workflow(timeout=0)(nothing)
 

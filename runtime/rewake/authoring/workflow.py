@@ -343,7 +343,7 @@ def workflow(
     """
     if function is None:
         return functools.partial(workflow, **options)
-    if not inspect.iscoroutinefunction(function):
+    if isinstance(function, AsyncCallable) or not inspect.iscoroutinefunction(function):
         raise AppError(f"@workflow is for async functions; {function!r} is not one")
     timeout = options.get("timeout")
     if timeout is not None and seconds(timeout) <= 0:
