@@ -382,6 +382,35 @@ def test_a_fork_of_one_that_waits_stands_in_line_itself(cached: int) -> None:
     virtually([adds], body, cached=cached)
 
 
+def test_who_is_paused_in_line_holds_nobody_up() -> None:
+    """It is passed over until it is resumed; who is paused within its block has the state."""
+
+    async def body(bench: Bench) -> None:
+        runs = [(await bench.start("adds", item=each, wait=10)).run for each in "abcd"]
+        await asyncio.sleep(1)
+        for paused in runs[1:3]:
+            await bench.engine.pause(paused)
+        assert await bench.result(runs[3]) == ["a", "d"]
+        assert bench.seconds < 60
+        last = (await bench.start("adds", item="e", wait=100)).run
+        await asyncio.sleep(5)
+        await bench.engine.pause(last)
+        for paused in runs[1:3]:
+            await bench.engine.resume(paused)
+        await asyncio.sleep(200)
+        found = await states(bench).read("cart", "ann")
+        assert found is not None
+        assert found[1].holder is not None
+        assert (found[0], found[1].holder.run) == (["a", "d"], last)
+        await bench.engine.resume(last)
+        before = bench.seconds
+        results = [await bench.result(run) for run in (last, *runs[1:3])]
+        assert bench.seconds - before < 300, "who was passed over is told as all are"
+        assert sorted(results[-1] if len(results[-1]) == 5 else results[-2]) == [*"abcde"]
+
+    virtually([adds], body)
+
+
 def test_who_did_not_wait_is_told_nothing() -> None:
     """Who has it from the start gets no signal for it: nobody would ever take that."""
 

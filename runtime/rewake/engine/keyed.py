@@ -8,7 +8,8 @@
    that was killed, or has ended otherwise, is taken by whoever comes next.
 3. Who lets go hands the state to the first in line, in the same write, and then tells that one by a
    signal, known by its token. A death between the two is made good by the step that lets go, which
-   runs again, or else by who waits: that looks again now and then, seldom and ever more seldom.
+   runs again, or else by who waits: that looks again now and then, seldom and ever more seldom. Who
+   is paused, or stuck, and has not entered since it was handed the state waits at the end again.
 4. Entering is a step, so the value that was read is recorded; leaving is one too, and what is
    written is written once: a second time the token holds nothing any more. Of those who left last a
    mark is kept, so that an attempt that was overtaken and comes late does not enter again.
@@ -24,8 +25,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from rewake.engine.services import Services
 from rewake.engine.signals import Signals
@@ -33,7 +37,7 @@ from rewake.errors import RunConflict, RunNotFound
 from rewake.keyed import Entrant, State
 from rewake.kinds import Purpose
 from rewake.records import Value
-from rewake.states import TERMINAL
+from rewake.states import TERMINAL, RunState
 from rewake.values.emitted import size_of
 from rewake.values.run_codec import RunCodec
 
@@ -180,16 +184,41 @@ class States:
             raise RunConflict(f"the state {name}/{key} was changed meanwhile")
         return found
 
-    async def _tell(self, state: State) -> None:
-        """Tell who was handed it, again if need be; who has ended is passed over."""
+    async def _tell(self, state: State, passed: Sequence[tuple[str, str]] = ()) -> None:
+        """Tell who was handed it, again if need be; who cannot come now is passed over.
+
+        `passed`: those who were, by run and token.
+        """
         holder = state.holder
         if holder is None or not state.handed:
             return
+        place = (holder.run, holder.token)
+        if state.line and place not in passed and await self._stands_still(holder):
+            await self._tell(await self._passed_over(state, holder), [*passed, place])
+            return
         try:
             name = signal_of(holder.token)
-            await self._signals.send(holder.run, name, None, id=name, by="state")
+            once = f"{name}.{holder.since}"  # another one if it was passed over meanwhile
+            await self._signals.send(holder.run, name, None, id=once, by="state")
         except (RunConflict, RunNotFound):
             await self.leave(Block(state, holder.run, holder.token, holder.number))
+
+    async def _stands_still(self, holder: Entrant) -> bool:
+        header = await self._services.store.find(holder.run)
+        return header is not None and header.state in (RunState.PAUSED, RunState.STUCK)
+
+    async def _passed_over(self, at: State, holder: Entrant) -> State:
+        """Let the next one have it, and this one, which has not entered, wait at the end."""
+        later = replace(holder, since=self._services.clock.now())
+
+        def change(state: State) -> State | None:
+            if state.holder != holder or not (state.handed and state.line):
+                return None
+            state.line = [*state.line, later]
+            _hand_on(state)
+            return state
+
+        return await self._store.change(at, change, self._services.unique())
 
     async def _gone(self, at: State) -> Entrant | None:
         """Who has the state, if that run has ended."""
@@ -267,7 +296,7 @@ def _entered(state: State, mine: Entrant, gone: Entrant | None) -> State | None:
     if passed:
         _hand_on(state)
     if state.holder is None:
-        state.holder = mine
+        state.holder, state.handed = mine, False
         return state
     there = [state.holder, *state.line]
     before = next((each for each in there if mine.is_of(each)), None)
@@ -277,13 +306,15 @@ def _entered(state: State, mine: Entrant, gone: Entrant | None) -> State | None:
         state.line = [*state.line, mine]
     elif before.number < mine.number:
         state.holder, *state.line = [mine if each is before else each for each in there]
-    elif not passed:
+    elif not (passed or (before is state.holder and state.handed)):
         return None
+    if mine.is_of(state.holder):
+        state.handed = False  # it is in
     return state
 
 
 def signal_of(token: str) -> str:
-    """The name, and the id, of the signal by which a state is handed on."""
+    """The name of the signal by which a state is handed on."""
     return f"state:{token}"
 
 
