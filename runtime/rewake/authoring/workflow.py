@@ -343,7 +343,7 @@ def workflow(
     """
     if function is None:
         return functools.partial(workflow, **options)
-    if isinstance(function, AsyncCallable) or not inspect.iscoroutinefunction(function):
+    if not _is_async_function(function):
         raise AppError(f"@workflow is for async functions; {function!r} is not one")
     timeout = options.get("timeout")
     if timeout is not None and seconds(timeout) <= 0:
@@ -364,3 +364,7 @@ def workflow(
     return Workflow(
         function, name, timeout, webhooks, keep, schedules, rules, on_event, cancel_on, hook, policy
     )
+
+
+def _is_async_function(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) and not isinstance(function, AsyncCallable)
