@@ -10,10 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from rewake import TaskError, sleep, step, task, task_context, workflow
+from rewake import TaskError, block, sleep, step, task, task_context, workflow
+from rewake.authoring.heartbeat import Beats
 from rewake.cli.remote.tables import _told
 from rewake.errors import InvalidInput, NotInARun, UsageError
+from rewake.kinds import Kind
+from rewake.noted import Try
 from rewake.records import Invocation, Operation
+from rewake.stores.suspects import CLEARED
 from rewake.views.timeline import OperationView, timeline
 from rewake.views.values import Values
 from tests.engine.test_encryption import CANARY, SEALING
@@ -313,6 +317,25 @@ def test_a_codec_seals_what_is_told() -> None:
     assert CANARY.encode() not in bytes(bodies[0].body)
 
 
+@pytest.mark.parametrize(("before", "cleared"), [("deadline", True), ("", False)])
+def test_what_kills_its_processes_is_to_blame_whatever_it_tells(before: str, cleared: bool) -> None:
+    """Only that a host has cut the attempt before off is forgotten for progress."""
+
+    async def body(bench: Bench) -> None:
+        beats = Beats(b"1", asyncio.get_running_loop().time)
+        heartbeats = bench.engine.services.beats
+        tries = [Try(1, 0, 1, type=before, lost=True)]
+        held = Operation("r", "k", Kind.TASK, deaths=2, strikes=1, tries=tries, silent=1)
+        heartbeats.begin(held, "me", beats)
+        beats.beat(2)
+        changes = heartbeats.changes("me")
+        assert changes.pop("progress") is not None
+        assert changes == {"silent": 0, **(CLEARED if cleared else {})}
+        heartbeats.end("me")
+
+    virtually([indexes, index], body)
+
+
 def test_time_in_which_nobody_could_be_heard_is_nobodys() -> None:
     """A pause of the whole process, or of its event loop, is no silence of its tasks."""
 
@@ -382,6 +405,10 @@ def test_a_step_takes_none() -> None:
     async def called() -> None:
         await step("x", lambda: None, heartbeat=10)  # type: ignore[call-overload]
 
-    with pytest.raises(TypeError, match="heartbeat is for tasks"):
-        asyncio.run(called())
+    async def grouped() -> None:
+        await block("x", called, heartbeat=10)  # type: ignore[call-arg]
+
+    for each in (called, grouped):
+        with pytest.raises(TypeError, match="heartbeat is for tasks"):
+            asyncio.run(each())
     assert issubclass(NotInARun, UsageError)

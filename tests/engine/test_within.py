@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from rewake import Approval, Decision, step, task, wait_for_approval, workflow
+from rewake import Approval, Decision, step, task, task_context, wait_for_approval, workflow
 from rewake.app import App
 from rewake.dispatchers.dispatcher import Handler
 from rewake.engine.approvals import Approvals
@@ -246,6 +246,35 @@ def test_what_never_fits_fails_with_the_reason() -> None:
         assert begun["task"] == 3
 
     in_function([work, works], body)
+
+
+@task
+async def counts(seconds: int) -> int:
+    begun["task"] += 1
+    for second in range(task_context().progress or 0, seconds):
+        await asyncio.sleep(1)
+        task_context().heartbeat(second + 1)
+    return seconds
+
+
+@workflow
+async def counted(seconds: int) -> int:
+    return await counts(seconds)
+
+
+def test_a_task_that_comes_further_each_time_goes_on_over_many_invocations() -> None:
+    """It takes as many as its length needs, and nothing twice: what was told last is kept."""
+
+    async def body(bench: Bench) -> None:
+        run = await bench.start("counted", seconds=750)
+        while bench.mail.sent:
+            await bench.deliver()
+        outcome = await bench.engine.result(run)
+        assert outcome is not None
+        assert outcome.kind is OutcomeKind.OK
+        assert begun["task"] == 8
+
+    in_function([counts, counted], body)
 
 
 def test_a_step_that_had_most_of_the_time_gives_its_run_a_strike() -> None:

@@ -55,6 +55,8 @@ async def block(
     """
     if not callable(function):
         raise TypeError(f"a block needs an async function without arguments, not {function!r}")
+    if "heartbeat" in options:
+        raise TypeError("a block is no attempt that could fall silent: heartbeat is for tasks")
     policy = Policy(**options) if options else DEFAULT
     execution = current()
     if execution is None:

@@ -5,14 +5,14 @@ It is written with the beats of the heart, in place of the look that each of the
 tells something, and is written while code blocks the event loop as well. What is told when an
 attempt fails goes with that write. Only a process that dies takes the last seconds with it.
 
-An attempt that came *further* than the one before has made progress: what was lost before it is no
-reason any more to fail the task, or to begin it apart.
+An attempt that came *further* than the one before has made progress: that attempts before it fell
+silent, or had all the time that a host gives, is no reason any more to fail the task. Deaths of
+processes are, whatever was told: what kills its process each time must not do so for ever.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,6 +27,9 @@ from rewake.stores.suspects import CLEARED
 from rewake.values.run_codec import RunCodec
 
 log = logging.getLogger("rewake.engine")
+
+LATE = "deadline"
+"""Why an attempt was lost that had all the time that its host gives: the type of its failure."""
 
 
 class _Attempt(NamedTuple):
@@ -100,12 +103,19 @@ class Heartbeats:
 
     def _changes(self, owner: str, told: bytes) -> dict[str, Any]:
         found = self._open[owner]
-        held, changes = found.operation, {"progress": self._encoded(found, told)}
-        suspected = held.deaths or held.strikes or held.taken or held.silent
-        cleared: Mapping[str, Any] = {**CLEARED, "silent": 0}
-        return {**changes, **cleared} if suspected and found.beats.further else {**changes}
+        changes: dict[str, Any] = {"progress": self._encoded(found, told)}
+        if found.beats.further and found.operation.silent:
+            changes["silent"] = 0
+        if found.beats.further and _was_late(found.operation):
+            changes |= CLEARED
+        return changes
 
     def _encoded(self, attempt: _Attempt, told: bytes) -> Value:
         operation, value = attempt.operation, msgspec.json.decode(told)
         codec = RunCodec(self._secret, operation.run)
         return codec.encode(value, key=operation.key, purpose=Purpose.PROGRESS)
+
+
+def _was_late(held: Operation) -> bool:
+    """Whether the attempt before had all the time that its host gives."""
+    return bool(held.tries) and held.tries[-1].type == LATE

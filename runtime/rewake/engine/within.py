@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from rewake.engine.heartbeats import LATE
 from rewake.engine.services import Services
 from rewake.engine.work import LAST_WORDS
 from rewake.errors import StoreError
@@ -28,7 +29,7 @@ log = logging.getLogger("rewake.engine")
 
 T = TypeVar("T")
 
-REASON = "deadline"
+REASON = LATE
 """Why it was lost: the type of its failure."""
 
 _until: ContextVar[float | None] = ContextVar("until", default=None)
