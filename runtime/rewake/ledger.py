@@ -346,6 +346,9 @@ class Waiter(msgspec.Struct, frozen=True, omit_defaults=True):
     time: int = 0
     """Its virtual time."""
     since: Millis = 0
+    joined: bool = False
+    spared: bool = False
+    """The hints of its message (`Invocation`): else each outcome would wake a wide run."""
 
 
 class Cached(msgspec.Struct, frozen=True):

@@ -25,11 +25,14 @@ from tests.bench.report import Report, console
 from tests.bench.stores import STORES
 from tests.bench.workloads import QUICK, Sizes, Workload
 
-_ONCE = ("W6", "load", "fsyncs")
+_ONCE = ("W6", "load", "fsyncs", "limits")
 """What is measured once: it takes long, or does not vary."""
-_LOCAL = ("fsyncs", "import", "laps")
+_LOCAL = ("fsyncs", "import", "laps", "limits")
 """What has nothing to do with the store, or with others than SQLite."""
-_ALL = (*WORKLOADS, "W6", "W7", "events", "schedules", "laps", "load", "replay", "import", "fsyncs")
+_ALL = (
+    *(*WORKLOADS, "W6", "W7", "events", "schedules", "laps", "limits"),
+    *("load", "replay", "import", "fsyncs"),
+)
 
 
 def main() -> None:

@@ -18,7 +18,10 @@ from typing import Any
 
 from rewake import (
     continue_as_new,
+    batch,
+    concurrency,
     emit,
+    every,
     sleep,
     state,
     step,
@@ -77,6 +80,21 @@ async def flaky(n: int, failed: set[int] = set()) -> int:  # noqa: B006 - it is 
     return n
 
 
+@task(limits=concurrency(1_000))
+async def let_in(n: int) -> int:
+    return n
+
+
+@task(limits=concurrency(1))
+async def in_turn(n: int) -> int:
+    return n
+
+
+@workflow(batch=batch(1_000, within=60))
+async def batched(items: list[int]) -> None:
+    pass
+
+
 @task(cache=3600)
 async def kept(n: int, of: int = 0) -> int:
     return n
@@ -122,6 +140,17 @@ async def makes(n: int) -> None:
 async def finds(n: int) -> None:
     for _ in range(n):
         await kept(0)
+
+
+@workflow
+async def lets_in(n: int) -> None:
+    for i in range(n):
+        await let_in(i)
+
+
+@workflow
+async def queues(n: int) -> None:
+    await asyncio.gather(*(in_turn(i) for i in range(n)))
 
 
 @workflow
@@ -242,6 +271,7 @@ PROGRAMS = (
     *(minutes, long_sleeps, approvals, call_runs, fan_out_runs, event_waits, polls),
     *(signalled, signalled_early, updated, kept, makes, finds, tells, long_tasks, telling),
     *(laps, states),
+    *(let_in, in_turn, lets_in, queues, batched),
 )
 
 
@@ -474,6 +504,36 @@ def removal(workflow: str, few: int, many: int) -> Body:
     return body
 
 
+async def at_once(on: Measured) -> Used:
+    """A task that finds a place; the first of all makes the item of its limit."""
+    await run(on, "lets_in", 1)
+    return await each("lets_in", 5, 25)(on)
+
+
+async def scheduled(on: Measured) -> Used:
+    """A nominal time beside the run that it starts."""
+    own, schedules = await whole_run(on), on.bench.engine.schedules
+    alone, times = await _of(on, asyncio.sleep(IDLE)), IDLE // 60
+    await schedules.create("nothing", every(60, name="each", input={"n": 0}))
+    await asyncio.sleep(90)
+    used = _less(await _of(on, asyncio.sleep(IDLE)), alone)
+    return {name: used[name] / times - own[name] for name in USES}
+
+
+async def gathers(on: Measured) -> Used:
+    """A start that joins a batch of a few."""
+    few = []
+    for n in (2, 12):
+        before = on.used()
+        for number in range(n):
+            header, _ = await on.bench.engine.start(
+                "batched", {"items": [number]}, idempotency_key=f"{n}.{number}"
+            )
+        await over(on, header)
+        few.append(_less(on.used(), before))
+    return {name: (few[1][name] - few[0][name]) / 10 for name in USES}
+
+
 async def _of(on: Measured, work: Awaitable[object]) -> Counter[str]:
     before = on.used()
     await work
@@ -501,6 +561,10 @@ OPERATIONS: Mapping[str, Body] = {
     "a cached task whose result is there": found,
     "a minute of a task": each("long_tasks", 5, 15),
     "a minute of a task that tells how far it is": each("telling", 5, 15),
+    "a task with a limit, let in at once": at_once,
+    "a task with a limit, that waits its turn": each("queues", 5, 25),
+    "a start that joins a batch of ten": gathers,
+    "a time of a schedule, beside its run": scheduled,
     "a sleep of a minute": each("minutes", 5, 15),
     "a sleep of more than 15 minutes": asleep,
     "an approval, asked for and decided": each("approvals", 5, 25, decided),

@@ -15,7 +15,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from rewake.states import RunState
-from tests.bench import floor, hearing, hosts, laps, looks, programs, scheduled, stores, waking
+from tests.bench import (
+    floor,
+    hearing,
+    hosts,
+    laps,
+    limits,
+    looks,
+    programs,
+    scheduled,
+    stores,
+    waking,
+)
 from tests.bench.hosts import Host, InProcess
 from tests.bench.measure import Goal, Row, Scale, percentile
 
@@ -39,6 +50,7 @@ class Sizes:
     hears: int = 10_000
     scheduled: int = 10_000
     laps: int = 10_000
+    waiters: int = 10_000
     load: float = 10.0
     repetitions: int = 3
 
@@ -56,6 +68,7 @@ QUICK = Sizes(
     hears=400,
     scheduled=500,
     laps=500,
+    waiters=500,
     load=3.0,
     repetitions=1,
 )
@@ -82,6 +95,7 @@ def workloads(sizes: Sizes) -> Iterator[Workload]:
     yield from _events(sizes)
     yield from _schedules(sizes)
     yield from _laps(sizes)
+    yield from _limits(sizes)
     yield from _starting(sizes)
 
 
@@ -221,6 +235,20 @@ def _laps(sizes: Sizes) -> Iterator[Workload]:
             Row("laps", "memory that has come meanwhile", "MiB"),
         ),
     )
+
+
+def _limits(sizes: Sizes) -> Iterator[Workload]:
+    """Two lengths of one line: what one in it costs must not grow with them."""
+    for n in (sizes.waiters // 10, sizes.waiters):
+        row = partial(Row, "limits")
+        yield Workload(
+            partial(limits.waiters, n),
+            (
+                row(f"one of {n:,} that wait for one key, in writes of 1 KiB", "units"),
+                row("in reads", "units"),
+                row("in CPU", "us"),
+            ),
+        )
 
 
 def _starting(sizes: Sizes) -> Iterator[Workload]:

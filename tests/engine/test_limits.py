@@ -284,6 +284,27 @@ def test_what_waits_costs_next_to_nothing() -> None:
     virtually([lasting, patient], body, table=counting)
 
 
+def test_a_wide_run_is_woken_as_seldom_as_without_limits() -> None:
+    """What waited is counted beside the header, as what did not: else reads grow with the square
+    of what a run has in line.
+    """
+
+    @task(limits=concurrency(20))
+    async def soon(n: int) -> int:
+        return n
+
+    @workflow
+    async def very_wide(n: int) -> int:
+        return len(await asyncio.gather(*(soon(i) for i in range(n))))
+
+    async def body(bench: Bench) -> None:
+        run = await bench.start("very_wide", n=700)
+        assert await bench.result(run.run) == 700
+        assert (await bench.engine.get(run.run)).epoch <= 3
+
+    virtually([soon, very_wide], body)
+
+
 def test_the_item_of_a_limit_stays_small() -> None:
     """With five hundred in line, from many shares, its item is as small as with a few."""
     counting = CountingTable()

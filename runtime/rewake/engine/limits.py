@@ -41,6 +41,7 @@ from rewake.signing.secret import Secret
 from rewake.states import TERMINAL, RunState
 from rewake.stores.books import held_by
 from rewake.stores.history import of_round
+from rewake.stores.joins import may_be_open
 from rewake.stores.limits import PATROL
 from rewake.stores.operations import free_at
 from rewake.stores.paused import is_paused
@@ -371,15 +372,17 @@ class Limits:
 
     async def _message_for(self, limit: Limit, holder: Holder) -> Invocation | None:
         """The message for who was let in and has not begun; None: it has, or waits elsewhere."""
+        header = await self._store.find(holder.run)
         if holder.key:
             found = await self._store.operation(holder.run, holder.key)
-            if found is None or found.owner or _is_in_other(found.line, limit):
+            gone = found is None or found.owner or _is_in_other(found.line, limit)
+            if found is None or header is None or gone:
                 return None  # what has no item is covered by its run's header
             if (found.not_before or 0) > self._services.clock.now():
                 return None  # a moment is reserved for it
             asked = (found.run, found.key, found.name, found.round, found.tag, found.terms)
-            return _message(Waiter(*asked))
-        header = await self._store.find(holder.run)
+            joined, spared = may_be_open(header), header.spared < 0
+            return _message(Waiter(*asked, joined=joined, spared=spared))
         admission = None if header is None else header.admission
         if admission is None or admission.inside or _is_in_other(admission.line, limit):
             return None
@@ -436,9 +439,10 @@ def _places(terms: Terms) -> list[Limited]:
 
 
 def _waiter(asked: Invocation, now: Millis) -> Waiter:
-    return Waiter(
+    who = Waiter(
         *(asked.run, asked.key, asked.name, asked.round, asked.tag, asked.terms), since=now
     )
+    return msgspec.structs.replace(who, joined=asked.joined, spared=asked.spared)
 
 
 def _is_in_other(line: Line | None, limit: Limit) -> bool:
@@ -454,4 +458,5 @@ def _was_let_in_vain(header: Header) -> bool:
 
 def _message(who: Waiter) -> Invocation:
     asked = Invocation(who.run, who.key, who.name, round=who.round, tag=who.tag)
-    return msgspec.structs.replace(asked, terms=who.terms)
+    more = {"joined": who.joined, "spared": who.spared}
+    return msgspec.structs.replace(asked, terms=who.terms, **more)
