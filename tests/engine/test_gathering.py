@@ -38,7 +38,12 @@ async def paired(items: list[int]) -> list[int]:
     return items
 
 
-members = [index, send, paired]
+@workflow(batch=batch(100, within=5))
+async def pages(items: list[str]) -> int:
+    return len(items)
+
+
+members = [index, send, paired, pages]
 
 
 def test_a_run_that_is_started_anew_gathers_nothing() -> None:
@@ -136,6 +141,23 @@ def test_starts_at_once_lose_nothing() -> None:
         assert sorted(n for each in begun for n in each) == list(range(30))  # type: ignore[attr-defined]
 
     virtually(members, body)
+
+
+@everywhere
+def test_a_run_keeps_no_more_than_it_begins_with(table: str) -> None:
+    """What a start has replaced is gone, so that what is read does not grow with all that was."""
+
+    async def body(bench: Bench) -> None:
+        made = await asyncio.gather(
+            *(bench.start("pages", items=["x" * 500]) for _ in range(20)),
+            bench.start("pages", items=[]),
+        )
+        [run] = {header.run for header in made}
+        page = await bench.table.query(f"R#{run}", limit=100)
+        assert len([key for key, _ in page.items if key.sort.startswith("C#")]) == 1
+        assert await bench.result(run) == 20
+
+    virtually(members, body, table=table)
 
 
 def test_a_start_that_is_sent_twice_is_in_its_batch_once() -> None:

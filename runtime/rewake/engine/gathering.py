@@ -23,6 +23,7 @@ import msgspec
 from rewake.authoring.limits import Rule
 from rewake.engine.delays import arm
 from rewake.engine.services import Services
+from rewake.errors import CheckpointUnreadable
 from rewake.kinds import Purpose
 from rewake.ledger import Limit
 from rewake.limited import Admission, Limited, LimitKind, Terms
@@ -30,7 +31,7 @@ from rewake.records import Header, Millis, Started
 from rewake.states import RunState
 from rewake.values.run_codec import RunCodec, digests_of
 
-ENOUGH = 64 * 1024
+ENOUGH = 32 * 1024
 """A batch of so many bytes begins: the list is written anew with each start."""
 REMEMBERED = 32
 """So many of the newest starts that have joined a run are in its header."""
@@ -74,17 +75,21 @@ class Gathering:
         services, wait = self._services, self._rule.per
         while True:
             now = services.clock.now()
-            book = await self._store.limit(self._limit.id)
-            pending = None if book is None or not book.run else await self._store.find(book.run)
-            if pending is not None and pending.run == run:
-                return pending
-            if pending is not None and _gathers(pending, now):
-                joined = await self._add(pending, run, arguments, now)
-                if joined is None:
-                    continue
-                if self._named:
-                    await self._store.keep_gathered(run, joined.run, now + KEPT)
+            async with self._store.in_turn(self._limit.id):  # else they would only meet
+                book = await self._store.limit(self._limit.id)
+                pending = None if book is None or not book.run else await self._store.find(book.run)
+                if pending is not None and pending.run == run:
+                    return pending
+                gathers = pending is not None and _gathers(pending, now)
+                joined = None
+                if pending is not None and gathers:
+                    joined = await self._add(pending, run, arguments, now)
+            if joined is not None and self._named:
+                await self._store.keep_gathered(run, joined.run, now + KEPT)
+            if joined is not None:
                 return joined
+            if gathers:
+                continue
             if book is not None and pending is None and self._is_new(book, run, now):
                 await services.clock.sleep(_PAUSE)  # it is about to be made
                 continue
@@ -112,17 +117,18 @@ class Gathering:
         """Change what a run will begin with; None if it has changed, or begun, meanwhile."""
         whole, admission, full = dict(arguments), pending.admission or Admission(Terms()), False
         wake = min(now + self._rule.per, pending.created + self._rule.longest)
-        if self._named and _has(pending, start):
+        if _has(pending, start):  # also where it was written, and told otherwise
             return pending
-        if self._named:
-            joined = (*admission.joined, _mark(start))[-REMEMBERED:]
-            admission = msgspec.structs.replace(admission, joined=joined)
+        joined = (*admission.joined, _mark(start))[-REMEMBERED:]
+        admission = msgspec.structs.replace(admission, joined=joined)
+        first = await self._first(pending)
+        if first is None:
+            return None
         if self._is_batch:
-            whole, full = await self._with(pending, whole)
+            whole, full = self._with(pending, first, whole)
             wake = now if full else pending.wake or now
         codec = RunCodec(self._services.secret, pending.run)
         value = codec.encode(whole, key="", purpose=Purpose.INPUT, hidden=self._hidden)
-        first = await self._first(pending)
         started = msgspec.structs.replace(first, clock=wake, args=value)
         digest = digests_of(self._services.secret, pending).digest(whole)
         found = await self._store.gather(
@@ -134,19 +140,23 @@ class Gathering:
             await arm(self._services, found.run, wake)
         return found
 
-    async def _first(self, pending: Header) -> Started:
-        history = await self._store.entries(pending)
-        first = history.entries[0]
+    async def _first(self, pending: Header) -> Started | None:
+        """What it begins with so far; None: another start has changed that since."""
+        try:
+            first = await self._store.last(pending)
+        except CheckpointUnreadable:
+            found = await self._store.find(pending.run)
+            if found is not None and found.mark == pending.mark:
+                raise
+            return None
         assert isinstance(first, Started)
         return first
 
-    async def _with(
-        self, pending: Header, arguments: Mapping[str, Any]
+    def _with(
+        self, pending: Header, first: Started, arguments: Mapping[str, Any]
     ) -> tuple[dict[str, Any], bool]:
         """The list of a batch with these items too, and whether that is enough."""
-        first = await self._first(pending)
-        kept = await self._store.resolve(pending.run, first.args)
-        codec = RunCodec(self._services.secret, pending.run)
+        kept, codec = first.args, RunCodec(self._services.secret, pending.run)
         so_far = codec.decode(kept, key="", purpose=Purpose.INPUT)
         whole = {name: [*so_far.get(name, ()), *items] for name, items in arguments.items()}
         number = sum(map(len, whole.values()))

@@ -17,7 +17,13 @@ from rewake.records import Header, Invocation, Millis, Operation, Retried, Start
 from rewake.states import MOVES, Move
 from rewake.stores import books
 from rewake.stores.answers import Arrived, Committed, Fenced
-from rewake.stores.keys import header_key, line_partition, waiter_key
+from rewake.stores.keys import (
+    chunk_key,
+    header_key,
+    line_partition,
+    run_partition,
+    waiter_key,
+)
 from rewake.stores.laps import Laps
 from rewake.stores.merging import merged
 from rewake.stores.suspects import absolved
@@ -86,7 +92,7 @@ class Limits(Laps):
         `soon`: when a sweep must look at it, if somebody waits. Where a result is kept, that is the
         answer, unless it is `past`, which cannot be read.
         """
-        async with self._in_turn(limit.id):
+        async with self.in_turn(limit.id):
             entry = await self._together(lambda: self._enter(limit, who, now, soon, known, past))
         others = [each for each in entry.came if (each.run, each.key) != (who.run, who.key)]
         return entry._replace(came=others)
@@ -163,7 +169,7 @@ class Limits(Laps):
 
         Without a `holder`, only let in whom there are places for. `kept`: what it has come to.
         """
-        async with self._in_turn(id):
+        async with self.in_turn(id):
             return await self._together(lambda: self._leave(id, holder, now, soon, kept))
 
     async def _leave(
@@ -249,7 +255,7 @@ class Limits(Laps):
                 if await self._swap(found, new, self._mark(), due):
                     return True, moment
 
-        async with self._in_turn(limit.id):
+        async with self.in_turn(limit.id):
             return await self._together(work)
 
     async def _swap(self, found: Limit | None, new: Limit, mark: str, due: Millis) -> bool:
@@ -283,7 +289,7 @@ class Limits(Laps):
         """Take somebody out of the line."""
         await self._again(lambda: self._table.delete([waiter_key(line)]))
 
-    def _in_turn(self, id: str) -> asyncio.Lock:
+    def in_turn(self, id: str) -> asyncio.Lock:
         """One after the other of this process: else they would only meet, and try again."""
         lock = self._alone.get(id)
         if lock is None:
@@ -425,7 +431,12 @@ class Limits(Laps):
 
         written = await self._together(work)
         after: Header | None = written.item
-        return after if written.ok or (after is not None and after.mark == mark) else None
+        won = written.ok or (after is not None and after.mark == mark)
+        # What is named no more, or never was: else a run would keep all that it ever gathered.
+        gone = seen.base if won else chunk_key(seen.run, 0, mark).sort
+        if gone:
+            await self._again(lambda: self._table.delete([Key(run_partition(seen.run), gone)]))
+        return after if won else None
 
 
 def _gathered_key(start: str) -> Key:
