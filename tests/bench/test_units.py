@@ -9,7 +9,8 @@ import pytest
 from rewake.stores.metered import READS as READ_UNITS
 from rewake.stores.metered import WRITES, MeteredTable
 from rewake.views.costs import prices_of
-from tests.bench.units import OPERATIONS, PROGRAMS, READS, SERVER, USES, dollars, measured, used_by
+from tests.bench.counted import PROGRAMS
+from tests.bench.units import OPERATIONS, READS, SERVER, USES, dollars, measured, used_by
 from tests.docs.markdown import ROOT
 from tests.support.small_dynamodb import SmallDynamo
 from tests.support.small_table import SmallTable
