@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from rewake import continue_as_new, signals, step, wait_for_signal, workflow
+from rewake import continue_as_new, signals, sleep, step, wait_for_signal, workflow
 from rewake.codecs import AesGcm
 from rewake.engine.signals import Signals
+from rewake.errors import RunConflict
 from rewake.records import Started
 from rewake.states import RunState
+from rewake.stores.memory import MemoryTable
 from tests.support.virtual import SECRET, Bench, die, virtually
 
 
@@ -154,6 +158,55 @@ def test_laps_go_on_where_the_last_one_was() -> None:
 
     virtually([laps], body, cached=0)
     virtually([laps], body)
+
+
+class Slow(MemoryTable):
+    """A write of it takes longer than it takes until the next signal comes."""
+
+    async def update(self, *where: Any, **changes: Any) -> Any:
+        await asyncio.sleep(0.01)
+        return await super().update(*where, **changes)
+
+
+@workflow
+async def noisy(kind: str, laps: int = 0) -> int:
+    await wait_for_signal("go")
+    if kind == "lap" and laps < 2:
+        continue_as_new(kind, laps + 1)
+    if kind == "sleep":
+        await sleep(0.5)
+    return laps
+
+
+@pytest.mark.parametrize("kind", ["end", "lap", "sleep"])
+def test_a_stream_of_signals_keeps_no_run_from_ending(kind: str) -> None:
+    """Nor from suspending, or from its next lap; none that was acknowledged then is lost."""
+
+    async def body(bench: Bench) -> None:
+        run, door = (await bench.start("noisy", kind=kind)).run, Signals(bench.another())
+        kept: list[int] = []
+
+        async def send(number: int) -> None:
+            with suppress(RunConflict):
+                await door.send(run, "noise", number, id=f"{number}")
+                kept.append(number)
+
+        async def pour() -> None:
+            for number in itertools.count():
+                sending.append(asyncio.ensure_future(send(number)))
+                await asyncio.sleep(0.004)
+
+        sending: list[asyncio.Future[None]] = []
+        pouring = asyncio.ensure_future(pour())
+        for _ in range(3):
+            await Signals(bench.engine).send(run, "go", None)
+        assert await bench.result(run, 3) == (2 if kind == "lap" else 0)
+        pouring.cancel()
+        await asyncio.gather(*sending)
+        told = (await door.sent_to(run)).signals
+        assert {int(each.signal.id) for each in told if each.signal.name == "noise"} == {*kept}
+
+    virtually([noisy], body, table=Slow())
 
 
 @workflow

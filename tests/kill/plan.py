@@ -47,6 +47,7 @@ OTHERS = frozenset(
         "gather",
         "gathered",
         "hold_back",
+        "hold_off",
         "keep_gathered",
         "leave_line",
         "limit",

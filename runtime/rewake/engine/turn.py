@@ -20,14 +20,8 @@ from collections.abc import Mapping, Sequence
 
 from rewake.engine.apart import Stay
 from rewake.engine.carrying import carrying_out
-from rewake.engine.commits import (
-    CancelFirst,
-    Commits,
-    NextLap,
-    Overtaken,
-    dispatched,
-    must_commit,
-)
+from rewake.engine.commits import CancelFirst, Commits, NextLap, Overtaken, dispatched, must_commit
+from rewake.engine.crowds import Crowd
 from rewake.engine.deadlines import fell_silent, timed_out
 from rewake.engine.heart import Hold
 from rewake.engine.inbox import MOST_FRESH
@@ -87,6 +81,7 @@ class Turn:
         self._steps = Steps(services, header.run, self._signal)
         self._instance = Instance(services, history)
         self._commits = Commits(services, header, self._steps, self._instance)
+        self._crowd = Crowd(services, self._commits)
         self._overtaken = False
         self._numbered = header.epoch <= header.rest + 1
         self._check_at: Millis | None = None
@@ -194,13 +189,13 @@ class Turn:
         self._steps.collect(execution, now)
         check(execution)
         if execution.finished is not None:
-            return await self._commits.finish(execution)
+            return await self._crowd.passes(self._commits.finish(execution))
         ready = [] if header.pause else self._steps.ready(execution, self._now)
         if not ready and not self._steps.running:
             if await self._sees_more(execution, seen):
                 return False
             suspend = self._commits.set_aside if header.pause else self._commits.park
-            return await suspend(execution, next_wake(execution))
+            return await self._crowd.passes(suspend(execution, next_wake(execution)))
         await self._begin(execution, ready)
         # A commit returns the newest arrival counter: more may have arrived since the read.
         if self._commits.header.arrivals == seen:

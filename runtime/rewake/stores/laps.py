@@ -65,6 +65,7 @@ class Laps(Removal):
             "wake": None,
             "check_at": None,
             "apart": False,
+            "hears": "",
             **absolved(held),
         }
         return await self._append(held, entries, changes, arrivals=held.arrivals, onto=onto)

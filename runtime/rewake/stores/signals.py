@@ -16,6 +16,9 @@
    raises the counters. If the run parks between, either its park fails (rule 3 of the protocol), or
    the arrival does, and is tried again by what the header then says. So what comes early costs
    no wake, however much of it there is.
+   Who ends or suspends a run does so on the condition that nothing has arrived since it looked. If
+   signals keep coming it writes first that they are to wait a moment (`HELD_OFF`): else a stream of
+   them would keep the run from ending for ever.
 5. A sender has custody of what it sends until it is told that it arrived: the item has no due time.
    What wakes a run and cannot be carried on here makes the run due before it is acknowledged.
 6. A run that has ended takes none. If it ends while one is on its way the item is taken back, on
@@ -27,6 +30,7 @@ lap before it on, in the write that begins it, and removes the items of the one 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
@@ -43,10 +47,14 @@ from rewake.stores.keys import (
     signal_place,
 )
 from rewake.stores.table import Check, Key, Page
-from rewake.stores.writes import FORCE, begins
+from rewake.stores.writes import FORCE, HELD_OFF, begins
 
 ANY = "*"
 """Of a run that is parked: it waits for signals of several names."""
+_HOLDS_OFF = 10
+"""So often a sender waits for that; whoever has held it off may have died."""
+_MOMENT = 100
+"""For how many milliseconds each time."""
 _ONE_MORE = {"arrivals": 1, "signals": 1}
 
 
@@ -79,8 +87,10 @@ class Signals(Forks):
         assert value is not None
         mark = self._mark()
 
-        async def work() -> Sent:
+        async def work(waits: bool) -> Sent | None:
             header = await self.header(signal.run)
+            if waits and header.hears == HELD_OFF:
+                return None
             where = signal_key(signal.run, signal.id)
             if header.state not in MOVES[Move.SIGNAL].sources:
                 return Sent(await self._table.get(where), header)
@@ -99,7 +109,21 @@ class Signals(Forks):
                 await self.drop_signal(made)
             return sent
 
-        return self._heard(await self._together(work))
+        tries = 0
+        while (sent := await self._together(functools.partial(work, tries < _HOLDS_OFF))) is None:
+            await self._clock.sleep(_MOMENT)
+            tries += 1
+        return self._heard(sent)
+
+    async def hold_off(self, held: Header) -> Header | None:
+        """Let signals wait until the holder has suspended or ended the run, or begun its next lap.
+
+        Those that are on their way arrive. Returns the header; None if somebody else has the run.
+        """
+        where, change = header_key(held.run), {"hears": HELD_OFF}
+        written = await self._update(where, when=self._fence(held), set=change)
+        found: Header | None = written.item
+        return found if written.ok else None
 
     async def send_again(self, signal: Signal, claim: RunClaim | None = None) -> Sent:
         """Arrive with a signal that is there: who sent it may have died before. As `send`."""

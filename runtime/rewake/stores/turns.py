@@ -24,7 +24,7 @@ from rewake.stores.keys import header_key, signal_key
 from rewake.stores.limits import Limits
 from rewake.stores.suspects import BLAMED, CLEARED, COMPANY, absolved, is_suspect, losing
 from rewake.stores.table import Check, When, Written, holds
-from rewake.stores.writes import SET_ASIDE, UNOWNED, begins, is_near
+from rewake.stores.writes import HELD_OFF, SET_ASIDE, UNOWNED, begins, is_near
 from rewake.values.text import storable, stored_size
 
 T = TypeVar("T")
@@ -261,6 +261,7 @@ class Turns(Limits):
         """
         changes = {**self._aside(), **absolved(held), "lost_turn": None}
         changes |= {"wake": wake, "rest": held.epoch, "asks": asks}
+        changes |= {"hears": ""} if held.hears == HELD_OFF else {}
         return await self._append(held, entries, changes, arrivals=held.arrivals)
 
     def _aside(self) -> dict[str, Any]:

@@ -82,6 +82,8 @@ RESPONSE_BYTES = 12
 
 PARENT_BYTES = 60
 """Room for `parent`, `depth` and `watched`, which child runs have, beside their names."""
+HELD_OFF = "!"
+"""Instead of what a run hears: signals wait a moment, so that its holder can end or suspend it."""
 FORCE = 10**6
 """By how much a failure or a cancellation lowers the gap, so that it always wakes the run."""
 
