@@ -137,7 +137,8 @@ def state(name: str, key: str, *, timeout: Seconds = 60) -> Held:
     `value` is JSON of at most 64 KiB, None at first. What it is at the end of the block is written,
     once; if the block is left by an exception nothing is. In a workflow it is durable: what was
     read is recorded, and a run whose process dies has the state still. In a task or a step it is
-    held by that one's run, and a later attempt goes through the block once more. `timeout` (seconds, or a `timedelta`) is for how long it waits in line.
+    held by that one's run, and a later attempt goes through the block once more. `timeout`
+    (seconds, or a `timedelta`) is for how long it waits in line.
 
     Outside a run it is kept in this process alone; a program has `/v1/state/{name}/{key}`.
 
