@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from rewake.records import Header, Scheduled
 from rewake.stores.ended import ENDED
 from rewake.stores.families import is_waited_for
-from tests.simulation.generate import Drawn, Err
+from tests.simulation.generate import NEVER, Drawn, Err
 
 if TYPE_CHECKING:
     from tests.simulation.watch import Run
 
 ENDLESS = frozenset({"timeout", "first", "race"})
 """Nodes with a part that never ends: as a child it is cancelled, wherever it is."""
+_NEVER = ("'hangs': -1", "never-", str(NEVER * 1000))
 
 
 def with_children(drawn: Drawn, chance: random.Random) -> Drawn:
@@ -45,13 +46,19 @@ def with_children(drawn: Drawn, chance: random.Random) -> Drawn:
     return node, right if isinstance(right, Err) else [["k", None], right]
 
 
-def _wrapped(node: Any, chance: random.Random) -> Any:
-    """The program with endless parts in runs of their own, here and there."""
+def _wrapped(node: Any, chance: random.Random, *, within: bool = False) -> Any:
+    """The program with endless parts in runs of their own, here and there.
+
+    `within` a `parallel` who wins a race may be given the item, which no child gets.
+    """
     if not isinstance(node, list):
         return node
     if node[:1] and node[0] in ENDLESS and chance.random() < 0.7:
-        return [*node[:-1], ["child", node[-1]]] if isinstance(node[-1], list) else node
-    return [_wrapped(part, chance) for part in node]
+        last = node[-1]
+        ends = within and node[0] == "race" and not any(each in str(last) for each in _NEVER)
+        return [*node[:-1], ["child", last]] if isinstance(last, list) and not ends else node
+    within = within or node[:1] == ["parallel"]
+    return [_wrapped(part, chance, within=within) for part in node]
 
 
 def untold(runs: Mapping[str, Run], header: Header) -> str:
