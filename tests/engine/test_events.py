@@ -18,6 +18,7 @@ from rewake.states import RunState
 from rewake.stores.events import Index
 from rewake.stores.keys import event_key
 from rewake.values.matching import index_of, ref_of, texts_of
+from tests.support.counting import CountingTable
 from tests.support.virtual import SECRET, TABLES, Bench, Ended, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)
@@ -175,6 +176,33 @@ def test_an_endless_workflow_hears_each_event_once(table: str, cached: int) -> N
         assert await bench.result(run) == list(range(12))
 
     virtually([laps], body, table=table, cached=cached)
+
+
+@workflow
+async def burst(count: int) -> int:
+    for _ in range(count):
+        await wait_for_event("tick")
+    return count
+
+
+def test_a_loop_reads_each_event_once_however_many_come_at_once() -> None:
+    """A wait looks at what came within seconds, and reads nothing of it that its run has had."""
+
+    async def body(bench: Bench) -> None:
+        gets: list[float] = []
+        for number in (20, 100):
+            run = (await bench.start("burst", count=number)).run
+            await asyncio.sleep(60)
+            before = table.gets
+            for order in range(number):
+                await Events(bench.engine).publish("tick", {"n": order})
+            await asyncio.sleep(60)
+            assert (await bench.engine.get(run)).state is RunState.DONE
+            gets.append((table.gets - before) / number)
+        assert gets[1] < 1.2 * gets[0]
+
+    table = CountingTable()
+    virtually([burst], body, table=table)
 
 
 @workflow

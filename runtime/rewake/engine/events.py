@@ -26,7 +26,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -61,7 +62,7 @@ from rewake.values.matching import (
     checked_name,
     index_of,
     indexes_of,
-    mark_of,
+    mark_at,
     ref_of,
     texts_at,
     texts_of,
@@ -367,13 +368,25 @@ class Found(NamedTuple):
     data: Any
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What is mentioned in an index; the event once somebody may have it."""
+
+    mention: Mention
+    found: Found | None = None
+    is_read: bool = False
+
+
 class _Look:
-    """A look at one index, for many that wait in it: what was read once is not read again."""
+    """A look at one index, for many that wait in it: what was read once is not read again.
+
+    What a wait has had is not read for it: in a loop that would be all events of some seconds.
+    """
 
     def __init__(self, events: Events, index: Index) -> None:
         self._events = events
         self._index = index
-        self._read: list[Found] = []
+        self._seen: list[_Seen] = []
         self._rest: AsyncIterator[Mention] | None = None
         self._since: Millis | None = None
         self._lock = asyncio.Lock()
@@ -382,37 +395,45 @@ class _Look:
         """The first event that a wait may have."""
         # What is later than any event can be was said by a clock that was set back since.
         since = waiting.since if waiting.since <= now + SLACK else now - SLACK
+        had = frozenset(waiting.had)
         async with self._lock:
-            scanned = await self._scanned(waiting, since) if waiting.scans else None
+            scanned = await self._scanned(waiting, since, had) if waiting.scans else None
             if self._since is None or since < self._since:
-                self._since, self._read = since, []
+                self._since, self._seen = since, []
                 self._rest = self._events.mentions(self._index, since)
-            found = await self._next(waiting, since)
+            found = await self._next(since, had)
         both = [each for each in (scanned, found) if each is not None]
         return min(both, key=_order, default=None)
 
-    async def _next(self, waiting: Subscription, since: Millis) -> Found | None:
-        for each in self._read:
-            if _may_have(waiting, since, each):
-                return each
+    async def _next(self, since: Millis, had: Collection[str]) -> Found | None:
+        for each in self._seen:
+            if _may_be(each.mention, since, had) and (found := await self._of(each)) is not None:
+                return found
         assert self._rest is not None
         async for mention in self._rest:
-            found = await self._events.found(self._index, mention)
-            if found is not None:
-                self._read.append(found)
-                if _may_have(waiting, since, found):
-                    return found
+            self._seen.append(seen := _Seen(mention))
+            if _may_be(mention, since, had) and (found := await self._of(seen)) is not None:
+                return found
         return None
 
-    async def _scanned(self, waiting: Subscription, since: Millis) -> Found | None:
+    async def _of(self, seen: _Seen) -> Found | None:
+        """The event that is mentioned, if it counts there."""
+        if not seen.is_read:
+            seen.found = await self._events.found(self._index, seen.mention)
+            seen.is_read = True
+        return seen.found
+
+    async def _scanned(
+        self, waiting: Subscription, since: Millis, had: Collection[str]
+    ) -> Found | None:
         """The first among all events of the name, of those that may not be in the index."""
         every = Index(self._index.name, ALL)
         wanted = msgspec.json.decode(waiting.fields, type=dict[str, str])
         async for mention in self._events.mentions(every, since, waiting.scans):
-            found = await self._events.found(every, mention)
-            if found is None or not _may_have(waiting, since, found):
+            if not _may_be(mention, since, had):
                 continue
-            if texts_at(found.data, list(wanted)) == wanted:
+            found = await self._events.found(every, mention)
+            if found is not None and texts_at(found.data, list(wanted)) == wanted:
                 return found
         return None
 
@@ -426,9 +447,9 @@ def _order(found: Found) -> tuple[Millis, str]:
     return found.event.place or 0, ref_of(found.event.name, found.event.id)
 
 
-def _may_have(waiting: Subscription, since: Millis, found: Found) -> bool:
-    event = found.event
-    return (event.place or 0) >= since and mark_of(event.name, event.id) not in waiting.had
+def _may_be(mention: Mention, since: Millis, had: Collection[str]) -> bool:
+    """Whether a wait from there on, which has had these, may have what is mentioned."""
+    return mention.place >= since and mark_at(mention.ref) not in had
 
 
 def _is_late(waiting: Subscription, found: Found) -> bool:

@@ -149,6 +149,11 @@ def mark_of(name: str, id: str) -> str:
     return ref_of(name, id)[:_MARK]
 
 
+def mark_at(ref: str) -> str:
+    """The same, by what it is found by."""
+    return ref[:_MARK]
+
+
 ALL = "all"
 """The index of all events of a name."""
 _DIGITS = 32
