@@ -21,7 +21,7 @@ from rewake.authoring.signals import wait_for_signal
 from rewake.authoring.time import uuid4
 from rewake.errors import InvalidInput
 from rewake.replay.execution import current
-from rewake.values.emitted import size_of
+from rewake.values.emitted import LARGEST, json_of
 from rewake.values.text import storable, stored_size
 
 LOOK_AGAIN = 30.0
@@ -85,13 +85,13 @@ class Held:
         if self._token:
             await self._leave(writes=kind is None)
         elif kind is None:
-            size_of(self.value)
+            json_of(self.value, "the value of a state", LARGEST)
             _plain[self._name, self._key] = copy.deepcopy(self.value)
 
     async def _leave(self, *, writes: bool) -> None:
         try:
             if writes:
-                size_of(self.value)
+                json_of(self.value, "the value of a state", LARGEST)
         except InvalidInput:
             await self._leave(writes=False)
             raise

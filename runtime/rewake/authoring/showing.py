@@ -14,7 +14,7 @@ from rewake.authoring.context import current_context
 from rewake.errors import InvalidInput, NotInARun
 from rewake.labels import checked
 from rewake.replay.execution import Execution, current
-from rewake.values.emitted import size_of
+from rewake.values.emitted import json_of
 
 LARGEST_STATUS = 512
 """The most bytes of a status as JSON."""
@@ -30,12 +30,10 @@ def set_status(value: Any) -> None:
 
     Raises `InvalidInput` for another value, and `NotInARun` in a task or a step.
     """
-    if (size := size_of(value)) > LARGEST_STATUS:
-        told = f"a status has at most {LARGEST_STATUS} bytes of JSON, and this one {size:,}"
-        raise InvalidInput(told, field="status")
+    text = json_of(value, "a status", LARGEST_STATUS)
     execution = _execution("set_status")
     if execution is not None:
-        copied = msgspec.json.decode(msgspec.json.encode(value))
+        copied = msgspec.json.decode(text)
         execution.notes.show("status", copied, new=not execution.replaying)
 
 

@@ -54,7 +54,7 @@ from rewake.stores.ended import is_ended_due, removal_due
 from rewake.stores.events import Index
 from rewake.stores.keys import event_key
 from rewake.stores.table import Key
-from rewake.values.emitted import size_of
+from rewake.values.emitted import LARGEST, json_of
 from rewake.values.failures import described
 from rewake.values.matching import (
     ALL,
@@ -104,7 +104,7 @@ class Events:
         services = self._services
         checked_name(name)
         named = checked_id(services.unique() if id is None else id)
-        size_of(data)
+        json_of(data, "the data of an event", LARGEST)
         value = self._codec(name).encode(data, key=named, purpose=Purpose.EVENT)
         now = services.clock.now()
         due = now + (services.settings.grace if services.carries_on() else 0)

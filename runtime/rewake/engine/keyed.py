@@ -38,7 +38,7 @@ from rewake.keyed import Entrant, State
 from rewake.kinds import Purpose
 from rewake.records import Value
 from rewake.states import TERMINAL, RunState
-from rewake.values.emitted import size_of
+from rewake.values.emitted import LARGEST, json_of
 from rewake.values.run_codec import RunCodec
 
 MOST_WAIT = 1_000
@@ -231,7 +231,7 @@ class States:
         return header is None or header.state in TERMINAL
 
     def _encoded(self, at: State, value: Any) -> Value:
-        size_of(value)
+        json_of(value, "the value of a state", LARGEST)
         return self._codec(at).encode(value, key=at.key, purpose=Purpose.STATE)
 
     def _decoded(self, state: State) -> Any:
