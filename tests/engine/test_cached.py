@@ -16,6 +16,7 @@ from rewake.records import Invocation
 from rewake.signing.aes_gcm import AesGcm
 from rewake.signing.secret import Secret
 from rewake.stores.blobs import BLOB_BYTES
+from rewake.tags import Served
 from tests.support.counting import CountingTable
 from tests.support.emptied import emptied
 from tests.support.virtual import TABLES, Bench, Ended, die, virtually
@@ -85,6 +86,16 @@ async def one(what: str) -> str:
 @workflow
 async def many(what: str, n: int) -> list[str]:
     return list(await asyncio.gather(*(fetch(what) for _ in range(n))))
+
+
+@task(cache=HOUR, tag="gpu")
+async def on_gpu(what: str) -> str:
+    return await make(what)
+
+
+@workflow
+async def tagged(n: int) -> list[str]:
+    return list(await asyncio.gather(*(on_gpu("gpu") for _ in range(n))))
 
 
 @workflow
@@ -174,6 +185,20 @@ def test_who_comes_meanwhile_waits_for_the_first(table: str) -> None:
         assert await bench.engine.services.store.line(found.id, 10) == []
 
     virtually(members, body, table=table)
+
+
+@pytest.mark.parametrize("kept", [0, 256])
+def test_tasks_of_a_tag_are_cached_on_its_servers(kept: int) -> None:
+    """Those that wait are found by servers of the tag again, also where each wake is a replay."""
+
+    async def body(bench: Bench) -> None:
+        other = bench.another(served=Served(frozenset({"gpu"})))
+        other.open()
+        runs = [await bench.start("tagged", n=5) for _ in range(3)]
+        assert [await bench.result(each.run) for each in runs] == [["gpu 1"] * 5] * 3
+        assert bench.seconds < 6
+
+    virtually([on_gpu, tagged], body, cached=kept)
 
 
 def test_errors_are_not_cached() -> None:
