@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from rewake import continue_as_new, event, sleep, step, wait_for_event, workflow
+from rewake import continue_as_new, debounce, event, sleep, step, wait_for_event, workflow
 from rewake.engine.events import Events
 from rewake.records import Header
 from rewake.states import RunState
@@ -105,6 +105,31 @@ def test_a_lap_is_cancelled_by_its_own_arguments() -> None:
         assert await known(bench, "stop", 3) == 0
 
     virtually([renews], body)
+
+
+@workflow(
+    debounce=debounce(5, key=lambda customer, order: customer),
+    cancel_on=event("stop", where={"order": "order"}),
+)
+async def packs(customer: str, order: int) -> int:
+    await sleep(100)
+    return order
+
+
+def test_a_run_that_has_gathered_is_cancelled_by_what_came_last() -> None:
+    """It begins with the arguments of that, and an event about those before is none about it."""
+
+    async def body(bench: Bench) -> None:
+        one = await bench.start("packs", customer="ada", order=1)
+        await asyncio.sleep(1)
+        assert (await bench.start("packs", customer="ada", order=2)).run == one.run
+        await told(bench, 1)
+        await asyncio.sleep(10)
+        assert await state_of(bench, one) is RunState.PARKED
+        await told(bench, 2)
+        assert await state_of(bench, one) is RunState.CANCELLED
+
+    virtually([packs], body)
 
 
 def test_a_stuck_run_is_cancelled_as_it_goes_on() -> None:

@@ -70,6 +70,7 @@ class Door:
         assert workflow.rules is not None
         self._services, self._store = services, services.store
         self._rules: Rules = workflow.rules
+        self._workflow = workflow
         self._named, self._policy = given.named, given.policy
         self._line: Line | None = None
         self._arguments = workflow.arguments(given.arguments, strict=given.strict)
@@ -101,7 +102,8 @@ class Door:
         for throttle in throttles:
             await self._mind(throttle)
         joined = None if gathering is None else await gathering.join(run, recorded)
-        if isinstance(joined, Header):
+        if isinstance(joined, Header):  # it begins with other arguments now
+            await self._services.events.watches.make(joined.run, self._workflow, recorded)
             raise StandsFor(joined)
         return joined
 

@@ -3,8 +3,8 @@
 A *watch* is a subscription without a wait, in the index of the events that cancel its run. It is
 written before that run is there, or goes on after it had ended, or has other arguments: so no event
 of a run that goes on is missed, and what a death leaves too many is taken away by the event that
-finds it. In its later laps a run has other arguments than it began with, so what an event finds
-there is compared with those that it has now.
+finds it. In its later laps a run has other arguments than it began with, and so has one that has
+gathered other starts: what an event finds there is compared with those that it has now.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Watches:
     async def _is_about(self, header: Header, name: str, data: Any) -> bool:
         """Whether an event is about a run with the arguments that it has now."""
         workflow = self._watched(header)
-        if header.lap.number == FIRST or workflow is None:
+        if workflow is None or (header.lap.number == FIRST and not _gathers(workflow)):
             return True
         first = (await self._store.entries(header)).entries[0]
         if not isinstance(first, Started):
@@ -161,6 +161,11 @@ class Watches:
         codec = RunCodec(self._services.secret, header.run)
         given: Mapping[str, Any] = codec.decode(args, key="", purpose=Purpose.INPUT)
         return given
+
+
+def _gathers(workflow: Workflow[Any, Any]) -> bool:
+    """Whether what a run begins with may change before it begins."""
+    return workflow.rules is not None and workflow.rules.gathering is not None
 
 
 def _texts(workflow: Workflow[Any, Any], given: Mapping[str, Any]) -> _Texts:
