@@ -276,12 +276,13 @@ def test_a_hook_that_cannot_be_is_refused() -> None:
         lambda: alerts(tell, kinds="failed"),
         lambda: alerts(tell, kinds=["failing"]),
         lambda: alerts(tell, kinds=["waiting"]),
+        lambda: alerts(tell, kinds=[]),
         lambda: workflow(on_failure=nothing)(waits.function),
     ]
     for made in refused:
         with pytest.raises(UsageError):
             made()
-    for bad in ({"most": 0}, {"most": True}, {"per": 0}, {"waiting": -1}):
+    for bad in ({"most": 0}, {"most": True}, {"most": 1.5}, {"per": 0}, {"waiting": -1}):
         with pytest.raises(ValueError, match="m"):
             alerts(tell, **bad)
 

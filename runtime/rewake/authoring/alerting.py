@@ -144,8 +144,10 @@ def alerts(
     late = positive("waiting", waiting)
     if AlertKind.WAITING in wanted and late is None:
         raise UsageError("to tell of runs that wait, say waiting=: after how long")
-    if isinstance(most, bool) or not 1 <= most <= MOST_AT_ONCE:
-        raise ValueError(f"most is 1 to {MOST_AT_ONCE:,}")
+    if not (wanted or late):
+        raise UsageError("kinds= is empty: of what is it to tell?")
+    if type(most) is not int or not 1 <= most <= MOST_AT_ONCE:
+        raise ValueError(f"most is a whole number from 1 to {MOST_AT_ONCE:,}, not {most!r}"[:200])
     span = positive("per", per)
     assert span is not None
     return Hook(
