@@ -378,6 +378,10 @@ def test_who_would_wait_for_itself_is_told() -> None:
     async def between(n: int) -> str:
         return await again(n)
 
+    @workflow(limits=concurrency(1))
+    async def later(n: int) -> int:
+        return await (await later.start(n - 1)).result() if n else n
+
     @workflow(limits=concurrency(2, name="two"))
     async def fits(n: int) -> int:
         return n if n == 0 else 1 + await fits(n - 1)
@@ -388,11 +392,14 @@ def test_who_would_wait_for_itself_is_told() -> None:
                 await bench.run("again", wait=60, n=n)
             assert "one is held by the runs that wait for this" in str(ended.value.failure)
         assert await bench.run("fits", wait=60, n=1) == 1
+        with pytest.raises(Ended) as ended:
+            await bench.run("later", wait=60, n=1)
+        assert "later is held by the runs that wait for this" in str(ended.value.failure)
         with pytest.raises(Ended):
             await bench.run("fits", wait=60, n=2)
         await nobody(bench)
 
-    virtually((again, between, within, fits), body)
+    virtually((again, between, within, fits, later), body)
 
 
 def test_a_singleton_that_is_there_refuses_a_child() -> None:

@@ -27,6 +27,7 @@ from msgspec.structs import replace
 
 from rewake.engine.asked import arguments_of
 from rewake.engine.beginning import started_otherwise
+from rewake.engine.circles import own_limit, told_of
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.run_codecs import codec_for
 from rewake.engine.runs import Runs
@@ -153,10 +154,15 @@ class Children:
         value = codec.encode(found.run, key=asked.key, purpose=Purpose.RESULT, hint=str)
         return Outcome(OutcomeKind.OK, value=value)
 
-    async def _result(self, asked: Invocation, _: Header) -> Outcome | None:
+    async def _result(self, asked: Invocation, by: Header) -> Outcome | None:
         assert asked.about is not None
         watcher = Watcher(asked.run, asked.key, asked.round)
         found, before = await self._store.watch(asked.about.run, watcher)
+        waits = None if found.state in TERMINAL else found.admission
+        if waits is not None and not waits.inside:
+            held = await own_limit(self._store, waits.terms, by)
+            if held is not None:
+                raise RunConflict(told_of(held))
         own = found.parent is not None and found.parent.run == asked.run
         if own and before and before.round < asked.round and found.state is RunState.FAILED:
             found = await self._runs.retry(found.run)
