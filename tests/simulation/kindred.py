@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rewake.records import Header, Scheduled
 from rewake.stores.ended import ENDED
 from rewake.stores.families import is_waited_for
-from tests.simulation.generate import NEVER, Drawn, Err
+from tests.simulation.generate import Drawn, Err
+from tests.simulation.programs import NEVER
 
 if TYPE_CHECKING:
     from tests.simulation.watch import Run
