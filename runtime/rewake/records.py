@@ -246,6 +246,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """How many more arrivals make waking it useful; at or below zero: wake it."""
     spared: int = 0
     """Minus how many of these may be failures; at zero, a failure makes waking it useful."""
+    needs: int = 0
+    """How many outcomes it waited for as it was parked, if more than one."""
     due: Millis | None = None
     """The earliest moment at which a sweep must check it; None: never."""
     wake: Millis | None = None

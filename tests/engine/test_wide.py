@@ -7,7 +7,7 @@ import functools
 
 import pytest
 
-from rewake import parallel, step, task, task_context, workflow
+from rewake import parallel, sleep, step, task, task_context, workflow
 from rewake.stores.table import Spread
 from tests.support.counting import CountingTable
 from tests.support.virtual import Bench, virtually
@@ -54,6 +54,24 @@ async def bears(n: int, share: float, tolerate: float, *, pieces: bool = False) 
     function = one if pieces else functools.partial(fails, share=share)
     done = await parallel(range(n), function, tolerate=tolerate)
     return len(done)
+
+
+@workflow
+async def enough(n: int, wanted: int) -> int:
+    done = await parallel(range(n), functools.partial(fails, share=0), min_successful=wanted)
+    await sleep(3_600)
+    return len(done)
+
+
+@workflow
+async def naps(n: int) -> int:
+    await sleep(n * 7919 % 997)
+    return n
+
+
+@workflow
+async def sleepers(n: int) -> int:
+    return len(await asyncio.gather(*(naps(i) for i in range(n))))
 
 
 @workflow
@@ -120,6 +138,39 @@ def test_failures_that_a_run_bears_do_not_wake_it(
     virtually([fails, bears], body, table=table)
     assert epochs == [2]
     assert table.writes / 600 <= 3.4
+
+
+@pytest.mark.parametrize("wanted", [1, 500, 990])
+def test_the_header_hears_of_few_where_some_of_many_are_enough(wanted: int) -> None:
+    """Of the first few hundred, of what chance puts behind a shard's share, and of none taken back.
+
+    A task that is taken back before it began wakes nobody once its message comes.
+    """
+    table, epochs = spread(), list[int]()
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("enough", n=1_000, wanted=wanted)
+        assert await bench.result(header.run) == 1_000
+        epochs.append((await bench.engine.get(header.run)).epoch)
+
+    virtually([fails, enough], body, table=table)
+    assert table.headers <= 256 + 16 * 3 * 4 + 20
+    assert epochs[0] <= 4
+
+
+@pytest.mark.parametrize("name", ["sleepers", "lasts"])
+def test_looks_wake_no_run_before_it_can_go_on(name: str) -> None:
+    """However long its tasks or children take: a look reads what is there, and leaves it be."""
+    epochs: list[int] = []
+
+    async def body(bench: Bench) -> None:
+        more = {"seconds": 60.0} if name == "lasts" else {}
+        header = await bench.start(name, n=50, **more)
+        assert await bench.result(header.run) == 50
+        epochs.append((await bench.engine.get(header.run)).epoch)
+
+    virtually([lasting, lasts, naps, sleepers], body)
+    assert epochs == [2]
 
 
 @pytest.mark.parametrize("seconds", [0.5, 2.0, 9.0])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rewake.clock import SystemClock
 from rewake.errors import StoreUnavailable
@@ -16,7 +19,7 @@ from rewake.ledger import Join
 from rewake.records import Failure, Header, Operation, Outcome, Started, Value
 from rewake.states import RunState
 from rewake.stores.answers import Arrived, Committed, Delivery, RunClaim
-from rewake.stores.joins import may_be_open
+from rewake.stores.joins import may_be_open, until_heard
 from rewake.stores.keys import join_key
 from rewake.stores.memory import MemoryTable
 from rewake.stores.protocol import Store
@@ -289,3 +292,30 @@ def test_a_failure_wakes_a_run_that_bears_none_whatever_its_message_says() -> No
         assert (await arrive(store, KEYS[0], FAILED, spared=True)).wake
 
     play(body)
+
+
+@given(
+    st.lists(st.integers(1, 200), min_size=1, max_size=6),
+    st.integers(0, 50),
+    st.floats(0, 1),
+    st.randoms(use_true_random=False),
+)
+def test_where_some_are_enough_the_run_never_wakes_late(
+    sizes: list[int], beside: int, share: float, chance: random.Random
+) -> None:
+    """In whichever order they come: once as many have arrived as it needs, its header has heard."""
+    counts, awaited = Counter(dict(enumerate(sizes))), sum(sizes) + beside
+    needed = max(1, round(share * awaited))
+    quiet = until_heard(counts, needed, awaited)
+    assert all(0 < quiet[shard] <= counts[shard] for shard in quiet)
+    gap = needed - (quiet.total() - len(quiet))
+    assert gap >= 1
+    left = Counter(quiet)
+    order = [shard for shard, size in counts.items() for _ in range(size)] + [-1] * beside
+    chance.shuffle(order)
+    for shard in order[:needed]:
+        if left[shard] > 1:
+            left[shard] -= 1
+        else:
+            gap -= 1
+    assert gap <= 0

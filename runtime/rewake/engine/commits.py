@@ -52,7 +52,7 @@ from rewake.states import END_OF
 from rewake.stores.answers import Arrived, Committed, Fenced, TaskClaim
 from rewake.stores.families import is_waited_for
 from rewake.stores.history import History
-from rewake.stores.joins import may_be_open
+from rewake.stores.joins import may_be_open, until_heard
 from rewake.stores.keys import header_key
 from rewake.stores.signals import ANY
 from rewake.stores.table import Due
@@ -124,14 +124,14 @@ class Commits:
         ahead = wake is not None and self._services.goes_ahead(wake)
         entries = await self._entries(execution)
         needed, tasks = execution.arrivals_needed(), dispatched(entries)
-        take = self._claims(tasks)
-        taken = 0
+        take, taken = self._claims(tasks), 0
         try:
             joined = await self._open_joins(execution, needed, wake)
             result = await self._store.park(
                 self.header,
                 entries,
                 gap=needed.arrivals - joined,
+                needs=needed.arrivals,
                 spared=needed.failures,
                 wake=wake,
                 check_at=check_at,
@@ -357,16 +357,16 @@ class Commits:
         return soon if kept is None else min(kept, soon)
 
     async def _open_joins(self, execution: Execution, needed: Needed, wake: Millis | None) -> int:
-        """Let what a run waits for be counted beside it, if that is one wide barrier.
+        """Let what a run waits for be counted beside it, if that are many of what it has open.
 
         Not where a timer wakes it soon: that costs some writes for each shard. Returns by how many
         less arrivals its header hears of.
         """
-        awaited = [op for op in execution.open.values() if op.kind.traits.awaited]
-        if needed.arrivals < len(awaited) or (wake is not None and wake < self._in_grace()):
+        if wake is not None and wake < self._in_grace():
             return 0
+        awaited = [op for op in execution.open.values() if op.kind.traits.awaited]
         counts = self._store.joined([op.key for op in awaited if op.kind.traits.dispatched])
-        if not counts:
+        if not (counts := until_heard(counts, needed.arrivals, len(awaited))):
             return 0
         spared = needed.failures >= needed.arrivals
         opened = await self._store.open_joins(self.header, counts, spared=spared)

@@ -19,6 +19,7 @@ from rewake.engine.deaths import Deaths
 from rewake.engine.deliveries import Deliveries
 from rewake.engine.intake import Intake
 from rewake.engine.leases import PASSING
+from rewake.engine.parked import Parked
 from rewake.engine.put_off import is_put_off, put_off
 from rewake.engine.runs import Runs
 from rewake.engine.schedules import Schedules
@@ -46,7 +47,6 @@ from rewake.stores.processes import next_look
 from rewake.stores.set_back import Dated
 from rewake.stores.suspects import is_suspect
 from rewake.stores.table import Due, Key
-from rewake.stores.writes import read_at
 
 log = logging.getLogger("rewake.sweeper")
 
@@ -374,14 +374,13 @@ class Sweeper:
         await self._store.cancel_withdrawn(header.run, history, now)
         await self._look_at_put_off(history, now)
         unattended: list[Invocation] = []
-        checks = hooks.looks_at(header)
-        wake = self._must_wake(header, now)
-        settled = 0
-        for entry in history.dispatched():
+        found = Parked(header, history.awaited(), now, settings.grace)
+        found.look_at(*hooks.looks_at(header))
+        for entry in found.asked:
             operation = history.item(entry)
             sent = operation is None and not entry.tag and await self._services.is_in_a_queue()
             if sent or self._services.has_queued(header.run, entry):
-                checks.append(now + settings.grace)
+                found.soon()
                 continue
             if operation is not None:
                 operation = await self._store.set_right(operation)
@@ -389,18 +388,15 @@ class Sweeper:
             if operation is None or is_unattended(operation, now - settings.skew):
                 unattended.append(await self._store.message(header, entry))
             elif operation.outcome is not None:
-                settled += 1
+                found.ended(operation)
             elif operation.due is None and operation.lease:  # else it has a check of its own
-                checks.append(operation.lease + settings.skew + 1)
-        wake = wake or settled > 0
+                found.look_at(operation.lease + settings.skew + 1)
+        wake = self._must_wake(header, now) or found.goes_on
         if wake or unattended:
-            checks.append(now + settings.grace)
-        check_at = min(checks, default=None)
+            found.soon()
         timer = None if wake else look_at(header, settings.grace)
-        # Of more outcomes than that, some never arrived: no number tells a turn to read them.
-        read = read_at(header)
-        missed = settled > (0 if read is None else header.arrivals - read)
-        if not await self._store.recheck(header, check_at=check_at, wake=timer, arrived=missed):
+        missed = wake and found.missed
+        if not await self._store.recheck(header, check_at=found.next(), wake=timer, arrived=missed):
             return
         if wake:
             await self._services.wake(header.run)

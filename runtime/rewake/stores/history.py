@@ -6,7 +6,7 @@ from collections import Counter
 
 import msgspec
 
-from rewake.kinds import Kind
+from rewake.kinds import Kind, OutcomeKind
 from rewake.noted import Try
 from rewake.records import (
     Completed,
@@ -82,6 +82,19 @@ class StepTries:
 def of_round(item: Operation | None, round: int) -> Operation | None:
     """The item of an operation; None if it is that of an earlier round."""
     return None if item is None or item.round < round else item
+
+
+def is_open(operation: Operation) -> bool:
+    """Whether it is of a kind that ends from outside, and has no outcome."""
+    return operation.kind.traits.awaited and operation.outcome is None
+
+
+def is_withdrawn(operation: Operation) -> bool:
+    """Whether a run has taken an operation back, or was ended; a child that ended so says why."""
+    outcome = operation.outcome
+    if outcome is None or outcome.kind is not OutcomeKind.CANCELLED:
+        return False
+    return outcome.failure is None
 
 
 def is_unattended(task: Operation | None, now: Millis) -> bool:

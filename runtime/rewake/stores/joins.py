@@ -24,6 +24,9 @@ down the item of its task's shard, and only who finds that it was the last arriv
    deliverer that dies before it counts leaves an outcome that a look at its task or its run finds,
    and that look wakes the run. So a lost count costs the time of a look, and a doubled one an
    early wake.
+6. Where a run waits for some of many, nobody knows which those will be. Each shard then counts its
+   share of them, less what chance may take from that, and the header hears of all that come
+   after. So it hears of a few hundred, and by rule 1 too early at worst.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Collection
+from math import sqrt
 
 import msgspec
 
@@ -41,6 +45,9 @@ from rewake.stores.keys import join_key
 from rewake.stores.layout import OPERATIONS
 from rewake.stores.requests import Requests
 from rewake.stores.table import Check
+
+DEVIATIONS = 3
+"""By so many a shard may stay behind its share before the run wakes too early for that."""
 
 
 class Joins(Requests):
@@ -94,6 +101,21 @@ class Joins(Requests):
         key, open_ = join_key(operation.run, shard), [[Check("missing", "<", 0)]]
         written = await self._update(key, when=open_, add={"missing": 1})
         return written.item if written.ok and written.item.missing < 0 else None
+
+
+def until_heard(counts: Counter[int], needed: int, awaited: int) -> Counter[int]:
+    """By shard, how many of its arrivals come until the header hears of one.
+
+    `counts`: how many there are in each, of those `awaited` of which `needed` wake the run.
+    """
+    if needed >= awaited:
+        return counts
+    share, found = needed / awaited, Counter[int]()
+    for shard, count in counts.items():
+        deviation = sqrt(count * share * (1 - share))
+        if (quiet := int(count * share - DEVIATIONS * deviation)) > 0:
+            found[shard] = quiet + 1
+    return found if found.total() - len(found) < needed else Counter()
 
 
 def may_be_open(header: Header) -> bool:

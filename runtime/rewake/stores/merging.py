@@ -9,11 +9,14 @@ import asyncio
 import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from rewake.stores.table import Key, Page, Table
 
 Query = Callable[..., Awaitable[Page]]
+S = TypeVar("S")
+AT_ONCE = 32
+"""So many items are worked on side by side."""
 
 
 async def merged(
@@ -87,3 +90,9 @@ class _Part:
 
 def _place(part: _Part) -> str:
     return part.items[0][0].sort
+
+
+async def side_by_side(work: Callable[[S], Awaitable[object]], items: Sequence[S]) -> None:
+    """Do this for each of these, for some of them at once."""
+    for first in range(0, len(items), AT_ONCE):
+        await asyncio.gather(*map(work, items[first : first + AT_ONCE]))

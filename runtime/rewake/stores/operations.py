@@ -31,7 +31,8 @@ from rewake.records import (
 )
 from rewake.stores.answers import Refused, Taken, TaskClaim
 from rewake.stores.families import Families, begins_in_vain
-from rewake.stores.history import History
+from rewake.stores.history import History, is_open
+from rewake.stores.merging import side_by_side
 from rewake.stores.paused import is_past, is_paused
 from rewake.stores.suspects import is_suspect, losing
 from rewake.stores.table import Check, Written
@@ -46,7 +47,7 @@ _MESSAGE, _ONE_MORE = 160, {"attempts": 1, "number": 1}
 DISCARDED = Failure("discarded", "it worked, and its run was retried from before that")
 """What is kept of an attempt that worked, once its run goes on as if it had not been made."""
 _GONE = Outcome(OutcomeKind.CANCELLED)
-"""What a task of a run came to that is there no more."""
+"""What came of an operation that was withdrawn, or whose run is there no more."""
 _HELD = ("owner", "lease", "process")
 """What a claim, or a renewal, of a task changes."""
 
@@ -289,8 +290,7 @@ class Operations(Families):
     async def cancel_withdrawn(self, run: str, history: History, now: Millis) -> None:
         """Settle as cancelled the operations that were withdrawn and have no outcome."""
         gone = [entry for entry in history.entries if type(entry) is Withdrawn]
-        if gone:
-            await self._cancel_all(run, gone, history, now)
+        await self._cancel_all(run, gone, history, now)
 
     async def cancel_open(self, run: str, history: History, now: Millis) -> None:
         """Settle as cancelled what an ended run has withdrawn, or has left open as it was ended."""
@@ -306,9 +306,8 @@ class Operations(Families):
         try:
             history = await self.outline(header)
         except CheckpointUnreadable:
-            for item in (await self._operations(header)).values():
-                if item.kind.traits.awaited and item.outcome is None:
-                    await self.settle(item, Outcome(OutcomeKind.CANCELLED), now)
+            for item in filter(is_open, (await self._operations(header)).values()):
+                await self.settle(item, _GONE, now)
             return None
         await self.cancel_open(header.run, history, now)
         return history
@@ -316,14 +315,15 @@ class Operations(Families):
     async def _cancel_all(
         self, run: str, entries: Sequence[Scheduled | Withdrawn], history: History, now: Millis
     ) -> None:
-        for entry in entries:
-            if entry.kind.traits.awaited:
-                is_open = (item := history.item(entry)) is None or item.outcome is None
-                if is_open or begins_in_vain(entry):
-                    await self.disown(run, entry)
-                if is_open:
-                    operation = Operation(run, entry.key, entry.kind, round=entry.round)
-                    await self.settle(operation, Outcome(OutcomeKind.CANCELLED), now)
+        async def cancel(entry: Scheduled | Withdrawn) -> None:
+            item = Operation(run, entry.key, entry.kind, round=entry.round)
+            to_settle = is_open(history.item(entry) or item)
+            if to_settle or begins_in_vain(entry):
+                await self.disown(run, entry)
+            if to_settle:
+                await self.settle(item, _GONE, now)
+
+        await side_by_side(cancel, [each for each in entries if each.kind.traits.awaited])
 
     async def _unguard(self, operation: Operation) -> None:
         """Remove the due time of a delivered outcome: the run's header covers it now."""

@@ -39,6 +39,7 @@ from rewake.stores.answers import (
     Delivery,
     RunClaim,
 )
+from rewake.stores.history import is_withdrawn
 from rewake.stores.keys import header_key
 from rewake.stores.signals import Signals
 from rewake.stores.table import Check, Key
@@ -82,8 +83,8 @@ class Store(Signals):
             won, found = await self.settle(
                 operation, outcome, at, owner=owner, due=due, silent=silent, mark=mark
             )
-            if found.outcome is None:  # a failure of an attempt that no longer counts
-                return Delivery(won, found, None, False, False)
+            if found.outcome is None or is_withdrawn(found):
+                return await self._unheard(won, found)
             force = found.outcome.failure is not None
             quiet = spared if force else joined
             if quiet and (told := await self._arrive_quietly(won, found, force, joined, claim)):
@@ -113,12 +114,23 @@ class Store(Signals):
         return header, header.arrivals if written.ok else 0
 
     async def redeliver(self, operation: Operation, claim: RunClaim | None = None) -> Delivery:
-        """Arrive for an outcome that is settled: its deliverer may have died before it arrived."""
+        """Arrive for an outcome that is settled: its deliverer may have died before it arrived.
+
+        Nobody waits for one that was withdrawn.
+        """
+        if is_withdrawn(operation):
+            return await self._unheard(False, operation)
 
         async def work() -> Delivery:
             return await self._arrive(False, operation, True, claim)
 
         return await self._told(await self._together(work))
+
+    async def _unheard(self, won: bool, operation: Operation) -> Delivery:
+        """Tell nobody: it was withdrawn, or is a failure of an attempt that no longer counts."""
+        if operation.outcome is not None:
+            await self._unguard(operation)
+        return Delivery(won, operation, None, False, False)
 
     async def _told(self, delivery: Delivery) -> Delivery:
         """The delivery, with the outcome's value whole if the deliverer goes on with the run."""

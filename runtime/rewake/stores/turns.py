@@ -218,6 +218,7 @@ class Turns(Limits):
         entries: Sequence[Entry],
         *,
         gap: int,
+        needs: int = 1,
         spared: int = 0,
         wake: Millis | None,
         check_at: Millis | None,
@@ -232,15 +233,15 @@ class Turns(Limits):
         `wake`: when its next timer is due; `check_at`: when a sweep must check its tasks. `ahead`:
         a message is sent for `wake`, and looked for so much later. `take`: tasks among the entries
         that this process begins itself, claimed as well. A due time may be early by `near`.
-        `asks`: an approval may be open. `hears`: what signals wake it; `spared`: how many failures
-        do no more than successes.
+        `asks`: an approval may be open. `hears`: what signals wake it; `needs`: how many outcomes
+        do, and `spared`: how many of these may be failures.
         """
         due = earliest(None if wake is None else wake + ahead, check_at)
         changes = {"state": MOVES[Move.PARK].target, **absolved(held), **UNOWNED}
         changes |= {"gap": gap, "wake": wake, "check_at": check_at, "rest": held.epoch}
         changes["asks"] = asks
         few: dict[str, Any] = {"lost_turn": None, "sent": wake if ahead else None}
-        few |= {"spared": -spared, "hears": hears}
+        few |= {"spared": -spared, "hears": hears, "needs": needs if needs > 1 else 0}
         changes |= {name: new for name, new in few.items() if getattr(held, name) != new}
         if (stays := due if is_near(held.due, due, near) else None) is None:
             changes["due"] = due

@@ -65,8 +65,8 @@ SENT_BYTES = 21
 """Room for `sent`, which only runs have whose messages a queue keeps."""
 ASKS_BYTES, WIDE_BYTES, JOINS_BYTES = 12, 9, 16
 """Room for `asks`, `wide` and `joins`, which few have."""
-SPARED_BYTES = 21
-"""Room for `spared`, which few have."""
+SPARED_BYTES, NEEDS_BYTES = 21, 19
+"""Room for `spared` and `needs`, which few have."""
 LINE_BYTES = 200
 """Room for where a run waits in line, which only those do that are limited."""
 SIGNALS_BYTES, HEARS_BYTES = 20, 11
@@ -222,7 +222,7 @@ class Writes(Reads):
             noted["labels"] = held.labels
         if (wide := self.layout.wide(entries, held.wide)) != held.wide:
             noted["wide"] = wide
-        rare = ("sent", "spared", "hears")
+        rare = ("sent", "spared", "hears", "needs")
         noted |= {name: changes[name] for name in rare if name in changes}
         if not held.asks and asks(entries):
             noted["asks"] = True
@@ -346,6 +346,7 @@ def room_for_tail(header: Header) -> int:
     changed += 0 if header.parent is None else PARENT_BYTES + len(_encode(header.parent))
     changed += len(_encode({"lap": header.lap})) if header.lap.number > FIRST else 0
     changed += SPARED_BYTES if header.spared else 0
+    changed += NEEDS_BYTES if header.needs else 0
     changed += TELLS_BYTES if header.tells else 0
     changed += SCHEDULE_BYTES + len(header.schedule) if header.schedule else 0
     shown = {"status": header.status, "labels": header.labels}
