@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from rewake import (
     batch,
+    block,
     concurrency,
     continue_as_new,
     emit,
@@ -84,6 +85,30 @@ async def nothing(n: int) -> None:
 async def steps(n: int) -> None:
     for _ in range(n):
         await step("one", int)
+
+
+@workflow
+async def blocks(n: int) -> None:
+    async def one() -> int:
+        return await step("one", int)
+
+    for _ in range(n):
+        await block("all", one)
+
+
+@workflow
+async def blocks_again(n: int) -> None:
+    tries = 0
+
+    async def one() -> None:
+        nonlocal tries
+        tries += 1
+        await step("one", int)
+        if tries % 2:
+            raise ValueError("once")
+
+    for _ in range(n):
+        await block("all", one, retries=1, delay=1)
 
 
 @workflow
@@ -229,7 +254,8 @@ async def states(n: int) -> None:
 
 
 PROGRAMS = (
-    *(quick, flaky, large, nothing, steps, sequence, fan_out, retries, large_values, emits),
+    *(quick, flaky, large, nothing, steps, blocks, blocks_again, sequence, fan_out, retries),
+    *(large_values, emits),
     *(minutes, long_sleeps, approvals, call_runs, fan_out_runs, event_waits, polls),
     *(signalled, signalled_early, updated, kept, makes, finds, tells, long_tasks, telling),
     *(laps, states),

@@ -320,6 +320,8 @@ COLD = "a task in a sequence of 120, where no server has its run in memory"
 OPERATIONS: Mapping[str, Body] = {
     "a run, from its start to its end": whole_run,
     "an inline step": each("steps", 20, 120),
+    "a block around an inline step, both": each("blocks", 20, 120),
+    "a block with a step, that fails once and is tried again": each("blocks_again", 5, 25),
     "a task in a sequence": each("sequence", 20, 120),
     COLD: each("sequence", 20, 120),
     "a task of a fan-out": each("fan_out", 100, 1_100),
