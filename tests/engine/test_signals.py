@@ -456,13 +456,14 @@ def test_what_cannot_be_sent_is_refused() -> None:
             with pytest.raises(InvalidInput) as refused:
                 await door.send(run, "chat", 1, id=bad)
             assert refused.value.field == "id"
-        with pytest.raises(RunNotFound):
-            await door.send("nobody", "chat", "x")
+        for nobody in ("nobody", "", "ü", "\ud800"):
+            with pytest.raises(RunNotFound):
+                await door.send(nobody, "chat", "x")
         await door.send(run, "chat", "x", id="ü")
         with pytest.raises(RunConflict, match="another signal"):
             await door.send(run, "chat", "y", id="ü")
 
-    virtually([listens], body)
+    virtually([listens], body, table="sqlite")
 
 
 def test_a_large_value_comes_whole() -> None:

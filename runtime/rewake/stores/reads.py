@@ -146,6 +146,10 @@ class Reads:
 
         None if nothing does.
         """
+        if (
+            not run.isascii()
+        ):  # no id has such letters, and not every table can look for all of them
+            return None
         found: Header | None = await self._table.get(header_key(run))
         return found
 
