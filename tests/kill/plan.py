@@ -71,6 +71,8 @@ OTHERS = frozenset(
         "find",
         "header",
         "history",
+        "newest",
+        "as_it_stands",
         "due",
         "item",
         "postpone",

@@ -44,8 +44,8 @@ class Again(Beginning):
             RunConflict: `id` is that of another run, or a limit of the workflow does not let it in.
             CheckpointUnreadable: its input cannot be read.
         """
-        header = await self._store.header(run)
-        history = await self._store.history(header)
+        store = self._store
+        header, history = await store.as_it_stands(await store.header(run), store.history)
         given, strict = self._given(header, history, input), input is not None
         origin, named = Origin(run), id is not None
         labels = _labels(history)
@@ -78,8 +78,8 @@ class Again(Beginning):
         there. `rewake.engine.forking` has the rules. `id`, and errors, are as in `rerun`; of an
         operation that it has not asked for, `RunNotFound` names those with a key like that.
         """
-        header = await self._store.header(run)
-        history = await self._store.history(header)
+        store = self._store
+        header, history = await store.as_it_stands(await store.header(run), store.history)
         now, name = (
             self._services.clock.now(),
             self._name(header.workflow, id, None, header.tenant).first,

@@ -249,7 +249,7 @@ class Approvals:
         if here is not None:
             asking: _Asking | None = _Asking(here.scheduled(), here.asked_at, True)
         else:
-            asking = _asking(await self._services.store.entries(header)).get(key)
+            asking = _asking(await self._services.store.newest(header)).get(key)
         if asking is None:
             return None
         items = await self._services.store.operations(header.run, [key])
@@ -291,7 +291,7 @@ class Approvals:
         asked = None if here is None else here.scheduled()
         over = header.state in TERMINAL
         try:
-            asked = asked or _asked(await store.entries(header), key)
+            asked = asked or _asked(await store.newest(header), key)
         except LinkExpired:
             if not over:  # else a retry may open it again
                 raise

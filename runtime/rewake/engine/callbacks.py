@@ -193,7 +193,7 @@ class Callbacks:
             return here.scheduled(), True
         found: Scheduled | None = None
         is_open = False
-        for entry in (await self._services.store.entries(header)).entries:
+        for entry in (await self._services.store.newest(header)).entries:
             if isinstance(entry, Scheduled) and entry.key == key:
                 found, is_open = entry, True
             elif isinstance(entry, Withdrawn) and entry.key == key:

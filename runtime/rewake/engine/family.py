@@ -26,7 +26,7 @@ async def family_of(store: Reads, run: str) -> list[Header]:
 
 async def _begun_by(store: Reads, header: Header) -> list[str]:
     try:
-        entries = (await store.entries(header)).entries
+        entries = (await store.newest(header)).entries
     except ReadableElsewhere:
         raise
     except CheckpointUnreadable:

@@ -16,7 +16,7 @@ from rewake.stores.history import StepTries
 async def notices_of(services: Services, header: Header, key: str) -> list[tuple[Millis, Notice]]:
     """What was told of the approval at this key, and when. What cannot be read is left out."""
     moments, found = StepTries(), list[tuple[Millis, Notice]]()
-    for entry in (await services.store.entries(header)).entries:
+    for entry in (await services.store.newest(header)).entries:
         moments.read(entry)
         if isinstance(entry, Scheduled) and entry.kind is Kind.TASK and MARK in entry.key:
             notice = await _notice(services, header.run, entry)

@@ -197,7 +197,7 @@ class Signals:
         store = self._services.store
         header = await store.header(run)
         found = [each for each in await store.signals(run) if each.stands(header.seed)]
-        entries = (await store.entries(header)).entries if found else []
+        entries = (await store.newest(header)).entries if found else []
         over = {entry.signal for entry in entries if isinstance(entry, Signalled)}
         found.sort(key=lambda each: (each.number, each.id))
         told: list[Told] = []
@@ -331,7 +331,7 @@ class Signals:
             return Answer(False, reason=for_people(signal.refused))
         key, value = signal.answered, signal.answer
         if value is None and search:
-            for entry in (await store.entries(header)).entries:
+            for entry in (await store.newest(header)).entries:
                 asked = isinstance(entry, Scheduled) and entry.kind is Kind.ANSWER
                 if asked and isinstance(entry, Scheduled) and entry.name == signal.id:
                     key, value = entry.key, entry.args
@@ -343,7 +343,7 @@ class Signals:
         """Whether an earlier lap of the run has taken this signal."""
         if header.lap.number == FIRST:
             return False
-        first, *_ = (await self._services.store.entries(header)).entries
+        first, *_ = (await self._services.store.newest(header)).entries
         return isinstance(first, Started) and signal.id in (*first.lap.heard, *first.lap.over)
 
     def _made(

@@ -197,8 +197,8 @@ class Turn:
             suspend = self._commits.set_aside if header.pause else self._commits.park
             return await self._crowd.passes(suspend(execution, next_wake(execution)))
         await self._begin(execution, ready)
-        # A commit returns the newest arrival counter: more may have arrived since the read.
-        if self._commits.header.arrivals == seen:
+        header = self._commits.header  # of the newest arrival: more may have come since the read
+        if header.arrivals == seen and not self._instance.inbox.has_more(header, execution):
             await self._wait(execution)
         return False
 

@@ -259,17 +259,17 @@ class Operations(Families):
         no longer than until then. `mark`: of who may repeat this. Votes are kept: see `as_read`.
         """
         where, check, mark = self.layout.item(operation), as_read(operation), mark or self._mark()
-        if silent is not None:
-            check.append(Check("lease", "<=", silent))
+        check += [] if silent is None else [Check("lease", "<=", silent)]
         # Anybody may look after an outcome, and nobody waits for one of what was withdrawn.
         new = {"outcome": outcome, "at": at, "mark": mark, "args": None, "tag": "", **UNOWNED}
         new["progress"] = operation.progress  # of one that failed: a retry goes on from there
         new |= {"votes": operation.votes} if operation.votes else {}
         new |= {"due": due} if due is not None or outcome.kind is OutcomeKind.CANCELLED else {}
-        # What a process holds is not due for long, and its deliverer may die before it arrives.
+        # What a process holds, or waits in line, is not due for long: its deliverer may die before.
         near = [[*check, Check("process", "=", "")]]
         create = None
         if owner is None:
+            near[0] += [] if outcome.kind is OutcomeKind.CANCELLED else [Check("line", "absent")]
             near.append([Check("run", "absent")])
             create = msgspec.structs.replace(operation, written=self._clock.now())
         else:
@@ -277,7 +277,7 @@ class Operations(Families):
             near[0].append(check[-1])
         written = await self._update(where, when=near, set=new, create=create)
         found: Operation | None = written.item
-        if not written.ok and found is not None and found.process:
+        if found is not None and found.outcome is None and (found.process or found.line):
             soon = {**new, "due": self._clock.now() + SOON}
             written = await self._update(where, when=[check], set=soon)
             found = written.item

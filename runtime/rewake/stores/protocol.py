@@ -96,7 +96,17 @@ class Store(Signals):
                     return Delivery(won, found, header, True, True, arrival)
             return await self._arrive(won, found, force, claim)
 
-        return await self._told(await self._together(work))
+        return await self._of_lap(lap, await self._told(await self._together(work)))
+
+    async def _of_lap(self, lap: int, delivery: Delivery) -> Delivery:
+        """The delivery. If it came to a first lap that is removed, so is what it has left.
+
+        It is not asked before whether a first lap is removed, since few runs have others.
+        """
+        header, item = delivery.header, self.layout.item(delivery.operation)
+        if lap == FIRST and header is not None and header.lap.number > lap + 1:
+            await self._again(lambda: self._table.delete([item]))
+        return delivery
 
     async def _arrive_and_claim(
         self, operation: Operation, force: bool, claim: RunClaim

@@ -184,6 +184,26 @@ class Reads:
         """What the run asked for and observed, without its operations and large values."""
         return History(await self._entries(header), {})
 
+    async def newest(self, header: Header) -> History:
+        """The same for who does not hold the run: of its newest lap, if that of the header is gone.
+
+        Raises `CheckpointUnreadable`, `RunNotFound`.
+        """
+        return (await self.as_it_stands(header, self.entries))[1]
+
+    async def as_it_stands(
+        self, header: Header, read: Callable[[Header], Awaitable[T]]
+    ) -> tuple[Header, T]:
+        """What is read by a header, and by which: laps of an endless run may go by meanwhile."""
+        while True:
+            try:
+                return header, await read(header)
+            except CheckpointUnreadable:
+                newer = await self.header(header.run)
+                if newer.lap.number == header.lap.number:
+                    raise
+                header = newer
+
     def parts(self, header: Header, place: Place) -> Parts:
         """The history that this header names from a place on, a part at a time."""
         return Parts(self._table, header, place)
