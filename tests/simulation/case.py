@@ -9,18 +9,24 @@ from typing import Any
 from rewake.engine.settings import Settings
 from rewake.tags import Served
 from tests.simulation.answering import with_response
+from tests.simulation.beating import with_beats
+from tests.simulation.caching import with_cache
 from tests.simulation.calling import unbeaten, with_calls
 from tests.simulation.emitting import with_items
 from tests.simulation.fanning import with_fan
-from tests.simulation.faults import TRANSACTIONS, Chaos, calm, chaos_of
+from tests.simulation.faults import TRANSACTIONS, Chaos, aimed, calm, chaos_of
 from tests.simulation.generate import Err, Generator, settled
 from tests.simulation.grouping import with_groups
 from tests.simulation.hearing import with_events
 from tests.simulation.kindred import with_children
 from tests.simulation.lapping import endless
+from tests.simulation.limiting import with_limits
 from tests.simulation.pausing import with_pauses
 from tests.simulation.removing import KEEP
+from tests.simulation.repeating import with_copies
+from tests.simulation.showing import with_shows
 from tests.simulation.signalling import with_signals
+from tests.simulation.stating import with_states
 from tests.simulation.tagging import ROLES, UNTAGGED, with_tags
 from tests.simulation.telling import with_notices
 from tests.simulation.voting import with_votes
@@ -32,7 +38,8 @@ class Case:
 
     `cancels`: when runs are cancelled, by somebody who mostly `insists`, and who asks again so
     often (`repeats`). `kills`: when runs are killed. `pauses`: after how long they are paused, and
-    resumed, one pause after the other; `delays`: in how many seconds they are to begin.
+    resumed, one pause after the other; `delays`: in how many seconds they are to begin. `copies`:
+    after how long they are begun once more, and how.
     `events`: what happens to processes, and when; with `holder`, to one that holds something.
     `twice`: every run is started twice. `stuck`: the runs that must end stuck; `resumes`: somebody
     resumes stuck runs; `retries`: failed ones are retried. `follows`: somebody follows each run.
@@ -56,6 +63,7 @@ class Case:
     kills: dict[str, float] = field(default_factory=dict)
     pauses: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     delays: dict[str, float] = field(default_factory=dict)
+    copies: dict[str, tuple[float, str]] = field(default_factory=dict)
     events: list[tuple[float, str]] = field(default_factory=list)
     workflow: str = "main"
     twice: bool = False
@@ -105,6 +113,7 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
     if not bounded and case.programs["r1"][0][0] != "laps":
         _add(case, seed)
         _tag(case, seed)
+        _let_in_turn(case, seed)
     case.twice = chance.random() < 0.2
     case.lag = chance.choice((0, 0, 300))
     if faults:
@@ -127,6 +136,8 @@ def case_of(seed: int, store: str, *, faults: bool = True) -> Case:
         if chance_of("removed", seed) < 0.1 and not case.jumpy and not _is_out(case):
             case.keep = KEEP
         _let_hear(case, random.Random(f"hearing/{seed}"))
+        with_copies(case)
+        aimed(case.chaos, random.Random(f"aimed/{seed}"), str(case.programs))
         if case.jumpy or any(what in ("outage", "refused") for _, what in case.events):
             case.programs = {name: (unbeaten(p), r) for name, (p, r) in case.programs.items()}
     return case
@@ -159,6 +170,11 @@ ADDED = (
     ("children", 0.12, with_children),
     ("signals", 0.1, with_signals),
     ("groups", 0.12, with_groups),
+    ("limits", 0.1, with_limits),
+    ("states", 0.12, with_states),
+    ("shows", 0.1, with_shows),
+    ("cache", 0.1, with_cache),
+    ("beats", 0.06, with_beats),
 )
 
 
@@ -178,6 +194,14 @@ def _tag(case: Case, seed: int) -> None:
     if chance.random() < 0.1:
         case.roles = chance.choice(ROLES)
         case.programs = {run: with_tags(whole, chance) for run, whole in case.programs.items()}
+
+
+def _let_in_turn(case: Case, seed: int) -> None:
+    """Runs of which one goes on at a time, the others waiting for it to end."""
+    if chance_of("turns", seed) < 0.05:
+        case.workflow = "in_turn"
+        short = {f"r{n}": (["task", "work", f"q{n}", {}], [f"q{n}", None]) for n in (3, 4)}
+        case.programs |= short
 
 
 def further(case: Case, chance: random.Random) -> None:

@@ -17,6 +17,7 @@ from rewake.authoring.approval import Approval, Decision
 from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
+from rewake.engine.signals import Signals
 from rewake.kinds import OutcomeKind
 from rewake.records import Header, Operation, Outcome
 from rewake.states import RunState
@@ -110,6 +111,10 @@ class Stage:
         await self.ask(
             replica, lambda e: Approvals(e).decide(run, key, Approval(Decision.APPROVED))
         )
+
+    async def signal(self, replica: Replica, name: str, value: int) -> None:
+        """Send the run a signal, by way of one process."""
+        await self.ask(replica, lambda e: Signals(e).send("r1", name, value, id=f"{name}/{value}"))
 
     def hold(
         self, replica: Replica, method: str, *, after: bool = False, always: bool = False

@@ -25,7 +25,7 @@ from tests.simulation.world import SECRET, Gone, World
 from tests.support.stores import reads_of
 
 if TYPE_CHECKING:
-    from tests.simulation.watch import Run
+    from tests.simulation.known import Run
 
 LIMITS = (1, 3, 500)
 BODY = "body"

@@ -9,7 +9,8 @@ the same of all that the process does, its timers and its heart too; of `heart`,
 culprit or none, and ends or goes on; one that is `released`, with none. In an `outage` the store
 refuses everybody for minutes; a process that is `refused` is the only one that cannot reach it.
 Messages are `lost`, `doubled`, `late` or `early`. Time itself has `skew`, and `jump`s. People are
-no fault: they `cancel` runs, do so `again`, and `kill` them.
+no fault: they `cancel` runs, do so `again`, `kill` and `pause` them, and begin them once more by a
+`fork` or a `rerun`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ PROCESS_FAULTS = (
     "refused",
 )  # fmt: skip
 
-PEOPLE = ("cancel", "again", "kill")
+PEOPLE = ("cancel", "again", "kill", "pause", "fork", "rerun")
+
+ITEMS = {"F": "on a limit", "s": "on a state"}
+"""What is written beside runs, by the first letter of where it is, and whose faults are aimed."""
 
 _REACH = {
     "get": 40, "put": 3, "update": 80, "query": 8, "due": 30, "put_blob": 2, "get_blob": 2,
@@ -57,6 +61,7 @@ class Chaos:
     in seconds) every call fails, and with `whole` none does anything; `messages` is the chance of
     each message fault, `slow` that of a call to take its time, and `stalls` how long a process
     stands still. After `until` nothing goes wrong any more; `last` is when something last did.
+    `on`: the faults of calls about `ITEMS`.
     """
 
     random: random.Random
@@ -72,6 +77,7 @@ class Chaos:
     calls: Counter[str] = field(default_factory=Counter)
     finer: Counter[str] = field(default_factory=Counter)
     fired: Counter[tuple[str, str]] = field(default_factory=Counter)
+    on: Counter[tuple[str, str]] = field(default_factory=Counter)
     last: float = 0.0
     shared: int = 0
     """How many of the fired faults were those of an outage, which all processes met."""
@@ -111,6 +117,8 @@ class Chaos:
             return None
         if fault is not None:
             self.count(call, fault, now)
+            if letter in ITEMS:
+                self.on[ITEMS[letter], fault] += 1
         return fault
 
     def of_message(self, now: float) -> str | None:
@@ -145,6 +153,15 @@ class Chaos:
         if not self.slow or self.random.random() >= self.slow:
             return 0.0
         return self.random.choice((0.002, 0.01, 0.05, 0.4))
+
+
+def aimed(chaos: Chaos, chance: random.Random, programs: str) -> None:
+    """Plan some more faults, of calls about what programs have of what stands beside runs."""
+    for letter, kind in (("F", "'limited'"), ("s", "'keyed'")):
+        for _ in range(chance.choice((0, 1, 2)) if kind in programs else 0):
+            call = chance.choice(("get", "update"))
+            fault = chance.choice(kinds_of(call))
+            chaos.planned[f"{call} {letter}", chance.randint(1, 8)] = fault
 
 
 def calm(seed: int) -> Chaos:

@@ -10,6 +10,7 @@ from rewake.kinds import Kind, OutcomeKind
 from rewake.records import LATEST, Completed, Finished, Outcome, Scheduled, Stepped
 from rewake.states import RunState
 from rewake.stores.history import History
+from rewake.stores.keys import forking_key
 from rewake.stores.operations import MOST_TRIES
 from rewake.stores.reads import Reads
 from rewake.stores.sealing import behind_codec
@@ -19,10 +20,11 @@ from tests.simulation import programs
 from tests.simulation.answering import answer_of, asked_of
 from tests.simulation.case import Case
 from tests.simulation.generate import Err, strip
+from tests.simulation.known import Run
 from tests.simulation.lapping import what_is_left
+from tests.simulation.showing import missaid
 from tests.simulation.telling import what_is_wrong
 from tests.simulation.voting import judge_votes
-from tests.simulation.watch import Run
 from tests.simulation.world import SECRET, World
 
 
@@ -68,6 +70,7 @@ class Judge:
             self._fail(run, wrong)
         dues = [await world.base.due(LATEST, limit=50, tag=tag) for tag in world.tags]
         left = [due for found in dues for due in found if name in due.key.partition]
+        left = [due for due in left if due.key != forking_key(name)]  # that it was made, an hour on
         if left:
             self._fail(run, f"it is over, and still due: {left}")
 
@@ -89,6 +92,8 @@ class Judge:
                 self._fail(run, f"its replay goes on: {execution.fresh}")
             elif again is None or _plain(again, header.run) != _plain(end, header.run):
                 self._fail(run, f"its replay ends as {again}, not {end}")
+            elif wrong := missaid(header, execution):
+                self._fail(run, wrong)
         finally:
             execution.drop()
 

@@ -17,7 +17,7 @@ from tests.simulation.generate import Drawn, Err
 from tests.simulation.programs import NEVER
 
 if TYPE_CHECKING:
-    from tests.simulation.watch import Run
+    from tests.simulation.known import Run
 
 ENDLESS = frozenset({"timeout", "first", "race"})
 """Nodes with a part that never ends: as a child it is cancelled, wherever it is."""

@@ -36,9 +36,24 @@ def endless(chance: random.Random) -> Drawn:
         ["step", "left", {"hangs": -1}],
         ["sleep", 4_000_000],
     ]
+    laps = chance.randint(2, 6)
+    if chance.random() < 0.5:
+        node, value = _hears(laps, chance)
+        nodes.insert(chance.randint(0, len(nodes)), node)
+        values.insert(nodes.index(node), value)
     kind = chance.choice((["seq"], ["gather", False]))
     open_ = chance.choice(left) if chance.random() < 0.7 else None
-    return ["laps", chance.randint(2, 6), [*kind, *nodes], open_], values
+    return ["laps", laps, [*kind, *nodes], open_], values
+
+
+def _hears(laps: int, chance: random.Random) -> Drawn:
+    """Some signals in each lap, of which the last one hears the last."""
+    name, count = (
+        f"{chance.choice(('line', 'line', 'twice', 'ask', 'late'))}-l",
+        chance.randint(1, 2),
+    )
+    numbers = range((laps - 1) * count, laps * count)
+    return ["hear", name, count], ["heard", name, list(numbers)]
 
 
 def _part(name: str, chance: random.Random) -> Drawn:

@@ -11,10 +11,12 @@ import random
 from collections import defaultdict
 from typing import Any
 
+from msgspec.structs import replace
+
 from rewake import concurrency, rate, task
 from rewake.ledger import Limit
 from rewake.limited import LimitKind, cached_by, in_order
-from rewake.records import Operation, Scheduled
+from rewake.records import Entry, Operation, Scheduled, Started
 from rewake.stores.books import held_by
 from tests.simulation.generate import Drawn
 from tests.simulation.programs import LIMITED, body
@@ -65,6 +67,14 @@ def _limited(node: Any, chance: random.Random) -> Any:
             return [_limited(part, chance) for part in node]
         case _:
             return node
+
+
+def is_let_in(before: list[Entry], after: list[Entry]) -> bool:
+    """Whether a run has done nothing but wait, and is let in: it begins now."""
+    match before, after:
+        case [Started() as first], [Started() as begins]:
+            return replace(first, clock=begins.clock) == begins
+    return False
 
 
 class Limits:

@@ -18,11 +18,13 @@ from tests.simulation.case import Case
 from tests.simulation.emitting import Readers
 from tests.simulation.judge import Judge
 from tests.simulation.kindred import forsaken
+from tests.simulation.known import Run
 from tests.simulation.pausing import Pauser, begins
 from tests.simulation.removing import Keyed, Removing
+from tests.simulation.repeating import Repeater
 from tests.simulation.signalling import Sender, waits_in
+from tests.simulation.stating import miscounted
 from tests.simulation.voting import Voters
-from tests.simulation.watch import Run
 from tests.simulation.world import Gone, Replica, World
 
 SLACK = 120.0
@@ -98,6 +100,8 @@ class Outside:
             watch.fail(wrong)
         if not self._case.stuck and (left := watch.limits.left()):
             watch.fail(left)
+        if wrong := await miscounted(self._world):
+            watch.fail(wrong)
         for name, run in watch.runs.items():
             if not watch.broken and run.header.state is not RunState.REMOVED:
                 await self._judge.judge(run)
@@ -120,6 +124,8 @@ class Outside:
                 world.spawn(self._kill(name, self._case.kills[name]))
             if name in self._case.pauses:
                 world.spawn(Pauser(world, name).run(self._case.pauses[name]))
+            if name in self._case.copies:
+                world.spawn(Repeater(self._case, world, name).run(*self._case.copies[name]))
 
     async def _until_the_end(self) -> bool:
         world, chaos = self._world, self._case.chaos

@@ -21,7 +21,8 @@ def with_pauses(case: Case) -> None:
     chance = random.Random(f"pauses/{case.seed}")
     if case.workflow == "bounded":
         return
-    if chance.random() < 0.1:
+    often = 0.3 if case.programs["r1"][0][0] == "laps" else 0.1
+    if chance.random() < often:
         for name in case.programs:
             case.pauses[name] = [
                 (chance.uniform(0, 6), chance.choice((0.0, 0.2, 3.0, 12.0)))

@@ -25,6 +25,7 @@ from rewake import (
     approval,
     block,
     callback,
+    concurrency,
     continue_as_new,
     emit,
     now,
@@ -33,8 +34,12 @@ from rewake import (
     race,
     random,
     respond,
+    set_labels,
+    set_progress,
+    set_status,
     signals,
     sleep,
+    state,
     step,
     task,
     task_context,
@@ -56,6 +61,8 @@ NEVER = 4_000_000
 """Seconds: longer than anything that a simulation waits for, although clocks that are an hour apart
 may take an hour from it whenever they observe something in turn."""
 BIG = "x" * 40_000
+KEPT = "count"
+"""The name of the states that blocks count up."""
 
 
 class Boom(Exception):
@@ -124,7 +131,10 @@ def begin(argument: Any) -> int:
     world.watch.began(context.run, context.key, argument, context.attempt)
     world.watch.runs_here(replica, context.run, context.key)
     world.begun[context.run, context.key] += 1
-    return world.begun[context.run, context.key]
+    begun = world.begun[context.run, context.key]
+    origin = world.watch.runs[context.run].header.origin
+    # A fork goes on from what was tried before it.
+    return max(begun, context.attempt) if origin is not None and origin.key else begun
 
 
 def die() -> None:
@@ -190,16 +200,10 @@ async def timed_gpu(name: str, plan: dict[str, Any], argument: Any) -> Any:
 
 TAGGED = {"work": work_gpu, "retried": retried_gpu, "timed": timed_gpu}
 LIMITED: dict[str, Any] = {}
-"""Those with limits: `limiting.py` enters them."""
+CACHED: dict[str, Any] = {}
 BEATING: dict[str, Any] = {}
-"""Those that tell how far they are: `beating.py` enters them."""
-TASKS = {
-    "work": work,
-    "retried": retried,
-    "timed": timed,
-    "limited": limited,
-    "blocking": blocking,
-}
+"""Those with limits, with a cache, and that beat: `limiting.py` and others enter them."""
+TASKS = {"work": work, "retried": retried, "timed": timed, "limited": limited, "blocking": blocking}
 
 
 says = logging.getLogger("tests.simulation.says")
@@ -216,6 +220,11 @@ async def main(program: list[Any]) -> Any:
 
 @workflow
 async def part(program: list[Any]) -> Any:
+    return await Interpreter().run(program)
+
+
+@workflow(limits=concurrency(1, name="one"))
+async def in_turn(program: list[Any]) -> Any:
     return await Interpreter().run(program)
 
 
@@ -264,8 +273,8 @@ class Interpreter:
             chosen = task(lambda: body(name, plan, argument), retries=retries, delay=0.2, **tag)
             result = await chosen
         else:
-            tasks = TAGGED if "tag" in plan else LIMITED if "limited" in plan else TASKS
-            tasks = BEATING if "beats" in plan else tasks
+            named = {"tag": TAGGED, "limited": LIMITED, "cached": CACHED, "beats": BEATING}
+            tasks = next((made for sort, made in named.items() if sort in plan), TASKS)
             result = await tasks[kind](name, plan, argument)
         return short(result)
 
@@ -385,6 +394,24 @@ class Interpreter:
             if len(heard) == count:
                 break
         return ["heard", name, heard]
+
+    async def do_keyed(self, key: str, node: list[Any]) -> Any:
+        """Count a state up around the node."""
+        async with state(KEPT, key, timeout=NEVER) as held:
+            value = await self.run(node)
+            held.value = (held.value or 0) + 1
+        return value
+
+    async def do_same(self, times: int, node: list[Any]) -> Any:
+        values = await asyncio.gather(*map(self.branch, [node] * times))
+        return values[0] if all(each == values[0] for each in values) else values
+
+    async def do_shows(self, name: str, node: list[Any]) -> Any:
+        set_status([name, "begins"])
+        set_labels(at=name)
+        await self.run(node)
+        set_progress(1, 2)
+        return self.last
 
     async def do_respond(self, name: str) -> Any:
         await respond(name)

@@ -24,7 +24,7 @@ from tests.simulation.generate import Drawn, Err
 from tests.simulation.world import Gone, World
 
 if TYPE_CHECKING:
-    from tests.simulation.watch import Run
+    from tests.simulation.known import Run
 
 PLANS = ("line", "line", "twice", "late", "ask", "edge")
 EDGE = 3
@@ -48,6 +48,8 @@ def waits_in(program: Any) -> Iterator[tuple[str, int]]:
     match program:
         case ["hear", str() as name, int() as count]:
             yield name, count
+        case ["laps", int() as laps, *parts]:
+            yield from ((name, count * laps) for name, count in waits_in(parts))
         case list():
             for part in program:
                 yield from waits_in(part)

@@ -98,7 +98,7 @@ def simulate(case: Case) -> Verdict:
         case.seed,
         case.store,
         broken,
-        case.chaos.fired,
+        case.chaos.fired + case.chaos.on,
         world.digest(),
         world.lines,
         loop.seconds,

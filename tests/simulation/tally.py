@@ -10,7 +10,9 @@ from pathlib import Path
 
 from tests.simulation.costs import told
 from tests.simulation.faults import (
+    CALL_FAULTS,
     CALLS,
+    ITEMS,
     MESSAGE_FAULTS,
     PEOPLE,
     POSTGRES,
@@ -24,6 +26,7 @@ BASIC = ("memory", "sqlite")
 STORES = BASIC if binaries() is None else (*BASIC, POSTGRES)
 """The tables: PostgreSQL, where a server of it is installed."""
 BESIDE_CALLS = {"message": MESSAGE_FAULTS, "process": PROCESS_FAULTS, "people": PEOPLE}
+BESIDE_CALLS |= dict.fromkeys(ITEMS.values(), CALL_FAULTS)
 
 
 @dataclass

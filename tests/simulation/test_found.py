@@ -529,3 +529,39 @@ async def test_a_start_that_was_given_up_is_taken_back_by_whoever_comes_next(sta
     stage.add()
     await stage.within(LEASE + GRACE, lambda: child.over, "the end of what was tied")
     assert child.header.state is stage.header.state is RunState.CANCELLED
+
+
+@directed
+async def test_a_signal_that_came_early_is_heard_while_a_step_runs(stage: Stage) -> None:
+    """It was asked for after the last arrival, and heard once the step had ended (630)."""
+    hears = ["seq", ["step", "s0", {"ms": 500}], ["hear", "line-s", 2]]
+    await stage.start(["gather", False, ["step", "s1", {"ms": 30_000}], hears])
+    for number in range(2):
+        await stage.signal(stage.p2, "line-s", number)
+    await stage.within(1, lambda: stage.begun("run[1]/s0") == 1, "the step before")
+    run = stage.world.watch.runs["r1"]
+    await stage.within(1, lambda: run.heard == {"line-s/0", "line-s/1"}, "both")
+
+
+def test_what_was_waited_for_in_line_is_looked_after_as_it_comes() -> None:
+    """A task was given what another came to, and stayed due as who waits is: for an hour."""
+    assert not simulate(case_of(4, "sqlite")).broken
+
+
+@directed
+async def test_a_run_is_begun_once_more_although_its_laps_go_by(stage: Stage) -> None:
+    """What it was read by is removed while it is read; what stands by then is read instead."""
+    wide = [["task", "work", f"n{number}", {"ms": 100}] for number in range(12)]
+    await stage.start(["laps", 20, ["gather", False, *wide], None])
+    await stage.within(3, lambda: stage.header.lap.number == 2 and bool(stage.header.base), "a lap")
+    gate = stage.hold(stage.p2, "history")
+    asking = asyncio.ensure_future(stage.ask(stage.p2, lambda e: e.rerun("r1", id="again")))
+    await gate.reached.wait()
+    await stage.within(9, lambda: stage.header.lap.number > 5, "three laps more")
+    gate.release()
+    assert (await asking).run == "again"
+
+
+def test_what_comes_late_of_a_first_lap_leaves_nothing() -> None:
+    """Its item was removed, and an attempt that had stood still made it anew."""
+    assert not simulate(case_of(20019, "sqlite")).broken

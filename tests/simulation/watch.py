@@ -12,13 +12,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from rewake.engine.runs import LONGEST_REASON
+from rewake.keyed import State
 from rewake.kinds import Kind
 from rewake.ledger import Limit, Process
 from rewake.records import (
@@ -40,15 +40,17 @@ from rewake.records import (
     Stepped,
     Withdrawn,
 )
-from rewake.states import TERMINAL, RunState, may_become
+from rewake.states import RunState, may_become
 from rewake.stores.generations import generation, place_of
 from rewake.stores.history import of_round
-from rewake.stores.keys import CACHED_OF, SIGNALS, run_of
+from rewake.stores.keys import CACHED_OF, OPERATIONS, SIGNALS, forking_key, run_of
 from rewake.stores.table import Key, When, Written, holds
 from tests.simulation.beating import Progress, reading
 from tests.simulation.kindred import tells, untold
+from tests.simulation.known import Run
 from tests.simulation.lapping import may_go
-from tests.simulation.limiting import Limits
+from tests.simulation.limiting import Limits, is_let_in
+from tests.simulation.stating import States
 
 if TYPE_CHECKING:
     from tests.simulation.world import Replica, World
@@ -76,51 +78,8 @@ def _lasting(entry: Entry) -> Entry:
     return entry
 
 
-def _heard(entries: list[Entry]) -> set[str]:
-    return {entry.signal for entry in entries if isinstance(entry, Signalled)}
-
-
 def _goes_on(task: asyncio.Task[Any]) -> bool:
     return not (task.done() or task.cancelling())
-
-
-@dataclass
-class Run:
-    """What is known of one run from the writes alone."""
-
-    header: Header
-    entries: list[Entry] = field(default_factory=list)
-    cut: int = 0
-    encoded: list[bytes] = field(default_factory=list)
-    open: dict[str, Scheduled] = field(default_factory=dict)
-    asked: set[str] = field(default_factory=set)
-    closed: set[str] = field(default_factory=set)
-    operations: dict[str, Operation] = field(default_factory=dict)
-    chunks: dict[str, Chunk] = field(default_factory=dict)
-    claims: Counter[str] = field(default_factory=Counter)
-    clock: int = 0
-    timers: dict[str, tuple[float, float]] = field(default_factory=dict)
-    logged: int = 0
-    cancelled: bool = False
-    cancels: int = 0
-    killed_at: float | None = None
-    removed_at: float | None = None
-    gone: bool = False
-
-    @property
-    def all_asked(self) -> list[Scheduled]:
-        """All that it ever asked for, as far as its newest history says."""
-        return [entry for entry in self.entries if isinstance(entry, Scheduled)]
-
-    @property
-    def over(self) -> bool:
-        """Whether the run has ended for good."""
-        return self.header.state in TERMINAL
-
-    def has_outcome(self, asked: Scheduled) -> bool:
-        """Whether an operation that was asked for has ended, in the round of that."""
-        operation = of_round(self.operations.get(asked.key), asked.round)
-        return operation is not None and operation.outcome is not None
 
 
 class Watch:
@@ -132,10 +91,11 @@ class Watch:
         self._holders: dict[str, Replica] = {}
         self._arguments: dict[tuple[str, str], Any] = {}
         self._processes: dict[str, Process] = {}
+        self._copied: defaultdict[str, dict[str, Operation]] = defaultdict(dict)
         self._apart: dict[tuple[str, str], Replica] = {}
         self._running: dict[tuple[str, str, str], asyncio.Task[Any]] = {}
         self.runs: dict[str, Run] = {}
-        self.limits, self.beats = Limits(), Progress(reading(world.secret))
+        self.limits, self.states, self.beats = Limits(), States(), Progress(reading(world.secret))
         self.made: set[tuple[str, int]] = set()
         self.numbers: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self.broken: list[str] = []
@@ -236,17 +196,27 @@ class Watch:
             self._wrote_operation(replica, item)
         elif isinstance(item, Process):
             self._wrote_process(item)
-        elif isinstance(item, Limit):
-            self._judge(self.limits.wrote(item))
+        elif isinstance(item, Limit | State):
+            self._judge(self._wrote_beside(item))
         elif isinstance(item, Chunk) and self._chunks.setdefault(key, item) != item:
             self.fail(f"the chunk {key.sort} was overwritten with something else")
         if isinstance(item, Header | Operation):
             self._check_apart(replica, item)
-        run = self.runs.get(getattr(item, "run", ""))
+        self._look_at(getattr(item, "run", ""))
+
+    def _wrote_beside(self, item: Limit | State) -> str:
+        if isinstance(item, Limit):
+            return self.limits.wrote(item)
+        return self.states.wrote(item, self.runs)
+
+    def _look_at(self, name: str) -> None:
+        """Look at the custody of a run, and of the one that has begun it."""
+        run = self.runs.get(name)
         if run is not None:
             self._custody(run)
-            if run.header.parent is not None and run.header.parent.run in self.runs:
-                self._custody(self.runs[run.header.parent.run])
+            parent = run.header.parent
+            if parent is not None and parent.run in self.runs:
+                self._custody(self.runs[parent.run])
 
     def _check_apart(self, replica: Replica, item: Header | Operation) -> None:
         """A process has one suspect at a time that it says is apart."""
@@ -265,10 +235,11 @@ class Watch:
         if key.partition[:2] not in ("R#", "O#"):
             return
         run = self.runs.get(run_of(key))
-        if run is None or not holds(when, run.header):
-            return
+        if run is None or not holds(when, run.header) or key == forking_key(run.header.run):
+            return  # a fork is made, so the note that it is being made goes
         if run.header.state is not RunState.REMOVED:
             if may_go(key, run.header) or key.sort.startswith((SIGNALS, CACHED_OF)):
+                run.operations.pop(key.sort.removeprefix(OPERATIONS), None)
                 return  # a signal is taken back that came as its run ended, and a note of a cache
             self.fail(f"run {run.header.run}: {key.sort} was removed, and it is {run.header.state}")
         run.gone = run.gone or key.sort == "H"
@@ -309,7 +280,7 @@ class Watch:
         run = self.runs.get(new.run)
         if run is None or run.gone:
             self._check_generation(new)
-            run = self.runs[new.run] = Run(new)
+            run = self.runs[new.run] = Run(new, operations=self._copied.pop(new.run, {}))
             self.made.add((new.run, new.created))
             self._holders[new.owner] = replica
             self._grow(run, new)
@@ -359,6 +330,7 @@ class Watch:
         after = (old.lap.number + 1, old.round + 1, old.epoch, old.owner)
         if (new.lap.number, new.round, new.epoch, new.owner) != after:
             self.fail(f"run {new.run}: lap {old.lap.number} became {new.lap.number}")
+        run.cut += len(run.entries)
         run.entries, run.encoded, run.open, run.closed = [], [], {}, set()
         run.logged, run.cancels = 0, 0
         run.timers.clear()
@@ -376,6 +348,7 @@ class Watch:
             self.fail(f"run {new.run}: it fails however often it is retried")
         before = run.entries
         run.cut += len(before)
+        run.heard -= {entry.signal for entry in before if isinstance(entry, Signalled)}
         run.entries, run.encoded, run.open, run.asked, run.closed = [], [], {}, set(), set()
         run.clock, run.logged, run.cancelled, run.cancels = 0, 0, False, 0
         self._grow(run, new)
@@ -436,7 +409,8 @@ class Watch:
             entries[:0] = chunk.entries
             name = chunk.previous
         encoded = [_encode(entry) for entry in entries]
-        if encoded[: len(run.encoded)] != run.encoded:
+        let_in = header.admission is not None and is_let_in(run.entries, entries)
+        if encoded[: len(run.encoded)] != run.encoded and not let_in:
             self.fail(f"run {header.run}: its committed history changed")
         if len(encoded) != header.count:
             self.fail(f"run {header.run}: {len(encoded)} entries, and a count of {header.count}")
@@ -454,8 +428,10 @@ class Watch:
                 self.fail(f"{name}: the clock of its history went back to {entry}")
             run.clock = entry.clock
         self._check_timer(run, entry)
-        if isinstance(entry, Signalled) and entry.signal in _heard(run.entries):
-            self.fail(f"{name}: the signal {entry.signal} was consumed twice")
+        if isinstance(entry, Signalled):
+            if entry.signal in run.heard:
+                self.fail(f"{name}: the signal {entry.signal} was consumed twice")
+            run.heard.add(entry.signal)
         self._follow(run, entry)
 
     def _check_timer(self, run: Run, entry: Entry) -> None:
@@ -521,7 +497,7 @@ class Watch:
     def _wrote_operation(self, replica: Replica, new: Operation) -> None:
         run = self.runs.get(new.run)
         if run is None:
-            return self.fail(f"{new.key}: an operation of a run that does not exist")
+            return self._copies(new)
         old, name = run.operations.get(new.key), f"run {new.run}: {new.key}"
         run.operations[new.key] = new
         if old is None and new.key not in run.asked and new.kind is not Kind.STEP:
@@ -546,6 +522,12 @@ class Watch:
             if old is not None and old.owner:
                 self._check_taken(name, old)
         return self._judge(self.limits.given(new, run.open.get(new.key)))
+
+    def _copies(self, new: Operation) -> None:
+        """What a fork is made of is put before it is there: what has ended, held by nobody."""
+        if new.outcome is None or new.owner or new.due:
+            self.fail(f"{new.key}: an operation of a run that does not exist")
+        self._copied[new.run][new.key] = new
 
     def _of_round(self, run: Run, old: Operation | None, new: Operation) -> Operation | None:
         """The item as it was before, if it was of the same round."""

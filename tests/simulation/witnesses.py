@@ -17,6 +17,7 @@ from tests.simulation.case import Case, case_of
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.mutants_answering import ANSWERING
 from tests.simulation.mutants_beating import BEATING
+from tests.simulation.mutants_beside import BESIDE
 from tests.simulation.mutants_calling import CALLING
 from tests.simulation.mutants_counting import COUNTING
 from tests.simulation.mutants_following import FOLLOWING
@@ -44,6 +45,7 @@ ALL_MUTANTS: tuple[Mutant, ...] = (
     *MUTANTS,
     *ANSWERING,
     *BEATING,
+    *BESIDE,
     *CALLING,
     *COUNTING,
     *FOLLOWING,

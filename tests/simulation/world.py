@@ -35,10 +35,11 @@ from tests.simulation.faults import (
     STALL,
     Chaos,
 )
+from tests.simulation.known import Run
 from tests.simulation.loop import OWNER, SimLoop, for_ever
 from tests.simulation.tables import FaultyTable
 from tests.simulation.tagging import UNTAGGED
-from tests.simulation.watch import Run, Watch
+from tests.simulation.watch import Watch
 from tests.support.stores import WholeTable
 
 T = TypeVar("T")
