@@ -95,7 +95,11 @@ class Watch:
         self._apart: dict[tuple[str, str], Replica] = {}
         self._running: dict[tuple[str, str, str], asyncio.Task[Any]] = {}
         self.runs: dict[str, Run] = {}
-        self.limits, self.states, self.beats = Limits(), States(), Progress(reading(world.secret))
+        self.limits, self.states, self.beats = (
+            Limits(jumpy=world.jumpy),
+            States(),
+            Progress(reading(world.secret)),
+        )
         self.made: set[tuple[str, int]] = set()
         self.numbers: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self.broken: list[str] = []
