@@ -40,8 +40,9 @@ class Server(ServerProcess):
 class Fleet:
     """`shape` servers on a file in `folder`; the first to get to one of `kills` dies there.
 
-    With `pause` (seconds) it stops for so long instead. A shorter `lease` and `grace` (seconds) let
-    others take over sooner. `db`: where they have it, if not in a file of their own.
+    They serve `app`. With `pause` (seconds) it stops for so long instead. A shorter `lease` and
+    `grace` (seconds) let others take over sooner. `db`: where they have it, if not in a file of
+    their own.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Fleet:
         folder: Path,
         shape: str,
         kills: Sequence[Kill] = (),
+        app: str = APP,
         lease: float = 1.0,
         grace: float = 1.0,
         pause: float | None = None,
@@ -56,6 +58,7 @@ class Fleet:
         blobs: str = "",
     ) -> None:
         self.folder = folder
+        self._app = app
         self.db = db or str(folder / "rewake.db")
         self.servers: list[Server] = []
         self._shape = shape
@@ -131,7 +134,7 @@ class Fleet:
         """Start servers; those that live to be ready."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            starting = [Server(APP, self.db, **self._settings) for _ in range(number)]
+            starting = [Server(self._app, self.db, **self._settings) for _ in range(number)]
             for server in starting:
                 server.start()
                 self._stack.push(server)

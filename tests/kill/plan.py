@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from tests.kill.points import AFTER, BEFORE, INSIDE, Kill
 
@@ -47,6 +48,7 @@ OTHERS = frozenset(
         "gather",
         "gathered",
         "hold_back",
+        "interrupt_step",
         "hold_off",
         "keep_gathered",
         "leave_line",
@@ -184,15 +186,79 @@ WAITS = (
 """The waits to die in."""
 
 
-def before_and_after(call: str) -> list[Kill]:
-    """The two points of one of `CALLS`."""
-    kind, name = call.split(".")
-    return [Kill(kind, name, CALLS[call], when) for when in (BEFORE, AFTER)]
+@dataclass(frozen=True)
+class Plan:
+    """What a story's servers die in: the n-th of each call, the keys of bodies, the waits."""
+
+    calls: Mapping[str, int]
+    bodies: tuple[str, ...]
+    waits: tuple[str, ...]
+
+    def before_and_after(self, call: str) -> list[Kill]:
+        """The two points of one of the calls."""
+        kind, name = call.split(".")
+        return [Kill(kind, name, self.calls[call], when) for when in (BEFORE, AFTER)]
+
+    @property
+    def inside(self) -> list[Kill]:
+        """Inside each body, and each wait."""
+        waits = [Kill("wait", name) for name in self.waits]
+        return [*(Kill("body", key) for key in self.bodies), *waits]
+
+    @property
+    def points(self) -> list[Kill]:
+        """All of them."""
+        return [
+            *(kill for call in self.calls for kill in self.before_and_after(call)),
+            *self.inside,
+        ]
 
 
-def chosen_bodies() -> list[Kill]:
-    """Inside each body, and each wait."""
-    return [Kill("body", key) for key in BODIES] + [Kill("wait", name) for name in WAITS]
+EVERYTHING = Plan(CALLS, BODIES, WAITS)
+ENDLESS = Plan(
+    {
+        "store.answer": 1,
+        "store.cancel": 1,
+        "store.commit": 12,
+        "store.deliver": 6,
+        "store.finish": 6,
+        "store.fork": 1,
+        "store.gather": 1,
+        "store.keep_gathered": 1,
+        "store.name_gatherer": 2,
+        "store.next_lap": 2,
+        "store.park": 8,
+        "store.pause": 1,
+        "store.resume": 1,
+        "store.send": 4,
+        "store.signal": 2,
+        "store.start": 6,
+        "store.watch": 2,
+        "table.delete": 5,
+        "table.put": 60,
+        "table.query": 20,
+        "table.together": 70,
+        "table.update": 90,
+        "dispatch.dispatch": 8,
+    },
+    (
+        "held",
+        "end of the lap",
+        "lap2/end of the lap",
+        "lap2/pay",
+        "lap2/up",
+        "lap2/up.2",
+        "cancelled",
+        "heard",
+        "collected",
+        "settled",
+        "lap3/last",
+    ),
+    ("state", "event", "poll", "update", "pause"),
+)
+"""Of its calls those that `everything` does not make, or that do here what they do not there."""
+PLANS: Mapping[str, Plan] = {"everything": EVERYTHING, "endless": ENDLESS}
+"""By the workflow of a story."""
 
 
 def every(calls: Mapping[str, int]) -> Iterator[Kill]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.kill.fleet import ONE, SPREAD, TWO, Fleet
 from tests.kill.points import Kill
-from tests.kill.scenario import follow, start
+from tests.kill.stories import follow, start
 from tests.support.server import PATIENCE
 
 LEASE, GRACE = 5.0, 4.0
@@ -40,7 +40,7 @@ def take_over(folder: Path, *shapes: str) -> dict[str, float]:
 
 
 def _take_over(folder: Path, shape: str, workflow: str) -> float:
-    with Fleet(folder, shape, [WORK[workflow]], LEASE, GRACE) as fleet:
+    with Fleet(folder, shape, [WORK[workflow]], lease=LEASE, grace=GRACE) as fleet:
         start(fleet, workflow)
         deadline = time.monotonic() + PATIENCE
         while not fleet.killed:

@@ -74,7 +74,7 @@ class RoundRobin:
             writer.close()
 
     async def _ask(self, request: bytes) -> bytes:
-        first = next(self._turn) % len(self.ports)
+        first = next(self._turn) % (len(self.ports) or 1)  # none may be ready yet
         for port in self.ports[first:] + self.ports[:first]:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
