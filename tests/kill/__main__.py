@@ -45,7 +45,7 @@ def _swept(
     folder /= f"{story.workflow}-{shape}"
     unkilled = carry_out(folder / "unkilled", shape, story=story)
     points = list(every(unkilled.calls)) if options.all else PLANS[story.workflow].points
-    points = [Kill.read(each) for each in options.at] or points[options.skip :: options.every]
+    points = [Kill.read(each) for each in options.at] or points[:: options.every]
     _say(f"{name}: {len(points)} points")
     swept = sweep(folder, story, shape, points, unkilled, options.jobs)
     for number, (kill, end) in enumerate(swept, 1):
@@ -89,7 +89,6 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.kill")
     parser.add_argument("--all", action="store_true", help="kill at every call")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each n-th point")
-    parser.add_argument("--skip", type=int, default=0, metavar="N", help="leave out the first")
     parser.add_argument("--at", action="append", default=[], metavar="POINT", help="as it is told")
     parser.add_argument("--story", action="append", choices=PLANS, help="which workflow")
     parser.add_argument("--shape", action="append", choices=SHAPES, help="which servers")

@@ -19,19 +19,29 @@ from rewake import (
     TaskError,
     approval,
     block,
+    concurrency,
+    continue_as_new,
     now,
     parallel,
+    publish,
     race,
     random,
+    rate,
+    signals,
     sleep,
+    state,
     step,
     task,
+    updates,
     uuid4,
     wait_for_approval,
+    wait_for_event,
+    wait_for_signal,
     wait_until,
+    workflow,
 )
-from rewake.records import Scheduled
-from tests.support.driver import Run
+from rewake.records import Scheduled, ScheduledFor, ScheduledRun
+from tests.support.driver import Run, TestProgram, World
 from tests.support.tasks import fail, fetch
 
 RECORDED = Path(__file__).with_name("corpus.json")
@@ -293,29 +303,177 @@ async def polls() -> Any:
     return [*found, await fetch("last")]
 
 
+@workflow
+async def bill(order: int) -> Any:
+    """A child, whose end the world makes up."""
+
+
+async def of_children() -> Any:
+    """Runs that are awaited, given up, started and left, and tied to the end of the body."""
+    left = await bill.start(1)
+    tied = await bill.start(2, id="b-2", on_parent_end="cancel")
+    found = [await tried(asyncio.wait_for(bill(3), 4)), await race(bill(4), sleep(2))]
+    found += await parallel(range(5, 8), bill, concurrency=2)
+    await tied.cancel()
+    return [*found, await tried(left.result()), await fetch("last")]
+
+
+async def of_signals() -> Any:
+    """Streams of signals and updates side by side, and one that does not come."""
+    seen: list[Any] = []
+
+    async def chat() -> None:
+        async for word in signals("chat", type=str):
+            seen.append(await fetch(word))
+            if len(seen) > 2:
+                return
+
+    async def changes() -> Any:
+        async for request in updates("change", type=int):
+            if len(seen) < 2:
+                request.reject("too early")
+                continue
+            request.accept(request.value)
+            return request.value
+        return None
+
+    found = await asyncio.gather(chat(), changes(), tried(wait_for_signal("never", timeout=9)))
+    return [*found, seen, await race(wait_for_signal("chat"), sleep(1))]
+
+
+async def of_events() -> Any:
+    """Waits for events of one name, with and without fields, one of them in vain."""
+
+    async def one(order: int) -> Any:
+        paid = await wait_for_event("paid", where={"order": order}, timeout=20)
+        await publish("seen", {"order": order})
+        return [paid, await tried(wait_for_event("refused", timeout=3))]
+
+    async def both() -> Any:
+        async with asyncio.timeout(30):
+            return [await wait_for_event("paid"), await wait_for_event("paid")]
+
+    return [await parallel(range(3), one), await tried(both())]
+
+
+@task(limits=[concurrency(2, key=lambda number: number % 2), rate(9, per=60)], priority=3)
+async def limited(number: int) -> int:
+    return number
+
+
+async def of_limits() -> Any:
+    """Tasks under limits, which are recorded with them."""
+    found = await asyncio.gather(*(limited(number) for number in range(4)))
+    return [*found, await race(limited(4), sleep(1)), await limited(5)]
+
+
+async def of_states() -> Any:
+    """Two branches that want one state: one of them stands in line first."""
+
+    async def one(number: int) -> Any:
+        async with state("total", "of all", timeout=90) as total:
+            before = total.value
+            total.value = await fetch(number)
+        return before
+
+    return [await parallel(range(2), one), await fetch("last")]
+
+
+async def of_laps(lap: int = 1, seen: tuple[Any, ...] = ()) -> Any:
+    """Three laps; what is open as one ends is taken back, and cleanup runs."""
+    open_ = asyncio.create_task(two("left open"))
+    drawn = random().randint(1, 99)
+    first = await race(wait_for_signal("go"), wait_for_event("paid", where={"order": 1}), sleep(2))
+    try:
+        if lap < 3:
+            continue_as_new(lap + 1, (*seen, drawn, first))
+    finally:
+        await fetch(f"cleanup {lap}")
+    return [*seen, drawn, first, await open_, str(uuid4())]
+
+
+async def of_blocks() -> Any:
+    """Blocks within a block, with branches, a time limit, a child and a signal inside."""
+
+    async def leg(number: int) -> Any:
+        found = await asyncio.gather(two(number), tried(asyncio.wait_for(fetch(-number), 2)))
+        return [found, random().randint(1, 99)]
+
+    async def trip(number: int) -> Any:
+        legs = await parallel(range(2), lambda each: block("leg", lambda: leg(number + each)))
+        return [legs, await bill(number), await race(wait_for_signal("go"), sleep(3))]
+
+    async def tried_trip(number: int) -> Any:
+        return await tried(block("trip", lambda: trip(number), timeout=20))
+
+    return [await parallel((10, 20), tried_trip), random().randint(1, 99)]
+
+
+async def paused() -> Any:
+    """Waits of which many are over at once, for the run stood still for longer than they last."""
+
+    async def one(number: int) -> Any:
+        first = await tried(asyncio.wait_for(two(number), 600))
+        await sleep(60 * number)
+        return [first, now().timestamp(), await tried(wait_for_signal("never", timeout=60))]
+
+    found = await parallel(range(1, 4), one)
+    return [*found, await race(sleep(60), sleep(30)), await fetch("last")]
+
+
 PROGRAMS = [
     waits_for, races_of_waits, first_of_many, as_they_complete, groups, timeouts, shielded, queues,
     locks, cancels, generators, of_our_own, all_of_them, told_of,
-    of_groups, polls,
+    of_groups, polls, of_children, of_signals, of_events, of_limits, of_states, of_laps, of_blocks,
+    paused,
 ]  # fmt: skip
+
+
+_YES = {"decision": "approved"}
+_HELD = {"held": True, "value": 5, "version": 1, "holder": ""}
+_NOT_HELD = {"held": False, "value": None, "version": 0, "holder": "another run"}
+ANSWERS = {
+    "race[0]/boss": _YES,
+    "boss": _YES,
+    "other": _YES,
+    "parallel[1]/enter total": _NOT_HELD,
+}
+"""By key; by name:"""
+NAMED = {
+    "bill": 30,
+    "chat": "hello",
+    "change": 3,
+    "never": TimeoutError("never"),
+    "paid": {"order": 1},
+    "refused": TimeoutError("refused"),
+    "publish seen": None,
+    "enter total": _HELD,
+    "leave total": None,
+    "state": None,
+    "go": "on",
+}
+PAUSE = 3_600_000
+"""For how long `paused` stands still now and then, in milliseconds."""
 
 
 def driven(program: Any, order: int) -> list[str]:
     """What a program does: each event, and what was then asked for; last its result."""
-    yes = {"decision": "approved"}
-    answers = {"race[0]/boss": yes, "boss": yes, "other": yes}
-    run = Run(program, answers=answers)
-    count = 0
-    while run.execution.finished is None:
-        assert run.execution.error is None, run.execution.error
-        eligible = run.eligible
-        drawn = hashlib.sha256(f"{program.__name__} {order} {count}".encode()).digest()
-        run.settle(eligible[int.from_bytes(drawn[:4]) % len(eligible)])
-        count += 1
-    told = [_told(entry) for entry in run.history]
-    replayed = run.replayed()
-    assert replayed.error is None, replayed.error
-    replayed.drop()
+    made = TestProgram(program, (bill, limited))
+    run = Run(made, world=World(ANSWERS, NAMED, [limited]))
+    told, count, on = [], 0, True
+    while on:
+        while run.execution.finished is None:
+            assert run.execution.error is None, run.execution.error
+            eligible = run.eligible
+            drawn = hashlib.sha256(f"{program.__name__} {order} {count}".encode()).digest()
+            run.clock += PAUSE if program is paused and drawn[4] % 4 == 0 else 0
+            run.settle(eligible[int.from_bytes(drawn[:4]) % len(eligible)])
+            count += 1
+        told += [_told(entry) for entry in run.history]
+        replayed = run.replayed()
+        assert replayed.error is None, replayed.error
+        replayed.drop()
+        on = run.next_lap()
     run.close()
     return told
 
@@ -327,7 +485,10 @@ def _told(entry: Any) -> str:
         value = None if outcome.value is None else bytes(outcome.value.body).decode()
         return f"{tag} {outcome.kind} {value or outcome.failure}"
     due = f" due {entry.due}" if isinstance(entry, Scheduled) and entry.due else ""
-    return f"{tag} {getattr(entry, 'key', '')}{due}"
+    other = f" of {entry.other.run}" if isinstance(entry, ScheduledRun) and entry.other else ""
+    under = [each.key for each in entry.terms.limits] if isinstance(entry, ScheduledFor) else []
+    limits = f" under {under}" if under else ""
+    return f"{tag} {getattr(entry, 'key', '')}{due}{other}{limits}"
 
 
 def all_driven() -> dict[str, list[str]]:

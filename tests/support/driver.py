@@ -15,8 +15,10 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
-from rewake import Task
+from rewake import Task, Workflow
+from rewake.authoring.events import heard_in
 from rewake.kinds import Kind, OutcomeKind, Purpose
+from rewake.noted import LapBegun
 from rewake.records import (
     CancelRequested,
     Completed,
@@ -27,11 +29,13 @@ from rewake.records import (
     Millis,
     Outcome,
     Scheduled,
+    Signalled,
     Started,
     Stepped,
     Value,
     Withdrawn,
 )
+from rewake.replay.again import Continued
 from rewake.replay.execution import Execution, current
 from rewake.replay.operation import OpenOp
 from rewake.signing.links import Links
@@ -85,7 +89,7 @@ class TestProgram:
     __test__ = False
 
     function: Body
-    tasks: Sequence[Task[..., Any]] = ()
+    tasks: Sequence[Task[..., Any] | Workflow[..., Any]] = ()
     timeout: Millis | None = None
     codec: TestCodec = CODEC
     links: Links = LINKS
@@ -129,10 +133,12 @@ class TestProgram:
 class World:
     """How operations end. `answers` by key: a value, or an exception; the others are computed.
 
-    A task or step without an answer is called. `called` counts the calls by key.
+    What has none may have one by its name before a colon, in `named`; else a task or step is called. `called`
+    counts the calls by key. The answer of a signal or event is what that says.
     """
 
     answers: Mapping[str, Any] = field(default_factory=dict)
+    named: Mapping[str, Any] = field(default_factory=dict)
     tasks: Sequence[Task[..., Any]] = ()
     called: dict[str, int] = field(default_factory=dict)
 
@@ -143,14 +149,21 @@ class World:
         except Exception as error:
             kind = OutcomeKind.TIMEOUT if isinstance(error, TimeoutError) else OutcomeKind.ERROR
             return Outcome(kind, failure=failure_of(error, 1))
-        purpose = "approval" if op.kind is Kind.APPROVAL else Purpose.RESULT
+        if op.kind is Kind.CHILD_CANCEL:
+            return Outcome(OutcomeKind.OK)
+        purpose = op.kind.traits.ends_with or Purpose.RESULT
         return Outcome(OutcomeKind.OK, CODEC.encode(result, key=op.key, purpose=purpose))
 
     def _result(self, op: OpenOp) -> Any:
-        if op.key in self.answers:
-            answer = self.answers[op.key]
+        if op.kind in (Kind.CHILD_START, Kind.CHILD_CANCEL):
+            return op.about.run if op.about else ""
+        name = op.name.partition(":")[0]
+        if op.key in self.answers or name in self.named:
+            answer = self.answers[op.key] if op.key in self.answers else self.named[name]
             if isinstance(answer, Exception):
                 raise answer
+            if op.kind is Kind.EVENT:
+                return {"id": f"of {op.key}", "place": op.asked_at + 1, "data": answer}
             return answer
         if op.kind is Kind.STEP:
             return run_plainly(op.work.function())
@@ -196,7 +209,8 @@ class Run:
     ) -> None:
         made = function if isinstance(function, TestProgram) else TestProgram(function)
         self.program = made if timeout is None else replace(made, timeout=timeout)
-        self.world = world or World({} if answers is None else answers, self.program.tasks)
+        tasks = [each for each in self.program.tasks if isinstance(each, Task)]
+        self.world = world or World({} if answers is None else answers, tasks=tasks)
         self.cold = cold
         self.clock: Millis = START
         self.outcomes: dict[str, Outcome] = {}
@@ -233,12 +247,41 @@ class Run:
             assert op.due is not None
             self.clock = max(self.clock + 1, op.due)
             return self._observe(Fired(key, self.clock), None)
+        if op.kind is Kind.SIGNAL:
+            return self._hear(op)
         self.clock += 1
         outcome = self.world.outcome(op)
         if op.kind is Kind.STEP:
             return self._observe(Stepped(key, self.clock, outcome), None)
         self.outcomes[key] = outcome
         return self._observe(Completed(key, self.clock), outcome)
+
+    def _hear(self, op: OpenOp) -> None:
+        """A signal comes, or its time is over if the answer is `TimeoutError`."""
+        outcome = self.world.outcome(op)
+        if outcome.value is None:
+            assert op.due is not None, outcome.failure
+            assert outcome.kind is OutcomeKind.TIMEOUT, outcome.failure
+            self.clock = max(self.clock + 1, op.due)
+            return self._observe(Fired(op.key, self.clock, Kind.SIGNAL), None)
+        self.clock += 1
+        # It is sealed under its id, which here is the key of whoever gets it.
+        return self._observe(Signalled(op.key, self.clock, op.key, outcome.value), None)
+
+    def next_lap(self) -> bool:
+        """Begin the next lap, if the workflow has gone on as new."""
+        ended = self.execution.ended
+        if not isinstance(ended, Continued):
+            return False
+        begun = LapBegun(self.execution.started.lap.number + 1, events=heard_in(self.execution))
+        self.execution.drop()
+        self.clock += 1
+        self.outcomes.clear()
+        self.history[:] = [Started(self.clock, ended.args, round=begun.number - 1, lap=begun)]
+        self.execution = self.instance()
+        self.execution.replay(self.history, {})
+        self._keep()
+        return True
 
     def cancel(self, reason: str = "told to") -> None:
         self.clock += 1
