@@ -133,8 +133,8 @@ class TestProgram:
 class World:
     """How operations end. `answers` by key: a value, or an exception; the others are computed.
 
-    What has none may have one by its name before a colon, in `named`; else a task or step is called. `called`
-    counts the calls by key. The answer of a signal or event is what that says.
+    What has none may have one in `named`, by its name before a colon; else a task or step is
+    called. `called` counts the calls by key. The answer of a signal or event is what that says.
     """
 
     answers: Mapping[str, Any] = field(default_factory=dict)
