@@ -152,9 +152,11 @@ def test_laps_go_on_where_the_last_one_was() -> None:
         for number in range(7, 10):
             await door.send(run, "x", number)
         assert await bench.result(run, 60) == list(range(10))
-        kept = [told.signal.id for told in (await door.sent_to(run)).signals]
+        told = (await door.sent_to(run)).signals
+        kept = [each.signal.id for each in told]
         assert "0" not in kept
         assert "6" in kept
+        assert all(each.delivered for each in told)  # those of the lap before, too
 
     virtually([laps], body, cached=0)
     virtually([laps], body)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from rewake.kinds import OutcomeKind
@@ -50,6 +50,16 @@ Found = tuple[Millis, str, Event, Outcome | None]
 """A signal that can be observed: when it was sent, its place among others of that moment."""
 
 
+def consumed(entries: Iterable[Entry]) -> Iterator[str]:
+    """The ids of the signals that a history has consumed, and the laps before it."""
+    for entry in entries:
+        if isinstance(entry, Signalled):
+            yield entry.signal
+        elif isinstance(entry, Started):
+            yield from entry.lap.heard
+            yield from entry.lap.over
+
+
 class Inbox:
     """What has come for one instance, and was not consumed."""
 
@@ -65,11 +75,7 @@ class Inbox:
     def passed(self, entries: Iterable[Entry]) -> None:
         """Note what other instances have consumed, by the history that they committed."""
         self._blind = True
-        for entry in entries:
-            if isinstance(entry, Signalled):
-                self._over.add(signal_place(entry.signal))
-            elif isinstance(entry, Started):
-                self._over.update(map(signal_place, [*entry.lap.heard, *entry.lap.over]))
+        self._over.update(map(signal_place, consumed(entries)))
 
     def note(self, keys: Sequence[str] | None) -> None:
         """Note what has arrived, as far as it was heard; None: something else may have, too."""

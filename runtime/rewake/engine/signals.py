@@ -32,6 +32,7 @@ from rewake.authoring.signals import (
 )
 from rewake.engine.deliveries import owner_of
 from rewake.engine.door import First
+from rewake.engine.inbox import consumed
 from rewake.engine.runs import POLL, Runs
 from rewake.engine.starting import IfFinished
 from rewake.engine.turn import Turn
@@ -198,7 +199,7 @@ class Signals:
         header = await store.header(run)
         found = [each for each in await store.signals(run) if each.stands(header.seed)]
         entries = (await store.newest(header)).entries if found else []
-        over = {entry.signal for entry in entries if isinstance(entry, Signalled)}
+        over = set(consumed(entries))
         found.sort(key=lambda each: (each.number, each.id))
         told: list[Told] = []
         for each in found[begin:end]:
