@@ -55,6 +55,19 @@ def test_failures_are_data() -> None:
         assert each.traceback == failure.traceback
 
 
+def test_a_group_says_what_is_in_it() -> None:
+    """The message of a group names its members, those of groups in it too, and not endless ones."""
+    task = TaskError("no ghost", type="NonRetryable")
+    inner = ExceptionGroup("unhandled errors in a TaskGroup", [task])
+    told = failure_of(ExceptionGroup("two", [inner, ValueError("boom")]), 1).message
+    members = "unhandled errors in a TaskGroup (1 sub-exception): TaskError: NonRetryable: no ghost"
+    assert told == f"two (2 sub-exceptions): ExceptionGroup: {members}; ValueError: boom"
+    many = failure_of(ExceptionGroup("many", [ValueError(f"{n}") for n in range(9)]), 1).message
+    assert many == "many (9 sub-exceptions): ValueError: 0; ValueError: 1; ValueError: 2; …"
+    mute = failure_of(ExceptionGroup("one", [Mute()]), 1).message
+    assert mute == "one (1 sub-exception): Mute: <no message: its text raised ValueError>"
+
+
 def test_failures_never_fail() -> None:
     """An exception whose text raises still becomes a failure, without hiding what happened."""
     failure = failure_of(raised(Mute()), 1)

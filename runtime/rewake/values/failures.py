@@ -23,6 +23,7 @@ _TYPE = 200
 _MESSAGE = 4 * 1024
 _TRACEBACK = 8 * 1024
 _CUT = "…"
+_MEMBERS = 3
 _ERROR = "the error of an operation"
 _PACKAGES = (rewake.errors, asyncio, concurrent.futures, cloudpickle)
 _HOSTS = tuple(f"{Path(str(part.__file__)).parent}{os.sep}" for part in _PACKAGES)
@@ -89,9 +90,17 @@ def task_error(failure: Failure) -> TaskError:
 
 def _message_of(exc: BaseException) -> str:
     try:
+        if isinstance(exc, BaseExceptionGroup):
+            return f"{exc}: {_members_of(exc)}"
         return str(exc)
     except BaseException as error:  # user code, which may raise even `SystemExit`
         return f"<no message: its text raised {type(error).__name__}>"
+
+
+def _members_of(group: BaseExceptionGroup) -> str:
+    """What a group is made of, for its own message says only how many there are."""
+    named = [described(each) for each in group.exceptions[:_MEMBERS]]
+    return "; ".join(named + ["…"] * (len(group.exceptions) > _MEMBERS))
 
 
 def described(exc: BaseException) -> str:
