@@ -294,6 +294,10 @@ def test_a_place_is_only_where_it_should_be() -> None:
     for odd in ("", ".", "..", "\udcff"):
         assert isinstance(failing(lambda: script.client().get(odd)), InvalidInput)  # noqa: B023
     assert len(script.asked) == 1
+    run: Any = at_once(lambda: script.client().start("main", {}))
+    told = failing(lambda: script.client().update(run, "address", "x"))
+    assert str(told).endswith("Run is no text; of a run, give its `id`")
+    assert len(script.asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,10 @@ class Ask:
         return f"{whole}?{query}" if query else whole
 
 
-def _text(text: str) -> str:
-    """The text. Raises `InvalidInput` if it is none that can be sent."""
+def _text(text: object) -> str:
+    """The text. Raises `InvalidInput` if it is none that can be sent, or no text at all."""
+    if not isinstance(text, str):  # a `Run`, say, by who checks no types
+        raise InvalidInput(f"a {type(text).__name__} is no text; of a run, give its `id`")
     try:
         text.encode()
     except UnicodeEncodeError:  # an argument from a shell need not be UTF-8
