@@ -192,7 +192,12 @@ CASES = (
     Case(
         "a policy without a key",
         ["start", "main", "--if-finished", "restart"],
-        ["--if-finished needs --key"],
+        ["--if-finished needs --key or --id"],
+    ),
+    Case(
+        "two names for a run",
+        ["start", "main", "--key", "k", "--id", "i"],
+        ["give either --id or --key, not both"],
     ),
     Case("a value is no JSON", ["runs", "approve", "x", "--value", "{"], ["--value is not JSON"]),
     Case(

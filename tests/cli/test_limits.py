@@ -66,3 +66,38 @@ def test_a_run_says_for_what_it_waits(capsys: pytest.CaptureFixture[str]) -> Non
     assert "acme" in told
     assert "waiting for a limit" in told
     assert "main [zoe]" in told
+
+
+def test_what_is_open_says_what_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """A wait for a signal, an event, a time or another run is a line; one that is over is none."""
+    moment = "2026-01-31T12:00:00Z"
+    run = {"id": "r1", "workflow": "main", "state": "suspended", "wake": moment}
+    run |= {"created": moment, "updated": moment}
+    opened: dict[str, Any] = {"state": "waiting", "due": None}
+    operations = [
+        {"key": "a[0]/pay", "kind": "signal", "name": "pay", **opened, "due": moment},
+        {"key": "bank%2Ein", "kind": "event", "name": "bank.in", **opened},
+        {"key": "sleep", "kind": "timer", "name": "sleep", **opened, "due": moment},
+        {"key": "bill", "kind": "child", "name": "bill", **opened, "child": "r2"},
+        {"key": "sleep.2", "kind": "timer", "name": "sleep", "state": "done", "due": moment},
+    ]
+    tables.run_details(run, {"operations": operations})
+    told = capsys.readouterr().out
+    assert "\nwaits for the signal pay: a[0]/pay, until 2026-" in told
+    assert "\nwaits for the event bank.in: bank%2Ein\n" in told
+    assert "\nwaits for its moment: sleep, until 2026-" in told
+    assert "\nwaits for run r2: bill\n" in told
+    assert "sleep.2" not in told
+
+
+def test_a_list_has_the_status_of_what_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a body has said last is beside its run; of one that is over it says nothing any more."""
+    run = {"workflow": "w", "created": "2026-01-31T12:00:00Z", "error": None}
+    told = [("r1", "suspended", "packing"), ("r2", "done", "packed"), ("r3", "running", {"n": 1})]
+    tables.runs_table(
+        {**run, "id": name, "state": state, "status": said} for name, state, said in told
+    )
+    first, second, third = capsys.readouterr().out.splitlines()[1:]
+    assert first.endswith("  packing")
+    assert "packed" not in second
+    assert third.endswith('  {"n": 1}')

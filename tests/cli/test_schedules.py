@@ -48,12 +48,16 @@ def test_the_whole_way_of_a_schedule(shell: Shell) -> None:
     assert made.exit_code == 0, made.output
     assert re.match(r"schedule often: next at \d{4}-", made.stdout)
     assert re.search(r"often +report +every 600 s +active", rewake(shell, "list").stdout)
-    assert "every 600 s" in rewake(shell, "show", "often").stdout
+    told = rewake(shell, "show", "often").stdout
+    assert "every 600 s" in told
+    assert re.search(r"\nnext +\d{4}-", told)
+    assert "1 d 0 h" in told
     assert (
         rewake(shell, "change", "often", "--cron", "0 3 * * *", "--tz", "Asia/Tokyo").exit_code == 0
     )
     assert json.loads(rewake(shell, "show", "often", "--json").stdout)["tz"] == "Asia/Tokyo"
-    assert "often is paused" in rewake(shell, "pause", "--all", "--note", "x").stdout
+    assert "often is paused\n" in rewake(shell, "pause", "--all", "--note", "x").stdout
+    assert re.search(r"\nnext +paused\n", rewake(shell, "show", "often").stdout)
     assert "weekdays starts runs again" in rewake(shell, "resume", "--workflow", "report").stdout
     assert rewake(shell, "trigger", "often", "--id", "by-hand").stdout == "by-hand\n"
     told = rewake(shell, "backfill", "often", "--since", "3d", "--dry-run").stdout

@@ -83,6 +83,9 @@ def test_a_key_starts_only_one_run(client: Client) -> None:
     assert first.stdout == again.stdout
     assert other.exit_code == 2
     assert "started with other arguments" in other.stderr
+    for _ in range(2):
+        named = client.rewake("start", "paused", "--input", '{"seconds": 0}', "--id", "by-name")
+        assert named.stdout == "by-name\n"
 
 
 def test_a_key_starts_anew_where_that_is_asked_for(client: Client) -> None:

@@ -160,7 +160,7 @@ class _Block:
         if self._execution.replaying:  # what the options were then, stands
             recorded = self._execution.recorded(f"{scope.path}{RETRY}")
             wait = None if recorded is None else wait or 0.0
-        then = "there is no next one" if wait is None else f"the next one begins in {wait:g} s"
+        then = "there is no next one" if wait is None else f"the next one begins in {wait:.3g} s"
         told = f"attempt {self._failed} at the block {self._op.name!r} failed"
         self._execution.log("WARNING", f"{told}: {described(error)}; {then}")
         return wait

@@ -292,6 +292,9 @@ def start(
     workflow: Annotated[str, typer.Argument(help="The workflow's name.")],
     input: Input = None,
     input_file: InputFile = None,
+    id: Annotated[
+        str | None, typer.Option(help="The run's id: starting again attaches to it.")
+    ] = None,
     key: Annotated[
         str | None, typer.Option(help="An idempotency key: starting again attaches to its run.")
     ] = None,
@@ -322,7 +325,7 @@ def start(
     from rewake.cli.remote.runs import start as carry_out
 
     arguments = arguments_from(input, input_file) or {}
-    again = Again(key, if_running, if_finished, at, delay, tenant, priority, label)
+    again = Again(key, if_running, if_finished, at, delay, tenant, priority, label, id)
     _end(carry_out(Server(url, json), workflow, arguments, again, wait))
 
 

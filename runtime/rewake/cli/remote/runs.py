@@ -60,22 +60,25 @@ class Again:
     tenant: str | None = None
     priority: int | None = None
     labels: str | None = None
+    id: str | None = None
 
     def checked(self) -> Options:
         """The options of the start. Raises `UsageError`, which names the option."""
+        if self.id is not None and self.key is not None:
+            raise UsageError("give either --id or --key, not both")
         if self.key is not None and not self.key.isprintable():
             raise UsageError("--key must be one line of text")
         found = {"if_running": self.if_running, "if_finished": self.if_finished}
         for name, value in found.items():
-            if value is not None and self.key is None:
-                raise UsageError(f"--{name.replace('_', '-')} needs --key")
+            if value is not None and self.key is None and self.id is None:
+                raise UsageError(f"--{name.replace('_', '-')} needs --key or --id")
         running, finished = (None if each is None else each.value for each in found.values())
         if self.at is not None and self.delay is not None:
             raise UsageError("give either --at or --delay, not both")
         at = None if self.at is None else moment_from(self.at, "--at")
         delay = None if self.delay is None else duration_from(self.delay, "--delay")
         labels = None if self.labels is None else labels_in(self.labels)
-        made = Options(None, self.key, running, finished, at, delay, labels=labels)
+        made = Options(self.id, self.key, running, finished, at, delay, labels=labels)
         return replace(made, tenant=self.tenant, priority=self.priority)
 
 

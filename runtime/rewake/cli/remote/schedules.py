@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewake.cli.exits import Exit, tell
+from rewake.cli.lines import duration
 from rewake.cli.output import harmless, write_json
 from rewake.cli.remote.acting import moment_of
 from rewake.cli.remote.client import Client
@@ -79,7 +80,7 @@ def act(
             for name in names:
                 done.append((await client.post("schedules", name, action, body=body)).body)
                 if not json:
-                    print(f"schedule {name} {_DONE[action]}: {_next(done[-1])}")
+                    print(f"schedule {name} {_DONE[action]}{_then(done[-1])}")
         finally:
             if json:
                 write_json(done[0] if chosen.name is not None and done else {"schedules": done})
@@ -185,9 +186,18 @@ def _times(found: View) -> str:
 
 
 def _next(found: View) -> str:
+    paused = found["state"] == "paused"
+    return f"next at {_coming(found)}" if found["next"] and not paused else _coming(found)
+
+
+def _then(found: View) -> str:
+    return "" if found["state"] == "paused" else f": {_next(found)}"
+
+
+def _coming(found: View) -> str:
     if found["state"] == "paused":
         return "paused"
-    return f"next at {when(found['next'])}" if found["next"] else "it has no time left"
+    return when(found["next"]) if found["next"] else "it has no time left"
 
 
 def _show(found: View) -> None:
@@ -197,10 +207,10 @@ def _show(found: View) -> None:
         "times": _times(found),
         "state": found["state"] + (f": {found['note']}" if found["note"] else ""),
         "waits": found["trouble"] or "",
-        "next": _next(found),
+        "next": _coming(found),
         "jitter": f"{found['jitter']:g} s" if found["jitter"] else "",
         "overlap": found["overlap"],
-        "catch up": f"{found['catch_up']:g} s",
+        "catch up": duration(round(found["catch_up"] * 1000)),
         "from": "code" if found["code"] else "a request",
         "changed by": found["by"] or "",
         "so far": f"{found['started']} started, {found['skipped']} skipped",

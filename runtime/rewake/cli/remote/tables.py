@@ -23,6 +23,13 @@ Columns = Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]
 
 _UNBOUNDED = 10_000
 _LONGEST_VALUE = 400
+_WAITS = {
+    Kind.CALLBACK: "to be called",
+    Kind.EVENT: "for the event {name}",
+    Kind.SIGNAL: "for the signal {name}",
+    Kind.TIMER: "for its moment",
+}
+"""What a run waits for at an operation of a kind that nothing else tells of."""
 _STYLES = {
     "done": "green",
     "failed": "red",
@@ -201,7 +208,9 @@ def _told(operation: Mapping[str, Any], record: Mapping[str, Any] | None) -> Ite
     """What is to be said of an operation: while it is open, and of a decision who made it."""
     key, state = operation["key"], operation["state"]
     if operation.get("child"):
-        yield f"{key} is about run {operation['child']}: {state}"
+        child = operation["child"]
+        waits = operation["kind"] != Kind.CHILD_START and state == "waiting"
+        yield f"waits for run {child}: {key}" if waits else f"{key} is about run {child}: {state}"
         return
     if state == "running":
         tries = operation.get("tries")
@@ -215,9 +224,9 @@ def _told(operation: Mapping[str, Any], record: Mapping[str, Any] | None) -> Ite
         yield f"waits for the limit {operation['waits']}: {key}"
     elif operation.get("tag") and state == "waiting":
         yield f"waits for a server of the tag {operation['tag']}: {key}"
-    elif operation["kind"] == "callback" and state == "waiting":
+    elif operation["kind"] in _WAITS and state == "waiting":
         until = f", until {when(operation['due'])}" if operation.get("due") else ""
-        yield f"waits {Kind.CALLBACK.traits.waiting}: {key}{until}"
+        yield f"waits {_WAITS[operation['kind']].format(**operation)}: {key}{until}"
     elif operation["kind"] == "approval" and isinstance(operation.get("result"), dict):
         yield from decided_lines(key, operation["result"], record)
     if "progress" in operation and state in ("running", "retrying"):
@@ -275,12 +284,18 @@ def _error(about: Mapping[str, Any]) -> str:
     return f"{error['type']}: {error['message']}".partition("\n")[0] if error else ""
 
 
+def _says(run: Mapping[str, Any]) -> str:
+    """Why it did not succeed; of one that goes on, the status that its body has set."""
+    over = run["state"] in ("done", "failed", "cancelled")
+    return _error(run) or ("" if over else _json(run.get("status")))
+
+
 _RUN_COLUMNS: Columns = (
     ("RUN", lambda run: run["id"]),
     ("WORKFLOW", lambda run: run["workflow"]),
     ("STATE", _state),
     ("CREATED", lambda run: when(run["created"])),
-    ("", _error),
+    ("", _says),
 )
 _APPROVAL_COLUMNS: Columns = (
     ("RUN", lambda each: each["run"]),
