@@ -565,3 +565,9 @@ async def test_a_run_is_begun_once_more_although_its_laps_go_by(stage: Stage) ->
 def test_what_comes_late_of_a_first_lap_leaves_nothing() -> None:
     """Its item was removed, and an attempt that had stood still made it anew."""
     assert not simulate(case_of(20019, "sqlite")).broken
+
+
+@pytest.mark.parametrize("seed", [722225, 722333])
+def test_a_run_that_has_observed_nothing_is_looked_at_soon(seed: int) -> None:
+    """It seemed to be parked since the beginning of time, and the next look was in years."""
+    assert not simulate(case_of(seed, "memory")).broken

@@ -49,7 +49,8 @@ class Parked:
         outcome = operation.outcome
         self._settled += 1
         self._failed += outcome is not None and outcome.failure is not None
-        parked = max(0, self._now - self._header.clock)
+        # It has no clock before it has observed anything.
+        parked = max(0, self._now - max(self._header.clock, self._header.created))
         self._moments.append(max(self._soon, self._now + parked // RARER))
 
     @property
