@@ -14,6 +14,7 @@ from rewake import (
     every,
     publish,
     scheduled_at,
+    send_signal,
     set_labels,
     set_progress,
     set_status,
@@ -66,6 +67,7 @@ async def _shares() -> int:
 async def _hears() -> list[Any]:
     """An event that comes before its wait, one during it, and a run that it cancels."""
     doomed = await watching.start(7)
+    await wait_for_signal("watched")  # cancelled before it begins, it would do nothing
     await publish("paid", {"order": 6, "amount": 60}, id="early")
     late = asyncio.create_task(_amount(7))
     waiting("event")
@@ -122,6 +124,7 @@ async def pay(order: int) -> None:
 async def watching(order: int) -> None:
     """Waits until an event cancels it."""
     try:
+        await send_signal("the-run", "watched")
         await sleep(NEVER)
     finally:
         await step("cancelled", lambda: within(order))

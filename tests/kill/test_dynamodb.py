@@ -11,6 +11,7 @@ from rewake.hosts.databases import Address
 from tests.kill.fleet import ONE, SPREAD, TWO
 from tests.kill.points import AFTER, BEFORE, Kill
 from tests.kill.scenario import carry_out_all, judge
+from tests.kill.stories import Endless, Everything, Story
 from tests.support.aws import bucket_name, table_name
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
@@ -22,24 +23,32 @@ POINTS = [
     (SPREAD, Kill("store", "deliver", 6, BEFORE)),
     (ONE, Kill("body", "step[0]/slow")),
 ]
+OF_ENDLESS = [
+    (TWO, Kill("store", "next_lap", 1, AFTER)),
+    (ONE, Kill("table", "put", 60, BEFORE)),
+]
 
 
-def test_a_killed_server_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("story", "points"), [(Everything, POINTS), (Endless, OF_ENDLESS)])
+def test_a_killed_server_changes_nothing(
+    tmp_path: Path, story: type[Story], points: list[tuple[str, Kill]]
+) -> None:
     """Before and after calls, and inside a body: the run ends as if nobody had died."""
     table, bucket = table_name(), bucket_name()
 
     def place() -> Address:
         return Address(f"dynamodb://{table}/{uuid4().hex[:8]}", f"s3://{bucket}")
 
-    scenarios = [(shape, [kill]) for shape, kill in POINTS]
+    scenarios = [(shape, [kill]) for shape, kill in points]
     # A few at once: a server takes a while to find out who it is to AWS.
+    several = [(TWO, []), *scenarios]
     unkilled, *seen = [
         each
-        for start in (0, 3)
+        for start in range(0, len(several), 3)
         for each in carry_out_all(
-            tmp_path / str(start), [(TWO, []), *scenarios][start : start + 3], place=place
+            tmp_path / str(start), several[start : start + 3], place=place, story=story
         )
     ]
-    for (shape, kill), each in zip(POINTS, seen, strict=True):
+    for (shape, kill), each in zip(points, seen, strict=True):
         assert each.killed == 1, f"{shape}: nobody got to {kill}"
         judge(each, unkilled, f"{shape}, {kill}")

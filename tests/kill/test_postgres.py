@@ -11,6 +11,7 @@ from rewake.hosts.databases import Address
 from tests.kill.fleet import ONE, SPREAD
 from tests.kill.points import AFTER, BEFORE, Kill
 from tests.kill.scenario import carry_out_all, judge
+from tests.kill.stories import Endless, Everything, Story
 from tests.support.postgres import cluster, needs_postgres
 
 pytestmark = [pytest.mark.long, needs_postgres]
@@ -22,19 +23,27 @@ POINTS = [
     (SPREAD, Kill("store", "deliver", 6, BEFORE)),
     (SPREAD, Kill("table", "together", 40, AFTER)),
 ]
+OF_ENDLESS = [
+    (ONE, Kill("store", "next_lap", 1, AFTER)),
+    (SPREAD, Kill("table", "put", 60, BEFORE)),
+    (ONE, Kill("wait", "event")),
+]
 
 
-def test_a_killed_server_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("story", "points"), [(Everything, POINTS), (Endless, OF_ENDLESS)])
+def test_a_killed_server_changes_nothing(
+    tmp_path: Path, story: type[Story], points: list[tuple[str, Kill]]
+) -> None:
     """Before and after calls, and inside a body: the run ends as if nobody had died."""
-    scenarios = [(shape, [kill]) for shape, kill in POINTS]
+    scenarios = [(shape, [kill]) for shape, kill in points]
     with ExitStack() as stack:
 
         def place() -> Address:
             return Address(stack.enter_context(cluster().schema()))
 
         every = [(ONE, []), (SPREAD, []), *scenarios]
-        one, spread, *seen = carry_out_all(tmp_path, every, place=place)
+        one, spread, *seen = carry_out_all(tmp_path, every, place=place, story=story)
     unkilled = {ONE: one, SPREAD: spread}
-    for (shape, kill), each in zip(POINTS, seen, strict=True):
+    for (shape, kill), each in zip(points, seen, strict=True):
         assert each.killed == 1, f"{shape}: nobody got to {kill}"
         judge(each, unkilled[shape], f"{shape}, {kill}")

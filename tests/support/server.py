@@ -81,7 +81,7 @@ class ServerProcess:
         self._reader.join()
         if self.process.stderr is not None:
             self.process.stderr.close()
-        if self.url:
+        if hasattr(self, "client"):  # it was ready
             self.client.close()
 
     def start(self) -> None:
