@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
-from rewake import workflow
+from rewake import Alert, event, every, on_failure, task, workflow
 from rewake.app import App
 from rewake.cli.dev.banner import banner, curl
 from rewake.hosts.config import ServerConfig
@@ -71,3 +71,29 @@ def test_webhooks_are_named() -> None:
     lines = banner(app, ServerConfig(), "http://127.0.0.1:8000").splitlines()
     assert "      POST http://127.0.0.1:8000/hooks/a" in lines
     assert "      POST http://127.0.0.1:8000/hooks/b/c" in lines
+
+
+@task
+async def tell(alert: Alert) -> None: ...
+
+
+@workflow(
+    schedule=every(600, name="often"),
+    on_event="order.paid",
+    cancel_on=event("order.off", where={"order": "order"}),
+)
+async def begun(order: int = 0) -> None: ...
+
+
+def test_what_else_begins_runs_is_named() -> None:
+    """Schedules and events stand with their workflow; what Rewake itself begins is no offer."""
+    app = App()
+    app.add(begun)
+    app.add(on_failure(tell))
+    lines = banner(app, ServerConfig(), "http://127.0.0.1:8000").splitlines()
+    assert lines[lines.index("    begun") + 2 :] == [
+        "      schedule often, every 0:10:00",
+        "      event order.paid",
+        "      cancelled by the event order.off",
+    ]
+    assert "tell-tell" in app.workflows

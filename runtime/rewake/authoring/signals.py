@@ -235,7 +235,7 @@ def _begun(
     """The future of a wait that is asked for now."""
     execution = current()
     if execution is None:
-        raise NotInARun(f"waiting for the signal {name!r} needs a run; in a test, supply what it says")
+        raise NotInARun(f"waiting for the signal {name!r} needs a run; in a test, supply its value")
     limit = _checked(name, timeout)
     wait = Wait(execution.codec, name, as_it_is if kind is None else Converters().of(kind))
 

@@ -24,7 +24,8 @@ FEW = 4
 
 _LONGEST_PROGRESS = 60
 """Characters of progress that are shown."""
-_HIDDEN = ("run-timeout",)
+HIDDEN = ("run-timeout",)
+"""Operations that nobody has asked for."""
 _OPEN = ("running", "retrying", "waiting")
 _BRANCH, _COUNT = re.compile(r"\[\d+\]"), re.compile(r"\.\d+(?=$|/|\[)")
 
@@ -49,7 +50,7 @@ def lines_of(operations: Sequence[OperationView], now: Millis) -> list[Line]:
     """The operations as lines, in the order in which the first of each was asked for."""
     groups: dict[str, list[OperationView]] = {}
     for operation in operations:
-        if operation.name not in _HIDDEN:
+        if operation.name not in HIDDEN:
             groups.setdefault(pattern(operation.key), []).append(operation)
     lines: list[Line] = []
     for name, alike in groups.items():

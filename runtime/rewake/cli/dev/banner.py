@@ -6,6 +6,7 @@ import json
 import shlex
 import types
 import typing
+from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
@@ -27,10 +28,23 @@ def banner(app: App, config: ServerConfig, url: str) -> str:
         "  token      $(rewake token), sent as Authorization: Bearer",
         "  workflows",
     ]
-    for _, workflow in sorted(app.workflows.items()):
-        lines += [f"    {workflow.name}", f"      {curl(workflow, url)}"]
-        lines += [f"      POST {url}/hooks/{each.path}" for each in workflow.webhooks]
+    own = {teller.name for teller in app.tellers.values()}  # runs of these are begun by Rewake
+    for name, workflow in sorted(app.workflows.items()):
+        if name not in own:
+            lines += [f"    {name}", f"      {curl(workflow, url)}", *_begun_by(workflow, url)]
     return "\n".join(lines)
+
+
+def _begun_by(workflow: Workflow[Any, Any], url: str) -> Iterator[str]:
+    """What else begins runs of a workflow, or cancels them."""
+    for hook in workflow.webhooks:
+        yield f"      POST {url}/hooks/{hook.path}"
+    for name, definition in workflow.schedules.items():
+        yield f"      schedule {name}, {definition.times}"
+    for event in workflow.on_event:
+        yield f"      event {event.name}"
+    for event in workflow.cancel_on:
+        yield f"      cancelled by the event {event.name}"
 
 
 def curl(workflow: Workflow[Any, Any], url: str) -> str:

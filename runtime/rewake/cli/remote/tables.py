@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rewake.cli.lines import duration
+from rewake.cli.lines import HIDDEN, duration
 from rewake.cli.output import harmless
 from rewake.cli.remote.ballots import decided_lines, holders_of, open_lines
 from rewake.kinds import Kind
@@ -224,7 +224,7 @@ def _told(operation: Mapping[str, Any], record: Mapping[str, Any] | None) -> Ite
         yield f"waits for the limit {operation['waits']}: {key}"
     elif operation.get("tag") and state == "waiting":
         yield f"waits for a server of the tag {operation['tag']}: {key}"
-    elif operation["kind"] in _WAITS and state == "waiting":
+    elif operation["kind"] in _WAITS and state == "waiting" and key not in HIDDEN:
         until = f", until {when(operation['due'])}" if operation.get("due") else ""
         yield f"waits {_WAITS[operation['kind']].format(**operation)}: {key}{until}"
     elif operation["kind"] == "approval" and isinstance(operation.get("result"), dict):
