@@ -82,7 +82,7 @@ FLOORS = {
         "identity",
         "doctor",
     ),
-    "hosts": ("authoring", "app", "stores", "dispatchers", "engine", "identity", "http"),
+    "hosts": ("authoring", "app", "stores", "dispatchers", "engine", "identity", "views", "http"),
     "codecs": (),
     "notify": ("authoring",),
     "embed": ("app", "stores", "dispatchers", "engine", "identity", "http", "hosts"),

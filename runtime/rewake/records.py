@@ -290,6 +290,8 @@ class Header(msgspec.Struct, omit_defaults=True):
     """How a removed one ended."""
     floor: int = 0
     """Of the first run of a key, if removed: the first generation that may be there."""
+    erased: bool = False
+    """Whether it was removed by who erased it: nothing of it stays in the archive either."""
     taken: str = ""
     """The claim that it was last taken from, which seemed dead."""
     where: str = ""

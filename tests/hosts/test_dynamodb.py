@@ -181,7 +181,7 @@ def test_an_emulator_that_is_down_is_told(blobs: str, monkeypatch: pytest.Monkey
         refuse_unfit(Address("dynamodb://table", blobs))
 
 
-@pytest.mark.parametrize("name", ["runtime", "tables-create"])
+@pytest.mark.parametrize("name", ["runtime", "tables-create", "archive"])
 def test_the_policies_are_told(name: str) -> None:
     """The page has them word for word."""
     policy = (INFRA / "iam" / f"{name}.json").read_text()

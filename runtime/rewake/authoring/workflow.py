@@ -329,8 +329,9 @@ def workflow(
     `timeout` (seconds, or a `timedelta`) bounds a whole run, its sleeps included, or with `retries`
     each attempt: a body that fails begins anew then, after a wait as that of a task. `name` is how
     it is known in the app and in URLs, by default the function's own; `webhook` is one of
-    `rewake.webhooks`, or a list of them. `keep` (seconds, or a `timedelta`; None: for ever) is how
-    long runs are kept once they have ended, of all of them or by state: `keep={"failed": None}`.
+    `rewake.webhooks`, or a list of them. `keep` (seconds, a `timedelta`, or a text: `"30d"`; None:
+    for ever) is how long runs are kept once they have ended, of all of them or by state:
+    `keep={"failed": None}`; with `"30d+archive"` they are archived before they are removed.
     `schedule` is `cron(...)` or `every(...)`, or a list of them: when runs are started.
     `limits`, `throttle`, `singleton`, `debounce` and `batch` say how many there are at once, how
     often one begins, and what several starts become (`rewake.authoring.limits`).

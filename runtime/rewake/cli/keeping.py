@@ -93,6 +93,21 @@ def runs_export(
     raise typer.Exit(done)
 
 
+def runs_archived(
+    day: Annotated[str, typer.Argument(metavar="DAY", help="On which they ended: 2026-11-26.")],
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Its id.")] = None,
+    erase: Annotated[bool, typer.Option("--erase", help="Remove it from the archive.")] = False,
+) -> None:
+    """What REWAKE_ARCHIVE has of a day: its runs; of a RUN, what `export` told of it."""
+    from rewake.cli.local.archived import erased, listed, shown
+
+    if run is None:
+        if erase:
+            raise UsageError("--erase is for one RUN")
+        raise typer.Exit(listed(day))
+    raise typer.Exit(erased(day, run) if erase else shown(day, run))
+
+
 def add_keeping(to: typer.Typer) -> None:
     """Add these commands to those of runs."""
     for name, command in (
@@ -101,5 +116,6 @@ def add_keeping(to: typer.Typer) -> None:
         ("erase", runs_erase),
         ("purge", runs_purge),
         ("export", runs_export),
+        ("archived", runs_archived),
     ):
         to.command(name)(command)

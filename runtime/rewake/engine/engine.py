@@ -213,6 +213,7 @@ class Engine(Runs):
             services.home = None
         services.threads.close()
         await self._watchdog.close()
+        await services.keeping.close()
         await services.store.close()
 
     async def handle(self, invocation: Invocation) -> None:

@@ -4,6 +4,11 @@ An ended run is due for its removal by the policy that stands at its end. When i
 of that moment is asked: where it says longer, the run stays; where nobody here knows its workflow,
 what was said at its end holds. Stuck runs have not ended, and stay.
 
+Where the policy says so, a run is archived first (`engine/archiving.py`). One that cannot be, as
+the archive is away or this process has none, stays, and is looked at again a little later: it keeps
+no other from going. Of a workflow that nobody here knows, runs are archived where there is an
+archive: nobody can tell what its policy was.
+
 Each sweep removes a bounded number of items, in steps of a few, after it has looked at all that
 lives. It looks whether there is anything to remove once a minute, and goes on with the next sweep
 where there is more. All processes of a store may do so at once.
@@ -17,6 +22,7 @@ from collections.abc import Awaitable, Callable
 
 from rewake.app import App
 from rewake.clock import Clock
+from rewake.engine.archiving import Archiving
 from rewake.engine.settings import Settings
 from rewake.errors import StoreError, StuckError
 from rewake.keep import Keep
@@ -35,6 +41,8 @@ STEPS = 40
 """The most steps of one sweep, each of which removes a few items."""
 RUNS = 40
 """The most runs that one sweep looks at."""
+AGAIN: Millis = 600_000
+"""After what time it is tried again to archive a run."""
 
 
 RemoveEvent = Callable[[Key, Millis], Awaitable[int]]
@@ -55,6 +63,7 @@ class Keeping:
         self._looked: Millis | None = None
         self._more = False
         self._unread: set[Key] = set()
+        self.archiving: Archiving | None = None
         self.remove_event: RemoveEvent = _no_event
         """Removes an event whose time is over. Returns how many steps that took."""
         store.later, store.remembered = settings.later, settings.remembered
@@ -73,6 +82,12 @@ class Keeping:
     def is_known(self, header: Header) -> bool:
         """Whether this app has the workflow of a run, and so its policy."""
         return header.workflow in self._app.workflows
+
+    def archives(self, ended: Header) -> bool:
+        """Whether a run that has ended is archived before it is removed."""
+        if not self.is_known(ended):
+            return self.archiving is not None
+        return ended.state in self._policy(ended).archived
 
     def _policy(self, header: Header) -> Keep:
         workflow = self._app.workflows.get(header.workflow)
@@ -125,20 +140,58 @@ class Keeping:
         if header is None or not is_ended_due(header.due) or (header.due or 0) > removal_due(now):
             return 0  # the index is late, or another process was quicker
         stone: Header | None = header
+        taken = 0
         if header.state in ENDED:
             due = self.due_of(header) if self.is_known(header) else header.due
             if header.hold or due is None or due > removal_due(now):
                 await self._store.lay_down(header, None if header.hold else due)
                 return 1
+            if self.archives(header):
+                taken, archived = await self._archive(header, now, steps)
+                if not archived:
+                    return taken
+                steps = max(1, steps - taken)
             stone = await self._store.remove(header, now)
-        return 1 if stone is None else await self.clear(stone, now, steps)
+        return taken + (1 if stone is None else await self.clear(stone, now, steps))
+
+    async def _forgotten(self, stone: Header) -> bool:
+        """Whether nothing is archived of a run that was erased, also by who stood still since."""
+        if not stone.erased or self.archiving is None:
+            return True
+        try:
+            await self.archiving.forget(stone)
+        except StoreError as error:
+            log.warning("what is archived of run %s stays: %s", stone.run, error)
+            return False
+        return True
+
+    async def _archive(self, ended: Header, now: Millis, steps: int) -> tuple[int, bool]:
+        """Archive some of a run. Returns how many steps that took, and whether it is archived."""
+        told = "this process has no archive (REWAKE_ARCHIVE)"
+        if self.archiving is not None:
+            self.archiving.only(ended.run)
+            try:
+                return await self.archiving.some(ended, steps)
+            except StoreError as error:
+                told = str(error)
+        log.warning("run %s stays, as it cannot be archived: %s", ended.run, told)
+        await self._store.lay_down(ended, removal_due(now + AGAIN))
+        return 1, False
+
+    async def close(self) -> None:
+        """End the connections to the archive."""
+        if self.archiving is not None:
+            await self.archiving.close()
 
     async def clear(self, stone: Header, now: Millis, steps: int) -> int:
         """Remove what is left of a removed run, in at most so many steps. Returns how many."""
         for step in range(1, steps + 1):
             more = await self._store.clear(stone)
             if not more:
-                await self._store.settle_stone(stone, now)
+                if await self._forgotten(stone):
+                    await self._store.settle_stone(stone, now)
+                else:
+                    await self._store.look_soon(stone, now + AGAIN)
                 return step
             await asyncio.sleep(0)  # others may go on in between
         await self._store.look_soon(stone, now)

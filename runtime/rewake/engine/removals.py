@@ -9,13 +9,15 @@ from typing import NamedTuple
 from rewake.engine.family import family_of
 from rewake.engine.listing import Listing, Wanted
 from rewake.engine.services import Services
-from rewake.errors import RunConflict, RunNotFound
+from rewake.errors import ConfigError, RunConflict, RunNotFound
 from rewake.records import Header, Millis
 from rewake.states import ENDED
 from rewake.stores.ended import ended_at, is_ended_due
 
 AT_ONCE = 200
 """The most steps in which one request erases; what is left goes with the next sweeps."""
+ARCHIVED_AT_ONCE = 20
+"""The most runs that one request looks at where some are archived before they go."""
 
 
 class Purged(NamedTuple):
@@ -63,8 +65,8 @@ class Removals:
         """Remove an ended run now, those that it has begun, and the deliveries that came to them.
 
         Returns it as it was. Its id, and its key, stay taken for a while. Raises `RunNotFound`,
-        also of one that was removed before, whose deliveries go; and `RunConflict` if one of them
-        has not ended, is held, or goes on meanwhile.
+        also of one that was removed before, whose deliveries go, and what is archived of it; and
+        `RunConflict` if one of them has not ended, is held, or goes on meanwhile.
         """
         header = await self._erasable(run, dry_run=dry_run)
         family = [header, *await family_of(self._store, run)]
@@ -79,7 +81,7 @@ class Removals:
         services, now, run = self._services, self._services.clock.now(), header.run
         await self._tell(header)
         await self._store.deliveries.erase(run)  # first: else a death here would leave them
-        stone = await self._store.remove(header, now)
+        stone = await self._store.remove(header, now, erased=True)
         if stone is None:
             raise RunConflict(f"run {run!r} has changed meanwhile: look at it again")
         services.cache.drop(run)
@@ -92,10 +94,17 @@ class Removals:
         try:
             return await self._store.header(run)
         except RunNotFound:
-            stands = await self._store.standing(run) is not None
-            if stands and not dry_run:
+            stone = await self._store.standing(run)
+            if stone is not None and not dry_run:
                 await self._store.deliveries.erase(run)
+                await self._forget(stone)
             raise
+
+    async def _forget(self, run: Header) -> None:
+        """Remove what is archived of a run, or of a stone."""
+        archiving = self._services.keeping.archiving
+        if archiving is not None:
+            await archiving.forget(run)
 
     async def _tell(self, ended: Header) -> None:
         """Tell those who wait for a run how it ended, unless that is done."""
@@ -105,6 +114,11 @@ class Removals:
     async def _remove(self, header: Header, now: Millis) -> bool:
         """Remove an ended run with the next sweep; False: it goes on, or is held."""
         await self._tell(header)
+        keeping = self._services.keeping
+        if keeping.archives(header):
+            if keeping.archiving is None:
+                raise ConfigError("there is no archive for what is to be archived: REWAKE_ARCHIVE")
+            await keeping.archiving.whole(header)
         if await self._store.remove(header, now, at=now) is None:
             return False
         self._services.cache.drop(header.run)
@@ -118,8 +132,9 @@ class Removals:
         Child runs are among them. A page looks at a bounded number; they go with the next sweeps.
         """
         wanted = replace(wanted, children=True)
+        limit = AT_ONCE if self._services.keeping.archiving is None else ARCHIVED_AT_ONCE
         now, runs, held = self._services.clock.now(), list[Header](), list[Header]()
-        found, cursor = await self.listing.page(wanted, AT_ONCE, cursor)
+        found, cursor = await self.listing.page(wanted, limit, cursor)
         for header in found:
             if header.state not in ENDED or ended_at(header) >= before:
                 continue

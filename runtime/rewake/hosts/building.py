@@ -36,6 +36,7 @@ from rewake.dispatchers.sqs import SqsDispatcher, open_queue, parked_name
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.errors import ConfigError
+from rewake.hosts.archives import check_archive, fill, open_archive
 from rewake.hosts.config import ServerConfig
 from rewake.hosts.databases import Address, file_of, open_database
 from rewake.hosts.hosts import refusals
@@ -181,7 +182,10 @@ def build_engine(
         events_kept=round(config.events_kept * 1000),
         served=config.served or unless_said,
     )
-    return Engine(app, table, dispatcher, secret, shelf=shelf, clock=clock, settings=settings)
+    engine = Engine(app, table, dispatcher, secret, shelf=shelf, clock=clock, settings=settings)
+    if config.archive:
+        fill(open_archive(config.archive, config.blobs), engine, secret)
+    return engine
 
 
 def _refuse(app: App, config: ServerConfig) -> None:
@@ -190,6 +194,7 @@ def _refuse(app: App, config: ServerConfig) -> None:
     found = refusals(host, app, dispatcher=config.dispatcher, db=config.db)
     if (first := next(found, None)) is not None:
         raise ConfigError(first)
+    check_archive(app, config)
     if not host.keeps_files and file_of(Address(config.db, config.blobs)) is not None:
         told = (
             "%s: each instance has a disk of its own, and %s the runs of one alone: see REWAKE_DB"

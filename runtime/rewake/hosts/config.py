@@ -87,6 +87,8 @@ class ServerConfig:
     """How long one task, step or body may block the event loop before it is given up."""
     keep: Keep = DEFAULT
     """How long runs are kept once they have ended, where their workflow does not say."""
+    archive: str = ""
+    """Where runs are archived before they are removed, if they are: a folder, or a bucket."""
     events_kept: float = 7 * 86_400.0
     """How many seconds events are kept, for waits that are asked for after them."""
     proxies: tuple[str, ...] = ()
@@ -268,7 +270,7 @@ def _keep(text: str) -> Keep:
     try:
         return keep_in(text)
     except ValueError:
-        told = "REWAKE_KEEP is 30d (or s, m, h), forever, or by state: done=7d,failed=90d"
+        told = "REWAKE_KEEP is 30d (or s, m, h), forever, or by state: done=7d,failed=90d+archive"
         raise ConfigError(told) from None
 
 
@@ -312,6 +314,7 @@ SETTINGS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "grace": ("REWAKE_GRACE", float),
     "blocked": ("REWAKE_BLOCKED", float),
     "keep": ("REWAKE_KEEP", _keep),
+    "archive": ("REWAKE_ARCHIVE", str),
     "events_kept": ("REWAKE_EVENTS_KEPT", _kept),
     "proxies": ("REWAKE_PROXIES", _networks),
     "cors": ("REWAKE_CORS", _origins),

@@ -53,17 +53,23 @@ def where(place: str, blobs: str) -> Where:
     if not blobs:
         told = "an item of DynamoDB has little room: set REWAKE_BLOBS=s3://BUCKET or s3://BUCKET/PREFIX"
         raise ConfigError(told)
-    parts = urlsplit(blobs)
+    bucket, prefix, encryption = bucket_of(blobs, "REWAKE_BLOBS")
+    own = "/".join(filter(None, (prefix, app)))
+    return Where(table, app, bucket, own, encryption)
+
+
+def bucket_of(address: str, setting: str) -> tuple[str, str, str]:
+    """The bucket, prefix and encryption that an address of S3 says. Raises `ConfigError`."""
+    parts = urlsplit(address)
     prefix, query = parts.path.strip("/"), dict(parse_qsl(parts.query, keep_blank_values=True))
     encryption = query.pop("encryption", "AES256")
     fits = parts.scheme == "s3" and _BUCKET.fullmatch(parts.netloc) and _PREFIX.fullmatch(prefix)
     if not fits or query or parts.fragment:
-        raise ConfigError("REWAKE_BLOBS is s3://BUCKET or s3://BUCKET/PREFIX")
+        raise ConfigError(f"{setting} is s3://BUCKET or s3://BUCKET/PREFIX")
     if encryption not in _ENCRYPTIONS:
         known = ", ".join(_ENCRYPTIONS)
-        raise ConfigError(f"REWAKE_BLOBS: encryption is one of {known}, and not {encryption!r}")
-    own = "/".join(filter(None, (prefix, app)))
-    return Where(table, app, parts.netloc, own, _ENCRYPTIONS[encryption])
+        raise ConfigError(f"{setting}: encryption is one of {known}, and not {encryption!r}")
+    return parts.netloc, prefix, _ENCRYPTIONS[encryption]
 
 
 def open_to_serve(place: str, blobs: str) -> Database:

@@ -52,7 +52,7 @@ _BEFORE = Due(ENDED, Key("", ""))
 _KEPT = {
     *("run", "workflow", "created", "seed", "runtime", "state", "epoch", "count", "arrivals"),
     *("depth", "round", "lap", "clock", "changed", "written", "mark", "was", "floor", "due"),
-    *("wide", "labels"),
+    *("wide", "labels", "erased"),
 }
 """What a stone has of its run: nothing that names anything, and no text of users but its labels,
 until the list of those has it no more."""
@@ -79,9 +79,11 @@ class Removal(Joins):
         return [due.due - ENDED for due in found]
 
     async def remove(
-        self, ended: Header, now: Millis, *, at: Millis | None = None
+        self, ended: Header, now: Millis, *, at: Millis | None = None, erased: bool = False
     ) -> Header | None:
         """Make a stone of an ended run, which is to be cleared by then (`at`).
+
+        `erased`: what late comes to the archive is to be cleared, too.
 
         None if it is not as it was read: it goes on, or somebody holds it. A stone stays as it is.
         """
@@ -95,6 +97,7 @@ class Removal(Joins):
             "was": ended.state,
             "due": removal_due(now + self.later if at is None else at),
             "floor": 2 if place is not None and place[1] == 1 else 0,
+            "erased": erased,
         }
         same = [begins(Move.REMOVE), Check("mark", "=", ended.mark), Check("hold", "=", False)]
         written = await self._update(header_key(ended.run), when=[same], set=set_)
@@ -151,7 +154,7 @@ class Removal(Joins):
             await self._fold(stone, *place, now)
 
     async def look_soon(self, stone: Header, now: Millis) -> None:
-        """Let a stone be looked at with the next sweep, for more of its run is left."""
+        """Let a stone be looked at from then on, for more of its run is left."""
         await self._move(stone, now)
 
     async def _fold(self, stone: Header, first: str, number: int, now: Millis) -> None:

@@ -105,7 +105,7 @@ def sealed_data(data: bytes, codec: PayloadCodec, context: Context) -> bytes:
     return _MARKED + codec.encode(data, context)
 
 
-def opened_data(data: bytes, codec: PayloadCodec, context: Context) -> bytes:
+def opened_data(data: bytes, codec: PayloadCodec | None, context: Context) -> bytes:
     """The bytes that were sealed; such as were not as they are. Raises as `opened` does."""
     if not data.startswith(_MARKED):
         return data

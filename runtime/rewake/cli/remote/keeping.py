@@ -82,7 +82,7 @@ def export(server: Server, run: str, output: Path | None) -> Exit:
     """Write all that is shown of a run: how it stands, its history, its logs."""
 
     async def call(client: Client) -> Exit:
-        whole = await _whole(client, run)
+        whole = await told_of(client, run)
         if output is None:
             write_json(whole)
             return Exit.DONE
@@ -102,7 +102,7 @@ def export_all(server: Server, tenant: str, output: Path | None) -> Exit:
             query = {"tenant": tenant, "children": "true", "limit": 200}
             async for each in client.pages("runs", "runs", query=query):
                 try:
-                    whole = await _whole(client, each["id"])
+                    whole = await told_of(client, each["id"])
                 except RunNotFound:
                     continue  # it was removed meanwhile
                 number += 1
@@ -116,7 +116,8 @@ def export_all(server: Server, tenant: str, output: Path | None) -> Exit:
     return server.ask(call)
 
 
-async def _whole(client: Client, run: str) -> Mapping[str, Any]:
+async def told_of(client: Client, run: str) -> Mapping[str, Any]:
+    """All that is shown of a run."""
     history, logs = await history_of(client, run), await logs_of(client, run, None)
     return {
         "run": (await client.get("runs", run)).body,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
 from typing import Any
 
 from rewake.cli.remote.client import Client
+from rewake.views.whole import told
 
 
 async def history_of(client: Client, run: str, most: int | None = None) -> dict[str, Any]:
@@ -21,19 +20,10 @@ async def history_of(client: Client, run: str, most: int | None = None) -> dict[
         for changed in page["changed"]:  # the last word on an operation stands
             # A step that runs and is in no history yet has begun since that was written.
             begun = {"kind": "step", "asked": page["run"]["updated"], "attempts": 1}
-            operations[changed["key"]] = _told(operations.get(changed["key"], begun), changed)
+            operations[changed["key"]] = told(operations.get(changed["key"], begun), changed)
         whole |= {name: page[name] for name in ("run", "cursor", "position")}
         count += 1
     return {**whole, "operations": list(operations.values()), "changed": []}
-
-
-def _told(operation: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
-    """An operation, and what a later page says of it."""
-    told = {**operation, **changed}
-    if told.get("ended") and told.get("duration") is None:
-        began, ended = (datetime.fromisoformat(told[name]) for name in ("asked", "ended"))
-        told["duration"] = max(0, (ended - began) // timedelta(milliseconds=1))
-    return told
 
 
 async def logs_of(client: Client, run: str, key: str | None) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""The archive: what is told of runs that were removed, by the day on which they ended.
+
+    <day>/<run>/<round>.json.gz            a run, as `rewake runs export` tells it
+    <day>/<run>/<round>.json.gz.sealed     the same, where there is a payload codec
+
+A place is a shelf for each day, on which the first writing of a name stands: whoever archives a run
+again after a death writes the same, and changes nothing. A run that failed, and was retried after
+it had been archived, is of another round, and has another document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from rewake.records import Header
+from rewake.stores.ended import ended_at
+from rewake.stores.shelf import Shelf
+
+FEW = 100
+"""How many documents are listed, or removed, at once."""
+PLAIN = ".json.gz"
+SEALED = ".json.gz.sealed"
+
+
+class ArchiveShelf(Shelf, Protocol):
+    """A shelf that can be listed, too."""
+
+    async def listed(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        """What there is, by run and name, behind this one."""
+        ...
+
+    async def close(self) -> None:
+        """End the connections."""
+        ...
+
+
+class Archive:
+    """Documents of runs. `shelf_of`: the shelf of a day, `2026-11-26`."""
+
+    def __init__(self, shelf_of: Callable[[str], ArchiveShelf]) -> None:
+        self._shelf_of = shelf_of
+
+    async def put(self, header: Header, document: bytes, *, sealed: bool) -> None:
+        """Keep the document of an ended run, whole, unless it is there. Raises `StoreError`."""
+        name = f"{header.round}{SEALED if sealed else PLAIN}"
+        await self._shelf_of(day_of(header)).put_blob(header.run, name, document)
+
+    async def names(self, day: str) -> list[tuple[str, str]]:
+        """The documents of a day, by run and name. Raises `StoreError`."""
+        shelf, found = self._shelf_of(day), list[tuple[str, str]]()
+        while some := await shelf.listed(found[-1] if found else ("", ""), FEW):
+            found += some
+        return found
+
+    async def names_of(self, day: str, run: str) -> list[str]:
+        """The documents of one run of a day, the newest last. Raises `StoreError`."""
+        found = await self._shelf_of(day).listed((run, ""), FEW)
+        names = [name for each, name in found if each == run]
+        return sorted(names, key=lambda name: int(name.partition(".")[0]))
+
+    async def get(self, day: str, run: str, name: str) -> bytes:
+        """A document. Raises `CheckpointUnreadable` if it is not there, and `StoreError`."""
+        return await self._shelf_of(day).get_blob(run, name)
+
+    async def remove(self, day: str, run: str) -> None:
+        """Remove all documents of a run that ended on this day. Raises `StoreError`."""
+        shelf = self._shelf_of(day)
+        while await shelf.delete_blobs(run, limit=FEW):
+            pass
+
+    async def close(self) -> None:
+        """End the connections."""
+        await self._shelf_of("").close()
+
+
+def day_of(header: Header) -> str:
+    """The day, in UTC, on which a run ended; also of its stone."""
+    return datetime.fromtimestamp(ended_at(header) / 1000, UTC).date().isoformat()
