@@ -186,8 +186,8 @@ def test_a_stuck_run_says_why_it_is_stuck(shell: Shell) -> None:
 
 
 TALKS = """
-import logging
-from rewake import sleep, wait_for_approval, workflow
+import asyncio, logging
+from rewake import sleep, wait_for_approval, wait_for_signal, workflow
 
 @workflow
 async def main() -> None:
@@ -195,7 +195,7 @@ async def main() -> None:
     try:
         await sleep(0.01)
         logging.error("slept")
-        await wait_for_approval("boss")
+        await asyncio.gather(wait_for_approval("boss"), wait_for_signal("go", type=int))
     except BaseException as error:
         print("undoing", type(error).__name__)
         raise
@@ -214,6 +214,7 @@ def test_a_replay_says_nothing_of_the_bodys_own(shell: Shell) -> None:
     quiet = shell.rewake("replay", "mine")
     assert quiet.returncode == 0, quiet.stderr
     assert "run mine of main: suspended," in quiet.stdout
+    assert "signal go\n" in quiet.stdout  # the type that it takes is for no reader
     said = quiet.stdout + quiet.stderr
     assert not any(word in said for word in ("begun", "undoing", "slept"))
 

@@ -34,8 +34,8 @@ from rewake.views.values import Values
 
 LONGEST = 160
 """Characters of a value that are shown."""
-_INSIDE = (None, Purpose.CALLBACK)
-"""What is recorded for these is for no reader: of a callback, the facts of its link."""
+_INSIDE = (Kind.CALLBACK, Kind.SIGNAL)
+"""What is recorded for these is for no reader: the facts of a link, the type of what is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +156,7 @@ class Tracer(Execution):
         purpose = asked.kind.traits.asked_with
         if purpose is Purpose.CALL:
             about += f"({self._call(asked)})"
-        elif purpose not in _INSIDE and asked.args is not None:
-            assert purpose is not None
+        elif purpose is not None and asked.kind not in _INSIDE and asked.args is not None:
             about += f" {self.value(asked.args, asked.key, purpose)}"
         if asked.due is not None:
             about += f" until {moment(asked.due)}{self._from_now(asked.due)}"
