@@ -7,6 +7,9 @@ import msgspec
 from rewake.encoded import Value
 from rewake.ledger import Millis
 
+TURN = "state:"
+"""How the names of signals begin that tell a block that it is its turn; then comes its token."""
+
 
 class Entrant(msgspec.Struct, frozen=True, array_like=True):
     """Who holds a state, or waits for it: a block of a run, by a token of its own."""

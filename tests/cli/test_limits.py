@@ -78,6 +78,8 @@ def test_what_is_open_says_what_ends_it(capsys: pytest.CaptureFixture[str]) -> N
         {"key": "a[0]/pay", "kind": "signal", "name": "pay", **opened, "due": moment},
         {"key": "bank%2Ein", "kind": "event", "name": "bank.in", **opened},
         {"key": "sleep", "kind": "timer", "name": "sleep", **opened, "due": moment},
+        {"key": "state:0af1", "kind": "signal", "name": "state:0af1", **opened},
+        {"key": "run-timeout", "kind": "timer", "name": "run-timeout", **opened, "due": moment},
         {"key": "bill", "kind": "child", "name": "bill", **opened, "child": "r2"},
         {"key": "sleep.2", "kind": "timer", "name": "sleep", "state": "done", "due": moment},
     ]
@@ -87,7 +89,8 @@ def test_what_is_open_says_what_ends_it(capsys: pytest.CaptureFixture[str]) -> N
     assert "\nwaits for the event bank.in: bank%2Ein\n" in told
     assert "\nwaits for its moment: sleep, until 2026-" in told
     assert "\nwaits for run r2: bill\n" in told
-    assert "sleep.2" not in told
+    assert "\nwaits for its turn at a state: `rewake state list`" in told
+    assert not any(key in told for key in ("sleep.2", "0af1", "run-timeout"))
 
 
 def test_a_list_has_the_status_of_what_goes_on(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from rewake.authoring.sending import next_id, sent
 from rewake.authoring.signals import wait_for_signal
 from rewake.authoring.time import uuid4
 from rewake.errors import InvalidInput
+from rewake.keyed import TURN
 from rewake.replay.execution import current
 from rewake.values.emitted import LARGEST, json_of
 from rewake.values.text import storable, stored_size
@@ -116,7 +117,7 @@ class Held:
             await asyncio.sleep(wait)
             return
         with suppress(TimeoutError):
-            await wait_for_signal(f"state:{self._token}", timeout=wait)
+            await wait_for_signal(f"{TURN}{self._token}", timeout=wait)
 
 
 async def _reached(label: str, act: Callable[[Reach], Coroutine[Any, Any, Any]]) -> Any:

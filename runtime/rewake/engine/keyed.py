@@ -34,7 +34,7 @@ from msgspec.structs import replace
 from rewake.engine.services import Services
 from rewake.engine.signals import Signals
 from rewake.errors import RunConflict, RunNotFound
-from rewake.keyed import Entrant, State
+from rewake.keyed import TURN, Entrant, State
 from rewake.kinds import Purpose
 from rewake.records import Value
 from rewake.states import TERMINAL, RunState
@@ -315,7 +315,7 @@ def _entered(state: State, mine: Entrant, gone: Entrant | None) -> State | None:
 
 def signal_of(token: str) -> str:
     """The name of the signal by which a state is handed on."""
-    return f"state:{token}"
+    return f"{TURN}{token}"
 
 
 def _hand_on(state: State) -> None:

@@ -15,6 +15,7 @@ from rich.text import Text
 from rewake.cli.lines import HIDDEN, duration
 from rewake.cli.output import harmless
 from rewake.cli.remote.ballots import decided_lines, holders_of, open_lines
+from rewake.keyed import TURN
 from rewake.kinds import Kind
 from rewake.labels import said
 
@@ -224,6 +225,10 @@ def _told(operation: Mapping[str, Any], record: Mapping[str, Any] | None) -> Ite
         yield f"waits for the limit {operation['waits']}: {key}"
     elif operation.get("tag") and state == "waiting":
         yield f"waits for a server of the tag {operation['tag']}: {key}"
+    elif (
+        operation["kind"] == "signal" and operation["name"].startswith(TURN) and state == "waiting"
+    ):
+        yield "waits for its turn at a state: `rewake state list` names the run that has it"
     elif operation["kind"] in _WAITS and state == "waiting" and key not in HIDDEN:
         until = f", until {when(operation['due'])}" if operation.get("due") else ""
         yield f"waits {_WAITS[operation['kind']].format(**operation)}: {key}{until}"
