@@ -301,6 +301,22 @@ def test_a_place_is_only_where_it_should_be() -> None:
 
 
 @pytest.mark.parametrize(
+    ("detail", "field", "told"),
+    [
+        ("order: Object missing required field `total`", "order.total", "Object missing required"),
+        ("lines[0]: no sku", "lines[0].sku", "no sku"),
+        ("no order", "order.total", "no order"),
+        ("ord: x", "order.total", "ord: x"),
+    ],
+)
+def test_a_place_is_said_once(detail: str, field: str, told: str) -> None:
+    """The message of a refusal begins with the place, and not with what is around it as well."""
+    script = Scripted(problem(422, detail=detail, field=field))
+    error = failing(lambda: script.client().start("main", {}))
+    assert str(error).startswith(f"{field}: {told}")
+
+
+@pytest.mark.parametrize(
     ("value", "told"),
     [
         (float("nan"), "NaN"),

@@ -150,12 +150,19 @@ def _of_somebody_else(status: int, url: str) -> RewakeError:
     return ServerUnavailable(f"{url} is not a Rewake server (status {status})")
 
 
+def _placed(told: str, where: str) -> str:
+    """What is told, with the place that it is about said once."""
+    if where in told:
+        return told
+    head, _, rest = told.partition(": ")
+    around = rest and where.startswith((f"{head}.", f"{head}["))  # of what lacks this field
+    return f"{where}: {rest if around else told}"
+
+
 def _error_of(url: str, status: int, problem: Mapping[str, Any], *, secret: bool) -> RewakeError:
     """A problem as an error."""
     told = str(problem.get("detail") or problem.get("title") or f"status {status}")
-    where = str(problem.get("field") or "")
-    if where not in told:
-        told = f"{where}: {told}"
+    told = _placed(told, str(problem.get("field") or ""))
     if status == 401:
         return Unauthentic(
             f"{url} is no link that this server has made"

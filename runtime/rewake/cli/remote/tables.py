@@ -225,18 +225,21 @@ def _told(operation: Mapping[str, Any], record: Mapping[str, Any] | None) -> Ite
         yield f"waits for the limit {operation['waits']}: {key}"
     elif operation.get("tag") and state == "waiting":
         yield f"waits for a server of the tag {operation['tag']}: {key}"
-    elif (
-        operation["kind"] == "signal" and operation["name"].startswith(TURN) and state == "waiting"
-    ):
-        yield "waits for its turn at a state: `rewake state list` names the run that has it"
     elif operation["kind"] in _WAITS and state == "waiting" and key not in HIDDEN:
-        until = f", until {when(operation['due'])}" if operation.get("due") else ""
-        yield f"waits {_WAITS[operation['kind']].format(**operation)}: {key}{until}"
+        yield _wait(operation)
     elif operation["kind"] == "approval" and isinstance(operation.get("result"), dict):
         yield from decided_lines(key, operation["result"], record)
     if "progress" in operation and state in ("running", "retrying"):
         yield f"  progress: {_json(operation['progress'])[:_LONGEST_VALUE]}"
     yield from _tried(operation)
+
+
+def _wait(operation: Mapping[str, Any]) -> str:
+    """What is waited for."""
+    if operation["name"].startswith(TURN):
+        return "waits for its turn at a state: `rewake state list` names the run that has it"
+    until = f", until {when(operation['due'])}" if operation.get("due") else ""
+    return f"waits {_WAITS[operation['kind']].format(**operation)}: {operation['key']}{until}"
 
 
 def _tried(operation: Mapping[str, Any]) -> Iterator[str]:
