@@ -145,7 +145,8 @@ def test_a_token_on_a_server(shell: Shell, server: ServerProcess) -> None:
     assert shell.rewake("runs", "list").returncode == 2
     shell.settings = admin
     run = shell.rewake("start", "total", "--input", '{"numbers": []}').stdout.strip()
-    assert re.search(r"started by +bootstrap", shell.rewake("runs", "show", run).stdout)
+    shown = shell.rewake("runs", "show", run).stdout
+    assert re.search(r"started by +bootstrap, the server's own token", shown)
     listed = shell.rewake("audit", "list", "--since", "1h")
     assert listed.returncode == 0, listed.stderr
     assert re.search(r"token:ci +run\.start +refused 403 +total +127\.0\.0\.1", listed.stdout)

@@ -202,7 +202,8 @@ def _value_in(history: Mapping[str, Any], kind: str, name: str) -> str:
 
 def _started_by(history: Mapping[str, Any]) -> str:
     entries = history.get("entries", ())
-    return next((each["by"] for each in entries if each.get("by")), "")
+    by = next((each["by"] for each in entries if each.get("by")), "")
+    return "bootstrap, the server's own token" if by == "bootstrap" else str(by)
 
 
 def _told(operation: Mapping[str, Any], record: Mapping[str, Any] | None) -> Iterator[str]:
