@@ -58,6 +58,9 @@ class Judge:
         history = await reads.history(await reads.header(name))
         if run.killed_at is not None:
             self._judge_kill(run, history)
+        elif not isinstance(history.entries[-1], Finished):
+            self._fail(run, f"it is {run.header.state}, and its history has no end")
+            return
         else:
             self._judge_replay(run, history)
             if known:

@@ -68,6 +68,7 @@ class Outside:
         self._seen: set[tuple[str, str, int]] = set()
         self._going_on: set[str] = set()
         self._readers: dict[str, Readers] = {}
+        self._copying: list[asyncio.Task[None]] = []
         world.on_change = self._changed
 
     async def run(self) -> None:
@@ -125,13 +126,15 @@ class Outside:
             if name in self._case.pauses:
                 world.spawn(Pauser(world, name).run(self._case.pauses[name]))
             if name in self._case.copies:
-                world.spawn(Repeater(self._case, world, name).run(*self._case.copies[name]))
+                copying = Repeater(self._case, world, name).run(*self._case.copies[name])
+                self._copying.append(world.spawn(copying))
 
     async def _until_the_end(self) -> bool:
         world, chaos = self._world, self._case.chaos
         while not world.watch.broken:
             runs = world.watch.runs
             begun = self._case.programs.keys() <= runs.keys()
+            begun = begun and all(copying.done() for copying in self._copying)
             if begun and all(self._is_over(run) for run in runs.values()):
                 return True
             if world.seconds > max(chaos.last, 20.0) + SLACK + JUMP * world.jumpy:

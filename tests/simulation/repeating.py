@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rewake.engine.engine import Engine
 from rewake.errors import RunConflict, RunNotFound, StoreError
+from rewake.states import RunState
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Repeater:
         await asyncio.sleep(after)
         world, made = self._world, f"{self._name}-{how}"
         key = await self._key()
+        if key is None:
+            return
 
         async def act(engine: Engine) -> str:
             if how == FORK:
@@ -66,9 +69,14 @@ class Repeater:
             world.chaos.note(how)
             self._case.programs[made] = self._case.programs[self._name]
 
-    async def _key(self) -> str:
-        """One of the operations that it has asked for, once there are some."""
+    async def _key(self) -> str | None:
+        """One of the operations that it has asked for, once there are some; None if there are none.
+
+        A run may come to its end without one.
+        """
         world = self._world
-        while (run := world.watch.runs.get(self._name)) is None or not run.all_asked:  # noqa: ASYNC110
+        while (run := world.watch.runs.get(self._name)) is None or not run.all_asked:
+            if run is not None and (run.over or run.header.state is RunState.STUCK):
+                return None
             await asyncio.sleep(0.5)
         return world.random.choice(run.all_asked).key

@@ -571,3 +571,10 @@ def test_what_comes_late_of_a_first_lap_leaves_nothing() -> None:
 def test_a_run_that_has_observed_nothing_is_looked_at_soon(seed: int) -> None:
     """It seemed to be parked since the beginning of time, and the next look was in years."""
     assert not simulate(case_of(seed, "memory")).broken
+
+
+def test_a_run_that_is_begun_once_more_after_its_end_comes_to_its_own_end() -> None:
+    """Nobody waited for who was about to begin it, and it was judged as it stood half done."""
+    verdict = simulate(case_of(21047, "sqlite"))
+    assert not verdict.broken
+    assert verdict.states == {"r1": RunState.DONE, "r1-fork": RunState.DONE}
