@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from rewake.engine import starting as engine_starting
+from rewake.engine.keeping import Keeping
 from rewake.engine.starting import Find, Name
 from rewake.ledger import View
 from rewake.records import Header, Millis
@@ -135,6 +136,19 @@ def begins_at_the_floor() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def removes_what_is_not_archived() -> Iterator[None]:
+    """A run goes although its archive is not written: it is away, or the next sweep would go on."""
+    archive = Keeping._archive
+
+    async def hasty(self: Keeping, ended: Header, now: Millis, _: int) -> tuple[int, bool]:
+        taken, _ = await archive(self, ended, now, 1)
+        return taken, True
+
+    with patch.object(Keeping, "_archive", hasty):
+        yield
+
+
 REMOVING: Sequence[Mutant] = (
     forgets_the_stone,
     leaves_a_gap,
@@ -145,4 +159,5 @@ REMOVING: Sequence[Mutant] = (
     forgets_at_once,
     claims_without_a_look,
     begins_at_the_floor,
+    removes_what_is_not_archived,
 )

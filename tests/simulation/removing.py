@@ -12,7 +12,7 @@ from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
 from rewake.engine.starting import IfFinished, IfRunning
 from rewake.errors import RunConflict, RunNotFound, RunRemoved, StoreError
-from rewake.keep import keep_in, keep_of
+from rewake.keep import ARCHIVE, keep_in
 from rewake.records import Scheduled
 from rewake.states import RunState
 from rewake.stores.ended import ended_at
@@ -28,8 +28,9 @@ LATER = 15.0
 """Seconds in which something late may come."""
 REMEMBERED = 60.0
 """Seconds for which ids are remembered beyond that."""
-SLACK = 400.0
-"""Seconds, after that, in which all must have gone: nobody looks more often than each minute."""
+SLACK = 1000.0
+"""Seconds, after that, in which all must have gone: nobody looks more often than each minute, and
+what could not be archived waits for five."""
 SHORT = 3.0
 """Seconds for which the runs of a key are kept."""
 
@@ -40,10 +41,15 @@ def settings_of(case: Case) -> Settings:
         return replace(case.settings, keep=keep_in("forever"))
     return replace(
         case.settings,
-        keep=keep_of(case.keep),
+        keep=keep_in(f"{int(case.keep)}s{ARCHIVE if archives(case) else ''}"),
         later=int(LATER * 1000),
         remembered=int((case.keep + REMEMBERED) * 1000),
     )
+
+
+def archives(case: Case) -> bool:
+    """Whether runs are archived before they are removed."""
+    return case.keep is not None and random.Random(f"archived/{case.seed}").random() < 0.5
 
 
 class Removing:

@@ -24,7 +24,7 @@ from tests.simulation.costs import too_many, units_of
 from tests.simulation.faults import POSTGRES, TRANSACTIONS
 from tests.simulation.loop import SimLoop, Spinning
 from tests.simulation.outside import Outside
-from tests.simulation.removing import settings_of
+from tests.simulation.removing import archives, settings_of
 from tests.simulation.world import EPOCH, World
 from tests.support.counting import CountingTable
 from tests.support.small_dynamodb import SmallDynamo
@@ -76,6 +76,7 @@ def simulate(case: Case) -> Verdict:
             queued=case.queued,
         )
         world.replaces = case.replaces
+        world.archives = archives(case)
         outside = Outside(case, world)
         try:
             asyncio.set_event_loop(loop)

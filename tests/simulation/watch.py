@@ -250,7 +250,7 @@ class Watch:
 
     def _became_a_stone(self, run: Run, new: Header) -> None:
         """Nothing of the run is in it; and somebody will look at it, or a newer run is there."""
-        run.removed_at = self._world.seconds if run.removed_at is None else run.removed_at
+        run.removed_at = self._world.removed(run) if run.removed_at is None else run.removed_at
         if new.tail or new.base or new.error or new.key or new.cancel or new.owner or new.digest:
             self.fail(f"run {new.run}: its stone has something of it")
         if new.due is None and not self._has_newer(new):

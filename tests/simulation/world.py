@@ -19,9 +19,12 @@ from rewake.engine.engine import Engine
 from rewake.engine.handover import hand_over
 from rewake.engine.logs import capture
 from rewake.engine.settings import Settings
+from rewake.hosts.archives import archiving_of
 from rewake.records import Invocation, Millis
 from rewake.signing.aes_gcm import AesGcm
 from rewake.signing.secret import Secret
+from rewake.stores.archive import Archive
+from rewake.stores.memory import MemoryTable
 from rewake.stores.sealing import SealingTable
 from rewake.stores.table import Key
 from rewake.tags import Served
@@ -109,6 +112,8 @@ class World:
         self.followed = 0
         self.on_change: Callable[[Run], None] = lambda run: None
         self.lines: list[str] = []
+        self.archives = False
+        self.archive = MemoryTable()
         self._tokens = random.Random(f"{seed}/tokens")
         self._made = 0
         self._work: set[asyncio.Task[Any]] = set()
@@ -122,6 +127,14 @@ class World:
     def true_now(self) -> Millis:
         """The time that a right clock shows."""
         return EPOCH + int(self.loop.seconds * 1000 + 1e-3)
+
+    def removed(self, run: Run) -> float:
+        """Note that a run is removed: it is archived by then, if any is. Returns the moment."""
+        name = run.header.run
+        archived = any(each == name for each, _ in self.archive._blobs)
+        if self.archives and run.entries and not archived:  # else a fork that never was
+            self.watch.fail(f"run {name}: it is removed, and was not archived")
+        return self.seconds
 
     def opened(self, key: Key, item: Any) -> Any:
         """A stored item, as the engine sees it."""
@@ -355,6 +368,9 @@ class Replica:
             chance=random.Random(f"{name}/{world.settings.cached}"),
             threads=False,
         )
+        shelf: Any = FaultyTable(self, world.archive, transactions=False)
+        archive = Archive(lambda _: shelf)
+        self.engine.services.keeping.archiving = archiving_of(archive, self.engine, world.secret)
         self.heart = HeartThread(self)
         heart = self.engine.services.heart
         heart._clock = HeartClock(self)

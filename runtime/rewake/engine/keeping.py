@@ -41,7 +41,7 @@ STEPS = 40
 """The most steps of one sweep, each of which removes a few items."""
 RUNS = 40
 """The most runs that one sweep looks at."""
-AGAIN: Millis = 600_000
+AGAIN: Millis = 300_000
 """After what time it is tried again to archive a run."""
 
 
@@ -63,6 +63,7 @@ class Keeping:
         self._looked: Millis | None = None
         self._more = False
         self._unread: set[Key] = set()
+        self._away = False
         self.archiving: Archiving | None = None
         self.remove_event: RemoveEvent = _no_event
         """Removes an event whose time is over. Returns how many steps that took."""
@@ -115,7 +116,7 @@ class Keeping:
     async def _some(self, now: Millis) -> bool:
         """Remove some. Whether there is more."""
         keys = await self._store.to_remove(now, RUNS + len(self._unread))
-        left = STEPS
+        left, self._away = STEPS, False
         for key in keys:
             if left <= 0:
                 return True
@@ -132,7 +133,7 @@ class Keeping:
             except StuckError as error:  # it cannot be read, and must not keep the others
                 self._unread.add(key)
                 log.warning("%s cannot be removed here: %s", run_of(key), error)
-        return len(keys) >= RUNS and left < STEPS
+        return len(keys) >= RUNS and left < STEPS and not self._away  # else each costs a write
 
     async def _look(self, run: str, now: Millis, steps: int) -> int:
         """Look at an ended run, or a stone, that may be due. Returns how many steps that took."""
@@ -174,6 +175,7 @@ class Keeping:
                 return await self.archiving.some(ended, steps)
             except StoreError as error:
                 told = str(error)
+        self._away = True
         log.warning("run %s stays, as it cannot be archived: %s", ended.run, told)
         await self._store.lay_down(ended, removal_due(now + AGAIN))
         return 1, False
