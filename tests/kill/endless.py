@@ -149,6 +149,12 @@ async def settling(version: int) -> int:
 
 
 @workflow
+async def delayed(number: int) -> int:
+    """Is started before it begins, and once more when it has ended."""
+    return await step("delayed", lambda: within(number))
+
+
+@workflow
 async def cart() -> list[int]:
     """Is found by its key."""
     return [await wait_for_signal("add", type=int) for _ in range(2)]

@@ -252,6 +252,7 @@ ENDLESS = Plan(
         "heard",
         "collected",
         "settled",
+        "delayed",
         "lap3/last",
     ),
     ("state", "event", "poll", "update", "pause"),

@@ -14,6 +14,7 @@ from tests.kill.points import ADDRESS
 
 RUN = "the-run"
 FORK = "the-fork"
+DELAYED, AGAIN = "the-delayed", "the-rerun"
 PATIENCE = 40.0
 """Seconds that a run may take, with a death in the middle."""
 EMITTED = 4
@@ -136,11 +137,11 @@ class Everything(Story):
 
 
 class Endless(Story):
-    """Send signals and starts, ask for an answer, pause, resume, fork; read what others came to."""
+    """Send signals, start, ask for an answer, pause, resume, fork, rerun; read what it came to."""
 
     app = "tests.kill.endless"
     workflow = "endless"
-    runs = (RUN, FORK)
+    runs = (RUN, FORK, AGAIN)
 
     def __init__(self, fleet: Fleet) -> None:
         super().__init__(fleet)
@@ -160,6 +161,8 @@ class Endless(Story):
             self._gathered[workflow] = dict.fromkeys(started)
         for number in (1, 2):
             self._add(number)
+        path = f"/v1/workflows/delayed/runs?id={DELAYED}&delay=0.3"
+        self.fleet.ask("POST", path, json={"number": 5}).raise_for_status()
 
     def tend(self, view: dict[str, Any]) -> None:
         if view.get("status") == "to be asked":
@@ -174,14 +177,16 @@ class Endless(Story):
             self._resumed = True
 
     def end(self, result: Any) -> dict[str, Any]:
-        asked = {"at": "lap3/last", "id": FORK}
-        self.fleet.ask("POST", f"/v1/runs/{RUN}/fork", json=asked).raise_for_status()
+        delayed = follow(self.fleet, run=DELAYED)
+        self._begin("fork", of=RUN, at="lap3/last", id=FORK)
+        self._begin("rerun", of=DELAYED, id=AGAIN)
         answer = self.fleet.ask("GET", f"/v1/runs/{RUN}/signals/the change").json()
         collected = [follow(self.fleet, run=run) for run in self._gathered["collecting"]]
         settled = [follow(self.fleet, run=run) for run in self._gathered["settling"]]
         return {
             "result": result,
             "fork": follow(self.fleet, run=FORK),
+            "delayed": [delayed, follow(self.fleet, run=AGAIN)],
             "answer": [answer["state"], answer["result"]],
             # Who dies between two starts may be so late that there are two runs.
             "collected": [item for items in collected for item in items],
@@ -196,6 +201,9 @@ class Endless(Story):
         sent = self.fleet.ask("POST", path, json=value, headers={"Idempotency-Key": id})
         # Whoever took it may have died before it could say so, and then the run may be over.
         assert sent.is_success or self._state() == "done", sent.text
+
+    def _begin(self, verb: str, *, of: str, **asked: str) -> None:
+        self.fleet.ask("POST", f"/v1/runs/{of}/{verb}", json=asked).raise_for_status()
 
     def _act(self, verb: str) -> None:
         done = self.fleet.ask("POST", f"/v1/runs/{RUN}/{verb}", json={})

@@ -48,6 +48,7 @@ _OF_THREE_LAPS = [1, 13, 2, [60, 70, "CancelledError", 2], 3, [1, "on"], "the la
 OF_ENDLESS = {
     "result": _OF_THREE_LAPS,
     "fork": _OF_THREE_LAPS,
+    "delayed": [5, 5],
     "answer": ["accepted", 2],
     "collected": [1, 2],
     "settled": 2,
@@ -58,7 +59,7 @@ OF_ENDLESS = {
 EXPECTED: dict[type[Story], dict[str, Any]] = {Everything: OF_EVERYTHING, Endless: OF_ENDLESS}
 OFTEN = {
     Everything: {"flaky", "stubborn", "hang", "pages[0]/pages"},  # they fail, or fall silent
-    Endless: {"heard", "lap3/last"},  # of two runs
+    Endless: {"heard", "lap3/last", "delayed"},  # of two runs
 }
 GATHERED = {"collected", "settled"}
 """The bodies of two runs, where starts that are gathered come too late after each other."""
