@@ -9,13 +9,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 from urllib.parse import parse_qs
 
 import pytest
+from msgspec.structs import replace as replaced
 from starlette.testclient import TestClient
 
-from rewake import step, task, workflow
+from rewake import secret, step, task, workflow
 from rewake.app import App
 from rewake.aws.wire import Answer
 from rewake.cli.local.archived import erased, listed, shown
@@ -31,6 +32,7 @@ from rewake.records import Header
 from rewake.signing.secret import Secret
 from rewake.stores.archive import Archive
 from rewake.stores.s3.shelf import S3Shelf
+from tests.support.aws import bucket_name
 from tests.support.server import SECRET, bearer
 
 INFRA = Path(__file__).parents[2] / "infra"
@@ -38,7 +40,7 @@ KEYS = "k:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
 
 @task
-async def pay(amount: int, password: str) -> str:
+async def pay(amount: int, password: Annotated[str, secret]) -> str:
     return f"paid {amount}"
 
 
@@ -69,7 +71,7 @@ def told(client: TestClient, run: str) -> Any:
 def test_a_server_archives_what_an_export_tells(
     keys: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a folder, by day and run; it is read without a server, with the keys of the database."""
+    """In a folder, by day and run, without secrets; it is read without a server, with its keys."""
     (tmp_path / "archive").mkdir()
     settings = {
         "REWAKE_SECRET": SECRET,
@@ -85,6 +87,7 @@ def test_a_server_archives_what_an_export_tells(
         started = client.post("/v1/workflows/order/runs?id=o-1&wait=20", json={"amount": 3})
         assert started.json()["result"] == "paid 3"
         exported = told(client, "o-1")
+        assert "opensesame" not in json.dumps(exported)
         day = exported["run"]["updated"][:10]
         answer = client.post("/v1/purge", json={"before": "2999-01-01T00:00:00Z"})
         assert [each["id"] for each in answer.json()["runs"]] == ["o-1"]
@@ -195,3 +198,26 @@ def test_an_archive_may_share_a_bucket() -> None:
     """Where neither lies in the other."""
     open_archive("s3://bucket/ab", "s3://bucket/a")
     open_archive("s3://bucket", "s3://other")
+
+
+def test_an_archive_in_s3() -> None:
+    """A document is there whole, once, below its prefix, and is listed, read and removed."""
+    name = bucket_name()
+    header = Header("r", "order", 1_700_000_000_000, seed=1, runtime=1)
+    day = "2023-11-14"
+
+    async def body() -> None:
+        archive, whole = open_archive(f"s3://{name}/shop"), open_archive(f"s3://{name}")
+        for document in (b"whole", b"another"):
+            await archive.put(header, document, sealed=False)
+        await archive.put(replaced(header, run="r-1"), b"other", sealed=True)
+        assert await archive.names_of(day, "r") == ["0.json.gz"]
+        assert await archive.get(day, "r", "0.json.gz") == b"whole"
+        assert len(await archive.names(day)) == 2
+        assert await whole.names(f"shop/{day}") == await archive.names(day)
+        await archive.remove(day, "r")
+        assert await archive.names(day) == [("r-1", "0.json.gz.sealed")]
+        await archive.close()
+        await whole.close()
+
+    asyncio.run(body())
