@@ -312,5 +312,8 @@ def test_an_erased_run_is_not_in_the_archive() -> None:
         with pytest.raises(RunNotFound):
             await bench.engine.erase(gone)
         assert place.documents == {}
+        place.documents[day_of(header), gone, "0.json.gz"] = b"late"
+        await asyncio.sleep(4 * HOUR)
+        assert place.documents == {}
 
-    virtually(MEMBERS, body, **SLOW)
+    virtually(MEMBERS, body, **SLOW, remembered=4 * HOUR * 1000)

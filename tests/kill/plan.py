@@ -113,6 +113,7 @@ OTHERS = frozenset(
         "clear",
         "settle_stone",
         "look_soon",
+        "erase_stone",
         "headers",
         "steps",
         "step",

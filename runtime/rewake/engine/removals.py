@@ -101,9 +101,10 @@ class Removals:
             raise
 
     async def _forget(self, run: Header) -> None:
-        """Remove what is archived of a run, or of a stone."""
+        """Remove what is archived of a stone, and what late comes to it."""
         archiving = self._services.keeping.archiving
         if archiving is not None:
+            await self._store.erase_stone(run)
             await archiving.forget(run)
 
     async def _tell(self, ended: Header) -> None:

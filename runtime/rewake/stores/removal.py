@@ -153,6 +153,11 @@ class Removal(Joins):
         else:
             await self._fold(stone, *place, now)
 
+    async def erase_stone(self, stone: Header) -> None:
+        """Note that a run that had gone was erased: what late comes to the archive goes too."""
+        same = [Check("mark", "=", stone.mark), Check("state", "=", RunState.REMOVED)]
+        await self._update(header_key(stone.run), when=[same], set={"erased": True})
+
     async def look_soon(self, stone: Header, now: Millis) -> None:
         """Let a stone be looked at from then on, for more of its run is left."""
         await self._move(stone, now)
