@@ -20,10 +20,12 @@ from rewake import (
     step,
     task,
     task_context,
+    wait_for_event,
     wait_for_signal,
     wait_until,
     workflow,
 )
+from rewake.engine.events import Events
 from rewake.engine.listing import Wanted
 from rewake.engine.signals import Signals
 from rewake.records import Header, Scheduled
@@ -170,6 +172,30 @@ def test_signals_are_of_the_run_that_they_were_sent_to(cached: int) -> None:
         assert await bench.result(made) == ["one", "a", "two"]
 
     virtually([hears, work], body, cached=cached)
+
+
+@workflow(limits=concurrency(1, name="listens"))
+async def listens() -> list[Any]:
+    async def works() -> str:
+        await sleep(5)
+        return await work("a")
+
+    return list(await asyncio.gather(wait_for_event("news"), works()))
+
+
+def test_a_fork_that_waits_for_its_place_hears_what_its_run_waited_for() -> None:
+    """The wait that it has a copy of is made known once it is let in, as at a first turn."""
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("listens")).run
+        await asyncio.sleep(10)
+        made = (await bench.engine.fork(run, "works[0]/work")).run
+        await asyncio.sleep(10)
+        await Events(bench.engine).publish("news", 1)
+        first, second = await bench.result(run), await bench.result(made, 100)
+        assert [first[0], first[1]] == [second[0], second[1]] == [1, "a"]
+
+    virtually([listens, work], body)
 
 
 @workflow(cancel_on="stop")

@@ -578,3 +578,13 @@ def test_a_run_that_is_begun_once_more_after_its_end_comes_to_its_own_end() -> N
     verdict = simulate(case_of(21047, "sqlite"))
     assert not verdict.broken
     assert verdict.states == {"r1": RunState.DONE, "r1-fork": RunState.DONE}
+
+
+def test_a_turn_that_is_held_back_leaves_what_the_one_before_it_has_left() -> None:
+    """It noted that all was in order; a wait that a dead turn had not made known never was."""
+    assert not simulate(case_of(60268, "memory")).broken
+
+
+def test_what_the_judge_looks_for_is_no_cost_of_the_runs() -> None:
+    """One look for each run, of which a short story can have many."""
+    assert not simulate(case_of(740179, "dynamodb")).broken

@@ -351,7 +351,8 @@ class Limits(Laps):
             "check_at": check_at,
             "admission": admission,
             "due": due if check_at is None else min(due, check_at),
-            "rest": held.epoch,
+            # It has begun nothing: what the turn before has left open is open still.
+            "rest": held.epoch if held.rest == held.epoch - 1 else held.rest,
             **absolved(held),
             **UNOWNED,
         }
