@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -131,6 +132,34 @@ def test_whoever_ends_lets_go(how: str, who: str) -> None:
         assert bench.seconds < 300
 
     virtually([adds], body)
+
+
+@workflow
+async def hurries() -> list[str]:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(5), state("cart", "ann"):
+            pass
+    async with state("cart", "ann") as cart:
+        cart.value = ["x"]
+    return list(cart.value)
+
+
+def test_who_is_cancelled_as_it_leaves_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its step may not have run yet: the run would have the state to its end, and wait for it."""
+    leave, begun = States.leave, []
+
+    async def slow(self: States, *given: Any, **named: Any) -> bool:
+        begun.append(given)
+        if len(begun) == 1:
+            await asyncio.sleep(50)
+        return await leave(self, *given, **named)
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run("hurries") == ["x"]
+        assert bench.seconds < 10
+
+    monkeypatch.setattr(States, "leave", slow)
+    virtually([hurries], body)
 
 
 def test_what_is_not_json_is_refused_and_nothing_is_written() -> None:

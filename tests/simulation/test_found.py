@@ -588,3 +588,9 @@ def test_a_turn_that_is_held_back_leaves_what_the_one_before_it_has_left() -> No
 def test_what_the_judge_looks_for_is_no_cost_of_the_runs() -> None:
     """One look for each run, of which a short story can have many."""
     assert not simulate(case_of(740179, "dynamodb")).broken
+
+
+@pytest.mark.parametrize(("seed", "store"), [(740343, "dynamodb"), (61142, "memory")])
+def test_a_branch_that_loses_as_it_leaves_a_state_lets_go(seed: int, store: str) -> None:
+    """Its step was withdrawn, and the rest of its run waited for the state, which it had itself."""
+    assert not simulate(case_of(seed, store)).broken

@@ -84,7 +84,11 @@ class Held:
         traceback: TracebackType | None,
     ) -> None:
         if self._token:
-            await self._leave(writes=kind is None)
+            try:
+                await self._leave(writes=kind is None)
+            except asyncio.CancelledError:
+                await self._leave(writes=False)  # else this run would have it to its end
+                raise
         elif kind is None:
             json_of(self.value, "the value of a state", LARGEST)
             _plain[self._name, self._key] = copy.deepcopy(self.value)
