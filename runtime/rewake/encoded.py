@@ -39,6 +39,18 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
     kind: OutcomeKind
     value: Value | None = None
-    failure: Failure | None = None
-    cached: str = ""
-    """The run that the value comes from, where it was not made but found."""
+    origin: Failure | str | None = None
+    """The failure; of a value that was not made but found, the run that it comes from.
+
+    One field for both: each more is written with every step that ever ended.
+    """
+
+    @property
+    def failure(self) -> Failure | None:
+        """What it failed with; None of a success."""
+        return self.origin if isinstance(self.origin, Failure) else None
+
+    @property
+    def cached(self) -> str:
+        """The run that the value comes from, where it was found."""
+        return self.origin if isinstance(self.origin, str) else ""

@@ -191,7 +191,7 @@ def test_an_item_of_the_longest_values_fits() -> None:
     over = Try(NUMBER, MOMENT, MOMENT, WHERE, failure.type, failure.message[:160])
     operation = Operation("r" * 128, "k" * 512, Kind.TASK)
     operation.tries, operation.failure = [over] * MOST_TRIES, failure
-    operation.outcome = Outcome(OutcomeKind.ERROR, failure=failure)
+    operation.outcome = Outcome(OutcomeKind.ERROR, origin=failure)
     assert len(encode(operation)) < MAX_ITEM
     for text, level in (("\0" * 100_000, "INFO"), ("", "L" * 500_000), ("\ud800" * 999, "\0" * 99)):
         log = LogLines()

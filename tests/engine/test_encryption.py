@@ -501,7 +501,7 @@ def test_an_error_that_was_changed_is_never_seen() -> None:
         outcome = (await bench.table.get(where)).outcome
         text = outcome.failure.message[:-8] + "AAAAAAA="
         failure = type(outcome.failure)(outcome.failure.type, text)
-        bad = type(outcome)(outcome.kind, failure=failure)
+        bad = type(outcome)(outcome.kind, origin=failure)
         await bench.table.update(where, set={"outcome": bad})
         bench.engine.services.cache.clear()
         await asyncio.sleep(200)

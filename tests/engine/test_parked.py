@@ -10,7 +10,7 @@ from rewake.records import Failure, Header, Operation, Outcome, Scheduled
 
 GRACE = 4_000
 DONE = Outcome(OutcomeKind.OK)
-FAILED = Outcome(OutcomeKind.ERROR, failure=Failure("ValueError", "no"))
+FAILED = Outcome(OutcomeKind.ERROR, origin=Failure("ValueError", "no"))
 
 
 def look(

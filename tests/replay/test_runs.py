@@ -128,7 +128,7 @@ def test_steps_that_are_retried() -> None:
         return await step("charge", lambda: "paid", retries=2)
 
     run = Run(main, cold=True)
-    failed = Outcome(OutcomeKind.ERROR, failure=failure_of(ValueError("no"), 1))
+    failed = Outcome(OutcomeKind.ERROR, origin=failure_of(ValueError("no"), 1))
     run._observe(Stepped("charge", START + 5, failed, Attempted(START, START + 1_005)), None)
     assert run.execution.open["charge"].attempts == 1
     assert run.execution.open["charge"].not_before == START + 1_005

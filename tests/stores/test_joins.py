@@ -27,7 +27,7 @@ from rewake.stores.table import Key, Spread, Written
 from tests.stores.test_processes import Nobody
 
 DONE = Outcome(OutcomeKind.OK, Value("json", msgspec.Raw(b"1")))
-FAILED = Outcome(OutcomeKind.ERROR, failure=Failure("ValueError", "no"))
+FAILED = Outcome(OutcomeKind.ERROR, origin=Failure("ValueError", "no"))
 KEYS = [f"t.{n}" for n in range(2, 14)]
 
 

@@ -82,7 +82,6 @@ READABLE = {
     "Kept": {"run", "key"},
     "Cached": {"run", "id"},
     "Forking": {"run", "of", "key"},
-    "Outcome": {"cached"},
     "Limit": {"id", "kind", "name", "key", "ahead", "run", "mark"},
     "Gathered": {"run"},
     "Waiter": {"run", "key", "name", "tag"},
@@ -152,7 +151,7 @@ def test_each_text_that_is_stored_is_sealed_or_named_as_readable() -> None:
 
 
 FAILURE = Failure(f"{CANARY}Error", f"no {CANARY}", f"at {CANARY}", 2, f"{CANARY}Within")
-BAD = Outcome(OutcomeKind.ERROR, failure=FAILURE)
+BAD = Outcome(OutcomeKind.ERROR, origin=FAILURE)
 ENTRIES: list[Any] = [
     Logged([LogLine(1, "INFO", CANARY), LogLine(2, "INFO", ""), LogLine(3, "INFO", CANARY)]),
     Stepped("s", 1, BAD),

@@ -126,7 +126,7 @@ class TestProgram:
         return Outcome(OutcomeKind.OK, self.codec.encode(result, key="", purpose="output"))
 
     def fail(self, error: BaseException) -> Outcome:
-        return Outcome(OutcomeKind.ERROR, failure=failure_of(error, 1))
+        return Outcome(OutcomeKind.ERROR, origin=failure_of(error, 1))
 
 
 @dataclass
@@ -148,7 +148,7 @@ class World:
             result = self._result(op)
         except Exception as error:
             kind = OutcomeKind.TIMEOUT if isinstance(error, TimeoutError) else OutcomeKind.ERROR
-            return Outcome(kind, failure=failure_of(error, 1))
+            return Outcome(kind, origin=failure_of(error, 1))
         if op.kind is Kind.CHILD_CANCEL:
             return Outcome(OutcomeKind.OK)
         purpose = op.kind.traits.ends_with or Purpose.RESULT

@@ -178,7 +178,7 @@ class _Block:
 
     def _outcome_of(self, error: BaseException) -> Outcome:
         kind = OutcomeKind.TIMEOUT if isinstance(error, TimeoutError) else OutcomeKind.ERROR
-        return Outcome(kind, failure=unwrapped(error, self._failed))
+        return Outcome(kind, origin=unwrapped(error, self._failed))
 
 
 def _seen_by(function: Callable[..., object]) -> Mapping[str, tuple[object, object]]:

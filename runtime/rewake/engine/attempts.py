@@ -401,7 +401,7 @@ class Attempts:
         self, operation: Operation, owner: str, failure: Failure, asked: Invocation
     ) -> Delivery:
         kind = OutcomeKind.TIMEOUT if failure.type == "TimeoutError" else OutcomeKind.ERROR
-        outcome, joined, spared = Outcome(kind, failure=failure), asked.joined, asked.spared
+        outcome, joined, spared = Outcome(kind, origin=failure), asked.joined, asked.spared
         return await self._deliver(operation, outcome, owner=owner, joined=joined, spared=spared)
 
     async def _deliver(

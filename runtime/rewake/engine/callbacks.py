@@ -90,7 +90,7 @@ class Callbacks:
         self, token: str, type: str, message: str = "", *, carry_on: bool = True
     ) -> OutcomeKind:
         """End the callback with an error, a `TaskError` of this type. Else it is as `complete`."""
-        outcome = Outcome(OutcomeKind.ERROR, failure=told_failure(type, message))
+        outcome = Outcome(OutcomeKind.ERROR, origin=told_failure(type, message))
         return await self._decide(token, lambda *_: outcome, carry_on=carry_on)
 
     async def heartbeat(self, token: str) -> Millis | None:

@@ -98,7 +98,7 @@ class Children:
             await self._put_back(asked, error.reason)
             return False
         except _REFUSED as error:
-            outcome = Outcome(OutcomeKind.ERROR, failure=failure_of(error, 1))
+            outcome = Outcome(OutcomeKind.ERROR, origin=failure_of(error, 1))
         if outcome is None:
             return False
         await self._deliver(self._parent(asked), asked.kind, outcome)
@@ -180,7 +180,7 @@ class Children:
         """How a run has ended, as an outcome of the operation that waits for it."""
         if outcome.value is None:
             failure = outcome.failure
-            return outcome if failure is None else replace(outcome, failure=inner(failure))
+            return outcome if failure is None else replace(outcome, origin=inner(failure))
         codec = RunCodec(self._services.secret, child)
         value = codec.moved(outcome.value, Purpose.OUTPUT, Place(run, key, Purpose.RESULT))
         return replace(outcome, value=value)
@@ -269,10 +269,10 @@ class Children:
     async def _end_of(self, header: Header, outcome: Outcome | None = None) -> Outcome:
         """How a run has ended, with its value whole."""
         if header.state is RunState.REMOVED:
-            return Outcome(OutcomeKind.CANCELLED, failure=_NEVER_BEGUN)
+            return Outcome(OutcomeKind.CANCELLED, origin=_NEVER_BEGUN)
         if header.state is RunState.STUCK:
             told = f"it was asked to cancel, and its cleanup cannot run: {header.error}"
-            return Outcome(OutcomeKind.CANCELLED, failure=Failure("StuckError", told))
+            return Outcome(OutcomeKind.CANCELLED, origin=Failure("StuckError", told))
         found = outcome or await self._runs.outcome(header)
         if found.value is None:
             return found

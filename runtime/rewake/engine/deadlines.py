@@ -29,4 +29,4 @@ def fell_silent(silent_at: Millis) -> tuple[Outcome, Millis]:
     It has a failure, so that it wakes its run also where that waits for more.
     """
     failure = Failure("TimeoutError", "nothing was heard of it for too long: no heartbeat came")
-    return Outcome(OutcomeKind.TIMEOUT, failure=failure), silent_at
+    return Outcome(OutcomeKind.TIMEOUT, origin=failure), silent_at

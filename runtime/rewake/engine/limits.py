@@ -142,7 +142,7 @@ class Limits:
             if number == 1 and (refused := await self._refused(limits, now)) is not None:
                 for grant in made:
                     await self._leave(grant.id, grant.holder)
-                return self._ended(Outcome(OutcomeKind.ERROR, failure=refused), found)
+                return self._ended(Outcome(OutcomeKind.ERROR, origin=refused), found)
             at = await self._reserved(limits, now)
             if at > now:
                 return await self._put_off(asked, number, at)
@@ -163,7 +163,7 @@ class Limits:
             if (past := entry.kept) is not None:
                 value = await self._caching.found(limit.id, past, asked)
                 if value is not None:
-                    return self._ended(Outcome(OutcomeKind.OK, value, cached=past.run), found)
+                    return self._ended(Outcome(OutcomeKind.OK, value, origin=past.run), found)
             elif entry.line is None:
                 return [
                     Grant(limit.id, Holder(asked.run, asked.key, asked.round, now, entry.grant))
@@ -252,7 +252,7 @@ class Limits:
                     for grant in grants:
                         await self._leave(grant.id, grant.holder)
                     failure = Failure("RunConflict", told_of(limit))
-                    return self._ended(Outcome(OutcomeKind.ERROR, failure=failure), found)
+                    return self._ended(Outcome(OutcomeKind.ERROR, origin=failure), found)
                 if entry.line != line:
                     await self._wait_in(asked, number, entry.line, reserved=True)
                 return PutOff(None)

@@ -106,7 +106,7 @@ class RunProgram:
         return Outcome(OutcomeKind.OK, value=value)
 
     def fail(self, error: BaseException) -> Outcome:
-        return Outcome(OutcomeKind.ERROR, failure=failure_of(error, self._failed + 1))
+        return Outcome(OutcomeKind.ERROR, origin=failure_of(error, self._failed + 1))
 
 
 def _unknown() -> Any:

@@ -240,7 +240,7 @@ class Runs(Again):
             return last.outcome
         # Killed, or cancelled while it was stuck.
         failure = Failure("killed" if header.killed else "CancelledError", header.cancel or "")
-        return Outcome(OutcomeKind.CANCELLED, failure=failure)
+        return Outcome(OutcomeKind.CANCELLED, origin=failure)
 
     # --- acting; with `dry_run` nothing is done, but refused what would be -------------------
 

@@ -182,7 +182,7 @@ class Steps:
         failed, chance = op.attempts + 1, self._services.chance.random()
         wait = op.work.policy.after_loss(failed, elapsed=_elapsed(op, now), chance=chance)
         retry_at = None if wait is None else now + millis(wait)
-        outcome = Outcome(OutcomeKind.ERROR, failure=Failure("lost", _LOST, attempts=failed))
+        outcome = Outcome(OutcomeKind.ERROR, origin=Failure("lost", _LOST, attempts=failed))
         return Stepped(op.key, now, outcome, Attempted(now, retry_at, op.number, once=True))
 
     def _stepped(
@@ -205,7 +205,7 @@ class Steps:
                 )
             except Exception as unencodable:
                 failure = failure_of(unencodable, _made(op))
-                return self._over(execution, op, now, Outcome(OutcomeKind.ERROR, failure=failure))
+                return self._over(execution, op, now, Outcome(OutcomeKind.ERROR, origin=failure))
             return self._over(execution, op, now, Outcome(OutcomeKind.OK, value=value))
         failed = op.attempts + 1
         wait = work.policy.next(
@@ -215,7 +215,7 @@ class Steps:
         retry_at = None if wait is None else now + millis(wait)
         about = About(self._run, op.key, op.number)
         warn_of_failure(about, failure, self._services.clock, retry_at)
-        outcome = Outcome(OutcomeKind.ERROR, failure=failure)
+        outcome = Outcome(OutcomeKind.ERROR, origin=failure)
         return self._over(execution, op, now, outcome, retry_at)
 
     def _over(

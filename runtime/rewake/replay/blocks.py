@@ -240,5 +240,5 @@ def _event_of(
     try:
         found = outcome()
     except Exception as unencodable:
-        found, cause = Outcome(OutcomeKind.ERROR, failure=failure_of(unencodable, 1)), None
+        found, cause = Outcome(OutcomeKind.ERROR, origin=failure_of(unencodable, 1)), None
     return BlockEnded(op.key, now, found, cause=cause)

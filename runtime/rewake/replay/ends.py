@@ -103,7 +103,7 @@ class End:
             if (anew := self._anew(late)) is not None:
                 return anew
             failed = program.fail(late)
-            outcome = Outcome(OutcomeKind.TIMEOUT, failure=failed.failure)
+            outcome = Outcome(OutcomeKind.TIMEOUT, origin=failed.failure)
             return Finished(outcome, Cause(self._late, DEADLINE))
         try:
             return Finished(program.succeed(main.result()))
@@ -114,7 +114,7 @@ class End:
                 return Continued(again.input)
             if cancelled is not None and isinstance(error, asyncio.CancelledError):
                 failed = program.fail(asyncio.CancelledError(cancelled))
-                return Finished(Outcome(OutcomeKind.CANCELLED, failure=failed.failure))
+                return Finished(Outcome(OutcomeKind.CANCELLED, origin=failed.failure))
             if (anew := self._anew(error)) is not None:
                 return anew
             return Finished(program.fail(error), self._execution.origins.cause_of(error))

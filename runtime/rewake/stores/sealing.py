@@ -57,6 +57,7 @@ TEXTS: Mapping[type, tuple[str, ...]] = {
     ReceivedBody: ("data",),
     Signal: ("refused",),
     Subscription: ("fields",),
+    Outcome: ("origin",),
 }
 """By struct: its fields that are texts or bytes of users. All others are names, ids and marks."""
 PARTS: Mapping[type, tuple[str, ...]] = {
@@ -71,11 +72,12 @@ PARTS: Mapping[type, tuple[str, ...]] = {
     BlockEnded: ("outcome",),
     StartedAnew: ("failure",),
     Finished: ("outcome",),
-    Outcome: ("failure",),
+    Outcome: ("origin",),
 }
 """By struct: its fields that hold structs with such texts."""
 _FIELDS: Mapping[type, tuple[str, ...]] = {
-    kind: (*TEXTS.get(kind, ()), *PARTS.get(kind, ())) for kind in {**TEXTS, **PARTS}
+    kind: tuple(dict.fromkeys((*TEXTS.get(kind, ()), *PARTS.get(kind, ()))))
+    for kind in {**TEXTS, **PARTS}
 }
 _PURPOSE = "text"
 
