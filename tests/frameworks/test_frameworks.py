@@ -17,6 +17,10 @@ from tests.frameworks import tools
 from tests.support.emptied import emptied
 from tests.support.virtual import Bench, Ended, die, virtually
 
+pytestmark = pytest.mark.filterwarnings(  # LangGraph's own, from Python 3.14 on
+    "ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning"
+)
+
 FRAMEWORKS = ("pydantic_ai", "openai_agents", "langgraph")
 ONCE = {"search o1": 1, "search o2": 1, "refund o1": 1}
 _emptied = emptied(tools.called)

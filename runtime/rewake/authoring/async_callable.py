@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from types import CellType, CodeType
-from typing import Any
+from typing import Any, cast
 
 
 class AsyncCallable:
@@ -28,3 +30,9 @@ class AsyncCallable:
     @property
     def __closure__(self) -> tuple[CellType, ...] | None:
         return self.function.__closure__
+
+    def _look_like(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(cast("Callable[..., Any]", self), function, updated=())
+        with suppress(AttributeError, NameError):  # a built-in, or a name for type checkers alone
+            # There the wrapper's own would be found, which are those of its class.
+            self.__annotations__ = function.__annotations__

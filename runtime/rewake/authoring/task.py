@@ -90,7 +90,7 @@ class Task(AsyncCallable, Generic[P, R_co]):
         tag: str = UNTAGGED,
         rules: Rules | None = None,
     ) -> None:
-        functools.update_wrapper(self, function, updated=())
+        self._look_like(function)
         self.tag = tag
         self.rules = rules
         self.function = function

@@ -110,7 +110,7 @@ class Workflow(AsyncCallable, Generic[P, R_co]):
         on_failure: Hook | None = None,
         policy: Policy = DEFAULT,
     ) -> None:
-        functools.update_wrapper(self, function, updated=())
+        self._look_like(function)
         self.function = function
         self.name = name
         self.timeout = timeout
