@@ -43,6 +43,7 @@ def test_what_is_stored_of_kinds_and_purposes_never_changes() -> None:
         "signal",
         "state",
         "status",
+        "progress",
     }
     assert [kind.value for kind in OutcomeKind] == ["ok", "error", "timeout", "cancelled"]
 

@@ -20,7 +20,7 @@ def test_a_bill_that_fails_holds_up_no_other(cached: int) -> None:
 
     async def body(bench: Bench) -> None:
         found = await bench.run("month", customers=["ann", "bob", "eve"])
-        said = "not sent: ValueError: eve has ordered nothing"
+        said = "not sent: eve has ordered nothing"
         assert found == {"ann": 200, "bob": 15, "eve": said}
         assert set() == monthly_bills.OPEN
 
