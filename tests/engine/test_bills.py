@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 
 import pytest
 from msgspec import UNSET
@@ -125,3 +126,14 @@ def test_half_units_wait_for_the_other_half() -> None:
     assert bills.take("r") == {}
     bills.note("r", {"reads": 0.5})
     assert bills.take("r") == {"reads": 1}
+
+
+def test_a_call_that_is_given_up_may_be_closed_anywhere() -> None:
+    """Python closes its coroutine in whatever context is there, in which nothing changes."""
+    bills = Bills()
+    call = bills.of("r1")
+    contextvars.copy_context().run(call.__enter__)
+    with bills.of("r2"):
+        call.__exit__(None, None, None)
+        bills.consumed("writes", 1)
+    assert (bills.take("r1"), bills.take("r2")) == ({}, {"writes": 1})

@@ -28,6 +28,8 @@ AT_MOST_ONCE = "once"
 """The key of the step that runs at most once."""
 LOSER = "race.2[0]/stall"
 """The key of a task that is withdrawn, perhaps before it begins."""
+CLEANUP = "cancelled"
+"""Of a child that may have died before it had committed anything: then it is cancelled unbegun."""
 _PARSING = threading.Lock()
 """Python 3.11's parser, asked by several threads at once, may raise `SystemError`."""
 _LAST = frozenset({"completed", "stepped", "block", "fired", "signalled", "withdrawn"})
@@ -145,7 +147,7 @@ def judge(seen: Seen, unkilled: Seen, where: str) -> None:
     once = result.pop("once", None), expected.pop("once", None)
     assert once[0] == once[1] or (seen.killed and once == ("lost", "kept")), where
     assert result == expected, where
-    often = {AT_MOST_ONCE, LOSER}  # these may begin or not, in either
+    often = {AT_MOST_ONCE, LOSER, CLEANUP}  # these may begin or not, in either
     differ = seen.begun.keys() ^ unkilled.begun.keys()
     assert differ <= often, f"{where}: bodies that begin in one alone: {differ}"
     again = {key: n for key, n in seen.begun.items() if n > unkilled.begun[key] + seen.killed}

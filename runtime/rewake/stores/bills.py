@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -36,7 +36,8 @@ class Bills:
         try:
             yield
         finally:
-            _run.reset(before)
+            with suppress(ValueError):  # a call that was given up is closed in another context
+                _run.reset(before)
 
     def consumed(self, what: str, units: float) -> None:
         """So many units were consumed by a request that was made within `of`."""
