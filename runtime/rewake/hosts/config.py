@@ -24,6 +24,7 @@ from rewake.keep import DEFAULT, Keep, keep_in
 from rewake.signing.aes_gcm import AesGcm, keys_in
 from rewake.signing.payloads import PayloadCodec
 from rewake.signing.secret import Secret
+from rewake.stores.folder import write_once
 from rewake.tags import Served, checked_tag, served
 
 DISPATCHERS = ("in-process", "http", "sqs", "lambda")
@@ -398,7 +399,7 @@ def dev_secret(folder: Path) -> Secret:
     make_home(folder)
     path = folder / "secret"
     if not path.exists():
-        _write_once(path, secrets.token_urlsafe(32))
+        write_once(path, secrets.token_urlsafe(32).encode())
     return Secret(path.read_text().strip())
 
 
@@ -410,18 +411,3 @@ def make_home(folder: Path) -> None:
     ignored = folder / ".gitignore"
     if not ignored.exists():
         ignored.write_text("*\n")
-
-
-def _write_once(path: Path, text: str) -> None:
-    """Write a file, unless it is there; others see it whole or not at all."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):  # another process was first
-            os.link(draft, path)
-    finally:
-        draft.unlink()

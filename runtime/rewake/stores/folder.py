@@ -28,7 +28,7 @@ class FolderShelf:
 
     async def put_blob(self, run: str, name: str, data: bytes) -> None:
         """Keep a value under its run. Writing the same name again changes nothing."""
-        await self._done(lambda: _write(self._folder / run / name, data))
+        await self._done(lambda: write_once(self._folder / run / name, data))
 
     async def get_blob(self, run: str, name: str) -> bytes:
         """A value. Raises `CheckpointUnreadable` if it is not there."""
@@ -89,7 +89,7 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_once(path: Path, data: bytes) -> None:
     """Write a file, unless it is there; others see it whole or not at all."""
     made = [each for each in (path.parent, *path.parents) if not each.exists()]
     for folder in reversed(made):
