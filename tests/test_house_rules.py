@@ -104,6 +104,28 @@ FLOORS = {
 }
 """Which rooms a room may import, besides the ground. Each stands above all that it names."""
 
+ENGINE = (
+    "settings",
+    "process",
+    "logs",
+    "limits",
+    "instances",
+    "keeping",
+    "services",
+    "starts",
+    "turns",
+    "runs",
+    "handover",
+    "attempts",
+    "outside",
+    "alerts",
+    "schedules",
+    "sweeping",
+    "engine",
+    "results",
+)
+"""The rooms of the engine and what stands between them, from the bottom: none imports upwards."""
+
 HOUSEHOLDS = ("remote", "local", "dev", "replay")
 """The households of the command line, which do not import each other."""
 
@@ -243,3 +265,17 @@ def test_the_households_of_the_command_line_are_apart() -> None:
                 if parts[:1] == ("cli",) and len(parts) > 1 and parts[1] in HOUSEHOLDS
             }
             assert others <= {household}, path.name
+
+
+def test_no_arrow_points_up_inside_the_engine() -> None:
+    """A room of the engine imports those below it, and each has its place."""
+    found: dict[str, set[str]] = {}
+    for path in (PACKAGE / "engine").rglob("*.py"):
+        room = path.relative_to(PACKAGE / "engine").with_suffix("").parts[0]
+        used = {parts[1] for parts in _imports(path) if parts[0] == "engine" and len(parts) > 1}
+        found[room] = found.get(room, set()) | used
+    del found["__init__"]
+
+    assert found.keys() == set(ENGINE)
+    for room, used in found.items():
+        assert used <= {*ENGINE[: ENGINE.index(room) + 1]}, room

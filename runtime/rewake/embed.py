@@ -28,13 +28,13 @@ from rewake.app import App, load_app
 from rewake.clock import SystemClock
 from rewake.dispatchers.http import HttpDispatcher
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.approvals import Approvals
-from rewake.engine.callbacks import Callbacks
 from rewake.engine.engine import Engine
-from rewake.engine.events import Events
+from rewake.engine.outside.approvals import Approvals
+from rewake.engine.outside.callbacks import Callbacks
+from rewake.engine.outside.events import Events
+from rewake.engine.outside.signals import Signals
 from rewake.engine.results import result_of
 from rewake.engine.settings import Settings
-from rewake.engine.signals import Signals
 from rewake.hosts.building import app_from_env
 from rewake.http.app import create_app, running
 from rewake.http.load import Limits

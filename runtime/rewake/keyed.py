@@ -1,4 +1,4 @@
-"""Keyed state, as it is stored. `rewake.engine.keyed` has the rules."""
+"""Keyed state, as it is stored. `rewake.engine.outside.keyed` has the rules."""
 
 from __future__ import annotations
 

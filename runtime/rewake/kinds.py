@@ -105,7 +105,7 @@ class Traits:
     at_once: bool = False
     """It has ended as soon as it is asked for: its record in the history is all there is of it."""
     of_run: bool = False
-    """It is about another run: whoever gets its message asks that (`engine/children.py`)."""
+    """It is about another run: who gets its message asks that (`engine/outside/children.py`)."""
     streamed: bool = False
     """What it is asked with is an item of its run's stream."""
     heard: bool = False

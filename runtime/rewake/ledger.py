@@ -239,7 +239,7 @@ class Schedule(msgspec.Struct, omit_defaults=True):
     code: str = ""
     """The digest of what the code says of it, as last seen; empty: it was made by a request."""
     earlier: list[str] = []
-    """What code said of it before that, newest last (`rewake.engine.agreeing`)."""
+    """What code said of it before that, newest last (`rewake.engine.schedules.agreeing`)."""
     asks: str = ""
     """What earlier code says, whose server asks whether the newer code is still run."""
     asked: Millis = 0
@@ -297,7 +297,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     at: Millis
     """When it was kept."""
     value: Value
-    """Bound to its limit (`rewake.engine.caching`)."""
+    """Bound to its limit (`rewake.engine.limits.caching`)."""
 
 
 class Limit(msgspec.Struct, omit_defaults=True):

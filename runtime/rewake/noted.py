@@ -148,7 +148,7 @@ class Try(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 class Forked(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="forked"):
-    """Event: what is before it was copied from another run. `rewake.engine.forking` has the rules.
+    """Event: what is before it was copied from another run (`rewake.engine.runs.forking`).
 
     Open waits move on to this moment, and what the body draws from here on is of another seed.
     """
@@ -171,7 +171,7 @@ class Origin(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 class Retried(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="retried"):
-    """Event: the run had failed, and goes on from here. `rewake.engine.retries` has the rules.
+    """Event: the run had failed, and goes on from here. `rewake.engine.runs.retries` has the rules.
 
     Open waits move on to this moment, as if the time between had not been.
     """

@@ -1,6 +1,7 @@
 """Events as they are stored: what was published, where it is found, and who waits for it.
 
-`rewake.engine.events` has the rules; where each of these items lives is in `rewake.stores.keys`.
+`rewake.engine.outside.events` has the rules; where each of these items lives is in
+`rewake.stores.keys`.
 """
 
 from __future__ import annotations

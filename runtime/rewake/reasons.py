@@ -148,7 +148,7 @@ LATE: Mapping[str, Reason] = {
         ),
     )
 }
-"""Why a run has not moved although it should have (`engine/overdue.py`), by code."""
+"""Why a run has not moved although it should have (`engine/alerts/overdue.py`), by code."""
 
 
 def why_late(code: str, run: str, tag: str = "") -> Reason:

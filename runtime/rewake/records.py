@@ -357,7 +357,7 @@ class Operation(msgspec.Struct, omit_defaults=True):
     """A task or an approval: who holds it, how often it was tried, how it ended.
 
     A step has such an item only for its attempts that are not in the history
-    (`engine/interrupted.py`).
+    (`engine/turns/interrupted.py`).
     """
 
     run: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from rewake.engine.events import Events
+from rewake.engine.outside.events import Events
 from rewake.states import RunState
 from tests.bench.hosts import InProcess
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from rewake.authoring.approval import Approval, Decision
-from rewake.engine.approvals import Approvals, open_approvals
+from rewake.engine.outside.approvals import Approvals, open_approvals
 from rewake.states import RunState
 from rewake.stores.table import Due
 from tests.bench import children, durability, hosts, machine, stores

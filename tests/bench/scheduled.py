@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from rewake.authoring.scheduling import every
-from rewake.engine.schedules import Schedules
+from rewake.engine.schedules.schedules import Schedules
 from tests.bench.hosts import Host, InProcess
 
 HOUR = 3_600

@@ -20,9 +20,9 @@ from rewake import every
 from rewake.authoring.approval import Approval, Decision
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.dispatchers.sqs import REACH
-from rewake.engine.approvals import Approvals, approvals_of
-from rewake.engine.events import Events
-from rewake.engine.signals import Signals
+from rewake.engine.outside.approvals import Approvals, approvals_of
+from rewake.engine.outside.events import Events
+from rewake.engine.outside.signals import Signals
 from rewake.records import Header, Invocation
 from rewake.states import ENDED, RunState
 from rewake.views.costs import MESSAGES as REQUESTED

@@ -7,8 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 from rewake.authoring.approval import Approval, Decision
-from rewake.engine.approvals import Approvals
-from rewake.engine.signals import Signals
+from rewake.engine.outside.approvals import Approvals
+from rewake.engine.outside.signals import Signals
 from rewake.states import RunState
 from tests.bench.hosts import Host, InProcess
 from tests.bench.measure import percentile

@@ -24,8 +24,8 @@ from rewake import (
 from rewake.app import App
 from rewake.cli.replay.narrator import Narrator
 from rewake.cli.replay.tracer import LONGEST, Difference, Tracer
-from rewake.engine.approvals import Approvals, open_approvals
-from rewake.engine.program import RunProgram
+from rewake.engine.instances.program import RunProgram
+from rewake.engine.outside.approvals import Approvals, open_approvals
 from rewake.records import Header, Logged
 from rewake.stores.history import History
 from rewake.views.values import Values

@@ -14,7 +14,7 @@ from rewake import now, parallel, sleep, task, wait_for_approval, workflow
 from rewake.authoring.approval import Approval, Decision
 from rewake.aws.queue import Outgoing
 from rewake.dispatchers.receiving import TRIES
-from rewake.engine.approvals import Approvals
+from rewake.engine.outside.approvals import Approvals
 from rewake.records import Invocation, Millis
 from rewake.signing.envelopes import enveloped
 from rewake.signing.secret import Secret

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from rewake import sleep, step, task, workflow
-from rewake.engine.apart import Apart, Stay
+from rewake.engine.process.apart import Apart, Stay
 from rewake.records import Millis
 from rewake.stores.answers import TaskClaim
 from rewake.stores.keys import header_key, operation_key

@@ -15,7 +15,7 @@ import pydantic
 import pytest
 
 from rewake import Approval, Decision, approval, group, wait_for_approval, workflow
-from rewake.engine.approvals import Approvals, approvals_of
+from rewake.engine.outside.approvals import Approvals, approvals_of
 from rewake.errors import InvalidInput, UsageError
 from tests.support.virtual import Bench, Ended, virtually
 

@@ -21,7 +21,7 @@ from rewake import (
     wait_for_approval,
     workflow,
 )
-from rewake.engine.approvals import Approvals, open_approvals
+from rewake.engine.outside.approvals import Approvals, open_approvals
 from rewake.errors import LinkExpired, RunConflict
 from rewake.kinds import Purpose
 from rewake.records import Scheduled

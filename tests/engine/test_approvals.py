@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rewake import Approval, Decision, wait_for_approval, workflow
-from rewake.engine.approvals import Approvals, open_approvals
+from rewake.engine.outside.approvals import Approvals, open_approvals
 from rewake.errors import InvalidInput, RunConflict, RunNotFound
 from rewake.kinds import OutcomeKind
 from tests.support.virtual import Bench, virtually

@@ -11,8 +11,8 @@ import pytest
 
 from rewake import step, task, workflow
 from rewake.codecs import AesGcm
-from rewake.engine import keeping as engine_keeping
-from rewake.engine.listing import Wanted
+from rewake.engine.keeping import keeping as engine_keeping
+from rewake.engine.runs.listing import Wanted
 from rewake.errors import RunNotFound
 from rewake.keep import keep_in, keep_of
 from rewake.signing.secret import Secret

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from rewake import TaskError, task, task_context, workflow
+from rewake.engine.attempts.stoppable import Body, Stopped
 from rewake.engine.engine import Engine
-from rewake.engine.stoppable import Body, Stopped
 from rewake.errors import StoreUnavailable
 from rewake.records import Invocation, Operation, Value
 from tests.support.emptied import emptied

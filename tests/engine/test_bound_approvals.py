@@ -22,7 +22,7 @@ from rewake import (
     task,
     workflow,
 )
-from rewake.engine.approvals import Approvals
+from rewake.engine.outside.approvals import Approvals
 from rewake.errors import InvalidInput, RunConflict
 from rewake.kinds import Purpose
 from rewake.pages.answers import parse

@@ -10,9 +10,9 @@ import pytest
 from rewake import task, workflow
 from rewake.authoring.workflow import LONGEST_NAME
 from rewake.engine.engine import _DIGITS, unique_names
-from rewake.engine.runs import LONGEST_REASON
+from rewake.engine.runs.runs import LONGEST_REASON
 from rewake.engine.settings import LONGEST_WHERE, Settings
-from rewake.engine.starting import LONGEST_KEY
+from rewake.engine.starts.starting import LONGEST_KEY
 from rewake.errors import AppError, InvalidInput
 from rewake.kinds import Kind, OutcomeKind
 from rewake.noted import Try

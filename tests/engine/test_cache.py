@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from rewake.engine.cache import Cache
+from rewake.engine.instances.cache import Cache
 from rewake.records import Header
 from rewake.replay.execution import Execution
 

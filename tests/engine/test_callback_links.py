@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from rewake import TaskError, callback, sleep, task, uuid4, workflow
-from rewake.engine.callbacks import Callbacks
 from rewake.engine.engine import Engine
+from rewake.engine.outside.callbacks import Callbacks
 from rewake.errors import LinkExpired, StuckError
 from rewake.signing.secret import Secret
 from rewake.views.runs import run_view

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rewake import TaskError, callback, race, sleep, step, task, workflow
-from rewake.engine.callbacks import Callbacks
+from rewake.engine.outside.callbacks import Callbacks
 from rewake.errors import InvalidInput, LinkExpired, NotYet, RunConflict, Unauthentic
 from rewake.kinds import OutcomeKind
 from tests.support.virtual import TABLES, Bench, Ended, virtually

@@ -9,7 +9,7 @@ import pytest
 
 from rewake import continue_as_new, sleep, task, workflow
 from rewake.codecs import AesGcm
-from rewake.engine.program import new_execution
+from rewake.engine.instances.program import new_execution
 from rewake.errors import RunConflict, RunNotFound
 from rewake.keep import keep_of
 from rewake.signing.secret import Secret

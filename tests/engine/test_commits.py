@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rewake import sleep, task, workflow
-from rewake.engine.commits import Commits, Overtaken, dispatched, must_commit
-from rewake.engine.instance import Instance
-from rewake.engine.steps import Steps
+from rewake.engine.turns.commits import Commits, Overtaken, dispatched, must_commit
+from rewake.engine.turns.instance import Instance
+from rewake.engine.turns.steps import Steps
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import (
     Completed,

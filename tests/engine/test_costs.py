@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from rewake import Approval, Decision, sleep, task, wait_for_approval, workflow
-from rewake.engine.approvals import Approvals, approvals_of
+from rewake.engine.outside.approvals import Approvals, approvals_of
 from rewake.ledger import View
 from tests.support.counting import CountingTable
 from tests.support.virtual import Bench, virtually

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewake.engine.deadlines import timed_out
+from rewake.engine.turns.deadlines import timed_out
 from rewake.kinds import OutcomeKind
 
 MOMENTS = st.integers(0, 2**45)

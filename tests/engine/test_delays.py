@@ -10,7 +10,7 @@ import pytest
 
 from rewake import now, sleep, workflow
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.delays import LONGEST, begin_at
+from rewake.engine.starts.delays import LONGEST, begin_at
 from rewake.errors import InvalidInput
 from rewake.kinds import OutcomeKind
 from rewake.records import Header

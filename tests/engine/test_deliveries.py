@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from rewake import task, workflow
-from rewake.engine.deliveries import Deliveries
+from rewake.engine.turns.deliveries import Deliveries
 from rewake.kinds import Kind
 from rewake.records import Operation
 from rewake.states import RunState

@@ -15,8 +15,8 @@ import pytest
 from rewake import TaskError, approval, bind, callback, sleep, step, task, task_context, workflow
 from rewake.authoring.approval import Approval, Decision
 from rewake.codecs import AesGcm, CheckpointForged, Context
-from rewake.engine.approvals import Approvals
-from rewake.engine.callbacks import Callbacks
+from rewake.engine.outside.approvals import Approvals
+from rewake.engine.outside.callbacks import Callbacks
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere, RunConflict
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Scheduled, Value, Withdrawn

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rewake import Event, event, sleep, wait_for_event, workflow
-from rewake.engine.events import Events
+from rewake.engine.outside.events import Events
 from rewake.errors import AppError, InvalidInput
 from rewake.kinds import OutcomeKind
 from rewake.records import Header

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rewake import TaskError, continue_as_new, publish, sleep, step, task, wait_for_event, workflow
-from rewake.engine.events import Events
+from rewake.engine.outside.events import Events
 from rewake.errors import EventConflict, InvalidInput, NotInARun
 from rewake.states import RunState
 from rewake.stores.events import Index

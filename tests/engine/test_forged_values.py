@@ -11,7 +11,7 @@ import pytest
 from rewake import approval, task, workflow
 from rewake.authoring.approval import Approval, Decision
 from rewake.codecs import AesGcm, CheckpointForged
-from rewake.engine.approvals import Approvals
+from rewake.engine.outside.approvals import Approvals
 from rewake.records import Scheduled, Value
 from rewake.signing.links import Link, LinkUse
 from rewake.states import RunState

@@ -13,7 +13,7 @@ import pytest
 from rewake import Approval, Decision, approval, random, sleep, step, task, uuid4, workflow
 from rewake.authoring.context import task_context
 from rewake.codecs import AesGcm
-from rewake.engine.approvals import Approvals
+from rewake.engine.outside.approvals import Approvals
 from rewake.errors import InvalidInput, RunConflict, RunNotFound, RunRemoved, StoreUnavailable
 from rewake.kinds import Kind
 from rewake.noted import Forked, Origin

@@ -25,9 +25,9 @@ from rewake import (
     wait_until,
     workflow,
 )
-from rewake.engine.events import Events
-from rewake.engine.listing import Wanted
-from rewake.engine.signals import Signals
+from rewake.engine.outside.events import Events
+from rewake.engine.outside.signals import Signals
+from rewake.engine.runs.listing import Wanted
 from rewake.records import Header, Scheduled
 from rewake.states import RunState
 from tests.support.virtual import Bench, virtually

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rewake import batch, concurrency, debounce, step, workflow
-from rewake.engine.starting import IfFinished
+from rewake.engine.starts.starting import IfFinished
 from rewake.errors import RunConflict
 from rewake.states import RunState
 from tests.support.emptied import emptied

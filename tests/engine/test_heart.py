@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from rewake.clock import SystemClock
-from rewake.engine.heart import Heart, Hold
+from rewake.engine.process.heart import Heart, Hold
 from rewake.engine.settings import Settings
 from rewake.errors import StoreUnavailable
 from rewake.stores.protocol import Store

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rewake import callback, parallel, race, sleep, workflow
-from rewake.engine.callbacks import Callbacks
-from rewake.engine.deliveries import Deliveries
+from rewake.engine.outside.callbacks import Callbacks
+from rewake.engine.turns.deliveries import Deliveries
 from rewake.errors import LinkExpired
 from rewake.records import LATEST, Invocation, Operation
 from tests.engine.test_callbacks import SENT, URL, pays, send, token_of

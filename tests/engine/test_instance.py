@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from rewake import sleep, workflow
-from rewake.engine.instance import Instance, TooNew, _check_versions
-from rewake.engine.program import RUNTIME
+from rewake.engine.instances.program import RUNTIME
+from rewake.engine.turns.instance import Instance, TooNew, _check_versions
 from rewake.errors import RunNotFound, StuckError
 from rewake.records import Header
 from tests.support.emptied import emptied

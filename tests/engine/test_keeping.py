@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from rewake import Approval, Decision, step, task, wait_for_approval, workflow
-from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
+from rewake.engine.outside.approvals import Approvals
 from rewake.engine.settings import Settings
-from rewake.engine.starting import IfFinished, name_of_key
+from rewake.engine.starts.starting import IfFinished, name_of_key
 from rewake.errors import RunNotFound, RunRemoved
 from rewake.keep import keep_in
 from rewake.records import LATEST, Invocation

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rewake import send_signal, sleep, state, task, wait_for_signal, workflow
-from rewake.engine.keyed import Block, States
-from rewake.engine.signals import Signals
+from rewake.engine.outside.keyed import Block, States
+from rewake.engine.outside.signals import Signals
 from rewake.errors import InvalidInput, RunConflict, TaskError
 from rewake.keyed import State
 from tests.support.virtual import TABLES, Bench, Ended, virtually

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rewake import now, sleep, task, workflow
-from rewake.engine import sweeper
+from rewake.engine.sweeping import sweeper
 from rewake.stores.keys import header_key
 from rewake.stores.memory import MemoryTable
 from rewake.stores.table import Due, Key

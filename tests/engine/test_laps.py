@@ -26,9 +26,9 @@ from rewake import (
 )
 from rewake.authoring.approval import Approval, Decision
 from rewake.authoring.signals import Answer
-from rewake.engine.approvals import Approvals
-from rewake.engine.callbacks import Callbacks
-from rewake.engine.signals import Signals
+from rewake.engine.outside.approvals import Approvals
+from rewake.engine.outside.callbacks import Callbacks
+from rewake.engine.outside.signals import Signals
 from rewake.errors import LinkExpired, RunConflict, StoreUnavailable
 from rewake.kinds import Kind, OutcomeKind
 from rewake.laps import lap_of, prefix_of, within_lap

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from rewake.engine.leases import Claims
+from rewake.engine.process.leases import Claims
 from rewake.engine.settings import Settings
 from rewake.errors import StoreUnavailable
 from rewake.records import Millis

@@ -8,7 +8,7 @@ import pytest
 
 from rewake import continue_as_new, sleep, step, task, workflow
 from rewake.cli.remote.tables import _usage
-from rewake.engine.bounds import usage_of
+from rewake.engine.turns.bounds import usage_of
 from rewake.errors import LimitReached, StuckError
 from rewake.states import RunState
 from tests.support.virtual import Bench, Ended, virtually

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from rewake import sleep, workflow
-from rewake.engine import listing
-from rewake.engine.listing import Wanted
+from rewake.engine.runs import listing
+from rewake.engine.runs.listing import Wanted
 from rewake.states import RunState
 from tests.support.counting import CountingTable
 from tests.support.virtual import TABLES, Bench, virtually

@@ -20,7 +20,7 @@ from rewake import (
     task_context,
     workflow,
 )
-from rewake.engine.approvals import Approvals
+from rewake.engine.outside.approvals import Approvals
 from rewake.errors import RunConflict
 from rewake.records import LATEST, Scheduled
 from rewake.states import LIVE, RunState

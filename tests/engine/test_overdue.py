@@ -7,7 +7,7 @@ import asyncio
 from rewake import concurrency, sleep, task, wait_for_approval, wait_for_signal, workflow
 from rewake.doctor.findings import Status
 from rewake.doctor.stored import late
-from rewake.engine.overdue import LATE, lost, overdue
+from rewake.engine.alerts.overdue import LATE, lost, overdue
 from rewake.http.overdue import _view
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import Operation, Outcome

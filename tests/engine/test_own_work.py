@@ -20,8 +20,8 @@ from rewake import (
 )
 from rewake.app import App
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
+from rewake.engine.outside.approvals import Approvals
 from rewake.errors import CheckpointUnreadable, RunConflict, StoreUnavailable, StuckError
 from rewake.records import Header, Operation
 from rewake.states import RunState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rewake.engine.parked import MANY, Parked
+from rewake.engine.sweeping.parked import MANY, Parked
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import Failure, Header, Operation, Outcome, Scheduled
 

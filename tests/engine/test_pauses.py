@@ -12,7 +12,7 @@ import pytest
 
 from rewake import Approval, Decision, now, sleep, step, task, wait_for_approval, workflow
 from rewake.authoring.workflow import Workflow
-from rewake.engine.approvals import Approvals
+from rewake.engine.outside.approvals import Approvals
 from rewake.errors import RunConflict, RunNotFound, TaskError
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import CancelRequested, Header

@@ -10,7 +10,7 @@ import pytest
 
 from rewake import Approval, Decision, approval, group, groups, task, workflow
 from rewake.authoring.ballots import same_person
-from rewake.engine.approvals import Approvals, approvals_of
+from rewake.engine.outside.approvals import Approvals, approvals_of
 from rewake.errors import (
     AppError,
     DecisionForbidden,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rewake import Approval, Decision, Notice, approval, bind, task, workflow
-from rewake.engine.approvals import Approvals
+from rewake.engine.outside.approvals import Approvals
 from rewake.errors import DecisionForbidden, InvalidInput, LinkExpired, UsageError
 from rewake.http.ballots import others_of
 from rewake.records import Scheduled

@@ -23,8 +23,8 @@ from rewake import (
     wait_for_approval,
     workflow,
 )
-from rewake.engine.approvals import Approvals
-from rewake.engine.starting import IfFinished
+from rewake.engine.outside.approvals import Approvals
+from rewake.engine.starts.starting import IfFinished
 from rewake.errors import RunConflict
 from rewake.records import Header
 from rewake.states import RunState

@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from rewake import Approval, Decision, TaskError, task, wait_for_approval, workflow
-from rewake.engine.approvals import Approvals
+from rewake.engine.outside.approvals import Approvals
 from tests.support.virtual import TABLES, Bench, Ended, VirtualClock, virtually
 
 done: list[str] = []

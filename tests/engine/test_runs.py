@@ -25,7 +25,7 @@ from rewake import (
     wait_for_approval,
     workflow,
 )
-from rewake.engine.approvals import Approvals
+from rewake.engine.outside.approvals import Approvals
 from rewake.errors import InvalidInput, RunConflict, RunNotFound, StuckError
 from rewake.kinds import OutcomeKind
 from rewake.records import Completed, Invocation, Operation

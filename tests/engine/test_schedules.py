@@ -13,7 +13,7 @@ import pytest
 from rewake import Workflow, cron, every, rate, scheduled_at, sleep, workflow
 from rewake.app import App
 from rewake.engine.engine import Engine
-from rewake.engine.schedules import Schedules
+from rewake.engine.schedules.schedules import Schedules
 from rewake.errors import AppError, InvalidInput, RunNotFound, ScheduleConflict, ScheduleNotFound
 from rewake.ledger import Schedule
 from rewake.records import Header

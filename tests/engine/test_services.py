@@ -11,8 +11,8 @@ import pytest
 
 from rewake import workflow
 from rewake.authoring.context import TaskContext
-from rewake.engine.heart import Hold
-from rewake.engine.logs import AttemptLog
+from rewake.engine.logs.logs import AttemptLog
+from rewake.engine.process.heart import Hold
 from rewake.engine.services import TurnHere
 from rewake.kinds import OutcomeKind
 from rewake.records import Invocation, Outcome

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from rewake import sleep, step, task, wait_for_approval, workflow
-from rewake.engine.clock_watch import PAGES
 from rewake.engine.engine import Engine
-from rewake.engine.looks import PAGE
 from rewake.engine.settings import Settings
+from rewake.engine.sweeping.clock_watch import PAGES
+from rewake.engine.sweeping.looks import PAGE
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import LATEST, Header, Millis, Operation, Outcome
 from rewake.states import RunState

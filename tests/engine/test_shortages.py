@@ -11,7 +11,7 @@ import pytest
 
 from rewake import step, task, workflow
 from rewake.authoring.attempt import NotBegun
-from rewake.engine.shortages import LONGEST, RECENT, WAIT, Shortages, shortage
+from rewake.engine.process.shortages import LONGEST, RECENT, WAIT, Shortages, shortage
 from tests.support.virtual import TABLES, Bench, virtually
 
 

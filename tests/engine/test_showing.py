@@ -20,7 +20,7 @@ from rewake import (
     task,
     workflow,
 )
-from rewake.engine.listing import Wanted
+from rewake.engine.runs.listing import Wanted
 from rewake.errors import InvalidInput
 from rewake.labels import checked, labels_in, said
 from rewake.stores.named import labels_partition

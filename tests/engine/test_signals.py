@@ -21,7 +21,7 @@ from rewake import (
     workflow,
 )
 from rewake.authoring.signals import Answer
-from rewake.engine.signals import Signals
+from rewake.engine.outside.signals import Signals
 from rewake.errors import InvalidInput, RunConflict, RunNotFound, TaskError
 from rewake.states import RunState
 from tests.support.virtual import TABLES, Bench, Ended, virtually

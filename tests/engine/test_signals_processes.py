@@ -12,7 +12,7 @@ import pytest
 
 from rewake import continue_as_new, signals, sleep, step, wait_for_signal, workflow
 from rewake.codecs import AesGcm
-from rewake.engine.signals import Signals
+from rewake.engine.outside.signals import Signals
 from rewake.errors import RunConflict
 from rewake.records import Started
 from rewake.states import RunState

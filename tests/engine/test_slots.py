@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from rewake.engine.slots import Slots
+from rewake.engine.process.slots import Slots
 
 
 def test_slots_are_taken_and_given_in_order() -> None:

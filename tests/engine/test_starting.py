@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewake import Approval, Decision, step, wait_for_approval, workflow
-from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
-from rewake.engine.runs import LONGEST_REASON
-from rewake.engine.starting import (
+from rewake.engine.outside.approvals import Approvals
+from rewake.engine.runs.runs import LONGEST_REASON
+from rewake.engine.starts.starting import (
     Act,
     IfFinished,
     IfRunning,

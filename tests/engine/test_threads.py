@@ -25,7 +25,7 @@ from rewake.embed import (
     Settings,
     SystemClock,
 )
-from rewake.engine.threads import ThreadPool
+from rewake.engine.process.threads import ThreadPool
 from tests.support.virtual import SECRET
 
 PATIENCE = 20.0

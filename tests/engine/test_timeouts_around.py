@@ -17,9 +17,9 @@ from rewake import (
     workflow,
 )
 from rewake.authoring.approval import Approval, Decision
-from rewake.engine.approvals import Approvals
-from rewake.engine.callbacks import Callbacks
-from rewake.engine.signals import Signals
+from rewake.engine.outside.approvals import Approvals
+from rewake.engine.outside.callbacks import Callbacks
+from rewake.engine.outside.signals import Signals
 from rewake.errors import LinkExpired
 from tests.support.virtual import Bench, die, virtually
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from rewake import Approval, Decision, race, sleep, step, task, wait_for_approval, workflow
-from rewake.engine.approvals import Approvals
-from rewake.engine.losses import tell_loss
+from rewake.engine.attempts.losses import tell_loss
+from rewake.engine.outside.approvals import Approvals
 from rewake.hosts.log_formats import JsonFormat, TextFormat
 from rewake.kinds import Kind
 from rewake.records import Invocation, Operation

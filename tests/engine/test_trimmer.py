@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rewake.access import Scope
-from rewake.engine import trimmer
 from rewake.engine.engine import Engine
+from rewake.engine.sweeping import trimmer
 from rewake.errors import StoreError
 from rewake.ledger import Audited
 from rewake.stores import audit as stored

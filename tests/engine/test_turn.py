@@ -9,8 +9,8 @@ import pytest
 from msgspec import structs
 
 from rewake import Approval, Decision, now, sleep, step, task, wait_for_approval, workflow
-from rewake.engine.approvals import Approvals
-from rewake.engine.turn import Turn
+from rewake.engine.outside.approvals import Approvals
+from rewake.engine.turns.turn import Turn
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import Event, Header, Invocation
 from rewake.states import RunState

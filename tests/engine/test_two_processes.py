@@ -13,8 +13,8 @@ import pytest
 
 from rewake import TaskError, race, sleep, step, task, wait_for_approval, workflow
 from rewake.authoring.approval import Approval, Decision
-from rewake.engine.approvals import Approvals
-from rewake.engine.instance import Instance
+from rewake.engine.outside.approvals import Approvals
+from rewake.engine.turns.instance import Instance
 from rewake.errors import StuckError
 from rewake.kinds import OutcomeKind
 from rewake.records import CancelRequested, Entry, Invocation, Millis, Withdrawn

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rewake import sleep, task, workflow
-from rewake.engine.listing import Wanted
-from rewake.engine.program import RUNTIME
+from rewake.engine.instances.program import RUNTIME
+from rewake.engine.runs.listing import Wanted
 from rewake.errors import ReadableElsewhere
 from rewake.states import LIVE, RunState
 from rewake.stores.keys import header_key

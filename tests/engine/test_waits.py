@@ -7,8 +7,8 @@ from functools import partial
 
 from rewake import sleep, step, wait_for_approval, workflow
 from rewake.authoring.approval import Approval, Decision
-from rewake.engine.approvals import Approvals, approvals_of
 from rewake.engine.engine import Engine
+from rewake.engine.outside.approvals import Approvals, approvals_of
 from tests.support.counting import CountingTable
 from tests.support.virtual import Bench, virtually
 

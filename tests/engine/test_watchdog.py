@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from rewake import sleep, step, task, workflow
-from rewake.engine.watchdog import ENDED, Watchdog
+from rewake.engine.handover.watchdog import ENDED, Watchdog
 from rewake.errors import StuckError
 from rewake.records import Operation
 from rewake.states import RunState

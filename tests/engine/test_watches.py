@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from rewake import continue_as_new, debounce, event, sleep, step, wait_for_event, workflow
-from rewake.engine.events import Events
+from rewake.engine.outside.events import Events
 from rewake.records import Header
 from rewake.states import RunState
 from rewake.stores.events import Index

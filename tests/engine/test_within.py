@@ -13,10 +13,10 @@ import pytest
 from rewake import Approval, Decision, step, task, task_context, wait_for_approval, workflow
 from rewake.app import App
 from rewake.dispatchers.dispatcher import Handler
-from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
+from rewake.engine.handover.within import ending_at
+from rewake.engine.outside.approvals import Approvals
 from rewake.engine.settings import Settings
-from rewake.engine.within import ending_at
 from rewake.hosts.lambda_events import handle_schedule
 from rewake.kinds import OutcomeKind
 from rewake.ledger import Process

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from rewake.engine.work import Work
+from rewake.engine.process.work import Work
 from rewake.errors import StoreUnavailable
 
 

@@ -17,7 +17,7 @@ from rewake import (
     wait_for_signal,
     workflow,
 )
-from rewake.engine.signals import Signals
+from rewake.engine.outside.signals import Signals
 from rewake.states import RunState
 from rewake.views.timeline import timeline
 from tests.support.virtual import Bench, Ended, virtually

@@ -9,7 +9,7 @@ import pytest
 
 from examples import agent
 from rewake import Approval, Decision
-from rewake.engine.approvals import Approvals
+from rewake.engine.outside.approvals import Approvals
 from tests.support.virtual import Bench, virtually
 
 MEMBERS = [agent.main, agent.think, agent.search, agent.refund, agent.tell]

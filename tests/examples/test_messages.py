@@ -12,7 +12,7 @@ import pytest
 
 from examples import approval_by_mail, approval_in_slack, approval_in_teams
 from rewake import Approval, Decision
-from rewake.engine.approvals import Approvals
+from rewake.engine.outside.approvals import Approvals
 from tests.examples.standins import Answer, Mailbox, Service, mail_server
 from tests.support.virtual import Bench, virtually
 

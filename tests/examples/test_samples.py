@@ -20,9 +20,9 @@ from examples import (
 )
 from rewake import Approval, Decision
 from rewake.app import App
-from rewake.engine.approvals import Approvals
-from rewake.engine.listing import Wanted
-from rewake.engine.signals import Signals
+from rewake.engine.outside.approvals import Approvals
+from rewake.engine.outside.signals import Signals
+from rewake.engine.runs.listing import Wanted
 from tests.support.virtual import Bench, virtually
 
 DAYS: Mapping[str, Any] = {"sweep": 6 * 3_600_000, "lease": 12 * 3_600_000}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rewake import Workflow, workflow
-from rewake.engine.signals import Signals
+from rewake.engine.outside.signals import Signals
 from rewake.records import Scheduled
 from tests.frameworks import tools
 from tests.support.emptied import emptied

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from rewake.engine.watchdog import ENDED
+from rewake.engine.handover.watchdog import ENDED
 from tests.support.server import PATIENCE, ServerProcess
 
 APP = """

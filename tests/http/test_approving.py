@@ -27,8 +27,8 @@ from rewake.app import App
 from rewake.authoring.approval import Approval, Decision
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
+from rewake.engine.outside.approvals import Approvals
 from rewake.engine.settings import Settings
 from rewake.errors import StoreUnavailable
 from rewake.http.app import create_app

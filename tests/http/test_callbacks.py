@@ -19,8 +19,8 @@ from rewake import TaskError, callback, task, workflow
 from rewake.app import App
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.callbacks import Callbacks
 from rewake.engine.engine import Engine
+from rewake.engine.outside.callbacks import Callbacks
 from rewake.engine.settings import Settings
 from rewake.errors import StoreUnavailable
 from rewake.hosts.request_logs import NoTokens

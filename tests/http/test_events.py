@@ -12,7 +12,7 @@ import pytest
 from rewake import AsyncClient, wait_for_event, workflow
 from rewake.access import Principal, Scope
 from rewake.client import flows
-from rewake.engine.events import Events
+from rewake.engine.outside.events import Events
 from rewake.errors import EventConflict, InsufficientScope, InvalidInput, UsageError
 from rewake.http import admission
 from rewake.stores.memory import MemoryTable

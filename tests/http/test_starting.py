@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from rewake.engine.starting import name_of_key
+from rewake.engine.starts.starting import name_of_key
 
 KEY = {"Idempotency-Key": "k"}
 

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from rewake.access import Scope
-from rewake.engine import listing
+from rewake.engine.runs import listing
 from rewake.errors import StoreUnavailable
 from rewake.http import needs
 from rewake.http.app import ROUTES

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from rewake.app import App, load_app
-from rewake.engine.program import new_execution
+from rewake.engine.instances.program import new_execution
 from rewake.hosts.databases import Address, open_existing
 from rewake.records import Finished
 from rewake.signing.secret import Secret

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rewake.engine.callbacks import Callbacks
+from rewake.engine.outside.callbacks import Callbacks
 from rewake.records import Scheduled
 from tests.docs.test_guarantees import names_in
 from tests.requirements import callbacks, children, many, steps

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewake.authoring.callback import asked_of
 from rewake.authoring.linking import link_of
-from rewake.engine.callbacks import Callbacks
+from rewake.engine.outside.callbacks import Callbacks
 from rewake.errors import LinkExpired, NotYet, RunConflict, StoreError
 from rewake.kinds import OutcomeKind
 from rewake.records import Scheduled

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import pytest
 
 from rewake.authoring.approval import Approval, Decision
-from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
+from rewake.engine.outside.approvals import Approvals
+from rewake.engine.outside.signals import Signals
 from rewake.engine.settings import Settings
-from rewake.engine.signals import Signals
 from rewake.kinds import OutcomeKind
 from rewake.records import Header, Operation, Outcome
 from rewake.states import RunState

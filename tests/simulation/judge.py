@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from rewake.engine.program import new_execution
+from rewake.engine.instances.program import new_execution
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import LATEST, Completed, Finished, Outcome, Scheduled, Stepped
 from rewake.states import RunState

@@ -13,17 +13,17 @@ from unittest.mock import patch
 import msgspec
 
 from rewake.authoring.context import TaskContext
-from rewake.engine import instance as engine_instance
-from rewake.engine import interrupted as engine_interrupted
-from rewake.engine import steps as engine_steps
-from rewake.engine.apart import Stay
-from rewake.engine.cache import Kept
-from rewake.engine.commits import Commits
-from rewake.engine.heart import Heart
-from rewake.engine.log_keeper import LogKeeper
-from rewake.engine.logs import AttemptLog
+from rewake.engine.instances.cache import Kept
+from rewake.engine.logs.log_keeper import LogKeeper
+from rewake.engine.logs.logs import AttemptLog
+from rewake.engine.process.apart import Stay
+from rewake.engine.process.heart import Heart
 from rewake.engine.services import Services
-from rewake.engine.turn import Turn
+from rewake.engine.turns import instance as engine_instance
+from rewake.engine.turns import interrupted as engine_interrupted
+from rewake.engine.turns import steps as engine_steps
+from rewake.engine.turns.commits import Commits
+from rewake.engine.turns.turn import Turn
 from rewake.kinds import Kind
 from rewake.records import Entry, Header, Invocation, Millis, Operation, Outcome, Scheduled
 from rewake.replay.execution import Execution

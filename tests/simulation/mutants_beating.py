@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from rewake.authoring.heartbeat import Silence
-from rewake.engine.heartbeats import Heartbeats
+from rewake.engine.process.heartbeats import Heartbeats
 from rewake.stores.attempts import Attempts
 from rewake.stores.table import Check
 from tests.simulation.mutants import Mutant

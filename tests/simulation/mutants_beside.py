@@ -9,10 +9,11 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-from rewake.engine import commits, keyed
-from rewake.engine.inbox import Inbox
-from rewake.engine.laps import first_entries
-from rewake.engine.noting import Noting
+from rewake.engine.instances.inbox import Inbox
+from rewake.engine.outside import keyed
+from rewake.engine.turns import commits
+from rewake.engine.turns.laps import first_entries
+from rewake.engine.turns.noting import Noting
 from rewake.keyed import Entrant, State
 from rewake.records import Entry, Header, Operation, Started
 from rewake.stores.forks import Forks

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import msgspec
 
 from rewake.authoring import linking
-from rewake.engine.turn import Turn
+from rewake.engine.turns.turn import Turn
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import Millis, Operation, Outcome
 from rewake.replay.execution import Execution
@@ -39,7 +39,7 @@ def a_second_call_overwrites() -> Iterator[None]:
 
     with (
         patch.object(Operations, "settle", last),
-        patch("rewake.engine.callbacks.of_round", undecided),
+        patch("rewake.engine.outside.callbacks.of_round", undecided),
     ):
         yield
 

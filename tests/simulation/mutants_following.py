@@ -11,9 +11,9 @@ from unittest.mock import patch
 import msgspec
 
 from rewake.authoring.context import TaskContext
-from rewake.engine import retries
-from rewake.engine.log_keeper import LogKeeper
-from rewake.engine.logs import AttemptLog
+from rewake.engine.logs.log_keeper import LogKeeper
+from rewake.engine.logs.logs import AttemptLog
+from rewake.engine.runs import retries
 from rewake.records import Entry, Logged
 from rewake.stores import places, told
 from rewake.stores.places import Place

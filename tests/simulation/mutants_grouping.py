@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from rewake.engine.steps import Steps
+from rewake.engine.turns.steps import Steps
 from rewake.records import Millis
 from rewake.replay.blocks import Blocks
 from rewake.replay.execution import Execution

@@ -8,8 +8,8 @@ from typing import Any
 from unittest.mock import patch
 
 from rewake.authoring import events as authoring
-from rewake.engine.events import Events, with_all
-from rewake.engine.subscriptions import Subscriptions
+from rewake.engine.outside.events import Events, with_all
+from rewake.engine.turns.subscriptions import Subscriptions
 from rewake.published import Mention, Published
 from rewake.stores.events import Events as Stored
 from rewake.values.matching import ref_of

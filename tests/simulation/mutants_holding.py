@@ -9,16 +9,16 @@ from unittest.mock import patch
 
 import msgspec
 
-from rewake.engine import sweeper
-from rewake.engine.blocking import Block
-from rewake.engine.cache import Kept
-from rewake.engine.deaths import Deaths
-from rewake.engine.heart import Heart
-from rewake.engine.instance import Instance
+from rewake.engine.handover.blocking import Block
+from rewake.engine.instances.cache import Kept
+from rewake.engine.process.heart import Heart
+from rewake.engine.process.slots import Slots
 from rewake.engine.services import Services
-from rewake.engine.slots import Slots
-from rewake.engine.sweeper import Sweeper
-from rewake.engine.turn import Turn
+from rewake.engine.sweeping import sweeper
+from rewake.engine.sweeping.deaths import Deaths
+from rewake.engine.sweeping.sweeper import Sweeper
+from rewake.engine.turns.instance import Instance
+from rewake.engine.turns.turn import Turn
 from rewake.errors import RunConflict
 from rewake.ledger import Process
 from rewake.records import (

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-from rewake.engine.children import Children
+from rewake.engine.outside.children import Children
 from rewake.kin import Parent, Watcher
 from rewake.records import Header, Invocation, Operation
 from rewake.stores.families import Families
@@ -20,7 +20,7 @@ from tests.simulation.mutants import Mutant
 @contextmanager
 def an_end_is_not_kept_for_those_who_wait() -> Iterator[None]:
     """A child that ends is laid down at once, and its parent told after that, if ever."""
-    with patch("rewake.engine.commits.is_waited_for", lambda _: False):
+    with patch("rewake.engine.turns.commits.is_waited_for", lambda _: False):
         yield
 
 
@@ -73,7 +73,7 @@ def a_child_is_covered_before_it_is_there() -> Iterator[None]:
         await self._store.cover(Operation(asked.run, asked.key, asked.kind, round=asked.round))
         return await call(self, asked, by)
 
-    with patch.dict("rewake.engine.children._DO", {"child": hasty}):
+    with patch.dict("rewake.engine.outside.children._DO", {"child": hasty}):
         yield
 
 

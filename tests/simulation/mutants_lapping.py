@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-from rewake.engine.commits import Commits
+from rewake.engine.turns.commits import Commits
 from rewake.noted import LapState
 from rewake.records import Entry, Header
 from rewake.replay import execution as replay_execution

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from msgspec import structs
 
-from rewake.engine.limits import LetIn, Limits
+from rewake.engine.limits.limits import LetIn, Limits
 from rewake.ledger import Holder, Limit
 from rewake.limited import Limited
 from rewake.records import Invocation

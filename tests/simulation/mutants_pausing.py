@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from rewake.engine import beginning
+from rewake.engine.runs import beginning
 from rewake.engine.services import Services
 from rewake.records import Header, Millis
 from rewake.states import RunState

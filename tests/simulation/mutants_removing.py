@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from rewake.engine import starting as engine_starting
-from rewake.engine.keeping import Keeping
-from rewake.engine.starting import Find, Name
+from rewake.engine.keeping.keeping import Keeping
+from rewake.engine.starts import starting as engine_starting
+from rewake.engine.starts.starting import Find, Name
 from rewake.ledger import View
 from rewake.records import Header, Millis
 from rewake.stores.keys import header_key

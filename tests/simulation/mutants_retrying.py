@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from rewake.engine.retries import _Reopening
+from rewake.engine.runs.retries import _Reopening
 from rewake.noted import Try
 from rewake.records import Scheduled
 from rewake.replay.operation import OpenOp

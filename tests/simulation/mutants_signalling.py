@@ -10,8 +10,8 @@ from unittest.mock import patch
 
 import msgspec
 
-from rewake.engine import commits
-from rewake.engine.inbox import Inbox
+from rewake.engine.instances.inbox import Inbox
+from rewake.engine.turns import commits
 from rewake.records import Entry, Signal
 from rewake.replay.execution import Execution
 from rewake.stores.signals import Sent, Signals
@@ -75,7 +75,10 @@ def an_answer_is_never_found() -> Iterator[None]:
     class Unseen:
         """No entry is one."""
 
-    with patch.object(Signals, "answer", no), patch("rewake.engine.signals.Scheduled", Unseen):
+    with (
+        patch.object(Signals, "answer", no),
+        patch("rewake.engine.outside.signals.Scheduled", Unseen),
+    ):
         yield
 
 

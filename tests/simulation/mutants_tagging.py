@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from rewake.engine.deaths import Deaths
+from rewake.engine.process.tags import Tags
 from rewake.engine.services import Services
-from rewake.engine.tags import Tags
+from rewake.engine.sweeping.deaths import Deaths
 from rewake.records import Header, Invocation
 from rewake.stores.protocol import Store
 from rewake.stores.table import Due

@@ -10,8 +10,8 @@ from unittest.mock import patch
 import msgspec
 
 from rewake.authoring.ballots import Ballot, Said
-from rewake.engine.matters import Matter
-from rewake.engine.voting import Voting
+from rewake.engine.outside.voting import Voting
+from rewake.engine.turns.matters import Matter
 from rewake.records import Operation
 from rewake.stores import operations as stores_operations
 from rewake.stores import votes as stores_votes

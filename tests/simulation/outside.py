@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from rewake.authoring.approval import Approval, Decision
-from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
+from rewake.engine.outside.approvals import Approvals
 from rewake.errors import LinkExpired, RunConflict, RunNotFound, StoreError
 from rewake.kinds import Kind
 from rewake.records import LATEST, Scheduled

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewake.engine.engine import Engine
 from rewake.engine.settings import Settings
-from rewake.engine.starting import IfFinished, IfRunning
+from rewake.engine.starts.starting import IfFinished, IfRunning
 from rewake.errors import RunConflict, RunNotFound, RunRemoved, StoreError
 from rewake.keep import ARCHIVE, keep_in
 from rewake.records import Scheduled

@@ -18,7 +18,7 @@ from rewake import every, sleep, workflow
 from rewake.app import App
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine
-from rewake.engine.logs import capture
+from rewake.engine.logs.logs import capture
 from rewake.engine.settings import Settings
 from rewake.errors import StoreUnavailable
 from rewake.ledger import Became, Schedule

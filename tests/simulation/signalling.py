@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rewake.engine.engine import Engine
-from rewake.engine.signals import Signals
+from rewake.engine.outside.signals import Signals
 from rewake.errors import RunConflict, RunNotFound, StoreError
 from rewake.states import RunState
 from tests.simulation.generate import Drawn, Err

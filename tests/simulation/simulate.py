@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewake.app import App
-from rewake.engine.commits import FAILED_LOG
+from rewake.engine.turns.commits import FAILED_LOG
 from rewake.states import RunState
 from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Spread

@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rewake.engine.keyed import Block
+from rewake.engine.outside.keyed import Block
 from rewake.keyed import State
 from rewake.stores.layout import Layout
 from rewake.values.run_codec import RunCodec

@@ -9,8 +9,8 @@ import pytest
 
 from rewake.app import App
 from rewake.clock import SystemClock
-from rewake.engine.cache import Cache
-from rewake.engine.handover import hand_over
+from rewake.engine.handover.handover import hand_over
+from rewake.engine.instances.cache import Cache
 from rewake.engine.services import Here
 from rewake.kinds import OutcomeKind
 from rewake.records import LATEST, Header, Invocation

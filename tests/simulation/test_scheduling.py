@@ -10,8 +10,8 @@ from unittest.mock import patch
 
 import pytest
 
-from rewake.engine import scheduler
-from rewake.engine.scheduler import Scheduler
+from rewake.engine.schedules import scheduler
+from rewake.engine.schedules.scheduler import Scheduler
 from rewake.errors import StoreUnavailable
 from rewake.ledger import Schedule
 from rewake.schedules.definition import run_of_moment, times_of

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from rewake.authoring.approval import Approval, Decision
-from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
-from rewake.engine.starting import IfFinished, IfRunning, name_of_key
+from rewake.engine.outside.approvals import Approvals
+from rewake.engine.starts.starting import IfFinished, IfRunning, name_of_key
 from rewake.errors import RunConflict, StoreError
 from rewake.records import Header
 from rewake.states import RunState

@@ -18,7 +18,7 @@ import msgspec
 
 from rewake.authoring.approval import Approval, Decision
 from rewake.authoring.ballots import Action, Ballot, terms_of
-from rewake.engine.approvals import Approvals
+from rewake.engine.outside.approvals import Approvals
 from rewake.errors import LinkExpired, RunConflict, StoreError
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Operation, Scheduled

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rewake.engine.runs import LONGEST_REASON
+from rewake.engine.runs.runs import LONGEST_REASON
 from rewake.keyed import State
 from rewake.kinds import Kind
 from rewake.ledger import Limit, Process

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from rewake.app import App
 from rewake.dispatchers.dispatcher import Closing, Dispatcher, Handler
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.blocking import Block
 from rewake.engine.engine import Engine
-from rewake.engine.handover import hand_over
-from rewake.engine.logs import capture
+from rewake.engine.handover.blocking import Block
+from rewake.engine.handover.handover import hand_over
+from rewake.engine.logs.logs import capture
 from rewake.engine.settings import Settings
 from rewake.hosts.archives import archiving_of
 from rewake.records import Invocation, Millis

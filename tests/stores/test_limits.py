@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from rewake.clock import SystemClock
-from rewake.engine.cache import Cache
+from rewake.engine.instances.cache import Cache
 from rewake.engine.services import Here
 from rewake.ledger import Waiter
 from rewake.limited import Limited, LimitKind, Terms

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rewake.engine.archiving import Archiving, opened
 from rewake.engine.engine import Engine
+from rewake.engine.keeping.archiving import Archiving, opened
 from rewake.errors import CheckpointUnreadable, StoreUnavailable
 from rewake.hosts.archives import archiving_of
 from rewake.signing.secret import Secret

@@ -17,7 +17,7 @@ from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Dispatcher, Handler
 from rewake.dispatchers.in_process import InProcessDispatcher
 from rewake.engine.engine import Engine
-from rewake.engine.logs import capture
+from rewake.engine.logs.logs import capture
 from rewake.engine.settings import Settings
 from rewake.kinds import OutcomeKind, Purpose
 from rewake.records import Header, Invocation, Millis, Outcome

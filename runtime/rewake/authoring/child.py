@@ -5,8 +5,8 @@
     total = await handle.result()                 waits for its end
 
 Each is an operation that is about another run (`rewake.kinds`), and is asked of that by a message,
-as a task is (`engine/children.py`). A child has an id, a history and retries of its own, and its
-input and result are values of its own run: what comes of it is copied to whoever waits.
+as a task is (`engine/outside/children.py`). A child has an id, a history and retries of its own,
+and its input and result are values of its own run: what comes of it is copied to whoever waits.
 
 **A call ends with its child.** Who is cancelled while it awaits one (by a request to cancel, by
 `asyncio.timeout`, by a group that failed) asks it to cancel, and goes on once its cleanup has run.

@@ -2,7 +2,7 @@
 
 A heartbeat is a sign of life, and may say how far the attempt has come. It writes nothing and waits
 for nothing, so that code in a thread, or in an inner loop, can tell it as often as it likes; the
-engine takes the last one from here (`engine/heartbeats.py`).
+engine takes the last one from here (`engine/process/heartbeats.py`).
 
 Silence is measured here, in the process that carries the attempt out: that this lives is what its
 lease says. While its event loop stands still nobody can be heard, so that time is nobody's.

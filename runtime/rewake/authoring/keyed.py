@@ -1,7 +1,7 @@
 """`state`: a small value under a name and a key, with one writer at a time.
 
 In a body, entering the block and leaving it are a step each; who has to wait meanwhile is suspended
-until a signal of whoever lets go. `rewake.engine.keyed` has the rules.
+until a signal of whoever lets go. `rewake.engine.outside.keyed` has the rules.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ from rewake.cli.signals import add_signals
 from rewake.cli.states import states
 from rewake.cli.tables_command import tables
 from rewake.cli.watch import runs_watch
-from rewake.engine.starting import IfFinished, IfRunning
+from rewake.engine.starts.starting import IfFinished, IfRunning
 from rewake.errors import DeterminismWarning, RewakeError, UsageError
 
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]

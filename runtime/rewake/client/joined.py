@@ -18,11 +18,11 @@ from rewake.client.flows import Options, View, token_in
 from rewake.client.typed import AnyWorkflow
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.callbacks import Callbacks
-from rewake.engine.delays import begin_at
 from rewake.engine.engine import Engine
+from rewake.engine.outside.callbacks import Callbacks
 from rewake.engine.settings import Settings
-from rewake.engine.starting import IfFinished, IfRunning
+from rewake.engine.starts.delays import begin_at
+from rewake.engine.starts.starting import IfFinished, IfRunning
 from rewake.errors import ConfigError, UsageError
 from rewake.hosts.config import ServerConfig
 from rewake.hosts.databases import schema_of

@@ -11,7 +11,7 @@ from rewake.doctor.findings import Checks, Finding, failure, warning, well
 from rewake.doctor.front import Door, front_door
 from rewake.doctor.machine import room, secret_strength, token_strength, versions
 from rewake.doctor.stored import growth, keys_of_links, late, round_trip, tags
-from rewake.engine.runs import Runs
+from rewake.engine.runs.runs import Runs
 from rewake.errors import IssuerUnavailable
 from rewake.identity.jwks import Jwks
 from rewake.identity.settings import IdentitySettings

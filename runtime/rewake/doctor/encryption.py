@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from rewake.doctor.findings import Finding, failure, warning, well
-from rewake.engine.runs import Runs
+from rewake.engine.runs.runs import Runs
 from rewake.errors import CheckpointUnreadable, ReadableElsewhere
 from rewake.records import Header
 from rewake.signing.aes_gcm import AesGcm

@@ -13,8 +13,8 @@ import msgspec
 from rewake.authoring.callback import asked_of
 from rewake.authoring.linking import LinkFacts
 from rewake.doctor.findings import Finding, failure, warning, well
-from rewake.engine.overdue import Late, lost, overdue
-from rewake.engine.runs import Runs
+from rewake.engine.alerts.overdue import Late, lost, overdue
+from rewake.engine.runs.runs import Runs
 from rewake.errors import StuckError
 from rewake.kinds import Kind, Purpose
 from rewake.records import Header, Scheduled

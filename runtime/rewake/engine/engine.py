@@ -25,30 +25,30 @@ from rewake.app import App
 from rewake.clock import Clock, SystemClock
 from rewake.dispatchers.dispatcher import Closing, Dispatcher
 from rewake.dispatchers.routes import routed_tags
-from rewake.engine.apart import Apart
-from rewake.engine.attempts import Attempts
-from rewake.engine.cache import Cache
-from rewake.engine.children import Children
-from rewake.engine.deliveries import Deliveries
-from rewake.engine.events import Events
-from rewake.engine.family import family_of
-from rewake.engine.heart import Heart
-from rewake.engine.held import SOON, held_until
-from rewake.engine.hooks import Hooks
-from rewake.engine.leases import Claims
-from rewake.engine.logs import capture
-from rewake.engine.reaching import Reaching
-from rewake.engine.runs import Runs
-from rewake.engine.schedules import Schedules
+from rewake.engine.alerts.hooks import Hooks
+from rewake.engine.attempts.attempts import Attempts
+from rewake.engine.handover.watchdog import Watchdog
+from rewake.engine.handover.within import done_within, seconds_left
+from rewake.engine.instances.cache import Cache
+from rewake.engine.logs.logs import capture
+from rewake.engine.outside.children import Children
+from rewake.engine.outside.events import Events
+from rewake.engine.outside.reaching import Reaching
+from rewake.engine.process.apart import Apart
+from rewake.engine.process.heart import Heart
+from rewake.engine.process.leases import Claims
+from rewake.engine.process.slots import Slots
+from rewake.engine.process.tags import Tags
+from rewake.engine.process.threads import ThreadPools
+from rewake.engine.runs.family import family_of
+from rewake.engine.runs.runs import Runs
+from rewake.engine.schedules.schedules import Schedules
 from rewake.engine.services import Here, Services
 from rewake.engine.settings import Settings
-from rewake.engine.slots import Slots
-from rewake.engine.sweeper import Sweeper
-from rewake.engine.tags import Tags
-from rewake.engine.threads import ThreadPools
-from rewake.engine.turn import Turn
-from rewake.engine.watchdog import Watchdog
-from rewake.engine.within import done_within, seconds_left
+from rewake.engine.sweeping.held import SOON, held_until
+from rewake.engine.sweeping.sweeper import Sweeper
+from rewake.engine.turns.deliveries import Deliveries
+from rewake.engine.turns.turn import Turn
 from rewake.errors import ConfigError, ReadableElsewhere, StoreError
 from rewake.records import Header, Invocation, Millis, Operation
 from rewake.signing.secret import Secret

@@ -18,24 +18,24 @@ from rewake.authoring.middleware import Around, AroundKind, within
 from rewake.authoring.workflow import Workflow
 from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Dispatcher
-from rewake.engine.apart import Apart
-from rewake.engine.arrivals import Arrivals
-from rewake.engine.cache import Cache
-from rewake.engine.elsewhere import Elsewhere
-from rewake.engine.heart import Heart
-from rewake.engine.heartbeats import Heartbeats
-from rewake.engine.keeping import Keeping
-from rewake.engine.leases import PASSING, Claims
-from rewake.engine.limits import Limits
-from rewake.engine.log_keeper import LogKeeper
+from rewake.engine.instances.arrivals import Arrivals
+from rewake.engine.instances.cache import Cache
+from rewake.engine.instances.waits import Waits
+from rewake.engine.keeping.keeping import Keeping
+from rewake.engine.limits.limits import Limits
+from rewake.engine.logs.log_keeper import LogKeeper
+from rewake.engine.logs.streams import Streams
+from rewake.engine.process.apart import Apart
+from rewake.engine.process.elsewhere import Elsewhere
+from rewake.engine.process.heart import Heart
+from rewake.engine.process.heartbeats import Heartbeats
+from rewake.engine.process.leases import PASSING, Claims
+from rewake.engine.process.shortages import Shortages
+from rewake.engine.process.slots import Slots
+from rewake.engine.process.tags import Tags
+from rewake.engine.process.threads import ThreadPools
+from rewake.engine.process.work import Work
 from rewake.engine.settings import Settings
-from rewake.engine.shortages import Shortages
-from rewake.engine.slots import Slots
-from rewake.engine.streams import Streams
-from rewake.engine.tags import Tags
-from rewake.engine.threads import ThreadPools
-from rewake.engine.waits import Waits
-from rewake.engine.work import Work
 from rewake.ledger import Schedule
 from rewake.limited import FREE
 from rewake.noted import Try
@@ -111,7 +111,7 @@ class Here:
 
 
 class Watching(Protocol):
-    """Lets events cancel runs (`engine/watches.py`)."""
+    """Lets events cancel runs (`engine/outside/watches.py`)."""
 
     async def make(
         self,
@@ -140,7 +140,7 @@ class Watching(Protocol):
 
 
 class Telling(Protocol):
-    """Lets events find the waits of runs, and runs that they cancel (`engine/events.py`)."""
+    """Lets events find the waits of runs, and runs to cancel (`engine/outside/events.py`)."""
 
     @property
     def watches(self) -> Watching:
@@ -171,7 +171,7 @@ class Telling(Protocol):
 
 
 class Alerting(Protocol):
-    """Who is told of what goes wrong: `rewake.engine.hooks`."""
+    """Who is told of what goes wrong: `rewake.engine.alerts.hooks`."""
 
     def tells(self, header: Header, state: RunState) -> bool:
         """Whether somebody is to be told if a run gets into this state."""
@@ -241,7 +241,7 @@ class Services:
     waiters: dict[str, set[asyncio.Future[Outcome | None]]] = field(default_factory=dict)
     """By run: the futures that wait for its end."""
     tell: Callable[[Header, Outcome | None], Awaitable[None]] = field(init=False)
-    """Tells the runs that wait for the end of one how it ended (`engine/children.py`)."""
+    """Tells the runs that wait for the end of one how it ended (`engine/outside/children.py`)."""
     take: Callable[[Invocation], None] = field(init=False)
     """Claims a task and carries it out, in a slot that is reserved for it."""
     events: Telling = field(init=False)

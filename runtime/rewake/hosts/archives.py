@@ -12,9 +12,9 @@ from pathlib import Path
 from msgspec import UNSET
 
 from rewake.app import App
-from rewake.engine.archiving import Archiving
-from rewake.engine.bounds import usage_of
 from rewake.engine.engine import Engine
+from rewake.engine.keeping.archiving import Archiving
+from rewake.engine.turns.bounds import usage_of
 from rewake.errors import ConfigError
 from rewake.hosts.config import ServerConfig
 from rewake.keep import DEFAULT

@@ -1,6 +1,6 @@
 """How a server writes its log: as text for people, or as JSON for machines, a line a record.
 
-Both say which run, operation and attempt a record is about (`engine/carrying.py`).
+Both say which run, operation and attempt a record is about (`engine/logs/carrying.py`).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ stop where they are, for a second or for ever. So
   no death: no lease runs out meanwhile.
 
 Each request has a deadline. Work that is not over a moment before is handed over
-(`rewake.engine.within`).
+(`rewake.engine.handover.within`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rewake.engine.within import ending_at
+from rewake.engine.handover.within import ending_at
 from rewake.hosts.hosts import Host
 from rewake.hosts.own_loop import acknowledge
 from rewake.http.app import rest, running

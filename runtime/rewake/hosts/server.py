@@ -23,8 +23,8 @@ from starlette.applications import Starlette
 
 from rewake import forks
 from rewake.app import App
-from rewake.engine.threads import NAMES as SYNC_THREADS
-from rewake.engine.watchdog import bounded
+from rewake.engine.handover.watchdog import bounded
+from rewake.engine.process.threads import NAMES as SYNC_THREADS
 from rewake.errors import ConfigError, UsageError
 from rewake.hosts.building import build_app, check_dispatcher
 from rewake.hosts.config import ServerConfig

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from rewake.access import Scope
 from rewake.authoring.approval import Approval, Decision
 from rewake.authoring.ballots import LONGEST_APPROVER, Action, Delegation, same_person
-from rewake.engine.approvals import Approvals, Record
-from rewake.engine.matters import ACTIONS
+from rewake.engine.outside.approvals import Approvals, Record
+from rewake.engine.turns.matters import ACTIONS
 from rewake.errors import StuckError
 from rewake.http.admission import check_run, principal_of, tenant_of
 from rewake.http.ballots import (

@@ -27,8 +27,8 @@ from rewake import pages
 from rewake.authoring.approval import Approval
 from rewake.authoring.ballots import Action, Ballot, Delegation, Vote
 from rewake.authoring.binding import call_text
-from rewake.engine.approvals import Approvals, Standing
-from rewake.engine.matters import DECIDED, decided_by
+from rewake.engine.outside.approvals import Approvals, Standing
+from rewake.engine.turns.matters import DECIDED, decided_by
 from rewake.errors import InvalidInput, LinkExpired, RewakeError, RunConflict, Unauthentic
 from rewake.http.admission import act_of, note_holder
 from rewake.http.ballots import (

@@ -10,7 +10,7 @@ import msgspec
 from rewake.access import Principal
 from rewake.authoring.approval import Approval
 from rewake.authoring.ballots import Action, Ballot, Delegation, Reject, Vote, same_person
-from rewake.engine.matters import DECIDED
+from rewake.engine.turns.matters import DECIDED
 from rewake.errors import DecisionForbidden
 from rewake.http.people import People
 from rewake.views.ballots import standing_of

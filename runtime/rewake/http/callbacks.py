@@ -11,7 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rewake.engine.callbacks import Callbacks
+from rewake.engine.outside.callbacks import Callbacks
 from rewake.errors import InvalidInput
 from rewake.http.admission import act_of, note_holder
 from rewake.http.bodies import read_json, read_object, shaped

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from rewake.access import TENANT
 from rewake.doctor.front import Seen
 from rewake.doctor.host import LARGEST, LONGEST, Probed
-from rewake.engine.delays import LONGEST as LONGEST_DELAY
-from rewake.engine.schedules import MOST_SHOWN
-from rewake.engine.signals import LONGEST_ID
-from rewake.engine.starting import LONGEST_KEY, IfFinished, IfRunning
+from rewake.engine.outside.signals import LONGEST_ID
+from rewake.engine.schedules.schedules import MOST_SHOWN
+from rewake.engine.starts.delays import LONGEST as LONGEST_DELAY
+from rewake.engine.starts.starting import LONGEST_KEY, IfFinished, IfRunning
 from rewake.http import (
     answers,
     approvals,

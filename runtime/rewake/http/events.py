@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.access import Principal, Scope
-from rewake.engine.events import Events
+from rewake.engine.outside.events import Events
 from rewake.errors import InsufficientScope
 from rewake.http.admission import act_of, principal_of
 from rewake.http.answers import EventsPage

@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.authoring.workflow import Workflow
-from rewake.engine.starting import LONGEST_KEY
+from rewake.engine.starts.starting import LONGEST_KEY
 from rewake.errors import (
     InvalidInput,
     Overloaded,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from rewake.clock import Clock
 from rewake.dispatchers.dispatcher import Handler
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.within import seconds_left
+from rewake.engine.handover.within import seconds_left
 from rewake.records import Invocation
 
 ROOM = 2_000

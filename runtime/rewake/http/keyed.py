@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from rewake.access import Scope
 from rewake.authoring.keyed import check_place
-from rewake.engine.keyed import States
-from rewake.engine.signals import Signals
+from rewake.engine.outside.keyed import States
+from rewake.engine.outside.signals import Signals
 from rewake.errors import InsufficientScope, RunNotFound
 from rewake.http.admission import act_of, principal_of, tenant_of
 from rewake.http.bodies import query_limit, read_object, shaped, takes_query

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.access import Scope
-from rewake.engine.overdue import Late, overdue
+from rewake.engine.alerts.overdue import Late, overdue
 from rewake.errors import InsufficientScope
 from rewake.http.admission import principal_of
 from rewake.http.answers import LateView, OverduePage

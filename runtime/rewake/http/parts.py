@@ -15,7 +15,7 @@ from starlette.responses import Response
 from rewake.clock import Clock
 from rewake.doctor.host import Ticks
 from rewake.engine.engine import Engine
-from rewake.engine.within import seconds_left
+from rewake.engine.handover.within import seconds_left
 from rewake.http.auditor import Auditor
 from rewake.http.bodies import LIMIT
 from rewake.http.inbox import Inbox

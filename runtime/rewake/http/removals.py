@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.access import check_tenant
-from rewake.engine.listing import Wanted
+from rewake.engine.runs.listing import Wanted
 from rewake.errors import InvalidInput
 from rewake.http.admission import act_of, principal_of
 from rewake.http.bodies import read_object, shaped, takes_query

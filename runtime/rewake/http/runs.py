@@ -10,12 +10,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rewake.engine.approvals import approvals_of
-from rewake.engine.bounds import usage_of
-from rewake.engine.delays import LONGEST, begin_at
 from rewake.engine.engine import Engine
-from rewake.engine.listing import Wanted, said
-from rewake.engine.starting import IfFinished, IfRunning, check_key
+from rewake.engine.outside.approvals import approvals_of
+from rewake.engine.runs.listing import Wanted, said
+from rewake.engine.starts.delays import LONGEST, begin_at
+from rewake.engine.starts.starting import IfFinished, IfRunning, check_key
+from rewake.engine.turns.bounds import usage_of
 from rewake.errors import InvalidInput, StuckError
 from rewake.http.admission import act_of, principal_of, tell_done, tell_made, tenant_of
 from rewake.http.bodies import (

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.authoring.scheduling import ScheduleOptions, cron, every
-from rewake.engine.schedules import MOST_SHOWN
+from rewake.engine.schedules.schedules import MOST_SHOWN
 from rewake.errors import InvalidInput, RunNotFound, ScheduleNotFound
 from rewake.http.admission import act_of, principal_of, tenant_of
 from rewake.http.bodies import (

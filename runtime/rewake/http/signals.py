@@ -8,7 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rewake.engine.signals import Signals, Told
+from rewake.engine.outside.signals import Signals, Told
 from rewake.errors import InvalidInput
 from rewake.http.admission import act_of, principal_of, tell_done, tenant_of
 from rewake.http.bodies import (

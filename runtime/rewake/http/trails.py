@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewake.authoring.notifying import Notice
-from rewake.engine.approvals import Approvals, Record
-from rewake.engine.notices import notices_of
+from rewake.engine.outside.approvals import Approvals, Record
+from rewake.engine.outside.notices import notices_of
 from rewake.http.auditor import plain_text
 from rewake.http.parts import Parts, parts_of, reply
 from rewake.records import Millis

@@ -4,7 +4,7 @@ It is a place in both sequences (`stores/streams.py`): so many entries behind a 
 history, and the number of the next batch. Any process can go on from it.
 
 A retry cuts the history of its run. What stays of the part that is cut off is what the body logged
-and emitted there, in the same order (`engine/retries.py`), so the counts of these only grow. A
+and emitted there, in the same order (`engine/runs/retries.py`), so the counts of these only grow. A
 place of an earlier round goes back to the cut, and passes over as many as it had been told.
 """
 

@@ -13,8 +13,8 @@ from rewake.cli.inputs import the_one
 from rewake.cli.local.auditing import write_done
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.approvals import Approvals, open_approvals
 from rewake.engine.engine import Engine
+from rewake.engine.outside.approvals import Approvals, open_approvals
 from rewake.hosts.databases import Address, open_existing
 from rewake.signing.secret import Secret
 

@@ -8,7 +8,7 @@ from datetime import date
 from typing import TypeVar
 
 from rewake.cli.exits import Exit, tell
-from rewake.engine.archiving import opened
+from rewake.engine.keeping.archiving import opened
 from rewake.errors import ConfigError, RunNotFound, UsageError
 from rewake.hosts.archives import open_archive
 from rewake.hosts.config import ServerConfig

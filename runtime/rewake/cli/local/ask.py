@@ -13,8 +13,8 @@ from rewake.authoring.approval import Approval, Decision
 from rewake.authoring.binding import call_text
 from rewake.cli.exits import tell
 from rewake.cli.local.progress import Progress
-from rewake.engine.approvals import Approvals
 from rewake.engine.engine import Engine
+from rewake.engine.outside.approvals import Approvals
 from rewake.errors import InvalidInput, RewakeError
 from rewake.views.approvals import ApprovalView
 

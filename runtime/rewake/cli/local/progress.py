@@ -13,7 +13,7 @@ from rich.text import Text
 
 from rewake.cli.exits import tell
 from rewake.cli.lines import Line, line_of, lines_of
-from rewake.engine.logs import capture
+from rewake.engine.logs.logs import capture
 from rewake.records import Millis
 from rewake.views.timeline import OperationView
 

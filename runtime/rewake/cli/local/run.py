@@ -25,12 +25,12 @@ from rewake.cli.local.snapshot import operations_of
 from rewake.cli.output import pure_stdout, tell_failure, write_json
 from rewake.clock import SystemClock
 from rewake.dispatchers.in_process import InProcessDispatcher
-from rewake.engine.approvals import approvals_of, open_approvals
-from rewake.engine.commits import FAILED_LOG
 from rewake.engine.engine import Engine
+from rewake.engine.outside.approvals import approvals_of, open_approvals
 from rewake.engine.settings import Settings
-from rewake.engine.starting import check_id
-from rewake.engine.turn import STUCK_LOG
+from rewake.engine.starts.starting import check_id
+from rewake.engine.turns.commits import FAILED_LOG
+from rewake.engine.turns.turn import STUCK_LOG
 from rewake.errors import AppError, RunConflict, RunNotFound, StuckError
 from rewake.hosts.config import ServerConfig
 from rewake.hosts.databases import Address, Database, open_database, open_existing

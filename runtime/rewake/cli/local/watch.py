@@ -11,7 +11,7 @@ from rewake.cli.exits import Exit
 from rewake.cli.home import find_secret
 from rewake.cli.told import Teller
 from rewake.clock import SystemClock
-from rewake.engine.streams import Streams
+from rewake.engine.logs.streams import Streams
 from rewake.hosts.databases import Address, open_existing
 from rewake.stores.places import first_place
 from rewake.stores.reads import Reads

@@ -17,7 +17,7 @@ from rewake.cli.remote.client import Client
 from rewake.cli.remote.pages import history_of, logs_of
 from rewake.client import flows
 from rewake.client.flows import Options
-from rewake.engine.starting import IfFinished, IfRunning
+from rewake.engine.starts.starting import IfFinished, IfRunning
 from rewake.errors import RewakeError, StuckError, UsageError
 from rewake.labels import labels_in
 from rewake.values.data import encoded

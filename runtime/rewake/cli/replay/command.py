@@ -13,7 +13,7 @@ from rewake.cli.exits import Exit, tell
 from rewake.cli.home import find_secret
 from rewake.cli.replay.every import replay_all
 from rewake.cli.replay.replaying import Replay, read_run
-from rewake.engine.program import RUNTIME
+from rewake.engine.instances.program import RUNTIME
 from rewake.errors import UsageError
 from rewake.hosts.databases import Address
 from rewake.views.runs import STATES

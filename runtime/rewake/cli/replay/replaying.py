@@ -11,8 +11,8 @@ from rewake.app import App
 from rewake.cli.exits import Exit, complain
 from rewake.cli.replay.narrator import Narrator
 from rewake.cli.replay.tracer import Difference, Tracer
-from rewake.engine.logs import capture
-from rewake.engine.program import RunProgram
+from rewake.engine.instances.program import RunProgram
+from rewake.engine.logs.logs import capture
 from rewake.errors import NonDeterminismError
 from rewake.hosts.databases import Address, Reader, open_to_read
 from rewake.records import Header

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from rewake.cli.lines import duration
-from rewake.engine.program import RunProgram
+from rewake.engine.instances.program import RunProgram
 from rewake.errors import NonDeterminismError
 from rewake.kinds import Kind, Purpose
 from rewake.records import (

@@ -1,0 +1,1 @@
+"""Who is told of runs that failed, are stuck or late."""

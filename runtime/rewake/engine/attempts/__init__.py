@@ -1,0 +1,1 @@
+"""One invocation of a task."""

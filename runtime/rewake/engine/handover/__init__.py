@@ -1,0 +1,1 @@
+"""What is given up in time: by a process whose loop is blocked, or whose host ends it."""

@@ -1,0 +1,1 @@
+"""Suspended instances, and what has arrived for each since."""

@@ -1,0 +1,1 @@
+"""What bodies and attempts say: log lines and streams, kept with their runs."""

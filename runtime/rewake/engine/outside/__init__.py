@@ -1,0 +1,1 @@
+"""What a run deals with outside of itself: people, machines, signals, events, other runs."""

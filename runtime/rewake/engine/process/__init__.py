@@ -1,0 +1,1 @@
+"""What a process has of its own: its claims, threads and slots, and what it leaves alone."""

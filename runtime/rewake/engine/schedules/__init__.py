@@ -1,0 +1,1 @@
+"""Schedules: what is said of them, and the runs that they start."""

@@ -1,0 +1,1 @@
+"""Starts: under which name, now or later, together with others, or not at all."""

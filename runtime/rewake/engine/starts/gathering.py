@@ -1,0 +1,178 @@
+"""Starts that are gathered: a debounce begins with what came last, a batch with all that came.
+
+The first start makes the run, which is delayed; its limit's item names it. Each further one changes
+what that run will begin with, by one conditional write of its header: only while nobody has had it,
+and if it is as it was read. So what was answered is in the run, or in the next one, whoever dies.
+
+The limit's item names the run *before* it is made, so that two starts cannot make one each. If
+whoever names it dies before it is made, the next start names its own.
+
+A start that may be sent again, by its id or key, is in one run only. That it has joined is kept in
+an item of its own for a day, which is written after the header; of a death between the two tells
+the header, by the newest starts that have joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from rewake.authoring.limits import Rule
+from rewake.engine.services import Services
+from rewake.engine.starts.delays import arm
+from rewake.errors import CheckpointUnreadable
+from rewake.kinds import Purpose
+from rewake.ledger import Limit
+from rewake.limited import Admission, Limited, LimitKind, Terms
+from rewake.records import Header, Millis, Started
+from rewake.states import RunState
+from rewake.values.run_codec import RunCodec, digests_of
+
+ENOUGH = 32 * 1024
+"""A batch of so many bytes begins: the list is written anew with each start."""
+REMEMBERED = 32
+"""So many of the newest starts that have joined a run are in its header."""
+KEPT: Millis = 86_400_000
+"""So long a start is known again that has joined a run."""
+_PAUSE: Millis = 20
+
+
+class Gathering:
+    """Gathers starts of one key, by one rule. `hidden`: the secret parts of their arguments.
+
+    `named`: a start may be sent again, under the same id.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        rule: Rule,
+        limit: Limited,
+        hidden: tuple[str, ...],
+        *,
+        named: bool,
+    ) -> None:
+        self._services, self._store = services, services.store
+        self._rule, self._limit, self._hidden, self._named = rule, limit, hidden, named
+
+    async def known(self, start: str) -> Header | None:
+        """The run that a start has joined before; None: none that is known."""
+        if not self._named:
+            return None
+        kept = await self._store.gathered(start)
+        found = None if kept is None else await self._store.find(kept.run)
+        if found is None:
+            book = await self._store.limit(self._limit.id)
+            newest = None if book is None or not book.run else await self._store.find(book.run)
+            found = newest if newest is not None and _has(newest, start) else None
+        return None if found is None or found.state is RunState.REMOVED else found
+
+    async def join(self, run: str, arguments: Mapping[str, Any]) -> Header | Millis:
+        """Join the run that gathers, and return it; or name this one, which is to begin then."""
+        services, wait = self._services, self._rule.per
+        while True:
+            now = services.clock.now()
+            async with self._store.in_turn(self._limit.id):  # else they would only meet
+                book = await self._store.limit(self._limit.id)
+                pending = None if book is None or not book.run else await self._store.find(book.run)
+                if pending is not None and pending.run == run:
+                    return pending
+                gathers = pending is not None and _gathers(pending, now)
+                joined = None
+                if pending is not None and gathers:
+                    joined = await self._add(pending, run, arguments, now)
+            if joined is not None and self._named:
+                await self._store.keep_gathered(run, joined.run, now + KEPT)
+            if joined is not None:
+                return joined
+            if gathers:
+                continue
+            if book is not None and pending is None and self._is_new(book, run, now):
+                await services.clock.sleep(_PAUSE)  # it is about to be made
+                continue
+            if self._is_enough(sum(map(len, arguments.values())) if self._is_batch else 0):
+                return now
+            until = now + max(self._rule.longest, wait)
+            if await self._store.name_gatherer(self._limit, book, run, until):
+                return now + wait
+
+    @property
+    def _is_batch(self) -> bool:
+        return self._rule.kind is LimitKind.BATCH
+
+    def _is_enough(self, number: int, size: int = 0) -> bool:
+        return self._is_batch and (number >= self._rule.count or size >= ENOUGH)
+
+    def _is_new(self, book: Limit, run: str, now: Millis) -> bool:
+        """Whether another start has named a run a moment ago, which is not there yet."""
+        there = book.run not in ("", run)
+        return there and now < book.written + self._services.settings.grace
+
+    async def _add(
+        self, pending: Header, start: str, arguments: Mapping[str, Any], now: Millis
+    ) -> Header | None:
+        """Change what a run will begin with; None if it has changed, or begun, meanwhile."""
+        whole, admission, full = dict(arguments), pending.admission or Admission(Terms()), False
+        wake = min(now + self._rule.per, pending.created + self._rule.longest)
+        if _has(pending, start):  # also where it was written, and told otherwise
+            return pending
+        joined = (*admission.joined, _mark(start))[-REMEMBERED:]
+        admission = msgspec.structs.replace(admission, joined=joined)
+        first = await self._first(pending)
+        if first is None:
+            return None
+        if self._is_batch:
+            whole, full = self._with(pending, first, whole)
+            wake = now if full else pending.wake or now
+        codec = RunCodec(self._services.secret, pending.run)
+        value = codec.encode(whole, key="", purpose=Purpose.INPUT, hidden=self._hidden)
+        started = msgspec.structs.replace(first, clock=wake, args=value)
+        digest = digests_of(self._services.secret, pending).digest(whole)
+        found = await self._store.gather(
+            pending, started, wake=wake, digest=digest, admission=admission
+        )
+        if found is not None and full:
+            await self._services.wake(found.run)
+        elif found is not None:
+            await arm(self._services, found.run, wake)
+        return found
+
+    async def _first(self, pending: Header) -> Started | None:
+        """What it begins with so far; None: another start has changed that since."""
+        try:
+            first = await self._store.last(pending)
+        except CheckpointUnreadable:
+            found = await self._store.find(pending.run)
+            if found is not None and found.mark == pending.mark:
+                raise
+            return None
+        assert isinstance(first, Started)
+        return first
+
+    def _with(
+        self, pending: Header, first: Started, arguments: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], bool]:
+        """The list of a batch with these items too, and whether that is enough."""
+        kept, codec = first.args, RunCodec(self._services.secret, pending.run)
+        so_far = codec.decode(kept, key="", purpose=Purpose.INPUT)
+        whole = {name: [*so_far.get(name, ()), *items] for name, items in arguments.items()}
+        number = sum(map(len, whole.values()))
+        size = len(bytes(kept.body)) * (number + 1) // max(1, sum(map(len, so_far.values())))
+        return whole, self._is_enough(number, size)
+
+
+def _mark(start: str) -> str:
+    return sha256(start.encode()).hexdigest()[:8]
+
+
+def _has(run: Header, start: str) -> bool:
+    """Whether a start is one of the newest that have joined a run."""
+    return run.admission is not None and _mark(start) in run.admission.joined
+
+
+def _gathers(run: Header, now: Millis) -> bool:
+    """Whether what a run begins with can still be changed."""
+    return run.state is RunState.DELAYED and run.wake is not None and run.wake > now
