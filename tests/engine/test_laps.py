@@ -221,49 +221,6 @@ def test_a_late_outcome_of_an_earlier_lap_changes_nothing(table: str) -> None:
     lapping(body, subscription, table=table)
 
 
-@everywhere
-def test_a_cancellation_before_the_next_lap_is_observed_in_this_one(table: str) -> None:
-    """Accepted means observed: the end of a lap is not committed past a request to cancel."""
-
-    async def body(bench: Bench) -> None:
-        header, engine = await bench.start("subscription", months=9), bench.engine
-        store: Any = engine.services.store
-        next_lap, held = store.next_lap, list[Header]()
-
-        async def cancel_first(*args: Any) -> Any:
-            if not held:
-                held.append(await engine.cancel(header.run, "enough"))
-            return await next_lap(*args)
-
-        store.next_lap = cancel_first
-        with pytest.raises(Ended):
-            await bench.result(header.run)
-        found = await engine.get(header.run)
-        assert (found.state, found.lap.number, found.cancel) == (RunState.CANCELLED, 1, "enough")
-
-    lapping(body, subscription, table=table)
-
-
-def test_a_cancellation_that_is_swallowed_stays_in_its_lap() -> None:
-    """A body that goes on as new after it was asked to cancel is not asked again."""
-
-    @workflow
-    async def stubborn(lap: int = 1) -> int:
-        try:
-            await sleep(100)
-        except asyncio.CancelledError:
-            continue_as_new(lap + 1)
-        return lap
-
-    async def body(bench: Bench) -> None:
-        header = await bench.start("stubborn")
-        await asyncio.sleep(1)
-        await bench.engine.cancel(header.run)
-        assert await bench.result(header.run) == 2
-
-    lapping(body, stubborn, cached=0)
-
-
 def test_the_last_lap_can_be_retried() -> None:
     """A retry goes back to before the error, in the lap that failed."""
     fails = [True]

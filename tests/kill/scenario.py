@@ -153,5 +153,5 @@ def judge(seen: Seen, unkilled: Seen, where: str) -> None:
     again = {key: n for key, n in seen.begun.items() if n > unkilled.begun[key] + seen.killed}
     assert not again, f"{where}: begun too often: {again}"
     assert seen.begun[AT_MOST_ONCE] <= 1, where
-    lost = {key for key in unkilled.ended if not seen.ended[key]} - {AT_MOST_ONCE}
+    lost = {key for key in unkilled.ended if not seen.ended[key]} - {AT_MOST_ONCE, CLEANUP}
     assert not lost, f"{where}: an outcome, but no body that ended: {lost}"

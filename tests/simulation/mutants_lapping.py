@@ -35,6 +35,18 @@ def ends_a_lap_unheard() -> Iterator[None]:
 
 
 @contextmanager
+def forgets_a_late_cancel() -> Iterator[None]:
+    """A request to cancel that came after the end of a lap was on record goes with that lap."""
+    next_lap = Laps.next_lap
+
+    async def forgets(self: Laps, held: Header, entries: Sequence[Entry], **_: Any) -> Any:
+        return await next_lap(self, held, entries, cancels=held.cancels)
+
+    with patch.object(Laps, "next_lap", forgets):
+        yield
+
+
+@contextmanager
 def leaves_open() -> Iterator[None]:
     """What is open as a lap ends is cancelled by nobody."""
 
@@ -71,6 +83,7 @@ def keys_of_the_first_lap() -> Iterator[None]:
 
 LAPPING: Sequence[Mutant] = (
     ends_a_lap_unheard,
+    forgets_a_late_cancel,
     leaves_open,
     keeps_all_laps,
     keys_of_the_first_lap,

@@ -4,7 +4,8 @@
 what the new lap begins with, in a new round, so no place, instance or outcome of the old one is
 taken for one of the new. It holds only if nothing has arrived, as an end does: so a request to
 cancel is observed by the lap that it was made in, and nothing that was delivered is passed over.
-What a request to cancel left behind goes with its lap.
+What a request to cancel left behind goes with its lap. Only of a lap whose end is on record already
+(what it answered to updates is committed first) a request may come too late: the next one gets it.
 
 1. Until then the old lap is whole. A death before it leaves the old history, whose last part runs
    again; a death after it leaves a lap that begins as a run does.
@@ -51,17 +52,22 @@ class Laps(Removal):
     """The writes of the protocol that begin a lap, and remove what is left of earlier ones."""
 
     async def next_lap(
-        self, held: Header, entries: Sequence[Entry]
+        self, held: Header, entries: Sequence[Entry], *, cancels: int
     ) -> Committed | Fenced | Arrived:
-        """Begin the next lap with these entries, unless something has arrived."""
+        """Begin the next lap with these entries, unless something has arrived.
+
+        `cancels`: how many requests to cancel the lap that ends has observed.
+        """
         lap = replace(held.lap, number=held.lap.number + 1)
-        onto = replace(held, base="", tail=[], count=0, asks=False, cancel=None, lap=lap)
+        late = held.cancels - cancels
+        reason = held.cancel if late else None
+        onto = replace(held, base="", tail=[], count=0, asks=False, cancel=reason, lap=lap)
         changes = {
             "round": held.round + 1,
             "lap": lap,
             "asks": False,
-            "cancel": None,
-            "cancels": 0,
+            "cancel": reason,
+            "cancels": late,
             "wake": None,
             "check_at": None,
             "apart": False,

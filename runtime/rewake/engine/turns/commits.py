@@ -260,7 +260,8 @@ class Commits:
         check_values(self.header.run, first, self._services.settings.value)
         entries = await store.offload(self.header.run, first)
         await self._services.events.watches.follow(self.header, execution.started, end.args)
-        if not self._ends(execution, await store.next_lap(self.header, entries)):
+        begun = await store.next_lap(self.header, entries, cancels=execution.cancels)
+        if not self._ends(execution, begun):
             return False
         if end.failure is not None:
             about = About(self.header.run, "", end.failure.attempts)
@@ -275,10 +276,8 @@ class Commits:
 
     async def look_after_laps(self, *, cancel: bool = True) -> None:
         """Remove what earlier laps have left, unless that is done. The next commit notes it."""
-        over = self._instance.signals_over
-        self.header.lap = await self._store.look_after_laps(
-            self.header, cancel=cancel, signals=over
-        )
+        held, over = self.header, self._instance.signals_over
+        held.lap = await self._store.look_after_laps(held, cancel=cancel, signals=over)
 
     def _ends(self, execution: Execution, result: Committed | Fenced | Arrived) -> bool:
         """Whether the end was written; else something arrived. Raises `CancelFirst`."""

@@ -14,6 +14,7 @@ from rewake.engine.instances.program import RUNTIME, new_execution
 from rewake.engine.services import Services
 from rewake.engine.turns.noting import know_again
 from rewake.errors import StuckError
+from rewake.laps import FIRST
 from rewake.noted import Forked
 from rewake.records import (
     CancelRequested,
@@ -23,6 +24,7 @@ from rewake.records import (
     Operation,
     Retried,
     Started,
+    StartedAnew,
     Withdrawn,
 )
 from rewake.replay.blocks import Passed
@@ -131,10 +133,11 @@ class Instance:
         self.steps = {k: o for k, o in history.operations.items() if o.kind.traits.inline}
         execution = new_execution(services.app, header, services.secret, services.settings.url)
         self._execution = execution
-        if header.cancel is not None and isinstance(history.entries[-1], Started):
-            now = max(services.clock.now(), history.entries[-1].clock)
+        started = history.entries[-1]
+        if header.cancel is not None and isinstance(started, Started) and _is_new(header, started):
+            now = max(services.clock.now(), started.clock)
             cancel = CancelRequested(now, header.cancel, header.cancels)
-            execution.cancel_at_start(history.entries[-1], cancel)
+            execution.cancel_at_start(started, cancel)
         else:
             execution.replay(history.entries, history.outcomes())
         check(execution)
@@ -153,6 +156,14 @@ class Instance:
 def inside_of_blocks(entries: Sequence[Entry]) -> Callable[[Entry | Operation], bool]:
     """What of a history its replay passes over."""
     return Passed(entries).has_inside
+
+
+def _is_new(header: Header, started: Started) -> bool:
+    """Whether there is nothing that its body could clean up: it has done nothing, or has failed.
+
+    A body that goes on as new has done something in the laps before.
+    """
+    return header.lap.number == FIRST or isinstance(started, StartedAnew)
 
 
 def check(execution: Execution) -> None:
