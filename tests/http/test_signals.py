@@ -100,6 +100,28 @@ def test_a_signal_is_taken_and_delivered(client: TestClient) -> None:
     assert (shown["state"], shown["value"]) == ("delivered", {"amount": 3})
 
 
+def test_a_name_that_nobody_waits_for_is_told(client: TestClient) -> None:
+    """It is kept; its sender hears what is waited for instead, and it is listed as unread."""
+    run = started(client, "pays")
+    kept = client.post(f"/v1/runs/{run}/signals/payd", json={"amount": 3})
+    assert (kept.status_code, kept.json()["state"]) == (202, "sent")
+    assert kept.json()["waits_for"] == ["paid"]
+    unread = client.get(f"/v1/runs/{run}/signals", params={"unread": "true"}).json()
+    assert [each["name"] for each in unread["signals"]] == ["payd"]
+    found = client.post(f"/v1/runs/{run}/signals/paid", json={"amount": 3})
+    assert "waits_for" not in found.json()
+    assert client.get(f"/v1/runs/{run}/result", params={"wait": 5}).json()["result"] == 3
+    every, unread = (
+        client.get(f"/v1/runs/{run}/signals", params={"unread": asked}).json()["signals"]
+        for asked in ("false", "true")
+    )
+    assert [each["name"] for each in every] == ["payd", "paid"]
+    assert [each["name"] for each in unread] == ["payd"]
+    [line] = client.get(f"/v1/runs/{run}/logs").json()["lines"]
+    assert line["level"] == "WARNING"
+    assert line["message"] == "it has ended without reading these signals: payd (1)"
+
+
 @pytest.mark.parametrize(
     ("name", "body", "headers", "field"),
     [

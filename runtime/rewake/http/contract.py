@@ -137,6 +137,7 @@ QUERY: Mapping[str, Parameter] = {
         {"type": "number", "minimum": 0, "maximum": runs.LONGEST_WAIT, "default": 0},
         "How many seconds to wait for the end.",
     ),
+    "unread": Parameter(text(enum=["true", "false"]), "Only those that nothing has taken."),
     "who": Parameter(text(), "Only what this principal did, such as `token:ci`."),
     "workflow": Parameter(text(), "Only runs of this workflow."),
 }

@@ -8,10 +8,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rewake.engine.outside.signals import Signals, Told
+from rewake.engine.outside.signals import Kept, Signals, Told
 from rewake.errors import InvalidInput
 from rewake.http.admission import act_of, principal_of, tell_done, tenant_of
 from rewake.http.bodies import (
+    query_choice,
     query_limit,
     query_number,
     read_json,
@@ -22,9 +23,10 @@ from rewake.http.bodies import (
 from rewake.http.cursors import next_cursor, place_in
 from rewake.http.parts import parts_of, reply
 from rewake.http.runs import LONGEST_WAIT, idempotency_key
-from rewake.records import Signal
 from rewake.views.signals import signal_view
 from rewake.views.values import Values
+
+_UNREAD = {"true": True, "false": False}
 
 
 class FirstSignal(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,10 +43,10 @@ async def send(request: Request) -> Response:
     wait = query_number(request, "wait", 0, LONGEST_WAIT) or 0
     value = await read_json(request, parts.limit)
     door, who = Signals(parts.engine), principal_of(request).who
-    signal = await door.send(
+    kept = await door.keep(
         run, request.path_params["signal"], value, id=idempotency_key(request), by=who
     )
-    return await _answered(request, door, signal, wait)
+    return await _answered(request, door, kept, wait)
 
 
 @takes_query("key", "tenant", "wait")
@@ -70,18 +72,19 @@ async def signal_or_start(request: Request) -> Response:
             tenant=tenant_of(request),
         )
     await tell_done(request, header)
-    return await _answered(request, door, signal, wait)
+    return await _answered(request, door, Kept(signal), wait)
 
 
-@takes_query("cursor", "limit")
+@takes_query("cursor", "limit", "unread")
 async def listing(request: Request) -> Response:
     """`GET /v1/runs/{run}/signals`: what the run was sent, in the order of sending."""
     parts, run = parts_of(request), request.path_params["run"]
+    unread = query_choice(request, "unread", _UNREAD) or False
     begin = place_in(request, "cursor", int, lambda place: place >= 0) or 0
     end = begin + query_limit(request)
     header = await parts.engine.get(run)
     values = Values(parts.keys.secret, run, sealed=header.digest_key != "")
-    found = await Signals(parts.engine).sent_to(run, begin, end)
+    found = await Signals(parts.engine).sent_to(run, begin, end, unread=unread)
     shown = [
         signal_view(each.signal, each.answer, delivered=each.delivered, values=values)
         for each in found.signals
@@ -100,16 +103,19 @@ async def get(request: Request) -> Response:
     return _reply(told)
 
 
-async def _answered(request: Request, door: Signals, signal: Signal, wait: float) -> Response:
+async def _answered(request: Request, door: Signals, kept: Kept, wait: float) -> Response:
     """The signal that was sent, with its answer if that comes in time."""
+    signal = kept.signal
     act_of(request).about = signal.name
     if not wait:
-        return _reply(Told(signal, None))
+        return _reply(Told(signal, None), kept.waits_for)
     parts = parts_of(request)
     with parts.load.waiting(wait):
-        return _reply(await door.answer(signal.run, signal.id, wait))
+        return _reply(await door.answer(signal.run, signal.id, wait), kept.waits_for)
 
 
-def _reply(told: Told) -> Response:
-    view = signal_view(told.signal, told.answer)
+def _reply(told: Told, waits_for: list[str] | None = None) -> Response:
+    if told.answer is not None:
+        waits_for = None
+    view = signal_view(told.signal, told.answer, waits_for=waits_for)
     return reply(view, 202 if view.state == "sent" else 200)

@@ -23,6 +23,8 @@ class SignalView(msgspec.Struct, frozen=True):
     `state`: `sent` until more is known of it; `delivered` to the workflow (a list alone says so);
     `refused`, since it did not fit what the workflow waited for; and of an update `accepted` with a
     `result`, or `rejected`. `reason`: why one was refused or rejected. `value`: what it says.
+    `waits_for`: of one that was kept just now, and that nobody waits for yet, the names that its
+    run waits for instead.
     """
 
     id: str
@@ -34,6 +36,7 @@ class SignalView(msgspec.Struct, frozen=True):
     value: Raw | UnsetType = UNSET
     result: Any = UNSET
     reason: str | UnsetType = UNSET
+    waits_for: list[str] | UnsetType = UNSET
 
 
 def signal_view(
@@ -42,6 +45,7 @@ def signal_view(
     *,
     delivered: bool = False,
     values: Values | None = None,
+    waits_for: list[str] | None = None,
 ) -> SignalView:
     """A signal with its answer, if there is one; with what it says, given its run's values."""
     state: SignalState = "delivered" if delivered else "sent"
@@ -66,4 +70,5 @@ def signal_view(
         shown,
         result,
         reason,
+        UNSET if waits_for is None else waits_for,
     )

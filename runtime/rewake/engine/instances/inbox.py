@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import heapq
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
+from rewake.keyed import TURN
 from rewake.kinds import OutcomeKind
 from rewake.records import (
     Entry,
@@ -58,6 +60,11 @@ def consumed(entries: Iterable[Entry]) -> Iterator[str]:
         elif isinstance(entry, Started):
             yield from entry.lap.heard
             yield from entry.lap.over
+
+
+def is_unread(signal: Signal) -> bool:
+    """Whether a signal that was not consumed is one for the body; else it hands on a turn."""
+    return not signal.refused and not signal.name.startswith(TURN)
 
 
 class Inbox:
@@ -121,6 +128,18 @@ class Inbox:
         signal = self._given.pop(event.signal)
         if not observed:
             self._put(signal)
+
+    async def unread(self, store: Store, header: Header) -> Counter[str]:
+        """How many of each name nothing has consumed."""
+        if not self._is_new(header) or (not self._known and len(self._over) >= header.signals):
+            return Counter()
+        await self._read(store, header)
+        left = [signal for heap in self._waiting.values() for _, _, signal in heap]
+        return Counter(
+            each.name
+            for each in left
+            if is_unread(each) and signal_place(each.id) not in self._over
+        )
 
     # --- inside ----------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -30,13 +30,14 @@ from rewake.authoring.signals import (
     hidden_parts,
     misfit,
 )
-from rewake.engine.instances.inbox import consumed
+from rewake.engine.instances.inbox import consumed, is_unread
 from rewake.engine.runs.runs import POLL, Runs
 from rewake.engine.starts.door import First
 from rewake.engine.starts.starting import IfFinished
 from rewake.engine.turns.deliveries import owner_of
 from rewake.engine.turns.turn import Turn
 from rewake.errors import CheckpointUnreadable, InvalidInput, RunConflict, RunNotFound
+from rewake.keyed import TURN
 from rewake.kinds import Kind, Purpose
 from rewake.laps import FIRST
 from rewake.records import (
@@ -51,6 +52,7 @@ from rewake.records import (
 )
 from rewake.states import TERMINAL, RunState
 from rewake.stores.signals import ANY, Sent
+from rewake.stores.writes import HELD_OFF
 from rewake.values.run_codec import RunCodec
 from rewake.values.sealing import for_people
 from rewake.values.text import storable, stored_size
@@ -69,11 +71,44 @@ class Told(NamedTuple):
     delivered: bool = False
 
 
+class Kept(NamedTuple):
+    """A signal as it is kept.
+
+    `waits_for`: of which names its run waits for one instead; None: it waits for this, or that is
+    not known.
+    """
+
+    signal: Signal
+    waits_for: list[str] | None = None
+
+
 class SentTo(NamedTuple):
     """Signals of a run, and whether there are more behind them."""
 
     signals: list[Told]
     more: bool
+
+
+class Waits(NamedTuple):
+    """The waits for signals that a run has open; `names`: of those that were not looked up.
+
+    `known`: these are all.
+    """
+
+    open: list[Scheduled]
+    known: bool
+    names: Collection[str] = ()
+
+    def of(self, name: str) -> list[Scheduled]:
+        """Those for a name."""
+        return [each for each in self.open if each.name == name]
+
+    def instead_of(self, name: str) -> list[str] | None:
+        """The names of all if this is none of them; else, or if they are not known, None."""
+        names = {each.name for each in self.open}.union(self.names)
+        if not self.known or name in names:
+            return None
+        return sorted(each for each in names if not each.startswith(TURN))
 
 
 class Signals:
@@ -103,20 +138,34 @@ class Signals:
             InvalidInput: the name, the id or the value; `field` names it.
             RunConflict: the run has ended, or another signal of this id was sent before.
         """
+        return (await self.keep(run, name, value, id=id, by=by, carry_on=carry_on)).signal
+
+    async def keep(
+        self,
+        run: str,
+        name: str,
+        value: Any,
+        *,
+        id: str | None = None,
+        by: str = "",
+        carry_on: bool = True,
+    ) -> Kept:
+        """The same; says also what the run waits for if that is something else."""
         services = self._services
         signal = self._new(run, name, id, by)
         header = await services.store.header(run)
         if header.state in TERMINAL:
-            return await self._known_to(header, signal, value)
-        asked = await self._asked(header, name)
-        made = self._made(header, signal, asked, value)
+            return Kept(await self._known_to(header, signal, value))
+        waits = await self._waits(header, name)
+        made = self._made(header, signal, self._asked(header, waits.of(name)), value)
         sent = await self._send(made, again=False, carry_on=carry_on)
         if sent.signal is None:
             raise _over(sent.header)
-        if not sent.new:
-            await self._check_same(sent.header, sent.signal, made)
-            sent = await self._send(sent.signal, again=True, carry_on=carry_on)
-        return sent.signal or made
+        if sent.new:
+            return Kept(sent.signal, waits.instead_of(name))
+        await self._check_same(sent.header, sent.signal, made)
+        sent = await self._send(sent.signal, again=True, carry_on=carry_on)
+        return Kept(sent.signal or made)
 
     async def signal_or_start(
         self,
@@ -190,16 +239,20 @@ class Signals:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(told.wait(), min(left, POLL) / 1000)
 
-    async def sent_to(self, run: str, begin: int = 0, end: int | None = None) -> SentTo:
+    async def sent_to(
+        self, run: str, begin: int = 0, end: int | None = None, *, unread: bool = False
+    ) -> SentTo:
         """The signals of a run in the order of their sending, those from one place to another.
 
-        Raises `RunNotFound`.
+        `unread`: of those that its body has not taken. Raises `RunNotFound`.
         """
         store = self._services.store
         header = await store.header(run)
         found = [each for each in await store.signals(run) if each.stands(header.seed)]
         entries = (await store.newest(header)).entries if found else []
         over = set(consumed(entries))
+        if unread:
+            found = [each for each in found if each.id not in over and is_unread(each)]
         found.sort(key=lambda each: (each.number, each.id))
         told: list[Told] = []
         for each in found[begin:end]:
@@ -303,27 +356,31 @@ class Signals:
             told = f"run {header.run!r} was sent another signal of the id {made.id!r} before"
             raise RunConflict(told, run=header.run)
 
-    async def _asked(self, header: Header, name: str) -> list[tuple[str, Asked]]:
-        """By key, what the open waits for this name take, as far as it is quickly found."""
-        if header.hears not in (name, ANY) or header.state is not RunState.PARKED:
-            return []
-        found = await self._waits(header, name)
+    def _asked(self, header: Header, waits: Sequence[Scheduled]) -> list[tuple[str, Asked]]:
+        """By key, what these waits take."""
         codec = self._codec(header)
-        return [(each.key, asked_of(codec, each.key, each.args)) for each in found]
+        return [(each.key, asked_of(codec, each.key, each.args)) for each in waits]
 
-    async def _waits(self, header: Header, name: str) -> list[Scheduled]:
+    async def _waits(self, header: Header, name: str) -> Waits:
+        """The waits of a parked run, as far as they are quickly found."""
+        if header.state is not RunState.PARKED or header.hears == HELD_OFF:
+            return Waits([], known=False)
+        if header.hears not in (name, ANY):  # which are open matters to nobody
+            return Waits([], known=True, names={header.hears} if header.hears else set())
         here = self._services.cache.at(header)
         if here is not None:
-            open_ = here.open.values()
-            return [op.scheduled() for op in open_ if op.kind is Kind.SIGNAL and op.name == name]
+            open_ = [op.scheduled() for op in here.open.values() if op.kind is Kind.SIGNAL]
+            return Waits(open_, known=True)
         found: list[Scheduled] = []
         closed: set[str] = set()
+        begun = False
         async for entry in self._services.store.backwards(header, MOST_CHUNKS):
+            begun = isinstance(entry, Started)
             if isinstance(entry, Signalled | Fired | Withdrawn):
                 closed.add(entry.key)
-            elif isinstance(entry, Scheduled) and _is_wait(entry, name, closed):
+            elif isinstance(entry, Scheduled) and _is_wait(entry, closed):
                 found.append(await self._services.store.whole(header.run, entry))
-        return found
+        return Waits(found, known=begun)
 
     async def _answered(self, header: Header, signal: Signal, *, search: bool) -> Answer | None:
         """The answer to an update: as its item has it, or its history."""
@@ -380,8 +437,8 @@ class Signals:
 _NOTHING = Value("json", msgspec.Raw(b"null"))
 
 
-def _is_wait(entry: Scheduled, name: str, closed: Collection[str]) -> bool:
-    return (entry.kind, entry.name) == (Kind.SIGNAL, name) and entry.key not in closed
+def _is_wait(entry: Scheduled, closed: Collection[str]) -> bool:
+    return entry.kind is Kind.SIGNAL and entry.key not in closed
 
 
 def _to(signal: Signal, run: str) -> Signal:

@@ -222,7 +222,7 @@ class Commits:
         assert execution.finished is not None
         if isinstance(end := execution.ended, Continued):
             return await self._next_lap(execution, end)
-        entries = await self._entries(execution)
+        entries = await self._instance.with_unread(self.header, await self._entries(execution))
         state = END_OF[execution.finished.kind]
         # An ended run stays due until all that it withdrew is cancelled, and whoever waits for
         # it is told; then, for its removal.

@@ -11,6 +11,7 @@ from rewake.engine.instances.arrivals import Arrivals
 from rewake.engine.instances.cache import Kept
 from rewake.engine.instances.inbox import Inbox
 from rewake.engine.instances.program import RUNTIME, new_execution
+from rewake.engine.logs.carrying import runs_log
 from rewake.engine.services import Services
 from rewake.engine.turns.noting import know_again
 from rewake.errors import StuckError
@@ -21,6 +22,7 @@ from rewake.records import (
     Completed,
     Entry,
     Header,
+    Logged,
     Operation,
     Retried,
     Started,
@@ -32,7 +34,11 @@ from rewake.replay.execution import Execution
 from rewake.stores.history import History
 from rewake.stores.suspects import is_condemned
 from rewake.stores.writes import read_at
+from rewake.streamed import LogLine
 from rewake.values.sealing import for_people
+
+_FEW_NAMES = 8
+"""So many names of signals are told that nothing has read."""
 
 
 class TooNew(Exception):
@@ -93,6 +99,18 @@ class Instance:
         self.inbox.passed(history.entries)
         begun = history.entries[0]
         self.signals_over = begun.lap.over if isinstance(begun, Started) else ()
+
+    async def with_unread(self, header: Header, entries: list[Entry]) -> list[Entry]:
+        """The entries of an end; with a line of log if there are signals that nothing has taken."""
+        unread = await self.inbox.unread(self._services.store, header)
+        if not unread:
+            return entries
+        names = ", ".join(f"{name} ({count})" for name, count in unread.most_common(_FEW_NAMES))
+        more = ", ..." if len(unread) > _FEW_NAMES else ""
+        told = f"it has ended without reading these signals: {names}{more}"
+        runs_log.warning("run %s of %s: %s", header.run, header.workflow, told)
+        line = LogLine(self._services.clock.now(), "WARNING", told)
+        return [*entries[:-1], Logged([line]), entries[-1]]
 
     def suspend(self, header: Header) -> None:
         """Give the execution, which is exactly at this header, to the cache."""
