@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from rewake.cli.remote.tables import operations_table, runs_table
+from rewake.cli.columns import show_list
+from rewake.cli.remote.tables import OPERATIONS, RUNS
 
 
 def columns(shown: str) -> list[list[str]]:
@@ -22,7 +23,7 @@ def test_the_columns_of_runs(capsys: pytest.CaptureFixture[str]) -> None:
         "created": "2026-01-02T03:04:05.000Z",
         "error": {"type": "ValueError", "message": "no\nmore"},
     }
-    runs_table([run, {**run, "id": "r-2", "state": "done", "error": None}])
+    show_list(RUNS, [run, {**run, "id": "r-2", "state": "done", "error": None}], "runs")
     heads, failed, done = columns(capsys.readouterr().out)
     assert heads == ["RUN", "WORKFLOW", "STATE", "CREATED"]
     assert failed[:3] == ["r-1", "main", "failed"]
@@ -41,9 +42,16 @@ def test_the_columns_of_operations(capsys: pytest.CaptureFixture[str]) -> None:
         "duration": 1500,
         "attempts": 2,
     }
-    operations_table([operation, {**operation, "state": "waiting", "duration": None}])
+    waits = {**operation, "state": "waiting", "duration": None}
+    show_list(OPERATIONS, [operation, waits], "operations")
     heads, ended, waiting = columns(capsys.readouterr().out)
     assert heads == ["KEY", "KIND", "STATE", "ASKED", "TOOK", "ATTEMPTS"]
     assert ended[:3] == ["parallel[3]/fetch", "task", "timed out"]
     assert ended[4:] == ["1.5 s", "2"]
     assert waiting[4:] == ["2"]
+
+
+def test_a_list_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing goes to stdout, which scripts count; people are told on stderr."""
+    show_list(RUNS, [], "runs")
+    assert capsys.readouterr() == ("", "no runs\n")

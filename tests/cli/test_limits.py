@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from rewake.cli.remote import cached, overdue, tables
-from rewake.cli.remote.limits import _cells
+from rewake.cli.columns import Columns, show_list
+from rewake.cli.remote import tables
+from rewake.cli.remote.cached import RESULTS
+from rewake.cli.remote.limits import LIMITS
+from rewake.cli.remote.overdue import LATE
 
 LINE: dict[str, Any] = {"run": "r2", "key": "call", "since": "2026-01-31T12:00:00Z"}
 LIMIT: dict[str, Any] = {
@@ -24,25 +27,29 @@ LIMIT: dict[str, Any] = {
 }
 
 
+def cells(columns: Columns, item: dict[str, Any]) -> list[str]:
+    return [cell(item) for _, cell in columns]
+
+
 def test_a_limit_is_a_line() -> None:
     """It says what it is, who holds it, how many wait, and who is first."""
-    name, key, kind, held, waiting, first, _ = _cells(LIMIT)
+    name, key, kind, held, waiting, first, _ = cells(LIMITS, LIMIT)
     assert (name, key, kind, held) == ("call", "zoe", "concurrency", "1/2")
     assert (waiting, first) == ("1+", "r2 call")
     rate = {**LIMIT, "kind": "rate", "per": 60.0, "waiting": [], "more": False}
-    assert _cells(rate)[3:6] == ("2 in 60 s", "0", "")
+    assert cells(LIMITS, rate)[3:6] == ["2 in 60 s", "0", ""]
 
 
 def test_what_is_cached_or_late_is_a_line() -> None:
     """Whose result it is, and who makes one; since when a run is late, and what helps."""
     made: dict[str, Any] = {"run": "r1", "until": "2026-01-31T12:00:00Z", "maker": None}
-    task, call, run, _, maker = cached._cells({"task": "fetch", "key": "5f0c", **made})
+    task, call, run, _, maker = cells(RESULTS, {"task": "fetch", "key": "5f0c", **made})
     assert (task, call, run, maker) == ("fetch", "5f0c", "r1", "")
     made = {"run": None, "until": None, "maker": LINE}
-    assert cached._cells({"task": "fetch", "key": "5f0c", **made})[2:] == ("", "", "r2 call")
+    assert cells(RESULTS, {"task": "fetch", "key": "5f0c", **made})[2:] == ["", "", "r2 call"]
     reason = {"code": "no-room", "fix": "start more", "command": "rewake serve --tags gpu"}
     late: dict[str, Any] = {"run": "r1", "workflow": "w", "operation": None, "since": LINE["since"]}
-    name, workflow, operation, _, *why = overdue._cells({**late, "reason": reason})
+    name, workflow, operation, _, *why = cells(LATE, {**late, "reason": reason})
     assert (name, workflow, operation) == ("r1", "w", "")
     assert why == ["no-room", "rewake serve --tags gpu"]
 
@@ -66,6 +73,15 @@ def test_a_run_says_for_what_it_waits(capsys: pytest.CaptureFixture[str]) -> Non
     assert "acme" in told
     assert "waiting for a limit" in told
     assert "main [zoe]" in told
+
+
+def test_a_run_says_which_signals_it_has_not_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """How many of each name: one that is mistyped is found there."""
+    moment = "2026-01-31T12:00:00Z"
+    run = {"id": "r1", "workflow": "main", "state": "suspended", "wake": None}
+    run |= {"created": moment, "updated": moment}
+    tables.run_details(run, unread=[{"name": "payd"}, {"name": "add"}, {"name": "payd"}])
+    assert "payd (2), add (1)" in capsys.readouterr().out
 
 
 def test_what_is_open_says_what_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,9 +113,8 @@ def test_a_list_has_the_status_of_what_goes_on(capsys: pytest.CaptureFixture[str
     """What a body has said last is beside its run; of one that is over it says nothing any more."""
     run = {"workflow": "w", "created": "2026-01-31T12:00:00Z", "error": None}
     told = [("r1", "suspended", "packing"), ("r2", "done", "packed"), ("r3", "running", {"n": 1})]
-    tables.runs_table(
-        {**run, "id": name, "state": state, "status": said} for name, state, said in told
-    )
+    runs = [{**run, "id": name, "state": state, "status": said} for name, state, said in told]
+    show_list(tables.RUNS, runs, "runs")
     first, second, third = capsys.readouterr().out.splitlines()[1:]
     assert first.endswith("  packing")
     assert "packed" not in second

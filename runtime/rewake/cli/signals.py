@@ -62,9 +62,14 @@ def runs_signal_or_start(
     raise typer.Exit(send_or_start(Server(url, json), first, name, json_value(value), id, wait))
 
 
-def runs_signals(run: RunId, url: Url = None, json: Json = False) -> None:
+def runs_signals(
+    run: RunId,
+    unread: Annotated[bool, typer.Option("--unread", help="Only what nothing has taken.")] = False,
+    url: Url = None,
+    json: Json = False,
+) -> None:
     """What a run was sent, in order, and what became of it."""
     from rewake.cli.remote.runs import Server
     from rewake.cli.remote.signals import listing
 
-    raise typer.Exit(listing(Server(url, json), run))
+    raise typer.Exit(listing(Server(url, json), run, unread=unread))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
+from rewake.cli.columns import Columns, show_list, when
 from rewake.clock import SystemClock
 from rewake.records import Millis
 
@@ -30,26 +31,10 @@ class Wish:
 
 def show_tokens(found: Sequence[Mapping[str, Any]]) -> None:
     """Print what each token allows, a line each, by name."""
-    rows = [[cell(each) for _, cell in _COLUMNS] for each in sorted(found, key=lambda t: t["name"])]
-    print_columns([head for head, _ in _COLUMNS], rows)
+    show_list(TOKENS, sorted(found, key=lambda token: str(token["name"])), "tokens")
 
 
-def print_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows below their heads, each column as wide as it must be."""
-    widths = [max(map(len, cells)) for cells in zip(heads, *rows, strict=True)]
-    for row in (heads, *rows):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        print("  ".join(cells).rstrip())
-
-
-def when(moment: str | None) -> str:
-    """A moment in local time."""
-    if moment is None:
-        return "never"
-    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-_COLUMNS: Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]] = (
+TOKENS: Columns = (
     ("NAME", lambda token: token["name"]),
     ("SCOPES", lambda token: ",".join(token["scopes"])),
     ("WORKFLOWS", lambda token: ",".join(token["workflows"]) or "all"),

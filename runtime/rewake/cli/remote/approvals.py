@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rewake.cli.columns import when
 from rewake.cli.exits import Exit, tell
 from rewake.cli.output import write_json
 from rewake.cli.remote import tables
@@ -13,7 +14,7 @@ from rewake.cli.remote.runs import Server, only_approval, open_approvals, page_o
 
 def listing(server: Server, query: Mapping[str, object]) -> Exit:
     """What runs wait for, of the newest run first."""
-    return page_of(server, "approvals", tables.approvals_table, query)
+    return page_of(server, "approvals", tables.APPROVALS, query)
 
 
 def show(server: Server, run: str, key: str | None, *, trail: bool) -> Exit:
@@ -61,7 +62,7 @@ def link(server: Server, run: str, key: str | None, approver: str, action: str |
             write_json(found)
         else:
             print(found["url"])
-            tell(f"good until {tables.when(found['expires'])}")
+            tell(f"good until {when(found['expires'])}")
         return Exit.DONE
 
     return server.ask(call)

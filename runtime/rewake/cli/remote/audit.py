@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from rewake.cli.columns import Columns, when
 from rewake.cli.exits import Exit
 from rewake.cli.remote.acting import moment_of
 from rewake.cli.remote.runs import Server, page_of
-from rewake.cli.tokens import print_columns, when
 
 _STRANGER = "a stranger"
 """What the table calls who is not known, whose name is empty."""
@@ -19,28 +19,21 @@ def listing(url: str | None, json: bool, query: Mapping[str, object], since: str
     asked = {**query, "since": moment_of(since)}
     if asked.get("who") == _STRANGER:
         asked["who"] = ""
-    return page_of(Server(url, json), "audit", _table, asked, "entries")
+    return page_of(Server(url, json), "audit", _ENTRIES, asked, "entries")
 
 
-_HEADS = ("AT", "WHO", "ACTION", "OUTCOME", "RUN", "ABOUT", "FROM", "MORE")
+def _outcome(entry: Mapping[str, Any]) -> str:
+    outcome = str(entry["outcome"])
+    return outcome if outcome == "done" else f"{outcome} {entry['status']}"
 
 
-def _table(entries: Sequence[Mapping[str, Any]]) -> None:
-    print_columns(_HEADS, [_row(entry) for entry in entries])
-
-
-def _row(entry: Mapping[str, Any]) -> list[str]:
-    more = entry.get("more", 0)
-    outcome = (
-        entry["outcome"] if entry["outcome"] == "done" else f"{entry['outcome']} {entry['status']}"
-    )
-    return [
-        when(entry["at"]),
-        entry["who"] or _STRANGER,
-        entry["action"],
-        outcome,
-        entry.get("run", ""),
-        entry.get("about", ""),
-        entry.get("client", ""),
-        f"{more} before it" if more else "",
-    ]
+_ENTRIES: Columns = (
+    ("AT", lambda entry: when(entry["at"])),
+    ("WHO", lambda entry: entry["who"] or _STRANGER),
+    ("ACTION", lambda entry: entry["action"]),
+    ("OUTCOME", _outcome),
+    ("RUN", lambda entry: entry.get("run", "")),
+    ("ABOUT", lambda entry: entry.get("about", "")),
+    ("FROM", lambda entry: entry.get("client", "")),
+    ("MORE", lambda entry: f"{entry['more']} before it" if entry.get("more") else ""),
+)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rewake.authoring.binding import call_text
-from rewake.cli.tokens import when
+from rewake.cli.columns import when
 
 
 def counted_line(found: Mapping[str, Any]) -> str:

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
+from rewake.cli.columns import Columns, when
 from rewake.cli.exits import Exit, tell
 from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
-from rewake.cli.remote.runs import Server
-from rewake.cli.tokens import print_columns, when
+from rewake.cli.remote.runs import Server, whole_list
 
-_PAGE = 200
-_HEADS = ("TASK", "CALL", "FROM RUN", "UNTIL", "BEING MADE BY")
+RESULTS: Columns = (
+    ("TASK", lambda found: found["task"]),
+    ("CALL", lambda found: found["key"]),
+    ("FROM RUN", lambda found: found["run"] or ""),
+    ("UNTIL", lambda found: "" if found["until"] is None else when(found["until"])),
+    (
+        "BEING MADE BY",
+        lambda found: "{run} {key}".format(**found["maker"]) if found["maker"] else "",
+    ),
+)
 
 
 def listing(server: Server) -> Exit:
     """A line for each result."""
-
-    async def call(client: Client) -> Exit:
-        pages = client.pages("results", "cache", query={"limit": _PAGE})
-        found = [each async for each in pages]
-        if server.json:
-            write_json({"results": found})
-        elif found:
-            print_columns(_HEADS, [_cells(each) for each in found])
-        return Exit.DONE
-
-    return server.ask(call)
+    return whole_list(server, "results", RESULTS, "cache")
 
 
 def clear(server: Server, task: str | None) -> Exit:
@@ -48,14 +43,3 @@ def clear(server: Server, task: str | None) -> Exit:
         return Exit.DONE
 
     return server.ask(call)
-
-
-def _cells(found: Mapping[str, Any]) -> Sequence[str]:
-    maker = found["maker"]
-    return (
-        found["task"],
-        found["key"],
-        found["run"] or "",
-        "" if found["until"] is None else when(found["until"]),
-        "" if maker is None else f"{maker['run']} {maker['key']}",
-    )

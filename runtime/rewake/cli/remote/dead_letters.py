@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from rewake.cli.columns import Columns, show_list, when
 from rewake.cli.exits import Exit, tell
 from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server
-from rewake.cli.tokens import print_columns, when
 
 _PATH = "dead-letters"
-_HEADS = ("ID", "AT", "RUN", "KEY", "BYTES", "REASON")
+_MESSAGES: Columns = (
+    ("ID", lambda found: found["id"]),
+    ("AT", lambda found: when(found["at"])),
+    ("RUN", lambda found: found["run"] or ""),
+    ("KEY", lambda found: found["key"]),
+    ("BYTES", lambda found: str(found["size"])),
+    ("REASON", lambda found: found["reason"]),
+)
 
 
 def listing(url: str | None, json: bool, limit: int) -> Exit:
@@ -23,7 +27,7 @@ def listing(url: str | None, json: bool, limit: int) -> Exit:
         if json:
             write_json(found)
         else:
-            print_columns(_HEADS, [_row(each) for each in found["messages"]])
+            show_list(_MESSAGES, found["messages"], "messages")
             if found["more"]:
                 tell(f"there may be more: --limit {2 * limit}")
         return Exit.DONE
@@ -58,8 +62,3 @@ def redrive(url: str | None, json: bool, id: str | None) -> Exit:
         return Exit.DONE
 
     return Server(url, json).ask(call)
-
-
-def _row(found: Mapping[str, Any]) -> list[str]:
-    run, size = found["run"] or "", str(found["size"])
-    return [found["id"], when(found["at"]), run, found["key"], size, found["reason"]]

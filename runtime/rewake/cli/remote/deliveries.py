@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from rewake.cli.columns import Columns, when
 from rewake.cli.exits import Exit, complain, tell
 from rewake.cli.output import write_json
 from rewake.cli.remote.acting import moment_of
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server, page_of
-from rewake.cli.tokens import print_columns, when
-
-_HEADS = ("ID", "AT", "HOOK", "VERDICT", "RUN", "BYTES", "REASON")
 
 _FAILED = "failed"
 
@@ -20,7 +18,7 @@ _FAILED = "failed"
 def listing(url: str | None, json: bool, query: Mapping[str, object], since: str | None) -> Exit:
     """Deliveries, newest first."""
     asked = {**query, "since": moment_of(since)}
-    return page_of(Server(url, json), "deliveries", _table, asked)
+    return page_of(Server(url, json), "deliveries", _DELIVERIES, asked)
 
 
 def show(url: str | None, json: bool, id: str) -> Exit:
@@ -55,26 +53,25 @@ def replay(url: str | None, json: bool, id: str) -> Exit:
     return Server(url, json).ask(call)
 
 
-def _table(found: Sequence[Mapping[str, Any]]) -> None:
-    print_columns(_HEADS, [_row(each) for each in found])
-
-
-def _row(found: Mapping[str, Any]) -> list[str]:
-    reason = found.get("reason", "")
+def _reason(found: Mapping[str, Any]) -> str:
+    """Why it was refused, how many of its kind were, and that it was sent again."""
+    reason = str(found.get("reason", ""))
     if "more" in found:
         reason += f" ({found['more']} more before it)"
     if "of" in found:
         reason = f"{found['of']} again, by {found.get('by', '?')} {reason}".rstrip()
-    run = found["run"] or ""
-    return [
-        found["id"],
-        when(found["at"]),
-        found["hook"],
-        found["verdict"],
-        run,
-        str(found["size"]),
-        reason,
-    ]
+    return reason
+
+
+_DELIVERIES: Columns = (
+    ("ID", lambda found: found["id"]),
+    ("AT", lambda found: when(found["at"])),
+    ("HOOK", lambda found: found["hook"]),
+    ("VERDICT", lambda found: found["verdict"]),
+    ("RUN", lambda found: found["run"] or ""),
+    ("BYTES", lambda found: str(found["size"])),
+    ("REASON", _reason),
+)
 
 
 def _show(found: Mapping[str, Any]) -> None:

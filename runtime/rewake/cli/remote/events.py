@@ -9,8 +9,10 @@ from rewake.cli.exits import Exit
 from rewake.cli.output import write_json
 from rewake.cli.remote import tables
 from rewake.cli.remote.client import Client
-from rewake.cli.remote.runs import Server
+from rewake.cli.remote.runs import Server, whole_list
 from rewake.client import flows
+
+_PAGE = 50
 
 
 def publish(url: str | None, name: str, data: Any, id: str | None, *, json: bool) -> Exit:
@@ -30,17 +32,5 @@ def publish(url: str | None, name: str, data: Any, id: str | None, *, json: bool
 
 def listing(server: Server, name: str, limit: int) -> Exit:
     """The newest events of a name."""
-
-    async def call(client: Client) -> Exit:
-        found: list[dict[str, Any]] = []
-        async for each in client.pages("events", "events", name, query={"limit": min(limit, 50)}):
-            found.append(each)
-            if len(found) == limit:
-                break
-        if server.json:
-            write_json(found)
-        else:
-            tables.events_table(found)
-        return Exit.DONE
-
-    return server.ask(call)
+    query = {"limit": min(limit, _PAGE)}
+    return whole_list(server, "events", tables.EVENTS, "events", name, most=limit, query=query)

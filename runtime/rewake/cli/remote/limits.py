@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
+from rewake.cli.columns import Columns, Item, when
 from rewake.cli.exits import Exit
-from rewake.cli.output import write_json
-from rewake.cli.remote.client import Client
-from rewake.cli.remote.runs import Server
-from rewake.cli.tokens import print_columns, when
-
-_PAGE = 200
-_HEADS = ("LIMIT", "KEY", "KIND", "HELD", "WAITING", "FIRST IN LINE", "SINCE")
+from rewake.cli.remote.runs import Server, whole_list
 
 
 def listing(server: Server) -> Exit:
     """A line for each limit that something holds, or held lately."""
-
-    async def call(client: Client) -> Exit:
-        pages = client.pages("limits", "limits", query={"limit": _PAGE})
-        found = [each async for each in pages]
-        if server.json:
-            write_json({"limits": found})
-        elif found:
-            print_columns(_HEADS, [_cells(each) for each in found])
-        return Exit.DONE
-
-    return server.ask(call)
+    return whole_list(server, "limits", LIMITS, "limits")
 
 
-def _cells(limit: Mapping[str, Any]) -> Sequence[str]:
-    line = limit["waiting"]
-    first = line[0] if line else None
-    held = f"{len(limit['holders'])}/{limit['count']}"
+def _held(limit: Item) -> str:
     if limit["per"] is not None:
-        held = f"{limit['count']} in {limit['per']:g} s"
-    return (
-        limit["name"],
-        limit["key"] or "",
-        limit["kind"],
-        held,
-        f"{len(line)}{'+' if limit['more'] else ''}",
-        "" if first is None else " ".join(filter(None, (first["run"], first["key"]))),
-        "" if first is None else when(first["since"]),
-    )
+        return f"{limit['count']} in {limit['per']:g} s"
+    return f"{len(limit['holders'])}/{limit['count']}"
+
+
+def _first(limit: Item) -> str:
+    return " ".join(filter(None, (limit["waiting"][0]["run"], limit["waiting"][0]["key"])))
+
+
+LIMITS: Columns = (
+    ("LIMIT", lambda limit: limit["name"]),
+    ("KEY", lambda limit: limit["key"] or ""),
+    ("KIND", lambda limit: limit["kind"]),
+    ("HELD", _held),
+    ("WAITING", lambda limit: f"{len(limit['waiting'])}{'+' if limit['more'] else ''}"),
+    ("FIRST IN LINE", lambda limit: _first(limit) if limit["waiting"] else ""),
+    ("SINCE", lambda limit: when(limit["waiting"][0]["since"]) if limit["waiting"] else ""),
+)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from rewake.cli.columns import Columns, show_list, when
 from rewake.cli.exits import Exit, tell
 from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server
-from rewake.cli.tokens import print_columns, when
 
-_HEADS = ("RUN", "WORKFLOW", "OPERATION", "SINCE", "WHY", "THEN")
+LATE: Columns = (
+    ("RUN", lambda late: late["run"]),
+    ("WORKFLOW", lambda late: late["workflow"]),
+    ("OPERATION", lambda late: late["operation"] or ""),
+    ("SINCE", lambda late: when(late["since"])),
+    ("WHY", lambda late: late["reason"]["code"]),
+    ("THEN", lambda late: late["reason"]["command"]),
+)
 
 
 def listing(server: Server, limit: int) -> Exit:
@@ -23,8 +27,7 @@ def listing(server: Server, limit: int) -> Exit:
             write_json(found)
             return Exit.DONE
         runs = found["runs"]
-        if runs:
-            print_columns(_HEADS, [_cells(each) for each in runs])
+        show_list(LATE, runs, "runs are overdue")
         for code, fix in {each["reason"]["code"]: each["reason"]["fix"] for each in runs}.items():
             tell(f"{code}: {fix}")
         if found["more"]:
@@ -32,9 +35,3 @@ def listing(server: Server, limit: int) -> Exit:
         return Exit.DONE
 
     return server.ask(call)
-
-
-def _cells(late: Mapping[str, Any]) -> list[str]:
-    reason, since = late["reason"], when(late["since"])
-    operation = late["operation"] or ""
-    return [late["run"], late["workflow"], operation, since, reason["code"], reason["command"]]

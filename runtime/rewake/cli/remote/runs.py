@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rewake.cli.columns import Columns, show_list
 from rewake.cli.exits import STATES, Exit, tell
 from rewake.cli.inputs import duration_from, moment_from, the_one
 from rewake.cli.output import tell_failure, write_json
@@ -25,6 +26,7 @@ from rewake.values.data import encoded
 SHOWN_PAGES = 5
 """Pages of a history that are read to show a run."""
 _MOST_RECORDS = 20
+_PAGE = 200
 
 Call = Callable[[Client], Awaitable[Exit]]
 
@@ -135,26 +137,47 @@ def _show_result(server: Server, view: dict[str, Any]) -> Exit:
 
 def listing(server: Server, query: Mapping[str, object]) -> Exit:
     """Runs, newest first; `query` says which."""
-    return page_of(server, "runs", tables.runs_table, query)
+    return page_of(server, "runs", tables.RUNS, query)
 
 
 def page_of(
-    server: Server,
-    what: str,
-    shown: Callable[[Sequence[dict[str, Any]]], None],
-    query: Mapping[str, object],
-    name: str = "",
+    server: Server, what: str, columns: Columns, query: Mapping[str, object], name: str = ""
 ) -> Exit:
     """A page of a list, and how to ask for the next. `name`: of the items, if not as the path."""
 
     def show(page: dict[str, Any]) -> None:
-        shown(page[name or what])
+        show_list(columns, page[name or what], name or what)
         if page["cursor"]:
             tell(f"more with --cursor {page['cursor']}")
         if unread := page.get("unread"):
             tell(f"the server cannot read what these runs wait for: {', '.join(unread)}")
 
     return _view(server, show, what, query=query)
+
+
+def whole_list(
+    server: Server,
+    name: str,
+    columns: Columns,
+    *path: str,
+    most: int | None = None,
+    query: Mapping[str, object] | None = None,
+) -> Exit:
+    """All pages of a list, or the `most` items at its beginning; `name`: of the items."""
+
+    async def call(client: Client) -> Exit:
+        found: list[dict[str, Any]] = []
+        async for each in client.pages(name, *path, query={"limit": _PAGE, **(query or {})}):
+            found.append(each)
+            if len(found) == most:
+                break
+        if server.json:
+            write_json({name: found})
+        else:
+            show_list(columns, found, name)
+        return Exit.DONE
+
+    return server.ask(call)
 
 
 def show(server: Server, run: str) -> Exit:
@@ -168,12 +191,22 @@ def show(server: Server, run: str) -> Exit:
         told: dict[str, Any] = {}
         with suppress(RewakeError):  # a history that cannot be read hides no state
             told = await history_of(client, run, SHOWN_PAGES)
-        tables.run_details(found, told, await _records(client, found, told))
+        records = await _records(client, found, told)
+        tables.run_details(found, told, records, await _unread(client, run))
         if told.get("cursor"):
             tell(f"this is its beginning; `rewake runs history {run}` has all of it")
         return Exit.DONE
 
     return server.ask(call)
+
+
+async def _unread(client: Client, run: str) -> list[dict[str, Any]]:
+    """The signals of a run that nothing has taken; the first of them, if there are many."""
+    with suppress(RewakeError):  # what cannot be read hides no state
+        query = {"unread": "true", "limit": _PAGE}
+        answer = await client.get("runs", run, "signals", query=query)
+        return answer.body["signals"]  # type: ignore[no-any-return]
+    return []
 
 
 async def _records(
@@ -193,7 +226,7 @@ def history(server: Server, run: str) -> Exit:
     """The operations of a run, and its retries."""
 
     def show(found: Mapping[str, Any]) -> None:
-        tables.operations_table(found["operations"])
+        show_list(tables.OPERATIONS, found["operations"], "operations")
         tables.retries(found)
 
     return _whole(server, show, lambda client: history_of(client, run))

@@ -6,16 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rewake.cli.columns import Columns, when
 from rewake.cli.exits import Exit, tell
 from rewake.cli.lines import duration
 from rewake.cli.output import harmless, write_json
 from rewake.cli.remote.acting import moment_of
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server, page_of
-from rewake.cli.tokens import print_columns, when
 from rewake.errors import UsageError
 
-_HEADS = ("NAME", "WORKFLOW", "TIMES", "STATE", "NEXT", "LAST")
 _PAGE = 200
 _DONE = {"pause": "is paused", "resume": "starts runs again"}
 View = Mapping[str, Any]
@@ -37,7 +36,7 @@ class Chosen:
 
 def listing(url: str | None, json: bool, query: Mapping[str, object]) -> Exit:
     """Schedules, by name."""
-    return page_of(Server(url, json), "schedules", _table, query)
+    return page_of(Server(url, json), "schedules", _SCHEDULES, query)
 
 
 def show(url: str | None, json: bool, name: str) -> Exit:
@@ -161,28 +160,30 @@ def _post(
     return Server(url, json).ask(call)
 
 
-def _table(found: Sequence[View]) -> None:
-    print_columns(_HEADS, [_row(each) for each in found])
-
-
-def _row(found: View) -> list[str]:
+def _became(found: View) -> str:
+    """What its newest moment came to: a run, or why there is none."""
     last = found["became"][-1] if found["became"] else {}
-    became = last.get("run") or last.get("why") or ""
-    coming = when(found["next"]) if found["next"] and found["state"] != "paused" else ""
-    return [
-        found["name"],
-        found["workflow"],
-        _times(found),
-        found["state"],
-        coming,
-        harmless(became),
-    ]
+    return last.get("run") or last.get("why") or ""
+
+
+def _next_moment(found: View) -> str:
+    return when(found["next"]) if found["next"] and found["state"] != "paused" else ""
 
 
 def _times(found: View) -> str:
     if found["cron"]:
         return f"{found['cron']} {found['tz']}"
     return f"every {found['every']:g} s"
+
+
+_SCHEDULES: Columns = (
+    ("NAME", lambda found: found["name"]),
+    ("WORKFLOW", lambda found: found["workflow"]),
+    ("TIMES", _times),
+    ("STATE", lambda found: found["state"]),
+    ("NEXT", _next_moment),
+    ("LAST", _became),
+)
 
 
 def _next(found: View) -> str:

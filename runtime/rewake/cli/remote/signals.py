@@ -8,7 +8,7 @@ from rewake.cli.exits import Exit, tell
 from rewake.cli.output import write_json
 from rewake.cli.remote import tables
 from rewake.cli.remote.client import Client
-from rewake.cli.remote.runs import Server
+from rewake.cli.remote.runs import Server, whole_list
 from rewake.client import flows
 from rewake.errors import NotYet, UpdateRejected
 
@@ -18,13 +18,8 @@ def send(server: Server, run: str, name: str, value: Any, id: str | None, wait: 
 
     async def call(client: Client) -> Exit:
         view = await client.do(flows.signalled(client.manner, run, name, value, id))
-        if wait:
-            return await _answer(client, view, wait)
-        if server.json:
-            write_json(view)
-        else:
-            print(view["id"])
-        return Exit.DONE
+        _tell_if_unread(view)
+        return await _sent(server, client, view, "id", wait)
 
     return server.ask(call)
 
@@ -51,14 +46,27 @@ def send_or_start(
         view = await client.do(asked)
         if wait:
             tell(f"run {view['run']}")
-            return await _answer(client, view, wait)
-        if server.json:
-            write_json(view)
-        else:
-            print(view["run"])
-        return Exit.DONE
+        return await _sent(server, client, view, "run", wait)
 
     return server.ask(call)
+
+
+def _tell_if_unread(view: flows.View) -> None:
+    """Say that nobody waits for a signal yet, and what is waited for: it may be mistyped."""
+    if (names := view.get("waits_for")) is not None:
+        instead = f"it waits for: {', '.join(names)}" if names else "it waits for no signal now"
+        tell(f"it is kept; the run does not wait for {view['name']} yet ({instead})")
+
+
+async def _sent(server: Server, client: Client, view: flows.View, shown: str, wait: float) -> Exit:
+    """Print a part of what was sent; with `wait`, what it is answered."""
+    if wait:
+        return await _answer(client, view, wait)
+    if server.json:
+        write_json(view)
+    else:
+        print(view[shown])
+    return Exit.DONE
 
 
 async def _answer(client: Client, view: flows.View, wait: float) -> Exit:
@@ -75,15 +83,8 @@ async def _answer(client: Client, view: flows.View, wait: float) -> Exit:
     return Exit.DONE
 
 
-def listing(server: Server, run: str) -> Exit:
-    """What a run was sent, in the order of sending."""
-
-    async def call(client: Client) -> Exit:
-        found = [each async for each in client.pages("signals", "runs", run, "signals")]
-        if server.json:
-            write_json(found)
-        else:
-            tables.signals_table(found)
-        return Exit.DONE
-
-    return server.ask(call)
+def listing(server: Server, run: str, *, unread: bool) -> Exit:
+    """What a run was sent, in the order of sending; `unread`: and its body has not taken."""
+    query = {"unread": "true" if unread else None}
+    path = ("runs", run, "signals")
+    return whole_list(server, "signals", tables.SIGNALS, *path, query=query)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
+from rewake.cli.columns import Columns
 from rewake.cli.exits import Exit, tell
 from rewake.cli.output import harmless, write_json
 from rewake.cli.remote.client import Client
 from rewake.cli.remote.runs import Server, page_of
-from rewake.cli.tokens import print_columns
 from rewake.client.states import AsyncStates
 
-_HEADS = ("NAME", "KEY", "VERSION", "HELD BY", "WAITING")
-View = Mapping[str, Any]
+_STATES: Columns = (
+    ("NAME", lambda state: state["name"]),
+    ("KEY", lambda state: state["key"]),
+    ("VERSION", lambda state: str(state["version"])),
+    ("HELD BY", lambda state: state["held_by"] or ""),
+    ("WAITING", lambda state: str(state["waiting"] or "")),
+)
 
 
 def listing(url: str | None, json: bool, query: Mapping[str, object]) -> Exit:
     """Keyed states, by name and key."""
-    return page_of(Server(url, json), "state", _table, query, "states")
+    return page_of(Server(url, json), "state", _STATES, query, "states")
 
 
 def get(url: str | None, json: bool, name: str, key: str, tenant: str | None) -> Exit:
@@ -63,13 +67,3 @@ def remove(url: str | None, json: bool, name: str, key: str, tenant: str | None)
         return Exit.DONE
 
     return Server(url, json).ask(call)
-
-
-def _table(found: Sequence[View]) -> None:
-    if found:
-        print_columns(_HEADS, [_cells(each) for each in found])
-
-
-def _cells(state: View) -> Sequence[str]:
-    waiting, version = str(state["waiting"] or ""), str(state["version"])
-    return state["name"], harmless(state["key"]), version, state["held_by"] or "", waiting

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from rewake.cli.columns import Columns, show_facts, when
 from rewake.cli.lines import HIDDEN, duration
 from rewake.cli.output import harmless
 from rewake.cli.remote.ballots import decided_lines, holders_of, open_lines
@@ -19,10 +15,6 @@ from rewake.keyed import TURN
 from rewake.kinds import Kind
 from rewake.labels import said
 
-Columns = Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]
-"""The head of each column, and the function that makes its cells."""
-
-_UNBOUNDED = 10_000
 _LONGEST_VALUE = 400
 _WAITS = {
     Kind.CALLBACK: "to be called",
@@ -31,50 +23,36 @@ _WAITS = {
     Kind.TIMER: "for its moment",
 }
 """What a run waits for at an operation of a kind that nothing else tells of."""
-_STYLES = {
-    "done": "green",
-    "failed": "red",
-    "stuck": "red",
-    "timed out": "red",
-    "running": "yellow",
-    "retrying": "yellow",
-    "suspended": "cyan",
-}
-
-
-def runs_table(runs: Iterable[Mapping[str, Any]]) -> None:
-    """A list of runs."""
-    _print_columns(_RUN_COLUMNS, runs)
-
-
-def approvals_table(approvals: Iterable[Mapping[str, Any]]) -> None:
-    """A list of approvals that are open."""
-    _print_columns(_APPROVAL_COLUMNS, approvals)
-
-
-def signals_table(signals: Iterable[Mapping[str, Any]]) -> None:
-    """What a run was sent."""
-    _print_columns(_SIGNAL_COLUMNS, signals)
-
-
-def events_table(events: Iterable[Mapping[str, Any]]) -> None:
-    """The events of a name."""
-    _print_columns(_EVENT_COLUMNS, events)
 
 
 def run_details(
     run: Mapping[str, Any],
     history: Mapping[str, Any] | None = None,
     records: Mapping[str, Mapping[str, Any]] = {},
+    unread: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """One run: its facts, its open operations and approvals, and what was decided.
 
-    `records`: what is known of its approvals, by their keys.
+    `records`: what is known of its approvals, by their keys. `unread`: signals that it was sent and
+    has not taken.
     """
     history = history or {}
-    approvals = run.get("approvals") or ()
+    show_facts(_facts(run, history, unread))
+    for approval in run.get("approvals") or ():
+        for line in open_lines(approval, run["id"], records.get(approval["key"])):
+            print(line)
+    for operation in history.get("operations", ()):
+        for line in _told(operation, records.get(operation["key"])):
+            print(line)
+    retries(history)
+    _why(run)
+
+
+def _facts(
+    run: Mapping[str, Any], history: Mapping[str, Any], unread: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str]]:
     wake = _timer(run)
-    facts = [
+    return [
         ("run", run["id"]),
         ("workflow", run["workflow"]),
         ("key", run.get("key") or ""),
@@ -85,6 +63,7 @@ def run_details(
         ("state", run["state"]),
         ("waiting for a limit", run.get("waits") or ""),
         ("held up", run.get("held_up") or ""),
+        ("unread signals", _unread(unread)),
         ("tags", _unserved(run)),
         ("in process", run.get("where") or ""),
         ("created", when(run["created"])),
@@ -98,15 +77,6 @@ def run_details(
         ("result", _value_in(history, "finished", "result")),
         ("error", _error(run)),
     ]
-    _print((), [(name, value) for name, value in facts if value])
-    for approval in approvals:
-        for line in open_lines(approval, run["id"], records.get(approval["key"])):
-            print(line)
-    for operation in history.get("operations", ()):
-        for line in _told(operation, records.get(operation["key"])):
-            print(line)
-    retries(history)
-    _why(run)
 
 
 def _state(run: Mapping[str, Any]) -> str:
@@ -187,6 +157,12 @@ def _cost(run: Mapping[str, Any]) -> str:
         return ""
     used = f"{cost['write_units']} write and {cost['read_units']} read units"
     return f"${cost['dollars']:.6f} ({used}, {cost['message_requests']} message requests)"
+
+
+def _unread(signals: Sequence[Mapping[str, Any]]) -> str:
+    """How many there are of each name."""
+    counts = Counter(each["name"] for each in signals)
+    return ", ".join(f"{name} ({count})" for name, count in counts.items())
 
 
 def _unserved(run: Mapping[str, Any]) -> str:
@@ -270,22 +246,12 @@ def _end_of(attempt: Mapping[str, Any], operation: Mapping[str, Any]) -> str:
     return "it worked" if newest and operation["state"] == "done" else "interrupted"
 
 
-def operations_table(operations: Iterable[Mapping[str, Any]]) -> None:
-    """The operations of a run."""
-    _print_columns(_OPERATION_COLUMNS, operations)
-
-
 def log_lines(lines: Iterable[Mapping[str, Any]]) -> None:
     """The log of a run: of its workflow, and of the attempts at its tasks and steps."""
     for line in lines:
         where = f"{line['key']}#{line['attempt']}" if line["key"] else "workflow"
         said = f"{when(line['at'])} {line['level']:<7} {where}  {line['message']}"
         print(harmless(said))
-
-
-def when(moment: str) -> str:
-    """A moment in local time."""
-    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _error(about: Mapping[str, Any]) -> str:
@@ -299,14 +265,14 @@ def _says(run: Mapping[str, Any]) -> str:
     return _error(run) or ("" if over else _json(run.get("status")))
 
 
-_RUN_COLUMNS: Columns = (
+RUNS: Columns = (
     ("RUN", lambda run: run["id"]),
     ("WORKFLOW", lambda run: run["workflow"]),
     ("STATE", _state),
     ("CREATED", lambda run: when(run["created"])),
     ("", _says),
 )
-_APPROVAL_COLUMNS: Columns = (
+APPROVALS: Columns = (
     ("RUN", lambda each: each["run"]),
     ("KEY", lambda each: each["key"]),
     ("WORKFLOW", lambda each: each["workflow"]),
@@ -314,21 +280,21 @@ _APPROVAL_COLUMNS: Columns = (
     ("OF", lambda each: ", ".join(holders_of(each))),
     ("", lambda each: str(each["description"] or "").partition("\n")[0]),
 )
-_SIGNAL_COLUMNS: Columns = (
+SIGNALS: Columns = (
     ("ID", lambda each: each["id"]),
     ("NAME", lambda each: each["name"]),
     ("STATE", lambda each: each["state"]),
     ("SENT", lambda each: when(each["sent"])),
     ("", lambda each: str(each.get("reason") or "").partition("\n")[0]),
 )
-_EVENT_COLUMNS: Columns = (
+EVENTS: Columns = (
     ("ID", lambda each: each["id"]),
     ("PUBLISHED", lambda each: when(each["published"])),
     ("BY", lambda each: each.get("by") or ""),
     ("TOLD", lambda each: "yes" if each["told"] else "not yet"),
     ("DATA", lambda each: json.dumps(each["data"], ensure_ascii=False)[:_LONGEST_VALUE]),
 )
-_OPERATION_COLUMNS: Columns = (
+OPERATIONS: Columns = (
     ("KEY", lambda each: each["key"]),
     ("KIND", lambda each: each["kind"]),
     ("STATE", lambda each: each["state"].replace("_", " ")),
@@ -337,21 +303,3 @@ _OPERATION_COLUMNS: Columns = (
     ("ATTEMPTS", lambda each: str(each["attempts"] or "")),
     ("", _error),
 )
-
-
-def _print_columns(columns: Columns, shown: Iterable[Mapping[str, Any]]) -> None:
-    rows = [[cell(each) for _, cell in columns] for each in shown]
-    _print([head for head, _ in columns], rows)
-
-
-def _print(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(box=None, pad_edge=False, show_header=bool(heads), header_style="bold")
-    for head in heads or rows[0]:
-        table.add_column(head, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
-    # A pipe wants whole lines.
-    console = Console(width=None if sys.stdout.isatty() else _UNBOUNDED)
-    with console.capture() as shown:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in shown.get().splitlines()))

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from rewake.cli.exits import Exit, tell
-from rewake.cli.output import write_json
 from rewake.cli.remote.client import Client
-from rewake.cli.remote.runs import Server
-from rewake.cli.tokens import Wish, show_tokens
+from rewake.cli.remote.runs import Server, whole_list
+from rewake.cli.tokens import TOKENS, Wish
 from rewake.views.moments import moment_or_none
-
-_PAGE = 200
 
 
 def create(url: str, wish: Wish) -> Exit:
@@ -34,17 +31,7 @@ def create(url: str, wish: Wish) -> Exit:
 
 def listing(url: str, json: bool) -> Exit:
     """What each token allows."""
-
-    async def call(client: Client) -> Exit:
-        pages = client.pages("tokens", "tokens", query={"limit": _PAGE})
-        found = [token async for token in pages]
-        if json:
-            write_json({"tokens": found})
-        else:
-            show_tokens(found)
-        return Exit.DONE
-
-    return Server(url).ask(call)
+    return whole_list(Server(url, json), "tokens", TOKENS, "tokens")
 
 
 def revoke(url: str, name: str) -> Exit:
