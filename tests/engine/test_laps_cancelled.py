@@ -71,6 +71,7 @@ def test_a_cancellation_after_the_end_of_a_lap_is_observed_in_the_next(
         next_lap, held = store.next_lap, list[Header]()
 
         async def cancel(*args: Any, **more: Any) -> Any:
+            committed = None
             if begun:
                 committed = await next_lap(*args, **more)
             if not held:

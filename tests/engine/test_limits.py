@@ -251,6 +251,25 @@ def test_a_lost_promotion_is_made_good() -> None:
     virtually(members, body)
 
 
+def test_who_gives_its_place_up_is_not_forgotten() -> None:
+    """Who is let in and long does not begin queues up again, though its messages are lost too."""
+
+    async def body(bench: Bench) -> None:
+        dispatcher = bench.engine.services.dispatcher
+        dispatch, first = dispatcher.dispatch, asyncio.get_running_loop().time()
+
+        async def losing(invocations: Sequence[Invocation]) -> None:
+            late = asyncio.get_running_loop().time() - first > 1
+            lost = late and asyncio.get_running_loop().time() - first < 40
+            await dispatch([e for e in invocations if not (lost and e.key)])
+
+        dispatcher.dispatch = losing  # type: ignore[method-assign]
+        assert await bench.run("wide", n=9) == list(range(9))
+        assert asyncio.get_running_loop().time() - first < 120
+
+    virtually([two, wide], body)
+
+
 @everywhere
 def test_what_is_cancelled_leaves_the_line(table: str) -> None:
     """A run that is cancelled while its tasks wait leaves no place and no waiter behind."""

@@ -56,7 +56,7 @@ OTHERS = frozenset(
         "limits",
         "line",
         "look_later",
-        "look_now",
+        "look_at",
         "give_up_fork",
         "name_gatherer",
         "places",

@@ -327,10 +327,10 @@ class Limits(Laps):
         written = await self._update(where, when=when, set=new, create=create)
         return written.item if written.ok else None
 
-    async def look_now(self, run: str, key: str, now: Millis) -> None:
-        """Let servers of its tag find a task that was let in."""
+    async def look_at(self, run: str, key: str, due: Millis) -> None:
+        """Let a sweep find a task that waits, or was let in, when `due`."""
         free = [Check("outcome", "absent"), Check("owner", "=", "")]
-        await self._update(self.layout.operation(run, key), when=[free], set={"due": now})
+        await self._update(self.layout.operation(run, key), when=[free], set={"due": due})
 
     async def hold_back(
         self,

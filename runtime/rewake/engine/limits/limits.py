@@ -332,7 +332,7 @@ class Limits:
         services = self._services
         offered = [m for m in messages if m.tag and not services.tags.is_routed(m.tag)]
         for each in offered:  # it has an item, which is due late
-            await self._store.look_now(each.run, each.key, services.clock.now())
+            await self._store.look_at(each.run, each.key, services.clock.now())
         if sent := [each for each in messages if each not in offered]:
             await services.dispatch(sent)
         if offered:
@@ -366,7 +366,8 @@ class Limits:
         if message is None:
             return
         if limit.waits and holder.key and waited > PATIENCE * grace:
-            # Nobody serves it, perhaps. Its own message lets it queue up again.
+            # Nobody serves it, perhaps. Its own message lets it queue up again, or a sweep.
+            await self._store.look_at(holder.run, holder.key, now + grace)
             await self._leave(limit.id, holder)
         await self._dispatch([message])
 
