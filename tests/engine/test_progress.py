@@ -13,16 +13,18 @@ import pytest
 from rewake import TaskError, block, sleep, step, task, task_context, workflow
 from rewake.authoring.heartbeat import Beats
 from rewake.cli.remote.tables import _told
+from rewake.codecs import Context
 from rewake.errors import InvalidInput, NotInARun, UsageError
-from rewake.kinds import Kind
+from rewake.kinds import Kind, Purpose
 from rewake.noted import Try
 from rewake.records import Invocation, Operation
 from rewake.stores.suspects import CLEARED
+from rewake.values import emitted
 from rewake.views.timeline import OperationView, timeline
 from rewake.views.values import Values
-from tests.engine.test_encryption import CANARY, SEALING
+from tests.engine.test_encryption import CANARY, CODEC, SEALING
 from tests.support.counting import CountingTable
-from tests.support.virtual import TABLES, Bench, die, virtually
+from tests.support.virtual import SECRET, TABLES, Bench, die, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)
 found: list[Any] = []
@@ -412,3 +414,123 @@ def test_a_step_takes_none() -> None:
         with pytest.raises(TypeError, match="heartbeat is for tasks"):
             asyncio.run(each())
     assert issubclass(NotInARun, UsageError)
+
+
+class Failing:
+    """A payload codec that cannot seal data for some purposes for a while, as its service is down.
+
+    `for_what`: the purposes.
+    """
+
+    def __init__(self) -> None:
+        self.for_what: tuple[str, ...] = ()
+
+    def encode(self, data: bytes, context: Context) -> bytes:
+        if context.purpose in self.for_what:
+            raise OSError("no answer")
+        return CODEC.encode(data, context)
+
+    def decode(self, data: bytes, context: Context) -> bytes:
+        return CODEC.decode(data, context)
+
+
+@pytest.mark.parametrize("purpose", [Purpose.PROGRESS, "text"])
+def test_a_codec_that_fails_is_no_death_of_a_process(purpose: str) -> None:
+    """How an attempt ended is written down without what it told, or once its error can be."""
+    codec = Failing()
+
+    async def body(bench: Bench) -> None:
+        codec.for_what = (purpose,)
+        run = (await bench.start("tries")).run
+        await asyncio.sleep(20)
+        codec.for_what = ()
+        await bench.result(run)
+        assert (await item_of(bench, run, "fails")).lost == 0
+
+    virtually([tries, fails], body, secret=SECRET.with_codec(codec))
+    assert found == [None, {"page": 1} if purpose == "text" else None]
+
+
+def test_who_cannot_keep_its_progress_still_hears_that_it_is_over() -> None:
+    """A codec that fails for what is told hides no cancellation from the attempt."""
+    codec = Failing()
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("indexes", pages=100)).run
+        await asyncio.sleep(5)
+        codec.for_what = (Purpose.PROGRESS,)
+        await bench.engine.cancel(run)
+        await asyncio.sleep(5)
+        assert not bench.engine.services.attempts
+
+    virtually([indexes, index], body, secret=SECRET.with_codec(codec))
+
+
+def test_what_was_cancelled_beside_a_failure_goes_on_where_it_was() -> None:
+    """A retry of its run asks for it again, and it finds what it had told."""
+
+    @task
+    async def breaks() -> None:
+        await asyncio.sleep(8)
+        if len(found) == 1:
+            raise ConnectionError("no answer")
+
+    @workflow
+    async def beside() -> Any:
+        return (await asyncio.gather(index(20, 0), breaks()))[0]
+
+    async def body(bench: Bench) -> None:
+        run = (await bench.start("beside")).run
+        await bench.engine.result(run, 100)
+        await bench.engine.retry(run)
+        assert await bench.result(run) == 20
+
+    virtually([beside, index, breaks], body)
+    assert (len(found), found[0]) == (2, None)
+    assert 5 <= found[1] <= 8
+
+
+def test_a_beat_of_what_is_called_in_place_is_one_of_its_caller() -> None:
+    """A task that calls another one goes on as long as that says so."""
+
+    @task(heartbeat=10)
+    async def calls(pages: int) -> int:
+        found.append(task_context().attempt)
+        return await index(pages, 0)
+
+    @workflow
+    async def nested() -> int:
+        return await calls(30)
+
+    async def body(bench: Bench) -> None:
+        assert await bench.run("nested") == 30
+
+    virtually([nested, calls, index], body)
+    assert found == [1, None]
+
+
+def test_what_contains_itself_many_times_is_refused_as_soon_as_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each part of it is looked at once, however many ways lead there."""
+    looked, parts = list[str](), emitted._parts
+
+    def counted(place: str, value: Any) -> Any:
+        looked.append(place)
+        return parts(place, value)
+
+    monkeypatch.setattr(emitted, "_parts", counted)
+    twice: list[Any] = [1, 2]
+    for _ in range(21):
+        twice = [twice, twice]
+    with pytest.raises(InvalidInput, match="nested too deeply, or too large"):
+        Beats(b"", lambda: 0.0).beat(twice)
+    assert len(looked) < 30
+
+
+def test_a_child_process_is_told_that_it_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a forked child tells would be heard by its copy of the context, and by nobody else."""
+    beats = Beats(b"", lambda: 0.0)
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    with pytest.raises(UsageError, match="let its parent call it"):
+        beats.beat(1)

@@ -232,14 +232,16 @@ class _Tries:
         self._policy = policy
         self._time = asyncio.get_running_loop().time
         self._began = self._time()
-        self._beats = Beats(b"", self._time) if beats else None
+        context = task_contexts.current_context()
+        self._around = None if context is None else context.beats
+        self._beats = Beats(b"", self._time, self._around) if beats else None
         self._number = self._lost = self._silent = 0
         self._before = ""
 
     def begin(self) -> tuple[float | None, str, task_contexts.TaskContext]:
         """How long the next attempt may take, what is said if it takes longer, and its context."""
         if self._beats is not None:
-            self._beats = Beats(self._beats.told, self._time)
+            self._beats = Beats(self._beats.told, self._time, self._around)
         self._number += 1
         log, beats = task_contexts.LocalLog(), self._beats
         context = task_contexts.TaskContext(self._run, self._key, self._number, log, beats=beats)

@@ -118,8 +118,10 @@ class TaskContext:
         it the one before stands. With `@task(heartbeat=)` silence for longer than that gives the
         attempt up.
 
+        In a task that is called in place, inside of another task, it is one of both.
+
         Raises `InvalidInput` for other progress, `AttemptOver` once nothing that the attempt does
-        counts any more, and `UsageError` in a step.
+        counts any more, and `UsageError` in a step and in a child process.
         """
         if self.beats is None:
             raise UsageError("heartbeat() is for tasks: a step has nothing that keeps its progress")

@@ -11,6 +11,7 @@ lease says. While its event loop stands still nobody can be heard, so that time 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ import msgspec
 from msgspec import UNSET
 
 from rewake.encoded import Failure
-from rewake.errors import AttemptOver
+from rewake.errors import AttemptOver, UsageError
 from rewake.values.emitted import json_of
 
 LARGEST_PROGRESS = 16 * 1024
@@ -45,14 +46,19 @@ def fell_silent(error: Silent, silent: int, attempts: int) -> Failure:
 class Beats:
     """What one attempt has told. `before`: what the attempt before it has told last, as JSON.
 
-    `time`: the clock by which it beats.
+    `time`: the clock by which it beats. `around`: the attempt in which it is called in place, which
+    goes on as long as this does.
     """
 
-    __slots__ = ("_before", "_time", "at", "over", "progress", "told")
+    __slots__ = ("_around", "_before", "_process", "_time", "at", "over", "progress", "told")
 
-    def __init__(self, before: bytes, time: Callable[[], float]) -> None:
+    def __init__(
+        self, before: bytes, time: Callable[[], float], around: Beats | None = None
+    ) -> None:
         self._before = before
         self._time = time
+        self._around = around
+        self._process = os.getpid()
         self.told = before
         """What it has told last, or else what it began with; empty: nothing."""
         self.progress: Any = _decode(before) if before else None
@@ -68,9 +74,17 @@ class Beats:
         return self.told != self._before
 
     def beat(self, progress: Any) -> None:
-        """Note a sign of life, from any thread. Raises `InvalidInput`, `AttemptOver`."""
+        """Note a sign of life, from any thread.
+
+        Raises `InvalidInput`, `AttemptOver`, and `UsageError` in a child that this process forked.
+        """
         if self.over:
             raise AttemptOver("this attempt is over: nothing that it does counts any more")
+        if os.getpid() != self._process:  # it would be heard by the copy of this in the child
+            told = "heartbeat() is not heard from a child process: let its parent call it"
+            raise UsageError(told)
+        if self._around is not None:
+            self._around.beat(UNSET)
         if progress is not UNSET:
             self.told = json_of(progress, "progress", LARGEST_PROGRESS)
         self.at = self._time()

@@ -262,7 +262,7 @@ class Operations(Families):
         check += [] if silent is None else [Check("lease", "<=", silent)]
         # Anybody may look after an outcome, and nobody waits for one of what was withdrawn.
         new = {"outcome": outcome, "at": at, "mark": mark, "args": None, "tag": "", **UNOWNED}
-        new["progress"] = operation.progress  # of one that failed: a retry goes on from there
+        new |= _progress_after(operation, outcome)
         new |= {"votes": operation.votes} if operation.votes else {}
         new |= {"due": due} if due is not None or outcome.kind is OutcomeKind.CANCELLED else {}
         # What a process holds, or waits in line, is not due for long: its deliverer may die before.
@@ -329,6 +329,12 @@ class Operations(Families):
         """Remove the due time of a delivered outcome: the run's header covers it now."""
         if operation.due is not None:
             await self._update(self.layout.item(operation), set={"due": None})
+
+
+def _progress_after(operation: Operation, outcome: Outcome) -> Mapping[str, Any]:
+    """What a task has told stays with what did not succeed, for a retry goes on from there."""
+    stays = outcome.kind is not OutcomeKind.OK and operation.progress is None
+    return {} if stays else {"progress": operation.progress}
 
 
 def as_read(operation: Operation) -> list[Check]:

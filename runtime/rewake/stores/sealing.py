@@ -1,7 +1,8 @@
 """A table behind which the texts of users are sealed: errors, tracebacks, reasons, lines of log.
 
 It stands between the protocol and any table, only where the app has a payload codec, so it costs
-nothing elsewhere, and no room above can forget it. Values are sealed already (`values/sealing.py`).
+nothing elsewhere, and no room above can forget it. A codec that fails is a database that takes no
+write for a while: `StoreUnavailable`. Values are sealed already (`values/sealing.py`).
 Conditions are never about a text, so a sealed one, which is another each time, hinders none.
 
 A text is bound to its item's key, and to its place in that.
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from rewake.errors import RewakeError, StoreUnavailable
 from rewake.ledger import Became, Received, ReceivedBody, Schedule
 from rewake.noted import Try
 from rewake.published import Subscription
@@ -232,7 +234,13 @@ class SealingTable:
     def _text(
         self, run: str, places: Iterator[str], change: _Change, text: str | bytes
     ) -> str | bytes:
-        return change(text, self._codec, Context(run, next(places), _PURPOSE))
+        try:
+            return change(text, self._codec, Context(run, next(places), _PURPOSE))
+        except RewakeError:
+            raise
+        except Exception as error:  # of any kind: the codec is the user's
+            told = f"the payload codec failed ({type(error).__name__})"
+            raise StoreUnavailable(told) from error
 
 
 _CHANGED = frozenset(

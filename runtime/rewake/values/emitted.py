@@ -82,10 +82,15 @@ def json_of(value: Any, what: str, largest: int) -> bytes:
 def _culprit(value: Any) -> tuple[str, str]:
     """The place of the first part that JSON does not have, and what it is."""
     level: list[tuple[str, Any]] = [("", value)]
+    seen = set[int]()  # each once: what contains itself, twice, would double with each level
     for _ in range(_LONGEST_PLACE):
         below: list[tuple[str, Any]] = []
         for place, each in level:
             kind = type(each)
+            if kind in (dict, list):
+                if id(each) in seen:
+                    continue
+                seen.add(id(each))
             if kind not in PLAIN:
                 return place[:_LONGEST_PLACE], f"of type {kind.__name__}"
             if kind is dict and any(type(key) is not str for key in each):

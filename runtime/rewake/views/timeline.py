@@ -274,12 +274,12 @@ class Reading:
 
     def _follow(self, view: OperationView, item: Operation, round: int) -> None:
         """Add what the operation's own item says; of an earlier round, what was tried."""
-        if item.round < round:
-            view.attempts, view.tries = item.before + item.attempts, _tries(item)
-            return
         if item.progress is not None:
             shown = self._shown("progress", item.progress, item.key, Purpose.PROGRESS)
             view.progress = shown.get("progress", UNSET)
+        if item.round < round:
+            view.attempts, view.tries = item.before + item.attempts, _tries(item)
+            return
         view.started = moment_or_none(item.first)
         view.attempts, view.lost = item.before + item.attempts, item.lost
         view.tries = _tries(item)

@@ -206,8 +206,9 @@ def _told(operation: Mapping[str, Any], record: Mapping[str, Any] | None) -> Ite
         yield _wait(operation)
     elif operation["kind"] == "approval" and isinstance(operation.get("result"), dict):
         yield from decided_lines(key, operation["result"], record)
-    if "progress" in operation and state in ("running", "retrying"):
-        yield f"  progress: {_json(operation['progress'])[:_LONGEST_VALUE]}"
+    if "progress" in operation:
+        of = "  progress" if state in ("running", "retrying") else f"progress of {key}"
+        yield f"{of}: {_json(operation['progress'])[:_LONGEST_VALUE]}"
     yield from _tried(operation)
 
 

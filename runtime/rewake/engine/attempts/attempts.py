@@ -416,7 +416,7 @@ class Attempts:
         services = self._services
         blank = blank_of(operation)
         if outcome.kind is not OutcomeKind.OK:
-            blank.progress = services.beats.progress(operation, owner or "")
+            blank.progress = services.beats.changes(owner or "").get("progress")
         # One owner for all tries: the first may have claimed the run although it seemed to fail.
         owned = services.unique()
 

@@ -13,7 +13,7 @@ processes are, whatever was told: what kills its process each time must not do s
 from __future__ import annotations
 
 import logging
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -32,11 +32,17 @@ LATE = "deadline"
 """Why an attempt was lost that had all the time that its host gives: the type of its failure."""
 
 
-class _Attempt(NamedTuple):
-    """An attempt that goes on: its task as it was claimed, and what it tells."""
+class _Attempt:
+    """An attempt that goes on: its task as it was claimed, what it tells, what of that is kept."""
 
-    operation: Operation
-    beats: Beats
+    __slots__ = ("beats", "failed", "kept", "operation")
+
+    def __init__(self, operation: Operation, beats: Beats) -> None:
+        self.operation = operation
+        self.beats = beats
+        self.kept = beats.told
+        self.failed = False
+        """Whether it was said that what it tells cannot be kept."""
 
 
 class Heartbeats:
@@ -46,31 +52,30 @@ class Heartbeats:
         self._store = store
         self._secret = secret
         self._open: dict[str, _Attempt] = {}
-        self._kept: dict[str, bytes] = {}
 
     def begin(self, operation: Operation, owner: str, beats: Beats) -> None:
         """Listen to an attempt, until `end`."""
         self._open[owner] = _Attempt(operation, beats)
-        self._kept[owner] = beats.told
 
     def end(self, owner: str) -> None:
         """Listen no more."""
         self._open.pop(owner, None)
-        self._kept.pop(owner, None)
 
     async def look(self, run: str, key: str, owner: str) -> bool:
         """Whether a claim still holds its task; what was told since the last look is kept."""
-        told = self._news(owner)
-        if told is None:
+        found = self._open.get(owner)
+        told = b"" if found is None else found.beats.told
+        changes = {} if found is None else self._changes(found, told)
+        if not changes:
             return await self._store.has_task(run, key, owner)
-        kept = await self._store.report_task(run, key, owner, self._changes(owner, told))
-        if kept and owner in self._kept:
-            self._kept[owner] = told
+        kept = await self._store.report_task(run, key, owner, changes)
+        if kept and found is not None:
+            found.kept = told
         return kept
 
     async def keep(self, run: str, key: str, owner: str) -> None:
         """Keep what was told, before the claim is given up. A store that fails takes it along."""
-        if self._news(owner) is None:
+        if not self.changes(owner):
             return
         try:
             await self.look(run, key, owner)
@@ -79,15 +84,8 @@ class Heartbeats:
 
     def changes(self, owner: str) -> dict[str, Any]:
         """What was told and is not kept yet, as changes of the item; empty: nothing."""
-        told = self._news(owner)
-        return {} if told is None else self._changes(owner, told)
-
-    def progress(self, operation: Operation, owner: str) -> Value | None:
-        """What was told last of this task."""
         found = self._open.get(owner)
-        if found is None or not found.beats.further:
-            return operation.progress
-        return self._encoded(found, found.beats.told)
+        return {} if found is None else self._changes(found, found.beats.told)
 
     def silent(self, operation: Operation, owner: str) -> int:
         """How many attempts in a row have come no further, and fell silent, with this one."""
@@ -95,25 +93,35 @@ class Heartbeats:
         further = found is not None and found.beats.further
         return 1 if further else operation.silent + 1
 
-    def _news(self, owner: str) -> bytes | None:
-        """What was told and is not kept yet."""
-        found = self._open.get(owner)
-        told = b"" if found is None else found.beats.told
-        return None if told == self._kept.get(owner, b"") else told
-
-    def _changes(self, owner: str, told: bytes) -> dict[str, Any]:
-        found = self._open[owner]
-        changes: dict[str, Any] = {"progress": self._encoded(found, told)}
+    def _changes(self, found: _Attempt, told: bytes) -> dict[str, Any]:
+        made = None if told == found.kept else self._encoded(found, told)
+        if made is None:
+            return {}
+        changes: dict[str, Any] = {"progress": made}
         if found.beats.further and found.operation.silent:
             changes["silent"] = 0
         if found.beats.further and _was_late(found.operation):
             changes |= CLEARED
         return changes
 
-    def _encoded(self, attempt: _Attempt, told: bytes) -> Value:
-        operation, value = attempt.operation, msgspec.json.decode(told)
+    def _encoded(self, attempt: _Attempt, told: bytes) -> Value | None:
+        """What was told, as a value; None while the payload codec fails.
+
+        For this is told beside what has to be heard and written all the same: that the claim holds,
+        and how the attempt ends.
+        """
+        operation = attempt.operation
         codec = RunCodec(self._secret, operation.run)
-        return codec.encode(value, key=operation.key, purpose=Purpose.PROGRESS)
+        try:
+            return codec.encode(
+                msgspec.json.decode(told), key=operation.key, purpose=Purpose.PROGRESS
+            )
+        except Exception as error:  # of any kind: the codec is the user's
+            if not attempt.failed:
+                attempt.failed = True
+                why = f"the payload codec failed ({type(error).__name__})"
+                log.warning("the progress of %s cannot be kept: %s", operation.key, why)
+            return None
 
 
 def _was_late(held: Operation) -> bool:
