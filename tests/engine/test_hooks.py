@@ -323,6 +323,26 @@ class Parking:
         return [Parked("m1", 0, "nobody could read it", "", "", 9, "{}")], False
 
 
+def test_a_message_of_what_tells_is_not_told_of() -> None:
+    """If no message can be handled, those that tell of that are parked as well: it ends there."""
+
+    async def body(bench: Bench) -> None:
+        parked = [Parked("m1", 0, "its signature is wrong", "other", "", 9, "{}")]
+
+        class All:
+            async def page(self, most: int) -> tuple[list[Parked], bool]:
+                for header in (await bench.engine.list())[0]:
+                    of_it = Parked(f"m-{header.run}", 0, "", header.run, "", 9, "{}")
+                    parked.extend([] if of_it in parked else [of_it])
+                return parked, False
+
+        cast("Any", bench.engine.services.dispatcher).dead_letters = All()
+        await asyncio.sleep(HOUR)
+        assert [each.message for each in TOLD] == ["m1"]
+
+    virtually([page, alerts(page, kinds=["dead_letter"])], body)
+
+
 def test_a_message_that_is_parked_is_told_once() -> None:
     """Whoever is to be told of those is, however often it is seen; a look that fails is made again,
     and costs a request a minute.

@@ -11,6 +11,7 @@ from rewake.engine.alerts.overdue import LATE, lost, overdue
 from rewake.http.overdue import _view
 from rewake.kinds import Kind, OutcomeKind
 from rewake.records import Operation, Outcome
+from tests.support.counting import CountingTable
 from tests.support.virtual import Bench, die, virtually
 
 MINUTES = LATE / 1000 + 60
@@ -62,7 +63,12 @@ async def many() -> None:
     await asyncio.gather(*(lasting() for _ in range(3)))
 
 
-members = [quick, train, lasting, naps, trains, asks, both, calls, many]
+@workflow
+async def wide(tasks: int) -> None:
+    await asyncio.gather(*(train() for _ in range(tasks)))
+
+
+members = [quick, train, lasting, naps, trains, asks, both, calls, many, wide]
 
 
 def test_what_nobody_looks_at_is_found() -> None:
@@ -125,6 +131,38 @@ def test_whatever_waits_as_it_should_is_not_late() -> None:
         assert [each.told for each in await late(bench.engine)] == ["no run is late"]
 
     virtually(members, body)
+
+
+def test_a_paused_run_is_not_late() -> None:
+    """Its task waits for a server of its tag, and would not begin if there were one."""
+
+    async def body(bench: Bench) -> None:
+        header = await bench.start("trains")
+        await asyncio.sleep(1)
+        await bench.engine.pause(header.run)
+        await asyncio.sleep(MINUTES)
+        assert await overdue(bench.engine.services, 10) == ([], False)
+        await bench.engine.resume(header.run)
+        [found], _ = await overdue(bench.engine.services, 10)
+        assert found.header.run == header.run
+
+    virtually(members, body)
+
+
+def test_a_run_costs_a_look_as_much_as_one_of_its_tasks() -> None:
+    """However many of them are late: it is named once, and of the others only the index is read."""
+    table = CountingTable()
+
+    async def body(bench: Bench) -> None:
+        for tasks in (3, 300):
+            await bench.start("wide", tasks=tasks)
+        await asyncio.sleep(MINUTES)
+        before = table.gets
+        found, more = await overdue(bench.engine.services, 10)
+        assert (len(found), more) == (2, False)
+        assert table.gets - before <= 2 * len(found)
+
+    virtually(members, body, table=table)
 
 
 def test_a_run_that_waits_for_nothing_is_found_and_mended() -> None:

@@ -124,7 +124,9 @@ async def _open(engine: Runs) -> list[Header]:
     """The newest runs that have not ended, at most `MOST_RUNS`."""
     found, cursor = list[Header](), None
     while True:
-        page, cursor = await engine.list(limit=_PAGE, cursor=cursor, states=[RunState.PARKED])
+        page, cursor = await engine.list(
+            limit=_PAGE, cursor=cursor, states=[RunState.PARKED], children=True
+        )
         found += page
         if cursor is None or len(found) >= MOST_RUNS:
             return found

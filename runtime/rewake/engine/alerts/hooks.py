@@ -164,6 +164,9 @@ class Hooks:
             await self._once(f"letter {each.id}", self._tell_of_letter(each))
 
     async def _tell_of_letter(self, parked: Parked) -> None:
+        found = await self._runs.services.store.find(parked.run) if parked.run else None
+        if found is not None and self._is_teller(found.workflow):
+            return  # what tells of it would be parked as well, and told of, for ever
         for hook in self._app.hooks:
             for task in hook.tasks if AlertKind.DEAD_LETTER in hook.kinds else ():
                 teller = self._app.tellers[task.name]
@@ -199,13 +202,16 @@ class Hooks:
     def _hooks(self, name: str, kind: AlertKind) -> Iterator[tuple[Hook, Workflow[Any, Any]]]:
         """Who is told of a workflow, each with the workflow that tells; of a teller, nobody."""
         found = self._app.workflows.get(name)
-        if found is None or found in self._app.tellers.values():
+        if found is None or self._is_teller(name):
             return
         own = () if found.on_failure is None else (found.on_failure,)
         for hook in (*own, *self._app.hooks):
             if kind in hook.kinds:
                 for task in hook.tasks:
                     yield hook, self._app.tellers[task.name]
+
+    def _is_teller(self, name: str) -> bool:
+        return self._app.workflows.get(name) in self._app.tellers.values()
 
     async def _tell_of(self, header: Header, kind: AlertKind, which: str, at: Millis) -> None:
         for hook, teller in self._hooks(header.workflow, kind):

@@ -18,12 +18,14 @@ from rewake.reasons import Reason, reason_of, why_late
 from rewake.records import Header, Millis, Operation
 from rewake.states import TERMINAL, RunState
 from rewake.stores.history import History
-from rewake.stores.table import Due
+from rewake.stores.keys import is_of_run, run_of
+from rewake.stores.paused import is_paused
+from rewake.stores.table import Due, Key
 from rewake.values.sealing import for_people
 
 LATE: Final[Millis] = 300_000
 """For so long something is due before that is told, in milliseconds."""
-_PAGE: Final = 200
+_PAGE: Final = 1_000
 
 
 class Late(NamedTuple):
@@ -38,42 +40,54 @@ class Late(NamedTuple):
 
 async def overdue(services: Services, most: int) -> tuple[list[Late], bool]:
     """The runs that are late, at most so many, each once, and whether there may be more."""
-    found: dict[str, Late] = {}
+    found = list[Late]()
     async for late in _all_late(services):
-        if late.header.run not in found and len(found) == most:
-            return list(found.values()), True
-        found.setdefault(late.header.run, late)
-    return list(found.values()), False
+        if len(found) == most:
+            return found, True
+        found.append(late)
+    return found, False
 
 
 async def _all_late(services: Services) -> AsyncIterator[Late]:
+    """Each run that is late, by what of it is due for longest. Of each, one item is read."""
     await services.tags.look()
-    until = services.clock.now() - LATE
+    until, known = services.clock.now() - LATE, set[str]()
     for tag in services.tags.known:
-        last: Due | None = None
-        while True:
-            page = await services.store.due(until, limit=_PAGE, tag=tag, after=last)
-            for due in page:
-                if (late := await _late(services, due, tag, until)) is not None:
-                    yield late
-            if len(page) < _PAGE:
-                break
-            last = page[-1]
+        async for key in _due(services, until, tag):
+            if not is_of_run(key) or run_of(key) in known:
+                continue
+            item = await services.store.item(key)
+            if not isinstance(item, Header | Operation) or item.due is None or item.due > until:
+                continue  # the index is behind, or it is no run's
+            known.add(item.run)
+            if (late := await _late(services, item, item.due, tag)) is not None:
+                yield late
 
 
-async def _late(services: Services, due: Due, tag: str, until: Millis) -> Late | None:
-    """What is late by an entry of the index, if that is a run."""
-    item = await services.store.item(due.key)
-    if not isinstance(item, Header | Operation) or item.due is None or item.due > until:
-        return None  # the index is behind, or it is no run's
+async def _due(services: Services, until: Millis, tag: str) -> AsyncIterator[Key]:
+    """What has been due since then, or longer."""
+    last: Due | None = None
+    while True:
+        page = await services.store.due(until, limit=_PAGE, tag=tag, after=last)
+        for due in page:
+            yield due.key
+        if len(page) < _PAGE:
+            return
+        last = page[-1]
+
+
+async def _late(
+    services: Services, item: Header | Operation, since: Millis, tag: str
+) -> Late | None:
+    """The run of an item that is due for long; None if it is over, or need not move."""
     header = item if isinstance(item, Header) else await services.store.find(item.run)
-    if header is None or header.state in TERMINAL:
+    if header is None or header.state in TERMINAL or is_paused(header):
         return None
     key = item.key if isinstance(item, Operation) else ""
     reason = reason_of(header, for_people(header.error)) or why_late(
         _code(services, tag), header.run, tag
     )
-    return Late(header, item.due, key, tag, reason)
+    return Late(header, since, key, tag, reason)
 
 
 def _code(services: Services, tag: str) -> str:
