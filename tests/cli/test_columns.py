@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from rewake.cli.columns import show_list
+from rewake.cli.remote.client import Client
+from rewake.cli.remote.runs import Server, listing
 from rewake.cli.remote.tables import OPERATIONS, RUNS
 
 
@@ -55,3 +59,25 @@ def test_a_list_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing goes to stdout, which scripts count; people are told on stderr."""
     show_list(RUNS, [], "runs")
     assert capsys.readouterr() == ("", "no runs\n")
+
+
+@pytest.mark.parametrize(("query", "told"), [({}, True), ({"scheduled": "true"}, False)])
+def test_a_list_that_runs_of_schedules_crowd(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    query: dict[str, object],
+    told: bool,
+) -> None:
+    """How many there are is said, with what leaves them out, unless that was asked for."""
+    run = {"id": "r", "workflow": "w", "state": "done", "created": "2026-01-02T03:04:05.000Z"}
+    page = {"runs": [{**run, "schedule": "tick"}] * 2 + [run], "cursor": None}
+
+    class Stand(Client):
+        async def get(self, *_: str, **__: Any) -> Any:
+            return SimpleNamespace(body=page)
+
+    monkeypatch.setenv("REWAKE_TOKEN", "t")
+    monkeypatch.setattr("rewake.cli.remote.runs.Client", Stand)
+    listing(Server("http://127.0.0.1:9"), query)
+    hint = "schedules have started 2 of these: --no-scheduled leaves them out"
+    assert (hint in capsys.readouterr().err) is told

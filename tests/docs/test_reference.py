@@ -74,7 +74,7 @@ def test_every_command_and_option_is_there() -> None:
         assert f"| `{path}" in REFERENCE, path
         for parameter in command.params:
             options = [option for option in parameter.opts if option.startswith("--")]
-            known |= set(options)
+            known |= {*options, *parameter.secondary_opts}
             assert not options or any(f"`{each}`" in REFERENCE for each in options), options
     told = set(re.findall(r"`(--[a-z-]+)`", REFERENCE))
     assert told <= known

@@ -81,6 +81,25 @@ def test_what_is_wanted(table: str) -> None:
     virtually([short, lasting, fails], body, table=table)
 
 
+def test_who_started_them() -> None:
+    """Runs of one schedule, of any, or of none; also of those that are remembered to have ended."""
+
+    async def body(bench: Bench) -> None:
+        for name in ("own", "other"):
+            made = (name, bench.engine.services.clock.now())
+            await bench.engine.start("short", {}, run=f"of-{name}", scheduled=made)
+            await asyncio.sleep(1)
+        await runs(bench, "short")
+        for _ in range(2):
+            assert await listed(bench, Wanted()) == ["short-0", "of-other", "of-own"]
+            assert await listed(bench, Wanted(schedule="own")) == ["of-own"]
+            assert await listed(bench, Wanted(scheduled=True)) == ["of-other", "of-own"]
+            assert await listed(bench, Wanted(scheduled=False)) == ["short-0"]
+            assert await listed(bench, Wanted(schedule="own", scheduled=False)) == []
+
+    virtually([short], body)
+
+
 @pytest.mark.parametrize("looked_at", [1, 3, 1_000])
 def test_who_may_not_know_of_all_reads_nothing_twice(
     monkeypatch: pytest.MonkeyPatch, looked_at: int

@@ -11,6 +11,7 @@ import pytest
 
 from rewake import AsyncClient, every, secret, workflow
 from rewake.access import Principal, Scope
+from rewake.client.typed import RunsWanted
 from rewake.errors import (
     InvalidInput,
     RewakeError,
@@ -100,6 +101,14 @@ def test_runs_are_started_by_hand_and_of_the_past() -> None:
         found = [each async for each in client.list(report)]
         assert {each["schedule"] for each in found} == {"hourly"}
         assert len(found) == 4
+        wanted: list[tuple[RunsWanted, int]] = [
+            ({"schedule": "hourly"}, 4),
+            ({"schedule": "daily"}, 0),
+            ({"scheduled": True}, 4),
+            ({"scheduled": False}, 0),
+        ]
+        for asked_for, count in wanted:
+            assert len([each async for each in client.list(**asked_for)]) == count, asked_for
         entry = await anext(client.history(found[0]["id"]))
         assert entry["by"] == "schedule:hourly"
 

@@ -335,6 +335,10 @@ def runs_list(
     state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
     key: Annotated[str | None, typer.Option(help="Only of this idempotency key.")] = None,
     all: Annotated[bool, typer.Option("--all", help="Also those that runs have begun.")] = False,
+    schedule: Annotated[str | None, typer.Option(help="Only of this schedule.")] = None,
+    scheduled: Annotated[
+        bool | None, typer.Option(help="Only those that schedules have started, or none of them.")
+    ] = None,
     tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
     label: Label = None,
     limit: Limit = 50,
@@ -346,7 +350,8 @@ def runs_list(
     from rewake.cli.remote.runs import Server, listing
 
     query = {"workflow": workflow, "state": state, "key": key, "label": label, "limit": limit}
-    query |= {"children": "true" if all else None, "tenant": tenant}
+    query |= {"children": "true" if all else None, "tenant": tenant, "schedule": schedule}
+    query["scheduled"] = None if scheduled is None else str(scheduled).lower()
     _end(listing(Server(url, json), {**query, "cursor": cursor}))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
 from rewake.authoring.inputs import arguments_of
@@ -20,12 +19,14 @@ from rewake.client.states import AsyncStates
 from rewake.client.transports import AiohttpTransport, AsyncTransport
 from rewake.client.typed import (
     AnyWorkflow,
+    RunsWanted,
     SignalOptions,
     StartOptions,
     checked,
     checked_name,
     name_of,
     query_of,
+    query_of_runs,
     value_of,
 )
 from rewake.values.data import encoded
@@ -169,26 +170,10 @@ class AsyncClient:
             cursor = page["cursor"]
 
     def list(
-        self,
-        workflow: AnyWorkflow | str | None = None,
-        *,
-        state: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        key: str | None = None,
-        tenant: str | None = None,
-        labels: Mapping[str, str] | None = None,
+        self, workflow: AnyWorkflow | str | None = None, **wanted: Unpack[RunsWanted]
     ) -> AsyncIterator[View]:
-        """Runs, newest first.
-
-        `state`: one, or several with commas. `since`, `until`: started then or later, or earlier.
-        `key`: those of this key. `tenant`: those of this tenant. `labels`: those that have all of
-        them.
-        """
-        times = {"since": since, "until": until, "tenant": tenant}
-        named = {"workflow": name_of(workflow), "key": key, "label": flows.labelled(labels)}
-        query = query_of(**named, state=state, limit=PAGE, **times)
-        return self.pages("runs", "runs", query=query)
+        """Runs, newest first, of those that `RunsWanted` tells."""
+        return self.pages("runs", "runs", query=query_of_runs(workflow, wanted, PAGE))
 
     def approvals(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
 from rewake.authoring.inputs import arguments_of
@@ -21,12 +20,14 @@ from rewake.client.states import States
 from rewake.client.transports import Transport
 from rewake.client.typed import (
     AnyWorkflow,
+    RunsWanted,
     SignalOptions,
     StartOptions,
     checked,
     checked_name,
     name_of,
     query_of,
+    query_of_runs,
     value_of,
 )
 from rewake.values.data import encoded
@@ -143,20 +144,9 @@ class Client:
             cursor = page["cursor"]
 
     def list(
-        self,
-        workflow: AnyWorkflow | str | None = None,
-        *,
-        state: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        key: str | None = None,
-        tenant: str | None = None,
-        labels: Mapping[str, str] | None = None,
+        self, workflow: AnyWorkflow | str | None = None, **wanted: Unpack[RunsWanted]
     ) -> Iterator[View]:
-        times = {"since": since, "until": until, "tenant": tenant}
-        named = {"workflow": name_of(workflow), "key": key, "label": flows.labelled(labels)}
-        query = query_of(**named, state=state, limit=PAGE, **times)
-        return self.pages("runs", "runs", query=query)
+        return self.pages("runs", "runs", query=query_of_runs(workflow, wanted, PAGE))
 
     def approvals(
         self,

@@ -20,9 +20,8 @@ from rewake.client.asking import (
     Pause,
     sending,
 )
-from rewake.client.typed import AnyWorkflow, first_signal
+from rewake.client.typed import AnyWorkflow, first_signal, labelled
 from rewake.errors import NotYet, UpdateRejected, UsageError
-from rewake.labels import checked, said
 from rewake.values.data import encoded
 
 View = dict[str, Any]
@@ -104,11 +103,6 @@ def start(manner: Manner, workflow: str, body: bytes, options: Options) -> Flow[
         repeatable=named.repeatable,
     )
     return (yield from sending(ask, manner))
-
-
-def labelled(labels: Mapping[str, str] | None) -> str | None:
-    """Labels as a query says them. Raises `InvalidInput`."""
-    return said(checked(labels)) if labels else None
 
 
 def outcome(manner: Manner, run: str, wait: float | None) -> Flow[Reply]:

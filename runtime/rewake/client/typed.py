@@ -11,6 +11,8 @@ from rewake.authoring.hints import return_hint
 from rewake.authoring.inputs import arguments_of
 from rewake.authoring.workflow import Workflow
 from rewake.errors import AppError, InvalidInput, NotYet, TaskError, UsageError
+from rewake.labels import checked as checked_labels
+from rewake.labels import said
 
 AnyWorkflow = Workflow[..., Any]
 
@@ -60,6 +62,22 @@ class StartOptions(TypedDict, total=False):
     labels: Mapping[str, str]
 
 
+class RunsWanted(TypedDict, total=False):
+    """`state`: one, or several with commas. `since`, `until`: started then or later, or earlier.
+    `key`: of this idempotency key. `tenant`: of this tenant. `labels`: with all of these.
+    `schedule`: started by this one. `scheduled`: started by any, or (False) by none.
+    """
+
+    state: str
+    since: datetime
+    until: datetime
+    key: str
+    tenant: str
+    labels: Mapping[str, str]
+    schedule: str
+    scheduled: bool
+
+
 class SignalOptions(TypedDict, total=False):
     """`input`: of a run that is started. `id`: the signal's. `tenant`: whose run it is."""
 
@@ -99,6 +117,23 @@ def checked_name(workflow: object) -> str:
 def name_of(workflow: AnyWorkflow | str | None) -> str | None:
     """The name of a workflow, as the server knows it."""
     return workflow.name if isinstance(workflow, Workflow) else workflow
+
+
+def query_of_runs(
+    workflow: AnyWorkflow | str | None, wanted: RunsWanted, limit: int
+) -> dict[str, object]:
+    """The query of a list of runs. Raises `InvalidInput`."""
+    named: dict[str, object] = {**wanted, "workflow": name_of(workflow), "limit": limit}
+    named["label"] = labelled(wanted.get("labels"))
+    named.pop("labels", None)
+    if "scheduled" in wanted:
+        named["scheduled"] = str(wanted["scheduled"]).lower()
+    return query_of(**named)
+
+
+def labelled(labels: Mapping[str, str] | None) -> str | None:
+    """Labels as a query says them. Raises `InvalidInput`."""
+    return said(checked_labels(labels)) if labels else None
 
 
 def query_of(**query: object) -> dict[str, object]:

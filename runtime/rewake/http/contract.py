@@ -151,6 +151,10 @@ _MANY = Parameter(whole(1, histories.LARGEST_PAGE, histories.LARGEST_PAGE), QUER
 _STATE = "|".join(STATES.values())
 _OF_RUNS = {
     "children": Parameter(text(enum=["true", "false"]), "Also runs that other runs have begun."),
+    "schedule": Parameter(text(), "Only runs that this schedule has started."),
+    "scheduled": Parameter(
+        text(enum=["true", "false"]), "Only runs that schedules have started, or none of them."
+    ),
     "state": Parameter(
         text(pattern=f"^({_STATE})(,({_STATE}))*$"), "Only runs in this state, or in one of these."
     ),

@@ -45,7 +45,7 @@ from rewake.views.workflows import detailed_view, workflow_view
 LONGEST_WAIT = 60.0
 """Seconds that a request may wait for a result."""
 _NAMED: Mapping[str, RunState] = {name: state for state, name in STATES.items()}
-_CHILDREN = {"true": True, "false": False}
+_YES_OR_NO = {"true": True, "false": False}
 _IF_RUNNING = {each.value: each for each in IfRunning}
 _IF_FINISHED = {each.value: each for each in IfFinished}
 
@@ -118,8 +118,8 @@ def _priority(request: Request) -> int | None:
 
 
 @takes_query(
-    *("children", "cursor", "key", "label", "limit", "q", "since", "state", "tenant", "until"),
-    "workflow",
+    *("children", "cursor", "key", "label", "limit", "q", "schedule", "scheduled", "since"),
+    *("state", "tenant", "until", "workflow"),
 )
 async def listing(request: Request) -> Response:
     """`GET /v1/runs`: runs, newest first."""
@@ -135,7 +135,10 @@ async def listing(request: Request) -> Response:
     return reply({"runs": shown, "cursor": next_cursor(sort)})
 
 
-@takes_query("children", "cursor", "label", "q", "since", "state", "tenant", "until", "workflow")
+@takes_query(
+    *("children", "cursor", "label", "q", "schedule", "scheduled", "since", "state", "tenant"),
+    *("until", "workflow"),
+)
 async def counts(request: Request) -> Response:
     """`GET /v1/stats/runs`: how many runs are in each state, of the newest ones.
 
@@ -156,9 +159,11 @@ def _wanted(request: Request) -> Wanted:
         query_moment_or_none(request, "until"),
         query.get("q", ""),
         principal_of(request).workflows,
-        query_choice(request, "children", _CHILDREN) or False,
+        query_choice(request, "children", _YES_OR_NO) or False,
         tenant_of(request),
         _labels(request),
+        query.get("schedule", ""),
+        query_choice(request, "scheduled", _YES_OR_NO),
     )
 
 

@@ -137,13 +137,28 @@ def _show_result(server: Server, view: dict[str, Any]) -> Exit:
 
 def listing(server: Server, query: Mapping[str, object]) -> Exit:
     """Runs, newest first; `query` says which."""
-    return page_of(server, "runs", tables.RUNS, query)
+    is_open = query.get("schedule") is None and query.get("scheduled") is None
+
+    def more(page: dict[str, Any]) -> None:
+        found = sum(bool(each.get("schedule")) for each in page["runs"])
+        if is_open and 2 * found > len(page["runs"]):
+            tell(f"schedules have started {found} of these: --no-scheduled leaves them out")
+
+    return page_of(server, "runs", tables.RUNS, query, more=more)
 
 
 def page_of(
-    server: Server, what: str, columns: Columns, query: Mapping[str, object], name: str = ""
+    server: Server,
+    what: str,
+    columns: Columns,
+    query: Mapping[str, object],
+    name: str = "",
+    *,
+    more: Callable[[dict[str, Any]], None] | None = None,
 ) -> Exit:
-    """A page of a list, and how to ask for the next. `name`: of the items, if not as the path."""
+    """A page of a list, and how to ask for the next. `name`: of the items, if not as the path;
+    `more`: says what else there is to say of it.
+    """
 
     def show(page: dict[str, Any]) -> None:
         show_list(columns, page[name or what], name or what)
@@ -151,6 +166,8 @@ def page_of(
             tell(f"more with --cursor {page['cursor']}")
         if unread := page.get("unread"):
             tell(f"the server cannot read what these runs wait for: {', '.join(unread)}")
+        if more is not None:
+            more(page)
 
     return _view(server, show, what, query=query)
 

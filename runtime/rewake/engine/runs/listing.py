@@ -36,7 +36,8 @@ class Wanted:
 
     `since` and `until`: started then or later, then or earlier. `text` is part of their id.
     `children`: also those that runs have begun. `tenant`: only those of this one. `labels`: those
-    that they have.
+    that they have. `schedule`: which one has started them. `scheduled`: whether any
+    has; None: both.
     """
 
     workflow: str | None = None
@@ -48,6 +49,8 @@ class Wanted:
     children: bool = False
     tenant: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    schedule: str = ""
+    scheduled: bool | None = None
 
     def has(self, header: Header) -> bool:
         """Whether a run is wanted, of whatever workflow it is."""
@@ -56,8 +59,13 @@ class Wanted:
             begun = begun and header.created <= self.until
         here = header.labels or {}
         labelled = all(here.get(name) == value for name, value in self.labels.items())
-        named = labelled and self.text in header.run
+        named = labelled and self.text in header.run and self._starts_of(header)
         return begun and named and header.state in (self.states or SHOWN)
+
+    def _starts_of(self, header: Header) -> bool:
+        """Whether it was started as is wanted."""
+        named = self.schedule in ("", header.schedule)
+        return named and self.scheduled in (None, header.schedule != "")
 
     def is_of(self, header: Header) -> bool:
         """Whether a run is of a workflow that is wanted."""
@@ -142,6 +150,7 @@ class Listing:
     def _remember(self, header: Header) -> None:
         kept = Header(header.run, header.workflow, header.created, seed=0, runtime=0)
         kept.state, kept.tenant, kept.labels = header.state, header.tenant, header.labels
+        kept.schedule = header.schedule
         self._ended[header.run] = kept
         while len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
