@@ -319,6 +319,8 @@ class Limit(msgspec.Struct, omit_defaults=True):
     """By share: the virtual time of its newest who waits, where that is later than `turn`."""
     next: int = 0
     """Of a rate: when the next one may begin, in microseconds."""
+    lately: list[str] = []
+    """Of a throttle: who was let through last, for who dies before that is written elsewhere."""
     run: str = ""
     """The run that gathers what comes, until it begins."""
     kept: Kept | None = None

@@ -10,7 +10,7 @@ import pytest
 
 from rewake import TaskError, by_tenant, concurrency, rate, singleton, sleep, step, task, workflow
 from rewake import now as now_
-from rewake.errors import InvalidInput, Throttled
+from rewake.errors import InvalidInput, StoreError, Throttled
 from rewake.records import Header
 from rewake.states import TERMINAL, RunState
 from tests.support.emptied import emptied
@@ -179,6 +179,29 @@ def test_a_throttled_start_is_refused() -> None:
         assert (again.run, new) == (first.run, False)
         await asyncio.sleep(refused.value.seconds + 0.1)
         assert (await engine.start("seldom", {"n": 2}, run="r2"))[1]
+
+    virtually(members, body)
+
+
+def test_a_start_that_died_behind_its_throttle_is_not_refused_for_it() -> None:
+    """Sent again by its id it is let through, and the two of a minute are two."""
+
+    async def body(bench: Bench) -> None:
+        store: Any = bench.engine.services.store
+        start = store.start
+
+        async def fails(*_: Any, **__: Any) -> None:
+            raise StoreError("away")
+
+        store.start = fails
+        for _ in range(3):
+            with pytest.raises(StoreError):
+                await bench.engine.start("seldom", {"n": 0}, run="r0")
+        store.start = start
+        assert (await bench.engine.start("seldom", {"n": 0}, run="r0"))[1]
+        assert (await bench.engine.start("seldom", {"n": 1}, run="r1"))[1]
+        with pytest.raises(Throttled):
+            await bench.engine.start("seldom", {"n": 2}, run="r2")
 
     virtually(members, body)
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -195,6 +196,32 @@ def test_a_throttle_refuses_what_is_too_much() -> None:
         assert await bench.run("throttled", n=4) == ["0", "1", "Throttled", "Throttled"]
 
     virtually(members, body)
+
+
+def test_who_dies_once_it_is_let_through_is_not_refused_for_it() -> None:
+    """The process ends between a throttle and the attempt: the next one begins that task, and it
+    counts once.
+    """
+
+    async def body(bench: Bench) -> None:
+        other = bench.another()
+        store: Any = bench.engine.services.store
+        reserve = store.reserve
+
+        async def reserve_and_die(*args: Any, **options: Any) -> Any:
+            answer = await reserve(*args, **options)
+            die(bench.engine)
+            await asyncio.Event().wait()
+            return answer
+
+        store.reserve = reserve_and_die
+        header, _ = await bench.engine.start("throttled", {"n": 3})
+        await asyncio.sleep(1)
+        other.open()
+        bench.engine = other
+        assert await bench.result(header.run) == ["0", "1", "Throttled"]
+
+    virtually(members, body, lease=3_000)
 
 
 def test_a_backoff_holds_nothing() -> None:

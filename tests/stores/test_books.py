@@ -114,6 +114,19 @@ def test_a_throttle_takes_nothing_when_it_refuses() -> None:
     assert moment == 6_000
 
 
+def test_a_throttle_lets_through_who_was() -> None:
+    """Who comes again takes nothing more, until many others have come; nobody else gets through."""
+    limit = Limited(LimitKind.THROTTLE, "l", "", 100, 1_000, 100)
+    book, _ = books.reserved(books.blank(limit), limit, 5_000, wait=False, who="a")
+    same, moment = books.reserved(book, limit, 5_000, wait=False, who="a")
+    assert same is book
+    assert moment == 5_000
+    for number in range(books.LATELY):
+        book, _ = books.reserved(book, limit, 5_000, wait=False, who=f"other {number}")
+    assert len(book.lately) == books.LATELY
+    assert books.reserved(book, limit, 5_000, wait=False, who="a")[0] is not book
+
+
 @pytest.mark.parametrize("shares", [10, 10_000])
 def test_a_book_stays_small(shares: int) -> None:
     """What it keeps of shares is bounded, however many there are."""

@@ -82,7 +82,7 @@ READABLE = {
     "Kept": {"run", "key"},
     "Cached": {"run", "id"},
     "Forking": {"run", "of", "key"},
-    "Limit": {"id", "kind", "name", "key", "ahead", "run", "mark"},
+    "Limit": {"id", "kind", "name", "key", "ahead", "lately", "run", "mark"},
     "Gathered": {"run"},
     "Waiter": {"run", "key", "name", "tag"},
     "LogBatch": {"run", "key"},

@@ -29,6 +29,9 @@ write that gives the place back: from then on nobody needs the place, and who wa
 
 A rate is a generic cell rate algorithm: the limit's item says when the next one may begin, and who
 comes reserves that moment by one write. Nobody waits in a line, and nobody asks again.
+
+Of a throttle that item names who was let through last: one that dies before that is written
+elsewhere comes again, and must not be refused for what it has itself taken.
 """
 
 from __future__ import annotations
@@ -41,6 +44,8 @@ import msgspec
 from rewake.ledger import Holder, Kept, Limit, Waiter
 from rewake.limited import Limited, LimitKind, Millis
 
+LATELY = 20
+"""So many who were let through are known. Past that, one that comes again counts twice."""
 LEVEL = 1_000
 """So many places in line is one level of priority worth."""
 SHARES = 256
@@ -148,13 +153,15 @@ def let_in(
 
 
 def reserved(
-    book: Limit, limit: Limited, now: Millis, *, wait: bool, margin: Millis = 0
+    book: Limit, limit: Limited, now: Millis, *, wait: bool, margin: Millis = 0, who: str = ""
 ) -> tuple[Limit, Millis]:
     """The book once a moment is reserved, and that moment; without `wait` only if it is now.
 
     A moment that was reserved under a clock that was set back since, by more than `margin`, is as
-    far away as it was.
+    far away as it was. `who` has one moment, however often it comes for it.
     """
+    if who in book.lately:
+        return book, now
     every = max(1, limit.per * 1000 // limit.count)
     back = book.written - now if book.written > now + margin else 0
     next_ = book.next - back * 1000
@@ -163,4 +170,6 @@ def reserved(
     if moment > now and not wait:
         return book, moment
     after = max(now * 1000, next_) + every
-    return msgspec.structs.replace(book, next=after, count=limit.count, per=limit.per), moment
+    lately = [*book.lately, who][-LATELY:] if who else book.lately
+    changed = {"next": after, "count": limit.count, "per": limit.per, "lately": lately}
+    return msgspec.structs.replace(book, **changed), moment

@@ -32,7 +32,7 @@ from rewake.stores.writes import UNOWNED
 
 PATROL: Millis = 60_000
 """How often a limit is looked at that has holders and no line, in milliseconds."""
-_FIELDS = ("count", "per", "holders", "waits", "turn", "ahead", "next", "run")
+_FIELDS = ("count", "per", "holders", "waits", "turn", "ahead", "next", "lately", "run")
 _KEPT = ("due", "kept", "cleared")
 AT_ONCE = 500
 """So many of a line are told at once that what they wait for is there, where that was not heard."""
@@ -237,20 +237,23 @@ class Limits(Laps):
         return came
 
     async def reserve(
-        self, limit: Limited, now: Millis, *, wait: bool = True
+        self, limit: Limited, now: Millis, *, wait: bool = True, who: str = ""
     ) -> tuple[bool, Millis]:
         """Reserve the next moment of a rate; without `wait` only if that is now.
 
-        Returns whether it is reserved, and the moment.
+        Returns whether it is reserved, and the moment. `who` may have died over it: it has one
+        moment, however often it comes, unless many others have come since.
         """
+        known = sha256(who.encode("utf-8", "surrogatepass")).hexdigest()[:16] if who else ""
 
         async def work() -> tuple[bool, Millis]:
             while True:
                 found = await self.limit(limit.id)
                 book = found or books.blank(limit)
-                new, moment = books.reserved(book, limit, now, wait=wait, margin=self._margin)
+                margin = self._margin
+                new, moment = books.reserved(book, limit, now, wait=wait, margin=margin, who=known)
                 if new is book:
-                    return False, moment
+                    return moment <= now, moment
                 due = new.next // 1000 + PATROL
                 if await self._swap(found, new, self._mark(), due):
                     return True, moment

@@ -139,7 +139,7 @@ class Limits:
             return made
         new = found is None or found.reserved < number
         if new and not (found is not None and found.owner):
-            if number == 1 and (refused := await self._refused(limits, now)) is not None:
+            if number == 1 and (refused := await self._refused(asked, now)) is not None:
                 for grant in made:
                     await self._leave(grant.id, grant.holder)
                 return self._ended(Outcome(OutcomeKind.ERROR, origin=refused), found)
@@ -211,9 +211,10 @@ class Limits:
             await self._leave_as(limit, asked.run, asked.key)
         await self._store.put_off(asked, found.number + 1, at=None, due=now)
 
-    async def _refused(self, limits: Sequence[Limited], now: Millis) -> Failure | None:
-        for limit in in_order(limits, LimitKind.THROTTLE):
-            taken, at = await self._store.reserve(limit, now, wait=False)
+    async def _refused(self, asked: Invocation, now: Millis) -> Failure | None:
+        who = f"{asked.run}\0{asked.key}\0{asked.round}"
+        for limit in in_order(asked.terms.limits, LimitKind.THROTTLE):
+            taken, at = await self._store.reserve(limit, now, wait=False, who=who)
             if not taken:
                 told = f"{said(limit)} is throttled: the next one may begin in {at - now} ms"
                 return Failure(REFUSED, told)

@@ -100,7 +100,7 @@ class Door:
                 case Act.REJECT:
                     raise rejected(before)
         for throttle in throttles:
-            await self._mind(throttle)
+            await self._mind(throttle, run if self._named else "")
         joined = None if gathering is None else await gathering.join(run, recorded)
         if isinstance(joined, Header):  # it begins with other arguments now
             await self._services.events.watches.make(joined.run, self._workflow, recorded)
@@ -143,9 +143,9 @@ class Door:
         hidden = workflow.inputs.hidden
         return Gathering(self._services, rule, limit, hidden, named=self._named)
 
-    async def _mind(self, throttle: Limited) -> None:
+    async def _mind(self, throttle: Limited, who: str) -> None:
         now = self._services.clock.now()
-        taken, at = await self._store.reserve(throttle, now, wait=False)
+        taken, at = await self._store.reserve(throttle, now, wait=False, who=who)
         if not taken:
             told = f"{said(throttle)} is started too often: try again in {(at - now) / 1000:g} s"
             raise Throttled(told, seconds=(at - now) / 1000)
