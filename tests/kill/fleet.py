@@ -18,6 +18,8 @@ from tests.support.proxy import RoundRobin
 from tests.support.server import PATIENCE, ServerProcess
 
 APP = "tests.kill.app"
+ARCHIVE = "archive"
+"""The folder of what is archived."""
 ONE, TWO, SPREAD = "one", "two", "spread"
 SHAPES = (ONE, TWO, SPREAD)
 """`one` is started again when it dies. Of `two` on one file, the other goes on. `spread` is
@@ -66,6 +68,7 @@ class Fleet:
         self._settings: dict[str, object] = {
             "lease": lease,
             "test_folder": folder,
+            "archive": folder / ARCHIVE,
             "url": self.address,
             "test_grace": round(grace * 1000),
         }
@@ -81,6 +84,7 @@ class Fleet:
 
     def __enter__(self) -> Self:
         (self.folder / "calls").mkdir(parents=True)
+        (self.folder / ARCHIVE).mkdir()
         (self.folder / "notes").touch()
         try:
             if self._shape == SPREAD:

@@ -75,6 +75,7 @@ OTHERS = frozenset(
         "history",
         "newest",
         "as_it_stands",
+        "batches",
         "due",
         "item",
         "postpone",
@@ -259,7 +260,36 @@ ENDLESS = Plan(
     ("state", "event", "poll", "update", "pause"),
 )
 """Of its calls those that `everything` does not make, or that do here what they do not there."""
-PLANS: Mapping[str, Plan] = {"everything": EVERYTHING, "endless": ENDLESS}
+GUARDED = Plan(
+    {
+        "store.cancel": 1,
+        "store.enter": 3,
+        "store.hold_back": 1,
+        "store.let_begin": 1,
+        "store.next_lap": 1,
+        "store.put_off": 1,
+        "store.remove": 1,
+        "store.reserve": 1,
+        "table.delete": 2,
+        "table.together": 80,
+        "table.update": 70,
+    },
+    (
+        "which",
+        "it is to come",
+        "paced[0]/paced",
+        "it is over",
+        "lap2/seldom",
+        "woken",
+        "made way",
+        "tell_owner",
+        "tell_people",
+        "the first",
+    ),
+    ("retry", "cancelled child"),
+)
+"""Of its calls those of a retry, of a cancellation, at the door, of telling, and of going."""
+PLANS: Mapping[str, Plan] = {"everything": EVERYTHING, "endless": ENDLESS, "guarded": GUARDED}
 """By the workflow of a story."""
 
 

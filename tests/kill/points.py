@@ -159,9 +159,9 @@ def _counted(kind: str, base: type[Any], name: str) -> Callable[..., Any]:
 
 
 @contextmanager
-def body() -> Iterator[None]:
-    """Around the body of a task or step: a point, and two notes."""
-    key = task_context().key
+def body(key: str | None = None) -> Iterator[None]:
+    """Around the body of a task or step, or of what is called so: a point, and two notes."""
+    key = task_context().key if key is None else key
     note(f"begun {os.getpid()} {key}")
     strike("body", key, arrive("body", key), INSIDE)
     yield

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
-from tests.kill.fleet import APP, Fleet
+import httpx2
+
+from tests.kill.fleet import APP, ARCHIVE, Fleet
 from tests.kill.points import ADDRESS
+
+T = TypeVar("T")
 
 RUN = "the-run"
 FORK = "the-fork"
@@ -19,6 +25,8 @@ PATIENCE = 40.0
 """Seconds that a run may take, with a death in the middle."""
 EMITTED = 4
 """How much the body of `everything` emits."""
+MOST_LEFT_OUT = 2
+"""So many alerts of one kind are told."""
 _POLL = 0.1
 
 
@@ -46,6 +54,33 @@ class Story:
         """What is judged, now that the run has ended with this."""
         raise NotImplementedError
 
+    def start(self, workflow: str, given: dict[str, Any]) -> str:
+        """The run of a start, which may be sent again."""
+        started = self.try_start(workflow, given)
+        started.raise_for_status()
+        return str(started.json()["id"])
+
+    def try_start(self, workflow: str, given: dict[str, Any]) -> httpx2.Response:
+        """The answer to a start, which may be sent again."""
+        headers = {"Idempotency-Key": f"{workflow} {given}"}
+        path = f"/v1/workflows/{workflow}/runs"
+        return self.fleet.ask("POST", path, json=given, headers=headers)
+
+    def signal(self, run: str, name: str, value: Any, id: str) -> httpx2.Response:
+        """The answer to a signal, which may be sent again."""
+        path, headers = f"/v1/runs/{run}/signals/{name}", {"Idempotency-Key": id}
+        return self.fleet.ask("POST", path, json=value, headers=headers)
+
+    def runs_of(self, workflow: str, enough: Callable[[list[str]], bool]) -> list[str]:
+        """The ids of all runs of this workflow, oldest first, once there are enough."""
+
+        def looked() -> list[str] | None:
+            path = f"/v1/runs?workflow={workflow}&limit=100"
+            runs = [each["id"] for each in self.fleet.ask("GET", path).json()["runs"]]
+            return runs[::-1] if enough(runs) else None
+
+        return until(looked, f"there are too few runs of {workflow}")
+
 
 def start(fleet: Fleet, workflow: str) -> None:
     """Start the run, once, however often that takes."""
@@ -56,16 +91,34 @@ def follow(
     fleet: Fleet, tend: Callable[[dict[str, Any]], None] | None = None, run: str = RUN
 ) -> Any:
     """The result of the run; what it asks for is done as soon as it does."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        view = fleet.ask("GET", f"/v1/runs/{run}").json()
-        assert view["state"] not in ("failed", "cancelled", "stuck"), view["error"]
-        if view["state"] == "done":
-            return fleet.ask("GET", f"/v1/runs/{run}/result").json()["result"]
+    view = reach(fleet, run, "done", tend)
+    assert view["state"] == "done", view["error"]
+    return fleet.ask("GET", f"/v1/runs/{run}/result").json()["result"]
+
+
+def reach(
+    fleet: Fleet, run: str, state: str, tend: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """A run once it is in this state, or has ended or is stuck."""
+
+    def looked() -> dict[str, Any] | None:
+        view: dict[str, Any] = fleet.ask("GET", f"/v1/runs/{run}").json()
+        if view["state"] in (state, "done", "failed", "cancelled", "stuck"):
+            return view
         if tend is not None:
             tend(view)
+        return None
+
+    return until(looked, f"the run {run} does not end")
+
+
+def until(look: Callable[[], T | None], otherwise: str) -> T:
+    """What is found by looking again and again."""
+    deadline = time.monotonic() + PATIENCE
+    while (found := look()) is None:
+        assert time.monotonic() < deadline, f"{otherwise} in {PATIENCE} s"
         time.sleep(_POLL)
-    raise AssertionError(f"the run {run} does not end in {PATIENCE} s")
+    return found
 
 
 # --- everything ---------------------------------------------------------------------------------
@@ -157,7 +210,7 @@ class Endless(Story):
             ("collecting", [{"items": [1]}, {"items": [2]}]),
             ("settling", [{"version": 1}, {"version": 2}]),
         ):
-            started = [self._start(workflow, each) for each in inputs]
+            started = [self.start(workflow, each) for each in inputs]
             self._gathered[workflow] = dict.fromkeys(started)
         for number in (1, 2):
             self._add(number)
@@ -197,8 +250,7 @@ class Endless(Story):
         }
 
     def _send(self, name: str, value: Any, id: str) -> None:
-        path = f"/v1/runs/{RUN}/signals/{name}"
-        sent = self.fleet.ask("POST", path, json=value, headers={"Idempotency-Key": id})
+        sent = self.signal(RUN, name, value, id)
         # Whoever took it may have died before it could say so, and then the run may be over.
         assert sent.is_success or self._state() == "done", sent.text
 
@@ -211,13 +263,6 @@ class Endless(Story):
 
     def _state(self) -> str:
         return str(self.fleet.ask("GET", f"/v1/runs/{RUN}").json()["state"])
-
-    def _start(self, workflow: str, given: dict[str, Any]) -> str:
-        headers = {"Idempotency-Key": f"{workflow} {given}"}
-        path = f"/v1/workflows/{workflow}/runs"
-        started = self.fleet.ask("POST", path, json=given, headers=headers)
-        started.raise_for_status()
-        return str(started.json()["id"])
 
     def _add(self, number: int) -> None:
         path, headers = (
@@ -232,14 +277,7 @@ class Endless(Story):
 
     def _results(self, workflow: str, enough: Callable[[list[Any]], bool]) -> list[Any]:
         """Of all runs of this workflow, oldest first, once there are enough."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            path = f"/v1/runs?workflow={workflow}&limit=100"
-            runs = [each["id"] for each in self.fleet.ask("GET", path).json()["runs"]]
-            if enough(runs):
-                return [follow(self.fleet, run=run) for run in reversed(runs)]
-            assert time.monotonic() < deadline, f"{workflow}: only {runs}"
-            time.sleep(_POLL)
+        return [follow(self.fleet, run=run) for run in self.runs_of(workflow, enough)]
 
 
 def _are_seconds(ticks: list[str]) -> bool:
@@ -249,4 +287,77 @@ def _are_seconds(ticks: list[str]) -> bool:
     return found == [first + timedelta(seconds=number) for number in range(len(found))]
 
 
-STORIES: tuple[type[Story], ...] = (Everything, Endless)
+# --- guarded ------------------------------------------------------------------------------------
+
+
+class Guarded(Story):
+    """Start too often, and what takes another's place; fill in years; purge; read who was told."""
+
+    app = "tests.kill.guarded"
+    workflow = "guarded"
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__(fleet)
+        self._found: dict[str, Any] = {}
+
+    def begin(self) -> None:
+        super().begin()
+        alone = [self.start("alone", {"number": number}) for number in (1, 2, 1)]
+        refused = [self.try_start("rare", {"number": number}).is_success for number in (1, 2, 1)]
+        self._found |= {"alone": len({*alone}), "rare": refused}
+        self._alone = alone[0]
+        self._older = self.start("newest", {"document": "a", "version": 1})
+        self._doomed = self.start("doomed", {})
+        self._kept = self.start("kept", {"number": 5})
+        years = {"since": "2001-01-01T00:00:00Z", "until": "2003-01-01T00:00:00Z"}
+        self.fleet.ask("POST", "/v1/schedules/yearly/backfill", json=years).raise_for_status()
+
+    def end(self, result: Any) -> dict[str, Any]:
+        self.signal(self._alone, "go", 3, "go").raise_for_status()
+        return {
+            **self._found,
+            "result": result,
+            "singleton": follow(self.fleet, run=self._alone),
+            "newest": self._made_way(),
+            "told": [self._told(each) for each in ("tell_owner", "tell_people")],
+            "left out": len(self.runs_of("tell-tell_operators", bool)) <= MOST_LEFT_OUT,
+            "years": [follow(self.fleet, run=run) for run in self.runs_of("yearly", _are_two)],
+            "archived": self._archived(),
+        }
+
+    def _made_way(self) -> list[Any]:
+        until(lambda: self._view(self._older).get("status"), "the older one does not begin")
+        newer = self.start("newest", {"document": "a", "version": 2})
+        made = follow(self.fleet, run=newer)
+        return [self._view(self._older)["state"], made]
+
+    def _told(self, task: str) -> list[bool]:
+        """Of each that was told: whether it is the run that has failed."""
+        runs = self.runs_of(f"tell-{task}", bool)
+        return [self._operation(run, task)["result"] == self._doomed for run in runs]
+
+    def _archived(self) -> list[Any]:
+        """What is archived of the run that is purged, once and whole."""
+        follow(self.fleet, run=self._kept)
+        asked = {"before": datetime.now(UTC).isoformat(), "workflow": "kept"}
+        self.fleet.ask("POST", "/v1/purge", json=asked).raise_for_status()
+        gone = self.fleet.ask("GET", f"/v1/runs/{self._kept}").status_code
+        found = (self.fleet.folder / ARCHIVE).rglob("*.gz")
+        told = [json.loads(gzip.decompress(path.read_bytes())) for path in found]
+        return [gone, *(each["operations"][0]["result"] for each in told)]
+
+    def _operation(self, run: str, key: str) -> dict[str, Any]:
+        reach(self.fleet, run, "done")
+        history = self.fleet.ask("GET", f"/v1/runs/{run}/history").json()
+        return next(each for each in history["operations"] if each["key"] == key)
+
+    def _view(self, run: str) -> dict[str, Any]:
+        view: dict[str, Any] = self.fleet.ask("GET", f"/v1/runs/{run}").json()
+        return view
+
+
+def _are_two(runs: list[str]) -> bool:
+    return len(runs) == 2
+
+
+STORIES: tuple[type[Story], ...] = (Everything, Endless, Guarded)

@@ -11,7 +11,7 @@ from tests.kill.fleet import ONE, SHAPES, SPREAD, TWO
 from tests.kill.plan import EVERYTHING, OTHERS, PLANS, functions
 from tests.kill.points import AFTER, BEFORE, Kill
 from tests.kill.scenario import Seen, carry_out_all, judge
-from tests.kill.stories import STORIES, Endless, Everything, Story
+from tests.kill.stories import STORIES, Endless, Everything, Guarded, Story
 from tests.support.sampling import sampled
 
 Unkilled = Callable[[type[Story]], dict[str, Seen]]
@@ -56,10 +56,32 @@ OF_ENDLESS = {
     "heard": [54, 63],
     "ticked": True,
 }
-EXPECTED: dict[type[Story], dict[str, Any]] = {Everything: OF_EVERYTHING, Endless: OF_ENDLESS}
+OF_GUARDED = {
+    "result": {
+        "which": "lap2/which",
+        "paced": [1, 2],
+        "seldom": [1, "Throttled"],
+        "asleep": "CancelledError",
+        "told": 7,
+    },
+    "alone": 1,
+    "rare": [True, False, True],
+    "singleton": [1, 3],
+    "newest": ["cancelled", ["a", 2]],
+    "told": [[True], [True]],
+    "left out": True,
+    "years": ["the first", "the second"],
+    "archived": [404, 5],
+}
+EXPECTED: dict[type[Story], dict[str, Any]] = {
+    Everything: OF_EVERYTHING,
+    Endless: OF_ENDLESS,
+    Guarded: OF_GUARDED,
+}
 OFTEN = {
     Everything: {"flaky", "stubborn", "hang", "pages[0]/pages"},  # they fail, or fall silent
     Endless: {"heard", "lap3/last", "delayed"},  # of two runs
+    Guarded: set[str](),
 }
 GATHERED = {"collected", "settled"}
 """The bodies of two runs, where starts that are gathered come too late after each other."""
@@ -149,6 +171,7 @@ PAUSES = [
     (Endless, Kill("store", "next_lap", 1, BEFORE)),
     (Endless, Kill("body", "held")),
     (Endless, Kill("wait", "event")),
+    (Guarded, Kill("store", "enter", 3, AFTER)),
 ]
 
 
@@ -166,6 +189,7 @@ PAIRS = [
     (Everything, Kill("table", "together", 20, BEFORE), Kill("table", "together", 40, AFTER)),
     (Endless, Kill("store", "next_lap", 1, AFTER), Kill("store", "next_lap", 2, BEFORE)),
     (Endless, Kill("body", "held"), Kill("body", "lap2/pay")),
+    (Guarded, Kill("store", "next_lap", 1, AFTER), Kill("body", "lap2/which")),
 ]
 
 
