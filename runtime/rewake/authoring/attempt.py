@@ -2,7 +2,9 @@
 
 An async function runs in the event loop of the server; a sync one in a thread, which cannot be
 interrupted: after its time-out it is abandoned, and its result is ignored. The time-out begins when
-the function does, not while its call waits for a thread.
+the function does, not while its call waits for a thread. An async function is cancelled, and may
+clean up; one that goes on all the same, as it swallows the cancellation, is left behind like a
+thread, where somebody can do that (`leave`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from rewake.authoring import context as task_contexts
-from rewake.authoring.heartbeat import Beats, Silence, Silent, fell_silent
+from rewake.authoring.heartbeat import PATIENCE, Beats, Silence, Silent, fell_silent
 from rewake.authoring.policy import Policy
 from rewake.encoded import Failure
 from rewake.values.failures import described, failure_of, task_error
@@ -28,6 +30,9 @@ Function = Callable[..., Any]
 _Begun = Callable[[], None]
 _Begins = Callable[[_Begun], Awaitable[Any]]
 """A call, which tells when its function begins."""
+
+Leave = Callable[[Exception], None]
+"""Goes on without a function that does not end, with this as what came of it."""
 
 MOST_SILENT = 3
 """So many attempts in a row may fall silent outside a run, as in one by default."""
@@ -81,44 +86,57 @@ async def attempt(
     silence: float | None = None,
     context: task_contexts.TaskContext,
     threads: Threads,
+    leave: Leave | None = None,
 ) -> Any:
     """Call the function once and return its result.
 
     Raises its exception, `TimeoutError` after `timeout` seconds, with the message `late`, and
-    `Silent` after `silence` seconds without a heartbeat.
+    `Silent` after `silence` seconds without a heartbeat. `leave` is called with these if the
+    function goes on for as long again, and at least `PATIENCE`, after it was cancelled.
     """
     task_contexts.enter(context)
     call = functools.partial(_call, function, args, kwargs, threads)
     beats = context.beats
+
+    def left(error: Exception) -> None:
+        if leave is not None:
+            if beats is not None:
+                beats.over = True
+            leave(error)
+
     try:
+        within = functools.partial(_within, call, timeout, late, left)
         if silence is None or beats is None:
-            return await _within(call, timeout, late, _unlimited)
-        return await _heard(functools.partial(_within, call, timeout, late), beats, silence)
+            return await within(_unlimited)
+        return await _heard(within, beats, silence, left)
     finally:
         if beats is not None:
             beats.over = True
 
 
-async def _within(call: _Begins, timeout: float | None, late: str, begun: _Begun) -> Any:
+async def _within(
+    call: _Begins, timeout: float | None, late: str, left: Leave, begun: _Begun
+) -> Any:
     """Make a call that may take so many seconds, from when its function begins."""
     if timeout is None:
         return await call(begun)
-    limit = _Limit(timeout, begun)
+    error = TimeoutError(late or f"the attempt took longer than {timeout:g} s")
+    limit = _Limit(timeout, begun, functools.partial(left, error))
     try:
         async with limit.timer:
             try:
                 return await call(limit.begin)
             finally:
-                limit.over = True
+                limit.end()
     except TimeoutError:
         if limit.timer.expired():
-            raise TimeoutError(late or f"the attempt took longer than {timeout:g} s") from None
+            raise error from None
         raise
 
 
-async def _heard(call: _Begins, beats: Beats, seconds: float) -> Any:
+async def _heard(call: _Begins, beats: Beats, seconds: float, left: Leave) -> Any:
     """Make a call that may be silent for so many seconds, from when its function begins."""
-    silence = Silence(beats, seconds)
+    silence = Silence(beats, seconds, functools.partial(left, Silent(seconds)))
     try:
         async with silence.timer:
             try:
@@ -132,19 +150,38 @@ async def _heard(call: _Begins, beats: Beats, seconds: float) -> Any:
 
 
 class _Limit:
-    """The time-out of one attempt, from the moment at which its function begins."""
+    """The time-out of one attempt, from the moment at which its function begins.
 
-    def __init__(self, timeout: float, begun: _Begun) -> None:
+    `left`: called if it does not end by it.
+    """
+
+    def __init__(self, timeout: float, begun: _Begun, left: Callable[[], None]) -> None:
         self._timeout = timeout
         self._begun = begun
+        self._left = left
+        self._last: asyncio.TimerHandle | None = None
+        self._over = False
         self.timer = asyncio.timeout(None)
-        self.over = False
 
     def begin(self) -> None:
         """Let the time run."""
         self._begun()
-        if not self.over:
-            self.timer.reschedule(asyncio.get_running_loop().time() + self._timeout)
+        if not self._over:
+            loop = asyncio.get_running_loop()
+            at = loop.time() + self._timeout
+            self.timer.reschedule(at)
+            self._last = loop.call_at(at, self._wait)
+
+    def _wait(self) -> None:
+        # From now on: a process that stood still may come late to all of this.
+        loop = asyncio.get_running_loop()
+        self._last = loop.call_later(max(self._timeout, PATIENCE), self._left)
+
+    def end(self) -> None:
+        """Let no time run any more."""
+        self._over = True
+        if self._last is not None:
+            self._last.cancel()
 
 
 def _unlimited() -> None:

@@ -24,6 +24,8 @@ from rewake.values.emitted import json_of
 
 LARGEST_PROGRESS = 16 * 1024
 """The most bytes of progress, as JSON."""
+PATIENCE = 10.0
+"""The least seconds that an attempt has for its cleanup, once it is cancelled."""
 LOOKS = 4
 """How often silence is looked at, at least, before it is too long."""
 
@@ -93,12 +95,13 @@ class Beats:
 class Silence:
     """The end of an attempt that is silent for so many seconds, once its function has begun.
 
-    `timer` is over then; so its block ends as by any time-out.
+    `timer` is over then; so its block ends as by any time-out. `left`: called if it does not.
     """
 
-    def __init__(self, beats: Beats, seconds: float) -> None:
+    def __init__(self, beats: Beats, seconds: float, left: Callable[[], None]) -> None:
         self._beats = beats
         self._seconds = seconds
+        self._left = left
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -122,6 +125,7 @@ class Silence:
         left = self._beats.at + self._seconds - now
         if left <= 0:
             self.timer.reschedule(now)
+            self._handle = self._loop.call_at(now + max(self._seconds, PATIENCE), self._left)
             return
         self._due = now + min(left, self._seconds / LOOKS)
         self._handle = self._loop.call_at(self._due, self._look)

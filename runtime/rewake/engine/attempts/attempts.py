@@ -320,6 +320,7 @@ class Attempts:
             silence=policy.silence,
             context=context,
             threads=services.threads.tasks,
+            leave=body.leave,
         )
         attempted = services.around(AroundKind.TASK, context, call.task.name, attempted)
         services.logs.begin(context, logs)

@@ -19,6 +19,8 @@ class Body:
 
     def __init__(self) -> None:
         self._task: asyncio.Task[tuple[Any, BaseException | None]] | None = None
+        self._over: asyncio.Future[None] | None = None
+        self._left: Exception | None = None
         self._stopped = False
 
     def stop(self) -> None:
@@ -26,6 +28,12 @@ class Body:
         self._stopped = True
         if self._task is not None:
             self._task.cancel()
+
+    def leave(self, error: Exception) -> None:
+        """Go on without an attempt that was cancelled and does not end. `run` raises `error`."""
+        if self._over is not None and not self._over.done():
+            self._left = error
+            self._over.set_result(None)
 
     def check(self) -> None:
         """Raise `Stopped` if the attempt was stopped before it began."""
@@ -35,7 +43,7 @@ class Body:
     async def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run `work` and return its result. Raises its exception, or `Stopped` if stopped."""
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        never_began = partial(_tell, over)
+        self._over, never_began = over, partial(_tell, over)
         self._task = task = asyncio.ensure_future(_settled(work, over, never_began))
         # One that is cancelled before its first step, by whomever, does not come to say so itself.
         task.add_done_callback(never_began)
@@ -47,6 +55,9 @@ class Body:
             if not task.done():
                 log.warning("an attempt goes on after it was cancelled: nothing of it counts")
             raise
+        if self._left is not None:
+            log.warning("an attempt goes on after it was cancelled: nothing of it counts")
+            raise self._left
         if task.cancelled():
             work.close()  # which may not have begun
             # Not by us: it cancelled itself, or a library left a cancellation behind.

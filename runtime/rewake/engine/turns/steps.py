@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from rewake.authoring.attempt import NotBegun, attempt
@@ -24,6 +26,8 @@ from rewake.replay.execution import Execution
 from rewake.replay.operation import OpenOp
 from rewake.values.failures import failure_of, said_of
 from rewake.values.run_codec import RunCodec
+
+log = logging.getLogger("rewake.engine")
 
 _LOST = "the step began and its result was lost; it runs at most once"
 
@@ -148,6 +152,14 @@ class Steps:
         self.ended.append((op, result, error))
         self._signal.set()
 
+    def _leave(self, op: OpenOp, task: asyncio.Task[Any] | None, error: Exception) -> None:
+        """Go on without an attempt that was cancelled and does not end."""
+        if self.running.get(op.key) is task:
+            log.warning("a step goes on after it was cancelled: nothing of it counts")
+            del self.running[op.key]
+            self.ended.append((op, None, error))
+            self._signal.set()
+
     async def _attempt(self, op: OpenOp) -> tuple[Any, BaseException | None]:
         work, services = op.work, self._services
         logs = AttemptLog(services.clock, RunCodec(services.secret, self._run))
@@ -164,6 +176,7 @@ class Steps:
                     late=work.policy.late(elapsed, said_of(op.failure)),
                     context=context,
                     threads=services.threads.steps,
+                    leave=partial(self._leave, op, asyncio.current_task()),
                 )
                 result = await services.around(AroundKind.STEP, context, op.name, attempted)
             finally:
