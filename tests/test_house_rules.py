@@ -13,6 +13,7 @@ import rewake
 import rewake.codecs
 import rewake.conformance
 import rewake.embed
+import rewake.testing
 import rewake.webhooks
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +88,16 @@ FLOORS = {
     "notify": ("authoring",),
     "embed": ("app", "stores", "dispatchers", "engine", "identity", "http", "hosts"),
     "client": ("authoring", "app", "stores", "dispatchers", "engine", "hosts"),
+    "testing": (
+        "replay",
+        "authoring",
+        "app",
+        "stores",
+        "dispatchers",
+        "engine",
+        "http",
+        "client",
+    ),
     "cli": (
         "replay",
         "authoring",
@@ -167,7 +178,7 @@ def test_no_function_is_too_long() -> None:
 
 @pytest.mark.parametrize(
     "door",
-    [rewake, rewake.codecs, rewake.conformance, rewake.embed, rewake.webhooks],
+    [rewake, rewake.codecs, rewake.conformance, rewake.embed, rewake.testing, rewake.webhooks],
     ids=lambda door: door.__name__,
 )
 def test_a_public_door_is_sorted_and_whole(door: ModuleType) -> None:

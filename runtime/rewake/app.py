@@ -132,18 +132,27 @@ def load_app(source: str) -> tuple[App, str | None]:
     if not colon or name.endswith(".py") or "/" in name:
         path, name = source, ""
     module = _load_file(Path(path)) if path.endswith(".py") else _load_module(path)
-    app = App(module)
-    if not app.workflows:
-        raise AppError(f"{path} has no @workflow")
-    references.enter(module.__name__)
+    app = app_of(module, path)
     if name and name not in app.workflows:
         known = ", ".join(sorted(app.workflows))
         raise AppError(f"{path} has no workflow {name!r} (it has: {known})")
+    return app, name or None
+
+
+def app_of(module: ModuleType, path: str = "") -> App:
+    """The app of a module that was imported, from `path`. Warns as `load_app` does.
+
+    Raises `AppError` if it has no workflow.
+    """
+    app = App(module)
+    if not app.workflows:
+        raise AppError(f"{path or module.__name__} has no @workflow")
+    references.enter(module.__name__)
     from rewake.checking import determinism  # noqa: PLC0415 - only a load needs it
 
     determinism.check(app.workflows.values())
     determinism.check_tasks(app.tasks.values())
-    return app, name or None
+    return app
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -6,7 +6,8 @@
     │   ├── ConfigError           a setting that is missing or wrong
     │   ├── InvalidInput          input that does not fit; `field` names the part
     │   ├── ForbiddenInWorkflow   I/O, threads or signals inside a workflow body
-    │   └── NotInARun             a call that only code of a run can make, made outside one
+    │   ├── NotInARun             a call that only code of a run can make, made outside one
+    │   └── NothingDue            a test waits for what will never come (`rewake.testing`)
     ├── RunError              about one run
     │   ├── RunNotFound           no such run, operation or workflow
     │   ├── UpdateRejected        a workflow has said no to an update; the reason is its own
@@ -73,6 +74,7 @@ __all__ = [
     "NonRetryable",
     "NotInARun",
     "NotYet",
+    "NothingDue",
     "Overloaded",
     "ReadableElsewhere",
     "RetryAfter",
@@ -135,6 +137,10 @@ class ForbiddenInWorkflow(UsageError):
 
 class NotInARun(UsageError):
     """The call is only for code of a run; a test must supply the answer."""
+
+
+class NothingDue(UsageError):
+    """A test waits, and in its environment nothing will happen any more."""
 
 
 class RunError(RewakeError):

@@ -28,8 +28,9 @@ from rewake.engine.instances.program import RunProgram
 from rewake.engine.outside.approvals import Approvals, open_approvals
 from rewake.records import Header, Logged
 from rewake.stores.history import History
+from rewake.testing.clock import EPOCH
 from rewake.views.values import Values
-from tests.support.virtual import EPOCH, SECRET, Bench, virtually
+from tests.support.virtual import SECRET, Bench, virtually
 
 Body = Callable[[str], Coroutine[Any, Any, Any]]
 Recorded = tuple[Header, History]

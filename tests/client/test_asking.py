@@ -27,8 +27,8 @@ from rewake.errors import (
     UsageError,
 )
 from rewake.http.problems import PROBLEMS
+from rewake.testing.loop import VirtualLoop
 from tests.client.transport import URL, Scripted, answer, problem
-from tests.simulation.loop import SimLoop
 
 REFUSED = Lost("Connection refused", sent=False)
 RESET = Lost("Connection reset by peer")
@@ -40,7 +40,7 @@ BAD_GATEWAY = Answer(502, {"content-type": "text/html"}, b"<html><h1>502 Bad Gat
 
 def at_once(work: Callable[[], Awaitable[Any]]) -> Any:
     """Do this in virtual time."""
-    loop = SimLoop()
+    loop = VirtualLoop()
 
     async def main() -> Any:
         return await work()

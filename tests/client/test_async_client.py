@@ -33,9 +33,10 @@ from rewake.errors import (
     RunNotFound,
     UsageError,
 )
+from rewake.testing.clock import EPOCH
 from tests.client.transport import InProcess
 from tests.support.asgi import served
-from tests.support.virtual import EPOCH, Bench, virtually
+from tests.support.virtual import Bench, virtually
 
 URLS: list[str] = []
 

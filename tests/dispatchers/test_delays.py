@@ -6,12 +6,12 @@ import asyncio
 
 from rewake.dispatchers.delays import Delays
 from rewake.records import Invocation
-from tests.simulation.loop import SimLoop
+from rewake.testing.loop import VirtualLoop
 
 
 def test_a_message_is_sent_at_its_time_and_a_newer_one_replaces_it() -> None:
     """One timer for each run or task: repeated messages do not pile up."""
-    loop, sent = SimLoop(), list[tuple[float, Invocation]]()
+    loop, sent = VirtualLoop(), list[tuple[float, Invocation]]()
 
     async def main() -> None:
         delays = Delays(lambda invocation: sent.append((loop.seconds, invocation)))

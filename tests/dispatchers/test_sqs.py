@@ -18,10 +18,11 @@ from rewake.engine.outside.approvals import Approvals
 from rewake.records import Invocation, Millis
 from rewake.signing.envelopes import enveloped
 from rewake.signing.secret import Secret
+from rewake.testing.clock import EPOCH
 from tests.support.emptied import emptied
 from tests.support.queued import QUEUE, Account, Function, cut_off
 from tests.support.sqs import LIMIT
-from tests.support.virtual import EPOCH, SECRET, Bench, virtually
+from tests.support.virtual import SECRET, Bench, virtually
 
 ran: Counter[str] = Counter()
 _emptied = emptied(ran)

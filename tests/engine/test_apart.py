@@ -10,8 +10,9 @@ from rewake.engine.process.apart import Apart, Stay
 from rewake.records import Millis
 from rewake.stores.answers import TaskClaim
 from rewake.stores.keys import header_key, operation_key
-from tests.simulation.loop import SimLoop
-from tests.support.virtual import Bench, VirtualClock
+from rewake.testing.clock import VirtualClock
+from rewake.testing.loop import VirtualLoop
+from tests.support.virtual import Bench
 from tests.support.virtual import virtually as serve
 
 LEASE = 5_000
@@ -25,7 +26,7 @@ class WrongClock(VirtualClock):
 
 
 def virtually(body: Callable[[Apart], Awaitable[None]]) -> None:
-    loop = SimLoop()
+    loop = VirtualLoop()
     try:
 
         async def main() -> None:

@@ -28,8 +28,9 @@ from rewake.records import Scheduled
 from rewake.signing.links import Link, Links, LinkUse
 from rewake.signing.secret import Secret
 from rewake.states import LIVE
+from rewake.testing.clock import EPOCH
 from rewake.values.run_codec import RunCodec
-from tests.support.virtual import EPOCH, SECRET, TABLES, Bench, Ended, virtually
+from tests.support.virtual import SECRET, TABLES, Bench, Ended, virtually
 
 URL = "https://app.example/below"
 YES, NO = Approval(Decision.APPROVED), Approval(Decision.REJECTED)

@@ -15,7 +15,8 @@ from rewake.errors import InvalidInput
 from rewake.kinds import OutcomeKind
 from rewake.records import Header
 from rewake.states import RunState
-from tests.support.virtual import EPOCH, TABLES, Bench, virtually
+from rewake.testing.clock import EPOCH
+from tests.support.virtual import TABLES, Bench, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)
 

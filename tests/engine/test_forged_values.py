@@ -17,9 +17,10 @@ from rewake.signing.links import Link, LinkUse
 from rewake.states import RunState
 from rewake.stores.keys import operation_key, run_partition
 from rewake.stores.table import Key
+from rewake.testing.clock import EPOCH
 from rewake.views.approvals import approval_view
 from rewake.views.values import Values
-from tests.support.virtual import EPOCH, SECRET, Bench, Ended, virtually
+from tests.support.virtual import SECRET, Bench, Ended, virtually
 
 SEALING = SECRET.with_codec(AesGcm({"2026": bytes(32)}))
 YES = Approval(Decision.APPROVED, approver="ann")

@@ -12,8 +12,9 @@ from rewake import batch, concurrency, debounce, step, workflow
 from rewake.engine.starts.starting import IfFinished
 from rewake.errors import RunConflict
 from rewake.states import RunState
+from rewake.testing.clock import EPOCH
 from tests.support.emptied import emptied
-from tests.support.virtual import EPOCH, TABLES, Bench, die, virtually
+from tests.support.virtual import TABLES, Bench, die, virtually
 
 begun: list[object] = []
 most: Counter[str] = Counter()

@@ -13,8 +13,8 @@ from rewake.engine.process.heart import Heart, Hold
 from rewake.engine.settings import Settings
 from rewake.errors import StoreUnavailable
 from rewake.stores.protocol import Store
-from tests.simulation.loop import SimLoop
-from tests.support.virtual import EPOCH, VirtualClock
+from rewake.testing.clock import EPOCH, VirtualClock
+from rewake.testing.loop import VirtualLoop
 
 LEASE = 3_000
 
@@ -65,7 +65,7 @@ class Claim:
 
 def beating(body: Callable[[Heart, Beaten], Coroutine[Any, Any, None]]) -> None:
     """Run `body` in virtual time with a heart that beats."""
-    loop, count = SimLoop(), itertools.count(1)
+    loop, count = VirtualLoop(), itertools.count(1)
 
     async def main() -> None:
         store = Beaten(lambda: loop.seconds)

@@ -12,9 +12,10 @@ from rewake.engine.outside.callbacks import Callbacks
 from rewake.engine.turns.deliveries import Deliveries
 from rewake.errors import LinkExpired
 from rewake.records import LATEST, Invocation, Operation
+from rewake.testing.clock import EPOCH
 from tests.engine.test_callbacks import SENT, URL, pays, send, token_of
 from tests.support.counting import CountingTable
-from tests.support.virtual import EPOCH, TABLES, Bench, Ended, die, virtually
+from tests.support.virtual import TABLES, Bench, Ended, die, virtually
 
 SILENT = "late: nothing was heard of it for too long: no heartbeat came"
 

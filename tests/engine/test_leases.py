@@ -13,7 +13,7 @@ from rewake.errors import StoreUnavailable
 from rewake.records import Millis
 from rewake.stores.answers import RunClaim
 from rewake.stores.protocol import Store
-from tests.support.virtual import EPOCH
+from rewake.testing.clock import EPOCH
 
 LEASE = 3_000
 

@@ -24,7 +24,8 @@ from rewake.engine.outside.approvals import Approvals
 from rewake.errors import RunConflict
 from rewake.records import LATEST, Scheduled
 from rewake.states import LIVE, RunState
-from tests.support.virtual import EPOCH, TABLES, Bench, Ended, virtually
+from rewake.testing.clock import EPOCH
+from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 URL = "https://app.example/below"
 YES = Approval(Decision.APPROVED, approver="ann")

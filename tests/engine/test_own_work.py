@@ -28,9 +28,10 @@ from rewake.states import RunState
 from rewake.stores.keys import header_key
 from rewake.stores.memory import MemoryTable
 from rewake.stores.table import Key
-from tests.simulation.loop import SimLoop
+from rewake.testing.clock import VirtualClock
+from rewake.testing.loop import VirtualLoop
 from tests.support.emptied import emptied
-from tests.support.virtual import SECRET, TABLES, Bench, VirtualClock, virtually
+from tests.support.virtual import SECRET, TABLES, Bench, virtually
 
 begun: Counter[str] = Counter()
 everywhere = pytest.mark.parametrize("table", TABLES)
@@ -434,7 +435,7 @@ def test_a_late_due_index_is_asked_once_a_sweep() -> None:
         assert loop.seconds < 15
         await engine.close()
 
-    loop = SimLoop()
+    loop = VirtualLoop()
     try:
         loop.run_until_complete(main())
         assert not loop.errors, loop.errors

@@ -20,7 +20,8 @@ from rewake.errors import (
     UsageError,
 )
 from rewake.signing.links import Link, Links, LinkUse
-from tests.support.virtual import EPOCH, SECRET, TABLES, Bench, virtually
+from rewake.testing.clock import EPOCH
+from tests.support.virtual import SECRET, TABLES, Bench, virtually
 
 URL = "https://app.example"
 FOLK = {"finance": ["ann", "bob", "eve"], "board": ["Ann", "zoe"]}

@@ -13,7 +13,8 @@ from rewake.errors import DecisionForbidden, InvalidInput, LinkExpired, UsageErr
 from rewake.http.ballots import others_of
 from rewake.records import Scheduled
 from rewake.signing.links import Links, LinkUse
-from tests.support.virtual import EPOCH, SECRET, TABLES, Bench, virtually
+from rewake.testing.clock import EPOCH
+from tests.support.virtual import SECRET, TABLES, Bench, virtually
 
 URL = "https://app.example"
 told: list[Notice] = []

@@ -9,7 +9,8 @@ import pytest
 
 from rewake import Approval, Decision, TaskError, task, wait_for_approval, workflow
 from rewake.engine.outside.approvals import Approvals
-from tests.support.virtual import TABLES, Bench, Ended, VirtualClock, virtually
+from rewake.testing.clock import VirtualClock
+from tests.support.virtual import TABLES, Bench, Ended, virtually
 
 done: list[str] = []
 running: list[int] = []

@@ -19,7 +19,8 @@ from rewake.ledger import Schedule
 from rewake.records import Header
 from rewake.schedules.definition import Definition, due_of, run_of_moment, times_of
 from rewake.schedules.times import many
-from tests.support.virtual import EPOCH, TABLES, Bench, die, virtually
+from rewake.testing.clock import EPOCH
+from tests.support.virtual import TABLES, Bench, die, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)
 HOUR, DAY = 3_600, 86_400

@@ -16,8 +16,9 @@ from rewake.engine.process.heart import Hold
 from rewake.engine.services import TurnHere
 from rewake.kinds import OutcomeKind
 from rewake.records import Invocation, Outcome
+from rewake.testing.clock import EPOCH
 from rewake.values.run_codec import RunCodec
-from tests.support.virtual import EPOCH, SECRET, TABLES, Bench, virtually
+from tests.support.virtual import SECRET, TABLES, Bench, virtually
 
 OK = Outcome(OutcomeKind.OK)
 

@@ -17,9 +17,10 @@ from rewake.dispatchers.routes import Router
 from rewake.engine.engine import Engine
 from rewake.records import Invocation
 from rewake.tags import EVERY, Served, served
+from rewake.testing.clock import EPOCH
 from tests.support.counting import CountingTable
 from tests.support.emptied import emptied
-from tests.support.virtual import EPOCH, TABLES, Bench, die, virtually
+from tests.support.virtual import TABLES, Bench, die, virtually
 
 begun: Counter[str] = Counter()
 _emptied = emptied(begun)

@@ -25,9 +25,10 @@ from rewake.states import RunState
 from rewake.stores.items import decode
 from rewake.stores.memory import MemoryTable
 from rewake.stores.table import Key
-from tests.simulation.loop import SimLoop
+from rewake.testing.clock import VirtualClock
+from rewake.testing.loop import VirtualLoop
 from tests.support.emptied import emptied
-from tests.support.virtual import SECRET, VirtualClock
+from tests.support.virtual import SECRET
 
 LIMIT = 100.0
 """Seconds that an invocation is given."""
@@ -65,7 +66,7 @@ class Mail:
 class Bench:
     """A function: its table, its messages, and one process, which only ever does one of them."""
 
-    def __init__(self, loop: SimLoop, app: App) -> None:
+    def __init__(self, loop: VirtualLoop, app: App) -> None:
         self.loop = loop
         self.mail = Mail()
         self.table = MemoryTable()
@@ -115,7 +116,7 @@ class Bench:
 
 def in_function(members: Sequence[object], body: Callable[[Bench], Awaitable[None]]) -> None:
     """Run `body` with a function that serves these workflows and tasks."""
-    app, loop = App(), SimLoop()
+    app, loop = App(), VirtualLoop()
     for member in members:
         app.add(member)
 

@@ -29,10 +29,11 @@ from rewake.hosts.lambda_events import (
 from rewake.records import Invocation
 from rewake.signing.envelopes import enveloped
 from rewake.signing.secret import Secret
+from rewake.testing.clock import EPOCH
 from tests.support.emptied import emptied
 from tests.support.queued import DEAD, Account, Function
 from tests.support.sqs import FakeSqs, Held
-from tests.support.virtual import EPOCH, SECRET, Bench, virtually
+from tests.support.virtual import SECRET, Bench, virtually
 
 ran: Counter[str] = Counter()
 _emptied = emptied(ran)

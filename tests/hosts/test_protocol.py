@@ -18,7 +18,7 @@ from rewake.hosts.protocol import (
     MOST_HEADERS,
     BoundedProtocol,
 )
-from tests.simulation.loop import SimLoop
+from rewake.testing.loop import VirtualLoop
 
 
 class Connection(asyncio.Transport):
@@ -69,7 +69,7 @@ async def _answer(scope: Any, receive: Any, send: Any) -> None:
 
 def connected(body: Callable[[Connection], Awaitable[None]]) -> None:
     """Run `body` with a connection."""
-    loop = SimLoop()
+    loop = VirtualLoop()
 
     async def main() -> None:
         await body(Connection())

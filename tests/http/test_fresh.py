@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from rewake.http import bodies
 from rewake.http.app import ROUTES
 from rewake.http.bodies import read_body
-from tests.simulation.loop import SimLoop
+from rewake.testing.loop import VirtualLoop
 
 START = "/v1/workflows/total/runs"
 
@@ -80,7 +80,7 @@ def test_a_request_that_comes_too_early(client: TestClient, run: str, path: str)
 def test_a_body_that_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that drips is waited for only so long, however much of it has come."""
     monkeypatch.setattr(bodies, "BODY_TIME", 30.0)
-    loop = SimLoop()
+    loop = VirtualLoop()
 
     async def drip() -> dict[str, object]:
         await asyncio.sleep(7)

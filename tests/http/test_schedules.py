@@ -20,9 +20,10 @@ from rewake.errors import (
     ScheduleNotFound,
 )
 from rewake.http import admission
+from rewake.testing.clock import EPOCH
 from tests.client.transport import InProcess
 from tests.support.asgi import served
-from tests.support.virtual import EPOCH, Bench, virtually
+from tests.support.virtual import Bench, virtually
 
 NOW = datetime.fromtimestamp(EPOCH / 1000, UTC)
 

@@ -17,9 +17,9 @@ from rewake import task, task_context
 from rewake.kinds import Purpose
 from rewake.records import Operation
 from rewake.signing.secret import Secret
+from rewake.testing.loop import OWNER
 from rewake.values.run_codec import RunCodec
 from tests.simulation.generate import Drawn
-from tests.simulation.loop import OWNER
 from tests.simulation.programs import BEATING, NEVER, WORLD, begin, fail
 
 _KINDS = ("work", "retried", "timed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rewake.stores.postgres.blocking import BlockingLine
 from rewake.stores.postgres.table import PostgresTable
 from rewake.stores.table import Key
-from tests.simulation.loop import OWNER, Owner
+from rewake.testing.loop import OWNER, Owner
 from tests.support.postgres import emptied_connection
 
 

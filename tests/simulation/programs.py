@@ -50,7 +50,7 @@ from rewake import (
     wait_for_signal,
     workflow,
 )
-from tests.simulation.loop import OWNER
+from rewake.testing.loop import OWNER
 
 if TYPE_CHECKING:
     from tests.simulation.world import Replica, World

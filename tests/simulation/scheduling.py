@@ -29,8 +29,8 @@ from rewake.signing.secret import Secret
 from rewake.states import TERMINAL
 from rewake.stores.ended import ended_at
 from rewake.stores.memory import MemoryTable
-from tests.simulation.loop import SimLoop
-from tests.support.virtual import EPOCH
+from rewake.testing.clock import EPOCH
+from rewake.testing.loop import VirtualLoop
 
 CALLS = ("get", "get_many", "put", "update", "query", "due", "delete")
 HARM, CALM = 300.0, 400.0
@@ -97,7 +97,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(f"schedules/{seed}")
-        self.loop = SimLoop()
+        self.loop = VirtualLoop()
         self.table = MemoryTable()
         self.rate = self.chance.choice((0.0, 0.01, 0.03))
         self.budget = self.chance.randint(0, 12)

@@ -18,11 +18,11 @@ from rewake.engine.turns.commits import FAILED_LOG
 from rewake.states import RunState
 from rewake.stores.sqlite.table import SqliteTable
 from rewake.stores.table import Spread
+from rewake.testing.loop import Spinning, VirtualLoop
 from tests.simulation import programs
 from tests.simulation.case import Case, case_of
 from tests.simulation.costs import too_many, units_of
 from tests.simulation.faults import POSTGRES, TRANSACTIONS
-from tests.simulation.loop import SimLoop, Spinning
 from tests.simulation.outside import Outside
 from tests.simulation.removing import archives, settings_of
 from tests.simulation.world import EPOCH, World
@@ -111,9 +111,9 @@ def simulate(case: Case) -> Verdict:
 
 
 @contextlib.contextmanager
-def table_of(case: Case) -> Iterator[tuple[WholeTable, SimLoop]]:
+def table_of(case: Case) -> Iterator[tuple[WholeTable, VirtualLoop]]:
     """A loop, and the table that everything of this simulation shares."""
-    loop = SimLoop()
+    loop = VirtualLoop()
     if case.store == POSTGRES:
         from tests.simulation.postgres import SharedPostgres  # noqa: PLC0415 - it starts a server
 
@@ -135,7 +135,7 @@ def table_of(case: Case) -> Iterator[tuple[WholeTable, SimLoop]]:
         shutil.rmtree(folder)
 
 
-def _small_dynamodb(case: Case, loop: SimLoop) -> SmallTable:
+def _small_dynamodb(case: Case, loop: VirtualLoop) -> SmallTable:
     """The real table on a small DynamoDB, which is throttled in some of the cases."""
     chance = random.Random(f"dynamodb/{case.seed}")
     return SmallTable(

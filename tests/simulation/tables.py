@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rewake.errors import StoreUnavailable
 from rewake.records import Item, Millis
 from rewake.stores.table import Due, Key, Page, Spread, T, When, Written
+from rewake.testing.loop import for_ever
 from tests.simulation.faults import BEFORE, CRASH_AFTER, CRASH_BEFORE, STALL, TOLD_FAILED
-from tests.simulation.loop import for_ever
 from tests.support.stores import WholeTable
 
 if TYPE_CHECKING:

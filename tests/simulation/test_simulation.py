@@ -15,11 +15,11 @@ from unittest.mock import patch
 import pytest
 
 from rewake.stores.postgres.flight import Flight
+from rewake.testing.loop import VirtualLoop
 from tests.simulation import programs
 from tests.simulation.case import case_of
 from tests.simulation.faults import POSTGRES
 from tests.simulation.generate import Err, strip
-from tests.simulation.loop import SimLoop
 from tests.simulation.mutants import Mutant
 from tests.simulation.programs import main, told
 from tests.simulation.scenarios import SCENARIOS
@@ -148,7 +148,7 @@ def test_plain_python_comes_to_the_same() -> None:
 
 def plainly(program: list[Any]) -> Any:
     """What the program comes to as plain asyncio code, in virtual time."""
-    loop = SimLoop()
+    loop = VirtualLoop()
     try:
         asyncio.set_event_loop(loop)
         with patch.object(programs, "now", lambda: datetime.fromtimestamp(loop.time(), UTC)):

@@ -28,6 +28,7 @@ from rewake.stores.memory import MemoryTable
 from rewake.stores.sealing import SealingTable
 from rewake.stores.table import Key
 from rewake.tags import Served
+from rewake.testing.loop import OWNER, VirtualLoop, for_ever
 from tests.simulation.faults import (
     CRASH_AFTER,
     CRASH_BEFORE,
@@ -39,7 +40,6 @@ from tests.simulation.faults import (
     Chaos,
 )
 from tests.simulation.known import Run
-from tests.simulation.loop import OWNER, SimLoop, for_ever
 from tests.simulation.tables import FaultyTable
 from tests.simulation.tagging import UNTAGGED
 from tests.simulation.watch import Watch
@@ -73,7 +73,7 @@ class World:
 
     def __init__(
         self,
-        loop: SimLoop,
+        loop: VirtualLoop,
         app: App,
         base: WholeTable,
         chaos: Chaos,

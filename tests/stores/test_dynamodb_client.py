@@ -18,7 +18,7 @@ from rewake.records import Header
 from rewake.stores.dynamodb.client import Client
 from rewake.stores.dynamodb.table import DynamoTable
 from rewake.stores.table import Check, Due, Key
-from tests.simulation.loop import SimLoop
+from rewake.testing.loop import VirtualLoop
 
 H = Key("R#1", "H")
 HEADER = Header(run="1", workflow="main", created=1, seed=7, runtime=1)
@@ -71,7 +71,7 @@ class Script:
 
 def play(script: Script, body: Callable[[DynamoTable], Awaitable[Any]]) -> tuple[Any, float]:
     """What a call came to, in virtual time, and how many seconds it took."""
-    loop = SimLoop()
+    loop = VirtualLoop()
     table = DynamoTable(Client(script, chance=random.Random(1)), "t")
     asyncio.set_event_loop(loop)
     try:

@@ -14,7 +14,7 @@ from rewake.aws.wire import Answer, Lost, NotSent
 from rewake.errors import CheckpointUnreadable, StoreUnavailable
 from rewake.stores.s3.bucket import check_bucket
 from rewake.stores.s3.shelf import S3Shelf
-from tests.simulation.loop import SimLoop
+from rewake.testing.loop import VirtualLoop
 from tests.support.aws import bucket_name, whole_table
 from tests.support.dynamodb import account
 
@@ -63,7 +63,7 @@ def play(
         except Exception as raised:
             return raised
 
-    loop = SimLoop()
+    loop = VirtualLoop()
     asyncio.set_event_loop(loop)
     try:
         return loop.run_until_complete(ended())

@@ -12,7 +12,8 @@ from starlette.applications import Starlette
 
 from rewake.http.app import create_app
 from rewake.http.parts import Parts
-from tests.support.virtual import SECRET, Bench, VirtualClock
+from rewake.testing.clock import VirtualClock
+from tests.support.virtual import SECRET, Bench
 
 TOKEN = "a-token-of-the-virtual-world"
 URL = "https://rewake.example/below"

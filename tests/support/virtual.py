@@ -25,27 +25,14 @@ from rewake.signing.secret import Secret
 from rewake.stores.memory import MemoryTable
 from rewake.stores.sqlite.table import SqliteTable
 from rewake.tags import Served
+from rewake.testing.clock import VirtualClock
+from rewake.testing.loop import VirtualLoop
 from rewake.values.run_codec import RunCodec
-from tests.simulation.loop import SimLoop
 from tests.support.stores import WholeTable
 
-EPOCH: Millis = 1_700_000_000_000
 SECRET = Secret("a secret of the virtual world")
 TABLES = ("memory", "sqlite")
 Carrier = Callable[[Clock], Dispatcher]
-
-
-class VirtualClock:
-    """The loop's time, as the wall clock."""
-
-    def __init__(self, loop: SimLoop) -> None:
-        self._loop = loop
-
-    def now(self) -> Millis:
-        return EPOCH + int(self._loop.seconds * 1000 + 1e-6)
-
-    async def sleep(self, duration: Millis) -> None:
-        await asyncio.sleep(max(0, duration) / 1000)
 
 
 class Bench:
@@ -53,7 +40,7 @@ class Bench:
 
     def __init__(
         self,
-        loop: SimLoop,
+        loop: VirtualLoop,
         app: App,
         table: WholeTable,
         settings: Settings,
@@ -225,7 +212,7 @@ def virtually(
     app = App()
     for member in members:
         app.add(member)
-    loop = SimLoop()
+    loop = VirtualLoop()
     with tempfile.TemporaryDirectory() as folder:
         base: WholeTable = (
             table

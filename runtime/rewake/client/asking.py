@@ -103,7 +103,7 @@ def _log(error: RewakeError) -> None:
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How a client asks: whom, for how many seconds it tries again, and by which clock. `retried`
-    is called before each further try.
+    is called before each further try. `longest`: for so many seconds one request waits at most.
     """
 
     url: str
@@ -111,6 +111,7 @@ class Manner:
     now: Callable[[], float]
     retried: Callable[[RewakeError], None] = _log
     chance: random.Random = field(default_factory=random.Random)
+    longest: float = LONGEST_WAIT
 
     def pause(self, tries: int, least: float) -> float:
         """Seconds until the next try; some chance keeps many clients apart."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from rewake.client.answers import Reply
 from rewake.client.asking import (
-    LONGEST_WAIT,
     TOO_SOON,
     Ask,
     Flow,
@@ -114,7 +113,7 @@ def outcome(manner: Manner, run: str, wait: float | None) -> Flow[Reply]:
     until = None if wait is None else manner.now() + wait
     while True:
         began = manner.now()
-        left = LONGEST_WAIT if until is None else min(max(0.0, until - began), LONGEST_WAIT)
+        left = manner.longest if until is None else min(max(0.0, until - began), manner.longest)
         path = ("v1", "runs", run, "result")
         ask = Ask("GET", path, wait=round(left, 3), repeatable=True)
         reply = yield from sending(ask, manner, until)
@@ -129,7 +128,7 @@ def told(manner: Manner, run: str, cursor: str | None, only: Sequence[str] | Non
     """The next page of what a run tells, which may be empty after a long poll."""
     query = {"cursor": cursor, "only": None if only is None else ",".join(only)}
     path, began = ("v1", "runs", run, "stream"), manner.now()
-    ask = Ask("GET", path, query, wait=LONGEST_WAIT, repeatable=True)
+    ask = Ask("GET", path, query, wait=manner.longest, repeatable=True)
     page: View = (yield from sending(ask, manner)).body
     nothing = not (page["items"] or page["ended"])
     if nothing and manner.now() - began < TOO_SOON:
@@ -264,7 +263,7 @@ def _answered(manner: Manner, view: View, until: float | None) -> Flow[object]:
 
 
 def _left(manner: Manner, until: float | None) -> float:
-    left = LONGEST_WAIT if until is None else min(max(0.0, until - manner.now()), LONGEST_WAIT)
+    left = manner.longest if until is None else min(max(0.0, until - manner.now()), manner.longest)
     return round(left, 3)
 
 

@@ -114,6 +114,11 @@ class Heart:
         else:
             self._beating = asyncio.ensure_future(self._beat())
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether a beat has anything to do."""
+        return bool(self._held or self._left or self._made)
+
     def holding(self, hold: Hold) -> Holding:
         """Keep a claim while the block runs.
 

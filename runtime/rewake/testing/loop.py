@@ -1,20 +1,25 @@
 """An event loop in virtual time that runs several processes, and lets any of them die.
 
-Nothing here waits: when no callback is ready, time jumps to the next timer. Everything that a
-process does runs in a context that names it (`OWNER`), so a process that dies is cut off where
-it stands: none of its callbacks, timers or coroutines ever takes another step. A thread of a
-process is an owner of its own, so that either may stand still alone. Tasks and futures
-hash by creation order, so that sets of them iterate alike in every process of this machine.
+Nothing here waits: when no callback is ready, time jumps to the next timer (`jump`). Everything
+that a process does runs in a context that names it (`OWNER`), so a process that dies is cut off
+where it stands: none of its callbacks, timers or coroutines ever takes another step. A thread of a
+process is an owner of its own, so that either may stand still alone. Tasks and futures hash by
+creation order, so that sets of them iterate alike in every process of this machine.
+
+What a thread would do is done at once, outside of any loop, as in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import asyncio.events
 import contextvars
 import heapq
+import sys
+from asyncio import tasks as asyncio_tasks
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 
@@ -32,10 +37,14 @@ class Owner(Protocol):
 
 
 OWNER: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("owner", default=None)
+BACKGROUND: contextvars.ContextVar[bool] = contextvars.ContextVar("background", default=False)
+"""Whether a timer that is armed here is for upkeep, for which time need not stop."""
+
+_swap_current_task = getattr(asyncio_tasks, "_swap_current_task", None)
 
 
 class Deadlock(Exception):
-    """Nothing is ready and no timer is armed: the simulation would wait for ever."""
+    """Nothing is ready and no timer is armed: whoever waits would wait for ever."""
 
 
 class Spinning(Exception):
@@ -46,28 +55,30 @@ ROUNDS = 50_000
 """Rounds of the loop at one moment that count as spinning."""
 
 
-class SimHandle(asyncio.Handle):
+class VirtualHandle(asyncio.Handle):
     """A callback of a process: while that is paused, it waits, in turn."""
 
     def _run(self) -> None:
-        loop: SimLoop = self._loop  # type: ignore[attr-defined]
+        loop: VirtualLoop = self._loop  # type: ignore[attr-defined]
         if not loop.holds_back(self):
             super()._run()
 
 
-class SimTimerHandle(asyncio.TimerHandle):
+class VirtualTimerHandle(asyncio.TimerHandle):
     """The same of a timer."""
 
     def _run(self) -> None:
-        loop: SimLoop = self._loop  # type: ignore[attr-defined]
+        loop: VirtualLoop = self._loop  # type: ignore[attr-defined]
         if not loop.holds_back(self):
             super()._run()
 
 
-class SimTask(asyncio.Task[Any]):
+class VirtualTask(asyncio.Task[Any]):
     """An asyncio task that hashes by creation order."""
 
-    def __init__(self, coro: Any, *, loop: SimLoop, context: contextvars.Context | None) -> None:
+    def __init__(
+        self, coro: Any, *, loop: VirtualLoop, context: contextvars.Context | None
+    ) -> None:
         self.serial = loop.next_serial()
         super().__init__(coro, loop=loop, name=f"task-{self.serial}", context=context)
 
@@ -75,10 +86,10 @@ class SimTask(asyncio.Task[Any]):
         return self.serial
 
 
-class SimFuture(asyncio.Future[Any]):
+class VirtualFuture(asyncio.Future[Any]):
     """A future that hashes by creation order."""
 
-    def __init__(self, loop: SimLoop) -> None:
+    def __init__(self, loop: VirtualLoop) -> None:
         self.serial = loop.next_serial()
         super().__init__(loop=loop)
 
@@ -89,21 +100,22 @@ class SimFuture(asyncio.Future[Any]):
 class _Selector:
     """Where a real loop would wait for sockets, this one moves its clock."""
 
-    def __init__(self, loop: SimLoop) -> None:
+    def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self._rounds = 0
 
     def select(self, timeout: float | None) -> list[Any]:
-        if timeout is None:
-            raise Deadlock
-        self._rounds = 0 if timeout else self._rounds + 1
-        if self._rounds > ROUNDS:
-            raise Spinning
-        self._loop.seconds += timeout
+        if timeout == 0:
+            self._rounds += 1
+            if self._rounds > ROUNDS:
+                raise Spinning
+            return []
+        self._rounds = 0
+        self._loop.idle(timeout)
         return []
 
 
-class SimLoop(asyncio.BaseEventLoop):
+class VirtualLoop(asyncio.BaseEventLoop):
     """See the module. `seconds` is the virtual time; `errors` what nobody caught."""
 
     _ready: deque[asyncio.Handle]
@@ -114,8 +126,9 @@ class SimLoop(asyncio.BaseEventLoop):
         self.errors: list[str] = []
         self._serial = 0
         self._held_back = 0
-        self._made: list[SimTask] = []
+        self._made: list[VirtualTask] = []
         self._many = 4096
+        self._upkeep: list[asyncio.TimerHandle] = []
         self._selector = _Selector(self)
         super().__init__()
         self._clock_resolution = 1e-6
@@ -136,19 +149,18 @@ class SimLoop(asyncio.BaseEventLoop):
         self,
         coro: Coroutine[Any, Any, Any],
         *,
-        name: str | None = None,
         context: contextvars.Context | None = None,
         **_: Any,
-    ) -> SimTask:
-        task = SimTask(coro, loop=self, context=context)
+    ) -> VirtualTask:
+        task = VirtualTask(coro, loop=self, context=context)
         self._made.append(task)
         if len(self._made) > self._many:
             self._made = [each for each in self._made if not each.done()]
             self._many = max(4096, 2 * len(self._made))
         return task
 
-    def create_future(self) -> SimFuture:
-        return SimFuture(self)
+    def create_future(self) -> VirtualFuture:
+        return VirtualFuture(self)
 
     def call_soon(  # type: ignore[override]
         self,
@@ -156,7 +168,7 @@ class SimLoop(asyncio.BaseEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
-        handle = SimHandle(callback, args, self, context)
+        handle = VirtualHandle(callback, args, self, context)
         if _is_dead(handle):
             handle.cancel()
         else:
@@ -170,10 +182,53 @@ class SimLoop(asyncio.BaseEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        handle = SimTimerHandle(when, callback, args, self, context)
+        handle = VirtualTimerHandle(when, callback, args, self, context)
+        if handle._context.get(BACKGROUND):  # type: ignore[attr-defined]
+            self._upkeep.append(handle)
+            return handle
         heapq.heappush(self._scheduled, handle)
         handle._scheduled = True  # type: ignore[attr-defined]
         return handle
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Be in this loop within the block, without running it."""
+        if asyncio._get_running_loop() is self:
+            yield
+            return
+        with outside():
+            asyncio.events._set_running_loop(self)
+            try:
+                yield
+            finally:
+                asyncio.events._set_running_loop(None)
+
+    def idle(self, timeout: float | None) -> None:
+        """Do what is to be done when nothing is ready: `timeout` seconds are left to a timer."""
+        if timeout is None:
+            raise Deadlock
+        self.seconds += timeout
+
+    @property
+    def next_timer(self) -> float | None:
+        """When the first timer is due that is not for upkeep; None: there is none."""
+        while self._scheduled and self._scheduled[0].cancelled():
+            heapq.heappop(self._scheduled)._scheduled = False  # type: ignore[attr-defined]
+            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
+        return self._scheduled[0].when() if self._scheduled else None
+
+    @property
+    def next_upkeep(self) -> float | None:
+        """When the first timer is due that is for upkeep; None: there is none."""
+        return min((e.when() for e in self._upkeep if not e.cancelled()), default=None)
+
+    def jump(self, when: float) -> None:
+        """Let it be that time. What was due for upkeep meanwhile is done now, once."""
+        self.seconds = max(self.seconds, when)
+        due = [each for each in self._upkeep if each.when() <= self.seconds]
+        self._upkeep = [e for e in self._upkeep if e.when() > self.seconds and not e.cancelled()]
+        due.sort(key=lambda each: each.when())
+        self._ready.extend(due)
 
     def holds_back(self, handle: asyncio.Handle) -> bool:
         """Whether this is not to run now: its process is paused (then it runs later), or over."""
@@ -201,8 +256,8 @@ class SimLoop(asyncio.BaseEventLoop):
         return self.call_soon(callback, *args, context=context)
 
     def run_in_executor(  # type: ignore[override]
-        self, executor: Any, func: Callable[..., Any], *args: Any
-    ) -> SimFuture:
+        self, _: Any, func: Callable[..., Any], *args: Any
+    ) -> VirtualFuture:
         """A thread's work, done in one step a moment later."""
         future = self.create_future()
         self.call_soon(_run_now, future, func, args)
@@ -210,7 +265,7 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def cut_off(self) -> None:
         """Let nothing of a dead owner run: what is ready, and what is armed."""
-        for handle in [*self._ready, *self._scheduled]:
+        for handle in [*self._ready, *self._scheduled, *self._upkeep]:
             if _is_dead(handle):
                 handle.cancel()
 
@@ -224,6 +279,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._made.clear()
         self._ready.clear()
         self._scheduled.clear()
+        self._upkeep.clear()
         super().close()
 
     def _process_events(self, event_list: Any) -> None:
@@ -238,13 +294,34 @@ def _is_dead(handle: asyncio.Handle) -> bool:
     return owner is not None and owner.dead
 
 
-def _run_now(future: SimFuture, func: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _run_now(future: VirtualFuture, func: Callable[..., Any], args: tuple[Any, ...]) -> None:
     if future.cancelled():
         return
     try:
-        future.set_result(func(*args))
+        with outside():
+            result = func(*args)
     except BaseException as error:
         future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """Be in no event loop within the block, as a thread of its own is."""
+    outer, hooks = asyncio._get_running_loop(), sys.get_asyncgen_hooks()
+    if outer is None:
+        yield
+        return
+    suspended = None if _swap_current_task is None else _swap_current_task(outer, None)
+    asyncio.events._set_running_loop(None)
+    try:
+        yield
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+        asyncio.events._set_running_loop(outer)
+        if _swap_current_task is not None:
+            _swap_current_task(outer, suspended)
 
 
 async def for_ever() -> Any:

@@ -1,0 +1,228 @@
+"""`rewake.testing`: users' own apps with the real engine, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from rewake.app import App
+from rewake.errors import AppError, NothingDue, NotYet, RunNotFound, TaskError, UpdateRejected
+from rewake.testing import AsyncEnvironment, Environment
+from tests.testing import shop
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _anew() -> None:
+    shop.forget()
+
+
+def test_weeks_pass_in_one_jump() -> None:
+    """A wait for a result jumps to what is due: sleeps, and pauses of tasks, to the moment."""
+    with Environment(shop, start=START) as server:
+        run = server.start(shop.trial, "ada")
+
+        assert run.result() == "ada, the trial ends tomorrow"
+        assert server.now == START + timedelta(days=13, minutes=10)
+        assert server._world.table.writes < 40
+
+
+def test_time_is_moved_by_hand() -> None:
+    """Time stands still until it is moved, and what is due by then has happened by then."""
+    with Environment(shop, start=START) as server:
+        run = server.start(shop.trial, "ada")
+        server.advance(timedelta(days=13, seconds=-1))
+        assert (server.get(run.id)["state"], server.now.day) == ("suspended", 14)
+        with pytest.raises(NotYet):
+            run.result(wait=0)
+
+        server.advance(601)
+        assert server.get(run.id)["state"] == "done"
+        assert server.now == START + timedelta(days=13, seconds=600)
+
+
+def test_everybody_else_is_the_test() -> None:
+    """Updates, approvals, events, callbacks and signals are sent as by any client."""
+    with Environment(shop) as server:
+        run = server.start(shop.checkout, 7)
+        with pytest.raises(UpdateRejected, match="an address is needed"):
+            run.update("address", "")
+        assert run.update("address", "Zurich") == "noted"
+        assert [each["key"] for each in server.approvals()] == ["boss"]
+        server.approve(run.id, "boss")
+        server.publish("order.paid", {"order": 7})
+        run.signal("carrier", "train")
+        server.advance(0)
+        server.complete(shop.asked[0], "settled")
+
+        assert run.result() == "train Zurich settled"
+
+
+def test_a_deadline_is_missed() -> None:
+    """What nobody does in time runs out at its moment."""
+    with Environment(shop, start=START) as server:
+        run = server.start(shop.checkout, 7)
+        run.update("address", "Zurich")
+
+        assert run.result() == "refused: None"
+        assert server.now == START + timedelta(days=1)
+
+
+def test_a_wait_for_ever_is_told() -> None:
+    """Where nothing is due any more, the test fails at once, with what each run waits for."""
+    with Environment(shop, start=START) as server:
+        run = server.start(shop.checkout, 7)
+
+        with pytest.raises(NothingDue, match=rf"run {run.id} of checkout waits for .*address"):
+            run.result()
+        assert server.now == START
+        assert run.update("address", "Zurich") == "noted"  # and it can go on
+
+
+def test_tasks_have_their_retries_and_tags() -> None:
+    """A task that fails is tried again in its own time; one of a tag is carried out here too."""
+    with Environment(shop, start=START) as server:
+        answers = iter([ConnectionError("down"), ConnectionError("down"), "receipt"])
+
+        def flaky(order: int, amount: int = 5) -> Any:
+            answer = next(answers)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        calls = server.fake(shop.charge, flaky)
+        assert server.start(shop.order, 3).result() == ["order 3", "receipt", "3"]
+        assert calls == 3 * [{"order": 3}]
+        assert server.now > START + timedelta(minutes=2)
+
+
+def test_a_sync_task_may_have_a_loop_of_its_own() -> None:
+    """Sync tasks run as in a thread, outside of the event loop."""
+    with Environment(shop) as server:
+        assert server.start(shop.order, 3).result()[1] == "receipt 3 of 5"
+
+
+def test_fakes_are_undone() -> None:
+    """A fake is called instead of a task or child, and gone with the environment."""
+    real = shop.charge.function, shop.order.function
+
+    async def ordered(number: int) -> list[str]:
+        return [f"not {number}"]
+
+    with Environment(shop) as server:
+        calls = server.fake(shop.order, ordered)
+        assert server.start(shop.bundle, 3).result() == ["not 3"]
+        assert calls == [{"number": 3}]
+        recorded = server.fake(shop.charge)
+        server._fakes.undo()
+        server.fake(shop.charge)
+        assert recorded == []
+    assert (shop.charge.function, shop.order.function) == real
+
+
+def test_what_is_recorded_is_itself() -> None:
+    """Without a function, the calls of the real one are noted."""
+    with Environment(shop) as server:
+        calls = server.fake(shop.charge)
+        assert server.start(shop.order, 4).result()[1] == "receipt 4 of 5"
+        assert (calls, shop.charged) == ([{"order": 4}], [4])
+
+
+def test_a_failed_run_is_an_error() -> None:
+    """Errors are those of any client: of a run that failed, and of what there is not."""
+
+    def broken(order: int, amount: int) -> str:
+        raise LookupError(f"{order} for {amount}")
+
+    with Environment(shop) as server:
+        server.fake(shop.charge, lambda order: broken(order, 1))
+        with pytest.raises(TaskError, match="3 for 1"):
+            server.start(shop.order, 3).result()
+        with pytest.raises(RunNotFound, match="no workflow 'none'"):
+            server.start("none", {})
+    with pytest.raises(AppError, match="has no @workflow"):
+        Environment(socket)
+
+
+def test_schedules_start_runs_where_that_is_wanted() -> None:
+    """Schedules stand still by default, so that nothing else runs; else they fire at their time."""
+    for wanted, started in ((False, 0), (True, 3)):
+        with Environment(shop, start=START, schedules=wanted) as server:
+            server.advance(timedelta(hours=3, minutes=1))
+            assert len(list(server.list("hourly"))) == started
+
+
+def test_nothing_real_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no socket, no thread and no sleep, and the system's clock is not asked to wait."""
+
+    def refuse(*_: object, **__: object) -> Any:
+        raise AssertionError("it is touched")
+
+    for where, name in ((socket, "socket"), (time, "sleep")):
+        monkeypatch.setattr(where, name, refuse)
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    app = App(shop)
+    with Environment(app) as server:
+        server.fake(shop.charge, lambda order: f"receipt {order}")
+        assert server.start(shop.order, 1).result() == ["order 1", "receipt 1", "1"]
+    assert app.schedules  # an app that is given stays as it is
+
+
+def test_the_same_happens_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    """Two environments do the same, to the millisecond."""
+    caplog.set_level(logging.WARNING)
+    ends = []
+    for _ in range(2):
+        with Environment(shop) as server:
+            server.start("order", {"number": 3}, id="o").result()
+            ends.append((server.now, list(server.history("o"))))
+    assert ends[0] == ends[1]
+    assert not caplog.records
+
+
+def test_coroutines_ask_side_by_side() -> None:
+    """In an async test, in any loop, others go on before time moves, or a wait counts as vain."""
+
+    async def check() -> None:
+        async with AsyncEnvironment(shop, start=START) as server:
+            run = await server.start(shop.checkout, 7)
+            result = asyncio.create_task(run.result())
+            wrong, right = run.update("address", ""), run.update("address", "Bern")
+            told = await asyncio.gather(wrong, right, return_exceptions=True)
+            assert [str(each) for each in told] == ["an address is needed", "noted"]
+            await server.reject(run.id, "boss", comment="too dear")
+            assert await result == "refused: too dear"
+            assert server.now == START
+            trials = [await server.start(shop.trial, name) for name in ("ada", "bob")]
+            assert len(await asyncio.gather(*(each.result() for each in trials))) == 2
+            await server.advance(60)
+            assert server.now == START + timedelta(days=13, minutes=11)
+            states = [each async for each in trials[0].watch(only=["state"])]
+            assert states[-1]["state"] == "done"
+            with pytest.raises(NothingDue):
+                await (await server.start(shop.checkout, 8)).result()
+
+    asyncio.run(check())
+
+
+def test_a_wait_that_is_given_up_leaves_the_rest() -> None:
+    """A coroutine of the test that is cancelled waits no more, and the environment goes on."""
+
+    async def check() -> None:
+        async with AsyncEnvironment(shop) as server:
+            run = await server.start(shop.trial, "ada")
+            waiting = asyncio.create_task(run.result())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert await run.result() == "ada, the trial ends tomorrow"
+
+    asyncio.run(check())
