@@ -180,7 +180,7 @@ class KnownTag(msgspec.Struct, omit_defaults=True):
 
 
 class Flood(msgspec.Struct, omit_defaults=True):
-    """How many alerts of a hook were told in a window of time."""
+    """How many alerts of a hook were told in a window of time; or who looks for what is told."""
 
     name: str
     window: int = -1
@@ -189,6 +189,10 @@ class Flood(msgspec.Struct, omit_defaults=True):
     """How many there were in it, those that were left out too."""
     left: int = 0
     """How many were left out in the window before."""
+    looker: str = ""
+    """Of what is looked for: which process does so."""
+    until: Millis = 0
+    """Until when the others leave that to it."""
 
 
 class Became(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):

@@ -25,6 +25,7 @@ from rewake.app import App
 from rewake.dispatchers.dispatcher import Parked
 from rewake.errors import TransportUnavailable, UsageError
 from rewake.states import RunState
+from rewake.tags import served
 from tests.support.virtual import TABLES, Bench, die, virtually
 
 everywhere = pytest.mark.parametrize("table", TABLES)
@@ -309,6 +310,60 @@ def test_a_run_that_is_late_is_told_once() -> None:
         assert "should have moved, and has not: unserved-tag" in alert.text
 
     virtually([page, train, trains, alerts(page, kinds=["overdue"])], body)
+
+
+def test_what_is_found_is_counted_once_however_many_servers_look() -> None:
+    """Of six late runs two are told, the second says that there are more, and the next one that
+    four were left out. Once the server dies that looks, another one does.
+    """
+
+    async def body(bench: Bench) -> None:
+        other = bench.another()
+        other.open()
+        for _ in range(6):
+            await bench.start("trains")
+        await asyncio.sleep(1500)
+        assert [(each.left_out, each.last) for each in TOLD] == [(0, False), (0, True)]
+        await bench.start("trains")
+        await asyncio.sleep(600)
+        assert (len(TOLD), TOLD[2].left_out) == (3, 4)
+        looks = [cast("Any", each.services.hooks)._told for each in bench.made]
+        assert sorted(map(len, looks)) == [0, 7]
+        die(bench.made[0 if looks[0] else 1])
+        bench.engine = bench.made[1 if looks[0] else 0]
+        await asyncio.sleep(1200)
+        assert len(TOLD) > 3
+
+    hook = alerts(page, kinds=["overdue"], most=2, per=900)
+    virtually([page, train, trains, hook], body)
+
+
+@workflow
+async def trains_long() -> None:
+    async def soon(number: int) -> None:
+        await asyncio.sleep(number)
+        await shortly(number)
+
+    await asyncio.gather(*(soon(number) for number in range(6)))
+
+
+@task(tag="gpu")
+async def shortly(number: int) -> None:
+    await asyncio.sleep(400)
+
+
+def test_a_run_whose_tasks_are_late_one_after_the_other_is_told_once() -> None:
+    """Another one of them waits for longest all the time, while its servers have no room."""
+
+    async def body(bench: Bench) -> None:
+        other = bench.another(served=served(["gpu"]))
+        other.open()
+        await bench.start("trains_long")
+        await asyncio.sleep(2000)
+        assert [each.kind for each in TOLD] == ["overdue"]
+
+    hook = alerts(page, kinds=["overdue"])
+    virtually([page, shortly, trains_long, hook], body, tasks=1)
 
 
 class Parking:

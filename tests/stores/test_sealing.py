@@ -74,7 +74,7 @@ READABLE = {
     "Operation": {"run", "key", "name", "where", "tag", "taken", "owner", "process", "mark"},
     "Process": {"name", "where", "tag", "tags"},
     "KnownTag": {"tag"},
-    "Flood": {"name"},
+    "Flood": {"name", "looker"},
     "Limited": {"name", "key", "digest"},
     "Terms": {"share"},
     "Line": {"id", "place", "said"},

@@ -33,7 +33,8 @@
     I#<name>#<index> I#<place>#<ref>        Mention     an event, where a wait looks for it
     I#<name>#<index> U#<run>#<round>#<key>  Subscription    a wait, where an event looks for it
     R#<run>     f                           Forking     that a fork is being made
-    a           a#<hook>                    Flood       how many alerts were told of late
+    a           a#<hook>                    Flood       how many alerts were told of late, or
+                                                        who looks for what is told
     X           X                           Copying     what it is a copy of, so far
     s           s#<tenant>#<name>#<key>     State       a keyed state
     l#<name>=<value>  l#<newest first>#<run>    Labelled    that a run has this label

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,7 +30,7 @@ from rewake.dispatchers.dispatcher import Parked
 from rewake.engine.alerts.overdue import Late, overdue
 from rewake.engine.limits.limits import LAST
 from rewake.engine.runs.runs import Runs
-from rewake.errors import RunConflict, StoreError, TransportUnavailable
+from rewake.errors import RewakeError, RunConflict
 from rewake.ledger import Schedule
 from rewake.records import Header, Millis
 from rewake.signing.redacting import without_links
@@ -44,6 +44,9 @@ MOST_TOLD = 100_000
 MOST_LATE = 200
 """Of so many late runs, and of so many messages, one look tells."""
 EVERY: Millis = 60_000
+LEADS: Millis = 150_000
+"""For so long after its last look the others leave looking to a process."""
+DAY: Millis = 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _THEN = {AlertKind.FAILED: "rewake runs retry {}", AlertKind.STUCK: "rewake runs show {}"}
 _KINDS = {RunState.FAILED: AlertKind.FAILED, RunState.STUCK: AlertKind.STUCK}
@@ -63,6 +66,8 @@ class Hooks:
         looked_for = (AlertKind.OVERDUE, AlertKind.DEAD_LETTER)
         self._looks = {kind for hook in app.hooks for kind in hook.kinds if kind in looked_for}
         self._looked: Millis = 0
+        self._what = _looked_for(app, self._looks)
+        self._me = runs.services.unique()
         self._told: set[str] = set()
 
     def tells(self, header: Header, state: RunState) -> bool:
@@ -117,19 +122,24 @@ class Hooks:
     async def look(self) -> None:
         """Tell of runs that are late, and of messages that were parked, once a minute.
 
-        A sweep never fails for it.
+        One process of those that have this app does, and goes on with that while it lives. A sweep
+        never fails for it.
         """
         now = self._clock.now()
         if not self._looks or 0 <= now - self._looked < EVERY:
             return
         self._looked = now
         try:
+            if not await self._floods.is_looker(self._what, self._me, now, LEADS):
+                return
             if AlertKind.OVERDUE in self._looks:
                 for late in (await overdue(self._runs.services, MOST_LATE))[0]:
-                    await self._once(f"{late.header.run} {late.since}", self._tell_overdue(late))
+                    # Each of its tasks may be the one that waits for longest, for a while.
+                    told = f"{late.header.run} {late.reason.code} {late.since // DAY}"
+                    await self._once(told, self._tell_overdue(late))
             if AlertKind.DEAD_LETTER in self._looks:
                 await self._tell_parked()
-        except (StoreError, TransportUnavailable) as error:
+        except RewakeError as error:
             log.warning("what is to be told of could not be looked for: %s", error)
 
     async def _once(self, what: str, telling: Coroutine[Any, Any, None]) -> None:
@@ -146,7 +156,7 @@ class Hooks:
         run, reason = late.header.run, late.reason
         for hook, teller in self._hooks(late.header.workflow, AlertKind.OVERDUE):
             alert = Alert(
-                id=_id(teller, AlertKind.OVERDUE, run, late.key, str(late.since)),
+                id=_id(teller, AlertKind.OVERDUE, run, reason.code, str(late.since // DAY)),
                 kind=AlertKind.OVERDUE,
                 at=_moment(late.since),
                 workflow=late.header.workflow,
@@ -249,6 +259,12 @@ def _moment(at: Millis) -> str:
 
 def _name(hook: Hook) -> str:
     return "+".join(sorted(task.name for task in hook.tasks))
+
+
+def _looked_for(app: App, kinds: Iterable[AlertKind]) -> str:
+    """The same in all processes that tell the same of the same workflows."""
+    text = "\0".join((*sorted(app.workflows), "", *sorted(kinds)))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _id(teller: Workflow[Any, Any], kind: AlertKind, *what: str) -> str:
