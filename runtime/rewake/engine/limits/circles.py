@@ -1,8 +1,8 @@
 """Who would wait for itself: a run that holds a limit and waits for what waits for that limit.
 
 Found where it is asked for (a call of a workflow, the result of one, a task), along the runs that
-wait for one another's end. Circles of several limits, and of runs that wait in other ways, are not
-looked for.
+wait for one another's end. Circles that close later, such as those of several limits, are found
+once their runs are parked (`engine/sweeping/deadlocks.py`).
 """
 
 from __future__ import annotations

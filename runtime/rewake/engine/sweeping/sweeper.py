@@ -19,6 +19,7 @@ from rewake.engine.schedules.schedules import Schedules
 from rewake.engine.services import Services
 from rewake.engine.sweeping.ahead import Ahead, look_at
 from rewake.engine.sweeping.clock_watch import ClockWatch
+from rewake.engine.sweeping.deadlocks import Deadlocks
 from rewake.engine.sweeping.deaths import Deaths
 from rewake.engine.sweeping.intake import Intake
 from rewake.engine.sweeping.parked import Parked
@@ -71,8 +72,8 @@ class Sweeper:
         self._aside: Aside[Key] = Aside(services.clock, 1000, MAX_BACKOFF)
         self._behind: Aside[Due] = Aside(services.clock, 1000, MAX_BACKOFF)
         """Entries that their items have left behind: the index is late, perhaps by minutes."""
-        self._clock_watch = ClockWatch(services)
         self._deaths, self._trimmer = Deaths(services), Trimmer(services)
+        self._clock_watch, self._deadlocks = ClockWatch(services), Deadlocks(services, deliveries)
         self._ahead = Ahead(services)
         self._schedules = Schedules(services, Runs(services))
         self._intake = Intake(services, self._check_all, self.arm)
@@ -354,7 +355,8 @@ class Sweeper:
         if self._must_wake(header, now) and not check:
             return True
         if check or not moments:
-            await self._check_operations(header, now)
+            if await self._check_operations(header, now):
+                await self._deadlocks.look_at(header)
             return False
         # It is early: moving it costs more than another look, if that is soon.
         if min(moments) > now + self._services.settings.sweep:
@@ -366,8 +368,8 @@ class Sweeper:
         wake = look_at(header, self._services.settings.grace)
         return header.gap <= 0 or (wake is not None and wake <= now)
 
-    async def _check_operations(self, header: Header, now: Millis) -> None:
-        """Check the tasks of a parked run that have no due time of their own."""
+    async def _check_operations(self, header: Header, now: Millis) -> bool:
+        """Check the tasks that have no due time of their own; whether nothing may be lost."""
         settings, hooks = self._services.settings, self._services.hooks
         await hooks.tell_late(header)
         history = await self._looked_at(header)
@@ -375,7 +377,6 @@ class Sweeper:
         await self._look_at_put_off(history, now)
         unattended: list[Invocation] = []
         found = Parked(header, history.awaited(), now, settings.grace)
-        found.look_at(*hooks.looks_at(header))
         for entry in found.asked:
             operation = history.item(entry)
             sent = operation is None and not entry.tag and await self._services.is_in_a_queue()
@@ -394,13 +395,16 @@ class Sweeper:
         wake = self._must_wake(header, now) or found.goes_on
         if wake or unattended:
             found.soon()
+        rests = found.next() is None
+        found.look_at(*hooks.looks_at(header))
         timer = None if wake else look_at(header, settings.grace)
         missed = wake and found.missed
         if not await self._store.recheck(header, check_at=found.next(), wake=timer, arrived=missed):
-            return
+            return False
         if wake:
             await self._services.wake(header.run)
         await self._services.dispatch(unattended)
+        return rests
 
     async def _looked_at(self, header: Header) -> History:
         """What a run has asked for, with the items of what is open or was withdrawn.
