@@ -7,10 +7,23 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from rewake import parallel, sleep, step, task, task_context, workflow
+from rewake import (
+    Around,
+    middleware,
+    parallel,
+    send_signal,
+    sleep,
+    step,
+    task,
+    task_context,
+    wait_for_signal,
+    workflow,
+)
+from rewake.authoring.context import current_context
 from rewake.values.loglines import LIMIT
 from tests.support.virtual import TABLES, Bench, Ended, virtually
 
@@ -165,6 +178,55 @@ def test_branches_log_under_the_run() -> None:
         assert sorted(said[3:]) == end
 
     virtually([branches, charges], body, cached=0)
+
+
+@middleware
+def around_waits(around: Around) -> Iterator[None]:
+    if around.name == "waits":
+        log.info("around %s", around.run)
+        OUTSIDE.append(current_context())
+    yield
+
+
+@workflow
+async def waits() -> int:
+    return await wait_for_signal("go", type=int)
+
+
+@task
+async def sends() -> None:
+    await send_signal("waits", "go", 1)
+    log.info("it is sent")
+    await asyncio.sleep(5)
+
+
+@workflow
+async def wakes() -> None:
+    await sends()
+
+
+OUTSIDE: list[object] = []
+
+
+def test_what_an_attempt_leads_to_is_no_part_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    """A task sends a signal: what the run that it wakes says, or is around it, is not the task's;
+    so no line of it is kept with the task, is said to be about it, or lets it be blamed.
+    """
+    caplog.set_level(logging.INFO, "rewake")
+
+    async def body(bench: Bench) -> None:
+        OUTSIDE.clear()
+        await bench.engine.start("waits", {}, run="waits")
+        await asyncio.sleep(1)
+        await bench.engine.start("wakes", {}, run="wakes")
+        await bench.result("wakes")
+        assert (await kept(bench, "wakes"))["sends", 1] == ["INFO it is sent"]
+        assert OUTSIDE == [None, None]
+        ends = {each.message: each for each in caplog.records}
+        end: Any = ends["run waits of waits has ended: done"]
+        assert (end.run, end.key) == ("waits", "")
+
+    virtually([waits, sends, wakes, around_waits], body)
 
 
 @workflow

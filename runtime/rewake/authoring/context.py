@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import logging
 from collections.abc import Iterator
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -143,7 +143,7 @@ def idempotency_key(run: str, key: str) -> str:
     return hashlib.sha256(f"{run}\0{key}".encode()).hexdigest()[:32]
 
 
-_current: ContextVar[TaskContext] = ContextVar("rewake_task_context")
+_current: ContextVar[TaskContext | None] = ContextVar("rewake_task_context", default=None)
 
 
 def task_context() -> TaskContext:
@@ -163,7 +163,7 @@ def task_context() -> TaskContext:
 
 def current_context() -> TaskContext | None:
     """The attempt that the calling code is part of, if any."""
-    return _current.get(None)
+    return _current.get()
 
 
 def context_in(context: Context) -> TaskContext | None:
@@ -174,3 +174,13 @@ def context_in(context: Context) -> TaskContext | None:
 def enter(context: TaskContext) -> None:
     """Make `context` the current one for the calling asyncio task or thread."""
     _current.set(context)
+
+
+def step_out() -> Token[TaskContext | None]:
+    """Let what follows be part of no attempt, although one has led to it; `step_in` ends that."""
+    return _current.set(None)
+
+
+def step_in(token: Token[TaskContext | None]) -> None:
+    """Let what follows be part of the attempt that was left."""
+    _current.reset(token)

@@ -10,7 +10,7 @@ import logging
 from contextvars import ContextVar
 from typing import NamedTuple
 
-from rewake.authoring.context import current_context
+from rewake.authoring.context import current_context, step_in, step_out
 from rewake.clock import Clock
 from rewake.records import Failure, Millis
 from rewake.replay.execution import current as current_execution
@@ -33,17 +33,21 @@ _about: ContextVar[tuple[str, str, int | None] | None] = ContextVar("rewake_abou
 
 
 class carrying_out:  # noqa: N801 - read as a statement, as `contextlib.suppress`
-    """Let the log records made inside the block, and in what it starts, be about this."""
+    """Let the log records made inside the block, and in what it starts, be about this.
 
-    __slots__ = ("_about", "_token")
+    An attempt may have led to it, by a signal that it has sent, and is another's all the same.
+    """
+
+    __slots__ = ("_about", "_left", "_token")
 
     def __init__(self, run: str, key: str = "", attempt: int | None = None) -> None:
         self._about = run, key, attempt
 
     def __enter__(self) -> None:
-        self._token = _about.set(self._about)
+        self._token, self._left = _about.set(self._about), step_out()
 
     def __exit__(self, *_: object) -> None:
+        step_in(self._left)
         _about.reset(self._token)
 
 
