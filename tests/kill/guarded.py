@@ -33,7 +33,6 @@ NAP = 0.15
 SHORT = 0.01
 NEVER = 3_600
 SECOND = 1
-SECOND_YEAR = 2002
 
 
 @task
@@ -46,8 +45,7 @@ async def tell_owner(alert: Alert) -> str:
 @task
 async def tell_people(alert: Alert) -> str:
     """Is called for each run of the app that fails."""
-    with body():
-        return alert.run
+    return alert.run
 
 
 @task
@@ -176,9 +174,7 @@ async def yearly() -> str:
     """Has runs of years that are long past."""
     at = scheduled_at()
     assert at is not None
-    if at.year == SECOND_YEAR:
-        return "the second"
-    return await step("the first", lambda: within("the first"))
+    return f"{at:%Y}"
 
 
 @workflow(schedule=every(SECOND, overlap="skip"))

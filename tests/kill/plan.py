@@ -269,10 +269,7 @@ GUARDED = Plan(
         "store.next_lap": 1,
         "store.put_off": 1,
         "store.remove": 1,
-        "store.reserve": 1,
-        "table.delete": 2,
-        "table.together": 80,
-        "table.update": 70,
+        "store.reserve": 2,
     },
     (
         "which",
@@ -283,8 +280,6 @@ GUARDED = Plan(
         "woken",
         "made way",
         "tell_owner",
-        "tell_people",
-        "the first",
     ),
     ("retry", "cancelled child"),
 )

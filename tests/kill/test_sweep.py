@@ -70,7 +70,7 @@ OF_GUARDED = {
     "newest": ["cancelled", ["a", 2]],
     "told": [[True], [True]],
     "left out": True,
-    "years": ["the first", "the second"],
+    "years": ["2001", "2002"],
     "archived": [404, 5],
 }
 EXPECTED: dict[type[Story], dict[str, Any]] = {
