@@ -137,7 +137,8 @@ class Watch:
             self.fail(f"run {run}: {key} began, and the run is removed")
         if self._is_task(run, key):
             self._check_attempt(replica, self.runs[run].operations[key])
-        here, task = (replica.name, run, key), asyncio.current_task()
+        in_loop = asyncio._get_running_loop() is not None  # a sync function is in none
+        here, task = (replica.name, run, key), asyncio.current_task() if in_loop else None
         earlier = self._running.get(here)
         if earlier is not None and earlier is not task and _goes_on(earlier):
             self.fail(f"run {run}: {key} was begun beside itself in {replica.name}")
