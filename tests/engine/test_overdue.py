@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from rewake import concurrency, sleep, task, wait_for_approval, wait_for_signal, workflow
+from rewake import concurrency, every, sleep, task, wait_for_approval, wait_for_signal, workflow
 from rewake.doctor.findings import Status
 from rewake.doctor.stored import late
 from rewake.engine.alerts.overdue import LATE, lost, overdue
@@ -94,6 +94,28 @@ def test_what_nobody_looks_at_is_found() -> None:
         assert finding.told == f"1 late (overdue): run {header.run} for 0.1 h"
 
     virtually(members, body)
+
+
+def test_a_schedule_that_nobody_looks_at_is_found() -> None:
+    """No run is late that was never started: the doctor says which schedule should have."""
+
+    @workflow(schedule=every(60))
+    async def hourly() -> None:
+        await quick()
+
+    async def body(bench: Bench) -> None:
+        await asyncio.sleep(90)
+        assert [each.told for each in await late(bench.engine)] == ["no run is late"]
+        other = bench.another()
+        die(bench.engine)
+        other.open(sweep=False)
+        bench.engine = other
+        await asyncio.sleep(MINUTES + 60)
+        [finding] = await late(other)
+        assert finding.status is Status.WARN
+        assert finding.told == "1 late: schedule hourly for 0.1 h"
+
+    virtually([quick, hourly], body)
 
 
 def test_a_task_that_no_server_takes_is_found() -> None:

@@ -13,11 +13,12 @@ import msgspec
 from rewake.authoring.callback import asked_of
 from rewake.authoring.linking import LinkFacts
 from rewake.doctor.findings import Finding, failure, warning, well
-from rewake.engine.alerts.overdue import Late, lost, overdue
+from rewake.engine.alerts.overdue import Late, late_schedules, lost, overdue
 from rewake.engine.runs.runs import Runs
 from rewake.errors import StuckError
 from rewake.kinds import Kind, Purpose
-from rewake.records import Header, Scheduled
+from rewake.reasons import why_late
+from rewake.records import Header, Millis, Scheduled
 from rewake.states import OPEN, RunState
 from rewake.values.run_codec import RunCodec
 
@@ -97,13 +98,13 @@ async def tags(engine: Runs) -> Sequence[Finding]:
 
 
 async def late(engine: Runs) -> Sequence[Finding]:
-    """Whether there are runs that should have moved and did not."""
+    """Whether there are runs that should have moved and did not, or should have been started."""
     services = engine.services
     found, more = await overdue(services, MOST_LATE)
     found += await lost(services, await _open(engine))
-    if not found:
+    told = _late_schedules(await late_schedules(services), services.clock.now())
+    if not found and not told:
         return [well("overdue", "no run is late")]
-    told = []
     for code, of in itertools.groupby(sorted(found, key=_by_reason), key=_by_reason):
         runs = list(of)
         oldest = min(runs, key=lambda each: each.since)
@@ -114,6 +115,15 @@ async def late(engine: Runs) -> Sequence[Finding]:
             warning("overdue", f"{many}: {first}", f"{oldest.reason.fix}: {oldest.reason.command}")
         )
     return told
+
+
+def _late_schedules(late: Sequence[tuple[Millis, str]], now: Millis) -> list[Finding]:
+    if not late:
+        return []
+    since, name = min(late)
+    hours, reason = (now - since) / 3_600_000, why_late("overdue", "")
+    told = f"{len(late):,} late: schedule {name} for {hours:,.1f} h"
+    return [warning("overdue", told, f"{reason.fix}: {reason.command}")]
 
 
 def _by_reason(late: Late) -> str:

@@ -246,6 +246,11 @@ def is_schedule(key: Key) -> bool:
     return key.partition.startswith(SCHEDULES)
 
 
+def schedule_of(key: Key) -> str:
+    """The name of the schedule under a key."""
+    return key.sort.removeprefix("Z#")
+
+
 def is_schedule_place(sort: str) -> bool:
     """Whether this can be a cursor of a list of schedules."""
     return _SCHEDULE_PLACE.fullmatch(sort) is not None

@@ -18,9 +18,10 @@ from rewake.reasons import Reason, reason_of, why_late
 from rewake.records import Header, Millis, Operation
 from rewake.states import TERMINAL, RunState
 from rewake.stores.history import History
-from rewake.stores.keys import is_of_run, run_of
+from rewake.stores.keys import is_of_run, is_schedule, run_of, schedule_of
 from rewake.stores.paused import is_paused
 from rewake.stores.table import Due, Key
+from rewake.tags import UNTAGGED
 from rewake.values.sealing import for_people
 
 LATE: Final[Millis] = 300_000
@@ -53,7 +54,7 @@ async def _all_late(services: Services) -> AsyncIterator[Late]:
     await services.tags.look()
     until, known = services.clock.now() - LATE, set[str]()
     for tag in services.tags.known:
-        async for key in _due(services, until, tag):
+        async for _, key in _due(services, until, tag):
             if not is_of_run(key) or run_of(key) in known:
                 continue
             item = await services.store.item(key)
@@ -64,13 +65,20 @@ async def _all_late(services: Services) -> AsyncIterator[Late]:
                 yield late
 
 
-async def _due(services: Services, until: Millis, tag: str) -> AsyncIterator[Key]:
+async def late_schedules(services: Services) -> list[tuple[Millis, str]]:
+    """The schedules at which nobody looks, as nobody carries runs on: since when, and which."""
+    until = services.clock.now() - LATE
+    found = _due(services, until, UNTAGGED)
+    return [(since, schedule_of(key)) async for since, key in found if is_schedule(key)]
+
+
+async def _due(services: Services, until: Millis, tag: str) -> AsyncIterator[tuple[Millis, Key]]:
     """What has been due since then, or longer."""
     last: Due | None = None
     while True:
         page = await services.store.due(until, limit=_PAGE, tag=tag, after=last)
         for due in page:
-            yield due.key
+            yield due.due, due.key
         if len(page) < _PAGE:
             return
         last = page[-1]
