@@ -13,7 +13,7 @@ from rewake import step, task, workflow
 from rewake.codecs import AesGcm
 from rewake.engine.keeping import keeping as engine_keeping
 from rewake.engine.runs.listing import Wanted
-from rewake.errors import RunNotFound
+from rewake.errors import RunNotFound, StoreUnavailable
 from rewake.keep import keep_in, keep_of
 from rewake.signing.secret import Secret
 from rewake.states import RunState
@@ -213,6 +213,39 @@ def test_a_retried_run_has_another_document() -> None:
     virtually(MEMBERS, body, **SLOW)
 
 
+def test_an_archive_that_does_not_answer_holds_nothing_up() -> None:
+    """Sweeps go on beside it, and so does what else is to be removed, once it has said so."""
+    place = Kept()
+
+    async def body(bench: Bench) -> None:
+        place.fill(bench.engine, SECRET)
+        archiving: Any = bench.engine.services.keeping.archiving
+        tried = 0
+
+        async def hang(*_: Any, **__: Any) -> None:
+            nonlocal tried
+            tried += 1
+            await asyncio.sleep(0.1 * HOUR)
+            raise StoreUnavailable("it did not answer")
+
+        put, archiving._archive.put = archiving._archive.put, hang
+        runs = [await ended(bench) for _ in range(30)]
+        other = (await bench.start("plain")).run
+        await asyncio.sleep(1.05 * HOUR)
+        assert tried == 1
+        lost, before = bench.lose_first_messages(), bench.seconds
+        await bench.result((await bench.start("kept")).run)
+        assert (len(lost), bench.seconds - before < 200) == (1, True)
+        await asyncio.sleep(0.5 * HOUR)
+        assert not await is_there(bench, other)
+        assert all([await is_there(bench, run) for run in runs])
+        archiving._archive.put = put
+        await asyncio.sleep(1.5 * HOUR)
+        assert set(runs) <= set(place.runs)
+
+    virtually(MEMBERS, body, **SLOW)
+
+
 # --- deaths --------------------------------------------------------------------------------------
 
 
@@ -249,7 +282,7 @@ def test_whoever_dies_over_it_leaves_it_whole(after: bool) -> None:
         await asyncio.sleep(1.01 * HOUR)
         doomed = asyncio.ensure_future(mortal.services.keeping.sweep())
         await asyncio.sleep(1)
-        deaths += not doomed.done()
+        deaths += calls <= 0
         assert await is_there(bench, run) or place.runs == [run]
         place.fill(bench.engine, SECRET)
         for _ in range(8):

@@ -11,7 +11,8 @@ an archive: nobody can tell what its policy was.
 
 Each sweep removes a bounded number of items, in steps of a few, after it has looked at all that
 lives. It looks whether there is anything to remove once a minute, and goes on with the next sweep
-where there is more. All processes of a store may do so at once.
+where there is more. All processes of a store may do so at once. An archive that does not answer
+holds up no sweep, since these look for what lives: what it is asked goes on beside them.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from rewake.app import App
 from rewake.clock import Clock
 from rewake.engine.keeping.archiving import Archiving
 from rewake.engine.settings import Settings
-from rewake.errors import StoreError, StuckError
+from rewake.errors import StoreError, StoreUnavailable, StuckError
 from rewake.keep import Keep
 from rewake.records import Header, Millis
 from rewake.states import ENDED, RunState
@@ -43,6 +45,22 @@ RUNS = 40
 """The most runs that one sweep looks at."""
 AGAIN: Millis = 300_000
 """After what time it is tried again to archive a run."""
+TRIES = 3
+"""After so many that could not be archived, one sweep tries no other."""
+WAITED, PAUSING = 1.0, 20.0
+"""So many seconds a sweep waits for the archive; where a process stands still after it."""
+
+HANGS = 30.0
+"""After so many seconds what else is to be archived does not wait for it."""
+
+
+class Going(NamedTuple):
+    """A run that is being archived, as it was read by this mark."""
+
+    run: str
+    mark: str
+    work: asyncio.Future[tuple[int, bool]]
+    since: float
 
 
 RemoveEvent = Callable[[Key, Millis], Awaitable[int]]
@@ -63,7 +81,10 @@ class Keeping:
         self._looked: Millis | None = None
         self._more = False
         self._unread: set[Key] = set()
-        self._away = False
+        self._failed = 0
+        self._pauses = settings.pauses
+        self._until = 0.0
+        self._going: Going | None = None
         self.archiving: Archiving | None = None
         self.remove_event: RemoveEvent = _no_event
         """Removes an event whose time is over. Returns how many steps that took."""
@@ -116,7 +137,8 @@ class Keeping:
     async def _some(self, now: Millis) -> bool:
         """Remove some. Whether there is more."""
         keys = await self._store.to_remove(now, RUNS + len(self._unread))
-        left, self._away = STEPS, False
+        left, self._failed = STEPS, 0
+        self._until = asyncio.get_running_loop().time() + (PAUSING if self._pauses else WAITED)
         for key in keys:
             if left <= 0:
                 return True
@@ -133,7 +155,9 @@ class Keeping:
             except StuckError as error:  # it cannot be read, and must not keep the others
                 self._unread.add(key)
                 log.warning("%s cannot be removed here: %s", run_of(key), error)
-        return len(keys) >= RUNS and left < STEPS and not self._away  # else each costs a write
+        if left <= 0:
+            return True
+        return len(keys) >= RUNS and left < STEPS and not self._failed  # else each costs a write
 
     async def _look(self, run: str, now: Millis, steps: int) -> int:
         """Look at an ended run, or a stone, that may be due. Returns how many steps that took."""
@@ -168,20 +192,64 @@ class Keeping:
 
     async def _archive(self, ended: Header, now: Millis, steps: int) -> tuple[int, bool]:
         """Archive some of a run. Returns how many steps that took, and whether it is archived."""
-        told = "this process has no archive (REWAKE_ARCHIVE)"
-        if self.archiving is not None:
-            self.archiving.only(ended.run)
+        told, level = "this process has no archive (REWAKE_ARCHIVE)", logging.WARNING
+        if self._failed >= TRIES:
+            told, level = "others could not be just before", logging.DEBUG
+        elif self.archiving is not None:
             try:
-                return await self.archiving.some(ended, steps)
+                return await self._go_on(self.archiving, ended, steps)
             except StoreError as error:
                 told = str(error)
-        self._away = True
-        log.warning("run %s stays, as it cannot be archived: %s", ended.run, told)
+        self._failed += 1
+        log.log(level, "run %s stays, as it cannot be archived: %s", ended.run, told)
         await self._store.lay_down(ended, removal_due(now + AGAIN))
         return 1, False
 
+    async def _go_on(self, archiving: Archiving, ended: Header, steps: int) -> tuple[int, bool]:
+        """The same, as far as this sweep can wait. Raises `StoreError`."""
+        going = self._going
+        if going is not None and going[:2] != (ended.run, ended.mark):
+            if not await self._is_over(going):
+                return self._later(going, steps)
+            await self._end()  # nobody has asked what it came to
+            going = None
+        if going is None:
+            archiving.only(ended.run)
+            work = asyncio.ensure_future(archiving.some(ended, steps))
+            now = asyncio.get_running_loop().time()
+            going = self._going = Going(ended.run, ended.mark, work, now)
+        if not await self._is_over(going):
+            return self._later(going, steps)
+        self._going = None
+        return going.work.result()
+
+    async def _is_over(self, going: Going) -> bool:
+        """Whether it is, once this sweep has waited for it as long as it may."""
+        left = self._until - asyncio.get_running_loop().time()
+        await asyncio.wait([going.work], timeout=max(0, left))
+        if self._pauses and not going.work.done():
+            await self._end()  # it would go on at any moment, on connections that are gone
+            raise StoreUnavailable(f"the archive did not answer within {PAUSING:g} s")
+        return going.work.done()
+
+    def _later(self, going: Going, steps: int) -> tuple[int, bool]:
+        """Leave the rest to the next sweep. Raises `StoreUnavailable` if that does not help."""
+        since = asyncio.get_running_loop().time() - going.since
+        if since < HANGS:
+            return steps, False
+        told = f"the archive has not answered for {since:.0f} s about run {going.run}"
+        raise StoreUnavailable(told)
+
+    async def _end(self) -> None:
+        going, self._going = self._going, None
+        if going is not None:
+            going.work.cancel()
+            await asyncio.wait([going.work])
+            going.work.cancelled() or going.work.exception()
+
     async def close(self) -> None:
-        """End the connections to the archive."""
+        """End what is under way, and the connections to the archive."""
+        await self._end()
         if self.archiving is not None:
             await self.archiving.close()
 
