@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import pickle
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import timedelta, timezone
 from math import inf, nan, sqrt
 from typing import Any
 
+import msgspec
 import pytest
+from pydantic import BaseModel, PrivateAttr
 
 from rewake import task
 from rewake.authoring.limits import by_tenant, concurrency
@@ -20,6 +24,22 @@ from rewake.values.digests import Indistinct, exact_digest
 
 loosely: Any = task
 NUMBERS = (0, -1, True, nan, inf, 10**10, "1h", timedelta(0), timedelta(days=-1), timedelta(400))
+
+
+NOW = object()
+
+
+def scaled(by: int) -> Callable[..., Any]:
+    """A decorator that is given something."""
+
+    def around(function: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(function)
+        def call(x: int) -> int:
+            return by * function(x)
+
+        return call
+
+    return around
 
 
 def first(number: int) -> int:
@@ -98,6 +118,42 @@ def test_another_text_is_another_task() -> None:
     assert len({asked(task(cache=60)(made_by(text)), x=1) for text in texts}) == 4
 
 
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        ("def f(x, rate=NOW): return x * rate", {}),
+        ("def f(x, rate=NOW): return x * rate", {"rate": NOW}),
+        ("def f(x, *, rate=NOW): return x * rate", {}),
+        ("@scaled(NOW)\ndef f(x): return x", {}),
+    ],
+)
+def test_what_a_deploy_changes_beside_the_text_is_another_task(
+    text: str, given: dict[str, Any]
+) -> None:
+    """A default that is made elsewhere, also if just that is given; what a decorator is given."""
+    asked_by = set()
+    for now in (1, 2):
+        there: dict[str, Any] = {"__name__": "made", "NOW": now, "scaled": scaled}
+        exec(text, there)
+        made = loosely(cache=60, name="f")(there["f"])
+        how = {name: now for name, each in given.items() if each is NOW}
+        asked_by.add(asked(made, **made.arguments((1,), how)))
+    assert len(asked_by) == 2
+
+
+def test_what_only_equals_a_default_is_not_taken_for_it() -> None:
+    """`(True,)` is `(1,)` to Python, and 0.0 is -0.0."""
+    for value, default in (((True,), (1,)), (-0.0, 0.0), ([1.0], [1])):
+
+        def given(value: Any = default) -> Any:
+            return value
+
+        made = task(cache=60)(given)
+        assert made.arguments((value,), {}) == {"value": value}
+        assert made.arguments((default,), {}) == made.arguments((), {}) == {}
+        assert made.arguments((copy.copy(default),), {}) == {}
+
+
 def test_other_limits_are_as_they_were() -> None:
     """A cached task keeps its limits and priority, and may be pickled with them."""
     made = task(cache=60, limits=concurrency(2, key=by_tenant), priority=3)(first)
@@ -142,11 +198,76 @@ def in_a_circle() -> list[Any]:
     return made
 
 
+class Sub(Point):
+    """A dataclass with more than its fields."""
+
+    def __init__(self, more: int) -> None:
+        super().__init__(1)
+        self.more = more
+
+
+class Loose(msgspec.Struct, dict=True):
+    x: int = 1
+
+
+def loosely_more() -> Loose:
+    """A struct with more than its fields."""
+    made = Loose()
+    made.more = 1  # type: ignore[attr-defined]
+    return made
+
+
+class Slotted(str):
+    """A text with more than that."""
+
+    __slots__ = ("more",)
+
+
+def slotted() -> Slotted:
+    """Such a text."""
+    made = Slotted("a")
+    made.more = 1  # type: ignore[attr-defined]
+    return made
+
+
+def local() -> type:
+    """A class that is another one with each call."""
+
+    class Made:
+        pass
+
+    return Made
+
+
+class Hidden(BaseModel):
+    x: int = 1
+    _more: int = PrivateAttr(0)
+
+
+def hidden(more: int) -> Hidden:
+    """A model with something private."""
+    made = Hidden()
+    made._more = more
+    return made
+
+
+def elsewhere(module: str, text: str) -> Any:
+    """What `made` is in a module of such a text."""
+    there: dict[str, Any] = {"__name__": module}
+    exec(text, there)
+    return there["made"]
+
+
+PAIR = "import msgspec\nclass P(msgspec.Struct):\n y: int = {0}\nmade = P({0})"
+ENUM = "import enum\nclass E(enum.Enum):\n A = {0}\nmade = E.A"
+
+
 @pytest.mark.parametrize(
     "value",
     [
         *(object(), [object()], Point(1, object()), first, lambda: 1, Point(1).__eq__),
         *(more_than_texts(), in_a_circle(), ValueError("x"), iter(())),
+        *(Sub(1), loosely_more(), slotted(), local()),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -172,6 +293,11 @@ def test_values_that_differ_have_digests_that_differ() -> None:
         "12",
         b"\x12",
     ]
+    values += [hidden(1), hidden(2), Hidden()]
+    values += [OrderedDict(a=1, b=2), OrderedDict(b=2, a=1), defaultdict(int), defaultdict(list)]
+    values += [timezone(timedelta(hours=each), "X") for each in (1, 2)]
+    values += [elsewhere("a.m", text.format(each)) for text in (PAIR, ENUM) for each in (1, 2)]
+    values += [elsewhere("b.m", text.format(1)) for text in (PAIR, ENUM)]
     assert len({exact_digest({"value": value}) for value in values}) == len(values)
     assert exact_digest({"a": 1, "b": {"c": 1, "d": 2}}) == exact_digest(
         {"b": {"d": 2, "c": 1}, "a": 1}

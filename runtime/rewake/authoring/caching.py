@@ -87,7 +87,9 @@ def _code(name: str, function: Callable[..., Any], version: object) -> str:
         told = f"cache= of {name}: nobody can read its function, and tell when it changes"
         raise AppError(f"{told}: give cache_version= as well, and raise it then")
     kind = "" if version is None else type(version).__name__
-    parts = (name, text_of(plain), kind, str(version or ""), *_texts(plain))
+    defaults = (getattr(plain, each, None) for each in ("__defaults__", "__kwdefaults__"))
+    parts = [name, text_of(plain), kind, str(version or ""), *_texts(plain)]
+    parts += [*map(text_of, defaults), *_around(function)]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -100,6 +102,18 @@ def _texts(function: types.FunctionType | types.BuiltinFunctionType) -> Iterator
         yield inspect.cleandoc("\n" + inspect.getsource(function))
     if isinstance(function, types.FunctionType):
         yield from _made(function.__code__)
+
+
+def _around(function: Any) -> Iterator[str]:
+    """What decorators have put around a function, and what these were given."""
+    while (within := getattr(function, "__wrapped__", None)) is not None:
+        yield text_of(function)
+        if isinstance(function, types.FunctionType):
+            yield from _texts(function)
+            for cell in function.__closure__ or ():
+                with suppress(ValueError):  # it is empty
+                    yield text_of(cell.cell_contents)
+        function = within
 
 
 def _made(code: types.CodeType) -> Iterator[str]:

@@ -37,6 +37,7 @@ from rewake.replay.program import Codec
 from rewake.replay.scope import short_name
 from rewake.tags import UNTAGGED, checked_tag
 from rewake.values.comparing import first_difference
+from rewake.values.digests import text_of
 from rewake.values.failures import task_error
 from rewake.values.references import noting_dropped
 
@@ -365,6 +366,9 @@ def _bound_plainly(
 
 def _is_default(value: object, default: object) -> bool:
     try:
-        return value is default or (type(value) is type(default) and bool(value == default))
+        if value is default:
+            return True
+        same = type(value) is type(default) and bool(value == default)
+        return same and text_of(value) == text_of(default)  # (True,) == (1,), and 0.0 == -0.0
     except Exception:  # a value with an __eq__ of its own, such as an array
         return False

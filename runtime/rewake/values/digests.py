@@ -21,10 +21,11 @@ import hmac
 import json
 import types
 import uuid
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import itemgetter
 from pathlib import PurePath
 from typing import Any
@@ -32,7 +33,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from rewake.values.fields import field_defaults, field_names, tuple_fields
+from rewake.values.fields import all_field_names, field_defaults, field_names, tuple_fields
 from rewake.values.plain import PLAIN, plain_types
 
 __all__ = ["digest", "text_of", "type_name"]
@@ -116,9 +117,10 @@ def text_of(value: Any) -> str:
 class _Writer:
     """Writes one canonical text, and of a value too deep, too many or in a cycle only its type."""
 
-    __slots__ = ("_left", "_within")
+    __slots__ = ("_forms", "_left", "_within")
 
     def __init__(self) -> None:
+        self._forms = _FORMS
         self._within: set[int] = set()
         self._left = _ELEMENTS
 
@@ -142,21 +144,28 @@ class _Writer:
         kind = type(value)
         names = tuple_fields(kind)
         for base in kind.__mro__ if names is None else ():
-            form = _FORMS.get(base)
+            form = self._forms.get(base)
             if form is not None:
                 content = form(self, value)
-                return content if kind in PLAIN else f"{_named(kind)}({content})"
+                return content if kind in PLAIN else f"{self.name(kind)}({content})"
         names = names or field_names(kind)
         if names is None:
             return self._untold(value)
-        return f"{_named(kind)}({','.join(self._fields(value, names))})"
+        return f"{self.name(kind)}({','.join(self._fields(value, names))})"
+
+    def name(self, kind: Any) -> str:
+        """What stands before the content of a value of this class."""
+        return _named(kind)
 
     def _untold(self, value: Any) -> str:
         return _bare(value)
 
+    def _left_out(self, kind: type) -> Mapping[str, str]:
+        """The texts of fields that are left out."""
+        return _default_texts(kind)
+
     def _fields(self, value: Any, names: Iterable[str]) -> Iterator[str]:
-        kind: Any = type(value)
-        defaults = _default_texts(kind)
+        defaults = self._left_out(type(value))
         for name in sorted(names):
             # An object of the class as it was before may lack the field.
             with suppress(AttributeError):
@@ -184,27 +193,76 @@ class _Writer:
 
 
 class _ExactWriter(_Writer):
-    """The same, but for values that have no text of their own, or are told by a name alone."""
+    """The same, but for values that have no text of their own, or are told by a name alone.
+
+    It is for what is kept for hours, and not for what sleeps for months: so a class is of its whole
+    module, and a field is written also where it has its default, which a deploy may change.
+    """
 
     __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._forms = _EXACT_FORMS
 
     def _content(self, value: Any) -> str:
         kind = type(value)
         if issubclass(kind, types.FunctionType | types.MethodType):
             return self._untold(value)
-        if getattr(value, "__pydantic_extra__", None) or self._has_more(value, kind):
+        more = _beside(value, kind)
+        if more is None:
             return self._untold(value)
-        return super()._content(value)
+        return super()._content(value) + (self.mapping(more) if more else "")
 
-    def _has_more(self, value: Any, kind: type) -> bool:
-        """Whether it is text, a list and the like, of a class that gives it more than that."""
-        if kind in _FORMS or issubclass(kind, enum.Enum | type):
-            return False
-        plain = tuple_fields(kind) is None and field_names(kind) is None
-        return plain and bool(getattr(value, "__dict__", None))
+    def name(self, kind: Any) -> str:
+        return f"{kind.__module__}.{kind.__qualname__}"
+
+    def _left_out(self, _: type) -> Mapping[str, str]:
+        return {}
 
     def _untold(self, value: Any) -> str:
         raise Indistinct(type_name(type(value)))
+
+    def ordered(self, value: OrderedDict[Any, Any]) -> str:
+        """Its order is part of it."""
+        return self.sequence(list(OrderedDict.items(value)))
+
+    def filling(self, value: defaultdict[Any, Any]) -> str:
+        """What it makes of a key that is not there is part of it."""
+        return f"{self.text(value.default_factory)},{self.mapping(value)}"
+
+    def member(self, value: enum.Enum) -> str:
+        """What it stands for may change, and may be an object that has no text."""
+        with suppress(Indistinct):
+            return f"{value.name},{self.text(value.value)}"
+        return value.name
+
+    def class_(self, value: type) -> str:
+        """One in a function is another one with each call."""
+        return self._untold(value) if "<locals>" in value.__qualname__ else self.name(value)
+
+    def zone(self, value: ZoneInfo) -> str:
+        """One that was read of a file has no name."""
+        return self._untold(value) if not value.key else str(value.key)
+
+
+def _beside(value: Any, kind: type) -> dict[str, Any] | None:
+    """What a value has beside its text or fields that can be told; None: more than that."""
+    if issubclass(kind, enum.Enum | type):
+        return {}
+    state = object.__getstate__(value)
+    parts = state if isinstance(state, tuple) else (state,)
+    has = {name: item for part in parts if isinstance(part, dict) for name, item in part.items()}
+    named = tuple_fields(kind) or all_field_names(kind) or ()
+    told = {name: has.pop(name, None) for name in _OF_PYDANTIC}
+    made = [name for name in has if isinstance(getattr(kind, name, None), cached_property)]
+    if has.keys() - {*named, *made, "__pydantic_fields_set__"}:
+        return None
+    return {name: item for name, item in told.items() if item}
+
+
+_OF_PYDANTIC = ("__pydantic_extra__", "__pydantic_private__")
+"""What a model has beside its fields."""
 
 
 def _quoted(text: str) -> str:
@@ -260,6 +318,17 @@ _FORMS: Mapping[type, Callable[[_Writer, Any], str]] = {
     types.FunctionType: lambda _, value: _named(value),
     types.BuiltinFunctionType: lambda _, value: _named(value),
     types.MethodType: lambda _, value: _named(value),
+}
+
+_EXACT_FORMS: Mapping[type, Callable[[Any, Any], str]] = {
+    **_FORMS,
+    str: lambda _, value: _quoted(str.__str__(value)),
+    OrderedDict: _ExactWriter.ordered,
+    defaultdict: _ExactWriter.filling,
+    enum.Enum: _ExactWriter.member,
+    dt.timezone: lambda _, value: f"{value},{value.utcoffset(None)}",
+    ZoneInfo: _ExactWriter.zone,
+    type: _ExactWriter.class_,
 }
 
 

@@ -14,7 +14,13 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["field_defaults", "field_names", "fields_with_default", "tuple_fields"]
+__all__ = [
+    "all_field_names",
+    "field_defaults",
+    "field_names",
+    "fields_with_default",
+    "tuple_fields",
+]
 
 _EMPTY: frozenset[object] = frozenset(
     {list, dict, set, frozenset, tuple, str, bytes, bytearray, int, float, bool}
@@ -29,14 +35,25 @@ class _Made:
 
 
 def field_names(kind: type) -> tuple[str, ...] | None:
-    """Return the fields of a struct, dataclass, attrs or pydantic class; None for others."""
+    """Return the fields of a struct, dataclass, attrs or pydantic class that are compared where two
+    objects are; None for other classes.
+    """
+    return _field_names(kind, compared=True)
+
+
+def all_field_names(kind: type) -> tuple[str, ...] | None:
+    """The same, and those that are not compared."""
+    return _field_names(kind, compared=False)
+
+
+def _field_names(kind: type, *, compared: bool) -> tuple[str, ...] | None:
     if issubclass(kind, msgspec.Struct):
         return kind.__struct_fields__
     if dataclasses.is_dataclass(kind):
-        return tuple(field.name for field in dataclasses.fields(kind) if field.compare)
+        return tuple(f.name for f in dataclasses.fields(kind) if f.compare or not compared)
     attributes = getattr(kind, "__attrs_attrs__", None)
     if attributes is not None:
-        return tuple(field.name for field in attributes if field.eq)
+        return tuple(f.name for f in attributes if f.eq or not compared)
     fields = getattr(kind, "__pydantic_fields__", None)
     return None if fields is None else tuple(fields)
 
